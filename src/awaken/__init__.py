@@ -1,0 +1,1 @@
+"""A durable server for agent runs."""

@@ -1,0 +1,101 @@
+"""Time as a port: the one module that reads a clock.
+
+Above: every layer takes a `Clock`; nothing else asks the operating system what time it is, or waits for it.
+Holds: stored instants are integer milliseconds since the Unix epoch; waiting is measured on a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+Instant = int
+"""Milliseconds since the Unix epoch, UTC."""
+
+
+class Timer(Protocol):
+    """A scheduled callback that has not fired yet."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Where time comes from. `now` may jump with the wall clock; `monotonic` never goes back."""
+
+    def now(self) -> Instant:
+        """The wall clock in milliseconds. Safe to call from any thread."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that only moves forward; only differences mean anything."""
+        ...
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call back once on the running event loop after `delay_s` seconds of monotonic time."""
+        ...
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now(self) -> Instant:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(max(delay_s, 0.0), callback)
+
+
+class Alarm:
+    """An event with one waiter that waits on a clock. Setting it before the wait is not lost."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        self._wake()
+
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it is set, at most `timeout_s` seconds. True when it was set; the alarm is clear afterwards."""
+        if not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            timer = None if timeout_s is None else self._clock.call_later(timeout_s, self._wake)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+        was_set, self._is_set = self._is_set, False
+        return was_set
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+async def sleep(clock: Clock, delay_s: float) -> None:
+    """Wait `delay_s` seconds of the clock's time."""
+    await Alarm(clock).wait(delay_s)
+
+
+def to_rfc3339(instant: Instant) -> str:
+    """UTC with milliseconds and `Z`, the only form in which an instant leaves the package."""
+    stamp = datetime.fromtimestamp(instant / 1000, UTC)
+    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
+
+
+def from_rfc3339(text: str) -> Instant:
+    """The instant a client wrote. Raises ValueError for anything without a date, a time and an offset."""
+    stamp = datetime.fromisoformat(text)
+    if stamp.tzinfo is None:
+        raise ValueError("the instant has no offset; end it with Z for UTC")
+    return round(stamp.timestamp() * 1000)

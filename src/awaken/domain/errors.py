@@ -1,0 +1,211 @@
+"""The exception tree: an error is named for what happened and carries its facts.
+
+Above: the HTTP layer maps each class to a status in one table; nobody reads message text to decide.
+"""
+
+from __future__ import annotations
+
+
+class AwakenError(Exception):
+    """Everything this package raises on purpose."""
+
+    code = "internal"
+
+
+class ValidationError(AwakenError):
+    """It will never be accepted as sent. `code` narrows it for clients; `loc` points into the input."""
+
+    def __init__(self, message: str, *, code: str = "invalid_request", loc: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.loc = loc
+
+
+class UnknownAgent(ValidationError):
+    """The submit names an agent this server does not have, or names none where several could be meant."""
+
+    def __init__(self, agent_id: str | None, known: tuple[str, ...]) -> None:
+        names = ", ".join(known) or "none"
+        asked = f"there is no agent {agent_id!r}" if agent_id is not None else "agent_id is required here"
+        super().__init__(f"{asked}; registered agents: {names}", code="unknown_agent", loc=("body", "agent_id"))
+        self.agent_id = agent_id
+        self.known = known
+
+
+class NotFound(AwakenError):
+    """Nothing has that id in the caller's scope."""
+
+    what = "object"
+    code = "not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"no {self.what} has the id {id!r}")
+        self.id = id
+
+
+class ThreadNotFound(NotFound):
+    what = "thread"
+    code = "thread_not_found"
+
+
+class RunNotFound(NotFound):
+    what = "run"
+    code = "run_not_found"
+
+
+class DispatchNotFound(NotFound):
+    what = "dispatch"
+    code = "dispatch_not_found"
+
+
+class AgentNotFound(NotFound):
+    what = "agent"
+    code = "agent_not_found"
+
+
+class Conflict(AwakenError):
+    """The request is sound, the present state forbids it."""
+
+    code = "conflict"
+
+
+class AlreadyExists(Conflict):
+    """The id is taken by something else than what was sent."""
+
+    code = "already_exists"
+
+    def __init__(self, what: str, id: str) -> None:
+        super().__init__(f"the {what} {id!r} exists already and differs from what was sent")
+        self.what = what
+        self.id = id
+
+
+class RunNotOpen(Conflict):
+    """The run has ended otherwise than asked."""
+
+    code = "run_not_open"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(f"run {run_id!r} is {status} and cannot be changed")
+        self.id = run_id
+        self.status = status
+
+
+class ThreadBusy(Conflict):
+    """The thread's running run did not let go in time."""
+
+    code = "thread_busy"
+
+    def __init__(self, thread_id: str, active_run_id: str | None) -> None:
+        super().__init__(f"thread {thread_id!r} is executing run {active_run_id!r}")
+        self.thread_id = thread_id
+        self.active_run_id = active_run_id
+
+
+class QueueFull(AwakenError):
+    """The thread holds as many waiting runs as it may."""
+
+    code = "queue_full"
+
+    def __init__(self, thread_id: str, limit: int) -> None:
+        super().__init__(f"thread {thread_id!r} already has {limit} runs waiting; let some finish first")
+        self.thread_id = thread_id
+        self.limit = limit
+
+
+class VersionConflict(Conflict):
+    """The caller acted on a state that is gone."""
+
+    code = "version_conflict"
+
+
+class LeaseLost(VersionConflict):
+    """The claim no longer holds: a successor may own the dispatch, so the caller must write nothing more."""
+
+    def __init__(self, dispatch_id: str, reason: str) -> None:
+        super().__init__(f"the claim on dispatch {dispatch_id!r} no longer holds: {reason}")
+        self.dispatch_id = dispatch_id
+        self.reason = reason
+
+
+class Superseded(VersionConflict):
+    """An interrupt raised the thread's epoch above the caller's."""
+
+
+class Unsupported(AwakenError):
+    """A capability that this store, executor or version does not declare."""
+
+    code = "not_supported"
+
+    def __init__(self, capability: str, hint: str = "") -> None:
+        super().__init__(f"{capability} is not supported{': ' + hint if hint else ''}")
+        self.capability = capability
+
+
+class CursorExpired(AwakenError):
+    """The cursor points outside what the log holds."""
+
+    code = "cursor_expired"
+
+    def __init__(self, cursor: str, oldest: str) -> None:
+        super().__init__(f"cursor {cursor!r} is outside the log; read again from {oldest!r} or from the start")
+        self.cursor = cursor
+        self.oldest = oldest
+
+
+class Unavailable(AwakenError):
+    """Not now: the server is starting or stopping. Worth retrying."""
+
+    code = "starting"
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StoreError(AwakenError):
+    """The store could not do its part; `StoreUnavailable` is worth retrying, `DataIntegrity` is not."""
+
+    code = "store_unavailable"
+
+
+class StoreUnavailable(StoreError):
+    """The store was not reached or refused to write, and nothing changed."""
+
+
+class DataIntegrity(StoreError):
+    """A stored record breaks a promise of this package: it was damaged or edited by hand."""
+
+    code = "data_integrity"
+
+
+class ExecutorError(AwakenError):
+    """An agent's execution failed. The class says whether a retry could help."""
+
+    code = "executor_error"
+
+
+class TransientFailure(ExecutorError):
+    """May succeed when tried again; `retry_after_s` is the provider's own wish."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PermanentFailure(ExecutorError):
+    """Will fail the same way however often it is tried."""
+
+
+class ProtocolError(AwakenError):
+    """Two sides of a protocol disagree; the subclasses say whose fault it is."""
+
+    code = "protocol_error"
+
+
+class LocalProtocolError(ProtocolError):
+    """This side broke the protocol."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side broke the protocol."""

@@ -1,0 +1,294 @@
+"""Events: what executors yield, what the log stores, and the names both have on the wire.
+
+`Event` is what an agent's execution reports. `LoggedEvent` is one entry of a thread's log: a kind and a JSON payload,
+fixed when it is appended, so that a reader never needs to know every type to pass it on.
+
+Source: research/agent-runtimes.md 8 (events), spec/mailbox.md 4 (kinds), spec/server.md 6.7 (names on the wire).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from awaken.domain.clock import Instant
+from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
+from awaken.domain.run import Termination, Usage
+
+
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event_type"):
+    pass
+
+
+class RunStart(_Event, tag="run_start"):
+    thread_id: ThreadId
+    run_id: RunId
+    parent_run_id: RunId | None = None
+
+
+class RunFinish(_Event, tag="run_finish"):
+    """A run's end. `result` is present when the run ended well and has something to say."""
+
+    thread_id: ThreadId
+    run_id: RunId
+    termination: Termination
+    result: Any = None
+
+
+class StepStart(_Event, tag="step_start"):
+    message_id: MessageId | None = None
+
+
+class StepEnd(_Event, tag="step_end"):
+    pass
+
+
+class TextDelta(_Event, tag="text_delta"):
+    delta: str
+
+
+class ReasoningDelta(_Event, tag="reasoning_delta"):
+    delta: str
+
+
+class ReasoningEncryptedValue(_Event, tag="reasoning_encrypted_value"):
+    encrypted_value: str
+
+
+class ToolCallStart(_Event, tag="tool_call_start"):
+    id: str
+    name: str
+
+
+class ToolCallDelta(_Event, tag="tool_call_delta"):
+    id: str
+    args_delta: str
+
+
+class ToolCallReady(_Event, tag="tool_call_ready"):
+    id: str
+    name: str
+    arguments: Any = None
+
+
+class ToolCallStreamDelta(_Event, tag="tool_call_stream_delta"):
+    """Output from inside a running tool."""
+
+    id: str
+    name: str
+    delta: Any = None
+
+
+class ToolCallDone(_Event, tag="tool_call_done"):
+    id: str
+    message_id: MessageId
+    result: Any = None
+    outcome: Literal["succeeded", "failed", "suspended"] = "succeeded"
+
+
+class ToolCallCancel(_Event, tag="tool_call_cancel"):
+    id: str
+    name: str
+    reason: str
+
+
+class StreamReset(_Event, tag="stream_reset"):
+    """Text newer than the last committed message is void; it will be produced again."""
+
+    reason: str
+
+
+class InferenceComplete(_Event, tag="inference_complete"):
+    model: str
+    usage: Usage
+    duration_ms: int
+
+
+class StateSnapshot(_Event, tag="state_snapshot"):
+    snapshot: Any
+
+
+class StateDelta(_Event, tag="state_delta"):
+    delta: Any
+
+
+class ActivitySnapshot(_Event, tag="activity_snapshot"):
+    id: str
+    content: Any
+
+
+class ActivityDelta(_Event, tag="activity_delta"):
+    id: str
+    delta: Any
+
+
+class ErrorRecorded(_Event, tag="error"):
+    message: str
+    error_code: str | None = None
+
+
+Event = (
+    RunStart
+    | RunFinish
+    | StepStart
+    | StepEnd
+    | TextDelta
+    | ReasoningDelta
+    | ReasoningEncryptedValue
+    | ToolCallStart
+    | ToolCallDelta
+    | ToolCallReady
+    | ToolCallStreamDelta
+    | ToolCallDone
+    | ToolCallCancel
+    | StreamReset
+    | InferenceComplete
+    | StateSnapshot
+    | StateDelta
+    | ActivitySnapshot
+    | ActivityDelta
+    | ErrorRecorded
+)
+
+KINDS: Final[dict[type[Any], str]] = {
+    RunStart: "RunStarted",
+    RunFinish: "RunFinished",
+    StepStart: "StepStarted",
+    StepEnd: "StepEnded",
+    TextDelta: "TextDeltaObserved",
+    ReasoningDelta: "ReasoningDeltaObserved",
+    ReasoningEncryptedValue: "ReasoningEncryptedValueObserved",
+    ToolCallStart: "ToolCallStarted",
+    ToolCallDelta: "ToolCallDeltaObserved",
+    ToolCallReady: "ToolCallReady",
+    ToolCallStreamDelta: "ToolCallStreamDeltaObserved",
+    ToolCallDone: "ToolCallDone",
+    ToolCallCancel: "ToolCallCancelled",
+    StreamReset: "StreamReset",
+    InferenceComplete: "InferenceComplete",
+    StateSnapshot: "StateSnapshotObserved",
+    StateDelta: "StateDeltaObserved",
+    ActivitySnapshot: "ActivitySnapshotObserved",
+    ActivityDelta: "ActivityDeltaObserved",
+    ErrorRecorded: "ErrorRecorded",
+}
+"""The kind under which each executor event enters the log. `RunFinish` gets its kind from its termination."""
+
+FINISHED_KINDS: Final = {
+    "natural_end": "RunFinished",
+    "behavior_requested": "RunFinished",
+    "stopped": "RunTerminated",
+    "blocked": "RunTerminated",
+    "cancelled": "RunCancelled",
+    "error": "RunErrored",
+    "suspended": "RunSuspended",
+}
+TERMINAL_KINDS: Final = frozenset({"RunFinished", "RunTerminated", "RunCancelled", "RunErrored", "RunSuperseded"})
+"""After one of these a run's events are over; only a `RunResumed` could follow."""
+
+CHANNELS: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        (
+            "RunStarted", "RunResumed", "RunSuspended", "RunFinished", "RunCancelled", "RunErrored", "RunTerminated",
+            "ThreadCreated", "ThreadUpdated",
+        ),
+        "lifecycle",
+    ),
+    **dict.fromkeys(
+        (
+            "RunQueued", "RunSubmitted", "RunRescheduled", "RunInterrupted", "RunSuperseded", "RunDeadLettered",
+            "CancelRequested", "CancelAcknowledged",
+        ),
+        "mailbox",
+    ),
+    **dict.fromkeys(
+        (
+            "MessageCommitted", "TextDeltaObserved", "ReasoningDeltaObserved", "ReasoningEncryptedValueObserved",
+            "StreamReset",
+        ),
+        "messages",
+    ),
+    **dict.fromkeys(
+        (
+            "ToolCallStarted", "ToolCallDeltaObserved", "ToolCallReady", "ToolCallStreamDeltaObserved", "ToolCallDone",
+            "ToolCallCancelled",
+        ),
+        "tools",
+    ),
+    "StateSnapshotObserved": "state",
+    "StateDeltaObserved": "state",
+    "ActivitySnapshotObserved": "activity",
+    "ActivityDeltaObserved": "activity",
+    "InferenceComplete": "usage",
+    "StepStarted": "debug",
+    "StepEnded": "debug",
+    "ErrorRecorded": "lifecycle",
+}  # fmt: skip
+"""The channel of every kind this version writes; a kind it does not know belongs to `other`."""
+
+DELTA_KINDS: Final = frozenset(
+    {
+        "TextDeltaObserved", "ReasoningDeltaObserved", "ReasoningEncryptedValueObserved", "ToolCallStarted",
+        "ToolCallDeltaObserved", "ToolCallStreamDeltaObserved",
+    }
+)  # fmt: skip
+"""Observed while a turn is being produced; what they amount to is committed later as a message."""
+
+
+class LoggedEvent(msgspec.Struct, frozen=True, array_like=True):
+    """A kind and its payload, already JSON: what a transition carries and a log row holds."""
+
+    kind: str
+    payload: msgspec.Raw
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """What one transition appended to one thread. Event number i has the seq `first_seq + i`.
+
+    A store hands out the row it wrote, so that a live reader and a paging reader see the same bytes.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId | None
+    first_seq: int
+    created_at: Instant
+    events: tuple[LoggedEvent, ...]
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + len(self.events) - 1
+
+    @property
+    def payload_bytes(self) -> int:
+        """The size of its payloads, without what frames them."""
+        return sum([len(memoryview(event.payload)) for event in self.events])
+
+    def starting_after(self, seq: int) -> EventRow:
+        """The row without the events up to and including `seq`; itself when it holds none of them."""
+        if seq < self.first_seq:
+            return self
+        return EventRow(
+            self.scope,
+            self.thread_id,
+            self.run_id,
+            seq + 1,
+            self.created_at,
+            self.events[seq + 1 - self.first_seq :],
+        )
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def logged(event: Event) -> LoggedEvent:
+    """The log entry for an executor event."""
+    if type(event) is RunFinish:
+        return LoggedEvent(FINISHED_KINDS[event.termination.type], msgspec.Raw(_encoder.encode(event)))
+    return LoggedEvent(KINDS[type(event)], msgspec.Raw(_encoder.encode(event)))
+
+
+def logged_as(kind: str, payload: Any) -> LoggedEvent:
+    """A log entry of an explicit kind."""
+    return LoggedEvent(kind, msgspec.Raw(_encoder.encode(payload)))

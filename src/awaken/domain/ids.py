@@ -1,0 +1,99 @@
+"""Identifiers: one type each, minted here from a clock and a source of chance.
+
+Above: callers mint every id and token before a transition is made; stores mint none.
+Holds: each kind of id has its own type, so that no parameter takes "a run or thread id".
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Final, NewType, Protocol
+
+from awaken.domain.clock import Clock
+from awaken.domain.errors import ValidationError
+
+Scope = NewType("Scope", str)
+"""The tenant a record belongs to; part of every key."""
+ThreadId = NewType("ThreadId", str)
+RunId = NewType("RunId", str)
+DispatchId = NewType("DispatchId", str)
+MessageId = NewType("MessageId", str)
+AgentId = NewType("AgentId", str)
+ConsumerId = NewType("ConsumerId", str)
+"""Names the process that holds a claim."""
+ClaimToken = NewType("ClaimToken", str)
+"""The proof of having taken a dispatch; fresh with each claim."""
+InstanceId = NewType("InstanceId", str)
+"""Names one execution of a dispatch; fresh with each claim."""
+
+DEFAULT_SCOPE: Final = Scope("default")
+ID_PATTERN: Final = r"^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$"
+_ID: Final = re.compile(ID_PATTERN)
+
+
+class Chance(Protocol):
+    """Where randomness comes from."""
+
+    def getrandbits(self, k: int, /) -> int: ...
+
+    def random(self) -> float: ...
+
+
+def system_chance() -> Chance:
+    """A generator seeded by the operating system. Ids are unique, not secret: a claim token never leaves the process."""
+    return random.Random(random.SystemRandom().getrandbits(128))
+
+
+def seeded_chance(seed: int) -> Chance:
+    """The same sequence for the same seed, for tests and simulation."""
+    return random.Random(seed)
+
+
+class Ids:
+    """Mints UUIDv7 texts (36 characters) that sort by the clock's millisecond."""
+
+    def __init__(self, clock: Clock, chance: Chance) -> None:
+        self._clock = clock
+        self._chance = chance
+
+    def mint(self) -> str:
+        bits = self._chance.getrandbits(74)
+        value = self._clock.now() << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF)
+        text = f"{value:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def thread_id(self) -> ThreadId:
+        return ThreadId(self.mint())
+
+    def run_id(self) -> RunId:
+        return RunId(self.mint())
+
+    def dispatch_id(self) -> DispatchId:
+        return DispatchId(self.mint())
+
+    def message_id(self) -> MessageId:
+        return MessageId(self.mint())
+
+    def claim_token(self) -> ClaimToken:
+        return ClaimToken(self.mint())
+
+    def instance_id(self) -> InstanceId:
+        return InstanceId(self.mint())
+
+    def consumer_id(self) -> ConsumerId:
+        return ConsumerId(self.mint())
+
+
+def checked_id(text: str, *, what: str) -> str:
+    """The text itself when it may name something: 1 to 128 of `A-Z a-z 0-9 . _ : @ -`, not `.` or `..`.
+
+    Raises:
+        ValidationError: with code `invalid_id`.
+    """
+    if _ID.match(text) is None or text.endswith("\n"):
+        raise ValidationError(
+            f"{what} {text[:140]!r} is not a valid id; use 1 to 128 characters of A-Z a-z 0-9 . _ : @ -",
+            code="invalid_id",
+        )
+    return text

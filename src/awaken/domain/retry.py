@@ -1,0 +1,28 @@
+"""How long a failed dispatch waits before it is tried again.
+
+Source: spec/mailbox.md 3.13 (the table), D-14 (count this failure; honour `retry_after`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+_MAX_DOUBLINGS: Final = 6
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Exponential back-off without jitter: 250, 500, 1 000 … milliseconds by default, at most `max_delay_ms`."""
+
+    base_delay_ms: int = 250
+    max_delay_ms: int = 30_000
+
+    def delay_ms(self, attempt_count: int, retry_after_ms: int = 0) -> int:
+        """The wait after failure number `attempt_count` (counting this one; 0 is read as 1).
+
+        A provider's `retry_after_ms` lengthens the wait, also beyond the cap; it never shortens it.
+        """
+        doublings = min(max(attempt_count - 1, 0), _MAX_DOUBLINGS)
+        backoff_ms = min(self.base_delay_ms * 2**doublings, self.max_delay_ms)
+        return max(backoff_ms, retry_after_ms)

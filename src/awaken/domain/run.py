@@ -1,0 +1,275 @@
+"""Runs: one execution of an agent, from its request to its outcome.
+
+Source: spec/stores.md 1.4; TR-088 to TR-095.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+
+from awaken.domain.clock import Instant
+from awaken.domain.errors import DataIntegrity, ValidationError
+from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId
+
+
+class RunStatus(StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+class RunMove(StrEnum):
+    START = "start"
+    WAIT = "wait"
+    FINISH = "finish"
+
+
+RUN_MOVES: Final[dict[tuple[RunStatus, RunMove], RunStatus]] = {
+    (RunStatus.CREATED, RunMove.START): RunStatus.RUNNING,
+    (RunStatus.RUNNING, RunMove.START): RunStatus.RUNNING,
+    (RunStatus.WAITING, RunMove.START): RunStatus.RUNNING,
+    (RunStatus.RUNNING, RunMove.WAIT): RunStatus.WAITING,
+    (RunStatus.CREATED, RunMove.FINISH): RunStatus.DONE,
+    (RunStatus.RUNNING, RunMove.FINISH): RunStatus.DONE,
+    (RunStatus.WAITING, RunMove.FINISH): RunStatus.DONE,
+}
+"""Every change of status a run can make. Starting a running run is a takeover; nothing leaves `done`."""
+
+
+def can_become(status: RunStatus, target: RunStatus) -> bool:
+    """True when the table leads from one status to the other, or they are the same."""
+    return status is target or any(RUN_MOVES.get((status, move)) is target for move in RunMove)
+
+
+class Origin(StrEnum):
+    USER = "user"
+    A2A = "a2a"
+    SUBAGENT = "subagent"
+    INTERNAL = "internal"
+    SCHEDULE = "schedule"
+
+
+class RunMode(StrEnum):
+    FOREGROUND = "foreground"
+    SCHEDULED = "scheduled"
+    RESUME = "resume"
+    INTERNAL_WAKE = "internal_wake"
+
+
+class Adapter(StrEnum):
+    """The protocol that surfaced the request."""
+
+    INTERNAL = "internal"
+    HTTP = "http"
+    ACP = "acp"
+    AI_SDK = "ai_sdk"
+    AG_UI = "ag_ui"
+    A2A = "a2a"
+    MCP = "mcp"
+
+
+TerminationType = Literal[
+    "natural_end", "behavior_requested", "stopped", "cancelled", "blocked", "suspended", "error"
+]
+
+
+class Termination(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an execution ended. `code` belongs to `stopped`, `detail` to `stopped`, `blocked` and `error`."""
+
+    type: TerminationType
+    code: str | None = None
+    detail: str | None = None
+
+    def to_status(self) -> tuple[RunStatus, str | None]:
+        """The run status it leads to and its one-line reason (TR-094)."""
+        match self.type:
+            case "suspended":
+                return RunStatus.WAITING, None
+            case "natural_end":
+                return RunStatus.DONE, "natural"
+            case "stopped":
+                return RunStatus.DONE, f"stopped:{self.code or ''}"
+            case "blocked":
+                return RunStatus.DONE, f"blocked:{self.detail or ''}"
+            case "behavior_requested" | "cancelled" | "error":
+                return RunStatus.DONE, self.type
+
+    @classmethod
+    def from_reason(cls, text: str) -> Termination:
+        """Read a one-line reason back; a text of no known form is an error with that text."""
+        match text.partition(":"):
+            case "natural", "", "":
+                return NATURAL_END
+            case "behavior_requested", "", "":
+                return cls("behavior_requested")
+            case "cancelled", "", "":
+                return CANCELLED
+            case "stopped", ":", code:
+                return cls("stopped", code=code)
+            case "blocked", ":", why:
+                return cls("blocked", detail=why)
+            case "error", ":", why:
+                return cls("error", detail=why)
+            case _:
+                return cls("error", detail=text)
+
+
+NATURAL_END: Final = Termination("natural_end")
+CANCELLED: Final = Termination("cancelled")
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens and model calls, as totals."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    model_calls: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.model_calls + other.model_calls,
+        )
+
+
+class SeqRange(msgspec.Struct, frozen=True):
+    """Message seqs, 1-based, both ends included."""
+
+    from_seq: int
+    to_seq: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.from_seq <= self.to_seq:
+            raise ValidationError(f"a range of messages is 1-based and not empty, not {self.from_seq}..{self.to_seq}")
+
+
+class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is asked. A `continuation` names the run it continues."""
+
+    agent_id: AgentId
+    kind: Literal["new_intent", "continuation"] = "new_intent"
+    continues_run_id: RunId | None = None
+
+
+class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Overrides for this execution, passed to the driver as they are."""
+
+    overrides: Any = None
+
+
+class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the request came from."""
+
+    origin: Origin = Origin.USER
+    adapter: Adapter = Adapter.INTERNAL
+    mode: RunMode = RunMode.SCHEDULED
+    parent_run_id: RunId | None = None
+    parent_thread_id: ThreadId | None = None
+    correlation_id: str | None = None
+    transport_request_id: str | None = None
+
+
+class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The durable request: ids of its messages, never their bodies. Enough to start the run on any worker."""
+
+    intent: Intent
+    input_message_ids: tuple[MessageId, ...]
+    options: RunOptions = RunOptions()
+    trace: Trace = Trace()
+
+    def check(self) -> None:
+        """Raises ValidationError for blank ids and for a continuation that names no run, or the reverse (TR-095)."""
+        if not self.intent.agent_id.strip():
+            raise ValidationError("a run needs an agent_id")
+        if (self.intent.kind == "continuation") != (self.intent.continues_run_id is not None):
+            raise ValidationError("a continuation, and nothing else, names the run it continues")
+        named = (self.intent.continues_run_id, self.trace.parent_run_id, self.trace.parent_thread_id)
+        if any(value is not None and not value.strip() for value in named):
+            raise ValidationError("an id of the run's request is blank")
+        if any(not message_id.strip() for message_id in self.input_message_ids):
+            raise ValidationError("an input message id is blank")
+
+
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a suspended run waits for."""
+
+    reason: Literal[
+        "tool_permission", "user_input", "background_tasks", "external_event", "rate_limit", "manual_pause"
+    ]
+    message: str | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of an agent, as stored.
+
+    `closed_turn` is the assistant message whose step is complete; `stream_open` says that deltas of a turn that is
+    not committed are in the log. `updated_seq` is the thread's event seq when the run was last written.
+    """
+
+    run_id: RunId
+    thread_id: ThreadId
+    agent_id: AgentId
+    dispatch_id: DispatchId
+    status: RunStatus
+    request: RunRequest
+    request_digest: str
+    metadata: dict[str, Any]
+    created_at: Instant
+    updated_at: Instant
+    first_event_seq: int
+    updated_seq: int
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    input: SeqRange | None = None
+    termination: Termination | None = None
+    final_output: str | None = None
+    waiting: Waiting | None = None
+    steps: int = 0
+    usage: Usage = Usage()
+    closed_turn: MessageId | None = None
+    stream_open: bool = False
+    cancel_requested_at: Instant | None = None
+
+    @property
+    def waiting_reason(self) -> str | None:
+        """Why it waits, only while it does (TR-091)."""
+        return self.waiting.reason if self.status is RunStatus.WAITING and self.waiting else None
+
+    def check(self) -> None:
+        """The shape a stored run has (TR-088, TR-089).
+
+        Raises:
+            DataIntegrity: The record contradicts itself.
+        """
+        done = self.status is RunStatus.DONE
+        if not (self.run_id.strip() and self.thread_id.strip() and self.agent_id.strip()):
+            raise DataIntegrity(f"run {self.run_id!r}: a run, thread or agent id is blank")
+        if done != (self.finished_at is not None):
+            raise DataIntegrity(f"run {self.run_id!r}: {self.status} and finished_at disagree")
+        if (self.status is RunStatus.WAITING) and self.waiting is None:
+            raise DataIntegrity(f"run {self.run_id!r}: waiting without saying for what")
+        if self.termination is not None and not done:
+            raise DataIntegrity(f"run {self.run_id!r}: {self.status} with a termination")
+
+
+def moved(run: Run, move: RunMove) -> RunStatus:
+    """The status after the move.
+
+    Raises:
+        ValidationError: The table does not allow it.
+    """
+    status = RUN_MOVES.get((run.status, move))
+    if status is None:
+        raise ValidationError(f"run {run.run_id!r} is {run.status} and cannot {move}")
+    return status

@@ -1,0 +1,75 @@
+"""Threads: ordered conversations, and what is derived from their rows when they are read.
+
+Source: spec/stores.md 1.5; TR-001 to TR-012, TR-028 to TR-034 as derived values.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from awaken.domain.clock import Instant
+from awaken.domain.errors import ValidationError
+from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.run import Run, RunStatus
+
+
+class ThreadStatus(StrEnum):
+    IDLE = "idle"
+    QUEUED = "queued"
+    BUSY = "busy"
+    WAITING = "waiting"
+    ERROR = "error"
+
+
+class ThreadInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What its owner says about a thread."""
+
+    title: str | None = None
+    metadata: dict[str, Any] = {}
+    resource_id: str | None = None
+    parent_thread_id: ThreadId | None = None
+
+    def check(self, thread_id: ThreadId) -> None:
+        """Raises ValidationError for blank ids and for a thread that is its own parent (TR-004)."""
+        if not thread_id.strip():
+            raise ValidationError("a thread needs an id")
+        if self.resource_id is not None and not self.resource_id.strip():
+            raise ValidationError("resource_id is blank; leave it out instead")
+        if self.parent_thread_id is not None:
+            if not self.parent_thread_id.strip():
+                raise ValidationError("parent_thread_id is blank; leave it out instead")
+            if self.parent_thread_id == thread_id:
+                raise ValidationError(f"thread {thread_id!r} cannot be its own parent")
+
+
+class Thread(msgspec.Struct, frozen=True, kw_only=True):
+    """A thread as read. Its runs and status are looked up when it is read, never stored with it."""
+
+    thread_id: ThreadId
+    info: ThreadInfo
+    epoch: int
+    message_count: int
+    event_count: int
+    queued_count: int
+    created_at: Instant
+    updated_at: Instant
+    active_run_id: RunId | None = None
+    open_run_id: RunId | None = None
+    latest_run_id: RunId | None = None
+    status: ThreadStatus = ThreadStatus.IDLE
+
+
+def derive_status(*, active_run_id: RunId | None, queued_count: int, open_run: Run | None, latest: Run | None) -> ThreadStatus:
+    """One word for a thread, from its rows (spec/server.md 3)."""
+    if active_run_id is not None:
+        return ThreadStatus.BUSY
+    if queued_count:
+        return ThreadStatus.QUEUED
+    if open_run is not None and open_run.status is RunStatus.WAITING:
+        return ThreadStatus.WAITING
+    if open_run is None and latest is not None and latest.termination is not None and latest.termination.type == "error":
+        return ThreadStatus.ERROR
+    return ThreadStatus.IDLE

@@ -1,0 +1,1 @@
+"""What runs an agent: one contract, one driver per kind of agent."""

@@ -1,0 +1,169 @@
+"""Say what an exception means for the run it ended: try again, or give up.
+
+Above: the mailbox classifies whatever a driver let through; drivers classify what their framework raised.
+Below: the classes of `domain.errors`. No framework or provider is imported: their errors are known by class name,
+by status code and by the wait they ask for.
+Holds: the answer never depends on message text.
+
+Source: research/agent-runtimes.md 9; spec/mailbox.md 2.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, cast
+
+from awaken.domain.errors import (
+    AwakenError,
+    ExecutorError,
+    PermanentFailure,
+    StoreUnavailable,
+    TransientFailure,
+    Unavailable,
+)
+
+Verdict = Literal["completed", "transient", "permanent"]
+"""What became of an execution. A result is `completed`, whatever its termination says."""
+
+MAX_LINKS: Final = 16
+"""How far a chain of causes is followed."""
+GIVE_UP_CODES: Final = frozenset(
+    {
+        "insufficient_quota", "billing_hard_limit_reached", "credit_balance_exhausted", "context_length_exceeded",
+        "content_filter", "model_not_found", "invalid_api_key",
+    }
+)  # fmt: skip
+"""Codes in a provider's error that no waiting cures, also where the status is that of a rate limit."""
+PASSING_STATUSES: Final = frozenset({408, 409, 425, 429})
+"""Statuses below 500 that may pass; every other one below 500 will not."""
+KNOWN_CLASSES: Final[dict[str, bool]] = {
+    # name of the class, with its package: whether trying again may help. The first match along the MRO counts.
+    "pydantic_ai.ModelQuotaExceededError": False,
+    "pydantic_ai.ModelRequestRejectedError": False,
+    "pydantic_ai.ModelRateLimitError": True,
+    "pydantic_ai.ModelUnavailableError": True,
+    "pydantic_ai.ModelServerError": True,
+    "pydantic_ai.ModelConnectionError": True,
+    "pydantic_ai.ModelRequestTimeout": True,
+    "pydantic_ai.ConcurrencyLimitExceeded": True,
+    "pydantic_ai.UnexpectedModelBehavior": False,
+    "pydantic_ai.UsageLimitExceeded": False,
+    "pydantic_ai.UserError": False,
+    "openai.APIConnectionError": True,
+    "anthropic.APIConnectionError": True,
+    "httpx.TransportError": True,
+}
+MISTAKES: Final = (TypeError, ValueError, KeyError, ImportError)
+"""What a program's own mistakes raise: the same again on every attempt."""
+
+
+def classify(error: BaseException) -> TransientFailure | PermanentFailure:
+    """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it.
+
+    Looks for something definite along the chain of causes, nearest first: this package's own errors, a known class, a
+    code, a status, a broken connection. Failing that, a program's own mistake is permanent and everything unknown is
+    transient: attempts are bounded, so a wrong guess costs a few of them.
+    """
+    for link in _chain(error):
+        if isinstance(link, (TransientFailure, PermanentFailure)):
+            return link
+        verdict = _definite(link)
+        if verdict is not None:
+            return _failure(error, transient=verdict, retry_after_s=_retry_after_s(link))
+    return _failure(error, transient=not isinstance(error, MISTAKES))
+
+
+def verdict_on(error: BaseException | None) -> Verdict:
+    """The same in one word. None stands for an execution that returned."""
+    if error is None:
+        return "completed"
+    return "transient" if isinstance(classify(error), TransientFailure) else "permanent"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what it came from, as a traceback would show them; ends where the chain loops."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen and len(seen) < MAX_LINKS:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _definite(error: BaseException) -> bool | None:
+    """Whether trying again may help, where this one exception says so; None where it does not."""
+    if isinstance(error, AwakenError) and not isinstance(error, ExecutorError):
+        return isinstance(error, (StoreUnavailable, Unavailable))
+    if isinstance(error, BaseExceptionGroup):
+        return _group(cast("BaseExceptionGroup[BaseException]", error))
+    if GIVE_UP_CODES.intersection(_codes(error)):
+        return False
+    known = _known_class(error)
+    if known is not None:
+        return known
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in PASSING_STATUSES
+    return True if isinstance(error, (ConnectionError, TimeoutError)) else None
+
+
+def _group(error: BaseExceptionGroup[BaseException]) -> bool:
+    """Models tried one after the other fail for good only together; tasks run side by side all have to succeed."""
+    verdicts = [verdict_on(member) == "transient" for member in error.exceptions]
+    return any(verdicts) if type(error).__name__ == "FallbackExceptionGroup" else all(verdicts)
+
+
+def _known_class(error: BaseException) -> bool | None:
+    for cls in type(error).__mro__:
+        known = KNOWN_CLASSES.get(f"{cls.__module__.partition('.')[0]}.{cls.__name__}")
+        if known is not None:
+            return known
+    return None
+
+
+def _codes(error: BaseException) -> Iterator[str]:
+    """The codes a provider's error carries: on itself, or in the body it came with."""
+    body: Any = getattr(error, "body", None)
+    nested: Any = _get(body, "error")
+    for holder in (_attributes(error), body, nested):
+        for name in ("code", "type"):
+            code = _get(holder, name)
+            if isinstance(code, str):
+                yield code
+
+
+def _attributes(error: BaseException) -> dict[str, Any]:
+    return {"code": getattr(error, "code", None), "type": getattr(error, "type", None)}
+
+
+def _status(error: BaseException) -> int | None:
+    for holder in (error, getattr(error, "response", None)):
+        status = getattr(holder, "status_code", None) or getattr(holder, "status", None)
+        if isinstance(status, int) and 400 <= status < 600:
+            return status
+    return None
+
+
+def _retry_after_s(error: BaseException) -> float | None:
+    """The wait the other side asks for, in seconds; a date in the header is not read."""
+    asked: Any = getattr(error, "retry_after", None)
+    if asked is None:
+        asked = _get(getattr(getattr(error, "response", None), "headers", None), "retry-after")
+    try:
+        wait_s = float(asked)
+    except (TypeError, ValueError):
+        return None
+    return wait_s if 0 <= wait_s < float("inf") else None
+
+
+def _get(holder: Any, key: str) -> Any:
+    return cast("Mapping[str, Any]", holder).get(key) if isinstance(holder, Mapping) else None
+
+
+def _failure(
+    error: BaseException, *, transient: bool, retry_after_s: float | None = None
+) -> TransientFailure | PermanentFailure:
+    message = f"{type(error).__name__}: {error}"
+    failure = TransientFailure(message, retry_after_s=retry_after_s) if transient else PermanentFailure(message)
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,144 @@
+"""The boundary between the mailbox and whatever runs an agent.
+
+Above: the mailbox computes the `Entry`, implements `RunPort`, and turns the driver's return or exception into a
+settlement. Below: one driver per framework; a driver touches no store, lease, retry or run record.
+Holds: stopping a run is cancelling its task. What a port method made durable is never asked for again.
+
+Source: research/agent-runtimes.md 3 (interface), 5 (commit points), 6 (entry).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from awaken.domain.event import Event
+from awaken.domain.ids import AgentId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.message import Message
+from awaken.domain.run import NATURAL_END, RunRequest, Termination, Usage
+
+
+class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is running. `instance_id` is new with every execution; frameworks that want a fresh id get that."""
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId
+    agent_id: AgentId
+    dispatch_id: DispatchId
+    instance_id: InstanceId
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """The committed log as an execution needs it.
+
+    `history` ends before the turn to re-enter, if there is one, and never holds an unanswered tool call.
+    """
+
+    history: tuple[Message, ...]
+    reenter: Message | None = None
+    """A committed assistant turn to continue instead of asking the model again."""
+    answers: tuple[Message, ...] = ()
+    """The tool messages already committed for that turn."""
+    usage: Usage = Usage()
+    """Totals before that turn."""
+    steps: int = 0
+
+
+class Entry(Protocol):
+    """Where an execution starts. Nothing is read from the store before it is asked for."""
+
+    @property
+    def resumed(self) -> bool:
+        """The run had started before: an earlier execution crashed, lost its lease, failed or was handed over."""
+        ...
+
+    async def conversation(self) -> Conversation:
+        """Read the thread's log, once; its cost is linear in the log."""
+        ...
+
+    async def journal(self) -> dict[str, msgspec.Raw]:
+        """The finished steps of this run by key. Empty, without a read, on a first execution."""
+        ...
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent is done. `messages` are committed together with the settlement."""
+
+    termination: Termination = NATURAL_END
+    final_output: str | None = None
+    """None: the text of the last of `messages`, or of the last assistant message committed before."""
+    messages: tuple[Message, ...] = ()
+    usage: Usage | None = None
+    """New totals; None leaves what the last closed step said."""
+    steps: int | None = None
+
+
+DriveOutcome = Finished
+
+
+class RunPort(Protocol):
+    """Everything a driver may do to the outside world.
+
+    Every method may raise `LeaseLost`: the run belongs to somebody else now; let it pass through.
+    Every method may be cancelled; what it had begun to make durable is then finished before the cancellation passes.
+    """
+
+    @property
+    def identity(self) -> RunIdentity: ...
+
+    @property
+    def request(self) -> RunRequest: ...
+
+    def new_message_id(self) -> MessageId: ...
+
+    async def emit(self, *events: Event) -> None:
+        """Put events in the log. Returns when they are buffered; waits only when 256 events or 256 KiB are unwritten."""
+        ...
+
+    async def commit_assistant(self, message: Message, *events: Event) -> None:
+        """Make a complete model response durable (C1), with events that belong right after it."""
+        ...
+
+    async def commit_tool(self, message: Message, *events: Event) -> None:
+        """Make one finished tool call durable (C2), then its events visible."""
+        ...
+
+    async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
+        """All calls of the turn are answered and another inference follows (C3). `usage` is the new total."""
+        ...
+
+    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
+        """Make the result of a function's step durable; closes a step."""
+        ...
+
+
+class AgentDriver(Protocol):
+    """Runs one agent of one framework."""
+
+    async def drive(self, entry: Entry, port: RunPort) -> DriveOutcome:
+        """Execute until the agent ends.
+
+        Cancellation of the task is the request to stop: tidy up, then either let it pass, or raise `Stopped`
+        with the partial output the user has seen.
+
+        Raises:
+            TransientFailure, PermanentFailure: The execution failed; the class decides about a retry.
+                Any other exception is classified by the mailbox.
+        """
+        ...
+
+
+class Stopped(Exception):  # noqa: N818 - an outcome of a cancelled task, not an error
+    """A stopped execution's partial output. The mailbox commits it with the settlement, marked `interrupted`."""
+
+    def __init__(self, messages: tuple[Message, ...] = (), usage: Usage | None = None) -> None:
+        super().__init__("stopped")
+        self.messages = messages
+        self.usage = usage
+
+
+DriverFactory = Callable[[Any], AgentDriver]
+"""Makes a driver for a user's agent object; importing the framework is the factory's business."""

@@ -1,0 +1,104 @@
+"""Decide where an execution starts: the committed log of a thread, read as history and, after a crash, an open turn.
+
+Above: the mailbox reads the log and calls `conversation`; drivers get the result. Below: nothing but messages.
+Holds: no history handed to a driver has an unanswered tool call, or an answer to a call that was never made. A turn
+is entered again only by the run that committed it, and only until its step is closed, so nothing finished is repeated
+and nothing closed comes back.
+
+Source: research/agent-runtimes.md 6; the design decision "accepted first, part of the conversation when consumed".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from awaken.domain.ids import MessageId, RunId
+from awaken.domain.message import Message, MessageState, Role, ToolCall, cancelled_tool_message
+from awaken.domain.run import Usage
+from awaken.executors.contract import Conversation
+
+NO_USAGE: Final = Usage()
+NO_ANSWER: Final = "the call was not answered: the run that made it ended first"
+
+LoggedMessage = tuple[Message, RunId | None]
+"""A message of the thread's log and the run that brought it."""
+
+
+def conversation(
+    log: Sequence[LoggedMessage],
+    *,
+    run_id: RunId,
+    closed_turn: MessageId | None,
+    usage: Usage = NO_USAGE,
+    steps: int = 0,
+) -> Conversation:
+    """What the run `run_id` continues from, given the whole log in order.
+
+    `closed_turn`, `usage` and `steps` are the run's own, as its last closed step left them; the totals of a turn that
+    is entered again are therefore those before it.
+    """
+    messages = [message for message, _ in log]
+    start = _open_turn(log, run_id, closed_turn)
+    if start is None:
+        return Conversation(history=tuple(answered(messages)), usage=usage, steps=steps)
+    turn = messages[start]
+    return Conversation(
+        history=tuple(answered(messages[:start])),
+        reenter=turn,
+        answers=tuple(_answers(turn, messages[start + 1 :])),
+        usage=usage,
+        steps=steps,
+    )
+
+
+def answered(messages: Iterable[Message]) -> list[Message]:
+    """The messages as a model accepts them: each call is answered once, right after the turn that made it.
+
+    Logs are written that way; a client's own messages and edited or restored data need not be. A call without an
+    answer gets a `cancelled` one, an answer without a call is left out, and of two answers the first counts.
+    """
+    found: list[Message] = []
+    open_calls: dict[str, ToolCall] = {}
+    turn: Message | None = None
+    for message in messages:
+        if message.role is Role.TOOL:
+            if open_calls.pop(message.tool_call_id or "", None) is not None:
+                found.append(message)
+            continue
+        if turn is not None:
+            found += _closing(turn, open_calls)
+        found.append(message)
+        turn, open_calls = message, {call.id: call for call in message.tool_calls}
+    if turn is not None:
+        found += _closing(turn, open_calls)
+    return found
+
+
+def _open_turn(log: Sequence[LoggedMessage], run_id: RunId, closed_turn: MessageId | None) -> int | None:
+    """The index of the run's own last assistant turn when its step is not closed; None starts from the whole log."""
+    for index in range(len(log) - 1, -1, -1):
+        message, producer = log[index]
+        if message.role is Role.TOOL:
+            continue
+        own = message.role is Role.ASSISTANT and producer == run_id
+        is_open = message.id != closed_turn and message.state is MessageState.COMMITTED
+        return index if own and is_open else None
+    return None
+
+
+def _answers(turn: Message, tail: list[Message]) -> list[Message]:
+    waiting = {call.id for call in turn.tool_calls}
+    found: list[Message] = []
+    for message in tail:
+        if message.tool_call_id in waiting:
+            waiting.remove(message.tool_call_id)
+            found.append(message)
+    return found
+
+
+def _closing(turn: Message, open_calls: dict[str, ToolCall]) -> list[Message]:
+    return [
+        cancelled_tool_message(MessageId(f"{turn.id}.{call.id}.unanswered"), call, NO_ANSWER)
+        for call in open_calls.values()
+    ]

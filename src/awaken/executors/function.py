@@ -1,0 +1,277 @@
+"""Run a plain async function, or an async generator, as an agent.
+
+Above: `registry` makes a `FunctionDriver` when a function is added. Below: `RunPort`, the only way out.
+Holds: a step that `ctx.step` has returned is never executed again; after a takeover the function runs from the top
+and gets the recorded values. What it says becomes messages only when it ends. A function that does nothing costs
+nothing: no read, no task, no event.
+
+Source: research/agent-runtimes.md 3 (functions), 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, Final, TypeVar, cast, overload
+
+import msgspec
+
+from awaken.domain.errors import PermanentFailure, ValidationError
+from awaken.domain.event import Event, TextDelta
+from awaken.domain.ids import MessageId
+from awaken.domain.message import Message, MessageState, assistant_message
+from awaken.domain.run import RunRequest
+from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
+
+T = TypeVar("T")
+
+Yielded = str | Event | Message
+"""What a generator may yield: a piece of its answer's text, an event, or a whole message."""
+PlainFunction = Callable[["Context"], Awaitable[Any]]
+GeneratorFunction = Callable[["Context"], AsyncGenerator[Any, None]]
+AgentFunction = PlainFunction | GeneratorFunction
+
+_NOTHING_SAID: Final = Finished()
+
+
+class FunctionDriver:
+    """Runs one function. It is checked here, when it is registered, and not on its first run.
+
+    Raises:
+        ValidationError: It is not an async function or async generator taking one argument.
+    """
+
+    def __init__(self, agent: AgentFunction) -> None:
+        self._plain: PlainFunction | None = None
+        self._generator: GeneratorFunction | None = None
+        if _is_kind(agent, inspect.isasyncgenfunction):
+            self._generator = cast(GeneratorFunction, agent)
+        elif _is_kind(agent, inspect.iscoroutinefunction):
+            self._plain = cast(PlainFunction, agent)
+        else:
+            raise ValidationError(
+                f"{_name(agent)} is not an agent: it must be `async def`. "
+                "Wrap blocking work inside it in `asyncio.to_thread`"
+            )
+        _check_signature(agent)
+
+    async def drive(self, entry: Entry, port: RunPort) -> DriveOutcome:
+        """Run the function once, from the top.
+
+        A stopped run raises `Stopped` with what it had said so far; one that had said nothing lets the
+        cancellation pass.
+        """
+        context = Context(entry, port)
+        try:
+            if self._plain is not None:
+                return context.finish(await self._plain(context))
+            assert self._generator is not None
+            return await self._consume(self._generator, context)
+        except asyncio.CancelledError:
+            said = context.said_so_far()
+            if said and _is_stopping():
+                raise Stopped(said) from None
+            raise
+
+    async def _consume(self, generator: GeneratorFunction, context: Context) -> DriveOutcome:
+        async with aclosing(generator(context)) as items:
+            async for item in items:
+                await context.say(item)
+        return context.finish(None)
+
+
+class Context:
+    """What an agent function is given: its run, the conversation, durable steps and a way to stream."""
+
+    __slots__ = ("_entry", "_journal", "_messages", "_port", "_said", "_text", "_uses")
+
+    def __init__(self, entry: Entry, port: RunPort) -> None:
+        self._entry = entry
+        self._port = port
+        self._journal: dict[str, msgspec.Raw] | None = None
+        self._messages: tuple[Message, ...] | None = None
+        self._uses: Counter[str] | None = None
+        self._said: list[Message] | None = None
+        self._text: list[str] | None = None
+
+    @property
+    def identity(self) -> RunIdentity:
+        return self._port.identity
+
+    @property
+    def request(self) -> RunRequest:
+        return self._port.request
+
+    async def messages(self) -> tuple[Message, ...]:
+        """The conversation, this run's own input last. Read from the store once, when first asked for."""
+        if self._messages is None:
+            found = await self._entry.conversation()
+            turn = () if found.reenter is None else (found.reenter, *found.answers)
+            self._messages = found.history + turn
+        return self._messages
+
+    async def input(self) -> str:
+        """The text of the messages this run was submitted with, a line each; empty when they hold none."""
+        wanted = set(self.request.input_message_ids)
+        return "\n".join([message.text for message in await self.messages() if message.id in wanted and message.text])
+
+    def new_message_id(self) -> MessageId:
+        """An id for a `Message` the agent builds itself."""
+        return self._port.new_message_id()
+
+    @overload
+    def step(self, name: str, fn: Callable[[], Any], type: None = None) -> Coroutine[Any, Any, Any]: ...
+    @overload
+    def step(self, name: str, fn: Callable[[], Any], type: type[T]) -> Coroutine[Any, Any, T]: ...
+    def step(self, name: str, fn: Callable[[], Any], type: Any = None) -> Coroutine[Any, Any, Any]:
+        """Call `fn` once in the life of the run, however often the run is executed, and return its result.
+
+        `fn` takes nothing and returns a JSON value or an awaitable of one. The result goes through JSON the first
+        time too, so that every execution sees the same; `type` says what it is decoded into. A step is known by its
+        name and by how many steps of that name were asked for before it in this execution, so the order of equal
+        names must not depend on chance. A step in flight at a crash runs again: its effects should bear repeating.
+
+        Raises:
+            PermanentFailure: The result has no JSON form, or does not fit `type`. Nothing was recorded.
+        """
+        if self._uses is None:
+            self._uses = Counter()
+        self._uses[name] += 1
+        return self._step(f"{name}#{self._uses[name]}", fn, Any if type is None else type)
+
+    async def emit(self, item: Event | str) -> None:
+        """Put an event, or a piece of the answer's text, in the log. Readers see it at once."""
+        if isinstance(item, str):
+            await self._stream(item)
+        else:
+            await self._port.emit(item)
+
+    async def say(self, item: Yielded) -> None:
+        """Take what a generator yielded.
+
+        Raises:
+            PermanentFailure: It is none of the three things a generator may yield.
+        """
+        if isinstance(item, str):
+            await self._stream(item)
+        elif isinstance(item, Message):
+            self._end_text(MessageState.COMMITTED)
+            self._collect(item)
+        elif isinstance(item, Event):  # pyright: ignore[reportUnnecessaryIsInstance]
+            await self._port.emit(item)
+        else:
+            raise PermanentFailure(f"an agent may yield text, an event or a Message, not a {_name(item.__class__)}")
+
+    def finish(self, returned: Any) -> DriveOutcome:
+        """What the run amounts to, given what the function returned.
+
+        None: the streamed text is the answer. A text, a `Message` or a sequence of them: that is, and streamed text
+        was a preview of it. Any other JSON value: the run's output, beside the streamed text. `Finished`: as it is.
+        """
+        if returned is None:
+            return _NOTHING_SAID if self._text is None and self._said is None else Finished(messages=self._answer())
+        if isinstance(returned, str):
+            return Finished(messages=(assistant_message(self.new_message_id(), returned),) if returned else ())
+        if isinstance(returned, Finished):
+            return returned
+        if isinstance(returned, Message):
+            return Finished(messages=(returned,))
+        if isinstance(returned, (list, tuple)):
+            items = cast("list[Any] | tuple[Any, ...]", returned)
+            if items and all(isinstance(item, Message) for item in items):
+                return Finished(messages=tuple(items))
+        output = _encoded(returned, "the agent").decode()
+        return Finished(messages=self._answer(), final_output=output)
+
+    def said_so_far(self) -> tuple[Message, ...]:
+        """The output of a stopped run: whole messages, then the text it was in the middle of, marked so."""
+        self._end_text(MessageState.INTERRUPTED)
+        return tuple(self._said or ())
+
+    async def _step(self, key: str, fn: Callable[[], Any], type: Any) -> Any:
+        if self._journal is None:
+            self._journal = await self._entry.journal()
+        recorded = self._journal.get(key)
+        if recorded is not None:
+            return _decoded(recorded, type, key)
+        value = fn()
+        if inspect.isawaitable(value):
+            value = await value
+        raw = msgspec.Raw(_encoded(value, f"step {key!r}"))
+        decoded = _decoded(raw, type, key)
+        await self._port.commit_step(key, raw)
+        return decoded
+
+    async def _stream(self, text: str) -> None:
+        if text:
+            if self._text is None:
+                self._text = []
+            self._text.append(text)
+            await self._port.emit(TextDelta(text))
+
+    def _answer(self) -> tuple[Message, ...]:
+        self._end_text(MessageState.COMMITTED)
+        return tuple(self._said or ())
+
+    def _end_text(self, state: MessageState) -> None:
+        if self._text:
+            self._collect(assistant_message(self.new_message_id(), "".join(self._text), state=state))
+            self._text = None
+
+    def _collect(self, message: Message) -> None:
+        if self._said is None:
+            self._said = []
+        self._said.append(message)
+
+
+def _is_kind(agent: object, judge: Callable[[Any], bool]) -> bool:
+    return judge(agent) or (not inspect.isroutine(agent) and judge(getattr(agent, "__call__", None)))  # noqa: B004
+
+
+def _check_signature(agent: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(agent).bind(None)
+    except TypeError as error:
+        raise ValidationError(f"{_name(agent)} must take exactly one argument, the context: {error}") from None
+
+
+def _encoded(value: Any, what: str) -> bytes:
+    try:
+        return msgspec.json.encode(value, enc_hook=_dumped)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise PermanentFailure(f"{what} returned a value that has no JSON form: {error}") from error
+
+
+def _decoded(raw: msgspec.Raw, type: Any, key: str) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=type, dec_hook=_validated)
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        raise PermanentFailure(f"the recorded value of step {key!r} does not fit its type: {error}") from error
+
+
+def _dumped(value: Any) -> Any:
+    """The JSON form of a Pydantic model, found by its method so that Pydantic need not be imported."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"objects of type {_name(value.__class__)} are not JSON")
+    return dump(mode="json")
+
+
+def _validated(type: Any, value: Any) -> Any:
+    validate = getattr(type, "model_validate", None)
+    if validate is None:
+        raise TypeError(f"JSON cannot be decoded into {type!r}")
+    return validate(value)
+
+
+def _is_stopping() -> bool:
+    """Whether it is this task that was cancelled, and not something the agent was waiting for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _name(thing: Any) -> str:
+    return getattr(thing, "__qualname__", None) or repr(thing)

@@ -1,0 +1,204 @@
+"""The agents of one server: what was added under which name, and the driver that runs it.
+
+Above: the mailbox asks for drivers; submits resolve names here. Below: one driver per kind of agent.
+Holds: adding and listing agents imports no agent framework; a framework is imported when the first run of one of its
+agents starts, in a thread, so that the event loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from awaken.domain.clock import Clock, SystemClock
+from awaken.domain.errors import AgentNotFound, AlreadyExists, PermanentFailure, UnknownAgent, ValidationError
+from awaken.domain.ids import AgentId, checked_id
+from awaken.executors.contract import AgentDriver, DriveOutcome, Entry, RunPort
+from awaken.executors.function import FunctionDriver
+
+AgentKind = Literal["function", "pydantic_ai", "driver", "import"]
+"""What runs it. `import`: a `"module:attribute"` string, not looked at before its first run."""
+
+_CAPABILITIES: Final[dict[AgentKind, tuple[str, ...]]] = {
+    "function": ("streaming", "steps"),
+    "pydantic_ai": ("streaming", "tools"),
+    "driver": ("streaming",),
+    "import": ("streaming",),
+}
+
+
+class AgentInfo(msgspec.Struct, frozen=True):
+    """An agent as it is listed."""
+
+    agent_id: AgentId
+    description: str
+    kind: AgentKind
+    capabilities: tuple[str, ...]
+
+
+class Agents:
+    """Agents by name, in the order they were added."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._infos: dict[AgentId, AgentInfo] = {}
+        self._drivers: dict[AgentId, AgentDriver] = {}
+
+    def add(self, agent_id: str, agent: Any, *, description: str | None = None) -> None:
+        """Make an agent known: an async function or generator, a Pydantic AI agent, an `AgentDriver`, or the place
+        of one of these as `"module:attribute"`. Without a description, a function's docstring is used.
+
+        Raises:
+            ValidationError: The id is not valid, or nothing here can run the object.
+            AlreadyExists: The id is taken.
+        """
+        name = AgentId(checked_id(agent_id, what="agent_id"))
+        if name in self._infos:
+            raise AlreadyExists("agent", name)
+        kind = kind_of(agent)
+        self._drivers[name] = make_driver(name, agent, self._clock)
+        text = _docline(agent) if description is None else description
+        self._infos[name] = AgentInfo(name, text, kind, _CAPABILITIES[kind])
+
+    def driver(self, agent_id: str) -> AgentDriver:
+        """The agent's driver, always the same one.
+
+        Raises:
+            AgentNotFound: No agent has that id here, or no longer.
+        """
+        driver = self._drivers.get(AgentId(agent_id))
+        if driver is None:
+            raise AgentNotFound(agent_id)
+        return driver
+
+    def ids(self) -> tuple[AgentId, ...]:
+        return tuple(self._infos)
+
+    def describe(self) -> tuple[AgentInfo, ...]:
+        return tuple(self._infos.values())
+
+    def resolve(self, agent_id: str | None, last: str | None = None) -> AgentId:
+        """The agent a submit means: the one it names, else the thread's last one, else the only one there is.
+
+        Raises:
+            UnknownAgent: It names one that is not here, or names none where several could be meant.
+        """
+        if agent_id is not None:
+            if agent_id in self._infos:
+                return AgentId(agent_id)
+        elif last is not None and last in self._infos:
+            return AgentId(last)
+        elif len(self._infos) == 1:
+            return next(iter(self._infos))
+        raise UnknownAgent(agent_id, self.ids())
+
+
+def kind_of(agent: Any) -> AgentKind:
+    """How the object will be run, told without importing anything.
+
+    Raises:
+        ValidationError: Nothing here can run it.
+    """
+    if isinstance(agent, str):
+        return "import"
+    if any(cls.__module__.partition(".")[0] == "pydantic_ai" for cls in type(agent).__mro__):
+        return "pydantic_ai"
+    if inspect.iscoroutinefunction(getattr(agent, "drive", None)) and not isinstance(agent, type):
+        return "driver"
+    if callable(agent) and not isinstance(agent, type):
+        return "function"
+    raise ValidationError(
+        f"{agent!r} is not an agent: give an async function, an async generator function, a Pydantic AI agent, "
+        'an AgentDriver, or the place of one as "module:attribute"'
+    )
+
+
+def make_driver(agent_id: AgentId, agent: Any, clock: Clock) -> AgentDriver:
+    """A driver for the object. What cannot run is refused here, except what is not imported yet."""
+    match kind_of(agent):
+        case "driver":
+            return cast(AgentDriver, agent)
+        case "function":
+            return FunctionDriver(agent)
+        case "pydantic_ai":
+            return LazyDriver(agent_id, agent, clock)
+        case "import":
+            if not all(part.strip() for part in _place(agent)):
+                raise ValidationError(f'{agent!r} does not name an agent; write it as "module:attribute"')
+            return LazyDriver(agent_id, agent, clock)
+
+
+class LazyDriver:
+    """Imports what an agent needs when its first run starts, then hands every run to the driver it found."""
+
+    def __init__(self, agent_id: AgentId, agent: Any, clock: Clock) -> None:
+        self._agent_id = agent_id
+        self._agent = agent
+        self._clock = clock
+        self._driver: AgentDriver | None = None
+        self._loading = asyncio.Lock()
+
+    async def drive(self, entry: Entry, port: RunPort) -> DriveOutcome:
+        """As the agent's own driver.
+
+        Raises:
+            PermanentFailure: What should be imported is not there, or is not an agent.
+        """
+        driver = self._driver or await self._load()
+        return await driver.drive(entry, port)
+
+    async def _load(self) -> AgentDriver:
+        async with self._loading:
+            if self._driver is None:
+                self._driver = await asyncio.to_thread(self._import)
+            return self._driver
+
+    def _import(self) -> AgentDriver:
+        agent = self._agent
+        if isinstance(agent, str):
+            agent = imported(agent)
+        try:
+            if kind_of(agent) != "pydantic_ai":
+                return make_driver(self._agent_id, agent, self._clock)
+        except ValidationError as error:
+            raise PermanentFailure(f"agent {self._agent_id!r} cannot run: {error}") from error
+        from awaken.executors.pydantic_ai import PydanticAIDriver
+
+        return PydanticAIDriver(agent, clock=self._clock)
+
+
+def imported(place: str) -> Any:
+    """The object at `"module:attribute"`; the attribute may be a dotted path.
+
+    Raises:
+        PermanentFailure: saying which part could not be found, or what importing it raised.
+    """
+    module_name, path = _place(place)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        hint = "is it installed, and does the server start in the folder it is in?"
+        raise PermanentFailure(f"the agent {place!r} cannot be imported: {error}; {hint}") from error
+    except Exception as error:
+        # A user's module may raise anything while it is imported; whatever it is, the run cannot start.
+        raise PermanentFailure(f"importing the agent {place!r} failed: {type(error).__name__}: {error}") from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise PermanentFailure(f"the agent {place!r} cannot be imported: {module_name!r} has no {path!r}")
+        found = getattr(found, name)
+    return found
+
+
+def _place(text: str) -> tuple[str, str]:
+    module_name, _, path = text.partition(":")
+    return module_name, path
+
+
+def _docline(agent: Any) -> str:
+    if not inspect.isroutine(agent):
+        return ""
+    return (inspect.getdoc(agent) or "").partition("\n")[0]

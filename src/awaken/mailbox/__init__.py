@@ -1,0 +1,1 @@
+"""The queue service: accepts runs, hands them to executors, keeps their leases, settles and recovers them."""

@@ -1,0 +1,66 @@
+"""Which thread to run next, and when: claims for every free slot whenever something may be due.
+
+Above: woken by submits that were not claimed at once, by freed slots, by the sweeper. Below: the `Claim` transition.
+Holds: after a claim that came back with fewer than it could have had, nothing due is left, and the sweeper knows the
+next instant at which that changes (fault D-3: future work must be found without luck).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from awaken.domain.clock import Alarm, Clock, Instant
+from awaken.domain.errors import StoreError
+from awaken.domain.ids import ConsumerId
+from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.slots import Slots
+from awaken.store.combiner import Combiner
+from awaken.store.transitions import MAX_ROWS, Claim, ClaimedSome
+
+
+class Dispatcher:
+    """One per process that executes runs."""
+
+    def __init__(
+        self,
+        combiner: Combiner,
+        slots: Slots,
+        clock: Clock,
+        settings: MailboxSettings,
+        consumer: ConsumerId,
+        expect: Callable[[Instant], None],
+    ) -> None:
+        self._combiner = combiner
+        self._slots = slots
+        self._settings = settings
+        self._consumer = consumer
+        self._expect = expect
+        self._wake = Alarm(clock)
+        self.has_backlog = False
+        """The last claim came back full: threads are waiting, so new work must queue behind them."""
+        self.paused = False
+
+    def wake(self) -> None:
+        """Something may be due, or a slot was freed that a backlog waits for."""
+        self._wake.set()
+
+    async def run_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            while not self.paused and self._slots.free > 0:
+                try:
+                    full = await self._claim()
+                except StoreError:
+                    break  # the sweeper's poll tries again
+                if not full:
+                    break
+
+    async def _claim(self) -> bool:
+        wanted = min(self._slots.free, MAX_ROWS)
+        slots = tuple(self._slots.reserve() for _ in range(wanted))
+        claim = Claim(consumer=self._consumer, lease_ms=self._settings.lease_ms, slots=slots)
+        claimed = await self._combiner.apply(claim, ClaimedSome)
+        self.has_backlog = len(claimed.claims) == wanted
+        if not self.has_backlog and claimed.next_due_at is not None:
+            self._expect(claimed.next_due_at)
+        return self.has_backlog

@@ -1,0 +1,39 @@
+"""What the mailbox tells whoever counts: outcomes as they are applied, executions as they start and end.
+
+Above: telemetry implements it. Holds: called on the event loop, on the hot path; it must neither wait nor raise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from awaken.store.transitions import Claimed, Outcome, Transition
+
+OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cancelled", "released", "lost"]
+"""How an execution ended, as metrics name it (MBX-016). The first three are the classes of spec/mailbox.md 2.3."""
+
+
+class Observer(Protocol):
+    def applied(self, transition: Transition, outcome: Outcome) -> None: ...
+
+    def failed(self, transition: Transition) -> None: ...
+
+    def started(self, claimed: Claimed) -> None: ...
+
+    def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None: ...
+
+
+class Unobserved:
+    """Counts nothing."""
+
+    def applied(self, transition: Transition, outcome: Outcome) -> None:
+        return None
+
+    def failed(self, transition: Transition) -> None:
+        return None
+
+    def started(self, claimed: Claimed) -> None:
+        return None
+
+    def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
+        return None

@@ -1,0 +1,304 @@
+"""What a driver may do to the outside world, and the one write buffer of its run.
+
+Above: drivers call the `RunPort` methods; `worker` takes what is left when it settles. Below: the `Commit` transition.
+Holds: events, tool results and steps of a run leave in the order they came, in one open `Commit` at a time; the next
+one leaves as soon as none is in flight. `emit` waits only at the bound; every other method returns when its part is
+durable, and finishes that before it lets a cancellation pass.
+
+Source: design decision "one write buffer per run"; commit points C1 to C3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from awaken.domain.errors import LeaseLost
+from awaken.domain.event import Event, LoggedEvent, logged
+from awaken.domain.ids import Ids, MessageId, RunId
+from awaken.domain.message import Message, Role
+from awaken.domain.run import Run, RunRequest, Usage
+from awaken.executors.contract import Conversation, RunIdentity
+from awaken.executors.entry import conversation
+from awaken.mailbox.keeper import StopReason
+from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
+from awaken.store.combiner import Combiner
+from awaken.store.contract import MessageQuery, Store
+from awaken.store.transitions import Claimed, Commit, Committed, JournalEntry, Outcome, StepClosed
+from awaken.store.transitions import LeaseLost as LostLease
+
+_OPENS_STREAM = frozenset(
+    {
+        "TextDeltaObserved",
+        "ReasoningDeltaObserved",
+        "ReasoningEncryptedValueObserved",
+        "ToolCallStarted",
+        "ToolCallDeltaObserved",
+    }
+)
+_HISTORY_PAGE = 10_000
+
+T = TypeVar("T")
+
+
+async def finish(awaitable: Awaitable[T]) -> T:
+    """Await to the end whatever happens, then let a cancellation that came meanwhile pass.
+
+    However often the caller is cancelled, the awaited work is not; its own failure wins over the cancellation.
+    """
+    work = asyncio.ensure_future(awaitable)
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError as error:
+            if work.cancelled():
+                raise
+            cancelled = error
+        except Exception:  # the work's own failure is raised below
+            break
+    if cancelled is not None:
+        work.result()
+        raise cancelled
+    return work.result()
+
+
+class Pending(msgspec.Struct):
+    """What a run has asked to be written and no `Commit` has taken yet."""
+
+    entries: list[LoggedEvent | Message] = []
+    journal: list[JournalEntry] = []
+    closes: StepClosed | None = None
+    payload_bytes: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.entries and not self.journal and self.closes is None
+
+
+class RunWriter:
+    """The write buffer of one execution."""
+
+    def __init__(self, claimed: Claimed, combiner: Combiner, on_told: Callable[[StopReason], None]) -> None:
+        self._claimed = claimed
+        self._combiner = combiner
+        self._on_told = on_told
+        self._pending = Pending()
+        self._in_flight: asyncio.Future[Outcome] | None = None
+        self._scheduled = False
+        self._waiting: list[asyncio.Future[None]] = []
+        self._flying: list[asyncio.Future[None]] = []
+        self._failure: BaseException | None = None
+        self.stream_open = False
+        self.closed_step = False
+
+    def add(self, *entries: LoggedEvent | Message) -> None:
+        """Append to the buffer; it leaves by itself."""
+        self._check()
+        pending = self._pending
+        for entry in entries:
+            pending.entries.append(entry)
+            if isinstance(entry, Message):
+                if entry.role is Role.ASSISTANT:
+                    self.stream_open = False
+            else:
+                pending.payload_bytes += len(memoryview(entry.payload))
+                if entry.kind in _OPENS_STREAM:
+                    self.stream_open = True
+        self._schedule()
+
+    def add_step(self, closes: StepClosed, journal: JournalEntry | None = None) -> None:
+        self._check()
+        if journal is not None:
+            self._pending.journal.append(journal)
+        self._pending.closes = closes
+        self.closed_step = True
+        self._schedule()
+
+    @property
+    def is_full(self) -> bool:
+        pending = self._pending
+        return len(pending.entries) >= WRITE_BUFFER_EVENTS or pending.payload_bytes >= WRITE_BUFFER_BYTES
+
+    def durable(self) -> asyncio.Future[None]:
+        """Resolved when everything added so far is durable; LeaseLost or a store error if it never will be."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._failure is not None:
+            future.set_exception(self._failure)
+        elif not self._pending.is_empty:
+            self._waiting.append(future)
+        elif self._in_flight is not None:
+            self._flying.append(future)
+        else:
+            future.set_result(None)
+        return future
+
+    async def take_rest(self) -> Pending:
+        """Wait for the commit in flight, then take what is left for the settlement. Nothing may be added after."""
+        while self._in_flight is not None:
+            await asyncio.wait((self._in_flight,))
+            await asyncio.sleep(0)  # its callback runs after ours
+        rest, self._pending = self._pending, Pending()
+        if self._failure is not None:
+            rest = Pending()
+        return rest
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._in_flight is None:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._leave)
+
+    def _leave(self) -> None:
+        self._scheduled = False
+        pending = self._pending
+        if self._in_flight is not None or pending.is_empty or self._failure is not None:
+            return
+        self._pending = Pending()
+        self._flying, self._waiting = self._waiting, []
+        claimed = self._claimed
+        self._in_flight = self._combiner.ask(
+            Commit(
+                scope=claimed.scope,
+                thread_id=claimed.dispatch.thread_id,
+                run_id=claimed.run.run_id,
+                dispatch_id=claimed.dispatch.dispatch_id,
+                token=claimed.token,
+                entries=tuple(pending.entries),
+                journal=tuple(pending.journal),
+                closes=pending.closes,
+                stream_open=self.stream_open,
+            )
+        )
+        self._in_flight.add_done_callback(self._landed)
+
+    def _landed(self, future: asyncio.Future[Outcome]) -> None:
+        self._in_flight = None
+        flying, self._flying = self._flying, []
+        error = None if future.cancelled() else future.exception()
+        outcome = None if error is not None or future.cancelled() else future.result()
+        if isinstance(outcome, Committed):
+            for waiter in flying:
+                if not waiter.done():
+                    waiter.set_result(None)
+            if outcome.cancel_requested:
+                self._on_told("cancel")
+            if not self._pending.is_empty:
+                self._leave()
+            return
+        reason = outcome.reason if isinstance(outcome, LostLease) else repr(error or outcome)
+        self._failure = error or LeaseLost(self._claimed.dispatch.dispatch_id, reason)
+        for waiter in (*flying, *self._waiting):
+            if not waiter.done():
+                waiter.set_exception(self._failure)
+                waiter.exception()  # whoever waits hears it; nobody need be
+        self._waiting = []
+        self._on_told("interrupt" if reason == "interrupted" else "lost")
+
+
+class Port:
+    """The `RunPort` and `Entry` of one execution."""
+
+    def __init__(self, claimed: Claimed, writer: RunWriter, store: Store, ids: Ids) -> None:
+        dispatch, run = claimed.dispatch, claimed.run
+        self._claimed = claimed
+        self._writer = writer
+        self._store = store
+        self._ids = ids
+        self._run: Run = run
+        self._steps = run.steps
+        self._usage = run.usage
+        self.last_text: str | None = None
+        """The text of the last assistant message this execution committed."""
+        self.identity = RunIdentity(
+            scope=claimed.scope,
+            thread_id=run.thread_id,
+            run_id=run.run_id,
+            agent_id=run.agent_id,
+            dispatch_id=dispatch.dispatch_id,
+            instance_id=dispatch.instance_id or self._ids.instance_id(),
+        )
+
+    # --- Entry --------------------------------------------------------------------------------------------------------
+
+    @property
+    def resumed(self) -> bool:
+        return self._claimed.resumed
+
+    async def conversation(self) -> Conversation:
+        log: list[tuple[Message, RunId | None]] = []
+        after = 0
+        while True:
+            page = await self._store.list_messages(
+                self._claimed.scope, self._run.thread_id, MessageQuery(after=after, limit=_HISTORY_PAGE)
+            )
+            log += [(stored.message, stored.run_id) for stored in page]
+            if len(page) < _HISTORY_PAGE:
+                break
+            after = page[-1].seq or 0
+        return conversation(
+            log, run_id=self._run.run_id, closed_turn=self._run.closed_turn, usage=self._usage, steps=self._steps
+        )
+
+    async def journal(self) -> dict[str, msgspec.Raw]:
+        if not self._claimed.resumed:
+            return {}
+        entries = await self._store.list_journal(self._claimed.scope, self._run.run_id)
+        return {entry.key: entry.value for entry in entries}
+
+    # --- RunPort ------------------------------------------------------------------------------------------------------
+
+    @property
+    def request(self) -> RunRequest:
+        return self._run.request
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    @property
+    def usage(self) -> Usage:
+        return self._usage
+
+    def new_message_id(self) -> MessageId:
+        return self._ids.message_id()
+
+    async def emit(self, *events: Event) -> None:
+        self._writer.add(*[logged(event) for event in events])
+        if self._writer.is_full:
+            await self._writer.durable()
+
+    async def commit_assistant(self, message: Message, *events: Event) -> None:
+        self.last_text = message.text
+        await self._commit(message, events)
+
+    async def commit_tool(self, message: Message, *events: Event) -> None:
+        await self._commit(message, events)
+
+    async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
+        self._steps += 1
+        self._usage = usage
+        if extra:
+            self._writer.add(*[self.produced(message) for message in extra])
+        self._writer.add_step(StepClosed(self._steps, usage, turn))
+        await finish(self._writer.durable())
+
+    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
+        self._steps += 1
+        self._writer.add_step(StepClosed(self._steps, self._usage), JournalEntry(key, value))
+        if events:
+            self._writer.add(*[logged(event) for event in events])
+        await finish(self._writer.durable())
+
+    def produced(self, message: Message) -> Message:
+        return message.produced_by(self._run.run_id, self._steps)
+
+    async def _commit(self, message: Message, events: Sequence[Event]) -> None:
+        self._writer.add(self.produced(message), *[logged(event) for event in events])
+        await finish(self._writer.durable())

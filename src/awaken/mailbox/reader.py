@@ -1,0 +1,180 @@
+"""Readers of a thread's log: history, then live, without a gap or a duplicate.
+
+Above: streams over HTTP and `run.events()` in a program. Below: `Store.list_events` for what is behind, and the rows of
+applied transitions for what is new.
+Holds: a row reaches a reader only after its commit. A run never waits for a reader: one that falls behind its bounded
+buffer forgets it and pages the log until it is level again.
+
+Source: spec/server.md 6.4 (attach), 6.5 (back-pressure).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from awaken.domain.clock import Alarm, Clock
+from awaken.domain.event import TERMINAL_KINDS, EventRow
+from awaken.domain.ids import RunId, Scope, ThreadId
+from awaken.domain.run import RunStatus
+from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, READER_PAGE_EVENTS
+from awaken.store.contract import Store
+
+_Key = tuple[Scope, ThreadId]
+
+
+class Hub:
+    """Hands committed rows to the readers of their thread, in this process."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._readers: dict[_Key, set[Reader]] = {}
+
+    def publish(self, rows: tuple[EventRow, ...]) -> None:
+        """Offer rows to whoever watches. Call in commit order."""
+        if not self._readers:
+            return
+        for row in rows:
+            for reader in self._readers.get((row.scope, row.thread_id), ()):
+                reader.offer(row)
+
+    def reader(self, scope: Scope, thread_id: ThreadId, *, after: int = 0, run_id: RunId | None = None) -> Reader:
+        """A reader of everything after the seq `after`; with a run, of that run's events until its end."""
+        return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id)
+
+    @property
+    def reader_count(self) -> int:
+        return sum(len(readers) for readers in self._readers.values())
+
+    def close(self) -> None:
+        """Cut every reader off, as a broken connection would: nothing tells them that a run ended."""
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.cut()
+
+    def attach(self, key: _Key, reader: Reader) -> None:
+        self._readers.setdefault(key, set()).add(reader)
+
+    def detach(self, key: _Key, reader: Reader) -> None:
+        readers = self._readers.get(key)
+        if readers is not None:
+            readers.discard(reader)
+            if not readers:
+                del self._readers[key]
+
+
+class Reader:
+    """One position in one log. Entered means attached: nothing committed from then on is missed.
+
+    `ended` is True once the run's last event was handed out (or lies before the start position).
+    """
+
+    def __init__(
+        self, hub: Hub, store: Store, clock: Clock, key: _Key, after: int, run_id: RunId | None
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._key = key
+        self._run_id = run_id
+        self._run_over = False
+        self._wake = Alarm(clock)
+        self._buffer: deque[EventRow] = deque()
+        self._events = 0
+        self._bytes = 0
+        self._behind = True
+        self.position = after
+        self.ended = False
+        self.is_cut = False
+        self.catchups = 0
+
+    async def __aenter__(self) -> Self:
+        self._hub.attach(self._key, self)
+        if self._run_id is not None:
+            # Read before the first page: if the run is over now, its last event lies within what will be paged.
+            run = await self._store.load_run(self._key[0], self._run_id)
+            self._run_over = run is None or run.status is RunStatus.DONE
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hub.detach(self._key, self)
+
+    async def __aiter__(self) -> AsyncIterator[EventRow]:
+        while not self.ended and not self.is_cut:
+            for row in await self.next_rows():
+                yield row
+
+    async def next_rows(self, timeout_s: float | None = None) -> tuple[EventRow, ...]:
+        """What comes next, in order: at least one row, or none after `timeout_s`, at the end, or when cut off."""
+        while not self.ended and not self.is_cut:
+            rows = await self._page() if self._behind else self._drain()
+            if rows:
+                return rows
+            if not self._behind and not self.ended and not await self._wake.wait(timeout_s):
+                return ()
+        return ()
+
+    def offer(self, row: EventRow) -> None:
+        """Take a committed row, or remember that the log must be paged for it."""
+        if self._behind and self._events >= READER_BUFFER_EVENTS:
+            return
+        self._buffer.append(row)
+        self._events += len(row.events)
+        self._bytes += row.payload_bytes
+        if self._events > READER_BUFFER_EVENTS or self._bytes > READER_BUFFER_BYTES:
+            self._behind = True
+            self._forget()
+            self.catchups += 1
+        self._wake.set()
+
+    def cut(self) -> None:
+        self.is_cut = True
+        self._wake.set()
+
+    def _forget(self) -> None:
+        self._buffer.clear()
+        self._events = self._bytes = 0
+
+    async def _page(self) -> tuple[EventRow, ...]:
+        """Read on from the position. Level with the log as it was before the read, the reader is live again."""
+        self._behind = False
+        scope, thread_id = self._key
+        mark = await self._store.last_event_seq(scope, thread_id)
+        rows = await self._store.list_events(
+            scope, thread_id, after=self.position, limit=READER_PAGE_EVENTS, run_id=self._run_id
+        )
+        if sum(len(row.events) for row in rows) >= READER_PAGE_EVENTS:
+            self._behind = True
+            self._forget()
+            self.position = rows[-1].last_seq
+        else:
+            self.position = max(self.position, mark, rows[-1].last_seq if rows else 0)
+            if self._run_over:
+                self.ended = True
+        return self._handed(tuple(rows))
+
+    def _drain(self) -> tuple[EventRow, ...]:
+        """Everything buffered that lies after the position; paging resumes if something is missing in between."""
+        rows: list[EventRow] = []
+        while self._buffer:
+            row = self._buffer.popleft()
+            if row.last_seq <= self.position:
+                continue
+            if row.first_seq > self.position + 1:
+                self._behind = True
+                self._forget()
+                break
+            self.position, fresh = row.last_seq, row.starting_after(self.position)
+            if self._run_id is None or row.run_id == self._run_id:
+                rows.append(fresh)
+        self._events = self._bytes = 0
+        return self._handed(tuple(rows))
+
+    def _handed(self, rows: tuple[EventRow, ...]) -> tuple[EventRow, ...]:
+        if self._run_id is not None and rows and rows[-1].events[-1].kind in TERMINAL_KINDS:
+            self.ended = True
+        return rows

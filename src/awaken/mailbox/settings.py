@@ -1,0 +1,65 @@
+"""Every duration and bound of the mailbox, with its reason.
+
+Source: spec/mailbox.md 3.0, amended by the lease defaults of the design (takeover within 15 s).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS
+from awaken.domain.errors import ValidationError
+from awaken.domain.retry import RetryPolicy
+
+WRITE_BUFFER_EVENTS: Final = 256
+"""Unwritten events of one run at which `emit` waits: the executor may run ahead of the disk, but not for ever."""
+WRITE_BUFFER_BYTES: Final = 256 * 1024
+READER_BUFFER_EVENTS: Final = 256
+"""Events a live reader may lag behind before it falls back to paging the log."""
+READER_BUFFER_BYTES: Final = 1024 * 1024
+READER_PAGE_EVENTS: Final = 512
+
+
+class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations end in their unit."""
+
+    max_concurrent_runs: int = 100
+    """Per process. A run in progress costs memory and, with most agents, somebody's rate limit."""
+    lease_ms: int = 12_000
+    """Dead workers on other machines are noticed after this long; the takeover promise is 15 s."""
+    suspended_lease_ms: int = 600_000
+    """For an executor that stays resident while it waits for a person."""
+    renew_interval_s: float = 4.0
+    """A third of the lease: one renewal may fail and the next still arrives in time."""
+    stop_margin_s: float = 2.0
+    """A run that cannot confirm its lease is stopped this long before the lease could end."""
+    poll_interval_s: float = 30.0
+    """Behind every wake-up and timer, in case one was lost."""
+    purge_interval_s: float = 60.0
+    retention_s: float = 86_400.0
+    """Finished dispatches are kept this long for diagnosis."""
+    retry: RetryPolicy = RetryPolicy()
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    max_queued_per_thread: int = 1_000
+    drain_s: float = 10.0
+    """At shutdown running agents may finish for this long, then their dispatches are handed back."""
+    settle_retry_s: float = 0.25
+    """Between tries to settle while the store cannot write; the lease bounds them."""
+    cancel_wait_s: float = 5.0
+    """How long a caller who asked to wait for a stop waits before it is told `requested`."""
+
+    def check(self) -> None:
+        """Raises ValidationError naming the setting and its bound."""
+        bounds = {
+            "max_concurrent_runs": self.max_concurrent_runs >= 1,
+            "lease_ms": self.lease_ms >= 1,
+            "renew_interval_s": 0 < self.renew_interval_s * 1000 < self.lease_ms,
+            "stop_margin_s": 0 <= self.stop_margin_s * 1000 < self.lease_ms,
+            "max_attempts": self.max_attempts >= 1,
+            "max_queued_per_thread": self.max_queued_per_thread >= 1,
+        }
+        for name, holds in bounds.items():
+            if not holds:
+                raise ValidationError(f"setting {name} = {getattr(self, name)!r} is out of range")

@@ -1,0 +1,51 @@
+"""How many runs this process may execute at once, and which of its free places are promised to the store.
+
+Above: whoever makes an offer reserves first. Below: nothing.
+Holds: a slot is free, reserved by exactly one token, or executing; what an offer did not win is freed by its outcome.
+"""
+
+from __future__ import annotations
+
+from awaken.domain.clock import Clock
+from awaken.domain.ids import ClaimToken, ConsumerId, Ids
+from awaken.store.transitions import Offer, Slot
+
+
+class Slots:
+    """Counts, and remembers when each promise was made: a lease is counted from when it was asked for."""
+
+    def __init__(self, limit: int, clock: Clock, ids: Ids, consumer: ConsumerId, lease_ms: int) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._ids = ids
+        self._consumer = consumer
+        self._lease_ms = lease_ms
+        self._reserved: dict[ClaimToken, float] = {}
+        self.executing = 0
+
+    @property
+    def free(self) -> int:
+        return self._limit - self.executing - len(self._reserved)
+
+    def reserve(self) -> Slot:
+        """Promise one place. The caller checked that one is free, or is about to free its own."""
+        token = self._ids.claim_token()
+        self._reserved[token] = self._clock.monotonic()
+        return Slot(token, self._ids.instance_id())
+
+    def offer(self) -> Offer:
+        slot = self.reserve()
+        return Offer(self._consumer, slot.token, slot.instance_id, self._lease_ms)
+
+    def take(self, token: ClaimToken) -> float:
+        """Turn a promise into an execution; when it was made, in seconds of the monotonic clock."""
+        self.executing += 1
+        return self._reserved.pop(token)
+
+    def give_back(self, token: ClaimToken) -> None:
+        """The promise won nothing."""
+        self._reserved.pop(token, None)
+
+    def done(self) -> None:
+        """An execution ended."""
+        self.executing -= 1

@@ -1,0 +1,129 @@
+"""Gathers what concurrent callers ask for into batches, and answers each after the commit.
+
+Above: the mailbox asks for one transition at a time. Below: `Store.apply`, one batch in flight.
+Holds: what arrives while a batch is in flight forms the next one; there is no timer, so an idle system pays no delay.
+A batch has at most one transition per thread, in the order asked, then the transitions over many threads.
+`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away; `on_failed`
+hears every transition whose fate the store could not tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from awaken.domain.clock import Alarm, Clock
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import Scope, ThreadId
+from awaken.store.contract import Store
+from awaken.store.transitions import Claim, Commit, Outcome, Purge, Reclaim, Renew, Settle, Transition
+
+MAX_BATCH_ENTRIES: Final = 4_096
+"""Log entries in one batch, beyond which the rest waits for the next."""
+DELIVERY_SLICE: Final = 16
+"""Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
+
+_SET_ORDER: Final[dict[type[object], int]] = {Renew: 0, Reclaim: 1, Claim: 2, Purge: 3}
+
+OutcomeT = TypeVar("OutcomeT")
+_Asked = tuple[Transition, "asyncio.Future[Outcome]"]
+
+
+class Combiner:
+    """One per store and event loop. `run` must be running for anything to be answered."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        on_applied: Callable[[Transition, Outcome], None],
+        on_failed: Callable[[Transition], None],
+    ) -> None:
+        self._store = store
+        self._on_applied = on_applied
+        self._on_failed = on_failed
+        self._asked: deque[_Asked] = deque()
+        self._wake = Alarm(clock)
+        self._closed = False
+
+    def ask(self, transition: Transition) -> asyncio.Future[Outcome]:
+        """Queue a transition. The future holds its outcome once that is durable; cancelling it withdraws nothing."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(StoreUnavailable("the store is closed"))
+            return future
+        self._asked.append((transition, future))
+        self._wake.set()
+        return future
+
+    async def apply(self, transition: Transition, expected: type[OutcomeT]) -> OutcomeT:
+        """Ask and wait, for a transition with a single kind of outcome."""
+        outcome = await self.ask(transition)
+        assert isinstance(outcome, expected), f"{type(transition).__name__} answered {type(outcome).__name__}"
+        return outcome
+
+    async def run(self) -> None:
+        """Feed the store until `close`. What was asked before that is still applied."""
+        while True:
+            if not self._asked:
+                if self._closed:
+                    return
+                await self._wake.wait()
+                continue
+            batch = self._next_batch()
+            try:
+                outcomes = await self._store.apply([transition for transition, _ in batch])
+            except Exception as error:  # a supervisor: every caller hears it, the next batch is tried anew
+                self._fail(batch, error)
+                continue
+            self._deliver(batch, outcomes, 0)
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when the rest is answered."""
+        self._closed = True
+        self._wake.set()
+
+    def _next_batch(self) -> list[_Asked]:
+        threads: set[tuple[Scope, ThreadId]] = set()
+        single: list[_Asked] = []
+        sets: list[_Asked] = []
+        left: deque[_Asked] = deque()
+        room, entries = self._store.capabilities.max_batch, 0
+        while self._asked and room:
+            asked = self._asked.popleft()
+            transition = asked[0]
+            if isinstance(transition, Renew | Reclaim | Claim | Purge):
+                sets.append(asked)
+            else:
+                key = (transition.scope, transition.thread_id)
+                if key in threads or entries > MAX_BATCH_ENTRIES:
+                    threads.add(key)  # what follows for this thread must wait behind it
+                    left.append(asked)
+                    continue
+                threads.add(key)
+                single.append(asked)
+                if isinstance(transition, Commit | Settle):
+                    entries += len(transition.entries)
+            room -= 1
+        self._asked.extendleft(reversed(left))
+        sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
+        return single + sets
+
+    def _fail(self, batch: Sequence[_Asked], error: Exception) -> None:
+        for transition, future in batch:
+            self._on_failed(transition)
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # heard here, so that a caller who went away leaves no complaint behind
+
+    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], start: int) -> None:
+        end = start + DELIVERY_SLICE
+        for (transition, future), outcome in zip(batch[start:end], outcomes[start:end], strict=True):
+            self._on_applied(transition, outcome)
+            if not future.done():
+                future.set_result(outcome)
+        if end < len(batch):
+            asyncio.get_running_loop().call_soon(self._deliver, batch, outcomes, end)
+

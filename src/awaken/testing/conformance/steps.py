@@ -1,0 +1,392 @@
+"""The words the cases are written in: one call, one transition, one outcome.
+
+A name such as `"d1"` stands for a whole submit: dispatch `d1` asks for run `run-d1` with the one message `msg-d1`.
+The plain verbs return whatever outcome came; the participles (`submitted`, `claimed`, `settled`) insist on success.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Dispatch, DispatchStatus
+from awaken.domain.event import EventRow, LoggedEvent, TextDelta, logged
+from awaken.domain.ids import (
+    DEFAULT_SCOPE,
+    AgentId,
+    ClaimToken,
+    ConsumerId,
+    DispatchId,
+    InstanceId,
+    MessageId,
+    RunId,
+    Scope,
+    ThreadId,
+)
+from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, assistant_message, user_message
+from awaken.domain.retry import RetryPolicy
+from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Termination
+from awaken.domain.thread import Thread
+from awaken.store.contract import DispatchQuery, MessageQuery, Store, StoredMessage
+from awaken.store.transitions import (
+    Ack,
+    Cancel,
+    CancelResult,
+    Claim,
+    Claimed,
+    ClaimedSome,
+    Commit,
+    Committed,
+    DeadLetter,
+    Ending,
+    Interrupt,
+    Interrupted,
+    JournalEntry,
+    LeaseRef,
+    Offer,
+    Outcome,
+    Purge,
+    Purged,
+    Reclaim,
+    Reclaimed,
+    Renew,
+    Renewal,
+    Renewed,
+    Retry,
+    Settle,
+    Settled,
+    Slot,
+    StepClosed,
+    Submit,
+    Submitted,
+    Transition,
+)
+
+SCOPE: Final = DEFAULT_SCOPE
+OTHER_SCOPE: Final = Scope("other")
+THREAD: Final = ThreadId("thread-1")
+AGENT: Final = AgentId("agent-1")
+WORKER: Final = ConsumerId("worker-1")
+OTHER_WORKER: Final = ConsumerId("worker-2")
+LEASE_MS: Final = 10_000
+DONE: Final = Ack(NATURAL_END)
+AT_ONCE: Final = RetryPolicy(base_delay_ms=0)
+
+T = TypeVar("T")
+_numbers = itertools.count(1)
+
+
+def want(kind: type[T], outcome: object) -> T:
+    """The outcome, which has to be of this kind."""
+    assert type(outcome) is kind, f"wanted {kind.__name__}, got {outcome!r}"
+    return outcome
+
+
+async def apply(store: Store, transition: Transition) -> Outcome:
+    """Apply a batch of one."""
+    [outcome] = await store.apply([transition])
+    return outcome
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def thread_id(name: str) -> ThreadId:
+    return ThreadId(name)
+
+
+def dispatch_id(name: str) -> DispatchId:
+    return DispatchId(name)
+
+
+def run_id(name: str) -> RunId:
+    return RunId(f"run-{name}")
+
+
+def message_id(name: str) -> MessageId:
+    return MessageId(name)
+
+
+def said(name: str, text: str = "") -> Message:
+    """A user's message."""
+    return user_message(MessageId(name), text or f"the text of {name}")
+
+
+def answered(name: str, text: str = "") -> Message:
+    """An assistant's message without calls."""
+    return assistant_message(MessageId(name), text or f"the answer {name}")
+
+
+def calling(name: str, *calls: str) -> Message:
+    """An assistant's message that calls one tool per given id."""
+    wanted = tuple(ToolCall(call, "look_up", {"key": call}) for call in calls)
+    return Message(id=MessageId(name), role=Role.ASSISTANT, content=(Text("a moment"),), tool_calls=wanted)
+
+
+def result_of(call: str, name: str = "") -> Message:
+    """The tool message that answers a call."""
+    return Message(
+        id=MessageId(name or f"result-{call}"),
+        role=Role.TOOL,
+        content=(Text("found"),),
+        tool_call_id=call,
+        tool_status=ToolStatus.SUCCESS,
+    )
+
+
+def delta(text: str) -> LoggedEvent:
+    return logged(TextDelta(text))
+
+
+def slot() -> Slot:
+    """Room for one claim, with a fresh token."""
+    number = next(_numbers)
+    return Slot(ClaimToken(f"token-{number}"), InstanceId(f"instance-{number}"))
+
+
+def offer(consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Offer:
+    room = slot()
+    return Offer(consumer, room.token, room.instance_id, lease_ms)
+
+
+# --- submitting and claiming ------------------------------------------------------------------------------------------
+
+
+def asked(
+    name: str,
+    *,
+    thread: ThreadId = THREAD,
+    scope: Scope = SCOPE,
+    agent: AgentId = AGENT,
+    messages: Sequence[Message] | None = None,
+    digest: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    dedupe_key: str | None = None,
+    delay_ms: int = 0,
+    available_at: Instant | None = None,
+    create_thread: bool = True,
+    max_queued: int = 1_000,
+    offered: Offer | None = None,
+) -> Submit:
+    """The submit a name stands for."""
+    brought = (said(f"msg-{name}"),) if messages is None else tuple(messages)
+    return Submit(
+        scope=scope,
+        thread_id=thread,
+        run_id=run_id(name),
+        dispatch_id=dispatch_id(name),
+        request=RunRequest(Intent(agent), tuple(message.id for message in brought)),
+        messages=brought,
+        digest=f"digest of {name}" if digest is None else digest,
+        metadata=metadata or {},
+        priority=priority,
+        max_attempts=max_attempts,
+        dedupe_key=dedupe_key,
+        delay_ms=delay_ms,
+        available_at=available_at,
+        create_thread=create_thread,
+        max_queued=max_queued,
+        offer=offered,
+    )
+
+
+async def submitted(store: Store, name: str, **details: Any) -> Submitted:
+    return want(Submitted, await apply(store, asked(name, **details)))
+
+
+async def claim_some(
+    store: Store, *, limit: int = 1, consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS
+) -> ClaimedSome:
+    slots = tuple(slot() for _ in range(limit))
+    return want(ClaimedSome, await apply(store, Claim(consumer=consumer, lease_ms=lease_ms, slots=slots)))
+
+
+async def claim(store: Store, *, consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Claimed | None:
+    """What a worker with one free slot gets."""
+    outcome = await claim_some(store, consumer=consumer, lease_ms=lease_ms)
+    return outcome.claims[0] if outcome.claims else None
+
+
+async def claim_name(store: Store, *, consumer: ConsumerId = WORKER) -> str | None:
+    """The name of what a worker with one free slot gets."""
+    taken = await claim(store, consumer=consumer)
+    return None if taken is None else taken.dispatch.dispatch_id
+
+
+async def claimed(store: Store, name: str, *, lease_ms: int = LEASE_MS, **details: Any) -> Claimed:
+    """Submit to a free thread and take it at once."""
+    outcome = await submitted(store, name, offered=offer(lease_ms=lease_ms), **details)
+    assert outcome.claimed is not None, f"{name} was not claimed"
+    return outcome.claimed
+
+
+# --- what an owner does -----------------------------------------------------------------------------------------------
+
+
+def committing(
+    claim: Claimed,
+    *entries: LoggedEvent | Message,
+    journal: Sequence[JournalEntry] = (),
+    closes: StepClosed | None = None,
+    stream_open: bool | None = None,
+    token: str | None = None,
+) -> Commit:
+    return Commit(
+        scope=claim.scope,
+        thread_id=claim.dispatch.thread_id,
+        run_id=claim.run.run_id,
+        dispatch_id=claim.dispatch.dispatch_id,
+        token=claim.token if token is None else ClaimToken(token),
+        entries=entries,
+        journal=tuple(journal),
+        closes=closes,
+        stream_open=stream_open,
+    )
+
+
+async def commit(store: Store, claim: Claimed, *entries: LoggedEvent | Message, **details: Any) -> Outcome:
+    return await apply(store, committing(claim, *entries, **details))
+
+
+async def committed(store: Store, claim: Claimed, *entries: LoggedEvent | Message, **details: Any) -> Committed:
+    return want(Committed, await commit(store, claim, *entries, **details))
+
+
+def settling(
+    claim: Claimed,
+    ending: Ending = DONE,
+    *entries: LoggedEvent | Message,
+    closes: StepClosed | None = None,
+    journal: Sequence[JournalEntry] = (),
+    stream_open: bool | None = None,
+    offered: Offer | None = None,
+    token: str | None = None,
+) -> Settle:
+    return Settle(
+        scope=claim.scope,
+        thread_id=claim.dispatch.thread_id,
+        run_id=claim.run.run_id,
+        dispatch_id=claim.dispatch.dispatch_id,
+        token=claim.token if token is None else ClaimToken(token),
+        ending=ending,
+        entries=entries,
+        journal=tuple(journal),
+        closes=closes,
+        stream_open=stream_open,
+        offer=offered,
+    )
+
+
+async def settle(
+    store: Store, claim: Claimed, ending: Ending = DONE, *entries: LoggedEvent | Message, **details: Any
+) -> Outcome:
+    return await apply(store, settling(claim, ending, *entries, **details))
+
+
+async def settled(
+    store: Store, claim: Claimed, ending: Ending = DONE, *entries: LoggedEvent | Message, **details: Any
+) -> Settled:
+    return want(Settled, await settle(store, claim, ending, *entries, **details))
+
+
+async def finished(store: Store, name: str, *, ending: Ending = DONE, **details: Any) -> Settled:
+    """Submit, take and settle in one breath."""
+    return await settled(store, await claimed(store, name, **details), ending)
+
+
+def every_ending() -> tuple[Ending, ...]:
+    return (DONE, Retry("failed"), DeadLetter("hopeless"), suspended())
+
+
+def suspended() -> Ack:
+    return Ack(Termination("suspended"))
+
+
+async def renew(store: Store, *claims: Claimed, lease_ms: int = LEASE_MS, token: str | None = None) -> list[Renewal]:
+    leases = tuple(
+        LeaseRef(claim.scope, claim.dispatch.dispatch_id, claim.token if token is None else ClaimToken(token))
+        for claim in claims
+    )
+    return list(want(Renewed, await apply(store, Renew(leases=leases, lease_ms=lease_ms))).renewals)
+
+
+# --- stopping, leases, purging ----------------------------------------------------------------------------------------
+
+
+async def cancel(store: Store, name: str, *, thread: ThreadId = THREAD, scope: Scope = SCOPE) -> Outcome:
+    return await apply(store, Cancel(scope=scope, thread_id=thread, run_id=run_id(name)))
+
+
+async def cancelled(store: Store, name: str, *, thread: ThreadId = THREAD, scope: Scope = SCOPE) -> CancelResult:
+    return want(CancelResult, await cancel(store, name, thread=thread, scope=scope))
+
+
+async def interrupt(store: Store, thread: ThreadId = THREAD, *, scope: Scope = SCOPE) -> Interrupted:
+    return want(Interrupted, await apply(store, Interrupt(scope=scope, thread_id=thread)))
+
+
+async def reclaim(store: Store, *, limit: int = 200, abandoned: bool = False) -> Reclaimed:
+    return want(Reclaimed, await apply(store, Reclaim(limit=limit, abandoned=abandoned)))
+
+
+async def reclaimed(store: Store) -> list[str]:
+    """The names of everything a sweep takes back now."""
+    return [item.dispatch.dispatch_id for item in (await reclaim(store)).items]
+
+
+async def purge(store: Store, *, retention_ms: int = 0, limit: int = 200) -> int:
+    return want(Purged, await apply(store, Purge(retention_ms=retention_ms, limit=limit))).count
+
+
+# --- reads ------------------------------------------------------------------------------------------------------------
+
+
+async def dispatch_of(store: Store, name: str, scope: Scope = SCOPE) -> Dispatch:
+    found = await store.load_dispatch(scope, dispatch_id(name))
+    assert found is not None, f"dispatch {name} is not stored"
+    found.check()
+    return found
+
+
+async def run_of(store: Store, name: str, scope: Scope = SCOPE) -> Run:
+    found = await store.load_run(scope, run_id(name))
+    assert found is not None, f"the run of {name} is not stored"
+    found.check()
+    return found
+
+
+async def thread_of(store: Store, thread: ThreadId = THREAD, scope: Scope = SCOPE) -> Thread:
+    found = await store.load_thread(scope, thread)
+    assert found is not None, f"thread {thread} is not stored"
+    return found
+
+
+async def names(
+    store: Store, *statuses: DispatchStatus, thread: ThreadId = THREAD, limit: int = 200, offset: int = 0
+) -> list[str]:
+    """The names of a thread's dispatches in claim order, of all statuses when none is given."""
+    query = DispatchQuery(thread_id=thread, statuses=statuses or None, limit=limit, offset=offset)
+    return [dispatch.dispatch_id for dispatch in await store.list_dispatches(SCOPE, query)]
+
+
+async def log_of(store: Store, thread: ThreadId = THREAD, scope: Scope = SCOPE, **query: Any) -> list[StoredMessage]:
+    return await store.list_messages(scope, thread, MessageQuery(**({"limit": 200} | query)))
+
+
+async def message_ids(store: Store, thread: ThreadId = THREAD, **query: Any) -> list[str]:
+    return [stored.message.id for stored in await log_of(store, thread, **query)]
+
+
+async def events_of(
+    store: Store, thread: ThreadId = THREAD, *, after: int = 0, run: RunId | None = None, scope: Scope = SCOPE
+) -> list[EventRow]:
+    return await store.list_events(scope, thread, after=after, limit=100_000, run_id=run)
+
+
+async def kinds(store: Store, thread: ThreadId = THREAD, *, after: int = 0, run: RunId | None = None) -> list[str]:
+    """The kinds of a thread's events, in log order."""
+    return [event.kind for row in await events_of(store, thread, after=after, run=run) for event in row.events]

@@ -1,0 +1,312 @@
+"""Settings to live objects: the one module that names concrete classes.
+
+Above: users (`Awaken`), the command line. Below: a store, the agents, the mailbox, and the HTTP application over them.
+Holds: importing this module imports no agent framework and no web framework; `asgi` does the latter when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from awaken.domain.clock import Clock, Instant, SystemClock
+from awaken.domain.errors import Unsupported, ValidationError
+from awaken.domain.event import EventRow
+from awaken.domain.ids import DEFAULT_SCOPE, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
+from awaken.domain.message import Message, user_message
+from awaken.domain.run import Run
+from awaken.domain.thread import Thread
+from awaken.executors.registry import Agents
+from awaken.mailbox.reader import Reader
+from awaken.mailbox.service import Cancellation, Interruption, Mailbox, RunSubmission
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import MAX_PAGE, MessageQuery, Store
+from awaken.store.memory import MemoryStore
+from awaken.store.sqlite import SqliteStore
+from awaken.telemetry.prometheus import PrometheusObserver
+
+if TYPE_CHECKING:
+    from awaken.http.app import HttpApp
+    from awaken.http.settings import HttpSettings
+
+DEFAULT_URL = "sqlite:///awaken.db"
+AgentT = TypeVar("AgentT")
+
+
+class ThreadEvent(msgspec.Struct, frozen=True):
+    """One entry of a thread's log, as a program sees it. `seq` is where to resume after."""
+
+    seq: int
+    kind: str
+    thread_id: ThreadId
+    run_id: RunId | None
+    created_at: Instant
+    payload: dict[str, Any]
+
+
+class RunHandle:
+    """An accepted run. What it knows is durable; `refresh` brings it up to date."""
+
+    def __init__(self, app: Awaken, run: Run, *, replayed: bool = False) -> None:
+        self._app = app
+        self.record = run
+        self.replayed = replayed
+        """The same request had been accepted before."""
+
+    @property
+    def run_id(self) -> RunId:
+        return self.record.run_id
+
+    @property
+    def thread_id(self) -> ThreadId:
+        return self.record.thread_id
+
+    async def events(self, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
+        """Everything the run says, from its start or after a seq, until its end. May be read any number of times."""
+        async with self._app.mailbox.read_run(self._app.scope, self.record, after=after) as reader:
+            async for event in _events(reader):
+                yield event
+
+    async def result(self, *, timeout_s: float = 3600.0) -> Run:
+        """The run once it is done, or as it is after `timeout_s` seconds."""
+        self.record = await self._app.mailbox.wait(self._app.scope, self.run_id, timeout_s=timeout_s)
+        return self.record
+
+    async def refresh(self) -> Run:
+        self.record = await self._app.mailbox.get_run(self._app.scope, self.run_id)
+        return self.record
+
+    async def cancel(self, *, wait_s: float = 0.0) -> Cancellation:
+        """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
+        return await self._app.mailbox.cancel(self._app.scope, self.run_id, wait_s=wait_s)
+
+
+class Awaken:
+    """A durable run server as an object: `async with app:` runs it, `app.asgi()` serves it over HTTP."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        store: Store | None = None,
+        settings: MailboxSettings | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        scope: Scope = DEFAULT_SCOPE,
+    ) -> None:
+        """Over the store at `url` (`sqlite:///file`, `memory://`), or over a given store. Nothing is opened yet.
+
+        Raises:
+            ValidationError: The URL is not one of these, or a setting is out of range.
+            Unsupported: The URL names a database that this version cannot use.
+        """
+        if url is not None and store is not None:
+            raise ValidationError("give either a url or a store, not both")
+        clock = clock or SystemClock()
+        self.scope = scope
+        self.agents = Agents(clock)
+        self.store: Store = store or open_store(url or DEFAULT_URL, clock=clock)
+        self.observer = PrometheusObserver(self.store)
+        self.mailbox = Mailbox(
+            self.store,
+            self.agents,
+            settings=settings,
+            clock=clock,
+            ids=ids or Ids(clock, system_chance()),
+            observer=self.observer,
+        )
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.mailbox.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.mailbox.__aexit__(kind, error, trace)
+
+    def agent(self, name: str, agent: AgentT, *, description: str | None = None) -> AgentT:
+        """Make an agent known under a name, and return it.
+
+        An async function or generator, a Pydantic AI agent, an `AgentDriver`, or `"module:attribute"`, which is
+        imported at its first run.
+
+        Raises:
+            ValidationError: The name is not an id, or nothing here can run the object.
+            AlreadyExists: The name is taken.
+        """
+        self.agents.add(name, agent, description=description)
+        return agent
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        thread_id: str | None,
+        message: str | Message | Sequence[Message],
+        *,
+        agent: str | None = None,
+        run_id: str | None = None,
+        dedupe_key: str | None = None,
+        delay_s: float = 0.0,
+        priority: int = 128,
+        max_attempts: int | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> RunHandle:
+        """Accept a run. It is stored when this returns, and survives the process from then on.
+
+        `thread_id` None makes a new thread. Without `agent`: the thread's last agent, else the only one there is.
+
+        Raises:
+            ValidationError: An id, the message or a number is unacceptable, or the agent unknown; nothing is stored.
+            AlreadyExists: `run_id` was used for something else.
+            QueueFull: Too many runs wait on the thread.
+            Unavailable: Outside `async with app:`.
+        """
+        for value, what in ((thread_id, "thread_id"), (run_id, "run_id")):
+            if value is not None:
+                checked_id(value, what=what)
+        submission = await self.mailbox.submit(
+            RunSubmission(
+                scope=self.scope,
+                thread_id=thread_id or "",
+                messages=_messages(message),
+                agent_id=agent,
+                run_id=run_id,
+                dedupe_key=dedupe_key,
+                delay_s=delay_s,
+                priority=priority,
+                max_attempts=max_attempts,
+                metadata=metadata or {},
+            )
+        )
+        return RunHandle(self, submission.run, replayed=submission.replayed)
+
+    async def run(
+        self,
+        thread_id: str | None,
+        message: str | Message | Sequence[Message],
+        *,
+        agent: str | None = None,
+        timeout_s: float = 3600.0,
+    ) -> Run:
+        """Submit and wait for the end, at most `timeout_s` seconds; the run goes on whether or not anybody waits."""
+        handle = await self.submit(thread_id, message, agent=agent)
+        return await handle.result(timeout_s=timeout_s)
+
+    async def get_run(self, run_id: str) -> RunHandle:
+        """Raises RunNotFound."""
+        return RunHandle(self, await self.mailbox.get_run(self.scope, RunId(run_id)))
+
+    async def cancel(self, run_id: str, *, wait_s: float = 0.0) -> Cancellation:
+        """Stop one run. Raises RunNotFound; RunNotOpen when it has ended otherwise."""
+        return await self.mailbox.cancel(self.scope, RunId(run_id), wait_s=wait_s)
+
+    async def interrupt(self, thread_id: str, *, wait_s: float = 0.0) -> Interruption:
+        """Clear a thread: supersede what waits, stop what runs. Raises ThreadNotFound."""
+        return await self.mailbox.interrupt(self.scope, ThreadId(thread_id), wait_s=wait_s)
+
+    # --- threads ------------------------------------------------------------------------------------------------------
+
+    async def get_thread(self, thread_id: str) -> Thread:
+        """Raises ThreadNotFound."""
+        return await self.mailbox.get_thread(self.scope, ThreadId(thread_id))
+
+    async def messages(self, thread_id: str) -> list[Message]:
+        """The conversation, oldest first. Raises ThreadNotFound."""
+        await self.get_thread(thread_id)
+        found: list[Message] = []
+        after = 0
+        while True:
+            query = MessageQuery(after=after, limit=MAX_PAGE)
+            page = await self.store.list_messages(self.scope, ThreadId(thread_id), query)
+            found += [stored.message for stored in page]
+            if len(page) < MAX_PAGE:
+                return found
+            after = cast(int, page[-1].seq)
+
+    async def events(self, thread_id: str, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
+        """Everything that happens on a thread after a seq, without end."""
+        async with self.mailbox.read_thread(self.scope, ThreadId(thread_id), after=after) as reader:
+            async for event in _events(reader):
+                yield event
+
+    # --- HTTP ---------------------------------------------------------------------------------------------------------
+
+    def asgi(self, settings: HttpSettings | None = None) -> HttpApp:
+        """The HTTP application over this object, for `awaken serve` or for mounting in another application.
+
+        It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
+        then it answers 503 `starting`.
+        """
+        from awaken.http.app import build_app
+        from awaken.http.settings import HttpSettings
+
+        return build_app(
+            self.mailbox,
+            settings=settings or HttpSettings(),
+            metrics=self.observer.render,
+            observer=self.observer.http,
+        )
+
+
+def open_store(url: str, *, clock: Clock | None = None) -> Store:
+    """The store a URL names, not yet opened.
+
+    `sqlite:///relative.db`, `sqlite:////absolute.db`, with `?durability=process` to survive a killed process but not
+    power loss; `memory://` for a store that ends with the process.
+
+    Raises:
+        ValidationError: The URL is not understood.
+        Unsupported: It names a database that this version cannot use.
+    """
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "memory":
+            return MemoryStore(clock)
+        case "sqlite":
+            options = dict(parse_qsl(parts.query))
+            durability = options.pop("durability", "full")
+            path = unquote(parts.path.removeprefix("/"))
+            if parts.netloc or not path or options or durability not in ("full", "process"):
+                raise ValidationError(
+                    f"{url!r} is not a SQLite URL; write sqlite:///file.db, with ?durability=full or process at the end"
+                )
+            return SqliteStore(Path(path), clock=clock, durability=cast(Literal["full", "process"], durability))
+        case "postgres" | "postgresql":
+            raise Unsupported("PostgreSQL", "this version stores in SQLite; write sqlite:///file.db")
+        case _:
+            raise ValidationError(f"{url!r} names no store; write sqlite:///file.db or memory://")
+
+
+def _messages(message: str | Message | Sequence[Message]) -> tuple[Message, ...]:
+    if isinstance(message, str):
+        return (user_message(MessageId(""), message),)
+    return (message,) if isinstance(message, Message) else tuple(message)
+
+
+async def _events(reader: Reader) -> AsyncIterator[ThreadEvent]:
+    async for row in reader:
+        for event in _opened(row):
+            yield event
+
+
+def _opened(row: EventRow) -> list[ThreadEvent]:
+    return [
+        ThreadEvent(
+            row.first_seq + index,
+            event.kind,
+            row.thread_id,
+            row.run_id,
+            row.created_at,
+            msgspec.json.decode(event.payload),
+        )
+        for index, event in enumerate(row.events)
+    ]
