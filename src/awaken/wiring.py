@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -279,7 +279,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
                 raise ValidationError(
                     f"{url!r} is not a SQLite URL; write sqlite:///file.db, with ?durability=full or process at the end"
                 )
-            return SqliteStore(Path(path), clock=clock, durability=cast(Literal["full", "process"], durability))
+            return SqliteStore(Path(path), clock=clock, durability=durability)
         case "postgres" | "postgresql":
             raise Unsupported("PostgreSQL", "this version stores in SQLite; write sqlite:///file.db")
         case _:

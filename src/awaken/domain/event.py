@@ -21,13 +21,13 @@ class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event_t
     pass
 
 
-class RunStart(_Event, tag="run_start"):
+class RunStart(_Event, frozen=True, tag="run_start"):
     thread_id: ThreadId
     run_id: RunId
     parent_run_id: RunId | None = None
 
 
-class RunFinish(_Event, tag="run_finish"):
+class RunFinish(_Event, frozen=True, tag="run_finish"):
     """A run's end. `result` is present when the run ended well and has something to say."""
 
     thread_id: ThreadId
@@ -36,43 +36,43 @@ class RunFinish(_Event, tag="run_finish"):
     result: Any = None
 
 
-class StepStart(_Event, tag="step_start"):
+class StepStart(_Event, frozen=True, tag="step_start"):
     message_id: MessageId | None = None
 
 
-class StepEnd(_Event, tag="step_end"):
+class StepEnd(_Event, frozen=True, tag="step_end"):
     pass
 
 
-class TextDelta(_Event, tag="text_delta"):
+class TextDelta(_Event, frozen=True, tag="text_delta"):
     delta: str
 
 
-class ReasoningDelta(_Event, tag="reasoning_delta"):
+class ReasoningDelta(_Event, frozen=True, tag="reasoning_delta"):
     delta: str
 
 
-class ReasoningEncryptedValue(_Event, tag="reasoning_encrypted_value"):
+class ReasoningEncryptedValue(_Event, frozen=True, tag="reasoning_encrypted_value"):
     encrypted_value: str
 
 
-class ToolCallStart(_Event, tag="tool_call_start"):
+class ToolCallStart(_Event, frozen=True, tag="tool_call_start"):
     id: str
     name: str
 
 
-class ToolCallDelta(_Event, tag="tool_call_delta"):
+class ToolCallDelta(_Event, frozen=True, tag="tool_call_delta"):
     id: str
     args_delta: str
 
 
-class ToolCallReady(_Event, tag="tool_call_ready"):
+class ToolCallReady(_Event, frozen=True, tag="tool_call_ready"):
     id: str
     name: str
     arguments: Any = None
 
 
-class ToolCallStreamDelta(_Event, tag="tool_call_stream_delta"):
+class ToolCallStreamDelta(_Event, frozen=True, tag="tool_call_stream_delta"):
     """Output from inside a running tool."""
 
     id: str
@@ -80,50 +80,50 @@ class ToolCallStreamDelta(_Event, tag="tool_call_stream_delta"):
     delta: Any = None
 
 
-class ToolCallDone(_Event, tag="tool_call_done"):
+class ToolCallDone(_Event, frozen=True, tag="tool_call_done"):
     id: str
     message_id: MessageId
     result: Any = None
     outcome: Literal["succeeded", "failed", "suspended"] = "succeeded"
 
 
-class ToolCallCancel(_Event, tag="tool_call_cancel"):
+class ToolCallCancel(_Event, frozen=True, tag="tool_call_cancel"):
     id: str
     name: str
     reason: str
 
 
-class StreamReset(_Event, tag="stream_reset"):
+class StreamReset(_Event, frozen=True, tag="stream_reset"):
     """Text newer than the last committed message is void; it will be produced again."""
 
     reason: str
 
 
-class InferenceComplete(_Event, tag="inference_complete"):
+class InferenceComplete(_Event, frozen=True, tag="inference_complete"):
     model: str
     usage: Usage
     duration_ms: int
 
 
-class StateSnapshot(_Event, tag="state_snapshot"):
+class StateSnapshot(_Event, frozen=True, tag="state_snapshot"):
     snapshot: Any
 
 
-class StateDelta(_Event, tag="state_delta"):
+class StateDelta(_Event, frozen=True, tag="state_delta"):
     delta: Any
 
 
-class ActivitySnapshot(_Event, tag="activity_snapshot"):
+class ActivitySnapshot(_Event, frozen=True, tag="activity_snapshot"):
     id: str
     content: Any
 
 
-class ActivityDelta(_Event, tag="activity_delta"):
+class ActivityDelta(_Event, frozen=True, tag="activity_delta"):
     id: str
     delta: Any
 
 
-class ErrorRecorded(_Event, tag="error"):
+class ErrorRecorded(_Event, frozen=True, tag="error"):
     message: str
     error_code: str | None = None
 

@@ -9,7 +9,7 @@ Source: research/agent-runtimes.md 4, spec/stores.md 1.6.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -100,9 +100,7 @@ class Opaque(msgspec.Struct, frozen=True, tag="opaque"):
 
 
 Block = Text | Image | Audio | Video | Document | Thinking | Json | Opaque
-BLOCK_TYPES: Final = frozenset(
-    {"text", "image", "audio", "video", "document", "thinking", "json", "opaque"}
-)
+BLOCK_TYPES: Final = frozenset({"text", "image", "audio", "video", "document", "thinking", "json", "opaque"})
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -225,18 +223,19 @@ def check_messages(messages: tuple[Message, ...]) -> None:
         raise ValidationError("a message id appears twice in one request")
 
 
-def known_blocks(raw: Any) -> Any:
+def known_blocks(raw: dict[str, Any]) -> dict[str, Any]:
     """A decoded message object in which blocks of unknown type became `opaque`, so that decoding keeps them."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("content"), list):  # pyright: ignore[reportUnknownMemberType]
-        return raw  # pyright: ignore[reportUnknownVariableType]
-    message: dict[str, Any] = dict(raw)  # pyright: ignore[reportUnknownArgumentType]
-    message["content"] = [_known_block(block) for block in message["content"]]
-    return message
+    content: object = raw.get("content")
+    if not isinstance(content, list):
+        return raw
+    return {**raw, "content": [_known_block(block) for block in cast(list[Any], content)]}
 
 
 def _known_block(block: Any) -> Any:
     if isinstance(block, dict):
-        kind: Any = block.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        fields = cast(dict[str, Any], block)
+        kind: object = fields.get("type")
         if isinstance(kind, str) and kind not in BLOCK_TYPES:
-            return {"type": "opaque", "kind": kind, "value": block}
-    return block  # pyright: ignore[reportUnknownVariableType]
+            return {"type": "opaque", "kind": kind, "value": fields}
+        return fields
+    return block

@@ -72,9 +72,7 @@ class Adapter(StrEnum):
     MCP = "mcp"
 
 
-TerminationType = Literal[
-    "natural_end", "behavior_requested", "stopped", "cancelled", "blocked", "suspended", "error"
-]
+TerminationType = Literal["natural_end", "behavior_requested", "stopped", "cancelled", "blocked", "suspended", "error"]
 
 
 class Termination(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -204,9 +202,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a suspended run waits for."""
 
-    reason: Literal[
-        "tool_permission", "user_input", "background_tasks", "external_event", "rate_limit", "manual_pause"
-    ]
+    reason: Literal["tool_permission", "user_input", "background_tasks", "external_event", "rate_limit", "manual_pause"]
     message: str | None = None
 
 

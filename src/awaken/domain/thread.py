@@ -62,7 +62,9 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     status: ThreadStatus = ThreadStatus.IDLE
 
 
-def derive_status(*, active_run_id: RunId | None, queued_count: int, open_run: Run | None, latest: Run | None) -> ThreadStatus:
+def derive_status(
+    *, active_run_id: RunId | None, queued_count: int, open_run: Run | None, latest: Run | None
+) -> ThreadStatus:
     """One word for a thread, from its rows (spec/server.md 3)."""
     if active_run_id is not None:
         return ThreadStatus.BUSY
@@ -70,6 +72,11 @@ def derive_status(*, active_run_id: RunId | None, queued_count: int, open_run: R
         return ThreadStatus.QUEUED
     if open_run is not None and open_run.status is RunStatus.WAITING:
         return ThreadStatus.WAITING
-    if open_run is None and latest is not None and latest.termination is not None and latest.termination.type == "error":
+    if (
+        open_run is None
+        and latest is not None
+        and latest.termination is not None
+        and latest.termination.type == "error"
+    ):
         return ThreadStatus.ERROR
     return ThreadStatus.IDLE

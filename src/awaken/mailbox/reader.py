@@ -72,9 +72,7 @@ class Reader:
     `ended` is True once the run's last event was handed out (or lies before the start position).
     """
 
-    def __init__(
-        self, hub: Hub, store: Store, clock: Clock, key: _Key, after: int, run_id: RunId | None
-    ) -> None:
+    def __init__(self, hub: Hub, store: Store, clock: Clock, key: _Key, after: int, run_id: RunId | None) -> None:
         self._hub = hub
         self._store = store
         self._key = key

@@ -21,6 +21,7 @@ class Slots:
         self._consumer = consumer
         self._lease_ms = lease_ms
         self._reserved: dict[ClaimToken, float] = {}
+        self._unused: list[Slot] = []
         self.executing = 0
 
     @property
@@ -29,13 +30,19 @@ class Slots:
 
     def reserve(self) -> Slot:
         """Promise one place. The caller checked that one is free, or is about to free its own."""
-        token = self._ids.claim_token()
-        self._reserved[token] = self._clock.monotonic()
-        return Slot(token, self._ids.instance_id())
+        slot = self._unused.pop() if self._unused else Slot(self._ids.claim_token(), self._ids.instance_id())
+        self._reserved[slot.token] = self._clock.monotonic()
+        return slot
 
     def offer(self) -> Offer:
+        """`reserve`, as a submit or a settlement carries it."""
         slot = self.reserve()
         return Offer(self._consumer, slot.token, slot.instance_id, self._lease_ms)
+
+    def take_back(self, promised: Offer | Slot) -> None:
+        """The store answered, and the promise won nothing: its token is as good as new and will be promised again."""
+        self.give_back(promised.token)
+        self._unused.append(promised if isinstance(promised, Slot) else Slot(promised.token, promised.instance_id))
 
     def take(self, token: ClaimToken) -> float:
         """Turn a promise into an execution; when it was made, in seconds of the monotonic clock."""
@@ -43,7 +50,7 @@ class Slots:
         return self._reserved.pop(token)
 
     def give_back(self, token: ClaimToken) -> None:
-        """The promise won nothing."""
+        """The promise is void; its token may be known to the store, so it is not used again."""
         self._reserved.pop(token, None)
 
     def done(self) -> None:

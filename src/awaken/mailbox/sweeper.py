@@ -14,7 +14,6 @@ from awaken.domain.clock import Alarm, Clock, Instant
 from awaken.domain.errors import StoreError
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
-from awaken.store.contract import Store
 from awaken.store.transitions import MAX_ROWS, Purge, Purged, Reclaim, Reclaimed
 
 
@@ -24,13 +23,11 @@ class Sweeper:
     def __init__(
         self,
         combiner: Combiner,
-        store: Store,
         clock: Clock,
         settings: MailboxSettings,
         wake_dispatcher: Callable[[], None],
     ) -> None:
         self._combiner = combiner
-        self._store = store
         self._clock = clock
         self._settings = settings
         self._wake_dispatcher = wake_dispatcher

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -29,7 +30,6 @@ from awaken.mailbox.keeper import StopReason
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.mailbox.port import Port, RunWriter, finish
 from awaken.mailbox.settings import MailboxSettings
-from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -63,7 +63,6 @@ class Workshop(msgspec.Struct, frozen=True):
     clock: Clock
     ids: Ids
     settings: MailboxSettings
-    slots: Slots
     observer: Observer
 
 
@@ -121,42 +120,48 @@ class Execution:
 
     async def _execute(self) -> _End | None:
         """Drive the agent. None: the claim is somebody else's now."""
-        if self._reason is not None:
+        if self._stopping:
             return self._stopped(Stopped())
         self._driving = True
         try:
             driver = self._shop.agents.driver(self.claimed.run.agent_id)
             return self._finished(await driver.drive(self._port, self._port))
         except asyncio.CancelledError:
-            if self._reason is None and self._was_cancelled():
-                raise  # the whole process goes down hard; the lease, or the next start, returns the dispatch
-            if self._reason is None:
-                return self._failed(TransientFailure("the agent cancelled itself"))
-            return self._stopped(Stopped())
-        except Stopped as stopped:
-            return self._stopped(stopped) if self._reason is not None else self._finished_early(stopped)
-        except LeaseLost:
-            return self._stopped(Stopped()) if self._reason == "interrupt" else None
-        except Exception as error:  # the supervisor of one run: it records and decides
-            if self._reason is not None:
+            if self._stopping:
                 return self._stopped(Stopped())
-            return self._failed(error)
+            if self._was_cancelled():
+                raise  # the whole process goes down hard; the lease, or the next start, returns the dispatch
+            return self._failed(TransientFailure("the agent cancelled itself"))
+        except Stopped as stopped:
+            return self._stopped(stopped) if self._stopping else self._finished_early(stopped)
+        except LeaseLost:
+            return self._stopped(Stopped()) if self._was_interrupted else None
+        except Exception as error:  # the supervisor of one run: it records and decides
+            return self._stopped(Stopped()) if self._stopping else self._failed(error)
         finally:
             self._driving = False
-            if self._reason is not None and self._task is not None:
+            if self._stopping and self._task is not None:
                 while self._task.uncancel():
                     pass
+
+    @property
+    def _stopping(self) -> bool:
+        return self._reason is not None
+
+    @property
+    def _was_interrupted(self) -> bool:
+        return self._reason == "interrupt"
 
     def _was_cancelled(self) -> bool:
         return self._task is not None and self._task.cancelling() > 0
 
     def _finished(self, outcome: DriveOutcome) -> _End:
+        if outcome.termination.type == "suspended":
+            return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
         output = outcome.final_output
         if output is None:
             output = outcome.messages[-1].text if outcome.messages else self._port.last_text
-        return _End(
-            Ack(outcome.termination, output), "completed", outcome.messages, outcome.usage, outcome.steps
-        )
+        return _End(Ack(outcome.termination, output), "completed", outcome.messages, outcome.usage, outcome.steps)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
@@ -248,8 +253,5 @@ class Execution:
         self.stop(what)
 
     def _acknowledge(self) -> None:
-        try:
+        with suppress(LeaseLost, StoreUnavailable):  # then the claim is over anyway
             self._writer.add(say.cancel_acknowledged(self.claimed.dispatch))
-        except (LeaseLost, StoreUnavailable):
-            pass  # the settlement says it
-

@@ -10,6 +10,7 @@ hears every transition whose fate the store could not tell.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -27,6 +28,7 @@ DELIVERY_SLICE: Final = 16
 
 _SET_ORDER: Final[dict[type[object], int]] = {Renew: 0, Reclaim: 1, Claim: 2, Purge: 3}
 
+_log = logging.getLogger("awaken.store")
 OutcomeT = TypeVar("OutcomeT")
 _Asked = tuple[Transition, "asyncio.Future[Outcome]"]
 
@@ -66,6 +68,7 @@ class Combiner:
 
     async def run(self) -> None:
         """Feed the store until `close`. What was asked before that is still applied."""
+        self._closed = False
         while True:
             if not self._asked:
                 if self._closed:
@@ -121,9 +124,11 @@ class Combiner:
     def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], start: int) -> None:
         end = start + DELIVERY_SLICE
         for (transition, future), outcome in zip(batch[start:end], outcomes[start:end], strict=True):
-            self._on_applied(transition, outcome)
+            try:
+                self._on_applied(transition, outcome)
+            except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
+                _log.exception("after %s: what should follow failed", type(transition).__name__)
             if not future.done():
                 future.set_result(outcome)
         if end < len(batch):
             asyncio.get_running_loop().call_soon(self._deliver, batch, outcomes, end)
-

@@ -22,7 +22,7 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.event import EventRow, LoggedEvent
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message, Role, cancelled_tool_message, unanswered_calls
-from awaken.domain.run import CANCELLED, Run, RunMove, RunStatus, SeqRange, Termination, moved
+from awaken.domain.run import CANCELLED, Run, RunMove, RunStatus, SeqRange, Termination, Waiting, moved
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import StoredMessage
 from awaken.store.transitions import (
@@ -432,7 +432,7 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
 
 def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:
     dispatch = facts.dispatch
-    if dispatch is None or facts.thread is None or facts.run is None:
+    if dispatch is None or facts.thread is None or facts.run is None or dispatch.thread_id != t.thread_id:
         return LeaseLost("missing")
     if dispatch.status is not DispatchStatus.CLAIMED:
         return LeaseLost("not_claimed")
@@ -441,9 +441,7 @@ def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:
     return None
 
 
-def _ended(
-    t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: _Log, now: Instant
-) -> tuple[Dispatch, Run]:
+def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: _Log, now: Instant) -> tuple[Dispatch, Run]:
     """The dispatch and run after the ending, with the events that say so."""
     ending = t.ending
     log.reset_stream(run)
@@ -479,9 +477,7 @@ def _after_failure(settled: Dispatch, run: Run, error: str, reason: str, log: _L
     return _finish(run, termination, now)
 
 
-def _write_progress(
-    t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: _Log, now: Instant
-) -> Run:
+def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: _Log, now: Instant) -> Run:
     """Append messages, events and journal; the run with its new totals, or the same object when nothing changed."""
     for entry in t.entries:
         if isinstance(entry, Message):
@@ -509,7 +505,7 @@ def _closed_step(run: Run, closes: StepClosed) -> Run:
 def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelResult | Missing:
     """Needs: thread, run, dispatch; for a queued dispatch, ready without it."""
     thread, run, dispatch = facts.thread, facts.run, facts.dispatch
-    if run is None or thread is None:
+    if run is None or thread is None or run.thread_id != t.thread_id:
         return Missing("run", t.run_id)
     if run.status is RunStatus.DONE:
         return CancelResult("stopped", run)
@@ -594,9 +590,7 @@ def _supersede_queued(
     return Closed(scope, superseded, run)
 
 
-def _bury_queued(
-    scope: Scope, entry: Queued, thread: ThreadRow, changes: Changes, log: _Log, now: Instant
-) -> Closed:
+def _bury_queued(scope: Scope, entry: Queued, thread: ThreadRow, changes: Changes, log: _Log, now: Instant) -> Closed:
     """Dead-letter a dispatch that can never run because a row it needs is gone (MBX-068, MBX-069)."""
     dispatch, run = entry.dispatch, entry.run
     if run is None:
@@ -618,9 +612,7 @@ def _bury_queued(
 # --- leases -----------------------------------------------------------------------------------------------------------
 
 
-def reclaim(
-    scope: Scope, facts: Facts, changes: Changes, now: Instant
-) -> tuple[Closed, tuple[EventRow, ...]]:
+def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple[Closed, tuple[EventRow, ...]]:
     """Take back `facts.claimed`, whose lease has ended.
 
     Needs: thread, claimed, run, ready.
@@ -720,17 +712,13 @@ def _append(
 ) -> None:
     """Append a new message to the conversation."""
     thread.message_seq += 1
-    changes.new_messages.append(
-        MessageWrite(thread.scope, thread.thread_id, message, thread.message_seq, run_id, now)
-    )
+    changes.new_messages.append(MessageWrite(thread.scope, thread.thread_id, message, thread.message_seq, run_id, now))
     if message.role is Role.ASSISTANT:
         thread.open_turn = thread.message_seq if message.tool_calls else None
     log.add(say.message_committed(message, thread.thread_id, run_id, thread.message_seq))
 
 
-def _close_open_turn(
-    thread: ThreadRow, tail: tuple[Message, ...], changes: Changes, log: _Log, now: Instant
-) -> None:
+def _close_open_turn(thread: ThreadRow, tail: tuple[Message, ...], changes: Changes, log: _Log, now: Instant) -> None:
     """Answer the calls an earlier run left open, so that no unanswered call is ever sent to a model."""
     for call in unanswered_calls(tail):
         message_id = MessageId(f"cancelled.{thread.message_seq + 1}.{thread.event_seq + 1}")
@@ -741,7 +729,7 @@ def _close_open_turn(
 
 def _finish(run: Run, termination: Termination, now: Instant, output: str | None = None) -> Run:
     if termination.type == "suspended":
-        return replace(run, status=moved(run, RunMove.WAIT))
+        return replace(run, status=moved(run, RunMove.WAIT), waiting=Waiting("external_event"))
     return replace(
         run,
         status=moved(run, RunMove.FINISH),

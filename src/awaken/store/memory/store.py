@@ -74,9 +74,8 @@ class _ThreadData:
 class MemoryStore:
     """Volatile, and exclusive to the process that made it."""
 
-    capabilities: Final = Capabilities(kind="memory", durability="volatile", exclusive=True, max_batch=200)
-
     def __init__(self, clock: Clock | None = None) -> None:
+        self.capabilities: Final = Capabilities(kind="memory", durability="volatile", exclusive=True, max_batch=200)
         self._clock = clock or SystemClock()
         self._threads: dict[_Key, ThreadRow] = {}
         self._data: defaultdict[_Key, _ThreadData] = defaultdict(_ThreadData)
@@ -468,12 +467,12 @@ class MemoryStore:
         first, last = query.after + 1, len(data.log) if query.before is None else min(query.before - 1, len(data.log))
         found: list[StoredMessage] = []
         for seq in reversed(range(first, last + 1)) if query.descending else range(first, last + 1):
+            if len(found) == query.limit:
+                break
             stored = data.messages[data.log[seq - 1]]
             if query.visibility not in (None, stored.message.visibility) or query.run_id not in (None, stored.run_id):
                 continue
             found.append(stored)
-            if len(found) == query.limit:
-                break
         return found
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:

@@ -1,0 +1,184 @@
+"""Records as JSON: the version each stored one carries, and how it is read back.
+
+Above: the SQL stores keep the parts of a record that no query looks into as JSON, beside the version they were written
+in. Below: the domain types and msgspec.
+Holds: what this version wrote, it reads. An older record is lifted version by version through `UPCASTERS`; a newer or a
+damaged one is a `DataIntegrity` that names it, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from awaken.domain.clock import Instant
+from awaken.domain.errors import DataIntegrity, ValidationError
+from awaken.domain.event import LoggedEvent
+from awaken.domain.ids import MessageId
+from awaken.domain.message import Message, known_blocks
+from awaken.domain.run import Run, RunRequest, SeqRange, Termination, Usage, Waiting
+from awaken.domain.thread import ThreadInfo
+
+RecordKind = Literal["thread", "run_request", "run_state", "dispatch", "message", "events", "journal"]
+
+CURRENT: Final[dict[RecordKind, int]] = {
+    "thread": 1,
+    "run_request": 1,
+    "run_state": 1,
+    "dispatch": 1,
+    "message": 1,
+    "events": 1,
+    "journal": 1,
+}
+"""The version each kind of record is written in."""
+
+UPCASTERS: Final[dict[tuple[RecordKind, int], Callable[[Any], Any]]] = {}
+"""(kind, version): what lifts the decoded JSON of that version by one."""
+
+RecordT = TypeVar("RecordT")
+
+
+class RunAsked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of a run that never changes."""
+
+    request: RunRequest
+    digest: str = ""
+    metadata: dict[str, Any] = {}
+
+
+class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of a run that its execution changes and no query asks for."""
+
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    input: SeqRange | None = None
+    termination: Termination | None = None
+    final_output: str | None = None
+    waiting: Waiting | None = None
+    steps: int = 0
+    usage: Usage = Usage()
+    closed_turn: MessageId | None = None
+    stream_open: bool = False
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_run_asked: Final = msgspec.json.Decoder(RunAsked)
+_run_state: Final = msgspec.json.Decoder(RunState)
+_thread_info: Final = msgspec.json.Decoder(ThreadInfo)
+_message: Final = msgspec.json.Decoder(Message)
+_events: Final = msgspec.json.Decoder(tuple[LoggedEvent, ...])
+_json: Final = msgspec.json.Decoder(msgspec.Raw)
+_DAMAGE: Final = (msgspec.MsgspecError, ValidationError)
+
+
+def encode_run_request(run: Run) -> bytes:
+    return _encode(RunAsked(run.request, run.request_digest, run.metadata))
+
+
+def decode_run_request(data: bytes, version: int, name: str) -> RunAsked:
+    return _decoded("run_request", version, data, _run_asked, name)
+
+
+def encode_run_state(run: Run) -> bytes:
+    return _encode(
+        RunState(
+            run.started_at,
+            run.finished_at,
+            run.input,
+            run.termination,
+            run.final_output,
+            run.waiting,
+            run.steps,
+            run.usage,
+            run.closed_turn,
+            run.stream_open,
+        )
+    )
+
+
+def decode_run_state(data: bytes, version: int, name: str) -> RunState:
+    return _decoded("run_state", version, data, _run_state, name)
+
+
+def encode_thread_info(info: ThreadInfo) -> bytes:
+    return _encode(info)
+
+
+def decode_thread_info(data: bytes, version: int, name: str) -> ThreadInfo:
+    return _decoded("thread", version, data, _thread_info, name)
+
+
+def encode_message(message: Message) -> bytes:
+    return _encode(message)
+
+
+def decode_message(data: bytes, version: int, name: str) -> Message:
+    """A block of a type this version does not know is kept whole."""
+    if version == CURRENT["message"]:
+        try:
+            return _message.decode(data)
+        except msgspec.MsgspecError:
+            pass  # an unknown block, or damage: the slower way below tells them apart
+    raw = _raw("message", version, data, name)
+    try:
+        return msgspec.convert(known_blocks(raw), Message)
+    except _DAMAGE as error:
+        raise DataIntegrity(f"{name} is damaged: {error}") from error
+
+
+def encode_events(events: tuple[LoggedEvent, ...]) -> bytes:
+    return _encode(events)
+
+
+def decode_events(data: bytes, version: int, name: str) -> tuple[LoggedEvent, ...]:
+    """The payloads keep the bytes they were written with."""
+    return _decoded("events", version, data, _events, name)
+
+
+def decode_journal_value(data: bytes, version: int, name: str) -> msgspec.Raw:
+    """A value that only its function understands."""
+    return _decoded("journal", version, data, _json, name)
+
+
+def check_version(kind: RecordKind, version: int, name: str) -> None:
+    """For a record without JSON, whose columns migrations keep current.
+
+    Raises:
+        DataIntegrity: A newer version of this package wrote it.
+    """
+    if version > CURRENT[kind]:
+        raise _too_new(kind, version, name)
+
+
+def _decoded(kind: RecordKind, version: int, data: bytes, decoder: msgspec.json.Decoder[RecordT], name: str) -> RecordT:
+    if version != CURRENT[kind]:
+        data = _encode(_raw(kind, version, data, name))
+    try:
+        return decoder.decode(data)
+    except _DAMAGE as error:
+        raise DataIntegrity(f"{name} is damaged: {error}") from error
+
+
+def _raw(kind: RecordKind, version: int, data: bytes, name: str) -> Any:
+    """The JSON of a record of any known version, lifted to the present one."""
+    if version > CURRENT[kind]:
+        raise _too_new(kind, version, name)
+    try:
+        raw: Any = msgspec.json.decode(data)
+    except msgspec.MsgspecError as error:
+        raise DataIntegrity(f"{name} is damaged: {error}") from error
+    for known in range(version, CURRENT[kind]):
+        upcaster = UPCASTERS.get((kind, known))
+        if upcaster is None:
+            raise DataIntegrity(f"{name}: nothing reads version {known} of a {kind} record any more")
+        raw = upcaster(raw)
+    return raw
+
+
+def _too_new(kind: RecordKind, version: int, name: str) -> DataIntegrity:
+    return DataIntegrity(
+        f"{name} was written by a newer version of awaken ({kind} record {version}, this one knows up to"
+        f" {CURRENT[kind]}); upgrade awaken"
+    )

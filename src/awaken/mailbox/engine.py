@@ -1,0 +1,285 @@
+"""The moving parts of one process: what is entered, what runs by itself, and what each applied transition sets off.
+
+Above: the service asks for transitions and reads state. Below: the combiner and the store; dispatcher, keeper and
+sweeper for progress; one supervised task per execution.
+Holds: claims are started from the outcome of the transition that won them, so a caller who goes away while it waits
+strands nothing; whatever happens in an execution, its slot comes back.
+
+Source: spec/mailbox.md 3.19 to 3.21 as amended by the design; promises 7 and 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Literal
+
+import msgspec
+
+from awaken.domain.clock import Alarm, Clock, Instant, sleep
+from awaken.domain.errors import Unavailable
+from awaken.domain.ids import DispatchId, Ids, Scope
+from awaken.executors.registry import Agents
+from awaken.mailbox.dispatcher import Dispatcher
+from awaken.mailbox.keeper import Keeper
+from awaken.mailbox.observer import Observer
+from awaken.mailbox.port import finish
+from awaken.mailbox.reader import Hub
+from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.slots import Slots
+from awaken.mailbox.sweeper import Sweeper
+from awaken.mailbox.worker import Execution, Workshop
+from awaken.store.combiner import Combiner
+from awaken.store.contract import Store
+from awaken.store.transitions import (
+    Cancel,
+    CancelResult,
+    Claim,
+    Claimed,
+    ClaimedSome,
+    Interrupt,
+    Interrupted,
+    Offer,
+    Outcome,
+    Reclaimed,
+    Settle,
+    Settled,
+    Submit,
+    Submitted,
+    Transition,
+)
+
+_log = logging.getLogger("awaken.mailbox")
+_SUPERVISOR_PAUSE_S = 1.0
+
+State = Literal["new", "starting", "ready", "stopping", "stopped"]
+
+
+class Health(msgspec.Struct, frozen=True):
+    state: State
+    durability: str
+    store: str
+    executing: int
+    free_slots: int
+
+
+class Engine:
+    """One per mailbox. `start` returns when recovered and ready, `stop` when drained and quiet."""
+
+    def __init__(
+        self,
+        store: Store,
+        agents: Agents,
+        *,
+        settings: MailboxSettings,
+        clock: Clock,
+        ids: Ids,
+        observer: Observer,
+        executes: bool,
+    ) -> None:
+        self.state: State = "new"
+        self.combiner = Combiner(store, clock, self._applied, self._failed)
+        self.hub = Hub(store, clock)
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._observer = observer
+        self._executes = executes
+        consumer = ids.consumer_id()
+        self._slots = Slots(settings.max_concurrent_runs, clock, ids, consumer, settings.lease_ms)
+        self._keeper = Keeper(self.combiner, clock, settings)
+        self._sweeper = Sweeper(self.combiner, clock, settings, self._wake_dispatcher)
+        self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, consumer, self._sweeper.expect)
+        self._workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer)
+        self._executions: dict[tuple[Scope, DispatchId], Execution] = {}
+        self._idle = Alarm(clock)
+        self._stack = AsyncExitStack()
+        self._group: asyncio.TaskGroup | None = None
+        self._loops: list[asyncio.Task[None]] = []
+
+    def health(self) -> Health:
+        capabilities = self._store.capabilities
+        return Health(self.state, capabilities.durability, capabilities.kind, self._slots.executing, self._slots.free)
+
+    def require_ready(self) -> None:
+        """Raises Unavailable unless started and not stopping."""
+        if self.state == "ready":
+            return
+        code = "stopping" if self.state in ("stopping", "stopped") else "starting"
+        raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
+
+    def submit_offer(self) -> Offer | None:
+        """A free slot for what is being submitted, unless others must go first."""
+        may = self._executes and self.state == "ready" and not self._dispatcher.has_backlog
+        return self._slots.offer() if may and self._slots.free > 0 else None
+
+    def settle_offer(self) -> Offer | None:
+        """The settling run's own slot, for its thread's next dispatch."""
+        may = self.state == "ready" and not self._dispatcher.has_backlog
+        return self._slots.offer() if may else None
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, take over what dead processes held, set everything in motion."""
+        if self.state not in ("new", "stopped"):
+            raise Unavailable(f"the mailbox is {self.state} already", code="starting")
+        self.state = "starting"
+        try:
+            await self._stack.enter_async_context(self._store)
+            self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
+            combining = self._group.create_task(self.combiner.run(), name="awaken combiner")
+            self._stack.push_async_callback(self._close_combiner, combining)
+            if self._executes:
+                await self._recover()
+        except BaseException:
+            self.state = "stopped"
+            await self._stack.aclose()
+            raise
+        self.state = "ready"
+
+    async def _recover(self) -> None:
+        """Take back what dead processes held, then start the loops that keep everything moving."""
+        taken = await self._sweeper.reclaim(abandoned=self._store.capabilities.exclusive)
+        if taken:
+            _log.info("took over %d unfinished dispatches", taken)
+        for name, loop in (
+            ("dispatcher", self._dispatcher.run_forever),
+            ("keeper", self._keeper.renew_forever),
+            ("lease watch", self._keeper.watch_forever),
+            ("sweeper", self._sweeper.run_forever),
+        ):
+            assert self._group is not None, "entered"
+            self._loops.append(self._group.create_task(self._supervise(name, loop), name=f"awaken {name}"))
+        self._dispatcher.wake()
+
+    async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await loop()
+            except Exception:
+                _log.exception("the %s failed; it starts again", name)
+                await sleep(self._clock, _SUPERVISOR_PAUSE_S)
+
+    async def stop(self) -> None:
+        """Drain, then close everything; finishes also when the caller is cancelled."""
+        self.state = "stopping"
+        await finish(self._drain())
+        await self._stack.aclose()
+        self._group = None
+        self.state = "stopped"
+
+    async def _drain(self) -> None:
+        """Take no more work, let agents finish for a while, hand back the rest."""
+        self._dispatcher.paused = True
+        self.hub.close()
+        deadline_s = self._clock.monotonic() + self._settings.drain_s
+        while self._executions and (left_s := deadline_s - self._clock.monotonic()) > 0:
+            await self._idle.wait(left_s)
+        for execution in list(self._executions.values()):
+            execution.stop("handover")
+        while self._executions:
+            await self._idle.wait()
+        for loop in self._loops:
+            loop.cancel()
+        self._loops.clear()
+
+    async def _close_combiner(self, combining: asyncio.Task[None]) -> None:
+        self.combiner.close()
+        await asyncio.wait((combining,))
+
+    # --- what applied transitions set in motion -----------------------------------------------------------------------
+
+    def _applied(self, transition: Transition, outcome: Outcome) -> None:
+        """After the commit, before the caller hears: publish, start what was claimed, wake what must move."""
+        if outcome.appended:
+            self.hub.publish(outcome.appended)
+        match transition:
+            case Submit() | Settle():
+                self._offered(transition.offer, outcome)
+            case Claim():
+                self._claimed(transition, outcome)
+            case Cancel() | Interrupt():
+                self._stop_own(outcome)
+            case _:
+                if isinstance(outcome, Reclaimed) and outcome.items:
+                    self._dispatcher.wake()
+        self._observer.applied(transition, outcome)
+
+    def _failed(self, transition: Transition) -> None:
+        """The store could not say what became of it: whatever it promised is not ours."""
+        if isinstance(transition, Submit | Settle) and transition.offer is not None:
+            self._slots.give_back(transition.offer.token)
+        elif isinstance(transition, Claim):
+            for slot in transition.slots:
+                self._slots.give_back(slot.token)
+        self._observer.failed(transition)
+
+    def _offered(self, offer: Offer | None, outcome: Outcome) -> None:
+        claimed, ready_at = None, None
+        if isinstance(outcome, Submitted | Settled):
+            claimed, ready_at = outcome.claimed, outcome.ready_at
+        if claimed is not None:
+            self._start(claimed)
+        elif offer is not None:
+            self._slots.take_back(offer)
+        if ready_at is not None:
+            self._ready(ready_at)
+
+    def _claimed(self, transition: Claim, outcome: Outcome) -> None:
+        assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
+        for claimed in outcome.claims:
+            self._start(claimed)
+        for slot in transition.slots[len(outcome.claims) :]:
+            self._slots.take_back(slot)
+
+    def _stop_own(self, outcome: Outcome) -> None:
+        """In this process the owner learns of a stop at once."""
+        if isinstance(outcome, Interrupted) and outcome.active is not None:
+            dispatch, reason = outcome.active, "interrupt"
+            own = [each for each in self._executions.values() if each.lease.token == dispatch.claim_token]
+            for execution in own:
+                execution.stop(reason)
+        elif isinstance(outcome, CancelResult) and outcome.state == "requested":
+            for execution in [
+                each for each in self._executions.values() if each.claimed.run.run_id == outcome.run.run_id
+            ]:
+                execution.stop("cancel")
+
+    def _ready(self, ready_at: Instant) -> None:
+        if ready_at > self._clock.now():
+            self._sweeper.expect(ready_at)
+        else:
+            self._dispatcher.wake()
+
+    def _wake_dispatcher(self) -> None:
+        self._dispatcher.wake()
+
+    def _start(self, claimed: Claimed) -> None:
+        asked_s = self._slots.take(claimed.token)
+        execution = Execution(claimed, self._workshop)
+        self._executions[claimed.scope, claimed.dispatch.dispatch_id] = execution
+        self._keeper.hold(execution, asked_s)
+        if self.state == "stopping":
+            execution.stop("handover")
+        assert self._group is not None, "claims are won only while the mailbox is entered"
+        self._group.create_task(self._execute(execution))
+
+    async def _execute(self, execution: Execution) -> None:
+        """One run's task: whatever happens in it, its slot comes back and its neighbours do not notice."""
+        try:
+            await execution.run(self.settle_offer)
+        except Exception:
+            _log.exception("run %s: the worker failed; its lease will return it", execution.claimed.run.run_id)
+        finally:
+            self._keeper.release(execution)
+            key = (execution.lease.scope, execution.lease.dispatch_id)
+            if self._executions.get(key) is execution:
+                del self._executions[key]
+            self._slots.done()
+            if self._dispatcher.has_backlog:
+                self._dispatcher.wake()
+            if not self._executions:
+                self._idle.set()

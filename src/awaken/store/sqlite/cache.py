@@ -1,0 +1,84 @@
+"""What the writer remembers of the threads it wrote last, so that a run's next transition need not read them again.
+
+Above: `facts` looks here first, `writing` keeps it current. Below: nothing.
+Holds: an entry equals the rows, because this process is the only one that writes them; whoever cannot be sure of that
+(a rollback, a foreign commit) clears everything. An entry knows the thread's row and its claimed dispatch, or that there
+is none; the run of that dispatch may have to be read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.run import Run
+from awaken.store.rules import Changes, ThreadRow
+
+MAX_THREADS: Final = 4_096
+"""Bounds the memory; the oldest entries go first. More than are executed at once, so that a settlement finds its run."""
+
+ThreadKey = tuple[Scope, ThreadId]
+
+
+class Held:
+    """One thread, its claimed dispatch, and that dispatch's run if it has been seen."""
+
+    __slots__ = ("claimed", "run", "thread")
+
+    def __init__(self, thread: ThreadRow, claimed: Dispatch | None) -> None:
+        self.thread = thread
+        self.claimed = claimed
+        self.run: Run | None = None
+
+
+class ThreadCache:
+    """Belongs to the writer's thread."""
+
+    def __init__(self) -> None:
+        self._held: dict[ThreadKey, Held] = {}
+
+    def get(self, key: ThreadKey) -> Held | None:
+        return self._held.get(key)
+
+    def put(self, key: ThreadKey, held: Held) -> None:
+        self._held[key] = held
+
+    def clear(self) -> None:
+        self._held.clear()
+
+    def trim(self) -> None:
+        """Forget the longest kept beyond the bound."""
+        excess = len(self._held) - MAX_THREADS
+        if excess > 0:
+            for key in list(self._held)[:excess]:
+                del self._held[key]
+
+    def follow(self, changes: Changes) -> None:
+        """Make the entries equal to what has been written."""
+        held = self._held
+        for thread in changes.new_threads:
+            held[thread.scope, thread.thread_id] = Held(thread, None)
+        for thread in changes.threads:
+            entry = held.get((thread.scope, thread.thread_id))
+            if entry is not None:
+                entry.thread = thread
+        for scope, dispatch in changes.new_dispatches:
+            self._follow_dispatch(scope, dispatch)
+        for scope, _, dispatch in changes.dispatches:
+            self._follow_dispatch(scope, dispatch)
+        for scope, run in (*changes.new_runs, *changes.runs):
+            entry = held.get((scope, run.thread_id))
+            if entry is not None and entry.claimed is not None and entry.claimed.run_id == run.run_id:
+                entry.run = run
+
+    def _follow_dispatch(self, scope: Scope, dispatch: Dispatch) -> None:
+        entry = self._held.get((scope, dispatch.thread_id))
+        if entry is None:
+            return
+        if dispatch.status is DispatchStatus.CLAIMED:
+            if entry.claimed is None or entry.claimed.run_id != dispatch.run_id:
+                entry.run = None
+            entry.claimed = dispatch
+        elif entry.claimed is not None and entry.claimed.dispatch_id == dispatch.dispatch_id:
+            entry.claimed = entry.run = None

@@ -1,0 +1,62 @@
+"""The schema: numbered scripts, each applied once and in one transaction.
+
+Above: `opening` brings a file to the present schema before anything else looks at it. Below: `migrations/NNNN_what.sql`.
+Holds: a file is at a whole version, whatever happens meanwhile; one of a newer version, or of another program, is
+refused untouched.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from awaken.domain.errors import DataIntegrity, StoreUnavailable
+
+APPLICATION_ID: Final = 0x4157_414B
+"""Marks the file as ours: `AWAK`, where the `file` command and SQLite look for it."""
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Every migration's number and script, in order, numbered from 1 without a gap."""
+    folder = files("awaken.store.sqlite").joinpath("migrations")
+    found = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    numbered = [(int(name[:4]), entry.read_text(encoding="utf-8")) for name, entry in found]
+    assert [number for number, _ in numbered] == list(range(1, len(numbered) + 1)), "migrations are numbered 1, 2, 3 …"
+    return numbered
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of the file; 0 for an empty one. Reads only.
+
+    Raises:
+        DataIntegrity: Another program made it.
+        StoreUnavailable: A newer version of this package made it.
+    """
+    [application_id] = connection.execute("PRAGMA application_id").fetchone()
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [objects] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != APPLICATION_ID and (application_id or version or objects):
+        raise DataIntegrity(f"database {path} belongs to another program. Choose another path")
+    known = len(migrations())
+    if version > known:
+        raise StoreUnavailable(
+            f"database {path} has schema {version}, and this version of awaken knows schemas up to {known}."
+            " Upgrade awaken, or restore the backup made before the upgrade"
+        )
+    return version
+
+
+def migrate(connection: sqlite3.Connection, version: int, *, target: int | None = None) -> None:
+    """Apply what is missing from `version` to `target` (None: the newest)."""
+    for number, script in migrations()[version:target]:
+        try:
+            connection.executescript(
+                f"BEGIN EXCLUSIVE;\n{script}\n"
+                f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
+            )
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
