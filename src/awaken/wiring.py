@@ -240,18 +240,22 @@ class Awaken:
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
-    def asgi(self, settings: HttpSettings | None = None) -> HttpApp:
+    def asgi(self, *, allowed_hosts: Sequence[str] | None = None, settings: HttpSettings | None = None) -> HttpApp:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
-        then it answers 503 `starting`.
+        then it answers 503 `starting`. `allowed_hosts` names the `Host` values it answers to; None leaves that to
+        whatever serves it.
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
 
+        settings = settings or HttpSettings()
+        if allowed_hosts is not None:
+            settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         return build_app(
             self.mailbox,
-            settings=settings or HttpSettings(),
+            settings=settings,
             metrics=self.observer.render,
             observer=self.observer.http,
         )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -40,6 +42,13 @@ class AgentInfo(msgspec.Struct, frozen=True):
     capabilities: tuple[str, ...]
 
 
+class LazyAgent(msgspec.Struct, frozen=True):
+    """An agent that is made when its first run starts. `make` is called once, in a thread."""
+
+    make: Callable[[], Any]
+    kind: AgentKind = "import"
+
+
 class Agents:
     """Agents by name, in the order they were added."""
 
@@ -49,8 +58,8 @@ class Agents:
         self._drivers: dict[AgentId, AgentDriver] = {}
 
     def add(self, agent_id: str, agent: Any, *, description: str | None = None) -> None:
-        """Make an agent known: an async function or generator, a Pydantic AI agent, an `AgentDriver`, or the place
-        of one of these as `"module:attribute"`. Without a description, a function's docstring is used.
+        """Make an agent known: an async function or generator, a Pydantic AI agent, an `AgentDriver`, the place of
+        one of these as `"module:attribute"`, or a `LazyAgent`. Without a description, a function's docstring is used.
 
         Raises:
             ValidationError: The id is not valid, or nothing here can run the object.
@@ -105,6 +114,8 @@ def kind_of(agent: Any) -> AgentKind:
     """
     if isinstance(agent, str):
         return "import"
+    if isinstance(agent, LazyAgent):
+        return agent.kind
     if any(cls.__module__.partition(".")[0] == "pydantic_ai" for cls in type(agent).__mro__):
         return "pydantic_ai"
     if inspect.iscoroutinefunction(getattr(agent, "drive", None)) and not isinstance(agent, type):
@@ -118,26 +129,28 @@ def kind_of(agent: Any) -> AgentKind:
 
 
 def make_driver(agent_id: AgentId, agent: Any, clock: Clock) -> AgentDriver:
-    """A driver for the object. What cannot run is refused here, except what is not imported yet."""
+    """A driver for the object. What cannot run is refused here, except what is not imported or made yet."""
+    if isinstance(agent, LazyAgent):
+        return LazyDriver(agent_id, agent.make, clock)
     match kind_of(agent):
         case "driver":
             return cast(AgentDriver, agent)
         case "function":
             return FunctionDriver(agent)
         case "pydantic_ai":
-            return LazyDriver(agent_id, agent, clock)
+            return LazyDriver(agent_id, lambda: agent, clock)
         case "import":
             if not all(part.strip() for part in _place(agent)):
                 raise ValidationError(f'{agent!r} does not name an agent; write it as "module:attribute"')
-            return LazyDriver(agent_id, agent, clock)
+            return LazyDriver(agent_id, partial(imported, agent), clock)
 
 
 class LazyDriver:
     """Imports what an agent needs when its first run starts, then hands every run to the driver it found."""
 
-    def __init__(self, agent_id: AgentId, agent: Any, clock: Clock) -> None:
+    def __init__(self, agent_id: AgentId, make: Callable[[], Any], clock: Clock) -> None:
         self._agent_id = agent_id
-        self._agent = agent
+        self._make = make
         self._clock = clock
         self._driver: AgentDriver | None = None
         self._loading = asyncio.Lock()
@@ -154,13 +167,11 @@ class LazyDriver:
     async def _load(self) -> AgentDriver:
         async with self._loading:
             if self._driver is None:
-                self._driver = await asyncio.to_thread(self._import)
+                self._driver = await asyncio.to_thread(self._find)
             return self._driver
 
-    def _import(self) -> AgentDriver:
-        agent = self._agent
-        if isinstance(agent, str):
-            agent = imported(agent)
+    def _find(self) -> AgentDriver:
+        agent = self._make()
         try:
             if kind_of(agent) != "pydantic_ai":
                 return make_driver(self._agent_id, agent, self._clock)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from awaken.domain.clock import Alarm, Clock, Instant
+from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import ConsumerId
 from awaken.mailbox.settings import MailboxSettings
@@ -32,12 +32,13 @@ class Dispatcher:
     ) -> None:
         self._combiner = combiner
         self._slots = slots
+        self._clock = clock
         self._settings = settings
         self._consumer = consumer
         self._expect = expect
         self._wake = Alarm(clock)
         self.has_backlog = False
-        """The last claim came back full: threads are waiting, so new work must queue behind them."""
+        """Threads may be waiting for a slot, so new work must queue behind them, and a freed slot must wake this."""
         self.paused = False
 
     def wake(self) -> None:
@@ -47,13 +48,16 @@ class Dispatcher:
     async def run_forever(self) -> None:
         while True:
             await self._wake.wait()
-            while not self.paused and self._slots.free > 0:
-                try:
-                    full = await self._claim()
-                except StoreError:
-                    break  # the sweeper's poll tries again
-                if not full:
+            while not self.paused:
+                if self._slots.free <= 0:
+                    self.has_backlog = True  # nothing says what waits, so the next free slot has to look
                     break
+                try:
+                    if not await self._claim():
+                        break
+                except StoreError:
+                    self.has_backlog = True
+                    await sleep(self._clock, self._settings.store_retry_s)
 
     async def _claim(self) -> bool:
         wanted = min(self._slots.free, MAX_ROWS)

@@ -53,6 +53,8 @@ from awaken.store.transitions import (
 
 _log = logging.getLogger("awaken.mailbox")
 _SUPERVISOR_PAUSE_S = 1.0
+_HANDOVER_REPEAT_S = 1.0
+"""An agent that swallowed the request to stop is asked again, or a shutdown would never end."""
 
 State = Literal["new", "starting", "ready", "stopping", "stopped"]
 
@@ -90,7 +92,7 @@ class Engine:
         consumer = ids.consumer_id()
         self._slots = Slots(settings.max_concurrent_runs, clock, ids, consumer, settings.lease_ms)
         self._keeper = Keeper(self.combiner, clock, settings)
-        self._sweeper = Sweeper(self.combiner, clock, settings, self._wake_dispatcher)
+        self._sweeper = Sweeper(self.combiner, store, clock, settings, self._wake_dispatcher)
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, consumer, self._sweeper.expect)
         self._workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer)
         self._executions: dict[tuple[Scope, DispatchId], Execution] = {}
@@ -127,6 +129,8 @@ class Engine:
         if self.state not in ("new", "stopped"):
             raise Unavailable(f"the mailbox is {self.state} already", code="starting")
         self.state = "starting"
+        self.hub.open()
+        self._dispatcher.paused = False
         try:
             await self._stack.enter_async_context(self._store)
             self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
@@ -166,10 +170,12 @@ class Engine:
     async def stop(self) -> None:
         """Drain, then close everything; finishes also when the caller is cancelled."""
         self.state = "stopping"
-        await finish(self._drain())
-        await self._stack.aclose()
-        self._group = None
-        self.state = "stopped"
+        try:
+            await finish(self._drain())
+        finally:
+            await self._stack.aclose()
+            self._group = None
+            self.state = "stopped"
 
     async def _drain(self) -> None:
         """Take no more work, let agents finish for a while, hand back the rest."""
@@ -178,10 +184,15 @@ class Engine:
         deadline_s = self._clock.monotonic() + self._settings.drain_s
         while self._executions and (left_s := deadline_s - self._clock.monotonic()) > 0:
             await self._idle.wait(left_s)
-        for execution in list(self._executions.values()):
-            execution.stop("handover")
-        while self._executions:
-            await self._idle.wait()
+        while True:
+            for execution in list(self._executions.values()):
+                execution.stop("handover")
+            if self._executions:
+                await self._idle.wait(_HANDOVER_REPEAT_S)
+                continue
+            await self.combiner.quiet()  # a claim on its way is answered, and starts what must be handed back
+            if not self._executions:
+                break
         for loop in self._loops:
             loop.cancel()
         self._loops.clear()
@@ -201,11 +212,13 @@ class Engine:
                 self._offered(transition.offer, outcome)
             case Claim():
                 self._claimed(transition, outcome)
-            case Cancel() | Interrupt():
-                self._stop_own(outcome)
+            case Cancel():
+                self._stop_cancelled(transition.scope, outcome)
+            case Interrupt():
+                self._stop_interrupted(transition.scope, outcome)
             case _:
                 if isinstance(outcome, Reclaimed) and outcome.items:
-                    self._dispatcher.wake()
+                    self._reclaimed(outcome)
         self._observer.applied(transition, outcome)
 
     def _failed(self, transition: Transition) -> None:
@@ -215,6 +228,7 @@ class Engine:
         elif isinstance(transition, Claim):
             for slot in transition.slots:
                 self._slots.give_back(slot.token)
+        self._slot_freed()
         self._observer.failed(transition)
 
     def _offered(self, offer: Offer | None, outcome: Outcome) -> None:
@@ -225,6 +239,7 @@ class Engine:
             self._start(claimed)
         elif offer is not None:
             self._slots.take_back(offer)
+            self._slot_freed()
         if ready_at is not None:
             self._ready(ready_at)
 
@@ -235,18 +250,30 @@ class Engine:
         for slot in transition.slots[len(outcome.claims) :]:
             self._slots.take_back(slot)
 
-    def _stop_own(self, outcome: Outcome) -> None:
+    def _stop_cancelled(self, scope: Scope, outcome: Outcome) -> None:
         """In this process the owner learns of a stop at once."""
-        if isinstance(outcome, Interrupted) and outcome.active is not None:
-            dispatch, reason = outcome.active, "interrupt"
-            own = [each for each in self._executions.values() if each.lease.token == dispatch.claim_token]
-            for execution in own:
-                execution.stop(reason)
-        elif isinstance(outcome, CancelResult) and outcome.state == "requested":
-            for execution in [
-                each for each in self._executions.values() if each.claimed.run.run_id == outcome.run.run_id
-            ]:
+        if isinstance(outcome, CancelResult) and outcome.state == "requested":
+            execution = self._executions.get((scope, outcome.run.dispatch_id))
+            if execution is not None:
                 execution.stop("cancel")
+
+    def _stop_interrupted(self, scope: Scope, outcome: Outcome) -> None:
+        if isinstance(outcome, Interrupted) and outcome.active is not None:
+            execution = self._executions.get((scope, outcome.active.dispatch_id))
+            if execution is not None and execution.lease.token == outcome.active.claim_token:
+                execution.stop("interrupt")
+
+    def _reclaimed(self, outcome: Reclaimed) -> None:
+        """A claim of this process that was taken back has ended, whatever its execution still believes."""
+        for item in outcome.items:
+            execution = self._executions.get((item.scope, item.dispatch.dispatch_id))
+            if execution is not None:
+                execution.stop("lost")
+        self._dispatcher.wake()
+
+    def _slot_freed(self) -> None:
+        if self._dispatcher.has_backlog:
+            self._dispatcher.wake()
 
     def _ready(self, ready_at: Instant) -> None:
         if ready_at > self._clock.now():
@@ -261,7 +288,10 @@ class Engine:
         asked_s = self._slots.take(claimed.token)
         execution = Execution(claimed, self._workshop)
         self._executions[claimed.scope, claimed.dispatch.dispatch_id] = execution
-        self._keeper.hold(execution, asked_s)
+        lease_until = claimed.dispatch.lease_until
+        self._keeper.hold(execution, asked_s, lease_until)
+        if lease_until is not None:
+            self._sweeper.expect(lease_until + 1)
         if self.state == "stopping":
             execution.stop("handover")
         assert self._group is not None, "claims are won only while the mailbox is entered"
@@ -279,7 +309,6 @@ class Engine:
             if self._executions.get(key) is execution:
                 del self._executions[key]
             self._slots.done()
-            if self._dispatcher.has_backlog:
-                self._dispatcher.wake()
+            self._slot_freed()
             if not self._executions:
                 self._idle.set()

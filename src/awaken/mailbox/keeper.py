@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from awaken.domain.clock import Alarm, Clock
+from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import DispatchId
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
-from awaken.store.transitions import MAX_ROWS, LeaseRef, Renew, Renewed
+from awaken.store.transitions import MAX_ROWS, LeaseRef, Renew, Renewal, Renewed
 
 StopReason = Literal["cancel", "interrupt", "lost", "unconfirmed", "handover"]
 """Why an execution is stopped. After `lost` or `unconfirmed` it writes nothing more."""
@@ -34,11 +34,12 @@ class Leaseholder(Protocol):
 
 
 class _Held:
-    __slots__ = ("asked_s", "holder")
+    __slots__ = ("asked_s", "holder", "lease_until")
 
-    def __init__(self, holder: Leaseholder, asked_s: float) -> None:
+    def __init__(self, holder: Leaseholder, asked_s: float, lease_until: Instant | None) -> None:
         self.holder = holder
         self.asked_s = asked_s
+        self.lease_until = lease_until
 
 
 class Keeper:
@@ -51,12 +52,20 @@ class Keeper:
         self._held: dict[DispatchId, _Held] = {}
         self._started = Alarm(clock)
         self._watch = Alarm(clock)
+        self._watching_until_s = 0.0
 
-    def hold(self, holder: Leaseholder, asked_s: float) -> None:
-        """Start keeping a lease that was asked for at `asked_s` of the monotonic clock."""
-        self._held[holder.lease.dispatch_id] = _Held(holder, asked_s)
+    def hold(self, holder: Leaseholder, asked_s: float, lease_until: Instant | None) -> None:
+        """Start keeping a lease that was asked for at `asked_s` of the monotonic clock.
+
+        An older claim on the same dispatch is thereby known to be lost.
+        """
+        earlier = self._held.get(holder.lease.dispatch_id)
+        if earlier is not None:
+            earlier.holder.stop("lost")
+        self._held[holder.lease.dispatch_id] = _Held(holder, asked_s, lease_until)
         if len(self._held) == 1:
             self._started.set()
+        if len(self._held) == 1 or asked_s + self._patience_s < self._watching_until_s:
             self._watch.set()
 
     def release(self, holder: Leaseholder) -> None:
@@ -71,11 +80,13 @@ class Keeper:
             if not self._held:
                 await self._started.wait()
                 continue
-            await Alarm(self._clock).wait(self._settings.renew_interval_s)
-            await self.renew()
+            await sleep(self._clock, self._settings.renew_interval_s)
+            while not await self.renew():
+                await sleep(self._clock, self._settings.renew_retry_s)
 
-    async def renew(self) -> None:
-        """Renew every lease once and pass on what the store says."""
+    async def renew(self) -> bool:
+        """Renew every lease once and pass on what the store says; False when it could not answer for all of them."""
+        complete = True
         holders = [held.holder for held in self._held.values()]
         for start in range(0, len(holders), MAX_ROWS):
             chunk = holders[start : start + MAX_ROWS]
@@ -84,21 +95,23 @@ class Keeper:
             try:
                 renewed = await self._combiner.apply(renew, Renewed)
             except StoreError:
-                continue  # the watch stops them in time if no later renewal gets through
+                complete = False  # the watch stops them in time if no later renewal gets through
+                continue
             for holder, renewal in zip(chunk, renewed.renewals, strict=True):
-                self._judge(holder, asked_s, lost=renewal.lease_until is None, stop=renewal.stop)
+                self._judge(holder, asked_s, renewal)
+        return complete
 
-    def _judge(self, holder: Leaseholder, asked_s: float, *, lost: bool, stop: bool) -> None:
+    def _judge(self, holder: Leaseholder, asked_s: float, renewal: Renewal) -> None:
         held = self._held.get(holder.lease.dispatch_id)
         if held is None or held.holder is not holder:
             return  # it settled while the renewal was on its way
-        if lost:
+        if renewal.lease_until is None:
             holder.stop("lost")
-        elif stop:
-            held.asked_s = asked_s
+            return
+        if renewal.lease_until != held.lease_until:  # an interrupted thread's claim is answered for, but not extended
+            held.asked_s, held.lease_until = asked_s, renewal.lease_until
+        if renewal.stop:
             holder.stop("cancel")
-        else:
-            held.asked_s = asked_s
 
     async def watch_forever(self) -> None:
         """Stop what could not be confirmed in time."""
@@ -107,11 +120,16 @@ class Keeper:
                 await self._watch.wait()
                 continue
             now_s = self._clock.monotonic()
-            patience_s = self._settings.lease_ms / 1000 - self._settings.stop_margin_s
-            due_s = min(held.asked_s for held in self._held.values()) + patience_s
+            due_s = min(held.asked_s for held in self._held.values()) + self._patience_s
             if due_s > now_s:
+                self._watching_until_s = due_s
                 await self._watch.wait(due_s - now_s)
                 continue
-            for held in [each for each in self._held.values() if each.asked_s + patience_s <= now_s]:
+            for held in [each for each in self._held.values() if each.asked_s + self._patience_s <= now_s]:
                 held.holder.stop("unconfirmed")
                 self.release(held.holder)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long after its last confirmed renewal was asked a run may go on."""
+        return self._settings.lease_ms / 1000 - self._settings.stop_margin_s

@@ -2,8 +2,9 @@
 
 Above: drivers call the `RunPort` methods; `worker` takes what is left when it settles. Below: the `Commit` transition.
 Holds: events, tool results and steps of a run leave in the order they came, in one open `Commit` at a time; the next
-one leaves as soon as none is in flight. `emit` waits only at the bound; every other method returns when its part is
-durable, and finishes that before it lets a cancellation pass.
+one leaves as soon as none is in flight, and is asked for again while the store is unavailable and the claim may still
+hold. `emit` waits only at the bound; every other method returns when its part is durable, and finishes that before it
+lets a cancellation pass.
 
 Source: design decision "one write buffer per run"; commit points C1 to C3.
 """
@@ -16,10 +17,11 @@ from typing import TypeVar
 
 import msgspec
 
-from awaken.domain.errors import LeaseLost
+from awaken.domain.clock import Clock, Timer
+from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable
 from awaken.domain.event import Event, LoggedEvent, logged
 from awaken.domain.ids import Ids, MessageId, RunId
-from awaken.domain.message import Message, Role
+from awaken.domain.message import Message, Role, check_message
 from awaken.domain.run import Run, RunRequest, Usage
 from awaken.executors.contract import Conversation, RunIdentity
 from awaken.executors.entry import conversation
@@ -27,7 +29,7 @@ from awaken.mailbox.keeper import StopReason
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
 from awaken.store.combiner import Combiner
 from awaken.store.contract import MessageQuery, Store
-from awaken.store.transitions import Claimed, Commit, Committed, JournalEntry, Outcome, StepClosed
+from awaken.store.transitions import Claimed, Commit, Committed, Conflict, JournalEntry, Outcome, StepClosed
 from awaken.store.transitions import LeaseLost as LostLease
 
 _OPENS_STREAM = frozenset(
@@ -40,6 +42,7 @@ _OPENS_STREAM = frozenset(
     }
 )
 _HISTORY_PAGE = 10_000
+_encoder = msgspec.json.Encoder()
 
 T = TypeVar("T")
 
@@ -82,16 +85,28 @@ class Pending(msgspec.Struct):
 class RunWriter:
     """The write buffer of one execution."""
 
-    def __init__(self, claimed: Claimed, combiner: Combiner, on_told: Callable[[StopReason], None]) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        combiner: Combiner,
+        clock: Clock,
+        retry_s: float,
+        on_told: Callable[[StopReason], None],
+    ) -> None:
         self._claimed = claimed
         self._combiner = combiner
+        self._clock = clock
+        self._retry_s = retry_s
         self._on_told = on_told
         self._pending = Pending()
-        self._in_flight: asyncio.Future[Outcome] | None = None
+        self._in_flight: asyncio.Future[None] | None = None
+        """Resolved when the commit on its way is durable, or never will be."""
+        self._retry: Timer | None = None
         self._scheduled = False
         self._waiting: list[asyncio.Future[None]] = []
         self._flying: list[asyncio.Future[None]] = []
-        self._failure: BaseException | None = None
+        self.failure: AwakenError | None = None
+        """Why nothing more can be written."""
         self.stream_open = False
         self.closed_step = False
 
@@ -102,6 +117,7 @@ class RunWriter:
         for entry in entries:
             pending.entries.append(entry)
             if isinstance(entry, Message):
+                pending.payload_bytes += stored_bytes(entry)
                 if entry.role is Role.ASSISTANT:
                     self.stream_open = False
             else:
@@ -126,8 +142,8 @@ class RunWriter:
     def durable(self) -> asyncio.Future[None]:
         """Resolved when everything added so far is durable; LeaseLost or a store error if it never will be."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._failure is not None:
-            future.set_exception(self._failure)
+        if self.failure is not None:
+            future.set_exception(self.failure)
         elif not self._pending.is_empty:
             self._waiting.append(future)
         elif self._in_flight is not None:
@@ -140,15 +156,26 @@ class RunWriter:
         """Wait for the commit in flight, then take what is left for the settlement. Nothing may be added after."""
         while self._in_flight is not None:
             await asyncio.wait((self._in_flight,))
-            await asyncio.sleep(0)  # its callback runs after ours
         rest, self._pending = self._pending, Pending()
-        if self._failure is not None:
-            rest = Pending()
-        return rest
+        return rest if self.failure is None else Pending()
+
+    def abandon(self, failure: AwakenError) -> None:
+        """Write nothing more, and tell whoever waits for it. What is on its way may still arrive; the first reason stays."""
+        if self.failure is not None:
+            return
+        self.failure = failure
+        if self._retry is not None:
+            self._retry.cancel()
+        waiters, self._flying, self._waiting = [*self._flying, *self._waiting], [], []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(failure)
+                waiter.exception()  # whoever waits hears it; nobody need be
+        self._land()
 
     def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     def _schedule(self) -> None:
         if not self._scheduled and self._in_flight is None:
@@ -158,12 +185,13 @@ class RunWriter:
     def _leave(self) -> None:
         self._scheduled = False
         pending = self._pending
-        if self._in_flight is not None or pending.is_empty or self._failure is not None:
+        if self._in_flight is not None or pending.is_empty or self.failure is not None:
             return
         self._pending = Pending()
         self._flying, self._waiting = self._waiting, []
+        self._in_flight = asyncio.get_running_loop().create_future()
         claimed = self._claimed
-        self._in_flight = self._combiner.ask(
+        self._ask(
             Commit(
                 scope=claimed.scope,
                 thread_id=claimed.dispatch.thread_id,
@@ -176,30 +204,53 @@ class RunWriter:
                 stream_open=self.stream_open,
             )
         )
-        self._in_flight.add_done_callback(self._landed)
 
-    def _landed(self, future: asyncio.Future[Outcome]) -> None:
-        self._in_flight = None
-        flying, self._flying = self._flying, []
-        error = None if future.cancelled() else future.exception()
-        outcome = None if error is not None or future.cancelled() else future.result()
-        if isinstance(outcome, Committed):
-            for waiter in flying:
-                if not waiter.done():
-                    waiter.set_result(None)
-            if outcome.cancel_requested:
-                self._on_told("cancel")
-            if not self._pending.is_empty:
-                self._leave()
+    def _ask(self, commit: Commit) -> None:
+        self._combiner.ask(commit).add_done_callback(lambda answer: self._answered(commit, answer))
+
+    def _answered(self, commit: Commit, answer: asyncio.Future[Outcome]) -> None:
+        if self.failure is not None:
             return
-        reason = outcome.reason if isinstance(outcome, LostLease) else repr(error or outcome)
-        self._failure = error or LeaseLost(self._claimed.dispatch.dispatch_id, reason)
-        for waiter in (*flying, *self._waiting):
+        error = answer.exception()
+        if isinstance(error, StoreUnavailable) and not self._combiner.closed:
+            self._retry = self._clock.call_later(self._retry_s, lambda: self._ask(commit))
+            return
+        outcome = None if error is not None else answer.result()
+        if isinstance(outcome, Committed):
+            self._committed(outcome)
+        elif isinstance(outcome, Conflict):
+            self.abandon(PermanentFailure(f"a message could not be stored: its id {outcome.id!r} is taken"))
+        else:
+            reason = outcome.reason if isinstance(outcome, LostLease) else repr(error or outcome)
+            self.abandon(LeaseLost(self._claimed.dispatch.dispatch_id, reason))
+            self._on_told("interrupt" if reason == "interrupted" else "lost")
+
+    def _committed(self, outcome: Committed) -> None:
+        flying, self._flying = self._flying, []
+        for waiter in flying:
             if not waiter.done():
-                waiter.set_exception(self._failure)
-                waiter.exception()  # whoever waits hears it; nobody need be
-        self._waiting = []
-        self._on_told("interrupt" if reason == "interrupted" else "lost")
+                waiter.set_result(None)
+        self._land()
+        if outcome.cancel_requested:
+            self._on_told("cancel")
+        self._leave()
+
+    def _land(self) -> None:
+        landed, self._in_flight = self._in_flight, None
+        if landed is not None and not landed.done():
+            landed.set_result(None)
+
+
+def stored_bytes(message: Message) -> int:
+    """The size of a message as it is stored.
+
+    Raises:
+        PermanentFailure: It has no JSON form; found here, it costs only the run that made it.
+    """
+    try:
+        return len(_encoder.encode(message))
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise PermanentFailure(f"message {message.id!r} cannot be stored: {error}") from error
 
 
 class Port:
@@ -297,6 +348,8 @@ class Port:
         await finish(self._writer.durable())
 
     def produced(self, message: Message) -> Message:
+        """The message with its producer. Raises ValidationError where it has not the shape of a stored one."""
+        check_message(message)
         return message.produced_by(self._run.run_id, self._steps)
 
     async def _commit(self, message: Message, events: Sequence[Event]) -> None:

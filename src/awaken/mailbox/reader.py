@@ -32,6 +32,7 @@ class Hub:
         self._store = store
         self._clock = clock
         self._readers: dict[_Key, set[Reader]] = {}
+        self._closed = False
 
     def publish(self, rows: tuple[EventRow, ...]) -> None:
         """Offer rows to whoever watches. Call in commit order."""
@@ -49,14 +50,21 @@ class Hub:
     def reader_count(self) -> int:
         return sum(len(readers) for readers in self._readers.values())
 
+    def open(self) -> None:
+        """Readers that attach from now on stay."""
+        self._closed = False
+
     def close(self) -> None:
-        """Cut every reader off, as a broken connection would: nothing tells them that a run ended."""
+        """Cut every reader off, and those still to come, as a broken connection would: nothing tells them of an end."""
+        self._closed = True
         for readers in self._readers.values():
             for reader in readers:
                 reader.cut()
 
     def attach(self, key: _Key, reader: Reader) -> None:
         self._readers.setdefault(key, set()).add(reader)
+        if self._closed:
+            reader.cut()
 
     def detach(self, key: _Key, reader: Reader) -> None:
         readers = self._readers.get(key)
@@ -78,6 +86,7 @@ class Reader:
         self._key = key
         self._run_id = run_id
         self._run_over = False
+        self._clock = clock
         self._wake = Alarm(clock)
         self._buffer: deque[EventRow] = deque()
         self._events = 0
@@ -108,11 +117,15 @@ class Reader:
 
     async def next_rows(self, timeout_s: float | None = None) -> tuple[EventRow, ...]:
         """What comes next, in order: at least one row, or none after `timeout_s`, at the end, or when cut off."""
+        deadline_s = None if timeout_s is None else self._clock.monotonic() + timeout_s
         while not self.ended and not self.is_cut:
             rows = await self._page() if self._behind else self._drain()
             if rows:
                 return rows
-            if not self._behind and not self.ended and not await self._wake.wait(timeout_s):
+            if self._behind or self.ended:
+                continue
+            left_s = None if deadline_s is None else deadline_s - self._clock.monotonic()
+            if (left_s is not None and left_s <= 0) or not await self._wake.wait(left_s):
                 return ()
         return ()
 
@@ -141,10 +154,14 @@ class Reader:
         """Read on from the position. Level with the log as it was before the read, the reader is live again."""
         self._behind = False
         scope, thread_id = self._key
-        mark = await self._store.last_event_seq(scope, thread_id)
-        rows = await self._store.list_events(
-            scope, thread_id, after=self.position, limit=READER_PAGE_EVENTS, run_id=self._run_id
-        )
+        try:
+            mark = await self._store.last_event_seq(scope, thread_id)
+            rows = await self._store.list_events(
+                scope, thread_id, after=self.position, limit=READER_PAGE_EVENTS, run_id=self._run_id
+            )
+        except BaseException:
+            self._behind = True  # cancelled or refused: the next call must read the same page again
+            raise
         if sum(len(row.events) for row in rows) >= READER_PAGE_EVENTS:
             self._behind = True
             self._forget()

@@ -266,9 +266,7 @@ class Mailbox:
             if not outcome.appended and (run.termination is None or run.termination.type != "cancelled"):
                 raise RunNotOpen(run_id, run.status)
             return Cancellation("stopped", run)
-        if wait_s > 0:
-            run = await self.wait(scope, run_id, timeout_s=wait_s)
-        return Cancellation("stopped" if run.status is RunStatus.DONE else "requested", run)
+        return await self._stopping(scope, run, wait_s)
 
     async def cancel_thread(self, scope: Scope, thread_id: ThreadId, *, wait_s: float = 0.0) -> Cancellation:
         """Stop the thread's active run and leave its queue alone. `stopped` without a run when none is active.
@@ -297,10 +295,26 @@ class Mailbox:
         active_run_id = None if outcome.active is None else outcome.active.run_id
         state: StopState = "stopped"
         if active_run_id is not None:
-            run = await self.wait(scope, active_run_id, timeout_s=wait_s)
-            state = "stopped" if run.status is RunStatus.DONE else "requested"
+            stopping = await self._stopping(scope, await self.get_run(scope, active_run_id), wait_s)
+            state = stopping.state
         superseded = tuple(dispatch.run_id for dispatch in outcome.superseded)
         return Interruption(outcome.epoch, active_run_id, superseded, state)
+
+    async def _stopping(self, scope: Scope, run: Run, wait_s: float) -> Cancellation:
+        """How far the stop of a run is that was asked to stop, after at most `wait_s` seconds."""
+        deadline_s = self.clock.monotonic() + wait_s
+        state: StopState = "requested"
+        async with self._engine.hub.reader(
+            scope, run.thread_id, after=run.updated_seq - 1, run_id=run.run_id
+        ) as reader:
+            while not reader.ended and not reader.is_cut:
+                rows = await reader.next_rows(max(deadline_s - self.clock.monotonic(), 0.0))
+                if any(event.kind == "CancelAcknowledged" for row in rows for event in row.events):
+                    state = "acknowledged"
+                if not rows:
+                    break
+        run = await self.get_run(scope, run.run_id)
+        return Cancellation("stopped" if run.status is RunStatus.DONE else state, run)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """For an executor that stays resident while it waits for a person."""
     renew_interval_s: float = 4.0
     """A third of the lease: one renewal may fail and the next still arrives in time."""
+    renew_retry_s: float = 1.0
+    """After a renewal that the store could not answer."""
     stop_margin_s: float = 2.0
     """A run that cannot confirm its lease is stopped this long before the lease could end."""
     poll_interval_s: float = 30.0
@@ -45,6 +47,8 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_queued_per_thread: int = 1_000
     drain_s: float = 10.0
     """At shutdown running agents may finish for this long, then their dispatches are handed back."""
+    store_retry_s: float = 1.0
+    """Between tries to claim and to sweep while the store cannot answer."""
     settle_retry_s: float = 0.25
     """Between tries to settle while the store cannot write; the lease bounds them."""
     cancel_wait_s: float = 5.0
@@ -56,6 +60,9 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
             "max_concurrent_runs": self.max_concurrent_runs >= 1,
             "lease_ms": self.lease_ms >= 1,
             "renew_interval_s": 0 < self.renew_interval_s * 1000 < self.lease_ms,
+            "renew_retry_s": self.renew_retry_s > 0,
+            "store_retry_s": self.store_retry_s > 0,
+            "settle_retry_s": self.settle_retry_s > 0,
             "stop_margin_s": 0 <= self.stop_margin_s * 1000 < self.lease_ms,
             "max_attempts": self.max_attempts >= 1,
             "max_queued_per_thread": self.max_queued_per_thread >= 1,

@@ -14,6 +14,7 @@ from awaken.domain.clock import Alarm, Clock, Instant
 from awaken.domain.errors import StoreError
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
+from awaken.store.contract import Store
 from awaken.store.transitions import MAX_ROWS, Purge, Purged, Reclaim, Reclaimed
 
 
@@ -23,11 +24,13 @@ class Sweeper:
     def __init__(
         self,
         combiner: Combiner,
+        store: Store,
         clock: Clock,
         settings: MailboxSettings,
         wake_dispatcher: Callable[[], None],
     ) -> None:
         self._combiner = combiner
+        self._store = store
         self._clock = clock
         self._settings = settings
         self._wake_dispatcher = wake_dispatcher
@@ -48,13 +51,13 @@ class Sweeper:
             self._due_at = None
             try:
                 await self.reclaim()
+                await self._learn()
                 if self._clock.monotonic() >= purge_due_s:
                     purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
                     await self.purge()
             except StoreError:
-                continue  # the poll comes back
-            finally:
-                self._wake_dispatcher()
+                self.expect(self._clock.now() + round(self._settings.store_retry_s * 1000))
+            self._wake_dispatcher()
 
     async def reclaim(self, *, abandoned: bool = False) -> int:
         """Take back every expired lease, or every claim there is; how many they were."""
@@ -74,6 +77,12 @@ class Sweeper:
             count += purged.count
             if purged.count < MAX_ROWS:
                 return count
+
+    async def _learn(self) -> None:
+        """The next instant, also when every slot is taken and the dispatcher asks for nothing."""
+        next_due_at = await self._store.next_due_at()
+        if next_due_at is not None and next_due_at > self._clock.now():
+            self.expect(next_due_at)
 
     def _patience_s(self) -> float:
         if self._due_at is None:

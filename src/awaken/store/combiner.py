@@ -4,7 +4,7 @@ Above: the mailbox asks for one transition at a time. Below: `Store.apply`, one 
 Holds: what arrives while a batch is in flight forms the next one; there is no timer, so an idle system pays no delay.
 A batch has at most one transition per thread, in the order asked, then the transitions over many threads.
 `on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away; `on_failed`
-hears every transition whose fate the store could not tell.
+hears every transition whose fate the store could not tell. Whatever was asked is answered, also when `run` is killed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,25 @@ from typing import Final, TypeVar
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.message import Audio, Base64Source, Document, Image, Message, Text, Thinking, Video
 from awaken.store.contract import Store
-from awaken.store.transitions import Claim, Commit, Outcome, Purge, Reclaim, Renew, Settle, Transition
+from awaken.store.transitions import (
+    Claim,
+    Commit,
+    Outcome,
+    Purge,
+    Reclaim,
+    Renew,
+    Settle,
+    Submit,
+    ThreadTransition,
+    Transition,
+)
 
 MAX_BATCH_ENTRIES: Final = 4_096
 """Log entries in one batch, beyond which the rest waits for the next."""
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""The same for payloads and message contents, so that one batch never holds the log for long."""
 DELIVERY_SLICE: Final = 16
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
 
@@ -47,14 +61,19 @@ class Combiner:
         self._on_applied = on_applied
         self._on_failed = on_failed
         self._asked: deque[_Asked] = deque()
+        self._applied: deque[tuple[Transition, asyncio.Future[Outcome], Outcome]] = deque()
+        self._delivering = False
+        self._unanswered = 0
         self._wake = Alarm(clock)
-        self._closed = False
+        self._answered = Alarm(clock)
+        self.closed = False
 
     def ask(self, transition: Transition) -> asyncio.Future[Outcome]:
         """Queue a transition. The future holds its outcome once that is durable; cancelling it withdraws nothing."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        if self._closed:
-            future.set_exception(StoreUnavailable("the store is closed"))
+        self._unanswered += 1
+        if self.closed:
+            self._fail([(transition, future)], StoreUnavailable("the store is closed"))
             return future
         self._asked.append((transition, future))
         self._wake.set()
@@ -68,32 +87,44 @@ class Combiner:
 
     async def run(self) -> None:
         """Feed the store until `close`. What was asked before that is still applied."""
-        self._closed = False
-        while True:
-            if not self._asked:
-                if self._closed:
-                    return
-                await self._wake.wait()
-                continue
-            batch = self._next_batch()
-            try:
-                outcomes = await self._store.apply([transition for transition, _ in batch])
-            except Exception as error:  # a supervisor: every caller hears it, the next batch is tried anew
-                self._fail(batch, error)
-                continue
-            self._deliver(batch, outcomes, 0)
+        self.closed = False
+        batch: list[_Asked] = []
+        try:
+            while True:
+                if not self._asked:
+                    if self.closed:
+                        return
+                    await self._wake.wait()
+                    continue
+                batch = self._next_batch()
+                try:
+                    outcomes = await self._store.apply([transition for transition, _ in batch])
+                except Exception as error:  # a supervisor: every caller hears it, the next batch is tried anew
+                    self._fail(batch, error)
+                else:
+                    self._deliver(batch, outcomes)
+                batch = []
+        finally:
+            self.closed = True
+            self._fail([*batch, *self._asked], StoreUnavailable("the store is closed"))
+            self._asked.clear()
 
     def close(self) -> None:
         """Take nothing more; `run` returns when the rest is answered."""
-        self._closed = True
+        self.closed = True
         self._wake.set()
+
+    async def quiet(self) -> None:
+        """Wait until nothing that was asked is unanswered. For one waiter."""
+        while self._unanswered:
+            await self._answered.wait()
 
     def _next_batch(self) -> list[_Asked]:
         threads: set[tuple[Scope, ThreadId]] = set()
         single: list[_Asked] = []
         sets: list[_Asked] = []
         left: deque[_Asked] = deque()
-        room, entries = self._store.capabilities.max_batch, 0
+        room, entries, size = self._store.capabilities.max_batch, 0, 0
         while self._asked and room:
             asked = self._asked.popleft()
             transition = asked[0]
@@ -101,7 +132,7 @@ class Combiner:
                 sets.append(asked)
             else:
                 key = (transition.scope, transition.thread_id)
-                if key in threads or entries > MAX_BATCH_ENTRIES:
+                if key in threads or entries > MAX_BATCH_ENTRIES or size > MAX_BATCH_BYTES:
                     threads.add(key)  # what follows for this thread must wait behind it
                     left.append(asked)
                     continue
@@ -109,26 +140,74 @@ class Combiner:
                 single.append(asked)
                 if isinstance(transition, Commit | Settle):
                     entries += len(transition.entries)
+                size += _content_bytes(transition)
             room -= 1
         self._asked.extendleft(reversed(left))
         sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
         return single + sets
 
+    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome]) -> None:
+        for (transition, future), outcome in zip(batch, outcomes, strict=True):
+            self._applied.append((transition, future, outcome))
+        if not self._delivering:
+            self._deliver_slice()
+
+    def _deliver_slice(self) -> None:
+        """Tell some callers now and the rest in the next turns of the event loop, across batches in order."""
+        for _ in range(min(DELIVERY_SLICE, len(self._applied))):
+            self._tell_next()
+        self._delivering = bool(self._applied)
+        if self._delivering:
+            asyncio.get_running_loop().call_soon(self._deliver_slice)
+
+    def _tell_next(self) -> None:
+        transition, future, outcome = self._applied.popleft()
+        try:
+            self._on_applied(transition, outcome)
+        except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
+            _log.exception("after %s: what should follow failed", type(transition).__name__)
+        if not future.done():
+            future.set_result(outcome)
+        self._count_answer()
+
     def _fail(self, batch: Sequence[_Asked], error: Exception) -> None:
+        while self._applied:
+            self._tell_next()
         for transition, future in batch:
             self._on_failed(transition)
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # heard here, so that a caller who went away leaves no complaint behind
+            self._count_answer()
 
-    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], start: int) -> None:
-        end = start + DELIVERY_SLICE
-        for (transition, future), outcome in zip(batch[start:end], outcomes[start:end], strict=True):
-            try:
-                self._on_applied(transition, outcome)
-            except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
-                _log.exception("after %s: what should follow failed", type(transition).__name__)
-            if not future.done():
-                future.set_result(outcome)
-        if end < len(batch):
-            asyncio.get_running_loop().call_soon(self._deliver, batch, outcomes, end)
+    def _count_answer(self) -> None:
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._answered.set()
+
+
+def _content_bytes(transition: ThreadTransition) -> int:
+    """About how much of the log the transition would write; exact enough for a bound."""
+    if isinstance(transition, Submit):
+        return sum([_message_bytes(message) for message in transition.messages])
+    if isinstance(transition, Commit | Settle):
+        return sum(
+            [
+                _message_bytes(entry) if isinstance(entry, Message) else len(memoryview(entry.payload))
+                for entry in transition.entries
+            ]
+        )
+    return 0
+
+
+def _message_bytes(message: Message) -> int:
+    size = 0
+    for block in message.content:
+        match block:
+            case Text(text=text) | Thinking(text=text):
+                size += len(text)
+            case Image(source=source) | Audio(source=source) | Video(source=source) | Document(source=source):
+                size += len(source.data) if isinstance(source, Base64Source) else len(source.url)
+            case _:
+                pass
+    return size

@@ -336,6 +336,13 @@ class LeaseLost(msgspec.Struct, frozen=True):
     appended: tuple[EventRow, ...] = ()
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """This item alone could not be applied, through damage or a bug; nothing of it was written."""
+
+    error: Exception
+    appended: tuple[EventRow, ...] = ()
+
+
 class ThreadSaved(msgspec.Struct, frozen=True):
     created: bool
     appended: tuple[EventRow, ...] = ()
@@ -450,6 +457,7 @@ Outcome = (
     | Conflict
     | Full
     | LeaseLost
+    | Failed
     | ThreadSaved
     | Submitted
     | Replayed

@@ -2,8 +2,8 @@
 
 Above: `facts` looks here first, `writing` keeps it current. Below: nothing.
 Holds: an entry equals the rows, because this process is the only one that writes them; whoever cannot be sure of that
-(a rollback, a foreign commit) clears everything. An entry knows the thread's row and its claimed dispatch, or that there
-is none; the run of that dispatch may have to be read.
+(a rollback, a foreign commit) clears everything. An entry knows the thread's row and its claimed dispatch, or that
+there is none; the run of that dispatch may have to be read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from awaken.domain.run import Run
 from awaken.store.rules import Changes, ThreadRow
 
 MAX_THREADS: Final = 4_096
-"""Bounds the memory; the oldest entries go first. More than are executed at once, so that a settlement finds its run."""
+"""Bounds the memory; the oldest entries go first. More than run at once, so that a settlement finds its run."""
 
 ThreadKey = tuple[Scope, ThreadId]
 

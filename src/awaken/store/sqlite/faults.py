@@ -24,7 +24,7 @@ _UNAVAILABLE: Final[dict[int, str]] = {
 }
 _DAMAGED: Final[dict[int, str]] = {
     sqlite3.SQLITE_NOTADB: "it is not an SQLite database. Choose another path",
-    sqlite3.SQLITE_CORRUPT: "the file is corrupt. Restore a backup, or rescue what is left with `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_CORRUPT: "it is corrupt. Restore a backup, or rescue what is left with `sqlite3 FILE .recover`",
 }
 
 

@@ -1,6 +1,6 @@
 """The schema: numbered scripts, each applied once and in one transaction.
 
-Above: `opening` brings a file to the present schema before anything else looks at it. Below: `migrations/NNNN_what.sql`.
+Above: `opening` brings a file to the present schema before it is used. Below: `migrations/NNNN_what.sql`.
 Holds: a file is at a whole version, whatever happens meanwhile; one of a newer version, or of another program, is
 refused untouched.
 """

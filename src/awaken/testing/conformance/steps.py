@@ -6,9 +6,12 @@ The plain verbs return whatever outcome came; the participles (`submitted`, `cla
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Dispatch, DispatchStatus
@@ -29,7 +32,7 @@ from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, ass
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Termination
 from awaken.domain.thread import Thread
-from awaken.store.contract import DispatchQuery, MessageQuery, Store, StoredMessage
+from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, StoredMessage, ThreadQuery
 from awaken.store.transitions import (
     Ack,
     Cancel,
@@ -80,7 +83,7 @@ _numbers = itertools.count(1)
 
 def want(kind: type[T], outcome: object) -> T:
     """The outcome, which has to be of this kind."""
-    assert type(outcome) is kind, f"wanted {kind.__name__}, got {outcome!r}"
+    assert isinstance(outcome, kind), f"wanted {kind.__name__}, got {outcome!r}"
     return outcome
 
 
@@ -157,6 +160,7 @@ def offer(consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Offer:
 def asked(
     name: str,
     *,
+    dispatch: DispatchId | None = None,
     thread: ThreadId = THREAD,
     scope: Scope = SCOPE,
     agent: AgentId = AGENT,
@@ -178,7 +182,7 @@ def asked(
         scope=scope,
         thread_id=thread,
         run_id=run_id(name),
-        dispatch_id=dispatch_id(name),
+        dispatch_id=dispatch or dispatch_id(name),
         request=RunRequest(Intent(agent), tuple(message.id for message in brought)),
         messages=brought,
         digest=f"digest of {name}" if digest is None else digest,
@@ -222,6 +226,37 @@ async def claimed(store: Store, name: str, *, lease_ms: int = LEASE_MS, **detail
     outcome = await submitted(store, name, offered=offer(lease_ms=lease_ms), **details)
     assert outcome.claimed is not None, f"{name} was not claimed"
     return outcome.claimed
+
+
+async def together(store: Store, transitions: Sequence[Transition]) -> list[Outcome]:
+    """The outcomes when everybody asks at once, each alone."""
+    gate = asyncio.Event()
+
+    async def ask(transition: Transition) -> Outcome:
+        await gate.wait()
+        return await apply(store, transition)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(transition)) for transition in transitions]
+        gate.set()
+    return [task.result() for task in tasks]
+
+
+async def drained(store: Store, *, workers: int = 4) -> list[str]:
+    """What several workers took between them, each claiming and acking until nothing is left to claim."""
+    taken: list[str] = []
+
+    async def work(consumer: ConsumerId) -> None:
+        while (mine := await claim(store, consumer=consumer)) is not None:
+            taken.append(mine.dispatch.dispatch_id)
+            await settled(store, mine)
+
+    async with asyncio.timeout(60):
+        while (await store.count_dispatches())[DispatchStatus.QUEUED]:
+            async with asyncio.TaskGroup() as group:
+                for number in range(workers):
+                    group.create_task(work(ConsumerId(f"worker-{number}")))
+    return taken
 
 
 # --- what an owner does -----------------------------------------------------------------------------------------------
@@ -374,7 +409,7 @@ async def names(
 
 
 async def log_of(store: Store, thread: ThreadId = THREAD, scope: Scope = SCOPE, **query: Any) -> list[StoredMessage]:
-    return await store.list_messages(scope, thread, MessageQuery(**({"limit": 200} | query)))
+    return await store.list_messages(scope, thread, replace(MessageQuery(limit=200), **query))
 
 
 async def message_ids(store: Store, thread: ThreadId = THREAD, **query: Any) -> list[str]:
@@ -390,3 +425,16 @@ async def events_of(
 async def kinds(store: Store, thread: ThreadId = THREAD, *, after: int = 0, run: RunId | None = None) -> list[str]:
     """The kinds of a thread's events, in log order."""
     return [event.kind for row in await events_of(store, thread, after=after, run=run) for event in row.events]
+
+
+async def snapshot(store: Store) -> list[object]:
+    """Everything a reader can see of the first scope's threads, for showing that nothing changed."""
+    seen: list[object] = [await store.count_dispatches(), await store.next_due_at()]
+    for thread in await store.list_threads(SCOPE, ThreadQuery(limit=200)):
+        key = thread.thread_id
+        seen += [thread, await log_of(store, key), await events_of(store, key)]
+        seen += await store.list_runs(SCOPE, RunQuery(thread_id=key, limit=200))
+        seen += await store.list_dispatches(SCOPE, DispatchQuery(thread_id=key, limit=200))
+    for run in await store.list_runs(SCOPE, RunQuery(limit=200)):
+        seen.append(await store.list_journal(SCOPE, run.run_id))
+    return seen

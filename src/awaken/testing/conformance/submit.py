@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import MessageId, ThreadId
 from awaken.domain.run import RunStatus
@@ -12,7 +10,6 @@ from awaken.store.transitions import Conflict, DeadLetter, Full, Missing, Replay
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
-    DONE,
     OTHER_SCOPE,
     OTHER_WORKER,
     SCOPE,
@@ -22,9 +19,9 @@ from awaken.testing.conformance.steps import (
     asked,
     cancelled,
     claim,
-    claim_name,
     claimed,
     dispatch_of,
+    drained,
     finished,
     interrupt,
     kinds,
@@ -32,18 +29,23 @@ from awaken.testing.conformance.steps import (
     message_ids,
     names,
     offer,
+    purge,
+    reclaim,
     run_id,
     run_of,
     said,
     settled,
     submitted,
     thread_of,
+    together,
     want,
 )
 
 
 @behaviour("MB-005", "MB-020")
-async def test_a_submit_stores_one_queued_dispatch_without_claim_or_completion(store: Store, clock: ManualClock) -> None:
+async def test_a_submit_stores_one_queued_dispatch_without_claim_or_completion(
+    store: Store, clock: ManualClock
+) -> None:
     outcome = await submitted(store, "d1")
 
     assert await names(store) == ["d1"]
@@ -166,7 +168,7 @@ async def test_every_end_of_the_holder_frees_its_dedupe_key(store: Store, clock:
 async def test_a_requeue_keeps_the_dedupe_key(store: Store, clock: ManualClock) -> None:
     await claimed(store, "d1", dedupe_key="k", lease_ms=1_000)
     clock.tick(2)
-    await store.apply([_reclaim()])
+    await reclaim(store)
 
     want(Replayed, await apply(store, asked("d2", dedupe_key="k")))
 
@@ -180,7 +182,7 @@ async def test_a_submit_without_a_key_never_meets_another(store: Store, clock: M
 
 @behaviour("MB-027", "MB-028")
 async def test_of_many_submits_with_one_key_at_once_exactly_one_is_stored(store: Store, clock: ManualClock) -> None:
-    outcomes = await _together(store, [asked(f"d{n}", dedupe_key="k") for n in range(128)])
+    outcomes = await together(store, [asked(f"d{n}", dedupe_key="k") for n in range(128)])
 
     [stored] = [outcome for outcome in outcomes if isinstance(outcome, Submitted)]
     replays = [outcome for outcome in outcomes if isinstance(outcome, Replayed)]
@@ -202,7 +204,7 @@ async def test_a_repeated_run_id_with_the_same_digest_is_answered_with_the_run_a
 async def test_a_replay_outlives_its_dispatch(store: Store, clock: ManualClock) -> None:
     done = await finished(store, "d1")
     clock.tick(1)
-    await store.apply([_purge()])
+    await purge(store)
 
     assert await apply(store, asked("d1")) == Replayed(done.run, None)
 
@@ -226,11 +228,8 @@ async def test_a_dispatch_id_is_never_used_twice_whatever_became_of_the_first(st
     queued = await submitted(store, "queued")
 
     for taken in (ended.dispatch, held.dispatch, queued.dispatch):
-        other = asked("new", messages=[said(f"new-{taken.dispatch_id}")])
-        same_id = Submit(**{field: getattr(other, field) for field in Submit.__struct_fields__} | {
-            "dispatch_id": taken.dispatch_id
-        })
-        assert await apply(store, same_id) == Conflict("dispatch", taken.dispatch_id)
+        again = asked("new", dispatch=taken.dispatch_id)
+        assert await apply(store, again) == Conflict("dispatch", taken.dispatch_id)
         assert await store.load_dispatch(SCOPE, taken.dispatch_id) == taken
     assert await store.load_run(SCOPE, run_id("new")) is None
 
@@ -289,7 +288,7 @@ async def test_the_stored_epoch_is_the_threads_own(store: Store, clock: ManualCl
 
 @behaviour("MB-032", "TR-097")
 async def test_concurrent_submits_to_one_thread_are_all_kept(store: Store, clock: ManualClock) -> None:
-    outcomes = await _together(store, [asked(f"d{n}", dedupe_key=f"k{n}") for n in range(10)])
+    outcomes = await together(store, [asked(f"d{n}", dedupe_key=f"k{n}") for n in range(10)])
 
     assert all(isinstance(outcome, Submitted) for outcome in outcomes)
     assert sorted(await names(store)) == sorted(f"d{n}" for n in range(10))
@@ -299,7 +298,7 @@ async def test_concurrent_submits_to_one_thread_are_all_kept(store: Store, clock
 
 @behaviour("MB-033")
 async def test_what_many_submit_at_once_is_drained_once_by_several_workers(store: Store, clock: ManualClock) -> None:
-    await _together(store, [asked(f"d{n}") for n in range(64)])
+    await together(store, [asked(f"d{n}") for n in range(64)])
 
     taken = await drained(store)
 
@@ -308,7 +307,7 @@ async def test_what_many_submit_at_once_is_drained_once_by_several_workers(store
 
 @behaviour("TR-097")
 async def test_of_many_submits_with_one_run_id_at_once_exactly_one_is_stored(store: Store, clock: ManualClock) -> None:
-    outcomes = await _together(store, [asked("d1") for _ in range(16)])
+    outcomes = await together(store, [asked("d1") for _ in range(16)])
 
     assert [type(outcome) for outcome in outcomes].count(Submitted) == 1
     assert [type(outcome) for outcome in outcomes].count(Replayed) == 15
@@ -319,7 +318,7 @@ async def test_of_many_submits_with_one_run_id_at_once_exactly_one_is_stored(sto
 async def test_every_message_of_concurrent_submits_is_kept_and_every_run_finds_its_input(
     store: Store, clock: ManualClock
 ) -> None:
-    await _together(store, [asked(f"d{n}") for n in range(32)])
+    await together(store, [asked(f"d{n}") for n in range(32)])
 
     await drained(store)
 
@@ -367,7 +366,7 @@ async def test_pages_of_a_listing_neither_overlap_nor_leave_out(store: Store, cl
     pages = [await names(store, limit=3, offset=offset) for offset in (0, 3, 6, 9)]
 
     assert [len(page) for page in pages] == [3, 3, 1, 0]
-    assert sum(pages, []) == await names(store)
+    assert [name for page in pages for name in page] == await names(store)
 
 
 @behaviour("MB-038")
@@ -443,26 +442,3 @@ async def test_the_answer_says_when_the_thread_is_ready(store: Store, clock: Man
     await claim(store)
 
     assert (await submitted(store, "d4")).ready_at is None
-
-
-async def drained(store: Store, workers: int = 4) -> list[str]:
-    """What several workers, each claiming and acking until nothing is left, took between them."""
-    taken: list[str] = []
-
-    async def work() -> None:
-        while (mine := await claim(store)) is not None:
-            taken.append(mine.dispatch.dispatch_id)
-            await settled(store, mine, DONE)
-
-    while (await store.count_dispatches())[DispatchStatus.QUEUED]:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(work())
-    return taken
-
-
-async def _together(store: Store, submits: list[Submit]) -> list[object]:
-    """Everybody asks at once."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(apply(store, each)) for each in submits]
-    return [task.result() for task in tasks]

@@ -1,0 +1,216 @@
+"""How many durable runs a second, and how soon does one start?
+
+A closed loop: 1 000 conversations, each submitting its next run when the last one has ended, an agent that does
+nothing, every step on disk (`synchronous=FULL`) before the next begins. The product is measured through `Awaken`, as a
+program uses it. Beside it, in the same rounds: the seeds' statement sequence (`naive`), what SQLite can take at most
+(`raw`) and DBOS (`peers`). Gates are medians of ratios inside a round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from awaken import Awaken
+from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
+from benchmarks import naive, peers, raw
+from benchmarks.machine import fsync_us, percentile
+from benchmarks.process import Unavailable, alone, scratch
+from benchmarks.table import Findings
+
+TEXT: Final = "please summarise the quarterly report for the board " * 4
+"""About 200 bytes: what a person types."""
+_HEARTBEAT_S: Final = 0.002
+_IDLE_GAP_S: Final = 0.002
+
+
+class Cycles(msgspec.Struct):
+    """One closed loop of the product, then single runs on the idle system."""
+
+    cycles_s: float
+    lag_p50_ms: float
+    lag_p99_ms: float
+    idle_start_ms: float = 0.0
+    idle_result_ms: float = 0.0
+    fsync_ms: float = 0.0
+
+
+class Size(msgspec.Struct, frozen=True):
+    rounds: int
+    threads: int
+    turns: int
+    naive_turns: int
+    dbos_runs: int
+    idle: int
+
+
+FULL: Final = Size(rounds=3, threads=1_000, turns=10, naive_turns=1, dbos_runs=1_000, idle=200)
+QUICK: Final = Size(rounds=1, threads=200, turns=5, naive_turns=1, dbos_runs=200, idle=50)
+
+
+def answer(*, quick: bool) -> Findings:
+    """Run the rounds and judge them."""
+    size = QUICK if quick else FULL
+    findings = Findings("cycles: durable runs in a closed loop (submit, claim, execute, settle)")
+    found: dict[str, list[float]] = {}
+    products: list[Cycles] = []
+    for _ in range(size.rounds):
+        product, round_ = _round(size)
+        products.append(product)
+        for name, value in round_.items():
+            found.setdefault(name, []).append(value)
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    _judge(findings, middle, products)
+    for name in ("product", "product_100", "raw", "naive", "dbos"):
+        if name in middle:
+            findings.row(_NAMES[name], middle[name], "cycles/s", _spread(found[name]))
+    findings.row("event loop late, p50 of a 2 ms heartbeat", _median(products, "lag_p50_ms"), "ms")
+    findings.row("idle submit → result p50", _median(products, "idle_result_ms"), "ms")
+    if "dbos" not in middle:
+        findings.skipped(_NAMES["dbos"], "dbos is not installed (extra bench-dbos)")
+    return findings
+
+
+_NAMES: Final = {
+    "product": "this, max_concurrent_runs=1000",
+    "product_100": "this, max_concurrent_runs=100 (the default)",
+    "raw": "SQLite alone, the same rows",
+    "naive": "the seeds' statement sequence, aiosqlite",
+    "dbos": "DBOS on SQLite, in process",
+}
+
+
+def _round(size: Size) -> tuple[Cycles, dict[str, float]]:
+    """Every system once. Ratios are taken here, where the machine was in one mood."""
+    with scratch() as folder:
+        tape = folder / "written.tape"
+        measure = "benchmarks.cycles:measure"
+        alone(Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=size.threads, tape=str(tape))
+        ceiling = alone(raw.Ceiling, "benchmarks.raw:replay", tape=str(tape))
+    product = alone(
+        Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=size.threads, idle=size.idle
+    )
+    default = alone(Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=100)
+    plain = alone(naive.NaiveResult, "benchmarks.naive:measure", threads=size.threads, turns=size.naive_turns, text=TEXT)
+    found = {
+        "product": product.cycles_s,
+        "product_100": default.cycles_s,
+        "raw": ceiling.cycles_s,
+        "naive": plain.cycles_s,
+        "of_raw": 100 * product.cycles_s / ceiling.cycles_s,
+        "over_naive": product.cycles_s / plain.cycles_s,
+    }
+    try:
+        dbos = alone(peers.DbosResult, "benchmarks.peers:dbos", runs=size.dbos_runs)
+        found |= {"dbos": dbos.cycles_s, "over_dbos": product.cycles_s / dbos.cycles_s}
+    except Unavailable:
+        pass
+    return product, found
+
+
+def _judge(findings: Findings, middle: dict[str, float], products: list[Cycles]) -> None:
+    findings.gate("cycles/s over the seeds' sequence", middle["over_naive"], "at least", 30, "x")
+    findings.gate("cycles/s of what SQLite can take", middle["of_raw"], "at least", 50, "%")
+    if "over_dbos" in middle:
+        findings.gate("cycles/s over DBOS on SQLite", middle["over_dbos"], "at least", 20, "x")
+    findings.gate("event loop late at full load, p99", _median(products, "lag_p99_ms"), "at most", 5, "ms")
+    fsync_ms = _median(products, "fsync_ms")
+    target_ms = 2.0 if fsync_ms <= 0.2 else 2.0 + 2 * fsync_ms
+    findings.gate("idle submit → start p50", _median(products, "idle_start_ms"), "at most", target_ms, "ms")
+
+
+def _median(products: list[Cycles], field: str) -> float:
+    return statistics.median(getattr(product, field) for product in products)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{min(values):,.0f} to {max(values):,.0f} in {len(values)} rounds"
+
+
+# --- in a process of its own ------------------------------------------------------------------------------------------
+
+
+async def noop(context: Context) -> None:
+    """The agent that does nothing."""
+
+
+async def measure(
+    *, threads: int, turns: int, max_concurrent_runs: int, idle: int = 0, tape: str | None = None, url: str | None = None
+) -> Cycles:
+    """The product's closed loop. With `tape`, every row it writes is recorded there, which makes it slower."""
+    with scratch() as folder:
+        if tape is not None:
+            raw.record_sqlite()
+        app = Awaken(
+            url or f"sqlite:///{folder}/bench.db", settings=MailboxSettings(max_concurrent_runs=max_concurrent_runs)
+        )
+        app.agent("noop", noop)
+        async with app:
+            if tape is not None:
+                raw.start_tape(app.store)
+            cycles = await _closed_loop(app, threads, turns)
+            if idle:
+                await _idle_runs(app, idle, cycles)
+        if tape is not None:
+            raw.save_tape(Path(tape), cycles=threads * turns)
+        cycles.fsync_ms = fsync_us(folder) / 1000
+        return cycles
+
+
+async def _closed_loop(app: Awaken, threads: int, turns: int) -> Cycles:
+    async def converse(index: int) -> None:
+        for _ in range(turns):
+            handle = await app.submit(f"thread-{index:06d}", TEXT, agent="noop")
+            await handle.result()
+
+    async with _heartbeat() as late_ms:
+        started = time.perf_counter()
+        await asyncio.gather(*[converse(index) for index in range(threads)])
+        elapsed_s = time.perf_counter() - started
+    cycles_s = threads * turns / elapsed_s
+    return Cycles(cycles_s, percentile(late_ms, 50), percentile(late_ms, 99))
+
+
+@asynccontextmanager
+async def _heartbeat() -> AsyncIterator[list[float]]:
+    """How late, in milliseconds, a task comes that wants to run every 2 ms: what every stream and request feels."""
+    late_ms: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(_HEARTBEAT_S)
+            late_ms.append((time.perf_counter() - asked - _HEARTBEAT_S) * 1000)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield late_ms
+    finally:
+        beating.cancel()
+
+
+async def _idle_runs(app: Awaken, count: int, cycles: Cycles) -> None:
+    started_at: list[float] = []
+
+    async def stamp(context: Context) -> None:
+        started_at.append(time.perf_counter())
+
+    app.agent("stamp", stamp)
+    waits, results = [], []
+    for _ in range(count):
+        asked = time.perf_counter()
+        handle = await app.submit("idle", TEXT, agent="stamp")
+        await handle.result()
+        results.append((time.perf_counter() - asked) * 1000)
+        waits.append((started_at[-1] - asked) * 1000)
+        await asyncio.sleep(_IDLE_GAP_S)
+    cycles.idle_start_ms = statistics.median(waits)
+    cycles.idle_result_ms = statistics.median(results)

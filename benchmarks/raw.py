@@ -1,0 +1,144 @@
+"""The ceiling: SQLite alone, writing exactly the rows the product wrote.
+
+While the product runs its closed loop, its write connection is recorded: every writing statement with its rows, in the
+batches of its transactions. Replayed in one thread, without asyncio, ids, encoding or decisions, into a database with
+the same schema and the same durability, this is what no program over this schema can exceed.
+Holds: small batches are joined until a commit covers 200 transitions, so a product that batches badly does not lower
+its own ceiling. Reads are left out.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+from awaken.store.contract import Store
+from awaken.store.transitions import Transition
+from benchmarks.process import scratch
+
+PER_COMMIT: Final = 200
+_WRITES: Final = ("INSERT", "UPDATE", "DELETE", "REPLACE")
+
+
+class Ceiling(msgspec.Struct):
+    cycles_s: float
+    rows: int
+    commits: int
+
+
+class Written(msgspec.Struct):
+    """What one batch of the product wrote. A statement has either one row, or all the rows of an executemany."""
+
+    transitions: int
+    statements: list[tuple[str, bool, list[Any]]] = []
+
+
+# --- recording --------------------------------------------------------------------------------------------------------
+
+_tape: list[Written] = []
+
+
+def _note(sql: str, many: bool, rows: list[Any]) -> None:
+    if _tape and sql.lstrip()[:7].upper().startswith(_WRITES):
+        _tape[-1].statements.append((sql, many, rows))
+
+
+class _RecordingCursor(sqlite3.Cursor):
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        _note(sql, False, [parameters])
+        return super().execute(sql, parameters)
+
+    def executemany(self, sql: str, seq_of_parameters: Iterable[Any], /) -> sqlite3.Cursor:
+        rows = list(seq_of_parameters)
+        _note(sql, True, rows)
+        return super().executemany(sql, rows)
+
+
+class _RecordingConnection(sqlite3.Connection):
+    def cursor(self, factory: Any = _RecordingCursor) -> Any:
+        return super().cursor(factory)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        return self.cursor().execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
+        return self.cursor().executemany(sql, parameters)
+
+
+def record_sqlite() -> None:
+    """Have every connection that this process opens from now on report what it writes."""
+    connect = sqlite3.connect
+
+    def recording(*args: Any, **options: Any) -> sqlite3.Connection:
+        return connect(*args, factory=_RecordingConnection, **options)
+
+    sqlite3.connect = cast("Callable[..., sqlite3.Connection]", recording)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def start_tape(store: Store) -> None:
+    """Begin a new entry with each `apply` from now on; batches never overlap."""
+    apply = store.apply
+
+    async def noted(batch: Sequence[Transition]) -> Any:
+        _tape.append(Written(len(batch)))
+        return await apply(batch)
+
+    store.apply = noted  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def save_tape(path: Path, *, cycles: int) -> None:
+    written = [(entry.transitions, entry.statements) for entry in _tape if entry.statements]
+    with path.open("wb") as file:
+        pickle.dump((cycles, written), file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+# --- replaying --------------------------------------------------------------------------------------------------------
+
+
+async def replay(*, tape: str) -> Ceiling:
+    """Write a recorded run again as fast as SQLite takes it."""
+    from awaken.store.sqlite import SqliteStore
+
+    with Path(tape).open("rb") as file:
+        cycles, batches = pickle.load(file)
+    with scratch() as folder:
+        path = folder / "raw.db"
+        async with SqliteStore(path):
+            pass  # the product's own schema
+        db = sqlite3.connect(path, isolation_level=None)
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "temp_store = MEMORY"):
+                db.execute(f"PRAGMA {pragma}")
+            started = time.perf_counter()
+            rows, commits = _write(db, batches)
+            elapsed_s = time.perf_counter() - started
+        finally:
+            db.close()
+    return Ceiling(cycles / elapsed_s, rows, commits)
+
+
+def _write(db: sqlite3.Connection, batches: list[tuple[int, list[tuple[str, bool, list[Any]]]]]) -> tuple[int, int]:
+    written_rows, commits, waiting = 0, 0, 0
+    for transitions, statements in batches:
+        if not waiting:
+            db.execute("BEGIN IMMEDIATE")
+        for sql, many, rows in statements:
+            if many:
+                db.executemany(sql, rows)
+            else:
+                db.execute(sql, rows[0])
+            written_rows += len(rows)
+        waiting += transitions
+        if waiting >= PER_COMMIT:
+            db.execute("COMMIT")
+            commits, waiting = commits + 1, 0
+    if waiting:
+        db.execute("COMMIT")
+        commits += 1
+    return written_rows, commits

@@ -1,0 +1,1 @@
+"""A FastAPI application with the server mounted in it."""

@@ -1,0 +1,1 @@
+"""One background run per module docstring of Python's standard library; start it again after a kill and it goes on."""

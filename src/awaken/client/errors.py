@@ -1,0 +1,149 @@
+"""What a call can raise: an error of the domain where the server's answer names one, else `ApiError` or `Unreachable`.
+
+Above: every client method. Below: problem documents (RFC 9457) as the server writes them.
+Holds: `code` decides, never the text; a code this version does not know becomes an `ApiError` that carries everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from awaken.domain.errors import (
+    AgentNotFound,
+    AlreadyExists,
+    AwakenError,
+    Conflict,
+    CursorExpired,
+    DataIntegrity,
+    DispatchNotFound,
+    NotFound,
+    QueueFull,
+    RunNotFound,
+    RunNotOpen,
+    StoreUnavailable,
+    ThreadBusy,
+    ThreadNotFound,
+    Unavailable,
+    Unsupported,
+    ValidationError,
+)
+
+RETRYABLE: Final = frozenset({429, 502, 503, 504})
+"""Statuses after which the same request may well succeed later."""
+
+
+class ApiError(AwakenError):
+    """The server refused, for a reason that has no class of its own. `problem` is its document, `{}` without one."""
+
+    def __init__(self, status: int, code: str, detail: str, *, request_id: str | None, problem: dict[str, Any]) -> None:
+        super().__init__(f"{status} {code}: {detail}" + (f" (request {request_id})" if request_id else ""))
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.request_id = request_id
+        self.problem = problem
+
+
+class Unreachable(AwakenError):
+    """No answer: nothing listens there, or the connection broke before the answer was complete."""
+
+    code = "unreachable"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} was not reached: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+def error_of(status: int, body: bytes) -> AwakenError:
+    """The exception that an answer of status 400 or more stands for."""
+    problem = _document(body)
+    code = problem.get("code")
+    detail = _text(problem, "detail") or _text(problem, "message") or f"the server answered {status}"
+    if not isinstance(code, str):
+        return ApiError(status, "unknown", detail, request_id=_text(problem, "request_id"), problem=problem)
+    make = _BY_CODE.get(code)
+    error = None
+    if make is not None:
+        error = make(problem, detail)
+    elif status == 422:
+        error = ValidationError(detail, code=code, loc=_location(problem))
+    elif status == 409:
+        error = Conflict(detail)
+        error.code = code
+    if error is None:
+        return ApiError(status, code, detail, request_id=_text(problem, "request_id"), problem=problem)
+    request_id = _text(problem, "request_id")
+    if request_id:
+        error.add_note(f"request {request_id}")
+    return error
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+
+
+def _text(problem: dict[str, Any], member: str) -> str | None:
+    value = problem.get(member)
+    return value if isinstance(value, str) and value else None
+
+
+def _location(problem: dict[str, Any]) -> tuple[str | int, ...]:
+    try:
+        errors = msgspec.convert(problem.get("errors", []), list[dict[str, Any]])
+        return msgspec.convert(errors[0]["loc"], tuple[str | int, ...]) if errors else ()
+    except (msgspec.ValidationError, KeyError):
+        return ()
+
+
+_Make = Callable[[dict[str, Any], str], AwakenError | None]
+
+
+def _not_found(kind: type[NotFound]) -> _Make:
+    def make(problem: dict[str, Any], detail: str) -> AwakenError | None:
+        id = _text(problem, "id")
+        return None if id is None else kind(id)
+
+    return make
+
+
+def _run_not_open(problem: dict[str, Any], detail: str) -> AwakenError:
+    return RunNotOpen(_text(problem, "id") or _text(problem, "run_id") or "?", _text(problem, "status_of_run") or "done")
+
+
+def _with_detail(error: AwakenError, detail: str) -> AwakenError:
+    """The server knows more about what happened than the class does."""
+    error.args = (detail,)
+    return error
+
+
+_BY_CODE: Final[dict[str, _Make]] = {
+    "thread_not_found": _not_found(ThreadNotFound),
+    "run_not_found": _not_found(RunNotFound),
+    "dispatch_not_found": _not_found(DispatchNotFound),
+    "agent_not_found": _not_found(AgentNotFound),
+    "run_not_open": lambda problem, detail: _with_detail(_run_not_open(problem, detail), detail),
+    "already_exists": lambda problem, detail: _with_detail(
+        AlreadyExists(_text(problem, "what") or "object", _text(problem, "id") or "?"), detail
+    ),
+    "thread_busy": lambda problem, detail: _with_detail(
+        ThreadBusy(_text(problem, "thread_id") or "?", _text(problem, "active_run_id")), detail
+    ),
+    "queue_full": lambda problem, detail: _with_detail(
+        QueueFull(_text(problem, "thread_id") or "?", int(problem.get("limit") or 0)), detail
+    ),
+    "not_supported": lambda problem, detail: _with_detail(Unsupported(_text(problem, "capability") or "this"), detail),
+    "cursor_expired": lambda problem, detail: _with_detail(
+        CursorExpired(_text(problem, "cursor") or "?", _text(problem, "oldest_cursor") or ""), detail
+    ),
+    "starting": lambda problem, detail: Unavailable(detail, code="starting"),
+    "stopping": lambda problem, detail: Unavailable(detail, code="stopping"),
+    "store_unavailable": lambda problem, detail: StoreUnavailable(detail),
+    "data_integrity": lambda problem, detail: DataIntegrity(detail),
+}

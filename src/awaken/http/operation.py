@@ -1,0 +1,167 @@
+"""Operations: what the API offers, as values; and `Call`, one request on its way through one of them.
+
+Above: `table` lists every operation; routing, checking and the OpenAPI document all come from that list.
+Below: handlers in `routes/`, which see typed input and answer with a response or raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from starlette.responses import Response
+
+from awaken.domain.clock import Clock
+from awaken.domain.errors import ValidationError
+from awaken.domain.ids import RunId, Scope, ThreadId, checked_id
+from awaken.http.body import Receive
+from awaken.http.connection import while_connected
+from awaken.http.problems import Problem
+from awaken.http.query import Query
+from awaken.http.settings import HttpSettings
+from awaken.http.sse import Streams
+from awaken.http.submission import Body
+from awaken.mailbox.service import Mailbox
+
+_JSON: Final = "application/json"
+_encode: Final = msgspec.json.Encoder().encode
+
+T = TypeVar("T")
+Q = TypeVar("Q", bound=Query)
+B = TypeVar("B", bound=Body)
+
+
+class Service:
+    """What the handlers of one application work with."""
+
+    def __init__(
+        self, mailbox: Mailbox, scope: Scope, settings: HttpSettings, streams: Streams, metrics: Callable[[], bytes] | None
+    ) -> None:
+        self.mailbox = mailbox
+        self.scope = scope
+        self.settings = settings
+        self.streams = streams
+        self.metrics = metrics
+
+    @property
+    def clock(self) -> Clock:
+        return self.mailbox.clock
+
+
+class Call:
+    """One request whose operation is known and whose query and body have been checked."""
+
+    __slots__ = ("_body", "_query", "headers", "ids", "receive", "request_id", "root_path", "service")
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        ids: Mapping[str, str],
+        headers: Mapping[bytes, bytes],
+        query: Query,
+        body: Body | None,
+        receive: Receive,
+        request_id: str,
+        root_path: str,
+    ) -> None:
+        self.service = service
+        self.ids = ids
+        self.headers = headers
+        self._query = query
+        self._body = body
+        self.receive = receive
+        self.request_id = request_id
+        self.root_path = root_path
+
+    @property
+    def mailbox(self) -> Mailbox:
+        return self.service.mailbox
+
+    @property
+    def scope(self) -> Scope:
+        return self.service.scope
+
+    @property
+    def thread_id(self) -> ThreadId:
+        """The thread in the path. Raises ValidationError when it cannot be an id."""
+        return ThreadId(self._checked("thread_id"))
+
+    @property
+    def run_id(self) -> RunId:
+        """The run in the path. Raises ValidationError when it cannot be an id."""
+        return RunId(self._checked("run_id"))
+
+    def query(self, type: type[Q]) -> Q:
+        assert isinstance(self._query, type), "the table names the type the handler reads"
+        return self._query
+
+    def body(self, type: type[B]) -> B:
+        assert isinstance(self._body, type), "the table names the type the handler reads"
+        return self._body
+
+    def header(self, name: bytes) -> str | None:
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def link(self, *segments: str) -> str:
+        """A path of this API as a client reaches it, mounted or not; safe to put into a header."""
+        return quote(self.root_path) + "".join(["/" + quote(segment, safe=":@") for segment in segments])
+
+    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work returns; it is cancelled when the client goes first, and ClientGone raised."""
+        return await while_connected(self.receive, work)
+
+    def _checked(self, name: str) -> str:
+        text = self.ids[name]
+        try:
+            return checked_id(text, what=name)
+        except ValidationError as error:
+            raise ValidationError(str(error), code=error.code, loc=("path", name)) from None
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method on one path template. `answers` maps each good status to its JSON type or its media type."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    id: str
+    summary: str
+    handler: Handler
+    query: type[Query] = Query
+    body: type[Body] | None = None
+    answers: Mapping[int, Any]
+    problems: tuple[str, ...] = ()
+    """Codes of its own; those that any operation may answer with are added."""
+    carries_messages: bool = False
+    """Its body may be as large as attachments are."""
+    always_answers: bool = False
+    """Before the mailbox is ready, and while it stops, too."""
+
+    @property
+    def streams(self) -> bool:
+        return "text/event-stream" in self.answers.values()
+
+    @property
+    def mutates(self) -> bool:
+        return self.method != "GET"
+
+    @property
+    def media_type(self) -> str:
+        """What a good answer is made of."""
+        made = next(iter(self.answers.values()))
+        return made if isinstance(made, str) else _JSON
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(_encode(value), status, headers, media_type=_JSON)
+
+
+def not_offered(what: str) -> Problem:
+    """A 404 for a path that exists only in other configurations."""
+    return Problem("not_found", f"this server has no {what}", facts={"id": what})

@@ -1,0 +1,228 @@
+"""Errors as problem documents (RFC 9457): one table from codes to statuses, one from exceptions to problems.
+
+Above: `app` answers with what `problem_of` makes of an exception; `openapi` lists the codes of each operation.
+Holds: a document says what its reader can act on and nothing else: no stack, no statement, no secret.
+
+Source: spec/server.md 2.1.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from awaken.domain.errors import (
+    AlreadyExists,
+    AwakenError,
+    Conflict,
+    CursorExpired,
+    DataIntegrity,
+    NotFound,
+    QueueFull,
+    RunNotOpen,
+    StoreError,
+    ThreadBusy,
+    Unavailable,
+    Unsupported,
+    ValidationError,
+)
+
+_log = logging.getLogger("awaken.http")
+
+STATUS: Final[dict[str, int]] = {
+    "malformed_json": 400,
+    "origin_not_allowed": 403,
+    "not_found": 404,
+    "thread_not_found": 404,
+    "run_not_found": 404,
+    "dispatch_not_found": 404,
+    "agent_not_found": 404,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "already_exists": 409,
+    "conflict": 409,
+    "run_not_open": 409,
+    "thread_busy": 409,
+    "version_conflict": 409,
+    "cursor_expired": 410,
+    "body_too_large": 413,
+    "uri_too_long": 414,
+    "unsupported_media_type": 415,
+    "host_not_allowed": 421,
+    "invalid_request": 422,
+    "invalid_id": 422,
+    "unknown_parameter": 422,
+    "unknown_agent": 422,
+    "cursor_mismatch": 422,
+    "queue_full": 429,
+    "too_many_streams": 429,
+    "headers_too_large": 431,
+    "internal": 500,
+    "data_integrity": 500,
+    "not_supported": 501,
+    "starting": 503,
+    "stopping": 503,
+    "overloaded": 503,
+    "store_unavailable": 503,
+}
+"""Every code this server answers with."""
+
+_RETRY_AFTER_S: Final = {"queue_full": 1, "thread_busy": 1, "starting": 1, "stopping": 1, "store_unavailable": 1}
+_PATH_PART: Final = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
+_MISSING: Final = re.compile(r"missing required field `([^`]+)`")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong at one place of the input. `loc` starts with `body`, `query`, `path` or `header`."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    type: str
+
+
+class Problem(AwakenError):
+    """An answer that is not the one asked for. The HTTP layer raises it where no error of the domain fits."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        facts: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        errors: tuple[FieldError, ...] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status = STATUS[code]
+        self.detail = detail
+        self.facts = dict(facts or {})
+        self.headers = dict(headers or {})
+        self.errors = errors
+
+    def to_document(self, request_id: str) -> dict[str, Any]:
+        """The members of the problem document, as JSON values."""
+        document: dict[str, Any] = {
+            "type": f"urn:awaken:problem:{self.code}",
+            "title": self.code.replace("_", " ").capitalize(),
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "message": self.detail,
+            "request_id": request_id,
+            "retryable": self.status in (429, 503) or self.code == "thread_busy",
+        }
+        if self.errors:
+            document["errors"] = list(self.errors)
+        return document | self.facts
+
+    def to_json(self, request_id: str) -> bytes:
+        return _encode(self.to_document(request_id))
+
+    def to_response(self, request_id: str) -> Response:
+        return Response(self.to_json(request_id), self.status, self.headers, media_type="application/problem+json")
+
+
+def invalid(code: str, detail: str, *loc: str | int) -> Problem:
+    """A 422 about one place of the input."""
+    return Problem(code, detail, errors=(FieldError(loc, detail, code),))
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a client is told about an exception. One that nobody foresaw is logged and told as `internal`."""
+    for cls in type(error).__mro__:
+        make = _TABLE.get(cls)
+        if make is not None:
+            return make(error)
+    _log.error("a request failed", exc_info=error)
+    return Problem("internal", "something went wrong here; the log has more under this request id")
+
+
+def shape_problem(error: msgspec.ValidationError, origin: str) -> Problem:
+    """A 422 for input of the wrong shape; `origin` is `body` or `query`.
+
+    The decoder says where only inside its text, so that is read here and nowhere else.
+    """
+    text, _, place = str(error).partition(" - at ")
+    loc: list[str | int] = [origin]
+    for name, index in _PATH_PART.findall(place):
+        loc.append(int(index) if index else name)
+    missing = _MISSING.search(text)
+    if missing is not None:
+        loc.append(missing[1])
+    kind = "missing" if missing is not None else "wrong_type" if text.startswith("Expected") else "wrong_value"
+    where = ".".join(str(part) for part in loc)
+    return Problem("invalid_request", f"{where}: {text}", errors=(FieldError(tuple(loc), text, kind),))
+
+
+def _told(error: Any) -> Problem:
+    return error
+
+
+def _validation(error: Any) -> Problem:
+    text = str(error)
+    return Problem(error.code, text, errors=(FieldError(error.loc or ("body",), text, error.code),))
+
+
+def _not_found(error: Any) -> Problem:
+    return Problem(error.code, str(error), facts={"id": error.id})
+
+
+def _conflict(error: Any) -> Problem:
+    facts: dict[str, Any] = {}
+    match error:
+        case AlreadyExists():
+            facts = {"id": error.id}
+        case RunNotOpen():
+            facts = {"id": error.id, "run_status": error.status}
+        case ThreadBusy():
+            facts = {"active_run_id": error.active_run_id}
+        case _:
+            pass
+    return Problem(error.code, str(error), facts=facts) if error.code != "thread_busy" else _later(error, facts)
+
+
+def _later(error: Any, facts: Mapping[str, Any] | None = None) -> Problem:
+    """Worth trying again after a while."""
+    after_s = _RETRY_AFTER_S[error.code]
+    return Problem(
+        error.code,
+        str(error),
+        facts={**(facts or {}), "retry_after_s": after_s},
+        headers={"Retry-After": str(after_s)},
+    )
+
+
+def _unsupported(error: Any) -> Problem:
+    return Problem("not_supported", str(error), facts={"capability": error.capability})
+
+
+def _cursor_expired(error: Any) -> Problem:
+    return Problem("cursor_expired", str(error), facts={"oldest_cursor": error.oldest})
+
+
+def _store(error: Any) -> Problem:
+    if isinstance(error, DataIntegrity):
+        _log.error("a stored record is damaged", exc_info=error)
+        return Problem("data_integrity", str(error))
+    return _later(error)
+
+
+_TABLE: Final[dict[type[Any], Callable[[Any], Problem]]] = {
+    Problem: _told,
+    ValidationError: _validation,
+    NotFound: _not_found,
+    Conflict: _conflict,
+    QueueFull: _later,
+    Unsupported: _unsupported,
+    CursorExpired: _cursor_expired,
+    Unavailable: _later,
+    StoreError: _store,
+}
+"""By class, the nearest in the exception's own order of inheritance. What is missing here is a bug."""

@@ -1,0 +1,97 @@
+"""Query strings as types: parsed once, and a parameter nobody declared is refused.
+
+Above: `operation` names a type per operation; handlers read it.
+Holds: a misspelled filter is an error, because passing it over would return everything.
+
+Source: spec/server.md 2 (unknown fields, lists).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Final, Literal, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta
+
+from awaken.domain.event import CHANNELS
+from awaken.http.problems import FieldError, Problem, invalid, shape_problem
+from awaken.http.settings import DEFAULT_LIMIT, MAX_LIMIT
+
+MAX_PARAMETERS: Final = 32
+OTHER_CHANNEL: Final = "other"
+CHANNEL_NAMES: Final = tuple(sorted({*CHANNELS.values(), OTHER_CHANNEL}))
+
+Order = Literal["asc", "desc"]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+
+
+def _listed(names: tuple[str, ...]) -> Meta:
+    one = f"({'|'.join(names)})"
+    return Meta(extra_json_schema={"pattern": f"^{one}(,{one})*$"})
+
+
+ChannelNames = Annotated[str, _listed(CHANNEL_NAMES)]
+KindNames = Annotated[str, _listed(tuple(sorted(CHANNELS)))]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """No parameters at all; those of an operation are a subclass."""
+
+
+class Paging(Query, frozen=True, kw_only=True):
+    limit: Limit = DEFAULT_LIMIT
+    cursor: str | None = None
+    """`next_cursor` of the page before, with the same filters and order."""
+
+
+Q = TypeVar("Q", bound=Query)
+
+
+def parse_query(raw: bytes, type: type[Q]) -> Q:
+    """The query string as the operation's type.
+
+    Raises:
+        Problem: `unknown_parameter`, or `invalid_request` for a value that does not fit or a repeated parameter.
+    """
+    if not raw:
+        return _defaults(type)
+    try:
+        text = raw.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except ValueError as error:
+        raise Problem("invalid_request", "the query string cannot be read") from error
+    known = type.__struct_fields__
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise _unknown(name, known)
+        if name in values:
+            raise invalid("invalid_request", f"the parameter {name} is given twice", "query", name)
+        values[name] = value
+    try:
+        return msgspec.convert(values, type, strict=False)
+    except msgspec.ValidationError as error:
+        raise shape_problem(error, "query") from error
+
+
+def parse_names(text: str | None, known: frozenset[str], parameter: str) -> frozenset[str] | None:
+    """A comma-separated choice; None when the parameter is absent. Raises Problem for a name that is not known."""
+    if text is None:
+        return None
+    names = frozenset(text.split(","))
+    for name in sorted(names - known):
+        raise invalid("invalid_request", f"{parameter} does not know {name[:80]!r}", "query", parameter)
+    return names
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> Problem:
+    shown = name[:80]
+    detail = f"there is no parameter {shown!r} here; there are: {', '.join(known) or 'none'}"
+    return Problem("unknown_parameter", detail, errors=(FieldError(("query", shown), detail, "unknown_parameter"),))
+
+
+@cache
+def _defaults(type: type[Q]) -> Q:
+    return type()

@@ -1,0 +1,284 @@
+"""What callers send: request bodies as types, and what the mailbox is asked for in return.
+
+Above: the handlers of threads and runs. Below: `RunSubmission`, domain messages.
+Holds: a field of a run that this version does not serve is refused by name, never passed over; a field nobody knows
+is. Everything a body says has been checked when it leaves here.
+
+Source: spec/server.md 2, 2.2, 4.1, 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal, Self, cast
+
+import msgspec
+from msgspec import Meta
+
+from awaken.domain.dispatch import DEFAULT_PRIORITY
+from awaken.domain.errors import Unsupported, ValidationError
+from awaken.domain.ids import ID_PATTERN, MessageId, Scope, ThreadId, checked_id
+from awaken.domain.message import Audio, Base64Source, Document, Image, Json, Message, Role, Text, Video
+from awaken.domain.run import Adapter, Trace
+from awaken.domain.thread import ThreadInfo
+from awaken.http.settings import (
+    MAX_ATTACHMENT_BYTES,
+    MAX_ATTACHMENTS,
+    MAX_BLOCKS,
+    MAX_DELAY_S,
+    MAX_MESSAGES,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_KEY_CHARS,
+    MAX_METADATA_KEYS,
+    MAX_TEXT_CHARS,
+)
+from awaken.mailbox.service import RunSubmission
+
+_CAMEL: Final = {
+    "agentId": "agent_id",
+    "threadId": "thread_id",
+    "runId": "run_id",
+    "resourceId": "resource_id",
+    "parentThreadId": "parent_thread_id",
+    "assistant_id": "agent_id",
+    "assistantId": "agent_id",
+}
+"""Other names of the same field."""
+_NOT_SERVED: Final = (
+    "decisions", "available_at", "context", "state", "client_tools", "limits", "webhook", "on_disconnect",
+    "on_completion", "stream",
+)  # fmt: skip
+_NOT_SERVED_STRATEGIES: Final = ("reject", "interrupt", "rollback")
+_RESERVED_RUN_IDS: Final = frozenset({"batch", "cancel", "stream", "summary", "wait"})
+"""They are words of paths where a run's id could stand."""
+
+Id = Annotated[str, Meta(extra_json_schema={"pattern": ID_PATTERN})]
+"""Checked by `checked_id`, which gives the refusal its own code."""
+MaybeId = Annotated[str, Meta(extra_json_schema={"pattern": ID_PATTERN.replace("{1,128}", "{0,128}")})]
+"""An id, or empty text for a new one."""
+DedupeKey = Annotated[str, Meta(pattern="^[^\\x00-\\x1f\\x7f\ufffd]{1,255}$")]
+Metadata = Annotated[dict[str, Any], Meta(max_length=MAX_METADATA_KEYS)]
+InputText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
+InputBlock = Text | Image | Audio | Video | Document | Json
+_ATTACHMENTS: Final = (Image, Audio, Video, Document)
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """A request body. `read` makes one of a JSON object."""
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> Self:
+        """Raises msgspec.ValidationError for a wrong shape, ValidationError and Unsupported for what it says."""
+        return msgspec.convert(cls.renamed(raw), cls)
+
+    @classmethod
+    def renamed(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """The object with every field under its own name."""
+        if _CAMEL.keys().isdisjoint(raw):
+            return raw
+        named: dict[str, Any] = {}
+        for key, value in raw.items():
+            name = _CAMEL.get(key, key)
+            if name in named and named[name] != value:
+                raise ValidationError(f"{name} is given twice, with different values", loc=("body", key))
+            named[name] = value
+        return named
+
+
+class MessageInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A message from outside; only a user speaks from outside."""
+
+    content: InputText | Annotated[list[InputBlock], Meta(min_length=1, max_length=MAX_BLOCKS)]
+    role: Literal["user"] = "user"
+    message_id: Id | None = None
+    id: Id | None = None
+    """The same as `message_id`."""
+
+
+InputMessages = Annotated[list[MessageInput], Meta(min_length=1, max_length=MAX_MESSAGES)]
+
+
+class WrappedMessages(msgspec.Struct, frozen=True, kw_only=True):
+    messages: InputMessages
+
+
+class WatchedRunCreate(Body, frozen=True, kw_only=True):
+    """A run that is watched or waited for from the start. One of `messages` and `input` is required."""
+
+    agent_id: str | None = None
+    """Else the thread's last agent, else the only one there is. Also accepted as `assistant_id`."""
+    messages: InputMessages | None = None
+    input: InputText | WrappedMessages | None = None
+    thread_id: MaybeId | None = None
+    """Empty or absent: a new thread. The thread of the path, where there is one, must be the same."""
+    run_id: Id | None = None
+    dedupe_key: DedupeKey | None = None
+    priority: Annotated[int, Meta(ge=0, le=255)] | None = None
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] | None = None
+    metadata: Metadata | None = None
+    if_not_exists: Literal["reject", "create"] | None = None
+    multitask_strategy: Literal["enqueue"] | None = None
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> Self:
+        for name in _NOT_SERVED:
+            if raw.get(name) is not None:
+                raise Unsupported(name, "this version does not serve it; leave it out")
+        strategy = raw.get("multitask_strategy")
+        if strategy in _NOT_SERVED_STRATEGIES:
+            raise Unsupported(f"multitask_strategy={strategy}", "this version queues; use enqueue")
+        if "after_seconds" in raw and "after_seconds" not in cls.__struct_fields__ and raw["after_seconds"] is not None:
+            raise ValidationError(
+                "after_seconds delays a run that nobody watches; submit in the background and stream it later",
+                loc=("body", "after_seconds"),
+            )
+        return super().read(raw)
+
+    @property
+    def delay_s(self) -> float:
+        return 0.0
+
+    def to_submission(self, scope: Scope, path_thread_id: str | None) -> RunSubmission:
+        """What the mailbox is asked for.
+
+        A run with an id of its own on a new thread gives the thread that id too, so that sending it again meets the
+        same thread.
+
+        Raises:
+            ValidationError: An id, a message or the metadata is unacceptable.
+        """
+        thread_id = self._thread_id(path_thread_id)
+        if self.run_id is not None:
+            _check_id(self.run_id, "run_id", reserved=_RESERVED_RUN_IDS)
+        if self.metadata:
+            check_metadata(self.metadata)
+        return RunSubmission(
+            scope=scope,
+            thread_id=thread_id or self.run_id or "",
+            messages=self._messages(),
+            agent_id=self.agent_id,
+            run_id=self.run_id,
+            dedupe_key=self.dedupe_key,
+            delay_s=self.delay_s,
+            priority=DEFAULT_PRIORITY if self.priority is None else self.priority,
+            max_attempts=self.max_attempts,
+            metadata=self.metadata or {},
+            create_thread=not thread_id or self.if_not_exists == "create",
+            trace=Trace(adapter=Adapter.HTTP),
+        )
+
+    def _thread_id(self, path_thread_id: str | None) -> str:
+        named = (self.thread_id or "").strip()
+        if named:
+            _check_id(named, "thread_id")
+        if path_thread_id is None:
+            return named
+        if named and named != path_thread_id:
+            raise ValidationError("the thread in the body is not the thread in the path", loc=("body", "thread_id"))
+        return path_thread_id
+
+    def _messages(self) -> tuple[Message, ...]:
+        if (self.messages is None) == (self.input is None):
+            raise ValidationError("give either messages or input", loc=("body", "messages"))
+        if self.messages is not None:
+            return to_messages(self.messages, "messages")
+        if isinstance(self.input, WrappedMessages):
+            return to_messages(self.input.messages, "input", "messages")
+        return (Message(id=MessageId(""), role=Role.USER, content=(Text(self.input or ""),)),)
+
+
+class RunCreate(WatchedRunCreate, frozen=True, kw_only=True):
+    """A run in the background. One of `messages` and `input` is required."""
+
+    after_seconds: Annotated[float, Meta(ge=0, le=MAX_DELAY_S)] | None = None
+
+    @property
+    def delay_s(self) -> float:
+        return self.after_seconds or 0.0
+
+
+class ThreadCreate(Body, frozen=True, kw_only=True):
+    thread_id: MaybeId | None = None
+    title: Annotated[str, Meta(max_length=1000)] | None = None
+    metadata: Metadata | None = None
+    resource_id: Id | None = None
+    parent_thread_id: Id | None = None
+    messages: Annotated[list[MessageInput], Meta(max_length=MAX_MESSAGES)] | None = None
+    """Part of the conversation from the start, without a run."""
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+
+    def named_thread_id(self) -> str:
+        """The id asked for, or empty text. Raises ValidationError for one that cannot be."""
+        named = (self.thread_id or "").strip()
+        return _check_id(named, "thread_id") if named else ""
+
+    def to_info(self) -> ThreadInfo:
+        """Raises ValidationError for ids or metadata that cannot be."""
+        for name, value in (("resource_id", self.resource_id), ("parent_thread_id", self.parent_thread_id)):
+            if value is not None:
+                _check_id(value, name)
+        if self.metadata:
+            check_metadata(self.metadata)
+        parent = None if self.parent_thread_id is None else ThreadId(self.parent_thread_id)
+        return ThreadInfo(self.title, self.metadata or {}, self.resource_id, parent)
+
+
+def to_messages(sent: Iterable[MessageInput], *loc: str) -> tuple[Message, ...]:
+    """The messages as the mailbox takes them; one without an id gets it there.
+
+    Raises:
+        ValidationError: An id is unacceptable, or the attachments are too many or too large.
+    """
+    messages: list[Message] = []
+    attachments: list[Image | Audio | Video | Document] = []
+    for index, each in enumerate(sent):
+        named = each.message_id if each.message_id is not None else each.id
+        if named is not None:
+            _check_id(named, "message_id", *loc, index, "message_id")
+        content = (Text(each.content),) if isinstance(each.content, str) else tuple(each.content)
+        attachments += [block for block in content if isinstance(block, _ATTACHMENTS)]
+        if sum([len(block.text) for block in content if isinstance(block, Text)]) > MAX_TEXT_CHARS:
+            raise ValidationError(
+                f"a message has at most {MAX_TEXT_CHARS} characters of text", loc=("body", *loc, index, "content")
+            )
+        messages.append(Message(id=MessageId(named or ""), role=Role.USER, content=content))
+    _check_attachments(attachments, *loc)
+    return tuple(messages)
+
+
+def _check_attachments(attachments: list[Image | Audio | Video | Document], *loc: str) -> None:
+    if len(attachments) > MAX_ATTACHMENTS:
+        raise ValidationError(f"a request carries at most {MAX_ATTACHMENTS} attachments", loc=("body", *loc))
+    inline = [block.source.data for block in attachments if isinstance(block.source, Base64Source)]
+    if sum([len(data) for data in inline]) * 3 // 4 > MAX_ATTACHMENT_BYTES:
+        raise ValidationError(f"attachments have at most {MAX_ATTACHMENT_BYTES} bytes together", loc=("body", *loc))
+
+
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Raises ValidationError for metadata that is too large, or has too many or too long keys at any level."""
+    loc = ("body", "metadata")
+    if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
+        raise ValidationError(f"metadata has at most {MAX_METADATA_BYTES} bytes of JSON", loc=loc)
+    waiting: list[Any] = [metadata]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += cast(list[Any], value)
+        elif isinstance(value, dict):
+            object_ = cast(dict[str, Any], value)
+            if len(object_) > MAX_METADATA_KEYS or any(len(key) > MAX_METADATA_KEY_CHARS for key in object_):
+                raise ValidationError(
+                    f"metadata has at most {MAX_METADATA_KEYS} keys of {MAX_METADATA_KEY_CHARS} characters", loc=loc
+                )
+            waiting += object_.values()
+
+
+def _check_id(text: str, what: str, *loc: str | int, reserved: frozenset[str] = frozenset()) -> str:
+    where = ("body", *(loc or (what,)))
+    try:
+        checked_id(text, what=what)
+    except ValidationError as error:
+        raise ValidationError(str(error), code=error.code, loc=where) from None
+    if text in reserved:
+        raise ValidationError(f"{what} {text!r} is a word of a path here; choose another", code="invalid_id", loc=where)
+    return text

@@ -1,0 +1,450 @@
+"""What the API answers with: one type per resource, built from the records and from nothing else.
+
+Above: the handlers; `openapi` publishes these types as they stand. Below: domain records.
+Holds: instants are text, ids are plain strings, and a claim token never leaves the process.
+
+Source: spec/server.md 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from awaken.domain.clock import Instant, to_rfc3339
+from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.ids import Scope
+from awaken.domain.message import Block, MessageState, Role, Thinking, ToolCall, ToolStatus, Visibility
+from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Termination, TerminationType, Usage
+from awaken.domain.thread import Thread, ThreadStatus
+from awaken.executors.registry import AgentInfo
+from awaken.http.cursors import event_cursor
+from awaken.store.contract import StoredMessage
+
+Phase = Literal[
+    "queued", "starting", "running", "retrying", "waiting", "completed", "stopped", "blocked", "cancelled",
+    "superseded", "failed", "dead_letter",
+]  # fmt: skip
+"""Where a run is, in one word for people."""
+
+_ENDED: Final[dict[TerminationType, Phase]] = {
+    "natural_end": "completed",
+    "behavior_requested": "completed",
+    "stopped": "stopped",
+    "blocked": "blocked",
+    "cancelled": "cancelled",
+    "suspended": "waiting",
+    "error": "failed",
+}
+
+
+class _Resource(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class ThreadResource(_Resource):
+    thread_id: str
+    status: ThreadStatus
+    title: str | None
+    metadata: dict[str, Any]
+    resource_id: str | None
+    parent_thread_id: str | None
+    active_run_id: str | None
+    open_run_id: str | None
+    latest_run_id: str | None
+    message_count: int
+    queued_count: int
+    cursor: str
+    """The newest event: a stream from here misses nothing that this does not show."""
+    created_at: str
+    updated_at: str
+
+    @classmethod
+    def of(cls, scope: Scope, thread: Thread) -> ThreadResource:
+        info = thread.info
+        return cls(
+            thread_id=thread.thread_id,
+            status=thread.status,
+            title=info.title,
+            metadata=info.metadata,
+            resource_id=info.resource_id,
+            parent_thread_id=info.parent_thread_id,
+            active_run_id=thread.active_run_id,
+            open_run_id=thread.open_run_id,
+            latest_run_id=thread.latest_run_id,
+            message_count=thread.message_count,
+            queued_count=thread.queued_count,
+            cursor=event_cursor(scope, thread.thread_id, thread.event_count),
+            created_at=to_rfc3339(thread.created_at),
+            updated_at=to_rfc3339(thread.updated_at),
+        )
+
+
+class MessageResource(_Resource):
+    message_id: str
+    thread_id: str
+    seq: int
+    role: Role
+    content: tuple[Block, ...]
+    tool_calls: tuple[ToolCall, ...]
+    tool_call_id: str | None
+    tool_status: ToolStatus | None
+    run_id: str | None
+    step_index: int | None
+    visibility: Visibility
+    state: MessageState
+    created_at: str
+
+    @classmethod
+    def of(cls, thread_id: str, stored: StoredMessage) -> MessageResource:
+        message = stored.message
+        return cls(
+            message_id=message.id,
+            thread_id=thread_id,
+            seq=stored.seq or 0,
+            role=message.role,
+            content=tuple([_shown(block) for block in message.content]),
+            tool_calls=message.tool_calls,
+            tool_call_id=message.tool_call_id,
+            tool_status=message.tool_status,
+            run_id=stored.run_id,
+            step_index=message.metadata.step_index,
+            visibility=message.visibility,
+            state=message.state,
+            created_at=to_rfc3339(stored.created_at),
+        )
+
+
+def _shown(block: Block) -> Block:
+    """A reasoning signature is for the provider that made it, not for readers."""
+    return Thinking(block.text) if isinstance(block, Thinking) else block
+
+
+class RunInput(_Resource):
+    """The messages it was given; the seqs are known once they are part of the conversation."""
+
+    from_seq: int | None
+    to_seq: int | None
+    trigger_message_ids: tuple[str, ...]
+
+
+class RunWaiting(_Resource):
+    reason: str
+    message: str | None
+
+
+class RunError(_Resource):
+    """Why it failed, or, while it is tried again, why the last attempt did."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class RunResource(_Resource):
+    run_id: str
+    thread_id: str
+    agent_id: str
+    parent_run_id: str | None
+    status: RunStatus
+    phase: Phase
+    termination: Termination | None
+    waiting: RunWaiting | None
+    attempt: int | None
+    """1 for the first; starts again after progress. Null once its dispatch has been purged."""
+    max_attempts: int | None
+    available_at: str | None
+    queue_position: int | None = None
+    """1 is next. Only where one run is read, and while it is queued."""
+    input: RunInput
+    final_output: str | None
+    usage: Usage
+    steps: int
+    error: RunError | None
+    metadata: dict[str, Any]
+    origin: Origin
+    adapter: Adapter
+    mode: RunMode
+    dispatch_id: str
+    cancel_requested_at: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    updated_at: str
+    cursor: str
+    """The event with which it took this form: a stream from here misses nothing that this does not show."""
+
+    @classmethod
+    def of(
+        cls, scope: Scope, run: Run, dispatch: Dispatch | None, *, queue_position: int | None = None
+    ) -> RunResource:
+        trace = run.request.trace
+        return cls(
+            run_id=run.run_id,
+            thread_id=run.thread_id,
+            agent_id=run.agent_id,
+            parent_run_id=trace.parent_run_id,
+            status=run.status,
+            phase=phase_of(run, dispatch),
+            termination=run.termination,
+            waiting=_waiting(run),
+            attempt=None if dispatch is None else min(dispatch.attempt_count + 1, dispatch.max_attempts),
+            max_attempts=None if dispatch is None else dispatch.max_attempts,
+            available_at=None if dispatch is None else to_rfc3339(dispatch.available_at),
+            queue_position=queue_position,
+            input=_input(run),
+            final_output=run.final_output,
+            usage=run.usage,
+            steps=run.steps,
+            error=_error(run, dispatch),
+            metadata=run.metadata,
+            origin=trace.origin,
+            adapter=trace.adapter,
+            mode=trace.mode,
+            dispatch_id=run.dispatch_id,
+            cancel_requested_at=_instant(run.cancel_requested_at),
+            created_at=to_rfc3339(run.created_at),
+            started_at=_instant(run.started_at),
+            finished_at=_instant(run.finished_at),
+            updated_at=to_rfc3339(run.updated_at),
+            cursor=event_cursor(scope, run.thread_id, run.updated_seq),
+        )
+
+
+def phase_of(run: Run, dispatch: Dispatch | None) -> Phase:
+    """One word for where the run is, from its record and its dispatch's (absent once purged)."""
+    status = None if dispatch is None else dispatch.status
+    if run.status is RunStatus.DONE:
+        if status is DispatchStatus.SUPERSEDED:
+            return "superseded"
+        if status is DispatchStatus.DEAD_LETTER:
+            return "dead_letter"
+        return "completed" if run.termination is None else _ENDED[run.termination.type]
+    if run.status is RunStatus.WAITING:
+        return "waiting"
+    if status is DispatchStatus.QUEUED:
+        return "queued" if run.started_at is None else "retrying"
+    return "running" if run.status is RunStatus.RUNNING else "starting"
+
+
+def _waiting(run: Run) -> RunWaiting | None:
+    if run.status is not RunStatus.WAITING or run.waiting is None:
+        return None
+    return RunWaiting(reason=run.waiting.reason, message=run.waiting.message)
+
+
+def _input(run: Run) -> RunInput:
+    span = run.input
+    return RunInput(
+        from_seq=None if span is None else span.from_seq,
+        to_seq=None if span is None else span.to_seq,
+        trigger_message_ids=run.request.input_message_ids,
+    )
+
+
+def _error(run: Run, dispatch: Dispatch | None) -> RunError | None:
+    ended = run.termination
+    if ended is not None and ended.type == "error":
+        return RunError(code=ended.code or "run_failed", message=ended.detail or "the run failed", retryable=False)
+    if dispatch is not None and dispatch.attempt_count and not dispatch.status.is_terminal:
+        return RunError(code="attempt_failed", message=dispatch.last_error or "the attempt failed", retryable=True)
+    return None
+
+
+class DispatchResource(_Resource):
+    dispatch_id: str
+    thread_id: str
+    run_id: str
+    status: DispatchStatus
+    priority: int
+    position: int
+    epoch: int
+    attempt_count: int
+    max_attempts: int
+    dedupe_key: str | None
+    last_error: str | None
+    claimed_by: str | None
+    instance_id: str | None
+    lease_until: str | None
+    lease_remaining_s: float | None
+    stale: bool
+    """Claimed, and its lease has ended: it is about to be taken back."""
+    lag_s: float | None
+    """How long it has been due, while it is queued."""
+    available_at: str
+    created_at: str
+    updated_at: str
+    completed_at: str | None
+
+    @classmethod
+    def of(cls, dispatch: Dispatch, now: Instant) -> DispatchResource:
+        left_ms = None if dispatch.lease_until is None else dispatch.lease_until - now
+        queued = dispatch.status is DispatchStatus.QUEUED
+        return cls(
+            dispatch_id=dispatch.dispatch_id,
+            thread_id=dispatch.thread_id,
+            run_id=dispatch.run_id,
+            status=dispatch.status,
+            priority=dispatch.priority,
+            position=dispatch.position,
+            epoch=dispatch.epoch,
+            attempt_count=dispatch.attempt_count,
+            max_attempts=dispatch.max_attempts,
+            dedupe_key=dispatch.dedupe_key,
+            last_error=dispatch.last_error,
+            claimed_by=dispatch.claimed_by,
+            instance_id=dispatch.instance_id,
+            lease_until=_instant(dispatch.lease_until),
+            lease_remaining_s=None if left_ms is None else max(left_ms, 0) / 1000,
+            stale=left_ms is not None and left_ms < 0,
+            lag_s=max(now - dispatch.available_at, 0) / 1000 if queued else None,
+            available_at=to_rfc3339(dispatch.available_at),
+            created_at=to_rfc3339(dispatch.created_at),
+            updated_at=to_rfc3339(dispatch.updated_at),
+            completed_at=_instant(dispatch.completed_at),
+        )
+
+
+class EventResource(_Resource):
+    """One entry of a thread's log. Its encoding is `encoder`'s; this type only describes it."""
+
+    cursor: str
+    kind: str
+    thread_id: str
+    run_id: str | None
+    created_at: str
+    payload: dict[str, Any]
+
+
+class AgentCapabilities(_Resource):
+    streaming: bool
+    steering: bool = False
+    decisions: bool = False
+    client_tools: bool = False
+    attachments: tuple[str, ...] = ()
+
+
+class AgentResource(_Resource):
+    agent_id: str
+    name: str
+    description: str
+    kind: str
+    capabilities: AgentCapabilities
+
+    @classmethod
+    def of(cls, info: AgentInfo) -> AgentResource:
+        return cls(
+            agent_id=info.agent_id,
+            name=info.agent_id,
+            description=info.description,
+            kind=info.kind,
+            capabilities=AgentCapabilities(streaming="streaming" in info.capabilities),
+        )
+
+
+class ThreadList(_Resource):
+    items: tuple[ThreadResource, ...]
+    has_more: bool
+    next_cursor: str | None
+
+
+class RunList(_Resource):
+    items: tuple[RunResource, ...]
+    has_more: bool
+    next_cursor: str | None
+
+
+class MessageList(_Resource):
+    items: tuple[MessageResource, ...]
+    has_more: bool
+    next_cursor: str | None
+    version: int
+    """How many messages the conversation has."""
+
+
+class DispatchList(_Resource):
+    items: tuple[DispatchResource, ...]
+    has_more: bool
+    next_cursor: str | None
+
+
+class EventList(_Resource):
+    """`next_cursor` is where the next page, or a stream, goes on; it is there on the last page too."""
+
+    items: tuple[EventResource, ...]
+    has_more: bool
+    next_cursor: str
+
+
+class AgentList(_Resource):
+    items: tuple[AgentResource, ...]
+    has_more: bool
+    next_cursor: str | None
+
+
+class RunResult(_Resource):
+    """A run that has ended. `messages` are those it produced, in order."""
+
+    run: RunResource
+    output: str | None
+    messages: tuple[MessageResource, ...]
+
+
+StopState = Literal["requested", "acknowledged", "stopped"]
+
+
+class CancelResource(_Resource):
+    state: StopState
+    run: RunResource | None
+
+
+class InterruptResource(_Resource):
+    epoch: int
+    active_run_id: str | None
+    superseded: tuple[str, ...]
+    cancel: StopState
+
+
+class Live(_Resource):
+    status: Literal["ok"] = "ok"
+
+
+class Component(_Resource):
+    state: str
+    detail: str | None = None
+
+
+class HealthResource(_Resource):
+    status: Literal["ready", "starting", "stopping", "unavailable"]
+    durability: str
+    store: str
+    components: dict[str, Component]
+    executing: int
+    free_slots: int
+    streams: int
+    checked_at: str
+
+
+class ProblemDocument(_Resource, omit_defaults=True):
+    """RFC 9457. Some codes carry more members; `urn:awaken:problem:<code>` names the type."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    message: str
+    request_id: str
+    retryable: bool
+    errors: tuple[FieldProblem, ...] = ()
+
+
+class FieldProblem(_Resource):
+    loc: tuple[str | int, ...]
+    msg: str
+    type: str
+
+
+def _instant(instant: Instant | None) -> str | None:
+    return None if instant is None else to_rfc3339(instant)

@@ -1,0 +1,204 @@
+"""Transitions over many threads: claim, reclaim, renew, purge.
+
+Above: `batch`, after the transitions of single threads. Below: `facts`, the rules, `writing`.
+Holds: each thread is decided from fresh facts and written before the next, so that the rules see what they have done.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import Dispatch
+from awaken.domain.event import EventRow
+from awaken.domain.ids import DispatchId, Scope
+from awaken.store import rules
+from awaken.store.rules import Changes
+from awaken.store.sqlite.cache import ThreadCache, ThreadKey
+from awaken.store.sqlite.facts import FactLoader
+from awaken.store.sqlite.queries import SQL
+from awaken.store.sqlite.rows import Row, dispatch_from
+from awaken.store.sqlite.writing import put, write
+from awaken.store.transitions import (
+    MAX_ROWS,
+    Claim,
+    Claimed,
+    ClaimedSome,
+    Closed,
+    LeaseRef,
+    Offer,
+    Outcome,
+    Purge,
+    Purged,
+    Reclaim,
+    Reclaimed,
+    Renew,
+    Renewal,
+    Renewed,
+    SetTransition,
+)
+
+_LONG_AGO: Final = -(1 << 63)
+_Lease = tuple[Dispatch, int, bool]
+
+
+class ThreadSets:
+    """Works on the writer's connection, inside its transaction."""
+
+    def __init__(self, db: sqlite3.Connection, loader: FactLoader, cache: ThreadCache) -> None:
+        self._db = db
+        self._loader = loader
+        self._cache = cache
+
+    def apply(self, t: SetTransition, now: Instant) -> Outcome:
+        match t:
+            case Renew():
+                return self._renew(t, now)
+            case Claim():
+                return self._claim(t, now)
+            case Reclaim():
+                return self._reclaim(t, now)
+            case Purge():
+                return self._purge(t, now)
+            case _:
+                assert_never(t)
+
+    # --- claim --------------------------------------------------------------------------------------------------------
+
+    def _claim(self, t: Claim, now: Instant) -> ClaimedSome:
+        claims: list[Claimed] = []
+        closed: list[Closed] = []
+        appended: list[EventRow] = []
+        if t.slots:
+            for key in self._due_threads(len(t.slots), now):
+                self._claim_in(key, t, now, claims, closed, appended)
+                if len(claims) == len(t.slots):
+                    break
+        return ClaimedSome(tuple(claims), tuple(closed), next_due_at(self._db), tuple(appended))
+
+    def _claim_in(
+        self,
+        key: ThreadKey,
+        t: Claim,
+        now: Instant,
+        claims: list[Claimed],
+        closed: list[Closed],
+        appended: list[EventRow],
+    ) -> None:
+        """Take the next dispatch of one thread; what may not run any more is closed on the way to it."""
+        slot = t.slots[len(claims)]
+        offer = Offer(t.consumer, slot.token, slot.instance_id, t.lease_ms)
+        while True:
+            facts = self._loader.claim_facts(key, now)
+            if facts.next is None or facts.claimed is not None:
+                return
+            changes = Changes()
+            taken, rows = rules.claim_next(key[0], offer, facts, changes, now)
+            self._write(changes)
+            appended += rows
+            if isinstance(taken, Claimed):
+                claims.append(taken)
+                return
+            closed.append(taken)
+
+    def _due_threads(self, page: int, now: Instant) -> Iterator[ThreadKey]:
+        """Warm threads with something due, by priority, then by how long, then by id; read a page at a time."""
+        for (priority,) in self._db.execute(_PRIORITIES).fetchall():
+            place = {
+                "priority": priority,
+                "now": now,
+                "limit": page,
+                "after_ready_at": _LONG_AGO,
+                "after_thread_id": "",
+                "after_scope": "",
+            }
+            while True:
+                rows: list[Row] = self._db.execute(_DUE_THREADS, place).fetchall()
+                keys: list[ThreadKey] = [(scope, thread_id) for _, thread_id, scope in rows]
+                self._loader.warm(keys)
+                yield from keys
+                if len(rows) < page:
+                    break
+                place["after_ready_at"], place["after_thread_id"], place["after_scope"] = rows[-1]
+
+    # --- leases -------------------------------------------------------------------------------------------------------
+
+    def _reclaim(self, t: Reclaim, now: Instant) -> Reclaimed:
+        wanted = {"abandoned": t.abandoned, "now": now, "limit": t.limit + 1}
+        expired: list[ThreadKey] = self._db.execute(_EXPIRED, wanted).fetchall()
+        self._loader.warm(expired[: t.limit])
+        items: list[Closed] = []
+        appended: list[EventRow] = []
+        for key in expired[: t.limit]:
+            changes = Changes()
+            item, rows = rules.reclaim(key[0], self._loader.reclaim_facts(key, now), changes, now)
+            self._write(changes)
+            items.append(item)
+            appended += rows
+        return Reclaimed(tuple(items), len(expired) > t.limit, tuple(appended))
+
+    def _renew(self, t: Renew, now: Instant) -> Renewed:
+        leases = t.leases[:MAX_ROWS]
+        found = self._leases(leases)
+        changes = Changes()
+        renewals: list[Renewal] = []
+        for lease in leases:
+            dispatch, epoch, stop = found.get((lease.scope, lease.dispatch_id), (None, 0, False))
+            renewal, extended = rules.renew(dispatch, epoch, stop, lease.token, t.lease_ms, now)
+            if dispatch is not None and extended is not None:
+                changes.dispatches.append((lease.scope, dispatch, extended))
+            renewals.append(renewal or Renewal(lease.dispatch_id, None, stop=False))
+        self._write(changes)
+        return Renewed(tuple(renewals))
+
+    def _leases(self, leases: tuple[LeaseRef, ...]) -> dict[tuple[Scope, DispatchId], _Lease]:
+        asked: dict[Scope, list[DispatchId]] = {}
+        for lease in leases:
+            asked.setdefault(lease.scope, []).append(lease.dispatch_id)
+        found: dict[tuple[Scope, DispatchId], _Lease] = {}
+        for scope, ids in asked.items():
+            wanted = {"scope": scope, "dispatch_ids": msgspec.json.encode(ids).decode()}
+            for row in self._db.execute(_LEASES, wanted):
+                *columns, epoch, cancel_requested_at = row
+                dispatch = dispatch_from(tuple(columns))
+                found[scope, dispatch.dispatch_id] = (dispatch, epoch or 0, cancel_requested_at is not None)
+        return found
+
+    # --- retention ----------------------------------------------------------------------------------------------------
+
+    def _purge(self, t: Purge, now: Instant) -> Purged:
+        wanted = {"before": now - t.retention_ms, "limit": t.limit}
+        old: list[tuple[Any, Any, Any]] = self._db.execute(_PURGEABLE, wanted).fetchall()
+        if old:
+            put(self._db, _DELETE_DISPATCH, [(scope, dispatch_id) for scope, dispatch_id, _ in old])
+            self._db.executemany(_DELETE_JOURNAL, [(scope, run_id) for scope, _, run_id in old])
+        return Purged(len(old))
+
+    def _write(self, changes: Changes) -> None:
+        write(self._db, changes)
+        self._cache.follow(changes)
+
+
+def next_due_at(db: sqlite3.Connection) -> Instant | None:
+    """When the next thing can be claimed or, a millisecond after its lease, reclaimed."""
+    priorities = db.execute(_PRIORITIES).fetchall()
+    due: list[Instant] = [db.execute(_FIRST_READY, {"priority": each}).fetchone()[0] for (each,) in priorities]
+    [lease_until] = db.execute(_FIRST_LEASE_END).fetchone()
+    if lease_until is not None:
+        due.append(lease_until + 1)
+    return min(due, default=None)
+
+
+_PRIORITIES = SQL["ready_priorities"]
+_DUE_THREADS = SQL["due_threads"]
+_FIRST_READY = SQL["first_ready_at"]
+_FIRST_LEASE_END = SQL["first_lease_end"]
+_EXPIRED = SQL["expired_claims"]
+_LEASES = SQL["leases"]
+_PURGEABLE = SQL["purgeable"]
+_DELETE_DISPATCH = SQL["delete_dispatch"]
+_DELETE_JOURNAL = SQL["delete_journal"]

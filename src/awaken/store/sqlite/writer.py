@@ -1,0 +1,96 @@
+"""The thread that owns the writing connection.
+
+Above: `SqliteStore.apply` hands over a batch and waits. Below: `batch.Transactor`.
+Holds: one batch at a time, in the order handed over; one that was begun is finished, whether or not its caller still
+waits. The event loop is woken once per batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from awaken.domain.clock import Clock
+from awaken.domain.errors import StoreUnavailable
+from awaken.store.sqlite.batch import Transactor
+from awaken.store.sqlite.opening import Durability, open_writer
+from awaken.store.transitions import Outcome, Transition
+
+_T = TypeVar("_T")
+_Job = tuple[Sequence[Transition], "asyncio.Future[list[Outcome]]", asyncio.AbstractEventLoop]
+
+
+class Writer:
+    """`open` starts the thread, `close` ends it after what was handed over before."""
+
+    def __init__(self, path: Path, durability: Durability, clock: Clock) -> None:
+        self._path = path
+        self._durability: Durability = durability
+        self._clock = clock
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def open(self) -> None:
+        """Open the database.
+
+        Raises:
+            StoreUnavailable, DataIntegrity: as `opening.open_writer`.
+        """
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        thread = threading.Thread(target=self._run, args=(loop, opened), name="awaken-sqlite-writer", daemon=True)
+        thread.start()
+        await opened
+        self._thread = thread
+
+    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        if self._thread is None:
+            raise StoreUnavailable(f"database {self._path} is not open")
+        loop = asyncio.get_running_loop()
+        applied: asyncio.Future[list[Outcome]] = loop.create_future()
+        self._jobs.put((batch, applied, loop))
+        return await applied
+
+    async def close(self) -> None:
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
+        try:
+            db = open_writer(self._path, self._durability)
+        except Exception as error:  # a supervisor: whoever opens the store hears it
+            _answer(loop, opened, error)
+            return
+        try:
+            transactor = Transactor(db, self._path, self._clock)
+            _answer(loop, opened, None)
+            while (job := self._jobs.get()) is not None:
+                batch, applied, caller = job
+                try:
+                    outcome: list[Outcome] | Exception = transactor.apply(batch)
+                except Exception as error:  # a supervisor: this batch's caller hears it, the next batch is tried
+                    outcome = error
+                _answer(caller, applied, outcome)
+                del job, batch, applied, outcome  # hold no batch while waiting for the next
+        finally:
+            db.close()
+
+
+def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], result: _T | Exception) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_resolve, future, result)
+
+
+def _resolve(future: asyncio.Future[_T], result: _T | Exception) -> None:
+    if future.done():
+        return  # its caller went away
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,1 @@
+"""What this package says about itself to operators: metrics and logs."""

@@ -1,0 +1,327 @@
+"""Metrics for Prometheus: what the mailbox and the HTTP layer report, counted and written out when asked.
+
+Above: `Awaken` makes one observer, hands it to both layers, and serves `scrape`. Below: `tally.py` counts, `names.py`
+names, `prometheus_client` writes the text.
+Holds: one registry per observer, never the global one, so that two servers in one process keep their numbers apart;
+what is reported on the hot path is added to a series found beforehand, and nothing is asked of the store.
+
+Source: spec/mailbox.md 5; P-1 (depths are counted at the scrape, not after every operation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, assert_never
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric as Exposed
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from awaken.domain.clock import Clock, SystemClock
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.errors import AwakenError
+from awaken.mailbox.observer import OutcomeLabel
+from awaken.store.contract import Store
+from awaken.store.transitions import (
+    Ack,
+    Cancel,
+    CancelResult,
+    Claim,
+    Claimed,
+    ClaimedSome,
+    Closed,
+    Commit,
+    Committed,
+    DeadLetter,
+    Ending,
+    Interrupt,
+    Interrupted,
+    LeaseLost,
+    Offer,
+    Outcome,
+    Purge,
+    Purged,
+    Reclaim,
+    Reclaimed,
+    Release,
+    Renew,
+    Renewed,
+    Replayed,
+    Retry,
+    SaveThread,
+    Settle,
+    Settled,
+    Submit,
+    Submitted,
+    ThreadSaved,
+    Transition,
+)
+from awaken.telemetry import names
+from awaken.telemetry.http import HttpMetrics
+from awaken.telemetry.tally import Family, Number, Spread, numbers, spreads
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+DEPTH_AGE_S: Final = 1.0
+"""Scrapes this close together share one count of the dispatches."""
+
+
+class PrometheusObserver:
+    """Counts for one server. Implements the mailbox's `Observer`; `http` is the HTTP layer's."""
+
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+        self._store = store
+        self._clock: Clock = clock or SystemClock()
+        self.http = HttpMetrics()
+        self._operations = numbers(names.OPERATIONS)
+        self._dispatches = numbers(names.DISPATCH_DEPTH)
+        self._queue = numbers(names.QUEUE_DEPTH)
+        self._active_runs = numbers(names.ACTIVE_RUNS)
+        self._runs = numbers(names.RUNS)
+        self._enqueue_to_start = spreads(names.ENQUEUE_TO_START)
+        self._eligible_to_start = spreads(names.ELIGIBLE_TO_START)
+        self._claim_to_start = spreads(names.CLAIM_TO_START)
+        self._enqueue_to_complete = spreads(names.ENQUEUE_TO_COMPLETE)
+        self._runtime = spreads(names.RUNTIME)
+        self._run_duration = spreads(names.RUN_DURATION)
+        self._counted_at_s: float | None = None
+
+        self._active = self._active_runs.child()
+        self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
+        self._ends: dict[OutcomeLabel, tuple[Number, Spread, Spread, Spread]] = {}
+        self._tallies: Mapping[type[Any], Callable[[Any, Any], None]] = {
+            SaveThread: self._saved,
+            Submit: self._submitted,
+            Commit: self._committed,
+            Settle: self._settled,
+            Cancel: self._cancelled,
+            Interrupt: self._interrupted,
+            Renew: self._renewed,
+            Reclaim: self._reclaimed,
+            Claim: self._claimed,
+            Purge: self._purged,
+        }
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Families(self._families))
+
+    # --- reported by the mailbox --------------------------------------------------------------------------------------
+
+    def applied(self, transition: Transition, outcome: Outcome) -> None:
+        self._tallies[type(transition)](transition, outcome)
+
+    def failed(self, transition: Transition) -> None:
+        self._count(operation_of(transition), "error")
+
+    def started(self, claimed: Claimed) -> None:
+        now, dispatch = self._clock.now(), claimed.dispatch
+        since_enqueued, since_eligible, since_claimed = self._starts
+        since_enqueued.observe((now - dispatch.created_at) / 1000)
+        since_eligible.observe((now - dispatch.available_at) / 1000)
+        since_claimed.observe((now - dispatch.updated_at) / 1000)
+        self._active.value += 1
+
+    def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
+        runs, to_complete, runtime, duration = self._ends.get(label) or self._bind_end(label)
+        self._active.value -= 1
+        runs.value += 1
+        to_complete.observe((self._clock.now() - claimed.dispatch.created_at) / 1000)
+        runtime.observe(runtime_s)
+        duration.observe(runtime_s)
+
+    def _bind_end(self, label: OutcomeLabel) -> tuple[Number, Spread, Spread, Spread]:
+        bound = self._ends[label] = (
+            self._runs.child(label),
+            self._enqueue_to_complete.child(label),
+            self._runtime.child(label),
+            self._run_duration.child(label),
+        )
+        return bound
+
+    # --- read by a scrape ---------------------------------------------------------------------------------------------
+
+    async def scrape(self) -> bytes:
+        """Everything counted so far, with depths at most `DEPTH_AGE_S` old, or as last known when the store fails."""
+        await self._refresh_depths()
+        return self.render()
+
+    def render(self) -> bytes:
+        """Everything counted so far, in the text format of `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+    async def _refresh_depths(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._counted_at_s is not None and now_s - self._counted_at_s < DEPTH_AGE_S:
+            return
+        try:
+            depths = await self._store.count_dispatches()
+        except AwakenError:
+            return  # the scrape of a server whose disk is full is worth more than its depths
+        self._counted_at_s = now_s
+        for status, depth in depths.items():
+            self._dispatches.child(status.value).value = depth
+        self._queue.child().value = depths[DispatchStatus.QUEUED]
+
+    def _families(self) -> Iterable[Family[Number] | Family[Spread]]:
+        yield from (self._operations, self._queue, self._dispatches, self._active_runs, self._runs)
+        yield from (self._enqueue_to_start, self._eligible_to_start, self._claim_to_start)
+        yield from (self._enqueue_to_complete, self._runtime, self._run_duration)
+        yield from self.http.families()
+
+    # --- what each transition amounts to ------------------------------------------------------------------------------
+
+    def _count(self, operation: str, result: str = "ok", amount: int = 1) -> None:
+        if amount:
+            self._operations.child(operation, result).value += amount
+
+    def _saved(self, transition: SaveThread, outcome: Outcome) -> None:
+        self._count("save_thread", "ok" if type(outcome) is ThreadSaved else "refused")
+
+    def _submitted(self, transition: Submit, outcome: Outcome) -> None:
+        match outcome:
+            case Submitted():
+                self._count("enqueue")
+                self._offered(transition.offer, outcome.claimed)
+            case Replayed():
+                self._count("enqueue", "replayed")
+            case _:
+                self._count("enqueue", "refused")
+
+    def _committed(self, transition: Commit, outcome: Outcome) -> None:
+        self._count("commit", _fenced(outcome, Committed))
+
+    def _settled(self, transition: Settle, outcome: Outcome) -> None:
+        self._count(_ending_operation(transition.ending), _fenced(outcome, Settled))
+        if type(outcome) is Settled:
+            self._offered(transition.offer, outcome.claimed)
+            status = outcome.dispatch.status
+            if status is not DispatchStatus.ACKED and status.is_terminal:
+                self._closed(status, counts_as_run=type(transition.ending) is not Ack)
+
+    def _cancelled(self, transition: Cancel, outcome: Outcome) -> None:
+        self._count("cancel", "ok" if type(outcome) is CancelResult else "refused")
+        if type(outcome) is CancelResult and outcome.state == "stopped" and outcome.appended:
+            self._closed(DispatchStatus.CANCELLED)
+
+    def _interrupted(self, transition: Interrupt, outcome: Outcome) -> None:
+        self._count("interrupt", "ok" if type(outcome) is Interrupted else "refused")
+        if type(outcome) is Interrupted:
+            self._count("supersede", amount=len(outcome.superseded))
+            for dispatch in outcome.superseded:
+                self._closed(dispatch.status)
+
+    def _renewed(self, transition: Renew, outcome: Outcome) -> None:
+        if type(outcome) is Renewed:
+            lost = sum(1 for renewal in outcome.renewals if renewal.lease_until is None)
+            self._count("lease_renewal", "ok", len(outcome.renewals) - lost)
+            self._count("lease_renewal", "lost", lost)
+
+    def _reclaimed(self, transition: Reclaim, outcome: Outcome) -> None:
+        self._count("reclaim")
+        if type(outcome) is Reclaimed:
+            self._count("reclaim_dispatch", amount=len(outcome.items))
+            self._closed_some(outcome.items)
+
+    def _claimed(self, transition: Claim, outcome: Outcome) -> None:
+        if type(outcome) is ClaimedSome:
+            self._count("claim", "ok", len(outcome.claims))
+            self._count("claim", "empty", 0 if outcome.claims else 1)
+            self._closed_some(outcome.closed)
+
+    def _purged(self, transition: Purge, outcome: Outcome) -> None:
+        self._count("purge_terminal")
+        if type(outcome) is Purged:
+            self._count("purged", amount=outcome.count)
+
+    def _offered(self, offer: Offer | None, claimed: Claimed | None) -> None:
+        if offer is not None:
+            self._count("claim", "empty" if claimed is None else "ok")
+
+    def _closed_some(self, items: Iterable[Closed]) -> None:
+        for item in items:
+            if item.dispatch.status.is_terminal:
+                self._closed(item.dispatch.status)
+
+    def _closed(self, status: DispatchStatus, *, counts_as_run: bool = True) -> None:
+        """A dispatch ended, and its run with it, without or against what its execution said."""
+        match status:
+            case DispatchStatus.CANCELLED | DispatchStatus.SUPERSEDED | DispatchStatus.DEAD_LETTER:
+                self._count(f"mark_run_{status.value}")
+                if counts_as_run:
+                    self._runs.child(status.value).value += 1
+            case DispatchStatus.ACKED | DispatchStatus.QUEUED | DispatchStatus.CLAIMED:
+                return
+            case _:
+                assert_never(status)
+
+
+def operation_of(transition: Transition) -> str:
+    """The name under which a transition is counted (the label `operation`)."""
+    match transition:
+        case SaveThread():
+            return "save_thread"
+        case Submit():
+            return "enqueue"
+        case Commit():
+            return "commit"
+        case Settle():
+            return _ending_operation(transition.ending)
+        case Cancel():
+            return "cancel"
+        case Interrupt():
+            return "interrupt"
+        case Renew():
+            return "lease_renewal"
+        case Reclaim():
+            return "reclaim"
+        case Claim():
+            return "claim"
+        case Purge():
+            return "purge_terminal"
+        case _:
+            assert_never(transition)
+
+
+def _ending_operation(ending: Ending) -> str:
+    match ending:
+        case Ack():
+            return "ack"
+        case Retry():
+            return "nack"
+        case DeadLetter():
+            return "dead_letter"
+        case Release():
+            return "release"
+        case _:
+            assert_never(ending)
+
+
+def _fenced(outcome: Outcome, good: type[Outcome]) -> str:
+    if type(outcome) is good:
+        return "ok"
+    return "lost" if type(outcome) is LeaseLost else "refused"
+
+
+class _Families(Collector):
+    """Shows our series to `prometheus_client`, which knows how to write them."""
+
+    def __init__(self, families: Callable[[], Iterable[Family[Number] | Family[Spread]]]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Exposed]:
+        return [_exposed(family) for family in self._families()]
+
+
+def _exposed(family: Family[Number] | Family[Spread]) -> Exposed:
+    metric = family.metric
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for labels, child in family:
+            assert isinstance(child, Spread), f"{metric.name} is a histogram"
+            histogram.add_metric(labels, child.cumulative(), child.total_s)
+        return histogram
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    values = make(metric.name, metric.help, labels=metric.labels)
+    for labels, child in family:
+        assert isinstance(child, Number), f"{metric.name} is a number"
+        values.add_metric(labels, child.value)
+    return values

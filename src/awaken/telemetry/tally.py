@@ -1,0 +1,85 @@
+"""Counting, as cheap as an attribute: what happens on the hot path costs an addition, formatting is left to the scrape.
+
+Above: `prometheus.py` binds each child once and adds to it. Below: plain integers; everything is counted on one event
+loop, so no lock is taken.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+from awaken.telemetry.names import SECONDS, Metric
+
+Labels = tuple[str, ...]
+
+
+class Number:
+    """One time series of a counter or a gauge."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+    def add(self, amount: float = 1) -> None:
+        self.value += amount
+
+
+class Spread:
+    """One time series of a histogram of seconds."""
+
+    __slots__ = ("counts", "total_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count a duration. A clock that was set back makes it 0."""
+        seconds = max(seconds, 0.0)
+        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.total_s += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """`(upper bound, durations up to it)`, the last bound being `+Inf`."""
+        found: list[tuple[str, float]] = []
+        so_far = 0
+        for bound, count in zip((*map(str, SECONDS), "+Inf"), self.counts, strict=True):
+            so_far += count
+            found.append((bound, so_far))
+        return found
+
+
+_Child = TypeVar("_Child", Number, Spread)
+
+
+class Family(Generic[_Child]):
+    """The time series of one metric, made as their labels are first seen."""
+
+    def __init__(self, metric: Metric, make: type[_Child]) -> None:
+        self.metric: Final = metric
+        self._make = make
+        self._children: dict[Labels, _Child] = {}
+        if not metric.labels:
+            self.child()
+
+    def child(self, *labels: str) -> _Child:
+        """The time series with these label values, in the order the metric declares them."""
+        found = self._children.get(labels)
+        if found is None:
+            assert len(labels) == len(self.metric.labels), f"{self.metric.name} has the labels {self.metric.labels}"
+            found = self._children[labels] = self._make()
+        return found
+
+    def __iter__(self) -> Iterator[tuple[Labels, _Child]]:
+        return iter(tuple(self._children.items()))
+
+
+def numbers(metric: Metric) -> Family[Number]:
+    return Family(metric, Number)
+
+
+def spreads(metric: Metric) -> Family[Spread]:
+    return Family(metric, Spread)

@@ -1,0 +1,252 @@
+"""Messages: what is appended is read back whole, in order, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.message import (
+    Audio,
+    Base64Source,
+    Document,
+    Image,
+    Json,
+    Message,
+    MessageMetadata,
+    MessageState,
+    Native,
+    Opaque,
+    Role,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolStatus,
+    UrlSource,
+    Video,
+    Visibility,
+    assistant_message,
+)
+from awaken.store.contract import Store, ThreadQuery
+from awaken.store.transitions import Committed
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steps import (
+    DONE,
+    OTHER_SCOPE,
+    SCOPE,
+    THREAD,
+    answered,
+    calling,
+    claimed,
+    committed,
+    committing,
+    delta,
+    events_of,
+    finished,
+    log_of,
+    message_id,
+    message_ids,
+    names,
+    result_of,
+    run_id,
+    run_of,
+    said,
+    settled,
+    submitted,
+    thread_of,
+    together,
+    want,
+)
+
+
+@behaviour("TR-040", "TR-042", "TR-058")
+async def test_every_kind_of_message_is_read_back_as_it_was_written(store: Store, clock: ManualClock) -> None:
+    written = [
+        Message(
+            id=message_id("media"),
+            role=Role.USER,
+            content=(
+                Text("look:"),
+                Image(Base64Source("image/png", "aGVsbG8="), title="a picture"),
+                Audio(UrlSource("https://example.org/a.ogg")),
+                Video(UrlSource("https://example.org/v", "video/mp4")),
+                Document(Base64Source("application/pdf", "eA==")),
+                Json({"deep": [{"er": [None, 1.5, "ü€😀"]}]}),
+                Opaque("hologram", {"type": "hologram", "beams": [1, 2]}),
+            ),
+        ),
+        Message(
+            id=message_id("turn"),
+            role=Role.ASSISTANT,
+            content=(Thinking("hm", "signature", "provider"), Text("a moment")),
+            tool_calls=(ToolCall("call-1", "look_up", {"q": "x"}), ToolCall("call-2", "count", None)),
+            metadata=MessageMetadata(run_id=run_id("d1"), step_index=2, sender_agent_id="agent-1"),
+            native=Native("framework", 3, "group", {"e": 1}, ({"p": 1}, None)),
+        ),
+        result_of("call-2"),
+        Message(
+            id=message_id("result-call-1"),
+            role=Role.TOOL,
+            content=(Text("x" * 300_000),),
+            tool_call_id="call-1",
+            tool_status=ToolStatus.ERROR,
+            visibility=Visibility.INTERNAL,
+        ),
+        assistant_message(message_id("cut"), "I was ab", state=MessageState.INTERRUPTED),
+        Message(id=message_id("rules"), role=Role.SYSTEM, visibility=Visibility.INTERNAL),
+    ]
+    owner = await claimed(store, "d1", messages=[said("hello")])
+    clock.tick(1)
+    await committed(store, owner, *written)
+
+    stored = await log_of(store)
+    assert [each.message for each in stored] == [said("hello"), *written]
+    assert [each.created_at for each in stored] == [clock.now() - 1_000] + [clock.now()] * len(written)
+    for each in stored:
+        assert await store.load_message(SCOPE, THREAD, each.message.id) == each
+
+
+async def test_the_event_that_says_a_message_holds_all_of_it(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+
+    done = await committed(store, owner, calling("turn", "call-1"))
+
+    [row] = done.appended
+    payload = msgspec.json.decode(row.events[0].payload)
+    assert (payload["message_id"], payload["message_seq"], payload["role"]) == ("turn", 2, "assistant")
+    assert payload["tool_calls"] == [{"id": "call-1", "name": "look_up", "arguments": {"key": "call-1"}}]
+    assert payload["content_blocks"] == [{"type": "text", "text": "a moment"}]
+
+
+@behaviour("TR-045")
+async def test_concurrent_writers_of_many_threads_each_get_contiguous_seqs(store: Store, clock: ManualClock) -> None:
+    owners = [await claimed(store, f"d{n}", thread=ThreadId(f"thread-{n}")) for n in range(8)]
+    writes = [committing(owner, answered(f"turn-{n}")) for n in range(8) for owner in owners]
+
+    await together(store, writes)
+
+    for owner in owners:
+        log = await log_of(store, owner.dispatch.thread_id)
+        assert [each.seq for each in log] == list(range(1, 10))
+        assert sorted(each.message.id for each in log[1:]) == [f"turn-{n}" for n in range(8)]
+
+
+@behaviour("TR-107", "EV-024")
+async def test_concurrent_writers_of_one_thread_each_append_once(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+
+    writes = [committing(owner, answered(f"turn-{n}"), delta("x")) for n in range(64)]
+    outcomes = [want(Committed, outcome) for outcome in await together(store, writes)]
+
+    assert sorted(outcome.last_message_seq for outcome in outcomes) == list(range(2, 66))
+    assert [each.seq for each in await log_of(store)] == list(range(1, 66))
+    rows = await events_of(store)
+    assert [row.first_seq for row in rows] == [1, *range(5, 133, 2)]
+    assert sorted(row.first_seq for outcome in outcomes for row in outcome.appended) == list(range(5, 133, 2))
+
+
+@behaviour("TR-052")
+async def test_valid_messages_are_appended_at_the_tail(store: Store, clock: ManualClock) -> None:
+    await finished(store, "d1")
+    owner = await claimed(store, "d2")
+
+    await settled(store, owner, DONE, answered("reply"))
+
+    assert [(each.seq, each.message.id) for each in await log_of(store)] == [(1, "msg-d1"), (2, "msg-d2"), (3, "reply")]
+    assert (await thread_of(store)).message_count == 3
+
+
+@behaviour("TR-053")
+async def test_a_window_of_the_log_holds_what_was_asked_for(store: Store, clock: ManualClock) -> None:
+    await finished(store, "d1", messages=[said("m1")])
+    owner = await claimed(store, "d2", messages=[said("m2")])
+    hidden = Message(id=message_id("m3"), role=Role.SYSTEM, visibility=Visibility.INTERNAL)
+    await settled(store, owner, DONE, hidden, answered("m4"), answered("m5"))
+
+    async def window(**query: Any) -> list[str]:
+        return await message_ids(store, **query)
+
+    assert await window() == ["m1", "m2", "m3", "m4", "m5"]
+    assert await window(after=1, descending=True, visibility=Visibility.ALL) == ["m5", "m4", "m2"]
+    assert await window(visibility=Visibility.INTERNAL) == ["m3"]
+    assert await window(run_id=run_id("d1")) == ["m1"]
+    assert await window(run_id=run_id("d2"), limit=2) == ["m2", "m3"]
+    assert await window(limit=2, descending=True) == ["m5", "m4"]
+    assert await window(after=5) == []
+    assert await window(after=99) == []
+
+
+@behaviour("TR-056")
+async def test_a_range_of_the_log_keeps_its_seqs(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+    await committed(store, owner, *[answered(f"turn-{n}") for n in range(4)])
+
+    assert [each.seq for each in await log_of(store, after=1, before=4)] == [2, 3]
+    assert [each.seq for each in await log_of(store, after=1, before=4, descending=True)] == [3, 2]
+    assert await log_of(store, after=3, before=3) == []
+    assert [each.seq for each in await log_of(store, before=99)] == [1, 2, 3, 4, 5]
+
+
+@behaviour("TR-054")
+async def test_a_page_of_no_messages_is_empty(store: Store, clock: ManualClock) -> None:
+    await claimed(store, "d1")
+
+    assert await log_of(store, limit=0) == []
+
+
+@behaviour("TR-055")
+async def test_a_place_in_the_log_means_the_same_under_every_filter(store: Store, clock: ManualClock) -> None:
+    """A page goes on after a seq, which belongs to the log and not to the filter it was found with."""
+    owner = await claimed(store, "d1")
+    hidden = Message(id=message_id("hidden"), role=Role.SYSTEM, visibility=Visibility.INTERNAL)
+    await committed(store, owner, hidden, answered("seen"))
+
+    [first] = await log_of(store, limit=1, visibility=Visibility.ALL)
+
+    assert first.seq == 1
+    assert await message_ids(store, after=1, visibility=Visibility.INTERNAL) == ["hidden"]
+    assert await message_ids(store, after=1) == ["hidden", "seen"]
+
+
+async def test_a_message_is_read_in_its_own_thread_and_scope(store: Store, clock: ManualClock) -> None:
+    await claimed(store, "d1")
+
+    assert await store.load_message(OTHER_SCOPE, THREAD, message_id("msg-d1")) is None
+    assert await store.load_message(SCOPE, ThreadId("thread-2"), message_id("msg-d1")) is None
+    assert await log_of(store, scope=OTHER_SCOPE) == []
+
+
+@behaviour("MB-172")
+async def test_no_id_is_taken_for_another(store: Store, clock: ManualClock) -> None:
+    odd = [
+        "a",
+        "A",
+        "a:b",
+        "a::b",
+        "a/b",
+        "a.b",
+        "a..b",
+        "a b",
+        "a ",
+        "a*",
+        "a%",
+        "a_",
+        "a>",
+        "a\\b",
+        "a'b",
+        'a"b',
+        "ä",
+    ]
+    for n, thread in enumerate(odd):
+        await submitted(store, thread, thread=ThreadId(thread), metadata={"n": n})
+    await submitted(store, "b:c", thread=ThreadId("b:c"), scope=Scope("a"))
+    await submitted(store, "c", thread=ThreadId("c"), scope=Scope("a:b"))
+
+    for n, thread in enumerate(odd):
+        assert (await run_of(store, thread)).metadata == {"n": n}
+        assert await names(store, thread=ThreadId(thread)) == [thread]
+    assert len(await store.list_threads(SCOPE, ThreadQuery(limit=200))) == len(odd)
+    assert [thread.thread_id for thread in await store.list_threads(Scope("a"), ThreadQuery())] == ["b:c"]
+    assert await store.load_thread(Scope("a:b"), ThreadId("b:c")) is None

@@ -1,0 +1,18 @@
+"""What every test of this project has at hand."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["awaken.testing.plugin"]
+
+# Every day the same examples, so that a red test means a change and not a new piece of luck. Looking for luck is
+# `pytest --hypothesis-profile=hard`; what it finds is printed with a blob that replays it.
+_slow_is_fine = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+settings.register_profile(
+    "daily", derandomize=True, max_examples=50, deadline=None, print_blob=True, suppress_health_check=_slow_is_fine
+)
+settings.register_profile(
+    "hard", max_examples=3_000, deadline=None, print_blob=True, database=None, suppress_health_check=_slow_is_fine
+)
+settings.load_profile("daily")

@@ -1,0 +1,146 @@
+"""What a series of processes left behind, and the judgement on it.
+
+Above: the crash test. Below: the files of `life`, and the store's reads on the database while nobody serves it.
+Holds: the judgement uses nothing that only the processes knew: the log says which calls were finished, the notebooks
+say what a caller and a reader outside would have seen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.event import DELTA_KINDS, TERMINAL_KINDS
+from awaken.domain.ids import DEFAULT_SCOPE, RunId
+from awaken.domain.message import Role, ToolStatus
+from awaken.domain.run import Run, RunStatus
+from awaken.store.contract import MessageQuery, StoredMessage
+from awaken.store.sqlite import SqliteStore
+from tests.crash.life import THREAD, Call, Frame, database, entries, frames
+from tests.crash.scenarios import Scenario
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """One look at everything, between two processes or after the last."""
+
+    runs: dict[str, Run | None]
+    log: list[Frame]
+    messages: list[StoredMessage]
+    finished: frozenset[str]
+    """The calls whose commit had returned: they are never to be made again."""
+    open_dispatches: int
+    accepted: list[str]
+    calls: list[Call]
+    received: dict[str, list[Frame]]
+
+
+async def look(folder: Path, scenario: Scenario) -> Evidence:
+    """Read what is there. Nobody serves the file meanwhile."""
+    async with SqliteStore(database(folder)) as store:
+        runs = {ask.run_id: await store.load_run(DEFAULT_SCOPE, RunId(ask.run_id)) for ask in scenario.asks}
+        rows = await store.list_events(DEFAULT_SCOPE, THREAD, after=0, limit=10_000)
+        messages = await store.list_messages(DEFAULT_SCOPE, THREAD, MessageQuery(limit=1_000))
+        steps = [
+            f"{run_id} step:{entry.key}"
+            for run_id in runs
+            for entry in await store.list_journal(DEFAULT_SCOPE, RunId(run_id))
+        ]
+        counts = await store.count_dispatches()
+    return Evidence(
+        runs=runs,
+        log=[frame for row in rows for frame in frames(row)],
+        messages=messages,
+        finished=frozenset([*steps, *_answered(messages)]),
+        open_dispatches=counts[DispatchStatus.QUEUED] + counts[DispatchStatus.CLAIMED],
+        accepted=entries(folder / "accepted", str),
+        calls=entries(folder / "calls", Call),
+        received={run_id: entries(folder / f"frames.{run_id}", Frame) for run_id in runs},
+    )
+
+
+def _answered(messages: list[StoredMessage]) -> list[str]:
+    """The model calls and tool calls whose messages are in the log."""
+    names: list[str] = []
+    turns: dict[str | None, int] = {}
+    for stored in messages:
+        message, run_id = stored.message, stored.run_id
+        if message.role is Role.ASSISTANT:
+            turns[run_id] = turns.get(run_id, 0) + 1
+            names.append(f"{run_id} model:{turns[run_id]}")
+        elif message.role is Role.TOOL and message.tool_status is ToolStatus.SUCCESS:
+            names.append(f"{run_id} tool:{message.tool_call_id}")
+    return names
+
+
+# --- what holds at every moment ---------------------------------------------------------------------------------------
+
+
+def judge_life(before: Evidence | None, after: Evidence, life: int) -> None:
+    """Nothing accepted is lost, nothing finished was done again, and nothing was shown that is not stored."""
+    for run_id in after.accepted:
+        assert after.runs[run_id] is not None, f"run {run_id} was accepted and is lost"
+    made = [call.name for call in after.calls if call.life == life]
+    assert len(made) == len(set(made)), f"one process made a call twice: {made}"
+    repeated = before.finished.intersection(made) if before is not None else set[str]()
+    assert not repeated, f"finished calls were repeated: {repeated}"
+    assert [frame.id for frame in after.log] == list(range(1, len(after.log) + 1)), "the numbering has a gap"
+    if before is not None:
+        assert after.log[: len(before.log)] == before.log, "the log changed what it had said"
+    for run_id, received in after.received.items():
+        stored = [frame for frame in after.log if frame.run_id == run_id]
+        assert received == stored[: len(received)], f"the stream of run {run_id} is not the start of its log"
+
+
+def judge_end(end: Evidence, scenario: Scenario) -> None:
+    """Every run is done as if nothing had happened, every call was made, and each stream is whole."""
+    assert end.open_dispatches == 0, "a dispatch is stuck"
+    for run_id, answer in scenario.answers.items():
+        run = end.runs[run_id]
+        assert run is not None, f"run {run_id} is lost"
+        assert (run.status, run.final_output) == (RunStatus.DONE, answer), f"run {run_id} ended otherwise: {run}"
+        stored = [frame for frame in end.log if frame.run_id == run_id]
+        assert end.received[run_id] == stored, f"the stream of run {run_id} differs from its log"
+        _judge_stream(stored)
+        made = {call.name for call in end.calls if call.name.startswith(f"{run_id} ")}
+        assert made == {f"{run_id} {name}" for name in scenario.calls[run_id]}
+    _judge_order(end.log)
+    asked = [stored.message.text for stored in end.messages if stored.message.role is Role.USER]
+    assert asked == [ask.text for ask in scenario.asks], "a message was lost or doubled"
+    assert [stored.seq for stored in end.messages] == list(range(1, len(end.messages) + 1))
+
+
+def _judge_stream(stream: list[Frame]) -> None:
+    """What a client shows that follows the rule of `StreamReset`: at each commit exactly the message's text."""
+    kinds = [frame.event for frame in stream]
+    assert kinds.count("RunStarted") == 1, kinds
+    assert [kind for kind in kinds if kind in TERMINAL_KINDS] == kinds[-1:], kinds
+    shown, is_open = "", False
+    for frame in stream:
+        data = msgspec.json.decode(frame.data)
+        if frame.event == "TextDeltaObserved":
+            shown += data["delta"]
+        if frame.event in DELTA_KINDS:
+            is_open = True
+        elif frame.event == "StreamReset":
+            assert is_open, "a reset of nothing"
+            shown, is_open = "", False
+        elif frame.event == "RunResumed":
+            assert not is_open, f"text of a lost turn was not withdrawn: {shown!r}"
+        elif frame.event == "MessageCommitted" and data["role"] == "assistant":
+            assert shown == "".join(block.get("text", "") for block in data["content_blocks"])
+            shown, is_open = "", False
+    assert not is_open, f"the stream ends with text of no message: {shown!r}"
+
+
+def _judge_order(log: list[Frame]) -> None:
+    """From the moment a worker takes a run until that run ends or goes back, nobody takes another one."""
+    taken: str | None = None
+    for frame in log:
+        if frame.event == "RunSubmitted":
+            assert taken is None, f"run {frame.run_id} was taken while {taken} was executing"
+            taken = frame.run_id
+        elif frame.event == "RunRescheduled" or frame.event in TERMINAL_KINDS:
+            assert taken == frame.run_id
+            taken = None

@@ -1,0 +1,100 @@
+"""Bears processes quickly: one interpreter imports everything once, then forks a child for each life asked of it.
+
+Above: the crash test, which writes a line per life and reads how it ended. Below: `life`.
+Holds: each life is a real process with a file, a lock and threads of its own; the interpreter it is forked from has
+one thread and no event loop. A life that does not end is ended by SIGALRM and reported so.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from awaken.testing.crash import CRASH_AT, CrashPoint
+
+LIFE_LIMIT_S: Final = 30
+"""A life takes less than a second; beyond this it is stuck."""
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A life to live, and when it ends."""
+
+    folder: str
+    scenario: str
+    life: int
+    crash_at: str | None = None
+
+
+class Nursery:
+    """The test's end of one such interpreter. Not for two threads at once."""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate(timeout=LIFE_LIMIT_S)
+
+    def live(self, folder: Path, scenario: str, life: int, crash_at: CrashPoint | None = None) -> int:
+        """Have a life lived. Its exit code; the number of the signal, negative, if one ended it."""
+        order = Order(str(folder), scenario, life, None if crash_at is None else str(crash_at))
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the nursery ended"
+        return int(answer)
+
+
+def main() -> None:
+    """Live what each line on standard input asks for, one after the other, and say how it ended."""
+    import pydantic_ai.models.function  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    import awaken.executors.pydantic_ai  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import tests.crash.life  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    for line in sys.stdin.buffer:
+        order = msgspec.json.decode(line, type=Order)
+        child = os.fork()
+        if child == 0:
+            _be_born(order)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _be_born(order: Order) -> None:
+    """Live in this process, and end it without the parent's exit hooks."""
+    from tests.crash.life import live
+
+    signal.alarm(LIFE_LIMIT_S)
+    folder = Path(order.folder)
+    complaints = os.open(folder / f"stderr.{order.life}", os.O_WRONLY | os.O_CREAT)
+    os.dup2(complaints, 1)
+    os.dup2(complaints, 2)
+    os.environ.pop(CRASH_AT, None)
+    if order.crash_at is not None:
+        os.environ[CRASH_AT] = order.crash_at
+    try:
+        live(folder, order.scenario, order.life)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What the documentation says is so: links lead somewhere, code is valid, names exist, the quickstart runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.repository import PAGES, ROOT, Code, anchors, code, environment, links, name
+
+LIMIT_S = 60
+PYTHON = [block for page in PAGES for block in code(page, "python")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_to_a_page_or_a_heading_that_exists(page: Path) -> None:
+    for link in links(page):
+        if "://" in link:
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{link} leads nowhere"
+        assert not anchor or anchor in anchors(path), f"{link}: no such heading"
+
+
+def _where(block: Code) -> str:
+    return f"{name(block.page)}:{block.line}"
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=_where)
+def test_every_python_example_is_valid_and_imports_what_exists(block: Code) -> None:
+    tree = compile(block.text, _where(block), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.partition(".")[0] == "awaken":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+
+
+def test_the_quickstart_of_the_front_page_runs_as_it_stands(tmp_path: Path) -> None:
+    """A newcomer's first twenty lines: the run finishes, and its text is streamed on the way."""
+    [quickstart] = code(ROOT / "README.md", "python")
+    assert len([line for line in quickstart.text.splitlines() if line]) <= 20
+
+    printed = run(quickstart.text, tmp_path)
+
+    assert printed[0] == "RunQueued"
+    assert printed.count("TextDeltaObserved") == 2
+    assert printed[-1] == "RunFinished"
+    assert (tmp_path / "quickstart.db").exists()
+
+
+def test_the_quickstart_is_also_a_file_among_the_examples() -> None:
+    [quickstart] = code(ROOT / "README.md", "python")
+    assert (ROOT / "examples/quickstart/quickstart.py").read_text() == quickstart.text
+
+
+def run(program: str, folder: Path) -> list[str]:
+    """Run a program in a folder of its own; the lines it printed."""
+    file = folder / "program.py"
+    file.write_text(program)
+    done = subprocess.run(
+        [sys.executable, str(file)], cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT_S
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -1,0 +1,203 @@
+"""Agents by name: what is accepted, when it is imported, which one a submit means."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent
+
+from awaken.domain.errors import AgentNotFound, AlreadyExists, PermanentFailure, UnknownAgent, ValidationError
+from awaken.executors.contract import DriveOutcome, Entry, Finished, RunPort
+from awaken.executors.function import Context, FunctionDriver
+from awaken.executors.registry import Agents, LazyAgent
+from awaken.testing.behaviour import behaviour
+from awaken.testing.executors import RecordedRun, Script
+
+
+async def hello(ctx: Context) -> str:
+    """Say hello.
+
+    And nothing else.
+    """
+    return "hello"
+
+
+class OwnDriver:
+    async def drive(self, entry: Entry, port: RunPort) -> DriveOutcome:
+        return Finished(final_output="own")
+
+
+def agents(**given: Any) -> Agents:
+    found = Agents()
+    for name, agent in given.items():
+        found.add(name, agent)
+    return found
+
+
+# --- adding -----------------------------------------------------------------------------------------------------------
+
+
+def test_agents_are_listed_as_they_were_added_without_running_them() -> None:
+    found = agents(hello=hello, mine=OwnDriver(), there="no.such.module:agent")
+    found.add("ai", Script().agent(), description="A scripted one.")
+
+    assert found.ids() == ("hello", "mine", "there", "ai")
+    described = [(info.agent_id, info.description, info.kind) for info in found.describe()]
+    assert described == [
+        ("hello", "Say hello.", "function"),
+        ("mine", "", "driver"),
+        ("there", "", "import"),
+        ("ai", "A scripted one.", "pydantic_ai"),
+    ]
+
+
+def test_an_agents_driver_is_always_the_same() -> None:
+    found = agents(hello=hello)
+    assert found.driver("hello") is found.driver("hello")
+    assert isinstance(found.driver("hello"), FunctionDriver)
+
+
+@pytest.mark.parametrize("agent", [7, None, object(), OwnDriver, lambda ctx: "sync", "module-without-attribute", ":x"])  # pyright: ignore
+def test_what_cannot_run_is_refused(agent: Any) -> None:
+    with pytest.raises(ValidationError):
+        agents(bad=agent)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a/b", "x" * 129])
+def test_a_name_that_is_no_id_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="agent_id"):
+        Agents().add(name, hello)
+
+
+def test_a_name_is_given_once() -> None:
+    found = agents(hello=hello)
+    with pytest.raises(AlreadyExists):
+        found.add("hello", hello)
+
+
+def test_an_unknown_name_has_no_driver() -> None:
+    with pytest.raises(AgentNotFound, match="gone"):
+        agents(hello=hello).driver("gone")
+
+
+# --- importing late ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_named_agent_is_imported_at_its_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "class Box:\n    async def agent(ctx):\n        return 'imported'\n    agent = staticmethod(agent)\n"
+    (tmp_path / "late_agents.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = agents(late="late_agents:Box.agent")
+    assert "late_agents" not in sys.modules
+
+    run = RecordedRun("hi")
+    await run.drive(found.driver("late"))
+
+    assert run.texts[-1] == "assistant: imported"
+
+
+async def test_an_agent_is_made_once_and_off_the_event_loop() -> None:
+    made: list[threading.Thread] = []
+
+    def make() -> Any:
+        made.append(threading.current_thread())
+        return hello
+
+    found = agents(lazy=LazyAgent(make))
+    for _ in range(2):
+        await RecordedRun("hi").drive(found.driver("lazy"))
+
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()
+
+
+@behaviour("MBX-088")
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("no.such.module:agent", "cannot be imported: No module named 'no'; is it installed"),
+        ("json:no_agent", "'json' has no 'no_agent'"),
+        ("json:__name__", "does not name an agent"),
+        ("json:JSONDecoder", "is not an agent"),
+    ],
+)
+async def test_what_cannot_be_imported_fails_the_run_for_good_and_says_why(place: str, says: str) -> None:
+    with pytest.raises(PermanentFailure) as failure:
+        await RecordedRun("hi").drive(agents(bad=place).driver("bad"))
+    assert says in str(failure.value)
+
+
+async def test_a_module_that_fails_while_it_is_imported_fails_the_run_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_agents.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(PermanentFailure, match="ZeroDivisionError"):
+        await RecordedRun("hi").drive(agents(bad="broken_agents:agent").driver("bad"))
+
+
+async def test_every_kind_of_agent_runs() -> None:
+    ai: Agent[Any, Any] = Script("from the model").agent()
+    found = agents(hello=hello, mine=OwnDriver(), ai=ai)
+
+    outputs: list[str] = []
+    for name in found.ids():
+        run = RecordedRun("hi")
+        outcome = await run.drive(found.driver(name))
+        outputs.append(outcome.final_output or run.messages[-1].text)
+
+    assert outputs == ["hello", "own", "from the model"]
+
+
+def test_adding_and_listing_agents_imports_no_framework() -> None:
+    code = (
+        "import sys\n"
+        "from awaken.executors.registry import Agents\n"
+        "from awaken.executors.demo import add_demo_agents\n"
+        "from awaken.domain.clock import SystemClock\n"
+        "agents = Agents()\n"
+        "add_demo_agents(agents, clock=SystemClock(), environment={})\n"
+        "agents.add('there', 'some.module:agent')\n"
+        "assert len(agents.describe()) == 4\n"
+        "loaded = {'pydantic_ai', 'pydantic', 'langgraph', 'agents'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- resolving --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "last", "meant"),
+    [
+        (("a", "b"), "b", None, "b"),
+        (("a", "b"), "b", "a", "b"),
+        (("a", "b"), None, "b", "b"),
+        (("a",), None, None, "a"),
+        (("a",), None, "gone", "a"),
+    ],
+)
+def test_a_submit_means_the_agent_it_names_else_the_threads_last_else_the_only_one(
+    known: tuple[str, ...], asked: str | None, last: str | None, meant: str
+) -> None:
+    assert agents(**dict.fromkeys(known, hello)).resolve(asked, last) == meant
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "last"), [(("a", "b"), "c", "a"), (("a", "b"), None, None), (("a", "b"), None, "gone"), ((), None, None)]
+)
+def test_a_submit_that_could_mean_any_agent_or_none_is_refused_naming_them(
+    known: tuple[str, ...], asked: str | None, last: str | None
+) -> None:
+    with pytest.raises(UnknownAgent) as refused:
+        agents(**dict.fromkeys(known, hello)).resolve(asked, last)
+    assert refused.value.known == known
+    assert (", ".join(known) or "none") in str(refused.value)

@@ -1,0 +1,26 @@
+"""Every conformance case, on every store of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from awaken.store.memory import MemoryStore
+from awaken.testing.plugin import Case, StoreMaker, conformance, run_case
+
+STORES = ("memory",)
+
+
+@pytest.fixture(params=STORES)
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
+    match request.param:
+        case "memory":
+            return MemoryStore
+        case other:
+            raise AssertionError(f"no store is called {other}")
+
+
+@conformance
+async def test_the_store_does_what_every_store_does(case: Case, make_store: StoreMaker) -> None:
+    await run_case(case, make_store)
