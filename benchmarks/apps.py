@@ -9,8 +9,8 @@ import asyncio
 import os
 from typing import Final
 
-from awaken import Awaken
 from awaken.executors.function import Context
+from awaken.wiring import Awaken
 
 STORE_VARIABLE: Final = "AWAKEN_BENCH_STORE"
 DELTA: Final = "hello world, some tokens"

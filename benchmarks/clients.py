@@ -186,9 +186,7 @@ async def watch(
     watchers: list[Watcher] = []
     async with asyncio.timeout(_PATIENCE_S):
         for _ in range(clients):
-            _, watcher = await loop.create_connection(
-                lambda: Watcher(path, ready.encode(), last.encode()), _HOST, port
-            )
+            _, watcher = await loop.create_connection(lambda: Watcher(path, ready.encode(), last.encode()), _HOST, port)
             watchers.append(watcher)
         await asyncio.gather(*[watcher.attached for watcher in watchers])
         line = await connect(port)

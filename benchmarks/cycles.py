@@ -18,9 +18,9 @@ from typing import Final
 
 import msgspec
 
-from awaken import Awaken
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
+from awaken.wiring import Awaken
 from benchmarks import naive, peers, raw
 from benchmarks.machine import fsync_us, percentile
 from benchmarks.process import Unavailable, alone, scratch
@@ -99,7 +99,9 @@ def _round(size: Size) -> tuple[Cycles, dict[str, float]]:
         Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=size.threads, idle=size.idle
     )
     default = alone(Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=100)
-    plain = alone(naive.NaiveResult, "benchmarks.naive:measure", threads=size.threads, turns=size.naive_turns, text=TEXT)
+    plain = alone(
+        naive.NaiveResult, "benchmarks.naive:measure", threads=size.threads, turns=size.naive_turns, text=TEXT
+    )
     found = {
         "product": product.cycles_s,
         "product_100": default.cycles_s,
@@ -143,7 +145,13 @@ async def noop(context: Context) -> None:
 
 
 async def measure(
-    *, threads: int, turns: int, max_concurrent_runs: int, idle: int = 0, tape: str | None = None, url: str | None = None
+    *,
+    threads: int,
+    turns: int,
+    max_concurrent_runs: int,
+    idle: int = 0,
+    tape: str | None = None,
+    url: str | None = None,
 ) -> Cycles:
     """The product's closed loop. With `tape`, every row it writes is recorded there, which makes it slower."""
     with scratch() as folder:

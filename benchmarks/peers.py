@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import msgspec
 
-from awaken import Awaken
 from awaken.domain.clock import SystemClock
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import MessageId
@@ -25,6 +24,7 @@ from awaken.executors.function import Context
 from awaken.executors.registry import Agents
 from awaken.mailbox.service import Mailbox, RunSubmission
 from awaken.store.sqlite import SqliteStore
+from awaken.wiring import Awaken
 from benchmarks.process import MeasurementFailed, Unavailable, alone, scratch
 from benchmarks.table import Findings
 

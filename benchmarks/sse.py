@@ -39,9 +39,7 @@ def answer(*, quick: bool) -> Findings:
 def through_the_log(events: int) -> float:
     """Events per second, all clients together."""
     with scratch() as folder, awaken_served(folder, "benchmarks.apps:app", store=folder / "sse.db") as server:
-        alone(
-            float, "benchmarks.clients:prepare_thread", port=server.port, thread_id="fan"
-        )
+        alone(float, "benchmarks.clients:prepare_thread", port=server.port, thread_id="fan")
         watched = alone(
             Watched,
             _WATCH,

@@ -52,6 +52,4 @@ async def ready(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
-app = Starlette(
-    routes=[Route("/stream", stream), Route("/start", start, methods=["POST"]), Route("/ready", ready)]
-)
+app = Starlette(routes=[Route("/stream", stream), Route("/start", start, methods=["POST"]), Route("/ready", ready)])

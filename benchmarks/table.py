@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.machine import Machine
@@ -42,6 +43,8 @@ class Findings(msgspec.Struct):
     question: str
     gates: list[Gate] = []
     rows: list[Row] = []
+    failure: str | None = None
+    """Why it could not be answered."""
 
     def gate(self, name: str, value: float, sense: Sense, target: float, unit: str) -> None:
         value = rounded(value)
@@ -82,6 +85,9 @@ def show(console: Console, machine: Machine, after: Machine, findings: list[Find
             gates.add_row(mark, gate.gate, written(gate.value, gate.unit), written(gate.target, gate.unit))
     console.print(gates)
     for finding in findings:
+        if finding.failure:
+            console.print(f"\n[red]{escape(finding.question)} could not be measured[/red]\n{escape(finding.failure)}")
+            continue
         table = Table(title=f"\n{finding.question}", title_justify="left", title_style="bold", show_edge=False)
         table.add_column("", justify="left")
         table.add_column("measured", justify="right")

@@ -111,7 +111,7 @@ class Awaken:
         self.scope = scope
         self.agents = Agents(clock)
         self.store: Store = store or open_store(url or DEFAULT_URL, clock=clock)
-        self.observer = PrometheusObserver(self.store)
+        self.observer = PrometheusObserver(self.store, clock)
         self.mailbox = Mailbox(
             self.store,
             self.agents,
@@ -198,8 +198,13 @@ class Awaken:
         timeout_s: float = 3600.0,
     ) -> Run:
         """Submit and wait for the end, at most `timeout_s` seconds; the run goes on whether or not anybody waits."""
-        handle = await self.submit(thread_id, message, agent=agent)
-        return await handle.result(timeout_s=timeout_s)
+        if thread_id is not None:
+            checked_id(thread_id, what="thread_id")
+        request = RunSubmission(
+            scope=self.scope, thread_id=thread_id or "", messages=_messages(message), agent_id=agent
+        )
+        _, run = await self.mailbox.run(request, timeout_s=timeout_s)
+        return run
 
     async def get_run(self, run_id: str) -> RunHandle:
         """Raises RunNotFound."""
@@ -256,7 +261,7 @@ class Awaken:
         return build_app(
             self.mailbox,
             settings=settings,
-            metrics=self.observer.render,
+            metrics=self.observer.scrape,
             observer=self.observer.http,
         )
 

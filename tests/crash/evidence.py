@@ -118,9 +118,8 @@ def _judge_stream(stream: list[Frame]) -> None:
     assert [kind for kind in kinds if kind in TERMINAL_KINDS] == kinds[-1:], kinds
     shown, is_open = "", False
     for frame in stream:
-        data = msgspec.json.decode(frame.data)
         if frame.event == "TextDeltaObserved":
-            shown += data["delta"]
+            shown += frame.payload["delta"]
         if frame.event in DELTA_KINDS:
             is_open = True
         elif frame.event == "StreamReset":
@@ -128,8 +127,8 @@ def _judge_stream(stream: list[Frame]) -> None:
             shown, is_open = "", False
         elif frame.event == "RunResumed":
             assert not is_open, f"text of a lost turn was not withdrawn: {shown!r}"
-        elif frame.event == "MessageCommitted" and data["role"] == "assistant":
-            assert shown == "".join(block.get("text", "") for block in data["content_blocks"])
+        elif frame.event == "MessageCommitted" and frame.payload["role"] == "assistant":
+            assert shown == "".join(block.get("text", "") for block in frame.payload["content_blocks"])
             shown, is_open = "", False
     assert not is_open, f"the stream ends with text of no message: {shown!r}"
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from awaken.domain.event import EventRow
 from awaken.domain.ids import RunId, ThreadId
 from awaken.domain.retry import RetryPolicy
+from awaken.http.encoder import event_objects, select
+from awaken.http.query import CHANNEL_NAMES
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.crash import CrashingStore, CrashPoint
@@ -26,17 +28,21 @@ from tests.crash.scenarios import SCENARIOS, Ask, Notebook, Scenario
 T = TypeVar("T")
 
 THREAD: Final = ThreadId("t1")
+EVERYTHING: Final = select(frozenset(CHANNEL_NAMES))
 SETTINGS: Final = MailboxSettings(retry=RetryPolicy(base_delay_ms=1))
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """An event as a stream delivers it; the payload is what was stored, byte for byte."""
+    """An event as a stream over HTTP delivers it: `id` is the seq its cursor ends in, `data` the bytes on the wire."""
 
     id: int
     event: str
     run_id: RunId | None
-    created_at: int
     data: msgspec.Raw
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.data)["payload"]
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -47,10 +53,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def frames(row: EventRow) -> list[Frame]:
-    return [
-        Frame(row.first_seq + index, event.kind, row.run_id, row.created_at, event.payload)
-        for index, event in enumerate(row.events)
-    ]
+    return [Frame(seq, kind, row.run_id, msgspec.Raw(data)) for seq, kind, data in event_objects(row, EVERYTHING)]
 
 
 def database(folder: Path) -> Path:
@@ -78,7 +81,6 @@ async def _live(folder: Path, scenario: Scenario, life: int) -> None:
             if ask.run_id not in accepted:
                 await _submit(app, ask, Notebook(folder / "accepted"))
             watching.create_task(_watch(app, ask.run_id, folder))
-    (folder / "apply_count").write_text(str(store.apply_count))
 
 
 async def _submit(app: Awaken, ask: Ask, accepted: Notebook) -> None:

@@ -7,21 +7,26 @@ one thread and no event loop. A life that does not end is ended by SIGALRM and r
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
 
 import msgspec
 
 from awaken.testing.crash import CRASH_AT, CrashPoint
+from tests.crash.life import live
+from tests.crash.scenarios import SCENARIOS
 
-LIFE_LIMIT_S: Final = 30
-"""A life takes less than a second; beyond this it is stuck."""
+LIFE_LIMIT_S: Final = 10
+"""A life takes less than a second. Shorter than a lease, so that nobody can finish by waiting for one to end."""
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -61,11 +66,7 @@ class Nursery:
 
 def main() -> None:
     """Live what each line on standard input asks for, one after the other, and say how it ended."""
-    import pydantic_ai.models.function  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
-    import awaken.executors.pydantic_ai  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    import tests.crash.life  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
+    _rehearse()
     for line in sys.stdin.buffer:
         order = msgspec.json.decode(line, type=Order)
         child = os.fork()
@@ -75,10 +76,20 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
+def _rehearse() -> None:
+    """Live each scenario once here, so that what a framework builds at its first use is there for every child."""
+    for scenario in SCENARIOS:
+        signal.alarm(LIFE_LIMIT_S)
+        with TemporaryDirectory() as folder:
+            live(Path(folder), scenario, 0)
+    signal.alarm(0)
+    assert threading.active_count() == 1, "a process with threads must not be forked"
+    gc.collect()
+    gc.freeze()  # a child whose collector leaves the parent's objects alone need not copy them
+
+
 def _be_born(order: Order) -> None:
     """Live in this process, and end it without the parent's exit hooks."""
-    from tests.crash.life import live
-
     signal.alarm(LIFE_LIMIT_S)
     folder = Path(order.folder)
     complaints = os.open(folder / f"stderr.{order.life}", os.O_WRONLY | os.O_CREAT)

@@ -149,12 +149,12 @@ def _register_queue(app: Awaken, note: Note, folder: Path) -> None:
             raise TransientFailure("the scale is stuck")
         yield f"{grams} g."
 
-    async def calm(ctx: Context) -> str:
+    async def calm(ctx: Context) -> AsyncIterator[str]:
         def measure() -> int:
             note("r2 step:measure#1")
             return 30
 
-        return f"It is {await ctx.step('measure', measure)} cm long."
+        yield f"It is {await ctx.step('measure', measure)} cm long."
 
     app.agent("moody", moody)
     app.agent("calm", calm)

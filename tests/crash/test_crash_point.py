@@ -33,4 +33,4 @@ async def test_applies_are_counted_and_answered_by_the_store_inside() -> None:
         assert await store.apply([Reclaim()]) == [Reclaimed((), more=False)]
         assert await store.apply([Reclaim()]) == [Reclaimed((), more=False)]
         assert store.apply_count == 2
-        assert store.capabilities == MemoryStore.capabilities
+        assert store.capabilities == MemoryStore().capabilities

@@ -62,7 +62,12 @@ def test_an_agents_driver_is_always_the_same() -> None:
     assert isinstance(found.driver("hello"), FunctionDriver)
 
 
-@pytest.mark.parametrize("agent", [7, None, object(), OwnDriver, lambda ctx: "sync", "module-without-attribute", ":x"])  # pyright: ignore
+def blocking(ctx: Context) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "agent", [7, None, object(), OwnDriver, Script().model(), blocking, "module-without-attribute", ":x"]
+)
 def test_what_cannot_run_is_refused(agent: Any) -> None:
     with pytest.raises(ValidationError):
         agents(bad=agent)
@@ -91,7 +96,7 @@ def test_an_unknown_name_has_no_driver() -> None:
 async def test_a_named_agent_is_imported_at_its_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = "class Box:\n    async def agent(ctx):\n        return 'imported'\n    agent = staticmethod(agent)\n"
     (tmp_path / "late_agents.py").write_text(source)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     found = agents(late="late_agents:Box.agent")
     assert "late_agents" not in sys.modules
 
@@ -136,7 +141,7 @@ async def test_a_module_that_fails_while_it_is_imported_fails_the_run_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_agents.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
     with pytest.raises(PermanentFailure, match="ZeroDivisionError"):
         await RecordedRun("hi").drive(agents(bad="broken_agents:agent").driver("bad"))
@@ -192,7 +197,8 @@ def test_a_submit_means_the_agent_it_names_else_the_threads_last_else_the_only_o
 
 
 @pytest.mark.parametrize(
-    ("known", "asked", "last"), [(("a", "b"), "c", "a"), (("a", "b"), None, None), (("a", "b"), None, "gone"), ((), None, None)]
+    ("known", "asked", "last"),
+    [(("a", "b"), "c", "a"), (("a", "b"), None, None), (("a", "b"), None, "gone"), ((), None, None)],
 )
 def test_a_submit_that_could_mean_any_agent_or_none_is_refused_naming_them(
     known: tuple[str, ...], asked: str | None, last: str | None

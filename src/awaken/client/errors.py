@@ -113,14 +113,19 @@ def _not_found(kind: type[NotFound]) -> _Make:
     return make
 
 
-def _run_not_open(problem: dict[str, Any], detail: str) -> AwakenError:
-    return RunNotOpen(_text(problem, "id") or _text(problem, "run_id") or "?", _text(problem, "status_of_run") or "done")
+def _made(make: Callable[[dict[str, Any]], AwakenError]) -> _Make:
+    """From what the document tells, with the server's own words: it knows more than the class does."""
+
+    def made(problem: dict[str, Any], detail: str) -> AwakenError:
+        error = make(problem)
+        error.args = (detail,)
+        return error
+
+    return made
 
 
-def _with_detail(error: AwakenError, detail: str) -> AwakenError:
-    """The server knows more about what happened than the class does."""
-    error.args = (detail,)
-    return error
+def _fact(problem: dict[str, Any], member: str) -> str:
+    return _text(problem, member) or ""
 
 
 _BY_CODE: Final[dict[str, _Make]] = {
@@ -128,20 +133,12 @@ _BY_CODE: Final[dict[str, _Make]] = {
     "run_not_found": _not_found(RunNotFound),
     "dispatch_not_found": _not_found(DispatchNotFound),
     "agent_not_found": _not_found(AgentNotFound),
-    "run_not_open": lambda problem, detail: _with_detail(_run_not_open(problem, detail), detail),
-    "already_exists": lambda problem, detail: _with_detail(
-        AlreadyExists(_text(problem, "what") or "object", _text(problem, "id") or "?"), detail
-    ),
-    "thread_busy": lambda problem, detail: _with_detail(
-        ThreadBusy(_text(problem, "thread_id") or "?", _text(problem, "active_run_id")), detail
-    ),
-    "queue_full": lambda problem, detail: _with_detail(
-        QueueFull(_text(problem, "thread_id") or "?", int(problem.get("limit") or 0)), detail
-    ),
-    "not_supported": lambda problem, detail: _with_detail(Unsupported(_text(problem, "capability") or "this"), detail),
-    "cursor_expired": lambda problem, detail: _with_detail(
-        CursorExpired(_text(problem, "cursor") or "?", _text(problem, "oldest_cursor") or ""), detail
-    ),
+    "run_not_open": _made(lambda problem: RunNotOpen(_fact(problem, "id"), _fact(problem, "run_status"))),
+    "already_exists": _made(lambda problem: AlreadyExists("object", _fact(problem, "id"))),
+    "thread_busy": _made(lambda problem: ThreadBusy(_fact(problem, "id"), _text(problem, "active_run_id"))),
+    "queue_full": _made(lambda problem: QueueFull(_fact(problem, "id"), 0)),
+    "not_supported": _made(lambda problem: Unsupported(_fact(problem, "capability"))),
+    "cursor_expired": _made(lambda problem: CursorExpired(_fact(problem, "cursor"), _fact(problem, "oldest_cursor"))),
     "starting": lambda problem, detail: Unavailable(detail, code="starting"),
     "stopping": lambda problem, detail: Unavailable(detail, code="stopping"),
     "store_unavailable": lambda problem, detail: StoreUnavailable(detail),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, TypeVar, cast, overload
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 Yielded = str | Event | Message
 """What a generator may yield: a piece of its answer's text, an event, or a whole message."""
 PlainFunction = Callable[["Context"], Awaitable[Any]]
-GeneratorFunction = Callable[["Context"], AsyncGenerator[Any, None]]
+GeneratorFunction = Callable[["Context"], AsyncIterator[Any]]
 AgentFunction = PlainFunction | GeneratorFunction
 
 _NOTHING_SAID: Final = Finished()
@@ -72,12 +72,12 @@ class FunctionDriver:
             return await self._consume(self._generator, context)
         except asyncio.CancelledError:
             said = context.said_so_far()
-            if said and _is_stopping():
+            if said and is_stopping():
                 raise Stopped(said) from None
             raise
 
     async def _consume(self, generator: GeneratorFunction, context: Context) -> DriveOutcome:
-        async with aclosing(generator(context)) as items:
+        async with aclosing(cast("AsyncGenerator[Any]", generator(context))) as items:
             async for item in items:
                 await context.say(item)
         return context.finish(None)
@@ -267,7 +267,7 @@ def _validated(type: Any, value: Any) -> Any:
     return validate(value)
 
 
-def _is_stopping() -> bool:
+def is_stopping() -> bool:
     """Whether it is this task that was cancelled, and not something the agent was waiting for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

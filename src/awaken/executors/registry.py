@@ -116,7 +116,7 @@ def kind_of(agent: Any) -> AgentKind:
         return "import"
     if isinstance(agent, LazyAgent):
         return agent.kind
-    if any(cls.__module__.partition(".")[0] == "pydantic_ai" for cls in type(agent).__mro__):
+    if any(_is_pydantic_ai_agent(cls) for cls in type(agent).__mro__):
         return "pydantic_ai"
     if inspect.iscoroutinefunction(getattr(agent, "drive", None)) and not isinstance(agent, type):
         return "driver"
@@ -202,6 +202,10 @@ def imported(place: str) -> Any:
             raise PermanentFailure(f"the agent {place!r} cannot be imported: {module_name!r} has no {path!r}")
         found = getattr(found, name)
     return found
+
+
+def _is_pydantic_ai_agent(cls: type[Any]) -> bool:
+    return cls.__name__ == "AbstractAgent" and cls.__module__.partition(".")[0] == "pydantic_ai"
 
 
 def _place(text: str) -> tuple[str, str]:

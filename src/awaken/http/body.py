@@ -25,7 +25,7 @@ _MAX_INT_DIGITS: Final = 20
 _INT_RANGE: Final = range(-(2**63), 2**64)
 
 
-class ClientGone(Exception):  # noqa: N818 - not an error: nobody is left to answer
+class ClientGone(Exception):
     """The client closed the connection before its request was complete, or while it was being answered."""
 
 
@@ -134,9 +134,7 @@ def _malformed(detail: str, offset: int | None) -> Problem:
 
 
 def _too_large(limit_bytes: int) -> Problem:
-    return Problem(
-        "body_too_large", f"the body is larger than {limit_bytes} bytes", facts={"limit_bytes": limit_bytes}
-    )
+    return Problem("body_too_large", f"the body is larger than {limit_bytes} bytes", facts={"limit_bytes": limit_bytes})
 
 
 _decoder: Final = json.JSONDecoder(

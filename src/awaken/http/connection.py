@@ -28,18 +28,24 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         leaving.cancel()
     if working.cancelled():
         raise ClientGone
-    value, error = working.result()
-    if error is not None:
-        raise error
-    return value
+    outcome = working.result()
+    if isinstance(outcome, _Failed):
+        raise outcome.error
+    return outcome
 
 
-async def _outcome(work: Coroutine[Any, Any, T]) -> tuple[T, None] | tuple[None, Exception]:
-    """Result and error as values, so that an error of the work does not arrive wrapped in a group."""
+class _Failed:
+    """An error as a value, so that it does not arrive wrapped in a group."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+async def _outcome(work: Coroutine[Any, Any, T]) -> T | _Failed:
     try:
-        return await work, None
+        return await work
     except Exception as error:
-        return None, error
+        return _Failed(error)
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -69,7 +69,7 @@ def check_origin(headers: Headers, scheme: str, settings: HttpSettings) -> None:
     text = origin.decode("latin-1").lower()
     its_scheme, _, authority = text.partition("://")
     host = headers.get(b"host", b"").decode("latin-1").lower()
-    own = {host, host.removesuffix(_DEFAULT_PORTS.get(its_scheme, "")), host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))}
+    own = {host, *(host.removesuffix(_DEFAULT_PORTS.get(each, "")) for each in (its_scheme, scheme))}
     if not (authority and authority in own) and text not in settings.allowed_origins:
         raise Problem("origin_not_allowed", "pages of this origin may not call this server")
 
@@ -77,7 +77,7 @@ def check_origin(headers: Headers, scheme: str, settings: HttpSettings) -> None:
 def check_accept(headers: Headers, media_type: str) -> None:
     """Raises Problem `not_acceptable` when `Accept` leaves the media type out."""
     accept = headers.get(b"accept")
-    if accept is None or b"*/*" in accept and b"q=0" not in accept:
+    if accept is None or (b"*/*" in accept and b"q=0" not in accept):
         return
     main = media_type.partition("/")[0]
     for part in accept.decode("latin-1").lower().split(","):

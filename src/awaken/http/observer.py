@@ -15,7 +15,10 @@ class HttpObserver(Protocol):
     def request_started(self) -> None: ...
 
     def request_ended(self, method: str, route: str, status: int, duration_s: float) -> None:
-        """`route` is the template, such as `/v1/runs/{run_id}`, or `unmatched`. For a stream, `duration_s` is its life."""
+        """`route` is the template, such as `/v1/runs/{run_id}`, or `unmatched`.
+
+        For a stream, `duration_s` is its life. A client that left before its answer counts as status 499.
+        """
         ...
 
     def stream_opened(self, scope: StreamScope) -> None: ...

@@ -23,6 +23,7 @@ from awaken.http.query import Query
 from awaken.http.settings import HttpSettings
 from awaken.http.sse import Streams
 from awaken.http.submission import Body
+from awaken.http.wire import Component
 from awaken.mailbox.service import Mailbox
 
 _JSON: Final = "application/json"
@@ -31,19 +32,32 @@ _encode: Final = msgspec.json.Encoder().encode
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Query)
 B = TypeVar("B", bound=Body)
+Rendering = Callable[[], bytes | Awaitable[bytes]]
+"""Writes out the metrics; it may ask the store for some of them."""
 
 
 class Service:
     """What the handlers of one application work with."""
 
     def __init__(
-        self, mailbox: Mailbox, scope: Scope, settings: HttpSettings, streams: Streams, metrics: Callable[[], bytes] | None
+        self,
+        mailbox: Mailbox,
+        scope: Scope,
+        settings: HttpSettings,
+        streams: Streams,
+        *,
+        metrics: Rendering | None,
+        describe: Callable[[str], bytes],
     ) -> None:
         self.mailbox = mailbox
         self.scope = scope
         self.settings = settings
         self.streams = streams
         self.metrics = metrics
+        self.describe = describe
+        """The OpenAPI document for a server at a path."""
+        self.store_seen: tuple[float, Component] | None = None
+        """What the store last answered a health check, and when."""
 
     @property
     def clock(self) -> Clock:

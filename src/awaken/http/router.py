@@ -1,7 +1,8 @@
 """From a method and a path to an operation.
 
-Above: `app`. Below: the operation table. Holds: a word in a template goes before a parameter in the same place; a path is
-found with and without a slash at its end; the cost depends on the length of the path only.
+Above: `app`. Below: the operation table.
+Holds: a word in a template goes before a parameter in the same place; a path is found with and without a slash at its
+end; the cost depends on the length of the path only.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Router:
             node = following
         operation = node.operations.get("GET" if method == "HEAD" else method)
         if operation is None:
-            raise _refusal(node, path, method)
+            raise _refusal(node, path)
         return operation, ids
 
 
@@ -70,9 +71,9 @@ def _grown(node: _Node, segment: str) -> _Node:
     return node.parameter
 
 
-def _refusal(node: _Node, path: str, method: str) -> Problem:
+def _refusal(node: _Node, path: str) -> Problem:
     if not node.operations:
         return Problem("not_found", "there is nothing at this path", facts={"id": path[:200]})
-    allowed = sorted({*node.operations, *(["HEAD"] if "GET" in node.operations else [])})
-    detail = f"{method[:20]} is not served here; {', '.join(allowed)} is"
-    return Problem("method_not_allowed", detail, headers={"Allow": ", ".join(allowed)})
+    methods = [*node.operations, "HEAD"] if "GET" in node.operations else [*node.operations]
+    allowed = ", ".join(sorted(methods))
+    return Problem("method_not_allowed", f"this path serves {allowed} only", headers={"Allow": allowed})

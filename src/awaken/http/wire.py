@@ -43,7 +43,7 @@ class _Resource(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
-class ThreadResource(_Resource):
+class ThreadResource(_Resource, frozen=True, kw_only=True):
     thread_id: str
     status: ThreadStatus
     title: str | None
@@ -81,7 +81,7 @@ class ThreadResource(_Resource):
         )
 
 
-class MessageResource(_Resource):
+class MessageResource(_Resource, frozen=True, kw_only=True):
     message_id: str
     thread_id: str
     seq: int
@@ -121,7 +121,7 @@ def _shown(block: Block) -> Block:
     return Thinking(block.text) if isinstance(block, Thinking) else block
 
 
-class RunInput(_Resource):
+class RunInput(_Resource, frozen=True, kw_only=True):
     """The messages it was given; the seqs are known once they are part of the conversation."""
 
     from_seq: int | None
@@ -129,12 +129,12 @@ class RunInput(_Resource):
     trigger_message_ids: tuple[str, ...]
 
 
-class RunWaiting(_Resource):
+class RunWaiting(_Resource, frozen=True, kw_only=True):
     reason: str
     message: str | None
 
 
-class RunError(_Resource):
+class RunError(_Resource, frozen=True, kw_only=True):
     """Why it failed, or, while it is tried again, why the last attempt did."""
 
     code: str
@@ -142,7 +142,7 @@ class RunError(_Resource):
     retryable: bool
 
 
-class RunResource(_Resource):
+class RunResource(_Resource, frozen=True, kw_only=True):
     run_id: str
     thread_id: str
     agent_id: str
@@ -176,9 +176,7 @@ class RunResource(_Resource):
     """The event with which it took this form: a stream from here misses nothing that this does not show."""
 
     @classmethod
-    def of(
-        cls, scope: Scope, run: Run, dispatch: Dispatch | None, *, queue_position: int | None = None
-    ) -> RunResource:
+    def of(cls, scope: Scope, run: Run, dispatch: Dispatch | None, *, queue_position: int | None = None) -> RunResource:
         trace = run.request.trace
         return cls(
             run_id=run.run_id,
@@ -252,7 +250,7 @@ def _error(run: Run, dispatch: Dispatch | None) -> RunError | None:
     return None
 
 
-class DispatchResource(_Resource):
+class DispatchResource(_Resource, frozen=True, kw_only=True):
     dispatch_id: str
     thread_id: str
     run_id: str
@@ -306,7 +304,7 @@ class DispatchResource(_Resource):
         )
 
 
-class EventResource(_Resource):
+class EventResource(_Resource, frozen=True, kw_only=True):
     """One entry of a thread's log. Its encoding is `encoder`'s; this type only describes it."""
 
     cursor: str
@@ -317,7 +315,7 @@ class EventResource(_Resource):
     payload: dict[str, Any]
 
 
-class AgentCapabilities(_Resource):
+class AgentCapabilities(_Resource, frozen=True, kw_only=True):
     streaming: bool
     steering: bool = False
     decisions: bool = False
@@ -325,7 +323,7 @@ class AgentCapabilities(_Resource):
     attachments: tuple[str, ...] = ()
 
 
-class AgentResource(_Resource):
+class AgentResource(_Resource, frozen=True, kw_only=True):
     agent_id: str
     name: str
     description: str
@@ -343,19 +341,19 @@ class AgentResource(_Resource):
         )
 
 
-class ThreadList(_Resource):
+class ThreadList(_Resource, frozen=True, kw_only=True):
     items: tuple[ThreadResource, ...]
     has_more: bool
     next_cursor: str | None
 
 
-class RunList(_Resource):
+class RunList(_Resource, frozen=True, kw_only=True):
     items: tuple[RunResource, ...]
     has_more: bool
     next_cursor: str | None
 
 
-class MessageList(_Resource):
+class MessageList(_Resource, frozen=True, kw_only=True):
     items: tuple[MessageResource, ...]
     has_more: bool
     next_cursor: str | None
@@ -363,13 +361,13 @@ class MessageList(_Resource):
     """How many messages the conversation has."""
 
 
-class DispatchList(_Resource):
+class DispatchList(_Resource, frozen=True, kw_only=True):
     items: tuple[DispatchResource, ...]
     has_more: bool
     next_cursor: str | None
 
 
-class EventList(_Resource):
+class EventList(_Resource, frozen=True, kw_only=True):
     """`next_cursor` is where the next page, or a stream, goes on; it is there on the last page too."""
 
     items: tuple[EventResource, ...]
@@ -377,13 +375,13 @@ class EventList(_Resource):
     next_cursor: str
 
 
-class AgentList(_Resource):
+class AgentList(_Resource, frozen=True, kw_only=True):
     items: tuple[AgentResource, ...]
     has_more: bool
     next_cursor: str | None
 
 
-class RunResult(_Resource):
+class RunResult(_Resource, frozen=True, kw_only=True):
     """A run that has ended. `messages` are those it produced, in order."""
 
     run: RunResource
@@ -394,28 +392,28 @@ class RunResult(_Resource):
 StopState = Literal["requested", "acknowledged", "stopped"]
 
 
-class CancelResource(_Resource):
+class CancelResource(_Resource, frozen=True, kw_only=True):
     state: StopState
     run: RunResource | None
 
 
-class InterruptResource(_Resource):
+class InterruptResource(_Resource, frozen=True, kw_only=True):
     epoch: int
     active_run_id: str | None
     superseded: tuple[str, ...]
     cancel: StopState
 
 
-class Live(_Resource):
+class Live(_Resource, frozen=True, kw_only=True):
     status: Literal["ok"] = "ok"
 
 
-class Component(_Resource):
+class Component(_Resource, frozen=True, kw_only=True):
     state: str
     detail: str | None = None
 
 
-class HealthResource(_Resource):
+class HealthResource(_Resource, frozen=True, kw_only=True):
     status: Literal["ready", "starting", "stopping", "unavailable"]
     durability: str
     store: str
@@ -426,7 +424,7 @@ class HealthResource(_Resource):
     checked_at: str
 
 
-class ProblemDocument(_Resource, omit_defaults=True):
+class ProblemDocument(_Resource, frozen=True, kw_only=True, omit_defaults=True):
     """RFC 9457. Some codes carry more members; `urn:awaken:problem:<code>` names the type."""
 
     type: str
@@ -440,7 +438,7 @@ class ProblemDocument(_Resource, omit_defaults=True):
     errors: tuple[FieldProblem, ...] = ()
 
 
-class FieldProblem(_Resource):
+class FieldProblem(_Resource, frozen=True, kw_only=True):
     loc: tuple[str | int, ...]
     msg: str
     type: str

@@ -21,6 +21,7 @@ import msgspec
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import DispatchId, Ids, Scope
+from awaken.domain.run import RunStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.keeper import Keeper
@@ -120,7 +121,7 @@ class Engine:
     def settle_offer(self) -> Offer | None:
         """The settling run's own slot, for its thread's next dispatch."""
         may = self.state == "ready" and not self._dispatcher.has_backlog
-        return self._slots.offer() if may else None
+        return self._slots.hand_on() if may else None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -173,6 +174,9 @@ class Engine:
         try:
             await finish(self._drain())
         finally:
+            for loop in self._loops:
+                loop.cancel()
+            self._loops.clear()
             await self._stack.aclose()
             self._group = None
             self.state = "stopped"
@@ -193,9 +197,6 @@ class Engine:
             await self.combiner.quiet()  # a claim on its way is answered, and starts what must be handed back
             if not self._executions:
                 break
-        for loop in self._loops:
-            loop.cancel()
-        self._loops.clear()
 
     async def _close_combiner(self, combining: asyncio.Task[None]) -> None:
         self.combiner.close()
@@ -207,8 +208,12 @@ class Engine:
         """After the commit, before the caller hears: publish, start what was claimed, wake what must move."""
         if outcome.appended:
             self.hub.publish(outcome.appended)
+            self._tell_ended(transition, outcome)
         match transition:
-            case Submit() | Settle():
+            case Submit():
+                self._offered(transition.offer, outcome)
+            case Settle():
+                self._settled(transition, outcome)
                 self._offered(transition.offer, outcome)
             case Claim():
                 self._claimed(transition, outcome)
@@ -220,6 +225,22 @@ class Engine:
                 if isinstance(outcome, Reclaimed) and outcome.items:
                     self._reclaimed(outcome)
         self._observer.applied(transition, outcome)
+
+    def _tell_ended(self, transition: Transition, outcome: Outcome) -> None:
+        match outcome:
+            case Settled(run=run) | CancelResult(run=run):
+                if run.status is RunStatus.DONE and isinstance(transition, Settle | Cancel):
+                    self.hub.ended(transition.scope, run.run_id, run)
+            case Reclaimed(items=closed) | ClaimedSome(closed=closed):
+                for each in closed:
+                    if each.run is not None and each.run.status is RunStatus.DONE:
+                        self.hub.ended(each.scope, each.run.run_id, each.run)
+            case Interrupted(superseded=superseded):
+                if isinstance(transition, Interrupt):
+                    for dispatch in superseded:
+                        self.hub.ended(transition.scope, dispatch.run_id, None)
+            case _:
+                pass
 
     def _failed(self, transition: Transition) -> None:
         """The store could not say what became of it: whatever it promised is not ours."""
@@ -242,6 +263,11 @@ class Engine:
             self._slot_freed()
         if ready_at is not None:
             self._ready(ready_at)
+
+    def _settled(self, transition: Settle, outcome: Outcome) -> None:
+        execution = self._executions.get((transition.scope, transition.dispatch_id))
+        if isinstance(outcome, Settled) and execution is not None and execution.lease.token == transition.token:
+            self._let_go(execution)
 
     def _claimed(self, transition: Claim, outcome: Outcome) -> None:
         assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
@@ -304,11 +330,18 @@ class Engine:
         except Exception:
             _log.exception("run %s: the worker failed; its lease will return it", execution.claimed.run.run_id)
         finally:
-            self._keeper.release(execution)
-            key = (execution.lease.scope, execution.lease.dispatch_id)
-            if self._executions.get(key) is execution:
-                del self._executions[key]
-            self._slots.done()
-            self._slot_freed()
-            if not self._executions:
-                self._idle.set()
+            self._let_go(execution)
+
+    def _let_go(self, execution: Execution) -> None:
+        """What an execution held is free: as soon as it is settled, at the latest when its task ends."""
+        if not execution.holds_slot:
+            return
+        execution.holds_slot = False
+        self._keeper.release(execution)
+        key = (execution.lease.scope, execution.lease.dispatch_id)
+        if self._executions.get(key) is execution:
+            del self._executions[key]
+        self._slots.done()
+        self._slot_freed()
+        if not self._executions:
+            self._idle.set()

@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from awaken.domain.clock import Clock, Timer
-from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable
+from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import Event, LoggedEvent, logged
 from awaken.domain.ids import Ids, MessageId, RunId
 from awaken.domain.message import Message, Role, check_message
@@ -115,7 +115,6 @@ class RunWriter:
         self._check()
         pending = self._pending
         for entry in entries:
-            pending.entries.append(entry)
             if isinstance(entry, Message):
                 pending.payload_bytes += stored_bytes(entry)
                 if entry.role is Role.ASSISTANT:
@@ -124,6 +123,7 @@ class RunWriter:
                 pending.payload_bytes += len(memoryview(entry.payload))
                 if entry.kind in _OPENS_STREAM:
                     self.stream_open = True
+            pending.entries.append(entry)
         self._schedule()
 
     def add_step(self, closes: StepClosed, journal: JournalEntry | None = None) -> None:
@@ -160,7 +160,7 @@ class RunWriter:
         return rest if self.failure is None else Pending()
 
     def abandon(self, failure: AwakenError) -> None:
-        """Write nothing more, and tell whoever waits for it. What is on its way may still arrive; the first reason stays."""
+        """Write nothing more, and tell whoever waits for it. What is on its way may still arrive."""
         if self.failure is not None:
             return
         self.failure = failure
@@ -220,10 +220,11 @@ class RunWriter:
             self._committed(outcome)
         elif isinstance(outcome, Conflict):
             self.abandon(PermanentFailure(f"a message could not be stored: its id {outcome.id!r} is taken"))
+        elif isinstance(outcome, LostLease):
+            self.abandon(LeaseLost(self._claimed.dispatch.dispatch_id, outcome.reason))
+            self._on_told("interrupt" if outcome.reason == "interrupted" else "lost")
         else:
-            reason = outcome.reason if isinstance(outcome, LostLease) else repr(error or outcome)
-            self.abandon(LeaseLost(self._claimed.dispatch.dispatch_id, reason))
-            self._on_told("interrupt" if reason == "interrupted" else "lost")
+            self.abandon(TransientFailure(f"the store failed: {error or outcome!r}"))
 
     def _committed(self, outcome: Committed) -> None:
         flying, self._flying = self._flying, []

@@ -10,6 +10,7 @@ Source: spec/server.md 6.4 (attach), 6.5 (back-pressure).
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Self
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.event import TERMINAL_KINDS, EventRow
 from awaken.domain.ids import RunId, Scope, ThreadId
-from awaken.domain.run import RunStatus
+from awaken.domain.run import Run, RunStatus
 from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, READER_PAGE_EVENTS
 from awaken.store.contract import Store
 
@@ -33,6 +34,7 @@ class Hub:
         self._clock = clock
         self._readers: dict[_Key, set[Reader]] = {}
         self._closed = False
+        self._endings: dict[tuple[Scope, RunId], list[asyncio.Future[Run | None]]] = {}
 
     def publish(self, rows: tuple[EventRow, ...]) -> None:
         """Offer rows to whoever watches. Call in commit order."""
@@ -45,6 +47,31 @@ class Hub:
     def reader(self, scope: Scope, thread_id: ThreadId, *, after: int = 0, run_id: RunId | None = None) -> Reader:
         """A reader of everything after the seq `after`; with a run, of that run's events until its end."""
         return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id)
+
+    def ending_of(self, scope: Scope, run_id: RunId) -> asyncio.Future[Run | None]:
+        """Resolved when the run ends from now on: with its last record, or None when that must be loaded or when the
+        hub is closed.
+
+        Cancel the future to withdraw; what ended before is not told.
+        """
+        key = (scope, run_id)
+        future: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+        self._endings.setdefault(key, []).append(future)
+        future.add_done_callback(lambda _: self._withdraw(key, future))
+        return future
+
+    def _withdraw(self, key: tuple[Scope, RunId], future: asyncio.Future[Run | None]) -> None:
+        waiting = self._endings.get(key)
+        if waiting is not None and future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._endings[key]
+
+    def ended(self, scope: Scope, run_id: RunId, run: Run | None) -> None:
+        """Tell whoever waits for it that a run has ended. Call after the commit that ended it."""
+        for future in self._endings.pop((scope, run_id), ()):
+            if not future.done():
+                future.set_result(run)
 
     @property
     def reader_count(self) -> int:
@@ -60,6 +87,10 @@ class Hub:
         for readers in self._readers.values():
             for reader in readers:
                 reader.cut()
+        for waiting in list(self._endings.values()):
+            for future in list(waiting):
+                if not future.done():
+                    future.set_result(None)
 
     def attach(self, key: _Key, reader: Reader) -> None:
         self._readers.setdefault(key, set()).add(reader)

@@ -8,10 +8,11 @@ Source: spec/mailbox.md 3 as amended by the design; promises 1, 3, 7, 8, 9.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -51,6 +52,10 @@ from awaken.store.transitions import (
 )
 
 StopState = Literal["requested", "acknowledged", "stopped"]
+
+MAX_DELAY_S: Final = 10 * 366 * 86_400
+"""Ten years."""
+_encoder: Final = msgspec.json.Encoder()
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,8 +158,11 @@ class Mailbox:
             QueueFull: The thread's queue is at its bound.
             Unavailable: The mailbox is not running.
         """
+        return await self._submit(request, RunId(request.run_id) if request.run_id else self.ids.run_id())
+
+    async def _submit(self, request: RunSubmission, run_id: RunId) -> Submission:
         self._engine.require_ready()
-        transition = await self._submit_transition(request)
+        transition = await self._submit_transition(request, run_id)
         outcome = await self._engine.combiner.ask(transition)
         match outcome:
             case Submitted(run=run, dispatch=dispatch, claimed=claimed):
@@ -172,7 +180,7 @@ class Mailbox:
             case _:
                 raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
 
-    async def _submit_transition(self, request: RunSubmission) -> Submit:
+    async def _submit_transition(self, request: RunSubmission, run_id: RunId) -> Submit:
         if not request.messages:
             raise ValidationError("at least one message is required", loc=("body", "messages"))
         thread_id = request.thread_id.strip()
@@ -187,18 +195,19 @@ class Mailbox:
             trace=normalise_mode(request.trace),
         )
         run_request.check()
+        _check_storable(request, run_request, messages)
         delayed = request.delay_s > 0 or request.available_at is not None
         return Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id) if thread_id else self.ids.thread_id(),
-            run_id=RunId(request.run_id) if request.run_id else self.ids.run_id(),
+            run_id=run_id,
             dispatch_id=self.ids.dispatch_id(),
             request=run_request,
             messages=messages,
             digest=_digest(request, agent_id) if request.run_id else "",
             metadata=request.metadata,
             priority=request.priority,
-            max_attempts=request.max_attempts or self.settings.max_attempts,
+            max_attempts=self.settings.max_attempts if request.max_attempts is None else request.max_attempts,
             dedupe_key=request.dedupe_key,
             delay_ms=round(request.delay_s * 1000),
             available_at=request.available_at,
@@ -341,16 +350,36 @@ class Mailbox:
         start = max(after, run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
+    async def run(self, request: RunSubmission, *, timeout_s: float) -> tuple[Submission, Run]:
+        """Submit, then wait: the run when it is done, or as it is after `timeout_s` seconds. Raises as `submit`."""
+        run_id = RunId(request.run_id) if request.run_id else self.ids.run_id()
+        ending = self._engine.hub.ending_of(request.scope, run_id)
+        try:
+            submission = await self._submit(request, run_id)
+            if submission.replayed:
+                return submission, await self.wait(request.scope, submission.run.run_id, timeout_s=timeout_s)
+            return submission, await self._ending(request.scope, run_id, ending, timeout_s)
+        finally:
+            ending.cancel()
+
     async def wait(self, scope: Scope, run_id: RunId, *, timeout_s: float) -> Run:
-        """The run when it is done or waiting, or as it is after `timeout_s` seconds. Raises RunNotFound."""
-        run = await self.get_run(scope, run_id)
-        deadline_s = self.clock.monotonic() + timeout_s
-        async with self._engine.hub.reader(scope, run.thread_id, after=run.updated_seq - 1, run_id=run_id) as reader:
-            while not reader.ended and not reader.is_cut:
-                left_s = deadline_s - self.clock.monotonic()
-                if left_s <= 0 or not await reader.next_rows(left_s):
-                    break
-        return await self.get_run(scope, run_id)
+        """The run when it is done, or as it is after `timeout_s` seconds. Raises RunNotFound."""
+        ending = self._engine.hub.ending_of(scope, run_id)
+        try:
+            run = await self.get_run(scope, run_id)
+            if run.status is RunStatus.DONE or timeout_s <= 0:
+                return run
+            return await self._ending(scope, run_id, ending, timeout_s)
+        finally:
+            ending.cancel()
+
+    async def _ending(self, scope: Scope, run_id: RunId, ending: asyncio.Future[Run | None], timeout_s: float) -> Run:
+        timer = self.clock.call_later(timeout_s, lambda: None if ending.done() else ending.set_result(None))
+        try:
+            run = await ending
+        finally:
+            timer.cancel()
+        return run if run is not None else await self.get_run(scope, run_id)
 
     def health(self) -> Health:
         return self._engine.health()
@@ -372,7 +401,27 @@ def normalise_mode(trace: Trace) -> Trace:
     return msgspec.structs.replace(trace, mode=mode)
 
 
+def _check_storable(request: RunSubmission, run_request: RunRequest, messages: tuple[Message, ...]) -> None:
+    """Refuse here what would fail a whole batch in the store.
+
+    Raises:
+        ValidationError: A quantity is out of range, or a value has no JSON form.
+    """
+    if request.max_attempts is not None and request.max_attempts < 1:
+        raise ValidationError("max_attempts must be at least 1", loc=("body", "max_attempts"))
+    if not 0 <= request.delay_s <= MAX_DELAY_S:
+        raise ValidationError(f"a delay is 0 to {MAX_DELAY_S} seconds", loc=("body", "after_seconds"))
+    try:
+        _encoder.encode((messages, request.metadata, run_request, request.dedupe_key))
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise ValidationError(f"the request has no JSON form: {error}") from error
+
+
 def _digest(request: RunSubmission, agent_id: AgentId) -> str:
-    """Of what was asked, so that the same request under the same run id is recognised and another one refused."""
-    asked = msgspec.structs.replace(request, agent_id=agent_id)
+    """Of what was asked, so that the same request under the same run id is recognised and another one refused.
+
+    How it travelled is not part of it: a client that asks again does so over a new connection.
+    """
+    trace = msgspec.structs.replace(request.trace, transport_request_id=None)
+    asked = msgspec.structs.replace(request, agent_id=agent_id, trace=trace)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()

@@ -2,6 +2,7 @@
 
 Above: whoever makes an offer reserves first. Below: nothing.
 Holds: a slot is free, reserved by exactly one token, or executing; what an offer did not win is freed by its outcome.
+A settling run offers the slot it still has, which is therefore not counted a second time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Slots:
         self._consumer = consumer
         self._lease_ms = lease_ms
         self._reserved: dict[ClaimToken, float] = {}
+        self._handed_on: dict[ClaimToken, float] = {}
         self._unused: list[Slot] = []
         self.executing = 0
 
@@ -29,14 +31,20 @@ class Slots:
         return self._limit - self.executing - len(self._reserved)
 
     def reserve(self) -> Slot:
-        """Promise one place. The caller checked that one is free, or is about to free its own."""
-        slot = self._unused.pop() if self._unused else Slot(self._ids.claim_token(), self._ids.instance_id())
+        """Promise one place. The caller checked that one is free."""
+        slot = self._slot()
         self._reserved[slot.token] = self._clock.monotonic()
         return slot
 
     def offer(self) -> Offer:
-        """`reserve`, as a submit or a settlement carries it."""
+        """`reserve`, as a submit carries it."""
         slot = self.reserve()
+        return Offer(self._consumer, slot.token, slot.instance_id, self._lease_ms)
+
+    def hand_on(self) -> Offer:
+        """Promise the place of an execution that is being settled to what its thread runs next."""
+        slot = self._slot()
+        self._handed_on[slot.token] = self._clock.monotonic()
         return Offer(self._consumer, slot.token, slot.instance_id, self._lease_ms)
 
     def take_back(self, promised: Offer | Slot) -> None:
@@ -47,12 +55,17 @@ class Slots:
     def take(self, token: ClaimToken) -> float:
         """Turn a promise into an execution; when it was made, in seconds of the monotonic clock."""
         self.executing += 1
-        return self._reserved.pop(token)
+        asked_s = self._reserved.pop(token, None)
+        return self._handed_on.pop(token) if asked_s is None else asked_s
 
     def give_back(self, token: ClaimToken) -> None:
         """The promise is void; its token may be known to the store, so it is not used again."""
         self._reserved.pop(token, None)
+        self._handed_on.pop(token, None)
 
     def done(self) -> None:
         """An execution ended."""
         self.executing -= 1
+
+    def _slot(self) -> Slot:
+        return self._unused.pop() if self._unused else Slot(self._ids.claim_token(), self._ids.instance_id())

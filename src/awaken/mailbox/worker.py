@@ -20,15 +20,16 @@ import msgspec
 from awaken.domain import server_event as say
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
+from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import Ids
-from awaken.domain.message import Message, MessageState, Role
+from awaken.domain.message import Message, MessageState, Role, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Usage
 from awaken.executors.classify import classify
 from awaken.executors.contract import DriveOutcome, Stopped
 from awaken.executors.registry import Agents
 from awaken.mailbox.keeper import StopReason
 from awaken.mailbox.observer import Observer, OutcomeLabel
-from awaken.mailbox.port import Port, RunWriter, finish
+from awaken.mailbox.port import Pending, Port, RunWriter, finish, stored_bytes
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Store
@@ -40,6 +41,7 @@ from awaken.store.transitions import (
     Ending,
     LeaseRef,
     Offer,
+    Outcome,
     Release,
     Retry,
     Settle,
@@ -51,6 +53,7 @@ OfferSource = Callable[[], Offer | None]
 """Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
 
 _log = logging.getLogger("awaken.worker")
+_MAX_ERROR_CHARS = 4_000
 _OUTLIVED: frozenset[StopReason] = frozenset({"lost", "unconfirmed"})
 
 
@@ -82,18 +85,25 @@ class Execution:
     def __init__(self, claimed: Claimed, workshop: Workshop) -> None:
         self.claimed = claimed
         self.lease = LeaseRef(claimed.scope, claimed.dispatch.dispatch_id, claimed.token)
+        self.holds_slot = True
+        """Until it is settled, or its task has ended."""
         self._shop = workshop
-        self._writer = RunWriter(claimed, workshop.combiner, self._told)
+        self._writer = RunWriter(
+            claimed, workshop.combiner, workshop.clock, workshop.settings.settle_retry_s, self._told
+        )
         self._port = Port(claimed, self._writer, workshop.store, workshop.ids)
         self._task: asyncio.Task[None] | None = None
         self._reason: StopReason | None = None
         self._driving = False
+        self._acknowledged: asyncio.Future[None] | None = None
 
     def stop(self, reason: StopReason) -> None:
-        """Ask the execution to stop; idempotent. A settlement that has begun is left to finish."""
+        """Ask the execution to stop; asking again cancels again. A settlement that has begun is left to finish."""
         first = self._reason is None
-        if first or reason in _OUTLIVED or (reason == "interrupt" and self._reason not in _OUTLIVED):
+        if first or self._outweighs(reason):
             self._reason = reason
+        if reason in _OUTLIVED:
+            self._writer.abandon(LeaseLost(self.lease.dispatch_id, reason))
         if not self._driving or self._task is None:
             return
         if first and reason == "cancel":
@@ -101,7 +111,7 @@ class Execution:
         self._task.cancel()
 
     async def run(self, ask_offer: OfferSource) -> None:
-        """Execute and settle. Raises nothing but the cancellation of the process's own task group."""
+        """Execute and settle. Whatever the agent raises ends here."""
         self._task = asyncio.current_task()
         started_s = self._shop.clock.monotonic()
         self._shop.observer.started(self.claimed)
@@ -125,47 +135,50 @@ class Execution:
         self._driving = True
         try:
             driver = self._shop.agents.driver(self.claimed.run.agent_id)
-            return self._finished(await driver.drive(self._port, self._port))
-        except asyncio.CancelledError:
-            if self._stopping:
-                return self._stopped(Stopped())
-            if self._was_cancelled():
-                raise  # the whole process goes down hard; the lease, or the next start, returns the dispatch
-            return self._failed(TransientFailure("the agent cancelled itself"))
+            outcome = await driver.drive(self._port, self._port)
+            return self._finished(outcome) if self._writer.failure is None else self._ended_by(self._writer.failure)
         except Stopped as stopped:
             return self._stopped(stopped) if self._stopping else self._finished_early(stopped)
-        except LeaseLost:
-            return self._stopped(Stopped()) if self._was_interrupted else None
-        except Exception as error:  # the supervisor of one run: it records and decides
-            return self._stopped(Stopped()) if self._stopping else self._failed(error)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # the supervisor of one run: it records and decides
+            return self._ended_by(error)
         finally:
             self._driving = False
-            if self._stopping and self._task is not None:
-                while self._task.uncancel():
-                    pass
+            while self._task is not None and self._task.uncancel():
+                pass
+
+    def _ended_by(self, error: BaseException) -> _End | None:
+        if self._reason in _OUTLIVED:
+            return None
+        if self._stopping:
+            return self._stopped(Stopped())
+        if isinstance(error, asyncio.CancelledError):
+            error = TransientFailure("the agent was cancelled, and not by a request to stop the run")
+        return self._failed(error)
 
     @property
     def _stopping(self) -> bool:
         return self._reason is not None
 
-    @property
-    def _was_interrupted(self) -> bool:
-        return self._reason == "interrupt"
-
-    def _was_cancelled(self) -> bool:
-        return self._task is not None and self._task.cancelling() > 0
+    def _outweighs(self, reason: StopReason) -> bool:
+        """A lost lease says more than a request to stop, and an interrupt more than a cancel."""
+        return reason in _OUTLIVED or (reason == "interrupt" and self._reason not in _OUTLIVED)
 
     def _finished(self, outcome: DriveOutcome) -> _End:
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
+        messages = self._produced(outcome.messages)
         output = outcome.final_output
         if output is None:
-            output = outcome.messages[-1].text if outcome.messages else self._port.last_text
-        return _End(Ack(outcome.termination, output), "completed", outcome.messages, outcome.usage, outcome.steps)
+            output = messages[-1].text if messages else self._port.last_text
+        ending = Ack(outcome.termination, output)
+        msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
+        return _End(ending, "completed", messages, outcome.usage, outcome.steps)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
-        return _End(Ack(NATURAL_END, self._port.last_text), "completed", stopped.messages, stopped.usage)
+        return _End(Ack(NATURAL_END, self._port.last_text), "completed", self._kept(stopped), stopped.usage)
 
     def _stopped(self, stopped: Stopped) -> _End:
         if self._reason == "handover":
@@ -174,14 +187,29 @@ class Execution:
             msgspec.structs.replace(message, state=MessageState.INTERRUPTED)
             if message.role is Role.ASSISTANT
             else message
-            for message in stopped.messages
+            for message in self._kept(stopped)
         )
         output = messages[-1].text if messages else None
         return _End(Ack(CANCELLED, output), "cancelled", messages, stopped.usage)
 
+    def _produced(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """As they will be stored. Raises for messages that cannot be."""
+        produced = tuple([self._port.produced(message) for message in messages])
+        check_messages(produced)
+        for message in produced:
+            stored_bytes(message)
+        return produced
+
+    def _kept(self, stopped: Stopped) -> tuple[Message, ...]:
+        """The partial output; nothing of it when it cannot be stored, for a stop must not fail."""
+        try:
+            return self._produced(stopped.messages)
+        except AwakenError as error:
+            _log.warning("run %s: its partial output was dropped: %s", self.claimed.run.run_id, error)
+            return ()
+
     def _failed(self, error: BaseException) -> _End:
-        failure = classify(error)
-        text = str(failure) or type(error).__name__
+        failure, text = _diagnosis(error)
         _log.info("run %s failed: %s", self.claimed.run.run_id, text, exc_info=not isinstance(error, AwakenError))
         if isinstance(failure, PermanentFailure):
             return _End(DeadLetter(text), "permanent_error")
@@ -193,11 +221,11 @@ class Execution:
     async def _settle(self, end: _End, ask_offer: OfferSource) -> None:
         rest = await self._writer.take_rest()
         entries = list(rest.entries)
-        if self._reason == "interrupt":
+        if self._owes_acknowledgement(end, rest):
             entries.append(say.cancel_acknowledged(self.claimed.dispatch))
         stream_open = self._writer.stream_open
         for message in end.messages:
-            entries.append(self._port.produced(message))
+            entries.append(message)
             stream_open = stream_open and message.role is not Role.ASSISTANT
         closes = rest.closes
         if end.usage is not None or end.steps is not None:
@@ -222,36 +250,60 @@ class Execution:
         )
         await self._apply(settle)
 
+    def _owes_acknowledgement(self, end: _End, rest: Pending) -> bool:
+        """Whether a stop was heeded and the log does not say so yet: it came before the start, or was an interrupt."""
+        if self._reason != "interrupt" and end.label != "cancelled":
+            return False
+        said = self._acknowledged
+        if said is not None and said.done() and said.exception() is None:
+            return False
+        return not any(isinstance(entry, LoggedEvent) and entry.kind == "CancelAcknowledged" for entry in rest.entries)
+
     async def _apply(self, settle: Settle) -> None:
-        """Settle, again and again while the store cannot write and the lease may still hold."""
+        outcome = await self._answer_to(settle)
+        if isinstance(outcome, Conflict):
+            error = f"the run's last messages could not be stored: message id {outcome.id!r} is taken"
+            events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
+            outcome = await self._answer_to(
+                msgspec.structs.replace(settle, ending=DeadLetter(error), entries=events, offer=None)
+            )
+        if outcome is not None and not isinstance(outcome, Settled):
+            _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
+
+    async def _answer_to(self, settle: Settle) -> Outcome | None:
+        """Ask again and again while the store cannot write and the lease may still hold; None when that was in vain."""
         clock, settings = self._shop.clock, self._shop.settings
         give_up_s = clock.monotonic() + settings.lease_ms / 1000
         while True:
             try:
-                outcome = await finish(self._shop.combiner.ask(settle))
-                break
+                return await finish(self._shop.combiner.ask(settle))
             except StoreUnavailable as error:
-                if clock.monotonic() >= give_up_s or self._reason in _OUTLIVED:
+                over = clock.monotonic() >= give_up_s or self._reason in _OUTLIVED
+                if over or self._shop.combiner.closed:
                     _log.error("run %s could not be settled: %s", settle.run_id, error)
-                    return
+                    return None
                 settle = msgspec.structs.replace(settle, offer=None)  # its slot was freed by the failure
                 await sleep(clock, settings.settle_retry_s)
-        if isinstance(outcome, Conflict):
-            error = f"the run's last messages could not be stored: message id {outcome.id!r} is taken"
-            await finish(
-                self._shop.combiner.ask(
-                    msgspec.structs.replace(settle, ending=DeadLetter(error), entries=(), journal=(), offer=None)
-                )
-            )
-        elif not isinstance(outcome, Settled):
-            _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
 
     # --- being told ---------------------------------------------------------------------------------------------------
 
     def _told(self, what: StopReason) -> None:
-        """The store said so with a commit."""
-        self.stop(what)
+        """The store said so with a commit. Said again, it is no new request: an agent may be tidying up by then."""
+        if self._reason is None or (what != self._reason and self._outweighs(what)):
+            self.stop(what)
 
     def _acknowledge(self) -> None:
-        with suppress(LeaseLost, StoreUnavailable):  # then the claim is over anyway
+        with suppress(AwakenError):  # then the claim is over anyway
             self._writer.add(say.cancel_acknowledged(self.claimed.dispatch))
+            self._acknowledged = self._writer.durable()
+
+
+def _diagnosis(error: BaseException) -> tuple[TransientFailure | PermanentFailure, str]:
+    """What the exception means, and its text as it may be stored, however oddly the exception behaves."""
+    try:
+        failure = classify(error)
+        text = str(failure)
+    except Exception:  # an exception whose own methods fail
+        failure, text = TransientFailure(type(error).__name__), ""
+    text = text or type(error).__name__
+    return failure, text[:_MAX_ERROR_CHARS].encode(errors="replace").decode()

@@ -23,6 +23,7 @@ from awaken.store.contract import Store
 from awaken.store.transitions import (
     Claim,
     Commit,
+    Failed,
     Outcome,
     Purge,
     Reclaim,
@@ -162,6 +163,9 @@ class Combiner:
 
     def _tell_next(self) -> None:
         transition, future, outcome = self._applied.popleft()
+        if isinstance(outcome, Failed):
+            self._tell_failure(transition, future, outcome.error)
+            return
         try:
             self._on_applied(transition, outcome)
         except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
@@ -174,11 +178,14 @@ class Combiner:
         while self._applied:
             self._tell_next()
         for transition, future in batch:
-            self._on_failed(transition)
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # heard here, so that a caller who went away leaves no complaint behind
-            self._count_answer()
+            self._tell_failure(transition, future, error)
+
+    def _tell_failure(self, transition: Transition, future: asyncio.Future[Outcome], error: Exception) -> None:
+        self._on_failed(transition)
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # heard here, so that a caller who went away leaves no complaint behind
+        self._count_answer()
 
     def _count_answer(self) -> None:
         self._unanswered -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from awaken.domain.clock import Instant, Timer
 
@@ -45,17 +45,21 @@ class ManualClock:
             timer.fire()
         self._move_to(target)
 
-    async def advance(self, seconds: float) -> None:
-        """Move time step by step, letting the event loop settle after each timer and at the end."""
+    async def advance(self, seconds: float, settled: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Move time step by step, letting the event loop settle after each timer and at the end.
+
+        `settled` says when that is, where something works outside the loop, such as a store with a thread of its own.
+        """
         target = self._elapsed_s + seconds
-        await settle()
+        settled = settle if settled is None else settled
+        await settled()
         while self._timers and self._timers[0][0] <= target:
             due, _, timer = heapq.heappop(self._timers)
             self._move_to(due)
             timer.fire()
-            await settle()
+            await settled()
         self._move_to(target)
-        await settle()
+        await settled()
 
     def _move_to(self, elapsed_s: float) -> None:
         self._now += round((elapsed_s - self._elapsed_s) * 1000)

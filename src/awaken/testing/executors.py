@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -93,6 +93,8 @@ class RecordedRun:
         self.commits: list[Method] = []
         self.finished: Finished | None = None
         self.conversations_read = 0
+        self.on_event: Callable[[Event], object] = lambda event: None
+        """Called with each event as it becomes visible."""
         self.begin(*said)
 
     def begin(self, *said: str | Message) -> None:
@@ -144,6 +146,11 @@ class RecordedRun:
                 return True
         return False
 
+    def tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.events.append(event)
+            self.on_event(event)
+
     def append(self, message: Message) -> None:
         """Append to the log, as a store would: well formed, and never twice."""
         check_message(message)
@@ -184,7 +191,7 @@ class RecordingPort:
 
     async def emit(self, *events: Event) -> None:
         nth = self._begin("emit")
-        self._run.events += events
+        self._run.tell(events)
         await self._end("emit", nth)
 
     async def commit_assistant(self, message: Message, *events: Event) -> None:
@@ -217,7 +224,7 @@ class RecordingPort:
 
     async def _written(self, method: Method, nth: _Nth, events: Sequence[Event]) -> None:
         self._run.commits.append(method)
-        self._run.events += events
+        self._run.tell(events)
         await self._end(method, nth)
 
     def _begin(self, method: Method) -> _Nth:

@@ -7,6 +7,7 @@ done, outside of anything the server keeps, so that one can count afterwards wha
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -43,10 +44,11 @@ class SlowNote(msgspec.Struct, frozen=True):
 
 def read_notes(log: Path) -> list[SlowNote]:
     """Every note in the file, oldest first; none when there is no file. A line cut off by a kill is left out."""
-    if not log.exists():
-        return []
-    lines = log.read_bytes().splitlines(keepends=True)
-    return [msgspec.json.decode(line, type=SlowNote) for line in lines if line.endswith(b"\n")]
+    found: list[SlowNote] = []
+    for line in log.read_bytes().splitlines() if log.exists() else ():
+        with suppress(msgspec.DecodeError):
+            found.append(msgspec.json.decode(line, type=SlowNote))
+    return found
 
 
 def make_slow(
@@ -61,8 +63,8 @@ def make_slow(
 
     def note(what: Literal["model", "tool"], call: str, state: Literal["started", "done"]) -> None:
         if log is not None:
-            with log.open("ab") as file:
-                file.write(msgspec.json.encode(SlowNote(what, call, state)) + b"\n")
+            with log.open("ab") as file:  # a line of its own, whatever a kill left of the one before
+                file.write(b"\n" + msgspec.json.encode(SlowNote(what, call, state)) + b"\n")
 
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
         step = _step(messages)

@@ -37,6 +37,7 @@ from awaken.store.transitions import (
     ClaimedSome,
     Closed,
     Commit,
+    Failed,
     Interrupt,
     JournalEntry,
     Offer,
@@ -65,6 +66,8 @@ class _ThreadData:
         self.messages: dict[MessageId, StoredMessage] = {}
         self.log: list[MessageId] = []
         self.runs: list[RunId] = []
+        self.latest: RunId | None = None
+        """The run written last."""
         self.dispatches: list[DispatchId] = []
         self.queued: set[DispatchId] = set()
         self.claimed: DispatchId | None = None
@@ -93,7 +96,13 @@ class MemoryStore:
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         now = self._clock.now()
-        return [self._apply(transition, now) for transition in batch]
+        return [self._apply_alone(transition, now) for transition in batch]
+
+    def _apply_alone(self, t: Transition, now: Instant) -> Outcome:
+        try:
+            return self._apply(t, now)
+        except Exception as error:  # the item's own failure: its caller hears it, its neighbours do not
+            return Failed(error)
 
     def _apply(self, t: Transition, now: Instant) -> Outcome:
         match t:
@@ -324,8 +333,8 @@ class MemoryStore:
             data.log.append(message_id)
         for scope, run in changes.new_runs:
             self._data[scope, run.thread_id].runs.append(run.run_id)
-            self._runs[scope, run.run_id] = run
-        for scope, run in changes.runs:
+        for scope, run in (*changes.new_runs, *changes.runs):
+            self._data[scope, run.thread_id].latest = run.run_id
             self._runs[scope, run.run_id] = run
         for scope, dispatch in changes.new_dispatches:
             self._data[scope, dispatch.thread_id].dispatches.append(dispatch.dispatch_id)
@@ -407,8 +416,8 @@ class MemoryStore:
         return self._latest_run(scope, thread_id)
 
     def _latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
-        runs = (self._runs[scope, run_id] for run_id in self._data[scope, thread_id].runs)
-        return max(runs, key=lambda run: run.updated_seq, default=None)
+        latest = self._data[scope, thread_id].latest
+        return None if latest is None else self._runs[scope, latest]
 
     async def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]:
         runs = [

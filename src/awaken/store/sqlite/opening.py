@@ -31,6 +31,7 @@ READER_CACHE_KIB: Final = 8_192
 BUSY_TIMEOUT_MS: Final = 5_000
 """Readers and the one writer never wait for each other; this is for a program that looks into the file from outside."""
 _STATEMENT_CACHE: Final = 256
+_AS_EFFECTIVE_USER: Final = os.access in os.supports_effective_ids
 
 
 def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
@@ -42,14 +43,32 @@ def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Non
         )
 
 
+def check_place(path: Path) -> None:
+    """What SQLite reports late, or not clearly.
+
+    Raises:
+        StoreUnavailable: There is no place for a database that this user may write.
+    """
+    if str(path) == ":memory:":
+        raise StoreUnavailable("an SQLite store is a file; for one in memory use memory://")
+    if not path.parent.is_dir():
+        raise StoreUnavailable(f"database {path}: the folder {path.parent} does not exist. Create it first")
+    if path.is_dir():
+        raise StoreUnavailable(f"database {path} is a folder. Choose a file name in it")
+    # Only asked, not opened: closing a handle of our own would drop the locks of an SQLite in this process.
+    for place in (path.parent, path):
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK, effective_ids=_AS_EFFECTIVE_USER):
+            raise StoreUnavailable(
+                f"database {path}: {place} is read-only. Make the file and its folder writable for this user"
+            )
+
+
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """The one connection that writes, with the schema brought up to date.
 
     Raises:
         StoreUnavailable, DataIntegrity: The file cannot be served; the message says why and what to do.
     """
-    check_library()
-    _check_file(path)
     connection: sqlite3.Connection | None = None
     try:
         connection = _connect(f"{path.absolute().as_uri()}?mode=rwc")
@@ -89,20 +108,6 @@ def _connect(uri: str) -> sqlite3.Connection:
     )
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     return connection
-
-
-def _check_file(path: Path) -> None:
-    """What SQLite reports late, or not clearly."""
-    if not path.parent.is_dir():
-        raise StoreUnavailable(f"database {path}: the folder {path.parent} does not exist. Create it first")
-    if path.is_dir():
-        raise StoreUnavailable(f"database {path} is a folder. Choose a file name in it")
-    # Only asked, not opened: closing a handle of our own would drop the locks of an SQLite in this process.
-    for place in (path.parent, path):
-        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
-            raise StoreUnavailable(
-                f"database {path}: {place} is read-only. Make the file and its folder writable for this user"
-            )
 
 
 def _use_wal(connection: sqlite3.Connection, path: Path) -> None:

@@ -105,13 +105,14 @@ SELECT message_id, seq, run_id, created_at, v, body
 
 -- name: insert_thread
 INSERT INTO threads (scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at,
-                     open_turn, created_at, updated_at, v, info)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                     open_turn, latest_run_id, created_at, updated_at, v, info)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_thread
+-- The run written last stays when this transition wrote none.
 UPDATE threads
    SET epoch = ?, message_seq = ?, event_seq = ?, position = ?, queued = ?, ready_priority = ?, ready_at = ?,
-       open_turn = ?, updated_at = ?
+       open_turn = ?, latest_run_id = coalesce(?, latest_run_id), updated_at = ?
  WHERE scope = ? AND thread_id = ?;
 
 -- name: update_thread_info
@@ -289,13 +290,13 @@ SELECT run_id
  LIMIT 1;
 
 -- name: latest_run
--- The run of a thread that was written last; of two written at the same event, the older one. Index: runs_of_thread.
-SELECT run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at, first_event_seq, updated_seq,
-       cancel_requested_at, v, request, state_v, state
-  FROM runs INDEXED BY runs_of_thread
- WHERE scope = :scope AND thread_id = :thread_id
- ORDER BY updated_seq DESC, first_event_seq
- LIMIT 1;
+-- The run of a thread that was written last. Index: primary keys.
+SELECT r.run_id, r.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.first_event_seq,
+       r.updated_seq, r.cancel_requested_at, r.v, r.request, r.state_v, r.state
+  FROM threads t
+ CROSS JOIN runs r
+ WHERE t.scope = :scope AND t.thread_id = :thread_id
+   AND r.scope = :scope AND r.run_id = t.latest_run_id;
 
 -- name: runs_oldest_first
 -- Index: runs_created.
@@ -322,38 +323,44 @@ SELECT run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at,
  LIMIT :limit;
 
 -- name: runs_of_thread_oldest_first
--- Index: runs_of_thread; sorts the runs of one thread.
-SELECT run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at, first_event_seq, updated_seq,
-       cancel_requested_at, v, request, state_v, state
-  FROM runs INDEXED BY runs_of_thread
- WHERE scope = :scope AND thread_id = :thread_id AND (created_at, run_id) > (:after_at, :after_id)
-   AND (:status IS NULL OR status = :status)
-   AND (:agent_id IS NULL OR agent_id = :agent_id)
-   AND substr(thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
- ORDER BY created_at, run_id
+-- Found through the messages they brought: linear in the thread. Index: messages_log, primary key.
+SELECT r.run_id, r.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.first_event_seq,
+       r.updated_seq, r.cancel_requested_at, r.v, r.request, r.state_v, r.state
+  FROM (SELECT DISTINCT run_id FROM messages INDEXED BY messages_log
+         WHERE scope = :scope AND thread_id = :thread_id AND run_id IS NOT NULL) brought
+ CROSS JOIN runs r
+ WHERE r.scope = :scope AND r.run_id = brought.run_id AND (r.created_at, r.run_id) > (:after_at, :after_id)
+   AND (:status IS NULL OR r.status = :status)
+   AND (:agent_id IS NULL OR r.agent_id = :agent_id)
+   AND substr(r.thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
+ ORDER BY r.created_at, r.run_id
  LIMIT :limit;
 
 -- name: runs_of_thread_newest_first
--- Index: runs_of_thread; sorts the runs of one thread.
-SELECT run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at, first_event_seq, updated_seq,
-       cancel_requested_at, v, request, state_v, state
-  FROM runs INDEXED BY runs_of_thread
- WHERE scope = :scope AND thread_id = :thread_id
-   AND (created_at < :after_at OR (created_at = :after_at AND run_id > :after_id))
-   AND (:status IS NULL OR status = :status)
-   AND (:agent_id IS NULL OR agent_id = :agent_id)
-   AND substr(thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
- ORDER BY created_at DESC, run_id
+-- As `runs_of_thread_oldest_first`, the other way round.
+SELECT r.run_id, r.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.first_event_seq,
+       r.updated_seq, r.cancel_requested_at, r.v, r.request, r.state_v, r.state
+  FROM (SELECT DISTINCT run_id FROM messages INDEXED BY messages_log
+         WHERE scope = :scope AND thread_id = :thread_id AND run_id IS NOT NULL) brought
+ CROSS JOIN runs r
+ WHERE r.scope = :scope AND r.run_id = brought.run_id
+   AND (r.created_at < :after_at OR (r.created_at = :after_at AND r.run_id > :after_id))
+   AND (:status IS NULL OR r.status = :status)
+   AND (:agent_id IS NULL OR r.agent_id = :agent_id)
+   AND substr(r.thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
+ ORDER BY r.created_at DESC, r.run_id
  LIMIT :limit;
 
 -- name: dispatches_of_thread
--- Found through the runs, each of which names its dispatch. Index: runs_of_thread, primary key.
+-- Found through the thread's runs, each of which names its dispatch. Index: messages_log, primary keys.
 SELECT d.dispatch_id, d.thread_id, d.run_id, d.status, d.priority, d.position, d.epoch, d.available_at, d.created_at,
        d.updated_at, d.max_attempts, d.attempt_count, d.dedupe_key, d.last_error, d.claim_token, d.claimed_by,
        d.lease_until, d.instance_id, d.completed_at, d.v
-  FROM runs r INDEXED BY runs_of_thread
+  FROM (SELECT DISTINCT run_id FROM messages INDEXED BY messages_log
+         WHERE scope = :scope AND thread_id = :thread_id AND run_id IS NOT NULL) brought
+ CROSS JOIN runs r
  CROSS JOIN dispatches d
- WHERE r.scope = :scope AND r.thread_id = :thread_id AND (:run_id IS NULL OR r.run_id = :run_id)
+ WHERE r.scope = :scope AND r.run_id = brought.run_id AND (:run_id IS NULL OR r.run_id = :run_id)
    AND d.scope = :scope AND d.dispatch_id = r.dispatch_id
    AND (:statuses IS NULL OR d.status IN (SELECT value FROM json_each(:statuses)))
  ORDER BY d.priority, d.position
@@ -369,7 +376,7 @@ SELECT status, count(*)
 -- A window of a thread's log. Index: messages_log.
 SELECT message_id, seq, run_id, created_at, v, body
   FROM messages INDEXED BY messages_log
- WHERE scope = :scope AND thread_id = :thread_id AND seq > :after AND seq < :before AND seq IS NOT NULL
+ WHERE scope = :scope AND thread_id = :thread_id AND seq > :after AND seq < :before
    AND (:visibility IS NULL OR visibility = :visibility)
    AND (:run_id IS NULL OR run_id = :run_id)
  ORDER BY seq
@@ -379,7 +386,7 @@ SELECT message_id, seq, run_id, created_at, v, body
 -- As `log_forward`, newest first. Index: messages_log.
 SELECT message_id, seq, run_id, created_at, v, body
   FROM messages INDEXED BY messages_log
- WHERE scope = :scope AND thread_id = :thread_id AND seq > :after AND seq < :before AND seq IS NOT NULL
+ WHERE scope = :scope AND thread_id = :thread_id AND seq > :after AND seq < :before
    AND (:visibility IS NULL OR visibility = :visibility)
    AND (:run_id IS NULL OR run_id = :run_id)
  ORDER BY seq DESC

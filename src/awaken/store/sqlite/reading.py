@@ -8,7 +8,7 @@ read over.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -230,7 +230,7 @@ class Reading:
 
 
 @contextmanager
-def reading(db: sqlite3.Connection) -> Iterator[Reading]:
+def reading(db: sqlite3.Connection) -> Generator[Reading]:
     """All reads inside see the same state."""
     db.execute("BEGIN")
     try:

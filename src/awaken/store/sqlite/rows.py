@@ -58,7 +58,7 @@ _NO_INFO: Final = ThreadInfo()
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def new_thread_values(thread: ThreadRow) -> Row:
+def new_thread_values(thread: ThreadRow, latest: RunId | None) -> Row:
     return (
         thread.scope,
         thread.thread_id,
@@ -70,6 +70,7 @@ def new_thread_values(thread: ThreadRow) -> Row:
         thread.ready_priority,
         thread.ready_at,
         thread.open_turn,
+        latest,
         thread.created_at,
         thread.updated_at,
         _THREAD_V,
@@ -77,7 +78,8 @@ def new_thread_values(thread: ThreadRow) -> Row:
     )
 
 
-def thread_values(thread: ThreadRow) -> Row:
+def thread_values(thread: ThreadRow, latest: RunId | None) -> Row:
+    """`latest`: the run that is written with it, if one is."""
     return (
         thread.epoch,
         thread.message_seq,
@@ -87,6 +89,7 @@ def thread_values(thread: ThreadRow) -> Row:
         thread.ready_priority,
         thread.ready_at,
         thread.open_turn,
+        latest,
         thread.updated_at,
         thread.scope,
         thread.thread_id,

@@ -28,7 +28,7 @@ from awaken.domain.thread import Thread
 from awaken.store.contract import Capabilities, DispatchQuery, MessageQuery, RunQuery, StoredMessage, ThreadQuery
 from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.lock import FileLock
-from awaken.store.sqlite.opening import Durability, open_reader
+from awaken.store.sqlite.opening import Durability, check_library, check_place, open_reader
 from awaken.store.sqlite.reading import Reading, reading
 from awaken.store.sqlite.writer import Writer
 from awaken.store.transitions import JournalEntry, Outcome, Transition
@@ -56,8 +56,8 @@ class SqliteStore:
         self._owner_pid = 0
 
     async def __aenter__(self) -> Self:
-        if str(self.path) == ":memory:":
-            raise StoreUnavailable("an SQLite store is a file; for one in memory use memory://")
+        check_library()
+        check_place(self.path)
         self._lock.take(self._clock)
         try:
             await self._writer.open()

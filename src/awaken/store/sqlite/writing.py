@@ -38,10 +38,14 @@ def write(db: sqlite3.Connection, changes: Changes) -> None:
     Raises:
         Overtaken: What was written before it may be in the transaction: undo that.
     """
+    latest = {(scope, run.thread_id): run.run_id for scope, run in changes.new_runs}
+    latest.update({(scope, run.thread_id): run.run_id for scope, run in changes.runs})
     if changes.new_threads:
-        put(db, _INSERT_THREAD, [rows.new_thread_values(thread) for thread in changes.new_threads])
+        threads = [rows.new_thread_values(each, latest.get((each.scope, each.thread_id))) for each in changes.new_threads]
+        put(db, _INSERT_THREAD, threads)
     if changes.threads:
-        put(db, _UPDATE_THREAD, [rows.thread_values(thread) for thread in changes.threads])
+        threads = [rows.thread_values(each, latest.get((each.scope, each.thread_id))) for each in changes.threads]
+        put(db, _UPDATE_THREAD, threads)
     if changes.new_messages:
         put(db, _INSERT_MESSAGE, [rows.new_message_values(each) for each in changes.new_messages])
     if changes.appended_messages:

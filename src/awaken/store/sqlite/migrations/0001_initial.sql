@@ -17,6 +17,7 @@ CREATE TABLE threads (
     ready_priority INTEGER,
     ready_at       INTEGER,
     open_turn      INTEGER,
+    latest_run_id  TEXT,  -- the run written last: an index for it would be rewritten with every run
     created_at     INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL,
     v              INTEGER NOT NULL,
@@ -44,8 +45,9 @@ CREATE TABLE messages (
     UNIQUE (scope, message_id, thread_id)
 ) STRICT;
 
--- One message per place in the log, and the way the log is read.
-CREATE UNIQUE INDEX messages_log ON messages (scope, thread_id, seq) WHERE seq IS NOT NULL;
+-- One message per place in the log, and the way the log is read. Accepted messages are in it too (without a place two
+-- are not equal), so that a thread's runs, each of which brought a message, are found here and need no index.
+CREATE UNIQUE INDEX messages_log ON messages (scope, thread_id, seq);
 
 CREATE TABLE runs (
     scope               TEXT NOT NULL,
@@ -65,9 +67,6 @@ CREATE TABLE runs (
     state               BLOB NOT NULL,
     PRIMARY KEY (scope, run_id)
 ) STRICT, WITHOUT ROWID;
-
--- The run of a thread that was written last; all runs of a thread, and through them its dispatches.
-CREATE INDEX runs_of_thread ON runs (scope, thread_id, updated_seq);
 
 -- Lists runs by creation. Written once per run, always at the end.
 CREATE INDEX runs_created ON runs (scope, created_at, run_id);

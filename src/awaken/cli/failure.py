@@ -1,0 +1,56 @@
+"""How a command fails: one sentence that says what to do, and an exit code a script can rely on.
+
+Above: `main` prints the sentence and exits. Below: the errors of the domain and of the client.
+Holds: whoever uses a command sees a traceback only for a bug.
+
+Source: spec/server.md 11.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NoReturn
+
+from awaken.domain.errors import AwakenError, Conflict, NotFound, QueueFull, Unavailable, ValidationError
+
+
+class Exit(IntEnum):
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    UNREACHABLE = 5
+
+
+class Failure(Exception):
+    """Ends the command with a sentence on the standard error."""
+
+    def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def usage(message: str) -> NoReturn:
+    """End the command because of how it was called."""
+    raise Failure(message, Exit.USAGE)
+
+
+def failure_of(error: AwakenError) -> Failure:
+    """What an error means for a command."""
+    match error:
+        case NotFound():
+            code = Exit.NOT_FOUND
+        case Conflict() | QueueFull():
+            code = Exit.CONFLICT
+        case ValidationError():
+            code = Exit.USAGE
+        case Unavailable():
+            code = Exit.UNREACHABLE
+        case _:
+            code = Exit.UNREACHABLE if error.code == "unreachable" else Exit.FAILED
+    notes: list[str] = getattr(error, "__notes__", [])
+    told = str(error) + "".join(f" ({note})" for note in notes)
+    if code is Exit.UNREACHABLE and error.code == "unreachable":
+        told += ". Start a server with `awaken serve`, or name another one with --url"
+    return Failure(told, code)

@@ -1,0 +1,81 @@
+"""The command line: which commands there are, and how a process ends.
+
+Below: one module per command, imported when it is called, so that `serve` starts without what only a terminal needs.
+
+Source: spec/server.md 11.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from awaken.cli.failure import Exit, Failure, failure_of
+from awaken.domain.errors import AwakenError
+
+_INTERRUPTED: Final = 130
+
+app = App(
+    name="awaken",
+    help="A durable run server for AI agents.",
+    help_format="plaintext",
+    version=lambda: _version(),
+    version_flags=["--version"],
+)
+app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP; without one, the demo agents.")
+app.command("awaken.cli.run:run", name="run", help="Give an agent a text and stream its answer to the terminal.")
+app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a thread or a run.")
+app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
+app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
+
+
+@app.command(name="version")
+def show_version() -> None:
+    """Print the version."""
+    print(_version())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. The exit code: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable."""
+    try:
+        code = app(
+            sys.argv[1:] if arguments is None else list(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _told(Failure(f"{error}. `awaken --help` lists what there is", Exit.USAGE))
+    except Failure as failure:
+        return _told(failure)
+    except AwakenError as error:
+        return _told(failure_of(error))
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does. Nothing more can be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _told(failure: Failure) -> int:
+    print(f"awaken: {failure}", file=sys.stderr)
+    return failure.code
+
+
+def _version() -> str:
+    try:
+        return version("awaken")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

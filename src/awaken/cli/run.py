@@ -1,0 +1,64 @@
+"""`awaken run`: give an agent a text, and stream its answer to the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from awaken.cli.failure import Exit, Failure
+from awaken.cli.remote import URL, Url, connected
+from awaken.cli.terminal import AnswerPrinter, print_json, summary
+from awaken.client import Client, Run
+
+_GOOD_ENDS: Final = frozenset({"completed", "waiting", "stopped"})
+
+
+def run(
+    agent: str,
+    text: str,
+    /,
+    *,
+    thread: str | None = None,
+    url: Url = URL,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Give an agent a text and stream its answer to the terminal.
+
+    The run goes on when this command ends, whatever ends it; and a server that is started again continues it here.
+
+    Parameters
+    ----------
+    agent
+        The agent's name.
+    text
+        What to say to it; - reads the standard input.
+    thread
+        The conversation to continue; a new one when absent, or when it does not exist.
+    as_json
+        Print the run as one JSON document when it has ended, and nothing before.
+    """
+    said = sys.stdin.read() if text == "-" else text
+    with connected(url) as client:
+        printer = AnswerPrinter(quiet=as_json)
+        ended = _follow(client, printer, agent, said, thread)
+        if as_json:
+            print_json(ended)
+        else:
+            printer.note(summary(ended))
+    return Exit.OK if ended.phase in _GOOD_ENDS else Exit.FAILED
+
+
+def _follow(client: Client, printer: AnswerPrinter, agent: str, text: str, thread: str | None) -> Run:
+    """Submit, and show everything until the run has ended."""
+    with client.stream(text, agent_id=agent, thread_id=thread, on_reconnect=printer.reconnecting) as stream:
+        try:
+            for item in stream:
+                printer.show(item)
+        except KeyboardInterrupt:
+            printer.note(f"the run goes on; follow it with: awaken tail {stream.progress.run_id}")
+            raise
+        if stream.progress.run_id is None:
+            raise Failure("the server ended the stream without naming a run")
+        return client.get_run(stream.progress.run_id)

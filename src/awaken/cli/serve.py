@@ -1,0 +1,162 @@
+"""`awaken serve`: a server for an app, or for the demo agents.
+
+Below: `loading.py` finds the app, `server.py` runs it.
+Holds: what is wrong with the command, the address or the database is said in one sentence before anything is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from awaken.cli.failure import Exit, usage
+from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
+from awaken.cli.server import LOOPBACK, Address, bind, serve_until_stopped
+from awaken.store.contract import Store
+from awaken.telemetry.log import LogFormat, LogLevel, configure_logging
+from awaken.wiring import Awaken
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8000
+
+
+def serve(
+    target: str | None = None,
+    /,
+    *,
+    bind_to: Annotated[str | None, Parameter(name="--bind")] = None,
+    host: str | None = None,
+    port: int | None = None,
+    db: str | None = None,
+    store: str | None = None,
+    durability: StoreDurability | None = None,
+    max_concurrent_runs: int | None = None,
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
+    access_log: bool = False,
+    insecure_no_auth: bool = False,
+) -> int:
+    """Serve an app over HTTP; without one, the demo agents.
+
+    Parameters
+    ----------
+    target
+        The app, as module:app. Without it: the demo agents echo, assistant and slow.
+    bind_to
+        Address and port in one, such as 127.0.0.1:8000.
+    host
+        The address alone. 127.0.0.1 when absent.
+    port
+        The port alone; 0 takes a free one. 8000 when absent.
+    db
+        File of the demo agents' database. awaken.db when absent.
+    store
+        URL of the demo agents' store: sqlite:///file.db or memory://.
+    durability
+        full survives power loss (the default), process survives a killed process only.
+    max_concurrent_runs
+        How many runs of the demo agents may execute at once.
+    log_format
+        console, json, or auto: console on a terminal.
+    log_level
+        The least severe records that are written.
+    access_log
+        One line per request.
+    insecure_no_auth
+        Serve beyond this machine although there is no authentication.
+    """
+    address = _address(bind_to, host, port)
+    if not address.is_loopback and not insecure_no_auth:
+        usage(
+            f"{address.host} is reachable from other machines and this version has no authentication: bind to 127.0.0.1"
+            " and put a proxy in front, or accept that anybody may use it with --insecure-no-auth"
+        )
+    configure_logging(log_format, "debug" if access_log and log_level == "info" else log_level)
+    _quieten(access_log)
+    app = _app(target, DemoOptions(db, store, durability, max_concurrent_runs))
+    bound = bind(address)
+    with bound:
+        served = Address(address.host, bound.getsockname()[1])
+        hosts = (*LOOPBACK, served.host) if served.is_loopback else None
+        _run(serve_until_stopped(app, bound, lambda: _announce(app, served), allowed_hosts=hosts))
+    return Exit.OK
+
+
+def _address(bind_to: str | None, host: str | None, port: int | None) -> Address:
+    if bind_to is not None:
+        if host is not None or port is not None:
+            usage("--bind already names address and port; leave out --host and --port")
+        host, colon, number = bind_to.rpartition(":")
+        if not (colon and host and number.isdigit()):
+            usage(f"--bind {bind_to!r} is not address:port; write 127.0.0.1:8000")
+        port = int(number)
+    chosen = Address((host or DEFAULT_HOST).strip("[]"), DEFAULT_PORT if port is None else port)
+    if not 0 <= chosen.port <= 65_535:
+        usage(f"there is no port {chosen.port}; choose one up to 65535")
+    return chosen
+
+
+def _app(target: str | None, options: DemoOptions) -> Awaken:
+    if target is None:
+        return demo_app(options)
+    flags = options.to_flags()
+    if flags:
+        usage(f"{', '.join(flags)} is for the demo agents; {target} decides it where it makes its Awaken object")
+    return load_app(target)
+
+
+def _quieten(access_log: bool) -> None:
+    """uvicorn tells what the banner tells; the request lines of `awaken.http` are wanted only when asked for."""
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    if access_log:
+        logging.getLogger("awaken").setLevel(logging.INFO)
+        logging.getLogger("awaken.http").setLevel(logging.DEBUG)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    if sys.platform == "win32":
+        asyncio.run(main)
+    else:
+        import uvloop
+
+        uvloop.run(main)
+
+
+def _announce(app: Awaken, address: Address) -> None:
+    """The banner: what is served where, and something to try."""
+    url = address.to_url()
+    agents = app.agents.ids()
+    lines = [
+        f"awaken serves on {url}",
+        f"  store       {_described(app.store)}",
+        f"  agents      {', '.join(agents) or 'none yet'}",
+        f"  process     {os.getpid()}; Ctrl-C stops it, and twice at once",
+    ]
+    if not address.is_loopback:
+        lines.append("  warning     no authentication: whoever reaches this address may use it")
+    if agents:
+        body = f'{{"agent_id": "{_to_try(agents)}", "input": "What can you do?"}}'
+        lines += ["try it:", f"  curl -N {url}/v1/runs/stream -H 'Content-Type: application/json' -d '{body}'"]
+    print("\n".join(lines), flush=True)
+
+
+def _described(store: Store) -> str:
+    capabilities = store.capabilities
+    place = getattr(store, "path", None)
+    meaning = {
+        "full": "survives power loss",
+        "process": "survives a killed process, not power loss",
+        "volatile": "ends with this process",
+    }[capabilities.durability]
+    named = f"{place}, " if place is not None else ""
+    return f"{named}durability {capabilities.durability}: {meaning}"
+
+
+def _to_try(agents: Sequence[str]) -> str:
+    return "assistant" if "assistant" in agents else agents[0]

@@ -1,0 +1,189 @@
+"""What the commands print: answers as they come, events as lines, runs as a table.
+
+Above: the commands that talk to a server. Below: rich.
+Holds: the standard output carries what was asked for and nothing else, so that it can be piped: there, only text that
+stands is written, and everything about it goes to the standard error. Text of an agent cannot move the cursor.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from awaken.client import Event, Reconnect, Resync, Run, StreamItem, Transcript
+from awaken.domain.clock import Instant, from_rfc3339
+
+_CONTROL: Final = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_ARGUMENT_CHARS: Final = 72
+_PHASE_STYLES: Final = {
+    "completed": "green",
+    "running": "cyan",
+    "starting": "cyan",
+    "retrying": "yellow",
+    "waiting": "yellow",
+    "failed": "red",
+    "dead_letter": "red",
+    "cancelled": "magenta",
+    "superseded": "magenta",
+}
+
+
+def printable(text: str) -> str:
+    """The text without the characters that steer a terminal."""
+    return text.translate(_CONTROL)
+
+
+def print_json(value: Any) -> None:
+    """One document, indented, in the form the server sends."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+class AnswerPrinter:
+    """Shows one run as it goes on: text live, tool calls as short lines, what was void marked as void."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """`quiet` prints nothing and only keeps the transcript."""
+        self._live = sys.stdout.isatty()
+        self._quiet = quiet
+        self._aside = Console(file=sys.stdout if self._live else sys.stderr, highlight=False, soft_wrap=True)
+        self._at_line_start = True
+        self._is_cut_off = False
+        self.transcript = Transcript()
+
+    def show(self, item: StreamItem) -> None:
+        self._is_cut_off = False
+        had = self.transcript.open
+        change = self.transcript.feed(item)
+        if self._quiet:
+            return
+        if change == "appended" and self._live:
+            self._write(self.transcript.open[len(had) :])
+        elif change == "committed" and not (self._live and had):
+            self._write(self.transcript.committed[-1] if self._said_something(item) else "")
+        elif change == "dropped" and had and self._live:
+            self.note("the unfinished text above is void; it comes again")
+        if change == "committed":
+            self._end_line()
+        if isinstance(item, Event):
+            self._show_other(item)
+
+    def reconnecting(self, reconnect: Reconnect) -> None:
+        """Say once that the stream broke."""
+        if not self._is_cut_off and not self._quiet:
+            self.note(f"connection lost; trying again ({reconnect.cause})")
+        self._is_cut_off = True
+
+    def note(self, text: str) -> None:
+        """A line beside the answer."""
+        self._end_line()
+        self._aside.print(f"· {escape(printable(text))}", style="dim")
+
+    def _said_something(self, item: StreamItem) -> bool:
+        blocks = item.payload.get("content_blocks") if isinstance(item, Event) else None
+        return bool(blocks) and bool(self.transcript.committed)
+
+    def _show_other(self, event: Event) -> None:
+        payload = event.payload
+        match event.kind:
+            case "ToolCallReady":
+                arguments = _short(payload.get("arguments"))
+                self.note(f"{payload.get('name', 'tool')}({arguments})")
+            case "ToolCallDone":
+                self.note(f"  {payload.get('outcome', 'succeeded')}: {_short(payload.get('result'))}")
+            case "RunRescheduled":
+                self.note(f"will be tried again: {payload.get('error') or payload.get('reason') or 'no reason given'}")
+            case "RunResumed":
+                self.note("goes on where it was")
+            case _:
+                return
+
+    def _write(self, text: str) -> None:
+        if text:
+            shown = printable(text)
+            sys.stdout.write(shown)
+            sys.stdout.flush()
+            self._at_line_start = shown.endswith("\n") if shown else self._at_line_start
+
+    def _end_line(self) -> None:
+        if not self._at_line_start:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._at_line_start = True
+
+
+def summary(run: Run) -> str:
+    """A run's end in one line."""
+    parts = [f"run {run.run_id} {run.phase or run.status}"]
+    took_s = _seconds_between(run.started_at, run.finished_at)
+    if took_s is not None:
+        parts.append(f"{took_s:.1f} s")
+    if run.usage.model_calls:
+        parts.append(f"{run.usage.model_calls} model calls")
+    tokens = run.usage.input_tokens + run.usage.output_tokens
+    if tokens:
+        parts.append(f"{tokens} tokens")
+    if run.error is not None:
+        parts.append(run.error.message)
+    return ", ".join([*parts, f"thread {run.thread_id}"])
+
+
+def event_line(item: StreamItem) -> str:
+    """An event in one line of rich markup."""
+    if isinstance(item, Resync):
+        return "[yellow]resync[/] the log no longer holds the place asked for; it goes on from here"
+    time = item.created_at[11:23]
+    told = {name: value for name, value in item.payload.items() if name not in _KNOWN and value not in (None, [], "")}
+    return f"[dim]{time}[/] [bold]{item.kind}[/] [dim]{escape(_short(told, 160))}[/]"
+
+
+_KNOWN: Final = frozenset(
+    {"event_type", "thread_id", "run_id", "created_at", "updated_at", "available_at", "dispatch_id", "dispatch_epoch"}
+)
+
+
+def runs_table(runs: list[Run], now: Instant) -> Table:
+    """Runs for a person: ids whole, because they are what the next command needs."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("RUN", "THREAD", "AGENT"):
+        table.add_column(name, no_wrap=True, overflow="fold")
+    table.add_column("PHASE", no_wrap=True)
+    table.add_column("AGE", justify="right", no_wrap=True)
+    table.add_column("TOOK", justify="right", no_wrap=True)
+    table.add_column("OUTPUT", overflow="ellipsis", no_wrap=True, max_width=48)
+    for run in runs:
+        phase = run.phase or run.status
+        took_s = _seconds_between(run.started_at, run.finished_at)
+        told = run.error.message if run.error is not None else run.final_output or ""
+        table.add_row(
+            run.run_id,
+            run.thread_id,
+            run.agent_id,
+            f"[{_PHASE_STYLES.get(phase, 'default')}]{escape(phase)}[/]",
+            _age(run.created_at, now),
+            "" if took_s is None else f"{took_s:.1f} s",
+            escape(printable(told).replace("\n", " ")),
+        )
+    return table
+
+
+def _short(value: Any, chars: int = _ARGUMENT_CHARS) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = printable(text).replace("\n", " ")
+    return text if len(text) <= chars else f"{text[: chars - 1]}…"
+
+
+def _seconds_between(start: str | None, end: str | None) -> float | None:
+    return None if not start or not end else (from_rfc3339(end) - from_rfc3339(start)) / 1000
+
+
+def _age(created_at: str, now: Instant) -> str:
+    seconds = max((now - from_rfc3339(created_at)) // 1000, 0) if created_at else 0
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

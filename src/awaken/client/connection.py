@@ -1,0 +1,99 @@
+"""What both transports share: where the server is, how long things may take, and how httpx speaks.
+
+Above: `AsyncClient`, `Client`. Below: httpx, whose exceptions are translated here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from awaken.client.calls import Call
+from awaken.client.errors import Unreachable
+from awaken.client.resume import ResumeSettings
+from awaken.domain.clock import Clock, SystemClock
+from awaken.domain.errors import RemoteProtocolError, ValidationError
+from awaken.domain.ids import Chance, Ids, system_chance
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+DEFAULT_TIMEOUT_S: Final = 10.0
+
+
+class Reconnect(msgspec.Struct, frozen=True):
+    """A stream broke: why, and after how many seconds it will be tried again."""
+
+    cause: Exception
+    delay_s: float
+
+
+OnReconnect = Callable[[Reconnect], None]
+
+
+class Setup:
+    """The arguments of a client, checked, with what stands in for those that were left out."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        resume: ResumeSettings | None,
+        headers: Mapping[str, str] | None,
+        clock: Clock | None,
+        chance: Chance | None,
+    ) -> None:
+        """Raises ValidationError for a URL that is not http or https."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValidationError(f"{url!r} is not the address of a server; write http://127.0.0.1:8000")
+        self.url = url.rstrip("/")
+        self.timeout_s = timeout_s
+        self.resume = resume or ResumeSettings()
+        self.clock: Clock = clock or SystemClock()
+        self.chance = chance or system_chance()
+        self.ids = Ids(self.clock, self.chance)
+        self._headers = dict(headers or {})
+
+    def httpx_arguments(self) -> dict[str, Any]:
+        """For httpx's own client, async or not."""
+        return {
+            "base_url": self.url,
+            "headers": self._headers,
+            "timeout": self.timeout_s,
+            # Streams stay open; httpx would let only 100 connections exist and make the next call wait for one.
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            # Reading the certificates takes longer than a call to a server on the same machine, which needs none.
+            "verify": urlsplit(self.url).scheme == "https",
+        }
+
+    def request_arguments(self, call: Call[Any], *, streams: bool = False) -> dict[str, Any]:
+        """One call as httpx takes it."""
+        read_s = self.resume.silence_s if streams else (call.timeout_s or 0.0) + self.timeout_s
+        headers = dict(call.headers)
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        return {
+            "method": call.method,
+            "url": call.path,
+            "params": dict(call.params),
+            "headers": headers,
+            "content": call.body,
+            "timeout": httpx.Timeout(self.timeout_s, read=read_s),
+        }
+
+    def unreachable(self, error: httpx.TransportError) -> Unreachable:
+        return Unreachable(self.url, str(error) or type(error).__name__)
+
+    def cut(self) -> Unreachable:
+        return Unreachable(self.url, "the stream was closed before its end")
+
+
+def check_stream(response: httpx.Response) -> None:
+    """Raises RemoteProtocolError when a 200 is not an event stream, as from a proxy with a page of its own."""
+    kind = response.headers.get("content-type", "")
+    if not kind.startswith("text/event-stream"):
+        raise RemoteProtocolError(f"expected an event stream, got {kind or 'an answer without a type'}")

@@ -1,0 +1,197 @@
+"""What to do next for one stream, over as many connections as it takes. A state machine: no I/O, no clock.
+
+Above: a transport asks `next_call`, sends it, reports what happened, and waits as long as it is told. Below: `sse.py`.
+Holds: the items handed out are those of one uncut stream: a connection that breaks goes on after the last id seen, and
+one that breaks before the server has said that it accepted a run is repeated under the same run id.
+Only `stream.end` ends a stream; a connection that is closed without it was cut.
+
+Source: spec/server.md 6.1 (framing), 6.4 (cursors).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from awaken.client.calls import Call
+from awaken.client.errors import RETRYABLE, error_of
+from awaken.client.sse import Frame, FrameParser
+from awaken.client.wire import Event, Resync, StreamItem
+from awaken.domain.errors import AwakenError, RemoteProtocolError
+from awaken.domain.ids import Chance
+
+_JITTER: Final = 0.25
+"""Readers cut off together come back spread over this part of the delay."""
+_START: Final = frozenset({"since", "cursor"})
+
+
+class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stream comes back."""
+
+    first_delay_s: float = 0.25
+    """Before the first try to reconnect, unless the server asked for another delay with `retry:`."""
+    max_delay_s: float = 10.0
+    """Each failed try doubles the delay up to this."""
+    give_up_after_s: float = 300.0
+    """Without a single frame for this long, the stream fails. 0: a broken stream fails at once."""
+    silence_s: float = 45.0
+    """A connection that says nothing for this long, three keep-alives, is dead."""
+
+
+class Resumption:
+    """One stream. `run_id`, `thread_id` and `last_cursor` are what it has learned so far."""
+
+    def __init__(
+        self,
+        settings: ResumeSettings,
+        chance: Chance,
+        *,
+        watch: Call[None],
+        create: Call[None] | None = None,
+        after: str | None = None,
+    ) -> None:
+        """Follow `watch`, after the cursor `after`; with `create`, until it is accepted, send that first."""
+        self._settings = settings
+        self._chance = chance
+        self._watch = watch
+        self._create = create
+        self._parser = FrameParser()
+        self._base_s = settings.first_delay_s
+        self._failures = 0
+        self._failing_since_s: float | None = None
+        self._asked_s = 0.0
+        self._reason: AwakenError | None = None
+        self.last_cursor = after
+        self.run_id: str | None = None
+        self.thread_id: str | None = None
+        self.reconnects = 0
+        self.end_reason: str | None = None
+        """Why the server ended the stream; None while it has not."""
+
+    @property
+    def ended(self) -> bool:
+        return self.end_reason is not None
+
+    def next_call(self) -> Call[None]:
+        """What to send now."""
+        self._parser = FrameParser()
+        if self._create is not None:
+            return self._create
+        if self.last_cursor is None:
+            return self._watch
+        # In the query a position would win over the header, and an expired one would be an error instead of a resync.
+        params = {name: value for name, value in self._watch.params.items() if name not in _START}
+        headers = {**self._watch.headers, "Last-Event-ID": self.last_cursor}
+        return msgspec.structs.replace(self._watch, params=params, headers=headers)
+
+    def accepted(self) -> None:
+        """The server answered 200: what was to be created is stored."""
+        self._create = None
+
+    def refused(self, status: int, body: bytes, retry_after: str | None, now_s: float) -> tuple[Exception, float]:
+        """The answer was something else. Why, and how many seconds to wait before trying again.
+
+        Raises:
+            AwakenError: Trying again would not help, or the time for it is over.
+        """
+        error = error_of(status, body)
+        if status not in RETRYABLE:
+            raise error
+        if retry_after is not None and retry_after.isdigit():
+            self._asked_s = float(retry_after)
+        return self.broken(error, now_s)
+
+    def received(self, chunk: bytes) -> list[StreamItem]:
+        """What these bytes bring.
+
+        Raises:
+            AwakenError: The stream failed at the server for good.
+        """
+        items: list[StreamItem] = []
+        for frame in self._parser.feed(chunk):
+            self._failures, self._failing_since_s = 0, None
+            item = self._frame(frame)
+            if item is not None:
+                items.append(item)
+            if self.ended:
+                break
+        if self._parser.retry_ms is not None:
+            self._base_s = self._parser.retry_ms / 1000
+        return items
+
+    def broken(self, cause: Exception, now_s: float) -> tuple[Exception, float]:
+        """The connection failed, or ended without `stream.end`. Why, and how many seconds to wait before `next_call`.
+
+        Raises:
+            AwakenError: The cause, when nothing has come for `give_up_after_s`.
+        """
+        self.reconnects += 1
+        if self._failing_since_s is None:
+            self._failing_since_s = now_s
+        cause, self._reason = self._reason or cause, None
+        if now_s - self._failing_since_s >= self._settings.give_up_after_s:
+            raise cause
+        delay_s = min(self._base_s * 2**self._failures, max(self._settings.max_delay_s, self._base_s))
+        self._failures = min(self._failures + 1, 32)
+        asked_s, self._asked_s = self._asked_s, 0.0
+        return cause, max(delay_s * (1 + _JITTER * self._chance.random()), asked_s)
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    def _frame(self, frame: Frame) -> StreamItem | None:
+        match frame.event:
+            case "stream.open":
+                self._learn(_object(frame))
+                return None
+            case "stream.resync":
+                return self._resync(_object(frame))
+            case "stream.end":
+                self.end_reason = _text(_object(frame), "reason") or "done"
+                return None
+            case "stream.error":
+                self._failed(_object(frame), frame.data)
+                return None
+            case name if name.startswith("stream."):
+                return None  # of a newer server, which must not rely on it
+            case _:
+                return self._event(frame)
+
+    def _event(self, frame: Frame) -> Event:
+        try:
+            event = msgspec.json.decode(frame.data, type=Event)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RemoteProtocolError(f"a {frame.event} frame holds something else: {error}") from error
+        self.last_cursor = frame.id or event.cursor
+        self.run_id = self.run_id or event.run_id
+        self.thread_id = self.thread_id or event.thread_id or None
+        return event
+
+    def _learn(self, opened: dict[str, Any]) -> None:
+        self.run_id = _text(opened, "run_id") or self.run_id
+        self.thread_id = _text(opened, "thread_id") or self.thread_id
+
+    def _resync(self, content: dict[str, Any]) -> Resync:
+        cursor = _text(content, "cursor")
+        self.last_cursor = cursor or self.last_cursor
+        return Resync(cursor=cursor or "", state={name: value for name, value in content.items() if name != "cursor"})
+
+    def _failed(self, problem: dict[str, Any], document: bytes) -> None:
+        """The server breaks off. What may pass is reported once the connection has closed, like any other cut."""
+        status = problem.get("status")
+        error = error_of(status if isinstance(status, int) else 500, document)
+        if status not in RETRYABLE:
+            raise error
+        self._reason = error
+
+
+def _object(frame: Frame) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(frame.data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError(f"a {frame.event} frame is not an object: {error}") from error
+
+
+def _text(members: dict[str, Any], name: str) -> str | None:
+    value = members.get(name)
+    return value if isinstance(value, str) and value else None

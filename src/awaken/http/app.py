@@ -1,0 +1,260 @@
+"""The ASGI application: limits and guards, then one operation, then one answer or one problem.
+
+Above: `awaken serve`, or the application this one is mounted in; either of them enters the mailbox. Below: the
+operation table and its handlers.
+Holds: every request gets exactly one answer, every answer a request id. What nobody foresaw is logged and told as
+`internal`. Until the mailbox is ready, and while it stops, only health answers.
+
+Source: spec/server.md 1.2, 1.3, 2.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from awaken.domain.errors import Unavailable
+from awaken.domain.ids import DEFAULT_SCOPE, Scope
+from awaken.http import guards
+from awaken.http.body import ClientGone, parse_object, read_body
+from awaken.http.observer import HttpObserver, Unobserved
+from awaken.http.openapi import describe
+from awaken.http.operation import Call, Operation, Rendering, Service
+from awaken.http.problems import Problem, problem_of, shape_problem
+from awaken.http.query import parse_query
+from awaken.http.router import Router
+from awaken.http.settings import HttpSettings
+from awaken.http.sse import Streams
+from awaken.http.submission import Body
+from awaken.http.table import OPERATIONS
+from awaken.mailbox.service import Mailbox
+
+_log = logging.getLogger("awaken.http")
+
+UNMATCHED: Final = "unmatched"
+_CLIENT_GONE: Final = 499
+"""What is counted for a request whose client left before its answer."""
+
+
+def build_app(
+    mailbox: Mailbox,
+    *,
+    settings: HttpSettings | None = None,
+    metrics: Rendering | None = None,
+    observer: HttpObserver | None = None,
+    scope: Scope = DEFAULT_SCOPE,
+) -> HttpApp:
+    """The API over a mailbox, which somebody else enters and leaves. `metrics` renders what `/metrics` shows."""
+    return HttpApp(mailbox, settings or HttpSettings(), metrics, observer or Unobserved(), scope)
+
+
+class HttpApp:
+    """An ASGI application. May be mounted below any path; its links follow."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        settings: HttpSettings,
+        metrics: Rendering | None,
+        observer: HttpObserver,
+        scope: Scope,
+    ) -> None:
+        streams = Streams(mailbox.clock, settings, observer)
+
+        @lru_cache(maxsize=8)
+        def described(server_path: str) -> bytes:
+            return describe(OPERATIONS, server_path)
+
+        self.service = Service(mailbox, scope, settings, streams, metrics=metrics, describe=described)
+        self._mailbox = mailbox
+        self._settings = settings
+        self._observer = observer
+        self._router = Router(OPERATIONS)
+        self._gate = _Gate(settings)
+        self._durability = mailbox.store.capabilities.durability.encode()
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._serve(scope, receive, send)
+            case "lifespan":
+                await _nothing_to_start(receive, send)
+            case _:
+                await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Answer one request, and count it by its route."""
+        clock = self._mailbox.clock
+        started_s = clock.monotonic()
+        headers = _headers(scope["headers"])
+        exchange = _Exchange(scope, receive, headers, guards.request_id_of(headers) or self._mailbox.ids.mint())
+        self._observer.request_started()
+        try:
+            response = await self._answer(exchange)
+            self._finish(exchange, response)
+            await response(scope, receive, send)
+        except (ClientGone, OSError):
+            exchange.status = exchange.status or _CLIENT_GONE
+        finally:
+            self._gate.leave(exchange)
+            took_s = clock.monotonic() - started_s
+            self._observer.request_ended(scope["method"], exchange.route, exchange.status or _CLIENT_GONE, took_s)
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("%s %s: %d in %.1f ms", exchange.method, exchange.route, exchange.status, took_s * 1000)
+
+    async def _answer(self, exchange: _Exchange) -> Response:
+        try:
+            operation = self._admit(exchange)
+            call = await self._call(operation, exchange)
+            return await operation.handler(call)
+        except ClientGone:
+            raise
+        except Exception as error:
+            return problem_of(error).to_response(exchange.request_id)
+
+    def _admit(self, exchange: _Exchange) -> Operation:
+        """Everything that can be refused before the body is read, cheapest first."""
+        scope, headers, settings = exchange.scope, exchange.headers, self._settings
+        guards.check_size(scope, settings)
+        guards.check_host(headers, settings)
+        guards.check_origin(headers, scope.get("scheme", "http"), settings)
+        operation, exchange.ids = self._router.find(exchange.method, _route_path(scope))
+        exchange.operation = operation
+        exchange.route = operation.path
+        if not operation.always_answers:
+            self._require_ready()
+            self._gate.enter(exchange)
+        guards.check_accept(headers, operation.media_type)
+        return operation
+
+    def _require_ready(self) -> None:
+        state = self._mailbox.state
+        if state != "ready":
+            code = "stopping" if state in ("stopping", "stopped") else "starting"
+            raise Unavailable(f"this server is {code}; try again shortly", code=code)
+
+    async def _call(self, operation: Operation, exchange: _Exchange) -> Call:
+        scope = exchange.scope
+        query = parse_query(scope["query_string"], operation.query)
+        body = None if operation.body is None else await self._body(operation, operation.body, exchange)
+        return Call(
+            self.service,
+            ids=exchange.ids,
+            headers=exchange.headers,
+            query=query,
+            body=body,
+            receive=exchange.receive,
+            request_id=exchange.request_id,
+            root_path=scope.get("root_path", "").rstrip("/"),
+        )
+
+    async def _body(self, operation: Operation, type: type[Body], exchange: _Exchange) -> Body:
+        guards.check_content_type(exchange.headers)
+        settings = self._settings
+        limit = settings.max_run_body_bytes if operation.carries_messages else settings.max_body_bytes
+        declared = exchange.headers.get(b"content-length")
+        raw = await read_body(exchange.receive, limit, None if declared is None else declared.decode("latin-1"))
+        try:
+            return type.read(parse_object(raw, max_depth=settings.max_json_depth))
+        except msgspec.ValidationError as error:
+            raise shape_problem(error, "body") from error
+
+    def _finish(self, exchange: _Exchange, response: Response) -> None:
+        """What every answer carries."""
+        exchange.status = response.status_code
+        response.raw_headers.append((b"x-request-id", exchange.request_id.encode()))
+        response.raw_headers.append((b"x-content-type-options", b"nosniff"))
+        operation = exchange.operation
+        if operation is not None and operation.mutates and response.status_code < 300:
+            response.raw_headers.append((b"awaken-durability", self._durability))
+        if exchange.method == "HEAD":
+            response.body = b""
+
+
+class _Exchange:
+    """What is known about one request so far."""
+
+    __slots__ = ("headers", "ids", "method", "operation", "place", "receive", "request_id", "route", "scope", "status")
+
+    def __init__(self, scope: AsgiScope, receive: Receive, headers: Mapping[bytes, bytes], request_id: str) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.headers = headers
+        self.request_id = request_id
+        self.method: str = scope["method"]
+        self.route = UNMATCHED
+        self.operation: Operation | None = None
+        self.ids: Mapping[str, str] = {}
+        self.status = 0
+        self.place: _Room | None = None
+
+
+class _Room:
+    """A bounded number of requests at a time."""
+
+    __slots__ = ("inside", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.inside = 0
+
+
+class _Gate:
+    """Keeps streams and other requests each within their bound, so that many of the one leave room for the other."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._requests = _Room(settings.max_requests)
+        self._streams = _Room(settings.max_streams)
+        self._headers = {"Retry-After": str(settings.retry_after_s)}
+        self._facts = {"retry_after_s": settings.retry_after_s}
+
+    def enter(self, exchange: _Exchange) -> None:
+        """Raises Problem `overloaded` or `too_many_streams`."""
+        streams = exchange.operation is not None and exchange.operation.streams and exchange.method != "HEAD"
+        room = self._streams if streams else self._requests
+        if room.inside >= room.limit:
+            code = "too_many_streams" if streams else "overloaded"
+            what = "streams are open" if streams else "requests are being answered"
+            raise Problem(code, f"{room.limit} {what} already", facts=self._facts, headers=self._headers)
+        room.inside += 1
+        exchange.place = room
+
+    def leave(self, exchange: _Exchange) -> None:
+        if exchange.place is not None:
+            exchange.place.inside -= 1
+            exchange.place = None
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    """By lower-case name, as ASGI has them; repeated ones joined by commas."""
+    headers = dict(raw)
+    if len(headers) != len(raw):
+        headers = {}
+        for name, value in raw:
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
+
+
+def _route_path(scope: AsgiScope) -> str:
+    """The path below the place where this application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :] or "/"
+    return path
+
+
+async def _nothing_to_start(receive: Receive, send: Send) -> None:
+    """The lifespan of the server is not this application's: whoever built it enters the mailbox."""
+    while True:
+        message: Any = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

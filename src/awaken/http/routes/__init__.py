@@ -1,0 +1,1 @@
+"""The handlers, by resource: thin, from a checked call to the mailbox and back."""

@@ -1,0 +1,48 @@
+"""Agents: what can be asked for.
+
+Source: spec/server.md 4.9.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+
+from awaken.domain.errors import AgentNotFound
+from awaken.http.operation import Call, Operation, json_response
+from awaken.http.wire import AgentList, AgentResource
+
+
+async def list_agents(call: Call) -> Response:
+    items = tuple([AgentResource.of(info) for info in call.mailbox.agents.describe()])
+    return json_response(AgentList(items=items, has_more=False, next_cursor=None))
+
+
+async def get_agent(call: Call) -> Response:
+    asked = call.ids["agent_id"]
+    for info in call.mailbox.agents.describe():
+        if info.agent_id == asked:
+            return json_response(AgentResource.of(info))
+    raise AgentNotFound(asked[:200])
+
+
+AGENT_OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v1/agents",
+        id="list_agents",
+        summary="List the registered agents",
+        handler=list_agents,
+        answers={200: AgentList},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/agents/{agent_id}",
+        id="get_agent",
+        summary="Read an agent",
+        handler=get_agent,
+        answers={200: AgentResource},
+        problems=("agent_not_found",),
+    ),
+)

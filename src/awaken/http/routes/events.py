@@ -1,0 +1,150 @@
+"""Events of a thread or a run: as a page, and as a stream.
+
+Holds: an item of a page has the bytes that a frame of a stream has.
+
+Source: spec/server.md 4.7, 6.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from awaken.domain.event import CHANNELS
+from awaken.domain.ids import RunId, ThreadId
+from awaken.http.cursors import event_cursor, event_seq
+from awaken.http.encoder import Selection, event_objects, select
+from awaken.http.operation import Call, Operation
+from awaken.http.query import CHANNEL_NAMES, ChannelNames, KindNames, Paging, parse_names
+from awaken.http.routes.watching import RunResuming, ThreadResuming, check_reached, watch_run, watch_thread
+from awaken.http.wire import EventList
+
+_SCAN_PAGE: Final = 256
+_MAX_SCANNED: Final = 4096
+"""A page whose filter matches little ends after this many events; its cursor leads on."""
+_CHANNELS: Final = frozenset(CHANNEL_NAMES)
+_KINDS: Final = frozenset(CHANNELS)
+
+
+class EventFilters(Paging, frozen=True, kw_only=True):
+    channels: ChannelNames | None = None
+    """Separated by commas; all but `debug` when absent."""
+    kinds: KindNames | None = None
+    """Separated by commas."""
+    include_deltas: bool = True
+
+
+class Page(msgspec.Struct):
+    """Items already encoded, how far the log was read for them, and whether it goes on."""
+
+    items: list[bytes]
+    reached: int
+    has_more: bool
+
+
+async def list_thread_events(call: Call) -> Response:
+    thread = await call.mailbox.get_thread(call.scope, call.thread_id)
+    return await _page(call, thread.thread_id, None, at_start=0)
+
+
+async def list_run_events(call: Call) -> Response:
+    run = await call.mailbox.get_run(call.scope, call.run_id)
+    return await _page(call, run.thread_id, run.run_id, at_start=run.first_event_seq - 1)
+
+
+async def _page(call: Call, thread_id: ThreadId, run_id: RunId | None, *, at_start: int) -> Response:
+    asked = call.query(EventFilters)
+    after = at_start
+    if asked.cursor is not None:
+        after = event_seq(asked.cursor, call.scope, thread_id, "query", "cursor")
+        await check_reached(call, thread_id, after)
+        after = max(after, at_start)
+    kinds = parse_names(asked.kinds, _KINDS, "kinds")
+    channels = parse_names(asked.channels, _CHANNELS, "channels")
+    if channels is None and kinds is not None:
+        channels = _CHANNELS  # a kind asked for by name is wanted whatever channel it is in
+    found = await _read(call, thread_id, run_id, after, asked.limit, select(channels, asked.include_deltas, kinds))
+    cursor = event_cursor(call.scope, thread_id, found.reached)
+    more = b"true" if found.has_more else b"false"
+    body = b'{"items":[%b],"has_more":%b,"next_cursor":"%b"}' % (b",".join(found.items), more, cursor.encode())
+    return Response(body, media_type="application/json")
+
+
+async def _read(
+    call: Call, thread_id: ThreadId, run_id: RunId | None, after: int, limit: int, selection: Selection
+) -> Page:
+    page, scanned = Page([], after, has_more=True), 0
+    while scanned < _MAX_SCANNED:
+        rows = await call.mailbox.store.list_events(
+            call.scope, thread_id, after=page.reached, limit=_SCAN_PAGE, run_id=run_id
+        )
+        for row in rows:
+            for seq, _, object_ in event_objects(row, selection):
+                if len(page.items) == limit:
+                    return page
+                page.items.append(object_)
+                page.reached = seq
+            page.reached = row.last_seq
+        count = sum([len(row.events) for row in rows])
+        scanned += count
+        if count < _SCAN_PAGE:
+            page.has_more = False
+            break
+    return page
+
+
+async def stream_thread_events(call: Call) -> Response:
+    thread = await call.mailbox.get_thread(call.scope, call.thread_id)
+    return await watch_thread(call, thread, call.query(ThreadResuming))
+
+
+async def stream_run_events(call: Call) -> Response:
+    run = await call.mailbox.get_run(call.scope, call.run_id)
+    return await watch_run(call, run, call.query(RunResuming))
+
+
+_STREAM_PROBLEMS: Final = ("invalid_id", "cursor_mismatch", "cursor_expired", "too_many_streams")
+
+
+def _stream(path: str, id: str, what: str) -> Operation:
+    of_run = what == "run"
+    return Operation(
+        method="GET",
+        path=path,
+        id=id,
+        summary=f"Stream the events of a {what}",
+        handler=stream_run_events if of_run else stream_thread_events,
+        query=RunResuming if of_run else ThreadResuming,
+        answers={200: "text/event-stream"},
+        problems=(f"{what}_not_found", *_STREAM_PROBLEMS),
+    )
+
+
+EVENT_OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v1/threads/{thread_id}/events",
+        id="list_thread_events",
+        summary="Read the events of a thread, oldest first",
+        handler=list_thread_events,
+        query=EventFilters,
+        answers={200: EventList},
+        problems=("thread_not_found", "invalid_id", "cursor_mismatch", "cursor_expired"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/runs/{run_id}/events",
+        id="list_run_events",
+        summary="Read the events of a run, oldest first",
+        handler=list_run_events,
+        query=EventFilters,
+        answers={200: EventList},
+        problems=("run_not_found", "invalid_id", "cursor_mismatch", "cursor_expired"),
+    ),
+    _stream("/v1/threads/{thread_id}/events/stream", "stream_thread_events", "thread"),
+    _stream("/v1/threads/{thread_id}/stream", "stream_thread", "thread"),
+    _stream("/v1/runs/{run_id}/events/stream", "stream_run_events", "run"),
+    _stream("/v1/runs/{run_id}/stream", "stream_run", "run"),
+)

@@ -1,0 +1,134 @@
+"""Health, metrics, and the description of the API.
+
+Holds: liveness asks nobody, so a slow store never gets the process restarted. Readiness asks the store, at most once a
+second.
+
+Source: spec/server.md 4.9; SRV-006.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Literal
+
+from starlette.responses import Response
+
+from awaken.domain.clock import to_rfc3339
+from awaken.domain.errors import StoreError
+from awaken.domain.ids import ThreadId
+from awaken.http.operation import Call, Operation, json_response, not_offered
+from awaken.http.wire import Component, HealthResource, Live
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_CHECK_TIMEOUT_S: Final = 2.0
+_CHECK_INTERVAL_S: Final = 1.0
+_NOWHERE: Final = ThreadId("health")
+
+Status = Literal["ready", "starting", "stopping", "unavailable"]
+
+
+async def live(call: Call) -> Response:
+    return json_response(Live())
+
+
+async def ready(call: Call) -> Response:
+    """200 when work is accepted; the same document with 503 when it is not."""
+    answer = await _check(call)
+    if answer.status == "ready":
+        return json_response(answer)
+    return json_response(answer, 503, {"Retry-After": str(call.service.settings.retry_after_s)})
+
+
+async def _check(call: Call) -> HealthResource:
+    health = call.mailbox.health()
+    store = await _store_component(call) if health.state == "ready" else Component(state="unknown")
+    status: Status
+    match health.state:
+        case "ready":
+            status = "ready" if store.state == "ok" else "unavailable"
+        case "new" | "starting":
+            status = "starting"
+        case _:
+            status = "stopping"
+    return HealthResource(
+        status=status,
+        durability=health.durability,
+        store=health.store,
+        components={"store": store, "mailbox": Component(state=health.state)},
+        executing=health.executing,
+        free_slots=health.free_slots,
+        streams=call.mailbox.reader_count,
+        checked_at=to_rfc3339(call.service.clock.now()),
+    )
+
+
+async def _store_component(call: Call) -> Component:
+    """How the store answered, asked now or within the last second."""
+    service, now_s = call.service, call.service.clock.monotonic()
+    if service.store_seen is None or now_s - service.store_seen[0] >= _CHECK_INTERVAL_S:
+        service.store_seen = (now_s, await _ask_store(call))
+    return service.store_seen[1]
+
+
+async def _ask_store(call: Call) -> Component:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await call.mailbox.store.last_event_seq(call.scope, _NOWHERE)
+    except TimeoutError:
+        return Component(state="failed", detail=f"the store did not answer within {_CHECK_TIMEOUT_S:.0f} s")
+    except StoreError as error:
+        return Component(state="failed", detail=str(error))
+    return Component(state="ok")
+
+
+async def metrics(call: Call) -> Response:
+    if call.service.metrics is None:
+        raise not_offered("metrics")
+    rendered = call.service.metrics()
+    return Response(rendered if isinstance(rendered, bytes) else await rendered, media_type=METRICS_TYPE)
+
+
+async def openapi(call: Call) -> Response:
+    return Response(call.service.describe(call.root_path), media_type="application/json")
+
+
+SYSTEM_OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/health/live",
+        id="health_live",
+        summary="Is the process alive",
+        handler=live,
+        answers={200: Live},
+        always_answers=True,
+    ),
+    *(
+        Operation(
+            method="GET",
+            path=path,
+            id=id,
+            summary="Does the server accept work",
+            handler=ready,
+            answers={200: HealthResource, 503: HealthResource},
+            always_answers=True,
+        )
+        for path, id in (("/health/ready", "health_ready"), ("/health", "health"))
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        id="metrics",
+        summary="Metrics for Prometheus",
+        handler=metrics,
+        answers={200: "text/plain"},
+        problems=("not_found",),
+    ),
+    Operation(
+        method="GET",
+        path="/openapi.json",
+        id="openapi",
+        summary="This description",
+        handler=openapi,
+        answers={200: dict[str, Any]},
+    ),
+)

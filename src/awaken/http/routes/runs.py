@@ -1,0 +1,322 @@
+"""Runs: submit, list, read, wait, stop.
+
+Source: spec/server.md 4.3, 4.4, 5.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+from starlette.responses import Response
+
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.ids import AgentId, RunId, ThreadId
+from awaken.domain.message import Role
+from awaken.domain.run import Run, RunStatus
+from awaken.http.cursors import list_key
+from awaken.http.operation import Call, Operation, json_response
+from awaken.http.query import Order, Paging, Query
+from awaken.http.routes.lists import cut_page
+from awaken.http.routes.watching import Watching, watch_run
+from awaken.http.settings import DEFAULT_WAIT_S, MAX_WAIT_S
+from awaken.http.submission import Id, RunCreate, WatchedRunCreate
+from awaken.http.wire import (
+    CancelResource,
+    DispatchList,
+    DispatchResource,
+    MessageResource,
+    RunList,
+    RunResource,
+    RunResult,
+)
+from awaken.mailbox.service import Cancellation, Submission
+from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery
+
+
+class ThreadRunFilters(Paging, frozen=True, kw_only=True):
+    order: Order = "desc"
+    status: RunStatus | None = None
+    agent_id: Id | None = None
+
+
+class RunFilters(ThreadRunFilters, frozen=True, kw_only=True):
+    thread_id: Id | None = None
+
+
+class Waiting(Query, frozen=True, kw_only=True):
+    timeout_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
+
+
+class Stopping(Query, frozen=True, kw_only=True):
+    wait: bool = False
+    """Answer when the run has stopped, within 30 seconds."""
+
+
+# --- submitting -------------------------------------------------------------------------------------------------------
+
+
+async def create_run(call: Call) -> Response:
+    """In the background: accepted and stored when this answers."""
+    accepted = await _submitted(call, call.body(RunCreate))
+    answer = RunResource.of(call.scope, accepted.run, await _dispatch_of(call, accepted))
+    return json_response(answer, 200 if accepted.replayed else 202, _places(call, accepted.run))
+
+
+async def create_run_and_stream(call: Call) -> Response:
+    """A submit plus a watch: the run goes on whether or not the stream does."""
+    accepted = await _submitted(call, call.body(WatchedRunCreate))
+    return await watch_run(call, accepted.run, call.query(Watching), headers=_places(call, accepted.run))
+
+
+async def create_run_and_wait(call: Call) -> Response:
+    accepted = await _submitted(call, call.body(WatchedRunCreate))
+    return await _waited(call, accepted.run)
+
+
+async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
+    path_thread_id = call.thread_id if "thread_id" in call.ids else None
+    return await call.mailbox.submit(asked.to_submission(call.scope, path_thread_id))
+
+
+async def _dispatch_of(call: Call, accepted: Submission) -> Dispatch | None:
+    if accepted.dispatch is not None:
+        return accepted.dispatch
+    return await call.mailbox.store.load_dispatch(call.scope, accepted.run.dispatch_id)
+
+
+def _places(call: Call, run: Run) -> dict[str, str]:
+    place = call.link("v1", "runs", run.run_id)
+    return {"Content-Location": place, "Location": f"{place}/stream"}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+async def list_runs(call: Call) -> Response:
+    asked = call.query(RunFilters)
+    return await _run_page(call, asked, asked.thread_id)
+
+
+async def list_thread_runs(call: Call) -> Response:
+    thread = await call.mailbox.get_thread(call.scope, call.thread_id)
+    return await _run_page(call, call.query(ThreadRunFilters), thread.thread_id)
+
+
+async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) -> Response:
+    filters = (asked.order, asked.status, asked.agent_id, thread_id)
+    after = None
+    if asked.cursor is not None:
+        at, run_id = list_key(asked.cursor, "runs", filters, tuple[Instant, str])
+        after = (at, RunId(run_id))
+    rows = await call.mailbox.store.list_runs(
+        call.scope,
+        RunQuery(
+            after=after,
+            limit=asked.limit + 1,
+            descending=asked.order == "desc",
+            thread_id=None if thread_id is None else ThreadId(thread_id),
+            status=asked.status,
+            agent_id=None if asked.agent_id is None else AgentId(asked.agent_id),
+        ),
+    )
+    page, more, cursor = cut_page(rows, asked.limit, "runs", filters, lambda run: (run.created_at, run.run_id))
+    items = tuple([await _resource(call, run) for run in page])
+    return json_response(RunList(items=items, has_more=more, next_cursor=cursor))
+
+
+async def get_run(call: Call) -> Response:
+    run = await call.mailbox.get_run(call.scope, call.run_id)
+    dispatch = await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id)
+    place = await _queue_position(call, dispatch)
+    return json_response(RunResource.of(call.scope, run, dispatch, queue_position=place))
+
+
+async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
+    """Its place in the thread's claim order, 1 for the next; None when it is not queued, or far behind."""
+    if dispatch is None or dispatch.status is not DispatchStatus.QUEUED:
+        return None
+    query = DispatchQuery(thread_id=dispatch.thread_id, statuses=(DispatchStatus.QUEUED,), limit=MAX_PAGE)
+    queue = await call.mailbox.store.list_dispatches(call.scope, query)
+    ahead = [each.dispatch_id for each in queue]
+    return ahead.index(dispatch.dispatch_id) + 1 if dispatch.dispatch_id in ahead else None
+
+
+async def _resource(call: Call, run: Run) -> RunResource:
+    return RunResource.of(call.scope, run, await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id))
+
+
+async def list_run_dispatches(call: Call) -> Response:
+    asked = call.query(Paging)
+    run = await call.mailbox.get_run(call.scope, call.run_id)
+    filters = (run.run_id,)
+    start = 0 if asked.cursor is None else max(list_key(asked.cursor, "dispatches", filters, int), 0)
+    query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=asked.limit + 1, offset=start)
+    rows = await call.mailbox.store.list_dispatches(call.scope, query)
+    page, more, cursor = cut_page(rows, asked.limit, "dispatches", filters, lambda _: start + asked.limit)
+    now = call.service.clock.now()
+    items = tuple([DispatchResource.of(dispatch, now) for dispatch in page])
+    return json_response(DispatchList(items=items, has_more=more, next_cursor=cursor))
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+async def wait_for_run(call: Call) -> Response:
+    return await _waited(call, await call.mailbox.get_run(call.scope, call.run_id))
+
+
+async def _waited(call: Call, run: Run) -> Response:
+    """200 with the result when the run is done in time, else 202 with the run as it is."""
+    timeout_s = call.query(Waiting).timeout_s
+    run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
+    resource = await _resource(call, run)
+    places = _places(call, run)
+    if run.status is not RunStatus.DONE:
+        return json_response(resource, 202, {**places, "Retry-After": "0"})
+    answer = RunResult(run=resource, output=run.final_output, messages=await _produced(call, run))
+    return json_response(answer, 200, places)
+
+
+async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
+    """What the run added to the conversation, without what it was given."""
+    found: list[MessageResource] = []
+    after = 0
+    while True:
+        query = MessageQuery(after=after, limit=MAX_PAGE, run_id=run.run_id)
+        page = await call.mailbox.store.list_messages(call.scope, run.thread_id, query)
+        found += [MessageResource.of(run.thread_id, each) for each in page if each.message.role is not Role.USER]
+        if len(page) < MAX_PAGE:
+            return tuple(found)
+        after = page[-1].seq or 0
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+async def cancel_run(call: Call) -> Response:
+    wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
+    return await cancelled(call, call.mailbox.cancel(call.scope, call.run_id, wait_s=wait_s))
+
+
+async def cancelled(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -> Response:
+    """200 when nothing runs any more, 202 while the owner has yet to stop. Runs the stop given to it."""
+    done = await call.while_connected(stopping)
+    run = None if done.run is None else await _resource(call, done.run)
+    return json_response(CancelResource(state=done.state, run=run), 200 if done.state == "stopped" else 202)
+
+
+# --- the operations ---------------------------------------------------------------------------------------------------
+
+_SUBMIT_PROBLEMS: Final = (
+    "thread_not_found", "already_exists", "unknown_agent", "invalid_id", "queue_full", "not_supported",
+)  # fmt: skip
+
+
+def _submitting(prefix: str, suffix: str) -> tuple[Operation, ...]:
+    """The three ways to submit, below one path."""
+    on = "on a thread" if suffix else "on a new thread, or the one in the body"
+    return (
+        Operation(
+            method="POST",
+            path=f"{prefix}/runs",
+            id=f"create_run{suffix}",
+            summary=f"Submit a run {on}",
+            handler=create_run,
+            body=RunCreate,
+            carries_messages=True,
+            answers={202: RunResource, 200: RunResource},
+            problems=_SUBMIT_PROBLEMS,
+        ),
+        Operation(
+            method="POST",
+            path=f"{prefix}/runs/stream",
+            id=f"create_run_and_stream{suffix}",
+            summary=f"Submit a run {on}, and stream it",
+            handler=create_run_and_stream,
+            query=Watching,
+            body=WatchedRunCreate,
+            carries_messages=True,
+            answers={200: "text/event-stream"},
+            problems=_SUBMIT_PROBLEMS,
+        ),
+        Operation(
+            method="POST",
+            path=f"{prefix}/runs/wait",
+            id=f"create_run_and_wait{suffix}",
+            summary=f"Submit a run {on}, and wait for its end",
+            handler=create_run_and_wait,
+            query=Waiting,
+            body=WatchedRunCreate,
+            carries_messages=True,
+            answers={200: RunResult, 202: RunResource},
+            problems=_SUBMIT_PROBLEMS,
+        ),
+    )
+
+
+RUN_OPERATIONS: Final = (
+    *_submitting("/v1/threads/{thread_id}", "_on_thread"),
+    *_submitting("/v1", ""),
+    Operation(
+        method="GET",
+        path="/v1/threads/{thread_id}/runs",
+        id="list_thread_runs",
+        summary="List the runs of a thread, newest first",
+        handler=list_thread_runs,
+        query=ThreadRunFilters,
+        answers={200: RunList},
+        problems=("thread_not_found", "invalid_id", "cursor_mismatch"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/runs",
+        id="list_runs",
+        summary="List runs, newest first",
+        handler=list_runs,
+        query=RunFilters,
+        answers={200: RunList},
+        problems=("cursor_mismatch",),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/runs/{run_id}",
+        id="get_run",
+        summary="Read a run",
+        handler=get_run,
+        answers={200: RunResource},
+        problems=("run_not_found", "invalid_id"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/runs/{run_id}/wait",
+        id="wait_for_run",
+        summary="Wait for the end of a run",
+        handler=wait_for_run,
+        query=Waiting,
+        answers={200: RunResult, 202: RunResource},
+        problems=("run_not_found", "invalid_id"),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/runs/{run_id}/cancel",
+        id="cancel_run",
+        summary="Stop a run",
+        handler=cancel_run,
+        query=Stopping,
+        answers={202: CancelResource, 200: CancelResource},
+        problems=("run_not_found", "invalid_id", "run_not_open"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/runs/{run_id}/dispatches",
+        id="list_run_dispatches",
+        summary="List the queue entries that served a run",
+        handler=list_run_dispatches,
+        query=Paging,
+        answers={200: DispatchList},
+        problems=("run_not_found", "invalid_id", "cursor_mismatch"),
+    ),
+)

@@ -1,0 +1,190 @@
+"""Threads: make, list, read, stop.
+
+Source: spec/server.md 4.1, 4.6.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+from starlette.responses import Response
+
+from awaken.domain.clock import Instant
+from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.message import Visibility
+from awaken.http.cursors import list_key
+from awaken.http.operation import Call, Operation, json_response
+from awaken.http.query import Order, Paging
+from awaken.http.routes.lists import cut_page
+from awaken.http.routes.runs import Stopping, cancelled
+from awaken.http.submission import Id, ThreadCreate, to_messages
+from awaken.http.wire import CancelResource, InterruptResource, MessageList, MessageResource, ThreadList, ThreadResource
+from awaken.store.contract import MessageQuery, StoredMessage, ThreadQuery
+
+
+class ThreadFilters(Paging, frozen=True, kw_only=True):
+    order: Order = "desc"
+    resource_id: str | None = None
+    id_prefix: str = ""
+
+
+class MessageFilters(Paging, frozen=True, kw_only=True):
+    order: Order = "asc"
+    after: int = 0
+    """A seq; only later messages."""
+    before: int | None = None
+    visibility: Literal["external", "internal", "all"] = "external"
+    run_id: Id | None = None
+
+
+async def create_thread(call: Call) -> Response:
+    asked = call.body(ThreadCreate)
+    thread_id, info = asked.named_thread_id(), asked.to_info()
+    if info.parent_thread_id is not None:
+        await call.mailbox.get_thread(call.scope, info.parent_thread_id)
+    thread, is_new = await call.mailbox.save_thread(
+        call.scope,
+        thread_id,
+        info,
+        messages=to_messages(asked.messages or (), "messages"),
+        if_exists="keep" if asked.if_exists == "do_nothing" else "raise",
+    )
+    place = {"Location": call.link("v1", "threads", thread.thread_id)}
+    return json_response(ThreadResource.of(call.scope, thread), 201 if is_new else 200, place)
+
+
+async def list_threads(call: Call) -> Response:
+    asked = call.query(ThreadFilters)
+    filters = (asked.order, asked.resource_id, asked.id_prefix)
+    after = None
+    if asked.cursor is not None:
+        at, thread_id = list_key(asked.cursor, "threads", filters, tuple[Instant, str])
+        after = (at, ThreadId(thread_id))
+    rows = await call.mailbox.store.list_threads(
+        call.scope,
+        ThreadQuery(
+            after=after,
+            limit=asked.limit + 1,
+            ascending=asked.order == "asc",
+            resource_id=asked.resource_id,
+            id_prefix=asked.id_prefix,
+        ),
+    )
+    page, more, cursor = cut_page(rows, asked.limit, "threads", filters, lambda row: (row.updated_at, row.thread_id))
+    items = tuple([ThreadResource.of(call.scope, thread) for thread in page])
+    return json_response(ThreadList(items=items, has_more=more, next_cursor=cursor))
+
+
+async def get_thread(call: Call) -> Response:
+    thread = await call.mailbox.get_thread(call.scope, call.thread_id)
+    return json_response(ThreadResource.of(call.scope, thread))
+
+
+async def list_messages(call: Call) -> Response:
+    asked, thread_id = call.query(MessageFilters), call.thread_id
+    filters = [thread_id, asked.order, asked.after, asked.before, asked.visibility, asked.run_id]
+    thread = await call.mailbox.get_thread(call.scope, thread_id)
+    window = MessageQuery(
+        after=max(asked.after, 0),
+        before=asked.before,
+        limit=asked.limit + 1,
+        descending=asked.order == "desc",
+        visibility=_VISIBILITIES[asked.visibility],
+        run_id=None if asked.run_id is None else RunId(asked.run_id),
+    )
+    if asked.cursor is not None:
+        seq = list_key(asked.cursor, "messages", filters, int)
+        window = msgspec.structs.replace(window, **({"before": seq} if window.descending else {"after": seq}))
+    rows = await call.mailbox.store.list_messages(call.scope, thread_id, window)
+    page, more, cursor = cut_page(rows, asked.limit, "messages", filters, _seq)
+    items = tuple([MessageResource.of(thread_id, stored) for stored in page])
+    return json_response(MessageList(items=items, has_more=more, next_cursor=cursor, version=thread.message_count))
+
+
+def _seq(stored: StoredMessage) -> int:
+    return stored.seq or 0
+
+
+_VISIBILITIES: Final = {"external": Visibility.ALL, "internal": Visibility.INTERNAL, "all": None}
+
+
+async def cancel_thread(call: Call) -> Response:
+    """Stop what the thread is executing; its queue goes on."""
+    wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
+    return await cancelled(call, call.mailbox.cancel_thread(call.scope, call.thread_id, wait_s=wait_s))
+
+
+async def interrupt_thread(call: Call) -> Response:
+    """Stop what the thread is executing and clear its queue."""
+    wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
+    done = await call.while_connected(call.mailbox.interrupt(call.scope, call.thread_id, wait_s=wait_s))
+    idle = done.active_run_id is None and not done.superseded
+    answer = InterruptResource(
+        epoch=done.epoch, active_run_id=done.active_run_id, superseded=done.superseded, cancel=done.cancel
+    )
+    return json_response(answer, 200 if idle else 202)
+
+
+THREAD_OPERATIONS: Final = (
+    Operation(
+        method="POST",
+        path="/v1/threads",
+        id="create_thread",
+        summary="Make a thread",
+        handler=create_thread,
+        body=ThreadCreate,
+        carries_messages=True,
+        answers={201: ThreadResource, 200: ThreadResource},
+        problems=("already_exists", "thread_not_found", "invalid_id"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/threads",
+        id="list_threads",
+        summary="List threads, most recently active first",
+        handler=list_threads,
+        query=ThreadFilters,
+        answers={200: ThreadList},
+        problems=("cursor_mismatch",),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/threads/{thread_id}",
+        id="get_thread",
+        summary="Read a thread",
+        handler=get_thread,
+        answers={200: ThreadResource},
+        problems=("thread_not_found", "invalid_id"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/threads/{thread_id}/messages",
+        id="list_messages",
+        summary="Read the conversation, oldest message first",
+        handler=list_messages,
+        query=MessageFilters,
+        answers={200: MessageList},
+        problems=("thread_not_found", "invalid_id", "cursor_mismatch"),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/threads/{thread_id}/cancel",
+        id="cancel_thread",
+        summary="Stop the run the thread is executing; its queue goes on",
+        handler=cancel_thread,
+        query=Stopping,
+        answers={202: CancelResource, 200: CancelResource},
+        problems=("thread_not_found", "invalid_id"),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/threads/{thread_id}/interrupt",
+        id="interrupt_thread",
+        summary="Stop the run the thread is executing and clear its queue",
+        handler=interrupt_thread,
+        query=Stopping,
+        answers={202: InterruptResource, 200: InterruptResource},
+        problems=("thread_not_found", "invalid_id"),
+    ),
+)

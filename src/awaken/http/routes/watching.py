@@ -1,0 +1,150 @@
+"""Where a stream begins, and the answer that carries it on.
+
+Above: the handlers that stream. Below: cursors, the mailbox's readers, `sse`.
+Holds: everything that can be refused has been refused before the first byte. A place beyond the end of the log (the
+store was restored from a backup) is refused when it was asked for, and mended by a `stream.resync` when a client
+merely reconnected.
+
+Source: spec/server.md 6.1 to 6.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from awaken.domain.errors import CursorExpired
+from awaken.domain.ids import ThreadId
+from awaken.domain.run import Run
+from awaken.domain.thread import Thread
+from awaken.http.cursors import event_cursor, event_seq
+from awaken.http.encoder import Selection, control_frame, select
+from awaken.http.operation import Call
+from awaken.http.query import CHANNEL_NAMES, ChannelNames, Query, parse_names
+from awaken.http.sse import EventStream
+from awaken.http.wire import RunResource, ThreadResource
+
+_CHANNELS: Final = frozenset(CHANNEL_NAMES)
+
+
+class Watching(Query, frozen=True, kw_only=True):
+    """Which events, of a stream that starts with its run."""
+
+    channels: ChannelNames | None = None
+    """Separated by commas; all but `debug` when absent."""
+    include_deltas: bool = True
+    """False: only what is committed."""
+
+
+class Resuming(Watching, frozen=True, kw_only=True):
+    """Which events, and from where."""
+
+    cursor: str | None = None
+    """Wins over the header `Last-Event-ID`."""
+    since: Literal["start", "now"] | None = None
+
+
+class RunResuming(Resuming, frozen=True, kw_only=True):
+    until: Literal["done", "waiting_or_done"] = "waiting_or_done"
+
+
+class ThreadResuming(Resuming, frozen=True, kw_only=True):
+    until: Literal["forever"] = "forever"
+
+
+class Start(msgspec.Struct, frozen=True):
+    """The seq after which a stream begins; `is_lost` when what the client knew is gone and it needs the state first."""
+
+    after: int
+    is_lost: bool = False
+
+
+def selection_of(asked: Watching) -> Selection:
+    """Raises Problem for a channel that does not exist."""
+    return select(parse_names(asked.channels, _CHANNELS, "channels"), asked.include_deltas)
+
+
+async def start_of(
+    call: Call, thread_id: ThreadId, asked: Resuming, *, at_start: int, default: Literal["start", "now"]
+) -> Start:
+    """Where a stream of the thread, or of a run of it whose events come after `at_start`, begins.
+
+    Raises:
+        Problem: The cursor is none, or of another thread.
+        CursorExpired: An explicit cursor lies beyond the end of the log.
+    """
+    header = call.header(b"last-event-id")
+    if asked.cursor is not None:
+        after = event_seq(asked.cursor, call.scope, thread_id, "query", "cursor")
+        await check_reached(call, thread_id, after)
+        return Start(max(after, at_start))
+    if header:
+        after = event_seq(header, call.scope, thread_id, "header", "last-event-id")
+        lost = after > await call.mailbox.store.last_event_seq(call.scope, thread_id)
+        return Start(max(after, at_start), is_lost=lost)
+    if (asked.since or default) == "start":
+        return Start(at_start)
+    return Start(await call.mailbox.store.last_event_seq(call.scope, thread_id))
+
+
+async def check_reached(call: Call, thread_id: ThreadId, after: int) -> None:
+    """Raises CursorExpired when the log of the thread does not reach this far."""
+    if after > await call.mailbox.store.last_event_seq(call.scope, thread_id):
+        start = event_cursor(call.scope, thread_id, 0)
+        raise CursorExpired(event_cursor(call.scope, thread_id, after), start)
+
+
+async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[str, str] | None = None) -> EventStream:
+    """A stream of the run's events, from its first one or where the client left off, to its last one."""
+    selection = selection_of(asked)
+    start, first = Start(run.first_event_seq - 1), b""
+    if isinstance(asked, Resuming):
+        start = await start_of(call, run.thread_id, asked, at_start=start.after, default="start")
+    if start.is_lost:
+        run = await call.mailbox.get_run(call.scope, run.run_id)
+        dispatch = await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id)
+        start = Start(run.updated_seq)
+        state = RunResource.of(call.scope, run, dispatch)
+        first = control_frame("stream.resync", {"run": state, "cursor": state.cursor})
+    opened: dict[str, Any] = {
+        "scope": "run",
+        "thread_id": run.thread_id,
+        "run_id": run.run_id,
+        "cursor": event_cursor(call.scope, run.thread_id, start.after),
+    }
+    return EventStream(
+        call.service.streams,
+        call.mailbox.read_run(call.scope, run, after=start.after),
+        selection,
+        scope_name="run",
+        first_frames=control_frame("stream.open", opened) + first,
+        request_id=call.request_id,
+        headers=headers,
+    )
+
+
+async def watch_thread(call: Call, thread: Thread, asked: ThreadResuming) -> EventStream:
+    """A stream of everything that happens on the thread, without end."""
+    selection = selection_of(asked)
+    start, first = await start_of(call, thread.thread_id, asked, at_start=0, default="now"), b""
+    if start.is_lost:
+        thread = await call.mailbox.get_thread(call.scope, thread.thread_id)
+        start = Start(thread.event_count)
+        state = ThreadResource.of(call.scope, thread)
+        first = control_frame("stream.resync", {"thread": state, "cursor": state.cursor})
+    opened: dict[str, Any] = {
+        "scope": "thread",
+        "thread_id": thread.thread_id,
+        "run_id": None,
+        "cursor": event_cursor(call.scope, thread.thread_id, start.after),
+    }
+    return EventStream(
+        call.service.streams,
+        call.mailbox.read_thread(call.scope, thread.thread_id, after=start.after),
+        selection,
+        scope_name="thread",
+        first_frames=control_frame("stream.open", opened) + first,
+        request_id=call.request_id,
+    )

@@ -1,0 +1,23 @@
+"""The operation table: everything the API offers, once.
+
+Above: `app` routes by it, `openapi` describes it, tests walk through it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from awaken.http.operation import Operation
+from awaken.http.routes.agents import AGENT_OPERATIONS
+from awaken.http.routes.events import EVENT_OPERATIONS
+from awaken.http.routes.health import SYSTEM_OPERATIONS
+from awaken.http.routes.runs import RUN_OPERATIONS
+from awaken.http.routes.threads import THREAD_OPERATIONS
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *THREAD_OPERATIONS,
+    *RUN_OPERATIONS,
+    *EVENT_OPERATIONS,
+    *AGENT_OPERATIONS,
+    *SYSTEM_OPERATIONS,
+)

@@ -1,0 +1,128 @@
+"""Clocks, alarms and instants as text."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from awaken.domain.clock import Alarm, SystemClock, from_rfc3339, sleep, to_rfc3339
+from awaken.testing.clock import START, ManualClock
+from awaken.testing.conformance.steps import settle
+
+
+async def test_an_alarm_set_before_the_wait_is_not_lost() -> None:
+    alarm = Alarm(ManualClock())
+    alarm.set()
+
+    assert await alarm.wait() is True
+    assert await alarm.wait(0) is False
+
+
+async def test_an_alarm_wakes_its_waiter() -> None:
+    alarm = Alarm(ManualClock())
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        waiting = group.create_task(alarm.wait(60))
+        await settle()
+        assert not waiting.done()
+        alarm.set()
+
+    assert waiting.result() is True
+
+
+async def test_an_alarm_that_nobody_sets_ends_at_its_time_and_not_before() -> None:
+    clock = ManualClock()
+    alarm = Alarm(clock)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        waiting = group.create_task(alarm.wait(2))
+        await clock.advance(1.999)
+        assert not waiting.done()
+        await clock.advance(0.001)
+
+    assert waiting.result() is False
+
+
+async def test_a_cancelled_wait_leaves_the_alarm_usable() -> None:
+    clock = ManualClock()
+    alarm = Alarm(clock)
+    waiting = asyncio.ensure_future(alarm.wait(1))
+    await settle()
+
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await clock.advance(5)
+
+    alarm.set()
+    assert await alarm.wait(1) is True
+
+
+async def test_sleeping_takes_the_clocks_time() -> None:
+    clock = ManualClock()
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        sleeping = group.create_task(sleep(clock, 3))
+        await clock.advance(2)
+        assert not sleeping.done()
+        await clock.advance(1)
+
+    assert clock.now() == START + 3_000
+
+
+async def test_a_manual_clock_fires_its_timers_in_order_at_their_own_instants() -> None:
+    clock = ManualClock()
+    fired: list[tuple[str, int]] = []
+
+    def note(name: str) -> None:
+        fired.append((name, clock.now() - START))
+
+    clock.call_later(2, lambda: note("second"))
+    clock.call_later(1, lambda: note("first"))
+    clock.call_later(1, lambda: note("first too"))
+    clock.call_later(9, lambda: note("never"))
+    clock.call_later(1.5, lambda: note("cancelled")).cancel()
+
+    await clock.advance(3)
+
+    assert fired == [("first", 1_000), ("first too", 1_000), ("second", 2_000)]
+    assert (clock.now(), clock.monotonic()) == (START + 3_000, 3.0)
+
+
+def test_a_wall_clock_may_go_back_while_time_goes_on() -> None:
+    clock = ManualClock()
+
+    clock.set(clock.now() - 5_000)
+    clock.tick(1)
+
+    assert (clock.now(), clock.monotonic()) == (START - 4_000, 1.0)
+
+
+async def test_the_machines_clock_fires_and_moves_forward() -> None:
+    clock = SystemClock()
+    before, now = clock.monotonic(), clock.now()
+
+    assert await Alarm(clock).wait(0.001) is False
+
+    assert clock.monotonic() >= before + 0.001
+    assert clock.now() >= now > 1_700_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("instant", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_800_000_000_001, "2027-01-15T08:00:00.001Z"),
+        (1_799_999_999_999, "2027-01-15T07:59:59.999Z"),
+    ],
+)
+def test_an_instant_is_written_in_utc_to_the_millisecond_and_read_back(instant: int, text: str) -> None:
+    assert to_rfc3339(instant) == text
+    assert from_rfc3339(text) == instant
+
+
+def test_an_instant_may_be_written_with_any_offset_but_not_without() -> None:
+    assert from_rfc3339("2027-01-15T09:00:00+01:00") == 1_800_000_000_000
+    for text in ("2027-01-15T09:00:00", "2027-01-15", "soon", ""):
+        with pytest.raises(ValueError, match=r".+"):
+            from_rfc3339(text)

@@ -1,0 +1,38 @@
+"""The back-off table."""
+
+from __future__ import annotations
+
+from awaken.domain.retry import RetryPolicy
+from awaken.testing.behaviour import behaviour
+
+
+@behaviour("MBX-006")
+def test_each_failure_doubles_the_wait() -> None:
+    policy = RetryPolicy()
+
+    assert [policy.delay_ms(failures) for failures in range(1, 8)] == [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000]
+
+
+@behaviour("MBX-007")
+def test_the_wait_is_capped() -> None:
+    assert RetryPolicy(base_delay_ms=1_000, max_delay_ms=5_000).delay_ms(4) == 5_000
+
+
+@behaviour("MBX-008")
+def test_no_failure_counts_as_the_first() -> None:
+    assert RetryPolicy().delay_ms(0) == 250
+    assert RetryPolicy().delay_ms(-3) == 250
+
+
+@behaviour("MBX-009")
+def test_the_wait_stops_growing_after_six_doublings() -> None:
+    assert RetryPolicy().delay_ms(100) == 16_000
+    assert RetryPolicy(max_delay_ms=10_000).delay_ms(100) == 10_000
+
+
+def test_a_providers_own_wish_lengthens_the_wait_and_never_shortens_it() -> None:
+    policy = RetryPolicy()
+
+    assert policy.delay_ms(1, retry_after_ms=100) == 250
+    assert policy.delay_ms(1, retry_after_ms=3_000) == 3_000
+    assert policy.delay_ms(1, retry_after_ms=600_000) == 600_000

@@ -1,0 +1,346 @@
+"""Submitting, reading and waiting for runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import Store
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from tests.http.asgi import all_frames
+from tests.http.site import WORDS, served
+
+ASK: dict[str, Any] = {"agent_id": "talk", "input": "Where is my order?"}
+
+
+@behaviour("SRV-001")
+async def test_a_streamed_submit_shows_the_run_from_its_start_to_its_end(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        answer = await site.http.post("/v1/runs/stream", ASK)
+
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert answer.headers["content-location"] == answer.headers["location"].removesuffix("/stream")
+        opened, *events, ended = all_frames(answer.body)
+        assert (opened.event, ended.event, ended.json()) == ("stream.open", "stream.end", {"reason": "done"})
+        thread_id, run_id = opened.json()["thread_id"], opened.json()["run_id"]
+        assert answer.headers["content-location"] == f"/v1/runs/{run_id}"
+        assert {(frame.json()["thread_id"], frame.json()["run_id"]) for frame in events} == {(thread_id, run_id)}
+        kinds = [frame.event for frame in events]
+        assert kinds.index("RunStarted") < kinds.index("TextDeltaObserved")
+        assert (kinds[0], kinds[-1]) == ("RunQueued", "RunFinished")
+        text = [frame.json()["payload"]["delta"] for frame in events if frame.event == "TextDeltaObserved"]
+        assert tuple(text) == WORDS
+
+
+@behaviour("SRV-001")
+@pytest.mark.parametrize("thread_id", [None, "", "  "])
+async def test_a_run_without_a_thread_gets_a_new_one(memory: Store, clock: ManualClock, thread_id: str | None) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.post("/v1/runs", {**ASK, "thread_id": thread_id})
+
+        assert answer.status == 202
+        thread = await site.http.get(f"/v1/threads/{answer.json()['thread_id']}")
+        assert (thread.status, thread.json()["latest_run_id"]) == (200, answer.json()["run_id"])
+
+
+@behaviour("SRV-002")
+@pytest.mark.parametrize("path", ["/v1/runs", "/v1/runs/stream", "/v1/runs/wait", "/v1/threads/new/runs"])
+@pytest.mark.parametrize(
+    ("body", "code", "loc"),
+    [
+        ({**ASK, "agent_id": ""}, "unknown_agent", ["body", "agent_id"]),
+        ({**ASK, "agent_id": "nobody"}, "unknown_agent", ["body", "agent_id"]),
+        ({"input": "hello"}, "unknown_agent", ["body", "agent_id"]),
+        ({"agent_id": "talk"}, "invalid_request", ["body", "messages"]),
+        ({"agent_id": "talk", "messages": []}, "invalid_request", ["body", "messages"]),
+        ({"agent_id": "talk", "input": {"messages": []}}, "invalid_request", ["body", "input", "messages"]),
+        ({"agent_id": "talk", "input": {"question": "?"}}, "invalid_request", ["body", "input", "messages"]),
+        ({"agent_id": "talk", "input": ""}, "invalid_request", ["body", "input"]),
+        ({**ASK, "messages": [{"content": "both"}]}, "invalid_request", ["body", "messages"]),
+        (
+            {"agent_id": "talk", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+            "invalid_request",
+            ["body", "messages", 1, "role"],
+        ),
+        ({"agent_id": "talk", "messages": [{"content": []}]}, "invalid_request", ["body", "messages", 0, "content"]),
+        ({"agent_id": "talk", "messages": [{"content": 5}]}, "invalid_request", ["body", "messages", 0, "content"]),
+        ({**ASK, "run_id": "../etc"}, "invalid_id", ["body", "run_id"]),
+        ({**ASK, "run_id": "stream"}, "invalid_id", ["body", "run_id"]),
+        ({**ASK, "thread_id": "a b"}, "invalid_id", ["body", "thread_id"]),
+        (
+            {"agent_id": "talk", "messages": [{"content": "a", "message_id": "\x00"}]},
+            "invalid_id",
+            ["body", "messages", 0, "message_id"],
+        ),
+        ({**ASK, "priority": 256}, "invalid_request", ["body", "priority"]),
+        ({**ASK, "max_attempts": 0}, "invalid_request", ["body", "max_attempts"]),
+        ({**ASK, "after_seconds": -1}, "invalid_request", ["body", "after_seconds"]),
+        ({**ASK, "metadata": {"k" * 65: 1}}, "invalid_request", ["body", "metadata"]),
+        ({**ASK, "metadata": {"deep": [{str(n): n for n in range(65)}]}}, "invalid_request", ["body", "metadata"]),
+        ({**ASK, "metadata": {"long": "x" * 16_384}}, "invalid_request", ["body", "metadata"]),
+        ({**ASK, "if_not_exists": "maybe"}, "invalid_request", ["body", "if_not_exists"]),
+        ({**ASK, "multitask_strategy": "fastest"}, "invalid_request", ["body", "multitask_strategy"]),
+        ({**ASK, "agentId": "gated"}, "invalid_request", ["body", "agentId"]),
+    ],
+)
+async def test_a_submit_that_can_never_be_accepted_stores_nothing(
+    memory: Store, clock: ManualClock, path: str, body: dict[str, Any], code: str, loc: list[str | int]
+) -> None:
+    if "/threads/" in path:
+        body = {"if_not_exists": "create", **body}
+    async with served(memory, clock) as site:
+        answer = await site.http.post(path, body)
+
+        assert (answer.status, answer.code) == (422, code), answer.body
+        if "both" not in str(body) and code != "invalid_id":
+            assert answer.json()["errors"][0]["loc"] == loc or "thread_id" in body
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-002")
+@pytest.mark.parametrize("path", ["/v1/runs/stream", "/v1/runs/wait", "/v1/threads/t/runs/wait"])
+async def test_a_delay_makes_no_sense_where_somebody_waits(memory: Store, clock: ManualClock, path: str) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.post(path, {**ASK, "if_not_exists": "create", "after_seconds": 5})
+
+        assert (answer.status, answer.json()["errors"][0]["loc"]) == (422, ["body", "after_seconds"])
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-002")
+@pytest.mark.parametrize(
+    ("field", "value", "capability"),
+    [
+        ("webhook", "https://example.org", "webhook"),
+        ("decisions", [], "decisions"),
+        ("on_disconnect", "cancel", "on_disconnect"),
+        ("on_completion", "delete", "on_completion"),
+        ("available_at", "2027-01-15T08:00:00Z", "available_at"),
+        ("context", {"a": 1}, "context"),
+        ("state", {}, "state"),
+        ("client_tools", [{}], "client_tools"),
+        ("limits", {"max_steps": 1}, "limits"),
+        ("stream", {"channels": []}, "stream"),
+        ("multitask_strategy", "interrupt", "multitask_strategy=interrupt"),
+        ("multitask_strategy", "reject", "multitask_strategy=reject"),
+        ("multitask_strategy", "rollback", "multitask_strategy=rollback"),
+    ],
+)
+async def test_what_this_version_does_not_do_is_refused_by_name(
+    memory: Store, clock: ManualClock, field: str, value: Any, capability: str
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.post("/v1/runs", {**ASK, field: value})
+
+        assert (answer.status, answer.code, answer.json()["capability"]) == (501, "not_supported", capability)
+        assert await site.stored() == (0, 0)
+
+
+async def test_other_names_of_a_field_and_fields_nobody_knows_are_accepted(memory: Store, clock: ManualClock) -> None:
+    body = {"assistant_id": "talk", "threadId": "t", "runId": "r", "input": "hello", "if_not_exists": "create"}
+    async with served(memory, clock) as site:
+        run = (await site.http.post("/v1/runs", {**body, "colour": "blue", "webhook": None})).json()
+
+        assert (run["agent_id"], run["thread_id"], run["run_id"]) == ("talk", "t", "r")
+
+
+async def test_a_run_on_a_thread_that_does_not_exist_is_refused_unless_it_may_make_it(
+    store: Store, clock: ManualClock
+) -> None:
+    async with served(store, clock) as site:
+        missing = await site.http.post("/v1/threads/t/runs", ASK)
+        named = await site.http.post("/v1/runs", {**ASK, "thread_id": "t"})
+        assert (missing.code, named.code) == ("thread_not_found", "thread_not_found")
+        assert missing.json()["id"] == "t"
+
+        made = await site.http.post("/v1/threads/t/runs", {**ASK, "if_not_exists": "create"})
+        assert (made.status, made.json()["thread_id"]) == (202, "t")
+        other = await site.http.post("/v1/threads/t/runs", {**ASK, "thread_id": "u"})
+        assert (other.status, other.code) == (422, "invalid_request")
+
+
+async def test_messages_arrive_as_they_were_sent(store: Store, clock: ManualClock) -> None:
+    content: list[Any] = [
+        {"type": "text", "text": "What is on \U0001f600 this?"},
+        {"type": "image", "source": {"type": "url", "url": "https://example.org/cat.png"}},
+        {"type": "document", "source": {"type": "base64", "media_type": "text/plain", "data": "aGk="}, "title": "hi"},
+    ]
+    async with served(store, clock) as site:
+        body = {"agent_id": "talk", "messages": [{"id": "m1", "role": "user", "content": content}, {"content": "And?"}]}
+        run = (await site.http.post("/v1/runs", body)).json()
+        await site.finished(run)
+
+        page = (await site.http.get(f"/v1/threads/{run['thread_id']}/messages")).json()
+        first, second, answer = page["items"]
+        assert (first["message_id"], first["seq"], first["role"], first["run_id"]) == ("m1", 1, "user", run["run_id"])
+        assert first["content"] == content
+        assert second["content"] == [{"type": "text", "text": "And?"}]
+        assert (answer["role"], answer["content"]) == ("assistant", [{"type": "text", "text": "".join(WORDS)}])
+        assert (page["version"], page["has_more"], page["next_cursor"]) == (3, False, None)
+
+
+async def test_half_characters_in_a_text_are_replaced(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        raw = b'{"agent_id": "talk", "input": "a\\ud800b\\u0000c"}'
+        run = (await site.http.post("/v1/runs", raw)).json()
+
+        page = (await site.http.get(f"/v1/threads/{run['thread_id']}/messages")).json()
+        assert page["items"][0]["content"][0]["text"] == "a\ufffdb\ufffdc"
+
+
+async def test_more_attachments_than_allowed_are_refused(memory: Store, clock: ManualClock) -> None:
+    image: Any = {"type": "image", "source": {"type": "url", "url": "https://example.org/cat.png"}}
+    heavy: Any = {"type": "audio", "source": {"type": "base64", "media_type": "audio/wav", "data": "A" * 6_000_000}}
+    async with served(memory, clock) as site:
+        for content in ([image] * 9, [heavy] * 2):
+            answer = await site.http.post("/v1/runs", {"agent_id": "talk", "messages": [{"content": content}]})
+            assert (answer.status, answer.json()["errors"][0]["loc"]) == (422, ["body", "messages"])
+
+
+@behaviour("SRV-003")
+async def test_two_streamed_submits_on_one_thread_run_one_after_the_other(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        await site.http.post("/v1/threads", {"thread_id": "t"})
+        first, second = await asyncio.gather(
+            site.http.post("/v1/threads/t/runs/stream", ASK), site.http.post("/v1/threads/t/runs/stream", ASK)
+        )
+
+        assert [first.status, second.status] == [200, 200]
+        for answer in (first, second):
+            frames = all_frames(answer.body)
+            assert (frames[1].event, frames[-2].event, frames[-1].event) == ("RunQueued", "RunFinished", "stream.end")
+        events = (await site.http.get("/v1/threads/t/events?kinds=RunStarted,RunFinished")).json()["items"]
+        assert [event["kind"] for event in events] == ["RunStarted", "RunFinished"] * 2
+
+
+@behaviour("SRV-010")
+async def test_a_run_id_sent_again_returns_the_run_it_named(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        body = {**ASK, "run_id": "r1"}
+        first = await site.http.post("/v1/runs", body)
+        again = await site.http.post("/v1/runs", body)
+        streamed = await site.http.post("/v1/runs/stream", body)
+        waited = await site.http.post("/v1/runs/wait", body)
+        other = await site.http.post("/v1/runs", {**body, "input": "Something else"})
+        elsewhere = await site.http.post("/v1/runs", {**body, "thread_id": "t", "if_not_exists": "create"})
+
+        assert (first.status, again.status, again.json()["run_id"]) == (202, 200, "r1")
+        assert all_frames(streamed.body)[0].json()["run_id"] == "r1"
+        assert (waited.status, waited.json()["run"]["run_id"]) == (200, "r1")
+        assert (other.status, other.code, other.json()["id"]) == (409, "already_exists", "r1")
+        assert (elsewhere.status, elsewhere.code) == (409, "already_exists")
+        assert await site.stored() == (1, 1)
+
+
+@behaviour("SRV-010")
+async def test_messages_that_are_all_known_return_the_run_that_brought_them(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        await site.http.post("/v1/threads", {"thread_id": "t"})
+        body: dict[str, Any] = {"agent_id": "talk", "messages": [{"id": "m1", "content": "hello"}]}
+        first = await site.http.post("/v1/threads/t/runs", body)
+        again = await site.http.post("/v1/threads/t/runs", body)
+        more = await site.http.post(
+            "/v1/threads/t/runs", {**body, "messages": [*body["messages"], {"id": "m2", "content": "and?"}]}
+        )
+        await site.finished(more.json())
+
+        assert (first.status, again.status, more.status) == (202, 200, 202)
+        assert again.json()["run_id"] == first.json()["run_id"] != more.json()["run_id"]
+        sent = (await site.http.get("/v1/threads/t/messages")).json()["items"]
+        assert [each["message_id"] for each in sent if each["role"] == "user"] == ["m1", "m2"]
+
+
+@behaviour("SRV-010")
+async def test_a_dedupe_key_returns_the_run_that_holds_it_until_it_ends(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        first = await site.submit("gated", "t", dedupe_key="nightly")
+        again = await site.http.post("/v1/threads/t/runs", {**ASK, "dedupe_key": "nightly"})
+        assert (again.status, again.json()["run_id"]) == (200, first["run_id"])
+
+        (await site.world.agent.next_call()).release("done")
+        await site.finished(first)
+        third = await site.http.post("/v1/threads/t/runs", {**ASK, "dedupe_key": "nightly"})
+        assert (third.status, third.json()["run_id"] != first["run_id"]) == (202, True)
+
+
+@behaviour("SRV-018")
+async def test_waiting_returns_the_result_of_a_run_that_ends_in_time(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        created = await site.http.post("/v1/runs/wait", ASK)
+        result = created.json()
+        read = (await site.http.get(f"/v1/runs/{result['run']['run_id']}/wait?timeout_s=0")).json()
+
+        assert created.status == 200
+        assert (result["run"]["phase"], result["output"]) == ("completed", "".join(WORDS))
+        assert [message["role"] for message in result["messages"]] == ["assistant"]
+        assert read == result
+
+
+@behaviour("SRV-018")
+async def test_waiting_past_the_time_limit_says_that_the_run_goes_on(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        async with site.http.open("POST", "/v1/runs/wait?timeout_s=5", {**ASK, "agent_id": "gated"}) as waiting:
+            call = await site.world.agent.next_call()
+            await site.world.advance(5)
+            await waiting.rest()
+        assert (waiting.status, waiting.headers["retry-after"]) == (202, "0")
+        run_id = call.run_id
+
+        async with site.http.open("GET", f"/v1/runs/{run_id}/wait?timeout_s=5") as waiting:
+            call.release("at last")
+            await waiting.rest()
+        assert waiting.status == 200
+
+
+@behaviour("SRV-018")
+async def test_waiting_for_a_run_nobody_knows_is_a_404(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        assert (await site.http.get("/v1/runs/nobody/wait")).code == "run_not_found"
+        assert (await site.http.get("/v1/runs/nobody/wait?timeout_s=301")).code == "invalid_request"
+
+
+async def test_a_client_that_stops_waiting_stops_nothing(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        run = await site.submit("gated")
+        call = await site.world.agent.next_call()
+        async with site.http.open("GET", f"/v1/runs/{run['run_id']}/wait"):
+            await site.world.quiet()
+        assert site.counts.requests[-1] == ("GET", "/v1/runs/{run_id}/wait", 499)
+
+        call.release("still here")
+        assert (await site.finished(run))["output"] == "still here"
+
+
+async def test_a_run_tells_where_it_is_in_one_word(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+
+        async def phase(run: Any) -> tuple[str, int | None]:
+            found = (await site.http.get(f"/v1/runs/{run['run_id']}")).json()
+            return found["phase"], found["queue_position"]
+
+        first = await site.submit("gated", "t")
+        call = await site.world.agent.next_call()
+        second, third = await site.submit("gated", "t"), await site.submit("gated", "t", priority=1)
+        late = await site.submit("gated", "late", after_seconds=60)
+        assert await phase(first) == ("running", None)
+        assert (await phase(third), await phase(second), await phase(late)) == (("queued", 1), ("queued", 2), ("queued", 1))
+
+        call.fail(ConnectionError("the provider hung up"))
+        await call.over()
+        await site.world.quiet()
+        assert (await phase(first))[0] == "retrying"
+        shown = (await site.http.get(f"/v1/runs/{first['run_id']}")).json()
+        assert (shown["attempt"], shown["error"]["retryable"]) == (2, True)
+
+
+async def test_a_full_queue_is_refused_with_the_time_to_come_back(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock, mailbox=MailboxSettings(max_queued_per_thread=1, drain_s=0)) as site:
+        await site.submit("gated", "t")
+        await site.submit("gated", "t")
+        answer = await site.http.post("/v1/threads/t/runs", ASK)
+
+        assert (answer.status, answer.code, answer.headers["retry-after"]) == (429, "queue_full", "1")

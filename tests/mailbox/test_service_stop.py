@@ -1,0 +1,417 @@
+"""Cancelling asks, interrupting asks and clears: in every state a run can be in, and by every kind of agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.errors import RunNotFound, RunNotOpen, ThreadNotFound, TransientFailure
+from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
+from awaken.domain.message import MessageState
+from awaken.domain.run import RunStatus, Termination
+from awaken.executors.function import Context
+from awaken.mailbox.service import Cancellation, Interruption, Submission
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+CANCELLED = Termination("cancelled")
+
+
+async def cancel(world: World, submission: Submission, wait_s: float = 0.0) -> Cancellation:
+    return await world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id, wait_s=wait_s)
+
+
+async def interrupt(world: World, wait_s: float = 0.0, thread_id: str = "t") -> Interruption:
+    return await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId(thread_id), wait_s=wait_s)
+
+
+# --- cancel, state by state -------------------------------------------------------------------------------------------
+
+
+@behaviour("MBX-100", "MBX-108")
+async def test_cancelling_a_queued_run_closes_dispatch_and_run_together(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit("first")
+        submission = await world.submit("second")
+
+        outcome = await cancel(world, submission)
+
+        run, dispatch = await world.run(submission), await world.dispatch(submission)
+        assert (outcome.state, run.status, run.termination) == ("stopped", RunStatus.DONE, CANCELLED)
+        assert (dispatch.status, run.dispatch_id) == (DispatchStatus.CANCELLED, dispatch.dispatch_id)
+        rows = await store.list_events(DEFAULT_SCOPE, ThreadId("t"), after=0, limit=100, run_id=run.run_id)
+        last = rows[-1].events[-1]
+        assert (last.kind, msgspec.json.decode(last.payload)["dispatch_id"]) == ("RunCancelled", dispatch.dispatch_id)
+        (await world.agent.next_call()).release("answer")
+        await world.quiet()
+        assert await world.texts() == ["first", "answer"], "what never ran leaves nothing in the conversation"
+
+
+async def test_cancelling_a_delayed_run_means_it_never_runs(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit(delay_s=5)
+        assert (await cancel(world, submission)).state == "stopped"
+
+        await world.advance(60)
+        assert world.agent.calls == []
+
+
+async def test_cancelling_a_run_that_waits_for_its_retry_ends_it(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).fail(TransientFailure("busy"))
+        await world.quiet()
+        assert (await cancel(world, submission)).state == "stopped"
+
+        await world.advance(60)
+        assert (await world.run(submission)).termination == CANCELLED
+        assert len(world.agent.calls) == 1
+
+
+async def test_cancelling_a_running_run_is_requested_acknowledged_and_stopped(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+
+        outcome = await cancel(world, submission, wait_s=5)
+
+        assert (outcome.state, call.is_over) == ("stopped", True)
+        assert outcome.run is not None and outcome.run.termination == CANCELLED
+        kinds = await world.kinds(submission)
+        assert [kind for kind in kinds if "ancel" in kind] == ["CancelRequested", "CancelAcknowledged", "RunCancelled"]
+        await world.quiet()
+        assert (world.ledger.labels, world.free_slots) == (["cancelled"], 100)
+
+
+async def test_cancelling_twice_is_the_same_as_once(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        await world.agent.next_call()
+
+        outcomes = await asyncio.gather(*[cancel(world, submission, wait_s=5) for _ in range(3)])
+        again = await cancel(world, submission)
+
+        assert [outcome.state for outcome in (*outcomes, again)] == ["stopped"] * 4
+        assert (await world.kinds(submission)).count("CancelRequested") == 1
+        assert (await world.kinds(submission)).count("CancelAcknowledged") == 1
+
+
+async def test_a_run_that_finishes_at_the_same_moment_keeps_its_answer(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+        store.hold()
+        call.release("done already")
+        await world.quiet()
+        cancelling = asyncio.create_task(cancel(world, submission, wait_s=5))
+        await world.quiet()
+        store.let_go()
+
+        with pytest.raises(RunNotOpen):
+            await cancelling
+        assert (await world.run(submission)).final_output == "done already"
+
+
+async def test_a_cancel_that_is_stored_before_the_settlement_does_not_undo_a_finished_answer(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+        store.hold()
+        cancelling = asyncio.create_task(cancel(world, submission, wait_s=5))
+        await world.quiet()
+        call.release("done already")
+        await world.quiet()
+        store.let_go()
+
+        assert (await cancelling).state == "stopped"
+        run = await world.run(submission)
+        assert (run.termination, run.final_output) == (Termination("natural_end"), "done already")
+
+
+async def test_cancelling_what_does_not_exist_or_ended_otherwise_says_so(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).release()
+        await world.done(submission)
+
+        with pytest.raises(RunNotOpen):
+            await cancel(world, submission)
+        with pytest.raises(RunNotFound):
+            await world.mailbox.cancel(DEFAULT_SCOPE, RunId("nothing"))
+        with pytest.raises(ThreadNotFound):
+            await interrupt(world, thread_id="nowhere")
+
+
+async def test_an_agent_that_ignores_the_request_is_reported_and_asked_again(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    asked: list[float] = []
+
+    async def deaf(context: Context) -> None:
+        while len(asked) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                asked.append(clock.monotonic())
+        await asyncio.Event().wait()
+
+    async with World(store, clock, agents={"deaf": deaf}) as world:
+        submission = await world.submit(agent_id="deaf")
+        await world.quiet()
+
+        waiting = asyncio.create_task(cancel(world, submission, wait_s=5))
+        await world.advance(5)
+        outcome = await waiting
+        assert outcome.state == "acknowledged" and outcome.run is not None
+        assert (outcome.run.status, outcome.run.cancel_requested_at) == (RunStatus.RUNNING, clock.now() - 5_000)
+
+        await world.advance(20)
+        run = await world.run(submission)
+        assert (asked, run.termination) == ([0.0, 4.0, 8.0], CANCELLED)
+
+
+async def test_tidying_up_is_not_cancelled_by_the_commits_it_makes(store: WatchedStore, clock: ManualClock) -> None:
+    async def tidy(context: Context) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await context.step("close the file", lambda: "closed")
+            await context.step("say so", lambda: "said")
+            raise
+        return ""
+
+    async with World(store, clock, agents={"tidy": tidy}) as world:
+        submission = await world.submit(agent_id="tidy")
+        await world.quiet()
+        await cancel(world, submission, wait_s=5)
+
+        journal = await store.list_journal(DEFAULT_SCOPE, submission.run.run_id)
+        assert [entry.key for entry in journal] == ["close the file#1", "say so#1"]
+        assert (await world.run(submission)).steps == 2
+
+
+async def test_a_cancelled_run_keeps_what_its_reader_has_seen(store: WatchedStore, clock: ManualClock) -> None:
+    async def talker(context: Context) -> AsyncIterator[str]:
+        yield "half an "
+        yield "answer"
+        await asyncio.Event().wait()
+
+    async with World(store, clock, agents={"talker": talker}) as world:
+        submission = await world.submit(agent_id="talker")
+        await world.quiet()
+        await cancel(world, submission, wait_s=5)
+
+        [_, partial] = await world.messages()
+        assert (partial.text, partial.state) == ("half an answer", MessageState.INTERRUPTED)
+
+
+async def test_the_cancel_of_a_dead_owner_is_carried_out_when_its_lease_ends(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    store.exclusive = False
+    async with store:
+        async with World(store, clock) as first:
+            submission = await first.submit()
+            await first.agent.next_call()
+            store.go_down()  # the owner can neither renew nor settle from here on
+            await first.advance(11)
+        store.come_back()
+        async with World(store, clock, seed=2) as second:
+            assert (await second.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)).state == "requested"
+            await second.advance(2)
+
+            run, dispatch = await second.run(submission), await second.dispatch(submission)
+            assert (run.termination, dispatch.status) == (CANCELLED, DispatchStatus.CANCELLED)
+            assert second.agent.calls == []
+
+
+async def test_a_cancel_made_by_another_process_arrives_with_the_next_renewal(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    store.exclusive = False
+    async with World(store, clock) as owner, World(store, clock, seed=2) as other:
+        submission = await owner.submit()
+        call = await owner.agent.next_call()
+        assert (await other.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)).state == "requested"
+        assert not call.is_over
+
+        await owner.advance(4)
+        assert call.is_over
+        assert (await other.run(submission)).termination == CANCELLED
+
+
+async def test_cancelling_a_thread_stops_its_active_run_and_leaves_the_queue(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        first, second = await world.submit("first"), await world.submit("second")
+        outcome = await world.mailbox.cancel_thread(DEFAULT_SCOPE, ThreadId("t"), wait_s=5)
+        assert outcome.run is not None
+        assert (outcome.state, outcome.run.run_id) == ("stopped", first.run.run_id)
+
+        await world.quiet()
+        assert (await world.run(second)).status is RunStatus.RUNNING
+
+
+# --- interrupt --------------------------------------------------------------------------------------------------------
+
+
+@behaviour("MBX-101")
+async def test_an_interrupt_raises_the_epoch(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        (await world.submit(), (await world.agent.next_call()).release())
+        await world.quiet()
+
+        outcomes = [await interrupt(world), await interrupt(world)]
+        assert [(outcome.epoch, outcome.cancel) for outcome in outcomes] == [(1, "stopped"), (2, "stopped")]
+        assert (await world.mailbox.get_thread(DEFAULT_SCOPE, ThreadId("t"))).epoch == 2
+
+
+@behaviour("MBX-102")
+async def test_an_interrupt_supersedes_the_queue_with_its_runs(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submissions = [await world.submit(str(n)) for n in range(3)]
+        outcome = await interrupt(world, wait_s=5)
+
+        assert outcome.superseded == tuple(each.run.run_id for each in submissions[1:])
+        assert (outcome.active_run_id, outcome.cancel) == (submissions[0].run.run_id, "stopped")
+        runs = [await world.run(each) for each in submissions]
+        assert [(run.status, run.termination) for run in runs] == [(RunStatus.DONE, CANCELLED)] * 3
+        dispatches = [await world.dispatch(each) for each in submissions]
+        assert [each.status for each in dispatches] == [DispatchStatus.SUPERSEDED] * 3
+        kinds = await world.kinds(submissions[0])
+        assert kinds[-4:] == ["RunInterrupted", "CancelRequested", "CancelAcknowledged", "RunCancelled"]
+
+
+async def test_after_an_interrupt_the_next_submit_runs_and_the_old_text_is_kept(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def talker(context: Context) -> AsyncIterator[str]:
+        yield "half"
+        await asyncio.Event().wait()
+
+    async with World(store, clock, agents={"talker": talker}) as world:
+        await world.submit("one", agent_id="talker")
+        await world.quiet()
+        await interrupt(world, wait_s=5)
+        submission = await world.submit("two")
+
+        (await world.agent.next_call()).release("whole")
+        await world.done(submission)
+        assert await world.texts() == ["one", "half", "two", "whole"]
+
+
+async def test_an_interrupt_of_a_run_already_being_cancelled_acknowledges_once(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def slow_to_stop(context: Context) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    async with World(store, clock, agents={"slow": slow_to_stop}) as world:
+        submission = await world.submit(agent_id="slow")
+        await world.quiet()
+        await cancel(world, submission)
+        await world.quiet()
+        await interrupt(world, wait_s=5)
+
+        kinds = await world.kinds(submission)
+        assert (kinds.count("CancelRequested"), kinds.count("CancelAcknowledged"), kinds[-1]) == (1, 1, "RunCancelled")
+
+
+@behaviour("MBX-081")
+async def test_an_interrupt_before_the_agent_got_anywhere_ends_the_run_without_it(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """The claim is made, the conversation is still being loaded; another process raises the epoch."""
+    entered: list[RunId] = []
+
+    async def reader(context: Context) -> None:
+        await context.messages()
+        entered.append(context.identity.run_id)
+
+    store.exclusive = False
+    mine, agents = WatchedStore(store), {"reader": reader}
+    async with World(mine, clock, agents=agents) as world, World(store, clock, agents=agents, seed=2) as other:
+        mine.hold_reads()
+        submission = await world.submit(agent_id="reader")
+        await world.quiet()
+        await interrupt(other)
+        await world.advance(4)
+        mine.let_go()
+
+        run, dispatch = await world.run(submission), await world.dispatch(submission)
+        assert (entered, run.termination, dispatch.status) == ([], CANCELLED, DispatchStatus.SUPERSEDED)
+        assert (dispatch.claim_token, dispatch.lease_until) == (None, None)
+
+
+async def test_an_interrupted_owner_that_ignores_it_keeps_the_thread_until_its_lease_ends(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Never two runs of one thread: renewals no longer extend the lease, and the end of it frees the thread."""
+    stopped_at: list[float] = []
+
+    async def deaf(context: Context) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                stopped_at.append(clock.monotonic())
+                if len(stopped_at) == 4:
+                    raise
+
+    async with World(store, clock, agents={"deaf": deaf}) as world:
+        first = await world.submit(agent_id="deaf")
+        await world.quiet()
+        outcome = await interrupt(world)
+        assert outcome.cancel in ("requested", "acknowledged")
+        second = await world.submit("next")
+        assert second.status == "queued"
+
+        await world.advance(11.9)
+        assert (await world.run(second)).status is RunStatus.CREATED
+        assert stopped_at == [0.0, 4.0, 8.0, 10.0], "asked with each renewal, and stopped before the lease ends"
+        await world.advance(0.2)
+        assert (await world.run(second)).status is RunStatus.RUNNING
+        assert (await world.dispatch(first)).status is DispatchStatus.SUPERSEDED
+
+
+async def test_nothing_of_an_interrupted_run_is_committed_after_the_interrupt(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    errors: list[Any] = []
+
+    async def busy(context: Context) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            try:
+                await context.step("too late", lambda: 1)
+            except Exception as error:
+                errors.append(error)
+            raise
+
+    async with World(store, clock, agents={"busy": busy}) as world:
+        submission = await world.submit(agent_id="busy")
+        await world.quiet()
+        await interrupt(world, wait_s=5)
+
+        assert [type(error).__name__ for error in errors] == ["LeaseLost"]
+        assert await store.list_journal(DEFAULT_SCOPE, submission.run.run_id) == []
+        assert (await world.run(submission)).termination == CANCELLED

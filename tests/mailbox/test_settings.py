@@ -1,0 +1,85 @@
+"""The mailbox's durations and bounds, and the back-off they lead to."""
+
+from __future__ import annotations
+
+import pytest
+
+from awaken.domain.errors import ValidationError
+from awaken.domain.retry import RetryPolicy
+from awaken.mailbox.settings import MailboxSettings
+from awaken.testing.behaviour import behaviour
+
+
+@behaviour("MBX-001")
+def test_the_defaults_are_those_of_the_specification_and_the_lease_is_short_enough_for_the_takeover_promise() -> None:
+    settings = MailboxSettings()
+
+    assert (settings.lease_ms, settings.renew_interval_s, settings.suspended_lease_ms) == (12_000, 4.0, 600_000)
+    assert (settings.poll_interval_s, settings.purge_interval_s, settings.retention_s) == (30.0, 60.0, 86_400.0)
+    assert (settings.max_attempts, settings.retry) == (5, RetryPolicy(base_delay_ms=250, max_delay_ms=30_000))
+    assert (settings.max_concurrent_runs, settings.cancel_wait_s) == (100, 5.0)
+
+
+@behaviour("MBX-002")
+def test_settings_that_were_given_are_kept() -> None:
+    given = {
+        "max_concurrent_runs": 7,
+        "lease_ms": 9_000,
+        "renew_interval_s": 2.0,
+        "stop_margin_s": 1.0,
+        "poll_interval_s": 3.0,
+        "purge_interval_s": 4.0,
+        "retention_s": 5.0,
+        "retry": RetryPolicy(base_delay_ms=1, max_delay_ms=2),
+        "max_attempts": 2,
+        "drain_s": 6.0,
+    }
+
+    settings = MailboxSettings(**given)  # pyright: ignore[reportArgumentType]
+
+    settings.check()
+    assert {name: getattr(settings, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MailboxSettings(max_concurrent_runs=0),
+        MailboxSettings(lease_ms=0),
+        MailboxSettings(renew_interval_s=12.0),
+        MailboxSettings(renew_retry_s=0),
+        MailboxSettings(stop_margin_s=12.0),
+        MailboxSettings(max_attempts=0),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_by_name(settings: MailboxSettings) -> None:
+    with pytest.raises(ValidationError, match="out of range"):
+        settings.check()
+
+
+@behaviour("MBX-006")
+def test_the_wait_doubles_with_each_failure() -> None:
+    policy = RetryPolicy()
+
+    assert [policy.delay_ms(attempt) for attempt in range(1, 8)] == [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000]
+
+
+@behaviour("MBX-007")
+def test_the_wait_is_capped() -> None:
+    assert RetryPolicy(base_delay_ms=1_000, max_delay_ms=5_000).delay_ms(4) == 5_000
+
+
+@behaviour("MBX-008")
+def test_a_count_of_zero_waits_the_base_delay() -> None:
+    assert RetryPolicy().delay_ms(0) == 250
+
+
+@behaviour("MBX-009")
+def test_many_failures_wait_no_longer_than_six_doublings() -> None:
+    assert RetryPolicy().delay_ms(100) == 16_000
+    assert RetryPolicy(max_delay_ms=10_000).delay_ms(100) == 10_000
+
+
+def test_a_wait_that_the_provider_asks_for_lengthens_and_never_shortens() -> None:
+    assert RetryPolicy().delay_ms(1, retry_after_ms=60_000) == 60_000
+    assert RetryPolicy().delay_ms(3, retry_after_ms=10) == 1_000

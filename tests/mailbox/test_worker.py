@@ -1,0 +1,368 @@
+"""One claim, from execution to settlement: whatever the agent does, its run ends in one of the ways there are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure
+from awaken.domain.event import TextDelta
+from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
+from awaken.domain.message import Message, Role, assistant_message, user_message
+from awaken.domain.run import Intent, RunRequest, RunStatus, Termination
+from awaken.domain.thread import ThreadInfo
+from awaken.executors.contract import Finished
+from awaken.executors.function import Context
+from awaken.mailbox.service import Submission
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import DispatchQuery
+from awaken.store.transitions import Ack, DeadLetter, Retry, Settle, Submit
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+
+async def _quick(context: Context) -> None:
+    return None
+
+
+async def ended(world: World, submission: Submission) -> tuple[DispatchStatus, str | None, int]:
+    """Where the dispatch stands once everything is at rest."""
+    await world.quiet()
+    dispatch = await world.dispatch(submission)
+    return dispatch.status, dispatch.last_error, dispatch.attempt_count
+
+
+@behaviour("MBX-015")
+def test_an_ending_carries_what_it_says() -> None:
+    assert (Retry("busy").error, DeadLetter("gone").error) == ("busy", "gone")
+    assert "busy" in repr(Retry("busy")) and "gone" in repr(DeadLetter("gone"))
+    assert Ack(Termination("natural_end"), "hi").final_output == "hi"
+
+
+# --- success ----------------------------------------------------------------------------------------------------------
+
+
+@behaviour("MBX-062")
+async def test_a_run_that_succeeds_is_consumed_with_its_answer(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).release("finished")
+        run = await world.done(submission)
+        dispatch = await world.dispatch(submission)
+
+        assert (run.status, run.termination, run.final_output) == (
+            RunStatus.DONE,
+            Termination("natural_end"),
+            "finished",
+        )
+        assert (dispatch.status, dispatch.last_error, dispatch.completed_at) == (
+            DispatchStatus.ACKED,
+            None,
+            clock.now(),
+        )
+        assert dispatch.instance_id and dispatch.dispatch_id != run.run_id
+        await world.quiet()
+        assert world.ledger.labels == ["completed"]
+
+
+@behaviour("MBX-063")
+async def test_a_settlement_the_store_refuses_is_asked_for_again(store: WatchedStore, clock: ManualClock) -> None:
+    """Result and settlement are one transaction, so there is no result without its settlement to recover."""
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+        store.fail_once(Settle)
+        call.release("finished")
+        await world.quiet()
+        assert (await world.run(submission)).status is RunStatus.RUNNING
+
+        await world.advance(1)
+
+        assert (await world.run(submission)).final_output == "finished"
+        assert await ended(world, submission) == (DispatchStatus.ACKED, None, 0)
+        assert len(world.agent.calls) == 1
+
+
+# --- failure ----------------------------------------------------------------------------------------------------------
+
+
+@behaviour("MBX-064", "MBX-119")
+async def test_a_run_whose_agent_has_vanished_is_dead_lettered_by_name(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        async with World(store, clock, agents={"gone": _quick}, executes=False) as world:
+            submission = await world.submit(agent_id="gone")
+        async with World(store, clock, seed=2) as world:
+            run = await world.done(submission)
+            dispatch = await world.dispatch(submission)
+
+            assert run.termination is not None and run.termination.type == "error"
+            assert "gone" in (run.termination.detail or "") and "gone" in (dispatch.last_error or "")
+            assert (dispatch.status, dispatch.completed_at) == (DispatchStatus.DEAD_LETTER, clock.now())
+            assert dispatch.dispatch_id != run.run_id
+            assert (await world.kinds(submission))[-2:] == ["RunDeadLettered", "RunErrored"]
+
+
+@behaviour("MBX-072")
+async def test_a_permanent_failure_is_dead_lettered_after_one_execution(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).fail(PermanentFailure("unauthorized"))
+
+        status, error, attempts = await ended(world, submission)
+        assert (status, len(world.agent.calls)) == (DispatchStatus.DEAD_LETTER, 1)
+        assert error is not None and "unauthorized" in error and attempts < 5
+        assert world.ledger.labels == ["permanent_error"]
+
+
+@behaviour("MBX-073")
+async def test_a_transient_failure_goes_back_to_the_queue_for_as_long_as_the_provider_asks(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).fail(TransientFailure("rate limited", retry_after_s=3_600))
+
+        assert await ended(world, submission) == (DispatchStatus.QUEUED, "rate limited", 1)
+        await world.advance(3_599)
+        assert len(world.agent.calls) == 1
+        await world.advance(1)
+        assert len(world.agent.calls) == 2
+        assert world.ledger.labels == ["transient_error"]
+
+
+async def test_five_failures_are_one_too_many(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        begun: list[float] = []
+        for _ in range(5):
+            call = await world.agent.next_call()
+            begun.append(clock.monotonic())
+            call.fail(TransientFailure("busy"))
+            await world.advance(10)
+
+        assert [round(later - sooner, 3) for sooner, later in zip(begun, begun[1:], strict=False)] == [10.0] * 4
+        assert await ended(world, submission) == (DispatchStatus.DEAD_LETTER, "busy", 5)
+        assert (await world.run(submission)).status is RunStatus.DONE
+        await world.advance(100)
+        assert len(world.agent.calls) == 5
+
+
+async def test_a_retry_runs_at_its_exact_instant_without_any_other_activity(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit()
+        for delay_s in (0.25, 0.5, 1.0, 2.0):
+            (await world.agent.next_call()).fail(TransientFailure("busy"))
+            await world.quiet()
+            calls = len(world.agent.calls)
+            await world.advance(delay_s - 0.001)
+            assert len(world.agent.calls) == calls
+            await world.advance(0.001)
+            assert len(world.agent.calls) == calls + 1
+
+
+@behaviour("MBX-074")
+async def test_a_storm_of_permanent_failures_costs_one_execution_each(store: WatchedStore, clock: ManualClock) -> None:
+    begun: list[ThreadId] = []
+
+    async def broke(context: Context) -> None:
+        begun.append(context.identity.thread_id)
+        raise PermanentFailure("quota exceeded")
+
+    async with World(
+        store, clock, agents={"broke": broke}, settings=MailboxSettings(drain_s=0, max_concurrent_runs=7)
+    ) as world:
+        submissions = await asyncio.gather(*[world.submit(thread_id=f"t{n}", agent_id="broke") for n in range(50)])
+        for submission in submissions:
+            await world.done(submission)
+
+        counts = await store.count_dispatches()
+        assert (counts[DispatchStatus.DEAD_LETTER], sum(counts.values())) == (50, 50)
+        assert sorted(begun) == sorted(f"t{n}" for n in range(50))
+        await world.quiet()
+        assert world.free_slots == 7
+
+
+@behaviour("MBX-075")
+async def test_a_dead_letter_the_store_refuses_at_first_still_comes(store: WatchedStore, clock: ManualClock) -> None:
+    settings = MailboxSettings(lease_ms=300, renew_interval_s=0.1, stop_margin_s=0.05, drain_s=0)
+    async with World(store, clock, settings=settings) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+        store.fail_once(Settle)
+        call.fail(PermanentFailure("no"))
+
+        await world.advance(5)
+
+        assert (await ended(world, submission))[0] is DispatchStatus.DEAD_LETTER
+        assert len(world.agent.calls) == 1, "the settlement is repeated, not the run"
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+class OnlyBase(BaseException):
+    """Nothing that `except Exception` would catch."""
+
+
+ODD_ERRORS: list[BaseException] = [
+    Unprintable(),
+    Exception(),
+    Exception("\ud800 is half a character"),
+    Exception("x" * 100_000),
+    OnlyBase("base"),
+    SystemExit(3),
+    BaseExceptionGroup("group", [asyncio.CancelledError(), OnlyBase("inside")]),
+    ExceptionGroup("group", [TransientFailure("busy")]),
+    asyncio.CancelledError("by myself"),
+    LeaseLost("d1", "says the agent"),
+]
+
+
+@pytest.mark.parametrize("error", ODD_ERRORS, ids=lambda error: type(error).__name__)
+async def test_whatever_an_agent_raises_ends_its_run_and_touches_no_other(
+    store: WatchedStore, clock: ManualClock, error: BaseException
+) -> None:
+    async def odd(context: Context) -> None:
+        raise error
+
+    async with World(store, clock, agents={"odd": odd}) as world:
+        neighbour = await world.submit(thread_id="neighbour")
+        submission = await world.submit(agent_id="odd", max_attempts=1)
+
+        run = await world.done(submission)
+        dispatch = await world.dispatch(submission)
+        assert (dispatch.status, run.status) == (DispatchStatus.DEAD_LETTER, RunStatus.DONE)
+        assert dispatch.last_error and len(dispatch.last_error) <= 4_000
+        (await world.agent.next_call()).release("well")
+        assert (await world.done(neighbour)).final_output == "well"
+        await world.quiet()
+        assert world.free_slots == 100
+
+
+async def test_an_agent_that_cancels_its_own_task_has_failed(store: WatchedStore, clock: ManualClock) -> None:
+    async def suicidal(context: Context) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.Event().wait()
+
+    async with World(store, clock, agents={"suicidal": suicidal}) as world:
+        submission = await world.submit(agent_id="suicidal", max_attempts=1)
+
+        assert (await world.done(submission)).termination is not None
+        assert (await ended(world, submission))[0] is DispatchStatus.DEAD_LETTER
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "\ud800",
+        assistant_message(MessageId(""), "no id"),
+        Message(id=MessageId("m"), role=Role.TOOL),
+        [assistant_message(MessageId("m"), "one"), assistant_message(MessageId("m"), "two")],
+        Finished(final_output="\ud800"),
+        Finished(termination=Termination("blocked", detail="\ud800")),
+        Finished(termination=Termination("suspended")),
+    ],
+    ids=["half a character", "blank id", "no call", "twice", "output", "detail", "suspended"],
+)
+async def test_an_answer_that_cannot_be_stored_dead_letters_only_its_own_run(
+    store: WatchedStore, clock: ManualClock, returned: Any
+) -> None:
+    async with World(store, clock) as world:
+        submissions = [await world.submit(thread_id=f"t{n}") for n in range(3)]
+        calls = [await world.agent.next_call() for _ in submissions]
+        for call, answer in zip(calls, ("fine", returned, "fine too"), strict=True):
+            call.release(answer)
+
+        runs = [await world.done(submission) for submission in submissions]
+        assert [run.termination and run.termination.type for run in runs] == ["natural_end", "error", "natural_end"]
+
+
+@pytest.mark.parametrize("at_the_end", [True, False])
+async def test_a_message_id_that_is_taken_dead_letters_the_run_at_once(
+    store: WatchedStore, clock: ManualClock, at_the_end: bool
+) -> None:
+    class Repeating:
+        async def drive(self, entry: Any, port: Any) -> Finished:
+            message = assistant_message(MessageId("taken"), "again")
+            await port.emit(TextDelta("aga"))
+            if at_the_end:
+                return Finished(messages=(message,))
+            await port.commit_assistant(message)
+            return Finished()
+
+    async with World(store, clock, agents={"repeating": Repeating()}) as world:
+        taken = user_message(MessageId("taken"), "mine")
+        await world.mailbox.save_thread(DEFAULT_SCOPE, "t", ThreadInfo(), messages=(taken,))
+        submission = await world.submit(agent_id="repeating")
+
+        run = await world.done(submission)
+        assert run.termination is not None and "taken" in (run.termination.detail or "")
+        assert await ended(world, submission) == (DispatchStatus.DEAD_LETTER, run.termination.detail, 0)
+        assert await world.texts() == ["mine", "hello"]
+
+
+# --- what is missing --------------------------------------------------------------------------------------------------
+
+
+def naming(run_id: str, *message_ids: str, priority: int = 128) -> Submit:
+    """A submit whose request names messages that it does not bring, as a damaged file would hold it."""
+    message = user_message(MessageId(f"{run_id}-m"), "hello")
+    return Submit(
+        scope=DEFAULT_SCOPE,
+        thread_id=ThreadId("t"),
+        run_id=RunId(run_id),
+        dispatch_id=f"{run_id}-d",  # pyright: ignore[reportArgumentType]
+        request=RunRequest(Intent("gated"), tuple(MessageId(each) for each in message_ids) or (message.id,)),  # pyright: ignore[reportArgumentType]
+        messages=(message,),
+        priority=priority,
+    )
+
+
+@behaviour("MBX-068", "MBX-071")
+async def test_a_run_whose_message_is_gone_is_dead_lettered_once_and_never_executed(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await store.apply([naming("r1", "ghost")])
+        await world.advance(30)
+
+        before = await world.dispatch(RunId("r1"))
+        assert before.status is DispatchStatus.DEAD_LETTER
+        assert before.last_error is not None and "not found" in before.last_error
+        await world.advance(60)
+        assert await world.dispatch(RunId("r1")) == before
+        assert (await world.kinds(RunId("r1"))).count("RunDeadLettered") == 1
+        assert world.agent.calls == []
+        assert world.free_slots == 100
+
+
+@behaviour("MBX-070", "MBX-069")
+async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await store.apply([naming("bad", "ghost", priority=0)])
+        await store.apply([naming("good", priority=200)])
+        await world.advance(30)
+
+        call = await world.agent.next_call()
+        assert call.run_id == "good"
+        call.release()
+        await world.quiet()
+        listed = await store.list_dispatches(DEFAULT_SCOPE, DispatchQuery(thread_id=ThreadId("t")))
+        assert [(each.run_id, each.status) for each in listed] == [
+            ("bad", DispatchStatus.DEAD_LETTER),
+            ("good", DispatchStatus.ACKED),
+        ]

@@ -1,0 +1,227 @@
+"""A batch is one transaction, and one item's bad luck is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from awaken.domain.errors import DataIntegrity, StoreUnavailable
+from awaken.domain.ids import MessageId, RunId
+from awaken.domain.run import Run, RunStatus
+from awaken.store import rules
+from awaken.store.contract import MessageQuery
+from awaken.store.sqlite import SqliteStore
+from awaken.store.transitions import (
+    Claim,
+    ClaimedSome,
+    Committed,
+    Conflict,
+    Failed,
+    Replayed,
+    Settled,
+    Submit,
+    Submitted,
+    Transition,
+)
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steps import (
+    LEASE_MS,
+    SCOPE,
+    THREAD,
+    WORKER,
+    answered,
+    asked,
+    claim_name,
+    claimed,
+    committing,
+    delta,
+    dispatch_of,
+    offer,
+    run_of,
+    said,
+    settled,
+    settling,
+    slot,
+    submitted,
+    thread_id,
+    thread_of,
+    want,
+)
+
+Hand = Callable[..., list[tuple[object, ...]]]
+
+
+def fresh(name: str, thread: str) -> Submit:
+    """A submit whose caller minted every id itself, which the store takes at its word."""
+    return replace(asked(name, thread=thread_id(thread), offered=offer()), fresh_ids=True)
+
+
+# --- collisions -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_taken_run_id_costs_only_the_one_who_brought_it(store: SqliteStore) -> None:
+    await submitted(store, "d1", thread=thread_id("t0"))
+    batch: list[Transition] = [fresh("d2", "t1"), fresh("d1", "t2"), fresh("d3", "t3")]
+    first, culprit, last = await store.apply(batch)
+    assert want(Submitted, first).claimed is not None
+    assert culprit == Conflict("run", "run-d1")
+    assert want(Submitted, last).claimed is not None
+    assert await store.load_thread(SCOPE, thread_id("t2")) is None
+
+
+async def test_of_two_in_one_batch_with_one_run_id_the_first_wins(store: SqliteStore) -> None:
+    same = replace(fresh("d1", "t2"), dispatch_id=fresh("d9", "t2").dispatch_id)
+    first, second = await store.apply([fresh("d1", "t1"), same])
+    assert isinstance(first, Submitted)
+    assert second == Conflict("run", "run-d1")
+
+
+async def test_a_fresh_submit_that_was_accepted_before_is_recognised_all_the_same(store: SqliteStore) -> None:
+    await store.apply([fresh("d1", "t1")])
+    again, other = await store.apply([fresh("d1", "t1"), fresh("d2", "t2")])
+    assert want(Replayed, again).run == await run_of(store, "d1")
+    assert isinstance(other, Submitted)
+
+
+async def test_a_taken_message_id_costs_only_the_commit_that_brought_it(store: SqliteStore) -> None:
+    mine = await claimed(store, "d1", thread=thread_id("t1"))
+    other = await claimed(store, "d2", thread=thread_id("t2"))
+    culprit, neighbour = await store.apply(
+        [committing(mine, delta("lost"), said("msg-d1")), committing(other, answered("fine"))]
+    )
+    assert culprit == Conflict("message", "msg-d1")
+    assert want(Committed, neighbour).last_message_seq == 2
+    events = await store.list_events(SCOPE, thread_id("t1"), after=0, limit=100)
+    assert "TextDeltaObserved" not in [event.kind for row in events for event in row.events]
+
+
+async def test_the_same_message_twice_in_one_commit_is_nobody_elses_loss(store: SqliteStore) -> None:
+    """The store checks what the mailbox promises: the rows themselves refuse it."""
+    mine = await claimed(store, "d1", thread=thread_id("t1"))
+    other = await claimed(store, "d2", thread=thread_id("t2"))
+    culprit, neighbour = await store.apply(
+        [committing(mine, answered("twice"), answered("twice")), settling(other)]
+    )
+    assert isinstance(want(Failed, culprit).error, DataIntegrity)
+    assert isinstance(neighbour, Settled)
+    assert (await thread_of(store, thread_id("t1"))).message_count == 1
+
+
+async def test_a_set_after_a_collision_sees_what_the_others_did(store: SqliteStore) -> None:
+    await submitted(store, "d1", thread=thread_id("t0"))
+    batch: list[Transition] = [
+        asked("d2", thread=thread_id("t1")),
+        fresh("d1", "t2"),
+        Claim(consumer=WORKER, lease_ms=LEASE_MS, slots=(slot(), slot(), slot())),
+    ]
+    _, culprit, taken = await store.apply(batch)
+    assert culprit == Conflict("run", "run-d1")
+    assert [claim.dispatch.dispatch_id for claim in want(ClaimedSome, taken).claims] == ["d1", "d2"]
+
+
+# --- surprises --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_rule_that_raises_fails_its_own_item(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = rules.submit
+
+    def faulty(t: Submit, *rest: object) -> object:
+        if t.run_id == "run-d2":
+            raise ZeroDivisionError("a bug")
+        return decide(t, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rules, "submit", faulty)
+    outcomes = await store.apply([fresh("d1", "t1"), fresh("d2", "t2"), fresh("d3", "t3")])
+    assert [type(outcome) for outcome in outcomes] == [Submitted, Failed, Submitted]
+    assert isinstance(want(Failed, outcomes[1]).error, ZeroDivisionError)
+    assert await store.load_thread(SCOPE, thread_id("t2")) is None
+    monkeypatch.undo()
+    assert await claim_name(store) is None  # both were claimed, nothing of the third is left
+
+
+async def test_a_damaged_row_fails_only_who_needs_it(store: SqliteStore, by_hand: Hand) -> None:
+    mine = await claimed(store, "d1", thread=thread_id("t1"))
+    other = await claimed(store, "d2", thread=thread_id("t2"))
+    by_hand("UPDATE runs SET state = x'00' WHERE run_id = 'run-d1'")
+    culprit, neighbour = await store.apply([settling(mine), settling(other)])
+    assert "run-d1" in str(want(Failed, culprit).error)
+    assert isinstance(neighbour, Settled)
+
+
+async def test_a_row_changed_from_outside_is_read_again(store: SqliteStore, by_hand: Hand) -> None:
+    """What the writer remembers counts only while nobody else has written."""
+    mine = await claimed(store, "d1")
+    by_hand("UPDATE dispatches SET claim_token = 'a successor' WHERE dispatch_id = 'd1'")
+    [outcome] = await store.apply([settling(mine)])
+    assert outcome == type(outcome)("other_owner")
+    assert (await dispatch_of(store, "d1")).claim_token == "a successor"
+
+
+# --- one transaction --------------------------------------------------------------------------------------------------
+
+
+@behaviour("TR-111", "TR-112")
+async def test_a_full_disk_changes_nothing_and_work_goes_on_when_there_is_space(
+    path: Path, clock: ManualClock, writer_connections: list[sqlite3.Connection]
+) -> None:
+    async with SqliteStore(path, clock=clock) as store:
+        await submitted(store, "d1", thread=thread_id("t1"))
+        [writer] = writer_connections
+        [pages] = writer.execute("PRAGMA page_count").fetchone()
+        writer.execute(f"PRAGMA max_page_count = {pages}")
+        big = asked("d2", thread=thread_id("t2"), messages=[said("long", "x" * 100_000)])
+        with pytest.raises(StoreUnavailable, match="the disk is full"):
+            await store.apply([asked("d3", thread=thread_id("t3")), big])
+        assert [run.run_id for run in await runs_of(store)] == ["run-d1"]
+        assert await store.load_thread(SCOPE, thread_id("t3")) is None
+        writer.execute("PRAGMA max_page_count = 1000000")
+        outcomes = await store.apply([asked("d3", thread=thread_id("t3")), big])
+        assert [type(outcome) for outcome in outcomes] == [Submitted, Submitted]
+
+
+async def runs_of(store: SqliteStore) -> list[Run]:
+    found = [await store.load_run(SCOPE, RunId(f"run-d{number}")) for number in range(1, 4)]
+    return [run for run in found if run is not None]
+
+
+async def test_a_caller_that_goes_away_leaves_the_transaction_to_finish(store: SqliteStore) -> None:
+    applying = asyncio.ensure_future(store.apply([asked("d1")]))
+    await asyncio.sleep(0)
+    applying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+    await submitted(store, "d2")
+    assert (await run_of(store, "d1")).status is RunStatus.CREATED
+
+
+async def test_a_batch_over_several_scopes_keeps_them_apart(store: SqliteStore) -> None:
+    elsewhere = replace(asked("d1"), scope=type(SCOPE)("elsewhere"))
+    outcomes = await store.apply([asked("d1"), elsewhere])
+    assert [type(outcome) for outcome in outcomes] == [Submitted, Submitted]
+    mine = await store.load_message(SCOPE, THREAD, MessageId("msg-d1"))
+    assert mine is not None
+
+
+async def test_a_closed_store_says_so(path: Path) -> None:
+    store = SqliteStore(path)
+    with pytest.raises(StoreUnavailable, match="not open"):
+        await store.apply([asked("d1")])
+    async with store:
+        await submitted(store, "d1")
+    with pytest.raises(StoreUnavailable, match="not open"):
+        await store.list_messages(SCOPE, THREAD, MessageQuery())
+
+
+async def test_a_settlement_after_the_writer_forgot_the_thread_reads_it_again(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("awaken.store.sqlite.cache.MAX_THREADS", 1)
+    first = await claimed(store, "d1", thread=thread_id("t1"))
+    await claimed(store, "d2", thread=thread_id("t2"))
+    assert (await settled(store, first)).run.status is RunStatus.DONE

@@ -1,0 +1,119 @@
+"""One owner per file: a second one is told who has it and what to do instead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from awaken.domain.clock import to_rfc3339
+from awaken.domain.errors import StoreUnavailable
+from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.lock import FileLock
+from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steps import SCOPE, THREAD, submitted
+
+OPEN_AND_WAIT = """
+import asyncio, sys
+from awaken.store.sqlite import SqliteStore
+
+async def main():
+    async with SqliteStore(sys.argv[1]):
+        print("open", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_second_store_in_the_same_process_is_refused(path: Path, clock: ManualClock) -> None:
+    async with SqliteStore(path, clock=clock):
+        with pytest.raises(StoreUnavailable) as refused:
+            async with SqliteStore(path):
+                pass
+    said = str(refused.value)
+    assert f"process {os.getpid()} on " in said
+    assert to_rfc3339(clock.now()) in said
+    assert "over HTTP" in said
+    assert "Postgres" in said
+
+
+async def test_another_name_for_the_file_is_the_same_file(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    async with SqliteStore(path):
+        with pytest.raises(StoreUnavailable, match="already served"):
+            async with SqliteStore(link):
+                pass
+
+
+async def test_a_refused_store_does_no_harm_and_the_file_is_free_after_the_first_has_left(path: Path) -> None:
+    async with SqliteStore(path) as first:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                async with SqliteStore(path):
+                    pass
+        await submitted(first, "d1")
+    async with SqliteStore(path) as second:
+        assert await second.load_thread(SCOPE, THREAD) is not None
+
+
+async def test_the_lock_dies_with_its_process(path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OPEN_AND_WAIT, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(StoreUnavailable, match=f"process {holder.pid} on "):
+            async with SqliteStore(path):
+                pass
+        holder.kill()
+        holder.wait()
+    async with SqliteStore(path) as store:
+        await submitted(store, "d1")
+
+
+async def test_a_store_that_could_not_open_gives_the_lock_back(path: Path) -> None:
+    path.write_bytes(b"no database" * 100)
+    for _ in range(2):
+        with pytest.raises(Exception, match="not an SQLite database"):
+            async with SqliteStore(path):
+                pass
+    path.unlink()
+    async with SqliteStore(path):
+        pass
+
+
+def test_the_holder_need_not_be_readable(path: Path, clock: ManualClock) -> None:
+    first = FileLock(path)
+    first.take(clock)
+    Path(f"{path}.lock").write_bytes(b"half a rec")
+    with pytest.raises(StoreUnavailable, match="another process"):
+        FileLock(path).take(clock)
+    first.release()
+    first.release()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+async def test_a_forked_child_neither_uses_the_store_nor_keeps_its_lock(path: Path) -> None:
+    read_end, write_end = os.pipe()
+    async with SqliteStore(path) as store:
+        child = os.fork()
+        if child == 0:
+            os.close(write_end)
+            try:
+                store.load_thread(SCOPE, THREAD).send(None)
+                code = 1
+            except StoreUnavailable as error:
+                code = 0 if "forked" in str(error) else 2
+            os.read(read_end, 1)  # outlive the parent's store
+            os._exit(code)
+        os.close(read_end)
+    async with SqliteStore(path):
+        os.close(write_end)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -1,0 +1,225 @@
+"""Opening a file: what is served, and how everything else is refused, untouched and with a way out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from awaken.domain.errors import DataIntegrity, StoreError, StoreUnavailable
+from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.migrate import APPLICATION_ID, migrations
+from awaken.store.sqlite.opening import OLDEST_SQLITE, check_library
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steps import claimed, dispatch_of, finished, run_of, settle, settled, submitted
+from awaken.store.transitions import LeaseLost
+
+Hand = Callable[..., list[tuple[object, ...]]]
+NOBODY = 65_534
+
+
+async def refusal(path: Path) -> StoreError:
+    """Why a store on this path cannot be opened."""
+    with pytest.raises(StoreError) as refused:
+        async with SqliteStore(path, clock=ManualClock()):
+            pass
+    assert str(path) in str(refused.value)
+    return refused.value
+
+
+# --- what is served ---------------------------------------------------------------------------------------------------
+
+
+@behaviour("MB-161", "EV-021")
+async def test_a_new_file_gets_its_schema_and_opening_it_again_changes_nothing(path: Path, by_hand: Hand) -> None:
+    async with SqliteStore(path):
+        pass
+    schema = by_hand("SELECT type, name, sql FROM sqlite_schema ORDER BY name")
+    assert {"threads", "messages", "runs", "dispatches", "events", "journal"} <= {name for _, name, _ in schema}
+    before = path.read_bytes()
+    async with SqliteStore(path):
+        pass
+    assert path.read_bytes() == before
+
+
+@behaviour("MB-160")
+async def test_everything_is_there_after_reopening_and_a_claim_is_still_fenced(path: Path, clock: ManualClock) -> None:
+    async with SqliteStore(path, clock=clock) as store:
+        mine = await claimed(store, "d1")
+        await submitted(store, "d2")
+        before = [await dispatch_of(store, name) for name in ("d1", "d2")], [await run_of(store, "d1")]
+    async with SqliteStore(path, clock=clock) as store:
+        after = [await dispatch_of(store, name) for name in ("d1", "d2")], [await run_of(store, "d1")]
+        assert after == before
+        assert await settle(store, mine, token="somebody else's") == LeaseLost("other_owner")
+        await settled(store, mine)
+
+
+async def test_what_the_store_says_about_itself(path: Path) -> None:
+    async with SqliteStore(path) as full:
+        assert (full.capabilities.kind, full.capabilities.durability, full.capabilities.exclusive) == (
+            "sqlite",
+            "full",
+            True,
+        )
+    assert SqliteStore(path, durability="process").capabilities.durability == "process"
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("process", 1)])
+async def test_durability_is_what_the_database_is_told(
+    path: Path, durability: str, synchronous: int, writer_connections: list[sqlite3.Connection]
+) -> None:
+    async with SqliteStore(path, durability=durability):  # type: ignore[arg-type]
+        [writer] = writer_connections
+        assert writer.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_path_may_hold_any_characters(tmp_path: Path) -> None:
+    path = tmp_path / "a folder?" / "runs #1 %41.db"
+    path.parent.mkdir()
+    async with SqliteStore(path) as store:
+        await finished(store, "d1")
+    assert path.stat().st_size > 0
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "awaken.db"
+    assert "does not exist" in str(await refusal(path))
+    assert not path.parent.exists()
+
+
+async def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
+    assert "is a folder" in str(await refusal(tmp_path))
+
+
+async def test_memory_is_another_store() -> None:
+    with pytest.raises(StoreUnavailable, match="memory://"):
+        async with SqliteStore(":memory:"):
+            pass
+    assert not Path(":memory:.lock").exists()
+
+
+@pytest.mark.parametrize("content", [b"hello", b"not a database, but long enough to be one " * 100])
+async def test_a_file_that_is_no_database_is_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert isinstance(await refusal(path), DataIntegrity)
+    assert path.read_bytes() == content
+
+
+async def test_another_programs_database_is_left_alone(path: Path, by_hand: Hand) -> None:
+    by_hand("CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    refused = await refusal(path)
+    assert isinstance(refused, DataIntegrity)
+    assert "another program" in str(refused)
+    assert path.read_bytes() == before
+
+
+async def test_a_newer_schema_asks_for_a_newer_program(path: Path, by_hand: Hand) -> None:
+    async with SqliteStore(path):
+        pass
+    newer = len(migrations()) + 1
+    by_hand(f"PRAGMA user_version = {newer}")
+    before = path.read_bytes()
+    refused = await refusal(path)
+    assert isinstance(refused, StoreUnavailable)
+    assert f"schema {newer}" in str(refused)
+    assert "Upgrade awaken" in str(refused)
+    assert path.read_bytes() == before
+
+
+async def test_a_corrupt_file_is_named_when_it_is_opened(path: Path) -> None:
+    async with SqliteStore(path):
+        pass
+    with path.open("r+b") as file:
+        file.seek(100)  # the first page's own header, behind the one of the file
+        file.write(b"\xff" * 500)
+    assert isinstance(await refusal(path), DataIntegrity)
+
+
+async def test_a_page_that_is_corrupt_is_named_when_it_is_read(path: Path) -> None:
+    async with SqliteStore(path) as store:
+        for number in range(50):
+            await finished(store, f"d{number}")
+    with path.open("r+b") as file:
+        for page in range(2, path.stat().st_size // 8192):
+            file.seek(page * 8192)
+            file.write(b"\xff" * 8192)
+    async with SqliteStore(path) as store:
+        with pytest.raises(DataIntegrity, match="corrupt"):
+            await store.count_dispatches()
+
+
+def test_a_library_that_is_too_old_is_refused() -> None:
+    check_library(OLDEST_SQLITE)
+    with pytest.raises(StoreUnavailable, match=r"SQLite 3\.39\.4, and awaken needs 3\.40\.0"):
+        check_library((3, 39, 4))
+
+
+async def test_a_journal_that_is_no_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+
+    class Reluctant(sqlite3.Connection):
+        """As on a network share, where the pragma answers with the mode it stayed in."""
+
+        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+            return super().execute("SELECT 'delete'" if "journal_mode" in sql else sql, *values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sqlite3, "connect", lambda name, **settings: connect(name, factory=Reluctant, **settings))
+    assert "write-ahead log" in str(await refusal(path))
+
+
+# --- permissions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_privileges() -> Iterator[Path]:
+    """A folder of a user to whom permissions apply, which they do not for root."""
+    folder = Path(tempfile.mkdtemp(prefix="awaken-test-"))
+    folder.chmod(0o755)
+    is_root = sys.platform != "win32" and os.geteuid() == 0
+    if is_root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+async def test_a_folder_that_cannot_be_written_is_named(without_privileges: Path) -> None:
+    without_privileges.chmod(0o555)
+    refused = await refusal(without_privileges / "awaken.db")
+    assert isinstance(refused, StoreUnavailable)
+    assert "writable for this user" in str(refused)
+
+
+async def test_a_file_that_cannot_be_written_is_named(without_privileges: Path) -> None:
+    path = without_privileges / "awaken.db"
+    async with SqliteStore(path):
+        pass
+    path.chmod(0o444)
+    refused = await refusal(path)
+    assert isinstance(refused, StoreUnavailable)
+    assert "read-only" in str(refused)
+
+
+# --- migrations -------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_says_whose_it_is() -> None:
+    assert APPLICATION_ID.to_bytes(4, "big") == b"AWAK"
