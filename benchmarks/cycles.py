@@ -30,6 +30,8 @@ TEXT: Final = "please summarise the quarterly report for the board " * 4
 """About 200 bytes: what a person types."""
 _HEARTBEAT_S: Final = 0.002
 _IDLE_GAP_S: Final = 0.002
+_SETTLE_S: Final = 0.1
+"""For what a start-up looks through before it is idle."""
 
 
 class Cycles(msgspec.Struct):
@@ -179,6 +181,7 @@ async def _closed_loop(app: Awaken, threads: int, turns: int) -> Cycles:
             handle = await app.submit(f"thread-{index:06d}", TEXT, agent="noop")
             await handle.result()
 
+    await asyncio.sleep(_SETTLE_S)
     async with _heartbeat() as late_ms:
         started = time.perf_counter()
         await asyncio.gather(*[converse(index) for index in range(threads)])

@@ -8,13 +8,12 @@ The routes of the server are below `/awaken`. The shop's own handlers use the sa
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from awaken.executors.function import Context
-from awaken.wiring import Awaken
+from awaken import Awaken, Context
 
 
 async def support(ctx: Context) -> AsyncIterator[str]:
@@ -30,7 +29,7 @@ def make_api(store_url: str) -> FastAPI:
     awaken.agent("support", support)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with awaken:
             yield
 

@@ -9,8 +9,8 @@ from collections import Counter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from awaken.mailbox.settings import MailboxSettings
-from awaken.wiring import Awaken, open_store
+from awaken import Awaken, MailboxSettings
+from awaken.wiring import open_store
 from examples.stdlib_digest.agent import make_agent
 from examples.stdlib_digest.corpus import Text, stdlib_texts
 from examples.stdlib_digest.digest import AGENT, Report, digest_all, finished_before

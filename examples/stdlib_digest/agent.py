@@ -90,4 +90,4 @@ def _results(messages: list[ModelMessage]) -> dict[str, Any]:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[A-Za-z][A-Za-z'_-]*", text)
+    return re.findall(r"[A-Za-z](?:[\w'-]*\w)?", text)

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from awaken import Awaken
 from awaken.domain.errors import RunNotFound
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.message import Role
 from awaken.domain.run import RunStatus
 from awaken.store.contract import MessageQuery, Store
-from awaken.wiring import Awaken
 from examples.stdlib_digest.corpus import Text
 
 AGENT = "digest"

@@ -98,7 +98,7 @@ async def test_a_mounted_server_starts_with_the_applications_lifespan_and_knows_
             assert accepted.headers["Location"].startswith("/awaken/v1/runs/")
             assert accepted.headers["Content-Location"].startswith("/awaken/v1/runs/")
             done = await client.get(accepted.headers["Content-Location"] + "/wait")
-            assert (done.status_code, done.json()["status"]) == (200, "done")
+            assert (done.status_code, done.json()["run"]["status"]) == (200, "done")
 
             question = await client.post("/orders/4711/question", params={"text": "Where is it?"})
             assert question.status_code == 202

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -166,7 +166,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         chunks: Sequence[bytes] | None = None,
         window: int = 1_000_000,
-    ) -> AsyncIterator[Connection]:
+    ) -> AsyncGenerator[Connection]:
         """A request on its way. Leaving the block closes the connection.
 
         `body` is bytes, or a value sent as JSON; `chunks` sends a body without saying how long it is.

@@ -12,7 +12,6 @@ from awaken.store.sqlite import SqliteStore
 from awaken.testing.clock import ManualClock
 
 
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()

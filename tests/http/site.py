@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -99,11 +99,10 @@ async def served(
     settings: HttpSettings | None = None,
     mailbox: MailboxSettings | None = None,
     executes: bool = True,
-) -> AsyncIterator[Site]:
+) -> AsyncGenerator[Site]:
     """The site, entered. Agents: `gated`, which waits for the test, `talk`, and the given ones."""
     world = World(
         store, clock, agents={"talk": talk, **(agents or {})}, settings=mailbox, executes=executes, patience_s=30
     )
     async with world:
         yield Site(world, settings)
-

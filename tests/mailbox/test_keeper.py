@@ -116,10 +116,11 @@ async def test_a_run_that_lost_its_lease_is_stopped_and_writes_nothing(store: Wa
         await store.apply([Reclaim(abandoned=True)])
         await new.advance(30)
 
-        successor = await new.agent.next_call() if new.agent.calls else await old.agent.next_call()
+        winner = new if new.agent.calls else old
+        successor = await winner.agent.next_call()
         assert (call.is_over, successor.run_id, successor.is_over) == (True, submission.run.run_id, False)
         successor.release("the successor's")
-        assert (await new.done(submission)).final_output == "the successor's"
+        assert (await winner.done(submission)).final_output == "the successor's"
         assert (await new.texts(), await new.kinds(submission)) == (
             ["hello", "the successor's"],
             [

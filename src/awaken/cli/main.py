@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _told(Failure(f"{error}. `awaken --help` lists what there is", Exit.USAGE))
+        return _told(Failure(f"{str(error).rstrip('.')}. `awaken --help` lists what there is", Exit.USAGE))
     except Failure as failure:
         return _told(failure)
     except AwakenError as error:

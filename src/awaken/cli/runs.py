@@ -10,7 +10,7 @@ from rich.console import Console
 
 from awaken.cli.failure import Exit, usage
 from awaken.cli.remote import URL, Url, connected
-from awaken.cli.terminal import print_json, runs_table
+from awaken.cli.terminal import print_json, print_runs
 from awaken.domain.clock import SystemClock
 
 _PAGE = 200
@@ -48,9 +48,7 @@ def runs(
     if as_json:
         print_json({"items": found})
     elif found:
-        console = Console()
-        # A pipe has no width; cutting ids there would make them useless.
-        console.print(runs_table(found, SystemClock().now()), soft_wrap=not console.is_terminal)
+        print_runs(found, SystemClock().now())
     else:
         Console(stderr=True).print("no runs yet; `awaken run AGENT TEXT` makes one", style="dim")
     return Exit.OK

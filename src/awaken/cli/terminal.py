@@ -8,7 +8,8 @@ stands is written, and everything about it goes to the standard error. Text of a
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 import msgspec
 from rich.console import Console
@@ -46,11 +47,11 @@ def print_json(value: Any) -> None:
 class AnswerPrinter:
     """Shows one run as it goes on: text live, tool calls as short lines, what was void marked as void."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        """`quiet` prints nothing and only keeps the transcript."""
+    def __init__(self, *, quiet: bool = False, aside: Console | None = None) -> None:
+        """`quiet` prints nothing and only keeps the transcript. `aside` is where notes go instead."""
         self._live = sys.stdout.isatty()
         self._quiet = quiet
-        self._aside = Console(file=sys.stdout if self._live else sys.stderr, highlight=False, soft_wrap=True)
+        self._aside = aside or Console(file=sys.stdout if self._live else sys.stderr, highlight=False, soft_wrap=True)
         self._at_line_start = True
         self._is_cut_off = False
         self.transcript = Transcript()
@@ -68,7 +69,7 @@ class AnswerPrinter:
         elif change == "dropped" and had and self._live:
             self.note("the unfinished text above is void; it comes again")
         if change == "committed":
-            self._end_line()
+            self.end_line()
         if isinstance(item, Event):
             self._show_other(item)
 
@@ -80,7 +81,7 @@ class AnswerPrinter:
 
     def note(self, text: str) -> None:
         """A line beside the answer."""
-        self._end_line()
+        self.end_line()
         self._aside.print(f"· {escape(printable(text))}", style="dim")
 
     def _said_something(self, item: StreamItem) -> bool:
@@ -96,7 +97,7 @@ class AnswerPrinter:
             case "ToolCallDone":
                 self.note(f"  {payload.get('outcome', 'succeeded')}: {_short(payload.get('result'))}")
             case "RunRescheduled":
-                self.note(f"will be tried again: {payload.get('error') or payload.get('reason') or 'no reason given'}")
+                self.note(_rescheduled(payload))
             case "RunResumed":
                 self.note("goes on where it was")
             case _:
@@ -109,11 +110,18 @@ class AnswerPrinter:
             sys.stdout.flush()
             self._at_line_start = shown.endswith("\n") if shown else self._at_line_start
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
+        """What is printed next starts on a line of its own."""
         if not self._at_line_start:
             sys.stdout.write("\n")
             sys.stdout.flush()
             self._at_line_start = True
+
+
+def _rescheduled(payload: dict[str, Any]) -> str:
+    if payload.get("reason") == "expired_lease_reclaimed":
+        return "its worker is gone; another one takes it over"
+    return f"will be tried again: {payload.get('error') or payload.get('reason') or 'no reason given'}"
 
 
 def summary(run: Run) -> str:
@@ -146,29 +154,57 @@ _KNOWN: Final = frozenset(
 )
 
 
-def runs_table(runs: list[Run], now: Instant) -> Table:
-    """Runs for a person: ids whole, because they are what the next command needs."""
+def print_runs(runs: list[Run], now: Instant) -> None:
+    """A table as wide as the terminal. Ids are whole, because they are what the next command needs; what does not fit
+    beside them is left out. A pipe has no width and gets everything."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH)
+    columns = [column for column in _COLUMNS if console.width >= column.from_width]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("RUN", "THREAD", "AGENT"):
-        table.add_column(name, no_wrap=True, overflow="fold")
-    table.add_column("PHASE", no_wrap=True)
-    table.add_column("AGE", justify="right", no_wrap=True)
-    table.add_column("TOOK", justify="right", no_wrap=True)
-    table.add_column("OUTPUT", overflow="ellipsis", no_wrap=True, max_width=48)
+    for column in columns:
+        least = _ID_CHARS if column.name in ("RUN", "THREAD") else None
+        table.add_column(column.name, justify=column.justify, no_wrap=True, overflow="ellipsis", min_width=least)
     for run in runs:
-        phase = run.phase or run.status
-        took_s = _seconds_between(run.started_at, run.finished_at)
-        told = run.error.message if run.error is not None else run.final_output or ""
-        table.add_row(
-            run.run_id,
-            run.thread_id,
-            run.agent_id,
-            f"[{_PHASE_STYLES.get(phase, 'default')}]{escape(phase)}[/]",
-            _age(run.created_at, now),
-            "" if took_s is None else f"{took_s:.1f} s",
-            escape(printable(told).replace("\n", " ")),
-        )
-    return table
+        table.add_row(*[column.cell(run, now) for column in columns])
+    console.print(table)
+
+
+class _Column(msgspec.Struct, frozen=True):
+    """`from_width`: shown on terminals at least this wide."""
+
+    name: str
+    cell: Callable[[Run, Instant], str]
+    from_width: int = 0
+    justify: Literal["left", "right"] = "left"
+
+
+def _phase(run: Run, now: Instant) -> str:
+    phase = run.phase or run.status
+    return f"[{_PHASE_STYLES.get(phase, 'default')}]{escape(phase)}[/]"
+
+
+def _took(run: Run, now: Instant) -> str:
+    took_s = _seconds_between(run.started_at, run.finished_at)
+    return "" if took_s is None else f"{took_s:.1f} s"
+
+
+def _output(run: Run, now: Instant) -> str:
+    told = run.error.message if run.error is not None else run.final_output or ""
+    return escape(_short(told))
+
+
+_ID_CHARS: Final = 36
+_PIPE_WIDTH: Final = 240
+_COLUMNS: Final = (
+    _Column("RUN", lambda run, now: run.run_id),
+    _Column("THREAD", lambda run, now: run.thread_id, from_width=112),
+    _Column("AGENT", lambda run, now: run.agent_id),
+    _Column("PHASE", _phase),
+    _Column("AGE", lambda run, now: _age(run.created_at, now), justify="right"),
+    _Column("TOOK", _took, from_width=76, justify="right"),
+    _Column("OUTPUT", _output, from_width=90),
+)
 
 
 def _short(value: Any, chars: int = _ARGUMENT_CHARS) -> str:

@@ -170,6 +170,8 @@ class Resumption:
     def _learn(self, opened: dict[str, Any]) -> None:
         self.run_id = _text(opened, "run_id") or self.run_id
         self.thread_id = _text(opened, "thread_id") or self.thread_id
+        # A stream that began "now" and breaks before its first event must not begin at a later "now".
+        self.last_cursor = self.last_cursor or _text(opened, "cursor")
 
     def _resync(self, content: dict[str, Any]) -> Resync:
         cursor = _text(content, "cursor")

@@ -64,8 +64,11 @@ class Alarm:
         self._wake()
 
     async def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until it is set, at most `timeout_s` seconds. True when it was set; the alarm is clear afterwards."""
-        if not self._is_set:
+        """Wait until it is set, at most `timeout_s` seconds. True when it was set; the alarm is clear afterwards.
+
+        With nothing left to wait, it looks and returns at once.
+        """
+        if not self._is_set and (timeout_s is None or timeout_s > 0):
             self._waiter = asyncio.get_running_loop().create_future()
             timer = None if timeout_s is None else self._clock.call_later(timeout_s, self._wake)
             try:

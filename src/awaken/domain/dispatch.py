@@ -64,7 +64,7 @@ DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
 """Every change of status a dispatch can make. A claimed one is cancelled only by its owner or by a reclaim."""
 
 
-class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
+class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One delivery order. Claim fields are all set while claimed and all absent otherwise."""
 
     dispatch_id: DispatchId

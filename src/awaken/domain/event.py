@@ -17,7 +17,7 @@ from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.run import Termination, Usage
 
 
-class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event_type"):
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event_type", gc=False):
     pass
 
 
@@ -236,14 +236,14 @@ DELTA_KINDS: Final = frozenset(
 """Observed while a turn is being produced; what they amount to is committed later as a message."""
 
 
-class LoggedEvent(msgspec.Struct, frozen=True, array_like=True):
+class LoggedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A kind and its payload, already JSON: what a transition carries and a log row holds."""
 
     kind: str
     payload: msgspec.Raw
 
 
-class EventRow(msgspec.Struct, frozen=True):
+class EventRow(msgspec.Struct, frozen=True, gc=False):
     """What one transition appended to one thread. Event number i has the seq `first_seq + i`.
 
     A store hands out the row it wrote, so that a live reader and a paging reader see the same bytes.

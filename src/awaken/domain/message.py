@@ -43,7 +43,7 @@ class MessageState(StrEnum):
     """Output cut short by a stop; the text is what the user saw."""
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
+class Text(msgspec.Struct, frozen=True, tag="text", gc=False):
     text: str
 
 
@@ -130,7 +130,7 @@ class MessageMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     sender_agent_id: str | None = None
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One entry of a conversation. Equal in memory, in the store and on the wire."""
 
     id: MessageId

@@ -122,10 +122,8 @@ def decode_message(data: bytes, version: int, name: str) -> Message:
         except msgspec.MsgspecError:
             pass  # an unknown block, or damage: the slower way below tells them apart
     raw = _raw("message", version, data, name)
-    if not isinstance(raw, dict):
-        raise DataIntegrity(f"{name} is damaged: it is no JSON object")
     try:
-        return msgspec.convert(known_blocks(raw), Message)
+        return msgspec.convert(known_blocks(msgspec.convert(raw, dict[str, Any])), Message)
     except _DAMAGE as error:
         raise DataIntegrity(f"{name} is damaged: {error}") from error
 

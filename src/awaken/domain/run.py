@@ -75,7 +75,7 @@ class Adapter(StrEnum):
 TerminationType = Literal["natural_end", "behavior_requested", "stopped", "cancelled", "blocked", "suspended", "error"]
 
 
-class Termination(msgspec.Struct, frozen=True, omit_defaults=True):
+class Termination(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why an execution ended. `code` belongs to `stopped`, `detail` to `stopped`, `blocked` and `error`."""
 
     type: TerminationType
@@ -120,7 +120,7 @@ NATURAL_END: Final = Termination("natural_end")
 CANCELLED: Final = Termination("cancelled")
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Tokens and model calls, as totals."""
 
     input_tokens: int = 0
@@ -141,7 +141,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
-class SeqRange(msgspec.Struct, frozen=True):
+class SeqRange(msgspec.Struct, frozen=True, gc=False):
     """Message seqs, 1-based, both ends included."""
 
     from_seq: int
@@ -152,7 +152,7 @@ class SeqRange(msgspec.Struct, frozen=True):
             raise ValidationError(f"a range of messages is 1-based and not empty, not {self.from_seq}..{self.to_seq}")
 
 
-class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
+class Intent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is asked. A `continuation` names the run it continues."""
 
     agent_id: AgentId
@@ -178,7 +178,7 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     transport_request_id: str | None = None
 
 
-class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The durable request: ids of its messages, never their bodies. Enough to start the run on any worker."""
 
     intent: Intent
@@ -206,7 +206,7 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str | None = None
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution of an agent, as stored.
 
     `closed_turn` is the assistant message whose step is complete; `stream_open` says that deltas of a turn that is

@@ -17,7 +17,7 @@ from awaken.domain.run import Run, Termination
 from awaken.domain.thread import ThreadInfo
 
 
-class DispatchPayload(msgspec.Struct, frozen=True, omit_defaults=True):
+class DispatchPayload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The state of a dispatch right after the move the event names. Instants in milliseconds."""
 
     thread_id: ThreadId
@@ -33,7 +33,7 @@ class DispatchPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-class MessagePayload(msgspec.Struct, frozen=True):
+class MessagePayload(msgspec.Struct, frozen=True, gc=False):
     """A message that became part of the conversation."""
 
     thread_id: ThreadId

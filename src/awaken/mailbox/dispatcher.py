@@ -37,12 +37,14 @@ class Dispatcher:
         self._consumer = consumer
         self._expect = expect
         self._wake = Alarm(clock)
+        self._expected = 0
         self.has_backlog = False
         """Threads may be waiting for a slot, so new work must queue behind them, and a freed slot must wake this."""
         self.paused = False
 
-    def wake(self) -> None:
-        """Something may be due, or a slot was freed that a backlog waits for."""
+    def wake(self, threads: int = MAX_ROWS) -> None:
+        """Something may be due, on at most so many threads if the caller knows, or a backlog may go on."""
+        self._expected = min(self._expected + threads, MAX_ROWS)
         self._wake.set()
 
     async def run_forever(self) -> None:
@@ -60,11 +62,19 @@ class Dispatcher:
                     await sleep(self._clock, self._settings.store_retry_s)
 
     async def _claim(self) -> bool:
-        wanted = min(self._slots.free, MAX_ROWS)
+        # One more than expected, so that the answer says whether that was all; not more, because a slot that a claim
+        # reserves in vain is one that a submit cannot offer.
+        wanted = min(self._slots.free, self._expected + 1, MAX_ROWS)
+        self._expected = 0
         slots = tuple(self._slots.reserve() for _ in range(wanted))
         claim = Claim(consumer=self._consumer, lease_ms=self._settings.lease_ms, slots=slots)
         claimed = await self._combiner.apply(claim, ClaimedSome)
-        self.has_backlog = len(claimed.claims) == wanted
-        if not self.has_backlog and claimed.next_due_at is not None:
+        is_full = len(claimed.claims) == wanted
+        # While slots are free nobody waits for one: the next claim takes what this one had no room for. Were new work
+        # to queue meanwhile, a busy process would go on queueing all of it, and pay for two transitions instead of one.
+        self.has_backlog = is_full and self._slots.free <= 0
+        if is_full:
+            self._expected = MAX_ROWS
+        if not is_full and claimed.next_due_at is not None:
             self._expect(claimed.next_due_at)
-        return self.has_backlog
+        return is_full

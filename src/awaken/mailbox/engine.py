@@ -135,6 +135,7 @@ class Engine:
         try:
             await self._stack.enter_async_context(self._store)
             self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
+            self.combiner.open()
             combining = self._group.create_task(self.combiner.run(), name="awaken combiner")
             self._stack.push_async_callback(self._close_combiner, combining)
             if self._executes:
@@ -305,7 +306,7 @@ class Engine:
         if ready_at > self._clock.now():
             self._sweeper.expect(ready_at)
         else:
-            self._dispatcher.wake()
+            self._dispatcher.wake(threads=1)
 
     def _wake_dispatcher(self) -> None:
         self._dispatcher.wake()

@@ -88,7 +88,6 @@ class Combiner:
 
     async def run(self) -> None:
         """Feed the store until `close`. What was asked before that is still applied."""
-        self.closed = False
         batch: list[_Asked] = []
         try:
             while True:
@@ -109,6 +108,10 @@ class Combiner:
             self.closed = True
             self._fail([*batch, *self._asked], StoreUnavailable("the store is closed"))
             self._asked.clear()
+
+    def open(self) -> None:
+        """Take transitions again, for another `run`."""
+        self.closed = False
 
     def close(self) -> None:
         """Take nothing more; `run` returns when the rest is answered."""

@@ -118,7 +118,7 @@ class Facts(msgspec.Struct, kw_only=True):
     """The whole queue in claim order, for an interrupt."""
 
 
-class MessageWrite(msgspec.Struct, frozen=True):
+class MessageWrite(msgspec.Struct, frozen=True, gc=False):
     """A new message row."""
 
     scope: Scope

@@ -39,7 +39,7 @@ MAX_ROWS: Final = 200
 MAX_QUEUED_PER_THREAD: Final = 1_000
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(msgspec.Struct, frozen=True, gc=False):
     """A free worker slot: take this dispatch, or the thread's next one, if the thread is free."""
 
     consumer: ConsumerId
@@ -48,7 +48,7 @@ class Offer(msgspec.Struct, frozen=True):
     lease_ms: int
 
 
-class Claimed(msgspec.Struct, frozen=True):
+class Claimed(msgspec.Struct, frozen=True, gc=False):
     """A dispatch in its new owner's hands, with the run to execute. `resumed`: the run had started before."""
 
     scope: Scope
@@ -80,7 +80,7 @@ class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     if_exists: Literal["raise", "keep", "replace"] = "raise"
 
 
-class Submit(msgspec.Struct, frozen=True, kw_only=True):
+class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Accept a run: its messages, run and dispatch become durable together, and are claimed at once where possible.
 
     Requires: valid messages (`check_messages`), at least one.
@@ -132,7 +132,7 @@ class StepClosed(msgspec.Struct, frozen=True):
     """The assistant message whose tool calls are all answered, where the step has one."""
 
 
-class Commit(msgspec.Struct, frozen=True, kw_only=True):
+class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Make a part of a running run durable: messages, events and journal entries, in one piece.
 
     `entries` is what the log gains, in order; a message is appended to the conversation and said by a
@@ -156,7 +156,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
         return tuple([entry for entry in self.entries if type(entry) is Message])
 
 
-class Ack(msgspec.Struct, frozen=True):
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """The execution returned. Its termination says how; a failed answer is still an answer."""
 
     termination: Termination
@@ -186,7 +186,7 @@ class Release(msgspec.Struct, frozen=True):
 Ending = Ack | Retry | DeadLetter | Release
 
 
-class Settle(msgspec.Struct, frozen=True, kw_only=True):
+class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """End a claim: result, settlement, messages, events, and the thread's next dispatch, in one piece.
 
     Requires: the token of the present claim.
@@ -348,7 +348,7 @@ class ThreadSaved(msgspec.Struct, frozen=True):
     appended: tuple[EventRow, ...] = ()
 
 
-class Submitted(msgspec.Struct, frozen=True):
+class Submitted(msgspec.Struct, frozen=True, gc=False):
     """Stored. `claimed` is what the offer won: this run, or an older one of the thread, or None.
 
     `ready_at`: when the thread has something to claim; None while it is claimed or its queue is empty.
@@ -369,7 +369,7 @@ class Replayed(msgspec.Struct, frozen=True):
     appended: tuple[EventRow, ...] = ()
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """Durable. `cancel_requested`: somebody asked this run to stop."""
 
     cancel_requested: bool
@@ -377,7 +377,7 @@ class Committed(msgspec.Struct, frozen=True):
     appended: tuple[EventRow, ...] = ()
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """The claim is over: the records as they now are, the claim the offer won, and `ready_at` as in `Submitted`."""
 
     run: Run

@@ -16,7 +16,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Final, Literal, Self, cast
+from typing import Final, Literal, Self
 
 import msgspec
 
@@ -66,7 +66,7 @@ class CrashPoint(msgspec.Struct, frozen=True):
         moment, _, number = text.partition(":")
         if moment not in ("before", "after") or not number.isdecimal() or int(number) < 1:
             raise ValidationError(f"{CRASH_AT}={text!r} is not before:N or after:N with N counting from 1")
-        return cls(cast(Moment, moment), int(number))
+        return cls(moment, int(number))
 
     def __str__(self) -> str:
         return f"{self.moment}:{self.number}"

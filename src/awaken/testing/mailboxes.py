@@ -331,9 +331,10 @@ class World:
             observer=observer or self.ledger,
             executes=executes,
         )
-        self._bound = asyncio.timeout(patience_s)
+        self._patience_s = patience_s
 
     async def __aenter__(self) -> Self:
+        self._bound = asyncio.timeout(self._patience_s)
         await self._bound.__aenter__()
         try:
             await self.mailbox.__aenter__()

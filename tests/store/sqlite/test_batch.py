@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, StoreUnavailable
 from awaken.domain.ids import MessageId, RunId
 from awaken.domain.run import Run, RunStatus
 from awaken.store import rules
 from awaken.store.contract import MessageQuery
+from awaken.store.rules import Changes, Facts
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
     Claim,
@@ -22,6 +24,8 @@ from awaken.store.transitions import (
     Committed,
     Conflict,
     Failed,
+    LeaseLost,
+    Outcome,
     Replayed,
     Settled,
     Submit,
@@ -32,6 +36,7 @@ from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     LEASE_MS,
+    OTHER_SCOPE,
     SCOPE,
     THREAD,
     WORKER,
@@ -105,9 +110,7 @@ async def test_the_same_message_twice_in_one_commit_is_nobody_elses_loss(store: 
     """The store checks what the mailbox promises: the rows themselves refuse it."""
     mine = await claimed(store, "d1", thread=thread_id("t1"))
     other = await claimed(store, "d2", thread=thread_id("t2"))
-    culprit, neighbour = await store.apply(
-        [committing(mine, answered("twice"), answered("twice")), settling(other)]
-    )
+    culprit, neighbour = await store.apply([committing(mine, answered("twice"), answered("twice")), settling(other)])
     assert isinstance(want(Failed, culprit).error, DataIntegrity)
     assert isinstance(neighbour, Settled)
     assert (await thread_of(store, thread_id("t1"))).message_count == 1
@@ -131,10 +134,10 @@ async def test_a_set_after_a_collision_sees_what_the_others_did(store: SqliteSto
 async def test_a_rule_that_raises_fails_its_own_item(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     decide = rules.submit
 
-    def faulty(t: Submit, *rest: object) -> object:
+    def faulty(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Outcome:
         if t.run_id == "run-d2":
             raise ZeroDivisionError("a bug")
-        return decide(t, *rest)  # type: ignore[arg-type]
+        return decide(t, facts, changes, now)
 
     monkeypatch.setattr(rules, "submit", faulty)
     outcomes = await store.apply([fresh("d1", "t1"), fresh("d2", "t2"), fresh("d3", "t3")])
@@ -159,7 +162,7 @@ async def test_a_row_changed_from_outside_is_read_again(store: SqliteStore, by_h
     mine = await claimed(store, "d1")
     by_hand("UPDATE dispatches SET claim_token = 'a successor' WHERE dispatch_id = 'd1'")
     [outcome] = await store.apply([settling(mine)])
-    assert outcome == type(outcome)("other_owner")
+    assert outcome == LeaseLost("other_owner")
     assert (await dispatch_of(store, "d1")).claim_token == "a successor"
 
 
@@ -201,11 +204,12 @@ async def test_a_caller_that_goes_away_leaves_the_transaction_to_finish(store: S
 
 
 async def test_a_batch_over_several_scopes_keeps_them_apart(store: SqliteStore) -> None:
-    elsewhere = replace(asked("d1"), scope=type(SCOPE)("elsewhere"))
+    elsewhere = replace(asked("d1"), scope=OTHER_SCOPE)
     outcomes = await store.apply([asked("d1"), elsewhere])
     assert [type(outcome) for outcome in outcomes] == [Submitted, Submitted]
-    mine = await store.load_message(SCOPE, THREAD, MessageId("msg-d1"))
-    assert mine is not None
+    for scope in (SCOPE, OTHER_SCOPE):
+        assert await store.load_message(scope, THREAD, MessageId("msg-d1")) is not None
+        assert (await thread_of(store, scope=scope)).queued_count == 1
 
 
 async def test_a_closed_store_says_so(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,28 +62,46 @@ async def test_a_refused_store_does_no_harm_and_the_file_is_free_after_the_first
         assert await second.load_thread(SCOPE, THREAD) is not None
 
 
-async def test_the_lock_dies_with_its_process(path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", OPEN_AND_WAIT, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(StoreUnavailable, match=f"process {holder.pid} on "):
-            async with SqliteStore(path):
-                pass
-        holder.kill()
-        holder.wait()
+@pytest.fixture
+def other_process(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that serves the file until it is killed."""
+    command = [sys.executable, "-c", OPEN_AND_WAIT, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        yield process
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+async def test_the_lock_dies_with_its_process(path: Path, other_process: subprocess.Popen[bytes]) -> None:
+    with pytest.raises(StoreUnavailable, match=f"process {other_process.pid} on "):
+        async with SqliteStore(path):
+            pass
+    kill(other_process)
     async with SqliteStore(path) as store:
         await submitted(store, "d1")
 
 
-async def test_a_store_that_could_not_open_gives_the_lock_back(path: Path) -> None:
+def damage(path: Path) -> None:
     path.write_bytes(b"no database" * 100)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+async def test_a_store_that_could_not_open_gives_the_lock_back(path: Path) -> None:
+    damage(path)
     for _ in range(2):
         with pytest.raises(Exception, match="not an SQLite database"):
             async with SqliteStore(path):
                 pass
-    path.unlink()
+    remove(path)
     async with SqliteStore(path):
         pass
 
@@ -115,5 +134,9 @@ async def test_a_forked_child_neither_uses_the_store_nor_keeps_its_lock(path: Pa
         os.close(read_end)
     async with SqliteStore(path):
         os.close(write_end)
-        _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert exit_code_of(child) == 0
+
+
+def exit_code_of(child: int) -> int:
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)

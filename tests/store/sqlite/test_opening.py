@@ -9,17 +9,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from awaken.domain.errors import DataIntegrity, StoreError, StoreUnavailable
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.migrate import APPLICATION_ID, migrations
-from awaken.store.sqlite.opening import OLDEST_SQLITE, check_library
+from awaken.store.sqlite.opening import OLDEST_SQLITE, PAGE_BYTES, Durability, check_library
+from awaken.store.transitions import LeaseLost
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import claimed, dispatch_of, finished, run_of, settle, settled, submitted
-from awaken.store.transitions import LeaseLost
 
 Hand = Callable[..., list[tuple[object, ...]]]
 NOBODY = 65_534
@@ -34,6 +35,18 @@ async def refusal(path: Path) -> StoreError:
     return refused.value
 
 
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def write_over(path: Path, content: bytes, *, at: int = 0) -> None:
+    """Put bytes into the file, which is made if it is missing."""
+    path.touch()
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
 # --- what is served ---------------------------------------------------------------------------------------------------
 
 
@@ -43,10 +56,10 @@ async def test_a_new_file_gets_its_schema_and_opening_it_again_changes_nothing(p
         pass
     schema = by_hand("SELECT type, name, sql FROM sqlite_schema ORDER BY name")
     assert {"threads", "messages", "runs", "dispatches", "events", "journal"} <= {name for _, name, _ in schema}
-    before = path.read_bytes()
+    before = content_of(path)
     async with SqliteStore(path):
         pass
-    assert path.read_bytes() == before
+    assert content_of(path) == before
 
 
 @behaviour("MB-160")
@@ -74,9 +87,9 @@ async def test_what_the_store_says_about_itself(path: Path) -> None:
 
 @pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("process", 1)])
 async def test_durability_is_what_the_database_is_told(
-    path: Path, durability: str, synchronous: int, writer_connections: list[sqlite3.Connection]
+    path: Path, durability: Durability, synchronous: int, writer_connections: list[sqlite3.Connection]
 ) -> None:
-    async with SqliteStore(path, durability=durability):  # type: ignore[arg-type]
+    async with SqliteStore(path, durability=durability):
         [writer] = writer_connections
         assert writer.execute("PRAGMA synchronous").fetchone() == (synchronous,)
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -107,23 +120,22 @@ async def test_memory_is_another_store() -> None:
     with pytest.raises(StoreUnavailable, match="memory://"):
         async with SqliteStore(":memory:"):
             pass
-    assert not Path(":memory:.lock").exists()
 
 
 @pytest.mark.parametrize("content", [b"hello", b"not a database, but long enough to be one " * 100])
 async def test_a_file_that_is_no_database_is_left_alone(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    write_over(path, content)
     assert isinstance(await refusal(path), DataIntegrity)
-    assert path.read_bytes() == content
+    assert content_of(path) == content
 
 
 async def test_another_programs_database_is_left_alone(path: Path, by_hand: Hand) -> None:
     by_hand("CREATE TABLE theirs (x)")
-    before = path.read_bytes()
+    before = content_of(path)
     refused = await refusal(path)
     assert isinstance(refused, DataIntegrity)
     assert "another program" in str(refused)
-    assert path.read_bytes() == before
+    assert content_of(path) == before
 
 
 async def test_a_newer_schema_asks_for_a_newer_program(path: Path, by_hand: Hand) -> None:
@@ -131,20 +143,18 @@ async def test_a_newer_schema_asks_for_a_newer_program(path: Path, by_hand: Hand
         pass
     newer = len(migrations()) + 1
     by_hand(f"PRAGMA user_version = {newer}")
-    before = path.read_bytes()
+    before = content_of(path)
     refused = await refusal(path)
     assert isinstance(refused, StoreUnavailable)
     assert f"schema {newer}" in str(refused)
     assert "Upgrade awaken" in str(refused)
-    assert path.read_bytes() == before
+    assert content_of(path) == before
 
 
 async def test_a_corrupt_file_is_named_when_it_is_opened(path: Path) -> None:
     async with SqliteStore(path):
         pass
-    with path.open("r+b") as file:
-        file.seek(100)  # the first page's own header, behind the one of the file
-        file.write(b"\xff" * 500)
+    write_over(path, b"\xff" * 500, at=100)  # the first page's own header, behind the one of the file
     assert isinstance(await refusal(path), DataIntegrity)
 
 
@@ -152,10 +162,8 @@ async def test_a_page_that_is_corrupt_is_named_when_it_is_read(path: Path) -> No
     async with SqliteStore(path) as store:
         for number in range(50):
             await finished(store, f"d{number}")
-    with path.open("r+b") as file:
-        for page in range(2, path.stat().st_size // 8192):
-            file.seek(page * 8192)
-            file.write(b"\xff" * 8192)
+    for page in range(2, len(content_of(path)) // PAGE_BYTES):
+        write_over(path, b"\xff" * PAGE_BYTES, at=page * PAGE_BYTES)
     async with SqliteStore(path) as store:
         with pytest.raises(DataIntegrity, match="corrupt"):
             await store.count_dispatches()
@@ -173,21 +181,28 @@ async def test_a_journal_that_is_no_write_ahead_log_is_refused(path: Path, monke
     class Reluctant(sqlite3.Connection):
         """As on a network share, where the pragma answers with the mode it stayed in."""
 
-        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
-            return super().execute("SELECT 'delete'" if "journal_mode" in sql else sql, *values)  # type: ignore[arg-type]
+        def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+            return super().execute("SELECT 'delete'" if "journal_mode" in sql else sql, parameters)
 
-    monkeypatch.setattr(sqlite3, "connect", lambda name, **settings: connect(name, factory=Reluctant, **settings))
+    def reluctantly(database: str, **settings: Any) -> sqlite3.Connection:
+        return connect(database, factory=Reluctant, **settings)
+
+    monkeypatch.setattr(sqlite3, "connect", reluctantly)
     assert "write-ahead log" in str(await refusal(path))
 
 
 # --- permissions ------------------------------------------------------------------------------------------------------
 
 
+def permit(path: Path, mode: int) -> None:
+    path.chmod(mode)
+
+
 @pytest.fixture
 def without_privileges() -> Iterator[Path]:
     """A folder of a user to whom permissions apply, which they do not for root."""
     folder = Path(tempfile.mkdtemp(prefix="awaken-test-"))
-    folder.chmod(0o755)
+    permit(folder, 0o755)
     is_root = sys.platform != "win32" and os.geteuid() == 0
     if is_root:
         os.chown(folder, NOBODY, NOBODY)
@@ -197,12 +212,12 @@ def without_privileges() -> Iterator[Path]:
     finally:
         if is_root:
             os.seteuid(0)
-        folder.chmod(0o755)
+        permit(folder, 0o755)
         shutil.rmtree(folder)
 
 
 async def test_a_folder_that_cannot_be_written_is_named(without_privileges: Path) -> None:
-    without_privileges.chmod(0o555)
+    permit(without_privileges, 0o555)
     refused = await refusal(without_privileges / "awaken.db")
     assert isinstance(refused, StoreUnavailable)
     assert "writable for this user" in str(refused)
@@ -212,7 +227,7 @@ async def test_a_file_that_cannot_be_written_is_named(without_privileges: Path) 
     path = without_privileges / "awaken.db"
     async with SqliteStore(path):
         pass
-    path.chmod(0o444)
+    permit(path, 0o444)
     refused = await refusal(path)
     assert isinstance(refused, StoreUnavailable)
     assert "read-only" in str(refused)

@@ -13,6 +13,7 @@ from awaken.domain.ids import DispatchId, MessageId, RunId
 from awaken.domain.message import Opaque, Text
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery
 from awaken.store.sqlite import SqliteStore
+from awaken.store.transitions import JournalEntry
 from awaken.testing.behaviour import behaviour
 from awaken.testing.conformance.steps import (
     SCOPE,
@@ -100,10 +101,10 @@ async def test_a_damaged_event_row_is_named(store: SqliteStore, by_hand: Hand, d
         "status = 'sleeping'",
         "status = 'done'",
         "status = 'waiting'",
-        "state = x'7b7d7d'",
-        "state = '{\"steps\":\"many\"}'",
-        "state = '{\"input\":{\"from_seq\":0,\"to_seq\":0}}'",
-        "request = '{}'",
+        "state = CAST('{}}' AS BLOB)",
+        """state = CAST('{"steps":"many"}' AS BLOB)""",
+        """state = CAST('{"input":{"from_seq":0,"to_seq":0}}' AS BLOB)""",
+        "request = CAST('{}' AS BLOB)",
         "agent_id = ' '",
         "state_v = 2",
         "v = 2",
@@ -111,7 +112,7 @@ async def test_a_damaged_event_row_is_named(store: SqliteStore, by_hand: Hand, d
 )
 async def test_a_damaged_run_is_named(store: SqliteStore, by_hand: Hand, damage: str) -> None:
     await claimed(store, "d1")
-    by_hand(f"UPDATE runs SET {damage.replace(chr(39) + '{', 'CAST(' + chr(39) + '{').replace('}' + chr(39), '}' + chr(39) + ' AS BLOB)')}")
+    by_hand(f"UPDATE runs SET {damage}")
     with pytest.raises(DataIntegrity, match="run-d1"):
         await store.load_run(SCOPE, RunId("run-d1"))
     with pytest.raises(DataIntegrity, match="run-d1"):
@@ -150,8 +151,6 @@ async def test_a_damaged_thread_is_named(store: SqliteStore, by_hand: Hand, dama
 
 
 async def test_a_damaged_journal_entry_is_named(store: SqliteStore, by_hand: Hand) -> None:
-    from awaken.store.transitions import JournalEntry
-
     mine = await claimed(store, "d1")
     await committed(store, mine, journal=[JournalEntry("fetch#1", msgspec.Raw(b"[1,2]"))])
     [entry] = await store.list_journal(SCOPE, run_id("d1"))

@@ -41,7 +41,9 @@ def write(db: sqlite3.Connection, changes: Changes) -> None:
     latest = {(scope, run.thread_id): run.run_id for scope, run in changes.new_runs}
     latest.update({(scope, run.thread_id): run.run_id for scope, run in changes.runs})
     if changes.new_threads:
-        threads = [rows.new_thread_values(each, latest.get((each.scope, each.thread_id))) for each in changes.new_threads]
+        threads = [
+            rows.new_thread_values(each, latest.get((each.scope, each.thread_id))) for each in changes.new_threads
+        ]
         put(db, _INSERT_THREAD, threads)
     if changes.threads:
         threads = [rows.thread_values(each, latest.get((each.scope, each.thread_id))) for each in changes.threads]

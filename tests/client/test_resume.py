@@ -1,0 +1,234 @@
+"""A stream, over as many connections as it takes, is the uncut stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awaken.client import AsyncClient, Client, Event, ResumeSettings, Resync, Unreachable
+from awaken.client.calls import Call
+from awaken.client.errors import ApiError
+from awaken.client.resume import Resumption
+from awaken.domain.errors import AlreadyExists, RemoteProtocolError, RunNotFound, StoreUnavailable, Unavailable
+from awaken.domain.ids import seeded_chance
+from tests.client.scripted import (
+    END,
+    KINDS,
+    Answer,
+    Kind,
+    RushingClock,
+    Script,
+    collect,
+    control,
+    delta,
+    document,
+    event,
+    opened,
+    problem,
+    stream,
+)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return request.param
+
+
+def watch(client: Any, on_reconnect: Any) -> Any:
+    return client.watch_run("r1", on_reconnect=on_reconnect)
+
+
+def create(client: Any, on_reconnect: Any) -> Any:
+    return client.stream("hi", agent_id="echo", run_id="r1", on_reconnect=on_reconnect)
+
+
+def seqs(items: list[Any]) -> list[str]:
+    return [item.cursor for item in items]
+
+
+def test_a_stream_ends_with_stream_end_only(kind: Kind) -> None:
+    script = Script(stream(opened(), delta(1)), stream(opened(), delta(2), END))
+    outcome = collect(kind, script, watch)
+    assert (seqs(outcome.items), outcome.error) == (["1", "2"], None)
+    assert script.sent() == [("GET", "/v1/runs/r1/stream", None), ("GET", "/v1/runs/r1/stream", "1")]
+    progress = outcome.progress
+    assert (progress.end_reason, progress.thread_id, progress.run_id, progress.reconnects) == ("done", "t1", "r1", 1)
+
+
+def test_a_broken_connection_goes_on_after_the_last_whole_event(kind: Kind) -> None:
+    half = delta(2)[:40]
+    script = Script(stream(opened(), delta(1), half, end="cut"), stream(delta(2), delta(3), END))
+    outcome = collect(kind, script, watch)
+    assert seqs(outcome.items) == ["1", "2", "3"]
+    assert script.sent()[1][2] == "1"
+    assert isinstance(outcome.reconnects[0].cause, Unreachable)
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(kind: Kind) -> None:
+    away = (Answer(end="refused"), problem(503, "starting"), problem(502, "bad"), problem(504, "late"), Answer(503))
+    script, clock = Script(stream(delta(1)), *away, stream(delta(2), END)), RushingClock()
+    outcome = collect(kind, script, watch, clock=clock)
+    assert seqs(outcome.items) == ["1", "2"]
+    assert [request[2] for request in script.sent()] == [None, *["1"] * 6]
+    causes = [type(reconnect.cause) for reconnect in outcome.reconnects]
+    assert causes == [Unreachable, Unreachable, Unavailable, ApiError, ApiError, ApiError]
+    assert clock.waits == sorted(clock.waits)
+
+
+def test_a_run_is_created_again_under_the_same_id_until_it_is_accepted(kind: Kind) -> None:
+    script = Script(
+        Answer(end="refused"),
+        problem(503, "stopping"),
+        stream(end="cut"),
+        stream(opened(), delta(1), END),
+    )
+    outcome = collect(kind, script, create)
+    assert seqs(outcome.items) == ["1"]
+    sent = script.sent()
+    assert [method for method, _, _ in sent] == ["POST", "POST", "POST", "GET"]
+    assert sent[3] == ("GET", "/v1/runs/r1/stream", None)
+    assert script.bodies()[0] == script.bodies()[2]
+
+
+def test_an_id_is_chosen_when_none_is_given(kind: Kind) -> None:
+    script = Script(Answer(end="refused"), stream(opened(), END))
+    collect(kind, script, lambda client, notify: client.stream("hi", on_reconnect=notify))
+    first, second = script.bodies()
+    assert first["run_id"] == second["run_id"] != ""
+
+
+def test_what_retrying_cannot_mend_fails_at_once(kind: Kind) -> None:
+    for answer, error in (
+        (problem(404, "run_not_found", id="r1"), RunNotFound),
+        (problem(409, "already_exists", id="r1"), AlreadyExists),
+        (problem(500, "internal"), ApiError),
+        (document({"ok": True}), RemoteProtocolError),
+        (stream(b"event: stream.open\ndata: nonsense\n\n"), RemoteProtocolError),
+        (stream(b"id: 1\nevent: RunStarted\ndata: []\n\n"), RemoteProtocolError),
+    ):
+        outcome = collect(kind, Script(answer), create)
+        assert isinstance(outcome.error, error), answer
+
+
+def test_a_stream_that_fails_at_the_server_fails_here_or_goes_on(kind: Kind) -> None:
+    broken = control("stream.error", {"status": 500, "code": "data_integrity", "detail": "damaged"})
+    outcome = collect(kind, Script(stream(delta(1), broken)), watch)
+    assert str(outcome.error) == "damaged"
+
+    full = control("stream.error", {"status": 503, "code": "store_unavailable", "detail": "the disk is full"})
+    outcome = collect(kind, Script(stream(delta(1), full), stream(delta(2), END)), watch)
+    assert (seqs(outcome.items), outcome.error) == (["1", "2"], None)
+    assert isinstance(outcome.reconnects[0].cause, StoreUnavailable)
+
+
+def test_a_resync_is_handed_out_in_its_place_and_reading_goes_on_from_it(kind: Kind) -> None:
+    resync = control("stream.resync", {"run": {"run_id": "r1", "phase": "running"}, "cursor": "7"})
+    script = Script(stream(delta(9)), stream(opened(), resync), stream(delta(8), END))
+    outcome = collect(kind, script, watch)
+    first, second, third = outcome.items
+    assert isinstance(first, Event)
+    assert isinstance(third, Event)
+    assert isinstance(second, Resync)
+    assert second == Resync(cursor="7", state={"run": {"run_id": "r1", "phase": "running"}})
+    assert script.sent()[2][2] == "7"
+
+
+def test_a_start_given_in_the_query_holds_for_the_first_connection_only(kind: Kind) -> None:
+    script = Script(stream(delta(4)), stream(delta(5)), stream(END))
+    collect(kind, script, lambda c, n: c.watch_thread("t1", since="start", include_deltas=True, on_reconnect=n))
+    paths = [path for _, path, _ in script.sent()]
+    assert paths[0] == "/v1/threads/t1/events/stream?since=start&include_deltas=true"
+    assert paths[1] == paths[2] == "/v1/threads/t1/events/stream?include_deltas=true"
+
+
+def test_a_thread_watched_from_now_misses_nothing_when_it_breaks_before_its_first_event(kind: Kind) -> None:
+    script = Script(stream(control("stream.open", {"cursor": "41"})), stream(delta(42), END))
+    collect(kind, script, lambda client, notify: client.watch_thread("t1", on_reconnect=notify))
+    assert script.sent()[1][2] == "41"
+
+
+def test_a_stream_begins_after_a_given_cursor(kind: Kind) -> None:
+    script = Script(stream(END))
+    collect(kind, script, lambda client, notify: client.watch_run("r1", after="12", on_reconnect=notify))
+    assert script.sent()[0][2] == "12"
+
+
+def test_frames_of_a_newer_server_are_passed_over(kind: Kind) -> None:
+    new = control("stream.snapshot", {"text": "so far"})
+    outcome = collect(kind, Script(stream(new, event(1, "SomethingNew", {"a": 1}), END)), watch)
+    assert [item.kind for item in outcome.items if isinstance(item, Event)] == ["SomethingNew"]
+
+
+def test_the_servers_delay_is_kept_and_doubled_and_bounded(kind: Kind) -> None:
+    refused = [Answer(end="refused") for _ in range(5)]
+    script, clock = Script(stream(b"retry: 2000\n\n", delta(1)), *refused, stream(END)), RushingClock()
+    collect(kind, script, watch, clock=clock, resume=ResumeSettings(max_delay_s=10))
+    for wait_s, least_s in zip(clock.waits, (2, 4, 8, 10, 10, 10), strict=True):
+        assert least_s <= wait_s <= least_s * 1.25
+
+
+def test_a_refusal_that_says_when_to_come_back_is_heeded(kind: Kind) -> None:
+    busy = problem(429, "too_many_streams")
+    script, clock = Script(Answer(429, busy.chunks, {"retry-after": "30"}), stream(END)), RushingClock()
+    collect(kind, script, watch, clock=clock)
+    assert clock.waits == [30]
+
+
+def test_progress_starts_the_delays_again(kind: Kind) -> None:
+    script, clock = (
+        Script(stream(delta(1)), Answer(end="refused"), stream(delta(2)), stream(END)),
+        RushingClock(),
+    )
+    collect(kind, script, watch, clock=clock, resume=ResumeSettings(first_delay_s=1))
+    first, second, third = clock.waits
+    assert first < 2 <= second
+    assert third < 2
+
+
+def test_a_server_that_stays_away_is_given_up(kind: Kind) -> None:
+    script, clock = Script(stream(delta(1)), *[Answer(end="refused")] * 50), RushingClock()
+    outcome = collect(kind, script, watch, clock=clock, resume=ResumeSettings(give_up_after_s=60))
+    assert isinstance(outcome.error, Unreachable)
+    assert 60 <= sum(clock.waits) < 75
+    assert seqs(outcome.items) == ["1"]
+
+
+def test_resuming_can_be_left_out(kind: Kind) -> None:
+    outcome = collect(kind, Script(stream(delta(1))), watch, resume=ResumeSettings(give_up_after_s=0))
+    assert isinstance(outcome.error, Unreachable)
+
+
+async def test_leaving_a_stream_early_leaves_nothing_open() -> None:
+    async with (
+        AsyncClient("http://server", transport=Script(stream(delta(1), delta(2)))) as client,
+        client.watch_run("r1") as one,
+    ):
+        assert (await anext(one)).cursor == "1"
+    with (
+        Client("http://server", transport=Script(stream(delta(1), delta(2)))) as blocking,
+        blocking.watch_run("r1") as other,
+    ):
+        assert next(other).cursor == "1"
+
+
+@given(st.lists(st.integers(0, 600), max_size=6), st.booleans())
+def test_cut_anywhere_the_items_are_those_of_the_uncut_stream(cuts: list[int], creates: bool) -> None:
+    """The server of this test sends what lies after the id it is given, and cuts each connection at some byte."""
+    frames = [delta(seq, f"text {seq}") for seq in range(1, 8)]
+    watch_call = Call[None](method="GET", path="/watch", decode=lambda body: None)
+    create_call = Call[None](method="POST", path="/create", decode=lambda body: None)
+    machine = Resumption(ResumeSettings(), seeded_chance(1), watch=watch_call, create=create_call if creates else None)
+    left, items = list(cuts), list[Any]()
+    while not machine.ended:
+        sent = machine.next_call()
+        machine.accepted()
+        seen = int(sent.headers.get("Last-Event-ID", "0"))
+        body = b": connected\n\n" + opened() + b"".join(frames[seen:]) + END
+        items += machine.received(body[: left.pop(0)] if left else body)
+        if not machine.ended:
+            machine.broken(httpx.ReadError("cut"), 0.0)
+    assert seqs(items) == [str(seq) for seq in range(1, 8)]

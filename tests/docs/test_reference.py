@@ -1,0 +1,91 @@
+"""The reference lists what the code has: no more, and nothing is missing."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import awaken
+from awaken.cli.runs import runs
+from awaken.cli.serve import serve
+from awaken.domain import errors
+from awaken.domain.event import CHANNELS
+from awaken.http.problems import STATUS
+from awaken.http.settings import HttpSettings
+from awaken.http.submission import RunCreate, ThreadCreate
+from awaken.http.table import OPERATIONS
+from awaken.mailbox.settings import MailboxSettings
+from tests.docs.repository import ROOT
+
+REFERENCE = ROOT / "docs/reference"
+FOR_DRIVERS = {"say", "finish", "said_so_far"}
+"""What the function driver does with a context; an agent never calls these."""
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def first_cells(page: Path, heading: str | None = None) -> list[str]:
+    """What stands in code in the first column of the tables of a page, or of those below one heading."""
+    text = page.read_text()
+    if heading is not None:
+        text = re.split(r"^## ", text.partition(f"## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
+    return [found for row in rows for found in _CODE.findall(row)]
+
+
+def test_every_route_is_listed_once() -> None:
+    listed = [cell for cell in first_cells(REFERENCE / "http.md") if cell.startswith(("GET ", "POST "))]
+    assert sorted(listed) == sorted(f"{operation.method} {operation.path}" for operation in OPERATIONS)
+
+
+def test_every_field_of_a_submit_is_listed() -> None:
+    text = (REFERENCE / "http.md").read_text()
+    fields = (*RunCreate.__struct_fields__, *ThreadCreate.__struct_fields__)
+    assert [name for name in fields if f"`{name}`" not in text] == []
+
+
+def test_every_problem_is_listed_with_its_status() -> None:
+    rows = [line.split("|") for line in (REFERENCE / "errors.md").read_text().splitlines() if line.startswith("| ")]
+    listed = {code: row[1].strip() for row in rows for code in _CODE.findall(row[2]) if row[1].strip().isdigit()}
+    assert listed == {code: str(status) for code, status in STATUS.items()}
+
+
+def test_every_exception_is_in_the_tree() -> None:
+    tree = (REFERENCE / "errors.md").read_text()
+    named = [name for name, value in vars(errors).items() if inspect.isclass(value)]
+    assert [name for name in named if not re.search(rf"\b{name}\b", tree)] == []
+
+
+def test_every_kind_of_event_is_listed_once() -> None:
+    listed = [cell for cell in first_cells(REFERENCE / "events.md") if cell[0].isupper()]
+    assert sorted(listed) == sorted(CHANNELS)
+
+
+@pytest.mark.parametrize(("heading", "settings"), [("Delivery", MailboxSettings), ("HTTP", HttpSettings)])
+def test_every_setting_is_listed(heading: str, settings: type[Any]) -> None:
+    listed = {cell.partition(".")[0] for cell in first_cells(REFERENCE / "settings.md", heading)}
+    assert listed == set(settings.__struct_fields__)
+
+
+def test_every_option_of_serve_and_runs_is_listed() -> None:
+    text = (REFERENCE / "cli.md").read_text()
+    names = [name for command in (serve, runs) for name in inspect.signature(command).parameters]
+    hidden = {"target": "MODULE:APP", "bind_to": "--bind", "as_json": "--json"}
+    flags = [hidden.get(name, f"--{name.replace('_', '-')}") for name in names]
+    assert [flag for flag in flags if flag not in text] == []
+
+
+def test_everything_public_is_described() -> None:
+    text = (REFERENCE / "python.md").read_text()
+    described = [name for name in awaken.__all__ if f"{name}" in text]
+    members = [
+        name
+        for cls in (awaken.Awaken, awaken.RunHandle, awaken.Context)
+        for name, value in vars(cls).items()
+        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property))
+    ]
+    assert described == list(awaken.__all__)
+    assert [name for name in members if f"`{name}" not in text and name not in FOR_DRIVERS] == []

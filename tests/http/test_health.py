@@ -1,0 +1,98 @@
+"""Health, readiness and the phases of life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import Scope, ThreadId
+from awaken.executors.registry import Agents
+from awaken.http.app import build_app
+from awaken.http.table import OPERATIONS
+from awaken.mailbox.service import Mailbox
+from awaken.store.contract import Store
+from awaken.store.memory import MemoryStore
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from tests.http.asgi import Client
+from tests.http.site import served
+from tests.http.test_requests import path_of
+
+
+class Unsteady(MemoryStore):
+    """Does not answer while it is down."""
+
+    is_down = False
+
+    async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
+        if self.is_down:
+            raise StoreUnavailable("the disk is gone")
+        return await super().last_event_seq(scope, thread_id)
+
+
+@behaviour("SRV-006")
+async def test_readiness_reflects_the_store_and_liveness_does_not(clock: ManualClock) -> None:
+    store = Unsteady(clock)
+    async with served(store, clock) as site:
+        ready = await site.http.get("/health/ready")
+        assert (ready.status, ready.json()["status"], ready.json()["durability"]) == (200, "ready", "volatile")
+
+        store.is_down = True
+        await clock.advance(1)
+        down, live = await site.http.get("/health/ready"), await site.http.get("/health/live")
+        assert (down.status, down.json()["components"]["store"]["state"]) == (503, "failed")
+        assert (live.status, live.json()) == (200, {"status": "ok"})
+
+        store.is_down = False
+        assert (await site.http.get("/health")).status == 503, "asked less than a second ago"
+        await clock.advance(1)
+        assert (await site.http.get("/health")).status == 200
+
+
+@behaviour("SRV-006")
+async def test_outside_its_life_the_server_answers_only_about_its_health(memory: Store, clock: ManualClock) -> None:
+    mailbox = Mailbox(memory, Agents(clock), clock=clock)
+    http = Client(build_app(mailbox))
+
+    async def codes() -> set[tuple[int, str]]:
+        found: set[tuple[int, str]] = set()
+        for operation in OPERATIONS:
+            if not operation.always_answers:
+                answer = await http.request(operation.method, path_of(operation), {})
+                found.add((answer.status, answer.code))
+                assert answer.headers["retry-after"] == "1"
+        assert (await http.get("/health/live")).status == 200
+        return found
+
+    assert await codes() == {(503, "starting")}
+    assert (await http.get("/health")).json()["status"] == "starting"
+    async with mailbox:
+        assert (await http.get("/health/ready")).status == 200
+    assert await codes() == {(503, "stopping")}
+    assert ((await http.get("/health/ready")).status, (await http.get("/health")).json()["status"]) == (503, "stopping")
+
+
+async def test_metrics_are_what_the_application_was_given(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.get("/metrics", headers={"accept": "text/plain"})
+        assert (answer.status, answer.body) == (200, b"awaken_up 1\n")
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+        without = Client(build_app(site.world.mailbox))
+        assert (await without.get("/metrics")).code == "not_found"
+
+
+async def test_the_lifespan_belongs_to_whoever_serves_the_application(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        asked = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+        answers: list[Any] = []
+
+        async def receive() -> Any:
+            return asked.pop(0)
+
+        async def send(message: Any) -> None:
+            answers.append(message["type"])
+
+        await site.app({"type": "lifespan"}, receive, send)
+        assert answers == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert (await site.http.get("/health/ready")).status == 200

@@ -1,0 +1,357 @@
+"""What every operation does with a request that is not one: the documented problem, and nothing stored."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.thread import Thread
+from awaken.http.openapi import problem_codes
+from awaken.http.operation import Operation
+from awaken.http.settings import HttpSettings
+from awaken.http.table import OPERATIONS
+from awaken.store.contract import Store
+from awaken.store.memory import MemoryStore
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from tests.http.asgi import Answer, Client
+from tests.http.site import served
+
+EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+WITH_BODY = pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if each.body is not None], ids=lambda operation: operation.id
+)
+SMALL = HttpSettings(max_body_bytes=1000, max_run_body_bytes=1000)
+
+
+def path_of(operation: Operation) -> str:
+    return operation.path.replace("{thread_id}", "t").replace("{run_id}", "r").replace("{agent_id}", "talk")
+
+
+def check(operation: Operation, answer: Answer, status: int, code: str) -> None:
+    """The problem is the expected one, complete, and one that the operation's description names."""
+    assert (answer.status, answer.code) == (status, code), answer
+    assert code in problem_codes(operation)
+    document = answer.json()
+    assert document["type"] == f"urn:awaken:problem:{code}"
+    assert document["message"] == document["detail"]
+    assert document["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@behaviour("SRV-007")
+@EACH
+async def test_an_unknown_parameter_is_refused(memory: Store, clock: ManualClock, operation: Operation) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.request(operation.method, path_of(operation) + "?colour=blue", *_plain_body(operation))
+
+        check(operation, answer, 422, "unknown_parameter")
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-007")
+@WITH_BODY
+@pytest.mark.parametrize(
+    ("body", "offset"),
+    [
+        (b"", 0),
+        (b'{"input": "a"', 13),
+        (b'{"input": "a" "b"}', 14),
+        (b'{"input": \xff}', 10),
+        (b'["input"]', 0),
+        (b'"input"', 0),
+        (b'{"input": "a"} {}', 15),
+        (b'{"input": NaN}', None),
+        (b'{"input": "a", "input": "b"}', None),
+        (b'{"metadata": {"a": 1, "a": 1}}', None),
+        (b'{"x": ' + b"[" * 64 + b"]" * 64 + b"}", None),
+        (b"[" * 500_000, None),
+    ],
+)
+async def test_what_is_not_a_json_object_is_refused(
+    memory: Store, clock: ManualClock, operation: Operation, body: bytes, offset: int | None
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.post(
+            path_of(operation), body, headers={"content-type": "application/json", "content-length": str(len(body))}
+        )
+
+        check(operation, answer, 400, "malformed_json")
+        assert answer.json().get("offset") == offset
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-007")
+@WITH_BODY
+async def test_a_body_that_is_too_large_is_refused_as_soon_as_that_is_known(
+    memory: Store, clock: ManualClock, operation: Operation
+) -> None:
+    async with served(memory, clock, settings=SMALL) as site:
+        path = path_of(operation)
+        declared = await site.http.post(path, b"{}", headers={"content-length": "1001"})
+        chunked = await site.http.post(path, chunks=[b"{", b" " * 600, b" " * 600, b" " * 600, b"}"])
+
+        for answer in (declared, chunked):
+            check(operation, answer, 413, "body_too_large")
+            assert answer.json()["limit_bytes"] == 1000
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-007")
+@WITH_BODY
+@pytest.mark.parametrize(
+    "declared", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", ""]
+)
+async def test_a_body_of_another_type_is_refused(
+    memory: Store, clock: ManualClock, operation: Operation, declared: str
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.post(path_of(operation), b"{}", headers={"content-type": declared})
+
+        check(operation, answer, 415, "unsupported_media_type")
+
+
+@behaviour("SRV-007")
+@WITH_BODY
+async def test_fields_of_the_wrong_type_are_refused_with_their_place(
+    memory: Store, clock: ManualClock, operation: Operation
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.post(path_of(operation), {"metadata": 5})
+
+        check(operation, answer, 422, "invalid_request")
+        assert answer.json()["errors"][0]["loc"] == ["body", "metadata"]
+
+
+@behaviour("SRV-007")
+@EACH
+async def test_headers_and_addresses_have_limits(memory: Store, clock: ManualClock, operation: Operation) -> None:
+    async with served(memory, clock) as site:
+        long = await site.http.request(operation.method, path_of(operation) + "?x=" + "y" * 8_192)
+        heavy = await site.http.request(operation.method, path_of(operation), headers={"x-heavy": "y" * 65_536})
+
+        check(operation, long, 414, "uri_too_long")
+        check(operation, heavy, 431, "headers_too_large")
+
+
+@behaviour("SRV-007")
+@EACH
+async def test_an_answer_nobody_accepts_is_not_made(memory: Store, clock: ManualClock, operation: Operation) -> None:
+    async with served(memory, clock) as site:
+        body = _plain_body(operation)
+        for accept in ("image/png", "application/xml;q=0.5, text/css", "*/*;q=0"):
+            answer = await site.http.request(operation.method, path_of(operation), *body, headers={"accept": accept})
+            check(operation, answer, 406, "not_acceptable")
+
+
+@behaviour("SRV-007")
+@pytest.mark.parametrize("path", sorted({path_of(operation) for operation in OPERATIONS}))
+async def test_a_method_that_is_not_served_is_refused_with_those_that_are(
+    memory: Store, clock: ManualClock, path: str
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.request("DELETE", path)
+
+        assert (answer.status, answer.code) == (405, "method_not_allowed")
+        own = {operation.method for operation in OPERATIONS if path_of(operation) == path}
+        assert answer.headers["allow"] == ", ".join(sorted(own | ({"HEAD"} if "GET" in own else set())))
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v2/runs", "/v1/runs//wait", "/v1/runs/a/b/c", "/v1/threads//runs", "//"]
+)
+async def test_a_path_that_leads_nowhere_is_a_404(memory: Store, clock: ManualClock, path: str) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.get(path)
+
+        assert (answer.status, answer.code) == (404, "not_found")
+        assert site.counts.requests == [("GET", "unmatched", 404)]
+
+
+@pytest.mark.parametrize("id", ["a b", "a\r\nb", "..", "x" * 129, "é"])
+async def test_an_id_that_cannot_be_is_refused(memory: Store, clock: ManualClock, id: str) -> None:
+    async with served(memory, clock) as site:
+        for path in (f"/v1/threads/{id}", f"/v1/runs/{id}/events", f"/v1/runs/{id}/stream"):
+            answer = await site.http.get(path)
+            assert (answer.status, answer.code) == (422, "invalid_id")
+            assert answer.json()["errors"][0]["loc"][0] == "path"
+
+
+@EACH
+async def test_a_slash_at_the_end_changes_nothing(memory: Store, clock: ManualClock, operation: Operation) -> None:
+    async with served(memory, clock) as site:
+        answers = [
+            await site.http.request(
+                operation.method, path_of(operation) + end + "?colour=blue", *_plain_body(operation)
+            )
+            for end in ("", "/")
+        ]
+        assert answers[0].status == answers[1].status == 422
+
+
+async def test_head_answers_like_get_without_a_body(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        await site.finished(await site.submit("talk", "t", run_id="r"))
+        for operation in OPERATIONS:
+            if operation.method == "GET" and operation.id != "list_run_dispatches":
+                path = path_of(operation)
+                head = await site.http.request("HEAD", path)
+                assert (head.status, head.body) == (200, b""), path
+                if not operation.streams:
+                    assert head.headers["content-length"] == (await site.http.get(path)).headers["content-length"]
+
+
+async def test_a_request_id_is_echoed_when_it_is_fit_and_made_when_it_is_not(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        own = await site.http.get("/health/live", headers={"x-request-id": "order-4711/7"})
+        assert own.headers["x-request-id"] == "order-4711/7"
+        for unfit in ("", "a b", "x" * 129, "né"):
+            made = await site.http.get("/health/live", headers={"x-request-id": unfit})
+            assert len(made.headers["x-request-id"]) == 36
+
+
+async def test_changing_answers_name_the_durability_and_others_do_not(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        made = await site.http.post("/v1/threads", {})
+        refused = await site.http.post("/v1/threads", {"thread_id": "a b"})
+        read = await site.http.get("/v1/threads")
+
+        assert made.headers["awaken-durability"] == store.capabilities.durability
+        assert "awaken-durability" not in {**refused.headers, **read.headers}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 200),
+        ("localhost", 200),
+        ("LOCALHOST:1", 200),
+        ("[::1]:8000", 200),
+        ("[::1]", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example:8000", 421),
+        ("", 421),
+    ],
+)
+async def test_only_the_servers_own_names_are_answered_to(
+    memory: Store, clock: ManualClock, host: str, status: int
+) -> None:
+    settings = HttpSettings(allowed_hosts=("127.0.0.1", "localhost", "::1"))
+    async with served(memory, clock, settings=settings) as site:
+        answer = await site.http.get("/v1/agents", headers={"host": host})
+
+        assert answer.status == status
+        if status == 421:
+            assert answer.code == "host_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 200),
+        ("http://testserver", 200),
+        ("https://testserver", 200),
+        ("http://testserver:80", 403),
+        ("https://app.example.org", 200),
+        ("https://app.example.org.evil.example", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+async def test_pages_of_other_origins_may_not_call(
+    memory: Store, clock: ManualClock, origin: str | None, status: int
+) -> None:
+    settings = HttpSettings(allowed_origins=("https://app.example.org",))
+    async with served(memory, clock, settings=settings) as site:
+        answer = await site.http.post("/v1/threads", {}, headers={} if origin is None else {"origin": origin})
+
+        assert answer.status == (201 if status == 200 else 403)
+        if status == 403:
+            assert (answer.code, await site.stored()) == ("origin_not_allowed", (0, 0))
+
+
+async def test_beyond_the_bound_of_requests_callers_are_sent_away_but_health_answers(
+    memory: Store, clock: ManualClock
+) -> None:
+    async with served(memory, clock, settings=HttpSettings(max_requests=1)) as site:
+        run = await site.submit("gated")
+        async with site.http.open("GET", f"/v1/runs/{run['run_id']}/wait"):
+            await site.world.quiet()
+            refused = await site.http.get("/v1/runs")
+            assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "overloaded", "1")
+            assert (await site.http.get("/health/ready")).status == 200
+        assert (await site.http.get("/v1/runs")).status == 200
+        assert site.counts.in_flight == 0
+
+
+class Faulty(MemoryStore):
+    """Fails to read threads, in the way it is told."""
+
+    error: Exception = StoreUnavailable("the disk is gone")
+
+    async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
+        raise self.error
+
+
+async def test_a_store_that_fails_is_a_503_and_a_bug_a_500_that_tells_nothing(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Faulty(clock)
+    async with served(store, clock) as site:
+        down = await site.http.get("/v1/threads/t")
+        assert (down.status, down.code, down.headers["retry-after"]) == (503, "store_unavailable", "1")
+        assert down.json()["retryable"] is True
+
+        store.error = ZeroDivisionError("secret: hunter2")
+        with caplog.at_level(logging.ERROR, logger="awaken.http"):
+            bug = await site.http.get("/v1/threads/t")
+        assert (bug.status, bug.code) == (500, "internal")
+        assert b"hunter2" not in bug.body
+        assert b"ZeroDivisionError" not in bug.body
+        assert "hunter2" in caplog.text
+
+
+@pytest.mark.parametrize("root_path", ["/agents", "/deep/er"])
+async def test_links_follow_the_place_where_the_application_is_mounted(
+    memory: Store, clock: ManualClock, root_path: str
+) -> None:
+    async with served(memory, clock) as site:
+        mounted = Client(site.app, root_path=root_path)
+        made = await mounted.post("/v1/runs", {"agent_id": "talk", "input": "hello"})
+        assert made.headers["location"] == f"{root_path}/v1/runs/{made.json()['run_id']}/stream"
+
+        outside = Client(site.app)
+        assert (await outside.get(made.headers["content-location"])).code == "not_found"
+        assert (await mounted.get(made.headers["content-location"].removeprefix(root_path))).status == 200
+        assert (await mounted.get("/openapi.json")).json()["servers"] == [{"url": root_path}]
+
+
+def _plain_body(operation: Operation) -> tuple[Any, ...]:
+    return () if operation.body is None else ({"agent_id": "talk", "input": "hello"},)
+
+
+async def test_the_table_and_the_description_agree(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        document: Any = json.loads((await site.http.get("/openapi.json")).body)
+
+        described = {
+            (method.upper(), path, each["operationId"])
+            for path, methods in document["paths"].items()
+            for method, each in methods.items()
+        }
+        assert described == {(operation.method, operation.path, operation.id) for operation in OPERATIONS}
+        assert "OPTIONS" not in str(described)
+
+
+async def test_requests_are_counted_by_the_template_of_their_route(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        await site.http.get("/v1/runs/some-run")
+        await site.http.get("/v1/threads/some-thread/messages/")
+
+        routes = [("GET", "/v1/runs/{run_id}", 404), ("GET", "/v1/threads/{thread_id}/messages", 404)]
+        assert site.counts.requests == routes

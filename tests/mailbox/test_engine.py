@@ -1,0 +1,508 @@
+"""Starting, taking over, handing back: the life of one process, and what two of them do with one store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import DEFAULT_SCOPE, ConsumerId, DispatchId, RunId, ThreadId
+from awaken.domain.run import RunStatus
+from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import DispatchQuery
+from awaken.store.transitions import Claim, Reclaim, Settle, Slot, Submit, Transition
+from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+
+async def leave_a_claim_of_the_dead(store: WatchedStore, clock: ManualClock, *, lease_ms: int, **options: int) -> RunId:
+    """A run that a process claimed before it died."""
+    async with World(store, clock, executes=False, seed=9) as world:
+        submission = await world.submit(**options)
+        slot = Slot("dead-token", "dead-instance")  # pyright: ignore[reportArgumentType]
+        await store.apply([Claim(consumer=ConsumerId("dead"), lease_ms=lease_ms, slots=(slot,))])
+        assert (await world.dispatch(submission)).claimed_by == "dead"
+    return submission.run.run_id
+
+
+# --- start ------------------------------------------------------------------------------------------------------------
+
+
+@behaviour("MBX-111")
+async def test_a_start_whose_recovery_fails_is_refused_and_can_be_repeated(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    world = World(store, clock)
+    store.fail_once(Reclaim)
+    with pytest.raises(StoreUnavailable, match="no Reclaim now"):
+        await world.mailbox.__aenter__()
+    assert world.mailbox.state == "stopped"
+
+    async with world:
+        assert world.mailbox.state == "ready"
+
+
+@behaviour("MBX-119")
+async def test_work_queued_before_the_start_runs(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        async with World(store, clock, executes=False) as asking:
+            submission = await asking.submit()
+        async with World(store, clock, seed=2) as world:
+            (await world.agent.next_call()).release("at last")
+            assert (await world.done(submission)).final_output == "at last"
+
+
+@behaviour("MBX-120")
+async def test_a_dead_predecessors_runs_are_taken_over_at_once_where_only_one_process_may_be_alive(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        run_id = await leave_a_claim_of_the_dead(store, clock, lease_ms=3_600_000)
+        async with World(store, clock) as world:
+            call = await world.agent.next_call()
+
+            assert (call.run_id, clock.monotonic()) == (run_id, 0.0)
+            call.release("taken over")
+            run, dispatch = await world.done(run_id), await world.dispatch(run_id)
+            assert (run.final_output, dispatch.attempt_count) == ("taken over", 1)
+            assert dispatch.instance_id not in (None, "dead-instance")
+            assert "RunResumed" in await world.kinds(run_id)
+
+
+async def test_elsewhere_they_are_taken_over_right_after_their_lease_has_ended(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    store.exclusive = False
+    async with store:
+        run_id = await leave_a_claim_of_the_dead(store, clock, lease_ms=7_000)
+        async with World(store, clock) as world:
+            await world.advance(7)
+            assert world.agent.calls == []
+            await world.advance(0.001)
+            assert [call.run_id for call in world.agent.calls] == [run_id]
+
+
+@behaviour("MBX-109")
+async def test_an_expired_claim_with_its_last_attempt_ends_the_run_in_error(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        run_id = await leave_a_claim_of_the_dead(store, clock, lease_ms=1, max_attempts=1)
+        clock.tick(1)
+        async with World(store, clock) as world:
+            run, dispatch = await world.run(run_id), await world.dispatch(run_id)
+
+            assert (dispatch.status, run.status) == (DispatchStatus.DEAD_LETTER, RunStatus.DONE)
+            assert run.termination is not None and run.termination.type == "error"
+            await world.advance(60)
+            assert world.agent.calls == []
+
+
+@behaviour("MBX-126")
+async def test_a_claim_that_expires_while_the_mailbox_lives_is_swept_and_completed(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    store.exclusive = False
+    async with World(store, clock) as world:
+        await world.quiet()
+        run_id = await leave_a_claim_of_the_dead(store, clock, lease_ms=1_000)
+        await world.advance(30)
+
+        (await world.agent.next_call()).release()
+        await world.done(run_id)
+        dispatch = await world.dispatch(run_id)
+        assert (dispatch.status, dispatch.attempt_count) == (DispatchStatus.ACKED, 1)
+
+
+@behaviour("MBX-124")
+async def test_a_run_that_is_done_is_not_run_again_by_a_start(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        async with World(store, clock) as world:
+            submission = await world.submit()
+            (await world.agent.next_call()).release()
+            await world.done(submission)
+            await world.advance(0)
+        async with World(store, clock, settings=MailboxSettings(retention_s=0, drain_s=0), seed=2) as later:
+            await later.advance(120)
+            assert later.agent.calls == []
+            assert sum((await store.count_dispatches()).values()) == 0
+
+
+@behaviour("MBX-125")
+async def test_finished_dispatches_past_their_retention_are_removed(store: WatchedStore, clock: ManualClock) -> None:
+    settings = MailboxSettings(retention_s=100, purge_interval_s=60, drain_s=0)
+    async with World(store, clock, settings=settings) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).release("kept")
+        run = await world.done(submission)
+        await world.advance(100)
+        assert (await world.dispatch(submission)).status is DispatchStatus.ACKED
+        await world.advance(90)
+
+        assert await store.load_dispatch(DEFAULT_SCOPE, run.dispatch_id) is None
+        assert (await world.run(submission)).final_output == "kept"
+
+
+async def test_a_mailbox_can_be_left_and_entered_again(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        world = World(store, clock)
+        for text in ("one", "two"):
+            async with world:
+                submission = await world.submit(text)
+                (await world.agent.next_call()).release(text)
+                assert (await world.done(submission)).final_output == text
+                async with world.mailbox.read_thread(DEFAULT_SCOPE, ThreadId("t")) as reader:
+                    assert not reader.is_cut
+
+
+# --- leaving ----------------------------------------------------------------------------------------------------------
+
+
+async def test_leaving_waits_for_agents_then_hands_back_without_spending_an_attempt(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        async with World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
+            slow, quick = await world.submit(thread_id="slow"), await world.submit(thread_id="quick")
+            queued = await world.submit("queued", thread_id="quick")
+            calls = {call.run_id: call for call in [await world.agent.next_call(), await world.agent.next_call()]}
+            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+            await world.advance(9)
+            assert not leaving.done()
+            calls[quick.run.run_id].release("in time")
+            await world.quiet()
+            assert not leaving.done()
+            await world.advance(1)
+            await leaving
+            assert world.ledger.labels == ["completed", "released"]
+
+            dispatch = await world.dispatch(slow)
+            assert (dispatch.status, dispatch.attempt_count, dispatch.last_error) == (DispatchStatus.QUEUED, 0, None)
+            assert (await world.dispatch(queued)).status is DispatchStatus.QUEUED
+            assert (await world.run(quick)).final_output == "in time"
+            assert world.free_slots == 100
+            await world.mailbox.__aenter__()
+            assert {(await world.agent.next_call()).run_id for _ in range(2)} == {slow.run.run_id, queued.run.run_id}
+
+
+async def test_a_claim_on_its_way_while_the_mailbox_is_left_is_handed_back(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        async with World(store, clock, executes=False) as asking:
+            submission = await asking.submit()
+        world = World(store, clock, seed=2)
+        async with world:
+            store.hold()
+            await world.quiet()
+            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+            await world.quiet()
+            store.let_go()
+            await leaving
+            await world.mailbox.__aenter__()
+            dispatch = await world.dispatch(submission)
+            assert (dispatch.attempt_count, len([t for t in store.transitions if isinstance(t, Settle)])) == (0, 1)
+
+
+async def test_an_agent_that_swallows_the_request_to_stop_does_not_keep_the_process_alive(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    swallowed: list[float] = []
+
+    async def stubborn(context: Context) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(clock.monotonic())
+                if len(swallowed) == 3:
+                    raise
+
+    async with store:
+        async with World(store, clock, agents={"stubborn": stubborn}) as world:
+            submission = await world.submit(agent_id="stubborn")
+            await world.quiet()
+            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+            await world.advance(2)
+            await leaving
+            await world.mailbox.__aenter__()
+            assert (await world.dispatch(submission)).attempt_count == 0
+        assert swallowed[:3] == [0.0, 1.0, 2.0]
+
+
+async def test_a_caller_cancelled_while_leaving_still_leaves_everything_quiet(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        async with World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
+            submission = await world.submit()
+            await world.agent.next_call()
+            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+            await world.quiet()
+            for _ in range(3):
+                leaving.cancel()
+                await world.quiet()
+            await world.advance(10)
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            assert world.mailbox.state == "stopped"
+            assert (await world.dispatch(submission)).status is DispatchStatus.QUEUED
+            await world.mailbox.__aenter__()
+
+
+async def test_the_error_of_the_body_comes_out_as_it_was(store: WatchedStore, clock: ManualClock) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with World(store, clock) as world:
+            await world.submit()
+            raise KeyError("mine")
+
+
+async def test_leaving_with_a_store_that_stays_down_ends_with_the_leases(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        async with World(store, clock) as world:
+            submission = await world.submit()
+            await world.agent.next_call()
+            store.go_down()
+            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+            await world.advance(12)
+            await leaving
+            store.come_back()
+            await world.mailbox.__aenter__()
+            assert (await world.dispatch(submission)).attempt_count == 1
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+@behaviour("MBX-121", "MBX-135")
+async def test_two_starts_on_one_queued_dispatch_execute_it_once(store: WatchedStore, clock: ManualClock) -> None:
+    store.exclusive = False
+    async with World(store, clock, executes=False, seed=3) as asking:
+        submission = await asking.submit()
+        async with World(store, clock) as one, World(store, clock, seed=2) as two:
+            await one.advance(30)
+            calls = [*one.agent.calls, *two.agent.calls]
+            assert len(calls) == 1
+            calls[0].release()
+            await one.quiet()
+            assert (await asking.dispatch(submission)).status is DispatchStatus.ACKED
+
+
+@behaviour("MBX-076", "MBX-077", "MBX-080")
+@pytest.mark.parametrize("count", [3, 5])
+async def test_submits_at_once_on_one_thread_run_one_after_the_other_in_order(
+    store: WatchedStore, clock: ManualClock, count: int
+) -> None:
+    async with World(store, clock) as world:
+        await world.quiet()
+        submissions = await asyncio.gather(*[world.submit(str(n)) for n in range(count)])
+        assert [each.status for each in submissions].count("running") == 1
+
+        for submission in submissions:
+            call = await world.agent.next_call()
+            assert call.run_id == submission.run.run_id
+            listed = await store.list_dispatches(
+                DEFAULT_SCOPE, DispatchQuery(thread_id=ThreadId("t"), statuses=(DispatchStatus.CLAIMED,))
+            )
+            assert [each.run_id for each in listed] == [submission.run.run_id]
+            call.release()
+        await world.quiet()
+        assert world.agent.most_running == 1
+
+
+async def test_many_threads_and_few_slots_keep_the_order_of_every_thread(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    order: dict[ThreadId, list[str]] = {}
+
+    async def note(context: Context) -> None:
+        order.setdefault(context.identity.thread_id, []).append(await context.input())
+        running[context.identity.thread_id] = running.get(context.identity.thread_id, 0) + 1
+        assert running[context.identity.thread_id] == 1
+        for _ in range(len(order) % 3):
+            await asyncio.sleep(0)
+        running[context.identity.thread_id] -= 1
+
+    running: dict[ThreadId, int] = {}
+    settings = MailboxSettings(max_concurrent_runs=3, drain_s=0)
+    async with World(store, clock, agents={"note": note}, settings=settings) as world:
+        names = [f"t{number % 7}" for number in range(70)]
+        submissions = await asyncio.gather(
+            *[world.submit(str(number), thread_id=name, agent_id="note") for number, name in enumerate(names)]
+        )
+        for submission in submissions:
+            run = await world.done(submission)
+            assert run.termination is not None and run.termination.type == "natural_end"
+        await world.quiet()
+
+        assert world.free_slots == 3
+        for name in set(names):
+            assert order[ThreadId(name)] == [str(n) for n, each in enumerate(names) if each == name]
+
+
+# --- slots and wake-ups -----------------------------------------------------------------------------------------------
+
+
+async def test_a_thread_that_waited_for_a_slot_runs_as_soon_as_one_is_free(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
+        await world.submit(thread_id="one")
+        second = await world.submit(thread_id="two")
+        assert (second.status, world.free_slots) == ("queued", 0)
+
+        (await world.agent.next_call()).release()
+        call = await world.agent.next_call()
+        assert (call.run_id, clock.monotonic()) == (second.run.run_id, 0.0)
+
+
+async def test_a_slot_promised_in_vain_goes_to_whoever_waits(store: WatchedStore, clock: ManualClock) -> None:
+    """The last slot is offered to a busy thread, and meanwhile an idle thread finds none."""
+    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=2, drain_s=0)) as world:
+        await world.submit(thread_id="busy")
+        await world.agent.next_call()
+        store.hold()
+        asking = [asyncio.create_task(world.submit(thread_id=name)) for name in ("busy", "idle")]
+        await world.quiet()
+        store.let_go()
+        await asyncio.wait(asking)
+
+        call = await world.agent.next_call()
+        assert call.context.identity.thread_id == "idle"
+
+
+async def test_a_delayed_submit_runs_at_its_exact_instant_without_any_other_activity(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit(delay_s=100, thread_id="later")
+        await world.submit(available_at=clock.now() + 50_000, thread_id="sooner")
+        begun: list[tuple[str, float]] = []
+        for _ in range(2):
+            while len(world.agent.calls) == len(begun):
+                await world.advance(0.5)
+            begun.append((world.agent.calls[-1].context.identity.thread_id, clock.monotonic()))
+
+        assert begun == [("sooner", 50.0), ("later", 100.0)]
+
+
+async def test_work_delayed_by_an_earlier_life_is_found_without_luck(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        async with World(store, clock) as world:
+            await world.submit(delay_s=17)
+        async with World(store, clock, seed=2) as world:
+            await world.advance(16.999)
+            assert world.agent.calls == []
+            await world.advance(0.001)
+            assert len(world.agent.calls) == 1
+
+
+async def test_a_lost_wake_up_costs_at_most_one_poll(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        async with World(store, clock, executes=False, seed=2) as outsider:
+            await outsider.submit()
+        await world.advance(30)
+        assert len(world.agent.calls) == 1
+
+
+async def test_a_claim_the_store_refuses_is_asked_for_again_within_a_second(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit(delay_s=1)
+        store.refuse = lambda batch: (
+            StoreUnavailable("no") if any(isinstance(each, Claim | Reclaim) for each in batch) else None
+        )
+        await world.advance(5)
+        assert world.agent.calls == []
+
+        store.come_back()
+        await world.advance(1)
+        assert len(world.agent.calls) == 1
+        assert world.free_slots == 99
+
+
+async def test_slots_never_leak_whatever_becomes_of_submits_and_runs(store: WatchedStore, clock: ManualClock) -> None:
+    turn = iter(range(1_000_000))
+
+    async def mixed(context: Context) -> str:
+        kind = next(turn) % 5
+        if kind == 0:
+            raise ValueError("broken")
+        if kind == 1:
+            raise RuntimeError("maybe later")
+        if kind == 2:
+            await context.step("one", lambda: 1)
+        if kind == 3:
+            await asyncio.sleep(0)
+        return "ok"
+
+    def refuse(batch: Sequence[Transition]) -> Exception | None:
+        return StoreUnavailable("hiccup") if next(turn) % 3 == 0 else None
+
+    settings = MailboxSettings(max_concurrent_runs=5, drain_s=0)
+    async with World(store, clock, agents={"mixed": mixed}, settings=settings) as world:
+        for round_number in range(20):
+            store.refuse = refuse
+            asking = [
+                asyncio.create_task(world.submit(str(n), thread_id=f"t{n % 4}", agent_id="mixed")) for n in range(10)
+            ]
+            await asyncio.sleep(0)
+            for task in asking[:3]:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            if round_number % 4 == 0:
+                await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId("t1")) if await store.load_thread(
+                    DEFAULT_SCOPE, ThreadId("t1")
+                ) and _calm(store) else None
+            await world.advance(1)
+        store.come_back()
+        await world.advance(120)
+
+        counts = await store.count_dispatches()
+        assert (counts[DispatchStatus.QUEUED], counts[DispatchStatus.CLAIMED]) == (0, 0)
+        assert (world.free_slots, world.mailbox.health().executing) == (5, 0)
+
+
+def _calm(store: WatchedStore) -> bool:
+    store.come_back()
+    return True
+
+
+@behaviour("MBX-132", "MBX-133", "MBX-134")
+async def test_a_submit_the_store_refuses_leaves_neither_run_nor_dispatch(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Run and dispatch are written together, so no start finds a run without its dispatch."""
+    async with store:
+        async with World(store, clock) as world:
+            store.fail_once(Submit)
+            with pytest.raises(StoreUnavailable):
+                await world.submit(run_id="r1")
+            assert await store.load_run(DEFAULT_SCOPE, RunId("r1")) is None
+            assert sum((await store.count_dispatches()).values()) == 0
+            submission = await world.submit(run_id="r1", delay_s=5)
+            stored = await store.load_dispatch(DEFAULT_SCOPE, submission.run.dispatch_id)
+            assert stored is not None and stored.run_id == "r1"
+        async with World(store, clock, seed=2) as later:
+            assert sum((await store.count_dispatches()).values()) == 1
+            await later.advance(5)
+            assert [call.run_id for call in later.agent.calls] == ["r1"]
+
+
+async def test_an_execution_that_asks_its_own_store_for_a_dispatch_finds_itself_claimed(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        identity = (await world.agent.next_call()).context.identity
+        dispatch = await store.load_dispatch(DEFAULT_SCOPE, DispatchId(identity.dispatch_id))
+        assert dispatch is not None
+        assert (dispatch.run_id, dispatch.instance_id) == (submission.run.run_id, identity.instance_id)
