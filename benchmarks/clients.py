@@ -9,7 +9,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop has its own class
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -97,7 +97,7 @@ async def submit_runs(*, port: int, runs: int, connections: int, threads: int) -
 
     async def submit(line: Connection) -> None:
         for number in numbers:
-            body = {"agent_id": "noop", "thread_id": f"thread-{number % threads}", "input": "now"}
+            body = {"agent_id": "noop", "thread_id": f"thread-{number % threads}", "input": "now", "if_not_exists": "create"}
             asked = time.perf_counter()
             status, answer = await line.ask(request("POST", "/v1/runs", body))
             took_ms.append((time.perf_counter() - asked) * 1000)
@@ -121,7 +121,7 @@ async def _until_none_is_open(line: Connection) -> None:
             code, answer = await line.ask(request("GET", f"/v1/runs?status={status}&limit=1"))
             if code != 200:
                 raise RuntimeError(f"the list of runs was answered with {code}: {answer[:500]!r}")
-            if not msgspec.json.decode(answer)["data"]:
+            if not msgspec.json.decode(answer)["items"]:
                 break
 
 
@@ -130,7 +130,7 @@ async def prepare_thread(*, port: int, thread_id: str) -> float:
     line = await connect(port)
     started = time.perf_counter()
     async with asyncio.timeout(_PATIENCE_S):
-        body = {"agent_id": "noop", "thread_id": thread_id, "input": "now"}
+        body = {"agent_id": "noop", "thread_id": thread_id, "input": "now", "if_not_exists": "create"}
         status, answer = await line.ask(request("POST", "/v1/runs", body))
         if status != 202:
             raise RuntimeError(f"a submit was answered with {status}: {answer[:500]!r}")
@@ -157,7 +157,7 @@ class Watcher(asyncio.BufferedProtocol):
         self.ended: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop has its own class
         transport.write(self._ask)
 
     def get_buffer(self, sizehint: int) -> bytearray:

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -63,7 +63,8 @@ def alone(result: type[ResultT], function: str, *, timeout_s: float = 240.0, **a
             if "unavailable" in answer:
                 raise Unavailable(answer["unavailable"])
             return msgspec.convert(answer["result"], result)
-    raise MeasurementFailed(f"{function} answered nothing:\n{done.stderr[-4000:]}")
+    said = "\n".join(done.stderr.splitlines()[-12:])
+    raise MeasurementFailed(f"{function} answered nothing:\n{said}")
 
 
 def environment() -> dict[str, str]:
@@ -73,13 +74,22 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
+def _run(measuring: Coroutine[Any, Any, Any]) -> Any:
+    """On uvloop, as `awaken serve` does, where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(measuring)
+    return uvloop.run(measuring)
+
+
 def main(function: str, arguments: str) -> None:
     module, _, name = function.partition(":")
     measure: Callable[..., Any] = getattr(importlib.import_module(module), name)
     try:
         result: Any = measure(**msgspec.json.decode(arguments))
         if inspect.iscoroutine(result):
-            result = asyncio.run(result)
+            result = _run(result)
         answer = {"result": result}
     except Unavailable as error:
         answer = {"unavailable": str(error)}

@@ -82,11 +82,13 @@ def show(console: Console, machine: Machine, after: Machine, findings: list[Find
     for finding in findings:
         for gate in finding.gates:
             mark = "[green]✓[/green]" if gate.passed else "[red]✗[/red]"
-            gates.add_row(mark, gate.gate, written(gate.value, gate.unit), written(gate.target, gate.unit))
+            name, _, sense = gate.gate.rpartition(", ")
+            bound = "≥" if sense == "at least" else "≤"
+            gates.add_row(mark, name, written(gate.value, gate.unit), f"{bound} {written(gate.target, gate.unit)}")
     console.print(gates)
     for finding in findings:
         if finding.failure:
-            console.print(f"\n[red]{escape(finding.question)} could not be measured[/red]\n{escape(finding.failure)}")
+            console.print(f"\n[red]{escape(finding.question)} could not be measured[/red]\n{escape(finding.failure)}", soft_wrap=True)
             continue
         table = Table(title=f"\n{finding.question}", title_justify="left", title_style="bold", show_edge=False)
         table.add_column("", justify="left")

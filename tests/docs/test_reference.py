@@ -19,7 +19,8 @@ from awaken.http.settings import HttpSettings
 from awaken.http.submission import RunCreate, ThreadCreate
 from awaken.http.table import OPERATIONS
 from awaken.mailbox.settings import MailboxSettings
-from tests.docs.repository import ROOT
+from awaken.telemetry import names
+from tests.docs.repository import PAGES, ROOT
 
 REFERENCE = ROOT / "docs/reference"
 FOR_DRIVERS = {"say", "finish", "said_so_far"}
@@ -72,10 +73,16 @@ def test_every_setting_is_listed(heading: str, settings: type[Any]) -> None:
 
 def test_every_option_of_serve_and_runs_is_listed() -> None:
     text = (REFERENCE / "cli.md").read_text()
-    names = [name for command in (serve, runs) for name in inspect.signature(command).parameters]
+    options = [name for command in (serve, runs) for name in inspect.signature(command).parameters]
     hidden = {"target": "MODULE:APP", "bind_to": "--bind", "as_json": "--json"}
-    flags = [hidden.get(name, f"--{name.replace('_', '-')}") for name in names]
+    flags = [hidden.get(name, f"--{name.replace('_', '-')}") for name in options]
     assert [flag for flag in flags if flag not in text] == []
+
+
+def test_every_metric_that_the_pages_name_exists() -> None:
+    named = {found for page in PAGES for found in re.findall(r"\bawaken_[a-z_]+\b", page.read_text())}
+    known = {metric.name for metric in vars(names).values() if isinstance(metric, names.Metric)}
+    assert named <= known
 
 
 def test_everything_public_is_described() -> None:

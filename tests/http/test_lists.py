@@ -59,6 +59,7 @@ async def test_runs_are_listed_newest_first_and_filtered(store: Store, clock: Ma
         ("/v1/runs?limit=many", "invalid_request"),
         ("/v1/runs?limit=1&limit=2", "invalid_request"),
         ("/v1/runs?order=random", "invalid_request"),
+        ("/v1/runs?status=null", "invalid_request"),
         ("/v1/runs?cursor=%21", "invalid_request"),
         ("/v1/runs?cursor=abcdefgh", "invalid_request"),
         ("/v1/runs?statuz=done", "unknown_parameter"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -14,16 +15,19 @@ from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery
-from awaken.store.transitions import Claim, Reclaim, Settle, Slot, Submit, Transition
+from awaken.store.sqlite import SqliteStore
+from awaken.store.transitions import Claim, Reclaim, Settle, Slot, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
 
-async def leave_a_claim_of_the_dead(store: WatchedStore, clock: ManualClock, *, lease_ms: int, **options: int) -> RunId:
+async def leave_a_claim_of_the_dead(
+    store: WatchedStore, clock: ManualClock, *, lease_ms: int, max_attempts: int = 5
+) -> RunId:
     """A run that a process claimed before it died."""
     async with World(store, clock, executes=False, seed=9) as world:
-        submission = await world.submit(**options)
+        submission = await world.submit(max_attempts=max_attempts)
         slot = Slot("dead-token", "dead-instance")  # pyright: ignore[reportArgumentType]
         await store.apply([Claim(consumer=ConsumerId("dead"), lease_ms=lease_ms, slots=(slot,))])
         assert (await world.dispatch(submission)).claimed_by == "dead"
@@ -166,28 +170,27 @@ async def test_a_mailbox_can_be_left_and_entered_again(store: WatchedStore, cloc
 async def test_leaving_waits_for_agents_then_hands_back_without_spending_an_attempt(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    async with store:
-        async with World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
-            slow, quick = await world.submit(thread_id="slow"), await world.submit(thread_id="quick")
-            queued = await world.submit("queued", thread_id="quick")
-            calls = {call.run_id: call for call in [await world.agent.next_call(), await world.agent.next_call()]}
-            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
-            await world.advance(9)
-            assert not leaving.done()
-            calls[quick.run.run_id].release("in time")
-            await world.quiet()
-            assert not leaving.done()
-            await world.advance(1)
-            await leaving
-            assert world.ledger.labels == ["completed", "released"]
+    async with store, World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
+        slow, quick = await world.submit(thread_id="slow"), await world.submit(thread_id="quick")
+        queued = await world.submit("queued", thread_id="quick")
+        calls = {call.run_id: call for call in [await world.agent.next_call(), await world.agent.next_call()]}
+        leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+        await world.advance(9)
+        assert not leaving.done()
+        calls[quick.run.run_id].release("in time")
+        await world.quiet()
+        assert not leaving.done()
+        await world.advance(1)
+        await leaving
+        assert world.ledger.labels == ["completed", "released"]
 
-            dispatch = await world.dispatch(slow)
-            assert (dispatch.status, dispatch.attempt_count, dispatch.last_error) == (DispatchStatus.QUEUED, 0, None)
-            assert (await world.dispatch(queued)).status is DispatchStatus.QUEUED
-            assert (await world.run(quick)).final_output == "in time"
-            assert world.free_slots == 100
-            await world.mailbox.__aenter__()
-            assert {(await world.agent.next_call()).run_id for _ in range(2)} == {slow.run.run_id, queued.run.run_id}
+        dispatch = await world.dispatch(slow)
+        assert (dispatch.status, dispatch.attempt_count, dispatch.last_error) == (DispatchStatus.QUEUED, 0, None)
+        assert (await world.dispatch(queued)).status is DispatchStatus.QUEUED
+        assert (await world.run(quick)).final_output == "in time"
+        assert world.free_slots == 100
+        await world.mailbox.__aenter__()
+        assert {(await world.agent.next_call()).run_id for _ in range(2)} == {slow.run.run_id, queued.run.run_id}
 
 
 async def test_a_claim_on_its_way_while_the_mailbox_is_left_is_handed_back(
@@ -195,18 +198,18 @@ async def test_a_claim_on_its_way_while_the_mailbox_is_left_is_handed_back(
 ) -> None:
     async with store:
         async with World(store, clock, executes=False) as asking:
-            submission = await asking.submit()
+            submission = await asking.submit(delay_s=5)
         world = World(store, clock, seed=2)
         async with world:
-            store.hold()
-            await world.quiet()
+            store.hold(Claim)
+            await world.advance(5)
             leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
             await world.quiet()
             store.let_go()
             await leaving
             await world.mailbox.__aenter__()
-            dispatch = await world.dispatch(submission)
-            assert (dispatch.attempt_count, len([t for t in store.transitions if isinstance(t, Settle)])) == (0, 1)
+            assert [type(t) for t in store.transitions if isinstance(t, Claim | Settle)][1:3] == [Claim, Settle]
+            assert (await world.dispatch(submission)).attempt_count == 0
 
 
 async def test_an_agent_that_swallows_the_request_to_stop_does_not_keep_the_process_alive(
@@ -238,44 +241,45 @@ async def test_an_agent_that_swallows_the_request_to_stop_does_not_keep_the_proc
 async def test_a_caller_cancelled_while_leaving_still_leaves_everything_quiet(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    async with store:
-        async with World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
-            submission = await world.submit()
-            await world.agent.next_call()
-            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+    async with store, World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
+        submission = await world.submit()
+        await world.agent.next_call()
+        leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+        await world.quiet()
+        for _ in range(3):
+            leaving.cancel()
             await world.quiet()
-            for _ in range(3):
-                leaving.cancel()
-                await world.quiet()
-            await world.advance(10)
-            with pytest.raises(asyncio.CancelledError):
-                await leaving
-            assert world.mailbox.state == "stopped"
-            assert (await world.dispatch(submission)).status is DispatchStatus.QUEUED
-            await world.mailbox.__aenter__()
+        await world.advance(10)
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert world.mailbox.state == "stopped"
+        assert (await world.dispatch(submission)).status is DispatchStatus.QUEUED
+        await world.mailbox.__aenter__()
 
 
 async def test_the_error_of_the_body_comes_out_as_it_was(store: WatchedStore, clock: ManualClock) -> None:
-    with pytest.raises(KeyError, match="mine"):
+    async def body() -> None:
         async with World(store, clock) as world:
             await world.submit()
             raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await body()
 
 
 async def test_leaving_with_a_store_that_stays_down_ends_with_the_leases(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    async with store:
-        async with World(store, clock) as world:
-            submission = await world.submit()
-            await world.agent.next_call()
-            store.go_down()
-            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
-            await world.advance(12)
-            await leaving
-            store.come_back()
-            await world.mailbox.__aenter__()
-            assert (await world.dispatch(submission)).attempt_count == 1
+    async with store, World(store, clock) as world:
+        submission = await world.submit()
+        await world.agent.next_call()
+        store.go_down()
+        leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
+        await world.advance(12)
+        await leaving
+        store.come_back()
+        await world.mailbox.__aenter__()
+        assert (await world.dispatch(submission)).attempt_count == 1
 
 
 # --- several processes ------------------------------------------------------------------------------------------------
@@ -317,165 +321,6 @@ async def test_submits_at_once_on_one_thread_run_one_after_the_other_in_order(
         assert world.agent.most_running == 1
 
 
-async def test_many_threads_and_few_slots_keep_the_order_of_every_thread(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    order: dict[ThreadId, list[str]] = {}
-
-    async def note(context: Context) -> None:
-        order.setdefault(context.identity.thread_id, []).append(await context.input())
-        running[context.identity.thread_id] = running.get(context.identity.thread_id, 0) + 1
-        assert running[context.identity.thread_id] == 1
-        for _ in range(len(order) % 3):
-            await asyncio.sleep(0)
-        running[context.identity.thread_id] -= 1
-
-    running: dict[ThreadId, int] = {}
-    settings = MailboxSettings(max_concurrent_runs=3, drain_s=0)
-    async with World(store, clock, agents={"note": note}, settings=settings) as world:
-        names = [f"t{number % 7}" for number in range(70)]
-        submissions = await asyncio.gather(
-            *[world.submit(str(number), thread_id=name, agent_id="note") for number, name in enumerate(names)]
-        )
-        for submission in submissions:
-            run = await world.done(submission)
-            assert run.termination is not None and run.termination.type == "natural_end"
-        await world.quiet()
-
-        assert world.free_slots == 3
-        for name in set(names):
-            assert order[ThreadId(name)] == [str(n) for n, each in enumerate(names) if each == name]
-
-
-# --- slots and wake-ups -----------------------------------------------------------------------------------------------
-
-
-async def test_a_thread_that_waited_for_a_slot_runs_as_soon_as_one_is_free(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
-        await world.submit(thread_id="one")
-        second = await world.submit(thread_id="two")
-        assert (second.status, world.free_slots) == ("queued", 0)
-
-        (await world.agent.next_call()).release()
-        call = await world.agent.next_call()
-        assert (call.run_id, clock.monotonic()) == (second.run.run_id, 0.0)
-
-
-async def test_a_slot_promised_in_vain_goes_to_whoever_waits(store: WatchedStore, clock: ManualClock) -> None:
-    """The last slot is offered to a busy thread, and meanwhile an idle thread finds none."""
-    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=2, drain_s=0)) as world:
-        await world.submit(thread_id="busy")
-        await world.agent.next_call()
-        store.hold()
-        asking = [asyncio.create_task(world.submit(thread_id=name)) for name in ("busy", "idle")]
-        await world.quiet()
-        store.let_go()
-        await asyncio.wait(asking)
-
-        call = await world.agent.next_call()
-        assert call.context.identity.thread_id == "idle"
-
-
-async def test_a_delayed_submit_runs_at_its_exact_instant_without_any_other_activity(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    async with World(store, clock) as world:
-        await world.submit(delay_s=100, thread_id="later")
-        await world.submit(available_at=clock.now() + 50_000, thread_id="sooner")
-        begun: list[tuple[str, float]] = []
-        for _ in range(2):
-            while len(world.agent.calls) == len(begun):
-                await world.advance(0.5)
-            begun.append((world.agent.calls[-1].context.identity.thread_id, clock.monotonic()))
-
-        assert begun == [("sooner", 50.0), ("later", 100.0)]
-
-
-async def test_work_delayed_by_an_earlier_life_is_found_without_luck(store: WatchedStore, clock: ManualClock) -> None:
-    async with store:
-        async with World(store, clock) as world:
-            await world.submit(delay_s=17)
-        async with World(store, clock, seed=2) as world:
-            await world.advance(16.999)
-            assert world.agent.calls == []
-            await world.advance(0.001)
-            assert len(world.agent.calls) == 1
-
-
-async def test_a_lost_wake_up_costs_at_most_one_poll(store: WatchedStore, clock: ManualClock) -> None:
-    async with World(store, clock) as world:
-        async with World(store, clock, executes=False, seed=2) as outsider:
-            await outsider.submit()
-        await world.advance(30)
-        assert len(world.agent.calls) == 1
-
-
-async def test_a_claim_the_store_refuses_is_asked_for_again_within_a_second(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    async with World(store, clock) as world:
-        await world.submit(delay_s=1)
-        store.refuse = lambda batch: (
-            StoreUnavailable("no") if any(isinstance(each, Claim | Reclaim) for each in batch) else None
-        )
-        await world.advance(5)
-        assert world.agent.calls == []
-
-        store.come_back()
-        await world.advance(1)
-        assert len(world.agent.calls) == 1
-        assert world.free_slots == 99
-
-
-async def test_slots_never_leak_whatever_becomes_of_submits_and_runs(store: WatchedStore, clock: ManualClock) -> None:
-    turn = iter(range(1_000_000))
-
-    async def mixed(context: Context) -> str:
-        kind = next(turn) % 5
-        if kind == 0:
-            raise ValueError("broken")
-        if kind == 1:
-            raise RuntimeError("maybe later")
-        if kind == 2:
-            await context.step("one", lambda: 1)
-        if kind == 3:
-            await asyncio.sleep(0)
-        return "ok"
-
-    def refuse(batch: Sequence[Transition]) -> Exception | None:
-        return StoreUnavailable("hiccup") if next(turn) % 3 == 0 else None
-
-    settings = MailboxSettings(max_concurrent_runs=5, drain_s=0)
-    async with World(store, clock, agents={"mixed": mixed}, settings=settings) as world:
-        for round_number in range(20):
-            store.refuse = refuse
-            asking = [
-                asyncio.create_task(world.submit(str(n), thread_id=f"t{n % 4}", agent_id="mixed")) for n in range(10)
-            ]
-            await asyncio.sleep(0)
-            for task in asking[:3]:
-                task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
-            if round_number % 4 == 0:
-                await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId("t1")) if await store.load_thread(
-                    DEFAULT_SCOPE, ThreadId("t1")
-                ) and _calm(store) else None
-            await world.advance(1)
-        store.come_back()
-        await world.advance(120)
-
-        counts = await store.count_dispatches()
-        assert (counts[DispatchStatus.QUEUED], counts[DispatchStatus.CLAIMED]) == (0, 0)
-        assert (world.free_slots, world.mailbox.health().executing) == (5, 0)
-
-
-def _calm(store: WatchedStore) -> bool:
-    store.come_back()
-    return True
-
-
 @behaviour("MBX-132", "MBX-133", "MBX-134")
 async def test_a_submit_the_store_refuses_leaves_neither_run_nor_dispatch(
     store: WatchedStore, clock: ManualClock
@@ -506,3 +351,19 @@ async def test_an_execution_that_asks_its_own_store_for_a_dispatch_finds_itself_
         dispatch = await store.load_dispatch(DEFAULT_SCOPE, DispatchId(identity.dispatch_id))
         assert dispatch is not None
         assert (dispatch.run_id, dispatch.instance_id) == (submission.run.run_id, identity.instance_id)
+
+
+def test_a_loop_that_is_torn_down_hard_ends_promptly_and_the_next_start_takes_over(tmp_path: Path) -> None:
+    """Every task is cancelled at once, the combiner included; nothing may wait for an answer that will not come."""
+
+    async def die() -> None:
+        world = World(SqliteStore(tmp_path / "awaken.db", clock=clock), clock)
+        await world.mailbox.__aenter__()
+        await world.submit("hello", run_id="r1")
+        (await world.agent.next_call()).release("never settled")
+
+    clock = ManualClock()
+    dying = threading.Thread(target=lambda: asyncio.run(die()), daemon=True)
+    dying.start()
+    dying.join(timeout=10)
+    assert not dying.is_alive()

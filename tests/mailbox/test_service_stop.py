@@ -273,7 +273,8 @@ async def test_cancelling_a_thread_stops_its_active_run_and_leaves_the_queue(
 @behaviour("MBX-101")
 async def test_an_interrupt_raises_the_epoch(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
-        (await world.submit(), (await world.agent.next_call()).release())
+        await world.submit()
+        (await world.agent.next_call()).release()
         await world.quiet()
 
         outcomes = [await interrupt(world), await interrupt(world)]

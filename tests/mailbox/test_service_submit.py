@@ -419,3 +419,25 @@ async def test_scopes_do_not_see_each_other(store: WatchedStore, clock: ManualCl
         cancelled = await world.mailbox.cancel(Scope("other"), RunId("same"), wait_s=1)
         assert cancelled.state == "stopped"
         assert [call.is_over for call in calls] == [False, True]
+
+
+# --- nobody watching --------------------------------------------------------------------------------------------------
+
+
+async def test_disconnecting_is_not_cancelling(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+        async with world.mailbox.read_run(DEFAULT_SCOPE, submission.run) as reader:
+            await reader.next_rows()
+        waiting = asyncio.create_task(world.done(submission))
+        await world.quiet()
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        world.mailbox.close_streams()
+        await world.quiet()
+
+        assert (call.is_over, world.mailbox.reader_count) == (False, 0)
+        call.release("all the same")
+        await world.quiet()
+        assert (await world.run(submission)).final_output == "all the same"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -146,7 +147,7 @@ async def test_five_failures_are_one_too_many(store: WatchedStore, clock: Manual
             call.fail(TransientFailure("busy"))
             await world.advance(10)
 
-        assert [round(later - sooner, 3) for sooner, later in zip(begun, begun[1:], strict=False)] == [10.0] * 4
+        assert [round(later - sooner, 3) for sooner, later in pairwise(begun)] == [10.0] * 4
         assert await ended(world, submission) == (DispatchStatus.DEAD_LETTER, "busy", 5)
         assert (await world.run(submission)).status is RunStatus.DONE
         await world.advance(100)
@@ -366,3 +367,49 @@ async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(
             ("bad", DispatchStatus.DEAD_LETTER),
             ("good", DispatchStatus.ACKED),
         ]
+
+
+# --- an error that is an answer, and progress that is kept ------------------------------------------------------------
+
+
+@behaviour("MBX-097", "MBX-098")
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_an_execution_that_returns_an_error_has_answered_and_is_not_repeated(
+    store: WatchedStore, clock: ManualClock, resumed: bool
+) -> None:
+    """Whether it broke in a phase of its own or could not go on from what it found, nothing is left open."""
+    failure = Termination("error", detail="the state does not fit")
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        if resumed:
+            (await world.agent.next_call()).fail(TransientFailure("busy"))
+            await world.advance(1)
+        (await world.agent.next_call()).release(Finished(termination=failure))
+
+        run = await world.done(submission)
+        assert (run.status, run.termination) == (RunStatus.DONE, failure)
+        assert (await ended(world, submission))[0] is DispatchStatus.ACKED
+        assert world.ledger.labels[-1] == "completed"
+
+
+async def test_a_retry_after_progress_goes_on_from_there(store: WatchedStore, clock: ManualClock) -> None:
+    made: list[str] = []
+
+    def make(name: str) -> str:
+        made.append(name)
+        return name
+
+    async def steps(context: Context) -> str:
+        first = await context.step("first", lambda: make("first"))
+        if len(made) == 1:
+            made.append("failed")
+            raise TransientFailure("busy")
+        return first + await context.step("second", lambda: make("second"))
+
+    async with World(store, clock, agents={"steps": steps}) as world:
+        submission = await world.submit(agent_id="steps")
+        await world.advance(1)
+
+        assert (await world.run(submission)).final_output == "firstsecond"
+        assert made == ["first", "failed", "second"]
+        assert (await world.dispatch(submission)).attempt_count == 0

@@ -29,6 +29,19 @@ _EVERYWHERE: Final = (
 _UNLESS_ALWAYS: Final = ("starting", "stopping")
 _WITH_BODY: Final = ("malformed_json", "body_too_large", "unsupported_media_type")
 _ID_SCHEMA: Final = {"type": "string", "pattern": ID_PATTERN}
+_TEXT_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "text/plain": {"type": "string"},
+    "text/event-stream": {
+        "description": "Each server-sent event. `data` is JSON: an EventResource, or what a control frame says.",
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": EVENT_CURSOR_PATTERN},
+            "event": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    },
+}
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 Schemas = Mapping[Any, dict[str, Any]]
@@ -103,7 +116,7 @@ def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _header_parameters(operation: Operation) -> Iterable[dict[str, Any]]:
     if operation.streams and operation.method == "GET":
-        schema = {"type": "string", "pattern": EVENT_CURSOR_PATTERN}
+        schema = {"type": "string", "pattern": f"^$|{EVENT_CURSOR_PATTERN}"}
         yield {"name": "Last-Event-ID", "in": "header", "required": False, "schema": schema}
 
 
@@ -111,7 +124,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answer in operation.answers.items():
         media = answer if isinstance(answer, str) else "application/json"
-        schema = {"type": "string"} if isinstance(answer, str) else schemas[answer]
+        schema = _TEXT_SCHEMAS[media] if isinstance(answer, str) else schemas[answer]
         description = "OK" if status < 400 else "Not now"
         responses[str(status)] = {"description": description, "content": {media: {"schema": schema}}}
     codes: defaultdict[int, list[str]] = defaultdict(list)

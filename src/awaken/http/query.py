@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta
 
+from awaken.domain.errors import ValidationError
 from awaken.domain.event import CHANNELS
+from awaken.domain.ids import checked_id
 from awaken.http.problems import FieldError, Problem, invalid, shape_problem
 from awaken.http.settings import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -70,10 +72,16 @@ def parse_query(raw: bytes, type: type[Q]) -> Q:
         if name in values:
             raise invalid("invalid_request", f"the parameter {name} is given twice", "query", name)
         values[name] = value
+        if name.endswith("_id"):
+            _check_id(name, value)
     try:
-        return msgspec.convert(values, type, strict=False)
+        found = msgspec.convert(values, type, strict=False)
     except msgspec.ValidationError as error:
         raise shape_problem(error, "query") from error
+    for name in values:
+        if getattr(found, name) is None:  # the decoder takes the text `null` for an absent value
+            raise invalid("invalid_request", f"{name} cannot be null; leave it out instead", "query", name)
+    return found
 
 
 def parse_names(text: str | None, known: frozenset[str], parameter: str) -> frozenset[str] | None:
@@ -84,6 +92,13 @@ def parse_names(text: str | None, known: frozenset[str], parameter: str) -> froz
     for name in sorted(names - known):
         raise invalid("invalid_request", f"{parameter} does not know {name[:80]!r}", "query", parameter)
     return names
+
+
+def _check_id(name: str, value: str) -> None:
+    try:
+        checked_id(value, what=name)
+    except ValidationError as error:
+        raise invalid(error.code, str(error), "query", name) from error
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> Problem:

@@ -113,6 +113,10 @@ class Engine:
         code = "stopping" if self.state in ("stopping", "stopped") else "starting"
         raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
 
+    def is_executing(self, scope: Scope, dispatch_id: DispatchId) -> bool:
+        """Whether this process runs it and has not settled it, so that its end is still to be told."""
+        return (scope, dispatch_id) in self._executions
+
     def submit_offer(self) -> Offer | None:
         """A free slot for what is being submitted, unless others must go first."""
         may = self._executes and self.state == "ready" and not self._dispatcher.has_backlog

@@ -362,13 +362,17 @@ class Mailbox:
         finally:
             ending.cancel()
 
-    async def wait(self, scope: Scope, run_id: RunId, *, timeout_s: float) -> Run:
-        """The run when it is done, or as it is after `timeout_s` seconds. Raises RunNotFound."""
+    async def wait(self, scope: Scope, run_id: RunId, *, timeout_s: float, known: Run | None = None) -> Run:
+        """The run when it is done, or as it is after `timeout_s` seconds. Raises RunNotFound.
+
+        With `known`, an earlier record of it, nothing is read while this process executes the run.
+        """
         ending = self._engine.hub.ending_of(scope, run_id)
         try:
-            run = await self.get_run(scope, run_id)
-            if run.status is RunStatus.DONE or timeout_s <= 0:
-                return run
+            if known is None or not self._engine.is_executing(scope, known.dispatch_id):
+                run = await self.get_run(scope, run_id)
+                if run.status is RunStatus.DONE or timeout_s <= 0:
+                    return run
             return await self._ending(scope, run_id, ending, timeout_s)
         finally:
             ending.cancel()

@@ -89,6 +89,8 @@ class Queued(msgspec.Struct, frozen=True):
     """Those it was submitted with and that are not in the log yet, in the order of its request."""
     lacks: MessageId | None = None
     """A message its request names and the thread does not have."""
+    damage: str | None = None
+    """Why a row that is there cannot be read."""
 
 
 class Facts(msgspec.Struct, kw_only=True):
@@ -293,7 +295,7 @@ def claim_next(
     if run is not None and _may_run(entry, thread):
         claimed = _claim(scope, entry, run, offer, thread, facts, changes, log, now)
         return claimed, log.write(changes)
-    if run is None or entry.lacks is not None:
+    if run is None or entry.lacks is not None or entry.damage is not None:
         closed = _bury_queued(scope, entry, thread, changes, log, now)
     elif run.cancel_requested_at is not None:
         closed = _close_queued(scope, entry.dispatch, run, thread, changes, log, now)
@@ -309,6 +311,7 @@ def _may_run(entry: Queued, thread: ThreadRow) -> bool:
         entry.run is not None
         and entry.run.cancel_requested_at is None
         and entry.lacks is None
+        and entry.damage is None
         and entry.dispatch.epoch >= thread.epoch
     )
 
@@ -593,7 +596,9 @@ def _supersede_queued(
 def _bury_queued(scope: Scope, entry: Queued, thread: ThreadRow, changes: Changes, log: _Log, now: Instant) -> Closed:
     """Dead-letter a dispatch that can never run because a row it needs is gone (MBX-068, MBX-069)."""
     dispatch, run = entry.dispatch, entry.run
-    if run is None:
+    if entry.damage is not None:
+        error = entry.damage
+    elif run is None:
         error = f"run {dispatch.run_id!r} not found for dispatch {dispatch.dispatch_id!r}"
     else:
         error = f"message {entry.lacks!r} not found for run {run.run_id!r}"

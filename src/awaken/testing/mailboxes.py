@@ -63,10 +63,13 @@ class WatchedStore:
         self._busy = 0
         self._rest: asyncio.Event = asyncio.Event()
         self._gate: asyncio.Event | None = None
+        self._held_kind: type[Any] = object
         self._read_gate: asyncio.Event | None = None
         self.exclusive = exclusive
         """None: as the store says."""
         self.refuse: Refusal | None = None
+        self.refuse_read: Exception | None = None
+        """Raised by every read, while it is set."""
         self.batches: list[tuple[Transition, ...]] = []
         """Every batch that was applied, in order."""
 
@@ -98,9 +101,10 @@ class WatchedStore:
 
         self.refuse = refuse
 
-    def hold(self) -> None:
-        """Let every apply wait, from before it reaches the store until `let_go`."""
+    def hold(self, kind: type[Any] = object) -> None:
+        """Let every apply with a transition of that kind wait, from before it reaches the store until `let_go`."""
         self._gate = asyncio.Event()
+        self._held_kind = kind
 
     def hold_reads(self) -> None:
         """Let every read wait, from before it reaches the store until `let_go`."""
@@ -136,7 +140,7 @@ class WatchedStore:
             await self._store.__aexit__(kind, error, trace)
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
-        if self._gate is not None:
+        if self._gate is not None and any(isinstance(each, self._held_kind) for each in batch):
             await self._gate.wait()
         error = None if self.refuse is None else self.refuse(batch)
         if error is not None:
@@ -199,6 +203,9 @@ class WatchedStore:
             except asyncio.CancelledError:
                 operation.close()
                 raise
+        if self.refuse_read is not None:
+            operation.close()
+            raise self.refuse_read
         return await self._watch(operation)
 
     async def _watch(self, operation: Awaitable[T]) -> T:
@@ -297,7 +304,7 @@ class Ledger:
 
 
 class World:
-    """A mailbox in motion, with everything a test needs to drive it. Entered means the mailbox is entered.
+    """A mailbox in motion, with everything a test needs to drive it. Entered means the mailbox is entered and at rest.
 
     Unless the settings say otherwise, leaving it hands running work back at once. A test that hangs is cut off after
     `patience_s` seconds of real time.
@@ -341,6 +348,7 @@ class World:
         except BaseException as error:
             await self._bound.__aexit__(type(error), error, error.__traceback__)
             raise
+        await self.quiet()
         return self
 
     async def __aexit__(

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
+from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import DataIntegrity, StoreUnavailable
 from awaken.domain.ids import MessageId, RunId
 from awaken.domain.run import Run, RunStatus
@@ -43,6 +44,7 @@ from awaken.testing.conformance.steps import (
     answered,
     asked,
     claim_name,
+    claim_some,
     claimed,
     committing,
     delta,
@@ -155,6 +157,26 @@ async def test_a_damaged_row_fails_only_who_needs_it(store: SqliteStore, by_hand
     culprit, neighbour = await store.apply([settling(mine), settling(other)])
     assert "run-d1" in str(want(Failed, culprit).error)
     assert isinstance(neighbour, Settled)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("UPDATE runs SET state = x'00' WHERE run_id = 'run-d1'", "run 'run-d1' is damaged"),
+        ("UPDATE messages SET body = x'00' WHERE message_id = 'msg-d1'", "message 'msg-d1' is damaged"),
+    ],
+)
+async def test_damage_keeps_no_other_thread_from_being_claimed(
+    store: SqliteStore, by_hand: Hand, damage: str, said: str
+) -> None:
+    await submitted(store, "d1", thread=thread_id("t1"))
+    await submitted(store, "d2", thread=thread_id("t2"))
+    by_hand(damage)
+    taken = await claim_some(store, limit=2)
+    assert [claim.dispatch.dispatch_id for claim in taken.claims] == ["d2"]
+    [buried] = taken.closed
+    assert buried.dispatch.status is DispatchStatus.DEAD_LETTER
+    assert said in (buried.dispatch.last_error or "")
 
 
 async def test_a_row_changed_from_outside_is_read_again(store: SqliteStore, by_hand: Hand) -> None:

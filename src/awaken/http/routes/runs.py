@@ -278,7 +278,7 @@ RUN_OPERATIONS: Final = (
         handler=list_runs,
         query=RunFilters,
         answers={200: RunList},
-        problems=("cursor_mismatch",),
+        problems=("cursor_mismatch", "invalid_id"),
     ),
     Operation(
         method="GET",

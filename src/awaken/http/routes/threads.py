@@ -146,7 +146,7 @@ THREAD_OPERATIONS: Final = (
         handler=list_threads,
         query=ThreadFilters,
         answers={200: ThreadList},
-        problems=("cursor_mismatch",),
+        problems=("cursor_mismatch", "invalid_id"),
     ),
     Operation(
         method="GET",

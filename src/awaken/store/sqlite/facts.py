@@ -153,9 +153,17 @@ class FactLoader:
         facts.ready = self._row(_BEST_DUE, place) or self._row(_BEST_LATER, place)
 
     def _queued(self, scope: Scope, dispatch: Dispatch) -> Queued:
-        run = self.run(scope, dispatch.run_id)
-        if run is None:
-            return Queued(dispatch, None, ())
+        """The dispatch with what it takes to run it. Damage to that is a fact like any other: the rule buries the
+        dispatch with the reason, where an error would keep every other thread from being claimed.
+        """
+        run: Run | None = None
+        try:
+            run = self.run(scope, dispatch.run_id)
+            return Queued(dispatch, None, ()) if run is None else self._with_messages(scope, dispatch, run)
+        except DataIntegrity as error:
+            return Queued(dispatch, run, (), damage=str(error))
+
+    def _with_messages(self, scope: Scope, dispatch: Dispatch, run: Run) -> Queued:
         waiting: list[Message] = []
         lacks: MessageId | None = None
         for message_id in run.request.input_message_ids:

@@ -1,6 +1,6 @@
 """One SQLite file as a store: durable, and served by this process alone.
 
-Above: `store.contract`. Below: `lock` (one owner), `writer` (one thread that writes), `reading` (a small pool).
+Above: `store.contract`. Below: `writer` (one thread that owns the file and writes), `reading` (in a small pool).
 Holds: no SQL runs on the event loop. A read that starts after `apply` has returned sees what it wrote.
 
 Source: design decisions "SQLite is one process" and "one database, one transaction".
@@ -27,8 +27,7 @@ from awaken.domain.run import Run
 from awaken.domain.thread import Thread
 from awaken.store.contract import Capabilities, DispatchQuery, MessageQuery, RunQuery, StoredMessage, ThreadQuery
 from awaken.store.sqlite.faults import translated
-from awaken.store.sqlite.lock import FileLock
-from awaken.store.sqlite.opening import Durability, check_library, check_place, open_reader
+from awaken.store.sqlite.opening import Durability, open_reader
 from awaken.store.sqlite.reading import Reading, reading
 from awaken.store.sqlite.writer import Writer
 from awaken.store.transitions import JournalEntry, Outcome, Transition
@@ -48,17 +47,12 @@ class SqliteStore:
         self.capabilities: Final = Capabilities(
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
-        self._clock = clock or SystemClock()
-        self._lock = FileLock(self.path)
-        self._writer = Writer(self.path, durability, self._clock)
+        self._writer = Writer(self.path, durability, clock or SystemClock())
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._owner_pid = 0
 
     async def __aenter__(self) -> Self:
-        check_library()
-        check_place(self.path)
-        self._lock.take(self._clock)
         try:
             await self._writer.open()
             self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="awaken-sqlite-reader")
@@ -83,7 +77,6 @@ class SqliteStore:
         while not self._readers.empty():
             self._readers.get().close()
         await self._writer.close()
-        self._lock.release()
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         self._check_process()

@@ -1,8 +1,8 @@
 """The thread that owns the writing connection.
 
-Above: `SqliteStore.apply` hands over a batch and waits. Below: `batch.Transactor`.
+Above: `SqliteStore.apply` hands over a batch and waits. Below: `lock`, `opening`, then `batch.Transactor`.
 Holds: one batch at a time, in the order handed over; one that was begun is finished, whether or not its caller still
-waits. The event loop is woken once per batch.
+waits. The event loop is woken once per batch. The file is owned from before it is opened until after it is closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TypeVar
 from awaken.domain.clock import Clock
 from awaken.domain.errors import StoreUnavailable
 from awaken.store.sqlite.batch import Transactor
-from awaken.store.sqlite.opening import Durability, open_writer
+from awaken.store.sqlite.lock import FileLock
+from awaken.store.sqlite.opening import Durability, check_library, check_place, open_writer
 from awaken.store.transitions import Outcome, Transition
 
 _T = TypeVar("_T")
@@ -31,21 +32,22 @@ class Writer:
         self._path = path
         self._durability: Durability = durability
         self._clock = clock
+        self._lock = FileLock(path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def open(self) -> None:
-        """Open the database.
+        """Become the owner of the file and open it.
 
         Raises:
-            StoreUnavailable, DataIntegrity: as `opening.open_writer`.
+            StoreUnavailable, DataIntegrity: It cannot be served; the message says why and what to do.
         """
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
-        thread = threading.Thread(target=self._run, args=(loop, opened), name="awaken-sqlite-writer", daemon=True)
-        thread.start()
+        self._jobs = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(loop, opened), name="awaken-sqlite-writer", daemon=True)
+        self._thread.start()
         await opened
-        self._thread = thread
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         if self._thread is None:
@@ -63,23 +65,30 @@ class Writer:
 
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
+            check_library()
+            check_place(self._path)
+            self._lock.take(self._clock)
             db = open_writer(self._path, self._durability)
         except Exception as error:  # a supervisor: whoever opens the store hears it
+            self._lock.release()
             _answer(loop, opened, error)
             return
         try:
-            transactor = Transactor(db, self._path, self._clock)
             _answer(loop, opened, None)
-            while (job := self._jobs.get()) is not None:
-                batch, applied, caller = job
-                try:
-                    outcome: list[Outcome] | Exception = transactor.apply(batch)
-                except Exception as error:  # a supervisor: this batch's caller hears it, the next batch is tried
-                    outcome = error
-                _answer(caller, applied, outcome)
-                del job, batch, applied, outcome  # hold no batch while waiting for the next
+            self._serve(Transactor(db, self._path, self._clock))
         finally:
             db.close()
+            self._lock.release()
+
+    def _serve(self, transactor: Transactor) -> None:
+        while (job := self._jobs.get()) is not None:
+            batch, applied, caller = job
+            try:
+                outcome: list[Outcome] | Exception = transactor.apply(batch)
+            except Exception as error:  # a supervisor: this batch's caller hears it, the next batch is tried
+                outcome = error
+            _answer(caller, applied, outcome)
+            del job, batch, applied, outcome  # hold no batch while waiting for the next
 
 
 def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], result: _T | Exception) -> None:

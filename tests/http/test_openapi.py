@@ -1,0 +1,135 @@
+"""The server held to its own description by somebody else's tool.
+
+A real server answers, over loopback: the tool drives it with a blocking client. Streams live one second, so that a
+fuzzed one ends. The same requests are made every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from awaken.domain.ids import MessageId
+from awaken.domain.message import user_message
+from awaken.executors.function import Context
+from awaken.executors.registry import Agents
+from awaken.http.app import build_app
+from awaken.http.openapi import describe
+from awaken.http.operation import Operation
+from awaken.http.settings import HttpSettings
+from awaken.http.table import OPERATIONS
+from awaken.mailbox.service import Mailbox, RunSubmission
+from awaken.store.memory import MemoryStore
+from awaken.testing.behaviour import behaviour
+
+CHECKS: Final = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+]
+EXAMPLES: Final = 25
+"""Per operation, and as many again that break the description on purpose."""
+SETTINGS: Final = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=EXAMPLES,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+DOCUMENT: Final[dict[str, Any]] = json.loads(describe(OPERATIONS, ""))
+REFUSALS: Final = ["400", "404", "405", "406", "409", "410", "413", "414", "415", "422", "431"]
+CONFIG: Final = schemathesis.Config.from_dict(
+    {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
+)
+
+
+async def echo(context: Context) -> str:
+    return await context.input()
+
+
+class Served:
+    """A server on a thread of its own, with a thread `t`, a run `r` and the agent `talk` to be found."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(64)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server: uvicorn.Server | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    def __enter__(self) -> Served:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    async def _serve(self) -> None:
+        agents = Agents()
+        agents.add("talk", echo)
+        mailbox = Mailbox(MemoryStore(), agents)
+        app = build_app(mailbox, settings=HttpSettings(max_stream_life_s=1), metrics=lambda: b"awaken_up 1\n")
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
+        async with mailbox:
+            hello = user_message(MessageId("m"), "hello")
+            await mailbox.submit(RunSubmission(messages=(hello,), thread_id="t", run_id="r"))
+            await self._server.serve(sockets=[self._socket])
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with Served() as server:
+        yield server
+
+
+@behaviour("SRV-008")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_the_server_does_what_its_description_says(served: Served, operation: Operation) -> None:
+    described = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)[operation.path][operation.method]
+    valid = described.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    invalid = described.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+
+    @SETTINGS
+    @given(st.one_of(valid, invalid), st.booleans())
+    def hold(case: Case, known: bool) -> None:
+        if known:
+            _make_findable(case)
+        case.call_and_validate(base_url=served.url, checks=CHECKS)
+
+    hold()
+
+
+def _make_findable(case: Case) -> None:
+    """Point the request at something that exists, so that more than 404s are looked at."""
+    for name, value in (("thread_id", "t"), ("run_id", "r"), ("agent_id", "talk")):
+        if case.path_parameters and name in case.path_parameters:
+            case.path_parameters[name] = value

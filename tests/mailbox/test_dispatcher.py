@@ -1,0 +1,166 @@
+"""Slots and wake-ups: what waits is found at once, at its exact instant, and never by luck."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import DEFAULT_SCOPE, ThreadId
+from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.transitions import Claim, Reclaim, Transition
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+
+async def test_many_threads_and_few_slots_keep_the_order_of_every_thread(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    order: dict[ThreadId, list[str]] = {}
+
+    async def note(context: Context) -> None:
+        order.setdefault(context.identity.thread_id, []).append(await context.input())
+        running[context.identity.thread_id] = running.get(context.identity.thread_id, 0) + 1
+        assert running[context.identity.thread_id] == 1
+        for _ in range(len(order) % 3):
+            await asyncio.sleep(0)
+        running[context.identity.thread_id] -= 1
+
+    running: dict[ThreadId, int] = {}
+    settings = MailboxSettings(max_concurrent_runs=3, drain_s=0)
+    async with World(store, clock, agents={"note": note}, settings=settings) as world:
+        names = [f"t{number % 7}" for number in range(70)]
+        submissions = await asyncio.gather(
+            *[world.submit(str(number), thread_id=name, agent_id="note") for number, name in enumerate(names)]
+        )
+        for submission in submissions:
+            run = await world.done(submission)
+            assert run.termination is not None and run.termination.type == "natural_end"
+        await world.quiet()
+
+        assert world.free_slots == 3
+        for name in set(names):
+            assert order[ThreadId(name)] == [str(n) for n, each in enumerate(names) if each == name]
+
+
+async def test_a_thread_that_waited_for_a_slot_runs_as_soon_as_one_is_free(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
+        await world.submit(thread_id="one")
+        second = await world.submit(thread_id="two")
+        assert (second.status, world.free_slots) == ("queued", 0)
+
+        (await world.agent.next_call()).release()
+        call = await world.agent.next_call()
+        assert (call.run_id, clock.monotonic()) == (second.run.run_id, 0.0)
+
+
+async def test_a_slot_promised_in_vain_goes_to_whoever_waits(store: WatchedStore, clock: ManualClock) -> None:
+    """The last slot is offered to a busy thread, and meanwhile an idle thread finds none."""
+    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=2, drain_s=0)) as world:
+        await world.submit(thread_id="busy")
+        await world.agent.next_call()
+        store.hold()
+        asking = [asyncio.create_task(world.submit(thread_id=name)) for name in ("busy", "idle")]
+        await world.quiet()
+        store.let_go()
+        await asyncio.wait(asking)
+
+        call = await world.agent.next_call()
+        assert call.context.identity.thread_id == "idle"
+
+
+async def test_a_delayed_submit_runs_at_its_exact_instant_without_any_other_activity(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit(delay_s=100, thread_id="later")
+        await world.submit(available_at=clock.now() + 50_000, thread_id="sooner")
+        begun: list[tuple[str, float]] = []
+        for _ in range(2):
+            while len(world.agent.calls) == len(begun):
+                await world.advance(0.5)
+            begun.append((world.agent.calls[-1].context.identity.thread_id, clock.monotonic()))
+
+        assert begun == [("sooner", 50.0), ("later", 100.0)]
+
+
+async def test_work_delayed_by_an_earlier_life_is_found_without_luck(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        async with World(store, clock) as world:
+            await world.submit(delay_s=17)
+        async with World(store, clock, seed=2) as world:
+            await world.advance(16.999)
+            assert world.agent.calls == []
+            await world.advance(0.001)
+            assert len(world.agent.calls) == 1
+
+
+async def test_a_lost_wake_up_costs_at_most_one_poll(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        async with World(store, clock, executes=False, seed=2) as outsider:
+            await outsider.submit()
+        await world.advance(30)
+        assert len(world.agent.calls) == 1
+
+
+async def test_a_claim_the_store_refuses_is_asked_for_again_within_a_second(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit(delay_s=1)
+        store.refuse = lambda batch: (
+            StoreUnavailable("no") if any(isinstance(each, Claim | Reclaim) for each in batch) else None
+        )
+        await world.advance(5)
+        assert world.agent.calls == []
+
+        store.come_back()
+        await world.advance(1)
+        assert len(world.agent.calls) == 1
+        assert world.free_slots == 99
+
+
+async def test_slots_never_leak_whatever_becomes_of_submits_and_runs(store: WatchedStore, clock: ManualClock) -> None:
+    turn = iter(range(1_000_000))
+
+    async def mixed(context: Context) -> str:
+        kind = next(turn) % 5
+        if kind == 0:
+            raise ValueError("broken")
+        if kind == 1:
+            raise RuntimeError("maybe later")
+        if kind == 2:
+            await context.step("one", lambda: 1)
+        if kind == 3:
+            await asyncio.sleep(0)
+        return "ok"
+
+    def refuse(batch: Sequence[Transition]) -> Exception | None:
+        return StoreUnavailable("hiccup") if next(turn) % 3 == 0 else None
+
+    settings = MailboxSettings(max_concurrent_runs=5, drain_s=0)
+    async with World(store, clock, agents={"mixed": mixed}, settings=settings) as world:
+        for round_number in range(20):
+            store.refuse = refuse
+            asking = [
+                asyncio.create_task(world.submit(str(n), thread_id=f"t{n % 4}", agent_id="mixed")) for n in range(10)
+            ]
+            await asyncio.sleep(0)
+            for task in asking[:3]:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            if round_number % 4 == 0:
+                store.come_back()
+                await world.submit(thread_id="t1", agent_id="mixed")
+                await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId("t1"))
+            await world.advance(1)
+        store.come_back()
+        await world.advance(120)
+
+        counts = await store.count_dispatches()
+        assert (counts[DispatchStatus.QUEUED], counts[DispatchStatus.CLAIMED]) == (0, 0)
+        assert (world.free_slots, world.mailbox.health().executing) == (5, 0)

@@ -1,0 +1,253 @@
+"""The write buffer of one run: order, bounds, one commit at a time, and what survives cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from awaken.domain.errors import LeaseLost
+from awaken.domain.event import Event, TextDelta
+from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
+from awaken.domain.message import Role, Text, assistant_message
+from awaken.domain.run import Usage
+from awaken.executors.contract import Entry, Finished, RunPort
+from awaken.executors.function import Context
+from awaken.mailbox.port import finish
+from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
+from awaken.store.transitions import Commit, Settle
+from awaken.testing.clock import ManualClock, settle
+from awaken.testing.mailboxes import WatchedStore, World
+
+Script = Callable[[RunPort], Awaitable[None]]
+
+
+class Driver:
+    """Runs one script against the port."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def drive(self, entry: Entry, port: RunPort) -> Finished:
+        await self._script(port)
+        return Finished()
+
+
+def commits(store: WatchedStore) -> list[Commit]:
+    return [each for each in store.transitions if isinstance(each, Commit)]
+
+
+async def deltas(world: World) -> list[str]:
+    rows = await world.store.list_events(DEFAULT_SCOPE, ThreadId("t"), after=0, limit=1_000_000)
+    events = [event for row in rows for event in row.events if event.kind == "TextDeltaObserved"]
+    return [msgspec.json.decode(event.payload)["delta"] for event in events]
+
+
+async def test_everything_a_run_writes_arrives_in_the_order_it_was_written(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def script(port: RunPort) -> None:
+        for number in range(100):
+            await port.emit(TextDelta(str(number)))
+            if number % 10 == 9:
+                await port.commit_assistant(assistant_message(port.new_message_id(), f"m{number}"))
+                await port.close_step(turn=None, usage=Usage(model_calls=number))
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        run = await world.done(submission)
+
+        assert await deltas(world) == [str(number) for number in range(100)]
+        assert await world.texts() == ["hello", *[f"m{number}" for number in range(9, 100, 10)]]
+        assert (run.steps, run.usage.model_calls, run.final_output) == (10, 99, "m99")
+
+
+async def test_events_emitted_while_a_commit_is_in_flight_leave_together_with_the_next(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def script(port: RunPort) -> None:
+        await port.emit(TextDelta("0"))
+        await settle()
+        for number in range(1, 50):
+            await port.emit(TextDelta(str(number)))
+        store.let_go()
+        await port.close_step(turn=None, usage=Usage())
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        store.hold()
+        await world.done(submission)
+
+        assert [len(commit.entries) for commit in commits(store)] == [1, 49]
+
+
+@pytest.mark.parametrize(
+    ("event", "bound"),
+    [(TextDelta("x"), WRITE_BUFFER_EVENTS), (TextDelta("x" * 8_192), WRITE_BUFFER_BYTES // 8_192)],
+    ids=["events", "bytes"],
+)
+async def test_emit_waits_at_the_bound_and_goes_on_when_the_store_does(
+    store: WatchedStore, clock: ManualClock, event: Event, bound: int
+) -> None:
+    emitted = 0
+
+    async def script(port: RunPort) -> None:
+        nonlocal emitted
+        for _ in range(bound * 2):
+            await port.emit(event)
+            emitted += 1
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        store.hold()
+        await world.quiet()
+        assert bound * 0.9 <= emitted <= bound + 1
+
+        store.let_go()
+        await world.done(submission)
+        assert (emitted, len(await deltas(world))) == (bound * 2, bound * 2)
+
+
+async def test_parallel_steps_share_commits_and_never_more_than_one_is_in_flight(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def parallel(context: Context) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(40):
+                group.create_task(context.step(f"s{number}", lambda number=number: number))
+
+    async with World(store, clock, agents={"p": parallel}) as world:
+        run = await world.done(await world.submit(agent_id="p"))
+
+        assert run.steps == 40
+        assert len(await store.list_journal(DEFAULT_SCOPE, run.run_id)) == 40
+        assert len(commits(store)) <= 2
+        assert all(sum(isinstance(each, Commit | Settle) for each in batch) <= 1 for batch in store.batches)
+
+
+async def test_a_commit_survives_however_often_its_run_is_cancelled(store: WatchedStore, clock: ManualClock) -> None:
+    over: list[bool] = []
+
+    async def script(port: RunPort) -> None:
+        await port.emit(TextDelta("a"))
+        try:
+            await port.commit_assistant(assistant_message(MessageId("m1"), "whole"))
+        finally:
+            over.append(True)
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        store.hold()
+        await world.quiet()
+        stopping = [
+            asyncio.create_task(world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id, wait_s=5)) for _ in range(3)
+        ]
+        await world.quiet()
+        assert over == []
+
+        store.let_go()
+        await asyncio.gather(*stopping)
+        assert over == [True]
+        assert await world.texts() == ["hello", "whole"]
+        assert (await world.run(submission)).termination is not None
+
+
+async def test_finish_ends_the_work_before_it_lets_a_cancellation_pass() -> None:
+    gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(_finishing(gate))
+    for _ in range(5):
+        await settle()
+        task.cancel()
+    await settle()
+    assert not task.done()
+
+    gate.set_result("done")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not gate.cancelled()
+
+
+async def test_finish_prefers_the_failure_of_the_work_to_the_cancellation() -> None:
+    gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(_finishing(gate))
+    await settle()
+    task.cancel()
+    await settle()
+    gate.set_exception(LeaseLost("d1", "somebody else's"))
+
+    with pytest.raises(LeaseLost):
+        await task
+
+
+async def _finishing(work: asyncio.Future[str]) -> str:
+    return await finish(work)
+
+
+async def test_an_open_stream_is_reset_when_its_turn_will_not_be_committed(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    attempts = 0
+
+    async def script(port: RunPort) -> None:
+        nonlocal attempts
+        attempts += 1
+        await port.emit(TextDelta("half"))
+        if attempts == 1:
+            raise RuntimeError("the connection broke")
+        await port.commit_assistant(assistant_message(port.new_message_id(), "half and half"))
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        await world.advance(1)
+
+        kinds = await world.kinds(submission)
+        assert kinds[4:] == [
+            *("TextDeltaObserved", "StreamReset", "RunRescheduled", "RunSubmitted", "RunResumed"),
+            *("TextDeltaObserved", "MessageCommitted", "RunFinished"),
+        ]
+
+
+async def test_what_a_leftover_task_of_an_ended_run_says_changes_nothing(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    leftover: list[asyncio.Task[None]] = []
+    go = asyncio.Event()
+
+    async def late(port: RunPort) -> None:
+        await go.wait()
+        await port.emit(TextDelta("too late"))
+        await port.commit_assistant(assistant_message(port.new_message_id(), "far too late"))
+
+    async def script(port: RunPort) -> None:
+        leftover.append(asyncio.create_task(late(port)))
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        await world.done(submission)
+        go.set()
+        with pytest.raises(LeaseLost):
+            await leftover[0]
+        assert await world.texts() == ["hello"]
+        assert (await world.kinds(submission))[-1] == "RunFinished"
+
+
+async def test_a_message_that_cannot_be_stored_fails_in_the_hands_of_the_agent(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    errors: list[Exception] = []
+
+    async def script(port: RunPort) -> None:
+        odd = assistant_message(port.new_message_id(), "")
+        try:
+            await port.commit_assistant(msgspec.structs.replace(odd, content=(Text("\ud800"),)))
+        except Exception as error:
+            errors.append(error)
+        await port.commit_assistant(assistant_message(port.new_message_id(), "recovered"))
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        run = await world.done(await world.submit(agent_id="d"))
+
+        assert (len(errors), run.final_output) == (1, "recovered")
+        assert [message.role for message in await world.messages()] == [Role.USER, Role.ASSISTANT]

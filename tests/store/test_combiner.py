@@ -1,0 +1,281 @@
+"""Batches: what is gathered, in which order, who is answered when, and what becomes of callers and failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from msgspec.structs import replace
+
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.event import TextDelta, logged
+from awaken.domain.ids import (
+    DEFAULT_SCOPE,
+    AgentId,
+    ClaimToken,
+    ConsumerId,
+    DispatchId,
+    MessageId,
+    RunId,
+    Scope,
+    ThreadId,
+)
+from awaken.domain.message import user_message
+from awaken.domain.run import Intent, RunRequest
+from awaken.store.combiner import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Combiner
+from awaken.store.memory import MemoryStore
+from awaken.store.transitions import (
+    Claim,
+    Commit,
+    Interrupt,
+    LeaseLost,
+    Outcome,
+    Purge,
+    Purged,
+    Reclaim,
+    Renew,
+    Renewed,
+    Submit,
+    Submitted,
+    Transition,
+)
+from awaken.testing.clock import ManualClock, settle
+from awaken.testing.mailboxes import WatchedStore
+
+
+class Harness:
+    """A combiner at work, with what it told."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = WatchedStore(MemoryStore(self.clock))
+        self.applied: list[Transition] = []
+        self.failed: list[Transition] = []
+        self.told_first: list[bool] = []
+        self.futures: dict[int, asyncio.Future[Outcome]] = {}
+        self.combiner = Combiner(self.store, self.clock, self._on_applied, self.failed.append)
+
+    def ask(self, transition: Transition) -> asyncio.Future[Outcome]:
+        future = self.combiner.ask(transition)
+        self.futures[id(transition)] = future
+        return future
+
+    def _on_applied(self, transition: Transition, outcome: Outcome) -> None:
+        self.applied.append(transition)
+        future = self.futures.get(id(transition))
+        self.told_first.append(future is None or future.cancelled() or not future.done())
+
+
+@asynccontextmanager
+async def combining() -> AsyncGenerator[Harness]:
+    harness = Harness()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(harness.combiner.run())
+        yield harness
+        harness.store.let_go()
+        harness.combiner.close()
+        await asyncio.wait((running,))
+
+
+def submit(name: str, thread: str = "t", text: str = "hello") -> Submit:
+    message = user_message(MessageId(f"m-{name}"), text)
+    return Submit(
+        scope=DEFAULT_SCOPE,
+        thread_id=ThreadId(thread),
+        run_id=RunId(f"r-{name}"),
+        dispatch_id=DispatchId(f"d-{name}"),
+        request=RunRequest(Intent(AgentId("a")), (message.id,)),
+        messages=(message,),
+    )
+
+
+def commit(thread: str, entries: int, size: int = 1) -> Commit:
+    return Commit(
+        scope=DEFAULT_SCOPE,
+        thread_id=ThreadId(thread),
+        run_id=RunId("r"),
+        dispatch_id=DispatchId("d"),
+        token=ClaimToken("x"),
+        entries=(logged(TextDelta("x" * size)),) * entries,
+    )
+
+
+def names(batches: Sequence[Sequence[Transition]]) -> list[list[str]]:
+    return [[each.run_id if isinstance(each, Submit) else type(each).__name__ for each in batch] for batch in batches]
+
+
+async def test_an_idle_combiner_applies_at_once_and_what_comes_meanwhile_forms_the_next_batch() -> None:
+    async with combining() as harness:
+        harness.store.hold()
+        futures = [harness.ask(submit("0", "t0"))]
+        await settle()
+        futures += [harness.ask(submit(str(number), f"t{number}")) for number in range(1, 5)]
+        await settle()
+        assert not any(future.done() for future in futures)
+
+        harness.store.let_go()
+        await asyncio.wait(futures)
+        assert names(harness.store.batches) == [["r-0"], ["r-1", "r-2", "r-3", "r-4"]]
+
+
+async def test_a_batch_holds_one_transition_per_thread_and_each_thread_keeps_its_order() -> None:
+    async with combining() as harness:
+        futures = [harness.ask(submit(f"{number}", f"t{number % 3}")) for number in range(7)]
+        await asyncio.wait(futures)
+
+        assert names(harness.store.batches) == [["r-0", "r-1", "r-2"], ["r-3", "r-4", "r-5"], ["r-6"]]
+        assert [outcome.dispatch.position for outcome in map(_submitted, futures)] == [1, 1, 1, 2, 2, 2, 3]
+
+
+def _submitted(future: asyncio.Future[Outcome]) -> Submitted:
+    outcome = future.result()
+    assert isinstance(outcome, Submitted)
+    return outcome
+
+
+async def test_the_same_thread_id_in_two_scopes_is_two_threads() -> None:
+    async with combining() as harness:
+        other = replace(submit("0"), scope=Scope("other"))
+        await asyncio.wait([harness.ask(submit("0")), harness.ask(other)])
+        assert len(harness.store.batches) == 1
+
+
+async def test_transitions_over_many_threads_come_last_and_in_their_own_order() -> None:
+    async with combining() as harness:
+        sets = [
+            Purge(retention_ms=0),
+            Claim(consumer=ConsumerId("c"), lease_ms=1, slots=()),
+            Reclaim(),
+            Renew(leases=(), lease_ms=1),
+        ]
+        asked = [*sets, submit("0"), Interrupt(scope=DEFAULT_SCOPE, thread_id=ThreadId("u"))]
+        await asyncio.wait([harness.ask(each) for each in asked])
+
+        assert names(harness.store.batches) == [["r-0", "Interrupt", "Renew", "Reclaim", "Claim", "Purge"]]
+
+
+async def test_everyone_is_told_in_order_after_the_commit_and_before_their_callers() -> None:
+    async with combining() as harness:
+        asked = [submit(str(number), f"t{number}") for number in range(300)]
+        futures = [harness.ask(each) for each in asked]
+        assert harness.applied == []
+        await asyncio.wait(futures)
+
+        assert harness.applied == asked
+        assert all(harness.told_first)
+        assert [len(batch) for batch in harness.store.batches] == [200, 100]
+
+
+async def test_a_large_batch_is_told_in_slices_and_a_later_batch_never_overtakes_it() -> None:
+    async with combining() as harness:
+        asked: list[Transition] = []
+        for number in range(150):
+            asked += [submit(f"{number}", f"t{number}")]
+        asked += [Interrupt(scope=DEFAULT_SCOPE, thread_id=ThreadId("t149"))]
+        futures = [harness.ask(each) for each in asked]
+        await asyncio.wait(futures)
+
+        assert len(harness.store.batches) == 2
+        assert harness.applied == asked
+
+
+async def test_a_caller_who_went_away_withdraws_nothing_and_its_outcome_is_still_told() -> None:
+    async with combining() as harness:
+        first, second = submit("0"), submit("1")
+        future = harness.ask(first)
+        future.cancel()
+        await harness.ask(second)
+
+        assert harness.applied == [first, second]
+        assert await harness.store.load_run(DEFAULT_SCOPE, first.run_id) is not None
+
+
+async def test_a_batch_that_fails_is_heard_by_every_caller_and_the_next_one_is_tried() -> None:
+    async with combining() as harness:
+        harness.store.go_down()
+        asked = [submit("0", "t0"), submit("1", "t1")]
+        futures = [harness.ask(each) for each in asked]
+        gone = harness.ask(submit("2", "t2"))
+        gone.cancel()
+        await asyncio.wait(futures)
+
+        assert [type(future.exception()) for future in futures] == [StoreUnavailable] * 2
+        assert (len(harness.failed), harness.applied) == (3, [])
+        harness.store.come_back()
+        assert isinstance(await harness.ask(submit("3")), Submitted)
+
+
+async def test_a_fault_in_what_follows_a_commit_stops_nothing() -> None:
+    clock = ManualClock()
+
+    def faulty(transition: Transition, outcome: Outcome) -> None:
+        raise RuntimeError("a bug")
+
+    combiner = Combiner(MemoryStore(clock), clock, faulty, lambda transition: None)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(combiner.run())
+        assert isinstance(await combiner.ask(submit("0")), Submitted)
+        assert isinstance(await combiner.ask(submit("1")), Submitted)
+        combiner.close()
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"), [(MAX_BATCH_ENTRIES // 2, 1), (1, MAX_BATCH_BYTES // 2)], ids=["entries", "bytes"]
+)
+async def test_a_batch_is_bounded_and_even_the_largest_transition_goes_through(entries: int, size: int) -> None:
+    async with combining() as harness:
+        futures = [harness.ask(commit(f"t{number}", entries, size)) for number in range(10)]
+        small = harness.ask(commit("t0", 0))
+        await asyncio.wait([*futures, small])
+
+        assert all(isinstance(future.result(), LeaseLost) for future in futures)
+        assert max(len(batch) for batch in harness.store.batches) <= 4
+        assert harness.applied[-1] == commit("t0", 0), "what follows for a thread waits behind what went before"
+
+
+async def test_what_was_asked_before_closing_is_applied_and_nothing_after() -> None:
+    async with combining() as harness:
+        futures = [harness.ask(submit(str(number))) for number in range(5)]
+        harness.combiner.close()
+        late = harness.ask(submit("late"))
+        await asyncio.wait([*futures, late])
+
+        assert [type(future.exception()) for future in (*futures, late)] == [type(None)] * 5 + [StoreUnavailable]
+        assert len(harness.failed) == 1
+
+
+async def test_whatever_was_asked_is_answered_also_when_the_combiner_is_killed() -> None:
+    harness = Harness()
+    running = asyncio.create_task(harness.combiner.run())
+    harness.store.hold()
+    futures = [harness.ask(submit("0"))]
+    await settle()
+    futures.append(harness.ask(submit("1")))
+    running.cancel()
+
+    async with asyncio.timeout(10):
+        await asyncio.wait([running, *futures])
+    assert [type(future.exception()) for future in futures] == [StoreUnavailable] * 2
+    assert (harness.combiner.closed, len(harness.failed)) == (True, 2)
+
+
+async def test_quiet_means_that_everything_asked_is_answered() -> None:
+    async with combining() as harness:
+        await harness.combiner.quiet()
+        harness.store.hold()
+        future = harness.ask(submit("0"))
+        waiting = asyncio.create_task(harness.combiner.quiet())
+        await settle()
+        assert not waiting.done()
+
+        harness.store.let_go()
+        await waiting
+        assert future.done()
+
+
+async def test_apply_answers_with_the_one_kind_of_outcome_there_is() -> None:
+    async with combining() as harness:
+        assert (await harness.combiner.apply(Purge(retention_ms=0), Purged)).count == 0
+        assert (await harness.combiner.apply(Renew(leases=(), lease_ms=1), Renewed)).renewals == ()
