@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from awaken.store.memory import MemoryStore
+from awaken.store.sqlite import SqliteStore
 from awaken.testing.plugin import Case, StoreMaker, conformance, run_case
 
-STORES = ("memory",)
+STORES = ("memory", "sqlite")
 
 
 @pytest.fixture(params=STORES)
@@ -17,6 +18,8 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
     match request.param:
         case "memory":
             return MemoryStore
+        case "sqlite":
+            return lambda clock: SqliteStore(tmp_path / "awaken.db", clock=clock)
         case other:
             raise AssertionError(f"no store is called {other}")
 

@@ -141,9 +141,6 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     def to_submission(self, scope: Scope, path_thread_id: str | None) -> RunSubmission:
         """What the mailbox is asked for.
 
-        A run with an id of its own on a new thread gives the thread that id too, so that sending it again meets the
-        same thread.
-
         Raises:
             ValidationError: An id, a message or the metadata is unacceptable.
         """
@@ -154,7 +151,7 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
             check_metadata(self.metadata)
         return RunSubmission(
             scope=scope,
-            thread_id=thread_id or self.run_id or "",
+            thread_id=thread_id,
             messages=self._messages(),
             agent_id=self.agent_id,
             run_id=self.run_id,

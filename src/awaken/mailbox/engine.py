@@ -114,8 +114,9 @@ class Engine:
         raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
 
     def is_executing(self, scope: Scope, dispatch_id: DispatchId) -> bool:
-        """Whether this process runs it and has not settled it, so that its end is still to be told."""
-        return (scope, dispatch_id) in self._executions
+        """Whether this process runs it and has neither settled nor lost it, so that its end is still to be told."""
+        execution = self._executions.get((scope, dispatch_id))
+        return execution is not None and not execution.is_lost
 
     def submit_offer(self) -> Offer | None:
         """A free slot for what is being submitted, unless others must go first."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -56,17 +56,20 @@ async def finish(awaitable: Awaitable[T]) -> T:
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:
-            await asyncio.shield(work)
+            await _end_of(work)
         except asyncio.CancelledError as error:
-            if work.cancelled():
-                raise
             cancelled = error
-        except Exception:  # the work's own failure is raised below
-            break
+    result = work.result()
     if cancelled is not None:
-        work.result()
         raise cancelled
-    return work.result()
+    return result
+
+
+def _end_of(work: asyncio.Future[Any]) -> asyncio.Future[None]:
+    """Resolved when the work is done; cancelling it leaves the work alone. A run waits so at least once."""
+    end: asyncio.Future[None] = work.get_loop().create_future()
+    work.add_done_callback(lambda _: end.done() or end.set_result(None))
+    return end
 
 
 class Pending(msgspec.Struct):
@@ -84,6 +87,11 @@ class Pending(msgspec.Struct):
 
 class RunWriter:
     """The write buffer of one execution."""
+
+    __slots__ = (
+        "_claimed", "_clock", "_combiner", "_flying", "_in_flight", "_on_told", "_pending", "_retry", "_retry_s",
+        "_scheduled", "_waiting", "closed_step", "failure", "stream_open",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -257,8 +265,10 @@ def stored_bytes(message: Message) -> int:
 class Port:
     """The `RunPort` and `Entry` of one execution."""
 
+    __slots__ = ("_claimed", "_identity", "_ids", "_run", "_steps", "_store", "_usage", "_writer", "last_text")
+
     def __init__(self, claimed: Claimed, writer: RunWriter, store: Store, ids: Ids) -> None:
-        dispatch, run = claimed.dispatch, claimed.run
+        run = claimed.run
         self._claimed = claimed
         self._writer = writer
         self._store = store
@@ -268,14 +278,7 @@ class Port:
         self._usage = run.usage
         self.last_text: str | None = None
         """The text of the last assistant message this execution committed."""
-        self.identity = RunIdentity(
-            scope=claimed.scope,
-            thread_id=run.thread_id,
-            run_id=run.run_id,
-            agent_id=run.agent_id,
-            dispatch_id=dispatch.dispatch_id,
-            instance_id=dispatch.instance_id or self._ids.instance_id(),
-        )
+        self._identity: RunIdentity | None = None
 
     # --- Entry --------------------------------------------------------------------------------------------------------
 
@@ -305,6 +308,20 @@ class Port:
         return {entry.key: entry.value for entry in entries}
 
     # --- RunPort ------------------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> RunIdentity:
+        if self._identity is None:
+            dispatch, run = self._claimed.dispatch, self._run
+            self._identity = RunIdentity(
+                scope=self._claimed.scope,
+                thread_id=run.thread_id,
+                run_id=run.run_id,
+                agent_id=run.agent_id,
+                dispatch_id=dispatch.dispatch_id,
+                instance_id=dispatch.instance_id or self._ids.instance_id(),
+            )
+        return self._identity
 
     @property
     def request(self) -> RunRequest:

@@ -56,6 +56,9 @@ class Hub:
         """
         key = (scope, run_id)
         future: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_result(None)
+            return future
         self._endings.setdefault(key, []).append(future)
         future.add_done_callback(lambda _: self._withdraw(key, future))
         return future

@@ -59,7 +59,10 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller asks for. A message with an empty id gets one; a blank thread id makes a new thread."""
+    """What a caller asks for. A message with an empty id gets one; a blank thread id makes a new thread.
+
+    A run with an id of its own gives that id to its new thread too, so that asking again meets the same thread.
+    """
 
     messages: tuple[Message, ...]
     thread_id: str = ""
@@ -199,7 +202,7 @@ class Mailbox:
         delayed = request.delay_s > 0 or request.available_at is not None
         return Submit(
             scope=request.scope,
-            thread_id=ThreadId(thread_id) if thread_id else self.ids.thread_id(),
+            thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
             run_id=run_id,
             dispatch_id=self.ids.dispatch_id(),
             request=run_request,

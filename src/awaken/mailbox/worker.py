@@ -82,6 +82,10 @@ class _End(msgspec.Struct):
 class Execution:
     """A claim being executed by this process."""
 
+    __slots__ = (
+        "_acknowledged", "_driving", "_port", "_reason", "_shop", "_task", "_writer", "claimed", "holds_slot", "lease",
+    )  # fmt: skip
+
     def __init__(self, claimed: Claimed, workshop: Workshop) -> None:
         self.claimed = claimed
         self.lease = LeaseRef(claimed.scope, claimed.dispatch.dispatch_id, claimed.token)
@@ -156,6 +160,11 @@ class Execution:
         if isinstance(error, asyncio.CancelledError):
             error = TransientFailure("the agent was cancelled, and not by a request to stop the run")
         return self._failed(error)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the claim is over without a settlement of this execution."""
+        return self._reason in _OUTLIVED
 
     @property
     def _stopping(self) -> bool:

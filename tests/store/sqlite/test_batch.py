@@ -48,6 +48,7 @@ from awaken.testing.conformance.steps import (
     claimed,
     committing,
     delta,
+    dispatch_id,
     dispatch_of,
     offer,
     run_of,
@@ -66,7 +67,8 @@ Hand = Callable[..., list[tuple[object, ...]]]
 
 def fresh(name: str, thread: str) -> Submit:
     """A submit whose caller minted every id itself, which the store takes at its word."""
-    return replace(asked(name, thread=thread_id(thread), offered=offer()), fresh_ids=True)
+    submit = asked(name, thread=thread_id(thread), digest=f"{name} in {thread}", offered=offer())
+    return replace(submit, fresh_ids=True)
 
 
 # --- collisions -------------------------------------------------------------------------------------------------------
@@ -85,6 +87,13 @@ async def test_a_taken_run_id_costs_only_the_one_who_brought_it(store: SqliteSto
 async def test_of_two_in_one_batch_with_one_run_id_the_first_wins(store: SqliteStore) -> None:
     same = replace(fresh("d1", "t2"), dispatch_id=fresh("d9", "t2").dispatch_id)
     first, second = await store.apply([fresh("d1", "t1"), same])
+    assert isinstance(first, Submitted)
+    assert second == Conflict("run", "run-d1")
+
+
+async def test_a_submit_that_is_refused_still_sees_the_same_run_id_before_it_in_the_batch(store: SqliteStore) -> None:
+    other = asked("d1", dispatch=dispatch_id("d2"), thread=thread_id("t2"), digest="other", create_thread=False)
+    first, second = await store.apply([asked("d1", thread=thread_id("t1")), other])
     assert isinstance(first, Submitted)
     assert second == Conflict("run", "run-d1")
 
@@ -251,3 +260,10 @@ async def test_a_settlement_after_the_writer_forgot_the_thread_reads_it_again(
     first = await claimed(store, "d1", thread=thread_id("t1"))
     await claimed(store, "d2", thread=thread_id("t2"))
     assert (await settled(store, first)).run.status is RunStatus.DONE
+
+
+async def test_a_value_that_cannot_be_stored_is_nobody_elses_loss(store: SqliteStore) -> None:
+    endless = asked("d1", thread=thread_id("t1"), available_at=1 << 70)
+    culprit, neighbour = await store.apply([endless, asked("d2", thread=thread_id("t2"))])
+    assert isinstance(want(Failed, culprit).error, OverflowError)
+    assert isinstance(neighbour, Submitted)

@@ -105,6 +105,7 @@ class Transactor:
             if isinstance(t, _SETS):
                 break
             singles.append(t)
+        _check_ids(singles)
         outcomes = self._decide_all(singles, now, careful=False)
         for t in batch[len(singles) :]:
             outcomes.append(self._one(t, now, careful=False))
@@ -143,6 +144,16 @@ class Transactor:
         write_infos(self._db, replaced)
         self._cache.follow(changes)
         return outcomes
+
+
+def _check_ids(items: Sequence[ThreadTransition]) -> None:
+    """Raises Overtaken when two submits of one batch bring the same id: the second must see what the first did."""
+    brought = [t for t in items if type(t) is Submit and not t.fresh_ids]
+    if len(brought) > 1:
+        runs = {(t.scope, t.run_id) for t in brought}
+        dispatches = {(t.scope, t.dispatch_id) for t in brought}
+        if len(runs) < len(brought) or len(dispatches) < len(brought):
+            raise Overtaken("an id appears twice in the batch")
 
 
 def _decide(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> Outcome:

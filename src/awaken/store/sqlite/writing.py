@@ -28,8 +28,12 @@ _INSERT_EVENTS: Final = SQL["insert_events"]
 _PUT_JOURNAL: Final = SQL["put_journal"]
 
 
+_ABOUT_A_ROW: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
+"""What SQLite raises because of the values of one row, not because of the database."""
+
+
 class Overtaken(Exception):
-    """A row was not in the state the decision was made from, or an id is taken."""
+    """A row was not in the state the decision was made from, an id is taken, or a value cannot be stored."""
 
 
 def write(db: sqlite3.Connection, changes: Changes) -> None:
@@ -76,7 +80,7 @@ def put(db: sqlite3.Connection, statement: str, values: Sequence[Row]) -> None:
     """Run one statement for many rows; each must change exactly one."""
     try:
         written = db.executemany(statement, values).rowcount
-    except sqlite3.IntegrityError as error:
+    except _ABOUT_A_ROW as error:
         raise Overtaken(str(error)) from error
     if written != len(values):
         raise Overtaken(f"{len(values) - written} of {len(values)} rows are not as they were read: {statement}")

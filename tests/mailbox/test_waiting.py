@@ -1,0 +1,106 @@
+"""Waiting for a run: told at its end, never later than asked, and never for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from awaken.domain.errors import RunNotFound, TransientFailure
+from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
+from awaken.domain.message import user_message
+from awaken.domain.run import Run, RunStatus
+from awaken.executors.function import Context
+from awaken.mailbox.service import RunSubmission, Submission
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+FOREVER_S = 1e9
+
+
+async def quick(context: Context) -> str:
+    return "at once"
+
+
+def asking(agent_id: str) -> RunSubmission:
+    return RunSubmission(messages=(user_message(MessageId(""), "hi"),), thread_id="t", agent_id=agent_id)
+
+
+def wait(world: World, submission: Submission, timeout_s: float = FOREVER_S) -> asyncio.Task[Run]:
+    return asyncio.create_task(
+        world.mailbox.wait(DEFAULT_SCOPE, submission.run.run_id, timeout_s=timeout_s, known=submission.run)
+    )
+
+
+async def test_submit_and_wait_gives_the_finished_run(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock, agents={"quick": quick}) as world:
+        submission, run = await world.mailbox.run(asking("quick"), timeout_s=FOREVER_S)
+
+        assert (submission.run.run_id, run.status, run.final_output) == (run.run_id, RunStatus.DONE, "at once")
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_wait_that_begins_while_the_run_ends_misses_nothing(
+    store: WatchedStore, clock: ManualClock, turns: int
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).release()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert (await wait(world, submission)).status is RunStatus.DONE
+
+
+async def test_a_wait_ends_on_time_with_the_run_as_it_is(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        waiting = wait(world, submission, timeout_s=5)
+        await world.advance(4.9)
+        assert not waiting.done()
+        await world.advance(0.2)
+        assert (await waiting).status is RunStatus.RUNNING
+        assert (await world.mailbox.wait(DEFAULT_SCOPE, submission.run.run_id, timeout_s=0)).finished_at is None
+
+
+async def test_a_wait_lasts_through_retries(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        waiting = wait(world, submission)
+        (await world.agent.next_call()).fail(TransientFailure("busy"))
+        await world.advance(1)
+        assert not waiting.done()
+        (await world.agent.next_call()).release("in the end")
+        assert (await waiting).final_output == "in the end"
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+async def test_a_wait_for_queued_work_ends_when_that_is_cleared(
+    store: WatchedStore, clock: ManualClock, how: str
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit("first")
+        submission = await world.submit("second")
+        waiting = wait(world, submission)
+        await world.quiet()
+        if how == "cancel":
+            await world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)
+        else:
+            await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId("t"))
+        assert (await waiting).status is RunStatus.DONE
+
+
+async def test_a_wait_ends_when_the_streams_are_closed(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        waiting = wait(world, submission)
+        await world.quiet()
+        world.mailbox.close_streams()
+
+        assert (await waiting).status is RunStatus.RUNNING
+        assert (await wait(world, submission)).status is RunStatus.RUNNING
+
+
+async def test_waiting_for_what_does_not_exist_is_refused(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        with pytest.raises(RunNotFound):
+            await world.mailbox.wait(DEFAULT_SCOPE, RunId("nothing"), timeout_s=FOREVER_S)
