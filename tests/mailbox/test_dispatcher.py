@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, InstanceId, ThreadId
 from awaken.executors.function import Context
+from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.transitions import Claim, Reclaim, Transition
+from awaken.store.transitions import Claim, Reclaim, Slot, Transition
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -59,18 +60,39 @@ async def test_a_thread_that_waited_for_a_slot_runs_as_soon_as_one_is_free(
 
 
 async def test_a_slot_promised_in_vain_goes_to_whoever_waits(store: WatchedStore, clock: ManualClock) -> None:
-    """The last slot is offered to a busy thread, and meanwhile an idle thread finds none."""
+    """The last slot is offered to a busy thread; before that is answered, an idle thread finds none."""
     async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=2, drain_s=0)) as world:
         await world.submit(thread_id="busy")
         await world.agent.next_call()
         store.hold()
-        asking = [asyncio.create_task(world.submit(thread_id=name)) for name in ("busy", "idle")]
-        await world.quiet()
+        asked = [("first", 60.0), ("busy", 60.0), ("busy", 0.0), ("idle", 0.0)]
+        asking: list[asyncio.Task[Submission]] = []
+        for thread_id, delay_s in asked:
+            asking.append(asyncio.create_task(world.submit(thread_id=thread_id, delay_s=delay_s)))
+            await world.quiet()
+        assert world.free_slots == 0
         store.let_go()
         await asyncio.wait(asking)
 
         call = await world.agent.next_call()
-        assert call.context.identity.thread_id == "idle"
+        assert (call.context.identity.thread_id, clock.monotonic()) == ("idle", 0.0)
+
+
+async def test_the_next_instant_is_known_also_while_every_slot_is_taken(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    store.exclusive = False
+    async with store:
+        async with World(store, clock, executes=False, seed=9) as outsider:
+            submission = await outsider.submit(thread_id="of the dead")
+            slot = Slot(ClaimToken("dead"), InstanceId("dead"))
+            await store.apply([Claim(consumer=ConsumerId("dead"), lease_ms=20_000, slots=(slot,))])
+        async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
+            await world.submit()
+            await world.advance(20)
+            assert (await world.dispatch(submission)).attempt_count == 0
+            await world.advance(0.001)
+            assert (await world.dispatch(submission)).attempt_count == 1
 
 
 async def test_a_delayed_submit_runs_at_its_exact_instant_without_any_other_activity(

@@ -9,11 +9,13 @@ import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, RunId
+from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, DispatchId, RunId
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
+from awaken.mailbox.keeper import Keeper, StopReason
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.transitions import Commit, Reclaim, Renew, Settle, Transition
+from awaken.store.combiner import Combiner
+from awaken.store.transitions import Commit, LeaseRef, Reclaim, Renew, Settle, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -234,3 +236,62 @@ async def test_a_store_that_answers_late_never_makes_two_owners(
         live = [call for call in world.agent.calls if not call.is_over]
         assert [call.run_id for call in live] == [RunId(submission.run.run_id)]
         assert world.agent.most_running == 1
+
+
+async def test_a_claim_reclaimed_in_its_own_process_for_good_is_stopped_at_once(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit(max_attempts=1)
+        await world.submit(thread_id="elsewhere", delay_s=1)
+        call = await world.agent.next_call()
+        clock.set(clock.now() + 3_600_000)
+        await world.advance(1)
+
+        assert call.is_over
+        assert (await world.dispatch(submission)).status is DispatchStatus.DEAD_LETTER
+        assert (await world.kinds(submission))[-1] == "RunErrored"
+
+
+class Holder:
+    """A lease without a run."""
+
+    def __init__(self, name: str, clock: ManualClock) -> None:
+        self.lease = LeaseRef(DEFAULT_SCOPE, DispatchId(name), ClaimToken(name))
+        self.stopped: list[tuple[str, float]] = []
+        self._clock = clock
+
+    def stop(self, reason: StopReason) -> None:
+        self.stopped.append((reason, self._clock.monotonic()))
+
+
+async def test_of_several_leases_each_is_watched_from_its_own_asking(store: WatchedStore, clock: ManualClock) -> None:
+    """Also one that was asked for earlier than those already held, because its answer took longer."""
+    combiner = Combiner(store, clock, lambda transition, outcome: None, lambda transition: None)
+    keeper = Keeper(combiner, clock, MailboxSettings())
+    later, sooner = Holder("later", clock), Holder("sooner", clock)
+    store.go_down()
+    watching = [asyncio.create_task(loop()) for loop in (combiner.run, keeper.watch_forever, keeper.renew_forever)]
+    await clock.advance(3)
+    keeper.hold(later, 3.0, None)
+    await clock.advance(1)
+    keeper.hold(sooner, 0.0, None)
+    await clock.advance(20)
+
+    assert (sooner.stopped, later.stopped) == ([("unconfirmed", 10.0)], [("unconfirmed", 13.0)])
+    for task in watching:
+        task.cancel()
+    await asyncio.wait(watching)
+
+
+async def test_a_new_claim_on_a_dispatch_tells_the_old_one_that_it_is_lost(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    combiner = Combiner(store, clock, lambda transition, outcome: None, lambda transition: None)
+    keeper = Keeper(combiner, clock, MailboxSettings())
+    old, new = Holder("d", clock), Holder("d", clock)
+    keeper.hold(old, 0.0, None)
+    keeper.hold(new, 0.0, None)
+    keeper.release(old)
+
+    assert (old.stopped, new.stopped) == ([("lost", 0.0)], [])
