@@ -97,7 +97,12 @@ async def submit_runs(*, port: int, runs: int, connections: int, threads: int) -
 
     async def submit(line: Connection) -> None:
         for number in numbers:
-            body = {"agent_id": "noop", "thread_id": f"thread-{number % threads}", "input": "now", "if_not_exists": "create"}
+            body = {
+                "agent_id": "noop",
+                "thread_id": f"thread-{number % threads}",
+                "input": "now",
+                "if_not_exists": "create",
+            }
             asked = time.perf_counter()
             status, answer = await line.ask(request("POST", "/v1/runs", body))
             took_ms.append((time.perf_counter() - asked) * 1000)
@@ -115,6 +120,10 @@ async def submit_runs(*, port: int, runs: int, connections: int, threads: int) -
     return HttpRuns(runs / elapsed_s, runs / submitted_s, statistics.median(took_ms))
 
 
+def _a_run(thread_id: str) -> dict[str, str]:
+    return {"agent_id": "noop", "thread_id": thread_id, "input": "now", "if_not_exists": "create"}
+
+
 async def _until_none_is_open(line: Connection) -> None:
     for status in ("created", "running"):
         while True:
@@ -130,8 +139,7 @@ async def prepare_thread(*, port: int, thread_id: str) -> float:
     line = await connect(port)
     started = time.perf_counter()
     async with asyncio.timeout(_PATIENCE_S):
-        body = {"agent_id": "noop", "thread_id": thread_id, "input": "now", "if_not_exists": "create"}
-        status, answer = await line.ask(request("POST", "/v1/runs", body))
+        status, answer = await line.ask(request("POST", "/v1/runs", _a_run(thread_id)))
         if status != 202:
             raise RuntimeError(f"a submit was answered with {status}: {answer[:500]!r}")
         await _until_none_is_open(line)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -92,15 +92,9 @@ _NAMES: Final = {
 
 def _round(size: Size) -> tuple[Cycles, dict[str, float]]:
     """Every system once. Ratios are taken here, where the machine was in one mood."""
-    with scratch() as folder:
-        tape = folder / "written.tape"
-        measure = "benchmarks.cycles:measure"
-        alone(Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=size.threads, tape=str(tape))
-        ceiling = alone(raw.Ceiling, "benchmarks.raw:replay", tape=str(tape))
-    product = alone(
-        Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=size.threads, idle=size.idle
-    )
-    default = alone(Cycles, measure, threads=size.threads, turns=size.turns, max_concurrent_runs=100)
+    ceiling = _ceiling(size)
+    product = _product(size, size.threads, idle=size.idle)
+    default = _product(size, 100)
     plain = alone(
         naive.NaiveResult, "benchmarks.naive:measure", threads=size.threads, turns=size.naive_turns, text=TEXT
     )
@@ -118,6 +112,24 @@ def _round(size: Size) -> tuple[Cycles, dict[str, float]]:
     except Unavailable:
         pass
     return product, found
+
+
+def _ceiling(size: Size) -> raw.Ceiling:
+    with scratch() as folder:
+        tape = folder / "written.tape"
+        _product(size, size.threads, tape=str(tape))
+        return alone(raw.Ceiling, "benchmarks.raw:replay", tape=str(tape))
+
+
+def _product(size: Size, max_concurrent_runs: int, **options: Any) -> Cycles:
+    return alone(
+        Cycles,
+        "benchmarks.cycles:measure",
+        threads=size.threads,
+        turns=size.turns,
+        max_concurrent_runs=max_concurrent_runs,
+        **options,
+    )
 
 
 def _judge(findings: Findings, middle: dict[str, float], products: list[Cycles]) -> None:
@@ -159,9 +171,8 @@ async def measure(
     with scratch() as folder:
         if tape is not None:
             raw.record_sqlite()
-        app = Awaken(
-            url or f"sqlite:///{folder}/bench.db", settings=MailboxSettings(max_concurrent_runs=max_concurrent_runs)
-        )
+        settings = MailboxSettings(max_concurrent_runs=max_concurrent_runs)
+        app = Awaken(f"sqlite:///{folder}/bench.db", settings=settings)
         app.agent("noop", noop)
         async with app:
             if tape is not None:
@@ -191,7 +202,7 @@ async def _closed_loop(app: Awaken, threads: int, turns: int) -> Cycles:
 
 
 @asynccontextmanager
-async def _heartbeat() -> AsyncIterator[list[float]]:
+async def _heartbeat() -> AsyncGenerator[list[float]]:
     """How late, in milliseconds, a task comes that wants to run every 2 ms: what every stream and request feels."""
     late_ms: list[float] = []
 
@@ -215,7 +226,8 @@ async def _idle_runs(app: Awaken, count: int, cycles: Cycles) -> None:
         started_at.append(time.perf_counter())
 
     app.agent("stamp", stamp)
-    waits, results = [], []
+    waits: list[float] = []
+    results: list[float] = []
     for _ in range(count):
         asked = time.perf_counter()
         handle = await app.submit("idle", TEXT, agent="stamp")

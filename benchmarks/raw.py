@@ -9,6 +9,7 @@ its own ceiling. Reads are left out.
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import sqlite3
 import time
@@ -19,6 +20,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from awaken.store.contract import Store
+from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Transition
 from benchmarks.process import scratch
 
@@ -32,21 +34,20 @@ class Ceiling(msgspec.Struct):
     commits: int
 
 
-class Written(msgspec.Struct):
-    """What one batch of the product wrote. A statement has either one row, or all the rows of an executemany."""
-
-    transitions: int
-    statements: list[tuple[str, bool, list[Any]]] = []
+_Statement = tuple[str, bool, list[Any]]
+"""The text, whether it ran as an executemany, and its rows."""
+_Batch = tuple[int, list[_Statement]]
+"""How many transitions it covers, and what they wrote."""
 
 
 # --- recording --------------------------------------------------------------------------------------------------------
 
-_tape: list[Written] = []
+_tape: list[_Batch] = []
 
 
 def _note(sql: str, many: bool, rows: list[Any]) -> None:
     if _tape and sql.lstrip()[:7].upper().startswith(_WRITES):
-        _tape[-1].statements.append((sql, many, rows))
+        _tape[-1][1].append((sql, many, rows))
 
 
 class _RecordingCursor(sqlite3.Cursor):
@@ -86,14 +87,14 @@ def start_tape(store: Store) -> None:
     apply = store.apply
 
     async def noted(batch: Sequence[Transition]) -> Any:
-        _tape.append(Written(len(batch)))
+        _tape.append((len(batch), []))
         return await apply(batch)
 
     store.apply = noted  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def save_tape(path: Path, *, cycles: int) -> None:
-    written = [(entry.transitions, entry.statements) for entry in _tape if entry.statements]
+    written = [batch for batch in _tape if batch[1]]
     with path.open("wb") as file:
         pickle.dump((cycles, written), file, protocol=pickle.HIGHEST_PROTOCOL)
 
@@ -101,16 +102,13 @@ def save_tape(path: Path, *, cycles: int) -> None:
 # --- replaying --------------------------------------------------------------------------------------------------------
 
 
-async def replay(*, tape: str) -> Ceiling:
+def replay(*, tape: str) -> Ceiling:
     """Write a recorded run again as fast as SQLite takes it."""
-    from awaken.store.sqlite import SqliteStore
-
     with Path(tape).open("rb") as file:
         cycles, batches = pickle.load(file)
     with scratch() as folder:
         path = folder / "raw.db"
-        async with SqliteStore(path):
-            pass  # the product's own schema
+        asyncio.run(_with_schema(path))
         db = sqlite3.connect(path, isolation_level=None)
         try:
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "temp_store = MEMORY"):
@@ -123,7 +121,14 @@ async def replay(*, tape: str) -> Ceiling:
     return Ceiling(cycles / elapsed_s, rows, commits)
 
 
-def _write(db: sqlite3.Connection, batches: list[tuple[int, list[tuple[str, bool, list[Any]]]]]) -> tuple[int, int]:
+async def _with_schema(path: Path) -> None:
+    """A database as the product makes it."""
+    async with SqliteStore(path):
+        pass
+
+
+def _write(db: sqlite3.Connection, batches: list[_Batch]) -> tuple[int, int]:
+    """How many rows were written, and in how many transactions."""
     written_rows, commits, waiting = 0, 0, 0
     for transitions, statements in batches:
         if not waiting:

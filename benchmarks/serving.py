@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -36,7 +36,7 @@ class Served(msgspec.Struct):
 @contextmanager
 def served(
     command: Sequence[str], folder: Path, *, port: int, ready_path: str, variables: dict[str, str] | None = None
-) -> Iterator[Served]:
+) -> Generator[Served]:
     """A server process, ready; ended when left."""
     log = folder / f"server-{port}.log"
     with log.open("wb") as output:
@@ -57,7 +57,7 @@ def served(
 
 
 @contextmanager
-def awaken_served(folder: Path, *arguments: str, store: Path | None = None) -> Iterator[Served]:
+def awaken_served(folder: Path, *arguments: str, store: Path | None = None) -> Generator[Served]:
     """`awaken serve` with these arguments."""
     port = free_port()
     command = (*AWAKEN, "serve", *arguments, "--bind", f"{_HOST}:{port}")

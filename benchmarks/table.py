@@ -88,7 +88,10 @@ def show(console: Console, machine: Machine, after: Machine, findings: list[Find
     console.print(gates)
     for finding in findings:
         if finding.failure:
-            console.print(f"\n[red]{escape(finding.question)} could not be measured[/red]\n{escape(finding.failure)}", soft_wrap=True)
+            console.print(
+                f"\n[red]{escape(finding.question)} could not be measured[/red]\n{escape(finding.failure)}",
+                soft_wrap=True,
+            )
             continue
         table = Table(title=f"\n{finding.question}", title_justify="left", title_style="bold", show_edge=False)
         table.add_column("", justify="left")

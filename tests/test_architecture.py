@@ -29,7 +29,8 @@ MAY_IMPORT: Final[dict[str, str]] = {
     "console": "domain telemetry store executors control mailbox http",
     "wiring": "domain telemetry store executors control mailbox http protocols console",
     "awaken": "domain executors mailbox wiring",
-    "cli": "domain telemetry store executors control mailbox http protocols console wiring awaken client",
+    "process": "",
+    "cli": "domain telemetry store executors control mailbox http protocols console wiring awaken client process",
 }
 """What each layer may import besides itself. `awaken` is the package's `__init__`; `testing` may import anything."""
 

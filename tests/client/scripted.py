@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import httpx
 import msgspec
@@ -17,7 +18,10 @@ from awaken.testing.clock import ManualClock
 
 Kind = Literal["sync", "async"]
 KINDS: tuple[Kind, ...] = ("sync", "async")
-ResultT = TypeVar("ResultT")
+Do = Callable[[Callable[[Any], Any]], Any]
+"""Calls a method of a client, whichever it is."""
+
+_seeds = itertools.count()
 
 
 class Answer(msgspec.Struct):
@@ -112,7 +116,12 @@ def collect(
     """Everything a stream of either client gives."""
     clock = clock or RushingClock()
     outcome = Outcome([], None, [], None)
-    options: dict[str, Any] = {"resume": resume, "clock": clock, "chance": seeded_chance(1), "transport": transport}
+    options: dict[str, Any] = {
+        "resume": resume,
+        "clock": clock,
+        "chance": seeded_chance(next(_seeds)),
+        "transport": transport,
+    }
 
     async def in_loop() -> None:
         async with (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from awaken.client import Event, Run, Unreachable
+from awaken.client import Event, Run, Unreachable, calls
 from awaken.domain.errors import (
     AgentNotFound,
     AlreadyExists,
@@ -19,8 +19,8 @@ from awaken.domain.errors import (
     Unsupported,
     ValidationError,
 )
-from tests.client.conftest import WORDS
-from tests.client.scripted import KINDS, Kind, call, collect
+from tests.client.live import WORDS
+from tests.client.scripted import KINDS, Do, Kind, call, collect
 
 _names = (f"thread-{number}" for number in itertools.count())
 
@@ -31,9 +31,13 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def do(kind: Kind, server: str) -> Any:
+def do(kind: Kind, server: str) -> Do:
     """Calls one method of one of the clients."""
-    return lambda use: call(kind, None, use, url=server)
+
+    def called(use: Callable[[Any], Any]) -> Any:
+        return call(kind, None, use, url=server)
+
+    return called
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def thread_id() -> str:
     return next(_names)
 
 
-def test_a_run_is_submitted_watched_and_read_back(do: Any, thread_id: str) -> None:
+def test_a_run_is_submitted_watched_and_read_back(do: Do, thread_id: str) -> None:
     run = do(lambda c: c.submit("hello", agent_id="talk", thread_id=thread_id, metadata={"a": 1}, priority=3))
     assert isinstance(run, Run)
     result = do(lambda c: c.wait(run.run_id))
@@ -63,13 +67,13 @@ def test_a_run_is_submitted_watched_and_read_back(do: Any, thread_id: str) -> No
     assert do(lambda c: c.thread_events(thread_id, limit=200))[-1] == events[-1]
 
 
-def test_submitting_and_waiting_are_one_call(do: Any, thread_id: str) -> None:
+def test_submitting_and_waiting_are_one_call(do: Do, thread_id: str) -> None:
     result = do(lambda c: c.run([{"role": "user", "content": "hi"}], agent_id="talk", thread_id=thread_id))
     assert result.run.is_done
     assert result.output.startswith("hi 0 ")
 
 
-def test_a_wait_that_is_over_before_the_run_says_so(do: Any, thread_id: str) -> None:
+def test_a_wait_that_is_over_before_the_run_says_so(do: Do, thread_id: str) -> None:
     result = do(lambda c: c.run("hi", agent_id="stuck", thread_id=thread_id, timeout_s=0.01))
     assert not result.run.is_done
     assert not do(lambda c: c.wait(result.run.run_id, timeout_s=0.01)).run.is_done
@@ -79,7 +83,7 @@ def test_a_wait_that_is_over_before_the_run_says_so(do: Any, thread_id: str) -> 
     assert do(lambda c: c.wait(result.run.run_id)).run.phase == "cancelled"
 
 
-def test_threads_are_created_listed_and_cleared(do: Any, thread_id: str) -> None:
+def test_threads_are_created_listed_and_cleared(do: Do, thread_id: str) -> None:
     made = do(
         lambda c: c.create_thread(
             thread_id=thread_id, title="Orders", metadata={"k": "v"}, messages=[{"role": "user", "content": "before"}]
@@ -100,7 +104,7 @@ def test_threads_are_created_listed_and_cleared(do: Any, thread_id: str) -> None
     assert do(lambda c: c.cancel_thread(thread_id, wait=True)).run.run_id == third.run_id
 
 
-def test_lists_go_over_all_pages(do: Any, thread_id: str) -> None:
+def test_lists_go_over_all_pages(do: Do, thread_id: str) -> None:
     runs = [do(lambda c: c.submit("x", agent_id="talk", thread_id=thread_id)) for _ in range(5)]
     listed = do(lambda c: c.list_runs(thread_id=thread_id, limit=2))
     assert [run.run_id for run in listed] == [run.run_id for run in reversed(runs)]
@@ -108,15 +112,15 @@ def test_lists_go_over_all_pages(do: Any, thread_id: str) -> None:
     assert all(run.is_done for run in done)
 
 
-def test_the_server_tells_about_itself(do: Any) -> None:
-    assert [agent.agent_id for agent in do(lambda c: c.list_agents())] == ["talk", "stuck"]
+def test_the_server_tells_about_itself(do: Do) -> None:
+    assert [agent.agent_id for agent in do(lambda c: c.list_agents())] == ["talk", "stuck", "clerk", "broken"]
     assert do(lambda c: c.get_agent("talk")).description == "Says what it was told, many times."
     health = do(lambda c: c.health())
     assert (health.status, health.durability, health.components["store"].state) == ("ready", "volatile", "ok")
 
 
-def test_refusals_are_the_errors_of_the_domain(do: Any, thread_id: str) -> None:
-    def refused(use: Any, kind: type[Exception]) -> Any:
+def test_refusals_are_the_errors_of_the_domain(do: Do, thread_id: str) -> None:
+    def refused(use: Callable[[Any], Any], kind: type[Exception]) -> Any:
         with pytest.raises(kind) as caught:
             do(use)
         return caught.value
@@ -139,14 +143,12 @@ def test_refusals_are_the_errors_of_the_domain(do: Any, thread_id: str) -> None:
 
 
 def _with_strategy(thread_id: str) -> Any:
-    from awaken.client import calls
-
     body = b'{"input": "x", "agent_id": "talk", "multitask_strategy": "rollback"}'
     return calls.Call(method="POST", path="/v1/runs", body=body, decode=lambda answer: answer)
 
 
 def test_nothing_listening_is_unreachable(kind: Kind) -> None:
-    with pytest.raises(Unreachable, match="http://127.0.0.1:9"):
+    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9"):
         call(kind, None, lambda c: c.health(), url="http://127.0.0.1:9")
 
 
@@ -233,9 +235,9 @@ class Unreliable(httpx.BaseTransport, httpx.AsyncBaseTransport):
             await self._async.aclose()
 
 
-@pytest.mark.parametrize("cuts", [(), (50,), (1_000, 2_000), (3_000, 10, 400), (7_001, 7_002, 7_003)])
+@pytest.mark.parametrize("cuts", [(), (50,), (1_000, 2_000), (3_000, 10, 400), (4_001, 3_002, 2_003)])
 def test_a_stream_cut_and_resumed_is_the_uncut_stream(
-    do: Any, kind: Kind, server: str, thread_id: str, cuts: tuple[int, ...]
+    do: Do, kind: Kind, server: str, thread_id: str, cuts: tuple[int, ...]
 ) -> None:
     transport = Unreliable(kind, *cuts)
     outcome = collect(
@@ -254,7 +256,7 @@ def test_a_stream_cut_and_resumed_is_the_uncut_stream(
 
 
 def test_a_run_whose_acceptance_was_not_heard_is_not_made_twice(
-    do: Any, kind: Kind, server: str, thread_id: str
+    do: Do, kind: Kind, server: str, thread_id: str
 ) -> None:
     transport = Unreliable(kind, None, None)
     outcome = collect(
@@ -263,17 +265,17 @@ def test_a_run_whose_acceptance_was_not_heard_is_not_made_twice(
     assert outcome.error is None
     assert transport.methods == ["POST", "POST", "POST"]
     [run] = do(lambda c: c.list_runs(thread_id=thread_id))
-    assert {item.run_id for item in outcome.items} == {run.run_id}
+    assert {item.run_id for item in outcome.items if isinstance(item, Event)} == {run.run_id}
 
 
-def test_a_run_without_a_thread_is_not_made_twice_either(do: Any, kind: Kind, server: str) -> None:
+def test_a_run_without_a_thread_is_not_made_twice_either(do: Do, kind: Kind, server: str) -> None:
     outcome = collect(kind, Unreliable(kind, None), lambda c, notify: c.stream("hi", agent_id="talk"), url=server)
     assert outcome.error is None
     thread_id = outcome.progress.thread_id
     assert [run.run_id for run in do(lambda c: c.list_runs(thread_id=thread_id))] == [outcome.progress.run_id]
 
 
-def test_a_thread_is_watched_from_its_start(do: Any, kind: Kind, server: str, thread_id: str) -> None:
+def test_a_thread_is_watched_from_its_start(do: Do, kind: Kind, server: str, thread_id: str) -> None:
     run = do(lambda c: c.run("hi", agent_id="talk", thread_id=thread_id)).run
     recorded = do(lambda c: c.thread_events(thread_id, limit=200))
     transport = Unreliable(kind, 6_000)

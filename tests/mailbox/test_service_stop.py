@@ -16,6 +16,7 @@ from awaken.domain.message import MessageState
 from awaken.domain.run import RunStatus, Termination
 from awaken.executors.function import Context
 from awaken.mailbox.service import Cancellation, Interruption, Submission
+from awaken.store.transitions import Claim
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -104,6 +105,24 @@ async def test_cancelling_twice_is_the_same_as_once(store: WatchedStore, clock: 
         assert [outcome.state for outcome in (*outcomes, again)] == ["stopped"] * 4
         assert (await world.kinds(submission)).count("CancelRequested") == 1
         assert (await world.kinds(submission)).count("CancelAcknowledged") == 1
+
+
+async def test_a_run_cancelled_right_behind_its_claim_is_acknowledged_too(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit(delay_s=1)
+        store.hold(Claim)
+        await world.advance(1)
+        cancelling = asyncio.create_task(cancel(world, submission, wait_s=5))
+        await world.quiet()
+        store.let_go()
+
+        assert (await cancelling).state == "stopped"
+        kinds = await world.kinds(submission)
+        assert [kind for kind in kinds if "ancel" in kind] == ["CancelRequested", "CancelAcknowledged", "RunCancelled"]
+        await world.quiet()
+        assert world.free_slots == 100
 
 
 async def test_a_run_that_finishes_at_the_same_moment_keeps_its_answer(store: WatchedStore, clock: ManualClock) -> None:

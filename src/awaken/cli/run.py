@@ -17,7 +17,7 @@ _GOOD_ENDS: Final = frozenset({"completed", "waiting", "stopped"})
 
 def run(
     agent: str,
-    text: str,
+    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     thread: str | None = None,

@@ -25,6 +25,7 @@ import msgspec
 import uvicorn
 
 from awaken.cli.failure import Failure
+from awaken.process import tune_process
 from awaken.wiring import Awaken
 
 _log = logging.getLogger("awaken.server")
@@ -108,6 +109,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        tune_process()  # everything a server needs is loaded now, and stays
         self._on_ready()
 
 

@@ -56,12 +56,17 @@ class Ids:
     def __init__(self, clock: Clock, chance: Chance) -> None:
         self._clock = clock
         self._chance = chance
+        self._now = -1
+        self._prefix = ""
 
     def mint(self) -> str:
+        now = self._clock.now()
+        if now != self._now:
+            instant = f"{now:012x}"
+            self._now, self._prefix = now, f"{instant[:8]}-{instant[8:]}-7"
         bits = self._chance.getrandbits(74)
-        value = self._clock.now() << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF)
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        variant = 0x8000 | bits >> 48 & 0x3FFF
+        return f"{self._prefix}{bits >> 62:03x}-{variant:04x}-{bits & 0xFFFF_FFFF_FFFF:012x}"
 
     def thread_id(self) -> ThreadId:
         return ThreadId(self.mint())

@@ -72,6 +72,10 @@ def _end_of(work: asyncio.Future[Any]) -> asyncio.Future[None]:
     return end
 
 
+def _nobody(reason: StopReason) -> None:
+    """Is told in place of an execution that is over."""
+
+
 class Pending(msgspec.Struct):
     """What a run has asked to be written and no `Commit` has taken yet."""
 
@@ -180,6 +184,10 @@ class RunWriter:
                 waiter.set_exception(failure)
                 waiter.exception()  # whoever waits hears it; nobody need be
         self._land()
+
+    def forget(self) -> None:
+        """The execution is over and needs not be told anything; it and this object no longer hold each other."""
+        self._on_told = _nobody
 
     def _check(self) -> None:
         if self.failure is not None:

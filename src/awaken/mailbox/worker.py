@@ -128,6 +128,8 @@ class Execution:
                 label = end.label
                 await self._settle(end, ask_offer)
         finally:
+            self._writer.forget()
+            self._task = None
             self._shop.observer.ended(self.claimed, label, self._shop.clock.monotonic() - started_s)
 
     # --- executing ----------------------------------------------------------------------------------------------------

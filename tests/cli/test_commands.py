@@ -1,0 +1,180 @@
+"""The commands that talk to a server, against a real one."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+
+import pytest
+
+from awaken.cli.failure import Exit
+from awaken.cli.terminal import AnswerPrinter, printable
+from awaken.client import Event, Reconnect, Resync
+from tests.cli.conftest import Awaken
+from tests.client.live import WORDS
+
+_threads = (f"cli-{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def address(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWAKEN_URL", server)
+
+
+@pytest.fixture
+def thread() -> str:
+    return next(_threads)
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_piped_answer_is_the_text_and_nothing_else(awaken: Awaken, thread: str) -> None:
+    shown = awaken("run", "talk", "hi", "--thread", thread)
+    assert shown.code == Exit.OK
+    assert shown.out == "".join(f"hi {number} " for number in range(WORDS)) + "\n"
+    assert f"completed, 0.0 s, thread {thread}" in shown.err
+
+
+def test_tools_are_told_beside_the_answer_and_cannot_steer_the_terminal(awaken: Awaken) -> None:
+    shown = awaken("run", "clerk", "where is it?")
+    assert shown.out == "It left today.[31m\n"
+    assert '· look_up({"order":7})' in shown.err
+    assert "succeeded: found[2J" in shown.err
+    assert "\x1b" not in shown.out + shown.err
+
+
+def test_an_answer_can_be_had_as_json(awaken: Awaken) -> None:
+    shown = awaken("run", "talk", "hi", "--json")
+    run = json.loads(shown.out)
+    assert (run["phase"], run["agent_id"], run["final_output"][:5]) == ("completed", "talk", "hi 0 ")
+
+
+def test_the_text_can_come_from_the_standard_input(awaken: Awaken, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("piped"))
+    assert awaken("run", "talk", "-").out.startswith("piped 0 piped 1 ")
+
+
+def test_a_text_may_look_like_a_number_below_zero_and_flags_may_come_first(awaken: Awaken, thread: str) -> None:
+    assert awaken("run", "talk", "-5", "--thread", thread).out.startswith("-5 0 ")
+    assert awaken("run", "--thread", thread, "talk", "hi").out.startswith("hi 0 ")
+    assert json.loads(awaken("run", "talk", "--json", "hi").out)["final_output"].startswith("hi 0 ")
+
+
+def test_a_run_that_failed_fails_the_command(awaken: Awaken) -> None:
+    shown = awaken("run", "broken", "hi")
+    assert shown.code == Exit.FAILED
+    assert "dead_letter" in shown.err
+    assert "the model is gone" in shown.err
+
+
+def test_an_agent_that_does_not_exist_is_a_usage_error_that_names_the_others(awaken: Awaken) -> None:
+    shown = awaken("run", "nobody", "hi")
+    assert shown.code == Exit.USAGE
+    assert "talk, stuck, clerk, broken" in shown.err
+
+
+def test_a_server_that_is_not_there_is_unreachable_at_once(awaken: Awaken) -> None:
+    for command in (("run", "talk", "hi"), ("tail", "r1"), ("runs",)):
+        shown = awaken(*command, "--url", "http://127.0.0.1:9")
+        assert shown.code == Exit.UNREACHABLE
+        assert "awaken serve" in shown.err
+
+
+def test_an_address_that_is_none_is_a_usage_error(awaken: Awaken) -> None:
+    assert awaken("runs", "--url", "localhost").code == Exit.USAGE
+
+
+# --- runs and tail ----------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_for_people_and_for_programs(awaken: Awaken, thread: str) -> None:
+    for text in ("one", "two"):
+        awaken("run", "talk", text, "--thread", thread)
+    listed = json.loads(awaken("runs", "--thread", thread, "--json").out)["items"]
+    assert [run["final_output"][:3] for run in listed] == ["two", "one"]
+
+    lines = awaken("runs", "--thread", thread, "--status", "done", "--agent", "talk").out.splitlines()
+    assert lines[0].split() == ["RUN", "THREAD", "AGENT", "PHASE", "AGE", "TOOK", "OUTPUT"]
+    assert [line.split()[0] for line in lines[1:]] == [run["run_id"] for run in listed]
+    assert awaken("runs", "--thread", thread, "--limit", "1", "--json").out.count('"run_id"') == 1
+
+
+def test_no_runs_is_not_an_error(awaken: Awaken, thread: str) -> None:
+    awaken("run", "talk", "x", "--thread", thread)
+    shown = awaken("runs", "--thread", thread, "--status", "waiting")
+    assert (shown.code, shown.out) == (Exit.OK, "")
+    assert json.loads(awaken("runs", "--thread", thread, "--status", "waiting", "--json").out) == {"items": []}
+
+
+def test_runs_of_an_unknown_status_or_thread_are_refused(awaken: Awaken) -> None:
+    assert awaken("runs", "--status", "sleepy").code == Exit.USAGE
+    assert awaken("runs", "--thread", "nowhere").code == Exit.NOT_FOUND
+
+
+def test_a_runs_events_are_followed_to_its_end(awaken: Awaken) -> None:
+    run_id = json.loads(awaken("run", "talk", "hi", "--json").out)["run_id"]
+    shown = awaken("tail", run_id)
+    kinds = [line.split()[1] for line in shown.out.splitlines()]
+    assert (kinds[0], kinds[-1]) == ("RunQueued", "RunFinished")
+    assert "TextDeltaObserved" not in kinds
+
+    whole = [json.loads(line) for line in awaken("tail", run_id, "--deltas", "--json").out.splitlines()]
+    assert [event["kind"] for event in whole].count("TextDeltaObserved") == WORDS
+
+
+def test_an_id_that_names_nothing_is_not_found(awaken: Awaken) -> None:
+    shown = awaken("tail", "nothing")
+    assert shown.code == Exit.NOT_FOUND
+    assert "'nothing'" in shown.err
+
+
+# --- on a terminal ----------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_text_is_live_and_a_reset_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    printer = AnswerPrinter()
+
+    printer.show(_event("TextDeltaObserved", delta="Half an ans"))
+    assert terminal.getvalue() == "Half an ans"
+    printer.reconnecting(Reconnect(OSError("cut"), 2.0))
+    printer.reconnecting(Reconnect(OSError("refused"), 4.0))
+    for item in (
+        _event("RunRescheduled", reason="expired_lease_reclaimed"),
+        _event("RunResumed"),
+        _event("StreamReset", reason="takeover"),
+        _event("TextDeltaObserved", delta="A whole answer"),
+        _event("MessageCommitted", role="assistant", content_blocks=[{"type": "text", "text": "A whole answer"}]),
+        _event("MessageCommitted", role="assistant", content_blocks=[]),
+        _event("MessageCommitted", role="assistant", content_blocks=[{"type": "text", "text": "All at once."}]),
+        Resync(cursor="3"),
+    ):
+        printer.show(item)
+
+    assert terminal.getvalue().splitlines() == [
+        "Half an ans",
+        "· connection lost; trying again (cut)",
+        "· its worker is gone; another one takes it over",
+        "· goes on where it was",
+        "· the unfinished text above is void; it comes again",
+        "A whole answer",
+        "All at once.",
+    ]
+
+
+def test_text_keeps_its_lines_and_loses_its_control_characters() -> None:
+    assert printable("a\tb\nc\x07\x1b[0m\x9b\x7f\r") == "a\tb\nc[0m"
+
+
+def _event(kind: str, **payload: object) -> Event:
+    return Event(cursor="1", kind=kind, payload=payload)

@@ -1,0 +1,197 @@
+"""What `awaken serve` refuses, and how it says so: one sentence with a way out, and no traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from awaken.cli.failure import Exit
+from awaken.cli.loading import DemoOptions, demo_app, load_app
+from awaken.cli.server import Address
+from awaken.domain.clock import SystemClock
+from awaken.store.sqlite import SqliteStore
+from tests.cli.conftest import Awaken, Result
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """An empty folder to run in; what is imported from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) is not None and str(tmp_path) in str(
+            sys.modules[name].__file__
+        ):
+            del sys.modules[name]
+
+
+def refused(result: Result, code: Exit, *words: str) -> None:
+    assert result.code == code, result
+    assert result.err.startswith("awaken: ")
+    assert result.err.count("\n") == 1, result.err
+    for word in words:
+        assert word in result.err
+    assert result.out == ""
+
+
+# --- where ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.7:8000"])
+def test_an_address_beyond_this_machine_is_refused_without_authentication(awaken: Awaken, address: str) -> None:
+    refused(awaken("serve", "--bind", address), Exit.USAGE, "no authentication", "--insecure-no-auth")
+    refused(awaken("serve", "--host", address.rpartition(":")[0]), Exit.USAGE, "no authentication")
+
+
+def test_a_port_in_use_is_named_with_the_flag_that_helps(awaken: Awaken) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused(awaken("serve", "--port", str(port)), Exit.FAILED, f"port {port}", "in use", "--port")
+
+
+def test_an_address_of_another_machine_cannot_be_listened_on(awaken: Awaken) -> None:
+    refused(awaken("serve", "--bind", "192.0.2.7:0", "--insecure-no-auth"), Exit.FAILED, "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--bind", "8000"),
+        ("--bind", "127.0.0.1:http"),
+        ("--bind", "127.0.0.1:1", "--port", "2"),
+        ("--port", "65536"),
+        ("--port", "-1"),
+    ],
+)
+def test_an_address_that_makes_no_sense_is_a_usage_error(awaken: Awaken, arguments: tuple[str, ...]) -> None:
+    refused(awaken("serve", *arguments), Exit.USAGE)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_loopback", "url"),
+    [
+        (Address("127.0.0.1", 8000), True, "http://127.0.0.1:8000"),
+        (Address("127.0.0.5", 1), True, "http://127.0.0.5:1"),
+        (Address("localhost", 1), True, "http://localhost:1"),
+        (Address("::1", 1), True, "http://[::1]:1"),
+        (Address("0.0.0.0", 1), False, "http://127.0.0.1:1"),
+        (Address("::", 1), False, "http://[::1]:1"),
+        (Address("10.0.0.1", 1), False, "http://10.0.0.1:1"),
+    ],
+)
+def test_an_address_knows_who_reaches_it(address: Address, is_loopback: bool, url: str) -> None:
+    assert (address.is_loopback, address.to_url()) == (is_loopback, url)
+
+
+# --- what -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_app_is_found_in_the_folder_the_command_runs_in(here: Path) -> None:
+    (here / "mine.py").write_text("from awaken import Awaken\nclass inner:\n    app = Awaken('memory://')\n")
+    assert load_app("mine:inner.app").store.capabilities.kind == "memory"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "code", "words"),
+    [
+        ("", "mine", Exit.USAGE, ("module:app",)),
+        ("", "mine:", Exit.USAGE, ("module:app",)),
+        ("", "theirs:app", Exit.USAGE, ("no module 'theirs'",)),
+        ("", "mine.sub:app", Exit.USAGE, ("no module 'mine.sub'",)),
+        ("", "mine:app", Exit.USAGE, ("no 'app'", "app = Awaken(")),
+        ("app = 3", "mine:app", Exit.USAGE, ("is a int",)),
+        ("import nothing_like_it", "mine:app", Exit.FAILED, ("nothing_like_it",)),
+        ("\n1 / 0", "mine:app", Exit.FAILED, ("ZeroDivisionError", "mine.py:2")),
+        ("def (", "mine:app", Exit.FAILED, ("SyntaxError",)),
+    ],
+)
+def test_an_app_that_cannot_be_loaded_is_explained(
+    awaken: Awaken, here: Path, source: str, target: str, code: Exit, words: tuple[str, ...]
+) -> None:
+    (here / "mine.py").write_text(source)
+    refused(awaken("serve", target, "--port", "0"), code, *words)
+
+
+def test_what_an_app_decides_itself_cannot_be_given_as_a_flag(awaken: Awaken, here: Path) -> None:
+    shown = awaken("serve", "mine:app", "--db", "x.db", "--max-concurrent-runs", "3")
+    refused(shown, Exit.USAGE, "--db, --max-concurrent-runs", "mine:app")
+
+
+# --- on what ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_agents_take_their_store_from_the_flags(here: Path) -> None:
+    def store(**options: Any) -> tuple[str, str, str]:
+        given: dict[str, Any] = {"db": None, "store": None, "durability": None, "max_concurrent_runs": None}
+        store = demo_app(DemoOptions(**{**given, **options})).store
+        return store.capabilities.kind, store.capabilities.durability, str(getattr(store, "path", ""))
+
+    assert store() == ("sqlite", "full", "awaken.db")
+    assert store(db="a b#1?.db", durability="process") == ("sqlite", "process", "a b#1?.db")
+    assert store(db=str(here / "x.db")) == ("sqlite", "full", str(here / "x.db"))
+    assert store(store="sqlite:///y.db?durability=process") == ("sqlite", "process", "y.db")
+    assert store(store="memory://") == ("memory", "volatile", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--db", "x.db", "--store", "memory://"), ("--db or --store",)),
+        (("--store", "memory://", "--durability", "full"), ("--durability",)),
+        (("--store", "sqlite:///x.db?durability=full", "--durability", "process"), ("--durability",)),
+        (("--store", "mysql://x"), ("names no store",)),
+        (("--max-concurrent-runs", "0"), ("max_concurrent_runs",)),
+    ],
+)
+def test_a_store_that_makes_no_sense_is_a_usage_error(
+    awaken: Awaken, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    refused(awaken("serve", "--port", "0", *arguments), Exit.USAGE, *words)
+
+
+def test_a_store_of_a_kind_that_does_not_exist_yet_is_named(awaken: Awaken) -> None:
+    refused(awaken("serve", "--port", "0", "--store", "postgresql://x/y"), Exit.FAILED, "PostgreSQL")
+
+
+def test_a_file_that_is_no_database_is_refused(awaken: Awaken, here: Path) -> None:
+    (here / "notes.db").write_text("dear diary, " * 500)
+    refused(awaken("serve", "--port", "0", "--db", "notes.db"), Exit.FAILED, "notes.db")
+    assert (here / "notes.db").read_text().startswith("dear diary")
+
+
+def test_a_database_of_another_program_is_refused(awaken: Awaken, here: Path) -> None:
+    with sqlite3.connect(here / "other.db") as other:
+        other.execute("CREATE TABLE accounts (id)")
+    other.close()
+    refused(awaken("serve", "--port", "0", "--db", "other.db"), Exit.FAILED, "other.db", "another program")
+
+
+def test_a_folder_that_does_not_exist_is_named(awaken: Awaken) -> None:
+    refused(awaken("serve", "--port", "0", "--db", "no/where.db"), Exit.FAILED, "no/where.db")
+
+
+def test_a_database_that_another_server_holds_is_refused(awaken: Awaken, here: Path) -> None:
+    async def refuse() -> None:
+        async with SqliteStore(here / "busy.db", clock=SystemClock()):
+            shown = await asyncio.to_thread(_in_another_process, here)
+            assert shown.code == Exit.FAILED
+            assert "already served by process" in shown.err
+            assert shown.err.count("\n") == 1
+
+    asyncio.run(refuse())
+
+
+def _in_another_process(folder: Path) -> Result:
+    command = [sys.executable, "-m", "awaken.cli.main", "serve", "--port", "0", "--db", "busy.db"]
+    done = subprocess.run(command, capture_output=True, timeout=60, cwd=folder, text=True)
+    return Result(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,213 @@
+"""A server as its own process: how it says where it is, and how it stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+import pytest
+
+from awaken.client import Client, Event, Reconnect
+from awaken.domain.clock import SystemClock
+from awaken.testing.behaviour import behaviour
+
+WITHIN_S = 30
+"""Far more than anything here takes; a test that hangs ends."""
+
+APP = """
+import asyncio
+from pathlib import Path
+
+from awaken import Awaken, MailboxSettings
+
+app = Awaken("sqlite:///test.db", settings=MailboxSettings(drain_s={drain_s}))
+
+
+async def once(context):
+    '''Gets stuck in its first execution, and finishes in the next one.'''
+    started = Path("started")
+    yield "one "
+    if not started.exists():
+        started.touch()
+        await asyncio.Event().wait()
+    yield "two"
+
+
+async def quick(context):
+    return "done"
+
+
+app.agent("once", once)
+app.agent("quick", quick)
+"""
+
+
+class Process:
+    """`awaken serve` in a folder. Entered means it serves; left means it is gone."""
+
+    def __init__(self, folder: Path, *arguments: str, port: int = 0) -> None:
+        self._folder = folder
+        self._command = [sys.executable, "-m", "awaken.cli.main", "serve", *arguments, "--port", str(port)]
+        self._command += ["--log-format", "json"]
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            self._command, cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.banner = ""
+        for line in self.process.stdout:
+            self.banner += line
+            if line.startswith("  curl"):
+                break
+        self.url = self.banner.partition("\n")[0].rpartition(" ")[2]
+        assert self.url.startswith("http://127.0.0.1:"), self.process.communicate(timeout=WITHIN_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate(timeout=WITHIN_S)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def until_logged(self, text: str) -> None:
+        """Wait for a record that contains this."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if text in line:
+                return
+        raise AssertionError(f"the server ended without saying {text!r}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(APP.format(drain_s=0.2))
+    return tmp_path
+
+
+def client(url: str) -> Client:
+    """A client that does not wait before it reconnects."""
+    return Client(url, pause=lambda seconds: None)
+
+
+@behaviour("SRV-029", "SRV-030")
+def test_a_stopped_server_closes_streams_without_an_end_and_they_resume_when_it_is_back(folder: Path) -> None:
+    causes: list[str] = []
+    restarted: Process | None = None
+
+    def note(reconnect: Reconnect) -> None:
+        causes.append(str(reconnect.cause))
+
+    with Process(folder, "mine:app") as first, client(first.url) as calling:
+        with calling.stream("go", agent_id="once", run_id="r1", thread_id="t1", on_reconnect=note) as stream:
+            items: list[Event] = []
+            for item in stream:
+                assert isinstance(item, Event)
+                items.append(item)
+                if item.kind == "TextDeltaObserved" and restarted is None:
+                    began_s = SystemClock().monotonic()
+                    first.process.send_signal(signal.SIGTERM)
+                    assert first.process.wait(WITHIN_S) == 0
+                    print(f"stopped gracefully in {SystemClock().monotonic() - began_s:.2f} s")
+                    restarted = Process(folder, "mine:app", port=first.port).__enter__()
+        assert restarted is not None
+        try:
+            with calling.watch_run("r1") as again:
+                uncut = list(again)
+            run = calling.get_run("r1")
+        finally:
+            restarted.__exit__(None, None, None)
+
+    assert causes[0].endswith("the stream was closed before its end")
+    assert items == uncut
+    kinds = [item.kind for item in items]
+    assert kinds.count("RunResumed") == kinds.count("StreamReset") == kinds.count("RunFinished") == 1
+    assert (run.phase, run.final_output, run.attempt) == ("completed", "one two", 1)
+
+
+@behaviour("SRV-030")
+def test_a_second_signal_stops_at_once_and_loses_nothing(folder: Path) -> None:
+    (folder / "mine.py").write_text(APP.format(drain_s=3600))
+    with (
+        Process(folder, "mine:app") as server,
+        client(server.url) as calling,
+        calling.stream("go", agent_id="once", run_id="r1") as stream,
+    ):
+        while not (isinstance(item := next(stream), Event) and item.kind == "TextDeltaObserved"):
+            pass
+        server.process.send_signal(signal.SIGTERM)
+        server.until_logged("stopping")
+        assert server.process.poll() is None, "an agent is running, so it waits"
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(WITHIN_S) == 128 + signal.SIGINT
+    with Process(folder, "mine:app") as server, client(server.url) as calling:
+        assert calling.wait("r1", timeout_s=WITHIN_S).output == "one two"
+
+
+def test_an_idle_server_stops_with_a_client_still_connected(folder: Path) -> None:
+    with Process(folder, "mine:app") as server, client(server.url) as calling:
+        assert calling.run("hi", agent_id="quick").output == "done"
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(WITHIN_S) == 0
+
+
+def test_the_banner_says_what_is_served_and_only_names_of_this_machine_are_answered(folder: Path) -> None:
+    with Process(folder, "--db", "demo.db", "--durability", "process") as server:
+        refused = httpx.get(f"{server.url}/health/live", headers={"Host": "evil.example"})
+        assert (refused.status_code, refused.json()["code"]) == (421, "host_not_allowed")
+        assert httpx.get(f"{server.url}/health/live", headers={"Host": f"localhost:{server.port}"}).status_code == 200
+        assert "server" not in httpx.get(f"{server.url}/health/live").headers
+        server.process.send_signal(signal.SIGTERM)
+        _, err = server.process.communicate(timeout=WITHIN_S)
+    for words in ("demo.db, durability process", "echo, assistant, slow", f"curl -N {server.url}/v1/runs/stream"):
+        assert words in server.banner
+    assert "Traceback" not in err
+
+
+def test_a_served_process_is_small_and_there_soon(folder: Path) -> None:
+    clock = SystemClock()
+    began_s = clock.monotonic()
+    with Process(folder, "--db", "demo.db") as server, client(server.url) as calling:
+        assert calling.health().status == "ready"
+        took_s = clock.monotonic() - began_s
+        rss_mb = psutil.Process(server.process.pid).memory_info().rss / 1e6
+    print(f"serving after {took_s:.2f} s with {rss_mb:.0f} MB")
+    assert took_s < 10
+    assert rss_mb < 120
+
+
+def test_serving_loads_no_agent_framework_and_no_client() -> None:
+    code = "import sys, awaken.cli.serve; print([m for m in ('pydantic_ai', 'httpx', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WITHIN_S)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_demo_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """Takes as long as the slow agent: about a quarter of a minute."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "awaken.cli.main", "demo"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {" ".join(line.split()[:-1]): line.split()[-1] for line in done.stdout.splitlines() if line.split()}
+    for name in ("finished model calls repeated", "finished tool calls repeated", "events missing", "events doubled"):
+        assert rows[name] == "0", done.stdout
+    assert "Nothing was lost" in done.stdout
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"

@@ -1,0 +1,79 @@
+"""A real server for clients and commands: the application behind a socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+
+import uvicorn
+
+from awaken import Awaken, Context
+from awaken.domain.errors import PermanentFailure
+from awaken.domain.event import ToolCallDone, ToolCallReady
+from awaken.domain.ids import MessageId
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.memory import MemoryStore
+
+WORDS = 40
+
+
+async def talk(context: Context) -> AsyncIterator[str]:
+    """Says what it was told, many times."""
+    text = await context.input()
+    for number in range(WORDS):
+        yield f"{text} {number} "
+
+
+async def clerk(context: Context) -> str:
+    """Uses a tool, or so it says."""
+    await context.emit(ToolCallReady("c1", "look_up", {"order": 7}))
+    await context.emit(ToolCallDone("c1", MessageId("m1"), "found\x1b[2J"))
+    return "It left today.\x1b[31m"
+
+
+async def broken(context: Context) -> str:
+    """Fails for good."""
+    raise PermanentFailure("the model is gone")
+
+
+class Stuck:
+    """An agent that works until it is stopped."""
+
+    async def __call__(self, context: Context) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+
+class LiveServer:
+    """Serves between `start` and `stop`, in a thread."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="server")
+        self._server: uvicorn.Server | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(20)
+
+    def stop(self) -> None:
+        assert self._server is not None
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    async def _main(self) -> None:
+        app = Awaken(store=MemoryStore(), settings=MailboxSettings(drain_s=0))
+        app.agent("talk", talk)
+        app.agent("stuck", Stuck())
+        app.agent("clerk", clerk)
+        app.agent("broken", broken)
+        async with app:
+            config = uvicorn.Config(app.asgi(), log_config=None, lifespan="off", ws="none", access_log=False)
+            self._server = uvicorn.Server(config)
+            self._ready.set()
+            await self._server.serve(sockets=[self._socket])
