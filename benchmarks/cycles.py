@@ -20,6 +20,7 @@ import msgspec
 
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
+from awaken.process import tune_process
 from awaken.wiring import Awaken
 from benchmarks import naive, peers, raw
 from benchmarks.machine import fsync_us, percentile
@@ -175,6 +176,7 @@ async def measure(
         app = Awaken(f"sqlite:///{folder}/bench.db", settings=settings)
         app.agent("noop", noop)
         async with app:
+            tune_process()  # as `awaken serve` does once it has started
             if tape is not None:
                 raw.start_tape(app.store)
             cycles = await _closed_loop(app, threads, turns)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -175,6 +178,28 @@ def test_the_banner_says_what_is_served_and_only_names_of_this_machine_are_answe
     for words in ("demo.db, durability process", "echo, assistant, slow", f"curl -N {server.url}/v1/runs/stream"):
         assert words in server.banner
     assert "Traceback" not in err
+
+
+def test_a_request_whose_head_does_not_end_is_refused_and_others_go_on(folder: Path) -> None:
+    with Process(folder, "--store", "memory://", "--access-log") as server, client(server.url) as calling:
+        with socket.create_connection(("127.0.0.1", server.port)) as endless:
+            endless.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n")
+            answer = b""
+            with suppress(ConnectionError):
+                for number in range(10_000):
+                    endless.sendall(b"X-%d: %b\r\n" % (number, b"x" * 1_000))
+            with suppress(ConnectionError):
+                answer = endless.recv(4_096)
+        assert answer[:12] in (b"HTTP/1.1 431", b""), "empty when the reset overtook the answer"
+        large = {"X-Large": "x" * 70_000}
+        assert httpx.get(f"{server.url}/health/live", headers=large).json()["code"] == "headers_too_large"
+        assert calling.health().status == "ready"
+        server.process.send_signal(signal.SIGTERM)
+        _, err = server.process.communicate(timeout=WITHIN_S)
+    records = [json.loads(line) for line in err.splitlines()]
+    assert records[0]["event"] == "serving"
+    assert records[0]["durability"] == "volatile"
+    assert any("/health: 200" in record["event"] for record in records), records
 
 
 def test_a_served_process_is_small_and_there_soon(folder: Path) -> None:

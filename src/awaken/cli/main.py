@@ -26,6 +26,7 @@ app = App(
     help_format="plaintext",
     version=lambda: _version(),
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP; without one, the demo agents.")
 app.command("awaken.cli.run:run", name="run", help="Give an agent a text and stream its answer to the terminal.")

@@ -22,6 +22,8 @@ from awaken.store.contract import Store
 from awaken.telemetry.log import LogFormat, LogLevel, configure_logging
 from awaken.wiring import Awaken
 
+_log = logging.getLogger("awaken.server")
+
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
 
@@ -77,8 +79,10 @@ def serve(
             f"{address.host} is reachable from other machines and this version has no authentication: bind to 127.0.0.1"
             " and put a proxy in front, or accept that anybody may use it with --insecure-no-auth"
         )
-    configure_logging(log_format, "debug" if access_log and log_level == "info" else log_level)
-    _quieten(access_log)
+    configure_logging(log_format, log_level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would tell what the banner tells
+    if access_log:
+        logging.getLogger("awaken.http").setLevel(logging.DEBUG)
     app = _app(target, DemoOptions(db, store, durability, max_concurrent_runs))
     bound = bind(address)
     with bound:
@@ -111,27 +115,22 @@ def _app(target: str | None, options: DemoOptions) -> Awaken:
     return load_app(target)
 
 
-def _quieten(access_log: bool) -> None:
-    """uvicorn tells what the banner tells; the request lines of `awaken.http` are wanted only when asked for."""
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    if access_log:
-        logging.getLogger("awaken").setLevel(logging.INFO)
-        logging.getLogger("awaken.http").setLevel(logging.DEBUG)
-
-
 def _run(main: Coroutine[Any, Any, None]) -> None:
-    if sys.platform == "win32":
+    try:
+        import uvloop
+    except ImportError:  # it exists for CPython on POSIX systems
         asyncio.run(main)
     else:
-        import uvloop
-
         uvloop.run(main)
 
 
 def _announce(app: Awaken, address: Address) -> None:
-    """The banner: what is served where, and something to try."""
+    """The banner: what is served where, and something to try. Logs say the same for whoever reads only those."""
     url = address.to_url()
     agents = app.agents.ids()
+    durability = app.store.capabilities.durability
+    level = logging.DEBUG if sys.stdout.isatty() else logging.INFO
+    _log.log(level, "serving", extra={"url": url, "durability": durability, "agents": list(agents)})
     lines = [
         f"awaken serves on {url}",
         f"  store       {_described(app.store)}",

@@ -25,6 +25,7 @@ import msgspec
 import uvicorn
 
 from awaken.cli.failure import Failure
+from awaken.cli.protocol import BoundedProtocol
 from awaken.process import tune_process
 from awaken.wiring import Awaken
 
@@ -61,8 +62,7 @@ def bind(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if os.name != "nt":  # there it would let two servers share the port
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server started again finds its port free
         bound.bind((address.host, address.port))
         bound.setblocking(False)
     except OSError as error:
@@ -116,7 +116,7 @@ class _Server(uvicorn.Server):
 def _config(app: Awaken, allowed_hosts: Sequence[str] | None) -> uvicorn.Config:
     return uvicorn.Config(
         app.asgi(allowed_hosts=allowed_hosts),
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
