@@ -74,9 +74,7 @@ class RunHandle:
 
     async def result(self, *, timeout_s: float = 3600.0) -> Run:
         """The run once it is done, or as it is after `timeout_s` seconds."""
-        self.record = await self._app.mailbox.wait(
-            self._app.scope, self.run_id, timeout_s=timeout_s, known=self.record
-        )
+        self.record = await self._app.mailbox.wait(self._app.scope, self.run_id, timeout_s=timeout_s, known=self.record)
         return self.record
 
     async def refresh(self) -> Run:

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from awaken.domain.clock import Alarm, SystemClock, from_rfc3339, sleep, to_rfc3339
-from awaken.testing.clock import START, ManualClock
-from awaken.testing.conformance.steps import settle
+from awaken.testing.clock import START, ManualClock, settle
 
 
 async def test_an_alarm_set_before_the_wait_is_not_lost() -> None:

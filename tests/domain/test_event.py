@@ -22,9 +22,9 @@ from awaken.domain.event import (
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message, Role, Visibility, user_message
 from awaken.domain.run import NATURAL_END, RunStatus, Termination, TerminationType
-from awaken.domain.server_event import queued
 from awaken.domain.thread import ThreadInfo
 from awaken.testing.behaviour import behaviour
+from tests.domain.test_dispatch import queued
 from tests.domain.test_run import made
 
 

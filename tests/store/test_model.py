@@ -129,7 +129,9 @@ def messages(draw: st.DrawFn) -> Message:
     )
 
 
-inputs = st.lists(messages().filter(lambda message: message.role is Role.USER or message.role is Role.SYSTEM), min_size=1, max_size=2)
+inputs = st.lists(
+    messages().filter(lambda message: message.role is Role.USER or message.role is Role.SYSTEM), min_size=1, max_size=2
+)
 entries = st.lists(messages() | st.builds(lambda text: logged(TextDelta(text)), pick(("x", "ü"))), max_size=4)
 journals = st.lists(
     st.builds(JournalEntry, pick(("a#1", "b#1")), pick((msgspec.Raw(b"1"), msgspec.Raw(b'{"x": [2]}')))), max_size=2
@@ -144,7 +146,14 @@ closings = maybe(
 )
 policies = st.builds(RetryPolicy, base_delay_ms=pick((0, 250)), max_delay_ms=pick((0, 30_000)))
 terminations = pick(
-    (NATURAL_END, NATURAL_END, CANCELLED, Termination("error", detail="no"), Termination("suspended"), Termination("stopped", "x"))
+    (
+        NATURAL_END,
+        NATURAL_END,
+        CANCELLED,
+        Termination("error", detail="no"),
+        Termination("suspended"),
+        Termination("stopped", "x"),
+    )
 )
 endings: SearchStrategy[Ending] = st.one_of(
     st.builds(Ack, terminations, maybe(pick(("out",)))),
@@ -377,7 +386,9 @@ class TwoStores(RuleBasedStateMachine):
             run_id=run_id,
         )
         statuses = tuple(status for n, status in enumerate(DispatchStatus) if flags & 1 << n)
-        some_threads = ThreadQuery(limit=limit, ascending=first, resource_id="x" if second else None, id_prefix="a" if third else "")
+        some_threads = ThreadQuery(
+            limit=limit, ascending=first, resource_id="x" if second else None, id_prefix="a" if third else ""
+        )
         some_runs = RunQuery(
             limit=limit,
             descending=first,
@@ -568,7 +579,10 @@ def check_thread(view: ThreadView) -> None:
 
 
 def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> None:
-    events = {run.run_id: [event.kind for row in view.events if row.run_id == run.run_id for event in row.events] for run in view.runs}
+    events = {
+        run.run_id: [event.kind for row in view.events if row.run_id == run.run_id for event in row.events]
+        for run in view.runs
+    }
     for run in view.runs:
         run.check()
         dispatch = open_dispatches.pop(run.run_id, None)

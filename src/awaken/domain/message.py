@@ -223,12 +223,18 @@ def check_messages(messages: tuple[Message, ...]) -> None:
         raise ValidationError("a message id appears twice in one request")
 
 
-def known_blocks(raw: dict[str, Any]) -> dict[str, Any]:
-    """A decoded message object in which blocks of unknown type became `opaque`, so that decoding keeps them."""
-    content: object = raw.get("content")
-    if not isinstance(content, list):
+def known_blocks(raw: Any) -> Any:
+    """A decoded message object in which blocks of unknown type became `opaque`, so that decoding keeps them.
+
+    What is no message object passes as it is; the decoder says what is wrong with it.
+    """
+    if not isinstance(raw, dict):
         return raw
-    return {**raw, "content": [_known_block(block) for block in cast(list[Any], content)]}
+    message = cast(dict[str, Any], raw)
+    content: object = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [_known_block(block) for block in cast(list[Any], content)]}
 
 
 def _known_block(block: Any) -> Any:

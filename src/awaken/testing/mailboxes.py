@@ -61,6 +61,8 @@ class WatchedStore:
         self._store = store
         self._entered = 0
         self._busy = 0
+        self.ended_count = 0
+        """How many operations have ended so far, well or not."""
         self._rest: asyncio.Event = asyncio.Event()
         self._gate: asyncio.Event | None = None
         self._held_kind: type[Any] = object
@@ -214,6 +216,7 @@ class WatchedStore:
             return await operation
         finally:
             self._busy -= 1
+            self.ended_count += 1
             if not self._busy:
                 self._rest.set()
 
@@ -366,9 +369,10 @@ class World:
 
     async def quiet(self) -> None:
         """Let everything that does not wait for time, for the test or for a held store happen."""
-        await settle()
-        while self.store.is_busy:
+        seen = -1
+        while self.store.is_busy or seen != self.store.ended_count:
             await self.store.at_rest()
+            seen = self.store.ended_count  # an operation that ends from here on may set something else off
             await settle()
 
     async def advance(self, seconds: float) -> None:
