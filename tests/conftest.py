@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.behaviour.catalogue import counts
 
 pytest_plugins = ["awaken.testing.plugin"]
 
@@ -16,3 +19,7 @@ settings.register_profile(
     "hard", max_examples=3_000, deadline=None, print_blob=True, database=None, suppress_health_check=_slow_is_fine
 )
 settings.load_profile("daily")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(counts())

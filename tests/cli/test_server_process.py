@@ -106,7 +106,7 @@ def client(url: str) -> Client:
     return Client(url, pause=lambda seconds: None)
 
 
-@behaviour("SRV-029", "SRV-030")
+@behaviour("SRV-029", "SRV-030", "EV-023")
 def test_a_stopped_server_closes_streams_without_an_end_and_they_resume_when_it_is_back(folder: Path) -> None:
     causes: list[str] = []
     restarted: Process | None = None

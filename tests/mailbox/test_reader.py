@@ -168,6 +168,7 @@ async def step(log: Log, reader: Reader, kind: str, count: int) -> list[EventRow
     return []
 
 
+@behaviour("EV-019")
 @given(before=st.integers(0, 90), after=st.integers(0, 4), filtered=st.booleans(), script=steps)
 @settings(max_examples=120, deadline=None)
 async def test_a_reader_attached_at_any_moment_of_a_burst_loses_and_doubles_nothing(
@@ -183,6 +184,7 @@ async def test_the_same_holds_for_a_store_on_disk(before: int, after: int, filte
         await play(SqliteStore(Path(folder) / "awaken.db", clock=ManualClock()), before, after, filtered, script)
 
 
+@behaviour("EV-020")
 async def test_a_slow_reader_forgets_its_buffer_pages_the_log_and_comes_level_again(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -203,6 +205,19 @@ async def test_a_slow_reader_forgets_its_buffer_pages_the_log_and_comes_level_ag
             await log.say(1)
             assert len(await reader.next_rows()) == 1
             assert reader.catchups == catchups
+
+
+@behaviour("EV-018")
+async def test_a_reader_that_starts_from_now_gets_only_what_is_newer(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        log = Log(store, clock)
+        await log.start()
+        await log.say(3)
+        now = await store.last_event_seq(DEFAULT_SCOPE, THREAD)
+        async with log.reader(after=now) as reader:
+            assert reader.position == now
+            await log.say(2)
+            assert seen([*await reader.next_rows()]) == seen(await log.rows(now, None))
 
 
 async def test_a_reader_is_bounded_in_bytes_too(store: WatchedStore, clock: ManualClock) -> None:

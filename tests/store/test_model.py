@@ -25,7 +25,7 @@ from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import TERMINAL_KINDS, EventRow, LoggedEvent, TextDelta, logged
+from awaken.domain.event import TERMINAL_KINDS, EventRow, TextDelta, logged
 from awaken.domain.ids import (
     AgentId,
     ClaimToken,
@@ -69,9 +69,9 @@ from awaken.store.transitions import (
     Replayed,
     Retry,
     SaveThread,
-    SetTransition,
     Settle,
     Settled,
+    SetTransition,
     Slot,
     StepClosed,
     Submit,
@@ -132,7 +132,8 @@ def messages(draw: st.DrawFn) -> Message:
 inputs = st.lists(
     messages().filter(lambda message: message.role is Role.USER or message.role is Role.SYSTEM), min_size=1, max_size=2
 )
-entries = st.lists(messages() | st.builds(lambda text: logged(TextDelta(text)), pick(("x", "ü"))), max_size=4)
+deltas = st.builds(TextDelta, pick(("x", "ü"))).map(logged)
+entries = st.lists(messages() | deltas, max_size=4)
 journals = st.lists(
     st.builds(JournalEntry, pick(("a#1", "b#1")), pick((msgspec.Raw(b"1"), msgspec.Raw(b'{"x": [2]}')))), max_size=2
 )

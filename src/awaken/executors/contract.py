@@ -95,7 +95,7 @@ class RunPort(Protocol):
     def new_message_id(self) -> MessageId: ...
 
     async def emit(self, *events: Event) -> None:
-        """Put events in the log. Returns when they are buffered; waits only when 256 events or 256 KiB are unwritten."""
+        """Put events in the log. Returns when they are buffered, or once fewer than 256 events and 256 KiB are."""
         ...
 
     async def commit_assistant(self, message: Message, *events: Event) -> None:
@@ -131,7 +131,7 @@ class AgentDriver(Protocol):
         ...
 
 
-class Stopped(Exception):  # noqa: N818 - an outcome of a cancelled task, not an error
+class Stopped(Exception):
     """A stopped execution's partial output. The mailbox commits it with the settlement, marked `interrupted`."""
 
     def __init__(self, messages: tuple[Message, ...] = (), usage: Usage | None = None) -> None:
