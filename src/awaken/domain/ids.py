@@ -41,7 +41,7 @@ class Chance(Protocol):
 
 
 def system_chance() -> Chance:
-    """A generator seeded by the operating system. Ids are unique, not secret: a claim token never leaves the process."""
+    """A generator seeded by the operating system. Ids are unique, not secret: no claim token leaves the process."""
     return random.Random(random.SystemRandom().getrandbits(128))
 
 
