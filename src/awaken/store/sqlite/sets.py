@@ -1,7 +1,7 @@
 """Transitions over many threads: claim, reclaim, renew, purge.
 
 Above: `batch`, after the transitions of single threads. Below: `facts`, the rules, `writing`.
-Holds: each thread is decided from fresh facts and written before the next, so that the rules see what they have done.
+Holds: a thread is decided from facts that show all that was done to it before.
 """
 
 from __future__ import annotations
@@ -73,11 +73,13 @@ class ThreadSets:
         claims: list[Claimed] = []
         closed: list[Closed] = []
         appended: list[EventRow] = []
+        changes = Changes()
         if t.slots:
             for key in self._due_threads(len(t.slots), now):
-                self._claim_in(key, t, now, claims, closed, appended)
+                changes = self._claim_in(key, t, now, changes, claims, closed, appended)
                 if len(claims) == len(t.slots):
                     break
+        self._write(changes)
         return ClaimedSome(tuple(claims), tuple(closed), next_due_at(self._db), tuple(appended))
 
     def _claim_in(
@@ -85,25 +87,30 @@ class ThreadSets:
         key: ThreadKey,
         t: Claim,
         now: Instant,
+        changes: Changes,
         claims: list[Claimed],
         closed: list[Closed],
         appended: list[EventRow],
-    ) -> None:
-        """Take the next dispatch of one thread; what may not run any more is closed on the way to it."""
+    ) -> Changes:
+        """Take the next dispatch of one thread; what may not run any more is closed on the way to it.
+
+        Gives back what is still to be written: threads know nothing of each other, so their claims are written
+        together; only before the same thread is read again must its changes be in the database.
+        """
         slot = t.slots[len(claims)]
         offer = Offer(t.consumer, slot.token, slot.instance_id, t.lease_ms)
         while True:
             facts = self._loader.claim_facts(key, now)
             if facts.next is None or facts.claimed is not None:
-                return
-            changes = Changes()
+                return changes
             taken, rows = rules.claim_next(key[0], offer, facts, changes, now)
-            self._write(changes)
             appended += rows
             if isinstance(taken, Claimed):
                 claims.append(taken)
-                return
+                return changes
             closed.append(taken)
+            self._write(changes)
+            changes = Changes()
 
     def _due_threads(self, page: int, now: Instant) -> Iterator[ThreadKey]:
         """Warm threads with something due, by priority, then by how long, then by id; read a page at a time."""
