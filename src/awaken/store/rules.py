@@ -10,7 +10,7 @@ Source: spec/stores.md 2; the design decisions named in `transitions`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -42,6 +42,7 @@ from awaken.store.transitions import (
     LeaseLost,
     Missing,
     Offer,
+    Outcome,
     Release,
     Renewal,
     Replayed,
@@ -53,6 +54,7 @@ from awaken.store.transitions import (
     Submit,
     Submitted,
     ThreadSaved,
+    ThreadTransition,
 )
 
 
@@ -156,6 +158,25 @@ def ready_key(priority: int, available_at: Instant, now: Instant) -> tuple[int, 
     the thread is then found a little late among other threads, but `Claim` still takes its best dispatch.
     """
     return (0, priority, available_at) if available_at <= now else (1, available_at, priority)
+
+
+def decide(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> Outcome:
+    """What the transition does, by the rule for its kind."""
+    match t:
+        case Submit():
+            return submit(t, facts, changes, now)
+        case Settle():
+            return settle(t, facts, changes, now)
+        case Commit():
+            return commit(t, facts, changes, now)
+        case SaveThread():
+            return save_thread(t, facts, changes, now)
+        case Cancel():
+            return cancel(t, facts, changes, now)
+        case Interrupt():
+            return interrupt(t, facts, changes, now)
+        case _:
+            assert_never(t)
 
 
 # --- saving a thread --------------------------------------------------------------------------------------------------

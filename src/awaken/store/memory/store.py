@@ -116,27 +116,9 @@ class MemoryStore:
                 return self._purge(t, now)
             case _:
                 changes = Changes()
-                outcome = self._decide(t, changes, now)
+                outcome = rules.decide(t, self._facts(t, now), changes, now)
                 self._write(changes)
                 return outcome
-
-    def _decide(self, t: ThreadTransition, changes: Changes, now: Instant) -> Outcome:
-        facts = self._facts(t, now)
-        match t:
-            case SaveThread():
-                return rules.save_thread(t, facts, changes, now)
-            case Submit():
-                return rules.submit(t, facts, changes, now)
-            case Commit():
-                return rules.commit(t, facts, changes, now)
-            case Settle():
-                return rules.settle(t, facts, changes, now)
-            case Cancel():
-                return rules.cancel(t, facts, changes, now)
-            case Interrupt():
-                return rules.interrupt(t, facts, changes, now)
-            case _:
-                assert_never(t)
 
     # --- facts --------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final
 
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.store import rules
-from awaken.store.rules import Changes, Facts, ThreadRow
+from awaken.store.rules import Changes, ThreadRow
 from awaken.store.sqlite.cache import ThreadCache
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.faults import translated
@@ -23,17 +23,12 @@ from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.sets import ThreadSets
 from awaken.store.sqlite.writing import Overtaken, write, write_infos
 from awaken.store.transitions import (
-    Cancel,
     Claim,
-    Commit,
     Failed,
-    Interrupt,
     Outcome,
     Purge,
     Reclaim,
     Renew,
-    SaveThread,
-    Settle,
     Submit,
     ThreadSaved,
     ThreadTransition,
@@ -136,7 +131,7 @@ class Transactor:
         outcomes: list[Outcome] = []
         for t in items:
             facts = self._loader.load(t, now, careful=careful)
-            outcome = _decide(t, facts, changes, now)
+            outcome = rules.decide(t, facts, changes, now)
             if type(outcome) is ThreadSaved and outcome.appended and facts.thread is not None:
                 replaced.append(facts.thread)
             outcomes.append(outcome)
@@ -154,24 +149,6 @@ def _check_ids(items: Sequence[ThreadTransition]) -> None:
         dispatches = {(t.scope, t.dispatch_id) for t in brought}
         if len(runs) < len(brought) or len(dispatches) < len(brought):
             raise Overtaken("an id appears twice in the batch")
-
-
-def _decide(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> Outcome:
-    match t:
-        case Submit():
-            return rules.submit(t, facts, changes, now)
-        case Settle():
-            return rules.settle(t, facts, changes, now)
-        case Commit():
-            return rules.commit(t, facts, changes, now)
-        case SaveThread():
-            return rules.save_thread(t, facts, changes, now)
-        case Cancel():
-            return rules.cancel(t, facts, changes, now)
-        case Interrupt():
-            return rules.interrupt(t, facts, changes, now)
-        case _:
-            assert_never(t)
 
 
 def _explained(error: Exception) -> Exception:
