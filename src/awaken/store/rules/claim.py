@@ -1,0 +1,161 @@
+"""Taking the next dispatch of a free thread, or closing it when it may not run any more.
+
+Above: `accept`, `owner` and the stores' set claim. Below: the table of moves.
+Source: "claim offers"; spec/stores.md 2.4.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from awaken.domain import dispatch as moves
+from awaken.domain import server_event as say
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import Dispatch
+from awaken.domain.event import EventRow
+from awaken.domain.ids import Scope
+from awaken.domain.run import CANCELLED, Run, RunMove, SeqRange, moved
+from awaken.store.rules.facts import Changes, Facts, Queued, ThreadRow
+from awaken.store.rules.writing import Log, after_failure, append, close_open_turn, finish, set_ready, touch
+from awaken.store.transitions import Claimed, Closed, Offer
+
+
+def claim_next(
+    scope: Scope, offer: Offer, facts: Facts, changes: Changes, now: Instant
+) -> tuple[Claimed | Closed, tuple[EventRow, ...]]:
+    """Take `facts.next` of a free thread, or close it if it may not run any more (MB-062, cancel requested).
+
+    Needs: thread, next, ready, tail.
+    """
+    thread, entry = facts.thread, facts.next
+    assert thread is not None and entry is not None, "a claim starts from a thread with a due dispatch"
+    touch(thread, changes, now, active=False)
+    log = Log(thread, entry.dispatch.run_id, now)
+    run = entry.run
+    if run is not None and may_run(entry, thread):
+        claimed = claim(scope, entry, run, offer, thread, facts, changes, log, now)
+        return claimed, log.write(changes)
+    if run is None or entry.lacks is not None or entry.damage is not None:
+        closed = _bury_queued(scope, entry, thread, changes, log, now)
+    elif run.cancel_requested_at is not None:
+        closed = close_queued(scope, entry.dispatch, run, thread, changes, log, now)
+    else:
+        closed = supersede_queued(scope, entry.dispatch, run, thread, changes, log, now)
+    set_ready(thread, facts.ready)
+    return closed, log.write(changes)
+
+
+def may_run(entry: Queued, thread: ThreadRow) -> bool:
+    """False for what `claim_next` closes instead of handing it out."""
+    return (
+        entry.run is not None
+        and entry.run.cancel_requested_at is None
+        and entry.lacks is None
+        and entry.damage is None
+        and entry.dispatch.epoch >= thread.epoch
+    )
+
+
+def claim(
+    scope: Scope,
+    entry: Queued,
+    run: Run,
+    offer: Offer,
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    log: Log,
+    now: Instant,
+    *,
+    new: bool = False,
+) -> Claimed:
+    dispatch = moves.claim(
+        entry.dispatch,
+        consumer=offer.consumer,
+        token=offer.token,
+        instance_id=offer.instance_id,
+        lease_until=now + offer.lease_ms,
+        now=now,
+    )
+    resumed = run.started_at is not None
+    span = run.input
+    if not resumed:
+        close_open_turn(thread, facts.tail, changes, log, now)
+        first = thread.message_seq + 1
+        for message in entry.messages:
+            if new:
+                append(message, thread, run.run_id, changes, log, now)
+            else:
+                thread.message_seq += 1
+                changes.appended_messages.append((scope, thread.thread_id, message.id, thread.message_seq))
+                log.add(say.message_committed(message, thread.thread_id, run.run_id, thread.message_seq))
+        span = SeqRange(first, thread.message_seq) if thread.message_seq >= first else None
+    log.add(say.submitted(dispatch))
+    log.add(say.started(run, resumed=resumed))
+    log.reset_stream(run)
+    run = replace(
+        run,
+        status=moved(run, RunMove.START),
+        started_at=run.started_at if resumed else now,
+        input=span,
+        stream_open=False,
+        updated_at=now,
+        updated_seq=log.next_seq - 1,
+    )
+    if new:
+        changes.new_runs.append((scope, run))
+        changes.new_dispatches.append((scope, dispatch))
+    else:
+        thread.queued -= 1
+        changes.runs.append((scope, run))
+        changes.dispatches.append((scope, entry.dispatch, dispatch))
+    set_ready(thread, None)
+    return Claimed(scope, dispatch, run, resumed)
+
+
+def close_queued(
+    scope: Scope, dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant
+) -> Closed:
+    """Cancel queued work: dispatch and run in one piece."""
+    cancelled = moves.cancel(dispatch, now)
+    log.reset_stream(run)
+    log.add(say.cancelled(cancelled))
+    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.next_seq - 1)
+    thread.queued -= 1
+    changes.dispatches.append((scope, dispatch, cancelled))
+    changes.runs.append((scope, run))
+    return Closed(scope, cancelled, run)
+
+
+def supersede_queued(
+    scope: Scope, dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant
+) -> Closed:
+    superseded = moves.supersede(dispatch, now, "interrupted")
+    log.reset_stream(run)
+    log.add(say.superseded(superseded))
+    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.next_seq - 1)
+    thread.queued -= 1
+    changes.dispatches.append((scope, dispatch, superseded))
+    changes.runs.append((scope, run))
+    return Closed(scope, superseded, run)
+
+
+def _bury_queued(scope: Scope, entry: Queued, thread: ThreadRow, changes: Changes, log: Log, now: Instant) -> Closed:
+    """Dead-letter a dispatch that can never run because a row it needs is gone (MBX-068, MBX-069)."""
+    dispatch, run = entry.dispatch, entry.run
+    if entry.damage is not None:
+        error = entry.damage
+    elif run is None:
+        error = f"run {dispatch.run_id!r} not found for dispatch {dispatch.dispatch_id!r}"
+    else:
+        error = f"message {entry.lacks!r} not found for run {run.run_id!r}"
+    buried = moves.dead_letter(dispatch, now, error)
+    if run is not None:
+        run = after_failure(buried, run, error, "", log, now)
+        run = replace(run, updated_at=now, updated_seq=log.next_seq - 1)
+        changes.runs.append((scope, run))
+    else:
+        log.add(say.dead_lettered(buried))
+    thread.queued -= 1
+    changes.dispatches.append((scope, dispatch, buried))
+    return Closed(scope, buried, run)
