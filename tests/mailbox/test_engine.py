@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery
 from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.opening import open_reader
 from awaken.store.transitions import Claim, Reclaim, Settle, Slot, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -354,9 +355,17 @@ async def test_an_execution_that_asks_its_own_store_for_a_dispatch_finds_itself_
         assert (dispatch.run_id, dispatch.instance_id) == (submission.run.run_id, identity.instance_id)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_loop_that_is_torn_down_hard_ends_promptly_and_the_next_start_takes_over(tmp_path: Path) -> None:
+def test_a_loop_that_is_torn_down_hard_ends_promptly_and_the_next_start_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every task is cancelled at once, the combiner included; nothing may wait for an answer that will not come."""
+    left_open: list[sqlite3.Connection] = []
+
+    def open_and_remember(path: Path) -> sqlite3.Connection:
+        left_open.append(open_reader(path))
+        return left_open[-1]
+
+    monkeypatch.setattr("awaken.store.sqlite.store.open_reader", open_and_remember)
 
     async def die() -> None:
         world = World(SqliteStore(tmp_path / "awaken.db", clock=clock), clock)
@@ -369,4 +378,6 @@ def test_a_loop_that_is_torn_down_hard_ends_promptly_and_the_next_start_takes_ov
     dying.start()
     dying.join(timeout=10)
     assert not dying.is_alive()
-    gc.collect()  # the dead closed nothing; that is noticed here and not in a later test
+    for connection in left_open:
+        connection.close()  # the dead closed nothing
+    left_open.clear()
