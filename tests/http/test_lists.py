@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from awaken.http.cursors import list_cursor
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -60,6 +61,9 @@ async def test_runs_are_listed_newest_first_and_filtered(store: Store, clock: Ma
         ("/v1/runs?limit=1&limit=2", "invalid_request"),
         ("/v1/runs?order=random", "invalid_request"),
         ("/v1/runs?status=null", "invalid_request"),
+        ("/v1/runs?agent_id=a%20b", "invalid_id"),
+        ("/v1/threads/t/messages?after=99999999999999999999", "invalid_request"),
+        ("/v1/threads/t/messages?before=-1", "invalid_request"),
         ("/v1/runs?cursor=%21", "invalid_request"),
         ("/v1/runs?cursor=abcdefgh", "invalid_request"),
         ("/v1/runs?statuz=done", "unknown_parameter"),
@@ -111,6 +115,15 @@ async def test_a_cursor_of_another_list_or_filter_is_refused(memory: Store, cloc
         ):
             other = await site.http.get(f"{path}&cursor={cursor}")
             assert (other.status, other.code) == (422, "cursor_mismatch"), path
+
+
+@behaviour("SRV-004")
+async def test_a_forged_cursor_reaches_no_store(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        for key in ((10**30, "x"), (-1, "x"), ("x", 1), (1,), 5, None):
+            forged = list_cursor("runs", ("desc", None, None, None), key)
+            answer = await site.http.get(f"/v1/runs?cursor={forged}")
+            assert (answer.status, answer.code) == (422, "invalid_request"), key
 
 
 async def test_messages_are_paged_in_both_directions(store: Store, clock: ManualClock) -> None:

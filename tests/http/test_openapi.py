@@ -12,6 +12,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -29,7 +30,7 @@ from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
 from awaken.http.table import OPERATIONS
 from awaken.mailbox.service import Mailbox, RunSubmission
-from awaken.store.memory import MemoryStore
+from awaken.store.sqlite import SqliteStore
 from awaken.testing.behaviour import behaviour
 
 FUZZ: Final[Any] = importlib.import_module("schemathesis")
@@ -66,7 +67,8 @@ async def echo(context: Context) -> str:
 class Served:
     """A server on a thread of its own, with a thread `t`, a run `r` and the agent `talk` to be found."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
+        self._file = file
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(64)
@@ -87,7 +89,7 @@ class Served:
     async def _serve(self) -> None:
         agents = Agents()
         agents.add("talk", echo)
-        mailbox = Mailbox(MemoryStore(), agents)
+        mailbox = Mailbox(SqliteStore(self._file, durability="process"), agents)
         app = build_app(mailbox, settings=HttpSettings(max_stream_life_s=1), metrics=lambda: b"awaken_up 1\n")
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
         async with mailbox:
@@ -97,8 +99,8 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with Served() as server:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("fuzz") / "fuzz.db") as server:
         yield server
 
 

@@ -87,6 +87,31 @@ async def test_what_is_not_a_json_object_is_refused(
 
 
 @behaviour("SRV-007")
+@pytest.mark.parametrize("unit", [b"[],", b"1,", b'"",', b'"a",'])
+async def test_a_large_body_of_very_many_values_is_not_even_parsed(
+    memory: Store, clock: ManualClock, unit: bytes
+) -> None:
+    async with served(memory, clock) as site:
+        many = b'{"agent_id": "talk", "input": "hello", "unknown": [' + unit * (3_000_000 // len(unit)) + b"0]}"
+        large = b'{"agent_id": "talk", "input": "' + b"[" * 500_000 + b'"}'
+        refused, accepted = await site.http.post("/v1/runs", many), await site.http.post("/v1/runs", large)
+
+        assert (refused.status, refused.code) == (422, "invalid_request")
+        assert accepted.status == 202
+
+
+@behaviour("SRV-007")
+@pytest.mark.parametrize("number", [b"18446744073709551616", b"-9223372036854775809", b"1e999", b"9" * 5000])
+async def test_numbers_that_no_store_can_keep_are_refused(memory: Store, clock: ManualClock, number: bytes) -> None:
+    async with served(memory, clock) as site:
+        body = b'{"agent_id": "talk", "input": "hello", "metadata": {"n": ' + number + b"}}"
+        answer = await site.http.post("/v1/runs", body)
+
+        assert (answer.status, answer.code) == (422, "invalid_request")
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-007")
 @WITH_BODY
 async def test_a_body_that_is_too_large_is_refused_as_soon_as_that_is_known(
     memory: Store, clock: ManualClock, operation: Operation

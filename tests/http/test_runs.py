@@ -194,8 +194,9 @@ async def test_half_characters_in_a_text_are_replaced(memory: Store, clock: Manu
 async def test_more_attachments_than_allowed_are_refused(memory: Store, clock: ManualClock) -> None:
     image: Any = {"type": "image", "source": {"type": "url", "url": "https://example.org/cat.png"}}
     heavy: Any = {"type": "audio", "source": {"type": "base64", "media_type": "audio/wav", "data": "A" * 6_000_000}}
+    broken = {"type": "base64", "media_type": "audio/wav", "data": "not base64!"}
     async with served(memory, clock) as site:
-        for content in ([image] * 9, [heavy] * 2):
+        for content in ([image] * 9, [heavy] * 2, [{"type": "audio", "source": broken}]):
             answer = await site.http.post("/v1/runs", {"agent_id": "talk", "messages": [{"content": content}]})
             assert (answer.status, answer.json()["errors"][0]["loc"]) == (422, ["body", "messages"])
 

@@ -18,6 +18,10 @@ from awaken.http.problems import Problem
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+MAX_STRUCTURE_CHARS: Final = 256 * 1024
+"""What a body may hold outside its texts: several times what the largest acceptable request needs."""
+MAX_QUOTES: Final = 500_000
+
 _STRINGS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _FLAT: Final = re.compile(r"[^\[\]{}]+")
 _HALF: Final = re.compile("[\ud800-\udfff\0]")
@@ -58,13 +62,15 @@ def parse_object(body: bytes, *, max_depth: int) -> dict[str, Any]:
 
     Raises:
         Problem: `malformed_json` with the offset in bytes where there is one; `invalid_request` for a number
-            out of range.
+            out of range, and for too many values.
     """
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise _malformed("the body is not UTF-8", error.start) from error
     _check_depth(text, max_depth)
+    if len(text) > MAX_STRUCTURE_CHARS:
+        _check_structure(text)
     try:
         value = _decoder.decode(text)
     except json.JSONDecodeError as error:
@@ -84,6 +90,12 @@ def _check_depth(text: str, max_depth: int) -> None:
         depth += 1 if bracket in "[{" else -1
         if depth > max_depth:
             raise _malformed(f"the body is nested deeper than {max_depth} levels", None)
+
+
+def _check_structure(text: str) -> None:
+    """Refuse a large body made of very many small values: parsing them would hold up everybody else."""
+    if text.count('"') > MAX_QUOTES or len(_STRINGS.sub("", text)) > MAX_STRUCTURE_CHARS:
+        raise Problem("invalid_request", "the body holds too many values; only texts may be large")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from awaken.domain.ids import Scope, ThreadId
 from awaken.http.problems import invalid
@@ -24,6 +25,9 @@ _EVENT: Final = re.compile(r"1\.t\.([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})", re.ASCI
 _LIST: Final = re.compile(r"[A-Za-z0-9_-]{1,700}={0,2}", re.ASCII)
 EVENT_CURSOR_PATTERN: Final = r"^1\.t\.[0-9a-f]{8}\.(0|[1-9][0-9]{0,15})$"
 _FINGERPRINT_BYTES: Final = 4
+
+Stored = Annotated[int, Meta(ge=0, le=2**53)]
+"""A seq, an offset or an instant as it may come from outside: a forged cursor holds nothing a store cannot take."""
 
 K = TypeVar("K")
 

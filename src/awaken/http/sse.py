@@ -11,6 +11,7 @@ Source: spec/server.md 6.1, 6.4 to 6.6.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -109,7 +110,8 @@ class EventStream(Response):
             # The answer has begun, so the problem becomes a frame; `problem_of` logs what nobody foresaw.
             last = control_frame("stream.error", problem_of(error).to_document(self._request_id))
         if not self._is_gone:
-            await self._send(send, last, more=False)
+            with contextlib.suppress(OSError):  # gone just now
+                await self._send(send, last, more=False)
 
     async def _follow(self, send: Send) -> None:
         """Send what the reader hands out, and a comment into every long silence, until the end or the end of life."""

@@ -9,6 +9,7 @@ Source: spec/server.md 2, 2.2, 4.1, 4.3.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self, cast
 
@@ -247,7 +248,11 @@ def _check_attachments(attachments: list[Image | Audio | Video | Document], *loc
     if len(attachments) > MAX_ATTACHMENTS:
         raise ValidationError(f"a request carries at most {MAX_ATTACHMENTS} attachments", loc=("body", *loc))
     inline = [block.source.data for block in attachments if isinstance(block.source, Base64Source)]
-    if sum([len(data) for data in inline]) * 3 // 4 > MAX_ATTACHMENT_BYTES:
+    try:
+        size = sum([len(binascii.a2b_base64(data, strict_mode=True)) for data in inline])
+    except ValueError as error:
+        raise ValidationError("the data of an attachment is not base64", loc=("body", *loc)) from error
+    if size > MAX_ATTACHMENT_BYTES:
         raise ValidationError(f"attachments have at most {MAX_ATTACHMENT_BYTES} bytes together", loc=("body", *loc))
 
 

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 from starlette.responses import Response
 
-from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import AgentId, RunId, ThreadId
 from awaken.domain.message import Role
 from awaken.domain.run import Run, RunStatus
-from awaken.http.cursors import list_key
+from awaken.http.cursors import Stored, list_key
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging, Query
 from awaken.http.routes.lists import cut_page
@@ -109,7 +108,7 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
     filters = (asked.order, asked.status, asked.agent_id, thread_id)
     after = None
     if asked.cursor is not None:
-        at, run_id = list_key(asked.cursor, "runs", filters, tuple[Instant, str])
+        at, run_id = list_key(asked.cursor, "runs", filters, tuple[Stored, str])
         after = (at, RunId(run_id))
     rows = await call.mailbox.store.list_runs(
         call.scope,
@@ -152,10 +151,10 @@ async def list_run_dispatches(call: Call) -> Response:
     asked = call.query(Paging)
     run = await call.mailbox.get_run(call.scope, call.run_id)
     filters = (run.run_id,)
-    start = 0 if asked.cursor is None else max(list_key(asked.cursor, "dispatches", filters, int), 0)
+    (start,) = (0,) if asked.cursor is None else list_key(asked.cursor, "dispatches", filters, tuple[Stored])
     query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=asked.limit + 1, offset=start)
     rows = await call.mailbox.store.list_dispatches(call.scope, query)
-    page, more, cursor = cut_page(rows, asked.limit, "dispatches", filters, lambda _: start + asked.limit)
+    page, more, cursor = cut_page(rows, asked.limit, "dispatches", filters, lambda _: (start + asked.limit,))
     now = call.service.clock.now()
     items = tuple([DispatchResource.of(dispatch, now) for dispatch in page])
     return json_response(DispatchList(items=items, has_more=more, next_cursor=cursor))

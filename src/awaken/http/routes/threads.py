@@ -10,10 +10,9 @@ from typing import Final, Literal
 import msgspec
 from starlette.responses import Response
 
-from awaken.domain.clock import Instant
 from awaken.domain.ids import RunId, ThreadId
 from awaken.domain.message import Visibility
-from awaken.http.cursors import list_key
+from awaken.http.cursors import Stored, list_key
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
 from awaken.http.routes.lists import cut_page
@@ -31,9 +30,9 @@ class ThreadFilters(Paging, frozen=True, kw_only=True):
 
 class MessageFilters(Paging, frozen=True, kw_only=True):
     order: Order = "asc"
-    after: int = 0
+    after: Stored = 0
     """A seq; only later messages."""
-    before: int | None = None
+    before: Stored | None = None
     visibility: Literal["external", "internal", "all"] = "external"
     run_id: Id | None = None
 
@@ -59,7 +58,7 @@ async def list_threads(call: Call) -> Response:
     filters = (asked.order, asked.resource_id, asked.id_prefix)
     after = None
     if asked.cursor is not None:
-        at, thread_id = list_key(asked.cursor, "threads", filters, tuple[Instant, str])
+        at, thread_id = list_key(asked.cursor, "threads", filters, tuple[Stored, str])
         after = (at, ThreadId(thread_id))
     rows = await call.mailbox.store.list_threads(
         call.scope,
@@ -86,7 +85,7 @@ async def list_messages(call: Call) -> Response:
     filters = [thread_id, asked.order, asked.after, asked.before, asked.visibility, asked.run_id]
     thread = await call.mailbox.get_thread(call.scope, thread_id)
     window = MessageQuery(
-        after=max(asked.after, 0),
+        after=asked.after,
         before=asked.before,
         limit=asked.limit + 1,
         descending=asked.order == "desc",
@@ -94,16 +93,16 @@ async def list_messages(call: Call) -> Response:
         run_id=None if asked.run_id is None else RunId(asked.run_id),
     )
     if asked.cursor is not None:
-        seq = list_key(asked.cursor, "messages", filters, int)
+        (seq,) = list_key(asked.cursor, "messages", filters, tuple[Stored])
         window = msgspec.structs.replace(window, **({"before": seq} if window.descending else {"after": seq}))
     rows = await call.mailbox.store.list_messages(call.scope, thread_id, window)
-    page, more, cursor = cut_page(rows, asked.limit, "messages", filters, _seq)
+    page, more, cursor = cut_page(rows, asked.limit, "messages", filters, _key)
     items = tuple([MessageResource.of(thread_id, stored) for stored in page])
     return json_response(MessageList(items=items, has_more=more, next_cursor=cursor, version=thread.message_count))
 
 
-def _seq(stored: StoredMessage) -> int:
-    return stored.seq or 0
+def _key(stored: StoredMessage) -> tuple[int]:
+    return (stored.seq or 0,)
 
 
 _VISIBILITIES: Final = {"external": Visibility.ALL, "internal": Visibility.INTERNAL, "all": None}
