@@ -118,7 +118,7 @@ def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
     earlier = facts.run
     if earlier is not None:
         if earlier.thread_id == t.thread_id and earlier.request_digest == t.digest:
-            return Replayed(earlier, facts.dispatch)
+            return Replayed(earlier, facts.dispatch_of_run)
         return Conflict("run", t.run_id)
     if facts.deduped is not None:
         return Replayed(facts.deduped, facts.deduped_dispatch)

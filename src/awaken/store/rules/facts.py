@@ -82,6 +82,12 @@ class Facts(msgspec.Struct, kw_only=True):
     queue: tuple[tuple[Dispatch, Run], ...] = ()
     """The whole queue in claim order, for an interrupt."""
 
+    @property
+    def dispatch_of_run(self) -> Dispatch | None:
+        """The dispatch of `run`; None once it is purged, also where another run has brought its id again."""
+        owned = self.run is not None and self.dispatch is not None and self.dispatch.run_id == self.run.run_id
+        return self.dispatch if owned else None
+
 
 class MessageWrite(msgspec.Struct, frozen=True, gc=False):
     """A new message row."""

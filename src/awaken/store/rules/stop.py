@@ -22,7 +22,7 @@ from awaken.store.transitions import Cancel, CancelResult, Interrupt, Interrupte
 
 def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelResult | Missing:
     """Needs: thread, run, dispatch; for a queued dispatch, ready without it."""
-    thread, run, dispatch = facts.thread, facts.run, facts.dispatch
+    thread, run, dispatch = facts.thread, facts.run, facts.dispatch_of_run
     if run is None or thread is None or run.thread_id != t.thread_id:
         return Missing("run", t.run_id)
     if run.status is RunStatus.DONE:

@@ -361,7 +361,7 @@ SELECT d.dispatch_id, d.thread_id, d.run_id, d.status, d.priority, d.position, d
  CROSS JOIN runs r
  CROSS JOIN dispatches d
  WHERE r.scope = :scope AND r.run_id = brought.run_id AND (:run_id IS NULL OR r.run_id = :run_id)
-   AND d.scope = :scope AND d.dispatch_id = r.dispatch_id
+   AND d.scope = :scope AND d.dispatch_id = r.dispatch_id AND d.run_id = r.run_id
    AND (:statuses IS NULL OR d.status IN (SELECT value FROM json_each(:statuses)))
  ORDER BY d.priority, d.position
  LIMIT :limit OFFSET :offset;

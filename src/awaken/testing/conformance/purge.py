@@ -8,13 +8,15 @@ from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import ThreadId
 from awaken.domain.run import RunStatus
 from awaken.store.contract import Store, ThreadQuery
-from awaken.store.transitions import JournalEntry
+from awaken.store.transitions import JournalEntry, Replayed
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     DONE,
     OTHER_SCOPE,
     SCOPE,
+    apply,
+    asked,
     cancelled,
     claim,
     claim_some,
@@ -30,6 +32,7 @@ from awaken.testing.conformance.steps import (
     run_of,
     settled,
     submitted,
+    suspended,
     thread_of,
 )
 
@@ -173,3 +176,18 @@ async def test_without_retention_finished_work_goes_with_the_next_purge(store: S
 
     assert await store.load_dispatch(SCOPE, dispatch_id("d1")) is None
     assert (await run_of(store, "d1")).status is RunStatus.DONE
+
+
+async def test_an_id_used_again_after_a_purge_names_the_new_dispatch_only(store: Store, clock: ManualClock) -> None:
+    elsewhere = ThreadId("thread-2")
+    waiting = await finished(store, "d1", ending=suspended())
+    clock.tick(1)
+    await purge(store)
+    again = await submitted(store, "d2", dispatch=dispatch_id("d1"), thread=elsewhere)
+
+    assert await names(store) == []
+    assert await names(store, thread=elsewhere) == ["d1"]
+    assert await apply(store, asked("d1")) == Replayed(waiting.run, None)
+    answer = await cancelled(store, "d1")
+    assert (answer.state, answer.run.status) == ("stopped", RunStatus.DONE)
+    assert await dispatch_of(store, "d1") == again.dispatch
