@@ -20,23 +20,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 from hypothesis import note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.event import TERMINAL_KINDS, EventRow, TextDelta, logged
-from awaken.domain.ids import (
-    AgentId,
-    ClaimToken,
-    ConsumerId,
-    DispatchId,
-    InstanceId,
-    MessageId,
-    RunId,
-    Scope,
-    ThreadId,
-)
+from awaken.domain.ids import AgentId, ClaimToken, ConsumerId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
@@ -106,34 +96,40 @@ def maybe(strategy: SearchStrategy[T]) -> SearchStrategy[T | None]:
 
 
 numbers = st.integers(0, 1_000)
-scopes, threads = pick(SCOPES), pick(THREADS)
-fresh_or = st.booleans()
+scopes, threads = pick((*SCOPES[:1] * 3, *SCOPES)), pick((*THREADS[:1] * 2, *THREADS))
 lease_lengths = pick((5, 1_000, 60_000))
 calls = st.lists(pick(("c1", "c2", "c3")), max_size=3, unique=True)
 
 
-@st.composite
-def messages(draw: st.DrawFn) -> Message:
-    """A message of any role; an id from the pool now and then, otherwise one that was never used."""
-    message_id = draw(pick((*MESSAGES, *[MessageId("")] * 24)))
-    role = draw(pick((Role.ASSISTANT, Role.ASSISTANT, Role.TOOL, Role.USER, Role.SYSTEM)))
-    wanted = draw(calls) if role is Role.ASSISTANT else []
-    return Message(
-        id=message_id,
-        role=role,
-        content=(Text(draw(pick(("", "text", "ü€😀")))),),
-        tool_calls=tuple(ToolCall(call, "tool", {"n": 1}) for call in wanted),
-        tool_call_id=draw(pick(("c1", "c2", "c3"))) if role is Role.TOOL else None,
-        tool_status=ToolStatus.SUCCESS if role is Role.TOOL else None,
-        visibility=draw(pick(tuple(Visibility))),
+def messages(*roles: Role) -> SearchStrategy[Message]:
+    """A message; an id from the pool now and then, otherwise one that was never used."""
+    return st.builds(
+        _message,
+        pick(roles),
+        pick((*MESSAGES, *[MessageId("")] * 24)),
+        pick(("", "text", "ü€😀")),
+        calls,
+        pick(tuple(Visibility)),
     )
 
 
-inputs = st.lists(
-    messages().filter(lambda message: message.role is Role.USER or message.role is Role.SYSTEM), min_size=1, max_size=2
-)
+def _message(role: Role, message_id: MessageId, text: str, wanted: list[str], visibility: Visibility) -> Message:
+    answers = role is Role.TOOL
+    return Message(
+        id=message_id,
+        role=role,
+        content=(Text(text),),
+        tool_calls=tuple(ToolCall(call, "tool", {"n": 1}) for call in wanted) if role is Role.ASSISTANT else (),
+        tool_call_id=(wanted or ["c1"])[0] if answers else None,
+        tool_status=ToolStatus.SUCCESS if answers else None,
+        visibility=visibility,
+    )
+
+
+any_message = messages(Role.ASSISTANT, Role.ASSISTANT, Role.TOOL, Role.USER, Role.SYSTEM)
+inputs = st.lists(messages(Role.USER, Role.SYSTEM), min_size=1, max_size=2)
 deltas = st.builds(TextDelta, pick(("x", "ü"))).map(logged)
-entries = st.lists(messages() | deltas, max_size=4)
+entries = st.lists(any_message | deltas, max_size=4)
 journals = st.lists(
     st.builds(JournalEntry, pick(("a#1", "b#1")), pick((msgspec.Raw(b"1"), msgspec.Raw(b'{"x": [2]}')))), max_size=2
 )
@@ -259,7 +255,7 @@ def saves(draw: st.DrawFn) -> Plan:
         scope=draw(scopes),
         thread_id=draw(threads),
         info=draw(infos),
-        messages=tuple(draw(st.lists(messages(), max_size=2))),
+        messages=tuple(draw(st.lists(any_message, max_size=2))),
         if_exists=draw(pick(("raise", "keep", "replace"))),
     )
     return lambda world: replace(asked, messages=world.named(asked.messages))
@@ -316,10 +312,31 @@ batches = st.lists(
     min_size=1,
     max_size=6,
 )  # fmt: skip
+moves = pick((0, 0, 0, 0, 0, 1, 4, 5, 6, 250, 999, 1_000, 1_001, 60_000, 100_000, -1, -2_000))
+"""Milliseconds by which time moves before a batch. Below zero the wall clock is set back."""
 _ORDER: Final = (Renew, Reclaim, Claim, Purge)
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """One look through every read there is, with arguments that select some of what is stored."""
+
+    scope: Scope
+    thread_id: ThreadId
+    after: int
+    limit: int
+    flags: int
+    which: int
+
+    def has(self, bit: int) -> bool:
+        return bool(self.flags >> bit & 1)
+
+
+glances = st.builds(
+    Glance, scopes, threads, st.integers(0, 30), st.integers(0, 12), st.integers(0, 255), st.integers(0, 20)
+)
 
 
 class TwoStores(RuleBasedStateMachine):
@@ -348,81 +365,90 @@ class TwoStores(RuleBasedStateMachine):
         self._runner.close()
         self._folder.cleanup()
 
-    @rule(plans=batches)
-    def apply(self, plans: list[Plan]) -> None:
+    @rule(move_ms=moves, plans=batches, glance=maybe(glances))
+    def step(self, move_ms: int, plans: list[Plan], glance: Glance | None) -> None:
+        """One rule and not several, so that every step of every example changes something."""
+        self._move(move_ms)
         batch = self._batch(plans)
         expected = self._do(self.model.apply(batch))
+        note("".join(f"  {asked!r}\n    -> {outcome!r}\n" for asked, outcome in zip(batch, expected, strict=True)))
         assert self._do(self.store.apply(batch)) == expected
-        note("\n".join(f"  {asked!r}\n    -> {outcome!r}" for asked, outcome in zip(batch, expected, strict=True)))
         self._remember(batch, expected)
         before, self._view = self._view, self._look()
         if before is not None and all(isinstance(outcome, REFUSALS) for outcome in expected):
             assert self._view == before, "a refusal changed something"
         if batch and isinstance(batch[-1], Claim) and len(batch[-1].slots) == PLENTY:
             self._nothing_due_is_left()
+        if glance is not None:
+            self._read(glance)
+            self._look_up(glance)
 
-    @rule(milliseconds=pick((1, 4, 5, 6, 250, 999, 1_000, 1_001, 60_000, 100_000)))
-    def wait(self, milliseconds: int) -> None:
-        self.clock.tick(milliseconds / 1_000)
+    def _move(self, milliseconds: int) -> None:
+        if milliseconds < 0:
+            self._went_back = True
+            self.clock.set(self.clock.now() + milliseconds)
+        else:
+            self.clock.tick(milliseconds / 1_000)
 
-    @precondition(lambda self: self._view is not None)
-    @rule(milliseconds=pick((1, 2_000)))
-    def set_back(self, milliseconds: int) -> None:
-        self._went_back = True
-        self.clock.set(self.clock.now() - milliseconds)
-
-    @rule(
-        scope=scopes, thread_id=threads, after=st.integers(0, 30), limit=st.integers(1, 12), flags=st.integers(0, 63),
-        which=numbers,
-    )  # fmt: skip
-    def read(self, scope: Scope, thread_id: ThreadId, after: int, limit: int, flags: int, which: int) -> None:
-        first, second, third = bool(flags & 1), bool(flags & 2), bool(flags & 4)
-        run_id = self.runs_seen[which % len(self.runs_seen)][1] if self.runs_seen and flags & 8 else None
+    def _read(self, at: Glance) -> None:
+        scope, thread_id, limit = at.scope, at.thread_id, at.limit
+        run_id = self.runs_seen[-1 - at.which % len(self.runs_seen)][1] if self.runs_seen and at.has(3) else None
         window = MessageQuery(
-            after=after if first else 0,
-            before=after + limit if second else None,
+            after=at.after if at.has(0) else 0,
+            before=at.after + limit if at.has(1) else None,
             limit=limit,
-            descending=third,
-            visibility=Visibility.ALL if flags & 16 else None,
+            descending=at.has(2),
+            visibility=Visibility.ALL if at.has(4) else None,
             run_id=run_id,
         )
-        statuses = tuple(status for n, status in enumerate(DispatchStatus) if flags & 1 << n)
-        some_threads = ThreadQuery(
-            limit=limit, ascending=first, resource_id="x" if second else None, id_prefix="a" if third else ""
-        )
-        some_runs = RunQuery(
-            limit=limit,
-            descending=first,
-            thread_id=thread_id if second else None,
-            status=tuple(RunStatus)[which % 4] if third else None,
-            agent_id=AgentId("agent-1") if flags & 16 else None,
-            thread_id_prefix="b" if flags & 32 else "",
-        )
         some_dispatches = DispatchQuery(
-            thread_id=thread_id, statuses=statuses if first else None, run_id=run_id, limit=limit, offset=after % 4
+            thread_id=thread_id,
+            statuses=tuple(status for n, status in enumerate(DispatchStatus) if at.has(n)) if at.has(7) else None,
+            run_id=run_id,
+            limit=limit,
+            offset=at.after % 4,
         )
         self._same(lambda store: store.list_messages(scope, thread_id, window))
-        self._same(lambda store: store.list_events(scope, thread_id, after=after, limit=limit, run_id=run_id))
+        self._same(lambda store: store.list_events(scope, thread_id, after=at.after, limit=limit, run_id=run_id))
         self._same(lambda store: store.list_dispatches(scope, some_dispatches))
-        page = self._same(lambda store: store.list_threads(scope, some_threads))
-        if page:
-            rest = replace(some_threads, after=(page[0].updated_at, page[0].thread_id))
-            assert self._same(lambda store: store.list_threads(scope, rest))[: limit - 1] == page[1:]
-        runs = self._same(lambda store: store.list_runs(scope, some_runs))
-        if runs:
-            later = replace(some_runs, after=(runs[0].created_at, runs[0].run_id))
-            assert self._same(lambda store: store.list_runs(scope, later))[: limit - 1] == runs[1:]
+        self._page_threads(at)
+        self._page_runs(at)
 
-    @rule(scope=scopes, thread_id=threads, which=numbers)
-    def look_up(self, scope: Scope, thread_id: ThreadId, which: int) -> None:
-        run_id, dispatch_id = RUNS[which % len(RUNS)], DISPATCHES[which % len(DISPATCHES)]
-        message_id = MESSAGES[which % len(MESSAGES)]
-        self._same(lambda store: store.load_run(scope, run_id))
-        self._same(lambda store: store.load_dispatch(scope, dispatch_id))
-        self._same(lambda store: store.load_message(scope, thread_id, message_id))
-        self._same(lambda store: store.last_event_seq(scope, thread_id))
-        self._same(lambda store: store.latest_run(scope, thread_id))
-        self._same(lambda store: store.active_dispatch(scope, thread_id))
+    def _page_threads(self, at: Glance) -> None:
+        some = ThreadQuery(
+            limit=at.limit,
+            ascending=at.has(0),
+            resource_id="x" if at.has(1) else None,
+            id_prefix="a" if at.has(2) else "",
+        )
+        page = self._same(lambda store: store.list_threads(at.scope, some))
+        if page:
+            rest = replace(some, after=(page[0].updated_at, page[0].thread_id))
+            assert self._same(lambda store: store.list_threads(at.scope, rest))[: at.limit - 1] == page[1:]
+
+    def _page_runs(self, at: Glance) -> None:
+        some = RunQuery(
+            limit=at.limit,
+            descending=at.has(0),
+            thread_id=at.thread_id if at.has(1) else None,
+            status=tuple(RunStatus)[at.which % 4] if at.has(2) else None,
+            agent_id=AgentId("agent-1") if at.has(4) else None,
+            thread_id_prefix="b" if at.has(5) else "",
+        )
+        page = self._same(lambda store: store.list_runs(at.scope, some))
+        if page:
+            rest = replace(some, after=(page[0].created_at, page[0].run_id))
+            assert self._same(lambda store: store.list_runs(at.scope, rest))[: at.limit - 1] == page[1:]
+
+    def _look_up(self, at: Glance) -> None:
+        run_id, dispatch_id = RUNS[at.which % len(RUNS)], DISPATCHES[at.which % len(DISPATCHES)]
+        message_id = MESSAGES[at.which % len(MESSAGES)]
+        self._same(lambda store: store.load_run(at.scope, run_id))
+        self._same(lambda store: store.load_dispatch(at.scope, dispatch_id))
+        self._same(lambda store: store.load_message(at.scope, at.thread_id, message_id))
+        self._same(lambda store: store.last_event_seq(at.scope, at.thread_id))
+        self._same(lambda store: store.latest_run(at.scope, at.thread_id))
+        self._same(lambda store: store.active_dispatch(at.scope, at.thread_id))
 
     @invariant()
     def holds(self) -> None:
@@ -456,8 +482,13 @@ class TwoStores(RuleBasedStateMachine):
         return tuple(named)
 
     def claim_at(self, which: int) -> Claimed | None:
-        """Some claim ever won; the newest ones come up most often."""
-        return self.claims_seen[-1 - which % min(len(self.claims_seen), 1 + which % 8)] if self.claims_seen else None
+        """Two times in three a claim that holds, otherwise one of the past; recent ones come up most often."""
+        live: list[Claimed] = []
+        if which % 3 and self._view is not None:
+            tokens = {dispatch.claim_token for view in self._view.threads for dispatch in view.dispatches}
+            live = [claim for claim in self.claims_seen if claim.token in tokens]
+        candidates = live or self.claims_seen
+        return candidates[-1 - which % min(len(candidates), 1 + which % 8)] if candidates else None
 
     # --- plumbing -----------------------------------------------------------------------------------------------------
 
