@@ -13,7 +13,7 @@ SWITCH_INTERVAL_S: Final = 0.000_5
 """How long one thread may keep the interpreter while another waits. The thread that writes lets go of it around every
 row and wants it back soon; at Python's default of 5 ms a busy event loop makes it wait (measured: a sixth of all
 throughput, and a third of the longest delays)."""
-GC_THRESHOLDS: Final = (20_000, 50, 100)
+GC_THRESHOLDS: Final = (100_000, 20, 100)
 """A run in progress is many small objects and leaves no reference cycles, so looking for cycles as often as Python
 does by default costs a sixth of all throughput and most of the longest delays (measured)."""
 

@@ -72,7 +72,7 @@ class RunHandle:
             async for event in _events(reader):
                 yield event
 
-    async def result(self, *, timeout_s: float = 3600.0) -> Run:
+    async def result(self, *, timeout_s: float | None = None) -> Run:
         """The run once it is done, or as it is after `timeout_s` seconds."""
         self.record = await self._app.mailbox.wait(self._app.scope, self.run_id, timeout_s=timeout_s, known=self.record)
         return self.record
@@ -195,9 +195,9 @@ class Awaken:
         message: str | Message | Sequence[Message],
         *,
         agent: str | None = None,
-        timeout_s: float = 3600.0,
+        timeout_s: float | None = None,
     ) -> Run:
-        """Submit and wait for the end, at most `timeout_s` seconds; the run goes on whether or not anybody waits."""
+        """Submit and wait for the end, or at most `timeout_s` seconds; the run goes on whether or not anybody waits."""
         if thread_id is not None:
             checked_id(thread_id, what="thread_id")
         request = RunSubmission(

@@ -192,11 +192,12 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             raise ValidationError("a run needs an agent_id")
         if (self.intent.kind == "continuation") != (self.intent.continues_run_id is not None):
             raise ValidationError("a continuation, and nothing else, names the run it continues")
-        named = (self.intent.continues_run_id, self.trace.parent_run_id, self.trace.parent_thread_id)
-        if any(value is not None and not value.strip() for value in named):
-            raise ValidationError("an id of the run's request is blank")
-        if any(not message_id.strip() for message_id in self.input_message_ids):
-            raise ValidationError("an input message id is blank")
+        for value in (self.intent.continues_run_id, self.trace.parent_run_id, self.trace.parent_thread_id):
+            if value is not None and not value.strip():
+                raise ValidationError("an id of the run's request is blank")
+        for message_id in self.input_message_ids:
+            if not message_id.strip():
+                raise ValidationError("an input message id is blank")
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from awaken.domain.dispatch import Dispatch
+from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.event import FINISHED_KINDS, LoggedEvent, RunFinish, RunStart, StreamReset, logged, logged_as
 from awaken.domain.ids import MessageId, RunId, ThreadId
-from awaken.domain.message import Block, Message, Role, ToolCall, ToolStatus, Visibility
+from awaken.domain.message import Block, Message, MessageState, Role, ToolCall, ToolStatus, Visibility
 from awaken.domain.run import Run, Termination
 from awaken.domain.thread import ThreadInfo
 
@@ -25,7 +25,7 @@ class DispatchPayload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     dispatch_id: str
     dispatch_epoch: int
     attempt_count: int
-    status: str
+    status: DispatchStatus
     available_at: int
     created_at: int
     updated_at: int
@@ -46,7 +46,7 @@ class MessagePayload(msgspec.Struct, frozen=True, gc=False):
     tool_calls: tuple[ToolCall, ...]
     tool_call_id: str | None
     tool_status: ToolStatus | None
-    state: str
+    state: MessageState
 
 
 class ThreadPayload(msgspec.Struct, frozen=True):
@@ -131,7 +131,7 @@ def message_committed(message: Message, thread_id: ThreadId, run_id: RunId | Non
         message.tool_calls,
         message.tool_call_id,
         message.tool_status,
-        message.state.value,
+        message.state,
     )
     return logged_as("MessageCommitted", payload)
 
@@ -147,7 +147,7 @@ def _about(dispatch: Dispatch, kind: str, *, reason: str | None = None, error: s
         dispatch.dispatch_id,
         dispatch.epoch,
         dispatch.attempt_count,
-        dispatch.status.value,
+        dispatch.status,
         dispatch.available_at,
         dispatch.created_at,
         dispatch.updated_at,

@@ -21,7 +21,7 @@ import msgspec
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import DispatchId, Ids, Scope
-from awaken.domain.run import RunStatus
+from awaken.domain.run import Run, RunStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.keeper import Keeper
@@ -97,6 +97,9 @@ class Engine:
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, consumer, self._sweeper.expect)
         self._workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer)
         self._executions: dict[tuple[Scope, DispatchId], Execution] = {}
+        """Claims that are not settled yet."""
+        self._running: set[Execution] = set()
+        """Executions whose task has not ended: for a moment longer."""
         self._idle = Alarm(clock)
         self._stack = AsyncExitStack()
         self._group: asyncio.TaskGroup | None = None
@@ -203,6 +206,8 @@ class Engine:
             await self.combiner.quiet()  # a claim on its way is answered, and starts what must be handed back
             if not self._executions:
                 break
+        if ending := [execution.task for execution in self._running if execution.task is not None]:
+            await asyncio.wait(ending)
 
     async def _close_combiner(self, combining: asyncio.Task[None]) -> None:
         self.combiner.close()
@@ -214,7 +219,6 @@ class Engine:
         """After the commit, before the caller hears: publish, start what was claimed, wake what must move."""
         if outcome.appended:
             self.hub.publish(outcome.appended)
-            self._tell_ended(transition, outcome)
         match transition:
             case Submit():
                 self._offered(transition.offer, outcome)
@@ -224,33 +228,21 @@ class Engine:
             case Claim():
                 self._claimed(transition, outcome)
             case Cancel():
-                self._stop_cancelled(transition.scope, outcome)
+                self._cancelled(transition.scope, outcome)
             case Interrupt():
-                self._stop_interrupted(transition.scope, outcome)
+                self._interrupted(transition.scope, outcome)
             case _:
                 if isinstance(outcome, Reclaimed) and outcome.items:
                     self._reclaimed(outcome)
         self._observer.applied(transition, outcome)
 
-    def _tell_ended(self, transition: Transition, outcome: Outcome) -> None:
-        match outcome:
-            case Settled(run=run) | CancelResult(run=run):
-                if run.status is RunStatus.DONE and isinstance(transition, Settle | Cancel):
-                    self.hub.ended(transition.scope, run.run_id, run)
-            case Reclaimed(items=closed) | ClaimedSome(closed=closed):
-                for each in closed:
-                    if each.run is not None and each.run.status is RunStatus.DONE:
-                        self.hub.ended(each.scope, each.run.run_id, each.run)
-            case Interrupted(superseded=superseded):
-                if isinstance(transition, Interrupt):
-                    for dispatch in superseded:
-                        self.hub.ended(transition.scope, dispatch.run_id, None)
-            case _:
-                pass
+    def _tell_ended(self, scope: Scope, run: Run | None) -> None:
+        if run is not None and run.status is RunStatus.DONE:
+            self.hub.ended(scope, run.run_id, run)
 
     def _failed(self, transition: Transition) -> None:
         """The store could not say what became of it: whatever it promised is not ours."""
-        if isinstance(transition, Submit | Settle) and transition.offer is not None:
+        if isinstance(transition, (Submit, Settle)) and transition.offer is not None:
             self._slots.give_back(transition.offer.token)
         elif isinstance(transition, Claim):
             for slot in transition.slots:
@@ -260,7 +252,7 @@ class Engine:
 
     def _offered(self, offer: Offer | None, outcome: Outcome) -> None:
         claimed, ready_at = None, None
-        if isinstance(outcome, Submitted | Settled):
+        if isinstance(outcome, (Submitted, Settled)):
             claimed, ready_at = outcome.claimed, outcome.ready_at
         if claimed is not None:
             self._start(claimed)
@@ -271,26 +263,37 @@ class Engine:
             self._ready(ready_at)
 
     def _settled(self, transition: Settle, outcome: Outcome) -> None:
+        if not isinstance(outcome, Settled):
+            return
+        self._tell_ended(transition.scope, outcome.run)
         execution = self._executions.get((transition.scope, transition.dispatch_id))
-        if isinstance(outcome, Settled) and execution is not None and execution.lease.token == transition.token:
+        if execution is not None and execution.lease.token == transition.token:
             self._let_go(execution)
 
     def _claimed(self, transition: Claim, outcome: Outcome) -> None:
         assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
+        for closed in outcome.closed:
+            self._tell_ended(closed.scope, closed.run)
         for claimed in outcome.claims:
             self._start(claimed)
         for slot in transition.slots[len(outcome.claims) :]:
             self._slots.take_back(slot)
 
-    def _stop_cancelled(self, scope: Scope, outcome: Outcome) -> None:
+    def _cancelled(self, scope: Scope, outcome: Outcome) -> None:
         """In this process the owner learns of a stop at once."""
-        if isinstance(outcome, CancelResult) and outcome.state == "requested":
-            execution = self._executions.get((scope, outcome.run.dispatch_id))
-            if execution is not None:
-                execution.stop("cancel")
+        if not isinstance(outcome, CancelResult):
+            return
+        self._tell_ended(scope, outcome.run)
+        execution = self._executions.get((scope, outcome.run.dispatch_id))
+        if outcome.state == "requested" and execution is not None:
+            execution.stop("cancel")
 
-    def _stop_interrupted(self, scope: Scope, outcome: Outcome) -> None:
-        if isinstance(outcome, Interrupted) and outcome.active is not None:
+    def _interrupted(self, scope: Scope, outcome: Outcome) -> None:
+        if not isinstance(outcome, Interrupted):
+            return
+        for dispatch in outcome.superseded:
+            self.hub.ended(scope, dispatch.run_id, None)
+        if outcome.active is not None:
             execution = self._executions.get((scope, outcome.active.dispatch_id))
             if execution is not None and execution.lease.token == outcome.active.claim_token:
                 execution.stop("interrupt")
@@ -298,6 +301,7 @@ class Engine:
     def _reclaimed(self, outcome: Reclaimed) -> None:
         """A claim of this process that was taken back has ended, whatever its execution still believes."""
         for item in outcome.items:
+            self._tell_ended(item.scope, item.run)
             execution = self._executions.get((item.scope, item.dispatch.dispatch_id))
             if execution is not None:
                 execution.stop("lost")
@@ -317,8 +321,8 @@ class Engine:
         self._dispatcher.wake()
 
     def _start(self, claimed: Claimed) -> None:
-        asked_s = self._slots.take(claimed.token)
         execution = Execution(claimed, self._workshop)
+        asked_s = self._slots.take(execution.lease.token)
         self._executions[claimed.scope, claimed.dispatch.dispatch_id] = execution
         lease_until = claimed.dispatch.lease_until
         self._keeper.hold(execution, asked_s, lease_until)
@@ -326,17 +330,13 @@ class Engine:
             self._sweeper.expect(lease_until + 1)
         if self.state == "stopping":
             execution.stop("handover")
-        assert self._group is not None, "claims are won only while the mailbox is entered"
-        self._group.create_task(self._execute(execution))
+        self._running.add(execution)
+        execution.task = asyncio.get_running_loop().create_task(execution.run(self.settle_offer, self._over))
 
-    async def _execute(self, execution: Execution) -> None:
-        """One run's task: whatever happens in it, its slot comes back and its neighbours do not notice."""
-        try:
-            await execution.run(self.settle_offer)
-        except Exception:
-            _log.exception("run %s: the worker failed; its lease will return it", execution.claimed.run.run_id)
-        finally:
-            self._let_go(execution)
+    def _over(self, execution: Execution) -> None:
+        """Its task ends now; whatever happened in it, its slot comes back."""
+        self._running.discard(execution)
+        self._let_go(execution)
 
     def _let_go(self, execution: Execution) -> None:
         """What an execution held is free: as soon as it is settled, at the latest when its task ends."""

@@ -53,6 +53,8 @@ class Keeper:
         self._started = Alarm(clock)
         self._watch = Alarm(clock)
         self._watching_until_s = 0.0
+        self._patience_s = settings.lease_ms / 1000 - settings.stop_margin_s
+        """How long after its last confirmed renewal was asked a run may go on."""
 
     def hold(self, holder: Leaseholder, asked_s: float, lease_until: Instant | None) -> None:
         """Start keeping a lease that was asked for at `asked_s` of the monotonic clock.
@@ -65,7 +67,8 @@ class Keeper:
         self._held[holder.lease.dispatch_id] = _Held(holder, asked_s, lease_until)
         if len(self._held) == 1:
             self._started.set()
-        if len(self._held) == 1 or asked_s + self._patience_s < self._watching_until_s:
+            self._watch.set()
+        elif asked_s + self._patience_s < self._watching_until_s:
             self._watch.set()
 
     def release(self, holder: Leaseholder) -> None:
@@ -128,8 +131,3 @@ class Keeper:
             for held in [each for each in self._held.values() if each.asked_s + self._patience_s <= now_s]:
                 held.holder.stop("unconfirmed")
                 self.release(held.holder)
-
-    @property
-    def _patience_s(self) -> float:
-        """How long after its last confirmed renewal was asked a run may go on."""
-        return self._settings.lease_ms / 1000 - self._settings.stop_margin_s

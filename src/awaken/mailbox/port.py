@@ -147,6 +147,10 @@ class RunWriter:
         self._schedule()
 
     @property
+    def is_in_flight(self) -> bool:
+        return self._in_flight is not None
+
+    @property
     def is_full(self) -> bool:
         pending = self._pending
         return len(pending.entries) >= WRITE_BUFFER_EVENTS or pending.payload_bytes >= WRITE_BUFFER_BYTES
@@ -164,12 +168,14 @@ class RunWriter:
             future.set_result(None)
         return future
 
-    async def take_rest(self) -> Pending:
-        """Wait for the commit in flight, then take what is left for the settlement. Nothing may be added after."""
+    async def landed(self) -> None:
+        """Wait for the commit on its way."""
         while self._in_flight is not None:
             await asyncio.wait((self._in_flight,))
-        rest, self._pending = self._pending, Pending()
-        return rest if self.failure is None else Pending()
+
+    def take_rest(self) -> Pending:
+        """What is left for the settlement, once nothing is on its way. Nothing may be added after."""
+        return self._pending if self.failure is None else Pending()
 
     def abandon(self, failure: AwakenError) -> None:
         """Write nothing more, and tell whoever waits for it. What is on its way may still arrive."""

@@ -24,6 +24,8 @@ from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, R
 from awaken.store.contract import Store
 
 _Key = tuple[Scope, ThreadId]
+Ending = asyncio.Future[Run | None]
+"""Of a run somebody waits for."""
 
 
 class Hub:
@@ -34,7 +36,7 @@ class Hub:
         self._clock = clock
         self._readers: dict[_Key, set[Reader]] = {}
         self._closed = False
-        self._endings: dict[tuple[Scope, RunId], list[asyncio.Future[Run | None]]] = {}
+        self._endings: dict[tuple[Scope, RunId], list[Ending]] = {}
 
     def publish(self, rows: tuple[EventRow, ...]) -> None:
         """Offer rows to whoever watches. Call in commit order."""
@@ -48,33 +50,30 @@ class Hub:
         """A reader of everything after the seq `after`; with a run, of that run's events until its end."""
         return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id)
 
-    def ending_of(self, scope: Scope, run_id: RunId) -> asyncio.Future[Run | None]:
+    def ending_of(self, scope: Scope, run_id: RunId) -> Ending:
         """Resolved when the run ends from now on: with its last record, or None when that must be loaded or when the
-        hub is closed.
-
-        Cancel the future to withdraw; what ended before is not told.
+        hub is closed. What ended before is not told. Must be forgotten by whoever asked.
         """
-        key = (scope, run_id)
-        future: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+        ending: Ending = asyncio.get_running_loop().create_future()
         if self._closed:
-            future.set_result(None)
-            return future
-        self._endings.setdefault(key, []).append(future)
-        future.add_done_callback(lambda _: self._withdraw(key, future))
-        return future
+            ending.set_result(None)
+        else:
+            self._endings.setdefault((scope, run_id), []).append(ending)
+        return ending
 
-    def _withdraw(self, key: tuple[Scope, RunId], future: asyncio.Future[Run | None]) -> None:
-        waiting = self._endings.get(key)
-        if waiting is not None and future in waiting:
-            waiting.remove(future)
+    def forget(self, scope: Scope, run_id: RunId, ending: Ending) -> None:
+        """Nobody waits for it any more."""
+        waiting = self._endings.get((scope, run_id))
+        if waiting is not None and ending in waiting:
+            waiting.remove(ending)
             if not waiting:
-                del self._endings[key]
+                del self._endings[scope, run_id]
 
     def ended(self, scope: Scope, run_id: RunId, run: Run | None) -> None:
         """Tell whoever waits for it that a run has ended. Call after the commit that ended it."""
-        for future in self._endings.pop((scope, run_id), ()):
-            if not future.done():
-                future.set_result(run)
+        for ending in self._endings.pop((scope, run_id), ()):
+            if not ending.done():
+                ending.set_result(run)
 
     @property
     def reader_count(self) -> int:
@@ -90,10 +89,11 @@ class Hub:
         for readers in self._readers.values():
             for reader in readers:
                 reader.cut()
-        for waiting in list(self._endings.values()):
-            for future in list(waiting):
-                if not future.done():
-                    future.set_result(None)
+        for waiting in self._endings.values():
+            for ending in waiting:
+                if not ending.done():
+                    ending.set_result(None)
+        self._endings.clear()
 
     def attach(self, key: _Key, reader: Reader) -> None:
         self._readers.setdefault(key, set()).add(reader)

@@ -8,7 +8,6 @@ Source: spec/mailbox.md 3 as amended by the design; promises 1, 3, 7, 8, 9.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from types import TracebackType
@@ -26,14 +25,14 @@ from awaken.domain.errors import (
     ThreadNotFound,
     ValidationError,
 )
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, RunId, Scope, ThreadId, system_chance
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, Ids, RunId, Scope, ThreadId, system_chance
 from awaken.domain.message import Message, check_messages
 from awaken.domain.run import Intent, Origin, Run, RunMode, RunOptions, RunRequest, RunStatus, Trace
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.executors.registry import Agents
 from awaken.mailbox.engine import Engine, Health, State
 from awaken.mailbox.observer import Observer, Unobserved
-from awaken.mailbox.reader import Reader
+from awaken.mailbox.reader import Ending, Reader
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -44,6 +43,7 @@ from awaken.store.transitions import (
     Interrupt,
     Interrupted,
     Missing,
+    Outcome,
     Replayed,
     SaveThread,
     Submit,
@@ -56,6 +56,7 @@ StopState = Literal["requested", "acknowledged", "stopped"]
 MAX_DELAY_S: Final = 10 * 366 * 86_400
 """Ten years."""
 _encoder: Final = msgspec.json.Encoder()
+_NO_OPTIONS: Final = RunOptions()
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,12 +162,10 @@ class Mailbox:
             QueueFull: The thread's queue is at its bound.
             Unavailable: The mailbox is not running.
         """
-        return await self._submit(request, RunId(request.run_id) if request.run_id else self.ids.run_id())
+        transition = await self._transition(request)
+        return self._answered(transition, await self._engine.combiner.ask(transition))
 
-    async def _submit(self, request: RunSubmission, run_id: RunId) -> Submission:
-        self._engine.require_ready()
-        transition = await self._submit_transition(request, run_id)
-        outcome = await self._engine.combiner.ask(transition)
+    def _answered(self, transition: Submit, outcome: Outcome) -> Submission:
         match outcome:
             case Submitted(run=run, dispatch=dispatch, claimed=claimed):
                 running = claimed is not None and claimed.run.run_id == run.run_id
@@ -183,18 +182,33 @@ class Mailbox:
             case _:
                 raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
 
-    async def _submit_transition(self, request: RunSubmission, run_id: RunId) -> Submit:
+    async def _transition(self, request: RunSubmission) -> Submit:
+        """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
+
+        Raises as `submit`.
+        """
+        self._engine.require_ready()
         if not request.messages:
             raise ValidationError("at least one message is required", loc=("body", "messages"))
         thread_id = request.thread_id.strip()
-        fresh = not request.run_id and all(not message.id for message in request.messages)
-        messages = tuple(self._with_id(message) for message in request.messages)
+        run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
+        fresh = not request.run_id
+        named: list[Message] = []
+        for message, message_id in zip(request.messages, message_ids, strict=True):
+            fresh = fresh and not message.id
+            named.append(message if message.id else msgspec.structs.replace(message, id=message_id))
+        messages = tuple(named)
         check_messages(messages)
-        agent_id = await self._agent_for(request, ThreadId(thread_id))
+        asked_agent = request.agent_id
+        if asked_agent is None and thread_id and len(self.agents.ids()) > 1:
+            latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
+            agent_id = self.agents.resolve(None, None if latest is None else latest.agent_id)
+        else:
+            agent_id = self.agents.resolve(asked_agent)
         run_request = RunRequest(
             intent=Intent(agent_id),
-            input_message_ids=tuple(message.id for message in messages),
-            options=RunOptions() if request.overrides is None else RunOptions(request.overrides),
+            input_message_ids=tuple([message.id for message in messages]),
+            options=_NO_OPTIONS if request.overrides is None else RunOptions(request.overrides),
             trace=normalise_mode(request.trace),
         )
         run_request.check()
@@ -203,8 +217,8 @@ class Mailbox:
         return Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
-            run_id=run_id,
-            dispatch_id=self.ids.dispatch_id(),
+            run_id=RunId(request.run_id or run_id),
+            dispatch_id=DispatchId(dispatch_id),
             request=run_request,
             messages=messages,
             digest=_digest(request, agent_id) if request.run_id else "",
@@ -212,7 +226,7 @@ class Mailbox:
             priority=request.priority,
             max_attempts=self.settings.max_attempts if request.max_attempts is None else request.max_attempts,
             dedupe_key=request.dedupe_key,
-            delay_ms=round(request.delay_s * 1000),
+            delay_ms=round(request.delay_s * 1000) if delayed else 0,
             available_at=request.available_at,
             create_thread=request.create_thread or not thread_id,
             fresh_ids=fresh,
@@ -222,14 +236,6 @@ class Mailbox:
 
     def _with_id(self, message: Message) -> Message:
         return message if message.id else msgspec.structs.replace(message, id=self.ids.message_id())
-
-    async def _agent_for(self, request: RunSubmission, thread_id: ThreadId) -> AgentId:
-        asked = None if request.agent_id is None else AgentId(request.agent_id)
-        last = None
-        if asked is None and thread_id and len(self.agents.ids()) > 1:
-            latest = await self.store.latest_run(request.scope, thread_id)
-            last = None if latest is None else latest.agent_id
-        return self.agents.resolve(asked, last)
 
     async def save_thread(
         self,
@@ -249,7 +255,7 @@ class Mailbox:
         self._engine.require_ready()
         named = ThreadId(thread_id.strip()) or self.ids.thread_id()
         info.check(named)
-        stored = tuple(self._with_id(message) for message in messages)
+        stored = tuple([self._with_id(message) for message in messages])
         check_messages(stored)
         outcome = await self._engine.combiner.ask(
             SaveThread(scope=scope, thread_id=named, info=info, messages=stored, if_exists=if_exists)
@@ -353,19 +359,22 @@ class Mailbox:
         start = max(after, run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
-    async def run(self, request: RunSubmission, *, timeout_s: float) -> tuple[Submission, Run]:
+    async def run(self, request: RunSubmission, *, timeout_s: float | None = None) -> tuple[Submission, Run]:
         """Submit, then wait: the run when it is done, or as it is after `timeout_s` seconds. Raises as `submit`."""
-        run_id = RunId(request.run_id) if request.run_id else self.ids.run_id()
-        ending = self._engine.hub.ending_of(request.scope, run_id)
+        transition = await self._transition(request)
+        ending = self._engine.hub.ending_of(request.scope, transition.run_id)
         try:
-            submission = await self._submit(request, run_id)
+            submission = self._answered(transition, await self._engine.combiner.ask(transition))
             if submission.replayed:
                 return submission, await self.wait(request.scope, submission.run.run_id, timeout_s=timeout_s)
-            return submission, await self._ending(request.scope, run_id, ending, timeout_s)
+            run = await self._end(ending, timeout_s)
         finally:
-            ending.cancel()
+            self._engine.hub.forget(request.scope, transition.run_id, ending)
+        return submission, run if run is not None else await self.get_run(request.scope, transition.run_id)
 
-    async def wait(self, scope: Scope, run_id: RunId, *, timeout_s: float, known: Run | None = None) -> Run:
+    async def wait(
+        self, scope: Scope, run_id: RunId, *, timeout_s: float | None = None, known: Run | None = None
+    ) -> Run:
         """The run when it is done, or as it is after `timeout_s` seconds. Raises RunNotFound.
 
         With `known`, an earlier record of it, nothing is read while this process executes the run.
@@ -374,19 +383,22 @@ class Mailbox:
         try:
             if known is None or not self._engine.is_executing(scope, known.dispatch_id):
                 run = await self.get_run(scope, run_id)
-                if run.status is RunStatus.DONE or timeout_s <= 0:
+                if run.status is RunStatus.DONE or (timeout_s is not None and timeout_s <= 0):
                     return run
-            return await self._ending(scope, run_id, ending, timeout_s)
+            run = await self._end(ending, timeout_s)
         finally:
-            ending.cancel()
+            self._engine.hub.forget(scope, run_id, ending)
+        return run if run is not None else await self.get_run(scope, run_id)
 
-    async def _ending(self, scope: Scope, run_id: RunId, ending: asyncio.Future[Run | None], timeout_s: float) -> Run:
+    async def _end(self, ending: Ending, timeout_s: float | None) -> Run | None:
+        """The run once it has ended, or None after `timeout_s` seconds."""
+        if timeout_s is None:
+            return await ending
         timer = self.clock.call_later(timeout_s, lambda: None if ending.done() else ending.set_result(None))
         try:
-            run = await ending
+            return await ending
         finally:
             timer.cancel()
-        return run if run is not None else await self.get_run(scope, run_id)
 
     def health(self) -> Health:
         return self._engine.health()

@@ -8,7 +8,7 @@ A settling run offers the slot it still has, which is therefore not counted a se
 from __future__ import annotations
 
 from awaken.domain.clock import Clock
-from awaken.domain.ids import ClaimToken, ConsumerId, Ids
+from awaken.domain.ids import ClaimToken, ConsumerId, Ids, InstanceId
 from awaken.store.transitions import Offer, Slot
 
 
@@ -23,7 +23,7 @@ class Slots:
         self._lease_ms = lease_ms
         self._reserved: dict[ClaimToken, float] = {}
         self._handed_on: dict[ClaimToken, float] = {}
-        self._unused: list[Slot] = []
+        self._unused: list[Offer] = []
         self.executing = 0
 
     @property
@@ -32,25 +32,27 @@ class Slots:
 
     def reserve(self) -> Slot:
         """Promise one place. The caller checked that one is free."""
-        slot = self._slot()
-        self._reserved[slot.token] = self._clock.monotonic()
-        return slot
+        offer = self.offer()
+        return Slot(offer.token, offer.instance_id)
 
     def offer(self) -> Offer:
         """`reserve`, as a submit carries it."""
-        slot = self.reserve()
-        return Offer(self._consumer, slot.token, slot.instance_id, self._lease_ms)
+        offer = self._unused.pop() if self._unused else self._new()
+        self._reserved[offer.token] = self._clock.monotonic()
+        return offer
 
     def hand_on(self) -> Offer:
         """Promise the place of an execution that is being settled to what its thread runs next."""
-        slot = self._slot()
-        self._handed_on[slot.token] = self._clock.monotonic()
-        return Offer(self._consumer, slot.token, slot.instance_id, self._lease_ms)
+        offer = self._unused.pop() if self._unused else self._new()
+        self._handed_on[offer.token] = self._clock.monotonic()
+        return offer
 
     def take_back(self, promised: Offer | Slot) -> None:
         """The store answered, and the promise won nothing: its token is as good as new and will be promised again."""
         self.give_back(promised.token)
-        self._unused.append(promised if isinstance(promised, Slot) else Slot(promised.token, promised.instance_id))
+        self._unused.append(
+            promised if isinstance(promised, Offer) else self._offer(promised.token, promised.instance_id)
+        )
 
     def take(self, token: ClaimToken) -> float:
         """Turn a promise into an execution; when it was made, in seconds of the monotonic clock."""
@@ -60,12 +62,16 @@ class Slots:
 
     def give_back(self, token: ClaimToken) -> None:
         """The promise is void; its token may be known to the store, so it is not used again."""
-        self._reserved.pop(token, None)
-        self._handed_on.pop(token, None)
+        if self._handed_on.pop(token, None) is None:
+            self._reserved.pop(token, None)
 
     def done(self) -> None:
         """An execution ended."""
         self.executing -= 1
 
-    def _slot(self) -> Slot:
-        return self._unused.pop() if self._unused else Slot(self._ids.claim_token(), self._ids.instance_id())
+    def _new(self) -> Offer:
+        token, instance_id = self._ids.mint_some(2)
+        return self._offer(ClaimToken(token), InstanceId(instance_id))
+
+    def _offer(self, token: ClaimToken, instance_id: InstanceId) -> Offer:
+        return Offer(self._consumer, token, instance_id, self._lease_ms)

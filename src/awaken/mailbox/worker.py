@@ -29,7 +29,7 @@ from awaken.executors.contract import DriveOutcome, Stopped
 from awaken.executors.registry import Agents
 from awaken.mailbox.keeper import StopReason
 from awaken.mailbox.observer import Observer, OutcomeLabel
-from awaken.mailbox.port import Pending, Port, RunWriter, finish, stored_bytes
+from awaken.mailbox.port import Pending, Port, RunWriter, stored_bytes
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Store
@@ -51,6 +51,8 @@ from awaken.store.transitions import (
 
 OfferSource = Callable[[], Offer | None]
 """Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
+OnOver = Callable[["Execution"], None]
+"""Told when an execution's task ends, however it ends."""
 
 _log = logging.getLogger("awaken.worker")
 _MAX_ERROR_CHARS = 4_000
@@ -83,7 +85,7 @@ class Execution:
     """A claim being executed by this process."""
 
     __slots__ = (
-        "_acknowledged", "_driving", "_port", "_reason", "_shop", "_task", "_writer", "claimed", "holds_slot", "lease",
+        "_acknowledged", "_driving", "_port", "_reason", "_shop", "_writer", "claimed", "holds_slot", "lease", "task",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, workshop: Workshop) -> None:
@@ -96,7 +98,8 @@ class Execution:
             claimed, workshop.combiner, workshop.clock, workshop.settings.settle_retry_s, self._told
         )
         self._port = Port(claimed, self._writer, workshop.store, workshop.ids)
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """What runs it, while it is executing."""
         self._reason: StopReason | None = None
         self._driving = False
         self._acknowledged: asyncio.Future[None] | None = None
@@ -108,15 +111,14 @@ class Execution:
             self._reason = reason
         if reason in _OUTLIVED:
             self._writer.abandon(LeaseLost(self.lease.dispatch_id, reason))
-        if not self._driving or self._task is None:
+        if not self._driving or self.task is None:
             return
         if first and reason == "cancel":
             self._acknowledge()
-        self._task.cancel()
+        self.task.cancel()
 
-    async def run(self, ask_offer: OfferSource) -> None:
-        """Execute and settle. Whatever the agent raises ends here."""
-        self._task = asyncio.current_task()
+    async def run(self, ask_offer: OfferSource, on_over: OnOver) -> None:
+        """Execute and settle, as the whole of a task. Whatever the agent raises, its neighbours do not notice."""
         started_s = self._shop.clock.monotonic()
         self._shop.observer.started(self.claimed)
         label: OutcomeLabel = "lost"
@@ -127,10 +129,13 @@ class Execution:
             else:
                 label = end.label
                 await self._settle(end, ask_offer)
+        except Exception:
+            _log.exception("run %s: the worker failed; its lease will return it", self.claimed.run.run_id)
         finally:
             self._writer.forget()
-            self._task = None
+            self.task = None
             self._shop.observer.ended(self.claimed, label, self._shop.clock.monotonic() - started_s)
+            on_over(self)
 
     # --- executing ----------------------------------------------------------------------------------------------------
 
@@ -151,7 +156,7 @@ class Execution:
             return self._ended_by(error)
         finally:
             self._driving = False
-            while self._task is not None and self._task.uncancel():
+            while self.task is not None and self.task.uncancel():
                 pass
 
     def _ended_by(self, error: BaseException) -> _End | None:
@@ -230,7 +235,9 @@ class Execution:
     # --- settling -----------------------------------------------------------------------------------------------------
 
     async def _settle(self, end: _End, ask_offer: OfferSource) -> None:
-        rest = await self._writer.take_rest()
+        if self._writer.is_in_flight:
+            await self._writer.landed()
+        rest = self._writer.take_rest()
         entries = list(rest.entries)
         if self._owes_acknowledgement(end, rest):
             entries.append(say.cancel_acknowledged(self.claimed.dispatch))
@@ -251,7 +258,7 @@ class Execution:
             thread_id=claimed.run.thread_id,
             run_id=claimed.run.run_id,
             dispatch_id=claimed.dispatch.dispatch_id,
-            token=claimed.token,
+            token=self.lease.token,
             ending=end.ending,
             entries=tuple(entries),
             journal=tuple(rest.journal),
@@ -259,18 +266,6 @@ class Execution:
             stream_open=stream_open,
             offer=ask_offer(),
         )
-        await self._apply(settle)
-
-    def _owes_acknowledgement(self, end: _End, rest: Pending) -> bool:
-        """Whether a stop was heeded and the log does not say so yet: it came before the start, or was an interrupt."""
-        if self._reason != "interrupt" and end.label != "cancelled":
-            return False
-        said = self._acknowledged
-        if said is not None and said.done() and said.exception() is None:
-            return False
-        return not any(isinstance(entry, LoggedEvent) and entry.kind == "CancelAcknowledged" for entry in rest.entries)
-
-    async def _apply(self, settle: Settle) -> None:
         outcome = await self._answer_to(settle)
         if isinstance(outcome, Conflict):
             error = f"the run's last messages could not be stored: message id {outcome.id!r} is taken"
@@ -281,15 +276,34 @@ class Execution:
         if outcome is not None and not isinstance(outcome, Settled):
             _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
 
+    def _owes_acknowledgement(self, end: _End, rest: Pending) -> bool:
+        """Whether a stop was heeded and the log does not say so yet: it came before the start, or was an interrupt."""
+        if self._reason != "interrupt" and end.label != "cancelled":
+            return False
+        said = self._acknowledged
+        if said is not None and said.done() and said.exception() is None:
+            return False
+        return not any(isinstance(entry, LoggedEvent) and entry.kind == "CancelAcknowledged" for entry in rest.entries)
+
     async def _answer_to(self, settle: Settle) -> Outcome | None:
-        """Ask again and again while the store cannot write and the lease may still hold; None when that was in vain."""
+        """Ask again and again while the store cannot write and the lease may still hold; None when that was in vain.
+
+        A cancellation is heard once the answer is there, and a failure of the store outweighs it.
+        """
         clock, settings = self._shop.clock, self._shop.settings
-        give_up_s = clock.monotonic() + settings.lease_ms / 1000
+        give_up_s: float | None = None
         while True:
+            answer = self._shop.combiner.ask(settle, shielded=True)
             try:
-                return await finish(self._shop.combiner.ask(settle))
+                try:
+                    return await answer
+                except asyncio.CancelledError:
+                    answer.result()
+                    raise
             except StoreUnavailable as error:
-                over = clock.monotonic() >= give_up_s or self._reason in _OUTLIVED
+                now_s = clock.monotonic()
+                give_up_s = now_s + settings.lease_ms / 1000 if give_up_s is None else give_up_s
+                over = now_s >= give_up_s or self._reason in _OUTLIVED
                 if over or self._shop.combiner.closed:
                     _log.error("run %s could not be settled: %s", settle.run_id, error)
                     return None

@@ -1,7 +1,8 @@
 """Gathers what concurrent callers ask for into batches, and answers each after the commit.
 
-Above: the mailbox asks for one transition at a time. Below: `Store.apply`, one batch in flight.
+Above: the mailbox asks for one transition at a time. Below: `Store.apply`, at most two batches in flight.
 Holds: what arrives while a batch is in flight forms the next one; there is no timer, so an idle system pays no delay.
+A full batch leaves while one is in flight, so that under load the store never waits for the event loop.
 A batch has at most one transition per thread, in the order asked, then the transitions over many threads.
 `on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away; `on_failed`
 hears every transition whose fate the store could not tell. Whatever was asked is answered, also when `run` is killed.
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
+from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import Scope, ThreadId
 from awaken.domain.message import Audio, Base64Source, Document, Image, Message, Text, Thinking, Video
 from awaken.store.contract import Store
@@ -30,7 +33,6 @@ from awaken.store.transitions import (
     Renew,
     Settle,
     Submit,
-    ThreadTransition,
     Transition,
 )
 
@@ -38,10 +40,17 @@ MAX_BATCH_ENTRIES: Final = 4_096
 """Log entries in one batch, beyond which the rest waits for the next."""
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """The same for payloads and message contents, so that one batch never holds the log for long."""
+MAX_IN_FLIGHT: Final = 2
+"""Batches handed to the store and not answered yet; the second one only when it is full."""
 DELIVERY_SLICE: Final = 16
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
 
 _SET_ORDER: Final[dict[type[object], int]] = {Renew: 0, Reclaim: 1, Claim: 2, Purge: 3}
+# As tuples: these are asked for every transition, and a union would be made anew each time.
+_SETS: Final = (Renew, Reclaim, Claim, Purge)
+_OWNERS: Final = (Commit, Settle)
+_TEXTS: Final = (Text, Thinking)
+_MEDIA: Final = (Image, Audio, Video, Document)
 
 _log = logging.getLogger("awaken.store")
 OutcomeT = TypeVar("OutcomeT")
@@ -61,7 +70,11 @@ class Combiner:
         self._store = store
         self._on_applied = on_applied
         self._on_failed = on_failed
+        self._max_batch = store.capabilities.max_batch
+        self._enough = 1
+        """How many must wait for the next batch to leave."""
         self._asked: deque[_Asked] = deque()
+        self._flights: deque[tuple[list[_Asked], asyncio.Future[list[Outcome]]]] = deque()
         self._applied: deque[tuple[Transition, asyncio.Future[Outcome], Outcome]] = deque()
         self._delivering = False
         self._unanswered = 0
@@ -69,15 +82,20 @@ class Combiner:
         self._answered = Alarm(clock)
         self.closed = False
 
-    def ask(self, transition: Transition) -> asyncio.Future[Outcome]:
-        """Queue a transition. The future holds its outcome once that is durable; cancelling it withdraws nothing."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def ask(self, transition: Transition, *, shielded: bool = False) -> asyncio.Future[Outcome]:
+        """Queue a transition. The future holds its outcome once that is durable; cancelling it withdraws nothing.
+
+        A `shielded` future cannot be cancelled: whoever waits for it hears of a cancellation when the outcome is there.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = _Shielded(loop=loop) if shielded else loop.create_future()
         self._unanswered += 1
         if self.closed:
             self._fail([(transition, future)], StoreUnavailable("the store is closed"))
             return future
         self._asked.append((transition, future))
-        self._wake.set()
+        if len(self._asked) >= self._enough:
+            self._wake.set()
         return future
 
     async def apply(self, transition: Transition, expected: type[OutcomeT]) -> OutcomeT:
@@ -88,26 +106,44 @@ class Combiner:
 
     async def run(self) -> None:
         """Feed the store until `close`. What was asked before that is still applied."""
-        batch: list[_Asked] = []
         try:
             while True:
-                if not self._asked:
-                    if self.closed:
-                        return
-                    await self._wake.wait()
-                    continue
-                batch = self._next_batch()
-                try:
-                    outcomes = await self._store.apply([transition for transition, _ in batch])
-                except Exception as error:  # a supervisor: every caller hears it, the next batch is tried anew
-                    self._fail(batch, error)
-                else:
-                    self._deliver(batch, outcomes)
-                batch = []
+                self._land()
+                self._launch()
+                if self.closed and not self._flights:
+                    return
+                await self._wake.wait()
         finally:
             self.closed = True
-            self._fail([*batch, *self._asked], StoreUnavailable("the store is closed"))
+            left = [asked for batch, _ in self._flights for asked in batch]
+            self._fail([*left, *self._asked], StoreUnavailable("the store is closed"))
+            self._flights.clear()
             self._asked.clear()
+
+    def _launch(self) -> None:
+        while len(self._flights) < MAX_IN_FLIGHT:
+            self._enough = self._max_batch if self._flights else 1
+            if len(self._asked) < self._enough:
+                return
+            batch = self._next_batch()
+            flight = (batch, asyncio.ensure_future(self._store.apply([transition for transition, _ in batch])))
+            flight[1].add_done_callback(self._landed)
+            self._flights.append(flight)
+        self._enough = sys.maxsize
+
+    def _landed(self, _: object) -> None:
+        self._wake.set()
+
+    def _land(self) -> None:
+        """Answer the batches that have returned, in the order they left."""
+        while self._flights and self._flights[0][1].done():
+            batch, applying = self._flights.popleft()
+            if applying.cancelled():
+                self._fail(batch, StoreUnavailable("the store was closed"))
+            elif (error := applying.exception()) is not None:
+                self._fail(batch, error)  # every caller hears it, the next batch is tried anew
+            else:
+                self._deliver(batch, applying.result())
 
     def open(self) -> None:
         """Take transitions again, for another `run`."""
@@ -128,11 +164,11 @@ class Combiner:
         single: list[_Asked] = []
         sets: list[_Asked] = []
         left: deque[_Asked] = deque()
-        room, entries, size = self._store.capabilities.max_batch, 0, 0
+        room, entries, size = self._max_batch, 0, 0
         while self._asked and room:
             asked = self._asked.popleft()
             transition = asked[0]
-            if isinstance(transition, Renew | Reclaim | Claim | Purge):
+            if isinstance(transition, _SETS):
                 sets.append(asked)
             else:
                 key = (transition.scope, transition.thread_id)
@@ -142,9 +178,12 @@ class Combiner:
                     continue
                 threads.add(key)
                 single.append(asked)
-                if isinstance(transition, Commit | Settle):
+                if isinstance(transition, Submit):
+                    for message in transition.messages:
+                        size += _message_bytes(message)
+                elif isinstance(transition, _OWNERS) and transition.entries:
                     entries += len(transition.entries)
-                size += _content_bytes(transition)
+                    size += sum([_entry_bytes(entry) for entry in transition.entries])
             room -= 1
         self._asked.extendleft(reversed(left))
         sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
@@ -160,6 +199,8 @@ class Combiner:
         """Tell some callers now and the rest in the next turns of the event loop, across batches in order."""
         for _ in range(min(DELIVERY_SLICE, len(self._applied))):
             self._tell_next()
+        if not self._unanswered:
+            self._answered.set()
         self._delivering = bool(self._applied)
         if self._delivering:
             asyncio.get_running_loop().call_soon(self._deliver_slice)
@@ -175,49 +216,42 @@ class Combiner:
             _log.exception("after %s: what should follow failed", type(transition).__name__)
         if not future.done():
             future.set_result(outcome)
-        self._count_answer()
+        self._unanswered -= 1
 
-    def _fail(self, batch: Sequence[_Asked], error: Exception) -> None:
+    def _fail(self, batch: Sequence[_Asked], error: BaseException) -> None:
         while self._applied:
             self._tell_next()
         for transition, future in batch:
             self._tell_failure(transition, future, error)
+        if not self._unanswered:
+            self._answered.set()
 
-    def _tell_failure(self, transition: Transition, future: asyncio.Future[Outcome], error: Exception) -> None:
+    def _tell_failure(self, transition: Transition, future: asyncio.Future[Outcome], error: BaseException) -> None:
         self._on_failed(transition)
         if not future.done():
             future.set_exception(error)
             future.exception()  # heard here, so that a caller who went away leaves no complaint behind
-        self._count_answer()
-
-    def _count_answer(self) -> None:
         self._unanswered -= 1
-        if not self._unanswered:
-            self._answered.set()
 
 
-def _content_bytes(transition: ThreadTransition) -> int:
-    """About how much of the log the transition would write; exact enough for a bound."""
-    if isinstance(transition, Submit):
-        return sum([_message_bytes(message) for message in transition.messages])
-    if isinstance(transition, Commit | Settle):
-        return sum(
-            [
-                _message_bytes(entry) if isinstance(entry, Message) else len(memoryview(entry.payload))
-                for entry in transition.entries
-            ]
-        )
-    return 0
+class _Shielded(asyncio.Future[Outcome]):
+    """Cancelling whoever waits for it takes effect when it is resolved."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+def _entry_bytes(entry: LoggedEvent | Message) -> int:
+    """About how much of the log it takes; exact enough for a bound."""
+    return _message_bytes(entry) if isinstance(entry, Message) else len(memoryview(entry.payload))
 
 
 def _message_bytes(message: Message) -> int:
     size = 0
     for block in message.content:
-        match block:
-            case Text(text=text) | Thinking(text=text):
-                size += len(text)
-            case Image(source=source) | Audio(source=source) | Video(source=source) | Document(source=source):
-                size += len(source.data) if isinstance(source, Base64Source) else len(source.url)
-            case _:
-                pass
+        if isinstance(block, _TEXTS):
+            size += len(block.text)
+        elif isinstance(block, _MEDIA):
+            source = block.source
+            size += len(source.data) if isinstance(source, Base64Source) else len(source.url)
     return size

@@ -38,7 +38,6 @@ from awaken.store.transitions import (
     Interrupt,
     Interrupted,
     LeaseLost,
-    Offer,
     Outcome,
     Purge,
     Purged,
@@ -83,12 +82,16 @@ class PrometheusObserver:
         self._claim_to_start = spreads(names.CLAIM_TO_START)
         self._enqueue_to_complete = spreads(names.ENQUEUE_TO_COMPLETE)
         self._runtime = spreads(names.RUNTIME)
-        self._run_duration = spreads(names.RUN_DURATION)
+        self._run_duration = self._runtime.renamed(names.RUN_DURATION)
         self._counted_at_s: float | None = None
 
         self._active = self._active_runs.child()
         self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
-        self._ends: dict[OutcomeLabel, tuple[Number, Spread, Spread, Spread]] = {}
+        self._ends: dict[OutcomeLabel, tuple[Number, Spread, Spread]] = {}
+        self._enqueued = self._operations.child("enqueue", "ok")
+        self._acked = self._operations.child("ack", "ok")
+        self._claims = self._operations.child("claim", "ok")
+        self._empty_claims = self._operations.child("claim", "empty")
         self._tallies: Mapping[type[Any], Callable[[Any, Any], None]] = {
             SaveThread: self._saved,
             Submit: self._submitted,
@@ -121,19 +124,17 @@ class PrometheusObserver:
         self._active.value += 1
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
-        runs, to_complete, runtime, duration = self._ends.get(label) or self._bind_end(label)
+        runs, to_complete, runtime = self._ends.get(label) or self._bind_end(label)
         self._active.value -= 1
         runs.value += 1
         to_complete.observe((self._clock.now() - claimed.dispatch.created_at) / 1000)
         runtime.observe(runtime_s)
-        duration.observe(runtime_s)
 
-    def _bind_end(self, label: OutcomeLabel) -> tuple[Number, Spread, Spread, Spread]:
+    def _bind_end(self, label: OutcomeLabel) -> tuple[Number, Spread, Spread]:
         bound = self._ends[label] = (
             self._runs.child(label),
             self._enqueue_to_complete.child(label),
             self._runtime.child(label),
-            self._run_duration.child(label),
         )
         return bound
 
@@ -179,8 +180,9 @@ class PrometheusObserver:
     def _submitted(self, transition: Submit, outcome: Outcome) -> None:
         match outcome:
             case Submitted():
-                self._count("enqueue")
-                self._offered(transition.offer, outcome.claimed)
+                self._enqueued.value += 1
+                if transition.offer is not None:
+                    (self._empty_claims if outcome.claimed is None else self._claims).value += 1
             case Replayed():
                 self._count("enqueue", "replayed")
             case _:
@@ -190,12 +192,19 @@ class PrometheusObserver:
         self._count("commit", _fenced(outcome, Committed))
 
     def _settled(self, transition: Settle, outcome: Outcome) -> None:
-        self._count(_ending_operation(transition.ending), _fenced(outcome, Settled))
-        if type(outcome) is Settled:
-            self._offered(transition.offer, outcome.claimed)
-            status = outcome.dispatch.status
-            if status is not DispatchStatus.ACKED and status.is_terminal:
-                self._closed(status, counts_as_run=type(transition.ending) is not Ack)
+        if type(outcome) is not Settled:
+            self._count(_ending_operation(transition.ending), _fenced(outcome, Settled))
+            return
+        acked = type(transition.ending) is Ack
+        if acked:
+            self._acked.value += 1
+        else:
+            self._count(_ending_operation(transition.ending))
+        if transition.offer is not None:
+            (self._empty_claims if outcome.claimed is None else self._claims).value += 1
+        status = outcome.dispatch.status
+        if status is not DispatchStatus.ACKED and status.is_terminal:
+            self._closed(status, counts_as_run=not acked)
 
     def _cancelled(self, transition: Cancel, outcome: Outcome) -> None:
         self._count("cancel", "ok" if type(outcome) is CancelResult else "refused")
@@ -231,10 +240,6 @@ class PrometheusObserver:
         self._count("purge_terminal")
         if type(outcome) is Purged:
             self._count("purged", amount=outcome.count)
-
-    def _offered(self, offer: Offer | None, claimed: Claimed | None) -> None:
-        if offer is not None:
-            self._count("claim", "empty" if claimed is None else "ok")
 
     def _closed_some(self, items: Iterable[Closed]) -> None:
         for item in items:

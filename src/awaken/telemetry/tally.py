@@ -38,7 +38,8 @@ class Spread:
 
     def observe(self, seconds: float) -> None:
         """Count a duration. A clock that was set back makes it 0."""
-        seconds = max(seconds, 0.0)
+        if seconds < 0:
+            seconds = 0.0
         self.counts[bisect_left(SECONDS, seconds)] += 1
         self.total_s += seconds
 
@@ -64,6 +65,12 @@ class Family(Generic[_Child]):
         self._children: dict[Labels, _Child] = {}
         if not metric.labels:
             self.child()
+
+    def renamed(self, metric: Metric) -> Family[_Child]:
+        """The same time series under the name of another metric."""
+        twin = Family(metric, self._make)
+        twin._children = self._children
+        return twin
 
     def child(self, *labels: str) -> _Child:
         """The time series with these label values, in the order the metric declares them."""

@@ -8,7 +8,7 @@ others only time: the batch is rolled back and each item is replayed in a savepo
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,10 @@ _SETS: Final = (Renew, Reclaim, Claim, Purge)
 _DATA_VERSION: Final = SQL["data_version"]
 
 
+def _nothing() -> None:
+    """There is nothing to do before a commit."""
+
+
 class Transactor:
     """Owns the writing connection and what is remembered of it. Used by one thread."""
 
@@ -51,8 +55,8 @@ class Transactor:
         self._sets = ThreadSets(db, self._loader, self._cache)
         self._data_version = 0
 
-    def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
-        """One outcome per item, committed.
+    def apply(self, batch: Sequence[Transition], before_commit: Callable[[], None] = _nothing) -> list[Outcome]:
+        """One outcome per item, committed. `before_commit` is called when nothing but the commit is left.
 
         Raises:
             StoreUnavailable, DataIntegrity: The database could not do it, and nothing changed.
@@ -60,6 +64,8 @@ class Transactor:
         now = self._clock.now()
         try:
             outcomes = self._in_transaction(batch, now)
+            before_commit()
+            self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._undo()
             raise translated(error, self._path) from error
@@ -79,7 +85,6 @@ class Transactor:
             self._undo()
             self._begin()
             outcomes = [self._alone(t, now) for t in batch]
-        self._db.execute("COMMIT")
         return outcomes
 
     def _begin(self) -> None:
@@ -95,11 +100,7 @@ class Transactor:
             self._db.execute("ROLLBACK")
 
     def _together(self, batch: Sequence[Transition], now: Instant) -> list[Outcome]:
-        singles: list[ThreadTransition] = []
-        for t in batch:
-            if isinstance(t, _SETS):
-                break
-            singles.append(t)
+        singles = [t for t in batch if not isinstance(t, _SETS)]
         _check_ids(singles)
         outcomes = self._decide_all(singles, now, careful=False)
         for t in batch[len(singles) :]:

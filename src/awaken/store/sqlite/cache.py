@@ -32,35 +32,22 @@ class Held:
         self.run: Run | None = None
 
 
-class ThreadCache:
+class ThreadCache(dict[ThreadKey, Held]):
     """Belongs to the writer's thread."""
-
-    def __init__(self) -> None:
-        self._held: dict[ThreadKey, Held] = {}
-
-    def get(self, key: ThreadKey) -> Held | None:
-        return self._held.get(key)
-
-    def put(self, key: ThreadKey, held: Held) -> None:
-        self._held[key] = held
-
-    def clear(self) -> None:
-        self._held.clear()
 
     def trim(self) -> None:
         """Forget the longest kept beyond the bound."""
-        excess = len(self._held) - MAX_THREADS
+        excess = len(self) - MAX_THREADS
         if excess > 0:
-            for key in list(self._held)[:excess]:
-                del self._held[key]
+            for key in list(self)[:excess]:
+                del self[key]
 
     def follow(self, changes: Changes) -> None:
         """Make the entries equal to what has been written."""
-        held = self._held
         for thread in changes.new_threads:
-            held[thread.scope, thread.thread_id] = Held(thread, None)
+            self[thread.scope, thread.thread_id] = Held(thread, None)
         for thread in changes.threads:
-            entry = held.get((thread.scope, thread.thread_id))
+            entry = self.get((thread.scope, thread.thread_id))
             if entry is not None:
                 entry.thread = thread
         for scope, dispatch in changes.new_dispatches:
@@ -68,12 +55,12 @@ class ThreadCache:
         for scope, _, dispatch in changes.dispatches:
             self._follow_dispatch(scope, dispatch)
         for scope, run in (*changes.new_runs, *changes.runs):
-            entry = held.get((scope, run.thread_id))
+            entry = self.get((scope, run.thread_id))
             if entry is not None and entry.claimed is not None and entry.claimed.run_id == run.run_id:
                 entry.run = run
 
     def _follow_dispatch(self, scope: Scope, dispatch: Dispatch) -> None:
-        entry = self._held.get((scope, dispatch.thread_id))
+        entry = self.get((scope, dispatch.thread_id))
         if entry is None:
             return
         if dispatch.status is DispatchStatus.CLAIMED:

@@ -47,7 +47,7 @@ class FactLoader:
             claimed = {each.thread_id: each for each in map(dispatch_from, self._db.execute(_CLAIMED, wanted))}
             for thread in map(thread_from, self._db.execute(_THREADS, wanted).fetchall()):
                 key = (thread.scope, thread.thread_id)
-                self._cache.put(key, Held(thread, claimed.get(thread.thread_id)))
+                self._cache[key] = Held(thread, claimed.get(thread.thread_id))
 
     def load(self, t: ThreadTransition, now: Instant, *, careful: bool) -> Facts:
         """The facts for one transition whose thread is warm."""

@@ -2,7 +2,9 @@
 
 Above: `SqliteStore.apply` hands over a batch and waits. Below: `lock`, `opening`, then `batch.Transactor`.
 Holds: one batch at a time, in the order handed over; one that was begun is finished, whether or not its caller still
-waits. The event loop is woken once per batch. The file is owned from before it is opened until after it is closed.
+waits. The event loop is woken once per batch, and under load at the moment when it can work: the interpreter runs one
+thread at a time, so an answer that is ready while the next batch waits is given when that batch commits, which this
+thread does without the interpreter. The file is owned from before it is opened until after it is closed.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +38,8 @@ class Writer:
         self._lock = FileLock(path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._answer: Callable[[], None] | None = None
+        """Tells the last batch's caller, as soon as the event loop can make use of it."""
 
     async def open(self) -> None:
         """Become the owner of the file and open it.
@@ -84,11 +89,20 @@ class Writer:
         while (job := self._jobs.get()) is not None:
             batch, applied, caller = job
             try:
-                outcome: list[Outcome] | Exception = transactor.apply(batch)
+                outcome: list[Outcome] | Exception = transactor.apply(batch, self._tell)
             except Exception as error:  # a supervisor: this batch's caller hears it, the next batch is tried
                 outcome = error
-            _answer(caller, applied, outcome)
+            self._tell()
+            self._answer = partial(_answer, caller, applied, outcome)
+            if self._jobs.empty():
+                self._tell()
             del job, batch, applied, outcome  # hold no batch while waiting for the next
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            answer()
 
 
 def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], result: _T | Exception) -> None:
