@@ -76,10 +76,8 @@ class Ids:
 
     def mint_some(self, number: int) -> list[str]:
         """Several at once, for one look at the clock."""
-        minted = [self.mint()]
-        head, tail, counts = self._head, self._tail, self._counts
-        for count in islice(counts, number - 1):
-            minted.append(head + count + tail)
+        first, head, tail = self.mint(), self._head, self._tail
+        minted = [first, *[head + count + tail for count in islice(self._counts, number - 1)]]
         while len(minted) < number:
             minted.append(self.mint())
         return minted

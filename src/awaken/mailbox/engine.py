@@ -217,7 +217,7 @@ class Engine:
 
     def _applied(self, transition: Transition, outcome: Outcome) -> None:
         """After the commit, before the caller hears: publish, start what was claimed, wake what must move."""
-        if outcome.appended:
+        if self.hub.readers:
             self.hub.publish(outcome.appended)
         match transition:
             case Submit():
@@ -267,7 +267,7 @@ class Engine:
             return
         self._tell_ended(transition.scope, outcome.run)
         execution = self._executions.get((transition.scope, transition.dispatch_id))
-        if execution is not None and execution.lease.token == transition.token:
+        if execution is not None and execution.holds_slot and execution.lease.token == transition.token:
             self._let_go(execution)
 
     def _claimed(self, transition: Claim, outcome: Outcome) -> None:
@@ -336,12 +336,11 @@ class Engine:
     def _over(self, execution: Execution) -> None:
         """Its task ends now; whatever happened in it, its slot comes back."""
         self._running.discard(execution)
-        self._let_go(execution)
+        if execution.holds_slot:
+            self._let_go(execution)
 
     def _let_go(self, execution: Execution) -> None:
         """What an execution held is free: as soon as it is settled, at the latest when its task ends."""
-        if not execution.holds_slot:
-            return
         execution.holds_slot = False
         self._keeper.release(execution)
         key = (execution.lease.scope, execution.lease.dispatch_id)

@@ -34,16 +34,14 @@ class Hub:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._readers: dict[_Key, set[Reader]] = {}
+        self.readers: dict[_Key, set[Reader]] = {}
         self._closed = False
         self._endings: dict[tuple[Scope, RunId], list[Ending]] = {}
 
     def publish(self, rows: tuple[EventRow, ...]) -> None:
-        """Offer rows to whoever watches. Call in commit order."""
-        if not self._readers:
-            return
+        """Offer rows to whoever watches. Call in commit order; needless while there are no `readers`."""
         for row in rows:
-            for reader in self._readers.get((row.scope, row.thread_id), ()):
+            for reader in self.readers.get((row.scope, row.thread_id), ()):
                 reader.offer(row)
 
     def reader(self, scope: Scope, thread_id: ThreadId, *, after: int = 0, run_id: RunId | None = None) -> Reader:
@@ -77,7 +75,7 @@ class Hub:
 
     @property
     def reader_count(self) -> int:
-        return sum(len(readers) for readers in self._readers.values())
+        return sum(len(readers) for readers in self.readers.values())
 
     def open(self) -> None:
         """Readers that attach from now on stay."""
@@ -86,7 +84,7 @@ class Hub:
     def close(self) -> None:
         """Cut every reader off, and those still to come, as a broken connection would: nothing tells them of an end."""
         self._closed = True
-        for readers in self._readers.values():
+        for readers in self.readers.values():
             for reader in readers:
                 reader.cut()
         for waiting in self._endings.values():
@@ -96,16 +94,16 @@ class Hub:
         self._endings.clear()
 
     def attach(self, key: _Key, reader: Reader) -> None:
-        self._readers.setdefault(key, set()).add(reader)
+        self.readers.setdefault(key, set()).add(reader)
         if self._closed:
             reader.cut()
 
     def detach(self, key: _Key, reader: Reader) -> None:
-        readers = self._readers.get(key)
+        readers = self.readers.get(key)
         if readers is not None:
             readers.discard(reader)
             if not readers:
-                del self._readers[key]
+                del self.readers[key]
 
 
 class Reader:

@@ -367,7 +367,7 @@ class Mailbox:
             submission = self._answered(transition, await self._engine.combiner.ask(transition))
             if submission.replayed:
                 return submission, await self.wait(request.scope, submission.run.run_id, timeout_s=timeout_s)
-            run = await self._end(ending, timeout_s)
+            run = await (ending if timeout_s is None else self._end(ending, timeout_s))
         finally:
             self._engine.hub.forget(request.scope, transition.run_id, ending)
         return submission, run if run is not None else await self.get_run(request.scope, transition.run_id)
@@ -385,15 +385,13 @@ class Mailbox:
                 run = await self.get_run(scope, run_id)
                 if run.status is RunStatus.DONE or (timeout_s is not None and timeout_s <= 0):
                     return run
-            run = await self._end(ending, timeout_s)
+            run = await (ending if timeout_s is None else self._end(ending, timeout_s))
         finally:
             self._engine.hub.forget(scope, run_id, ending)
         return run if run is not None else await self.get_run(scope, run_id)
 
-    async def _end(self, ending: Ending, timeout_s: float | None) -> Run | None:
+    async def _end(self, ending: Ending, timeout_s: float) -> Run | None:
         """The run once it has ended, or None after `timeout_s` seconds."""
-        if timeout_s is None:
-            return await ending
         timer = self.clock.call_later(timeout_s, lambda: None if ending.done() else ending.set_result(None))
         try:
             return await ending

@@ -42,14 +42,13 @@ MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """The same for payloads and message contents, so that one batch never holds the log for long."""
 MAX_IN_FLIGHT: Final = 2
 """Batches handed to the store and not answered yet; the second one only when it is full."""
-DELIVERY_SLICE: Final = 16
+DELIVERY_SLICE: Final = 32
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
 
 _SET_ORDER: Final[dict[type[object], int]] = {Renew: 0, Reclaim: 1, Claim: 2, Purge: 3}
 # As tuples: these are asked for every transition, and a union would be made anew each time.
 _SETS: Final = (Renew, Reclaim, Claim, Purge)
 _OWNERS: Final = (Commit, Settle)
-_TEXTS: Final = (Text, Thinking)
 _MEDIA: Final = (Image, Audio, Video, Document)
 
 _log = logging.getLogger("awaken.store")
@@ -178,7 +177,7 @@ class Combiner:
                     continue
                 threads.add(key)
                 single.append(asked)
-                if isinstance(transition, Submit):
+                if type(transition) is Submit:
                     for message in transition.messages:
                         size += _message_bytes(message)
                 elif isinstance(transition, _OWNERS) and transition.entries:
@@ -249,7 +248,7 @@ def _entry_bytes(entry: LoggedEvent | Message) -> int:
 def _message_bytes(message: Message) -> int:
     size = 0
     for block in message.content:
-        if isinstance(block, _TEXTS):
+        if type(block) is Text or type(block) is Thinking:
             size += len(block.text)
         elif isinstance(block, _MEDIA):
             source = block.source
