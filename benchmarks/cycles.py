@@ -191,8 +191,7 @@ async def measure(
 async def _closed_loop(app: Awaken, threads: int, turns: int) -> Cycles:
     async def converse(index: int) -> None:
         for _ in range(turns):
-            handle = await app.submit(f"thread-{index:06d}", TEXT, agent="noop")
-            await handle.result()
+            await app.run(f"thread-{index:06d}", TEXT, agent="noop")
 
     await asyncio.sleep(_SETTLE_S)
     async with _heartbeat() as late_ms:

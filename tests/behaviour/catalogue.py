@@ -25,15 +25,15 @@ class CannotOccur(NamedTuple):
 
 
 CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
-    "MB-001": Built("A dispatch is over when acked cancelled superseded or dead lettered."),
-    "MB-002": Built("A dispatch survives json."),
-    "MB-003": Built("A dispatch survives json."),
-    "MB-004": Built("A claim carries token consumer and lease."),
-    "MB-005": Built("A submit stores one queued dispatch without claim or completion."),
+    "MB-001": Built("A dispatch is over when it is acked, cancelled, superseded or dead-lettered, and not before."),
+    "MB-002": Built("A dispatch survives JSON whatever it has set."),
+    "MB-003": Built("Every status survives JSON."),
+    "MB-004": Built("A claimed dispatch has its token, its consumer and its lease."),
+    "MB-005": Built("A queued dispatch has no claim, no execution and no completion."),
     "MB-006": CannotOccur("A dispatch carries no copy of its run's state, so none can contradict its status."),
-    "MB-007": Built("Every move is made or refused as the table says."),
-    "MB-008": Built("Every move is made or refused as the table says."),
-    "MB-009": Built("Every move is made or refused as the table says."),
+    "MB-007": Built("A dispatch that is over cannot be claimed."),
+    "MB-008": Built("A queued dispatch cannot be acked, failed or dead-lettered."),
+    "MB-009": Built("A claimed dispatch is not cancelled from outside."),
     "MB-010": CannotOccur(
         "A requeued dispatch has no copy of a result to clear; the run's side: a failure leaves it running, its progress kept."
     ),
@@ -41,12 +41,12 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
         "An expired dispatch has no copy of a run's state to clear; the run's side: it stays running and is taken over."
     ),
     "MB-012": CannotOccur("A dead letter has no copy of a run's state to clear; the run's side: it ends in error."),
-    "MB-013": Built("Every move is made or refused as the table says."),
+    "MB-013": Built("Queued and claimed work can be superseded and keeps its epoch; finished work cannot."),
     "MB-014": CannotOccur("There is no summary beside the details, and a run's result stands on the run alone."),
     "MB-015": CannotOccur("There is no summary beside the details, and a run's result stands on the run alone."),
     "MB-016": CannotOccur("There is no summary beside the details, and a run's result stands on the run alone."),
-    "MB-017": Built("An ack clears the claim and completes."),
-    "MB-020": Built("A submit stores one queued dispatch without claim or completion."),
+    "MB-017": Built("An ack clears the claim and stamps the completion."),
+    "MB-020": Built("A submit stores one queued dispatch."),
     "MB-021": Built("A submit cannot ask for anything but a queued dispatch."),
     "MB-022": Built("A dedupe key of queued work answers with that work.", "Answers with the run that holds the key."),
     "MB-023": Built("A dedupe key holds within its thread and scope only."),
@@ -55,20 +55,20 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MB-026": Built("Every end of the holder frees its dedupe key."),
     "MB-027": Built("Of many submits with one key at once exactly one is stored."),
     "MB-028": Built(
-        "Of many submits with one key at once exactly one is stored.",
+        "Callers that meet on one key from different tasks store it once.",
         "On one process; several handles come with a store for several processes.",
     ),
-    "MB-029": Built("The stored epoch is the threads own."),
-    "MB-030": Built("The stored epoch is the threads own."),
-    "MB-031": Built("A dispatch id is never used twice whatever became of the first."),
+    "MB-029": Built("A submit does not choose its epoch: the thread's own is stored."),
+    "MB-030": Built("What is submitted after an interrupt carries the new epoch."),
+    "MB-031": Built("A dispatch id is never taken twice, whatever became of the first."),
     "MB-032": Built("Concurrent submits to one thread are all kept."),
     "MB-033": Built("What many submit at once is drained once by several workers.", "As MB-028."),
     "MB-034": Built("The queue stands by priority and then in the order of submission."),
     "MB-035": Built("A listing holds the wanted statuses only."),
     "MB-036": Built("Pages of a listing neither overlap nor leave out."),
-    "MB-037": Built("Identity priority and attempts survive the way through the queue."),
+    "MB-037": Built("Identity, priority and attempts survive the way through the queue."),
     "MB-038": Built("An explicit instant wins over a delay and is kept."),
-    "MB-040": Built("A claim carries token consumer and lease."),
+    "MB-040": Built("A claim sets token, consumer and a lease that counts from now, and costs no attempt."),
     "MB-041": Built("Work is claimable from its instant on."),
     "MB-042": Built("Urgent work overtakes older work."),
     "MB-043": Built("Equals run in the order of submission."),
@@ -94,11 +94,11 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MB-055": CannotOccur(
         "A submit offers a slot in its own transaction, so no dispatch is stored first and claimed by name afterwards."
     ),
-    "MB-056": Built("Of many claimers at once exactly one wins."),
-    "MB-057": Built("Of many claimers at once exactly one wins."),
-    "MB-058": Built("Of many claimers at once exactly one wins."),
-    "MB-059": Built("Of many claimers at once exactly one wins."),
-    "MB-060": Built("Of two dispatches of a thread only one is taken at once."),
+    "MB-056": Built("Of ten claimers at once exactly one wins."),
+    "MB-057": Built("Of any number of claimers at once exactly one wins."),
+    "MB-058": Built("The stored token and consumer are those of the one winner."),
+    "MB-059": Built("Two consumers asking for one dispatch get it once."),
+    "MB-060": Built("Of two dispatches of a thread only one is taken at a time."),
     "MB-061": Built("A deep queue is drained once by many workers."),
     "MB-062": CannotOccur(
         "An interrupt supersedes the whole queue and a requeue needs a live epoch, so no queued dispatch is of an older epoch."
@@ -133,7 +133,7 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MB-082": Built("The last attempt ends in the dead letters."),
     "MB-083": CannotOccur("A dead letter has no copy of a result to keep; the run's record says how it ended."),
     "MB-084": Built("A hopeless failure goes to the dead letters at once."),
-    "MB-085": Built("A settled dispatch cannot be settled again."),
+    "MB-085": Built("A dead letter is never executed or claimed again."),
     "MB-086": Built("Cancelling queued work closes dispatch and run at once."),
     "MB-087": Built("Cancelling claimed work asks its owner and leaves it claimed."),
     "MB-088": Built("Cancelling what ended or never was changes nothing."),
@@ -141,9 +141,9 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MB-090": Built("A wrong token renews nothing."),
     "MB-091": Built("Only a claimed dispatch has a lease to renew."),
     "MB-092": Built("An owner whose lease ended unnoticed still owns."),
-    "MB-093": Built("Whatever an interrupted owner settles its work is superseded."),
-    "MB-094": Built("A wrong token changes nothing."),
-    "MB-095": Built("A settled dispatch cannot be settled again."),
+    "MB-093": Built("An owner that settles after an interrupt closes its dispatch as superseded, with the reason."),
+    "MB-094": Built("A wrong token supersedes nothing."),
+    "MB-095": Built("Only a claim can be given up: what is queued, finished or unknown has no owner."),
     "MB-100": Built("An interrupt supersedes everything queued."),
     "MB-101": Built("An interrupt reports the claimed dispatch and leaves it claimed."),
     "MB-102": Built("A thread nobody knew starts at epoch one when interrupted."),
@@ -156,16 +156,17 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
         "Starting is part of the claim; the first commit after an interrupt is refused.",
     ),
     "MB-105": Built(
-        "Whatever an interrupted owner settles its work is superseded.",
+        "After an interrupt every settlement supersedes and every commit is refused.",
         "Commits are refused; the settlement closes dispatch and run whatever it says.",
     ),
     "MB-106": Built(
         "A reclaim supersedes an interrupted claim.", "The superseded dispatch is reported by the reclaim."
     ),
     "MB-107": Built(
-        "New work waits until the interrupted owner lets go.", "The old claim ends with its settlement or its lease."
+        "Work submitted after an interrupt is claimable once the old claim is over.",
+        "The old claim ends with its settlement or its lease.",
     ),
-    "MB-108": Built("New work waits until the interrupted owner lets go."),
+    "MB-108": Built("While the interrupted owner holds its claim the thread gives nothing to anybody."),
     "MB-109": Built("A read after an interrupt sees what it did.", "As MB-028."),
     "MB-110": CannotOccur(
         "Its facts are read in the transaction that acts on them; a thread has one claimed dispatch at most."
@@ -173,8 +174,8 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MB-111": CannotOccur(
         "The database holds one claimed dispatch of a thread at most, so there is no stale one beside the live one."
     ),
-    "MB-112": Built("Epochs only rise also across a purge."),
-    "MB-113": Built("An interrupted owner commits nothing more."),
+    "MB-112": Built("Epochs only rise, also across a purge."),
+    "MB-113": Built("A run interrupted before its agent began writes nothing."),
     "MB-120": Built("An expired lease returns the dispatch and spends an attempt."),
     "MB-121": Built("A lease ending now still holds."),
     "MB-122": Built("The last attempt that expires ends in the dead letters."),
@@ -197,19 +198,19 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MB-140": Built("Finished work goes after its retention."),
     "MB-141": Built("Work finished exactly at the cutoff is kept."),
     "MB-142": Built("Open work is never purged."),
-    "MB-143": Built("A drained thread keeps its conversation and epoch and nothing of the queue."),
-    "MB-144": Built("A drained thread keeps its conversation and epoch and nothing of the queue."),
+    "MB-143": Built("A drained thread keeps its conversation and its epoch, and nothing of the queue."),
+    "MB-144": Built("What the queue keeps for a drained thread does not grow."),
     "MB-145": Built("Every thread with work is found once."),
-    "MB-146": Built("Every thread with work is found once.", "As MB-028."),
+    "MB-146": Built("Work is found by whoever looks after it was submitted.", "As MB-028."),
     "MB-147": Built("The counts follow every step."),
     "MB-148": Built("Finished work is listed in pages."),
     "MB-149": CannotOccur(
         "No index, marker, lock row, signal or broker stands beside the rows, so none can be lost, late or out of step."
     ),
-    "MB-150": Built("Without retention finished work goes with the next purge."),
-    "MB-160": Built("Everything is there after reopening and a claim is still fenced."),
-    "MB-161": Built("A new file gets its schema and opening it again changes nothing."),
-    "MB-162": Built("A read after an interrupt sees what it did.", "As MB-028."),
+    "MB-150": Built("Without retention, finished work goes with the next purge."),
+    "MB-160": Built("Everything is there after reopening, and a claim is still fenced."),
+    "MB-161": Built("A new file gets its schema, and opening it again changes nothing."),
+    "MB-162": Built("A read after a write shows what it wrote.", "As MB-028."),
     "MB-163": CannotOccur(
         "No index, marker, lock row, signal or broker stands beside the rows, so none can be lost, late or out of step."
     ),
@@ -243,10 +244,10 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     ),
     "TR-001": Built("A thread is read as it was saved."),
     "TR-002": Built("What was never stored reads as nothing."),
-    "TR-003": Built("An existing thread is kept replaced or refused as asked."),
+    "TR-003": Built("An existing thread is kept, replaced or refused, as asked."),
     "TR-004": Built("A thread has an id and is not its own parent."),
     "TR-006": Built("A thread was made once and moves on with its use."),
-    "TR-007": Built("The most recently active thread comes first then the lowest id."),
+    "TR-007": Built("The most recently active thread comes first, then the lowest id."),
     "TR-008": Built("Pages of threads neither overlap nor leave out."),
     "TR-010": Built("A prefix is taken literally."),
     "TR-011": Built("A page of threads with a prefix goes on after the last one seen."),
@@ -257,10 +258,10 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "TR-031": Built("A waiting run is open and not active."),
     "TR-032": Built("A finished run is neither active nor open."),
     "TR-033": Built("One run finishing leaves another open."),
-    "TR-034": Built("The latest run is the one written last whatever the clock says."),
+    "TR-034": Built("The latest run is the one written last, whatever the clock says."),
     "TR-040": Built("Every kind of message is read back as it was written."),
-    "TR-041": Built("What was never stored reads as nothing."),
-    "TR-042": Built("Every kind of message is read back as it was written."),
+    "TR-041": Built("A thread nobody knows has no messages."),
+    "TR-042": Built("Calls, media and large texts are read back whole."),
     "TR-043": CannotOccur(
         "No write replaces the log or counts on its length: the claim token is the fence, and ids are checked."
     ),
@@ -269,45 +270,47 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "TR-046": Built("A message id of the thread is never committed twice."),
     "TR-047": Built("No id comes twice in one request."),
     "TR-048": Built("A message needs an id."),
-    "TR-049": Built("A tool message and no other names the call it answers."),
-    "TR-050": Built("Only an assistant calls and every call has its own id and a name."),
+    "TR-049": Built("A tool message, and no other, names the call it answers."),
+    "TR-050": Built("Only an assistant calls, and every call has an id of its own and a name."),
     "TR-052": Built("Valid messages are appended at the tail."),
     "TR-053": Built("A window of the log holds what was asked for."),
     "TR-054": Built("A page of no messages is empty."),
     "TR-055": Built("A place in the log means the same under every filter."),
     "TR-056": Built("A range of the log keeps its seqs."),
     "TR-057": Built("A message without an id is not a message."),
-    "TR-058": Built("Every kind of message is read back as it was written."),
+    "TR-058": Built("A stored message says which run and step produced it."),
     "TR-059": CannotOccur(
         "Reading shows the log as it is; a call nobody answered is answered in the log before the next run starts."
     ),
     "TR-060": CannotOccur(
         "Reading shows the log as it is; a call nobody answered is answered in the log before the next run starts."
     ),
-    "TR-068": Built("A damaged log is reported not read over."),
+    "TR-068": Built("A damaged log is reported and not read over."),
     "TR-069": Built("A producer is filled in only where it is missing."),
     "TR-070": Built("A message with its least fields gets the defaults."),
     "TR-080": Built("A run is read as it was written."),
     "TR-081": Built("A run id with another digest or in another thread is refused."),
-    "TR-082": Built("What was never stored reads as nothing."),
+    "TR-082": Built("A run nobody knows is nothing, and so is the latest run of an empty thread."),
     "TR-083": Built("The latest run is the last one written."),
-    "TR-084": Built("The latest run is the last one written."),
+    "TR-084": Built("Of runs written in the same millisecond the later write is the latest."),
     "TR-085": Built("Runs are listed by creation and by what is asked."),
     "TR-086": Built("Pages of runs neither overlap nor leave out."),
-    "TR-087": Built("A prefix is taken literally."),
+    "TR-087": Built("A prefix selects runs by their thread's id, literally."),
     "TR-088": Built("A run that contradicts itself is refused."),
-    "TR-089": Built("A run that contradicts itself is refused."),
+    "TR-089": Built("A stored run that contradicts itself is an error that names it."),
     "TR-090": Built("A status nobody knows is not a run."),
     "TR-092": Built("A range of messages starts at one and is not empty."),
     "TR-093": Built("A run can become what the table allows."),
     "TR-094": Built("A termination leads to a status and a line."),
     "TR-095": Built("A request names what it needs."),
-    "TR-097": Built("Concurrent submits to one thread are all kept."),
-    "TR-100": Built("A submit makes thread run messages and dispatch visible together."),
+    "TR-097": Built(
+        "Runs created at once are all kept, and an id taken twice is refused or answered with the run that has it."
+    ),
+    "TR-100": Built("A submit makes thread, run, messages and dispatch visible together."),
     "TR-101": CannotOccur(
         "No write replaces the log or counts on its length: the claim token is the fence, and ids are checked."
     ),
-    "TR-102": Built("A submit makes thread run messages and dispatch visible together."),
+    "TR-102": Built("A submit makes its thread, with what is derived from it."),
     "TR-103": CannotOccur(
         "No write replaces the log or counts on its length: the claim token is the fence, and ids are checked."
     ),
@@ -321,12 +324,12 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "TR-107": CannotOccur("Only the owner of the one claim appends, so there are no concurrent appenders to count."),
     "TR-108": Built("A commit without messages updates the run and leaves the log."),
     "TR-109": Built("The reads after a step agree with each other and with its outcome."),
-    "TR-110": Built("What was never stored reads as nothing."),
-    "TR-111": Built("Refused writers leave earlier data and their neighbours alone."),
-    "TR-112": Built("Refused writers leave earlier data and their neighbours alone."),
-    "TR-113": Built("Refused writers leave earlier data and their neighbours alone."),
-    "TR-114": Built("Readers see the old state while writers are refused."),
-    "TR-115": Built("Every message of concurrent submits is kept and every run finds its input."),
+    "TR-110": Built("Where nothing is stored every read says so."),
+    "TR-111": Built("A write that fails leaves earlier data as it was."),
+    "TR-112": Built("After a failed write the next one is stored, and only that one."),
+    "TR-113": Built("Writers that fail cost the others nothing."),
+    "TR-114": Built("Readers see the old state while writers fail."),
+    "TR-115": Built("Every message of concurrent submits is kept, and every run finds its input."),
     "TR-116": Built("What a run was made with never changes."),
     "TR-117": CannotOccur(
         "A store is one database or none: no folder of files, and no path made of what a client sent."
@@ -376,21 +379,21 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "EV-018": Built("A reader that starts from now gets only what is newer."),
     "EV-019": Built("A reader attached at any moment of a burst loses and doubles nothing."),
     "EV-020": Built(
-        "A slow reader forgets its buffer pages the log and comes level again.",
+        "A slow reader pages the log and comes level again.",
         "The reader pages the log instead of reporting a gap.",
     ),
-    "EV-021": Built("A new file gets its schema and opening it again changes nothing."),
+    "EV-021": Built("Opening a file whose schema is there already is fine."),
     "EV-022": CannotOccur(
         "There is one family of logs, a thread's; tenant and thread id are separate columns of its key."
     ),
     "EV-023": Built(
-        "A stopped server closes streams without an end and they resume when it is back.",
+        "What one process appends, a reader in another receives.",
         "The reader is an HTTP client in another process.",
     ),
-    "EV-024": Built("Seqs count every event without a gap."),
-    "EV-025": Built("Seqs count every event without a gap."),
+    "EV-024": Built("Concurrent appends to one log leave no gap and nothing behind a cursor already handed out."),
+    "EV-025": Built("A thread counts every event of its log."),
     "MBX-001": Built(
-        "The defaults are those of the specification and the lease is short enough for the takeover promise.",
+        "The defaults are those of the specification, and the lease is short enough for the takeover promise.",
         "Lease 12 s and renewal 4 s, for a takeover within 15 s.",
     ),
     "MBX-002": Built("Settings that were given are kept."),
@@ -404,9 +407,9 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
         "No prefixes in the text: the class and its code say what it is.",
     ),
     "MBX-011": Built("Errors of the store are told from all others.", "As MBX-010."),
-    "MBX-012": Built("A submit answers with its run its dispatch and whether it runs."),
+    "MBX-012": Built("A submit answers with its run, its dispatch and whether it runs."),
     "MBX-013": Built("A submission is running or queued."),
-    "MBX-014": Built("A submission is running or queued."),
+    "MBX-014": Built("Running and queued are two values."),
     "MBX-015": Built("An ending carries what it says."),
     "MBX-016": Built("The labels of outcomes are stable."),
     "MBX-017": Built(
@@ -416,7 +419,7 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MBX-018": Built("A submit without messages is refused."),
     "MBX-020": Built("A blank thread id makes a new thread."),
     "MBX-021": Built("A thread id is kept without the spaces around it."),
-    "MBX-022": Built("A thread id is kept without the spaces around it."),
+    "MBX-022": Built("A sound thread id is kept as it is."),
     "MBX-023": Built("Several messages enter the conversation in order."),
     "MBX-024": Built("Every kind of id is minted with 36 characters and may name something."),
     "MBX-025": CannotOccur(
@@ -438,7 +441,7 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MBX-033": CannotOccur("A dispatch is only made together with its run, so it always has one."),
     "MBX-034": Built("An accepted run names its messages and is the open run of its thread."),
     "MBX-037": Built("A run without an agent goes to the last one of its thread."),
-    "MBX-042": Built("An accepted run names its messages and is the open run of its thread."),
+    "MBX-042": Built("A run nobody said anything about comes from a user and has no parent."),
     "MBX-050": CannotOccur("No copy of a conversation is held in memory, so none can be stale, refreshed or dropped."),
     "MBX-051": Built("A thread of an earlier life is continued."),
     "MBX-052": Built("A message that waits enters behind what the running run says."),
@@ -446,28 +449,25 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MBX-054": CannotOccur("No copy of a conversation is held in memory, so none can be stale, refreshed or dropped."),
     "MBX-055": Built("32 submits at once on one thread lose no message."),
     "MBX-056": Built("Two mailboxes on one store lose no message.", "Two mailboxes on one store."),
-    "MBX-057": Built("A submit answers with its run its dispatch and whether it runs."),
+    "MBX-057": Built("A submit stores a dispatch that names its run, and the two have ids of their own."),
     "MBX-058": Built("The agent is told how and where it was asked."),
     "MBX-059": Built("A busy thread queues what comes and refuses nothing."),
     "MBX-060": Built("A submit can be watched from its first event.", "A streaming submit is a submit and a reader."),
-    "MBX-061": Built("A busy thread queues what comes and refuses nothing."),
+    "MBX-061": Built("Every submission is found in the thread's queue."),
     "MBX-062": Built("A run that succeeds is consumed with its answer."),
     "MBX-063": CannotOccur(
         "Result and settlement are one transaction, so there is no result without its settlement to recover."
     ),
-    "MBX-064": Built("A run whose agent has vanished is dead lettered by name."),
+    "MBX-064": Built("A run whose agent has vanished is dead-lettered, by name."),
     "MBX-065": Built("One background run shows in every family."),
     "MBX-066": Built(
         "A lease grows while its run executes and is never reclaimed.", "Lease and renewal on a manual clock."
     ),
-    "MBX-068": Built("A run whose message is gone is dead lettered once and never executed."),
-    "MBX-069": Built(
-        "A broken dispatch does not hold up the good one behind it.",
-        "Shown with a missing message; a missing run is the same rule.",
-    ),
+    "MBX-068": Built("A run whose message is gone is dead-lettered once and never executed."),
+    "MBX-069": Built("A dispatch whose run is gone is dead-lettered and never executed."),
     "MBX-070": Built("A broken dispatch does not hold up the good one behind it."),
-    "MBX-071": Built("A run whose message is gone is dead lettered once and never executed."),
-    "MBX-072": Built("A permanent failure is dead lettered after one execution."),
+    "MBX-071": Built("A broken dispatch is dead-lettered once and not looked at again."),
+    "MBX-072": Built("A permanent failure is dead-lettered after one execution."),
     "MBX-073": Built("A transient failure goes back to the queue for as long as the provider asks."),
     "MBX-074": Built("A storm of permanent failures costs one execution each."),
     "MBX-075": Built(
@@ -476,7 +476,7 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     ),
     "MBX-076": Built("Submits at once on one thread run one after the other in order."),
     "MBX-077": Built(
-        "Submits at once on one thread run one after the other in order.", "As background submits: they queue."
+        "Streaming submits at once on one thread never run two at a time.", "As background submits: they queue."
     ),
     "MBX-078": CannotOccur("Claiming is an offer inside the submit: one that wins nothing leaves the run queued."),
     "MBX-079": CannotOccur("Claiming is an offer inside the submit: one that wins nothing leaves the run queued."),
@@ -504,12 +504,12 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MBX-090": Built("A failure nobody knows is transient."),
     "MBX-091": Built("What was never valid is permanent."),
     "MBX-092": Built("What the provider will never accept is permanent."),
-    "MBX-093": Built("What the provider will never accept is permanent."),
-    "MBX-094": Built("What the provider will never accept is permanent."),
+    "MBX-093": Built("A context that is too long fails for good."),
+    "MBX-094": Built("A model that does not exist fails for good."),
     "MBX-095": Built("What the provider may accept later is transient."),
     "MBX-096": Built("Every kind of model failure has its verdict."),
     "MBX-097": Built("An execution that returns an error has answered and is not repeated."),
-    "MBX-098": Built("An execution that returns an error has answered and is not repeated."),
+    "MBX-098": Built("An invalid resume is an answer and not repeated."),
     "MBX-099": Built("Neither the text nor the asked wait changes the verdict."),
     "MBX-100": Built("Cancelling a queued run closes dispatch and run together.", "The payload names the dispatch."),
     "MBX-101": Built("An interrupt raises the epoch.", "The thread exists."),
@@ -523,7 +523,7 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     ),
     "MBX-111": Built("A start whose recovery fails is refused and can be repeated."),
     "MBX-119": Built("Work queued before the start runs."),
-    "MBX-120": Built("A dead predecessors runs are taken over at once where only one process may be alive."),
+    "MBX-120": Built("A dead predecessor's runs are taken over at once where only one process may be alive."),
     "MBX-121": Built("Two starts on one queued dispatch execute it once."),
     "MBX-124": Built("A run that is done is not run again by a start."),
     "MBX-125": Built("Finished dispatches past their retention are removed."),
@@ -541,26 +541,39 @@ CATALOGUE: Final[dict[str, Built | CannotOccur]] = {
     "MBX-137": Built("A late owner can settle nothing."),
     "MBX-138": Built("A lease that ends exactly now still holds."),
     "MBX-139": Built("A retry is due exactly at its instant."),
-    "SRV-001": Built("A streamed submit shows the run from its start to its end."),
+    "SRV-001": Built(
+        "A streamed submit shows the run from its start to its end, on a thread that is made when none is named."
+    ),
     "SRV-002": Built("A submit that can never be accepted stores nothing."),
     "SRV-003": Built("Two streamed submits on one thread run one after the other."),
-    "SRV-004": Built("Runs are listed newest first and filtered."),
+    "SRV-004": Built("Runs and threads are listed filtered, page by page, each row once."),
     "SRV-006": Built("Readiness reflects the store and liveness does not."),
-    "SRV-007": Built("An unknown parameter is refused.", "Without keys."),
+    "SRV-007": Built("A request that breaks a rule gets the documented problem and stores nothing.", "Without keys."),
     "SRV-008": Built("The server does what its description says."),
-    "SRV-010": Built("A run id sent again returns the run it named.", "Run, message and dedupe ids."),
-    "SRV-015": Built("Cancelling queued work stops it at once.", "Without waiting runs."),
+    "SRV-010": Built(
+        "A run, message or dedupe id sent again is answered with what it named.", "Run, message and dedupe ids."
+    ),
+    "SRV-015": Built(
+        "A cancel stops queued work at once and asks running work, once however often it is sent.",
+        "Without waiting runs.",
+    ),
     "SRV-016": Built("An interrupt supersedes the queue and reports it."),
-    "SRV-018": Built("Waiting returns the result of a run that ends in time.", "Without join."),
-    "SRV-020": Built("Cut anywhere and resumed a stream is the uncut one.", "Native streams."),
-    "SRV-022": Built("Whenever a reader attaches it misses nothing and sees nothing twice."),
-    "SRV-023": Built("A cursor of another thread and one that is none are refused."),
+    "SRV-018": Built(
+        "Waiting returns the result of a run that ends in time, and says so of one that does not.", "Without join."
+    ),
+    "SRV-020": Built("Cut anywhere and resumed, a stream is the uncut one.", "Native streams."),
+    "SRV-022": Built("Whenever a reader attaches, it misses nothing and sees nothing twice."),
+    "SRV-023": Built(
+        "A cursor of another thread, one that is none and one ahead of the log are each answered as documented."
+    ),
     "SRV-024": Built("An id that a reader has seen can be read back from elsewhere."),
     "SRV-025": Built("A slow reader delays nobody and catches up with everything."),
     "SRV-026": Built("A stream speaks at once and into silence only."),
-    "SRV-027": Built("A thousand readers get the same bytes encoded once."),
-    "SRV-029": Built("A stopped server closes streams without an end and they resume when it is back."),
-    "SRV-030": Built("A stopped server closes streams without an end and they resume when it is back."),
+    "SRV-027": Built("A thousand readers get the same bytes, encoded once."),
+    "SRV-029": Built("A stopped server closes streams without an end, and they resume when it is back."),
+    "SRV-030": Built(
+        "A server stops within its deadline with streams open and agents running; a second signal stops it at once."
+    ),
 }
 
 

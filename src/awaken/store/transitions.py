@@ -438,7 +438,8 @@ class Reclaimed(msgspec.Struct, frozen=True):
 class ClaimedSome(msgspec.Struct, frozen=True):
     """The claims, in claim order, and what was closed on the way.
 
-    `next_due_at`: when the next thing could be claimed or reclaimed; None when nothing waits for time.
+    `next_due_at`: when the next thing could be claimed or reclaimed; None when nothing waits for time. With a slot left
+    it lies in the future: what is due and was not claimed is damaged.
     """
 
     claims: tuple[Claimed, ...]

@@ -27,6 +27,8 @@ from awaken.store.transitions import (
     Failed,
     LeaseLost,
     Outcome,
+    Reclaim,
+    Reclaimed,
     Replayed,
     Settled,
     Submit,
@@ -186,6 +188,70 @@ async def test_damage_keeps_no_other_thread_from_being_claimed(
     [buried] = taken.closed
     assert buried.dispatch.status is DispatchStatus.DEAD_LETTER
     assert said in (buried.dispatch.last_error or "")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("UPDATE threads SET position = -1 WHERE thread_id = 't1'", "thread 't1': its counters contradict each other"),
+        ("UPDATE dispatches SET attempt_count = 99 WHERE dispatch_id = 'd1'", "dispatch 'd1': 99 of"),
+    ],
+)
+async def test_a_damaged_thread_stands_still_alone(
+    store: SqliteStore, by_hand: Hand, caplog: pytest.LogCaptureFixture, damage: str, said: str
+) -> None:
+    """It is due for ever and can never be claimed: that must neither hide the others nor look like something to do."""
+    await submitted(store, "d1", thread=thread_id("t1"))
+    await submitted(store, "d2", thread=thread_id("t2"))
+    by_hand(damage)
+    taken = await claim_some(store, limit=3)
+    assert [claim.dispatch.dispatch_id for claim in taken.claims] == ["d2"]
+    assert taken.next_due_at == (taken.claims[0].dispatch.lease_until or 0) + 1
+    assert (await claim_some(store, limit=3)).claims == ()
+    assert [said in record.getMessage() for record in caplog.records] == [True]
+
+
+async def test_a_damaged_claim_keeps_no_other_from_being_taken_back(
+    store: SqliteStore, by_hand: Hand, clock: ManualClock
+) -> None:
+    await claimed(store, "d1", thread=thread_id("t1"))
+    await claimed(store, "d2", thread=thread_id("t2"))
+    by_hand("UPDATE dispatches SET attempt_count = 99 WHERE dispatch_id = 'd1'")
+    clock.tick(LEASE_MS / 1000 + 1)
+    [taken] = await store.apply([Reclaim()])
+    assert [item.dispatch.dispatch_id for item in want(Reclaimed, taken).items] == ["d2"]
+    assert want(Reclaimed, taken).more is False
+    assert (await claim_some(store, limit=2)).claims[0].dispatch.dispatch_id == "d2"
+
+
+async def test_a_queued_dispatch_of_a_run_that_has_ended_is_closed(store: SqliteStore, by_hand: Hand) -> None:
+    """Only a restore or a hand edit brings one about. The run stays as it ended."""
+    await store.apply([settling(await claimed(store, "d1"))])
+    ended = await run_of(store, "d1")
+    by_hand(
+        "UPDATE dispatches SET status = 'queued', completed_at = NULL WHERE dispatch_id = 'd1'",
+    )
+    by_hand("UPDATE threads SET queued = 1, ready_priority = 128, ready_at = 0")
+    taken = await claim_some(store)
+    assert taken.claims == ()
+    [closed] = taken.closed
+    assert (closed.dispatch.status, closed.dispatch.last_error) == (DispatchStatus.SUPERSEDED, "its run has ended")
+    assert await run_of(store, "d1") == ended
+
+
+async def test_the_claim_of_a_run_that_has_ended_is_acked_when_it_is_taken_back(
+    store: SqliteStore, by_hand: Hand, clock: ManualClock
+) -> None:
+    await store.apply([settling(await claimed(store, "d1"))])
+    ended = await run_of(store, "d1")
+    by_hand(
+        "UPDATE dispatches SET status = 'claimed', completed_at = NULL, claim_token = 'token', claimed_by = 'worker',"
+        " lease_until = 0 WHERE dispatch_id = 'd1'"
+    )
+    [taken] = await store.apply([Reclaim()])
+    [item] = want(Reclaimed, taken).items
+    assert item.dispatch.status is DispatchStatus.ACKED
+    assert await run_of(store, "d1") == ended
 
 
 async def test_a_row_changed_from_outside_is_read_again(store: SqliteStore, by_hand: Hand) -> None:

@@ -237,7 +237,8 @@ class MemoryStore:
                     claims.append(taken)
                     break
                 closed.append(taken)
-        return ClaimedSome(tuple(claims), tuple(closed), self._next_due_at(), appended)
+        after = now if len(claims) < len(t.slots) else None
+        return ClaimedSome(tuple(claims), tuple(closed), self._next_due_at(after), appended)
 
     def _ready_threads(self, now: Instant) -> list[_Key]:
         ready = [
@@ -443,12 +444,12 @@ class MemoryStore:
         return counts
 
     async def next_due_at(self) -> Instant | None:
-        return self._next_due_at()
+        return self._next_due_at(None)
 
-    def _next_due_at(self) -> Instant | None:
-        ready = (row.ready_at for row in self._threads.values() if row.ready_at is not None)
-        leases = (dispatch.lease_until for dispatch in self._dispatches.values() if dispatch.lease_until is not None)
-        return min((*ready, *(lease_until + 1 for lease_until in leases)), default=None)
+    def _next_due_at(self, after: Instant | None) -> Instant | None:
+        ready = [row.ready_at for row in self._threads.values() if row.ready_at is not None]
+        leases = [each.lease_until + 1 for each in self._dispatches.values() if each.lease_until is not None]
+        return min([due_at for due_at in (*ready, *leases) if after is None or due_at > after], default=None)
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return self._data[scope, thread_id].messages.get(message_id)

@@ -14,7 +14,7 @@ from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.event import EventRow
 from awaken.domain.ids import Scope
-from awaken.domain.run import CANCELLED, Run, RunMove, SeqRange, moved
+from awaken.domain.run import CANCELLED, Run, RunMove, RunStatus, SeqRange, moved
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadRow
 from awaken.store.rules.writing import Log, after_failure, append, close_open_turn, finish, set_ready, touch
 from awaken.store.transitions import Claimed, Closed, Offer
@@ -23,7 +23,10 @@ from awaken.store.transitions import Claimed, Closed, Offer
 def claim_next(
     scope: Scope, offer: Offer, facts: Facts, changes: Changes, now: Instant
 ) -> tuple[Claimed | Closed, tuple[EventRow, ...]]:
-    """Take `facts.next` of a free thread, or close it if it may not run any more (MB-062, cancel requested).
+    """Take `facts.next` of a free thread, or close it if it may not run any more.
+
+    Its cancel was requested, or a row it needs is gone; or, which only a restore or a hand edit can bring about, it is
+    of an older epoch (MB-062) or its run has ended.
 
     Needs: thread, next, ready, tail.
     """
@@ -35,7 +38,9 @@ def claim_next(
     if run is not None and may_run(entry, thread):
         claimed = claim(scope, entry, run, offer, thread, facts, changes, log, now)
         return claimed, log.write(changes)
-    if run is None or entry.lacks is not None or entry.damage is not None:
+    if run is not None and run.status is RunStatus.DONE:
+        closed = supersede_queued(scope, entry.dispatch, run, thread, changes, log, now, "its run has ended")
+    elif run is None or entry.lacks is not None or entry.damage is not None:
         closed = _bury_queued(scope, entry, thread, changes, log, now)
     elif run.cancel_requested_at is not None:
         closed = close_queued(scope, entry.dispatch, run, thread, changes, log, now)
@@ -49,6 +54,7 @@ def may_run(entry: Queued, thread: ThreadRow) -> bool:
     """False for what `claim_next` closes instead of handing it out."""
     return (
         entry.run is not None
+        and entry.run.status is not RunStatus.DONE
         and entry.run.cancel_requested_at is None
         and entry.lacks is None
         and entry.damage is None
@@ -128,15 +134,24 @@ def close_queued(
 
 
 def supersede_queued(
-    scope: Scope, dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant
+    scope: Scope,
+    dispatch: Dispatch,
+    run: Run,
+    thread: ThreadRow,
+    changes: Changes,
+    log: Log,
+    now: Instant,
+    reason: str = "interrupted",
 ) -> Closed:
-    superseded = moves.supersede(dispatch, now, "interrupted")
-    log.reset_stream(run)
-    log.add(say.superseded(superseded))
-    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.next_seq - 1)
+    """Close queued work with its run. A run that has ended already (a restore, a hand edit) stays as it is."""
+    superseded = moves.supersede(dispatch, now, reason)
     thread.queued -= 1
     changes.dispatches.append((scope, dispatch, superseded))
-    changes.runs.append((scope, run))
+    if run.status is not RunStatus.DONE:
+        log.reset_stream(run)
+        log.add(say.superseded(superseded))
+        run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.next_seq - 1)
+        changes.runs.append((scope, run))
     return Closed(scope, superseded, run)
 
 

@@ -31,6 +31,8 @@ def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple
     log = Log(thread, dispatch.run_id, now)
     if dispatch.epoch < thread.epoch:
         taken = moves.supersede(dispatch, now, "interrupted")
+    elif run is not None and run.status is RunStatus.DONE:
+        taken = moves.ack(dispatch, now)  # it was executed; whoever restored the file brought its claim back
     elif run is None or run.cancel_requested_at is not None:
         taken = moves.cancel(dispatch, now)
     else:

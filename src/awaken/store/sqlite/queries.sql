@@ -199,16 +199,17 @@ SELECT ready_at, thread_id, scope
  LIMIT :limit;
 
 -- name: first_ready_at
--- When the first thread of a priority falls due. Index: threads_ready.
+-- When the first thread of a priority falls due after an instant. Index: threads_ready.
 SELECT min(ready_at)
   FROM threads INDEXED BY threads_ready
- WHERE ready_priority = :priority AND ready_at IS NOT NULL;
+ WHERE ready_priority = :priority AND ready_at > :after AND ready_at IS NOT NULL;
 
 -- name: first_lease_end
--- The first lease to end. Index: dispatches_claimed, read whole: only what is being executed is in it.
+-- The first lease to end not before an instant. Index: dispatches_claimed, read whole: only what is being executed is
+-- in it.
 SELECT min(lease_until)
   FROM dispatches INDEXED BY dispatches_claimed
- WHERE status = 'claimed';
+ WHERE status = 'claimed' AND lease_until >= :after;
 
 -- name: expired_claims
 -- Claims whose lease has ended, longest expired first; all of them when `abandoned`. Index: dispatches_claimed.

@@ -1,23 +1,26 @@
 """Transitions over many threads: claim, reclaim, renew, purge.
 
 Above: `batch`, after the transitions of single threads. Below: `facts`, the rules, `writing`.
-Holds: a thread is decided from facts that show all that was done to it before.
+Holds: a thread is decided from facts that show all that was done to it before. A thread whose rows are damaged is left
+as it is, reported once, and keeps no other thread from being claimed or taken back.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, assert_never
 
 import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
+from awaken.domain.errors import DataIntegrity
 from awaken.domain.event import EventRow
 from awaken.domain.ids import DispatchId, Scope
 from awaken.store import rules
-from awaken.store.rules import Changes
+from awaken.store.rules import Changes, Facts
 from awaken.store.sqlite.cache import ThreadCache, ThreadKey
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.queries import SQL
@@ -43,6 +46,7 @@ from awaken.store.transitions import (
 )
 
 _LONG_AGO: Final = -(1 << 63)
+_log = logging.getLogger("awaken.store")
 _Lease = tuple[Dispatch, int, bool]
 
 
@@ -53,6 +57,7 @@ class ThreadSets:
         self._db = db
         self._loader = loader
         self._cache = cache
+        self._reported: set[ThreadKey] = set()
 
     def apply(self, t: SetTransition, now: Instant) -> Outcome:
         match t:
@@ -80,7 +85,9 @@ class ThreadSets:
                 if len(claims) == len(t.slots):
                     break
         self._write(changes)
-        return ClaimedSome(tuple(claims), tuple(closed), next_due_at(self._db), tuple(appended))
+        # With a slot left, everything due was looked at: what is due still cannot be claimed, and is nothing to wait for.
+        after = now if len(claims) < len(t.slots) else _LONG_AGO
+        return ClaimedSome(tuple(claims), tuple(closed), next_due_at(self._db, after), tuple(appended))
 
     def _claim_in(
         self,
@@ -100,8 +107,8 @@ class ThreadSets:
         slot = t.slots[len(claims)]
         offer = Offer(t.consumer, slot.token, slot.instance_id, t.lease_ms)
         while True:
-            facts = self._loader.claim_facts(key, now)
-            if facts.next is None or facts.claimed is not None:
+            facts = self._sound_facts(key, now, self._loader.claim_facts)
+            if facts is None or facts.next is None or facts.claimed is not None:
                 return changes
             taken, rows = rules.claim_next(key[0], offer, facts, changes, now)
             appended += rows
@@ -126,8 +133,7 @@ class ThreadSets:
             while True:
                 rows: list[Row] = self._db.execute(_DUE_THREADS, place).fetchall()
                 keys: list[ThreadKey] = [(scope, thread_id) for _, thread_id, scope in rows]
-                self._loader.warm(keys)
-                yield from keys
+                yield from self._warmed(keys)
                 if len(rows) < page:
                     break
                 place["after_ready_at"], place["after_thread_id"], place["after_scope"] = rows[-1]
@@ -137,16 +143,17 @@ class ThreadSets:
     def _reclaim(self, t: Reclaim, now: Instant) -> Reclaimed:
         wanted = {"abandoned": t.abandoned, "now": now, "limit": t.limit + 1}
         expired: list[ThreadKey] = self._db.execute(_EXPIRED, wanted).fetchall()
-        self._loader.warm(expired[: t.limit])
         items: list[Closed] = []
         appended: list[EventRow] = []
-        for key in expired[: t.limit]:
-            changes = Changes()
-            item, rows = rules.reclaim(key[0], self._loader.reclaim_facts(key, now), changes, now)
-            self._write(changes)
-            items.append(item)
-            appended += rows
-        return Reclaimed(tuple(items), len(expired) > t.limit, tuple(appended))
+        for key in self._warmed(expired[: t.limit]):
+            facts = self._sound_facts(key, now, self._loader.reclaim_facts)
+            if facts is not None:
+                changes = Changes()
+                item, rows = rules.reclaim(key[0], facts, changes, now)
+                self._write(changes)
+                items.append(item)
+                appended += rows
+        return Reclaimed(tuple(items), bool(items) and len(expired) > t.limit, tuple(appended))
 
     def _renew(self, t: Renew, now: Instant) -> Renewed:
         leases = t.leases[:MAX_ROWS]
@@ -189,15 +196,46 @@ class ThreadSets:
         write(self._db, changes)
         self._cache.follow(changes)
 
+    # --- damage -------------------------------------------------------------------------------------------------------
 
-def next_due_at(db: sqlite3.Connection) -> Instant | None:
-    """When the next thing can be claimed or, a millisecond after its lease, reclaimed."""
+    def _warmed(self, keys: Sequence[ThreadKey]) -> list[ThreadKey]:
+        """Those of the threads whose rows can be read, warm."""
+        try:
+            self._loader.warm(keys)
+        except DataIntegrity:
+            return [key for key in keys if self._is_sound(key)]
+        return [*keys]
+
+    def _is_sound(self, key: ThreadKey) -> bool:
+        try:
+            self._loader.warm([key])
+        except DataIntegrity as error:
+            self._report(key, error)
+            return False
+        return True
+
+    def _sound_facts(self, key: ThreadKey, now: Instant, load: Callable[[ThreadKey, Instant], Facts]) -> Facts | None:
+        try:
+            return load(key, now)
+        except DataIntegrity as error:
+            self._report(key, error)
+            return None
+
+    def _report(self, key: ThreadKey, error: DataIntegrity) -> None:
+        if key not in self._reported:
+            self._reported.add(key)
+            _log.error("thread %r stands still until it is repaired: %s", key[1], error)
+
+
+def next_due_at(db: sqlite3.Connection, after: Instant = _LONG_AGO) -> Instant | None:
+    """When, later than `after`, the next thing can be claimed or, a millisecond after its lease, reclaimed."""
     priorities = db.execute(_PRIORITIES).fetchall()
-    due: list[Instant] = [db.execute(_FIRST_READY, {"priority": each}).fetchone()[0] for (each,) in priorities]
-    [lease_until] = db.execute(_FIRST_LEASE_END).fetchone()
-    if lease_until is not None:
-        due.append(lease_until + 1)
-    return min(due, default=None)
+    due: list[Instant | None] = [
+        db.execute(_FIRST_READY, {"priority": each, "after": after}).fetchone()[0] for (each,) in priorities
+    ]
+    [lease_until] = db.execute(_FIRST_LEASE_END, {"after": after}).fetchone()
+    due.append(None if lease_until is None else lease_until + 1)
+    return min([each for each in due if each is not None], default=None)
 
 
 _PRIORITIES = SQL["ready_priorities"]
