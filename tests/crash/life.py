@@ -1,9 +1,10 @@
 """One process of the crash test: it opens the file, asks for what was not accepted yet, and watches until the end.
 
 Above: `nursery` starts it. Below: the public API over a `CrashingStore`.
-Holds: what a caller outside would know stands in files: `accepted` (submits that returned), `calls` (calls that
-began), `frames.RUN` (what the stream of a run delivered). The next process goes on from these as a client would: it
-does not submit again what was accepted, and resumes each stream after the last frame it got.
+Holds: what a caller outside would know stands in files: `accepted` (what it asked for and was told of), `calls` (calls
+that began), `frames.RUN` (what the stream of a run delivered). The next process goes on from these as a client would:
+it does not ask again for what was accepted, asks at once for what it got no answer to, and resumes each stream after
+the last frame it got.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from awaken.domain.event import EventRow
-from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.ids import RunId
 from awaken.domain.retry import RetryPolicy
 from awaken.http.encoder import event_objects, select
 from awaken.http.query import CHANNEL_NAMES
@@ -23,11 +24,10 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.crash import CrashingStore, CrashPoint
 from awaken.wiring import Awaken
-from tests.crash.scenarios import SCENARIOS, Ask, Notebook, Scenario
+from tests.crash.scenarios import SCENARIOS, Ask, Notebook, Scenario, Stage, Stop
 
 T = TypeVar("T")
 
-THREAD: Final = ThreadId("t1")
 EVERYTHING: Final = select(frozenset(CHANNEL_NAMES))
 SETTINGS: Final = MailboxSettings(retry=RetryPolicy(base_delay_ms=1))
 
@@ -74,18 +74,44 @@ async def _live(folder: Path, scenario: Scenario, life: int) -> None:
     store = CrashingStore(SqliteStore(database(folder)), at=CrashPoint.from_environment())
     app = Awaken(store=store, settings=SETTINGS)
     calls = Notebook(folder / "calls")
-    scenario.register(app, lambda name: calls.add(Call(life, name)), folder)
+    caller = _Caller(folder, scenario)
+
+    def note(name: str) -> None:
+        calls.add(Call(life, name))
+
+    scenario.register(app, Stage(note, caller.hold, folder))
     async with app, asyncio.TaskGroup() as watching:
-        accepted = set(entries(folder / "accepted", str))
-        for ask in scenario.asks:
-            if ask.run_id not in accepted:
-                await _submit(app, ask, Notebook(folder / "accepted"))
-            watching.create_task(_watch(app, ask.run_id, folder))
+        for step in scenario.plan:
+            await caller.send(step, app)
+            if isinstance(step, Ask):
+                watching.create_task(_watch(app, step.run_id, folder))
 
 
-async def _submit(app: Awaken, ask: Ask, accepted: Notebook) -> None:
-    await app.submit(THREAD, ask.text, agent=ask.agent, run_id=ask.run_id)
-    accepted.add(ask.run_id)
+class _Caller:
+    """Asks for each step once, or again where no process has lived to hear the answer."""
+
+    def __init__(self, folder: Path, scenario: Scenario) -> None:
+        self._was_asked = frozenset(entries(folder / "asked", str))
+        self._was_accepted = frozenset(entries(folder / "accepted", str))
+        self._asked = Notebook(folder / "asked")
+        self._accepted = Notebook(folder / "accepted")
+        self._will_stop = any(stop.name not in self._was_accepted for stop in scenario.stops)
+        self._held = asyncio.Event()
+
+    async def hold(self) -> None:
+        """For agents: see `Stage`."""
+        if self._will_stop:
+            self._held.set()
+            await asyncio.Event().wait()
+
+    async def send(self, step: Ask | Stop, app: Awaken) -> None:
+        if step.name in self._was_accepted:
+            return
+        if isinstance(step, Stop) and step.name not in self._was_asked:
+            await self._held.wait()
+        self._asked.add(step.name)
+        await step.send(app)
+        self._accepted.add(step.name)
 
 
 async def _watch(app: Awaken, run_id: str, folder: Path) -> None:

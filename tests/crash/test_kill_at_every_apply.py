@@ -41,7 +41,10 @@ def nurseries() -> Iterator[list[Nursery]]:
 def test_a_run_whose_process_is_killed_at_any_apply_finishes_without_loss_or_repetition(
     scenario: str, moment: Moment, nurseries: list[Nursery], tmp_path: Path
 ) -> None:
-    """The log says afterwards what it would have said, and each stream that was resumed is the whole stream."""
+    """The log says afterwards what it would have said, and each stream that was resumed is the whole stream.
+
+    Finishing is being stopped, for a run whose cancel or whose thread's interrupt was accepted: no crash revives it.
+    """
     judge_undisturbed(nurseries[0], scenario, tmp_path / "undisturbed")
     free: SimpleQueue[Nursery] = SimpleQueue()
     for nursery in nurseries:
@@ -66,7 +69,7 @@ def test_a_run_whose_process_is_killed_at_any_apply_finishes_without_loss_or_rep
     with ThreadPoolExecutor(NURSERIES) as threads:
         while 0 not in died:
             died += threads.map(kills, range(len(died) + 1, len(died) + 1 + NURSERIES))
-    least = 1 + len(SCENARIOS[scenario].answers)  # a submit, and the end of each run
+    least = 1 + len(SCENARIOS[scenario].plan)  # what was asked for, and the end of a run
     assert died[:least] == [REPETITIONS] * least
 
 
@@ -90,7 +93,7 @@ def lives(nursery: Nursery, scenario: str, folder: Path, ends: list[CrashPoint])
         was_killed = crash_at is not None and code == -signal.SIGKILL
         assert was_killed or code == 0, f"life {life} ended with {code}: {complaints}"
         after = asyncio.run(look(folder, SCENARIOS[scenario]))
-        judge_life(before, after, life)
+        judge_life(before, after, SCENARIOS[scenario], life)
         before = after
         codes.append(code)
     assert before is not None
