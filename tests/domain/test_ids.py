@@ -45,6 +45,24 @@ def test_the_same_seed_gives_the_same_ids_and_no_id_comes_twice() -> None:
     assert Ids(ManualClock(), system_chance()).mint() != Ids(ManualClock(), system_chance()).mint()
 
 
+def test_ids_of_one_millisecond_sort_as_they_were_minted_and_chance_is_asked_again_when_they_run_out() -> None:
+    ids = Ids(ManualClock(), seeded_chance(5))
+
+    minted = [ids.mint() for _ in range(4_096)]
+    more = ids.mint_some(5_000)
+
+    assert minted == sorted(minted)
+    assert len({*minted, *more}) == 4_096 + 5_000
+    assert len({text[19:] for text in minted}) == 1
+    assert len({text[19:] for text in more}) == 2
+
+
+def test_some_ids_are_minted_at_once() -> None:
+    one, other = Ids(ManualClock(), seeded_chance(6)), Ids(ManualClock(), seeded_chance(6))
+
+    assert one.mint_some(3) == [other.mint() for _ in range(3)]
+
+
 @behaviour("MBX-024")
 def test_every_kind_of_id_is_minted_with_36_characters_and_may_name_something() -> None:
     ids = Ids(ManualClock(), seeded_chance(4))

@@ -120,6 +120,47 @@ async def test_an_idle_combiner_applies_at_once_and_what_comes_meanwhile_forms_t
         assert names(harness.store.batches) == [["r-0"], ["r-1", "r-2", "r-3", "r-4"]]
 
 
+async def test_a_full_batch_leaves_while_one_is_in_flight_and_a_third_waits() -> None:
+    async with combining() as harness:
+        harness.store.hold()
+        most = harness.store.capabilities.max_batch
+        asked = [submit(str(number), f"t{number}") for number in range(3 * most)]
+        futures = [harness.ask(asked[0])]
+        await settle()
+        for each in asked[1:most]:
+            futures.append(harness.ask(each))
+        await settle()
+        assert harness.store.waiting == 1, "what is not full gathers"
+        for each in asked[most:]:
+            futures.append(harness.ask(each))
+        await settle()
+        assert harness.store.waiting == 2
+
+        harness.store.let_go()
+        await asyncio.wait(futures)
+        assert [len(batch) for batch in harness.store.batches] == [1, most, most, most - 1]
+        assert harness.applied == asked
+
+
+async def test_a_shielded_answer_outlasts_the_cancellation_of_who_waits_for_it() -> None:
+    async with combining() as harness:
+        harness.store.hold()
+        answer = harness.combiner.ask(submit("0"), shielded=True)
+
+        async def wait() -> None:
+            await answer
+
+        waiting = asyncio.create_task(wait())
+        await settle()
+        waiting.cancel()
+        await settle()
+        assert not waiting.done()
+
+        harness.store.let_go()
+        await asyncio.wait((waiting,))
+        assert (waiting.cancelled(), isinstance(answer.result(), Submitted)) == (True, True)
+
+
 async def test_a_batch_holds_one_transition_per_thread_and_each_thread_keeps_its_order() -> None:
     async with combining() as harness:
         futures = [harness.ask(submit(f"{number}", f"t{number % 3}")) for number in range(7)]
@@ -259,6 +300,25 @@ async def test_whatever_was_asked_is_answered_also_when_the_combiner_is_killed()
         await asyncio.wait([running, *futures])
     assert [type(future.exception()) for future in futures] == [StoreUnavailable] * 2
     assert (harness.combiner.closed, len(harness.failed)) == (True, 2)
+
+
+async def test_what_had_been_applied_when_the_combiner_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness()
+    running = asyncio.create_task(harness.combiner.run())
+    apply = harness.store.apply
+
+    async def applied(batch: Sequence[Transition]) -> list[Outcome]:
+        outcomes = await apply(batch)
+        running.cancel()
+        return outcomes
+
+    monkeypatch.setattr(harness.store, "apply", applied)
+    future = harness.ask(submit("0"))
+
+    async with asyncio.timeout(10):
+        await asyncio.wait([running, future])
+    assert isinstance(future.result(), Submitted)
+    assert (len(harness.applied), harness.failed) == (1, [])
 
 
 async def test_quiet_means_that_everything_asked_is_answered() -> None:

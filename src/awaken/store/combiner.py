@@ -114,6 +114,7 @@ class Combiner:
                 await self._wake.wait()
         finally:
             self.closed = True
+            self._land()
             left = [asked for batch, _ in self._flights for asked in batch]
             self._fail([*left, *self._asked], StoreUnavailable("the store is closed"))
             self._flights.clear()

@@ -112,6 +112,7 @@ class Store(Protocol):
         """Apply the batch in one transaction and answer each item in its place.
 
         Requires: at most one transition per thread; transitions over many threads come after those of one thread.
+        Guarantees: batches handed over while another is being applied follow it, in that order.
         Not cancellable: a caller that goes away leaves the transaction to finish.
         """
         ...

@@ -63,6 +63,8 @@ class WatchedStore:
         self._busy = 0
         self.ended_count = 0
         """How many operations have ended so far, well or not."""
+        self.waiting = 0
+        """How many batches are held."""
         self._rest: asyncio.Event = asyncio.Event()
         self._gate: asyncio.Event | None = None
         self._held_kind: type[Any] = object
@@ -143,7 +145,11 @@ class WatchedStore:
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         if self._gate is not None and any(isinstance(each, self._held_kind) for each in batch):
-            await self._gate.wait()
+            self.waiting += 1
+            try:
+                await self._gate.wait()
+            finally:
+                self.waiting -= 1
         error = None if self.refuse is None else self.refuse(batch)
         if error is not None:
             raise error

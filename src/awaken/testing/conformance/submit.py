@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import MessageId, ThreadId
 from awaken.domain.run import RunStatus
-from awaken.store.contract import Store
+from awaken.store.contract import DispatchQuery, Store
 from awaken.store.transitions import Conflict, DeadLetter, Full, Missing, Replayed, Submit, Submitted
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -432,6 +434,12 @@ async def test_an_offer_does_not_take_delayed_work(store: Store, clock: ManualCl
 
     assert outcome.claimed is None
     assert outcome.ready_at == clock.now() + 1
+
+
+async def test_batches_handed_over_together_are_applied_in_order(store: Store, clock: ManualClock) -> None:
+    await asyncio.gather(*[store.apply([asked(f"d{number}")]) for number in range(1, 4)])
+    queued = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD))
+    assert [dispatch.dispatch_id for dispatch in queued] == ["d1", "d2", "d3"]
 
 
 async def test_the_answer_says_when_the_thread_is_ready(store: Store, clock: ManualClock) -> None:
