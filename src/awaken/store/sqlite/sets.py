@@ -85,7 +85,7 @@ class ThreadSets:
                 if len(claims) == len(t.slots):
                     break
         self._write(changes)
-        # With a slot left, everything due was looked at: what is due still cannot be claimed; there is no waiting for it.
+        # With a slot left everything due was looked at; what is due still is damaged, and nothing to wait for.
         after = now if len(claims) < len(t.slots) else _LONG_AGO
         return ClaimedSome(tuple(claims), tuple(closed), next_due_at(self._db, after), tuple(appended))
 
