@@ -24,6 +24,7 @@ import msgspec
 from awaken.testing.crash import CRASH_AT, CrashPoint
 from tests.crash.life import live
 from tests.crash.scenarios import SCENARIOS
+from tests.crash.upgrade import Upgrade
 
 LIFE_LIMIT_S: Final = 10
 """A life takes less than a second. Shorter than a lease, so that nobody can finish by waiting for one to end."""
@@ -37,6 +38,7 @@ class Order(msgspec.Struct, frozen=True):
     scenario: str
     life: int
     crash_at: str | None = None
+    upgrade: Upgrade | None = None
 
 
 class Nursery:
@@ -53,9 +55,17 @@ class Nursery:
     ) -> None:
         self._process.communicate(timeout=LIFE_LIMIT_S)
 
-    def live(self, folder: Path, scenario: str, life: int, crash_at: CrashPoint | None = None) -> int:
+    def live(
+        self,
+        folder: Path,
+        scenario: str,
+        life: int,
+        crash_at: CrashPoint | None = None,
+        *,
+        upgrade: Upgrade | None = None,
+    ) -> int:
         """Have a life lived. Its exit code; the number of the signal, negative, if one ended it."""
-        order = Order(str(folder), scenario, life, None if crash_at is None else str(crash_at))
+        order = Order(str(folder), scenario, life, None if crash_at is None else str(crash_at), upgrade)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(msgspec.json.encode(order) + b"\n")
         self._process.stdin.flush()
@@ -98,6 +108,8 @@ def _be_born(order: Order) -> None:
     os.environ.pop(CRASH_AT, None)
     if order.crash_at is not None:
         os.environ[CRASH_AT] = order.crash_at
+    if order.upgrade is not None:
+        order.upgrade.install()
     try:
         live(folder, order.scenario, order.life)
     except BaseException:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,16 +22,9 @@ from tests.crash.evidence import Evidence, judge_end, judge_life, look
 from tests.crash.nursery import Nursery
 from tests.crash.scenarios import SCENARIOS
 
-NURSERIES = 2
 REPETITIONS = 3
 ATTEMPTS = 9
 """How often to try for three kills at one apply: what shares a commit differs a little from process to process."""
-
-
-@pytest.fixture(scope="module")
-def nurseries() -> Iterator[list[Nursery]]:
-    with Nursery() as one, Nursery() as two:
-        yield [one, two]
 
 
 @behaviour("MB-125", "EV-017")
@@ -66,9 +58,9 @@ def test_a_run_whose_process_is_killed_at_any_apply_finishes_without_loss_or_rep
             free.put(nursery)
 
     died: list[int] = []
-    with ThreadPoolExecutor(NURSERIES) as threads:
+    with ThreadPoolExecutor(len(nurseries)) as threads:
         while 0 not in died:
-            died += threads.map(kills, range(len(died) + 1, len(died) + 1 + NURSERIES))
+            died += threads.map(kills, range(len(died) + 1, len(died) + 1 + len(nurseries)))
     least = 1 + len(SCENARIOS[scenario].plan)  # what was asked for, and the end of a run
     assert died[:least] == [REPETITIONS] * least
 
