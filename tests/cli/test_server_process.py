@@ -114,7 +114,7 @@ def test_a_stopped_server_closes_streams_without_an_end_and_they_resume_when_it_
     def note(reconnect: Reconnect) -> None:
         causes.append(str(reconnect.cause))
 
-    with Process(folder, "mine:app") as first, client(first.url) as calling:
+    with Process(folder, "mine:app", "--shutdown-drain-s", "0.1") as first, client(first.url) as calling:
         with calling.stream("go", agent_id="once", run_id="r1", thread_id="t1", on_reconnect=note) as stream:
             items: list[Event] = []
             for item in stream:
@@ -160,8 +160,20 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(folder: Path) -> None:
         assert calling.wait("r1", timeout_s=WITHIN_S).output == "one two"
 
 
-def test_an_idle_server_stops_with_a_client_still_connected(folder: Path) -> None:
-    with Process(folder, "mine:app") as server, client(server.url) as calling:
+@behaviour("SRV-006", "SRV-030")
+def test_after_sigterm_a_server_is_not_ready_and_accepts_work_until_a_balancer_had_time_to_notice(folder: Path) -> None:
+    with Process(folder, "mine:app", "--shutdown-drain-s", "3600") as server, client(server.url) as calling:
+        server.process.send_signal(signal.SIGTERM)
+        server.until_logged("stopping")
+        ready = httpx.get(f"{server.url}/health/ready")
+        assert (ready.status_code, ready.json()["status"], ready.headers["connection"]) == (503, "stopping", "close")
+        assert calling.run("hi", agent_id="quick").output == "done"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(WITHIN_S) == 128 + signal.SIGTERM
+
+
+def test_ctrl_c_stops_an_idle_server_at_once_with_a_client_still_connected(folder: Path) -> None:
+    with Process(folder, "mine:app", "--shutdown-drain-s", "3600") as server, client(server.url) as calling:
         assert calling.run("hi", agent_id="quick").output == "done"
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(WITHIN_S) == 0
@@ -173,7 +185,7 @@ def test_the_banner_says_what_is_served_and_only_names_of_this_machine_are_answe
         assert (refused.status_code, refused.json()["code"]) == (421, "host_not_allowed")
         assert httpx.get(f"{server.url}/health/live", headers={"Host": f"localhost:{server.port}"}).status_code == 200
         assert "server" not in httpx.get(f"{server.url}/health/live").headers
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
         _, err = server.process.communicate(timeout=WITHIN_S)
     for words in ("demo.db, durability process", "echo, assistant, slow", f"curl -N {server.url}/v1/runs/stream"):
         assert words in server.banner
@@ -194,7 +206,7 @@ def test_a_request_whose_head_does_not_end_is_refused_and_others_go_on(folder: P
         large = {"X-Large": "x" * 70_000}
         assert httpx.get(f"{server.url}/health/live", headers=large).json()["code"] == "headers_too_large"
         assert calling.health().status == "ready"
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
         _, err = server.process.communicate(timeout=WITHIN_S)
     records = [json.loads(line) for line in err.splitlines()]
     assert records[0]["event"] == "serving"

@@ -14,7 +14,7 @@ from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
-from tests.http.asgi import Client
+from tests.http.asgi import Client, all_frames
 from tests.http.site import served
 from tests.http.test_requests import path_of
 
@@ -70,6 +70,21 @@ async def test_outside_its_life_the_server_answers_only_about_its_health(memory:
         assert (await http.get("/health/ready")).status == 200
     assert await codes() == {(503, "stopping")}
     assert ((await http.get("/health/ready")).status, (await http.get("/health")).json()["status"]) == (503, "stopping")
+
+
+@behaviour("SRV-006")
+async def test_a_server_that_will_stop_is_not_ready_and_does_what_it_is_asked(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        site.app.prepare_to_stop()
+
+        ready = await site.http.get("/health/ready")
+        assert (ready.status, ready.json()["status"], ready.headers["retry-after"]) == (503, "stopping", "1")
+        live = await site.http.get("/health/live")
+        accepted = await site.http.post("/v1/runs", {"agent_id": "talk", "input": "still in time"})
+        assert (live.status, accepted.status) == (200, 202)
+        streamed = await site.http.post("/v1/runs/stream", {"agent_id": "talk", "input": "and watched"})
+        assert all_frames(streamed.body)[-1].event == "stream.end"
+        assert {answer.headers["connection"] for answer in (ready, live, accepted, streamed)} == {"close"}
 
 
 async def test_metrics_are_what_the_application_was_given(memory: Store, clock: ManualClock) -> None:

@@ -155,7 +155,7 @@ async def test_a_restart_closes_streams_without_an_end_and_they_resume_with_the_
         async with site.http.open("GET", f"/v1/runs/{run['run_id']}/stream") as stream:
             speaker.say("before ")
             await stream.until("TextDeltaObserved")
-            site.world.mailbox.close_streams()
+            site.app.prepare_to_stop()
             before = await stream.rest()
             assert stream.is_complete
     assert before.endswith(b": restarting\n\n")

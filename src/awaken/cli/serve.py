@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import sys
 from collections.abc import Coroutine, Sequence
@@ -17,7 +18,7 @@ from cyclopts import Parameter
 
 from awaken.cli.failure import Exit, usage
 from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
-from awaken.cli.server import LOOPBACK, Address, bind, serve_until_stopped
+from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
 from awaken.store.contract import Store
 from awaken.telemetry.log import LogFormat, LogLevel, configure_logging
 from awaken.wiring import Awaken
@@ -39,6 +40,7 @@ def serve(
     store: str | None = None,
     durability: StoreDurability | None = None,
     max_concurrent_runs: int | None = None,
+    shutdown_drain_s: float = SHUTDOWN_DRAIN_S,
     log_format: LogFormat = "auto",
     log_level: LogLevel = "info",
     access_log: bool = False,
@@ -64,6 +66,8 @@ def serve(
         full survives power loss (the default), process survives a killed process only.
     max_concurrent_runs
         How many runs of the demo agents may execute at once.
+    shutdown_drain_s
+        Seconds for which requests are still answered after SIGTERM, so that a balancer notices. Not after Ctrl-C.
     log_format
         console, json, or auto: console on a terminal.
     log_level
@@ -79,6 +83,8 @@ def serve(
             f"{address.host} is reachable from other machines and this version has no authentication: bind to 127.0.0.1"
             " and put a proxy in front, or accept that anybody may use it with --insecure-no-auth"
         )
+    if not 0 <= shutdown_drain_s < math.inf:
+        usage(f"--shutdown-drain-s {shutdown_drain_s:g} is no length of time; give seconds, 0 for none")
     configure_logging(log_format, log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would tell what the banner tells
     if access_log:
@@ -88,7 +94,10 @@ def serve(
     with bound:
         served = Address(address.host, bound.getsockname()[1])
         hosts = (*LOOPBACK, served.host) if served.is_loopback else None
-        _run(serve_until_stopped(app, bound, lambda: _announce(app, served), allowed_hosts=hosts))
+        serving = serve_until_stopped(
+            app, bound, lambda: _announce(app, served), allowed_hosts=hosts, shutdown_drain_s=shutdown_drain_s
+        )
+        _run(serving)
     return Exit.OK
 
 

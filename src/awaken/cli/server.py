@@ -1,9 +1,11 @@
 """One server process: the app, uvicorn around it, and how both stop.
 
 Above: `serve`. Below: `Awaken`, and uvicorn with its own handling of signals taken out.
-Holds: on the first signal open streams are closed without an end event, so that clients resume, and running agents get
-the app's drain time before their work is handed back; on the second the process ends at once. Nothing accepted depends
-on either.
+Holds: on the first signal the server is no longer ready, and open streams are closed without an end event, so that
+clients resume. After SIGTERM it goes on answering for a while, submits too, until whoever balances its load has
+noticed; after SIGINT, which comes from a person, it does not. Then the listeners close, and running agents get the
+app's drain time before their work is handed back. On the second signal the process ends at once. Nothing accepted
+depends on any of this.
 
 Source: spec/server.md 1.2 (settings), 1.3 (life cycle).
 """
@@ -26,12 +28,16 @@ import uvicorn
 
 from awaken.cli.failure import Failure
 from awaken.cli.protocol import BoundedProtocol
+from awaken.domain.clock import sleep
+from awaken.http.app import HttpApp
 from awaken.process import tune_process
 from awaken.wiring import Awaken
 
 _log = logging.getLogger("awaken.server")
 
 KEEP_ALIVE_S: Final = 75
+SHUTDOWN_DRAIN_S: Final = 5.0
+"""After SIGTERM: a balancer that asks every few seconds whether this server is ready finds out within this."""
 LAST_ANSWERS_S: Final = 5
 """After the mailbox has drained, answers that are still being written get this long."""
 BACKLOG: Final = 2048
@@ -72,36 +78,43 @@ def bind(address: Address) -> socket.socket:
 
 
 async def serve_until_stopped(
-    app: Awaken, bound: socket.socket, on_ready: Callable[[], None], *, allowed_hosts: Sequence[str] | None = None
+    app: Awaken,
+    bound: socket.socket,
+    on_ready: Callable[[], None],
+    *,
+    allowed_hosts: Sequence[str] | None = None,
+    shutdown_drain_s: float = SHUTDOWN_DRAIN_S,
 ) -> None:
-    """Run the app and serve it, until a signal has stopped both.
+    """Run the app and serve it, until a signal has stopped both. After SIGTERM it serves for `shutdown_drain_s` more.
 
     Raises:
         AwakenError: The app could not start; nothing was served.
     """
-    stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as life:
-        life.enter_context(_signals(stop))
+        stop = life.enter_context(_signals())
         running = await life.enter_async_context(contextlib.AsyncExitStack())
         await running.enter_async_context(app)
-        server = _Server(_config(app, allowed_hosts), on_ready)
+        http = app.asgi(allowed_hosts=allowed_hosts)
+        server = _Server(_config(app, http), on_ready)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve(sockets=[bound]))
-            stopping = group.create_task(stop.wait())
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            _log.info("stopping: streams are closed, running agents may finish")
-            server.should_exit = True
-            app.mailbox.close_streams()
-            await running.aclose()  # agents drain while uvicorn lets go of its listeners: one deadline, not two
+            await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+            http.prepare_to_stop()
+            if stop.done() and stop.result() == signal.SIGTERM:
+                _log.info("stopping: streams are closed, requests are answered for %g s", shutdown_drain_s)
+                await sleep(app.mailbox.clock, shutdown_drain_s)
+            _log.info("stopping: no more requests are taken, running agents may finish")
+            server.stop_listening()
+            await running.aclose()  # agents drain while uvicorn lets go of its connections: one deadline, not two
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone and says when it accepts connections."""
+    """Leaves signals alone, says when it accepts connections, and stops doing so at once when it is told."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.servers = []  # a signal may come before there is any
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -112,10 +125,16 @@ class _Server(uvicorn.Server):
         tune_process()  # everything a server needs is loaded now, and stays
         self._on_ready()
 
+    def stop_listening(self) -> None:
+        """Accept no more connections. Those there are get their answers, and are closed."""
+        for listener in self.servers:
+            listener.close()
+        self.should_exit = True
 
-def _config(app: Awaken, allowed_hosts: Sequence[str] | None) -> uvicorn.Config:
+
+def _config(app: Awaken, http: HttpApp) -> uvicorn.Config:
     return uvicorn.Config(
-        app.asgi(allowed_hosts=allowed_hosts),
+        http,
         http=BoundedProtocol,
         ws="none",
         lifespan="off",
@@ -130,20 +149,21 @@ def _config(app: Awaken, allowed_hosts: Sequence[str] | None) -> uvicorn.Config:
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Generator[None]:
-    """The first signal sets `stop`; the second ends the process."""
+def _signals() -> Generator[asyncio.Future[signal.Signals]]:
+    """Resolved by the first signal; the second ends the process."""
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[signal.Signals] = loop.create_future()
 
-    def received(number: int) -> None:
-        if stop.is_set():
+    def received(number: signal.Signals) -> None:
+        if first.done():
             print("awaken: stopped at once; what was running goes on at the next start", file=sys.stderr, flush=True)
             os._exit(128 + number)
-        stop.set()
+        first.set_result(number)
 
-    loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, received, int(number))
+        loop.add_signal_handler(number, received, number)
     try:
-        yield
+        yield first
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -3,7 +3,8 @@
 Above: `awaken serve`, or the application this one is mounted in; either of them enters the mailbox. Below: the
 operation table and its handlers.
 Holds: every request gets exactly one answer, every answer a request id. What nobody foresaw is logged and told as
-`internal`. Until the mailbox is ready, and while it stops, only health answers.
+`internal`. Until the mailbox is ready, and while it stops, only health answers. A server that will stop sends its
+clients away before it turns anything down.
 
 Source: spec/server.md 1.2, 1.3, 2.
 """
@@ -79,6 +80,15 @@ class HttpApp:
         self._router = Router(OPERATIONS)
         self._gate = _Gate(settings)
         self._durability = mailbox.store.capabilities.durability.encode()
+
+    def prepare_to_stop(self) -> None:
+        """Send clients elsewhere. Everything they ask is still answered, until the mailbox is left.
+
+        From now on `/health/ready` answers 503 `stopping`, and each answer closes its connection. Streams that are open
+        end without `stream.end`, so that clients resume; one that is opened later ends so when the mailbox is left.
+        """
+        self.service.is_leaving = True
+        self.service.streams.cut()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -174,6 +184,9 @@ class HttpApp:
         operation = exchange.operation
         if operation is not None and operation.mutates and response.status_code < 300:
             response.raw_headers.append((b"awaken-durability", self._durability))
+        if self.service.is_leaving:
+            response.raw_headers = [header for header in response.raw_headers if header[0] != b"connection"]
+            response.raw_headers.append((b"connection", b"close"))
         if exchange.method == "HEAD":
             response.body = b""
 

@@ -58,6 +58,8 @@ class Service:
         """The OpenAPI document for a server at a path."""
         self.store_seen: tuple[float, Component] | None = None
         """What the store last answered a health check, and when."""
+        self.is_leaving = False
+        """This server will stop: nothing new should be sent here, and what is sent is answered."""
 
     @property
     def clock(self) -> Clock:

@@ -43,6 +43,13 @@ class Streams:
         self.settings = settings
         self.observer = observer
         self.cache = FrameCache(settings.frame_cache_bytes)
+        self.readers: set[Reader] = set()
+        """Of the streams that are open."""
+
+    def cut(self) -> None:
+        """Close every open stream as a restart would: nothing tells its client of an end."""
+        for reader in self.readers:
+            reader.cut()
 
 
 class EventStream(Response):
@@ -77,6 +84,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         self._streams.observer.stream_opened(self._scope_name)
+        self._streams.readers.add(self._reader)
         try:
             async with asyncio.TaskGroup() as group:
                 self._writing = group.create_task(self._write(send))
@@ -84,6 +92,7 @@ class EventStream(Response):
                 await asyncio.wait((self._writing,))
                 listening.cancel()
         finally:
+            self._streams.readers.discard(self._reader)
             self._streams.observer.stream_closed(
                 self._scope_name, caught_up=self._reader.catchups, stalled=self._stalled
             )

@@ -1,9 +1,9 @@
 """Health, metrics, and the description of the API.
 
 Holds: liveness asks nobody, so a slow store never gets the process restarted. Readiness asks the store, at most once a
-second.
+second, and is over as soon as the server is asked to stop.
 
-Source: spec/server.md 4.9; SRV-006.
+Source: spec/server.md 1.3, 4.9; SRV-006.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ async def _check(call: Call) -> HealthResource:
     store = await _store_component(call) if health.state == "ready" else Component(state="unknown")
     status: Status
     match health.state:
+        case "ready" if call.service.is_leaving:
+            status = "stopping"
         case "ready":
             status = "ready" if store.state == "ok" else "unavailable"
         case "new" | "starting":
