@@ -145,7 +145,7 @@ def test_a_stopped_server_closes_streams_without_an_end_and_they_resume_when_it_
 def test_a_second_signal_stops_at_once_and_loses_nothing(folder: Path) -> None:
     (folder / "mine.py").write_text(APP.format(drain_s=3600))
     with (
-        Process(folder, "mine:app") as server,
+        Process(folder, "mine:app", "--shutdown-drain-s", "0") as server,
         client(server.url) as calling,
         calling.stream("go", agent_id="once", run_id="r1") as stream,
     ):

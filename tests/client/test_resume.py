@@ -163,12 +163,42 @@ def test_frames_of_a_newer_server_are_passed_over(kind: Kind) -> None:
     assert [item.kind for item in outcome.items if isinstance(item, Event)] == ["SomethingNew"]
 
 
-def test_the_servers_delay_is_kept_and_doubled_and_bounded(kind: Kind) -> None:
-    refused = [Answer(end="refused") for _ in range(5)]
-    script, clock = Script(stream(b"retry: 2000\n\n", delta(1)), *refused, stream(END)), RushingClock()
+def test_a_stream_that_was_saying_something_is_tried_soon_and_then_as_the_server_asks(kind: Kind) -> None:
+    away = [Answer(end="refused") for _ in range(8)]
+    script, clock = Script(stream(b"retry: 2000\n\n", opened(), delta(1)), *away, stream(END)), RushingClock()
     collect(kind, script, watch, clock=clock, resume=ResumeSettings(max_delay_s=10))
-    for wait_s, least_s in zip(clock.waits, (2, 4, 8, 10, 10, 10), strict=True):
+    soon, later = clock.waits[:4], clock.waits[4:]
+    for wait_s, about_s in zip(soon, (0.15, 0.3, 0.6, 1.2), strict=True):
+        assert 0.5 * about_s <= wait_s <= 1.5 * about_s
+    for wait_s, least_s in zip(later, (2, 4, 8, 10, 10), strict=True):
         assert least_s <= wait_s <= least_s * 1.25
+
+
+def test_a_stream_that_had_said_nothing_comes_back_as_the_server_asks(kind: Kind) -> None:
+    silent = stream(b"retry: 2000\n\n", opened())
+    script, clock = Script(silent, silent, Answer(end="refused"), stream(END)), RushingClock()
+    collect(kind, script, watch, clock=clock)
+    for wait_s, least_s in zip(clock.waits, (2, 2, 4), strict=True):
+        assert least_s <= wait_s <= least_s * 1.25
+
+
+def test_a_server_that_refuses_is_asked_again_when_it_wishes(kind: Kind) -> None:
+    busy = Answer(503, problem(503, "stopping").chunks, {"retry-after": "1"})
+    script, clock = Script(stream(b"retry: 2000\n\n", delta(1)), busy, busy, stream(END)), RushingClock()
+    collect(kind, script, watch, clock=clock)
+    first, second, third = clock.waits
+    assert first <= 0.25
+    assert 2 <= second <= 2.5
+    assert 4 <= third <= 5
+
+
+def test_streams_cut_together_come_back_spread(kind: Kind) -> None:
+    """A server that is started again does not meet all of them at once."""
+    clock = RushingClock()
+    for _ in range(50):
+        collect(kind, Script(stream(delta(1)), stream(END)), watch, clock=clock)
+    assert max(clock.waits) - min(clock.waits) > 0.1
+    assert all(0.05 <= wait_s <= 0.25 for wait_s in clock.waits)
 
 
 def test_a_refusal_that_says_when_to_come_back_is_heeded(kind: Kind) -> None:
@@ -183,10 +213,11 @@ def test_progress_starts_the_delays_again(kind: Kind) -> None:
         Script(stream(delta(1)), Answer(end="refused"), stream(delta(2)), stream(END)),
         RushingClock(),
     )
-    collect(kind, script, watch, clock=clock, resume=ResumeSettings(first_delay_s=1))
+    collect(kind, script, watch, clock=clock, resume=ResumeSettings(first_delay_s=1, retry_delay_s=4))
     first, second, third = clock.waits
-    assert first < 2 <= second
-    assert third < 2
+    assert first <= 1.5
+    assert 1 <= second <= 3
+    assert third <= 1.5
 
 
 def test_a_server_that_stays_away_is_given_up(kind: Kind) -> None:

@@ -3,7 +3,9 @@
 Above: a transport asks `next_call`, sends it, reports what happened, and waits as long as it is told. Below: `sse.py`.
 Holds: the items handed out are those of one uncut stream: a connection that breaks goes on after the last id seen, and
 one that breaks before the server has said that it accepted a run is repeated under the same run id.
-Only `stream.end` ends a stream; a connection that is closed without it was cut.
+Only `stream.end` ends a stream; a connection that is closed without it was cut. A stream that had said something is
+tried again soon, because most cuts are over soon: another server takes over, or the same one is started again. After a
+few tries, or when a server answers with a refusal, the delays are those the server asks for, and grow.
 
 Source: spec/server.md 6.1 (framing), 6.4 (cursors).
 """
@@ -29,10 +31,13 @@ _START: Final = frozenset({"since", "cursor"})
 class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a stream comes back."""
 
-    first_delay_s: float = 0.25
-    """Before the first try to reconnect, unless the server asked for another delay with `retry:`."""
+    first_delay_s: float = 0.15
+    """About this long before the first try after a stream that had said something. Each failed try doubles it, until it
+    reaches the delay of the server."""
+    retry_delay_s: float = 0.25
+    """The delay of a server that asked for none with `retry:`."""
     max_delay_s: float = 10.0
-    """Each failed try doubles the delay up to this."""
+    """Each further failed try doubles the delay of the server up to this."""
     give_up_after_s: float = 300.0
     """Without a single frame for this long, the stream fails. 0: a broken stream fails at once."""
     silence_s: float = 45.0
@@ -57,7 +62,9 @@ class Resumption:
         self._watch = watch
         self._create = create
         self._parser = FrameParser()
-        self._base_s = settings.first_delay_s
+        self._base_s = settings.retry_delay_s
+        self._soon_s: float | None = None
+        """The next delay of the first tries; None when it is not the time for them."""
         self._failures = 0
         self._failing_since_s: float | None = None
         self._asked_s = 0.0
@@ -100,6 +107,7 @@ class Resumption:
             raise error
         if retry_after is not None and retry_after.isdigit():
             self._asked_s = float(retry_after)
+        self._soon_s = None
         return self.broken(error, now_s)
 
     def received(self, chunk: bytes) -> list[StreamItem]:
@@ -114,6 +122,7 @@ class Resumption:
             item = self._frame(frame)
             if item is not None:
                 items.append(item)
+                self._soon_s = self._settings.first_delay_s
             if self.ended:
                 break
         if self._parser.retry_ms is not None:
@@ -132,10 +141,17 @@ class Resumption:
         cause, self._reason = self._reason or cause, None
         if now_s - self._failing_since_s >= self._settings.give_up_after_s:
             raise cause
+        asked_s, self._asked_s = self._asked_s, 0.0
+        return cause, max(self._delay_s(), asked_s)
+
+    def _delay_s(self) -> float:
+        """How long to wait this time; longer the next time."""
+        if self._soon_s is not None and self._soon_s < self._base_s:
+            soon_s, self._soon_s = self._soon_s, 2 * self._soon_s
+            return soon_s * (0.5 + self._chance.random())  # too short a time to spread readers over a part of it only
         delay_s = min(self._base_s * 2**self._failures, max(self._settings.max_delay_s, self._base_s))
         self._failures = min(self._failures + 1, 32)
-        asked_s, self._asked_s = self._asked_s, 0.0
-        return cause, max(delay_s * (1 + _JITTER * self._chance.random()), asked_s)
+        return delay_s * (1 + _JITTER * self._chance.random())
 
     # --- frames -------------------------------------------------------------------------------------------------------
 
