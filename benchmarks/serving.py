@@ -6,6 +6,7 @@ Above: the benchmarks that go over HTTP. Holds: only the process started here is
 from __future__ import annotations
 
 import http.client
+import signal
 import socket
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def served(
             _await_ready(process, port, ready_path, log)
             yield Served(port, process.pid, time.perf_counter() - started)
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # as a person stops it: without the time a balancer is given
             try:
                 process.wait(_STOP_S)
             except subprocess.TimeoutExpired:

@@ -320,6 +320,21 @@ async def test_a_reader_that_is_cut_hears_of_no_end_and_resumes_elsewhere(
         assert log.hub.reader_count == 0
 
 
+async def test_whoever_waits_for_an_end_is_told_of_nothing_when_the_hub_closes(clock: ManualClock) -> None:
+    hub = Hub(MemoryStore(clock), clock)
+    before = hub.ending_of(DEFAULT_SCOPE, RUN)
+    hub.close()
+    after = hub.ending_of(DEFAULT_SCOPE, RUN)
+    assert [ending.result() for ending in (before, after)] == [None, None]
+    hub.forget(DEFAULT_SCOPE, RUN, before)
+
+    hub.open()
+    later = hub.ending_of(DEFAULT_SCOPE, RUN)
+    hub.forget(DEFAULT_SCOPE, RUN, later)
+    hub.ended(DEFAULT_SCOPE, RUN, None)
+    assert not later.done(), "it was forgotten"
+
+
 async def test_the_patience_of_a_reader_is_not_renewed_by_events_of_others(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -434,7 +434,6 @@ async def test_disconnecting_is_not_cancelling(store: WatchedStore, clock: Manua
         await world.quiet()
         waiting.cancel()
         await asyncio.wait((waiting,))
-        world.mailbox.close_streams()
         await world.quiet()
 
         assert (call.is_over, world.mailbox.reader_count) == (False, 0)

@@ -89,17 +89,6 @@ async def test_a_wait_for_queued_work_ends_when_that_is_cleared(
         assert (await waiting).status is RunStatus.DONE
 
 
-async def test_a_wait_ends_when_the_streams_are_closed(store: WatchedStore, clock: ManualClock) -> None:
-    async with World(store, clock) as world:
-        submission = await world.submit()
-        waiting = wait(world, submission)
-        await world.quiet()
-        world.mailbox.close_streams()
-
-        assert (await waiting).status is RunStatus.RUNNING
-        assert (await wait(world, submission)).status is RunStatus.RUNNING
-
-
 async def test_waiting_for_what_does_not_exist_is_refused(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         with pytest.raises(RunNotFound):

@@ -405,10 +405,6 @@ class Mailbox:
     def reader_count(self) -> int:
         return self._engine.hub.reader_count
 
-    def close_streams(self) -> None:
-        """Cut off every reader without telling it that anything ended, so that clients resume elsewhere or later."""
-        self._engine.hub.close()
-
 
 def normalise_mode(trace: Trace) -> Trace:
     """A background submit runs `scheduled`, one from inside the server `internal_wake`; a set mode stays (3.2)."""

@@ -56,8 +56,11 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         return Full(t.max_queued)
     else:
         touch(thread, changes, now)
-    known = {stored.message.id for stored in facts.known}
-    messages = tuple(m for m in t.messages if m.id not in known) if known else t.messages
+    messages, request = t.messages, t.request
+    if facts.known:
+        known = {stored.message.id for stored in facts.known}
+        messages = tuple([message for message in messages if message.id not in known])
+        request = replace(request, input_message_ids=tuple([message.id for message in messages]))
     thread.position += 1
     dispatch = Dispatch(
         dispatch_id=t.dispatch_id,
@@ -80,7 +83,7 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         agent_id=t.request.intent.agent_id,
         dispatch_id=t.dispatch_id,
         status=RunStatus.CREATED,
-        request=t.request if not known else replace(t.request, input_message_ids=tuple(m.id for m in messages)),
+        request=request,
         request_digest=t.digest,
         metadata=t.metadata,
         created_at=now,

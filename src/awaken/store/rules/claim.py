@@ -86,7 +86,8 @@ def claim(
     resumed = run.started_at is not None
     span = run.input
     if not resumed:
-        close_open_turn(thread, facts.tail, changes, log, now)
+        if thread.open_turn is not None:
+            close_open_turn(thread, facts.tail, changes, log, now)
         first = thread.message_seq + 1
         for message in entry.messages:
             if new:
