@@ -142,25 +142,6 @@ async def test_a_full_batch_leaves_while_one_is_in_flight_and_a_third_waits() ->
         assert harness.applied == asked
 
 
-async def test_a_shielded_answer_outlasts_the_cancellation_of_who_waits_for_it() -> None:
-    async with combining() as harness:
-        harness.store.hold()
-        answer = harness.combiner.ask(submit("0"), shielded=True)
-
-        async def wait() -> None:
-            await answer
-
-        waiting = asyncio.create_task(wait())
-        await settle()
-        waiting.cancel()
-        await settle()
-        assert not waiting.done()
-
-        harness.store.let_go()
-        await asyncio.wait((waiting,))
-        assert (waiting.cancelled(), isinstance(answer.result(), Submitted)) == (True, True)
-
-
 async def test_a_batch_holds_one_transition_per_thread_and_each_thread_keeps_its_order() -> None:
     async with combining() as harness:
         futures = [harness.ask(submit(f"{number}", f"t{number % 3}")) for number in range(7)]

@@ -93,8 +93,8 @@ class RunWriter:
     """The write buffer of one execution."""
 
     __slots__ = (
-        "_claimed", "_clock", "_combiner", "_flying", "_in_flight", "_on_told", "_pending", "_retry", "_retry_s",
-        "_scheduled", "_waiting", "closed_step", "failure", "stream_open",
+        "_claimed", "_clock", "_combiner", "_commit", "_flying", "_in_flight", "_on_told", "_pending", "_retry",
+        "_retry_s", "_scheduled", "_waiting", "closed_step", "failure", "stream_open",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +111,8 @@ class RunWriter:
         self._retry_s = retry_s
         self._on_told = on_told
         self._pending = Pending()
+        self._commit: Commit | None = None
+        """The one on its way, for asking again."""
         self._in_flight: asyncio.Future[None] | None = None
         """Resolved when the commit on its way is durable, or never will be."""
         self._retry: Timer | None = None
@@ -213,31 +215,35 @@ class RunWriter:
         self._flying, self._waiting = self._waiting, []
         self._in_flight = asyncio.get_running_loop().create_future()
         claimed = self._claimed
-        self._ask(
-            Commit(
-                scope=claimed.scope,
-                thread_id=claimed.dispatch.thread_id,
-                run_id=claimed.run.run_id,
-                dispatch_id=claimed.dispatch.dispatch_id,
-                token=claimed.token,
-                entries=tuple(pending.entries),
-                journal=tuple(pending.journal),
-                closes=pending.closes,
-                stream_open=self.stream_open,
-            )
+        self._commit = Commit(
+            scope=claimed.scope,
+            thread_id=claimed.dispatch.thread_id,
+            run_id=claimed.run.run_id,
+            dispatch_id=claimed.dispatch.dispatch_id,
+            token=claimed.token,
+            entries=tuple(pending.entries),
+            journal=tuple(pending.journal),
+            closes=pending.closes,
+            stream_open=self.stream_open,
         )
+        self._ask()
 
-    def _ask(self, commit: Commit) -> None:
-        self._combiner.ask(commit).add_done_callback(lambda answer: self._answered(commit, answer))
+    def _ask(self) -> None:
+        assert self._commit is not None, "there is something to ask"
+        self._combiner.put(self._commit, self)
 
-    def _answered(self, commit: Commit, answer: asyncio.Future[Outcome]) -> None:
-        if self.failure is not None:
-            return
-        error = answer.exception()
+    # --- as the answer to its commit ----------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        return self.failure is not None
+
+    def set_exception(self, error: BaseException) -> None:
         if isinstance(error, StoreUnavailable) and not self._combiner.closed:
-            self._retry = self._clock.call_later(self._retry_s, lambda: self._ask(commit))
-            return
-        outcome = None if error is not None else answer.result()
+            self._retry = self._clock.call_later(self._retry_s, self._ask)
+        else:
+            self.abandon(TransientFailure(f"the store failed: {error}"))
+
+    def set_result(self, outcome: Outcome) -> None:
         if isinstance(outcome, Committed):
             self._committed(outcome)
         elif isinstance(outcome, Conflict):
@@ -246,7 +252,7 @@ class RunWriter:
             self.abandon(LeaseLost(self._claimed.dispatch.dispatch_id, outcome.reason))
             self._on_told("interrupt" if outcome.reason == "interrupted" else "lost")
         else:
-            self.abandon(TransientFailure(f"the store failed: {error or outcome!r}"))
+            self.abandon(TransientFailure(f"the store failed: {outcome!r}"))
 
     def _committed(self, outcome: Committed) -> None:
         flying, self._flying = self._flying, []

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain import server_event as say
-from awaken.domain.clock import Clock, sleep
+from awaken.domain.clock import Clock
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import Ids
@@ -52,7 +53,7 @@ from awaken.store.transitions import (
 OfferSource = Callable[[], Offer | None]
 """Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
 OnOver = Callable[["Execution"], None]
-"""Told when an execution's task ends, however it ends."""
+"""Told when an execution is settled, or has ended without being."""
 
 _log = logging.getLogger("awaken.worker")
 _MAX_ERROR_CHARS = 4_000
@@ -85,7 +86,8 @@ class Execution:
     """A claim being executed by this process."""
 
     __slots__ = (
-        "_acknowledged", "_driving", "_port", "_reason", "_shop", "_writer", "claimed", "holds_slot", "lease", "task",
+        "_acknowledged", "_driving", "_give_up_s", "_label", "_on_over", "_port", "_reason", "_settle", "_shop",
+        "_started_s", "_writer", "claimed", "holds_slot", "lease", "task",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, workshop: Workshop) -> None:
@@ -103,6 +105,10 @@ class Execution:
         self._reason: StopReason | None = None
         self._driving = False
         self._acknowledged: asyncio.Future[None] | None = None
+        self._label: OutcomeLabel = "lost"
+        self._settle: Settle | None = None
+        """The settlement, once it has been asked for."""
+        self._give_up_s: float | None = None
 
     def stop(self, reason: StopReason) -> None:
         """Ask the execution to stop; asking again cancels again. A settlement that has begun is left to finish."""
@@ -118,24 +124,32 @@ class Execution:
         self.task.cancel()
 
     async def run(self, ask_offer: OfferSource, on_over: OnOver) -> None:
-        """Execute and settle, as the whole of a task. Whatever the agent raises, its neighbours do not notice."""
-        started_s = self._shop.clock.monotonic()
+        """Execute, and ask for the settlement, as the whole of a task. Whatever the agent raises, its neighbours do not
+        notice. The settlement is waited for without the task.
+        """
+        self._on_over = on_over
+        self._started_s = self._shop.clock.monotonic()
         self._shop.observer.started(self.claimed)
-        label: OutcomeLabel = "lost"
         try:
             end = await self._execute()
+            if self._writer.is_in_flight and end is not None:
+                await self._writer.landed()
             if self._reason in _OUTLIVED or end is None:
                 _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
             else:
-                label = end.label
-                await self._settle(end, ask_offer)
+                self._label = end.label
+                self._ask(self._settlement(end, ask_offer()))
         except Exception:
             _log.exception("run %s: the worker failed; its lease will return it", self.claimed.run.run_id)
         finally:
-            self._writer.forget()
             self.task = None
-            self._shop.observer.ended(self.claimed, label, self._shop.clock.monotonic() - started_s)
-            on_over(self)
+            if self._settle is None:
+                self._close("lost")
+
+    def _close(self, label: OutcomeLabel) -> None:
+        self._writer.forget()
+        self._shop.observer.ended(self.claimed, label, self._shop.clock.monotonic() - self._started_s)
+        self._on_over(self)
 
     # --- executing ----------------------------------------------------------------------------------------------------
 
@@ -200,9 +214,7 @@ class Execution:
         if self._reason == "handover":
             return _End(Release("handed over at shutdown"), "released")
         messages = tuple(
-            msgspec.structs.replace(message, state=MessageState.INTERRUPTED)
-            if message.role is Role.ASSISTANT
-            else message
+            replace(message, state=MessageState.INTERRUPTED) if message.role is Role.ASSISTANT else message
             for message in self._kept(stopped)
         )
         output = messages[-1].text if messages else None
@@ -234,9 +246,7 @@ class Execution:
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
-    async def _settle(self, end: _End, ask_offer: OfferSource) -> None:
-        if self._writer.is_in_flight:
-            await self._writer.landed()
+    def _settlement(self, end: _End, offer: Offer | None) -> Settle:
         rest = self._writer.take_rest()
         entries = list(rest.entries)
         if self._owes_acknowledgement(end, rest):
@@ -253,7 +263,7 @@ class Execution:
                 None if rest.closes is None else rest.closes.turn,
             )
         claimed = self.claimed
-        settle = Settle(
+        return Settle(
             scope=claimed.scope,
             thread_id=claimed.run.thread_id,
             run_id=claimed.run.run_id,
@@ -264,17 +274,12 @@ class Execution:
             journal=tuple(rest.journal),
             closes=closes,
             stream_open=stream_open,
-            offer=ask_offer(),
+            offer=offer,
         )
-        outcome = await self._answer_to(settle)
-        if isinstance(outcome, Conflict):
-            error = f"the run's last messages could not be stored: message id {outcome.id!r} is taken"
-            events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
-            outcome = await self._answer_to(
-                msgspec.structs.replace(settle, ending=DeadLetter(error), entries=events, offer=None)
-            )
-        if outcome is not None and not isinstance(outcome, Settled):
-            _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
+
+    def _ask(self, settle: Settle) -> None:
+        self._settle = settle
+        self._shop.combiner.put(settle, self)
 
     def _owes_acknowledgement(self, end: _End, rest: Pending) -> bool:
         """Whether a stop was heeded and the log does not say so yet: it came before the start, or was an interrupt."""
@@ -285,30 +290,36 @@ class Execution:
             return False
         return not any(isinstance(entry, LoggedEvent) and entry.kind == "CancelAcknowledged" for entry in rest.entries)
 
-    async def _answer_to(self, settle: Settle) -> Outcome | None:
-        """Ask again and again while the store cannot write and the lease may still hold; None when that was in vain.
+    # --- as the answer to its settlement ------------------------------------------------------------------------------
 
-        A cancellation is heard once the answer is there, and a failure of the store outweighs it.
-        """
-        clock, settings = self._shop.clock, self._shop.settings
-        give_up_s: float | None = None
-        while True:
-            answer = self._shop.combiner.ask(settle, shielded=True)
-            try:
-                try:
-                    return await answer
-                except asyncio.CancelledError:
-                    answer.result()
-                    raise
-            except StoreUnavailable as error:
-                now_s = clock.monotonic()
-                give_up_s = now_s + settings.lease_ms / 1000 if give_up_s is None else give_up_s
-                over = now_s >= give_up_s or self._reason in _OUTLIVED
-                if over or self._shop.combiner.closed:
-                    _log.error("run %s could not be settled: %s", settle.run_id, error)
-                    return None
-                settle = msgspec.structs.replace(settle, offer=None)  # its slot was freed by the failure
-                await sleep(clock, settings.settle_retry_s)
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, outcome: Outcome) -> None:
+        settle = self._settle
+        assert settle is not None, "it was asked for"
+        if isinstance(outcome, Conflict) and not isinstance(settle.ending, DeadLetter):
+            error = f"the run's last messages could not be stored: message id {outcome.id!r} is taken"
+            events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
+            self._ask(replace(settle, ending=DeadLetter(error), entries=events, offer=None))
+            return
+        if not isinstance(outcome, Settled):
+            _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
+        self._close(self._label)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Asked again and again while the store cannot write and the lease may still hold."""
+        settle, clock, settings = self._settle, self._shop.clock, self._shop.settings
+        assert settle is not None, "it was asked for"
+        if self._give_up_s is None:
+            self._give_up_s = clock.monotonic() + settings.lease_ms / 1000
+        over = clock.monotonic() >= self._give_up_s or self._reason in _OUTLIVED or self._shop.combiner.closed
+        if over or not isinstance(error, StoreUnavailable):
+            _log.error("run %s could not be settled: %s", settle.run_id, error)
+            self._close(self._label)
+        else:
+            again = replace(settle, offer=None)  # its slot was freed by the failure
+            clock.call_later(settings.settle_retry_s, lambda: self._ask(again))
 
     # --- being told ---------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
@@ -53,7 +53,21 @@ _MEDIA: Final = (Image, Audio, Video, Document)
 
 _log = logging.getLogger("awaken.store")
 OutcomeT = TypeVar("OutcomeT")
-_Asked = tuple[Transition, "asyncio.Future[Outcome]"]
+
+
+class Answer(Protocol):
+    """Whoever is told of an outcome: a future, or anything that is used like one. Telling it must not raise."""
+
+    def done(self) -> bool:
+        """Whether nobody wants to know any more."""
+        ...
+
+    def set_result(self, outcome: Outcome, /) -> None: ...
+
+    def set_exception(self, error: BaseException, /) -> None: ...
+
+
+_Asked = tuple[Transition, Answer]
 
 
 class Combiner:
@@ -74,28 +88,28 @@ class Combiner:
         """How many must wait for the next batch to leave."""
         self._asked: deque[_Asked] = deque()
         self._flights: deque[tuple[list[_Asked], asyncio.Future[list[Outcome]]]] = deque()
-        self._applied: deque[tuple[Transition, asyncio.Future[Outcome], Outcome]] = deque()
+        self._applied: deque[tuple[Transition, Answer, Outcome]] = deque()
         self._delivering = False
         self._unanswered = 0
         self._wake = Alarm(clock)
         self._answered = Alarm(clock)
         self.closed = False
 
-    def ask(self, transition: Transition, *, shielded: bool = False) -> asyncio.Future[Outcome]:
-        """Queue a transition. The future holds its outcome once that is durable; cancelling it withdraws nothing.
+    def ask(self, transition: Transition) -> asyncio.Future[Outcome]:
+        """Queue a transition. The future holds its outcome once that is durable; cancelling it withdraws nothing."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.put(transition, future)
+        return future
 
-        A `shielded` future cannot be cancelled: whoever waits for it hears of a cancellation when the outcome is there.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = _Shielded(loop=loop) if shielded else loop.create_future()
+    def put(self, transition: Transition, answer: Answer) -> None:
+        """Queue a transition for somebody who need not wait in a task: told in the turn of the loop that delivers."""
         self._unanswered += 1
         if self.closed:
-            self._fail([(transition, future)], StoreUnavailable("the store is closed"))
-            return future
-        self._asked.append((transition, future))
+            self._fail([(transition, answer)], StoreUnavailable("the store is closed"))
+            return
+        self._asked.append((transition, answer))
         if len(self._asked) >= self._enough:
             self._wake.set()
-        return future
 
     async def apply(self, transition: Transition, expected: type[OutcomeT]) -> OutcomeT:
         """Ask and wait, for a transition with a single kind of outcome."""
@@ -190,8 +204,8 @@ class Combiner:
         return single + sets
 
     def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome]) -> None:
-        for (transition, future), outcome in zip(batch, outcomes, strict=True):
-            self._applied.append((transition, future, outcome))
+        for (transition, answer), outcome in zip(batch, outcomes, strict=True):
+            self._applied.append((transition, answer, outcome))
         if not self._delivering:
             self._deliver_slice()
 
@@ -206,39 +220,33 @@ class Combiner:
             asyncio.get_running_loop().call_soon(self._deliver_slice)
 
     def _tell_next(self) -> None:
-        transition, future, outcome = self._applied.popleft()
+        transition, answer, outcome = self._applied.popleft()
         if isinstance(outcome, Failed):
-            self._tell_failure(transition, future, outcome.error)
+            self._tell_failure(transition, answer, outcome.error)
             return
         try:
             self._on_applied(transition, outcome)
         except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
             _log.exception("after %s: what should follow failed", type(transition).__name__)
-        if not future.done():
-            future.set_result(outcome)
         self._unanswered -= 1
+        if not answer.done():
+            answer.set_result(outcome)
 
     def _fail(self, batch: Sequence[_Asked], error: BaseException) -> None:
         while self._applied:
             self._tell_next()
-        for transition, future in batch:
-            self._tell_failure(transition, future, error)
+        for transition, answer in batch:
+            self._tell_failure(transition, answer, error)
         if not self._unanswered:
             self._answered.set()
 
-    def _tell_failure(self, transition: Transition, future: asyncio.Future[Outcome], error: BaseException) -> None:
+    def _tell_failure(self, transition: Transition, answer: Answer, error: BaseException) -> None:
         self._on_failed(transition)
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # heard here, so that a caller who went away leaves no complaint behind
+        if not answer.done():
+            answer.set_exception(error)
+            if isinstance(answer, asyncio.Future):
+                answer.exception()  # heard here, so that a caller who went away leaves no complaint behind
         self._unanswered -= 1
-
-
-class _Shielded(asyncio.Future[Outcome]):
-    """Cancelling whoever waits for it takes effect when it is resolved."""
-
-    def cancel(self, msg: object = None) -> bool:
-        return False
 
 
 def _entry_bytes(entry: LoggedEvent | Message) -> int:
