@@ -198,7 +198,7 @@ class Execution:
     def _finished(self, outcome: DriveOutcome) -> _End:
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
-        messages = self._produced(outcome.messages)
+        messages = self._produced(outcome.messages) if outcome.messages else ()
         output = outcome.final_output
         if output is None:
             output = messages[-1].text if messages else self._port.last_text
