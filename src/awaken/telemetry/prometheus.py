@@ -63,6 +63,8 @@ from awaken.telemetry.tally import Family, Number, Spread, numbers, spreads
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 DEPTH_AGE_S: Final = 1.0
 """Scrapes this close together share one count of the dispatches."""
+MAX_UNFOLDED: Final = 512
+"""Starts that are noted before they are sorted into histograms, so that a run costs the event loop an append."""
 
 
 class PrometheusObserver:
@@ -87,7 +89,10 @@ class PrometheusObserver:
 
         self._active = self._active_runs.child()
         self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
-        self._ends: dict[OutcomeLabel, tuple[Number, Spread, Spread]] = {}
+        self._started: list[tuple[float, float, float]] = []
+        """Seconds from enqueue, eligibility and claim to each start that the histograms do not hold yet."""
+        self._ended: dict[OutcomeLabel, list[tuple[float, float]]] = {}
+        """Seconds from enqueue to the end, and of running, in the same way."""
         self._enqueued = self._operations.child("enqueue", "ok")
         self._acked = self._operations.child("ack", "ok")
         self._claims = self._operations.child("claim", "ok")
@@ -117,26 +122,37 @@ class PrometheusObserver:
 
     def started(self, claimed: Claimed) -> None:
         now, dispatch = self._clock.now(), claimed.dispatch
-        since_enqueued, since_eligible, since_claimed = self._starts
-        since_enqueued.observe((now - dispatch.created_at) / 1000)
-        since_eligible.observe((now - dispatch.available_at) / 1000)
-        since_claimed.observe((now - dispatch.updated_at) / 1000)
         self._active.value += 1
+        self._started.append(
+            (
+                (now - dispatch.created_at) / 1000,
+                (now - dispatch.available_at) / 1000,
+                (now - dispatch.updated_at) / 1000,
+            )
+        )
+        if len(self._started) >= MAX_UNFOLDED:
+            self._fold()
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
-        runs, to_complete, runtime = self._ends.get(label) or self._bind_end(label)
         self._active.value -= 1
-        runs.value += 1
-        to_complete.observe((self._clock.now() - claimed.dispatch.created_at) / 1000)
-        runtime.observe(runtime_s)
+        ended = self._ended.get(label)
+        if ended is None:
+            ended = self._ended[label] = []
+        ended.append(((self._clock.now() - claimed.dispatch.created_at) / 1000, runtime_s))
 
-    def _bind_end(self, label: OutcomeLabel) -> tuple[Number, Spread, Spread]:
-        bound = self._ends[label] = (
-            self._runs.child(label),
-            self._enqueue_to_complete.child(label),
-            self._runtime.child(label),
-        )
-        return bound
+    def _fold(self) -> None:
+        """Put what was noted into the histograms and counters."""
+        if self._started:
+            for spread, durations_s in zip(self._starts, zip(*self._started, strict=True), strict=True):
+                spread.observe_all(durations_s)
+            self._started.clear()
+        for label, ended in self._ended.items():
+            if ended:
+                to_complete_s, runtimes_s = zip(*ended, strict=True)
+                self._runs.child(label).value += len(ended)
+                self._enqueue_to_complete.child(label).observe_all(to_complete_s)
+                self._runtime.child(label).observe_all(runtimes_s)
+                ended.clear()
 
     # --- read by a scrape ---------------------------------------------------------------------------------------------
 
@@ -147,6 +163,7 @@ class PrometheusObserver:
 
     def render(self) -> bytes:
         """Everything counted so far, in the text format of `CONTENT_TYPE`."""
+        self._fold()
         return generate_latest(self._registry)
 
     async def _refresh_depths(self) -> None:

@@ -7,7 +7,7 @@ loop, so no lock is taken.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
 from awaken.telemetry.names import SECONDS, Metric
@@ -38,10 +38,15 @@ class Spread:
 
     def observe(self, seconds: float) -> None:
         """Count a duration. A clock that was set back makes it 0."""
-        if seconds < 0:
-            seconds = 0.0
-        self.counts[bisect_left(SECONDS, seconds)] += 1
-        self.total_s += seconds
+        self.observe_all((seconds,))
+
+    def observe_all(self, durations_s: Iterable[float]) -> None:
+        """Count many."""
+        counts = self.counts
+        for seconds in durations_s:
+            known_s = seconds if seconds > 0 else 0.0
+            counts[bisect_left(SECONDS, known_s)] += 1
+            self.total_s += known_s
 
     def cumulative(self) -> list[tuple[str, float]]:
         """`(upper bound, durations up to it)`, the last bound being `+Inf`."""
