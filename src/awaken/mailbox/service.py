@@ -8,7 +8,6 @@ Source: spec/mailbox.md 3 as amended by the design; promises 1, 3, 7, 8, 9.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from types import TracebackType
@@ -16,7 +15,7 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from awaken.domain.clock import Clock, Instant, SystemClock, Timer
+from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
 from awaken.domain.errors import (
     AlreadyExists,
@@ -31,6 +30,7 @@ from awaken.domain.message import Message, check_messages
 from awaken.domain.run import Intent, Origin, Run, RunMode, RunOptions, RunRequest, RunStatus, Trace
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.executors.registry import Agents
+from awaken.mailbox.acceptance import Acceptance
 from awaken.mailbox.engine import Engine, Health, State
 from awaken.mailbox.observer import Observer, Unobserved
 from awaken.mailbox.reader import Ending, Reader
@@ -364,7 +364,7 @@ class Mailbox:
         """Submit, then wait: the run when it is done, or as it is after `timeout_s` seconds. Raises as `submit`."""
         transition = await self._transition(request)
         ending = self._engine.hub.ending_of(request.scope, transition.run_id)
-        acceptance = _Acceptance(ending, self.clock, timeout_s)
+        acceptance = Acceptance(ending, self.clock, timeout_s)
         try:
             self._engine.combiner.put(transition, acceptance)
             run = await ending
@@ -408,61 +408,6 @@ class Mailbox:
     @property
     def reader_count(self) -> int:
         return self._engine.hub.reader_count
-
-
-class _Acceptance:
-    """Hears what became of a submit, for a caller who waits for nothing but the end of the run.
-
-    Holds: the ending is called off, with None, when the submit did not start a run of its own, or when the run has not
-    ended `timeout_s` seconds after it was accepted.
-    """
-
-    __slots__ = ("_clock", "_ending", "_error", "_outcome", "_timeout_s", "_timer", "_waiting")
-
-    def __init__(self, ending: Ending, clock: Clock, timeout_s: float | None) -> None:
-        self._ending = ending
-        self._clock = clock
-        self._timeout_s = timeout_s
-        self._timer: Timer | None = None
-        self._outcome: Outcome | None = None
-        self._error: BaseException | None = None
-        self._waiting: asyncio.Future[None] | None = None
-
-    def done(self) -> bool:
-        return self._ending.cancelled()
-
-    def set_result(self, outcome: Outcome) -> None:
-        self._outcome = outcome
-        if type(outcome) is not Submitted:
-            self._call_off()
-        elif self._timeout_s is not None and not self._ending.done():
-            self._timer = self._clock.call_later(self._timeout_s, self._call_off)
-        if self._waiting is not None:
-            self._waiting.set_result(None)
-
-    def set_exception(self, error: BaseException) -> None:
-        self._error = error
-        self._call_off()
-        if self._waiting is not None:
-            self._waiting.set_result(None)
-
-    def forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    async def outcome(self) -> Outcome:
-        """What became of it; waited for in the rare case that the ending was called off from elsewhere before."""
-        if self._outcome is None and self._error is None:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._waiting)
-        if self._error is not None:
-            raise self._error
-        assert self._outcome is not None, "it was told"
-        return self._outcome
-
-    def _call_off(self) -> None:
-        if not self._ending.done():
-            self._ending.set_result(None)
 
 
 def normalise_mode(trace: Trace) -> Trace:

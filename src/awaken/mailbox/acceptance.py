@@ -1,0 +1,65 @@
+"""Waiting for the end of a run that is being submitted, with one wake-up instead of two.
+
+Above: `Mailbox.run`. Below: the combiner tells it what became of the submit, the hub resolves the ending.
+Holds: the ending is called off, with None, when the submit did not start a run of its own, or when the run has not
+ended `timeout_s` seconds after it was accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from awaken.domain.clock import Clock, Timer
+from awaken.mailbox.reader import Ending
+from awaken.store.transitions import Outcome, Submitted
+
+
+class Acceptance:
+    """Hears what became of a submit, for a caller who waits for nothing but the end of the run."""
+
+    __slots__ = ("_clock", "_ending", "_error", "_outcome", "_timeout_s", "_timer", "_waiting")
+
+    def __init__(self, ending: Ending, clock: Clock, timeout_s: float | None) -> None:
+        self._ending = ending
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._timer: Timer | None = None
+        self._outcome: Outcome | None = None
+        self._error: BaseException | None = None
+        self._waiting: asyncio.Future[None] | None = None
+
+    def done(self) -> bool:
+        return self._ending.cancelled()
+
+    def set_result(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        if type(outcome) is not Submitted:
+            self._call_off()
+        elif self._timeout_s is not None and not self._ending.done():
+            self._timer = self._clock.call_later(self._timeout_s, self._call_off)
+        if self._waiting is not None:
+            self._waiting.set_result(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._error = error
+        self._call_off()
+        if self._waiting is not None:
+            self._waiting.set_result(None)
+
+    def forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def outcome(self) -> Outcome:
+        """What became of it; waited for in the rare case that the ending was called off from elsewhere before."""
+        if self._outcome is None and self._error is None:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._waiting)
+        if self._error is not None:
+            raise self._error
+        assert self._outcome is not None, "it was told"
+        return self._outcome
+
+    def _call_off(self) -> None:
+        if not self._ending.done():
+            self._ending.set_result(None)
