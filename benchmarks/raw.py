@@ -3,8 +3,8 @@
 While the product runs its closed loop, its write connection is recorded: every writing statement with its rows, in the
 batches of its transactions. Replayed in one thread, without asyncio, ids, encoding or decisions, into a database with
 the same schema and the same durability, this is what no program over this schema can exceed.
-Holds: small batches are joined until a commit covers 200 transitions, so a product that batches badly does not lower
-its own ceiling. Reads are left out.
+Holds: the process is tuned as the product's is. Small batches are joined until a commit covers 200 transitions, so a
+product that batches badly does not lower its own ceiling. Reads are left out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from awaken.process import tune_process
 from awaken.store.contract import Store
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Transition
@@ -110,6 +111,7 @@ def replay(*, tape: str) -> Ceiling:
         path = folder / "raw.db"
         asyncio.run(_with_schema(path))
         db = sqlite3.connect(path, isolation_level=None)
+        tune_process()
         try:
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "temp_store = MEMORY"):
                 db.execute(f"PRAGMA {pragma}")
