@@ -25,12 +25,8 @@ Awaken = Callable[..., Result]
 @pytest.fixture(scope="package")
 def server() -> Generator[str]:
     """The address of a server."""
-    live = LiveServer()
-    live.start()
-    try:
-        yield live.url
-    finally:
-        live.stop()
+    with LiveServer() as url:
+        yield url
 
 
 @pytest.fixture

@@ -12,9 +12,5 @@ from tests.client.live import LiveServer
 @pytest.fixture(scope="package")
 def server() -> Generator[str]:
     """The address of a server."""
-    live = LiveServer()
-    live.start()
-    try:
-        yield live.url
-    finally:
-        live.stop()
+    with LiveServer() as url:
+        yield url

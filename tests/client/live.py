@@ -47,7 +47,7 @@ class Stuck:
 
 
 class LiveServer:
-    """Serves between `start` and `stop`, in a thread."""
+    """Serves in a thread while it is entered, which gives its address."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -56,11 +56,12 @@ class LiveServer:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="server")
         self._server: uvicorn.Server | None = None
 
-    def start(self) -> None:
+    def __enter__(self) -> str:
         self._thread.start()
         assert self._ready.wait(20)
+        return self.url
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.should_exit = True
         self._thread.join(20)

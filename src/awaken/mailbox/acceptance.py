@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from awaken.domain.clock import Clock, Timer
-from awaken.mailbox.reader import Ending
+from awaken.mailbox.reader import Ending, call_off
 from awaken.store.transitions import Outcome, Submitted
 
 
@@ -34,15 +34,15 @@ class Acceptance:
     def set_result(self, outcome: Outcome) -> None:
         self._outcome = outcome
         if type(outcome) is not Submitted:
-            self._call_off()
+            call_off(self._ending)
         elif self._timeout_s is not None and not self._ending.done():
-            self._timer = self._clock.call_later(self._timeout_s, self._call_off)
+            self._timer = self._clock.call_later(self._timeout_s, lambda: call_off(self._ending))
         if self._waiting is not None:
             self._waiting.set_result(None)
 
     def set_exception(self, error: BaseException) -> None:
         self._error = error
-        self._call_off()
+        call_off(self._ending)
         if self._waiting is not None:
             self._waiting.set_result(None)
 
@@ -59,7 +59,3 @@ class Acceptance:
             raise self._error
         assert self._outcome is not None, "it was told"
         return self._outcome
-
-    def _call_off(self) -> None:
-        if not self._ending.done():
-            self._ending.set_result(None)

@@ -99,7 +99,7 @@ class Engine:
         self._executions: dict[tuple[Scope, DispatchId], Execution] = {}
         """Claims that are not settled yet."""
         self._running: set[Execution] = set()
-        """Executions whose task has not ended: for a moment longer."""
+        """Executions that are not over: neither settled, nor has their task ended otherwise."""
         self._idle = Alarm(clock)
         self._stack = AsyncExitStack()
         self._group: asyncio.TaskGroup | None = None
@@ -195,19 +195,17 @@ class Engine:
         self._dispatcher.paused = True
         self.hub.close()
         deadline_s = self._clock.monotonic() + self._settings.drain_s
-        while self._executions and (left_s := deadline_s - self._clock.monotonic()) > 0:
+        while self._running and (left_s := deadline_s - self._clock.monotonic()) > 0:
             await self._idle.wait(left_s)
         while True:
-            for execution in list(self._executions.values()):
+            for execution in list(self._running):
                 execution.stop("handover")
-            if self._executions:
+            if self._running:
                 await self._idle.wait(_HANDOVER_REPEAT_S)
                 continue
             await self.combiner.quiet()  # a claim on its way is answered, and starts what must be handed back
-            if not self._executions:
+            if not self._running:
                 break
-        if ending := [execution.task for execution in self._running if execution.task is not None]:
-            await asyncio.wait(ending)
 
     async def _close_combiner(self, combining: asyncio.Task[None]) -> None:
         self.combiner.close()
@@ -334,10 +332,12 @@ class Engine:
         execution.task = asyncio.get_running_loop().create_task(execution.run(self.settle_offer, self._over))
 
     def _over(self, execution: Execution) -> None:
-        """Its task ends now; whatever happened in it, its slot comes back."""
+        """Whatever happened in it, its slot comes back."""
         self._running.discard(execution)
         if execution.holds_slot:
             self._let_go(execution)
+        if not self._running:
+            self._idle.set()
 
     def _let_go(self, execution: Execution) -> None:
         """What an execution held is free: as soon as it is settled, at the latest when its task ends."""
@@ -348,5 +348,3 @@ class Engine:
             del self._executions[key]
         self._slots.done()
         self._slot_freed()
-        if not self._executions:
-            self._idle.set()

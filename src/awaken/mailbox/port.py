@@ -149,10 +149,6 @@ class RunWriter:
         self._schedule()
 
     @property
-    def is_in_flight(self) -> bool:
-        return self._in_flight is not None
-
-    @property
     def is_full(self) -> bool:
         pending = self._pending
         return len(pending.entries) >= WRITE_BUFFER_EVENTS or pending.payload_bytes >= WRITE_BUFFER_BYTES

@@ -28,6 +28,12 @@ Ending = asyncio.Future[Run | None]
 """Of a run somebody waits for."""
 
 
+def call_off(ending: Ending) -> None:
+    """Have whoever waits for it go on without the run's last record."""
+    if not ending.done():
+        ending.set_result(None)
+
+
 class Hub:
     """Hands committed rows to the readers of their thread, in this process."""
 
@@ -89,8 +95,7 @@ class Hub:
                 reader.cut()
         for waiting in self._endings.values():
             for ending in waiting:
-                if not ending.done():
-                    ending.set_result(None)
+                call_off(ending)
         self._endings.clear()
 
     def attach(self, key: _Key, reader: Reader) -> None:

@@ -33,7 +33,7 @@ from awaken.executors.registry import Agents
 from awaken.mailbox.acceptance import Acceptance
 from awaken.mailbox.engine import Engine, Health, State
 from awaken.mailbox.observer import Observer, Unobserved
-from awaken.mailbox.reader import Ending, Reader
+from awaken.mailbox.reader import Ending, Reader, call_off
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -57,7 +57,6 @@ StopState = Literal["requested", "acknowledged", "stopped"]
 MAX_DELAY_S: Final = 10 * 366 * 86_400
 """Ten years."""
 _encoder: Final = msgspec.json.Encoder()
-_NO_OPTIONS: Final = RunOptions()
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,13 +191,9 @@ class Mailbox:
         if not request.messages:
             raise ValidationError("at least one message is required", loc=("body", "messages"))
         thread_id = request.thread_id.strip()
-        run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
-        fresh = not request.run_id
-        named: list[Message] = []
-        for message, message_id in zip(request.messages, message_ids, strict=True):
-            fresh = fresh and not message.id
-            named.append(message if message.id else msgspec.structs.replace(message, id=message_id))
-        messages = tuple(named)
+        run_id, dispatch_id = self.ids.mint_some(2)
+        fresh = not request.run_id and not any([message.id for message in request.messages])
+        messages = tuple([self._with_id(message) for message in request.messages])
         check_messages(messages)
         asked_agent = request.agent_id
         if asked_agent is None and thread_id and len(self.agents.ids()) > 1:
@@ -209,7 +204,7 @@ class Mailbox:
         run_request = RunRequest(
             intent=Intent(agent_id),
             input_message_ids=tuple([message.id for message in messages]),
-            options=_NO_OPTIONS if request.overrides is None else RunOptions(request.overrides),
+            options=RunOptions(request.overrides),
             trace=normalise_mode(request.trace),
         )
         run_request.check()
@@ -227,7 +222,7 @@ class Mailbox:
             priority=request.priority,
             max_attempts=self.settings.max_attempts if request.max_attempts is None else request.max_attempts,
             dedupe_key=request.dedupe_key,
-            delay_ms=round(request.delay_s * 1000) if delayed else 0,
+            delay_ms=round(request.delay_s * 1000),
             available_at=request.available_at,
             create_thread=request.create_thread or not thread_id,
             fresh_ids=fresh,
@@ -396,7 +391,7 @@ class Mailbox:
 
     async def _end(self, ending: Ending, timeout_s: float) -> Run | None:
         """The run once it has ended, or None after `timeout_s` seconds."""
-        timer = self.clock.call_later(timeout_s, lambda: None if ending.done() else ending.set_result(None))
+        timer = self.clock.call_later(timeout_s, lambda: call_off(ending))
         try:
             return await ending
         finally:

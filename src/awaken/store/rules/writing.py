@@ -6,7 +6,7 @@ Holds: every part records what it does in `Changes`, and events get their seqs i
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -40,12 +40,13 @@ class Log:
         self._run_id = run_id
         self._now = now
         self._events: list[LoggedEvent] = []
-        self.add: Final = self._events.append
-        """Say something."""
 
     @property
     def next_seq(self) -> int:
         return self._thread.event_seq + len(self._events) + 1
+
+    def add(self, event: LoggedEvent) -> None:
+        self._events.append(event)
 
     def reset_stream(self, run: Run) -> None:
         """Void the text of a turn that will not be committed, before anything else is said about its run."""

@@ -39,10 +39,6 @@ _SETS: Final = (Renew, Reclaim, Claim, Purge)
 _DATA_VERSION: Final = SQL["data_version"]
 
 
-def _nothing() -> None:
-    """There is nothing to do before a commit."""
-
-
 class Transactor:
     """Owns the writing connection and what is remembered of it. Used by one thread."""
 
@@ -55,7 +51,7 @@ class Transactor:
         self._sets = ThreadSets(db, self._loader, self._cache)
         self._data_version = 0
 
-    def apply(self, batch: Sequence[Transition], before_commit: Callable[[], None] = _nothing) -> list[Outcome]:
+    def apply(self, batch: Sequence[Transition], before_commit: Callable[[], None]) -> list[Outcome]:
         """One outcome per item, committed. `before_commit` is called when nothing but the commit is left.
 
         Raises:

@@ -38,7 +38,7 @@ class Writer:
         self._lock = FileLock(path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._answer: Callable[[], None] | None = None
+        self._untold: Callable[[], None] | None = None
         """Tells the last batch's caller, as soon as the event loop can make use of it."""
 
     async def open(self) -> None:
@@ -93,16 +93,16 @@ class Writer:
             except Exception as error:  # a supervisor: this batch's caller hears it, the next batch is tried
                 outcome = error
             self._tell()
-            self._answer = partial(_answer, caller, applied, outcome)
+            self._untold = partial(_answer, caller, applied, outcome)
             if self._jobs.empty():
                 self._tell()
             del job, batch, applied, outcome  # hold no batch while waiting for the next
         self._tell()
 
     def _tell(self) -> None:
-        if self._answer is not None:
-            answer, self._answer = self._answer, None
-            answer()
+        if self._untold is not None:
+            tell, self._untold = self._untold, None
+            tell()
 
 
 def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], result: _T | Exception) -> None:
