@@ -81,12 +81,12 @@ def test_the_queues_own_events_have_channels() -> None:
     ]  # fmt: skip
 
     assert [each.kind for each in said if each.kind not in CHANNELS] == []
-    assert [each for each in said if not isinstance(msgspec.json.decode(each.payload), dict)] == []
+    assert [each for each in said if not isinstance(msgspec.json.decode(each.logged().payload), dict)] == []
 
 
 def test_every_role_and_visibility_has_a_kind_of_message() -> None:
     for role in Role:
         for visibility in Visibility:
             message = Message(id=MessageId("m"), role=role, visibility=visibility)
-            payload = msgspec.json.decode(say.message_committed(message, ThreadId("t"), None, 1).payload)
+            payload = msgspec.json.decode(say.message_committed(message, ThreadId("t"), None, 1).logged().payload)
             assert payload["message_kind"]

@@ -1,7 +1,8 @@
 """Events: what executors yield, what the log stores, and the names both have on the wire.
 
 `Event` is what an agent's execution reports. `LoggedEvent` is one entry of a thread's log: a kind and a JSON payload,
-fixed when it is appended, so that a reader never needs to know every type to pass it on.
+fixed when it is appended, so that a reader never needs to know every type to pass it on. Entries are appended as
+`Appended` and read as `EventRow`: most of what is written has no reader at that moment.
 
 Source: research/agent-runtimes.md 8 (events), spec/mailbox.md 4 (kinds), spec/server.md 6.7 (names on the wire).
 """
@@ -246,7 +247,7 @@ class LoggedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class EventRow(msgspec.Struct, frozen=True, gc=False):
     """What one transition appended to one thread. Event number i has the seq `first_seq + i`.
 
-    A store hands out the row it wrote, so that a live reader and a paging reader see the same bytes.
+    A live reader and a paging reader see the same bytes.
     """
 
     scope: Scope
@@ -279,7 +280,39 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class ServerEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the queue itself says, before it is JSON. It has the JSON of a `LoggedEvent`."""
+
+    kind: str
+    payload: Any
+
+    def logged(self) -> LoggedEvent:
+        return LoggedEvent(self.kind, msgspec.Raw(_encoder.encode(self.payload)))
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """An `EventRow` as it is written: its events in their stored form, which nobody may ever look into."""
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId | None
+    first_seq: int
+    created_at: Instant
+    count: int
+    body: bytes
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + self.count - 1
+
+    def row(self) -> EventRow:
+        """As a reader finds it."""
+        events = _decoder.decode(self.body)
+        return EventRow(self.scope, self.thread_id, self.run_id, self.first_seq, self.created_at, events)
+
+
 _encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(tuple[LoggedEvent, ...])
 
 
 def logged(event: Event) -> LoggedEvent:
@@ -287,8 +320,3 @@ def logged(event: Event) -> LoggedEvent:
     if type(event) is RunFinish:
         return LoggedEvent(FINISHED_KINDS[event.termination.type], msgspec.Raw(_encoder.encode(event)))
     return LoggedEvent(KINDS[type(event)], msgspec.Raw(_encoder.encode(event)))
-
-
-def logged_as(kind: str, payload: Any) -> LoggedEvent:
-    """A log entry of an explicit kind."""
-    return LoggedEvent(kind, msgspec.Raw(_encoder.encode(payload)))

@@ -8,14 +8,14 @@ damaged one is a `DataIntegrity` that names it, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.event import LoggedEvent
+from awaken.domain.event import LoggedEvent, ServerEvent
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Message, known_blocks
 from awaken.domain.run import Run, RunRequest, SeqRange, Termination, Usage, Waiting
@@ -128,7 +128,7 @@ def decode_message(data: bytes, version: int, name: str) -> Message:
         raise DataIntegrity(f"{name} is damaged: {error}") from error
 
 
-def encode_events(events: tuple[LoggedEvent, ...]) -> bytes:
+def encode_events(events: Sequence[LoggedEvent | ServerEvent]) -> bytes:
     return _encode(events)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import FINISHED_KINDS, LoggedEvent, RunFinish, RunStart, StreamReset, logged, logged_as
+from awaken.domain.event import FINISHED_KINDS, RunFinish, RunStart, ServerEvent, StreamReset
 from awaken.domain.ids import MessageId, RunId, ThreadId
 from awaken.domain.message import Block, Message, MessageState, Role, ToolCall, ToolStatus, Visibility
 from awaken.domain.run import Run, Termination
@@ -66,60 +66,60 @@ _MESSAGE_KINDS: Final[dict[tuple[Role, Visibility], str]] = {
 }
 
 
-def queued(dispatch: Dispatch) -> LoggedEvent:
+def queued(dispatch: Dispatch) -> ServerEvent:
     return _about(dispatch, "RunQueued")
 
 
-def submitted(dispatch: Dispatch) -> LoggedEvent:
+def submitted(dispatch: Dispatch) -> ServerEvent:
     """A worker has taken the dispatch."""
     return _about(dispatch, "RunSubmitted")
 
 
-def started(run: Run, *, resumed: bool) -> LoggedEvent:
+def started(run: Run, *, resumed: bool) -> ServerEvent:
     start = RunStart(run.thread_id, run.run_id, run.request.trace.parent_run_id)
-    return logged_as("RunResumed", start) if resumed else logged(start)
+    return ServerEvent("RunResumed" if resumed else "RunStarted", start)
 
 
-def stream_reset(reason: str) -> LoggedEvent:
-    return logged(StreamReset(reason))
+def stream_reset(reason: str) -> ServerEvent:
+    return ServerEvent("StreamReset", StreamReset(reason))
 
 
-def rescheduled(dispatch: Dispatch, reason: str) -> LoggedEvent:
+def rescheduled(dispatch: Dispatch, reason: str) -> ServerEvent:
     return _about(dispatch, "RunRescheduled", reason=reason, error=dispatch.last_error)
 
 
-def dead_lettered(dispatch: Dispatch) -> LoggedEvent:
+def dead_lettered(dispatch: Dispatch) -> ServerEvent:
     return _about(dispatch, "RunDeadLettered", error=dispatch.last_error)
 
 
-def cancelled(dispatch: Dispatch) -> LoggedEvent:
+def cancelled(dispatch: Dispatch) -> ServerEvent:
     """A run that never started was cancelled with its dispatch."""
     return _about(dispatch, "RunCancelled")
 
 
-def superseded(dispatch: Dispatch) -> LoggedEvent:
+def superseded(dispatch: Dispatch) -> ServerEvent:
     return _about(dispatch, "RunSuperseded")
 
 
-def interrupted(dispatch: Dispatch) -> LoggedEvent:
+def interrupted(dispatch: Dispatch) -> ServerEvent:
     return _about(dispatch, "RunInterrupted")
 
 
-def cancel_requested(dispatch: Dispatch) -> LoggedEvent:
+def cancel_requested(dispatch: Dispatch) -> ServerEvent:
     return _about(dispatch, "CancelRequested")
 
 
-def cancel_acknowledged(dispatch: Dispatch) -> LoggedEvent:
+def cancel_acknowledged(dispatch: Dispatch) -> ServerEvent:
     """The owner has told the agent to stop."""
     return _about(dispatch, "CancelAcknowledged")
 
 
-def finished(run: Run, termination: Termination) -> LoggedEvent:
+def finished(run: Run, termination: Termination) -> ServerEvent:
     """The last event of an execution."""
-    return logged_as(FINISHED_KINDS[termination.type], RunFinish(run.thread_id, run.run_id, termination))
+    return ServerEvent(FINISHED_KINDS[termination.type], RunFinish(run.thread_id, run.run_id, termination))
 
 
-def message_committed(message: Message, thread_id: ThreadId, run_id: RunId | None, seq: int) -> LoggedEvent:
+def message_committed(message: Message, thread_id: ThreadId, run_id: RunId | None, seq: int) -> ServerEvent:
     payload = MessagePayload(
         thread_id,
         run_id,
@@ -133,14 +133,14 @@ def message_committed(message: Message, thread_id: ThreadId, run_id: RunId | Non
         message.tool_status,
         message.state,
     )
-    return logged_as("MessageCommitted", payload)
+    return ServerEvent("MessageCommitted", payload)
 
 
-def thread_saved(thread_id: ThreadId, info: ThreadInfo, *, created: bool) -> LoggedEvent:
-    return logged_as("ThreadCreated" if created else "ThreadUpdated", ThreadPayload(thread_id, info))
+def thread_saved(thread_id: ThreadId, info: ThreadInfo, *, created: bool) -> ServerEvent:
+    return ServerEvent("ThreadCreated" if created else "ThreadUpdated", ThreadPayload(thread_id, info))
 
 
-def _about(dispatch: Dispatch, kind: str, *, reason: str | None = None, error: str | None = None) -> LoggedEvent:
+def _about(dispatch: Dispatch, kind: str, *, reason: str | None = None, error: str | None = None) -> ServerEvent:
     payload: Any = DispatchPayload(
         dispatch.thread_id,
         dispatch.run_id,
@@ -154,4 +154,4 @@ def _about(dispatch: Dispatch, kind: str, *, reason: str | None = None, error: s
         reason,
         error,
     )
-    return logged_as(kind, payload)
+    return ServerEvent(kind, payload)

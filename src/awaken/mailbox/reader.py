@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from awaken.domain.clock import Alarm, Clock
-from awaken.domain.event import TERMINAL_KINDS, EventRow
+from awaken.domain.event import TERMINAL_KINDS, Appended, EventRow
 from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.run import Run, RunStatus
 from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, READER_PAGE_EVENTS
@@ -44,11 +44,14 @@ class Hub:
         self._closed = False
         self._endings: dict[tuple[Scope, RunId], list[Ending]] = {}
 
-    def publish(self, rows: tuple[EventRow, ...]) -> None:
+    def publish(self, appended: tuple[Appended, ...]) -> None:
         """Offer rows to whoever watches. Call in commit order; needless while there are no `readers`."""
-        for row in rows:
-            for reader in self.readers.get((row.scope, row.thread_id), ()):
-                reader.offer(row)
+        for each in appended:
+            readers = self.readers.get((each.scope, each.thread_id))
+            if readers:
+                row = each.row()
+                for reader in readers:
+                    reader.offer(row)
 
     def reader(self, scope: Scope, thread_id: ThreadId, *, after: int = 0, run_id: RunId | None = None) -> Reader:
         """A reader of everything after the seq `after`; with a run, of that run's events until its end."""

@@ -250,7 +250,7 @@ class Execution:
         rest = self._writer.take_rest()
         entries = list(rest.entries)
         if self._owes_acknowledgement(end, rest):
-            entries.append(say.cancel_acknowledged(self.claimed.dispatch))
+            entries.append(say.cancel_acknowledged(self.claimed.dispatch).logged())
         stream_open = self._writer.stream_open
         for message in end.messages:
             entries.append(message)
@@ -330,7 +330,7 @@ class Execution:
 
     def _acknowledge(self) -> None:
         with suppress(AwakenError):  # then the claim is over anyway
-            self._writer.add(say.cancel_acknowledged(self.claimed.dispatch))
+            self._writer.add(say.cancel_acknowledged(self.claimed.dispatch).logged())
             self._acknowledged = self._writer.durable()
 
 

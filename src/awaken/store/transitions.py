@@ -4,7 +4,7 @@ A store has one write operation, `apply(batch) -> outcomes`, in one database tra
 asked; its outcome says what happened. A refusal (lease lost, conflict, missing) is an outcome, never an exception,
 so that one caller's bad luck costs its neighbours nothing. Callers mint ids and tokens; the store stamps time.
 
-`appended` on an outcome holds the event rows the transition wrote, in seq order, exactly as a reader will find them.
+`appended` on an outcome holds the event rows the transition wrote, in seq order.
 
 Source: design decisions "a store is apply and reads", "accepted first, part of the conversation when consumed",
 "claim offers", "cancel asks, interrupt asks and clears"; cases in spec/stores.md 2 and 4.1.
@@ -18,7 +18,7 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Dispatch
-from awaken.domain.event import EventRow, LoggedEvent
+from awaken.domain.event import Appended, LoggedEvent
 from awaken.domain.ids import (
     ClaimToken,
     ConsumerId,
@@ -311,7 +311,7 @@ class Missing(msgspec.Struct, frozen=True):
 
     what: Literal["thread", "run", "dispatch"]
     id: str
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -319,33 +319,33 @@ class Conflict(msgspec.Struct, frozen=True):
 
     what: Literal["thread", "run", "dispatch", "message"]
     id: str
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Full(msgspec.Struct, frozen=True):
     """The thread's queue is at its bound; nothing was written."""
 
     limit: int
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class LeaseLost(msgspec.Struct, frozen=True):
     """The token no longer proves a claim, or the thread was interrupted; nothing was written."""
 
     reason: Literal["not_claimed", "other_owner", "interrupted", "missing"]
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True):
     """This item alone could not be applied, through damage or a bug; nothing of it was written."""
 
     error: Exception
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class ThreadSaved(msgspec.Struct, frozen=True):
     created: bool
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Submitted(msgspec.Struct, frozen=True, gc=False):
@@ -358,7 +358,7 @@ class Submitted(msgspec.Struct, frozen=True, gc=False):
     dispatch: Dispatch
     claimed: Claimed | None
     ready_at: Instant | None
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -366,7 +366,7 @@ class Replayed(msgspec.Struct, frozen=True):
 
     run: Run
     dispatch: Dispatch | None
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
@@ -374,7 +374,7 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
 
     cancel_requested: bool
     last_message_seq: int
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -384,7 +384,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     dispatch: Dispatch
     claimed: Claimed | None
     ready_at: Instant | None
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class CancelResult(msgspec.Struct, frozen=True):
@@ -392,7 +392,7 @@ class CancelResult(msgspec.Struct, frozen=True):
 
     state: Literal["stopped", "requested"]
     run: Run
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Interrupted(msgspec.Struct, frozen=True):
@@ -401,7 +401,7 @@ class Interrupted(msgspec.Struct, frozen=True):
     epoch: int
     active: Dispatch | None
     superseded: tuple[Dispatch, ...]
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Renewal(msgspec.Struct, frozen=True):
@@ -416,7 +416,7 @@ class Renewed(msgspec.Struct, frozen=True):
     """One answer per lease asked for, in that order."""
 
     renewals: tuple[Renewal, ...]
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -432,7 +432,7 @@ class Reclaimed(msgspec.Struct, frozen=True):
 
     items: tuple[Closed, ...]
     more: bool
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class ClaimedSome(msgspec.Struct, frozen=True):
@@ -445,12 +445,12 @@ class ClaimedSome(msgspec.Struct, frozen=True):
     claims: tuple[Claimed, ...]
     closed: tuple[Closed, ...]
     next_due_at: Instant | None
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 class Purged(msgspec.Struct, frozen=True):
     count: int
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
 
 
 Outcome = (

@@ -40,7 +40,7 @@ async def test_a_reader_gets_the_very_bytes_that_were_appended(store: SqliteStor
     wrote = await committed(store, mine, delta("a"), answered("m1"), odd)
     ended = await settled(store, mine)
     rows = await store.list_events(SCOPE, THREAD, after=0, limit=100)
-    assert tuple(rows[1:]) == wrote.appended + ended.appended
+    assert rows[1:] == [each.row() for each in wrote.appended + ended.appended]
     assert bytes(rows[1].events[-1].payload) == bytes(odd.payload)
 
 

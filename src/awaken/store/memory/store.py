@@ -14,7 +14,7 @@ from typing import Final, Self, assert_never
 
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import EventRow
+from awaken.domain.event import Appended, EventRow
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.run import Run, RunStatus
@@ -71,7 +71,7 @@ class _ThreadData:
         self.dispatches: list[DispatchId] = []
         self.queued: set[DispatchId] = set()
         self.claimed: DispatchId | None = None
-        self.events: list[EventRow] = []
+        self.events: list[Appended] = []
 
 
 class MemoryStore:
@@ -220,7 +220,7 @@ class MemoryStore:
     def _claim(self, t: Claim, now: Instant) -> ClaimedSome:
         claims: list[Claimed] = []
         closed: list[Closed] = []
-        appended: tuple[EventRow, ...] = ()
+        appended: tuple[Appended, ...] = ()
         for key in self._ready_threads(now):
             while len(claims) < len(t.slots):
                 facts = self._thread_facts(key)
@@ -257,7 +257,7 @@ class MemoryStore:
             ),
         )
         items: list[Closed] = []
-        appended: tuple[EventRow, ...] = ()
+        appended: tuple[Appended, ...] = ()
         for _, dispatch_id, scope in expired[: t.limit]:
             dispatch = self._dispatches[scope, dispatch_id]
             key = (scope, dispatch.thread_id)
@@ -476,11 +476,11 @@ class MemoryStore:
     ) -> list[EventRow]:
         rows: list[EventRow] = []
         count = 0
-        for row in self._data[scope, thread_id].events:
+        for appended in self._data[scope, thread_id].events:
             if count >= limit:
                 break
-            if row.last_seq > after and (run_id is None or row.run_id == run_id):
-                row = row.starting_after(after)
+            if appended.last_seq > after and (run_id is None or appended.run_id == run_id):
+                row = appended.row().starting_after(after)
                 rows.append(row)
                 count += len(row.events)
         return rows

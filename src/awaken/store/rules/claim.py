@@ -12,7 +12,7 @@ from awaken.domain import dispatch as moves
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.event import EventRow
+from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
 from awaken.domain.run import CANCELLED, Run, RunMove, RunStatus, SeqRange, moved
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadRow
@@ -22,7 +22,7 @@ from awaken.store.transitions import Claimed, Closed, Offer
 
 def claim_next(
     scope: Scope, offer: Offer, facts: Facts, changes: Changes, now: Instant
-) -> tuple[Claimed | Closed, tuple[EventRow, ...]]:
+) -> tuple[Claimed | Closed, tuple[Appended, ...]]:
     """Take `facts.next` of a free thread, or close it if it may not run any more.
 
     Its cancel was requested, or a row it needs is gone; or, which only a restore or a hand edit can bring about, it is
@@ -107,7 +107,7 @@ def claim(
         input=span,
         stream_open=False,
         updated_at=now,
-        updated_seq=log.next_seq - 1,
+        updated_seq=log.last_seq,
     )
     if new:
         changes.new_runs.append((scope, run))
@@ -127,7 +127,7 @@ def close_queued(
     cancelled = moves.cancel(dispatch, now)
     log.reset_stream(run)
     log.add(say.cancelled(cancelled))
-    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.next_seq - 1)
+    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.last_seq)
     thread.queued -= 1
     changes.dispatches.append((scope, dispatch, cancelled))
     changes.runs.append((scope, run))
@@ -151,7 +151,7 @@ def supersede_queued(
     if run.status is not RunStatus.DONE:
         log.reset_stream(run)
         log.add(say.superseded(superseded))
-        run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.next_seq - 1)
+        run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.last_seq)
         changes.runs.append((scope, run))
     return Closed(scope, superseded, run)
 
@@ -168,7 +168,7 @@ def _bury_queued(scope: Scope, entry: Queued, thread: ThreadRow, changes: Change
     buried = moves.dead_letter(dispatch, now, error)
     if run is not None:
         run = after_failure(buried, run, error, "", log, now)
-        run = replace(run, updated_at=now, updated_seq=log.next_seq - 1)
+        run = replace(run, updated_at=now, updated_seq=log.last_seq)
         changes.runs.append((scope, run))
     else:
         log.add(say.dead_lettered(buried))

@@ -10,7 +10,7 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.event import EventRow
+from awaken.domain.event import Appended
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.run import Run
@@ -113,7 +113,7 @@ class Changes(msgspec.Struct):
     new_dispatches: list[tuple[Scope, Dispatch]] = []
     dispatches: list[tuple[Scope, Dispatch, Dispatch]] = []
     """Before and after; the state before is the guard of the write."""
-    events: list[EventRow] = []
+    events: list[Appended] = []
     journal: list[tuple[Scope, RunId, JournalEntry, Instant]] = []
 
 

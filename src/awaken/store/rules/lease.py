@@ -12,7 +12,7 @@ from awaken.domain import dispatch as moves
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import EventRow
+from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
 from awaken.domain.run import CANCELLED, RunStatus
 from awaken.store.rules.facts import Changes, Facts
@@ -20,7 +20,7 @@ from awaken.store.rules.writing import Log, after_failure, finish, requeue_ready
 from awaken.store.transitions import Closed, Renewal
 
 
-def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple[Closed, tuple[EventRow, ...]]:
+def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple[Closed, tuple[Appended, ...]]:
     """Take back `facts.claimed`, whose lease has ended.
 
     Needs: thread, claimed, run, ready.
@@ -45,7 +45,7 @@ def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple
         else:
             error = taken.last_error or moves.LEASE_EXPIRED
             run = after_failure(taken, run, error, "expired_lease_reclaimed", log, now)
-        run = replace(run, updated_at=now, updated_seq=log.next_seq - 1)
+        run = replace(run, updated_at=now, updated_seq=log.last_seq)
         changes.runs.append((scope, run))
     changes.dispatches.append((scope, dispatch, taken))
     if taken.status is DispatchStatus.QUEUED:

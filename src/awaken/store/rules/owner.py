@@ -60,7 +60,7 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     if t.closes is not None and dispatch.attempt_count:
         changes.dispatches.append((t.scope, dispatch, replace(dispatch, attempt_count=0, updated_at=now)))
     if run is not facts.run:
-        changes.runs.append((t.scope, replace(run, updated_at=now, updated_seq=log.next_seq - 1)))
+        changes.runs.append((t.scope, replace(run, updated_at=now, updated_seq=log.last_seq)))
     return Committed(run.cancel_requested_at is not None, thread.message_seq, log.write(changes))
 
 
@@ -81,7 +81,7 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     if t.closes is not None:
         dispatch = replace(dispatch, attempt_count=0)
     settled, run = _ended(t, dispatch, run, thread, log, now)
-    run = replace(run, updated_at=now, updated_seq=log.next_seq - 1)
+    run = replace(run, updated_at=now, updated_seq=log.last_seq)
     changes.runs.append((t.scope, run))
     changes.dispatches.append((t.scope, facts.dispatch or dispatch, settled))
     appended = log.write(changes)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import EventRow
+from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
 from awaken.domain.run import CANCELLED, Run, RunStatus
 from awaken.store.rules.claim import close_queued, supersede_queued
@@ -44,7 +44,7 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
         return CancelResult("stopped", closed.run, log.write(changes))
     # An unfinished run without an open dispatch: a waiting run, or a restored backup. Nothing executes it.
     log.add(say.finished(run, CANCELLED))
-    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.next_seq - 1)
+    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.last_seq)
     changes.runs.append((t.scope, run))
     return CancelResult("stopped", run, log.write(changes))
 
@@ -57,7 +57,7 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
     else:
         touch(thread, changes, now)
     thread.epoch += 1
-    appended: tuple[EventRow, ...] = ()
+    appended: tuple[Appended, ...] = ()
     superseded: list[Dispatch] = []
     for dispatch, run in facts.queue:
         log = Log(thread, run.run_id, now)
@@ -76,6 +76,6 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
 
 def _request_cancel(scope: Scope, dispatch: Dispatch, run: Run, changes: Changes, log: Log, now: Instant) -> Run:
     log.add(say.cancel_requested(dispatch))
-    run = replace(run, cancel_requested_at=now, updated_at=now, updated_seq=log.next_seq - 1)
+    run = replace(run, cancel_requested_at=now, updated_at=now, updated_seq=log.last_seq)
     changes.runs.append((scope, run))
     return run

@@ -6,16 +6,17 @@ Holds: every part records what it does in `Changes`, and events get their seqs i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import EventRow, LoggedEvent
+from awaken.domain.event import Appended, LoggedEvent, ServerEvent
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message, Role, cancelled_tool_message, unanswered_calls
+from awaken.domain.record import encode_events
 from awaken.domain.run import Run, RunMove, Termination, Waiting, moved
 from awaken.domain.thread import ThreadInfo
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, ThreadRow, ready_key
@@ -35,32 +36,31 @@ def after_failure(settled: Dispatch, run: Run, error: str, reason: str, log: Log
 class Log:
     """Collects the events one transition appends to one thread for one run, and gives them their seqs."""
 
+    __slots__ = ("_events", "_now", "_run_id", "_thread", "add")
+
     def __init__(self, thread: ThreadRow, run_id: RunId | None, now: Instant) -> None:
         self._thread = thread
         self._run_id = run_id
         self._now = now
-        self._events: list[LoggedEvent] = []
+        self._events: list[LoggedEvent | ServerEvent] = []
+        self.add: Final = self._events.append
 
     @property
-    def next_seq(self) -> int:
-        return self._thread.event_seq + len(self._events) + 1
-
-    def add(self, event: LoggedEvent) -> None:
-        self._events.append(event)
+    def last_seq(self) -> int:
+        return self._thread.event_seq + len(self._events)
 
     def reset_stream(self, run: Run) -> None:
         """Void the text of a turn that will not be committed, before anything else is said about its run."""
         if run.stream_open:
             self.add(say.stream_reset("the turn was not completed; text after the last committed message is void"))
 
-    def write(self, changes: Changes) -> tuple[EventRow, ...]:
-        if not self._events:
+    def write(self, changes: Changes) -> tuple[Appended, ...]:
+        events = self._events
+        if not events:
             return ()
-        thread = self._thread
-        row = EventRow(
-            thread.scope, thread.thread_id, self._run_id, thread.event_seq + 1, self._now, tuple(self._events)
-        )
-        thread.event_seq += len(self._events)
+        thread, first_seq, count = self._thread, self._thread.event_seq + 1, len(events)
+        row = Appended(thread.scope, thread.thread_id, self._run_id, first_seq, self._now, count, encode_events(events))
+        thread.event_seq += count
         changes.events.append(row)
         return (row,)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.event import EventRow
+from awaken.domain.event import Appended, EventRow
 from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.message import Visibility
 from awaken.domain.record import (
@@ -24,7 +24,6 @@ from awaken.domain.record import (
     decode_run_request,
     decode_run_state,
     decode_thread_info,
-    encode_events,
     encode_message,
     encode_run_request,
     encode_run_state,
@@ -198,17 +197,8 @@ def dispatch_values(scope: Scope, before: Dispatch, after: Dispatch) -> Row:
     )
 
 
-def new_events_values(row: EventRow) -> Row:
-    return (
-        row.scope,
-        row.thread_id,
-        row.first_seq,
-        len(row.events),
-        row.run_id,
-        row.created_at,
-        _EVENTS_V,
-        encode_events(row.events),
-    )
+def new_events_values(row: Appended) -> Row:
+    return row.scope, row.thread_id, row.first_seq, row.count, row.run_id, row.created_at, _EVENTS_V, row.body
 
 
 def journal_values(scope: Scope, run_id: RunId, entry: JournalEntry, now: Instant) -> Row:

@@ -17,7 +17,7 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.event import EventRow
+from awaken.domain.event import Appended
 from awaken.domain.ids import DispatchId, Scope
 from awaken.store import rules
 from awaken.store.rules import Changes, Facts
@@ -77,7 +77,7 @@ class ThreadSets:
     def _claim(self, t: Claim, now: Instant) -> ClaimedSome:
         claims: list[Claimed] = []
         closed: list[Closed] = []
-        appended: list[EventRow] = []
+        appended: list[Appended] = []
         changes = Changes()
         if t.slots:
             for key in self._due_threads(len(t.slots), now):
@@ -97,7 +97,7 @@ class ThreadSets:
         changes: Changes,
         claims: list[Claimed],
         closed: list[Closed],
-        appended: list[EventRow],
+        appended: list[Appended],
     ) -> Changes:
         """Take the next dispatch of one thread; what may not run any more is closed on the way to it.
 
@@ -144,7 +144,7 @@ class ThreadSets:
         wanted = {"abandoned": t.abandoned, "now": now, "limit": t.limit + 1}
         expired: list[ThreadKey] = self._db.execute(_EXPIRED, wanted).fetchall()
         items: list[Closed] = []
-        appended: list[EventRow] = []
+        appended: list[Appended] = []
         for key in self._warmed(expired[: t.limit]):
             facts = self._sound_facts(key, now, self._loader.reclaim_facts)
             if facts is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from awaken.domain.event import EventRow, LoggedEvent
+from awaken.domain.event import Appended, EventRow, LoggedEvent
 from awaken.domain.ids import RunId
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
@@ -38,7 +38,7 @@ async def page(store: Store, after: int, limit: int, run: RunId | None = None) -
 @behaviour("EV-007")
 async def test_outcomes_and_reads_hold_the_same_rows(store: Store, clock: ManualClock) -> None:
     """A live reader is fed from outcomes, a paging one from the store; both must get the same bytes."""
-    appended: list[EventRow] = []
+    appended: list[Appended] = []
     outcome = await submitted(store, "d1", offered=offer())
     assert outcome.claimed is not None
     appended += outcome.appended
@@ -52,8 +52,10 @@ async def test_outcomes_and_reads_hold_the_same_rows(store: Store, clock: Manual
 
     read = await events_of(store)
 
-    assert [_bytes(row) for row in read] == [_bytes(row) for row in appended]
-    assert read == appended
+    live = [each.row() for each in appended]
+    assert [_bytes(row) for row in read] == [_bytes(row) for row in live]
+    assert read == live
+    assert [(row.first_seq, row.last_seq) for row in read] == [(each.first_seq, each.last_seq) for each in appended]
 
 
 @behaviour("EV-025", "EV-024")

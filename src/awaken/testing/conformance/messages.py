@@ -113,7 +113,8 @@ async def test_the_event_that_says_a_message_holds_all_of_it(store: Store, clock
 
     done = await committed(store, owner, calling("turn", "call-1"))
 
-    [row] = done.appended
+    [appended] = done.appended
+    row = appended.row()
     payload = msgspec.json.decode(row.events[0].payload)
     assert (payload["message_id"], payload["message_seq"], payload["role"]) == ("turn", 2, "assistant")
     assert payload["tool_calls"] == [{"id": "call-1", "name": "look_up", "arguments": {"key": "call-1"}}]

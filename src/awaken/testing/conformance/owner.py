@@ -273,13 +273,13 @@ async def test_messages_and_events_enter_the_log_in_the_order_they_were_given(st
 
     done = await committed(store, owner, delta("Hel"), delta("lo"), answered("turn", "Hello"), delta("!"))
 
-    assert [event.kind for row in done.appended for event in row.events] == [
+    assert [event.kind for each in done.appended for event in each.row().events] == [
         "TextDeltaObserved",
         "TextDeltaObserved",
         "MessageCommitted",
         "TextDeltaObserved",
     ]
-    assert await events_of(store, after=4) == list(done.appended)
+    assert await events_of(store, after=4) == [each.row() for each in done.appended]
 
 
 @behaviour("TR-046", "TR-106")

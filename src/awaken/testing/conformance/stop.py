@@ -78,7 +78,7 @@ async def test_cancelling_claimed_work_asks_its_owner_and_leaves_it_claimed(stor
         clock.now(),
     )
     assert await dispatch_of(store, "d1") == owner.dispatch
-    assert [event.kind for row in answer.appended for event in row.events] == ["CancelRequested"]
+    assert [event.kind for each in answer.appended for event in each.row().events] == ["CancelRequested"]
     assert (await committed(store, owner)).cancel_requested is True
     assert [renewal.stop for renewal in await renew(store, owner)] == [True]
 
