@@ -33,7 +33,6 @@ from awaken.store.transitions import (
     SaveThread,
     Settle,
     Settled,
-    Slot,
     Submit,
     Submitted,
     ThreadSaved,
@@ -202,9 +201,9 @@ class Desk:
         """The median microseconds of a claim that finds no thread due."""
         taken: list[float] = []
         for _ in range(times):
-            slots = tuple(Slot(self._ids.claim_token(), self._ids.instance_id()) for _ in range(_BATCH))
+            offers = tuple([self._an_offer() for _ in range(_BATCH)])
             started = time.perf_counter()
-            [found] = await self._store.apply([Claim(consumer=self._consumer, lease_ms=_LEASE_MS, slots=slots)])
+            [found] = await self._store.apply([Claim(offers=offers)])
             taken.append((time.perf_counter() - started) * 1e6)
             assert isinstance(found, ClaimedSome) and not found.claims
         return statistics.median(taken)

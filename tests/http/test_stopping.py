@@ -6,7 +6,7 @@ from typing import Any
 
 from awaken.domain.ids import ClaimToken, ConsumerId, InstanceId
 from awaken.store.contract import Store
-from awaken.store.transitions import Claim, Slot
+from awaken.store.transitions import Claim, Offer
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from tests.http.site import Site, served
@@ -49,8 +49,8 @@ async def test_a_cancel_while_the_owner_is_dead_is_kept_for_whoever_takes_over(
 ) -> None:
     async with served(store, clock, executes=False) as site:
         run = await site.submit("gated", "t")
-        slot = Slot(ClaimToken("token"), InstanceId("instance"))
-        await store.apply([Claim(consumer=ConsumerId("dead"), lease_ms=60_000, slots=(slot,))])
+        offer = Offer(ConsumerId("dead"), ClaimToken("token"), InstanceId("instance"), lease_ms=60_000)
+        await store.apply([Claim(offers=(offer,))])
         first = await site.http.post(f"/v1/runs/{run['run_id']}/cancel")
         again = await site.http.post(f"/v1/runs/{run['run_id']}/cancel")
 

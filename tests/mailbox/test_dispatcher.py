@@ -11,7 +11,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, InstanceId,
 from awaken.executors.function import Context
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.transitions import Claim, Reclaim, Slot, Transition
+from awaken.store.transitions import Claim, Offer, Reclaim, Transition
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -85,8 +85,8 @@ async def test_the_next_instant_is_known_also_while_every_slot_is_taken(
     async with store:
         async with World(store, clock, executes=False, seed=9) as outsider:
             submission = await outsider.submit(thread_id="of the dead")
-            slot = Slot(ClaimToken("dead"), InstanceId("dead"))
-            await store.apply([Claim(consumer=ConsumerId("dead"), lease_ms=20_000, slots=(slot,))])
+            offer = Offer(ConsumerId("dead"), ClaimToken("dead"), InstanceId("dead"), lease_ms=20_000)
+            await store.apply([Claim(offers=(offer,))])
         async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
             await world.submit()
             await world.advance(20)

@@ -11,14 +11,14 @@ import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, ConsumerId, DispatchId, RunId, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, DispatchId, InstanceId, RunId, ThreadId
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.opening import open_reader
-from awaken.store.transitions import Claim, Reclaim, Settle, Slot, Submit
+from awaken.store.transitions import Claim, Offer, Reclaim, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -30,8 +30,8 @@ async def leave_a_claim_of_the_dead(
     """A run that a process claimed before it died."""
     async with World(store, clock, executes=False, seed=9) as world:
         submission = await world.submit(max_attempts=max_attempts)
-        slot = Slot("dead-token", "dead-instance")  # pyright: ignore[reportArgumentType]
-        await store.apply([Claim(consumer=ConsumerId("dead"), lease_ms=lease_ms, slots=(slot,))])
+        offer = Offer(ConsumerId("dead"), ClaimToken("dead-token"), InstanceId("dead-instance"), lease_ms)
+        await store.apply([Claim(offers=(offer,))])
         assert (await world.dispatch(submission)).claimed_by == "dead"
     return submission.run.run_id
 

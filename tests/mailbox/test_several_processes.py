@@ -28,13 +28,13 @@ from awaken.store.transitions import (
     ClaimedSome,
     Ending,
     LeaseLost,
+    Offer,
     Outcome,
     Reclaim,
     Reclaimed,
     Retry,
     Settle,
     Settled,
-    Slot,
     Submit,
 )
 from awaken.testing.behaviour import behaviour
@@ -59,8 +59,8 @@ async def submitted(store: WatchedStore) -> None:
 
 
 async def claimed(store: WatchedStore, name: str, lease_ms: int = 1_000) -> Claimed | None:
-    slot = Slot(ClaimToken(f"token-{name}"), InstanceId(f"instance-{name}"))
-    [outcome] = await store.apply([Claim(consumer=ConsumerId(name), lease_ms=lease_ms, slots=(slot,))])
+    offer = Offer(ConsumerId(name), ClaimToken(f"token-{name}"), InstanceId(f"instance-{name}"), lease_ms)
+    [outcome] = await store.apply([Claim(offers=(offer,))])
     assert isinstance(outcome, ClaimedSome)
     return outcome.claims[0] if outcome.claims else None
 

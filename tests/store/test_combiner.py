@@ -15,7 +15,6 @@ from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
     ClaimToken,
-    ConsumerId,
     DispatchId,
     MessageId,
     RunId,
@@ -168,7 +167,7 @@ async def test_transitions_over_many_threads_come_last_and_in_their_own_order() 
     async with combining() as harness:
         sets = [
             Purge(retention_ms=0),
-            Claim(consumer=ConsumerId("c"), lease_ms=1, slots=()),
+            Claim(offers=()),
             Reclaim(),
             Renew(leases=(), lease_ms=1),
         ]

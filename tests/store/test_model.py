@@ -62,7 +62,6 @@ from awaken.store.transitions import (
     Settle,
     Settled,
     SetTransition,
-    Slot,
     StepClosed,
     Submit,
     Submitted,
@@ -287,9 +286,7 @@ def renewals(draw: st.DrawFn) -> Plan:
 @st.composite
 def claims(draw: st.DrawFn) -> Plan:
     count, lease_ms = draw(pick((0, 1, 2, PLENTY))), draw(lease_lengths)
-    return lambda world: Claim(
-        consumer=ConsumerId("worker"), lease_ms=lease_ms, slots=tuple(world.slot() for _ in range(count))
-    )
+    return lambda world: Claim(offers=tuple([world.offer(lease_ms) for _ in range(count)]))
 
 
 @st.composite
@@ -377,7 +374,7 @@ class TwoStores(RuleBasedStateMachine):
         before, self._view = self._view, self._look()
         if before is not None and all(isinstance(outcome, REFUSALS) for outcome in expected):
             assert self._view == before, "a refusal changed something"
-        if batch and isinstance(batch[-1], Claim) and len(batch[-1].slots) == PLENTY:
+        if batch and isinstance(batch[-1], Claim) and len(batch[-1].offers) == PLENTY:
             self._nothing_due_is_left()
         if glance is not None:
             self._read(glance)
@@ -462,12 +459,9 @@ class TwoStores(RuleBasedStateMachine):
     def fresh(self, prefix: str) -> str:
         return f"{prefix}-{next(self._numbers)}"
 
-    def slot(self) -> Slot:
-        return Slot(ClaimToken(self.fresh("token")), InstanceId(self.fresh("instance")))
-
     def offer(self, lease_ms: int) -> Offer:
-        slot = self.slot()
-        return Offer(ConsumerId("worker"), slot.token, slot.instance_id, lease_ms)
+        token, instance_id = ClaimToken(self.fresh("token")), InstanceId(self.fresh("instance"))
+        return Offer(ConsumerId("worker"), token, instance_id, lease_ms)
 
     def named(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
         """The entries with a fresh id for each message without one, and no id twice."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import StoreError
-from awaken.domain.ids import ConsumerId
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
@@ -27,14 +26,12 @@ class Dispatcher:
         slots: Slots,
         clock: Clock,
         settings: MailboxSettings,
-        consumer: ConsumerId,
         expect: Callable[[Instant], None],
     ) -> None:
         self._combiner = combiner
         self._slots = slots
         self._clock = clock
         self._settings = settings
-        self._consumer = consumer
         self._expect = expect
         self._wake = Alarm(clock)
         self._expected = 0
@@ -63,11 +60,10 @@ class Dispatcher:
 
     async def _claim(self) -> bool:
         # One more than expected, so that the answer says whether that was all; not more, because a slot that a claim
-        # reserves in vain is one that a submit cannot offer.
+        # offers in vain is one that a submit cannot offer.
         wanted = min(self._slots.free, self._expected + 1, MAX_ROWS)
         self._expected = 0
-        slots = tuple(self._slots.reserve() for _ in range(wanted))
-        claim = Claim(consumer=self._consumer, lease_ms=self._settings.lease_ms, slots=slots)
+        claim = Claim(offers=tuple([self._slots.offer() for _ in range(wanted)]))
         claimed = await self._combiner.apply(claim, ClaimedSome)
         is_full = len(claimed.claims) == wanted
         # While slots are free nobody waits for one: the next claim takes what this one had no room for. Were new work

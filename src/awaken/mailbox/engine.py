@@ -90,11 +90,10 @@ class Engine:
         self._settings = settings
         self._observer = observer
         self._executes = executes
-        consumer = ids.consumer_id()
-        self._slots = Slots(settings.max_concurrent_runs, clock, ids, consumer, settings.lease_ms)
+        self._slots = Slots(settings.max_concurrent_runs, clock, ids, settings.lease_ms)
         self._keeper = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(self.combiner, store, clock, settings, self._wake_dispatcher)
-        self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, consumer, self._sweeper.expect)
+        self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
         self._workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer)
         self._executions: dict[tuple[Scope, DispatchId], Execution] = {}
         """Claims that are not settled yet."""
@@ -243,8 +242,8 @@ class Engine:
         if isinstance(transition, (Submit, Settle)) and transition.offer is not None:
             self._slots.give_back(transition.offer.token)
         elif isinstance(transition, Claim):
-            for slot in transition.slots:
-                self._slots.give_back(slot.token)
+            for offer in transition.offers:
+                self._slots.give_back(offer.token)
         self._slot_freed()
         self._observer.failed(transition)
 
@@ -274,8 +273,8 @@ class Engine:
             self._tell_ended(closed.scope, closed.run)
         for claimed in outcome.claims:
             self._start(claimed)
-        for slot in transition.slots[len(outcome.claims) :]:
-            self._slots.take_back(slot)
+        for offer in transition.offers[len(outcome.claims) :]:
+            self._slots.take_back(offer)
 
     def _cancelled(self, scope: Scope, outcome: Outcome) -> None:
         """In this process the owner learns of a stop at once."""

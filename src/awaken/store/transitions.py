@@ -267,15 +267,8 @@ class Reclaim(msgspec.Struct, frozen=True, kw_only=True):
     abandoned: bool = False
 
 
-class Slot(msgspec.Struct, frozen=True):
-    """Room for one claim."""
-
-    token: ClaimToken
-    instance_id: InstanceId
-
-
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Take the next dispatch of up to `len(slots)` free threads, at most one each.
+    """Take the next dispatch of up to `len(offers)` free threads, at most one each; earlier offers are taken first.
 
     Threads come by the priority of their best due dispatch, then by how long it has been due, then by id; inside a
     thread the order is priority, then position. Instead of being handed out, a run whose cancel is requested is
@@ -283,9 +276,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     Outcome: `ClaimedSome`.
     """
 
-    consumer: ConsumerId
-    lease_ms: int
-    slots: tuple[Slot, ...]
+    offers: tuple[Offer, ...]
 
 
 class Purge(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,6 @@ from awaken.testing.conformance.steps import (
     OTHER_SCOPE,
     SCOPE,
     THREAD,
-    WORKER,
     answered,
     asked,
     claim_name,
@@ -57,7 +56,6 @@ from awaken.testing.conformance.steps import (
     said,
     settled,
     settling,
-    slot,
     submitted,
     thread_id,
     thread_of,
@@ -134,7 +132,7 @@ async def test_a_set_after_a_collision_sees_what_the_others_did(store: SqliteSto
     batch: list[Transition] = [
         asked("d2", thread=thread_id("t1")),
         fresh("d1", "t2"),
-        Claim(consumer=WORKER, lease_ms=LEASE_MS, slots=(slot(), slot(), slot())),
+        Claim(offers=(offer(), offer(), offer())),
     ]
     _, culprit, taken = await store.apply(batch)
     assert culprit == Conflict("run", "run-d1")

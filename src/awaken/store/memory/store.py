@@ -40,7 +40,6 @@ from awaken.store.transitions import (
     Failed,
     Interrupt,
     JournalEntry,
-    Offer,
     Outcome,
     Purge,
     Purged,
@@ -222,22 +221,20 @@ class MemoryStore:
         closed: list[Closed] = []
         appended: tuple[Appended, ...] = ()
         for key in self._ready_threads(now):
-            while len(claims) < len(t.slots):
+            while len(claims) < len(t.offers):
                 facts = self._thread_facts(key)
                 self._queue_facts(facts, key, now, with_next=True)
                 if facts.next is None or facts.claimed is not None:
                     break
-                slot = t.slots[len(claims)]
-                offer = Offer(t.consumer, slot.token, slot.instance_id, t.lease_ms)
                 changes = Changes()
-                taken, rows = rules.claim_next(key[0], offer, facts, changes, now)
+                taken, rows = rules.claim_next(key[0], t.offers[len(claims)], facts, changes, now)
                 self._write(changes)
                 appended += rows
                 if isinstance(taken, Claimed):
                     claims.append(taken)
                     break
                 closed.append(taken)
-        after = now if len(claims) < len(t.slots) else None
+        after = now if len(claims) < len(t.offers) else None
         return ClaimedSome(tuple(claims), tuple(closed), self._next_due_at(after), appended)
 
     def _ready_threads(self, now: Instant) -> list[_Key]:

@@ -33,7 +33,6 @@ from awaken.store.transitions import (
     ClaimedSome,
     Closed,
     LeaseRef,
-    Offer,
     Outcome,
     Purge,
     Purged,
@@ -79,14 +78,14 @@ class ThreadSets:
         closed: list[Closed] = []
         appended: list[Appended] = []
         changes = Changes()
-        if t.slots:
-            for key in self._due_threads(len(t.slots), now):
+        if t.offers:
+            for key in self._due_threads(len(t.offers), now):
                 changes = self._claim_in(key, t, now, changes, claims, closed, appended)
-                if len(claims) == len(t.slots):
+                if len(claims) == len(t.offers):
                     break
         self._write(changes)
-        # With a slot left everything due was looked at; what is due still is damaged, and nothing to wait for.
-        after = now if len(claims) < len(t.slots) else _LONG_AGO
+        # With an offer left everything due was looked at; what is due still is damaged, and nothing to wait for.
+        after = now if len(claims) < len(t.offers) else _LONG_AGO
         return ClaimedSome(tuple(claims), tuple(closed), next_due_at(self._db, after), tuple(appended))
 
     def _claim_in(
@@ -104,8 +103,7 @@ class ThreadSets:
         Gives back what is still to be written: threads know nothing of each other, so their claims are written
         together; only before the same thread is read again must its changes be in the database.
         """
-        slot = t.slots[len(claims)]
-        offer = Offer(t.consumer, slot.token, slot.instance_id, t.lease_ms)
+        offer = t.offers[len(claims)]
         while True:
             facts = self._sound_facts(key, now, self._loader.claim_facts)
             if facts is None or facts.next is None or facts.claimed is not None:

@@ -41,7 +41,6 @@ from awaken.testing.conformance.steps import (
     result_of,
     run_of,
     settled,
-    slot,
     submitted,
     thread_of,
     together,
@@ -54,8 +53,8 @@ async def test_a_claim_carries_token_consumer_and_lease(store: Store, clock: Man
     await submitted(store, "d1")
     clock.tick(5)
 
-    room = slot()
-    [taken] = want(ClaimedSome, await apply(store, Claim(consumer=WORKER, lease_ms=7_000, slots=(room,)))).claims
+    room = offer(lease_ms=7_000)
+    [taken] = want(ClaimedSome, await apply(store, Claim(offers=(room,)))).claims
 
     stored = await dispatch_of(store, "d1")
     assert taken.dispatch == stored
@@ -256,15 +255,15 @@ async def test_of_many_claimers_at_once_exactly_one_wins(store: Store, clock: Ma
     for claimers in (2, 10, 19, 32):
         name = f"d{claimers}"
         await submitted(store, name)
-        slots = [slot() for _ in range(claimers)]
-        asking = [Claim(consumer=ConsumerId(f"worker of {room.token}"), lease_ms=9, slots=(room,)) for room in slots]
+        asking = [Claim(offers=(offer(ConsumerId(f"worker {number}")),)) for number in range(claimers)]
 
         outcomes = [want(ClaimedSome, outcome) for outcome in await together(store, asking)]
 
         [winner] = [outcome.claims[0] for outcome in outcomes if outcome.claims]
         stored = await dispatch_of(store, name)
         assert winner.dispatch == stored
-        assert stored.claimed_by == f"worker of {stored.claim_token}"
+        [claim] = [each for each in asking if each.offers[0].token == stored.claim_token]
+        assert stored.claimed_by == claim.offers[0].consumer
         await settled(store, winner)
 
 
@@ -272,7 +271,7 @@ async def test_of_many_claimers_at_once_exactly_one_wins(store: Store, clock: Ma
 async def test_of_two_dispatches_of_a_thread_only_one_is_taken_at_once(store: Store, clock: ManualClock) -> None:
     await submitted(store, "d1")
     await submitted(store, "d2")
-    asking = [Claim(consumer=worker, lease_ms=9, slots=(slot(),)) for worker in (WORKER, OTHER_WORKER)]
+    asking = [Claim(offers=(offer(worker),)) for worker in (WORKER, OTHER_WORKER)]
 
     outcomes = [want(ClaimedSome, outcome) for outcome in await together(store, asking)]
 

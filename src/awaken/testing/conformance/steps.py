@@ -60,7 +60,6 @@ from awaken.store.transitions import (
     Retry,
     Settle,
     Settled,
-    Slot,
     StepClosed,
     Submit,
     Submitted,
@@ -143,15 +142,10 @@ def delta(text: str) -> LoggedEvent:
     return logged(TextDelta(text))
 
 
-def slot() -> Slot:
+def offer(consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Offer:
     """Room for one claim, with a fresh token."""
     number = next(_numbers)
-    return Slot(ClaimToken(f"token-{number}"), InstanceId(f"instance-{number}"))
-
-
-def offer(consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Offer:
-    room = slot()
-    return Offer(consumer, room.token, room.instance_id, lease_ms)
+    return Offer(consumer, ClaimToken(f"token-{number}"), InstanceId(f"instance-{number}"), lease_ms)
 
 
 # --- submitting and claiming ------------------------------------------------------------------------------------------
@@ -205,8 +199,8 @@ async def submitted(store: Store, name: str, **details: Any) -> Submitted:
 async def claim_some(
     store: Store, *, limit: int = 1, consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS
 ) -> ClaimedSome:
-    slots = tuple(slot() for _ in range(limit))
-    return want(ClaimedSome, await apply(store, Claim(consumer=consumer, lease_ms=lease_ms, slots=slots)))
+    offers = tuple([offer(consumer, lease_ms) for _ in range(limit)])
+    return want(ClaimedSome, await apply(store, Claim(offers=offers)))
 
 
 async def claim(store: Store, *, consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Claimed | None:
