@@ -119,7 +119,7 @@ def checked_id(text: str, *, what: str) -> str:
     Raises:
         ValidationError: with code `invalid_id`.
     """
-    if _ID.match(text) is None or text.endswith("\n"):
+    if _ID.fullmatch(text) is None:
         raise ValidationError(
             f"{what} {text[:140]!r} is not a valid id; use 1 to 128 characters of A-Z a-z 0-9 . _ : @ -",
             code="invalid_id",

@@ -9,7 +9,7 @@ Source: research/agent-runtimes.md 4, spec/stores.md 1.6.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final, cast, final
 
 import msgspec
 
@@ -130,6 +130,7 @@ class MessageMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     sender_agent_id: str | None = None
 
 
+@final
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One entry of a conversation. Equal in memory, in the store and on the wire."""
 

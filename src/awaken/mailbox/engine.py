@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -44,6 +44,7 @@ from awaken.store.transitions import (
     Interrupted,
     Offer,
     Outcome,
+    Reclaim,
     Reclaimed,
     Settle,
     Settled,
@@ -103,6 +104,14 @@ class Engine:
         self._stack = AsyncExitStack()
         self._group: asyncio.TaskGroup | None = None
         self._loops: list[asyncio.Task[None]] = []
+        self._reactions: Mapping[type[Any], Callable[[Any, Outcome], None]] = {
+            Submit: self._submitted,
+            Settle: self._settled,
+            Claim: self._claimed,
+            Cancel: self._cancelled,
+            Interrupt: self._interrupted,
+            Reclaim: self._reclaimed,
+        }
 
     def health(self) -> Health:
         capabilities = self._store.capabilities
@@ -216,21 +225,9 @@ class Engine:
         """After the commit, before the caller hears: publish, start what was claimed, wake what must move."""
         if self.hub.readers:
             self.hub.publish(outcome.appended)
-        match transition:
-            case Submit():
-                self._offered(transition.offer, outcome)
-            case Settle():
-                self._settled(transition, outcome)
-                self._offered(transition.offer, outcome)
-            case Claim():
-                self._claimed(transition, outcome)
-            case Cancel():
-                self._cancelled(transition.scope, outcome)
-            case Interrupt():
-                self._interrupted(transition.scope, outcome)
-            case _:
-                if isinstance(outcome, Reclaimed) and outcome.items:
-                    self._reclaimed(outcome)
+        react = self._reactions.get(type(transition))
+        if react is not None:
+            react(transition, outcome)
         self._observer.applied(transition, outcome)
 
     def _tell_ended(self, scope: Scope, run: Run | None) -> None:
@@ -247,25 +244,29 @@ class Engine:
         self._slot_freed()
         self._observer.failed(transition)
 
-    def _offered(self, offer: Offer | None, outcome: Outcome) -> None:
-        claimed, ready_at = None, None
-        if isinstance(outcome, (Submitted, Settled)):
-            claimed, ready_at = outcome.claimed, outcome.ready_at
-        if claimed is not None:
-            self._start(claimed)
-        elif offer is not None:
-            self._slots.take_back(offer)
+    def _submitted(self, transition: Submit, outcome: Outcome) -> None:
+        accepted = outcome if type(outcome) is Submitted else None
+        self._offered(transition.offer, accepted)
+        if transition.offer is not None and (accepted is None or accepted.claimed is None):
             self._slot_freed()
-        if ready_at is not None:
-            self._ready(ready_at)
 
     def _settled(self, transition: Settle, outcome: Outcome) -> None:
-        if not isinstance(outcome, Settled):
-            return
-        self._tell_ended(transition.scope, outcome.run)
-        execution = self._executions.get((transition.scope, transition.dispatch_id))
-        if execution is not None and execution.holds_slot and execution.lease.token == transition.token:
-            self._let_go(execution)
+        settled = outcome if type(outcome) is Settled else None
+        if settled is not None:
+            self._tell_ended(transition.scope, settled.run)
+            execution = self._executions.get((transition.scope, transition.dispatch_id))
+            if execution is not None and execution.holds_slot and execution.lease.token == transition.token:
+                self._let_go(execution)
+        self._offered(transition.offer, settled)
+
+    def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None) -> None:
+        """Start what the offer won, or take it back; look after what waits in the thread."""
+        if outcome is not None and outcome.claimed is not None:
+            self._start(outcome.claimed)
+        elif offer is not None:
+            self._slots.take_back(offer)
+        if outcome is not None and outcome.ready_at is not None:
+            self._ready(outcome.ready_at)
 
     def _claimed(self, transition: Claim, outcome: Outcome) -> None:
         assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
@@ -276,18 +277,19 @@ class Engine:
         for offer in transition.offers[len(outcome.claims) :]:
             self._slots.take_back(offer)
 
-    def _cancelled(self, scope: Scope, outcome: Outcome) -> None:
+    def _cancelled(self, transition: Cancel, outcome: Outcome) -> None:
         """In this process the owner learns of a stop at once."""
         if not isinstance(outcome, CancelResult):
             return
-        self._tell_ended(scope, outcome.run)
-        execution = self._executions.get((scope, outcome.run.dispatch_id))
+        self._tell_ended(transition.scope, outcome.run)
+        execution = self._executions.get((transition.scope, outcome.run.dispatch_id))
         if outcome.state == "requested" and execution is not None:
             execution.stop("cancel")
 
-    def _interrupted(self, scope: Scope, outcome: Outcome) -> None:
+    def _interrupted(self, transition: Interrupt, outcome: Outcome) -> None:
         if not isinstance(outcome, Interrupted):
             return
+        scope = transition.scope
         for dispatch in outcome.superseded:
             self.hub.ended(scope, dispatch.run_id, None)
         if outcome.active is not None:
@@ -295,8 +297,11 @@ class Engine:
             if execution is not None and execution.lease.token == outcome.active.claim_token:
                 execution.stop("interrupt")
 
-    def _reclaimed(self, outcome: Reclaimed) -> None:
+    def _reclaimed(self, transition: Reclaim, outcome: Outcome) -> None:
         """A claim of this process that was taken back has ended, whatever its execution still believes."""
+        assert isinstance(outcome, Reclaimed), "a reclaim answers with what it took back"
+        if not outcome.items:
+            return
         for item in outcome.items:
             self._tell_ended(item.scope, item.run)
             execution = self._executions.get((item.scope, item.dispatch.dispatch_id))

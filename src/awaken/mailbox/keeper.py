@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+import msgspec
+
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import DispatchId
@@ -33,13 +35,10 @@ class Leaseholder(Protocol):
     def stop(self, reason: StopReason) -> None: ...
 
 
-class _Held:
-    __slots__ = ("asked_s", "holder", "lease_until")
-
-    def __init__(self, holder: Leaseholder, asked_s: float, lease_until: Instant | None) -> None:
-        self.holder = holder
-        self.asked_s = asked_s
-        self.lease_until = lease_until
+class _Held(msgspec.Struct):
+    holder: Leaseholder
+    asked_s: float
+    lease_until: Instant | None
 
 
 class Keeper:

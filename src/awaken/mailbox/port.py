@@ -129,7 +129,7 @@ class RunWriter:
         self._check()
         pending = self._pending
         for entry in entries:
-            if isinstance(entry, Message):
+            if type(entry) is Message:
                 pending.payload_bytes += stored_bytes(entry)
                 if entry.role is Role.ASSISTANT:
                     self.stream_open = False
@@ -165,6 +165,10 @@ class RunWriter:
         else:
             future.set_result(None)
         return future
+
+    @property
+    def in_flight(self) -> bool:
+        return self._in_flight is not None
 
     async def landed(self) -> None:
         """Wait for the commit on its way."""

@@ -25,7 +25,7 @@ from awaken.domain.errors import (
     ThreadNotFound,
     ValidationError,
 )
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, Ids, RunId, Scope, ThreadId, system_chance
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, Ids, MessageId, RunId, Scope, ThreadId, system_chance
 from awaken.domain.message import Message, check_messages
 from awaken.domain.run import Intent, Origin, Run, RunMode, RunOptions, RunRequest, RunStatus, Trace
 from awaken.domain.thread import Thread, ThreadInfo
@@ -162,7 +162,7 @@ class Mailbox:
             QueueFull: The thread's queue is at its bound.
             Unavailable: The mailbox is not running.
         """
-        transition = await self._transition(request)
+        transition = self._transition(request, await self._last_agent(request))
         return self._answered(transition, await self._engine.combiner.ask(transition))
 
     def _answered(self, transition: Submit, outcome: Outcome) -> Submission:
@@ -182,7 +182,16 @@ class Mailbox:
             case _:
                 raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
 
-    async def _transition(self, request: RunSubmission) -> Submit:
+    async def _last_agent(self, request: RunSubmission) -> AgentId | None:
+        """The agent of the thread's last run, where the request leaves the choice to it. Raises Unavailable."""
+        self._engine.require_ready()
+        thread_id = request.thread_id.strip()
+        if request.agent_id is not None or not thread_id or len(self.agents.ids()) <= 1:
+            return None
+        latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
+        return None if latest is None else latest.agent_id
+
+    def _transition(self, request: RunSubmission, last_agent: AgentId | None) -> Submit:
         """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
 
         Raises as `submit`.
@@ -191,16 +200,10 @@ class Mailbox:
         if not request.messages:
             raise ValidationError("at least one message is required", loc=("body", "messages"))
         thread_id = request.thread_id.strip()
-        run_id, dispatch_id = self.ids.mint_some(2)
-        fresh = not request.run_id and not any([message.id for message in request.messages])
-        messages = tuple([self._with_id(message) for message in request.messages])
+        run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
+        messages = _with_ids(request.messages, message_ids)
         check_messages(messages)
-        asked_agent = request.agent_id
-        if asked_agent is None and thread_id and len(self.agents.ids()) > 1:
-            latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
-            agent_id = self.agents.resolve(None, None if latest is None else latest.agent_id)
-        else:
-            agent_id = self.agents.resolve(asked_agent)
+        agent_id = self.agents.resolve(request.agent_id, last_agent)
         run_request = RunRequest(
             intent=Intent(agent_id),
             input_message_ids=tuple([message.id for message in messages]),
@@ -225,13 +228,10 @@ class Mailbox:
             delay_ms=round(request.delay_s * 1000),
             available_at=request.available_at,
             create_thread=request.create_thread or not thread_id,
-            fresh_ids=fresh,
+            fresh_ids=not request.run_id and not any([message.id for message in request.messages]),
             max_queued=self.settings.max_queued_per_thread,
             offer=None if delayed else self._engine.submit_offer(),
         )
-
-    def _with_id(self, message: Message) -> Message:
-        return message if message.id else msgspec.structs.replace(message, id=self.ids.message_id())
 
     async def save_thread(
         self,
@@ -249,9 +249,10 @@ class Mailbox:
             AlreadyExists: The thread, or the id of a message, is taken.
         """
         self._engine.require_ready()
-        named = ThreadId(thread_id.strip()) or self.ids.thread_id()
+        minted, *message_ids = self.ids.mint_some(1 + len(messages))
+        named = ThreadId(thread_id.strip() or minted)
         info.check(named)
-        stored = tuple([self._with_id(message) for message in messages])
+        stored = _with_ids(messages, message_ids)
         check_messages(stored)
         outcome = await self._engine.combiner.ask(
             SaveThread(scope=scope, thread_id=named, info=info, messages=stored, if_exists=if_exists)
@@ -357,7 +358,8 @@ class Mailbox:
 
     async def run(self, request: RunSubmission, *, timeout_s: float | None = None) -> tuple[Submission, Run]:
         """Submit, then wait: the run when it is done, or as it is after `timeout_s` seconds. Raises as `submit`."""
-        transition = await self._transition(request)
+        last_agent = None if request.agent_id else await self._last_agent(request)
+        transition = self._transition(request, last_agent)
         ending = self._engine.hub.ending_of(request.scope, transition.run_id)
         acceptance = Acceptance(ending, self.clock, timeout_s)
         try:
@@ -403,6 +405,16 @@ class Mailbox:
     @property
     def reader_count(self) -> int:
         return self._engine.hub.reader_count
+
+
+def _with_ids(messages: Sequence[Message], minted: Sequence[str]) -> tuple[Message, ...]:
+    """The messages, each with the id it has or else one of those minted for them."""
+    return tuple(
+        [
+            message if message.id else msgspec.structs.replace(message, id=MessageId(fresh))
+            for message, fresh in zip(messages, minted, strict=True)
+        ]
+    )
 
 
 def normalise_mode(trace: Trace) -> Trace:

@@ -132,7 +132,7 @@ class Execution:
         self._shop.observer.started(self.claimed)
         try:
             end = await self._execute()
-            if end is not None:
+            if end is not None and self._writer.in_flight:
                 await self._writer.landed()
             if self._reason in _OUTLIVED or end is None:
                 _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
@@ -155,7 +155,7 @@ class Execution:
 
     async def _execute(self) -> _End | None:
         """Drive the agent. None: the claim is somebody else's now."""
-        if self._stopping:
+        if self._reason is not None:
             return self._stopped(Stopped())
         self._driving = True
         try:
@@ -298,12 +298,12 @@ class Execution:
     def set_result(self, outcome: Outcome) -> None:
         settle = self._settle
         assert settle is not None, "it was asked for"
-        if isinstance(outcome, Conflict) and not isinstance(settle.ending, DeadLetter):
+        if type(outcome) is Conflict and type(settle.ending) is not DeadLetter:
             error = f"the run's last messages could not be stored: message id {outcome.id!r} is taken"
             events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
             self._ask(replace(settle, ending=DeadLetter(error), entries=events, offer=None))
             return
-        if not isinstance(outcome, Settled):
+        if type(outcome) is not Settled:
             _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
         self._close(self._label)
 

@@ -15,7 +15,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
@@ -33,6 +33,7 @@ from awaken.store.transitions import (
     Renew,
     Settle,
     Submit,
+    ThreadTransition,
     Transition,
 )
 
@@ -46,9 +47,6 @@ DELIVERY_SLICE: Final = 32
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
 
 _SET_ORDER: Final[dict[type[object], int]] = {Renew: 0, Reclaim: 1, Claim: 2, Purge: 3}
-# As tuples: these are asked for every transition, and a union would be made anew each time.
-_SETS: Final = (Renew, Reclaim, Claim, Purge)
-_OWNERS: Final = (Commit, Settle)
 _MEDIA: Final = (Image, Audio, Video, Document)
 
 _log = logging.getLogger("awaken.store")
@@ -88,7 +86,7 @@ class Combiner:
         """How many must wait for the next batch to leave."""
         self._asked: deque[_Asked] = deque()
         self._flights: deque[tuple[list[_Asked], asyncio.Future[list[Outcome]]]] = deque()
-        self._applied: deque[tuple[Transition, Answer, Outcome]] = deque()
+        self._applied: deque[tuple[_Asked, Outcome]] = deque()
         self._delivering = False
         self._unanswered = 0
         self._wake = Alarm(clock)
@@ -181,60 +179,62 @@ class Combiner:
         room, entries, size = self._max_batch, 0, 0
         while self._asked and room:
             asked = self._asked.popleft()
-            transition = asked[0]
-            if isinstance(transition, _SETS):
+            if type(asked[0]) in _SET_ORDER:
                 sets.append(asked)
-            else:
-                key = (transition.scope, transition.thread_id)
-                if key in threads or entries > MAX_BATCH_ENTRIES or size > MAX_BATCH_BYTES:
-                    threads.add(key)  # what follows for this thread must wait behind it
-                    left.append(asked)
-                    continue
-                threads.add(key)
-                single.append(asked)
-                if type(transition) is Submit:
-                    for message in transition.messages:
-                        size += _message_bytes(message)
-                elif isinstance(transition, _OWNERS) and transition.entries:
-                    entries += len(transition.entries)
-                    size += sum([_entry_bytes(entry) for entry in transition.entries])
+                room -= 1
+                continue
+            transition = cast("ThreadTransition", asked[0])
+            key = (transition.scope, transition.thread_id)
+            if key in threads or entries > MAX_BATCH_ENTRIES or size > MAX_BATCH_BYTES:
+                threads.add(key)  # what follows for this thread must wait behind it
+                left.append(asked)
+                continue
+            threads.add(key)
+            single.append(asked)
             room -= 1
+            if type(transition) is Submit:
+                for message in transition.messages:
+                    size += _message_bytes(message)
+            elif (type(transition) is Settle or type(transition) is Commit) and transition.entries:
+                entries += len(transition.entries)
+                size += sum([_entry_bytes(entry) for entry in transition.entries])
         self._asked.extendleft(reversed(left))
         sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
         return single + sets
 
     def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome]) -> None:
-        for (transition, answer), outcome in zip(batch, outcomes, strict=True):
-            self._applied.append((transition, answer, outcome))
+        self._applied.extend(zip(batch, outcomes, strict=True))
         if not self._delivering:
             self._deliver_slice()
 
     def _deliver_slice(self) -> None:
         """Tell some callers now and the rest in the next turns of the event loop, across batches in order."""
-        for _ in range(min(DELIVERY_SLICE, len(self._applied))):
-            self._tell_next()
+        self._tell(DELIVERY_SLICE)
         if not self._unanswered:
             self._answered.set()
         self._delivering = bool(self._applied)
         if self._delivering:
             asyncio.get_running_loop().call_soon(self._deliver_slice)
 
-    def _tell_next(self) -> None:
-        transition, answer, outcome = self._applied.popleft()
-        if isinstance(outcome, Failed):
-            self._tell_failure(transition, answer, outcome.error)
-            return
-        try:
-            self._on_applied(transition, outcome)
-        except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
-            _log.exception("after %s: what should follow failed", type(transition).__name__)
-        self._unanswered -= 1
-        if not answer.done():
-            answer.set_result(outcome)
+    def _tell(self, most: int) -> None:
+        """Tell the next callers, in order. One of them may ask again at once, and that tell others."""
+        applied, on_applied = self._applied, self._on_applied
+        while applied and most:
+            most -= 1
+            (transition, answer), outcome = applied.popleft()
+            if type(outcome) is Failed:
+                self._tell_failure(transition, answer, outcome.error)
+                continue
+            try:
+                on_applied(transition, outcome)
+            except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
+                _log.exception("after %s: what should follow failed", type(transition).__name__)
+            self._unanswered -= 1
+            if not answer.done():
+                answer.set_result(outcome)
 
     def _fail(self, batch: Sequence[_Asked], error: BaseException) -> None:
-        while self._applied:
-            self._tell_next()
+        self._tell(len(self._applied))
         for transition, answer in batch:
             self._tell_failure(transition, answer, error)
         if not self._unanswered:
@@ -251,7 +251,7 @@ class Combiner:
 
 def _entry_bytes(entry: LoggedEvent | Message) -> int:
     """About how much of the log it takes; exact enough for a bound."""
-    return _message_bytes(entry) if isinstance(entry, Message) else len(memoryview(entry.payload))
+    return _message_bytes(entry) if type(entry) is Message else len(memoryview(entry.payload))
 
 
 def _message_bytes(message: Message) -> int:

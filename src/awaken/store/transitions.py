@@ -12,7 +12,7 @@ Source: design decisions "a store is apply and reads", "accepted first, part of 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, final
 
 import msgspec
 
@@ -66,6 +66,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 # --- transitions of one thread ----------------------------------------------------------------------------------------
 
 
+@final
 class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     """Create a thread, with messages that belong to no run; `if_exists` decides what an existing one means.
 
@@ -80,6 +81,7 @@ class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     if_exists: Literal["raise", "keep", "replace"] = "raise"
 
 
+@final
 class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Accept a run: its messages, run and dispatch become durable together, and are claimed at once where possible.
 
@@ -132,6 +134,7 @@ class StepClosed(msgspec.Struct, frozen=True):
     """The assistant message whose tool calls are all answered, where the step has one."""
 
 
+@final
 class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Make a part of a running run durable: messages, events and journal entries, in one piece.
 
@@ -186,6 +189,7 @@ class Release(msgspec.Struct, frozen=True):
 Ending = Ack | Retry | DeadLetter | Release
 
 
+@final
 class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """End a claim: result, settlement, messages, events, and the thread's next dispatch, in one piece.
 
@@ -213,6 +217,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return tuple([entry for entry in self.entries if type(entry) is Message])
 
 
+@final
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """Stop one run. Queued work is closed here; claimed work gets a durable request its owner must heed.
 
@@ -224,6 +229,7 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     run_id: RunId
 
 
+@final
 class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
     """Raise the thread's epoch: everything queued is superseded, and a running run is asked to stop.
 
@@ -246,6 +252,7 @@ class LeaseRef(msgspec.Struct, frozen=True):
     token: ClaimToken
 
 
+@final
 class Renew(msgspec.Struct, frozen=True, kw_only=True):
     """Extend leases to `lease_ms` from now, each judged by its token; at most `MAX_ROWS`.
 
@@ -256,6 +263,7 @@ class Renew(msgspec.Struct, frozen=True, kw_only=True):
     lease_ms: int
 
 
+@final
 class Reclaim(msgspec.Struct, frozen=True, kw_only=True):
     """Take back claims whose lease has ended, longest expired first, at most `limit`.
 
@@ -267,6 +275,7 @@ class Reclaim(msgspec.Struct, frozen=True, kw_only=True):
     abandoned: bool = False
 
 
+@final
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Take the next dispatch of up to `len(offers)` free threads, at most one each; earlier offers are taken first.
 
@@ -279,6 +288,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     offers: tuple[Offer, ...]
 
 
+@final
 class Purge(msgspec.Struct, frozen=True, kw_only=True):
     """Remove finished dispatches last changed more than `retention_ms` ago, with their runs' journals; at most `limit`.
 

@@ -43,13 +43,13 @@ __all__ = [
 
 def decide(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> Outcome:
     """What the transition does, by the rule for its kind."""
+    if type(t) is Submit:  # the three that come for every run, told apart in a third of the time
+        return submit(t, facts, changes, now)
+    if type(t) is Settle:
+        return settle(t, facts, changes, now)
+    if type(t) is Commit:
+        return commit(t, facts, changes, now)
     match t:
-        case Submit():
-            return submit(t, facts, changes, now)
-        case Settle():
-            return settle(t, facts, changes, now)
-        case Commit():
-            return commit(t, facts, changes, now)
         case SaveThread():
             return save_thread(t, facts, changes, now)
         case Cancel():

@@ -140,7 +140,7 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log,
 def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant) -> Run:
     """Append messages, events and journal; the run with its new totals, or the same object when nothing changed."""
     for entry in t.entries:
-        if isinstance(entry, Message):
+        if type(entry) is Message:
             append(entry, thread, t.run_id, changes, log, now)
         else:
             log.add(entry)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
@@ -96,10 +96,13 @@ class Transactor:
             self._db.execute("ROLLBACK")
 
     def _together(self, batch: Sequence[Transition], now: Instant) -> list[Outcome]:
-        singles = [t for t in batch if not isinstance(t, _SETS)]
+        count = len(batch)
+        while count and isinstance(batch[count - 1], _SETS):
+            count -= 1  # those over many threads come last
+        singles = cast("Sequence[ThreadTransition]", batch[:count])
         _check_ids(singles)
         outcomes = self._decide_all(singles, now, careful=False)
-        for t in batch[len(singles) :]:
+        for t in batch[count:]:
             outcomes.append(self._one(t, now, careful=False))
         return outcomes
 

@@ -53,19 +53,18 @@ class FactLoader:
         """The facts for one transition whose thread is warm."""
         held = self._cache.get((t.scope, t.thread_id))
         facts = Facts() if held is None else Facts(thread=held.thread, claimed=held.claimed)
-        match t:
-            case Settle() | Commit():
-                self._owner_facts(facts, t, held, careful=careful)
-                if type(t) is Settle and facts.thread is not None and facts.dispatch is not None:
-                    self.queue_facts(facts, t.scope, now, with_next=t.offer is not None)
-            case Submit():
-                self._submit_facts(facts, t, now, careful=careful)
-            case SaveThread():
-                facts.known = self._known(t, t.messages)
-            case Cancel():
-                self._cancel_facts(facts, t, now)
-            case Interrupt():
-                self._interrupt_facts(facts, t, held)
+        if type(t) is Submit:
+            self._submit_facts(facts, t, now, careful=careful)
+        elif type(t) is Settle or type(t) is Commit:
+            self._owner_facts(facts, t, held, careful=careful)
+            if type(t) is Settle and facts.thread is not None and facts.dispatch is not None:
+                self.queue_facts(facts, t.scope, now, with_next=t.offer is not None)
+        elif type(t) is SaveThread:
+            facts.known = self._known(t, t.messages)
+        elif type(t) is Cancel:
+            self._cancel_facts(facts, t, now)
+        elif type(t) is Interrupt:
+            self._interrupt_facts(facts, t, held)
         return facts
 
     def claim_facts(self, key: ThreadKey, now: Instant) -> Facts:
