@@ -61,11 +61,11 @@ class Dispatcher:
     async def _claim(self) -> bool:
         # One more than expected, so that the answer says whether that was all; not more, because a slot that a claim
         # offers in vain is one that a submit cannot offer.
-        wanted = min(self._slots.free, self._expected + 1, MAX_ROWS)
+        wanted = min(self._expected + 1, MAX_ROWS)
         self._expected = 0
-        claim = Claim(offers=tuple([self._slots.offer() for _ in range(wanted)]))
-        claimed = await self._combiner.apply(claim, ClaimedSome)
-        is_full = len(claimed.claims) == wanted
+        offers = tuple([offer for _ in range(wanted) if (offer := self._slots.offer()) is not None])
+        claimed = await self._combiner.apply(Claim(offers=offers), ClaimedSome)
+        is_full = len(claimed.claims) == len(offers)
         # While slots are free nobody waits for one: the next claim takes what this one had no room for. Were new work
         # to queue meanwhile, a busy process would go on queueing all of it, and pay for two transitions instead of one.
         self.has_backlog = is_full and self._slots.free <= 0

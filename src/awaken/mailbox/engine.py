@@ -132,7 +132,7 @@ class Engine:
     def submit_offer(self) -> Offer | None:
         """A free slot for what is being submitted, unless others must go first."""
         may = self._executes and self.state == "ready" and not self._dispatcher.has_backlog
-        return self._slots.offer() if may and self._slots.free > 0 else None
+        return self._slots.offer() if may else None
 
     def settle_offer(self) -> Offer | None:
         """The settling run's own slot, for its thread's next dispatch."""
@@ -253,7 +253,8 @@ class Engine:
     def _settled(self, transition: Settle, outcome: Outcome) -> None:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
-            self._tell_ended(transition.scope, settled.run)
+            if settled.run.status is RunStatus.DONE:
+                self.hub.ended(transition.scope, settled.run.run_id, settled.run)
             execution = self._executions.get((transition.scope, transition.dispatch_id))
             if execution is not None and execution.holds_slot and execution.lease.token == transition.token:
                 self._let_go(execution)
@@ -351,4 +352,5 @@ class Engine:
         if self._executions.get(key) is execution:
             del self._executions[key]
         self._slots.done()
-        self._slot_freed()
+        if self._dispatcher.has_backlog:
+            self._dispatcher.wake()

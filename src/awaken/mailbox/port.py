@@ -93,8 +93,8 @@ class RunWriter:
     """The write buffer of one execution."""
 
     __slots__ = (
-        "_claimed", "_clock", "_combiner", "_commit", "_flying", "_in_flight", "_on_told", "_pending", "_retry",
-        "_retry_s", "_scheduled", "_waiting", "closed_step", "failure", "stream_open",
+        "_claimed", "_clock", "_combiner", "_commit", "_flying", "_on_told", "_pending", "_retry",
+        "_retry_s", "_scheduled", "_waiting", "closed_step", "failure", "in_flight", "stream_open",
     )  # fmt: skip
 
     def __init__(
@@ -113,7 +113,7 @@ class RunWriter:
         self._pending = Pending()
         self._commit: Commit | None = None
         """The one on its way, for asking again."""
-        self._in_flight: asyncio.Future[None] | None = None
+        self.in_flight: asyncio.Future[None] | None = None
         """Resolved when the commit on its way is durable, or never will be."""
         self._retry: Timer | None = None
         self._scheduled = False
@@ -160,20 +160,16 @@ class RunWriter:
             future.set_exception(self.failure)
         elif not self._pending.is_empty:
             self._waiting.append(future)
-        elif self._in_flight is not None:
+        elif self.in_flight is not None:
             self._flying.append(future)
         else:
             future.set_result(None)
         return future
 
-    @property
-    def in_flight(self) -> bool:
-        return self._in_flight is not None
-
     async def landed(self) -> None:
         """Wait for the commit on its way."""
-        while self._in_flight is not None:
-            await asyncio.wait((self._in_flight,))
+        while self.in_flight is not None:
+            await asyncio.wait((self.in_flight,))
 
     def take_rest(self) -> Pending:
         """What is left for the settlement, once nothing is on its way. Nothing may be added after."""
@@ -202,18 +198,18 @@ class RunWriter:
             raise self.failure
 
     def _schedule(self) -> None:
-        if not self._scheduled and self._in_flight is None:
+        if not self._scheduled and self.in_flight is None:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._leave)
 
     def _leave(self) -> None:
         self._scheduled = False
         pending = self._pending
-        if self._in_flight is not None or pending.is_empty or self.failure is not None:
+        if self.in_flight is not None or pending.is_empty or self.failure is not None:
             return
         self._pending = Pending()
         self._flying, self._waiting = self._waiting, []
-        self._in_flight = asyncio.get_running_loop().create_future()
+        self.in_flight = asyncio.get_running_loop().create_future()
         claimed = self._claimed
         self._commit = Commit(
             scope=claimed.scope,
@@ -265,7 +261,7 @@ class RunWriter:
         self._leave()
 
     def _land(self) -> None:
-        landed, self._in_flight = self._in_flight, None
+        landed, self.in_flight = self.in_flight, None
         if landed is not None and not landed.done():
             landed.set_result(None)
 

@@ -35,8 +35,10 @@ class Slots:
     def free(self) -> int:
         return self._limit - self.executing - len(self._offered)
 
-    def offer(self) -> Offer:
-        """Promise one place. The caller checked that one is free."""
+    def offer(self) -> Offer | None:
+        """Promise one place, if one is free."""
+        if self.executing + len(self._offered) >= self._limit:
+            return None
         offer = self._unused.pop() if self._unused else self._new()
         self._offered[offer.token] = self._clock.monotonic()
         return offer
@@ -49,7 +51,8 @@ class Slots:
 
     def take_back(self, offer: Offer) -> None:
         """The store answered, and the offer won nothing: its token is as good as new and will be offered again."""
-        self.give_back(offer.token)
+        if self._handed_on.pop(offer.token, None) is None:
+            del self._offered[offer.token]
         self._unused.append(offer)
 
     def take(self, token: ClaimToken) -> float:

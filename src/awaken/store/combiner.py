@@ -15,7 +15,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
@@ -183,7 +183,7 @@ class Combiner:
                 sets.append(asked)
                 room -= 1
                 continue
-            transition = cast("ThreadTransition", asked[0])
+            transition: ThreadTransition = asked[0]  # pyright: ignore[reportAssignmentType]: not one of the sets
             key = (transition.scope, transition.thread_id)
             if key in threads or entries > MAX_BATCH_ENTRIES or size > MAX_BATCH_BYTES:
                 threads.add(key)  # what follows for this thread must wait behind it

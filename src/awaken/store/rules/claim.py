@@ -6,8 +6,6 @@ Source: "claim offers"; spec/stores.md 2.4.
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from awaken.domain import dispatch as moves
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
@@ -100,14 +98,12 @@ def claim(
     log.add(say.submitted(dispatch))
     log.add(say.started(run, resumed=resumed))
     log.reset_stream(run)
-    run = replace(
+    run = log.stamped(
         run,
         status=moved(run, RunMove.START),
         started_at=run.started_at if resumed else now,
         input=span,
         stream_open=False,
-        updated_at=now,
-        updated_seq=log.last_seq,
     )
     if new:
         changes.new_runs.append((scope, run))
@@ -127,7 +123,7 @@ def close_queued(
     cancelled = moves.cancel(dispatch, now)
     log.reset_stream(run)
     log.add(say.cancelled(cancelled))
-    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.last_seq)
+    run = finish(run, CANCELLED, log)
     thread.queued -= 1
     changes.dispatches.append((scope, dispatch, cancelled))
     changes.runs.append((scope, run))
@@ -151,7 +147,7 @@ def supersede_queued(
     if run.status is not RunStatus.DONE:
         log.reset_stream(run)
         log.add(say.superseded(superseded))
-        run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.last_seq)
+        run = finish(run, CANCELLED, log)
         changes.runs.append((scope, run))
     return Closed(scope, superseded, run)
 
@@ -167,8 +163,7 @@ def _bury_queued(scope: Scope, entry: Queued, thread: ThreadRow, changes: Change
         error = f"message {entry.lacks!r} not found for run {run.run_id!r}"
     buried = moves.dead_letter(dispatch, now, error)
     if run is not None:
-        run = after_failure(buried, run, error, "", log, now)
-        run = replace(run, updated_at=now, updated_seq=log.last_seq)
+        run = after_failure(buried, run, error, "", log)
         changes.runs.append((scope, run))
     else:
         log.add(say.dead_lettered(buried))

@@ -41,11 +41,10 @@ def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple
         log.reset_stream(run)
         if taken.status in (DispatchStatus.SUPERSEDED, DispatchStatus.CANCELLED):
             log.add(say.finished(run, CANCELLED))
-            run = finish(run, CANCELLED, now)
+            run = finish(run, CANCELLED, log)
         else:
             error = taken.last_error or moves.LEASE_EXPIRED
-            run = after_failure(taken, run, error, "expired_lease_reclaimed", log, now)
-        run = replace(run, updated_at=now, updated_seq=log.last_seq)
+            run = after_failure(taken, run, error, "expired_lease_reclaimed", log)
         changes.runs.append((scope, run))
     changes.dispatches.append((scope, dispatch, taken))
     if taken.status is DispatchStatus.QUEUED:

@@ -60,7 +60,7 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     if t.closes is not None and dispatch.attempt_count:
         changes.dispatches.append((t.scope, dispatch, replace(dispatch, attempt_count=0, updated_at=now)))
     if run is not facts.run:
-        changes.runs.append((t.scope, replace(run, updated_at=now, updated_seq=log.last_seq)))
+        changes.runs.append((t.scope, log.stamped(run)))
     return Committed(run.cancel_requested_at is not None, thread.message_seq, log.write(changes))
 
 
@@ -81,7 +81,6 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     if t.closes is not None:
         dispatch = replace(dispatch, attempt_count=0)
     settled, run = _ended(t, dispatch, run, thread, log, now)
-    run = replace(run, updated_at=now, updated_seq=log.last_seq)
     changes.runs.append((t.scope, run))
     changes.dispatches.append((t.scope, facts.dispatch or dispatch, settled))
     appended = log.write(changes)
@@ -117,24 +116,24 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log,
     log.reset_stream(run)
     if dispatch.epoch < thread.epoch:
         log.add(say.finished(run, CANCELLED))
-        return moves.supersede(dispatch, now, "interrupted"), finish(run, CANCELLED, now, output_of(ending))
+        return moves.supersede(dispatch, now, "interrupted"), finish(run, CANCELLED, log, output_of(ending))
     if run.cancel_requested_at is not None and not isinstance(ending, Ack):
         log.add(say.finished(run, CANCELLED))
-        return moves.cancel(dispatch, now), finish(run, CANCELLED, now)
+        return moves.cancel(dispatch, now), finish(run, CANCELLED, log)
     match ending:
         case Ack(termination=termination, final_output=output):
             log.add(say.finished(run, termination))
-            return moves.ack(dispatch, now), finish(run, termination, now, output)
+            return moves.ack(dispatch, now), finish(run, termination, log, output)
         case Retry(error=error, policy=policy, retry_after_ms=retry_after_ms):
             settled = moves.nack(dispatch, now, error, policy, retry_after_ms)
-            return settled, after_failure(settled, run, error, "retry_backoff", log, now)
+            return settled, after_failure(settled, run, error, "retry_backoff", log)
         case DeadLetter(error=error):
             settled = moves.dead_letter(dispatch, now, error)
-            return settled, after_failure(settled, run, error, "", log, now)
+            return settled, after_failure(settled, run, error, "", log)
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
             log.add(say.rescheduled(settled, reason))
-            return settled, replace(run, stream_open=False)
+            return settled, log.stamped(run, stream_open=False)
 
 
 def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant) -> Run:

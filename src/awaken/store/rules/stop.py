@@ -6,8 +6,6 @@ Source: the decision of that name; spec/stores.md 2.8.
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
@@ -44,7 +42,7 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
         return CancelResult("stopped", closed.run, log.write(changes))
     # An unfinished run without an open dispatch: a waiting run, or a restored backup. Nothing executes it.
     log.add(say.finished(run, CANCELLED))
-    run = replace(finish(run, CANCELLED, now), updated_at=now, updated_seq=log.last_seq)
+    run = finish(run, CANCELLED, log)
     changes.runs.append((t.scope, run))
     return CancelResult("stopped", run, log.write(changes))
 
@@ -76,6 +74,6 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
 
 def _request_cancel(scope: Scope, dispatch: Dispatch, run: Run, changes: Changes, log: Log, now: Instant) -> Run:
     log.add(say.cancel_requested(dispatch))
-    run = replace(run, cancel_requested_at=now, updated_at=now, updated_seq=log.last_seq)
+    run = log.stamped(run, cancel_requested_at=now)
     changes.runs.append((scope, run))
     return run

@@ -23,31 +23,31 @@ from awaken.store.rules.facts import Changes, Facts, MessageWrite, ThreadRow, re
 from awaken.store.transitions import Ack
 
 
-def after_failure(settled: Dispatch, run: Run, error: str, reason: str, log: Log, now: Instant) -> Run:
+def after_failure(settled: Dispatch, run: Run, error: str, reason: str, log: Log) -> Run:
     if settled.status is DispatchStatus.QUEUED:
         log.add(say.rescheduled(settled, reason))
-        return replace(run, stream_open=False)
+        return log.stamped(run, stream_open=False)
     termination = Termination("error", detail=error)
     log.add(say.dead_lettered(settled))
     log.add(say.finished(run, termination))
-    return finish(run, termination, now)
+    return finish(run, termination, log)
 
 
 class Log:
     """Collects the events one transition appends to one thread for one run, and gives them their seqs."""
 
-    __slots__ = ("_events", "_now", "_run_id", "_thread", "add")
+    __slots__ = ("_events", "_run_id", "_thread", "add", "now")
 
     def __init__(self, thread: ThreadRow, run_id: RunId | None, now: Instant) -> None:
         self._thread = thread
         self._run_id = run_id
-        self._now = now
+        self.now: Final = now
         self._events: list[LoggedEvent | ServerEvent] = []
         self.add: Final = self._events.append
 
-    @property
-    def last_seq(self) -> int:
-        return self._thread.event_seq + len(self._events)
+    def stamped(self, run: Run, **changes: Any) -> Run:
+        """The run as it is written after what has been said so far."""
+        return replace(run, updated_at=self.now, updated_seq=self._thread.event_seq + len(self._events), **changes)
 
     def reset_stream(self, run: Run) -> None:
         """Void the text of a turn that will not be committed, before anything else is said about its run."""
@@ -59,7 +59,7 @@ class Log:
         if not events:
             return ()
         thread, first_seq, count = self._thread, self._thread.event_seq + 1, len(events)
-        row = Appended(thread.scope, thread.thread_id, self._run_id, first_seq, self._now, count, encode_events(events))
+        row = Appended(thread.scope, thread.thread_id, self._run_id, first_seq, self.now, count, encode_events(events))
         thread.event_seq += count
         changes.events.append(row)
         return (row,)
@@ -96,15 +96,16 @@ def close_open_turn(thread: ThreadRow, tail: tuple[Message, ...], changes: Chang
     thread.open_turn = None
 
 
-def finish(run: Run, termination: Termination, now: Instant, output: str | None = None) -> Run:
+def finish(run: Run, termination: Termination, log: Log, output: str | None = None) -> Run:
+    """The run as it is written when everything about its end has been said."""
     if termination.type == "suspended":
-        return replace(run, status=moved(run, RunMove.WAIT), waiting=Waiting("external_event"))
-    return replace(
+        return log.stamped(run, status=moved(run, RunMove.WAIT), waiting=Waiting("external_event"))
+    return log.stamped(
         run,
         status=moved(run, RunMove.FINISH),
         termination=termination,
         final_output=output,
-        finished_at=now,
+        finished_at=log.now,
         stream_open=False,
     )
 

@@ -2,8 +2,8 @@
 
 Above: `facts` looks here first, `writing` keeps it current. Below: nothing.
 Holds: an entry equals the rows, because this process is the only one that writes them; whoever cannot be sure of that
-(a rollback, a foreign commit) clears everything. An entry knows the thread's row and its claimed dispatch, or that
-there is none; the run of that dispatch may have to be read.
+(a rollback, a foreign commit) clears everything. An entry knows the thread's row, which rules change in place, and its
+claimed dispatch, or that there is none; the run of that dispatch may have to be read.
 """
 
 from __future__ import annotations
@@ -46,10 +46,6 @@ class ThreadCache(dict[ThreadKey, Held]):
         """Make the entries equal to what has been written."""
         for thread in changes.new_threads:
             self[thread.scope, thread.thread_id] = Held(thread, None)
-        for thread in changes.threads:
-            entry = self.get((thread.scope, thread.thread_id))
-            if entry is not None:
-                entry.thread = thread
         for scope, dispatch in changes.new_dispatches:
             self._follow_dispatch(scope, dispatch)
         for scope, _, dispatch in changes.dispatches:
