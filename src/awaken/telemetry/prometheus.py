@@ -18,8 +18,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric as Exposed
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from awaken.domain.clock import Clock, SystemClock
-from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.clock import Clock, Instant, SystemClock
+from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import AwakenError
 from awaken.mailbox.observer import OutcomeLabel
 from awaken.store.contract import Store
@@ -89,8 +89,8 @@ class PrometheusObserver:
 
         self._active = self._active_runs.child()
         self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
-        self._started: list[tuple[float, float, float]] = []
-        """Seconds from enqueue, eligibility and claim to each start that the histograms do not hold yet."""
+        self._started: list[tuple[Instant, Dispatch]] = []
+        """Each start that the histograms do not hold yet."""
         self._ended: dict[OutcomeLabel, list[tuple[float, float]]] = {}
         """Seconds from enqueue to the end, and of running, in the same way."""
         self._enqueued = self._operations.child("enqueue", "ok")
@@ -121,15 +121,8 @@ class PrometheusObserver:
         self._count(operation_of(transition), "error")
 
     def started(self, claimed: Claimed) -> None:
-        now, dispatch = self._clock.now(), claimed.dispatch
         self._active.value += 1
-        self._started.append(
-            (
-                (now - dispatch.created_at) / 1000,
-                (now - dispatch.available_at) / 1000,
-                (now - dispatch.updated_at) / 1000,
-            )
-        )
+        self._started.append((self._clock.now(), claimed.dispatch))
         if len(self._started) >= MAX_UNFOLDED:
             self._fold()
 
@@ -143,8 +136,10 @@ class PrometheusObserver:
     def _fold(self) -> None:
         """Put what was noted into the histograms and counters."""
         if self._started:
-            for spread, durations_s in zip(self._starts, zip(*self._started, strict=True), strict=True):
-                spread.observe_all(durations_s)
+            from_enqueue, from_eligible, from_claim = self._starts
+            from_enqueue.observe_all([(now - dispatch.created_at) / 1000 for now, dispatch in self._started])
+            from_eligible.observe_all([(now - dispatch.available_at) / 1000 for now, dispatch in self._started])
+            from_claim.observe_all([(now - dispatch.updated_at) / 1000 for now, dispatch in self._started])
             self._started.clear()
         for label, ended in self._ended.items():
             if ended:

@@ -6,7 +6,7 @@ loop, so no lock is taken.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
@@ -38,15 +38,21 @@ class Spread:
 
     def observe(self, seconds: float) -> None:
         """Count a duration. A clock that was set back makes it 0."""
-        self.observe_all((seconds,))
+        known_s = seconds if seconds > 0 else 0.0
+        self.counts[bisect_left(SECONDS, known_s)] += 1
+        self.total_s += known_s
 
     def observe_all(self, durations_s: Iterable[float]) -> None:
-        """Count many."""
-        counts = self.counts
-        for seconds in durations_s:
-            known_s = seconds if seconds > 0 else 0.0
-            counts[bisect_left(SECONDS, known_s)] += 1
-            self.total_s += known_s
+        """Count many at once: sorting them costs less than finding each one's place."""
+        ordered = sorted(durations_s)
+        negative = bisect_left(ordered, 0.0)
+        counted = 0
+        for place, bound in enumerate(SECONDS):
+            up_to = bisect_right(ordered, bound)
+            self.counts[place] += up_to - counted
+            counted = up_to
+        self.counts[-1] += len(ordered) - counted
+        self.total_s += sum(ordered[negative:])
 
     def cumulative(self) -> list[tuple[str, float]]:
         """`(upper bound, durations up to it)`, the last bound being `+Inf`."""
