@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from awaken.domain.clock import Clock, Timer
 from awaken.mailbox.reader import Ending, call_off
 from awaken.store.transitions import Outcome, Submitted
 
 
-class Acceptance:
+class Acceptance(msgspec.Struct, eq=False):
     """Hears what became of a submit, for a caller who waits for nothing but the end of the run."""
 
-    __slots__ = ("_clock", "_ending", "_error", "_outcome", "_timeout_s", "_timer", "_waiting")
+    _ending: Ending
+    _clock: Clock
+    _timeout_s: float | None
+    _timer: Timer | None = None
+    _outcome: Outcome | None = None
+    _error: BaseException | None = None
+    _waiting: asyncio.Future[None] | None = None
 
-    def __init__(self, ending: Ending, clock: Clock, timeout_s: float | None) -> None:
-        self._ending = ending
-        self._clock = clock
-        self._timeout_s = timeout_s
-        self._timer: Timer | None = None
-        self._outcome: Outcome | None = None
-        self._error: BaseException | None = None
-        self._waiting: asyncio.Future[None] | None = None
+    __repr__ = object.__repr__  # no text of a message may reach a log through this
 
     def done(self) -> bool:
         return self._ending.cancelled()

@@ -89,40 +89,28 @@ class Pending(msgspec.Struct):
         return not self.entries and not self.journal and self.closes is None
 
 
-class RunWriter:
+class RunWriter(msgspec.Struct, eq=False):
     """The write buffer of one execution."""
 
-    __slots__ = (
-        "_claimed", "_clock", "_combiner", "_commit", "_flying", "_on_told", "_pending", "_retry",
-        "_retry_s", "_scheduled", "_waiting", "closed_step", "failure", "in_flight", "stream_open",
-    )  # fmt: skip
+    _claimed: Claimed
+    _combiner: Combiner
+    _clock: Clock
+    _retry_s: float
+    _on_told: Callable[[StopReason], None]
+    _pending: Pending = msgspec.field(default_factory=Pending)
+    _commit: Commit | None = None
+    """The one on its way, for asking again."""
+    in_flight: asyncio.Future[None] | None = None
+    """Resolved when the commit on its way is durable, or never will be."""
+    _retry: Timer | None = None
+    _scheduled: bool = False
+    _waiting: list[asyncio.Future[None]] = []
+    _flying: list[asyncio.Future[None]] = []
+    failure: AwakenError | None = None
+    """Why nothing more can be written."""
+    stream_open: bool = False
 
-    def __init__(
-        self,
-        claimed: Claimed,
-        combiner: Combiner,
-        clock: Clock,
-        retry_s: float,
-        on_told: Callable[[StopReason], None],
-    ) -> None:
-        self._claimed = claimed
-        self._combiner = combiner
-        self._clock = clock
-        self._retry_s = retry_s
-        self._on_told = on_told
-        self._pending = Pending()
-        self._commit: Commit | None = None
-        """The one on its way, for asking again."""
-        self.in_flight: asyncio.Future[None] | None = None
-        """Resolved when the commit on its way is durable, or never will be."""
-        self._retry: Timer | None = None
-        self._scheduled = False
-        self._waiting: list[asyncio.Future[None]] = []
-        self._flying: list[asyncio.Future[None]] = []
-        self.failure: AwakenError | None = None
-        """Why nothing more can be written."""
-        self.stream_open = False
-        self.closed_step = False
+    __repr__ = object.__repr__  # no text of a message may reach a log through this
 
     def add(self, *entries: LoggedEvent | Message) -> None:
         """Append to the buffer; it leaves by itself."""
@@ -145,7 +133,6 @@ class RunWriter:
         if journal is not None:
             self._pending.journal.append(journal)
         self._pending.closes = closes
-        self.closed_step = True
         self._schedule()
 
     @property
@@ -278,23 +265,21 @@ def stored_bytes(message: Message) -> int:
         raise PermanentFailure(f"message {message.id!r} cannot be stored: {error}") from error
 
 
-class Port:
+class Port(msgspec.Struct, eq=False):
     """The `RunPort` and `Entry` of one execution."""
 
-    __slots__ = ("_claimed", "_identity", "_ids", "_run", "_steps", "_store", "_usage", "_writer", "last_text")
+    _claimed: Claimed
+    _run: Run
+    _writer: RunWriter
+    _store: Store
+    _ids: Ids
+    steps: int
+    usage: Usage
+    last_text: str | None = None
+    """The text of the last assistant message this execution committed."""
+    _identity: RunIdentity | None = None
 
-    def __init__(self, claimed: Claimed, writer: RunWriter, store: Store, ids: Ids) -> None:
-        run = claimed.run
-        self._claimed = claimed
-        self._writer = writer
-        self._store = store
-        self._ids = ids
-        self._run: Run = run
-        self._steps = run.steps
-        self._usage = run.usage
-        self.last_text: str | None = None
-        """The text of the last assistant message this execution committed."""
-        self._identity: RunIdentity | None = None
+    __repr__ = object.__repr__  # no text of a message may reach a log through this
 
     # --- Entry --------------------------------------------------------------------------------------------------------
 
@@ -314,7 +299,7 @@ class Port:
                 break
             after = page[-1].seq or 0
         return conversation(
-            log, run_id=self._run.run_id, closed_turn=self._run.closed_turn, usage=self._usage, steps=self._steps
+            log, run_id=self._run.run_id, closed_turn=self._run.closed_turn, usage=self.usage, steps=self.steps
         )
 
     async def journal(self) -> dict[str, msgspec.Raw]:
@@ -343,14 +328,6 @@ class Port:
     def request(self) -> RunRequest:
         return self._run.request
 
-    @property
-    def steps(self) -> int:
-        return self._steps
-
-    @property
-    def usage(self) -> Usage:
-        return self._usage
-
     def new_message_id(self) -> MessageId:
         return self._ids.message_id()
 
@@ -367,16 +344,16 @@ class Port:
         await self._commit(message, events)
 
     async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
-        self._steps += 1
-        self._usage = usage
+        self.steps += 1
+        self.usage = usage
         if extra:
             self._writer.add(*[self.produced(message) for message in extra])
-        self._writer.add_step(StepClosed(self._steps, usage, turn))
+        self._writer.add_step(StepClosed(self.steps, usage, turn))
         await finish(self._writer.durable())
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
-        self._steps += 1
-        self._writer.add_step(StepClosed(self._steps, self._usage), JournalEntry(key, value))
+        self.steps += 1
+        self._writer.add_step(StepClosed(self.steps, self.usage), JournalEntry(key, value))
         if events:
             self._writer.add(*[logged(event) for event in events])
         await finish(self._writer.durable())
@@ -384,7 +361,7 @@ class Port:
     def produced(self, message: Message) -> Message:
         """The message with its producer. Raises ValidationError where it has not the shape of a stored one."""
         check_message(message)
-        return message.produced_by(self._run.run_id, self._steps)
+        return message.produced_by(self._run.run_id, self.steps)
 
     async def _commit(self, message: Message, events: Sequence[Event]) -> None:
         self._writer.add(self.produced(message), *[logged(event) for event in events])

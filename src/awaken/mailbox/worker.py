@@ -99,7 +99,8 @@ class Execution:
         self._writer = RunWriter(
             claimed, workshop.combiner, workshop.clock, workshop.settings.settle_retry_s, self._told
         )
-        self._port = Port(claimed, self._writer, workshop.store, workshop.ids)
+        run = claimed.run
+        self._port = Port(claimed, run, self._writer, workshop.store, workshop.ids, run.steps, run.usage)
         self.task: asyncio.Task[None] | None = None
         """What runs it, while it is executing."""
         self._reason: StopReason | None = None
