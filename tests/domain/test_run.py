@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -65,7 +65,7 @@ def test_a_run_can_become_what_the_table_allows(status: RunStatus, target: RunSt
 
 @behaviour("TR-093")
 @pytest.mark.parametrize("status", RunStatus)
-@pytest.mark.parametrize("move", RunMove)
+@pytest.mark.parametrize("move", get_args(RunMove))
 def test_every_run_move_is_made_or_refused_as_the_table_says(status: RunStatus, move: RunMove) -> None:
     run = made(status=status)
 

@@ -8,7 +8,7 @@ Source: spec/stores.md 1.3 and 2; MB-001 to MB-017.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -33,33 +33,27 @@ class DispatchStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        return self not in (DispatchStatus.QUEUED, DispatchStatus.CLAIMED)
+        return self not in (QUEUED, CLAIMED)
 
 
-class Move(StrEnum):
-    CLAIM = "claim"
-    ACK = "ack"
-    NACK = "nack"
-    RELEASE = "release"
-    DEAD_LETTER = "dead_letter"
-    EXPIRE = "expire"
-    CANCEL = "cancel"
-    SUPERSEDE = "supersede"
+# Named here because Python 3.11 takes as long to find a member of an enum as to make a small record.
+QUEUED: Final = DispatchStatus.QUEUED
+CLAIMED: Final = DispatchStatus.CLAIMED
 
+Move = Literal["claim", "ack", "nack", "release", "dead_letter", "expire", "cancel", "supersede"]
 
-_Q, _C = DispatchStatus.QUEUED, DispatchStatus.CLAIMED
 DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
-    (_Q, Move.CLAIM): _C,
-    (_Q, Move.CANCEL): DispatchStatus.CANCELLED,
-    (_Q, Move.SUPERSEDE): DispatchStatus.SUPERSEDED,
-    (_Q, Move.DEAD_LETTER): DispatchStatus.DEAD_LETTER,  # only when its run or a message of it is gone
-    (_C, Move.ACK): DispatchStatus.ACKED,
-    (_C, Move.NACK): _Q,  # or dead letter, when the attempts are spent
-    (_C, Move.EXPIRE): _Q,  # likewise
-    (_C, Move.RELEASE): _Q,
-    (_C, Move.DEAD_LETTER): DispatchStatus.DEAD_LETTER,
-    (_C, Move.CANCEL): DispatchStatus.CANCELLED,
-    (_C, Move.SUPERSEDE): DispatchStatus.SUPERSEDED,
+    (QUEUED, "claim"): CLAIMED,
+    (QUEUED, "cancel"): DispatchStatus.CANCELLED,
+    (QUEUED, "supersede"): DispatchStatus.SUPERSEDED,
+    (QUEUED, "dead_letter"): DispatchStatus.DEAD_LETTER,  # only when its run or a message of it is gone
+    (CLAIMED, "ack"): DispatchStatus.ACKED,
+    (CLAIMED, "nack"): QUEUED,  # or dead letter, when the attempts are spent
+    (CLAIMED, "expire"): QUEUED,  # likewise
+    (CLAIMED, "release"): QUEUED,
+    (CLAIMED, "dead_letter"): DispatchStatus.DEAD_LETTER,
+    (CLAIMED, "cancel"): DispatchStatus.CANCELLED,
+    (CLAIMED, "supersede"): DispatchStatus.SUPERSEDED,
 }
 """Every change of status a dispatch can make. A claimed one is cancelled only by its owner or by a reclaim."""
 
@@ -97,7 +91,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             DataIntegrity: The record contradicts itself.
         """
         claim = (self.claim_token, self.claimed_by, self.lease_until)
-        claimed = self.status is DispatchStatus.CLAIMED
+        claimed = self.status is CLAIMED
         if claimed != all(field is not None for field in claim) or (not claimed and any(f is not None for f in claim)):
             raise DataIntegrity(f"dispatch {self.dispatch_id!r}: {self.status} and its claim fields disagree")
         if self.status.is_terminal != (self.completed_at is not None):
@@ -118,10 +112,10 @@ def claim(
     now: Instant,
 ) -> Dispatch:
     """Take it. A claim is not an attempt: only failures are counted."""
-    _moved(dispatch, Move.CLAIM)
+    _moved(dispatch, "claim")
     return replace(
         dispatch,
-        status=DispatchStatus.CLAIMED,
+        status=CLAIMED,
         claim_token=token,
         claimed_by=consumer,
         lease_until=lease_until,
@@ -132,44 +126,44 @@ def claim(
 
 def ack(dispatch: Dispatch, now: Instant) -> Dispatch:
     """Consumed; says nothing about the run's success."""
-    return _closed(dispatch, Move.ACK, now)
+    return _closed(dispatch, "ack", now)
 
 
 def cancel(dispatch: Dispatch, now: Instant) -> Dispatch:
-    return _closed(dispatch, Move.CANCEL, now)
+    return _closed(dispatch, "cancel", now)
 
 
 def supersede(dispatch: Dispatch, now: Instant, reason: str | None = None) -> Dispatch:
     """Cleared by an interrupt. The epoch stays the one it was queued under."""
-    return _closed(dispatch, Move.SUPERSEDE, now, error=reason)
+    return _closed(dispatch, "supersede", now, error=reason)
 
 
 def dead_letter(dispatch: Dispatch, now: Instant, error: str) -> Dispatch:
     """Given up at once; the attempts so far stay as they are."""
-    return _closed(dispatch, Move.DEAD_LETTER, now, error=error)
+    return _closed(dispatch, "dead_letter", now, error=error)
 
 
 def nack(dispatch: Dispatch, now: Instant, error: str, policy: RetryPolicy, retry_after_ms: int = 0) -> Dispatch:
     """Failed: back to the queue after the policy's delay, or to dead letter once the attempts are spent."""
     attempts = dispatch.attempt_count + 1
     if attempts >= dispatch.max_attempts:
-        return replace(_closed(dispatch, Move.DEAD_LETTER, now, error=error), attempt_count=dispatch.max_attempts)
+        return replace(_closed(dispatch, "dead_letter", now, error=error), attempt_count=dispatch.max_attempts)
     delay_ms = policy.delay_ms(attempts, retry_after_ms)
-    return replace(_requeued(dispatch, Move.NACK, now, now + delay_ms), attempt_count=attempts, last_error=error)
+    return replace(_requeued(dispatch, "nack", now, now + delay_ms), attempt_count=attempts, last_error=error)
 
 
 def expire(dispatch: Dispatch, now: Instant) -> Dispatch:
     """The lease ended. A run that kills its own process leaves no nack behind, so this spends an attempt too."""
     attempts = dispatch.attempt_count + 1
     if attempts >= dispatch.max_attempts:
-        closed = _closed(dispatch, Move.DEAD_LETTER, now, error=LEASE_EXPIRED)
+        closed = _closed(dispatch, "dead_letter", now, error=LEASE_EXPIRED)
         return replace(closed, attempt_count=dispatch.max_attempts)
-    return replace(_requeued(dispatch, Move.EXPIRE, now, now), attempt_count=attempts)
+    return replace(_requeued(dispatch, "expire", now, now), attempt_count=attempts)
 
 
 def release(dispatch: Dispatch, now: Instant) -> Dispatch:
     """Handed back unharmed: due at once, no attempt spent."""
-    return _requeued(dispatch, Move.RELEASE, now, now)
+    return _requeued(dispatch, "release", now, now)
 
 
 def _requeued(dispatch: Dispatch, move: Move, now: Instant, available_at: Instant) -> Dispatch:

@@ -24,6 +24,12 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
+# Named here because Python 3.11 takes as long to find a member of an enum as to make a small record.
+USER: Final = Role.USER
+ASSISTANT: Final = Role.ASSISTANT
+TOOL: Final = Role.TOOL
+
+
 class Visibility(StrEnum):
     ALL = "all"
     INTERNAL = "internal"
@@ -162,18 +168,18 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 
 def user_message(message_id: MessageId, text: str) -> Message:
-    return Message(id=message_id, role=Role.USER, content=(Text(text),))
+    return Message(id=message_id, role=USER, content=(Text(text),))
 
 
 def assistant_message(message_id: MessageId, text: str, *, state: MessageState = MessageState.COMMITTED) -> Message:
-    return Message(id=message_id, role=Role.ASSISTANT, content=(Text(text),), state=state)
+    return Message(id=message_id, role=ASSISTANT, content=(Text(text),), state=state)
 
 
 def cancelled_tool_message(message_id: MessageId, call: ToolCall, reason: str) -> Message:
     """What stands in the log for a call nobody will answer any more, so that every call has an answer."""
     return Message(
         id=message_id,
-        role=Role.TOOL,
+        role=TOOL,
         content=(Text(reason),),
         tool_call_id=call.id,
         tool_status=ToolStatus.CANCELLED,
@@ -183,7 +189,7 @@ def cancelled_tool_message(message_id: MessageId, call: ToolCall, reason: str) -
 def unanswered_calls(tail: tuple[Message, ...]) -> tuple[ToolCall, ...]:
     """The calls of the last assistant message in `tail` that no later tool message answers, in call order."""
     for index in range(len(tail) - 1, -1, -1):
-        if tail[index].role is Role.ASSISTANT:
+        if tail[index].role is ASSISTANT:
             answered = {message.tool_call_id for message in tail[index + 1 :]}
             return tuple(call for call in tail[index].tool_calls if call.id not in answered)
     return ()
@@ -197,11 +203,11 @@ def check_message(message: Message) -> None:
     """
     if not message.id.strip():
         raise ValidationError("a message needs an id")
-    if (message.role is Role.TOOL) != (message.tool_call_id is not None):
+    if (message.role is TOOL) != (message.tool_call_id is not None):
         raise ValidationError(f"message {message.id!r}: tool_call_id belongs on tool messages, and on all of them")
     if message.tool_call_id is not None and not message.tool_call_id.strip():
         raise ValidationError(f"message {message.id!r}: tool_call_id is blank")
-    if message.tool_calls and message.role is not Role.ASSISTANT:
+    if message.tool_calls and message.role is not ASSISTANT:
         raise ValidationError(f"message {message.id!r}: only an assistant message may carry tool_calls")
     seen: set[str] = set()
     for call in message.tool_calls:

@@ -21,7 +21,7 @@ import msgspec
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import DispatchId, Ids, Scope
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import DONE, Run
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.keeper import Keeper
@@ -231,7 +231,7 @@ class Engine:
         self._observer.applied(transition, outcome)
 
     def _tell_ended(self, scope: Scope, run: Run | None) -> None:
-        if run is not None and run.status is RunStatus.DONE:
+        if run is not None and run.status is DONE:
             self.hub.ended(scope, run.run_id, run)
 
     def _failed(self, transition: Transition) -> None:
@@ -253,7 +253,7 @@ class Engine:
     def _settled(self, transition: Settle, outcome: Outcome) -> None:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
-            if settled.run.status is RunStatus.DONE:
+            if settled.run.status is DONE:
                 self.hub.ended(transition.scope, settled.run.run_id, settled.run)
             execution = self._executions.get((transition.scope, transition.dispatch_id))
             if execution is not None and execution.holds_slot and execution.lease.token == transition.token:

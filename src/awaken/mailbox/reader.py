@@ -19,7 +19,7 @@ from typing import Self
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.event import TERMINAL_KINDS, Appended, EventRow
 from awaken.domain.ids import RunId, Scope, ThreadId
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import DONE, Run
 from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, READER_PAGE_EVENTS
 from awaken.store.contract import Store
 
@@ -142,7 +142,7 @@ class Reader:
         if self._run_id is not None:
             # Read before the first page: if the run is over now, its last event lies within what will be paged.
             run = await self._store.load_run(self._key[0], self._run_id)
-            self._run_over = run is None or run.status is RunStatus.DONE
+            self._run_over = run is None or run.status is DONE
         return self
 
     async def __aexit__(

@@ -27,7 +27,7 @@ from awaken.domain.errors import (
 )
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, Ids, MessageId, RunId, Scope, ThreadId, system_chance
 from awaken.domain.message import Message, check_messages
-from awaken.domain.run import Intent, Origin, Run, RunMode, RunOptions, RunRequest, RunStatus, Trace
+from awaken.domain.run import CREATED, DONE, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.executors.registry import Agents
 from awaken.mailbox.acceptance import Acceptance
@@ -171,7 +171,7 @@ class Mailbox:
                 running = claimed is not None and claimed.run.run_id == run.run_id
                 return Submission(run, dispatch, "running" if running else "queued")
             case Replayed(run=run, dispatch=dispatch):
-                queued = run.status is RunStatus.CREATED
+                queued = run.status is CREATED
                 return Submission(run, dispatch, "queued" if queued else "running", replayed=True)
             case Missing():
                 raise ThreadNotFound(transition.thread_id)
@@ -228,7 +228,7 @@ class Mailbox:
             delay_ms=round(request.delay_s * 1000),
             available_at=request.available_at,
             create_thread=request.create_thread or not thread_id,
-            fresh_ids=not request.run_id and not any([message.id for message in request.messages]),
+            fresh_ids=not request.run_id and run_request.input_message_ids == tuple(message_ids),
             max_queued=self.settings.max_queued_per_thread,
             offer=None if delayed else self._engine.submit_offer(),
         )
@@ -329,7 +329,7 @@ class Mailbox:
                 if not rows:
                     break
         run = await self.get_run(scope, run.run_id)
-        return Cancellation("stopped" if run.status is RunStatus.DONE else state, run)
+        return Cancellation("stopped" if run.status is DONE else state, run)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -384,7 +384,7 @@ class Mailbox:
         try:
             if known is None or not self._engine.is_executing(scope, known.dispatch_id):
                 run = await self.get_run(scope, run_id)
-                if run.status is RunStatus.DONE or (timeout_s is not None and timeout_s <= 0):
+                if run.status is DONE or (timeout_s is not None and timeout_s <= 0):
                     return run
             run = await (ending if timeout_s is None else self._end(ending, timeout_s))
         finally:

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Final, Self, assert_never
 
 from awaken.domain.clock import Clock, Instant, SystemClock
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch, DispatchStatus
 from awaken.domain.event import Appended, EventRow
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import DONE, Run
 from awaken.domain.thread import Thread, derive_status
 from awaken.store import rules
 from awaken.store.contract import (
@@ -250,7 +250,7 @@ class MemoryStore:
             (
                 (dispatch.lease_until or 0, dispatch.dispatch_id, scope)
                 for (scope, _), dispatch in self._dispatches.items()
-                if dispatch.status is DispatchStatus.CLAIMED and (t.abandoned or (dispatch.lease_until or 0) < now)
+                if dispatch.status is CLAIMED and (t.abandoned or (dispatch.lease_until or 0) < now)
             ),
         )
         items: list[Closed] = []
@@ -331,9 +331,9 @@ class MemoryStore:
         data.queued.discard(dispatch.dispatch_id)
         if data.claimed == dispatch.dispatch_id:
             data.claimed = None
-        if dispatch.status is DispatchStatus.QUEUED:
+        if dispatch.status is QUEUED:
             data.queued.add(dispatch.dispatch_id)
-        elif dispatch.status is DispatchStatus.CLAIMED:
+        elif dispatch.status is CLAIMED:
             assert data.claimed is None, "one claimed dispatch per thread"
             data.claimed = dispatch.dispatch_id
         self._dispatches[scope, dispatch.dispatch_id] = dispatch
@@ -352,7 +352,7 @@ class MemoryStore:
             (self._dispatches[row.scope, each] for each in data.queued), key=lambda each: (each.priority, each.position)
         )
         open_id = active or (queue[0].run_id if queue else None)
-        if open_id is None and latest is not None and latest.status is not RunStatus.DONE:
+        if open_id is None and latest is not None and latest.status is not DONE:
             open_id = latest.run_id
         return Thread(
             thread_id=row.thread_id,

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.dispatch import QUEUED, Dispatch
+from awaken.domain.run import CREATED, Run
 from awaken.store.rules.claim import claim, may_run
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ready_key
 from awaken.store.rules.writing import Log, append, new_thread, touch
@@ -66,7 +66,7 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         dispatch_id=t.dispatch_id,
         thread_id=t.thread_id,
         run_id=t.run_id,
-        status=DispatchStatus.QUEUED,
+        status=QUEUED,
         priority=t.priority,
         position=thread.position,
         epoch=thread.epoch,
@@ -82,7 +82,7 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         thread_id=t.thread_id,
         agent_id=t.request.intent.agent_id,
         dispatch_id=t.dispatch_id,
-        status=RunStatus.CREATED,
+        status=CREATED,
         request=request,
         request_digest=t.digest,
         metadata=t.metadata,

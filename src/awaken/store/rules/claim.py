@@ -12,7 +12,7 @@ from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
-from awaken.domain.run import CANCELLED, Run, RunMove, RunStatus, SeqRange, moved
+from awaken.domain.run import CANCELLED, DONE, Run, SeqRange, moved
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadRow
 from awaken.store.rules.writing import Log, after_failure, append, close_open_turn, finish, set_ready, touch
 from awaken.store.transitions import Claimed, Closed, Offer
@@ -36,7 +36,7 @@ def claim_next(
     if run is not None and may_run(entry, thread):
         claimed = claim(scope, entry, run, offer, thread, facts, changes, log, now)
         return claimed, log.write(changes)
-    if run is not None and run.status is RunStatus.DONE:
+    if run is not None and run.status is DONE:
         closed = supersede_queued(scope, entry.dispatch, run, thread, changes, log, now, "its run has ended")
     elif run is None or entry.lacks is not None or entry.damage is not None:
         closed = _bury_queued(scope, entry, thread, changes, log, now)
@@ -52,7 +52,7 @@ def may_run(entry: Queued, thread: ThreadRow) -> bool:
     """False for what `claim_next` closes instead of handing it out."""
     return (
         entry.run is not None
-        and entry.run.status is not RunStatus.DONE
+        and entry.run.status is not DONE
         and entry.run.cancel_requested_at is None
         and entry.lacks is None
         and entry.damage is None
@@ -100,7 +100,7 @@ def claim(
     log.reset_stream(run)
     run = log.stamped(
         run,
-        status=moved(run, RunMove.START),
+        status=moved(run, "start"),
         started_at=run.started_at if resumed else now,
         input=span,
         stream_open=False,
@@ -144,7 +144,7 @@ def supersede_queued(
     superseded = moves.supersede(dispatch, now, reason)
     thread.queued -= 1
     changes.dispatches.append((scope, dispatch, superseded))
-    if run.status is not RunStatus.DONE:
+    if run.status is not DONE:
         log.reset_stream(run)
         log.add(say.superseded(superseded))
         run = finish(run, CANCELLED, log)

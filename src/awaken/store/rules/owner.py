@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from awaken.domain import dispatch as moves
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.message import Message
 from awaken.domain.run import CANCELLED, Run
 from awaken.store.rules.claim import claim, may_run
@@ -86,7 +86,7 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     appended = log.write(changes)
     claimed = None
     head = facts.next
-    if settled.status is DispatchStatus.QUEUED:
+    if settled.status is QUEUED:
         thread.queued += 1
         requeue_ready(thread, settled, facts, now)
     elif t.offer is not None and head is not None and head.run is not None and may_run(head, thread):
@@ -103,7 +103,7 @@ def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:
     dispatch = facts.dispatch
     if dispatch is None or facts.thread is None or facts.run is None or dispatch.thread_id != t.thread_id:
         return LeaseLost("missing")
-    if dispatch.status is not DispatchStatus.CLAIMED:
+    if dispatch.status is not CLAIMED:
         return LeaseLost("not_claimed")
     if dispatch.claim_token != t.token or dispatch.run_id != t.run_id:
         return LeaseLost("other_owner")

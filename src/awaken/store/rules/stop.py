@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
-from awaken.domain.run import CANCELLED, Run, RunStatus
+from awaken.domain.run import CANCELLED, DONE, Run
 from awaken.store.rules.claim import close_queued, supersede_queued
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.writing import Log, finish, new_thread, set_ready, touch
@@ -23,9 +23,9 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
     thread, run, dispatch = facts.thread, facts.run, facts.dispatch_of_run
     if run is None or thread is None or run.thread_id != t.thread_id:
         return Missing("run", t.run_id)
-    if run.status is RunStatus.DONE:
+    if run.status is DONE:
         return CancelResult("stopped", run)
-    if dispatch is not None and dispatch.status is DispatchStatus.CLAIMED:
+    if dispatch is not None and dispatch.status is CLAIMED:
         if run.cancel_requested_at is not None:
             return CancelResult("requested", run)
         touch(thread, changes, now)
@@ -34,7 +34,7 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
         return CancelResult("requested", run, log.write(changes))
     touch(thread, changes, now)
     log = Log(thread, run.run_id, now)
-    if dispatch is not None and dispatch.status is DispatchStatus.QUEUED:
+    if dispatch is not None and dispatch.status is QUEUED:
         closed = close_queued(t.scope, dispatch, run, thread, changes, log, now)
         if facts.claimed is None:
             set_ready(thread, facts.ready)

@@ -12,19 +12,19 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import QUEUED, Dispatch
 from awaken.domain.event import Appended, LoggedEvent, ServerEvent
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
-from awaken.domain.message import Message, Role, cancelled_tool_message, unanswered_calls
+from awaken.domain.message import ASSISTANT, Message, cancelled_tool_message, unanswered_calls
 from awaken.domain.record import encode_events
-from awaken.domain.run import Run, RunMove, Termination, Waiting, moved
+from awaken.domain.run import Run, Termination, Waiting, moved
 from awaken.domain.thread import ThreadInfo
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, ThreadRow, ready_key
 from awaken.store.transitions import Ack
 
 
 def after_failure(settled: Dispatch, run: Run, error: str, reason: str, log: Log) -> Run:
-    if settled.status is DispatchStatus.QUEUED:
+    if settled.status is QUEUED:
         log.add(say.rescheduled(settled, reason))
         return log.stamped(run, stream_open=False)
     termination = Termination("error", detail=error)
@@ -82,7 +82,7 @@ def append(message: Message, thread: ThreadRow, run_id: RunId | None, changes: C
     """Append a new message to the conversation."""
     thread.message_seq += 1
     changes.new_messages.append(MessageWrite(thread.scope, thread.thread_id, message, thread.message_seq, run_id, now))
-    if message.role is Role.ASSISTANT:
+    if message.role is ASSISTANT:
         thread.open_turn = thread.message_seq if message.tool_calls else None
     log.add(say.message_committed(message, thread.thread_id, run_id, thread.message_seq))
 
@@ -99,10 +99,10 @@ def close_open_turn(thread: ThreadRow, tail: tuple[Message, ...], changes: Chang
 def finish(run: Run, termination: Termination, log: Log, output: str | None = None) -> Run:
     """The run as it is written when everything about its end has been said."""
     if termination.type == "suspended":
-        return log.stamped(run, status=moved(run, RunMove.WAIT), waiting=Waiting("external_event"))
+        return log.stamped(run, status=moved(run, "wait"), waiting=Waiting("external_event"))
     return log.stamped(
         run,
-        status=moved(run, RunMove.FINISH),
+        status=moved(run, "finish"),
         termination=termination,
         final_output=output,
         finished_at=log.now,

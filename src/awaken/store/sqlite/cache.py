@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import CLAIMED, Dispatch
 from awaken.domain.ids import Scope, ThreadId
 from awaken.domain.run import Run
 from awaken.store.rules import Changes, ThreadRow
@@ -59,7 +59,7 @@ class ThreadCache(dict[ThreadKey, Held]):
         entry = self.get((scope, dispatch.thread_id))
         if entry is None:
             return
-        if dispatch.status is DispatchStatus.CLAIMED:
+        if dispatch.status is CLAIMED:
             if entry.claimed is None or entry.claimed.run_id != dispatch.run_id:
                 entry.run = None
             entry.claimed = dispatch
