@@ -40,7 +40,7 @@ UPCASTERS: Final[dict[tuple[RecordKind, int], Callable[[Any], Any]]] = {}
 RecordT = TypeVar("RecordT")
 
 
-class RunAsked(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunAsked(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The part of a run that never changes."""
 
     request: RunRequest
@@ -48,7 +48,7 @@ class RunAsked(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, Any] = {}
 
 
-class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The part of a run that its execution changes and no query asks for."""
 
     started_at: Instant | None = None

@@ -161,7 +161,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     continues_run_id: RunId | None = None
 
 
-class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Overrides for this execution, passed to the driver as they are."""
 
     overrides: Any = None

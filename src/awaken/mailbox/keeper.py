@@ -35,7 +35,7 @@ class Leaseholder(Protocol):
     def stop(self, reason: StopReason) -> None: ...
 
 
-class _Held(msgspec.Struct):
+class _Held(msgspec.Struct, gc=False):
     holder: Leaseholder
     asked_s: float
     lease_until: Instant | None

@@ -59,7 +59,7 @@ MAX_DELAY_S: Final = 10 * 366 * 86_400
 _encoder: Final = msgspec.json.Encoder()
 
 
-class RunSubmission(msgspec.Struct, frozen=True, kw_only=True):
+class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a caller asks for. A message with an empty id gets one; a blank thread id makes a new thread.
 
     A run with an id of its own gives that id to its new thread too, so that asking again meets the same thread.
@@ -82,7 +82,7 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True):
     trace: Trace = Trace()
 
 
-class Submission(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """What was accepted. `running`: this very run was claimed at once. `replayed`: it had been accepted before."""
 
     run: Run

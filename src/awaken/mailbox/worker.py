@@ -72,7 +72,7 @@ class Workshop(msgspec.Struct, frozen=True):
     observer: Observer
 
 
-class _End(msgspec.Struct):
+class _End(msgspec.Struct, gc=False):
     """How an execution ended, before it is settled."""
 
     ending: Ending

@@ -115,14 +115,14 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offer: Offer | None = None
 
 
-class JournalEntry(msgspec.Struct, frozen=True):
+class JournalEntry(msgspec.Struct, frozen=True, gc=False):
     """A finished step of a function: `key` is `name#n`, `value` its JSON result."""
 
     key: str
     value: msgspec.Raw
 
 
-class StepClosed(msgspec.Struct, frozen=True):
+class StepClosed(msgspec.Struct, frozen=True, gc=False):
     """A step of a run is complete: from now on a crash repeats nothing before it, and its failures start from zero.
 
     Carries the run's new totals.
@@ -244,7 +244,7 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
 # --- transitions over many threads ------------------------------------------------------------------------------------
 
 
-class LeaseRef(msgspec.Struct, frozen=True):
+class LeaseRef(msgspec.Struct, frozen=True, gc=False):
     """One claim, as its owner names it."""
 
     scope: Scope

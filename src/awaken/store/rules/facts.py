@@ -42,7 +42,7 @@ class ThreadRow(msgspec.Struct, kw_only=True):
     """Seq of the last assistant message whose calls may be unanswered."""
 
 
-class Queued(msgspec.Struct, frozen=True):
+class Queued(msgspec.Struct, frozen=True, gc=False):
     """A queued dispatch with what claiming it takes."""
 
     dispatch: Dispatch
@@ -56,7 +56,7 @@ class Queued(msgspec.Struct, frozen=True):
     """Why a row that is there cannot be read."""
 
 
-class Facts(msgspec.Struct, kw_only=True):
+class Facts(msgspec.Struct, kw_only=True, gc=False):
     """The rows a transition touches. A store fills what the transition's `needs` below name; the rest stays empty."""
 
     thread: ThreadRow | None = None
