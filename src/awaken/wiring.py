@@ -200,11 +200,10 @@ class Awaken:
         """Submit and wait for the end, or at most `timeout_s` seconds; the run goes on whether or not anybody waits."""
         if thread_id is not None:
             checked_id(thread_id, what="thread_id")
-        request = RunSubmission(
-            scope=self.scope, thread_id=thread_id or "", messages=_messages(message), agent_id=agent
+        return await self.mailbox.run(
+            RunSubmission(scope=self.scope, thread_id=thread_id or "", messages=_messages(message), agent_id=agent),
+            timeout_s=timeout_s,
         )
-        _, run = await self.mailbox.run(request, timeout_s=timeout_s)
-        return run
 
     async def get_run(self, run_id: str) -> RunHandle:
         """Raises RunNotFound."""

@@ -34,9 +34,10 @@ def wait(world: World, submission: Submission, timeout_s: float = FOREVER_S) -> 
 
 async def test_submit_and_wait_gives_the_finished_run(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock, agents={"quick": quick}) as world:
-        submission, run = await world.mailbox.run(asking("quick"), timeout_s=FOREVER_S)
+        run = await world.mailbox.run(asking("quick"), timeout_s=FOREVER_S)
 
-        assert (submission.run.run_id, run.status, run.final_output) == (run.run_id, RunStatus.DONE, "at once")
+        assert (run.status, run.final_output) == (RunStatus.DONE, "at once")
+        assert await world.store.load_run(DEFAULT_SCOPE, run.run_id) == run
 
 
 @pytest.mark.parametrize("turns", range(12))

@@ -17,13 +17,17 @@ from awaken.store.transitions import Outcome, Submitted
 
 
 class Acceptance(msgspec.Struct, eq=False):
-    """Hears what became of a submit, for a caller who waits for nothing but the end of the run."""
+    """Hears what became of a submit, for a caller who waits for nothing but the end of the run.
+
+    Of a run that was accepted nothing is kept: a thousand callers may wait.
+    """
 
     _ending: Ending
     _clock: Clock
     _timeout_s: float | None
     _timer: Timer | None = None
-    _outcome: Outcome | None = None
+    _told: bool = False
+    _refusal: Outcome | None = None
     _error: BaseException | None = None
     _waiting: asyncio.Future[None] | None = None
 
@@ -33,8 +37,9 @@ class Acceptance(msgspec.Struct, eq=False):
         return self._ending.cancelled()
 
     def set_result(self, outcome: Outcome) -> None:
-        self._outcome = outcome
+        self._told = True
         if type(outcome) is not Submitted:
+            self._refusal = outcome
             call_off(self._ending)
         elif self._timeout_s is not None and not self._ending.done():
             self._timer = self._clock.call_later(self._timeout_s, lambda: call_off(self._ending))
@@ -42,6 +47,7 @@ class Acceptance(msgspec.Struct, eq=False):
             self._waiting.set_result(None)
 
     def set_exception(self, error: BaseException) -> None:
+        self._told = True
         self._error = error
         call_off(self._ending)
         if self._waiting is not None:
@@ -51,12 +57,14 @@ class Acceptance(msgspec.Struct, eq=False):
         if self._timer is not None:
             self._timer.cancel()
 
-    async def outcome(self) -> Outcome:
-        """What became of it; waited for in the rare case that the ending was called off from elsewhere before."""
-        if self._outcome is None and self._error is None:
+    async def refusal(self) -> Outcome | None:
+        """What the store answered instead of accepting a new run; None when it accepted one.
+
+        Waited for in the rare case that the ending was called off from elsewhere before.
+        """
+        if not self._told:
             self._waiting = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._waiting)
         if self._error is not None:
             raise self._error
-        assert self._outcome is not None, "it was told"
-        return self._outcome
+        return self._refusal

@@ -163,24 +163,7 @@ class Mailbox:
             Unavailable: The mailbox is not running.
         """
         transition = self._transition(request, await self._last_agent(request))
-        return self._answered(transition, await self._engine.combiner.ask(transition))
-
-    def _answered(self, transition: Submit, outcome: Outcome) -> Submission:
-        match outcome:
-            case Submitted(run=run, dispatch=dispatch, claimed=claimed):
-                running = claimed is not None and claimed.run.run_id == run.run_id
-                return Submission(run, dispatch, "running" if running else "queued")
-            case Replayed(run=run, dispatch=dispatch):
-                queued = run.status is CREATED
-                return Submission(run, dispatch, "queued" if queued else "running", replayed=True)
-            case Missing():
-                raise ThreadNotFound(transition.thread_id)
-            case Conflict(what=what, id=taken):
-                raise AlreadyExists(what, taken)
-            case Full(limit=limit):
-                raise QueueFull(transition.thread_id, limit)
-            case _:
-                raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
+        return _answered(transition.thread_id, await self._engine.combiner.ask(transition))
 
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it. Raises Unavailable."""
@@ -356,22 +339,25 @@ class Mailbox:
         start = max(after, run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
-    async def run(self, request: RunSubmission, *, timeout_s: float | None = None) -> tuple[Submission, Run]:
+    async def run(self, request: RunSubmission, *, timeout_s: float | None = None) -> Run:
         """Submit, then wait: the run when it is done, or as it is after `timeout_s` seconds. Raises as `submit`."""
         last_agent = None if request.agent_id else await self._last_agent(request)
         transition = self._transition(request, last_agent)
-        ending = self._engine.hub.ending_of(request.scope, transition.run_id)
+        scope, thread_id, run_id = transition.scope, transition.thread_id, transition.run_id
+        ending = self._engine.hub.ending_of(scope, run_id)
         acceptance = Acceptance(ending, self.clock, timeout_s)
         try:
             self._engine.combiner.put(transition, acceptance)
+            del request, transition  # a thousand callers may wait here
             run = await ending
-            submission = self._answered(transition, await acceptance.outcome())
+            refusal = await acceptance.refusal()
         finally:
             acceptance.forget()
-            self._engine.hub.forget(request.scope, transition.run_id, ending)
-        if submission.replayed:
-            return submission, await self.wait(request.scope, submission.run.run_id, timeout_s=timeout_s)
-        return submission, run if run is not None else await self.get_run(request.scope, transition.run_id)
+            self._engine.hub.forget(scope, run_id, ending)
+        if refusal is not None:
+            earlier = _answered(thread_id, refusal).run
+            return await self.wait(scope, earlier.run_id, timeout_s=timeout_s)
+        return run if run is not None else await self.get_run(scope, run_id)
 
     async def wait(
         self, scope: Scope, run_id: RunId, *, timeout_s: float | None = None, known: Run | None = None
@@ -405,6 +391,25 @@ class Mailbox:
     @property
     def reader_count(self) -> int:
         return self._engine.hub.reader_count
+
+
+def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
+    """What a submit came to, as its caller hears it. Raises as `Mailbox.submit`."""
+    match outcome:
+        case Submitted(run=run, dispatch=dispatch, claimed=claimed):
+            running = claimed is not None and claimed.run.run_id == run.run_id
+            return Submission(run, dispatch, "running" if running else "queued")
+        case Replayed(run=run, dispatch=dispatch):
+            queued = run.status is CREATED
+            return Submission(run, dispatch, "queued" if queued else "running", replayed=True)
+        case Missing():
+            raise ThreadNotFound(thread_id)
+        case Conflict(what=what, id=taken):
+            raise AlreadyExists(what, taken)
+        case Full(limit=limit):
+            raise QueueFull(thread_id, limit)
+        case _:
+            raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
 
 
 def _with_ids(messages: Sequence[Message], minted: Sequence[str]) -> tuple[Message, ...]:
