@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -21,7 +22,7 @@ from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import Event, LoggedEvent, logged
 from awaken.domain.ids import Ids, MessageId, RunId
-from awaken.domain.message import Message, Role, check_message
+from awaken.domain.message import ASSISTANT, Message, check_message
 from awaken.domain.run import Run, RunRequest, Usage
 from awaken.executors.contract import Conversation, RunIdentity
 from awaken.executors.entry import conversation
@@ -77,16 +78,16 @@ def _nobody(reason: StopReason) -> None:
 
 
 class Pending(msgspec.Struct):
-    """What a run has asked to be written and no `Commit` has taken yet."""
+    """What a run has asked to be written together, and who waits for it."""
 
     entries: list[LoggedEvent | Message] = []
     journal: list[JournalEntry] = []
     closes: StepClosed | None = None
     payload_bytes: int = 0
+    waiters: list[asyncio.Future[None]] = []
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.entries and not self.journal and self.closes is None
+
+_NOTHING: Final = Pending()
 
 
 class RunWriter(msgspec.Struct, eq=False):
@@ -97,15 +98,14 @@ class RunWriter(msgspec.Struct, eq=False):
     _clock: Clock
     _retry_s: float
     _on_told: Callable[[StopReason], None]
-    _pending: Pending = msgspec.field(default_factory=Pending)
+    _pending: Pending | None = None
+    """What no commit has taken yet."""
+    flying: Pending | None = None
+    """What the commit on its way has taken."""
     _commit: Commit | None = None
     """The one on its way, for asking again."""
-    in_flight: asyncio.Future[None] | None = None
-    """Resolved when the commit on its way is durable, or never will be."""
     _retry: Timer | None = None
     _scheduled: bool = False
-    _waiting: list[asyncio.Future[None]] = []
-    _flying: list[asyncio.Future[None]] = []
     failure: AwakenError | None = None
     """Why nothing more can be written."""
     stream_open: bool = False
@@ -113,31 +113,33 @@ class RunWriter(msgspec.Struct, eq=False):
     __repr__ = object.__repr__  # no text of a message may reach a log through this
 
     def add(self, *entries: LoggedEvent | Message) -> None:
-        """Append to the buffer; it leaves by itself."""
-        self._check()
-        pending = self._pending
+        """Append to the buffer; it leaves by itself. Nothing is appended when one of them cannot be stored."""
+        size, stream_open = 0, self.stream_open
         for entry in entries:
             if type(entry) is Message:
-                pending.payload_bytes += stored_bytes(entry)
-                if entry.role is Role.ASSISTANT:
-                    self.stream_open = False
+                size += stored_bytes(entry)
+                stream_open = stream_open and entry.role is not ASSISTANT
             else:
-                pending.payload_bytes += len(memoryview(entry.payload))
-                if entry.kind in _OPENS_STREAM:
-                    self.stream_open = True
-            pending.entries.append(entry)
+                size += len(memoryview(entry.payload))
+                stream_open = stream_open or entry.kind in _OPENS_STREAM
+        pending = self._filling()
+        pending.entries += entries
+        pending.payload_bytes += size
+        self.stream_open = stream_open
         self._schedule()
 
     def add_step(self, closes: StepClosed, journal: JournalEntry | None = None) -> None:
-        self._check()
+        pending = self._filling()
         if journal is not None:
-            self._pending.journal.append(journal)
-        self._pending.closes = closes
+            pending.journal.append(journal)
+        pending.closes = closes
         self._schedule()
 
     @property
     def is_full(self) -> bool:
         pending = self._pending
+        if pending is None:
+            return False
         return len(pending.entries) >= WRITE_BUFFER_EVENTS or pending.payload_bytes >= WRITE_BUFFER_BYTES
 
     def durable(self) -> asyncio.Future[None]:
@@ -145,22 +147,25 @@ class RunWriter(msgspec.Struct, eq=False):
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.failure is not None:
             future.set_exception(self.failure)
-        elif not self._pending.is_empty:
-            self._waiting.append(future)
-        elif self.in_flight is not None:
-            self._flying.append(future)
+        elif self._pending is not None:
+            self._pending.waiters.append(future)
+        elif self.flying is not None:
+            self.flying.waiters.append(future)
         else:
             future.set_result(None)
         return future
 
     async def landed(self) -> None:
-        """Wait for the commit on its way."""
-        while self.in_flight is not None:
-            await asyncio.wait((self.in_flight,))
+        """Wait until no commit is on its way."""
+        while self.flying is not None:
+            landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.flying.waiters.append(landed)
+            with suppress(AwakenError):
+                await landed
 
     def take_rest(self) -> Pending:
         """What is left for the settlement, once nothing is on its way. Nothing may be added after."""
-        return self._pending if self.failure is None else Pending()
+        return self._pending or _NOTHING
 
     def abandon(self, failure: AwakenError) -> None:
         """Write nothing more, and tell whoever waits for it. What is on its way may still arrive."""
@@ -169,34 +174,37 @@ class RunWriter(msgspec.Struct, eq=False):
         self.failure = failure
         if self._retry is not None:
             self._retry.cancel()
-        waiters, self._flying, self._waiting = [*self._flying, *self._waiting], [], []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(failure)
-                waiter.exception()  # whoever waits hears it; nobody need be
-        self._land()
+        given_up = (self.flying, self._pending)
+        self.flying = self._pending = None
+        for pending in given_up:
+            for waiter in () if pending is None else pending.waiters:
+                if not waiter.done():
+                    waiter.set_exception(failure)
+                    waiter.exception()  # whoever waits hears it; nobody need be
 
     def forget(self) -> None:
         """The execution is over and needs not be told anything; it and this object no longer hold each other."""
         self._on_told = _nobody
 
-    def _check(self) -> None:
+    def _filling(self) -> Pending:
+        """What is added to. Raises why nothing more can be written."""
         if self.failure is not None:
             raise self.failure
+        if self._pending is None:
+            self._pending = Pending()
+        return self._pending
 
     def _schedule(self) -> None:
-        if not self._scheduled and self.in_flight is None:
+        if not self._scheduled and self.flying is None:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._leave)
 
     def _leave(self) -> None:
         self._scheduled = False
         pending = self._pending
-        if self.in_flight is not None or pending.is_empty or self.failure is not None:
+        if self.flying is not None or pending is None:
             return
-        self._pending = Pending()
-        self._flying, self._waiting = self._waiting, []
-        self.in_flight = asyncio.get_running_loop().create_future()
+        self.flying, self._pending = pending, None
         claimed = self._claimed
         self._commit = Commit(
             scope=claimed.scope,
@@ -238,19 +246,13 @@ class RunWriter(msgspec.Struct, eq=False):
             self.abandon(TransientFailure(f"the store failed: {outcome!r}"))
 
     def _committed(self, outcome: Committed) -> None:
-        flying, self._flying = self._flying, []
-        for waiter in flying:
+        landed, self.flying = self.flying, None
+        for waiter in () if landed is None else landed.waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        self._land()
         if outcome.cancel_requested:
             self._on_told("cancel")
         self._leave()
-
-    def _land(self) -> None:
-        landed, self.in_flight = self.in_flight, None
-        if landed is not None and not landed.done():
-            landed.set_result(None)
 
 
 def stored_bytes(message: Message) -> int:
@@ -332,7 +334,8 @@ class Port(msgspec.Struct, eq=False):
         return self._ids.message_id()
 
     async def emit(self, *events: Event) -> None:
-        self._writer.add(*[logged(event) for event in events])
+        if events:
+            self._writer.add(*[logged(event) for event in events])
         if self._writer.is_full:
             await self._writer.durable()
 

@@ -133,7 +133,7 @@ class Execution:
         self._shop.observer.started(self.claimed)
         try:
             end = await self._execute()
-            if end is not None and self._writer.in_flight is not None:
+            if end is not None and self._writer.flying is not None:
                 await self._writer.landed()
             if self._reason in _OUTLIVED or end is None:
                 _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
