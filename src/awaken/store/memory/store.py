@@ -65,8 +65,6 @@ class _ThreadData:
         self.messages: dict[MessageId, StoredMessage] = {}
         self.log: list[MessageId] = []
         self.runs: list[RunId] = []
-        self.latest: RunId | None = None
-        """The run written last."""
         self.dispatches: list[DispatchId] = []
         self.queued: set[DispatchId] = set()
         self.claimed: DispatchId | None = None
@@ -311,14 +309,14 @@ class MemoryStore:
             stored = data.messages[message_id]
             data.messages[message_id] = StoredMessage(stored.message, seq, stored.run_id, stored.created_at)
             data.log.append(message_id)
-        for scope, run in changes.new_runs:
-            self._data[scope, run.thread_id].runs.append(run.run_id)
-        for scope, run in (*changes.new_runs, *changes.runs):
-            self._data[scope, run.thread_id].latest = run.run_id
+        for scope, run, dispatch in changes.accepted:
             self._runs[scope, run.run_id] = run
-        for scope, dispatch in changes.new_dispatches:
-            self._data[scope, dispatch.thread_id].dispatches.append(dispatch.dispatch_id)
+            data = self._data[scope, run.thread_id]
+            data.runs.append(run.run_id)
+            data.dispatches.append(dispatch.dispatch_id)
             self._write_dispatch(scope, dispatch)
+        for scope, run in changes.runs:
+            self._runs[scope, run.run_id] = run
         for scope, _, dispatch in changes.dispatches:
             self._write_dispatch(scope, dispatch)
         for row in changes.events:
@@ -396,8 +394,8 @@ class MemoryStore:
         return self._latest_run(scope, thread_id)
 
     def _latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
-        latest = self._data[scope, thread_id].latest
-        return None if latest is None else self._runs[scope, latest]
+        row = self._threads.get((scope, thread_id))
+        return None if row is None or row.latest_run_id is None else self._runs[scope, row.latest_run_id]
 
     async def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]:
         runs = [

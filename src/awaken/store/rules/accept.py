@@ -100,8 +100,8 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         own = Queued(dispatch, run, messages)
         claimed = claim(t.scope, own, run, t.offer, thread, facts, changes, log, now, new=True)
         return Submitted(claimed.run, claimed.dispatch, claimed, None, log.write(changes))
-    changes.new_runs.append((t.scope, run))
-    changes.new_dispatches.append((t.scope, dispatch))
+    thread.latest_run_id = run.run_id
+    changes.accepted.append((t.scope, run, dispatch))
     for message in messages:
         changes.new_messages.append(MessageWrite(t.scope, t.thread_id, message, None, t.run_id, now))
     thread.queued += 1

@@ -106,8 +106,7 @@ def claim(
         stream_open=False,
     )
     if new:
-        changes.new_runs.append((scope, run))
-        changes.new_dispatches.append((scope, dispatch))
+        changes.accepted.append((scope, run, dispatch))
     else:
         thread.queued -= 1
         changes.runs.append((scope, run))

@@ -40,6 +40,8 @@ class ThreadRow(msgspec.Struct, kw_only=True):
     ready_at: Instant | None = None
     open_turn: int | None = None
     """Seq of the last assistant message whose calls may be unanswered."""
+    latest_run_id: RunId | None = None
+    """The run written last."""
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
@@ -108,9 +110,9 @@ class Changes(msgspec.Struct):
     new_messages: list[MessageWrite] = []
     appended_messages: list[tuple[Scope, ThreadId, MessageId, int]] = []
     """Stored messages that now get their seq."""
-    new_runs: list[tuple[Scope, Run]] = []
     runs: list[tuple[Scope, Run]] = []
-    new_dispatches: list[tuple[Scope, Dispatch]] = []
+    accepted: list[tuple[Scope, Run, Dispatch]] = []
+    """New runs, each with its dispatch."""
     dispatches: list[tuple[Scope, Dispatch, Dispatch]] = []
     """Before and after; the state before is the guard of the write."""
     events: list[Appended] = []

@@ -47,7 +47,9 @@ class Log:
 
     def stamped(self, run: Run, **changes: Any) -> Run:
         """The run as it is written after what has been said so far."""
-        return replace(run, updated_at=self.now, updated_seq=self._thread.event_seq + len(self._events), **changes)
+        thread = self._thread
+        thread.latest_run_id = run.run_id
+        return replace(run, updated_at=self.now, updated_seq=thread.event_seq + len(self._events), **changes)
 
     def reset_stream(self, run: Run) -> None:
         """Void the text of a turn that will not be committed, before anything else is said about its run."""

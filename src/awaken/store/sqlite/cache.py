@@ -46,11 +46,13 @@ class ThreadCache(dict[ThreadKey, Held]):
         """Make the entries equal to what has been written."""
         for thread in changes.new_threads:
             self[thread.scope, thread.thread_id] = Held(thread, None)
-        for scope, dispatch in changes.new_dispatches:
-            self._follow_dispatch(scope, dispatch)
+        for scope, run, dispatch in changes.accepted:
+            if dispatch.status is CLAIMED:
+                entry = self[scope, dispatch.thread_id]
+                entry.claimed, entry.run = dispatch, run
         for scope, _, dispatch in changes.dispatches:
             self._follow_dispatch(scope, dispatch)
-        for scope, run in (*changes.new_runs, *changes.runs):
+        for scope, run in changes.runs:
             entry = self.get((scope, run.thread_id))
             if entry is not None and entry.claimed is not None and entry.claimed.run_id == run.run_id:
                 entry.run = run

@@ -12,7 +12,7 @@ PRAGMA data_version;
 -- name: threads
 -- Thread rows by id, `thread_ids` being a JSON array. Index: primary key.
 SELECT t.scope, t.thread_id, t.epoch, t.message_seq, t.event_seq, t.position, t.queued, t.ready_priority, t.ready_at,
-       t.open_turn, t.created_at, t.updated_at, t.v, t.info
+       t.open_turn, t.latest_run_id, t.created_at, t.updated_at, t.v, t.info
   FROM json_each(:thread_ids) wanted
  CROSS JOIN threads t
  WHERE t.scope = :scope AND t.thread_id = wanted.value;
@@ -109,10 +109,9 @@ INSERT INTO threads (scope, thread_id, epoch, message_seq, event_seq, position, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_thread
--- The run written last stays when this transition wrote none.
 UPDATE threads
    SET epoch = ?, message_seq = ?, event_seq = ?, position = ?, queued = ?, ready_priority = ?, ready_at = ?,
-       open_turn = ?, latest_run_id = coalesce(?, latest_run_id), updated_at = ?
+       open_turn = ?, latest_run_id = ?, updated_at = ?
  WHERE scope = ? AND thread_id = ?;
 
 -- name: update_thread_info
@@ -246,14 +245,14 @@ SELECT scope, dispatch_id, run_id
 -- name: thread
 -- Index: primary key.
 SELECT scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at, open_turn,
-       created_at, updated_at, v, info
+       latest_run_id, created_at, updated_at, v, info
   FROM threads
  WHERE scope = :scope AND thread_id = :thread_id;
 
 -- name: threads_recent_first
 -- Reads every thread of the scope and keeps the page: see the schema for why there is no index.
 SELECT scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at, open_turn,
-       created_at, updated_at, v, info
+       latest_run_id, created_at, updated_at, v, info
   FROM threads
  WHERE scope = :scope
    AND (:after_at IS NULL OR updated_at < :after_at OR (updated_at = :after_at AND thread_id > :after_id))
@@ -265,7 +264,7 @@ SELECT scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_
 -- name: threads_recent_last
 -- As `threads_recent_first`, the other way round.
 SELECT scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at, open_turn,
-       created_at, updated_at, v, info
+       latest_run_id, created_at, updated_at, v, info
   FROM threads
  WHERE scope = :scope
    AND (:after_at IS NULL OR updated_at > :after_at OR (updated_at = :after_at AND thread_id > :after_id))

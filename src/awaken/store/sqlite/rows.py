@@ -57,7 +57,7 @@ _NO_INFO: Final = ThreadInfo()
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def new_thread_values(thread: ThreadRow, latest: RunId | None) -> Row:
+def new_thread_values(thread: ThreadRow) -> Row:
     return (
         thread.scope,
         thread.thread_id,
@@ -69,7 +69,7 @@ def new_thread_values(thread: ThreadRow, latest: RunId | None) -> Row:
         thread.ready_priority,
         thread.ready_at,
         thread.open_turn,
-        latest,
+        thread.latest_run_id,
         thread.created_at,
         thread.updated_at,
         _THREAD_V,
@@ -77,8 +77,7 @@ def new_thread_values(thread: ThreadRow, latest: RunId | None) -> Row:
     )
 
 
-def thread_values(thread: ThreadRow, latest: RunId | None) -> Row:
-    """`latest`: the run that is written with it, if one is."""
+def thread_values(thread: ThreadRow) -> Row:
     return (
         thread.epoch,
         thread.message_seq,
@@ -88,7 +87,7 @@ def thread_values(thread: ThreadRow, latest: RunId | None) -> Row:
         thread.ready_priority,
         thread.ready_at,
         thread.open_turn,
-        latest,
+        thread.latest_run_id,
         thread.updated_at,
         thread.scope,
         thread.thread_id,
@@ -210,7 +209,7 @@ def journal_values(scope: Scope, run_id: RunId, entry: JournalEntry, now: Instan
 
 def thread_from(row: Row) -> ThreadRow:
     scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at = row[:9]
-    open_turn, created_at, updated_at, version, info = row[9:]
+    open_turn, latest_run_id, created_at, updated_at, version, info = row[9:]
     name = f"thread {thread_id!r}"
     check_version("thread", version, name)
     if min(epoch, message_seq, event_seq, position, queued) < 0 or (ready_priority is None) != (ready_at is None):
@@ -229,6 +228,7 @@ def thread_from(row: Row) -> ThreadRow:
         ready_priority=ready_priority,
         ready_at=ready_at,
         open_turn=open_turn,
+        latest_run_id=latest_run_id,
     )
 
 

@@ -42,26 +42,19 @@ def write(db: sqlite3.Connection, changes: Changes) -> None:
     Raises:
         Overtaken: What was written before it may be in the transaction: undo that.
     """
-    latest = {(scope, run.thread_id): run.run_id for scope, run in changes.new_runs}
-    latest.update({(scope, run.thread_id): run.run_id for scope, run in changes.runs})
     if changes.new_threads:
-        threads = [
-            rows.new_thread_values(each, latest.get((each.scope, each.thread_id))) for each in changes.new_threads
-        ]
-        put(db, _INSERT_THREAD, threads)
+        put(db, _INSERT_THREAD, [rows.new_thread_values(each) for each in changes.new_threads])
     if changes.threads:
-        threads = [rows.thread_values(each, latest.get((each.scope, each.thread_id))) for each in changes.threads]
-        put(db, _UPDATE_THREAD, threads)
+        put(db, _UPDATE_THREAD, [rows.thread_values(each) for each in changes.threads])
     if changes.new_messages:
         put(db, _INSERT_MESSAGE, [rows.new_message_values(each) for each in changes.new_messages])
     if changes.appended_messages:
         put(db, _APPEND_MESSAGE, [(seq, scope, id, thread) for scope, thread, id, seq in changes.appended_messages])
-    if changes.new_runs:
-        put(db, _INSERT_RUN, [rows.new_run_values(scope, run) for scope, run in changes.new_runs])
+    if changes.accepted:
+        put(db, _INSERT_RUN, [rows.new_run_values(scope, run) for scope, run, _ in changes.accepted])
+        put(db, _INSERT_DISPATCH, [rows.new_dispatch_values(scope, each) for scope, _, each in changes.accepted])
     if changes.runs:
         put(db, _UPDATE_RUN, [rows.run_values(scope, run) for scope, run in changes.runs])
-    if changes.new_dispatches:
-        put(db, _INSERT_DISPATCH, [rows.new_dispatch_values(scope, each) for scope, each in changes.new_dispatches])
     if changes.dispatches:
         put(db, _UPDATE_DISPATCH, [rows.dispatch_values(*each) for each in changes.dispatches])
     if changes.events:
