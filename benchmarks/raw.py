@@ -1,15 +1,14 @@
 """The ceiling: SQLite alone, writing exactly the rows the product wrote.
 
 While the product runs its closed loop, its write connection is recorded: every writing statement with its rows, in the
-batches of its transactions. Replayed in one thread, without asyncio, ids, encoding or decisions, into a database with
-the same schema and the same durability, this is what no program over this schema can exceed.
+batches of its transactions. Replayed in one thread, without asyncio, ids, encoding or decisions, into a database that
+is opened as the product's is, this is what no program over this schema can exceed.
 Holds: the process is tuned as the product's is. Small batches are joined until a commit covers 200 transitions, so a
 product that batches badly does not lower its own ceiling. Reads are left out.
 """
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 import sqlite3
 import time
@@ -21,7 +20,7 @@ import msgspec
 
 from awaken.process import tune_process
 from awaken.store.contract import Store
-from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.opening import open_writer
 from awaken.store.transitions import Transition
 from benchmarks.process import scratch
 
@@ -108,25 +107,15 @@ def replay(*, tape: str) -> Ceiling:
     with Path(tape).open("rb") as file:
         cycles, batches = pickle.load(file)
     with scratch() as folder:
-        path = folder / "raw.db"
-        asyncio.run(_with_schema(path))
-        db = sqlite3.connect(path, isolation_level=None)
+        db = open_writer(folder / "raw.db", "full")
         tune_process()
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "temp_store = MEMORY"):
-                db.execute(f"PRAGMA {pragma}")
             started = time.perf_counter()
             rows, commits = _write(db, batches)
             elapsed_s = time.perf_counter() - started
         finally:
             db.close()
     return Ceiling(cycles / elapsed_s, rows, commits)
-
-
-async def _with_schema(path: Path) -> None:
-    """A database as the product makes it."""
-    async with SqliteStore(path):
-        pass
 
 
 def _write(db: sqlite3.Connection, batches: list[_Batch]) -> tuple[int, int]:

@@ -51,6 +51,7 @@ class Harness:
         self.clock = ManualClock()
         self.store = WatchedStore(MemoryStore(self.clock))
         self.applied: list[Transition] = []
+        self.asked_s: list[float] = []
         self.failed: list[Transition] = []
         self.told_first: list[bool] = []
         self.futures: dict[int, asyncio.Future[Outcome]] = {}
@@ -61,8 +62,9 @@ class Harness:
         self.futures[id(transition)] = future
         return future
 
-    def _on_applied(self, transition: Transition, outcome: Outcome) -> None:
+    def _on_applied(self, transition: Transition, outcome: Outcome, asked_s: float) -> None:
         self.applied.append(transition)
+        self.asked_s.append(asked_s)
         future = self.futures.get(id(transition))
         self.told_first.append(future is None or future.cancelled() or not future.done())
 
@@ -117,6 +119,49 @@ async def test_an_idle_combiner_applies_at_once_and_what_comes_meanwhile_forms_t
         harness.store.let_go()
         await asyncio.wait(futures)
         assert names(harness.store.batches) == [["r-0"], ["r-1", "r-2", "r-3", "r-4"]]
+
+
+async def test_a_lease_is_counted_from_when_its_batch_left_for_the_store() -> None:
+    async with combining() as harness:
+        started_s = harness.clock.monotonic()
+        harness.store.hold()
+        first = harness.ask(submit("0", "t0"))
+        await settle()
+        harness.clock.tick(1)
+        second = harness.ask(submit("1", "t1"))
+        await settle()
+        harness.clock.tick(1)
+        harness.store.let_go()
+        await asyncio.wait((first, second))
+
+        assert [asked_s - started_s for asked_s in harness.asked_s] == [0, 2]
+
+
+async def test_an_answer_that_asks_again_after_the_end_finds_the_others_told_once() -> None:
+    """The combiner ends with answers undelivered, and the first of them makes somebody ask again."""
+
+    class AsksAgain:
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, outcome: Outcome, /) -> None:
+            harness.ask(submit("late", "late"))
+
+        def set_exception(self, error: BaseException, /) -> None:
+            raise AssertionError("it was applied")
+
+    async with combining() as harness:
+        harness.store.hold()
+        harness.combiner.put(submit("0", "t0"), AsksAgain())
+        futures = [harness.ask(submit(str(number), f"t{number}")) for number in range(1, 5)]
+        await settle()
+        harness.combiner.close()
+        harness.store.let_go()
+        await asyncio.wait(futures)
+
+        assert [type(future.result()) for future in futures] == [Submitted] * 4
+        assert [each.run_id for each in harness.applied if isinstance(each, Submit)] == [f"r-{n}" for n in range(5)]
+        assert [each.run_id for each in harness.failed if isinstance(each, Submit)] == ["r-late"]
 
 
 async def test_a_full_batch_leaves_while_one_is_in_flight_and_a_third_waits() -> None:
@@ -231,7 +276,7 @@ async def test_a_batch_that_fails_is_heard_by_every_caller_and_the_next_one_is_t
 async def test_a_fault_in_what_follows_a_commit_stops_nothing() -> None:
     clock = ManualClock()
 
-    def faulty(transition: Transition, outcome: Outcome) -> None:
+    def faulty(transition: Transition, outcome: Outcome, asked_s: float) -> None:
         raise RuntimeError("a bug")
 
     combiner = Combiner(MemoryStore(clock), clock, faulty, lambda transition: None)

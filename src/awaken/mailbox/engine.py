@@ -91,7 +91,7 @@ class Engine:
         self._settings = settings
         self._observer = observer
         self._executes = executes
-        self._slots = Slots(settings.max_concurrent_runs, clock, ids, settings.lease_ms)
+        self._slots = Slots(settings.max_concurrent_runs, ids, settings.lease_ms)
         self._keeper = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(self.combiner, store, clock, settings, self._wake_dispatcher)
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
@@ -104,7 +104,7 @@ class Engine:
         self._stack = AsyncExitStack()
         self._group: asyncio.TaskGroup | None = None
         self._loops: list[asyncio.Task[None]] = []
-        self._reactions: Mapping[type[Any], Callable[[Any, Outcome], None]] = {
+        self._reactions: Mapping[type[Any], Callable[[Any, Outcome, float], None]] = {
             Submit: self._submitted,
             Settle: self._settled,
             Claim: self._claimed,
@@ -221,13 +221,13 @@ class Engine:
 
     # --- what applied transitions set in motion -----------------------------------------------------------------------
 
-    def _applied(self, transition: Transition, outcome: Outcome) -> None:
+    def _applied(self, transition: Transition, outcome: Outcome, asked_s: float) -> None:
         """After the commit, before the caller hears: publish, start what was claimed, wake what must move."""
         if self.hub.readers:
             self.hub.publish(outcome.appended)
         react = self._reactions.get(type(transition))
         if react is not None:
-            react(transition, outcome)
+            react(transition, outcome, asked_s)
         self._observer.applied(transition, outcome)
 
     def _tell_ended(self, scope: Scope, run: Run | None) -> None:
@@ -236,21 +236,22 @@ class Engine:
 
     def _failed(self, transition: Transition) -> None:
         """The store could not say what became of it: whatever it promised is not ours."""
-        if isinstance(transition, (Submit, Settle)) and transition.offer is not None:
-            self._slots.give_back(transition.offer.token)
+        if isinstance(transition, Submit) and transition.offer is not None:
+            self._slots.answered()
         elif isinstance(transition, Claim):
-            for offer in transition.offers:
-                self._slots.give_back(offer.token)
+            self._slots.answered(len(transition.offers))
         self._slot_freed()
         self._observer.failed(transition)
 
-    def _submitted(self, transition: Submit, outcome: Outcome) -> None:
+    def _submitted(self, transition: Submit, outcome: Outcome, asked_s: float) -> None:
         accepted = outcome if type(outcome) is Submitted else None
-        self._offered(transition.offer, accepted)
+        if transition.offer is not None:
+            self._slots.answered()
+        self._offered(transition.offer, accepted, asked_s)
         if transition.offer is not None and (accepted is None or accepted.claimed is None):
             self._slot_freed()
 
-    def _settled(self, transition: Settle, outcome: Outcome) -> None:
+    def _settled(self, transition: Settle, outcome: Outcome, asked_s: float) -> None:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
             if settled.run.status is DONE:
@@ -258,27 +259,28 @@ class Engine:
             execution = self._executions.get((transition.scope, transition.dispatch_id))
             if execution is not None and execution.holds_slot and execution.lease.token == transition.token:
                 self._let_go(execution)
-        self._offered(transition.offer, settled)
+        self._offered(transition.offer, settled, asked_s)
 
-    def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None) -> None:
+    def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None, asked_s: float) -> None:
         """Start what the offer won, or take it back; look after what waits in the thread."""
         if outcome is not None and outcome.claimed is not None:
-            self._start(outcome.claimed)
+            self._start(outcome.claimed, asked_s)
         elif offer is not None:
             self._slots.take_back(offer)
         if outcome is not None and outcome.ready_at is not None:
             self._ready(outcome.ready_at)
 
-    def _claimed(self, transition: Claim, outcome: Outcome) -> None:
+    def _claimed(self, transition: Claim, outcome: Outcome, asked_s: float) -> None:
         assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
+        self._slots.answered(len(transition.offers))
         for closed in outcome.closed:
             self._tell_ended(closed.scope, closed.run)
         for claimed in outcome.claims:
-            self._start(claimed)
+            self._start(claimed, asked_s)
         for offer in transition.offers[len(outcome.claims) :]:
             self._slots.take_back(offer)
 
-    def _cancelled(self, transition: Cancel, outcome: Outcome) -> None:
+    def _cancelled(self, transition: Cancel, outcome: Outcome, asked_s: float) -> None:
         """In this process the owner learns of a stop at once."""
         if not isinstance(outcome, CancelResult):
             return
@@ -287,7 +289,7 @@ class Engine:
         if outcome.state == "requested" and execution is not None:
             execution.stop("cancel")
 
-    def _interrupted(self, transition: Interrupt, outcome: Outcome) -> None:
+    def _interrupted(self, transition: Interrupt, outcome: Outcome, asked_s: float) -> None:
         if not isinstance(outcome, Interrupted):
             return
         scope = transition.scope
@@ -298,7 +300,7 @@ class Engine:
             if execution is not None and execution.lease.token == outcome.active.claim_token:
                 execution.stop("interrupt")
 
-    def _reclaimed(self, transition: Reclaim, outcome: Outcome) -> None:
+    def _reclaimed(self, transition: Reclaim, outcome: Outcome, asked_s: float) -> None:
         """A claim of this process that was taken back has ended, whatever its execution still believes."""
         assert isinstance(outcome, Reclaimed), "a reclaim answers with what it took back"
         if not outcome.items:
@@ -323,9 +325,9 @@ class Engine:
     def _wake_dispatcher(self) -> None:
         self._dispatcher.wake()
 
-    def _start(self, claimed: Claimed) -> None:
+    def _start(self, claimed: Claimed, asked_s: float) -> None:
         execution = Execution(claimed, self._workshop)
-        asked_s = self._slots.take(execution.lease.token)
+        self._slots.executing += 1
         self._executions[claimed.scope, claimed.dispatch.dispatch_id] = execution
         lease_until = claimed.dispatch.lease_until
         self._keeper.hold(execution, asked_s, lease_until)
@@ -351,6 +353,6 @@ class Engine:
         key = (execution.lease.scope, execution.lease.dispatch_id)
         if self._executions.get(key) is execution:
             del self._executions[key]
-        self._slots.done()
+        self._slots.executing -= 1
         if self._dispatcher.has_backlog:
             self._dispatcher.wake()

@@ -4,8 +4,9 @@ Above: the mailbox asks for one transition at a time. Below: `Store.apply`, at m
 Holds: what arrives while a batch is in flight forms the next one; there is no timer, so an idle system pays no delay.
 A full batch leaves while one is in flight, so that under load the store never waits for the event loop.
 A batch has at most one transition per thread, in the order asked, then the transitions over many threads.
-`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away; `on_failed`
-hears every transition whose fate the store could not tell. Whatever was asked is answered, also when `run` is killed.
+`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away, and the
+instant its batch left, from which a lease is counted; `on_failed` hears every transition whose fate the store could not
+tell. Whatever was asked is answered, also when `run` is killed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Final, Protocol, TypeVar
 
 from awaken.domain.clock import Alarm, Clock
@@ -66,6 +68,8 @@ class Answer(Protocol):
 
 
 _Asked = tuple[Transition, Answer]
+_Flight = tuple[list[_Asked], asyncio.Future[list[Outcome]], float]
+"""A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
 
 
 class Combiner:
@@ -75,18 +79,19 @@ class Combiner:
         self,
         store: Store,
         clock: Clock,
-        on_applied: Callable[[Transition, Outcome], None],
+        on_applied: Callable[[Transition, Outcome, float], None],
         on_failed: Callable[[Transition], None],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._on_applied = on_applied
         self._on_failed = on_failed
         self._max_batch = store.capabilities.max_batch
         self._enough = 1
         """How many must wait for the next batch to leave."""
         self._asked: deque[_Asked] = deque()
-        self._flights: deque[tuple[list[_Asked], asyncio.Future[list[Outcome]]]] = deque()
-        self._applied: deque[tuple[_Asked, Outcome]] = deque()
+        self._flights: deque[_Flight] = deque()
+        self._applied: deque[tuple[_Asked, Outcome, float]] = deque()
         self._delivering = False
         self._unanswered = 0
         self._wake = Alarm(clock)
@@ -127,7 +132,7 @@ class Combiner:
         finally:
             self.closed = True
             self._land()
-            left = [asked for batch, _ in self._flights for asked in batch]
+            left = [asked for batch, _, _ in self._flights for asked in batch]
             self._fail([*left, *self._asked], StoreUnavailable("the store is closed"))
             self._flights.clear()
             self._asked.clear()
@@ -138,7 +143,9 @@ class Combiner:
             if len(self._asked) < self._enough:
                 return
             batch = self._next_batch()
-            flight = (batch, asyncio.ensure_future(self._store.apply([transition for transition, _ in batch])))
+            asked_s = self._clock.monotonic()
+            applying = self._store.apply([transition for transition, _ in batch])
+            flight = (batch, asyncio.ensure_future(applying), asked_s)
             flight[1].add_done_callback(self._landed)
             self._flights.append(flight)
         self._enough = sys.maxsize
@@ -149,13 +156,13 @@ class Combiner:
     def _land(self) -> None:
         """Answer the batches that have returned, in the order they left."""
         while self._flights and self._flights[0][1].done():
-            batch, applying = self._flights.popleft()
+            batch, applying, asked_s = self._flights.popleft()
             if applying.cancelled():
                 self._fail(batch, StoreUnavailable("the store was closed"))
             elif (error := applying.exception()) is not None:
                 self._fail(batch, error)  # every caller hears it, the next batch is tried anew
             else:
-                self._deliver(batch, applying.result())
+                self._deliver(batch, applying.result(), asked_s)
 
     def open(self) -> None:
         """Take transitions again, for another `run`."""
@@ -202,8 +209,8 @@ class Combiner:
         sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
         return single + sets
 
-    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome]) -> None:
-        self._applied.extend(zip(batch, outcomes, strict=True))
+    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], asked_s: float) -> None:
+        self._applied.extend(zip(batch, outcomes, repeat(asked_s, len(batch)), strict=True))
         if not self._delivering:
             self._deliver_slice()
 
@@ -221,12 +228,12 @@ class Combiner:
         applied, on_applied = self._applied, self._on_applied
         while applied and most:
             most -= 1
-            (transition, answer), outcome = applied.popleft()
+            (transition, answer), outcome, asked_s = applied.popleft()
             if type(outcome) is Failed:
                 self._tell_failure(transition, answer, outcome.error)
                 continue
             try:
-                on_applied(transition, outcome)
+                on_applied(transition, outcome, asked_s)
             except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
                 _log.exception("after %s: what should follow failed", type(transition).__name__)
             self._unanswered -= 1
