@@ -55,7 +55,7 @@ class Size(msgspec.Struct, frozen=True):
     idle: int
 
 
-FULL: Final = Size(rounds=3, threads=1_000, turns=20, naive_turns=1, dbos_runs=1_000, idle=200)
+FULL: Final = Size(rounds=5, threads=1_000, turns=20, naive_turns=1, dbos_runs=1_000, idle=200)
 QUICK: Final = Size(rounds=1, threads=200, turns=5, naive_turns=1, dbos_runs=200, idle=50)
 
 
