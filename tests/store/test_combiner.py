@@ -23,7 +23,7 @@ from awaken.domain.ids import (
 )
 from awaken.domain.message import user_message
 from awaken.domain.run import Intent, RunRequest
-from awaken.store.combiner import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Combiner
+from awaken.store.combiner import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Combiner, Passage
 from awaken.store.memory import MemoryStore
 from awaken.store.transitions import (
     Claim,
@@ -51,7 +51,7 @@ class Harness:
         self.clock = ManualClock()
         self.store = WatchedStore(MemoryStore(self.clock))
         self.applied: list[Transition] = []
-        self.asked_s: list[float] = []
+        self.passages: list[Passage] = []
         self.failed: list[Transition] = []
         self.told_first: list[bool] = []
         self.futures: dict[int, asyncio.Future[Outcome]] = {}
@@ -62,9 +62,9 @@ class Harness:
         self.futures[id(transition)] = future
         return future
 
-    def _on_applied(self, transition: Transition, outcome: Outcome, asked_s: float) -> None:
+    def _on_applied(self, transition: Transition, outcome: Outcome, passage: Passage) -> None:
         self.applied.append(transition)
-        self.asked_s.append(asked_s)
+        self.passages.append(passage)
         future = self.futures.get(id(transition))
         self.told_first.append(future is None or future.cancelled() or not future.done())
 
@@ -134,7 +134,7 @@ async def test_a_lease_is_counted_from_when_its_batch_left_for_the_store() -> No
         harness.store.let_go()
         await asyncio.wait((first, second))
 
-        assert [asked_s - started_s for asked_s in harness.asked_s] == [0, 2]
+        assert [(each.asked_s - started_s, each.took_s) for each in harness.passages] == [(0, 2), (2, 0)]
 
 
 async def test_an_answer_that_asks_again_after_the_end_finds_the_others_told_once() -> None:
@@ -276,7 +276,7 @@ async def test_a_batch_that_fails_is_heard_by_every_caller_and_the_next_one_is_t
 async def test_a_fault_in_what_follows_a_commit_stops_nothing() -> None:
     clock = ManualClock()
 
-    def faulty(transition: Transition, outcome: Outcome, asked_s: float) -> None:
+    def faulty(transition: Transition, outcome: Outcome, passage: Passage) -> None:
         raise RuntimeError("a bug")
 
     combiner = Combiner(MemoryStore(clock), clock, faulty, lambda transition: None)

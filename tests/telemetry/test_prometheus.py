@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from awaken.domain.errors import PermanentFailure, TransientFailure
@@ -13,7 +14,7 @@ from awaken.store.transitions import Submit
 from awaken.telemetry import names
 from awaken.telemetry.prometheus import DEPTH_AGE_S, PrometheusObserver
 from awaken.testing.behaviour import behaviour
-from awaken.testing.clock import ManualClock
+from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import WatchedStore, World
 
 _SAMPLE = re.compile(r"^([a-z_]+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
@@ -37,6 +38,22 @@ class Observed:
         found = re.compile(rf'{names.OPERATIONS.name}{{operation="(\w+)",result="(\w+)"}}')
         counted = [(found.fullmatch(name), value) for name, value in (await self.samples()).items()]
         return {f"{match[1]}/{match[2]}": value for match, value in counted if match is not None}
+
+
+async def test_an_operation_takes_as_long_as_its_batch_and_is_counted_once(store: Store, clock: ManualClock) -> None:
+    observed = Observed(store, clock)
+    async with observed.world as world:
+        observed.store.hold(Submit)
+        submitting = [asyncio.create_task(world.submit(thread_id=thread, delay_s=60)) for thread in ("t1", "t2")]
+        await settle()
+        clock.tick(0.5)
+        observed.store.let_go()
+        await asyncio.wait(submitting)
+        samples, operations = await observed.samples(), await observed.operations()
+
+    labels = '{operation="enqueue",result="ok"}'
+    assert samples[f"awaken_mailbox_operation_duration_seconds_sum{labels}"] == 1.0
+    assert samples[f"awaken_mailbox_operation_duration_seconds_count{labels}"] == operations["enqueue/ok"] == 2
 
 
 @behaviour("MBX-065")

@@ -14,7 +14,9 @@ OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cance
 
 
 class Observer(Protocol):
-    def applied(self, transition: Transition, outcome: Outcome) -> None: ...
+    def applied(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
+        """`took_s`: how long the store took for the batch it was part of, the commit included."""
+        ...
 
     def failed(self, transition: Transition) -> None: ...
 
@@ -26,7 +28,7 @@ class Observer(Protocol):
 class Unobserved:
     """Counts nothing."""
 
-    def applied(self, transition: Transition, outcome: Outcome) -> None:
+    def applied(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
         return None
 
     def failed(self, transition: Transition) -> None:

@@ -4,9 +4,9 @@ Above: the mailbox asks for one transition at a time. Below: `Store.apply`, at m
 Holds: what arrives while a batch is in flight forms the next one; there is no timer, so an idle system pays no delay.
 A full batch leaves while one is in flight, so that under load the store never waits for the event loop.
 A batch has at most one transition per thread, in the order asked, then the transitions over many threads.
-`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away, and the
-instant its batch left, from which a lease is counted; `on_failed` hears every transition whose fate the store could not
-tell. Whatever was asked is answered, also when `run` is killed.
+`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away, with
+the passage of its batch: a lease is counted from when that left. `on_failed` hears every transition whose fate the
+store could not tell. Whatever was asked is answered, also when `run` is killed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Final, Protocol, TypeVar
+
+import msgspec
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
@@ -67,6 +69,13 @@ class Answer(Protocol):
     def set_exception(self, error: BaseException, /) -> None: ...
 
 
+class Passage(msgspec.Struct, frozen=True, gc=False):
+    """A batch's way to the store and back: when it left, on the monotonic clock, and how long it took, in seconds."""
+
+    asked_s: float
+    took_s: float
+
+
 _Asked = tuple[Transition, Answer]
 _Flight = tuple[list[_Asked], asyncio.Future[list[Outcome]], float]
 """A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
@@ -79,7 +88,7 @@ class Combiner:
         self,
         store: Store,
         clock: Clock,
-        on_applied: Callable[[Transition, Outcome, float], None],
+        on_applied: Callable[[Transition, Outcome, Passage], None],
         on_failed: Callable[[Transition], None],
     ) -> None:
         self._store = store
@@ -91,7 +100,7 @@ class Combiner:
         """How many must wait for the next batch to leave."""
         self._asked: deque[_Asked] = deque()
         self._flights: deque[_Flight] = deque()
-        self._applied: deque[tuple[_Asked, Outcome, float]] = deque()
+        self._applied: deque[tuple[_Asked, Outcome, Passage]] = deque()
         self._delivering = False
         self._unanswered = 0
         self._wake = Alarm(clock)
@@ -162,7 +171,7 @@ class Combiner:
             elif (error := applying.exception()) is not None:
                 self._fail(batch, error)  # every caller hears it, the next batch is tried anew
             else:
-                self._deliver(batch, applying.result(), asked_s)
+                self._deliver(batch, applying.result(), Passage(asked_s, self._clock.monotonic() - asked_s))
 
     def open(self) -> None:
         """Take transitions again, for another `run`."""
@@ -209,8 +218,8 @@ class Combiner:
         sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
         return single + sets
 
-    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], asked_s: float) -> None:
-        self._applied.extend(zip(batch, outcomes, repeat(asked_s, len(batch)), strict=True))
+    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], passage: Passage) -> None:
+        self._applied.extend(zip(batch, outcomes, repeat(passage, len(batch)), strict=True))
         if not self._delivering:
             self._deliver_slice()
 
@@ -228,12 +237,12 @@ class Combiner:
         applied, on_applied = self._applied, self._on_applied
         while applied and most:
             most -= 1
-            (transition, answer), outcome, asked_s = applied.popleft()
+            (transition, answer), outcome, passage = applied.popleft()
             if type(outcome) is Failed:
                 self._tell_failure(transition, answer, outcome.error)
                 continue
             try:
-                on_applied(transition, outcome, asked_s)
+                on_applied(transition, outcome, passage)
             except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
                 _log.exception("after %s: what should follow failed", type(transition).__name__)
             self._unanswered -= 1

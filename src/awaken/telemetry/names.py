@@ -4,7 +4,7 @@ Above: `prometheus.py` fills them; dashboards and alerts are written against the
 Holds: no label ever names a thread, a run or a dispatch: each has few values, however much passes through.
 
 Source: spec/mailbox.md 5. Operations that are one transaction here (loading, start and result records) have no count of
-their own; signals and durations of single operations do not exist.
+their own; an operation takes as long as the batch it shares. Signals do not exist.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ OPERATIONS: Final = Metric(
     "awaken_mailbox_operations_total",
     "counter",
     "What was asked of the queue and how it went; single dispatches where an operation moves several.",
+    ("operation", "result"),
+)
+OPERATION_DURATION: Final = Metric(
+    "awaken_mailbox_operation_duration_seconds",
+    "histogram",
+    "From when the batch of an operation left for the store until it was committed and its answer was back.",
     ("operation", "result"),
 )
 QUEUE_DEPTH: Final = Metric("awaken_mailbox_queue_depth", "gauge", "Dispatches waiting to be claimed.")

@@ -64,7 +64,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 DEPTH_AGE_S: Final = 1.0
 """Scrapes this close together share one count of the dispatches."""
 MAX_UNFOLDED: Final = 512
-"""Starts that are noted before they are sorted into histograms, so that a run costs the event loop an append."""
+"""Durations of a kind that are noted before they are sorted into histograms: a note costs the event loop an append."""
 
 
 class PrometheusObserver:
@@ -75,6 +75,7 @@ class PrometheusObserver:
         self._clock: Clock = clock or SystemClock()
         self.http = HttpMetrics()
         self._operations = numbers(names.OPERATIONS)
+        self._durations = spreads(names.OPERATION_DURATION)
         self._dispatches = numbers(names.DISPATCH_DEPTH)
         self._queue = numbers(names.QUEUE_DEPTH)
         self._active_runs = numbers(names.ACTIVE_RUNS)
@@ -93,11 +94,13 @@ class PrometheusObserver:
         """Each start that the histograms do not hold yet."""
         self._ended: dict[OutcomeLabel, list[tuple[float, float]]] = {}
         """Seconds from enqueue to the end, and of running, in the same way."""
-        self._enqueued = self._operations.child("enqueue", "ok")
-        self._acked = self._operations.child("ack", "ok")
-        self._claims = self._operations.child("claim", "ok")
-        self._empty_claims = self._operations.child("claim", "empty")
-        self._tallies: Mapping[type[Any], Callable[[Any, Any], None]] = {
+        self._took: dict[tuple[str, str], list[float]] = {}
+        """Seconds that operations took, by operation and result, that are not counted yet."""
+        self._enqueued = self._noted("enqueue", "ok")
+        self._acked = self._noted("ack", "ok")
+        self._claims = self._noted("claim", "ok")
+        self._empty_claims = self._noted("claim", "empty")
+        self._tallies: Mapping[type[Any], Callable[[Any, Any, float], None]] = {
             SaveThread: self._saved,
             Submit: self._submitted,
             Commit: self._committed,
@@ -114,8 +117,8 @@ class PrometheusObserver:
 
     # --- reported by the mailbox --------------------------------------------------------------------------------------
 
-    def applied(self, transition: Transition, outcome: Outcome) -> None:
-        self._tallies[type(transition)](transition, outcome)
+    def applied(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
+        self._tallies[type(transition)](transition, outcome, took_s)
 
     def failed(self, transition: Transition) -> None:
         self._count(operation_of(transition), "error")
@@ -135,6 +138,11 @@ class PrometheusObserver:
 
     def _fold(self) -> None:
         """Put what was noted into the histograms and counters."""
+        for (operation, result), took_s in self._took.items():
+            if took_s:
+                self._operations.child(operation, result).value += len(took_s)
+                self._durations.child(operation, result).observe_all(took_s)
+                took_s.clear()
         if self._started:
             from_enqueue, from_eligible, from_claim = self._starts
             from_enqueue.observe_all([(now - dispatch.created_at) / 1000 for now, dispatch in self._started])
@@ -175,7 +183,7 @@ class PrometheusObserver:
         self._queue.child().value = depths[DispatchStatus.QUEUED]
 
     def _families(self) -> Iterable[Family[Number] | Family[Spread]]:
-        yield from (self._operations, self._queue, self._dispatches, self._active_runs, self._runs)
+        yield from (self._operations, self._durations, self._queue, self._dispatches, self._active_runs, self._runs)
         yield from (self._enqueue_to_start, self._eligible_to_start, self._claim_to_start)
         yield from (self._enqueue_to_complete, self._runtime, self._run_duration)
         yield from self.http.families()
@@ -186,70 +194,88 @@ class PrometheusObserver:
         if amount:
             self._operations.child(operation, result).value += amount
 
-    def _saved(self, transition: SaveThread, outcome: Outcome) -> None:
-        self._count("save_thread", "ok" if type(outcome) is ThreadSaved else "refused")
+    def _noted(self, operation: str, result: str) -> list[float]:
+        """Where to note how long an operation took, which counts it too. Its series are shown from now on."""
+        noted = self._took.get((operation, result))
+        if noted is None:
+            noted = self._took[operation, result] = []
+            self._operations.child(operation, result)
+            self._durations.child(operation, result)
+        return noted
 
-    def _submitted(self, transition: Submit, outcome: Outcome) -> None:
-        match outcome:
-            case Submitted():
-                self._enqueued.value += 1
-                if transition.offer is not None:
-                    (self._empty_claims if outcome.claimed is None else self._claims).value += 1
-            case Replayed():
-                self._count("enqueue", "replayed")
-            case _:
-                self._count("enqueue", "refused")
+    def _note(self, took_s: float, operation: str, result: str = "ok") -> None:
+        noted = self._noted(operation, result)
+        noted.append(took_s)
+        if len(noted) >= MAX_UNFOLDED:
+            self._fold()
 
-    def _committed(self, transition: Commit, outcome: Outcome) -> None:
-        self._count("commit", _fenced(outcome, Committed))
+    def _saved(self, transition: SaveThread, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "save_thread", "ok" if type(outcome) is ThreadSaved else "refused")
 
-    def _settled(self, transition: Settle, outcome: Outcome) -> None:
+    def _submitted(self, transition: Submit, outcome: Outcome, took_s: float) -> None:
+        if type(outcome) is Submitted:
+            self._enqueued.append(took_s)
+            if transition.offer is not None:
+                (self._empty_claims if outcome.claimed is None else self._claims).append(took_s)
+            if len(self._enqueued) >= MAX_UNFOLDED:
+                self._fold()
+        else:
+            self._note(took_s, "enqueue", "replayed" if type(outcome) is Replayed else "refused")
+
+    def _committed(self, transition: Commit, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "commit", _fenced(outcome, Committed))
+
+    def _settled(self, transition: Settle, outcome: Outcome, took_s: float) -> None:
         if type(outcome) is not Settled:
-            self._count(_ending_operation(transition.ending), _fenced(outcome, Settled))
+            self._note(took_s, _ending_operation(transition.ending), _fenced(outcome, Settled))
             return
         acked = type(transition.ending) is Ack
         if acked:
-            self._acked.value += 1
+            self._acked.append(took_s)
         else:
-            self._count(_ending_operation(transition.ending))
+            self._note(took_s, _ending_operation(transition.ending))
         if transition.offer is not None:
-            (self._empty_claims if outcome.claimed is None else self._claims).value += 1
+            (self._empty_claims if outcome.claimed is None else self._claims).append(took_s)
+        if len(self._acked) >= MAX_UNFOLDED:
+            self._fold()
         status = outcome.dispatch.status
         if status is not DispatchStatus.ACKED and status.is_terminal:
             self._closed(status, counts_as_run=not acked)
 
-    def _cancelled(self, transition: Cancel, outcome: Outcome) -> None:
-        self._count("cancel", "ok" if type(outcome) is CancelResult else "refused")
+    def _cancelled(self, transition: Cancel, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "cancel", "ok" if type(outcome) is CancelResult else "refused")
         if type(outcome) is CancelResult and outcome.state == "stopped" and outcome.appended:
             self._closed(DispatchStatus.CANCELLED)
 
-    def _interrupted(self, transition: Interrupt, outcome: Outcome) -> None:
-        self._count("interrupt", "ok" if type(outcome) is Interrupted else "refused")
+    def _interrupted(self, transition: Interrupt, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "interrupt", "ok" if type(outcome) is Interrupted else "refused")
         if type(outcome) is Interrupted:
             self._count("supersede", amount=len(outcome.superseded))
             for dispatch in outcome.superseded:
                 self._closed(dispatch.status)
 
-    def _renewed(self, transition: Renew, outcome: Outcome) -> None:
+    def _renewed(self, transition: Renew, outcome: Outcome, took_s: float) -> None:
         if type(outcome) is Renewed:
             lost = sum(1 for renewal in outcome.renewals if renewal.lease_until is None)
             self._count("lease_renewal", "ok", len(outcome.renewals) - lost)
             self._count("lease_renewal", "lost", lost)
 
-    def _reclaimed(self, transition: Reclaim, outcome: Outcome) -> None:
-        self._count("reclaim")
+    def _reclaimed(self, transition: Reclaim, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "reclaim")
         if type(outcome) is Reclaimed:
             self._count("reclaim_dispatch", amount=len(outcome.items))
             self._closed_some(outcome.items)
 
-    def _claimed(self, transition: Claim, outcome: Outcome) -> None:
+    def _claimed(self, transition: Claim, outcome: Outcome, took_s: float) -> None:
         if type(outcome) is ClaimedSome:
-            self._count("claim", "ok", len(outcome.claims))
-            self._count("claim", "empty", 0 if outcome.claims else 1)
+            for _ in outcome.claims:
+                self._note(took_s, "claim")
+            if not outcome.claims:
+                self._note(took_s, "claim", "empty")
             self._closed_some(outcome.closed)
 
-    def _purged(self, transition: Purge, outcome: Outcome) -> None:
-        self._count("purge_terminal")
+    def _purged(self, transition: Purge, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "purge_terminal")
         if type(outcome) is Purged:
             self._count("purged", amount=outcome.count)
 
