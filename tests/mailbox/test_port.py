@@ -83,6 +83,38 @@ async def test_events_emitted_while_a_commit_is_in_flight_leave_together_with_th
         assert [len(commit.entries) for commit in commits(store)] == [1, 49]
 
 
+async def test_what_is_left_at_the_end_leaves_with_the_settlement_and_not_again(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def script(port: RunPort) -> None:
+        await port.emit(TextDelta("the end"))
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        await world.done(submission)
+        await world.quiet()
+
+        assert await deltas(world) == ["the end"]
+        assert commits(store) == []
+
+
+async def test_who_waits_for_what_is_left_hears_that_the_run_is_over(store: WatchedStore, clock: ManualClock) -> None:
+    waiting: list[asyncio.Task[None]] = []
+
+    async def script(port: RunPort) -> None:
+        waiting.append(asyncio.create_task(port.close_step(turn=None, usage=Usage(model_calls=7))))
+        await asyncio.sleep(0)  # it has asked, and nothing has left yet
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        run = await world.done(submission)
+        async with asyncio.timeout(10):
+            await asyncio.wait(waiting)
+
+        assert (commits(store), run.usage.model_calls) == ([], 7)
+        assert isinstance(waiting[0].exception(), LeaseLost)
+
+
 @pytest.mark.parametrize(
     ("event", "bound"),
     [(TextDelta("x"), WRITE_BUFFER_EVENTS), (TextDelta("x" * 8_192), WRITE_BUFFER_BYTES // 8_192)],

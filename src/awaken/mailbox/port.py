@@ -101,7 +101,7 @@ class RunWriter(msgspec.Struct, eq=False):
     _pending: Pending | None = None
     """What no commit has taken yet."""
     flying: Pending | None = None
-    """What the commit on its way has taken."""
+    """What the commit on its way, or the settlement, has taken."""
     _commit: Commit | None = None
     """The one on its way, for asking again."""
     _retry: Timer | None = None
@@ -164,8 +164,11 @@ class RunWriter(msgspec.Struct, eq=False):
                 await landed
 
     def take_rest(self) -> Pending:
-        """What is left for the settlement, once nothing is on its way. Nothing may be added after."""
-        return self._pending or _NOTHING
+        """What is left for the settlement, once no commit is on its way. What is added after is too late."""
+        if self._pending is None:
+            return _NOTHING
+        self.flying, self._pending = self._pending, None
+        return self.flying
 
     def abandon(self, failure: AwakenError) -> None:
         """Write nothing more, and tell whoever waits for it. What is on its way may still arrive."""
@@ -185,6 +188,8 @@ class RunWriter(msgspec.Struct, eq=False):
     def forget(self) -> None:
         """The execution is over and needs not be told anything; it and this object no longer hold each other."""
         self._on_told = _nobody
+        if self.flying is not None or self._pending is not None:
+            self.abandon(LeaseLost(self._claimed.dispatch.dispatch_id, "the run is over"))
 
     def _filling(self) -> Pending:
         """What is added to. Raises why nothing more can be written."""
