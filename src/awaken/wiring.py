@@ -6,7 +6,7 @@ Holds: importing this module imports no agent framework and no web framework; `a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -189,18 +189,21 @@ class Awaken:
         )
         return RunHandle(self, submission.run, replayed=submission.replayed)
 
-    async def run(
+    def run(
         self,
         thread_id: str | None,
         message: str | Message | Sequence[Message],
         *,
         agent: str | None = None,
         timeout_s: float | None = None,
-    ) -> Run:
-        """Submit and wait for the end, or at most `timeout_s` seconds; the run goes on whether or not anybody waits."""
+    ) -> Coroutine[Any, Any, Run]:
+        """Submit and wait for the end, or at most `timeout_s` seconds; the run goes on whether or not anybody waits.
+
+        To be awaited: nothing is submitted before. Raises as `submit`.
+        """
         if thread_id is not None:
             checked_id(thread_id, what="thread_id")
-        return await self.mailbox.run(
+        return self.mailbox.run(
             RunSubmission(scope=self.scope, thread_id=thread_id or "", messages=_messages(message), agent_id=agent),
             timeout_s=timeout_s,
         )

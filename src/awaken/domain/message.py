@@ -209,6 +209,11 @@ def check_message(message: Message) -> None:
         raise ValidationError(f"message {message.id!r}: tool_call_id is blank")
     if message.tool_calls and message.role is not ASSISTANT:
         raise ValidationError(f"message {message.id!r}: only an assistant message may carry tool_calls")
+    if message.tool_calls:
+        _check_calls(message)
+
+
+def _check_calls(message: Message) -> None:
     seen: set[str] = set()
     for call in message.tool_calls:
         if not call.id.strip() or not call.name.strip():
