@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from awaken.domain.errors import LeaseLost
+from awaken.domain.errors import LeaseLost, PermanentFailure
 from awaken.domain.event import Event, TextDelta
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
 from awaken.domain.message import Role, Text, assistant_message
@@ -81,6 +81,19 @@ async def test_events_emitted_while_a_commit_is_in_flight_leave_together_with_th
         await world.done(submission)
 
         assert [len(commit.entries) for commit in commits(store)] == [1, 49]
+
+
+async def test_of_messages_that_cannot_all_be_stored_none_is_written(store: WatchedStore, clock: ManualClock) -> None:
+    async def script(port: RunPort) -> None:
+        messages = [assistant_message(port.new_message_id(), text) for text in ("good", "\ud800")]
+        with pytest.raises(PermanentFailure, match="cannot be stored"):
+            await port.close_step(turn=None, usage=Usage(), extra=messages)
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        submission = await world.submit(agent_id="d")
+        run = await world.done(submission)
+
+        assert (run.final_output, await world.texts()) == (None, ["hello"])
 
 
 async def test_what_is_left_at_the_end_leaves_with_the_settlement_and_not_again(
