@@ -291,7 +291,7 @@ class ServerEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
-    """An `EventRow` as it is written: its events in their stored form, which nobody may ever look into."""
+    """An `EventRow` as it is written, its events in their stored form: most rows are never read."""
 
     scope: Scope
     thread_id: ThreadId

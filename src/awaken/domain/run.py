@@ -24,7 +24,6 @@ class RunStatus(StrEnum):
 
 # Named here because Python 3.11 takes as long to find a member of an enum as to make a small record.
 CREATED: Final = RunStatus.CREATED
-RUNNING: Final = RunStatus.RUNNING
 DONE: Final = RunStatus.DONE
 
 RunMove = Literal["start", "wait", "finish"]

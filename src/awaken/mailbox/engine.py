@@ -254,8 +254,7 @@ class Engine:
     def _settled(self, transition: Settle, outcome: Outcome, asked_s: float) -> None:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
-            if settled.run.status is DONE:
-                self.hub.ended(transition.scope, settled.run.run_id, settled.run)
+            self._tell_ended(transition.scope, settled.run)
             execution = self._executions.get((transition.scope, transition.dispatch_id))
             if execution is not None and execution.holds_slot and execution.lease.token == transition.token:
                 self._let_go(execution)
@@ -354,5 +353,4 @@ class Engine:
         if self._executions.get(key) is execution:
             del self._executions[key]
         self._slots.executing -= 1
-        if self._dispatcher.has_backlog:
-            self._dispatcher.wake()
+        self._slot_freed()

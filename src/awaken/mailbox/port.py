@@ -86,6 +86,17 @@ class Pending(msgspec.Struct):
     payload_bytes: int = 0
     waiters: list[asyncio.Future[None]] = []
 
+    def tell(self, failure: AwakenError | None) -> None:
+        """Tell whoever waits that it is durable, or why it never will be."""
+        for waiter in self.waiters:
+            if waiter.done():
+                continue
+            if failure is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(failure)
+                waiter.exception()  # whoever waits hears it; nobody need be
+
 
 _NOTHING: Final = Pending()
 
@@ -180,10 +191,8 @@ class RunWriter(msgspec.Struct, eq=False):
         given_up = (self.flying, self._pending)
         self.flying = self._pending = None
         for pending in given_up:
-            for waiter in () if pending is None else pending.waiters:
-                if not waiter.done():
-                    waiter.set_exception(failure)
-                    waiter.exception()  # whoever waits hears it; nobody need be
+            if pending is not None:
+                pending.tell(failure)
 
     def forget(self) -> None:
         """The execution is over and needs not be told anything; it and this object no longer hold each other."""
@@ -252,9 +261,8 @@ class RunWriter(msgspec.Struct, eq=False):
 
     def _committed(self, outcome: Committed) -> None:
         landed, self.flying = self.flying, None
-        for waiter in () if landed is None else landed.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        if landed is not None:
+            landed.tell(None)
         if outcome.cancel_requested:
             self._on_told("cancel")
         self._leave()

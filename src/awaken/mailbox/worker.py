@@ -156,7 +156,7 @@ class Execution:
 
     async def _execute(self) -> _End | None:
         """Drive the agent. None: the claim is somebody else's now."""
-        if self._reason is not None:
+        if self._stopping:
             return self._stopped(Stopped())
         self._driving = True
         try:

@@ -30,7 +30,7 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
             return CancelResult("requested", run)
         touch(thread, changes, now)
         log = Log(thread, run.run_id, now)
-        run = _request_cancel(t.scope, dispatch, run, changes, log, now)
+        run = _request_cancel(t.scope, dispatch, run, changes, log)
         return CancelResult("requested", run, log.write(changes))
     touch(thread, changes, now)
     log = Log(thread, run.run_id, now)
@@ -67,13 +67,13 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
         log = Log(thread, facts.run.run_id, now)
         log.add(say.interrupted(active))
         if facts.run.cancel_requested_at is None:
-            _request_cancel(t.scope, active, facts.run, changes, log, now)
+            _request_cancel(t.scope, active, facts.run, changes, log)
         appended += log.write(changes)
     return Interrupted(thread.epoch, active, tuple(superseded), appended)
 
 
-def _request_cancel(scope: Scope, dispatch: Dispatch, run: Run, changes: Changes, log: Log, now: Instant) -> Run:
+def _request_cancel(scope: Scope, dispatch: Dispatch, run: Run, changes: Changes, log: Log) -> Run:
     log.add(say.cancel_requested(dispatch))
-    run = log.stamped(run, cancel_requested_at=now)
+    run = log.stamped(run, cancel_requested_at=log.now)
     changes.runs.append((scope, run))
     return run
