@@ -15,10 +15,11 @@ from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, DispatchId,
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.combiner import MAX_BATCH_BYTES
 from awaken.store.contract import DispatchQuery
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.opening import open_reader
-from awaken.store.transitions import Claim, Offer, Reclaim, Settle, Submit
+from awaken.store.transitions import Claim, Commit, Offer, Reclaim, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -321,6 +322,31 @@ async def test_submits_at_once_on_one_thread_run_one_after_the_other_in_order(
             call.release()
         await world.quiet()
         assert world.agent.most_running == 1
+
+
+async def test_whoever_writes_says_how_much_so_that_no_batch_holds_the_store_for_long(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    text = "x" * 250_000
+    may_speak, may_end = asyncio.Event(), asyncio.Event()
+
+    async def talk(context: Context) -> str:
+        await may_speak.wait()
+        await context.emit(text)
+        await may_end.wait()
+        return text
+
+    async with World(store, clock, agents={"talk": talk}) as world:
+        names = [f"t{number}" for number in range(80)]
+        submissions = await asyncio.gather(*[world.submit(text, thread_id=name, agent_id="talk") for name in names])
+        for gate in (may_speak, may_end):
+            await world.quiet()
+            gate.set()
+        await asyncio.gather(*[world.done(submission) for submission in submissions])
+
+        for kind in (Submit, Commit, Settle):
+            sizes = [sum(type(each) is kind for each in batch) for batch in store.batches]
+            assert sum(sizes) >= len(names) and max(sizes) * len(text) < MAX_BATCH_BYTES + 2 * len(text), kind
 
 
 @behaviour("MBX-132", "MBX-133", "MBX-134")

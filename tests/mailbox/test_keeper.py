@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, DispatchId, RunId
@@ -15,7 +16,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.keeper import Keeper, StopReason
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
-from awaken.store.transitions import Commit, LeaseRef, Reclaim, Renew, Settle, Transition
+from awaken.store.transitions import Commit, Reclaim, Renew, Settle, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -256,8 +257,11 @@ async def test_a_claim_reclaimed_in_its_own_process_for_good_is_stopped_at_once(
 class Holder:
     """A lease without a run."""
 
-    def __init__(self, name: str, clock: ManualClock) -> None:
-        self.lease = LeaseRef(DEFAULT_SCOPE, DispatchId(name), ClaimToken(name))
+    def __init__(self, name: str, clock: ManualClock, asked_s: float = 0.0) -> None:
+        self.key = (DEFAULT_SCOPE, DispatchId(name))
+        self.token = ClaimToken(name)
+        self.asked_s = asked_s
+        self.lease_until: Instant | None = None
         self.stopped: list[tuple[str, float]] = []
         self._clock = clock
 
@@ -268,14 +272,14 @@ class Holder:
 async def test_of_several_leases_each_is_watched_from_its_own_asking(store: WatchedStore, clock: ManualClock) -> None:
     """Also one that was asked for earlier than those already held, because its answer took longer."""
     combiner = Combiner(store, clock, lambda transition, outcome, passage: None, lambda transition: None)
-    keeper = Keeper(combiner, clock, MailboxSettings())
-    later, sooner = Holder("later", clock), Holder("sooner", clock)
+    keeper: Keeper[Holder] = Keeper(combiner, clock, MailboxSettings())
+    later, sooner = Holder("later", clock, asked_s=3.0), Holder("sooner", clock)
     store.go_down()
     watching = [asyncio.create_task(loop()) for loop in (combiner.run, keeper.watch_forever, keeper.renew_forever)]
     await clock.advance(3)
-    keeper.hold(later, 3.0, None)
+    keeper.hold(later)
     await clock.advance(1)
-    keeper.hold(sooner, 0.0, None)
+    keeper.hold(sooner)
     await clock.advance(20)
 
     assert (sooner.stopped, later.stopped) == ([("unconfirmed", 10.0)], [("unconfirmed", 13.0)])
@@ -288,10 +292,10 @@ async def test_a_new_claim_on_a_dispatch_tells_the_old_one_that_it_is_lost(
     store: WatchedStore, clock: ManualClock
 ) -> None:
     combiner = Combiner(store, clock, lambda transition, outcome, passage: None, lambda transition: None)
-    keeper = Keeper(combiner, clock, MailboxSettings())
+    keeper: Keeper[Holder] = Keeper(combiner, clock, MailboxSettings())
     old, new = Holder("d", clock), Holder("d", clock)
-    keeper.hold(old, 0.0, None)
-    keeper.hold(new, 0.0, None)
+    keeper.hold(old)
+    keeper.hold(new)
     keeper.release(old)
 
     assert (old.stopped, new.stopped) == ([("lost", 0.0)], [])

@@ -92,12 +92,12 @@ class Engine:
         self._observer = observer
         self._executes = executes
         self._slots = Slots(settings.max_concurrent_runs, ids, settings.lease_ms)
-        self._keeper = Keeper(self.combiner, clock, settings)
+        self._keeper: Keeper[Execution] = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(self.combiner, store, clock, settings, self._wake_dispatcher)
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
-        self._workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer)
-        self._executions: dict[tuple[Scope, DispatchId], Execution] = {}
-        """Claims that are not settled yet."""
+        self._workshop = Workshop(
+            self.combiner, store, agents, clock, ids, settings, observer, self._settle_offer, self._over
+        )
         self._running: set[Execution] = set()
         """Executions that are not over: neither settled, nor has their task ended otherwise."""
         self._idle = Alarm(clock)
@@ -126,7 +126,7 @@ class Engine:
 
     def is_executing(self, scope: Scope, dispatch_id: DispatchId) -> bool:
         """Whether this process runs it and has neither settled nor lost it, so that its end is still to be told."""
-        execution = self._executions.get((scope, dispatch_id))
+        execution = self._keeper.holder_of(scope, dispatch_id)
         return execution is not None and not execution.is_lost
 
     def submit_offer(self) -> Offer | None:
@@ -134,7 +134,7 @@ class Engine:
         may = self._executes and self.state == "ready" and not self._dispatcher.has_backlog
         return self._slots.offer() if may else None
 
-    def settle_offer(self) -> Offer | None:
+    def _settle_offer(self) -> Offer | None:
         """The settling run's own slot, for its thread's next dispatch."""
         may = self.state == "ready" and not self._dispatcher.has_backlog
         return self._slots.hand_on() if may else None
@@ -255,8 +255,8 @@ class Engine:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
             self._tell_ended(transition.scope, settled.run)
-            execution = self._executions.get((transition.scope, transition.dispatch_id))
-            if execution is not None and execution.holds_slot and execution.lease.token == transition.token:
+            execution = self._keeper.holder_of(transition.scope, transition.dispatch_id)
+            if execution is not None and execution.holds_slot and execution.token == transition.token:
                 self._let_go(execution)
         self._offered(transition.offer, settled, asked_s)
 
@@ -284,7 +284,7 @@ class Engine:
         if not isinstance(outcome, CancelResult):
             return
         self._tell_ended(transition.scope, outcome.run)
-        execution = self._executions.get((transition.scope, outcome.run.dispatch_id))
+        execution = self._keeper.holder_of(transition.scope, outcome.run.dispatch_id)
         if outcome.state == "requested" and execution is not None:
             execution.stop("cancel")
 
@@ -295,8 +295,8 @@ class Engine:
         for dispatch in outcome.superseded:
             self.hub.ended(scope, dispatch.run_id, None)
         if outcome.active is not None:
-            execution = self._executions.get((scope, outcome.active.dispatch_id))
-            if execution is not None and execution.lease.token == outcome.active.claim_token:
+            execution = self._keeper.holder_of(scope, outcome.active.dispatch_id)
+            if execution is not None and execution.token == outcome.active.claim_token:
                 execution.stop("interrupt")
 
     def _reclaimed(self, transition: Reclaim, outcome: Outcome, asked_s: float) -> None:
@@ -306,7 +306,7 @@ class Engine:
             return
         for item in outcome.items:
             self._tell_ended(item.scope, item.run)
-            execution = self._executions.get((item.scope, item.dispatch.dispatch_id))
+            execution = self._keeper.holder_of(item.scope, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
         self._dispatcher.wake()
@@ -325,17 +325,15 @@ class Engine:
         self._dispatcher.wake()
 
     def _start(self, claimed: Claimed, asked_s: float) -> None:
-        execution = Execution(claimed, self._workshop)
+        execution = Execution(claimed, asked_s, self._workshop)
         self._slots.executing += 1
-        self._executions[claimed.scope, claimed.dispatch.dispatch_id] = execution
-        lease_until = claimed.dispatch.lease_until
-        self._keeper.hold(execution, asked_s, lease_until)
-        if lease_until is not None:
-            self._sweeper.expect(lease_until + 1)
+        self._keeper.hold(execution)
+        if execution.lease_until is not None:
+            self._sweeper.expect(execution.lease_until + 1)
         if self.state == "stopping":
             execution.stop("handover")
         self._running.add(execution)
-        execution.task = asyncio.get_running_loop().create_task(execution.run(self.settle_offer, self._over))
+        execution.task = asyncio.get_running_loop().create_task(execution.run())
 
     def _over(self, execution: Execution) -> None:
         """Whatever happened in it, its slot comes back."""
@@ -349,8 +347,5 @@ class Engine:
         """What an execution held is free: as soon as it is settled, at the latest when its task ends."""
         execution.holds_slot = False
         self._keeper.release(execution)
-        key = (execution.lease.scope, execution.lease.dispatch_id)
-        if self._executions.get(key) is execution:
-            del self._executions[key]
         self._slots.executing -= 1
         self._slot_freed()

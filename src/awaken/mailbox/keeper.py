@@ -11,13 +11,11 @@ Source: design decision "one keeper renews all leases"; faults D-7 (one error en
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
-
-import msgspec
+from typing import Generic, Literal, Protocol, TypeVar
 
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import StoreError
-from awaken.domain.ids import DispatchId
+from awaken.domain.ids import ClaimToken, DispatchId, Scope
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.transitions import MAX_ROWS, LeaseRef, Renew, Renewal, Renewed
@@ -26,55 +24,58 @@ StopReason = Literal["cancel", "interrupt", "lost", "unconfirmed", "handover"]
 """Why an execution is stopped. After `lost` or `unconfirmed` it writes nothing more."""
 
 
-class Leaseholder(Protocol):
-    """A running execution."""
+DispatchKey = tuple[Scope, DispatchId]
 
-    @property
-    def lease(self) -> LeaseRef: ...
+
+class Leaseholder(Protocol):
+    """An execution, with its lease as it was last confirmed."""
+
+    key: DispatchKey
+    token: ClaimToken
+    asked_s: float
+    """When what confirmed the lease was asked for, on the monotonic clock."""
+    lease_until: Instant | None
 
     def stop(self, reason: StopReason) -> None: ...
 
 
-class _Held(msgspec.Struct, gc=False):
-    holder: Leaseholder
-    asked_s: float
-    lease_until: Instant | None
+HolderT = TypeVar("HolderT", bound=Leaseholder)
 
 
-class Keeper:
-    """One per process."""
+class Keeper(Generic[HolderT]):
+    """One per process. Knows its executions whose lease may still hold."""
 
     def __init__(self, combiner: Combiner, clock: Clock, settings: MailboxSettings) -> None:
         self._combiner = combiner
         self._clock = clock
         self._settings = settings
-        self._held: dict[DispatchId, _Held] = {}
+        self._held: dict[DispatchKey, HolderT] = {}
         self._started = Alarm(clock)
         self._watch = Alarm(clock)
         self._watching_until_s = 0.0
         self._patience_s = settings.lease_ms / 1000 - settings.stop_margin_s
         """How long after its last confirmed renewal was asked a run may go on."""
 
-    def hold(self, holder: Leaseholder, asked_s: float, lease_until: Instant | None) -> None:
-        """Start keeping a lease that was asked for at `asked_s` of the monotonic clock.
-
-        An older claim on the same dispatch is thereby known to be lost.
-        """
-        earlier = self._held.get(holder.lease.dispatch_id)
+    def hold(self, holder: HolderT) -> None:
+        """Start keeping a lease. An older claim on the same dispatch is thereby known to be lost."""
+        earlier = self._held.get(holder.key)
         if earlier is not None:
-            earlier.holder.stop("lost")
-        self._held[holder.lease.dispatch_id] = _Held(holder, asked_s, lease_until)
+            earlier.stop("lost")
+        self._held[holder.key] = holder
         if len(self._held) == 1:
             self._started.set()
             self._watch.set()
-        elif asked_s + self._patience_s < self._watching_until_s:
+        elif holder.asked_s + self._patience_s < self._watching_until_s:
             self._watch.set()
 
-    def release(self, holder: Leaseholder) -> None:
+    def release(self, holder: HolderT) -> None:
         """Stop keeping it; a successor's claim on the same dispatch is left alone."""
-        held = self._held.get(holder.lease.dispatch_id)
-        if held is not None and held.holder is holder:
-            del self._held[holder.lease.dispatch_id]
+        if self._held.get(holder.key) is holder:
+            del self._held[holder.key]
+
+    def holder_of(self, scope: Scope, dispatch_id: DispatchId) -> HolderT | None:
+        """Who executes the dispatch in this process."""
+        return self._held.get((scope, dispatch_id))
 
     async def renew_forever(self) -> None:
         """Renew everything each interval; ask again soon after a store error."""
@@ -89,11 +90,12 @@ class Keeper:
     async def renew(self) -> bool:
         """Renew every lease once and pass on what the store says; False when it could not answer for all of them."""
         complete = True
-        holders = [held.holder for held in self._held.values()]
+        holders = [*self._held.values()]
         for start in range(0, len(holders), MAX_ROWS):
             chunk = holders[start : start + MAX_ROWS]
             asked_s = self._clock.monotonic()
-            renew = Renew(leases=tuple(holder.lease for holder in chunk), lease_ms=self._settings.lease_ms)
+            leases = tuple([LeaseRef(*holder.key, holder.token) for holder in chunk])
+            renew = Renew(leases=leases, lease_ms=self._settings.lease_ms)
             try:
                 renewed = await self._combiner.apply(renew, Renewed)
             except StoreError:
@@ -103,15 +105,14 @@ class Keeper:
                 self._judge(holder, asked_s, renewal)
         return complete
 
-    def _judge(self, holder: Leaseholder, asked_s: float, renewal: Renewal) -> None:
-        held = self._held.get(holder.lease.dispatch_id)
-        if held is None or held.holder is not holder:
+    def _judge(self, holder: HolderT, asked_s: float, renewal: Renewal) -> None:
+        if self._held.get(holder.key) is not holder:
             return  # it settled while the renewal was on its way
         if renewal.lease_until is None:
             holder.stop("lost")
             return
-        if renewal.lease_until != held.lease_until:  # an interrupted thread's claim is answered for, but not extended
-            held.asked_s, held.lease_until = asked_s, renewal.lease_until
+        if renewal.lease_until != holder.lease_until:  # an interrupted thread's claim is answered for, but not extended
+            holder.asked_s, holder.lease_until = asked_s, renewal.lease_until
         if renewal.stop:
             holder.stop("cancel")
 
@@ -122,11 +123,11 @@ class Keeper:
                 await self._watch.wait()
                 continue
             now_s = self._clock.monotonic()
-            due_s = min(held.asked_s for held in self._held.values()) + self._patience_s
+            due_s = min(holder.asked_s for holder in self._held.values()) + self._patience_s
             if due_s > now_s:
                 self._watching_until_s = due_s
                 await self._watch.wait(due_s - now_s)
                 continue
-            for held in [each for each in self._held.values() if each.asked_s + self._patience_s <= now_s]:
-                held.holder.stop("unconfirmed")
-                self.release(held.holder)
+            for holder in [each for each in self._held.values() if each.asked_s + self._patience_s <= now_s]:
+                holder.stop("unconfirmed")
+                self.release(holder)

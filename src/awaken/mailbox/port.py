@@ -234,8 +234,8 @@ class RunWriter(msgspec.Struct, eq=False):
         self._ask()
 
     def _ask(self) -> None:
-        assert self._commit is not None, "there is something to ask"
-        self._combiner.put(self._commit, self)
+        assert self._commit is not None and self.flying is not None, "there is something to ask"
+        self._combiner.put(self._commit, self, self.flying.payload_bytes)
 
     # --- as the answer to its commit ----------------------------------------------------------------------------------
 

@@ -162,8 +162,8 @@ class Mailbox:
             QueueFull: The thread's queue is at its bound.
             Unavailable: The mailbox is not running.
         """
-        transition = self._transition(request, await self._last_agent(request))
-        return _answered(transition.thread_id, await self._engine.combiner.ask(transition))
+        transition, size = self._transition(request, await self._last_agent(request))
+        return _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
 
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it. Raises Unavailable."""
@@ -174,8 +174,9 @@ class Mailbox:
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id
 
-    def _transition(self, request: RunSubmission, last_agent: AgentId | None) -> Submit:
-        """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
+    def _transition(self, request: RunSubmission, last_agent: AgentId | None) -> tuple[Submit, int]:
+        """The request as a transition, with an id for everything that has none, and with a free slot if there is one;
+        and about how many bytes it writes.
 
         Raises as `submit`.
         """
@@ -194,9 +195,9 @@ class Mailbox:
             trace=normalise_mode(request.trace),
         )
         run_request.check()
-        _check_storable(request, run_request, messages)
+        size = _storable_bytes(request, run_request, messages)
         delayed = request.delay_s > 0 or request.available_at is not None
-        return Submit(
+        transition = Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
             run_id=RunId(request.run_id or run_id),
@@ -215,6 +216,7 @@ class Mailbox:
             max_queued=self.settings.max_queued_per_thread,
             offer=None if delayed else self._engine.submit_offer(),
         )
+        return transition, size
 
     async def save_thread(
         self,
@@ -342,12 +344,12 @@ class Mailbox:
     async def run(self, request: RunSubmission, *, timeout_s: float | None = None) -> Run:
         """Submit, then wait: the run when it is done, or as it is after `timeout_s` seconds. Raises as `submit`."""
         last_agent = None if request.agent_id else await self._last_agent(request)
-        transition = self._transition(request, last_agent)
+        transition, size = self._transition(request, last_agent)
         scope, thread_id, run_id = transition.scope, transition.thread_id, transition.run_id
         ending = self._engine.hub.ending_of(scope, run_id)
         acceptance = Acceptance(ending, self.clock, timeout_s)
         try:
-            self._engine.combiner.put(transition, acceptance)
+            self._engine.combiner.put(transition, acceptance, size)
             del request, transition  # a thousand callers may wait here
             run = await ending
             refusal = await acceptance.refusal()
@@ -430,8 +432,8 @@ def normalise_mode(trace: Trace) -> Trace:
     return msgspec.structs.replace(trace, mode=mode)
 
 
-def _check_storable(request: RunSubmission, run_request: RunRequest, messages: tuple[Message, ...]) -> None:
-    """Refuse here what would fail a whole batch in the store.
+def _storable_bytes(request: RunSubmission, run_request: RunRequest, messages: tuple[Message, ...]) -> int:
+    """The size of what is to be stored. Refuses here what would fail a whole batch in the store.
 
     Raises:
         ValidationError: A quantity is out of range, or a value has no JSON form.
@@ -441,7 +443,7 @@ def _check_storable(request: RunSubmission, run_request: RunRequest, messages: t
     if not 0 <= request.delay_s <= MAX_DELAY_S:
         raise ValidationError(f"a delay is 0 to {MAX_DELAY_S} seconds", loc=("body", "after_seconds"))
     try:
-        _encoder.encode((messages, request.metadata, run_request, request.dedupe_key))
+        return len(_encoder.encode((messages, request.metadata, run_request, request.dedupe_key)))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ValidationError(f"the request has no JSON form: {error}") from error
 

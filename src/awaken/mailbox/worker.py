@@ -40,7 +40,6 @@ from awaken.store.transitions import (
     Conflict,
     DeadLetter,
     Ending,
-    LeaseRef,
     Offer,
     Outcome,
     Release,
@@ -50,14 +49,13 @@ from awaken.store.transitions import (
     StepClosed,
 )
 
-OfferSource = Callable[[], Offer | None]
-"""Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
-OnOver = Callable[["Execution"], None]
-"""Told when an execution is settled, or has ended without being."""
-
 _log = logging.getLogger("awaken.worker")
 _MAX_ERROR_CHARS = 4_000
 _OUTLIVED: frozenset[StopReason] = frozenset({"lost", "unconfirmed"})
+
+_Produced = tuple[tuple[Message, ...], int]
+"""Messages, and their size in bytes."""
+_NOTHING: _Produced = (), 0
 
 
 class Workshop(msgspec.Struct, frozen=True):
@@ -70,6 +68,10 @@ class Workshop(msgspec.Struct, frozen=True):
     ids: Ids
     settings: MailboxSettings
     observer: Observer
+    ask_offer: Callable[[], Offer | None]
+    """Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
+    on_over: Callable[[Execution], None]
+    """Told when an execution is settled, or has ended without being."""
 
 
 class _End(msgspec.Struct, gc=False):
@@ -78,6 +80,8 @@ class _End(msgspec.Struct, gc=False):
     ending: Ending
     label: OutcomeLabel
     messages: tuple[Message, ...] = ()
+    size: int = 0
+    """Of the messages, in bytes."""
     usage: Usage | None = None
     steps: int | None = None
 
@@ -86,13 +90,18 @@ class Execution:
     """A claim being executed by this process."""
 
     __slots__ = (
-        "_acknowledged", "_driving", "_give_up_s", "_label", "_on_over", "_port", "_reason", "_settle", "_shop",
-        "_started_s", "_writer", "claimed", "holds_slot", "lease", "task",
+        "_acknowledged", "_driving", "_give_up_s", "_label", "_port", "_reason", "_settle",
+        "_settle_bytes", "_shop", "_started_s", "_writer", "asked_s", "claimed", "holds_slot", "key", "lease_until",
+        "task", "token",
     )  # fmt: skip
 
-    def __init__(self, claimed: Claimed, workshop: Workshop) -> None:
+    def __init__(self, claimed: Claimed, asked_s: float, workshop: Workshop) -> None:
+        """`asked_s`: when the claim was asked for, on the monotonic clock."""
         self.claimed = claimed
-        self.lease = LeaseRef(claimed.scope, claimed.dispatch.dispatch_id, claimed.token)
+        self.key = (claimed.scope, claimed.dispatch.dispatch_id)
+        self.token = claimed.token
+        self.asked_s = asked_s
+        self.lease_until = claimed.dispatch.lease_until
         self.holds_slot = True
         """Until it is settled, or its task has ended."""
         self._shop = workshop
@@ -117,20 +126,20 @@ class Execution:
         if first or self._outweighs(reason):
             self._reason = reason
         if reason in _OUTLIVED:
-            self._writer.abandon(LeaseLost(self.lease.dispatch_id, reason))
+            self._writer.abandon(LeaseLost(self.claimed.dispatch.dispatch_id, reason))
         if not self._driving or self.task is None:
             return
         if first and reason == "cancel":
             self._acknowledge()
         self.task.cancel()
 
-    async def run(self, ask_offer: OfferSource, on_over: OnOver) -> None:
+    async def run(self) -> None:
         """Execute, and ask for the settlement, as the whole of a task. Whatever the agent raises, its neighbours do not
         notice. The settlement is waited for without the task.
         """
-        self._on_over = on_over
-        self._started_s = self._shop.clock.monotonic()
-        self._shop.observer.started(self.claimed)
+        shop = self._shop
+        self._started_s = shop.clock.monotonic()
+        shop.observer.started(self.claimed)
         try:
             end = await self._execute()
             if end is not None and self._writer.flying is not None:
@@ -139,7 +148,7 @@ class Execution:
                 _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
             else:
                 self._label = end.label
-                self._ask(self._settlement(end, ask_offer()))
+                self._ask(self._settlement(end, shop.ask_offer()))
         except Exception:
             _log.exception("run %s: the worker failed; its lease will return it", self.claimed.run.run_id)
         finally:
@@ -148,9 +157,10 @@ class Execution:
                 self._close("lost")
 
     def _close(self, label: OutcomeLabel) -> None:
+        shop = self._shop
         self._writer.forget()
-        self._shop.observer.ended(self.claimed, label, self._shop.clock.monotonic() - self._started_s)
-        self._on_over(self)
+        shop.observer.ended(self.claimed, label, shop.clock.monotonic() - self._started_s)
+        shop.on_over(self)
 
     # --- executing ----------------------------------------------------------------------------------------------------
 
@@ -199,43 +209,42 @@ class Execution:
     def _finished(self, outcome: DriveOutcome) -> _End:
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
-        messages = self._produced(outcome.messages) if outcome.messages else ()
+        messages, size = self._produced(outcome.messages) if outcome.messages else _NOTHING
         output = outcome.final_output
         if output is None:
             output = messages[-1].text if messages else self._port.last_text
         ending = Ack(outcome.termination, output)
         msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
-        return _End(ending, "completed", messages, outcome.usage, outcome.steps)
+        return _End(ending, "completed", messages, size, outcome.usage, outcome.steps)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
-        return _End(Ack(NATURAL_END, self._port.last_text), "completed", self._kept(stopped), stopped.usage)
+        return _End(Ack(NATURAL_END, self._port.last_text), "completed", *self._kept(stopped), stopped.usage)
 
     def _stopped(self, stopped: Stopped) -> _End:
         if self._reason == "handover":
             return _End(Release("handed over at shutdown"), "released")
+        kept, size = self._kept(stopped)
         messages = tuple(
             replace(message, state=MessageState.INTERRUPTED) if message.role is Role.ASSISTANT else message
-            for message in self._kept(stopped)
+            for message in kept
         )
         output = messages[-1].text if messages else None
-        return _End(Ack(CANCELLED, output), "cancelled", messages, stopped.usage)
+        return _End(Ack(CANCELLED, output), "cancelled", messages, size, stopped.usage)
 
-    def _produced(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    def _produced(self, messages: tuple[Message, ...]) -> _Produced:
         """As they will be stored. Raises for messages that cannot be."""
         produced = tuple([self._port.produced(message) for message in messages])
         check_messages(produced)
-        for message in produced:
-            stored_bytes(message)
-        return produced
+        return produced, sum([stored_bytes(message) for message in produced])
 
-    def _kept(self, stopped: Stopped) -> tuple[Message, ...]:
+    def _kept(self, stopped: Stopped) -> _Produced:
         """The partial output; nothing of it when it cannot be stored, for a stop must not fail."""
         try:
             return self._produced(stopped.messages)
         except AwakenError as error:
             _log.warning("run %s: its partial output was dropped: %s", self.claimed.run.run_id, error)
-            return ()
+            return _NOTHING
 
     def _failed(self, error: BaseException) -> _End:
         failure, text = _diagnosis(error)
@@ -249,6 +258,7 @@ class Execution:
 
     def _settlement(self, end: _End, offer: Offer | None) -> Settle:
         rest = self._writer.take_rest()
+        self._settle_bytes = rest.payload_bytes + end.size
         entries = list(rest.entries)
         if self._owes_acknowledgement(end, rest):
             entries.append(say.cancel_acknowledged(self.claimed.dispatch).logged())
@@ -269,7 +279,7 @@ class Execution:
             thread_id=claimed.run.thread_id,
             run_id=claimed.run.run_id,
             dispatch_id=claimed.dispatch.dispatch_id,
-            token=self.lease.token,
+            token=self.token,
             ending=end.ending,
             entries=tuple(entries),
             journal=tuple(rest.journal),
@@ -280,7 +290,7 @@ class Execution:
 
     def _ask(self, settle: Settle) -> None:
         self._settle = settle
-        self._shop.combiner.put(settle, self)
+        self._shop.combiner.put(settle, self, self._settle_bytes)
 
     def _owes_acknowledgement(self, end: _End, rest: Pending) -> bool:
         """Whether a stop was heeded and the log does not say so yet: it came before the start, or was an interrupt."""

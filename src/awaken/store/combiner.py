@@ -23,35 +23,27 @@ import msgspec
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import Scope, ThreadId
-from awaken.domain.message import Audio, Base64Source, Document, Image, Message, Text, Thinking, Video
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Claim,
-    Commit,
     Failed,
     Outcome,
     Purge,
     Reclaim,
     Renew,
-    Settle,
-    Submit,
     ThreadTransition,
     Transition,
 )
 
-MAX_BATCH_ENTRIES: Final = 4_096
-"""Log entries in one batch, beyond which the rest waits for the next."""
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
-"""The same for payloads and message contents, so that one batch never holds the log for long."""
+"""Events and messages in one batch, beyond which the rest waits for the next: none may hold the store for long."""
 MAX_IN_FLIGHT: Final = 2
 """Batches handed to the store and not answered yet; the second one only when it is full."""
 DELIVERY_SLICE: Final = 32
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
 
 _SET_ORDER: Final[dict[type[object], int]] = {Renew: 0, Reclaim: 1, Claim: 2, Purge: 3}
-_MEDIA: Final = (Image, Audio, Video, Document)
 
 _log = logging.getLogger("awaken.store")
 OutcomeT = TypeVar("OutcomeT")
@@ -76,7 +68,7 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
     took_s: float
 
 
-_Asked = tuple[Transition, Answer]
+_Asked = tuple[Transition, Answer, int]
 _Flight = tuple[list[_Asked], asyncio.Future[list[Outcome]], float]
 """A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
 
@@ -107,19 +99,23 @@ class Combiner:
         self._answered = Alarm(clock)
         self.closed = False
 
-    def ask(self, transition: Transition) -> asyncio.Future[Outcome]:
-        """Queue a transition. The future holds its outcome once that is durable; cancelling it withdraws nothing."""
+    def ask(self, transition: Transition, size: int = 0) -> asyncio.Future[Outcome]:
+        """Queue a transition that writes about `size` bytes of events and messages.
+
+        The future holds its outcome once that is durable; cancelling it withdraws nothing.
+        """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.put(transition, future)
+        self.put(transition, future, size)
         return future
 
-    def put(self, transition: Transition, answer: Answer) -> None:
-        """Queue a transition for somebody who need not wait in a task: told in the turn of the loop that delivers."""
+    def put(self, transition: Transition, answer: Answer, size: int = 0) -> None:
+        """As `ask`, for somebody who need not wait in a task: told in the turn of the loop that delivers."""
         self._unanswered += 1
+        asked = (transition, answer, size)
         if self.closed:
-            self._fail([(transition, answer)], StoreUnavailable("the store is closed"))
+            self._fail([asked], StoreUnavailable("the store is closed"))
             return
-        self._asked.append((transition, answer))
+        self._asked.append(asked)
         if len(self._asked) >= self._enough:
             self._wake.set()
 
@@ -153,7 +149,7 @@ class Combiner:
                 return
             batch = self._next_batch()
             asked_s = self._clock.monotonic()
-            applying = self._store.apply([transition for transition, _ in batch])
+            applying = self._store.apply([asked[0] for asked in batch])
             flight = (batch, asyncio.ensure_future(applying), asked_s)
             flight[1].add_done_callback(self._landed)
             self._flights.append(flight)
@@ -192,7 +188,7 @@ class Combiner:
         single: list[_Asked] = []
         sets: list[_Asked] = []
         left: deque[_Asked] = deque()
-        room, entries, size = self._max_batch, 0, 0
+        room, size = self._max_batch, 0
         while self._asked and room:
             asked = self._asked.popleft()
             if type(asked[0]) in _SET_ORDER:
@@ -201,19 +197,14 @@ class Combiner:
                 continue
             transition: ThreadTransition = asked[0]  # pyright: ignore[reportAssignmentType]: not one of the sets
             key = (transition.scope, transition.thread_id)
-            if key in threads or entries > MAX_BATCH_ENTRIES or size > MAX_BATCH_BYTES:
+            if key in threads or size > MAX_BATCH_BYTES:
                 threads.add(key)  # what follows for this thread must wait behind it
                 left.append(asked)
                 continue
             threads.add(key)
             single.append(asked)
             room -= 1
-            if type(transition) is Submit:
-                for message in transition.messages:
-                    size += _message_bytes(message)
-            elif (type(transition) is Settle or type(transition) is Commit) and transition.entries:
-                entries += len(transition.entries)
-                size += sum([_entry_bytes(entry) for entry in transition.entries])
+            size += asked[2]
         self._asked.extendleft(reversed(left))
         sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
         return single + sets
@@ -237,7 +228,7 @@ class Combiner:
         applied, on_applied = self._applied, self._on_applied
         while applied and most:
             most -= 1
-            (transition, answer), outcome, passage = applied.popleft()
+            (transition, answer, _), outcome, passage = applied.popleft()
             if type(outcome) is Failed:
                 self._tell_failure(transition, answer, outcome.error)
                 continue
@@ -251,7 +242,7 @@ class Combiner:
 
     def _fail(self, batch: Sequence[_Asked], error: BaseException) -> None:
         self._tell(len(self._applied))
-        for transition, answer in batch:
+        for transition, answer, _ in batch:
             self._tell_failure(transition, answer, error)
         if not self._unanswered:
             self._answered.set()
@@ -263,19 +254,3 @@ class Combiner:
             if isinstance(answer, asyncio.Future):
                 answer.exception()  # heard here, so that a caller who went away leaves no complaint behind
         self._unanswered -= 1
-
-
-def _entry_bytes(entry: LoggedEvent | Message) -> int:
-    """About how much of the log it takes; exact enough for a bound."""
-    return _message_bytes(entry) if type(entry) is Message else len(memoryview(entry.payload))
-
-
-def _message_bytes(message: Message) -> int:
-    size = 0
-    for block in message.content:
-        if type(block) is Text or type(block) is Thinking:
-            size += len(block.text)
-        elif isinstance(block, _MEDIA):
-            source = block.source
-            size += len(source.data) if isinstance(source, Base64Source) else len(source.url)
-    return size
