@@ -39,6 +39,7 @@ class DispatchStatus(StrEnum):
 # Named here because Python 3.11 takes as long to find a member of an enum as to make a small record.
 QUEUED: Final = DispatchStatus.QUEUED
 CLAIMED: Final = DispatchStatus.CLAIMED
+ACKED: Final = DispatchStatus.ACKED
 
 Move = Literal["claim", "ack", "nack", "release", "dead_letter", "expire", "cancel", "supersede"]
 
@@ -47,7 +48,7 @@ DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
     (QUEUED, "cancel"): DispatchStatus.CANCELLED,
     (QUEUED, "supersede"): DispatchStatus.SUPERSEDED,
     (QUEUED, "dead_letter"): DispatchStatus.DEAD_LETTER,  # only when its run or a message of it is gone
-    (CLAIMED, "ack"): DispatchStatus.ACKED,
+    (CLAIMED, "ack"): ACKED,
     (CLAIMED, "nack"): QUEUED,  # or dead letter, when the attempts are spent
     (CLAIMED, "expire"): QUEUED,  # likewise
     (CLAIMED, "release"): QUEUED,

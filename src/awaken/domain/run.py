@@ -178,6 +178,9 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     transport_request_id: str | None = None
 
 
+_UNNAMED: Final = (None, None, None)
+
+
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The durable request: ids of its messages, never their bodies. Enough to start the run on any worker."""
 
@@ -188,16 +191,16 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     def check(self) -> None:
         """Raises ValidationError for blank ids and for a continuation that names no run, or the reverse (TR-095)."""
-        if not self.intent.agent_id.strip():
+        intent, trace = self.intent, self.trace
+        if not intent.agent_id.strip():
             raise ValidationError("a run needs an agent_id")
-        if (self.intent.kind == "continuation") != (self.intent.continues_run_id is not None):
+        if (intent.kind == "continuation") != (intent.continues_run_id is not None):
             raise ValidationError("a continuation, and nothing else, names the run it continues")
-        for value in (self.intent.continues_run_id, self.trace.parent_run_id, self.trace.parent_thread_id):
-            if value is not None and not value.strip():
-                raise ValidationError("an id of the run's request is blank")
-        for message_id in self.input_message_ids:
-            if not message_id.strip():
-                raise ValidationError("an input message id is blank")
+        named = (intent.continues_run_id, trace.parent_run_id, trace.parent_thread_id)
+        if named != _UNNAMED and not all([value is None or value.strip() for value in named]):
+            raise ValidationError("an id of the run's request is blank")
+        if not all(map(str.strip, self.input_message_ids)):
+            raise ValidationError("an input message id is blank")
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric as Exposed
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from awaken.domain.clock import Clock, Instant, SystemClock
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import ACKED, Dispatch, DispatchStatus
 from awaken.domain.errors import AwakenError
 from awaken.mailbox.observer import OutcomeLabel
 from awaken.store.contract import Store
@@ -239,7 +239,7 @@ class PrometheusObserver:
         if len(self._acked) >= MAX_UNFOLDED:
             self._fold()
         status = outcome.dispatch.status
-        if status is not DispatchStatus.ACKED and status.is_terminal:
+        if status is not ACKED and status.is_terminal:
             self._closed(status, counts_as_run=not acked)
 
     def _cancelled(self, transition: Cancel, outcome: Outcome, took_s: float) -> None:

@@ -6,6 +6,8 @@ Source: "claim offers"; spec/stores.md 2.4.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from awaken.domain import dispatch as moves
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
@@ -98,13 +100,14 @@ def claim(
     log.add(say.submitted(dispatch))
     log.add(say.started(run, resumed=resumed))
     log.reset_stream(run)
-    run = log.stamped(
+    run = replace(
         run,
         status=moved(run, "start"),
         started_at=run.started_at if resumed else now,
         input=span,
         stream_open=False,
     )
+    run = log.stamped(run)
     if new:
         changes.accepted.append((scope, run, dispatch))
     else:

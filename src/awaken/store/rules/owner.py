@@ -133,7 +133,7 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log,
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
             log.add(say.rescheduled(settled, reason))
-            return settled, log.stamped(run, stream_open=False)
+            return settled, log.stamped(replace(run, stream_open=False))
 
 
 def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant) -> Run:

@@ -6,6 +6,8 @@ Source: the decision of that name; spec/stores.md 2.8.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
@@ -74,6 +76,6 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
 
 def _request_cancel(scope: Scope, dispatch: Dispatch, run: Run, changes: Changes, log: Log) -> Run:
     log.add(say.cancel_requested(dispatch))
-    run = log.stamped(run, cancel_requested_at=log.now)
+    run = log.stamped(replace(run, cancel_requested_at=log.now))
     changes.runs.append((scope, run))
     return run

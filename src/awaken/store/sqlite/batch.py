@@ -125,12 +125,12 @@ class Transactor:
         return self._decide_all([t], now, careful=careful)[0]
 
     def _decide_all(self, items: Sequence[ThreadTransition], now: Instant, *, careful: bool) -> list[Outcome]:
-        self._loader.warm([(t.scope, t.thread_id) for t in items])
+        held = self._loader.held([(t.scope, t.thread_id) for t in items])
         changes = Changes()
         replaced: list[ThreadRow] = []
         outcomes: list[Outcome] = []
-        for t in items:
-            facts = self._loader.load(t, now, careful=careful)
+        for t, known in zip(items, held, strict=True):
+            facts = self._loader.load(t, known, now, careful=careful)
             outcome = rules.decide(t, facts, changes, now)
             if type(outcome) is ThreadSaved and outcome.appended and facts.thread is not None:
                 replaced.append(facts.thread)

@@ -31,6 +31,16 @@ class Held:
         self.claimed = claimed
         self.run: Run | None = None
 
+    def follow(self, dispatch: Dispatch) -> None:
+        """One of its dispatches has been written."""
+        claimed = self.claimed
+        if dispatch.status is CLAIMED:
+            if claimed is None or claimed.run_id != dispatch.run_id:
+                self.run = None
+            self.claimed = dispatch
+        elif claimed is not None and claimed.dispatch_id == dispatch.dispatch_id:
+            self.claimed = self.run = None
+
 
 class ThreadCache(dict[ThreadKey, Held]):
     """Belongs to the writer's thread."""
@@ -51,19 +61,10 @@ class ThreadCache(dict[ThreadKey, Held]):
                 entry = self[scope, dispatch.thread_id]
                 entry.claimed, entry.run = dispatch, run
         for scope, _, dispatch in changes.dispatches:
-            self._follow_dispatch(scope, dispatch)
+            entry = self.get((scope, dispatch.thread_id))
+            if entry is not None:
+                entry.follow(dispatch)
         for scope, run in changes.runs:
             entry = self.get((scope, run.thread_id))
             if entry is not None and entry.claimed is not None and entry.claimed.run_id == run.run_id:
                 entry.run = run
-
-    def _follow_dispatch(self, scope: Scope, dispatch: Dispatch) -> None:
-        entry = self.get((scope, dispatch.thread_id))
-        if entry is None:
-            return
-        if dispatch.status is CLAIMED:
-            if entry.claimed is None or entry.claimed.run_id != dispatch.run_id:
-                entry.run = None
-            entry.claimed = dispatch
-        elif entry.claimed is not None and entry.claimed.dispatch_id == dispatch.dispatch_id:
-            entry.claimed = entry.run = None

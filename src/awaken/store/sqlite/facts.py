@@ -8,7 +8,7 @@ already taken, because a constraint will say so; a careful one looks.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -36,12 +36,19 @@ class FactLoader:
         self._db = db
         self._cache = cache
 
-    def warm(self, keys: Iterable[ThreadKey]) -> None:
+    def held(self, keys: Sequence[ThreadKey]) -> list[Held | None]:
+        """What is known of each thread; None of one that does not exist. What the cache lacks is read into it."""
+        held = [*map(self._cache.get, keys)]
+        if not all(held):
+            self._fetch([key for key, known in zip(keys, held, strict=True) if known is None])
+            held = [*map(self._cache.get, keys)]
+        return held
+
+    def _fetch(self, keys: Sequence[ThreadKey]) -> None:
         """Bring the threads that exist, with their claimed dispatches, into the cache: two reads for each scope."""
         missing: dict[Scope, list[ThreadId]] = {}
-        for key in keys:
-            if self._cache.get(key) is None:
-                missing.setdefault(key[0], []).append(key[1])
+        for scope, thread_id in keys:
+            missing.setdefault(scope, []).append(thread_id)
         for scope, thread_ids in missing.items():
             wanted = {"scope": scope, "thread_ids": msgspec.json.encode(thread_ids).decode()}
             claimed = {each.thread_id: each for each in map(dispatch_from, self._db.execute(_CLAIMED, wanted))}
@@ -49,9 +56,8 @@ class FactLoader:
                 key = (thread.scope, thread.thread_id)
                 self._cache[key] = Held(thread, claimed.get(thread.thread_id))
 
-    def load(self, t: ThreadTransition, now: Instant, *, careful: bool) -> Facts:
-        """The facts for one transition whose thread is warm."""
-        held = self._cache.get((t.scope, t.thread_id))
+    def load(self, t: ThreadTransition, held: Held | None, now: Instant, *, careful: bool) -> Facts:
+        """The facts for one transition, `held` being what is known of its thread."""
         facts = Facts() if held is None else Facts(thread=held.thread, claimed=held.claimed)
         if type(t) is Submit:
             self._submit_facts(facts, t, now, careful=careful)
@@ -68,13 +74,13 @@ class FactLoader:
         return facts
 
     def claim_facts(self, key: ThreadKey, now: Instant) -> Facts:
-        """For taking the next dispatch of a warm thread."""
+        """For taking the next dispatch of a thread that was held."""
         facts = self._thread_facts(key)
         self.queue_facts(facts, key[0], now, with_next=True)
         return facts
 
     def reclaim_facts(self, key: ThreadKey, now: Instant) -> Facts:
-        """For taking back the claimed dispatch of a warm thread."""
+        """For taking back the claimed dispatch of a thread that was held."""
         facts = self._thread_facts(key)
         if facts.claimed is not None:
             facts.run = self.run(key[0], facts.claimed.run_id)

@@ -118,7 +118,7 @@ class ThreadSets:
             changes = Changes()
 
     def _due_threads(self, page: int, now: Instant) -> Iterator[ThreadKey]:
-        """Warm threads with something due, by priority, then by how long, then by id; read a page at a time."""
+        """Threads with something due, by priority, then by how long, then by id; cached a page at a time."""
         for (priority,) in self._db.execute(_PRIORITIES).fetchall():
             place = {
                 "priority": priority,
@@ -131,7 +131,7 @@ class ThreadSets:
             while True:
                 rows: list[Row] = self._db.execute(_DUE_THREADS, place).fetchall()
                 keys: list[ThreadKey] = [(scope, thread_id) for _, thread_id, scope in rows]
-                yield from self._warmed(keys)
+                yield from self._readable(keys)
                 if len(rows) < page:
                     break
                 place["after_ready_at"], place["after_thread_id"], place["after_scope"] = rows[-1]
@@ -143,7 +143,7 @@ class ThreadSets:
         expired: list[ThreadKey] = self._db.execute(_EXPIRED, wanted).fetchall()
         items: list[Closed] = []
         appended: list[Appended] = []
-        for key in self._warmed(expired[: t.limit]):
+        for key in self._readable(expired[: t.limit]):
             facts = self._sound_facts(key, now, self._loader.reclaim_facts)
             if facts is not None:
                 changes = Changes()
@@ -196,17 +196,17 @@ class ThreadSets:
 
     # --- damage -------------------------------------------------------------------------------------------------------
 
-    def _warmed(self, keys: Sequence[ThreadKey]) -> list[ThreadKey]:
-        """Those of the threads whose rows can be read, warm."""
+    def _readable(self, keys: Sequence[ThreadKey]) -> list[ThreadKey]:
+        """Those of the threads whose rows can be read, now in the cache."""
         try:
-            self._loader.warm(keys)
+            self._loader.held(keys)
         except DataIntegrity:
             return [key for key in keys if self._is_sound(key)]
         return [*keys]
 
     def _is_sound(self, key: ThreadKey) -> bool:
         try:
-            self._loader.warm([key])
+            self._loader.held([key])
         except DataIntegrity as error:
             self._report(key, error)
             return False
