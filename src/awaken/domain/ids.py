@@ -68,28 +68,28 @@ class Ids:
         self._counts = iter(_COUNTS)
 
     def mint(self) -> str:
-        now = self._clock.now()
-        count = next(self._counts, None) if now == self._now else None
-        if count is None:
-            count = self._begin(now)
-        return self._head + count + self._tail
+        [minted] = self.mint_some(1)
+        return minted
 
     def mint_some(self, number: int) -> list[str]:
         """Several at once, for one look at the clock."""
-        first, head, tail = self.mint(), self._head, self._tail
-        minted = [first, *[head + count + tail for count in islice(self._counts, number - 1)]]
-        while len(minted) < number:
-            minted.append(self.mint())
+        now = self._clock.now()
+        if now != self._now:
+            self._begin(now)
+        head, tail = self._head, self._tail
+        minted = [head + count + tail for count in islice(self._counts, number)]
+        if len(minted) < number:
+            self._begin(now)
+            minted += self.mint_some(number - len(minted))
         return minted
 
-    def _begin(self, now: Instant) -> str:
+    def _begin(self, now: Instant) -> None:
         instant = f"{now:012x}"
         bits = self._chance.getrandbits(62)
         self._now = now
         self._head = f"{instant[:8]}-{instant[8:]}-7"
         self._tail = f"-{0x8000 | bits >> 48:04x}-{bits & 0xFFFF_FFFF_FFFF:012x}"
         self._counts = iter(_COUNTS)
-        return next(self._counts)
 
     def thread_id(self) -> ThreadId:
         return ThreadId(self.mint())

@@ -26,7 +26,8 @@ class Acceptance(msgspec.Struct, eq=False):
     _clock: Clock
     _timeout_s: float | None
     _timer: Timer | None = None
-    _told: bool = False
+    told: bool = False
+    """Whether the store has answered."""
     _refusal: Outcome | None = None
     _error: BaseException | None = None
     _waiting: asyncio.Future[None] | None = None
@@ -37,7 +38,7 @@ class Acceptance(msgspec.Struct, eq=False):
         return self._ending.cancelled()
 
     def set_result(self, outcome: Outcome) -> None:
-        self._told = True
+        self.told = True
         if type(outcome) is not Submitted:
             self._refusal = outcome
             call_off(self._ending)
@@ -47,7 +48,7 @@ class Acceptance(msgspec.Struct, eq=False):
             self._waiting.set_result(None)
 
     def set_exception(self, error: BaseException) -> None:
-        self._told = True
+        self.told = True
         self._error = error
         call_off(self._ending)
         if self._waiting is not None:
@@ -57,14 +58,13 @@ class Acceptance(msgspec.Struct, eq=False):
         if self._timer is not None:
             self._timer.cancel()
 
-    async def refusal(self) -> Outcome | None:
-        """What the store answered instead of accepting a new run; None when it accepted one.
+    async def heard(self) -> None:
+        """Wait until the store has answered."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiting)
 
-        Waited for in the rare case that the ending was called off from elsewhere before.
-        """
-        if not self._told:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._waiting)
+    def refusal(self) -> Outcome | None:
+        """What the store answered instead of accepting a new run; None when it accepted one. Raises what it raised."""
         if self._error is not None:
             raise self._error
         return self._refusal

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
@@ -197,11 +198,11 @@ class Mailbox:
         run_request.check()
         size = _storable_bytes(request, run_request, messages)
         delayed = request.delay_s > 0 or request.available_at is not None
-        transition = Submit(
-            scope=request.scope,
-            thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
-            run_id=RunId(request.run_id or run_id),
-            dispatch_id=DispatchId(dispatch_id),
+        transition = Submit(  # by position as far as it reads: Python passes more than 15 keywords in a dict
+            request.scope,
+            ThreadId(thread_id or request.run_id or self.ids.thread_id()),
+            RunId(request.run_id or run_id),
+            DispatchId(dispatch_id),
             request=run_request,
             messages=messages,
             digest=_digest(request, agent_id) if request.run_id else "",
@@ -352,10 +353,12 @@ class Mailbox:
             self._engine.combiner.put(transition, acceptance, size)
             del request, transition  # a thousand callers may wait here
             run = await ending
-            refusal = await acceptance.refusal()
+            if not acceptance.told:  # the ending was called off from elsewhere
+                await acceptance.heard()
         finally:
             acceptance.forget()
             self._engine.hub.forget(scope, run_id, ending)
+        refusal = acceptance.refusal()
         if refusal is not None:
             earlier = _answered(thread_id, refusal).run
             return await self.wait(scope, earlier.run_id, timeout_s=timeout_s)
@@ -416,12 +419,8 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
 
 def _with_ids(messages: Sequence[Message], minted: Sequence[str]) -> tuple[Message, ...]:
     """The messages, each with the id it has or else one of those minted for them."""
-    return tuple(
-        [
-            message if message.id else msgspec.structs.replace(message, id=MessageId(fresh))
-            for message, fresh in zip(messages, minted, strict=True)
-        ]
-    )
+    fresh = iter(minted)
+    return tuple([message if message.id else replace(message, id=MessageId(next(fresh))) for message in messages])
 
 
 def normalise_mode(trace: Trace) -> Trace:
@@ -429,7 +428,7 @@ def normalise_mode(trace: Trace) -> Trace:
     if trace.mode is not RunMode.FOREGROUND:
         return trace
     mode = RunMode.INTERNAL_WAKE if trace.origin is Origin.INTERNAL else RunMode.SCHEDULED
-    return msgspec.structs.replace(trace, mode=mode)
+    return replace(trace, mode=mode)
 
 
 def _storable_bytes(request: RunSubmission, run_request: RunRequest, messages: tuple[Message, ...]) -> int:
@@ -453,6 +452,6 @@ def _digest(request: RunSubmission, agent_id: AgentId) -> str:
 
     How it travelled is not part of it: a client that asks again does so over a new connection.
     """
-    trace = msgspec.structs.replace(request.trace, transport_request_id=None)
-    asked = msgspec.structs.replace(request, agent_id=agent_id, trace=trace)
+    trace = replace(request.trace, transport_request_id=None)
+    asked = replace(request, agent_id=agent_id, trace=trace)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()

@@ -82,7 +82,7 @@ class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @final
-class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Submit(msgspec.Struct, frozen=True, gc=False):
     """Accept a run: its messages, run and dispatch become durable together, and are claimed at once where possible.
 
     Requires: valid messages (`check_messages`), at least one.

@@ -56,7 +56,8 @@ def write(db: sqlite3.Connection, changes: Changes) -> None:
     if changes.runs:
         put(db, _UPDATE_RUN, [rows.run_values(scope, run) for scope, run in changes.runs])
     if changes.dispatches:
-        put(db, _UPDATE_DISPATCH, [rows.dispatch_values(*each) for each in changes.dispatches])
+        moves = [rows.dispatch_values(scope, before, after) for scope, before, after in changes.dispatches]
+        put(db, _UPDATE_DISPATCH, moves)
     if changes.events:
         put(db, _INSERT_EVENTS, [rows.new_events_values(row) for row in changes.events])
     if changes.journal:
