@@ -60,6 +60,10 @@ class RunMode(StrEnum):
     INTERNAL_WAKE = "internal_wake"
 
 
+# Named here for the same reason as the members above.
+FOREGROUND: Final = RunMode.FOREGROUND
+
+
 class Adapter(StrEnum):
     """The protocol that surfaced the request."""
 

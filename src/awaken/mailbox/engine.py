@@ -255,9 +255,6 @@ class Engine:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
             self._tell_ended(transition.scope, settled.run)
-            execution = self._keeper.holder_of(transition.scope, transition.dispatch_id)
-            if execution is not None and execution.holds_slot and execution.token == transition.token:
-                self._let_go(execution)
         self._offered(transition.offer, settled, asked_s)
 
     def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None, asked_s: float) -> None:
@@ -338,14 +335,8 @@ class Engine:
     def _over(self, execution: Execution) -> None:
         """Whatever happened in it, its slot comes back."""
         self._running.discard(execution)
-        if execution.holds_slot:
-            self._let_go(execution)
-        if not self._running:
-            self._idle.set()
-
-    def _let_go(self, execution: Execution) -> None:
-        """What an execution held is free: as soon as it is settled, at the latest when its task ends."""
-        execution.holds_slot = False
         self._keeper.release(execution)
         self._slots.executing -= 1
         self._slot_freed()
+        if not self._running:
+            self._idle.set()

@@ -28,7 +28,7 @@ from awaken.domain.errors import (
 )
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, Ids, MessageId, RunId, Scope, ThreadId, system_chance
 from awaken.domain.message import Message, check_messages
-from awaken.domain.run import CREATED, DONE, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
+from awaken.domain.run import CREATED, DONE, FOREGROUND, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.executors.registry import Agents
 from awaken.mailbox.acceptance import Acceptance
@@ -425,7 +425,7 @@ def _with_ids(messages: Sequence[Message], minted: Sequence[str]) -> tuple[Messa
 
 def normalise_mode(trace: Trace) -> Trace:
     """A background submit runs `scheduled`, one from inside the server `internal_wake`; a set mode stays (3.2)."""
-    if trace.mode is not RunMode.FOREGROUND:
+    if trace.mode is not FOREGROUND:
         return trace
     mode = RunMode.INTERNAL_WAKE if trace.origin is Origin.INTERNAL else RunMode.SCHEDULED
     return replace(trace, mode=mode)

@@ -71,7 +71,7 @@ class Workshop(msgspec.Struct, frozen=True):
     ask_offer: Callable[[], Offer | None]
     """Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
     on_over: Callable[[Execution], None]
-    """Told when an execution is settled, or has ended without being."""
+    """Told once of every execution: when it is settled, or has ended without being."""
 
 
 class _End(msgspec.Struct, gc=False):
@@ -91,7 +91,7 @@ class Execution:
 
     __slots__ = (
         "_acknowledged", "_driving", "_give_up_s", "_label", "_port", "_reason", "_settle",
-        "_settle_bytes", "_shop", "_started_s", "_writer", "asked_s", "claimed", "holds_slot", "key", "lease_until",
+        "_settle_bytes", "_shop", "_started_s", "_writer", "asked_s", "claimed", "key", "lease_until",
         "task", "token",
     )  # fmt: skip
 
@@ -102,8 +102,6 @@ class Execution:
         self.token = claimed.token
         self.asked_s = asked_s
         self.lease_until = claimed.dispatch.lease_until
-        self.holds_slot = True
-        """Until it is settled, or its task has ended."""
         self._shop = workshop
         self._writer = RunWriter(
             claimed, workshop.combiner, workshop.clock, workshop.settings.settle_retry_s, self._told
