@@ -23,7 +23,7 @@ from awaken.domain.clock import Clock
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import Ids
-from awaken.domain.message import Message, MessageState, Role, check_messages
+from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Usage
 from awaken.executors.classify import classify
 from awaken.executors.contract import DriveOutcome, Stopped
@@ -224,7 +224,7 @@ class Execution:
             return _End(Release("handed over at shutdown"), "released")
         kept, size = self._kept(stopped)
         messages = tuple(
-            replace(message, state=MessageState.INTERRUPTED) if message.role is Role.ASSISTANT else message
+            replace(message, state=MessageState.INTERRUPTED) if message.role is ASSISTANT else message
             for message in kept
         )
         output = messages[-1].text if messages else None
@@ -263,7 +263,7 @@ class Execution:
         stream_open = self._writer.stream_open
         for message in end.messages:
             entries.append(message)
-            stream_open = stream_open and message.role is not Role.ASSISTANT
+            stream_open = stream_open and message.role is not ASSISTANT
         closes = rest.closes
         if end.usage is not None or end.steps is not None:
             closes = StepClosed(

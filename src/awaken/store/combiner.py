@@ -94,7 +94,6 @@ class Combiner:
         self._flights: deque[_Flight] = deque()
         self._applied: deque[tuple[_Asked, Outcome, Passage]] = deque()
         self._delivering = False
-        self._unanswered = 0
         self._wake = Alarm(clock)
         self._answered = Alarm(clock)
         self.closed = False
@@ -110,7 +109,6 @@ class Combiner:
 
     def put(self, transition: Transition, answer: Answer, size: int = 0) -> None:
         """As `ask`, for somebody who need not wait in a task: told in the turn of the loop that delivers."""
-        self._unanswered += 1
         asked = (transition, answer, size)
         if self.closed:
             self._fail([asked], StoreUnavailable("the store is closed"))
@@ -138,9 +136,10 @@ class Combiner:
             self.closed = True
             self._land()
             left = [asked for batch, _, _ in self._flights for asked in batch]
-            self._fail([*left, *self._asked], StoreUnavailable("the store is closed"))
+            left += self._asked
             self._flights.clear()
             self._asked.clear()
+            self._fail(left, StoreUnavailable("the store is closed"))
 
     def _launch(self) -> None:
         while len(self._flights) < MAX_IN_FLIGHT:
@@ -180,8 +179,12 @@ class Combiner:
 
     async def quiet(self) -> None:
         """Wait until nothing that was asked is unanswered. For one waiter."""
-        while self._unanswered:
+        while not self._is_quiet:
             await self._answered.wait()
+
+    @property
+    def _is_quiet(self) -> bool:
+        return not (self._asked or self._flights or self._applied)
 
     def _next_batch(self) -> list[_Asked]:
         threads: set[tuple[Scope, ThreadId]] = set()
@@ -189,8 +192,9 @@ class Combiner:
         sets: list[_Asked] = []
         left: deque[_Asked] = deque()
         room, size = self._max_batch, 0
-        while self._asked and room:
-            asked = self._asked.popleft()
+        waiting = self._asked
+        while waiting and room:
+            asked = waiting.popleft()
             if type(asked[0]) in _SET_ORDER:
                 sets.append(asked)
                 room -= 1
@@ -205,7 +209,7 @@ class Combiner:
             single.append(asked)
             room -= 1
             size += asked[2]
-        self._asked.extendleft(reversed(left))
+        waiting.extendleft(reversed(left))
         sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
         return single + sets
 
@@ -217,7 +221,7 @@ class Combiner:
     def _deliver_slice(self) -> None:
         """Tell some callers now and the rest in the next turns of the event loop, across batches in order."""
         self._tell(DELIVERY_SLICE)
-        if not self._unanswered:
+        if self._is_quiet:
             self._answered.set()
         self._delivering = bool(self._applied)
         if self._delivering:
@@ -236,7 +240,6 @@ class Combiner:
                 on_applied(transition, outcome, passage)
             except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
                 _log.exception("after %s: what should follow failed", type(transition).__name__)
-            self._unanswered -= 1
             if not answer.done():
                 answer.set_result(outcome)
 
@@ -244,7 +247,7 @@ class Combiner:
         self._tell(len(self._applied))
         for transition, answer, _ in batch:
             self._tell_failure(transition, answer, error)
-        if not self._unanswered:
+        if self._is_quiet:
             self._answered.set()
 
     def _tell_failure(self, transition: Transition, answer: Answer, error: BaseException) -> None:
@@ -253,4 +256,3 @@ class Combiner:
             answer.set_exception(error)
             if isinstance(answer, asyncio.Future):
                 answer.exception()  # heard here, so that a caller who went away leaves no complaint behind
-        self._unanswered -= 1
