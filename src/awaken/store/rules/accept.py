@@ -93,9 +93,9 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
     )
     log.add(say.queued(dispatch))
     free = facts.claimed is None
-    own_key = ready_key(dispatch.priority, dispatch.available_at, now)
     rival = facts.next
-    takes_own = free and own_key[0] == 0 and (rival is None or dispatch.priority < rival.dispatch.priority)
+    goes_first = rival is None or dispatch.priority < rival.dispatch.priority
+    takes_own = free and dispatch.available_at <= now and goes_first
     if t.offer is not None and takes_own:
         own = Queued(dispatch, run, messages)
         claimed = claim(t.scope, own, run, t.offer, thread, facts, changes, log, now, new=True)
@@ -112,6 +112,7 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         return Submitted(run, dispatch, claimed, None, appended + log.write(changes))
     if free:
         present = (thread.ready_priority, thread.ready_at)
+        own_key = ready_key(dispatch.priority, dispatch.available_at, now)
         if present[0] is None or present[1] is None or own_key < ready_key(present[0], present[1], now):
             thread.ready_priority, thread.ready_at = dispatch.priority, dispatch.available_at
     return Submitted(run, dispatch, None, thread.ready_at, appended)

@@ -12,7 +12,7 @@ from typing import Final
 
 from awaken.domain.dispatch import CLAIMED, Dispatch
 from awaken.domain.ids import Scope, ThreadId
-from awaken.domain.run import Run
+from awaken.domain.run import DONE, Run
 from awaken.store.rules import Changes, ThreadRow
 
 MAX_THREADS: Final = 4_096
@@ -65,6 +65,7 @@ class ThreadCache(dict[ThreadKey, Held]):
             if entry is not None:
                 entry.follow(dispatch)
         for scope, run in changes.runs:
-            entry = self.get((scope, run.thread_id))
-            if entry is not None and entry.claimed is not None and entry.claimed.run_id == run.run_id:
-                entry.run = run
+            if run.status is not DONE:  # the dispatch of one that is done is claimed no more
+                entry = self.get((scope, run.thread_id))
+                if entry is not None and entry.claimed is not None and entry.claimed.run_id == run.run_id:
+                    entry.run = run
