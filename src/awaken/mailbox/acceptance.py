@@ -16,7 +16,7 @@ from awaken.mailbox.reader import Ending, call_off
 from awaken.store.transitions import Outcome, Submitted
 
 
-class Acceptance(msgspec.Struct, eq=False):
+class Acceptance(msgspec.Struct, eq=False, gc=False):
     """Hears what became of a submit, for a caller who waits for nothing but the end of the run.
 
     Of a run that was accepted nothing is kept: a thousand callers may wait.

@@ -101,7 +101,7 @@ class Pending(msgspec.Struct):
 _NOTHING: Final = Pending()
 
 
-class RunWriter(msgspec.Struct, eq=False):
+class RunWriter(msgspec.Struct, eq=False, gc=False):
     """The write buffer of one execution."""
 
     _claimed: Claimed
@@ -280,7 +280,7 @@ def stored_bytes(message: Message) -> int:
         raise PermanentFailure(f"message {message.id!r} cannot be stored: {error}") from error
 
 
-class Port(msgspec.Struct, eq=False):
+class Port(msgspec.Struct, eq=False, gc=False):
     """The `RunPort` and `Entry` of one execution."""
 
     _claimed: Claimed

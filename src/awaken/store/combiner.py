@@ -68,7 +68,12 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
     took_s: float
 
 
-_Asked = tuple[Transition, Answer, int]
+class _Asked(msgspec.Struct, frozen=True, gc=False):
+    transition: Transition
+    answer: Answer
+    size: int
+
+
 _Flight = tuple[list[_Asked], asyncio.Future[list[Outcome]], float]
 """A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
 
@@ -109,7 +114,7 @@ class Combiner:
 
     def put(self, transition: Transition, answer: Answer, size: int = 0) -> None:
         """As `ask`, for somebody who need not wait in a task: told in the turn of the loop that delivers."""
-        asked = (transition, answer, size)
+        asked = _Asked(transition, answer, size)
         if self.closed:
             self._fail([asked], StoreUnavailable("the store is closed"))
             return
@@ -148,7 +153,7 @@ class Combiner:
                 return
             batch = self._next_batch()
             asked_s = self._clock.monotonic()
-            applying = self._store.apply([asked[0] for asked in batch])
+            applying = self._store.apply([asked.transition for asked in batch])
             flight = (batch, asyncio.ensure_future(applying), asked_s)
             flight[1].add_done_callback(self._landed)
             self._flights.append(flight)
@@ -195,11 +200,11 @@ class Combiner:
         waiting = self._asked
         while waiting and room:
             asked = waiting.popleft()
-            if type(asked[0]) in _SET_ORDER:
+            if type(asked.transition) in _SET_ORDER:
                 sets.append(asked)
                 room -= 1
                 continue
-            transition: ThreadTransition = asked[0]  # pyright: ignore[reportAssignmentType]: not one of the sets
+            transition: ThreadTransition = asked.transition  # pyright: ignore[reportAssignmentType]: none of the sets
             key = (transition.scope, transition.thread_id)
             if key in threads or size > MAX_BATCH_BYTES:
                 threads.add(key)  # what follows for this thread must wait behind it
@@ -208,9 +213,9 @@ class Combiner:
             threads.add(key)
             single.append(asked)
             room -= 1
-            size += asked[2]
+            size += asked.size
         waiting.extendleft(reversed(left))
-        sets.sort(key=lambda each: _SET_ORDER[type(each[0])])
+        sets.sort(key=lambda each: _SET_ORDER[type(each.transition)])
         return single + sets
 
     def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], passage: Passage) -> None:
@@ -232,26 +237,28 @@ class Combiner:
         applied, on_applied = self._applied, self._on_applied
         while applied and most:
             most -= 1
-            (transition, answer, _), outcome, passage = applied.popleft()
+            asked, outcome, passage = applied.popleft()
             if type(outcome) is Failed:
-                self._tell_failure(transition, answer, outcome.error)
+                self._tell_failure(asked, outcome.error)
                 continue
             try:
-                on_applied(transition, outcome, passage)
+                on_applied(asked.transition, outcome, passage)
             except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
-                _log.exception("after %s: what should follow failed", type(transition).__name__)
+                _log.exception("after %s: what should follow failed", type(asked.transition).__name__)
+            answer = asked.answer
             if not answer.done():
                 answer.set_result(outcome)
 
     def _fail(self, batch: Sequence[_Asked], error: BaseException) -> None:
         self._tell(len(self._applied))
-        for transition, answer, _ in batch:
-            self._tell_failure(transition, answer, error)
+        for asked in batch:
+            self._tell_failure(asked, error)
         if self._is_quiet:
             self._answered.set()
 
-    def _tell_failure(self, transition: Transition, answer: Answer, error: BaseException) -> None:
-        self._on_failed(transition)
+    def _tell_failure(self, asked: _Asked, error: BaseException) -> None:
+        self._on_failed(asked.transition)
+        answer = asked.answer
         if not answer.done():
             answer.set_exception(error)
             if isinstance(answer, asyncio.Future):
