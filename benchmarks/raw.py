@@ -30,12 +30,11 @@ _WRITES: Final = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 
 class Ceiling(msgspec.Struct):
     cycles_s: float
-    rows: int
     commits: int
 
 
 _Statement = tuple[str, bool, list[Any]]
-"""The text, whether it ran as an executemany, and its rows."""
+"""The text, whether it ran as an executemany, and the values it ran with, each time."""
 _Batch = tuple[int, list[_Statement]]
 """How many transitions it covers, and what they wrote."""
 
@@ -111,16 +110,16 @@ def replay(*, tape: str) -> Ceiling:
         tune_process()
         try:
             started = time.perf_counter()
-            rows, commits = _write(db, batches)
+            commits = _write(db, batches)
             elapsed_s = time.perf_counter() - started
         finally:
             db.close()
-    return Ceiling(cycles / elapsed_s, rows, commits)
+    return Ceiling(cycles / elapsed_s, commits)
 
 
-def _write(db: sqlite3.Connection, batches: list[_Batch]) -> tuple[int, int]:
-    """How many rows were written, and in how many transactions."""
-    written_rows, commits, waiting = 0, 0, 0
+def _write(db: sqlite3.Connection, batches: list[_Batch]) -> int:
+    """In how many transactions it was written."""
+    commits, waiting = 0, 0
     for transitions, statements in batches:
         if not waiting:
             db.execute("BEGIN IMMEDIATE")
@@ -129,7 +128,6 @@ def _write(db: sqlite3.Connection, batches: list[_Batch]) -> tuple[int, int]:
                 db.executemany(sql, rows)
             else:
                 db.execute(sql, rows[0])
-            written_rows += len(rows)
         waiting += transitions
         if waiting >= PER_COMMIT:
             db.execute("COMMIT")
@@ -137,4 +135,4 @@ def _write(db: sqlite3.Connection, batches: list[_Batch]) -> tuple[int, int]:
     if waiting:
         db.execute("COMMIT")
         commits += 1
-    return written_rows, commits
+    return commits

@@ -19,6 +19,7 @@ from awaken.store import rules
 from awaken.store.contract import MessageQuery
 from awaken.store.rules import Changes, Facts
 from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.writing import ROWS_AT_ONCE
 from awaken.store.transitions import (
     Claim,
     ClaimedSome,
@@ -72,6 +73,36 @@ def fresh(name: str, thread: str) -> Submit:
 
 
 # --- collisions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 2 * ROWS_AT_ONCE, 200])
+async def test_a_batch_of_any_size_stores_what_its_items_store_one_by_one(tmp_path: Path, count: int) -> None:
+    stored: list[list[object]] = []
+    for sizes in ([count], [1] * count):
+        async with SqliteStore(tmp_path / f"{len(sizes)}-{count}.db", clock=ManualClock()) as store:
+            submits = iter([fresh(f"d{number}", f"t{number}") for number in range(count)])
+            for size in sizes:
+                await store.apply([next(submits) for _ in range(size)])
+            names = [f"d{number}" for number in range(count)]
+            threads = [thread_id(f"t{number}") for number in range(count)]
+            stored.append(
+                [
+                    *[await run_of(store, name) for name in names],
+                    *[replace(await dispatch_of(store, name), claim_token=None, instance_id=None) for name in names],
+                    *[await store.list_messages(SCOPE, thread, MessageQuery()) for thread in threads],
+                    *[await store.list_events(SCOPE, thread, after=0, limit=100) for thread in threads],
+                ]
+            )
+    assert len(stored[0]) == 4 * count and stored[0] == stored[1]
+
+
+async def test_a_taken_id_among_many_rows_of_one_statement_costs_only_the_one_who_brought_it(
+    store: SqliteStore,
+) -> None:
+    await submitted(store, "d30", thread=thread_id("elsewhere"))
+    outcomes = await store.apply([fresh(f"d{number}", f"t{number}") for number in range(2 * ROWS_AT_ONCE)])
+    assert outcomes.pop(30) == Conflict("run", "run-d30")
+    assert all(want(Submitted, outcome).claimed is not None for outcome in outcomes)
 
 
 async def test_a_taken_run_id_costs_only_the_one_who_brought_it(store: SqliteStore) -> None:
