@@ -77,7 +77,7 @@ class Ids:
         if now != self._now:
             self._begin(now)
         head, tail = self._head, self._tail
-        minted = [head + count + tail for count in islice(self._counts, number)]
+        minted = [f"{head}{count}{tail}" for count in islice(self._counts, number)]
         if len(minted) < number:
             self._begin(now)
             minted += self.mint_some(number - len(minted))
