@@ -30,6 +30,7 @@ _WRITES: Final = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 
 class Ceiling(msgspec.Struct):
     cycles_s: float
+    rows: int
     commits: int
 
 
@@ -44,9 +45,9 @@ _Batch = tuple[int, list[_Statement]]
 _tape: list[_Batch] = []
 
 
-def _note(sql: str, many: bool, rows: list[Any]) -> None:
+def _note(sql: str, many: bool, values: list[Any]) -> None:
     if _tape and sql.lstrip()[:7].upper().startswith(_WRITES):
-        _tape[-1][1].append((sql, many, rows))
+        _tape[-1][1].append((sql, many, values))
 
 
 class _RecordingCursor(sqlite3.Cursor):
@@ -55,9 +56,9 @@ class _RecordingCursor(sqlite3.Cursor):
         return super().execute(sql, parameters)
 
     def executemany(self, sql: str, seq_of_parameters: Iterable[Any], /) -> sqlite3.Cursor:
-        rows = list(seq_of_parameters)
-        _note(sql, True, rows)
-        return super().executemany(sql, rows)
+        values = list(seq_of_parameters)
+        _note(sql, True, values)
+        return super().executemany(sql, values)
 
 
 class _RecordingConnection(sqlite3.Connection):
@@ -112,9 +113,10 @@ def replay(*, tape: str) -> Ceiling:
             started = time.perf_counter()
             commits = _write(db, batches)
             elapsed_s = time.perf_counter() - started
+            rows = db.total_changes
         finally:
             db.close()
-    return Ceiling(cycles / elapsed_s, commits)
+    return Ceiling(cycles / elapsed_s, rows, commits)
 
 
 def _write(db: sqlite3.Connection, batches: list[_Batch]) -> int:
@@ -123,11 +125,11 @@ def _write(db: sqlite3.Connection, batches: list[_Batch]) -> int:
     for transitions, statements in batches:
         if not waiting:
             db.execute("BEGIN IMMEDIATE")
-        for sql, many, rows in statements:
+        for sql, many, values in statements:
             if many:
-                db.executemany(sql, rows)
+                db.executemany(sql, values)
             else:
-                db.execute(sql, rows[0])
+                db.execute(sql, values[0])
         waiting += transitions
         if waiting >= PER_COMMIT:
             db.execute("COMMIT")
