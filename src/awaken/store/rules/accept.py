@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import QUEUED, Dispatch
-from awaken.domain.run import CREATED, Run
-from awaken.store.rules.claim import claim, may_run
-from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ready_key
-from awaken.store.rules.writing import Log, append, new_thread, touch
+from awaken.domain.run import CREATED, Run, SeqRange
+from awaken.store.rules.claim import claim, may_run, take
+from awaken.store.rules.facts import Changes, Facts, MessageWrite, ready_key
+from awaken.store.rules.writing import Log, append, close_open_turn, new_thread, touch
 from awaken.store.transitions import Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
 
 
@@ -97,8 +97,13 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
     goes_first = rival is None or dispatch.priority < rival.dispatch.priority
     takes_own = free and dispatch.available_at <= now and goes_first
     if t.offer is not None and takes_own:
-        own = Queued(dispatch, run, messages)
-        claimed = claim(t.scope, own, run, t.offer, thread, facts, changes, log, now, new=True)
+        close_open_turn(thread, facts.tail, changes, log, now)
+        first = thread.message_seq + 1
+        for message in messages:
+            append(message, thread, run.run_id, changes, log, now)
+        span = SeqRange(first, thread.message_seq) if messages else None
+        claimed = take(t.scope, dispatch, run, span, t.offer, thread, log, now)
+        changes.accepted.append((t.scope, claimed.run, claimed.dispatch))
         return Submitted(claimed.run, claimed.dispatch, claimed, None, log.write(changes))
     thread.latest_run_id = run.run_id
     changes.accepted.append((t.scope, run, dispatch))

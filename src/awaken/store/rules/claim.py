@@ -16,7 +16,7 @@ from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
 from awaken.domain.run import CANCELLED, DONE, Run, SeqRange, moved
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadRow
-from awaken.store.rules.writing import Log, after_failure, append, close_open_turn, finish, set_ready, touch
+from awaken.store.rules.writing import Log, after_failure, close_open_turn, finish, set_ready, touch
 from awaken.store.transitions import Claimed, Closed, Offer
 
 
@@ -72,11 +72,37 @@ def claim(
     changes: Changes,
     log: Log,
     now: Instant,
-    *,
-    new: bool = False,
 ) -> Claimed:
+    """Take a queued dispatch. A run that starts appends the messages that wait for it; one taken over has done so."""
+    span = run.input
+    if run.started_at is None:
+        close_open_turn(thread, facts.tail, changes, log, now)
+        first = thread.message_seq + 1
+        for message in entry.messages:
+            thread.message_seq += 1
+            changes.appended_messages.append((scope, thread.thread_id, message.id, thread.message_seq))
+            log.add(say.message_committed(message, thread.thread_id, run.run_id, thread.message_seq))
+        span = SeqRange(first, thread.message_seq) if thread.message_seq >= first else None
+    claimed = take(scope, entry.dispatch, run, span, offer, thread, log, now)
+    thread.queued -= 1
+    changes.runs.append((scope, claimed.run))
+    changes.dispatches.append((scope, entry.dispatch, claimed.dispatch))
+    return claimed
+
+
+def take(
+    scope: Scope,
+    dispatch: Dispatch,
+    run: Run,
+    span: SeqRange | None,
+    offer: Offer,
+    thread: ThreadRow,
+    log: Log,
+    now: Instant,
+) -> Claimed:
+    """The dispatch in its new owner's hands and its run under way, with what is said of that; written by the caller."""
     dispatch = moves.claim(
-        entry.dispatch,
+        dispatch,
         consumer=offer.consumer,
         token=offer.token,
         instance_id=offer.instance_id,
@@ -84,19 +110,6 @@ def claim(
         now=now,
     )
     resumed = run.started_at is not None
-    span = run.input
-    if not resumed:
-        if thread.open_turn is not None:
-            close_open_turn(thread, facts.tail, changes, log, now)
-        first = thread.message_seq + 1
-        for message in entry.messages:
-            if new:
-                append(message, thread, run.run_id, changes, log, now)
-            else:
-                thread.message_seq += 1
-                changes.appended_messages.append((scope, thread.thread_id, message.id, thread.message_seq))
-                log.add(say.message_committed(message, thread.thread_id, run.run_id, thread.message_seq))
-        span = SeqRange(first, thread.message_seq) if thread.message_seq >= first else None
     log.add(say.submitted(dispatch))
     log.add(say.started(run, resumed=resumed))
     log.reset_stream(run)
@@ -107,15 +120,8 @@ def claim(
         input=span,
         stream_open=False,
     )
-    run = log.stamped(run)
-    if new:
-        changes.accepted.append((scope, run, dispatch))
-    else:
-        thread.queued -= 1
-        changes.runs.append((scope, run))
-        changes.dispatches.append((scope, entry.dispatch, dispatch))
     set_ready(thread, None)
-    return Claimed(scope, dispatch, run, resumed)
+    return Claimed(scope, dispatch, log.stamped(run), resumed)
 
 
 def close_queued(

@@ -91,6 +91,8 @@ def append(message: Message, thread: ThreadRow, run_id: RunId | None, changes: C
 
 def close_open_turn(thread: ThreadRow, tail: tuple[Message, ...], changes: Changes, log: Log, now: Instant) -> None:
     """Answer the calls an earlier run left open, so that no unanswered call is ever sent to a model."""
+    if thread.open_turn is None:
+        return
     for call in unanswered_calls(tail):
         message_id = MessageId(f"cancelled.{thread.message_seq + 1}.{thread.event_seq + 1}")
         message = cancelled_tool_message(message_id, call, "cancelled: the run ended before this call was answered")
