@@ -234,6 +234,7 @@ class RunWriter(msgspec.Struct, eq=False, gc=False):
         self._ask()
 
     def _ask(self) -> None:
+        self._retry = None  # a timer that has fired still knows this object, and nobody else would part the two
         assert self._commit is not None and self.flying is not None, "there is something to ask"
         self._combiner.put(self._commit, self, self.flying.payload_bytes)
 
