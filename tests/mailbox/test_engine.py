@@ -11,15 +11,17 @@ import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, DispatchId, InstanceId, RunId, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, DispatchId, InstanceId, MessageId, RunId, ThreadId
+from awaken.domain.message import user_message
 from awaken.domain.run import RunStatus
+from awaken.domain.thread import ThreadInfo
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import MAX_BATCH_BYTES
 from awaken.store.contract import DispatchQuery
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.opening import open_reader
-from awaken.store.transitions import Claim, Commit, Offer, Reclaim, Settle, Submit
+from awaken.store.transitions import Claim, Commit, Offer, Reclaim, SaveThread, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -338,13 +340,16 @@ async def test_whoever_writes_says_how_much_so_that_no_batch_holds_the_store_for
 
     async with World(store, clock, agents={"talk": talk}) as world:
         names = [f"t{number}" for number in range(80)]
+        brought = (user_message(MessageId(""), text),)
+        saving = [world.mailbox.save_thread(DEFAULT_SCOPE, name, ThreadInfo(), messages=brought) for name in names]
+        await asyncio.gather(*saving)
         submissions = await asyncio.gather(*[world.submit(text, thread_id=name, agent_id="talk") for name in names])
         for gate in (may_speak, may_end):
             await world.quiet()
             gate.set()
         await asyncio.gather(*[world.done(submission) for submission in submissions])
 
-        for kind in (Submit, Commit, Settle):
+        for kind in (SaveThread, Submit, Commit, Settle):
             sizes = [sum(type(each) is kind for each in batch) for batch in store.batches]
             assert sum(sizes) >= len(names) and max(sizes) * len(text) < MAX_BATCH_BYTES + 2 * len(text), kind
 

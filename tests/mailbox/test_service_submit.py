@@ -23,6 +23,7 @@ from awaken.domain.errors import (
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Json, Message, Role, user_message
 from awaken.domain.run import Adapter, Origin, RunMode, RunStatus, SeqRange, Trace
+from awaken.domain.thread import ThreadInfo
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
 from awaken.mailbox.observer import OutcomeLabel
@@ -368,6 +369,18 @@ async def test_any_driver_can_be_an_agent(store: WatchedStore, clock: ManualCloc
         run = await world.done(await world.submit(agent_id="mine"))
 
         assert run.final_output == "consumer sees mine"
+
+
+async def test_a_thread_whose_messages_cannot_be_stored_is_refused_before_the_store_sees_it(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        before = len(store.batches)
+        brought = (user_message(MessageId("m"), "\ud800"),)
+        with pytest.raises(ValidationError, match="no JSON form"):
+            await world.mailbox.save_thread(DEFAULT_SCOPE, "t", ThreadInfo(), messages=brought)
+
+        assert len(store.batches) == before and await store.load_thread(DEFAULT_SCOPE, ThreadId("t")) is None
 
 
 # --- asked twice ------------------------------------------------------------------------------------------------------

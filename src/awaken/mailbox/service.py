@@ -240,9 +240,9 @@ class Mailbox:
         info.check(named)
         stored = _with_ids(messages, message_ids)
         check_messages(stored)
-        outcome = await self._engine.combiner.ask(
-            SaveThread(scope=scope, thread_id=named, info=info, messages=stored, if_exists=if_exists)
-        )
+        size = _json_bytes(info, stored)
+        transition = SaveThread(scope=scope, thread_id=named, info=info, messages=stored, if_exists=if_exists)
+        outcome = await self._engine.combiner.ask(transition, size)
         if isinstance(outcome, Conflict):
             raise AlreadyExists(outcome.what, outcome.id)
         assert isinstance(outcome, ThreadSaved), "a thread is saved or in conflict"
@@ -441,8 +441,13 @@ def _storable_bytes(request: RunSubmission, run_request: RunRequest, messages: t
         raise ValidationError("max_attempts must be at least 1", loc=("body", "max_attempts"))
     if not 0 <= request.delay_s <= MAX_DELAY_S:
         raise ValidationError(f"a delay is 0 to {MAX_DELAY_S} seconds", loc=("body", "after_seconds"))
+    return _json_bytes(messages, request.metadata, run_request, request.dedupe_key)
+
+
+def _json_bytes(*values: object) -> int:
+    """The size of the values as JSON. Raises ValidationError where one has none."""
     try:
-        return len(_encoder.encode((messages, request.metadata, run_request, request.dedupe_key)))
+        return len(_encoder.encode(values))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ValidationError(f"the request has no JSON form: {error}") from error
 

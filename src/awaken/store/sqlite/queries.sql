@@ -1,5 +1,5 @@
 -- The statements of the SQLite store, in the order: facts of a transition, writes, sets of threads, reads.
--- Writes take their values by position, because they run with executemany; everything else by name.
+-- Writes take their values by position, because they run for many rows at once; everything else by name.
 
 -- ====================================================================================================================
 -- Facts
