@@ -91,8 +91,11 @@ async def test_an_ending_called_off_from_elsewhere_waits_for_what_became_of_the_
     assert acceptance.refusal() is None
 
 
-async def test_a_caller_who_went_away_is_told_nothing(ending: Ending, clock: ManualClock) -> None:
-    acceptance = Acceptance(ending, clock, None)
-    assert not acceptance.done()
+async def test_for_a_caller_who_went_away_no_timer_is_set(
+    ending: Ending, clock: ManualClock, accepted: Submitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acceptance = Acceptance(ending, clock, TIMEOUT_S)
     ending.cancel()
-    assert acceptance.done()
+    monkeypatch.delattr(ManualClock, "call_later")
+    acceptance.set_result(accepted)
+    assert acceptance.told

@@ -141,9 +141,6 @@ async def test_an_answer_that_asks_again_after_the_end_finds_the_others_told_onc
     """The combiner ends with answers undelivered, and the first of them makes somebody ask again."""
 
     class AsksAgain:
-        def done(self) -> bool:
-            return False
-
         def set_result(self, outcome: Outcome, /) -> None:
             harness.ask(submit("late", "late"))
 

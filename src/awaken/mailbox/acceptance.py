@@ -34,9 +34,6 @@ class Acceptance(msgspec.Struct, eq=False, gc=False):
 
     __repr__ = object.__repr__  # no text of a message may reach a log through this
 
-    def done(self) -> bool:
-        return self._ending.cancelled()
-
     def set_result(self, outcome: Outcome) -> None:
         self.told = True
         if type(outcome) is not Submitted:

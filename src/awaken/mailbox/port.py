@@ -240,16 +240,17 @@ class RunWriter(msgspec.Struct, eq=False, gc=False):
 
     # --- as the answer to its commit ----------------------------------------------------------------------------------
 
-    def done(self) -> bool:
-        return self.failure is not None
-
     def set_exception(self, error: BaseException) -> None:
+        if self.failure is not None:
+            return
         if isinstance(error, StoreUnavailable) and not self._combiner.closed:
             self._retry = self._clock.call_later(self._retry_s, self._ask)
         else:
             self.abandon(TransientFailure(f"the store failed: {error}"))
 
     def set_result(self, outcome: Outcome) -> None:
+        if self.failure is not None:
+            return
         if isinstance(outcome, Committed):
             self._committed(outcome)
         elif isinstance(outcome, Conflict):

@@ -301,9 +301,6 @@ class Execution:
 
     # --- as the answer to its settlement ------------------------------------------------------------------------------
 
-    def done(self) -> bool:
-        return False
-
     def set_result(self, outcome: Outcome) -> None:
         settle = self._settle
         assert settle is not None, "it was asked for"

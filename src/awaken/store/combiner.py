@@ -3,7 +3,8 @@
 Above: the mailbox asks for one transition at a time. Below: `Store.apply`, at most two batches in flight.
 Holds: what arrives while a batch is in flight forms the next one; there is no timer, so an idle system pays no delay.
 A full batch leaves while one is in flight, so that under load the store never waits for the event loop.
-A batch has at most one transition per thread, in the order asked, then the transitions over many threads.
+A batch has at most one transition per thread, in the order asked, then the transitions over many threads. Batches are
+put together as things are asked, each in the first batch behind which nothing of its thread waits.
 `on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away, with
 the passage of its batch: a lease is counted from when that left. `on_failed` hears every transition whose fate the
 store could not tell. Whatever was asked is answered, also when `run` is killed.
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Final, Protocol, TypeVar
 
@@ -23,7 +23,6 @@ import msgspec
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import Scope, ThreadId
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Claim,
@@ -43,18 +42,17 @@ MAX_IN_FLIGHT: Final = 2
 DELIVERY_SLICE: Final = 32
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
 
-_SET_ORDER: Final[dict[type[object], int]] = {Renew: 0, Reclaim: 1, Claim: 2, Purge: 3}
+_SET_ORDER: Final[dict[type[object], int]] = {Renew: 1, Reclaim: 2, Claim: 3, Purge: 4}
 
 _log = logging.getLogger("awaken.store")
 OutcomeT = TypeVar("OutcomeT")
 
 
 class Answer(Protocol):
-    """Whoever is told of an outcome: a future, or anything that is used like one. Telling it must not raise."""
+    """Whoever is told of an outcome: a future, or anything that is used like one.
 
-    def done(self) -> bool:
-        """Whether nobody wants to know any more."""
-        ...
+    Telling it raises nothing but `InvalidStateError`, when nobody wants to know any more.
+    """
 
     def set_result(self, outcome: Outcome, /) -> None: ...
 
@@ -68,13 +66,34 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
     took_s: float
 
 
-class _Asked(msgspec.Struct, frozen=True, gc=False):
-    transition: Transition
-    answer: Answer
-    size: int
+class _Batch:
+    """What has been asked and leaves together."""
+
+    __slots__ = ("answers", "bytes_left", "over_many", "room", "threads", "transitions")
+
+    def __init__(self, room: int) -> None:
+        self.transitions: list[Transition] = []
+        self.answers: list[Answer] = []
+        self.threads: set[object] = set()
+        self.over_many = False
+        """Whether a transition over many threads is among them."""
+        self.room = room
+        """How many more it takes; none once it is full in either way."""
+        self.bytes_left = MAX_BATCH_BYTES
+
+    def put_in_order(self) -> None:
+        """The transitions over many threads come last."""
+        if self.over_many:
+            ordered = sorted(self.asked(), key=lambda asked: _SET_ORDER.get(type(asked[0]), 0))
+            self.transitions = [transition for transition, _ in ordered]
+            self.answers = [answer for _, answer in ordered]
+
+    def asked(self) -> list[_Asked]:
+        return [*zip(self.transitions, self.answers, strict=True)]
 
 
-_Flight = tuple[list[_Asked], asyncio.Future[list[Outcome]], float]
+_Asked = tuple[Transition, Answer]
+_Flight = tuple[_Batch, asyncio.Future[list[Outcome]], float]
 """A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
 
 
@@ -93,11 +112,11 @@ class Combiner:
         self._on_applied = on_applied
         self._on_failed = on_failed
         self._max_batch = store.capabilities.max_batch
-        self._enough = 1
-        """How many must wait for the next batch to leave."""
-        self._asked: deque[_Asked] = deque()
+        self._full: deque[_Batch] = deque()
+        """Batches that can leave as they are, before those that can take more."""
+        self._open: deque[_Batch] = deque()
         self._flights: deque[_Flight] = deque()
-        self._applied: deque[tuple[_Asked, Outcome, Passage]] = deque()
+        self._applied: deque[tuple[Transition, Answer, Outcome, Passage]] = deque()
         self._delivering = False
         self._wake = Alarm(clock)
         self._answered = Alarm(clock)
@@ -114,12 +133,32 @@ class Combiner:
 
     def put(self, transition: Transition, answer: Answer, size: int = 0) -> None:
         """As `ask`, for somebody who need not wait in a task: told in the turn of the loop that delivers."""
-        asked = _Asked(transition, answer, size)
         if self.closed:
-            self._fail([asked], StoreUnavailable("the store is closed"))
+            self._fail([(transition, answer)], StoreUnavailable("the store is closed"))
             return
-        self._asked.append(asked)
-        if len(self._asked) >= self._enough:
+        over_many = type(transition) in _SET_ORDER
+        if over_many:
+            thread: object = object()  # equal to no other
+        else:
+            one: ThreadTransition = transition  # pyright: ignore[reportAssignmentType]: it is of one thread
+            thread = (one.scope, one.thread_id)
+        batches = self._open
+        for batch in batches:
+            if batch.room and thread not in batch.threads:
+                break
+        else:
+            batch = _Batch(self._max_batch)
+            batches.append(batch)
+        batch.threads.add(thread)
+        batch.transitions.append(transition)
+        batch.answers.append(answer)
+        batch.over_many |= over_many
+        batch.bytes_left -= size
+        batch.room = batch.room - 1 if batch.bytes_left >= 0 else 0
+        while batches and not batches[0].room:
+            self._full.append(batches.popleft())
+            self._wake.set()
+        if not self._flights:
             self._wake.set()
 
     async def apply(self, transition: Transition, expected: type[OutcomeT]) -> OutcomeT:
@@ -140,24 +179,22 @@ class Combiner:
         finally:
             self.closed = True
             self._land()
-            left = [asked for batch, _, _ in self._flights for asked in batch]
-            left += self._asked
-            self._flights.clear()
-            self._asked.clear()
-            self._fail(left, StoreUnavailable("the store is closed"))
+            left = [batch for batch, _, _ in self._flights] + [*self._full, *self._open]
+            for unanswered in (self._flights, self._full, self._open):
+                unanswered.clear()
+            for batch in left:
+                self._fail(batch.asked(), StoreUnavailable("the store is closed"))
 
     def _launch(self) -> None:
-        while len(self._flights) < MAX_IN_FLIGHT:
-            self._enough = self._max_batch if self._flights else 1
-            if len(self._asked) < self._enough:
+        while self._full or (self._open and not self._flights):
+            if len(self._flights) == MAX_IN_FLIGHT:
                 return
-            batch = self._next_batch()
+            batch = self._full.popleft() if self._full else self._open.popleft()
+            batch.put_in_order()
             asked_s = self._clock.monotonic()
-            applying = self._store.apply([asked.transition for asked in batch])
-            flight = (batch, asyncio.ensure_future(applying), asked_s)
+            flight = (batch, asyncio.ensure_future(self._store.apply(batch.transitions)), asked_s)
             flight[1].add_done_callback(self._landed)
             self._flights.append(flight)
-        self._enough = sys.maxsize
 
     def _landed(self, _: object) -> None:
         self._wake.set()
@@ -167,9 +204,9 @@ class Combiner:
         while self._flights and self._flights[0][1].done():
             batch, applying, asked_s = self._flights.popleft()
             if applying.cancelled():
-                self._fail(batch, StoreUnavailable("the store was closed"))
+                self._fail(batch.asked(), StoreUnavailable("the store was closed"))
             elif (error := applying.exception()) is not None:
-                self._fail(batch, error)  # every caller hears it, the next batch is tried anew
+                self._fail(batch.asked(), error)  # every caller hears it, the next batch is tried anew
             else:
                 self._deliver(batch, applying.result(), Passage(asked_s, self._clock.monotonic() - asked_s))
 
@@ -189,37 +226,12 @@ class Combiner:
 
     @property
     def _is_quiet(self) -> bool:
-        return not (self._asked or self._flights or self._applied)
+        return not (self._open or self._full or self._flights or self._applied)
 
-    def _next_batch(self) -> list[_Asked]:
-        threads: set[tuple[Scope, ThreadId]] = set()
-        single: list[_Asked] = []
-        sets: list[_Asked] = []
-        left: deque[_Asked] = deque()
-        room, size = self._max_batch, 0
-        waiting = self._asked
-        while waiting and room:
-            asked = waiting.popleft()
-            if type(asked.transition) in _SET_ORDER:
-                sets.append(asked)
-                room -= 1
-                continue
-            transition: ThreadTransition = asked.transition  # pyright: ignore[reportAssignmentType]: none of the sets
-            key = (transition.scope, transition.thread_id)
-            if key in threads or size > MAX_BATCH_BYTES:
-                threads.add(key)  # what follows for this thread must wait behind it
-                left.append(asked)
-                continue
-            threads.add(key)
-            single.append(asked)
-            room -= 1
-            size += asked.size
-        waiting.extendleft(reversed(left))
-        sets.sort(key=lambda each: _SET_ORDER[type(each.transition)])
-        return single + sets
-
-    def _deliver(self, batch: Sequence[_Asked], outcomes: Sequence[Outcome], passage: Passage) -> None:
-        self._applied.extend(zip(batch, outcomes, repeat(passage, len(batch)), strict=True))
+    def _deliver(self, batch: _Batch, outcomes: Sequence[Outcome], passage: Passage) -> None:
+        self._applied.extend(
+            zip(batch.transitions, batch.answers, outcomes, repeat(passage, len(outcomes)), strict=True)
+        )
         if not self._delivering:
             self._deliver_slice()
 
@@ -237,29 +249,31 @@ class Combiner:
         applied, on_applied = self._applied, self._on_applied
         while applied and most:
             most -= 1
-            asked, outcome, passage = applied.popleft()
+            transition, answer, outcome, passage = applied.popleft()
             if type(outcome) is Failed:
-                self._tell_failure(asked, outcome.error)
+                self._tell_failure(transition, answer, outcome.error)
                 continue
             try:
-                on_applied(asked.transition, outcome, passage)
+                on_applied(transition, outcome, passage)
             except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
-                _log.exception("after %s: what should follow failed", type(asked.transition).__name__)
-            answer = asked.answer
-            if not answer.done():
+                _log.exception("after %s: what should follow failed", type(transition).__name__)
+            try:
                 answer.set_result(outcome)
+            except asyncio.InvalidStateError:
+                continue  # the caller went away
 
-    def _fail(self, batch: Sequence[_Asked], error: BaseException) -> None:
+    def _fail(self, unanswered: Iterable[_Asked], error: BaseException) -> None:
         self._tell(len(self._applied))
-        for asked in batch:
-            self._tell_failure(asked, error)
+        for transition, answer in unanswered:
+            self._tell_failure(transition, answer, error)
         if self._is_quiet:
             self._answered.set()
 
-    def _tell_failure(self, asked: _Asked, error: BaseException) -> None:
-        self._on_failed(asked.transition)
-        answer = asked.answer
-        if not answer.done():
+    def _tell_failure(self, transition: Transition, answer: Answer, error: BaseException) -> None:
+        self._on_failed(transition)
+        try:
             answer.set_exception(error)
-            if isinstance(answer, asyncio.Future):
-                answer.exception()  # heard here, so that a caller who went away leaves no complaint behind
+        except asyncio.InvalidStateError:
+            return  # the caller went away
+        if isinstance(answer, asyncio.Future):
+            answer.exception()  # heard here, so that a caller who went away leaves no complaint behind
