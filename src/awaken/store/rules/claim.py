@@ -119,9 +119,11 @@ def take(
         started_at=run.started_at if resumed else now,
         input=span,
         stream_open=False,
+        updated_at=now,
+        updated_seq=log.mark(run),
     )
     set_ready(thread, None)
-    return Claimed(scope, dispatch, log.stamped(run), resumed)
+    return Claimed(scope, dispatch, run, resumed)
 
 
 def close_queued(

@@ -60,7 +60,7 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     if t.closes is not None and dispatch.attempt_count:
         changes.dispatches.append((t.scope, dispatch, replace(dispatch, attempt_count=0, updated_at=now)))
     if run is not facts.run:
-        changes.runs.append((t.scope, log.stamped(run)))
+        changes.runs.append((t.scope, replace(run, updated_at=now, updated_seq=log.mark(run))))
     return Committed(run.cancel_requested_at is not None, thread.message_seq, log.write(changes))
 
 
@@ -133,7 +133,7 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log,
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
             log.add(say.rescheduled(settled, reason))
-            return settled, log.stamped(replace(run, stream_open=False))
+            return settled, replace(run, stream_open=False, updated_at=now, updated_seq=log.mark(run))
 
 
 def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant) -> Run:

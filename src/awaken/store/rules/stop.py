@@ -76,6 +76,6 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
 
 def _request_cancel(scope: Scope, dispatch: Dispatch, run: Run, changes: Changes, log: Log) -> Run:
     log.add(say.cancel_requested(dispatch))
-    run = log.stamped(replace(run, cancel_requested_at=log.now))
+    run = replace(run, cancel_requested_at=log.now, updated_at=log.now, updated_seq=log.mark(run))
     changes.runs.append((scope, run))
     return run

@@ -26,7 +26,7 @@ from awaken.store.transitions import Ack
 def after_failure(settled: Dispatch, run: Run, error: str, reason: str, log: Log) -> Run:
     if settled.status is QUEUED:
         log.add(say.rescheduled(settled, reason))
-        return log.stamped(replace(run, stream_open=False))
+        return replace(run, stream_open=False, updated_at=log.now, updated_seq=log.mark(run))
     termination = Termination("error", detail=error)
     log.add(say.dead_lettered(settled))
     log.add(say.finished(run, termination))
@@ -45,11 +45,11 @@ class Log:
         self._events: list[LoggedEvent | ServerEvent] = []
         self.add: Final = self._events.append
 
-    def stamped(self, run: Run) -> Run:
-        """The run as it is written after what has been said so far."""
+    def mark(self, run: Run) -> int:
+        """The run is written as it is after what has been said so far: the seq of that, for its `updated_seq`."""
         thread = self._thread
         thread.latest_run_id = run.run_id
-        return replace(run, updated_at=self.now, updated_seq=thread.event_seq + len(self._events))
+        return thread.event_seq + len(self._events)
 
     def reset_stream(self, run: Run) -> None:
         """Void the text of a turn that will not be committed, before anything else is said about its run."""
@@ -103,16 +103,23 @@ def close_open_turn(thread: ThreadRow, tail: tuple[Message, ...], changes: Chang
 def finish(run: Run, termination: Termination, log: Log, output: str | None = None) -> Run:
     """The run as it is written when everything about its end has been said."""
     if termination.type == "suspended":
-        return log.stamped(replace(run, status=moved(run, "wait"), waiting=Waiting("external_event")))
-    done = replace(
+        return replace(
+            run,
+            status=moved(run, "wait"),
+            waiting=Waiting("external_event"),
+            updated_at=log.now,
+            updated_seq=log.mark(run),
+        )
+    return replace(
         run,
         status=moved(run, "finish"),
         termination=termination,
         final_output=output,
         finished_at=log.now,
         stream_open=False,
+        updated_at=log.now,
+        updated_seq=log.mark(run),
     )
-    return log.stamped(done)
 
 
 def output_of(ending: Any) -> str | None:
