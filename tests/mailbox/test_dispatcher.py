@@ -186,3 +186,43 @@ async def test_slots_never_leak_whatever_becomes_of_submits_and_runs(store: Watc
         counts = await store.count_dispatches()
         assert (counts[DispatchStatus.QUEUED], counts[DispatchStatus.CLAIMED]) == (0, 0)
         assert (world.free_slots, world.mailbox.health().executing) == (5, 0)
+
+
+async def test_a_look_that_finds_nothing_withholds_one_slot(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        await world.advance(60)
+
+    assert {len(each.offers) for each in store.transitions if isinstance(each, Claim)} == {1}
+
+
+async def test_what_waits_is_taken_in_as_many_slots_as_it_needs(store: WatchedStore, clock: ManualClock) -> None:
+    async with store:
+        async with World(store, clock, executes=False) as outsider:
+            for number in range(20):
+                await outsider.submit(thread_id=f"t{number}")
+        async with World(store, clock, seed=2) as world:
+            await world.quiet()
+
+            assert len(world.agent.calls) == 20
+            assert [len(each.offers) for each in store.transitions if isinstance(each, Claim)] == [1, 19]
+
+
+async def test_a_process_as_busy_as_it_may_be_does_not_go_on_queueing(store: WatchedStore, clock: ManualClock) -> None:
+    """As many conversations as slots. Each slot that a look for work offers in vain makes a submit queue, and that
+    needs a claim; it must die out.
+    """
+
+    async def nothing(context: Context) -> None: ...
+
+    async def converse(thread_id: str, turns: int) -> None:
+        for turn in range(turns):
+            if (thread_id, turn) == ("t0", 5):
+                clock.tick(settings.poll_interval_s)
+            await world.done(await world.submit(thread_id=thread_id, agent_id="nothing"))
+
+    settings = MailboxSettings(max_concurrent_runs=40, lease_ms=3_600_000, drain_s=0)
+    async with World(store, clock, agents={"nothing": nothing}, settings=settings) as world:
+        await asyncio.gather(*[converse(f"t{number}", 30) for number in range(40)])
+
+    offered = sum(len(each.offers) for each in store.transitions if isinstance(each, Claim))
+    assert offered <= 2 * 40, "for 1 200 runs, no more than a round or two"

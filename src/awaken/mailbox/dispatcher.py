@@ -26,51 +26,59 @@ class Dispatcher:
         slots: Slots,
         clock: Clock,
         settings: MailboxSettings,
-        expect: Callable[[Instant], None],
+        due_at: Callable[[Instant], None],
     ) -> None:
         self._combiner = combiner
         self._slots = slots
         self._clock = clock
         self._settings = settings
-        self._expect = expect
+        self._due_at = due_at
         self._wake = Alarm(clock)
-        self._expected = 0
+        self._ready = 0
+        """Threads that applied transitions have said to be due, and no claim has been answered since."""
+        self._must_look = False
+        """Something else says so, since the last claim left: the clock, a start, a store that is back."""
         self.has_backlog = False
         """Threads may be waiting for a slot, so new work must queue behind them, and a freed slot must wake this."""
         self.paused = False
 
-    def wake(self, threads: int = MAX_ROWS) -> None:
-        """Something may be due, on at most so many threads if the caller knows, or a backlog may go on."""
-        self._expected = min(self._expected + threads, MAX_ROWS)
+    def wake(self) -> None:
+        """Something may be due."""
+        self._must_look = True
         self._wake.set()
+
+    def expect(self, threads: int = 1) -> None:
+        """A transition that has been applied left so many threads due, or made room for a backlog to go on."""
+        self._ready += threads
+        self._wake.set()
+
+    def answered(self, outcome: ClaimedSome) -> None:
+        """A claim has come back: it has seen whatever was applied before, and says how many are left."""
+        self._ready = outcome.due_left
+        # While slots are free nobody waits for one. Were new work to queue meanwhile, a busy process would go on
+        # queueing all of it, and pay for two transitions instead of one.
+        self.has_backlog = outcome.due_left > 0 and self._slots.free <= 0
 
     async def run_forever(self) -> None:
         while True:
             await self._wake.wait()
-            while not self.paused:
+            while (self._ready or self._must_look) and not self.paused:
                 if self._slots.free <= 0:
                     self.has_backlog = True  # nothing says what waits, so the next free slot has to look
                     break
                 try:
-                    if not await self._claim():
-                        break
+                    await self._claim()
                 except StoreError:
-                    self.has_backlog = True
+                    self._must_look = self.has_backlog = True
                     await sleep(self._clock, self._settings.store_retry_s)
 
-    async def _claim(self) -> bool:
-        # One more than expected, so that the answer says whether that was all; not more, because a slot that a claim
-        # offers in vain is one that a submit cannot offer.
-        wanted = min(self._expected + 1, MAX_ROWS)
-        self._expected = 0
+    async def _claim(self) -> None:
+        """Offer a slot to each thread that is known to be due, or one to see whether any is: a slot that is offered in
+        vain is one that a submit cannot offer, and whoever finds none must queue.
+        """
+        self._must_look = False
+        wanted = min(max(self._ready, 1), MAX_ROWS)
         offers = tuple([offer for _ in range(wanted) if (offer := self._slots.offer()) is not None])
         claimed = await self._combiner.apply(Claim(offers=offers), ClaimedSome)
-        is_full = len(claimed.claims) == len(offers)
-        # While slots are free nobody waits for one: the next claim takes what this one had no room for. Were new work
-        # to queue meanwhile, a busy process would go on queueing all of it, and pay for two transitions instead of one.
-        self.has_backlog = is_full and self._slots.free <= 0
-        if is_full:
-            self._expected = MAX_ROWS
-        if not is_full and claimed.next_due_at is not None:
-            self._expect(claimed.next_due_at)
-        return is_full
+        if claimed.next_due_at is not None:
+            self._due_at(claimed.next_due_at)

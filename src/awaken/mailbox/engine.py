@@ -275,6 +275,7 @@ class Engine:
             self._start(claimed, asked_s)
         for offer in transition.offers[len(outcome.claims) :]:
             self._slots.take_back(offer)
+        self._dispatcher.answered(outcome)
 
     def _cancelled(self, transition: Cancel, outcome: Outcome, asked_s: float) -> None:
         """In this process the owner learns of a stop at once."""
@@ -306,17 +307,17 @@ class Engine:
             execution = self._keeper.holder_of(item.scope, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
-        self._dispatcher.wake()
+        self._dispatcher.expect(len(outcome.items))
 
     def _slot_freed(self) -> None:
         if self._dispatcher.has_backlog:
-            self._dispatcher.wake()
+            self._dispatcher.expect()
 
     def _ready(self, ready_at: Instant) -> None:
         if ready_at > self._clock.now():
             self._sweeper.expect(ready_at)
         else:
-            self._dispatcher.wake(threads=1)
+            self._dispatcher.expect()
 
     def _wake_dispatcher(self) -> None:
         self._dispatcher.wake()

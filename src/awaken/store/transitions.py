@@ -439,12 +439,15 @@ class Reclaimed(msgspec.Struct, frozen=True):
 class ClaimedSome(msgspec.Struct, frozen=True):
     """The claims, in claim order, and what was closed on the way.
 
-    `next_due_at`: when the next thing could be claimed or reclaimed; None when nothing waits for time. With a slot left
-    it lies in the future: what is due and was not claimed is damaged.
+    `due_left`: when every slot is taken, how many more threads have something due, counted up to `MAX_ROWS`. With a
+    slot left it is 0: what is due and was not claimed is damaged.
+    `next_due_at`: with nothing due left, when the next thing could be claimed or reclaimed; None when nothing waits for
+    time.
     """
 
     claims: tuple[Claimed, ...]
     closed: tuple[Closed, ...]
+    due_left: int
     next_due_at: Instant | None
     appended: tuple[Appended, ...] = ()
 

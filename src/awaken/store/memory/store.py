@@ -232,8 +232,9 @@ class MemoryStore:
                     claims.append(taken)
                     break
                 closed.append(taken)
-        after = now if len(claims) < len(t.offers) else None
-        return ClaimedSome(tuple(claims), tuple(closed), self._next_due_at(after), appended)
+        due_left = 0 if len(claims) < len(t.offers) else min(len(self._ready_threads(now)), MAX_ROWS)
+        next_due_at = None if due_left else self._next_due_at(now)
+        return ClaimedSome(tuple(claims), tuple(closed), due_left, next_due_at, appended)
 
     def _ready_threads(self, now: Instant) -> list[_Key]:
         ready = [

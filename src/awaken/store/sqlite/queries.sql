@@ -197,6 +197,14 @@ SELECT ready_at, thread_id, scope
  ORDER BY ready_at, thread_id, scope
  LIMIT :limit;
 
+-- name: count_due
+-- How many threads of one priority are due, counted up to a limit. Index: threads_ready.
+SELECT count(*)
+  FROM (SELECT 1
+          FROM threads INDEXED BY threads_ready
+         WHERE ready_priority = :priority AND ready_at <= :now AND ready_at IS NOT NULL
+         LIMIT :limit);
+
 -- name: first_ready_at
 -- When the first thread of a priority falls due after an instant. Index: threads_ready.
 SELECT min(ready_at)

@@ -85,8 +85,17 @@ class ThreadSets:
                     break
         self._write(changes)
         # With an offer left everything due was looked at; what is due still is damaged, and nothing to wait for.
-        after = now if len(claims) < len(t.offers) else _LONG_AGO
-        return ClaimedSome(tuple(claims), tuple(closed), next_due_at(self._db, after), tuple(appended))
+        due_left = 0 if len(claims) < len(t.offers) else self._count_due(now)
+        next_at = None if due_left else next_due_at(self._db, now)
+        return ClaimedSome(tuple(claims), tuple(closed), due_left, next_at, tuple(appended))
+
+    def _count_due(self, now: Instant) -> int:
+        """How many threads have something due, counted up to `MAX_ROWS`."""
+        count = 0
+        for (priority,) in self._db.execute(_PRIORITIES).fetchall():
+            of_it = {"priority": priority, "now": now, "limit": MAX_ROWS - count}
+            count += self._db.execute(_COUNT_DUE, of_it).fetchone()[0]
+        return count
 
     def _claim_in(
         self,
@@ -238,6 +247,7 @@ def next_due_at(db: sqlite3.Connection, after: Instant = _LONG_AGO) -> Instant |
 
 _PRIORITIES = SQL["ready_priorities"]
 _DUE_THREADS = SQL["due_threads"]
+_COUNT_DUE = SQL["count_due"]
 _FIRST_READY = SQL["first_ready_at"]
 _FIRST_LEASE_END = SQL["first_lease_end"]
 _EXPIRED = SQL["expired_claims"]

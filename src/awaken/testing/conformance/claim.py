@@ -203,7 +203,7 @@ async def test_claiming_without_a_free_slot_changes_nothing(store: Store, clock:
 
     outcome = await claim_some(store, limit=0)
 
-    assert (outcome.claims, outcome.appended, outcome.next_due_at) == ((), (), clock.now())
+    assert (outcome.claims, outcome.appended, outcome.due_left, outcome.next_due_at) == ((), (), 1, None)
     assert await dispatch_of(store, "d1") == sent.dispatch
 
 
