@@ -32,7 +32,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Sweeper
 from awaken.mailbox.worker import Execution, Workshop
-from awaken.store.combiner import Combiner, Passage
+from awaken.store.combiner import Combiner
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Cancel,
@@ -84,7 +84,7 @@ class Engine:
         executes: bool,
     ) -> None:
         self.state: State = "new"
-        self.combiner = Combiner(store, clock, self._applied, self._failed)
+        self.combiner = Combiner(store, clock, self._applied, self._failed, observer.applied)
         self.hub = Hub(store, clock)
         self._store = store
         self._clock = clock
@@ -221,14 +221,13 @@ class Engine:
 
     # --- what applied transitions set in motion -----------------------------------------------------------------------
 
-    def _applied(self, transition: Transition, outcome: Outcome, passage: Passage) -> None:
+    def _applied(self, transition: Transition, outcome: Outcome, asked_s: float) -> None:
         """After the commit, before the caller hears: publish, start what was claimed, wake what must move."""
         if self.hub.readers:
             self.hub.publish(outcome.appended)
         react = self._reactions.get(type(transition))
         if react is not None:
-            react(transition, outcome, passage.asked_s)
-        self._observer.applied(transition, outcome, passage.took_s)
+            react(transition, outcome, asked_s)
 
     def _tell_ended(self, scope: Scope, run: Run | None) -> None:
         if run is not None and run.status is DONE:

@@ -1,10 +1,11 @@
-"""What the mailbox tells whoever counts: outcomes as they are applied, executions as they start and end.
+"""What the mailbox tells whoever counts: batches as they are applied, executions as they start and end.
 
 Above: telemetry implements it. Holds: called on the event loop, on the hot path; it must neither wait nor raise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from awaken.store.transitions import Claimed, Outcome, Transition
@@ -14,8 +15,11 @@ OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cance
 
 
 class Observer(Protocol):
-    def applied(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
-        """`took_s`: how long the store took for the batch it was part of, the commit included."""
+    def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
+        """A batch came back from the store, which took `took_s` seconds for it, the commit included.
+
+        An outcome that is `Failed` is also told with `failed`.
+        """
         ...
 
     def failed(self, transition: Transition) -> None: ...
@@ -28,7 +32,7 @@ class Observer(Protocol):
 class Unobserved:
     """Counts nothing."""
 
-    def applied(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
+    def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
         return None
 
     def failed(self, transition: Transition) -> None:

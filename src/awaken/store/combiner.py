@@ -5,9 +5,10 @@ Holds: what arrives while a batch is in flight forms the next one; there is no t
 A full batch leaves while one is in flight, so that under load the store never waits for the event loop.
 A batch has at most one transition per thread, in the order asked, then the transitions over many threads. Batches are
 put together as things are asked, each in the first batch behind which nothing of its thread waits.
-`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away, with
-the passage of its batch: a lease is counted from when that left. `on_failed` hears every transition whose fate the
-store could not tell. Whatever was asked is answered, also when `run` is killed.
+`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away, with when the
+batch left for the store: a lease is counted from then. `on_failed` hears every transition whose fate the store could
+not tell, `on_batch` each batch that came back, with how long that took. Whatever was asked is answered, also when `run`
+is killed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Final, Protocol, TypeVar
-
-import msgspec
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
@@ -59,13 +58,6 @@ class Answer(Protocol):
     def set_exception(self, error: BaseException, /) -> None: ...
 
 
-class Passage(msgspec.Struct, frozen=True, gc=False):
-    """A batch's way to the store and back: when it left, on the monotonic clock, and how long it took, in seconds."""
-
-    asked_s: float
-    took_s: float
-
-
 class _Batch:
     """What has been asked and leaves together."""
 
@@ -97,6 +89,10 @@ _Flight = tuple[_Batch, asyncio.Future[list[Outcome]], float]
 """A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
 
 
+def _unheard(transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
+    return None
+
+
 class Combiner:
     """One per store and event loop. `run` must be running for anything to be answered."""
 
@@ -104,19 +100,22 @@ class Combiner:
         self,
         store: Store,
         clock: Clock,
-        on_applied: Callable[[Transition, Outcome, Passage], None],
+        on_applied: Callable[[Transition, Outcome, float], None],
         on_failed: Callable[[Transition], None],
+        on_batch: Callable[[Sequence[Transition], Sequence[Outcome], float], None] = _unheard,
     ) -> None:
+        """Times are seconds of the monotonic clock."""
         self._store = store
         self._clock = clock
         self._on_applied = on_applied
         self._on_failed = on_failed
+        self._on_batch = on_batch
         self._max_batch = store.capabilities.max_batch
         self._full: deque[_Batch] = deque()
         """Batches that can leave as they are, before those that can take more."""
         self._open: deque[_Batch] = deque()
         self._flights: deque[_Flight] = deque()
-        self._applied: deque[tuple[Transition, Answer, Outcome, Passage]] = deque()
+        self._applied: deque[tuple[Transition, Answer, Outcome, float]] = deque()
         self._delivering = False
         self._wake = Alarm(clock)
         self._answered = Alarm(clock)
@@ -208,7 +207,7 @@ class Combiner:
             elif (error := applying.exception()) is not None:
                 self._fail(batch.asked(), error)  # every caller hears it, the next batch is tried anew
             else:
-                self._deliver(batch, applying.result(), Passage(asked_s, self._clock.monotonic() - asked_s))
+                self._deliver(batch, applying.result(), asked_s)
 
     def open(self) -> None:
         """Take transitions again, for another `run`."""
@@ -228,10 +227,13 @@ class Combiner:
     def _is_quiet(self) -> bool:
         return not (self._open or self._full or self._flights or self._applied)
 
-    def _deliver(self, batch: _Batch, outcomes: Sequence[Outcome], passage: Passage) -> None:
-        self._applied.extend(
-            zip(batch.transitions, batch.answers, outcomes, repeat(passage, len(outcomes)), strict=True)
-        )
+    def _deliver(self, batch: _Batch, outcomes: Sequence[Outcome], asked_s: float) -> None:
+        told = zip(batch.transitions, batch.answers, outcomes, repeat(asked_s, len(outcomes)), strict=True)
+        self._applied.extend(told)
+        try:
+            self._on_batch(batch.transitions, outcomes, self._clock.monotonic() - asked_s)
+        except Exception:  # a supervisor, as below
+            _log.exception("after a batch of %d: what should follow failed", len(outcomes))
         if not self._delivering:
             self._deliver_slice()
 
@@ -249,12 +251,12 @@ class Combiner:
         applied, on_applied = self._applied, self._on_applied
         while applied and most:
             most -= 1
-            transition, answer, outcome, passage = applied.popleft()
+            transition, answer, outcome, asked_s = applied.popleft()
             if type(outcome) is Failed:
                 self._tell_failure(transition, answer, outcome.error)
                 continue
             try:
-                on_applied(transition, outcome, passage)
+                on_applied(transition, outcome, asked_s)
             except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
                 _log.exception("after %s: what should follow failed", type(transition).__name__)
             try:

@@ -10,7 +10,7 @@ Source: spec/mailbox.md 5; P-1 (depths are counted at the scrape, not after ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, assert_never
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -18,8 +18,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric as Exposed
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from awaken.domain.clock import Clock, Instant, SystemClock
-from awaken.domain.dispatch import ACKED, Dispatch, DispatchStatus
+from awaken.domain.clock import Clock, SystemClock
+from awaken.domain.dispatch import ACKED, DispatchStatus
 from awaken.domain.errors import AwakenError
 from awaken.mailbox.observer import OutcomeLabel
 from awaken.store.contract import Store
@@ -35,6 +35,7 @@ from awaken.store.transitions import (
     Committed,
     DeadLetter,
     Ending,
+    Failed,
     Interrupt,
     Interrupted,
     LeaseLost,
@@ -64,7 +65,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 DEPTH_AGE_S: Final = 1.0
 """Scrapes this close together share one count of the dispatches."""
 MAX_UNFOLDED: Final = 512
-"""Durations of a kind that are noted before they are sorted into histograms: a note costs the event loop an append."""
+"""Starts and ends that are noted before they are sorted into histograms: a note costs the event loop an append."""
 
 
 class PrometheusObserver:
@@ -90,16 +91,13 @@ class PrometheusObserver:
 
         self._active = self._active_runs.child()
         self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
-        self._started: list[tuple[Instant, Dispatch]] = []
-        """Each start that the histograms do not hold yet."""
+        self._started: list[tuple[int, int, int]] = []
+        """Milliseconds from enqueue, from when it was due and from the claim to each start that the histograms do not
+        hold yet."""
         self._ended: dict[OutcomeLabel, list[tuple[float, float]]] = {}
         """Seconds from enqueue to the end, and of running, in the same way."""
-        self._took: dict[tuple[str, str], list[float]] = {}
-        """Seconds that operations took, by operation and result, that are not counted yet."""
-        self._enqueued = self._noted("enqueue", "ok")
-        self._acked = self._noted("ack", "ok")
-        self._claims = self._noted("claim", "ok")
-        self._empty_claims = self._noted("claim", "empty")
+        for operation, result in (("enqueue", "ok"), ("ack", "ok"), ("claim", "ok"), ("claim", "empty")):
+            self._note(0.0, operation, result, amount=0)
         self._tallies: Mapping[type[Any], Callable[[Any, Any, float], None]] = {
             SaveThread: self._saved,
             Submit: self._submitted,
@@ -117,15 +115,37 @@ class PrometheusObserver:
 
     # --- reported by the mailbox --------------------------------------------------------------------------------------
 
-    def applied(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
-        self._tallies[type(transition)](transition, outcome, took_s)
+    def applied(self, transitions: Sequence[Any], outcomes: Sequence[Outcome], took_s: float) -> None:
+        enqueued = acked = claims = empty_claims = 0
+        for transition, outcome in zip(transitions, outcomes, strict=True):
+            if type(outcome) is Submitted:
+                enqueued += 1
+            elif type(outcome) is Settled:
+                if type(transition.ending) is Ack and outcome.dispatch.status is ACKED:
+                    acked += 1
+                else:
+                    self._settled(transition, outcome, took_s)
+            else:
+                if type(outcome) is not Failed:
+                    self._tallies[type(transition)](transition, outcome, took_s)
+                continue
+            if transition.offer is not None:
+                if outcome.claimed is None:
+                    empty_claims += 1
+                else:
+                    claims += 1
+        self._note(took_s, "enqueue", amount=enqueued)
+        self._note(took_s, "ack", amount=acked)
+        self._note(took_s, "claim", amount=claims)
+        self._note(took_s, "claim", "empty", amount=empty_claims)
 
     def failed(self, transition: Transition) -> None:
         self._count(operation_of(transition), "error")
 
     def started(self, claimed: Claimed) -> None:
         self._active.value += 1
-        self._started.append((self._clock.now(), claimed.dispatch))
+        now, dispatch = self._clock.now(), claimed.dispatch
+        self._started.append((now - dispatch.created_at, now - dispatch.available_at, now - dispatch.updated_at))
         if len(self._started) >= MAX_UNFOLDED:
             self._fold()
 
@@ -137,17 +157,10 @@ class PrometheusObserver:
         ended.append(((self._clock.now() - claimed.dispatch.created_at) / 1000, runtime_s))
 
     def _fold(self) -> None:
-        """Put what was noted into the histograms and counters."""
-        for (operation, result), took_s in self._took.items():
-            if took_s:
-                self._operations.child(operation, result).value += len(took_s)
-                self._durations.child(operation, result).observe_all(took_s)
-                took_s.clear()
+        """Put what was noted into the histograms."""
         if self._started:
-            from_enqueue, from_eligible, from_claim = self._starts
-            from_enqueue.observe_all([(now - dispatch.created_at) / 1000 for now, dispatch in self._started])
-            from_eligible.observe_all([(now - dispatch.available_at) / 1000 for now, dispatch in self._started])
-            from_claim.observe_all([(now - dispatch.updated_at) / 1000 for now, dispatch in self._started])
+            for spread, waits_ms in zip(self._starts, zip(*self._started, strict=True), strict=True):
+                spread.observe_all([wait_ms / 1000 for wait_ms in waits_ms])
             self._started.clear()
         for label, ended in self._ended.items():
             if ended:
@@ -194,53 +207,25 @@ class PrometheusObserver:
         if amount:
             self._operations.child(operation, result).value += amount
 
-    def _noted(self, operation: str, result: str) -> list[float]:
-        """Where to note how long an operation took, which counts it too. Its series are shown from now on."""
-        noted = self._took.get((operation, result))
-        if noted is None:
-            noted = self._took[operation, result] = []
-            self._operations.child(operation, result)
-            self._durations.child(operation, result)
-        return noted
-
-    def _note(self, took_s: float, operation: str, result: str = "ok") -> None:
-        noted = self._noted(operation, result)
-        noted.append(took_s)
-        if len(noted) >= MAX_UNFOLDED:
-            self._fold()
+    def _note(self, took_s: float, operation: str, result: str = "ok", *, amount: int = 1) -> None:
+        """Count an operation of a batch that took so long."""
+        self._operations.child(operation, result).value += amount
+        self._durations.child(operation, result).observe(took_s, amount)
 
     def _saved(self, transition: SaveThread, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "save_thread", "ok" if type(outcome) is ThreadSaved else "refused")
 
     def _submitted(self, transition: Submit, outcome: Outcome, took_s: float) -> None:
-        if type(outcome) is Submitted:
-            self._enqueued.append(took_s)
-            if transition.offer is not None:
-                (self._empty_claims if outcome.claimed is None else self._claims).append(took_s)
-            if len(self._enqueued) >= MAX_UNFOLDED:
-                self._fold()
-        else:
-            self._note(took_s, "enqueue", "replayed" if type(outcome) is Replayed else "refused")
+        """Not accepted as a new run."""
+        self._note(took_s, "enqueue", "replayed" if type(outcome) is Replayed else "refused")
 
     def _committed(self, transition: Commit, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "commit", _fenced(outcome, Committed))
 
     def _settled(self, transition: Settle, outcome: Outcome, took_s: float) -> None:
-        if type(outcome) is not Settled:
-            self._note(took_s, _ending_operation(transition.ending), _fenced(outcome, Settled))
-            return
-        acked = type(transition.ending) is Ack
-        if acked:
-            self._acked.append(took_s)
-        else:
-            self._note(took_s, _ending_operation(transition.ending))
-        if transition.offer is not None:
-            (self._empty_claims if outcome.claimed is None else self._claims).append(took_s)
-        if len(self._acked) >= MAX_UNFOLDED:
-            self._fold()
-        status = outcome.dispatch.status
-        if status is not ACKED and status.is_terminal:
-            self._closed(status, counts_as_run=not acked)
+        self._note(took_s, _ending_operation(transition.ending), _fenced(outcome, Settled))
+        if type(outcome) is Settled and outcome.dispatch.status.is_terminal:
+            self._closed(outcome.dispatch.status, counts_as_run=type(transition.ending) is not Ack)
 
     def _cancelled(self, transition: Cancel, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "cancel", "ok" if type(outcome) is CancelResult else "refused")

@@ -36,11 +36,11 @@ class Spread:
         self.counts = [0] * (len(SECONDS) + 1)
         self.total_s = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count a duration. A clock that was set back makes it 0."""
+    def observe(self, seconds: float, amount: int = 1) -> None:
+        """Count something that took so long, or several of them. A clock that was set back makes it 0."""
         known_s = seconds if seconds > 0 else 0.0
-        self.counts[bisect_left(SECONDS, known_s)] += 1
-        self.total_s += known_s
+        self.counts[bisect_left(SECONDS, known_s)] += amount
+        self.total_s += known_s * amount
 
     def observe_all(self, durations_s: Iterable[float]) -> None:
         """Count many at once: sorting them costs less than finding each one's place."""

@@ -299,7 +299,7 @@ class Ledger:
         self.labels: list[OutcomeLabel] = []
         self.failures = 0
 
-    def applied(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
+    def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
         return None
 
     def failed(self, transition: Transition) -> None:
