@@ -30,6 +30,7 @@ from awaken.store.transitions import (
     Outcome,
     Reclaim,
     Reclaimed,
+    Release,
     Replayed,
     Settled,
     Submit,
@@ -355,6 +356,25 @@ async def test_a_settlement_after_the_writer_forgot_the_thread_reads_it_again(
     first = await claimed(store, "d1", thread=thread_id("t1"))
     await claimed(store, "d2", thread=thread_id("t2"))
     assert (await settled(store, first)).run.status is RunStatus.DONE
+
+
+async def test_what_was_just_queued_is_claimed_without_looking_for_it(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submitted(store, "d1")
+    monkeypatch.delattr("awaken.store.sqlite.facts._NEXT_DUE")
+    [taken] = (await claim_some(store)).claims
+    assert taken.dispatch.dispatch_id == "d1"
+
+
+async def test_of_two_that_wait_the_more_urgent_is_looked_for(store: SqliteStore) -> None:
+    """Also when only one of them was seen, and when the other has come back to the queue since."""
+    await submitted(store, "later", delay_ms=60_000)
+    first = await claimed(store, "urgent", priority=1)
+    await settled(store, first, Release("handed over"))
+    [again] = (await claim_some(store)).claims
+    assert again.dispatch.dispatch_id == "urgent"
+    assert (await settled(store, again)).ready_at == (await dispatch_of(store, "later")).available_at
 
 
 async def test_a_value_that_cannot_be_stored_is_nobody_elses_loss(store: SqliteStore) -> None:

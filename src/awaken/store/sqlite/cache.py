@@ -3,7 +3,7 @@
 Above: `facts` looks here first, `writing` keeps it current. Below: nothing.
 Holds: an entry equals the rows, because this process is the only one that writes them; whoever cannot be sure of that
 (a rollback, a foreign commit) clears everything. An entry knows the thread's row, which rules change in place, and its
-claimed dispatch, or that there is none; the run of that dispatch may have to be read.
+claimed dispatch, or that there is none; the run of that dispatch may have to be read, and so may what is queued.
 """
 
 from __future__ import annotations
@@ -24,15 +24,30 @@ ThreadKey = tuple[Scope, ThreadId]
 class Held:
     """One thread, its claimed dispatch, and that dispatch's run if it has been seen."""
 
-    __slots__ = ("claimed", "run", "thread")
+    __slots__ = ("_waiting", "claimed", "run", "thread")
 
     def __init__(self, thread: ThreadRow, claimed: Dispatch | None) -> None:
         self.thread = thread
         self.claimed = claimed
         self.run: Run | None = None
+        self._waiting: tuple[Dispatch, Run] | None = None
+
+    @property
+    def only_queued(self) -> tuple[Dispatch, Run] | None:
+        """The queue, if it is a single dispatch and that has been seen."""
+        return self._waiting if self.thread.queued == 1 else None
+
+    def accept(self, run: Run, dispatch: Dispatch) -> None:
+        """A new run has been written."""
+        if dispatch.status is CLAIMED:
+            self.claimed, self.run = dispatch, run
+        else:
+            self._waiting = (dispatch, run) if self.thread.queued == 1 else None
 
     def follow(self, dispatch: Dispatch) -> None:
         """One of its dispatches has been written."""
+        if self._waiting is not None and self._waiting[0].dispatch_id == dispatch.dispatch_id:
+            self._waiting = None
         claimed = self.claimed
         if dispatch.status is CLAIMED:
             if claimed is None or claimed.run_id != dispatch.run_id:
@@ -57,9 +72,7 @@ class ThreadCache(dict[ThreadKey, Held]):
         for thread in changes.new_threads:
             self[thread.scope, thread.thread_id] = Held(thread, None)
         for scope, run, dispatch in changes.accepted:
-            if dispatch.status is CLAIMED:
-                entry = self[scope, dispatch.thread_id]
-                entry.claimed, entry.run = dispatch, run
+            self[scope, dispatch.thread_id].accept(run, dispatch)
         for scope, _, dispatch in changes.dispatches:
             entry = self.get((scope, dispatch.thread_id))
             if entry is not None:

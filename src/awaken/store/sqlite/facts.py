@@ -60,38 +60,38 @@ class FactLoader:
         """The facts for one transition, `held` being what is known of its thread."""
         facts = Facts() if held is None else Facts(thread=held.thread, claimed=held.claimed)
         if type(t) is Submit:
-            self._submit_facts(facts, t, now, careful=careful)
+            self._submit_facts(facts, t, held, now, careful=careful)
         elif type(t) is Settle or type(t) is Commit:
             self._owner_facts(facts, t, held, careful=careful)
             if type(t) is Settle and facts.thread is not None and facts.dispatch is not None:
-                self.queue_facts(facts, t.scope, now, with_next=t.offer is not None)
+                self._queue_facts(facts, held, t.scope, now, with_next=t.offer is not None)
         elif type(t) is SaveThread:
             facts.known = self._known(t, t.messages)
         elif type(t) is Cancel:
-            self._cancel_facts(facts, t, now)
+            self._cancel_facts(facts, t, held, now)
         elif type(t) is Interrupt:
             self._interrupt_facts(facts, t, held)
         return facts
 
     def claim_facts(self, key: ThreadKey, now: Instant) -> Facts:
         """For taking the next dispatch of a thread that was held."""
-        facts = self._thread_facts(key)
-        self.queue_facts(facts, key[0], now, with_next=True)
+        facts, held = self._thread_facts(key)
+        self._queue_facts(facts, held, key[0], now, with_next=True)
         return facts
 
     def reclaim_facts(self, key: ThreadKey, now: Instant) -> Facts:
         """For taking back the claimed dispatch of a thread that was held."""
-        facts = self._thread_facts(key)
+        facts, held = self._thread_facts(key)
         if facts.claimed is not None:
             facts.run = self.run(key[0], facts.claimed.run_id)
-        self.queue_facts(facts, key[0], now, with_next=False)
+        self._queue_facts(facts, held, key[0], now, with_next=False)
         return facts
 
-    def _thread_facts(self, key: ThreadKey) -> Facts:
+    def _thread_facts(self, key: ThreadKey) -> tuple[Facts, Held]:
         held = self._cache.get(key)
         if held is None:
             raise DataIntegrity(f"thread {key[1]!r} has a dispatch and no row")
-        return Facts(thread=held.thread, claimed=held.claimed)
+        return Facts(thread=held.thread, claimed=held.claimed), held
 
     # --- per transition -----------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class FactLoader:
         if careful:
             facts.known = self._known(t, t.messages)
 
-    def _submit_facts(self, facts: Facts, t: Submit, now: Instant, *, careful: bool) -> None:
+    def _submit_facts(self, facts: Facts, t: Submit, held: Held | None, now: Instant, *, careful: bool) -> None:
         if careful or not t.fresh_ids:
             facts.run = self.run(t.scope, t.run_id)
             facts.dispatch = self.dispatch(t.scope, t.dispatch_id if facts.run is None else facts.run.dispatch_id)
@@ -120,14 +120,14 @@ class FactLoader:
             )
             if facts.deduped_dispatch is not None:
                 facts.deduped = self._get_run(t.scope, facts.deduped_dispatch)
-        if t.offer is not None and facts.thread is not None and facts.claimed is None:
-            self.queue_facts(facts, t.scope, now, with_next=True)
+        if t.offer is not None and facts.claimed is None:
+            self._queue_facts(facts, held, t.scope, now, with_next=True)
 
-    def _cancel_facts(self, facts: Facts, t: Cancel, now: Instant) -> None:
+    def _cancel_facts(self, facts: Facts, t: Cancel, held: Held | None, now: Instant) -> None:
         facts.run = self.run(t.scope, t.run_id)
         if facts.run is not None:
             facts.dispatch = self.dispatch(t.scope, facts.run.dispatch_id)
-            self.queue_facts(facts, t.scope, now, with_next=False, without=facts.run.dispatch_id)
+            self._queue_facts(facts, held, t.scope, now, with_next=False, without=facts.run.dispatch_id)
 
     def _interrupt_facts(self, facts: Facts, t: Interrupt, held: Held | None) -> None:
         if held is None:
@@ -137,17 +137,31 @@ class FactLoader:
         if held.claimed is not None:
             facts.run = self._run_of_claimed(t.scope, held)
 
-    def queue_facts(
-        self, facts: Facts, scope: Scope, now: Instant, *, with_next: bool, without: DispatchId = _NOBODY
+    def _queue_facts(
+        self,
+        facts: Facts,
+        held: Held | None,
+        scope: Scope,
+        now: Instant,
+        *,
+        with_next: bool,
+        without: DispatchId = _NOBODY,
     ) -> None:
         """What waits in the thread: the dispatch to run next, and the scheduling key of the rest."""
-        thread = facts.thread
-        if thread is None:
+        if held is None:
             return
+        thread = held.thread
         if with_next and thread.open_turn is not None:
             tail = {"scope": scope, "thread_id": thread.thread_id, "from_seq": thread.open_turn}
             facts.tail = tuple([message_from(row).message for row in self._db.execute(_TAIL, tail)])
         if not thread.queued:
+            return
+        if held.only_queued is not None:
+            dispatch, run = held.only_queued
+            if with_next and dispatch.available_at <= now:
+                facts.next = self._queued(scope, dispatch, run)
+            elif dispatch.dispatch_id != without:
+                facts.ready = (dispatch.priority, dispatch.available_at)
             return
         place = {"scope": scope, "thread_id": thread.thread_id, "now": now, "without": without}
         if with_next:
@@ -157,13 +171,13 @@ class FactLoader:
                 place["without"] = head.dispatch_id
         facts.ready = self._row(_BEST_DUE, place) or self._row(_BEST_LATER, place)
 
-    def _queued(self, scope: Scope, dispatch: Dispatch) -> Queued:
+    def _queued(self, scope: Scope, dispatch: Dispatch, run: Run | None = None) -> Queued:
         """The dispatch with what it takes to run it. Damage to that is a fact like any other: the rule buries the
         dispatch with the reason, where an error would keep every other thread from being claimed.
         """
-        run: Run | None = None
         try:
-            run = self.run(scope, dispatch.run_id)
+            if run is None:
+                run = self.run(scope, dispatch.run_id)
             return Queued(dispatch, None, ()) if run is None else self._with_messages(scope, dispatch, run)
         except DataIntegrity as error:
             return Queued(dispatch, run, (), damage=str(error))
