@@ -167,6 +167,18 @@ async def test_an_answer_that_asks_again_after_the_end_finds_the_others_told_onc
         assert [each.run_id for each in harness.failed if isinstance(each, Submit)] == ["r-late"]
 
 
+async def test_the_combiner_ends_when_everybody_has_been_told() -> None:
+    harness = Harness()
+    running = asyncio.create_task(harness.combiner.run())
+    futures = [harness.ask(submit(str(number), f"t{number}")) for number in range(100)]
+    harness.combiner.close()
+    async with asyncio.timeout(10):
+        await running
+
+    assert all(future.done() for future in futures)
+    await harness.combiner.quiet()
+
+
 async def test_a_full_batch_leaves_while_one_is_in_flight_and_a_third_waits() -> None:
     async with combining() as harness:
         harness.store.hold()

@@ -178,11 +178,11 @@ class Combiner:
         finally:
             self.closed = True
             self._land()
-            left = [batch for batch, _, _ in self._flights] + [*self._full, *self._open]
+            batches = [batch for batch, _, _ in self._flights] + [*self._full, *self._open]
             for unanswered in (self._flights, self._full, self._open):
                 unanswered.clear()
-            for batch in left:
-                self._fail(batch.asked(), StoreUnavailable("the store is closed"))
+            left = [asked for batch in batches for asked in batch.asked()]
+            self._fail(left, StoreUnavailable("the store is closed"))
 
     def _launch(self) -> None:
         while self._full or (self._open and not self._flights):
