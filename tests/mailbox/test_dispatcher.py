@@ -11,7 +11,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, InstanceId,
 from awaken.executors.function import Context
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.transitions import Claim, Offer, Reclaim, Transition
+from awaken.store.transitions import Claim, Offer, Reclaim, Settle, Transition
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -186,6 +186,35 @@ async def test_slots_never_leak_whatever_becomes_of_submits_and_runs(store: Watc
         counts = await store.count_dispatches()
         assert (counts[DispatchStatus.QUEUED], counts[DispatchStatus.CLAIMED]) == (0, 0)
         assert (world.free_slots, world.mailbox.health().executing) == (5, 0)
+
+
+async def test_a_slot_is_free_as_soon_as_the_agent_has_ended(store: WatchedStore, clock: ManualClock) -> None:
+    """Who submits in the background finds it, although the settlement is not durable yet."""
+    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
+        await world.submit(thread_id="one")
+        store.hold(Settle)
+        (await world.agent.next_call()).release()
+        await world.quiet()
+        assert (world.free_slots, world.mailbox.health().executing) == (1, 0)
+
+        asking = asyncio.create_task(world.submit(thread_id="two"))
+        await world.quiet()
+        store.let_go()
+        assert (await asking).status == "running"
+
+
+async def test_what_waits_behind_a_run_is_claimed_by_its_settlement(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
+        asked = [await world.submit(str(number), thread_id="one") for number in range(3)]
+        for submission in asked:
+            call = await world.agent.next_call()
+            assert call.run_id == submission.run.run_id
+            call.release()
+        await world.quiet()
+
+    settlements = [each for each in store.transitions if isinstance(each, Settle)]
+    assert [each.offer is not None for each in settlements] == [True, True, False]
+    assert {len(each.offers) for each in store.transitions if isinstance(each, Claim)} == {1}, "the first look"
 
 
 async def test_a_look_that_finds_nothing_withholds_one_slot(store: WatchedStore, clock: ManualClock) -> None:

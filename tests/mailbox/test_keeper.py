@@ -10,7 +10,7 @@ import pytest
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, DispatchId, RunId
+from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, DispatchId, RunId, ThreadId
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.keeper import Keeper, StopReason
@@ -258,7 +258,8 @@ class Holder:
     """A lease without a run."""
 
     def __init__(self, name: str, clock: ManualClock, asked_s: float = 0.0) -> None:
-        self.key = (DEFAULT_SCOPE, DispatchId(name))
+        self.thread = (DEFAULT_SCOPE, ThreadId(name))
+        self.dispatch_id = DispatchId(name)
         self.token = ClaimToken(name)
         self.asked_s = asked_s
         self.lease_until: Instant | None = None

@@ -20,7 +20,7 @@ import msgspec
 
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import Unavailable
-from awaken.domain.ids import DispatchId, Ids, Scope
+from awaken.domain.ids import DispatchId, Ids, Scope, ThreadId
 from awaken.domain.run import DONE, Run
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
@@ -124,9 +124,9 @@ class Engine:
         code = "stopping" if self.state in ("stopping", "stopped") else "starting"
         raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
 
-    def is_executing(self, scope: Scope, dispatch_id: DispatchId) -> bool:
+    def is_executing(self, scope: Scope, thread_id: ThreadId, dispatch_id: DispatchId) -> bool:
         """Whether this process runs it and has neither settled nor lost it, so that its end is still to be told."""
-        execution = self._keeper.holder_of(scope, dispatch_id)
+        execution = self._keeper.holder_of(scope, thread_id, dispatch_id)
         return execution is not None and not execution.is_lost
 
     def submit_offer(self) -> Offer | None:
@@ -134,10 +134,18 @@ class Engine:
         may = self._executes and self.state == "ready" and not self._dispatcher.has_backlog
         return self._slots.offer() if may else None
 
-    def _settle_offer(self) -> Offer | None:
-        """The settling run's own slot, for its thread's next dispatch."""
-        may = self.state == "ready" and not self._dispatcher.has_backlog
-        return self._slots.hand_on() if may else None
+    def _settle_offer(self, execution: Execution) -> Offer | None:
+        """The slot of a run whose agent has ended: for what waits in its thread, or else for anybody."""
+        if execution.is_followed and self.state == "ready" and not self._dispatcher.has_backlog:
+            return self._slots.hand_on()
+        self._free_slot(execution)
+        return None
+
+    def _free_slot(self, execution: Execution) -> None:
+        if execution.has_slot:
+            execution.has_slot = False
+            self._slots.executing -= 1
+            self._slot_freed()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -249,11 +257,19 @@ class Engine:
         self._offered(transition.offer, accepted, asked_s)
         if transition.offer is not None and (accepted is None or accepted.claimed is None):
             self._slot_freed()
+        if accepted is not None and accepted.claimed is None:
+            ahead = self._keeper.holder_in(transition.scope, transition.thread_id)
+            if ahead is not None:
+                ahead.is_followed = True
 
     def _settled(self, transition: Settle, outcome: Outcome, asked_s: float) -> None:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
             self._tell_ended(transition.scope, settled.run)
+            if settled.claimed is not None:
+                ended = self._keeper.holder_in(transition.scope, transition.thread_id)
+                if ended is not None:
+                    self._keeper.release(ended)
         self._offered(transition.offer, settled, asked_s)
 
     def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None, asked_s: float) -> None:
@@ -281,7 +297,7 @@ class Engine:
         if not isinstance(outcome, CancelResult):
             return
         self._tell_ended(transition.scope, outcome.run)
-        execution = self._keeper.holder_of(transition.scope, outcome.run.dispatch_id)
+        execution = self._keeper.holder_of(transition.scope, transition.thread_id, outcome.run.dispatch_id)
         if outcome.state == "requested" and execution is not None:
             execution.stop("cancel")
 
@@ -292,7 +308,7 @@ class Engine:
         for dispatch in outcome.superseded:
             self.hub.ended(scope, dispatch.run_id, None)
         if outcome.active is not None:
-            execution = self._keeper.holder_of(scope, outcome.active.dispatch_id)
+            execution = self._keeper.holder_of(scope, transition.thread_id, outcome.active.dispatch_id)
             if execution is not None and execution.token == outcome.active.claim_token:
                 execution.stop("interrupt")
 
@@ -303,7 +319,7 @@ class Engine:
             return
         for item in outcome.items:
             self._tell_ended(item.scope, item.run)
-            execution = self._keeper.holder_of(item.scope, item.dispatch.dispatch_id)
+            execution = self._keeper.holder_of(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
         self._dispatcher.expect(len(outcome.items))
@@ -336,7 +352,6 @@ class Engine:
         """Whatever happened in it, its slot comes back."""
         self._running.discard(execution)
         self._keeper.release(execution)
-        self._slots.executing -= 1
-        self._slot_freed()
+        self._free_slot(execution)
         if not self._running:
             self._idle.set()

@@ -15,7 +15,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import StoreError
-from awaken.domain.ids import ClaimToken, DispatchId, Scope
+from awaken.domain.ids import ClaimToken, DispatchId, Scope, ThreadId
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.transitions import MAX_ROWS, LeaseRef, Renew, Renewal, Renewed
@@ -24,13 +24,14 @@ StopReason = Literal["cancel", "interrupt", "lost", "unconfirmed", "handover"]
 """Why an execution is stopped. After `lost` or `unconfirmed` it writes nothing more."""
 
 
-DispatchKey = tuple[Scope, DispatchId]
+ThreadKey = tuple[Scope, ThreadId]
 
 
 class Leaseholder(Protocol):
     """An execution, with its lease as it was last confirmed."""
 
-    key: DispatchKey
+    thread: ThreadKey
+    dispatch_id: DispatchId
     token: ClaimToken
     asked_s: float
     """When what confirmed the lease was asked for, on the monotonic clock."""
@@ -43,13 +44,13 @@ HolderT = TypeVar("HolderT", bound=Leaseholder)
 
 
 class Keeper(Generic[HolderT]):
-    """One per process. Knows its executions whose lease may still hold."""
+    """One per process. Knows its executions whose lease may still hold: at most one in each thread."""
 
     def __init__(self, combiner: Combiner, clock: Clock, settings: MailboxSettings) -> None:
         self._combiner = combiner
         self._clock = clock
         self._settings = settings
-        self._held: dict[DispatchKey, HolderT] = {}
+        self._held: dict[ThreadKey, HolderT] = {}
         self._started = Alarm(clock)
         self._watch = Alarm(clock)
         self._watching_until_s = 0.0
@@ -57,11 +58,11 @@ class Keeper(Generic[HolderT]):
         """How long after its last confirmed renewal was asked a run may go on."""
 
     def hold(self, holder: HolderT) -> None:
-        """Start keeping a lease. An older claim on the same dispatch is thereby known to be lost."""
-        earlier = self._held.get(holder.key)
+        """Start keeping a lease. An older claim in the same thread is thereby known to be lost."""
+        earlier = self._held.get(holder.thread)
         if earlier is not None:
             earlier.stop("lost")
-        self._held[holder.key] = holder
+        self._held[holder.thread] = holder
         if len(self._held) == 1:
             self._started.set()
             self._watch.set()
@@ -69,13 +70,18 @@ class Keeper(Generic[HolderT]):
             self._watch.set()
 
     def release(self, holder: HolderT) -> None:
-        """Stop keeping it; a successor's claim on the same dispatch is left alone."""
-        if self._held.get(holder.key) is holder:
-            del self._held[holder.key]
+        """Stop keeping it; a successor's claim in the same thread is left alone."""
+        if self._held.get(holder.thread) is holder:
+            del self._held[holder.thread]
 
-    def holder_of(self, scope: Scope, dispatch_id: DispatchId) -> HolderT | None:
-        """Who executes the dispatch in this process."""
-        return self._held.get((scope, dispatch_id))
+    def holder_in(self, scope: Scope, thread_id: ThreadId) -> HolderT | None:
+        """Who executes something of the thread in this process."""
+        return self._held.get((scope, thread_id))
+
+    def holder_of(self, scope: Scope, thread_id: ThreadId, dispatch_id: DispatchId) -> HolderT | None:
+        """Who executes this dispatch of the thread in this process."""
+        holder = self._held.get((scope, thread_id))
+        return holder if holder is not None and holder.dispatch_id == dispatch_id else None
 
     async def renew_forever(self) -> None:
         """Renew everything each interval; ask again soon after a store error."""
@@ -94,7 +100,7 @@ class Keeper(Generic[HolderT]):
         for start in range(0, len(holders), MAX_ROWS):
             chunk = holders[start : start + MAX_ROWS]
             asked_s = self._clock.monotonic()
-            leases = tuple([LeaseRef(*holder.key, holder.token) for holder in chunk])
+            leases = tuple([LeaseRef(holder.thread[0], holder.dispatch_id, holder.token) for holder in chunk])
             renew = Renew(leases=leases, lease_ms=self._settings.lease_ms)
             try:
                 renewed = await self._combiner.apply(renew, Renewed)
@@ -106,7 +112,7 @@ class Keeper(Generic[HolderT]):
         return complete
 
     def _judge(self, holder: HolderT, asked_s: float, renewal: Renewal) -> None:
-        if self._held.get(holder.key) is not holder:
+        if self._held.get(holder.thread) is not holder:
             return  # it settled while the renewal was on its way
         if renewal.lease_until is None:
             holder.stop("lost")

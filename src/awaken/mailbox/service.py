@@ -373,7 +373,7 @@ class Mailbox:
         """
         ending = self._engine.hub.ending_of(scope, run_id)
         try:
-            if known is None or not self._engine.is_executing(scope, known.dispatch_id):
+            if known is None or not self._engine.is_executing(scope, known.thread_id, known.dispatch_id):
                 run = await self.get_run(scope, run_id)
                 if run.status is DONE or (timeout_s is not None and timeout_s <= 0):
                     return run

@@ -1,8 +1,9 @@
 """How many runs this process may execute at once, and which of its free places are offered to the store.
 
 Above: whoever makes an offer asks for one here. Below: nothing.
-Holds: a slot is free, offered once, or executing; what an offer did not win is free again with its answer. A settling
-run offers the slot it still has, which is therefore not counted a second time.
+Holds: a slot is free, offered once, or executing; what an offer did not win is free again with its answer. A run gives
+its slot back when its agent has ended; or, where something waits behind it in its thread, its settlement offers the
+slot it still has, which is therefore not counted a second time.
 """
 
 from __future__ import annotations

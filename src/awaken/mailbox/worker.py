@@ -68,7 +68,7 @@ class Workshop(msgspec.Struct, frozen=True):
     ids: Ids
     settings: MailboxSettings
     observer: Observer
-    ask_offer: Callable[[], Offer | None]
+    ask_offer: Callable[[Execution], Offer | None]
     """Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
     on_over: Callable[[Execution], None]
     """Told once of every execution: when it is settled, or has ended without being."""
@@ -91,14 +91,15 @@ class Execution:
 
     __slots__ = (
         "_acknowledged", "_driving", "_give_up_s", "_label", "_port", "_reason", "_settle",
-        "_settle_bytes", "_shop", "_started_s", "_writer", "asked_s", "claimed", "key", "lease_until",
-        "task", "token",
+        "_settle_bytes", "_shop", "_started_s", "_writer", "asked_s", "claimed", "dispatch_id", "has_slot",
+        "is_followed", "lease_until", "task", "thread", "token",
     )  # fmt: skip
 
     def __init__(self, claimed: Claimed, asked_s: float, workshop: Workshop) -> None:
         """`asked_s`: when the claim was asked for, on the monotonic clock."""
         self.claimed = claimed
-        self.key = (claimed.scope, claimed.dispatch.dispatch_id)
+        self.thread = (claimed.scope, claimed.run.thread_id)
+        self.dispatch_id = claimed.dispatch.dispatch_id
         self.token = claimed.token
         self.asked_s = asked_s
         self.lease_until = claimed.dispatch.lease_until
@@ -108,6 +109,9 @@ class Execution:
         )
         run = claimed.run
         self._port = Port(claimed, run, self._writer, workshop.store, workshop.ids, run.steps, run.usage)
+        self.is_followed = claimed.queued > 0
+        """Whether something waits behind it in its thread, as far as this process knows."""
+        self.has_slot = True
         self.task: asyncio.Task[None] | None = None
         """What runs it, while it is executing."""
         self._reason: StopReason | None = None
@@ -146,7 +150,7 @@ class Execution:
                 _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
             else:
                 self._label = end.label
-                self._ask(self._settlement(end, shop.ask_offer()))
+                self._ask(self._settlement(end, shop.ask_offer(self)))
         except Exception:
             _log.exception("run %s: the worker failed; its lease will return it", self.claimed.run.run_id)
         finally:
@@ -324,7 +328,7 @@ class Execution:
             _log.error("run %s could not be settled: %s", settle.run_id, error)
             self._close(self._label)
         else:
-            again = replace(settle, offer=None)  # its slot was freed by the failure
+            again = replace(settle, offer=None)  # it may have been taken, by a write that was not answered
             clock.call_later(settings.settle_retry_s, lambda: self._ask(again))
 
     # --- being told ---------------------------------------------------------------------------------------------------

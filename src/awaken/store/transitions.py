@@ -49,12 +49,16 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
-    """A dispatch in its new owner's hands, with the run to execute. `resumed`: the run had started before."""
+    """A dispatch in its new owner's hands, with the run to execute.
+
+    `resumed`: the run had started before. `queued`: how many dispatches wait behind it in its thread.
+    """
 
     scope: Scope
     dispatch: Dispatch
     run: Run
     resumed: bool
+    queued: int
 
     @property
     def token(self) -> ClaimToken:

@@ -83,8 +83,8 @@ def claim(
             changes.appended_messages.append((scope, thread.thread_id, message.id, thread.message_seq))
             log.add(say.message_committed(message, thread.thread_id, run.run_id, thread.message_seq))
         span = SeqRange(first, thread.message_seq) if thread.message_seq >= first else None
-    claimed = take(scope, entry.dispatch, run, span, offer, thread, log, now)
     thread.queued -= 1
+    claimed = take(scope, entry.dispatch, run, span, offer, thread, log, now)
     changes.runs.append((scope, claimed.run))
     changes.dispatches.append((scope, entry.dispatch, claimed.dispatch))
     return claimed
@@ -123,7 +123,7 @@ def take(
         updated_seq=log.mark(run),
     )
     set_ready(thread, None)
-    return Claimed(scope, dispatch, run, resumed)
+    return Claimed(scope, dispatch, run, resumed, thread.queued)
 
 
 def close_queued(
