@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
+from typing import Any
+
+import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, InstanceId, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, ConsumerId, InstanceId, RunId, ThreadId
 from awaken.executors.function import Context
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.transitions import Claim, Offer, Reclaim, Settle, Transition
+from awaken.store.transitions import Claim, Offer, Reclaim, Settle, Submit, Transition
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -146,6 +150,46 @@ async def test_a_claim_the_store_refuses_is_asked_for_again_within_a_second(
         assert world.free_slots == 99
 
 
+async def test_a_first_look_that_the_store_refuses_is_repeated_within_a_second(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        async with World(store, clock, executes=False) as outsider:
+            await outsider.submit()
+        store.fail_once(Claim)
+        async with World(store, clock, seed=2) as world:
+            assert world.agent.calls == []
+            await world.advance(1)
+            assert len(world.agent.calls) == 1
+
+
+async def test_the_slot_of_a_submit_that_the_store_refused_goes_to_whoever_waits(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    def refuse(batch: Sequence[Transition]) -> Exception | None:
+        refused = any(isinstance(each, Submit) and each.thread_id == "refused" for each in batch)
+        return StoreUnavailable("no") if refused else None
+
+    async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
+        await world.submit(thread_id="running")
+        store.hold()
+        asking = [asyncio.create_task(world.submit(thread_id="waiting"))]
+        await world.quiet()
+        (await world.agent.next_call()).release()
+        await world.quiet()
+        asking.append(asyncio.create_task(world.submit(thread_id="refused")))
+        await world.quiet()
+        store.refuse = refuse
+        store.let_go()
+        await asyncio.wait(asking)
+        assert asking[1].exception() is not None
+        await world.quiet()
+
+        waited = [call.context.identity.thread_id for call in world.agent.calls], clock.monotonic()
+        await world.advance(1)  # what had been running is settled
+        assert waited == (["running", "waiting"], 0.0)
+
+
 async def test_slots_never_leak_whatever_becomes_of_submits_and_runs(store: WatchedStore, clock: ManualClock) -> None:
     turn = iter(range(1_000_000))
 
@@ -255,3 +299,51 @@ async def test_a_process_as_busy_as_it_may_be_does_not_go_on_queueing(store: Wat
 
     offered = sum(len(each.offers) for each in store.transitions if isinstance(each, Claim))
     assert offered <= 2 * 40, "for 1 200 runs, no more than a round or two"
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_nothing_that_is_due_waits_while_a_slot_is_free(
+    store: WatchedStore, clock: ManualClock, seed: int
+) -> None:
+    """Whatever happens at once, and without the poll that would hide a lost wake-up."""
+    chance = random.Random(seed)
+    settings = MailboxSettings(
+        max_concurrent_runs=chance.randint(1, 5), poll_interval_s=1e6, lease_ms=10**9, stop_margin_s=1, drain_s=0
+    )
+    asked: list[asyncio.Task[Any]] = []
+    runs: list[RunId] = []
+
+    async def submit(thread_id: str, delay_s: float, priority: int) -> None:
+        runs.append((await world.submit(thread_id=thread_id, delay_s=delay_s, priority=priority)).run.run_id)
+
+    def act() -> None:
+        thread_id = f"t{chance.randrange(6)}"
+        calls = [call for call in world.agent.calls if not call.is_over]
+        match chance.randrange(10):
+            case 0 | 1 | 2 | 3:
+                delay_s = chance.choice([0.0, 0.0, 0.0, 2.0])
+                asked.append(asyncio.create_task(submit(thread_id, delay_s, chance.choice([1, 128]))))
+            case 4 | 5 | 6 if calls:
+                chance.choice(calls).release()
+            case 7 if calls:
+                chance.choice(calls).fail(chance.choice([RuntimeError("again"), ValueError("never")]))
+            case 8:
+                asked.append(asyncio.create_task(world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId(thread_id))))
+            case 9 if runs:
+                asked.append(asyncio.create_task(world.mailbox.cancel(DEFAULT_SCOPE, chance.choice(runs))))
+            case _:
+                store.fail_once(chance.choice([Submit, Settle, Claim]))
+
+    async with World(store, clock, settings=settings) as world:
+        for _ in range(40):
+            for _ in range(chance.randint(1, 8)):
+                act()
+                if chance.random() < 0.3:
+                    await asyncio.sleep(0)
+            store.come_back()
+            await world.advance(chance.choice([1.5, 2.5, 20.0]))
+            due_at = await store.next_due_at()
+            assert world.free_slots == 0 or due_at is None or due_at > clock.now(), f"seed {seed}"
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert world.agent.most_running == 1, f"seed {seed}"
+        assert max(map(len, store.batches)) > 1, "things happened at once"

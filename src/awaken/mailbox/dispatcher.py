@@ -47,9 +47,9 @@ class Dispatcher:
         self._must_look = True
         self._wake.set()
 
-    def expect(self, threads: int = 1) -> None:
-        """A transition that has been applied left so many threads due, or made room for a backlog to go on."""
-        self._ready += threads
+    def expect(self) -> None:
+        """A transition that has been applied left a thread due, or made room for a backlog to go on."""
+        self._ready += 1
         self._wake.set()
 
     def answered(self, outcome: ClaimedSome) -> None:

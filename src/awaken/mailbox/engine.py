@@ -315,14 +315,11 @@ class Engine:
     def _reclaimed(self, transition: Reclaim, outcome: Outcome, asked_s: float) -> None:
         """A claim of this process that was taken back has ended, whatever its execution still believes."""
         assert isinstance(outcome, Reclaimed), "a reclaim answers with what it took back"
-        if not outcome.items:
-            return
         for item in outcome.items:
             self._tell_ended(item.scope, item.run)
             execution = self._keeper.holder_of(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
-        self._dispatcher.expect(len(outcome.items))
 
     def _slot_freed(self) -> None:
         if self._dispatcher.has_backlog:
