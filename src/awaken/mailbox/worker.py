@@ -216,7 +216,8 @@ class Execution:
         if output is None:
             output = messages[-1].text if messages else self._port.last_text
         ending = Ack(outcome.termination, output)
-        msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
+        if output is not None or outcome.termination is not NATURAL_END:
+            msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
         return _End(ending, "completed", messages, size, outcome.usage, outcome.steps)
 
     def _finished_early(self, stopped: Stopped) -> _End:
