@@ -270,9 +270,19 @@ class Holder:
         self.stopped.append((reason, self._clock.monotonic()))
 
 
+def unobserved(store: WatchedStore, clock: ManualClock) -> Combiner:
+    return Combiner(
+        store,
+        clock,
+        lambda transition, outcome, asked_s: None,
+        lambda transition: None,
+        lambda transitions, outcomes, took_s: None,
+    )
+
+
 async def test_of_several_leases_each_is_watched_from_its_own_asking(store: WatchedStore, clock: ManualClock) -> None:
     """Also one that was asked for earlier than those already held, because its answer took longer."""
-    combiner = Combiner(store, clock, lambda transition, outcome, asked_s: None, lambda transition: None)
+    combiner = unobserved(store, clock)
     keeper: Keeper[Holder] = Keeper(combiner, clock, MailboxSettings())
     later, sooner = Holder("later", clock, asked_s=3.0), Holder("sooner", clock)
     store.go_down()
@@ -289,10 +299,10 @@ async def test_of_several_leases_each_is_watched_from_its_own_asking(store: Watc
     await asyncio.wait(watching)
 
 
-async def test_a_new_claim_on_a_dispatch_tells_the_old_one_that_it_is_lost(
+async def test_a_new_claim_in_a_thread_tells_the_old_one_that_it_is_lost(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    combiner = Combiner(store, clock, lambda transition, outcome, asked_s: None, lambda transition: None)
+    combiner = unobserved(store, clock)
     keeper: Keeper[Holder] = Keeper(combiner, clock, MailboxSettings())
     old, new = Holder("d", clock), Holder("d", clock)
     keeper.hold(old)

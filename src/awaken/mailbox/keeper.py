@@ -80,7 +80,7 @@ class Keeper(Generic[HolderT]):
 
     def holder_of(self, scope: Scope, thread_id: ThreadId, dispatch_id: DispatchId) -> HolderT | None:
         """Who executes this dispatch of the thread in this process."""
-        holder = self._held.get((scope, thread_id))
+        holder = self.holder_in(scope, thread_id)
         return holder if holder is not None and holder.dispatch_id == dispatch_id else None
 
     async def renew_forever(self) -> None:

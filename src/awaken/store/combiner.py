@@ -89,10 +89,6 @@ _Flight = tuple[_Batch, asyncio.Future[list[Outcome]], float]
 """A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
 
 
-def _unheard(transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
-    return None
-
-
 class Combiner:
     """One per store and event loop. `run` must be running for anything to be answered."""
 
@@ -102,7 +98,7 @@ class Combiner:
         clock: Clock,
         on_applied: Callable[[Transition, Outcome, float], None],
         on_failed: Callable[[Transition], None],
-        on_batch: Callable[[Sequence[Transition], Sequence[Outcome], float], None] = _unheard,
+        on_batch: Callable[[Sequence[Transition], Sequence[Outcome], float], None],
     ) -> None:
         """Times are seconds of the monotonic clock."""
         self._store = store

@@ -207,6 +207,23 @@ async def test_claiming_without_a_free_slot_changes_nothing(store: Store, clock:
     assert await dispatch_of(store, "d1") == sent.dispatch
 
 
+async def test_a_claim_says_what_it_had_no_room_for(store: Store, clock: ManualClock) -> None:
+    """Threads, of every priority, that are due now; and what waits behind each claim in its own thread."""
+    await submitted(store, "d1")
+    await submitted(store, "d1-next")
+    await submitted(store, "d2", thread=ThreadId("thread-2"), priority=1)
+    await submitted(store, "d3", thread=ThreadId("thread-3"), priority=200)
+    await submitted(store, "d4", thread=ThreadId("thread-4"), delay_ms=5_000)
+
+    first = await claim_some(store)
+    assert ([taken.dispatch.dispatch_id for taken in first.claims], first.due_left) == (["d2"], 2)
+    assert first.next_due_at is None, "something is due already"
+    rest = await claim_some(store, limit=2)
+    assert [(taken.dispatch.dispatch_id, taken.queued) for taken in rest.claims] == [("d1", 1), ("d3", 0)]
+    assert (rest.due_left, rest.next_due_at) == (0, clock.now() + 5_000)
+    assert (await claim_some(store, limit=2)).due_left == 0
+
+
 @behaviour("MB-050")
 async def test_a_busy_thread_holds_up_no_other(store: Store, clock: ManualClock) -> None:
     await claimed(store, "d1")
