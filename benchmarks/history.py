@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from awaken.domain.clock import SystemClock
+from awaken.domain.delivery import Delivery
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, ThreadId, system_chance
 from awaken.domain.message import assistant_message, user_message
 from awaken.domain.run import NATURAL_END, Intent, RunRequest
@@ -239,7 +240,7 @@ class Desk:
             dispatch_id=self._ids.dispatch_id(),
             request=RunRequest(intent=Intent(AgentId("noop")), input_message_ids=(message.id,)),
             messages=(message,),
-            delay_ms=delay_ms,
+            delivery=Delivery(delay_ms=delay_ms),
             fresh_ids=True,
             offer=offer,
         )

@@ -15,9 +15,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from awaken.domain.clock import Clock, Instant, SystemClock
+from awaken.domain.delivery import Delivery, delay_ms
+from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
-from awaken.domain.event import EventRow
 from awaken.domain.ids import DEFAULT_SCOPE, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
+from awaken.domain.log import EventRow
 from awaken.domain.message import Message, user_message
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
@@ -156,7 +158,7 @@ class Awaken:
         run_id: str | None = None,
         dedupe_key: str | None = None,
         delay_s: float = 0.0,
-        priority: int = 128,
+        priority: int = DEFAULT_PRIORITY,
         max_attempts: int | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> RunHandle:
@@ -180,10 +182,9 @@ class Awaken:
                 messages=_messages(message),
                 agent_id=agent,
                 run_id=run_id,
-                dedupe_key=dedupe_key,
-                delay_s=delay_s,
-                priority=priority,
-                max_attempts=max_attempts,
+                delivery=Delivery(
+                    priority=priority, max_attempts=max_attempts, dedupe_key=dedupe_key, delay_ms=delay_ms(delay_s)
+                ),
                 metadata=metadata or {},
             )
         )

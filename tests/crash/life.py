@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from awaken.domain.event import EventRow
 from awaken.domain.ids import RunId
+from awaken.domain.log import EventRow
 from awaken.domain.retry import RetryPolicy
 from awaken.http.encoder import event_objects, select
 from awaken.http.query import CHANNEL_NAMES

@@ -14,12 +14,12 @@ from awaken.domain.event import (
     FINISHED_KINDS,
     KINDS,
     TERMINAL_KINDS,
-    EventRow,
     RunFinish,
     TextDelta,
     logged,
 )
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Role, Visibility, user_message
 from awaken.domain.run import NATURAL_END, RunStatus, Termination, TerminationType
 from awaken.domain.thread import ThreadInfo

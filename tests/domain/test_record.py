@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId
+from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Opaque, Text, ToolCall, user_message
 from awaken.domain.record import (
     CURRENT,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.event import EventRow
 from awaken.domain.ids import RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.settings import READER_BUFFER_EVENTS, MailboxSettings
 from awaken.store.contract import Store

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.event import EventRow, TextDelta, logged
+from awaken.domain.event import TextDelta, logged
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -24,6 +24,7 @@ from awaken.domain.ids import (
     RunId,
     ThreadId,
 )
+from awaken.domain.log import EventRow
 from awaken.domain.message import user_message
 from awaken.domain.run import NATURAL_END, Intent, RunRequest
 from awaken.mailbox.reader import Hub, Reader

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure
 from awaken.domain.event import TextDelta
@@ -327,7 +328,7 @@ def naming(run_id: str, *message_ids: str, priority: int = 128) -> Submit:
         dispatch_id=f"{run_id}-d",  # pyright: ignore[reportArgumentType]
         request=RunRequest(Intent("gated"), tuple(MessageId(each) for each in message_ids) or (message.id,)),  # pyright: ignore[reportArgumentType]
         messages=(message,),
-        priority=priority,
+        delivery=Delivery(priority=priority),
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import ValidationError
-from awaken.domain.event import EventRow, LoggedEvent
 from awaken.domain.ids import RunId, checked_id
+from awaken.domain.log import EventRow, LoggedEvent
 from awaken.store.contract import MessageQuery, Store
 from awaken.store.memory import MemoryStore
 from awaken.store.transitions import Commit, Conflict, Interrupted, SaveThread, Settle, Submit, Transition

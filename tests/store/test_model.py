@@ -24,9 +24,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
 
+from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import TERMINAL_KINDS, EventRow, TextDelta, logged
+from awaken.domain.event import TERMINAL_KINDS, TextDelta, logged
 from awaken.domain.ids import AgentId, ClaimToken, ConsumerId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
@@ -171,10 +173,12 @@ def submits(draw: st.DrawFn) -> Plan:
         messages=tuple(draw(inputs)),
         digest=draw(pick(("x", "x", "y"))),
         metadata=draw(pick(({}, {"k": [1, None]}))),
-        priority=draw(pick((0, 128, 128, 200))),
-        max_attempts=draw(pick((1, 2, 5))),
-        dedupe_key=draw(maybe(pick(("k1", "k2")))),
-        delay_ms=draw(pick((0, 0, 0, 5, 1_000))),
+        delivery=Delivery(
+            priority=draw(pick((0, 128, 128, 200))),
+            max_attempts=draw(pick((1, 2, 5))),
+            dedupe_key=draw(maybe(pick(("k1", "k2")))),
+            delay_ms=draw(pick((0, 0, 0, 5, 1_000))),
+        ),
         create_thread=draw(pick((True, True, True, False))),
         max_queued=draw(pick((1_000, 1_000, 2))),
     )
@@ -194,7 +198,7 @@ def submits(draw: st.DrawFn) -> Plan:
             submit,
             messages=brought,
             request=replace(submit.request, input_message_ids=tuple(message.id for message in brought)),
-            available_at=None if at_ms is None else world.clock.now() + at_ms,
+            delivery=replace(submit.delivery, available_at=None if at_ms is None else world.clock.now() + at_ms),
             fresh_ids=trusted and not pooled,
             offer=None if lease_ms is None else world.offer(lease_ms),
         )

@@ -15,8 +15,8 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.event import LoggedEvent, ServerEvent
 from awaken.domain.ids import MessageId
+from awaken.domain.log import LoggedEvent, ServerEvent
 from awaken.domain.message import Message, known_blocks
 from awaken.domain.run import Run, RunRequest, SeqRange, Termination, Usage, Waiting
 from awaken.domain.thread import ThreadInfo

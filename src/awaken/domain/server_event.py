@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import FINISHED_KINDS, RunFinish, RunStart, ServerEvent, StreamReset
+from awaken.domain.event import FINISHED_KINDS, RunFinish, RunStart, StreamReset
 from awaken.domain.ids import MessageId, RunId, ThreadId
+from awaken.domain.log import ServerEvent
 from awaken.domain.message import Block, Message, MessageState, Role, ToolCall, ToolStatus, Visibility
 from awaken.domain.run import Run, Termination
 from awaken.domain.thread import ThreadInfo

@@ -28,14 +28,7 @@ from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.usage import RequestUsage, RunUsage
 
-from awaken.domain.event import (
-    Event,
-    ReasoningDelta,
-    ReasoningEncryptedValue,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStart,
-)
+from awaken.domain.event import Event, ReasoningDelta, ReasoningEncryptedValue, TextDelta, ToolCallDelta, ToolCallStart
 from awaken.domain.run import Usage
 
 

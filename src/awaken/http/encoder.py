@@ -16,8 +16,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from awaken.domain.clock import to_rfc3339
-from awaken.domain.event import CHANNELS, DELTA_KINDS, EventRow
+from awaken.domain.event import CHANNELS, DELTA_KINDS
 from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.http.cursors import cursor_prefix
 from awaken.http.query import CHANNEL_NAMES, OTHER_CHANNEL
 

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from awaken.domain.clock import Clock
-from awaken.domain.event import EventRow
+from awaken.domain.log import EventRow
 from awaken.http.encoder import KEEPALIVE, RESTARTING, FrameCache, Selection, control_frame, opening
 from awaken.http.observer import HttpObserver, StreamScope
 from awaken.http.problems import problem_of

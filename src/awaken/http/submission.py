@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 import msgspec
 from msgspec import Meta
 
+from awaken.domain.delivery import Delivery, delay_ms
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
 from awaken.domain.ids import ID_PATTERN, MessageId, Scope, ThreadId, checked_id
@@ -156,10 +157,12 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
             messages=self._messages(),
             agent_id=self.agent_id,
             run_id=self.run_id,
-            dedupe_key=self.dedupe_key,
-            delay_s=self.delay_s,
-            priority=DEFAULT_PRIORITY if self.priority is None else self.priority,
-            max_attempts=self.max_attempts,
+            delivery=Delivery(
+                priority=DEFAULT_PRIORITY if self.priority is None else self.priority,
+                max_attempts=self.max_attempts,
+                dedupe_key=self.dedupe_key,
+                delay_ms=delay_ms(self.delay_s),
+            ),
             metadata=self.metadata or {},
             create_thread=not thread_id or self.if_not_exists == "create",
             trace=Trace(adapter=Adapter.HTTP),

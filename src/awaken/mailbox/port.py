@@ -20,8 +20,9 @@ import msgspec
 
 from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
-from awaken.domain.event import Event, LoggedEvent, logged
+from awaken.domain.event import Event, logged
 from awaken.domain.ids import Ids, MessageId, RunId
+from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, check_message
 from awaken.domain.run import Run, RunRequest, Usage
 from awaken.executors.contract import Conversation, RunIdentity

@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Self
 
 from awaken.domain.clock import Alarm, Clock
-from awaken.domain.event import TERMINAL_KINDS, Appended, EventRow
+from awaken.domain.event import TERMINAL_KINDS
 from awaken.domain.ids import RunId, Scope, ThreadId
+from awaken.domain.log import Appended, EventRow
 from awaken.domain.run import DONE, Run
 from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, READER_PAGE_EVENTS
 from awaken.store.contract import Store

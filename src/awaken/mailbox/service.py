@@ -16,8 +16,9 @@ from typing import Any, Final, Literal, Self
 import msgspec
 from msgspec.structs import replace
 
-from awaken.domain.clock import Clock, Instant, SystemClock
-from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
+from awaken.domain.clock import Clock, SystemClock
+from awaken.domain.delivery import Delivery
+from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
     AlreadyExists,
     QueueFull,
@@ -55,8 +56,6 @@ from awaken.store.transitions import (
 
 StopState = Literal["requested", "acknowledged", "stopped"]
 
-MAX_DELAY_S: Final = 10 * 366 * 86_400
-"""Ten years."""
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -71,11 +70,7 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scope: Scope = DEFAULT_SCOPE
     agent_id: str | None = None
     run_id: str | None = None
-    dedupe_key: str | None = None
-    delay_s: float = 0.0
-    available_at: Instant | None = None
-    priority: int = DEFAULT_PRIORITY
-    max_attempts: int | None = None
+    delivery: Delivery = Delivery()
     metadata: dict[str, Any] = {}
     overrides: Any = None
     create_thread: bool = True
@@ -197,7 +192,9 @@ class Mailbox:
         )
         run_request.check()
         size = _storable_bytes(request, run_request, messages)
-        delayed = request.delay_s > 0 or request.available_at is not None
+        delivery = request.delivery
+        if delivery.max_attempts is None:
+            delivery = replace(delivery, max_attempts=self.settings.max_attempts)
         transition = Submit(  # by position as far as it reads: Python passes more than 15 keywords in a dict
             request.scope,
             ThreadId(thread_id or request.run_id or self.ids.thread_id()),
@@ -207,15 +204,11 @@ class Mailbox:
             messages=messages,
             digest=_digest(request, agent_id) if request.run_id else "",
             metadata=request.metadata,
-            priority=request.priority,
-            max_attempts=self.settings.max_attempts if request.max_attempts is None else request.max_attempts,
-            dedupe_key=request.dedupe_key,
-            delay_ms=round(request.delay_s * 1000),
-            available_at=request.available_at,
+            delivery=delivery,
             create_thread=request.create_thread or not thread_id,
             fresh_ids=not request.run_id and run_request.input_message_ids == tuple(message_ids),
             max_queued=self.settings.max_queued_per_thread,
-            offer=None if delayed else self._engine.submit_offer(),
+            offer=None if delivery.is_delayed else self._engine.submit_offer(),
         )
         return transition, size
 
@@ -437,11 +430,8 @@ def _storable_bytes(request: RunSubmission, run_request: RunRequest, messages: t
     Raises:
         ValidationError: A quantity is out of range, or a value has no JSON form.
     """
-    if request.max_attempts is not None and request.max_attempts < 1:
-        raise ValidationError("max_attempts must be at least 1", loc=("body", "max_attempts"))
-    if not 0 <= request.delay_s <= MAX_DELAY_S:
-        raise ValidationError(f"a delay is 0 to {MAX_DELAY_S} seconds", loc=("body", "after_seconds"))
-    return _json_bytes(messages, request.metadata, run_request, request.dedupe_key)
+    request.delivery.check()
+    return _json_bytes(messages, request.metadata, run_request, request.delivery)
 
 
 def _json_bytes(*values: object) -> int:

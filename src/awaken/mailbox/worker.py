@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from awaken.domain import server_event as say
 from awaken.domain.clock import Clock
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
-from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import Ids
+from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Usage
 from awaken.executors.classify import classify

@@ -16,8 +16,8 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import EventRow
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.thread import Thread
@@ -91,31 +91,16 @@ class DispatchQuery(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class Store(Protocol):
-    """Where everything lives. Entered means open and migrated; left means closed and quiet.
+class Reads(Protocol):
+    """What may be asked of a store by whoever cannot change anything: each read sees one state of the database.
 
-    Raises, from every operation:
-        StoreUnavailable: It was not reached or could not write (a full disk), and nothing changed.
+    Raises, from every read:
+        StoreUnavailable: The store was not reached.
         DataIntegrity: A stored record is damaged.
     """
 
     @property
     def capabilities(self) -> Capabilities: ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
-        """Apply the batch in one transaction and answer each item in its place.
-
-        Requires: at most one transition per thread; transitions over many threads come after those of one thread.
-        Guarantees: batches handed over while another is being applied follow it, in that order.
-        Not cancellable: a caller that goes away leaves the transaction to finish.
-        """
-        ...
 
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None: ...
 
@@ -168,4 +153,28 @@ class Store(Protocol):
 
     async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
         """The seq of the newest event of the thread; 0 when there is none."""
+        ...
+
+
+class Store(Reads, Protocol):
+    """Where everything lives. Entered means open and migrated; left means closed and quiet.
+
+    Raises, from every operation:
+        StoreUnavailable: It was not reached or could not write (a full disk), and nothing changed.
+        DataIntegrity: A stored record is damaged.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        """Apply the batch in one transaction and answer each item in its place.
+
+        Requires: at most one transition per thread; transitions over many threads come after those of one thread.
+        Guarantees: batches handed over while another is being applied follow it, in that order.
+        Not cancellable: a caller that goes away leaves the transaction to finish.
+        """
         ...

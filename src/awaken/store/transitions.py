@@ -17,8 +17,8 @@ from typing import Any, Final, Literal, final
 import msgspec
 
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Dispatch
-from awaken.domain.event import Appended, LoggedEvent
+from awaken.domain.delivery import Delivery
+from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import (
     ClaimToken,
     ConsumerId,
@@ -29,6 +29,7 @@ from awaken.domain.ids import (
     Scope,
     ThreadId,
 )
+from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import Run, RunRequest, Termination, Usage
@@ -106,12 +107,7 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
     digest: str = ""
     """Of what the caller sent, for comparing a repeated `run_id`."""
     metadata: dict[str, Any] = {}
-    priority: int = DEFAULT_PRIORITY
-    max_attempts: int = DEFAULT_MAX_ATTEMPTS
-    dedupe_key: str | None = None
-    delay_ms: int = 0
-    available_at: Instant | None = None
-    """A caller's explicit instant; wins over `delay_ms`."""
+    delivery: Delivery = Delivery()
     create_thread: bool = True
     fresh_ids: bool = False
     """The caller minted every id itself, so the store need not look for earlier uses first."""

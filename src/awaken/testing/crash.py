@@ -23,8 +23,8 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import ValidationError
-from awaken.domain.event import EventRow
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
 from awaken.store.contract import (

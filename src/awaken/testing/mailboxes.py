@@ -24,10 +24,11 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from awaken.domain.clock import Instant
+from awaken.domain.delivery import Delivery, delay_ms
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.event import EventRow
 from awaken.domain.ids import DEFAULT_SCOPE, DispatchId, Ids, MessageId, RunId, Scope, ThreadId, seeded_chance
+from awaken.domain.log import EventRow
 from awaken.domain.message import Message, user_message
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
@@ -388,11 +389,21 @@ class World:
     # --- asking -------------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, text: str = "hello", *, thread_id: str = "t", agent_id: str = "gated", **options: Any
+        self,
+        text: str = "hello",
+        *,
+        thread_id: str = "t",
+        agent_id: str = "gated",
+        delay_s: float = 0.0,
+        **options: Any,
     ) -> Submission:
-        """Submit one user message; `options` are those of `RunSubmission`."""
+        """Submit one user message; `options` are those of `RunSubmission` and of its `Delivery`."""
         message = user_message(MessageId(""), text)
-        request = RunSubmission(messages=(message,), thread_id=thread_id, agent_id=agent_id, **options)
+        wishes = {name: options.pop(name) for name in Delivery.__struct_fields__ if name in options}
+        delivery = Delivery(delay_ms=delay_ms(delay_s), **wishes)
+        request = RunSubmission(
+            messages=(message,), thread_id=thread_id, agent_id=agent_id, delivery=delivery, **options
+        )
         return await self.mailbox.submit(request)
 
     async def done(self, run: Submission | Run | RunId) -> Run:

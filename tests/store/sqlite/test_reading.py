@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.event import LoggedEvent
 from awaken.domain.ids import DispatchId, MessageId, RunId
+from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Opaque, Text
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery
 from awaken.store.sqlite import SqliteStore

@@ -14,8 +14,8 @@ from typing import Final, Self, assert_never
 
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch, DispatchStatus
-from awaken.domain.event import Appended, EventRow
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import Appended, EventRow
 from awaken.domain.message import Message
 from awaken.domain.run import DONE, Run
 from awaken.domain.thread import Thread, derive_status
@@ -129,8 +129,8 @@ class MemoryStore:
                 facts.run = self._runs.get((t.scope, t.run_id))
                 facts.dispatch = self._dispatches.get((t.scope, facts.run.dispatch_id if facts.run else t.dispatch_id))
                 facts.known, facts.known_run = self._known(key, t.messages)
-                if t.dedupe_key is not None:
-                    facts.deduped_dispatch = self._holder(key, t.dedupe_key)
+                if t.delivery.dedupe_key is not None:
+                    facts.deduped_dispatch = self._holder(key, t.delivery.dedupe_key)
                     if facts.deduped_dispatch is not None:
                         facts.deduped = self._runs[t.scope, facts.deduped_dispatch.run_id]
                 self._queue_facts(facts, key, now, with_next=t.offer is not None)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import QUEUED, Dispatch
+from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, QUEUED, Dispatch
 from awaken.domain.run import CREATED, Run, SeqRange
 from awaken.store.rules.claim import claim, may_run, take
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, ready_key
@@ -61,20 +61,21 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         known = {stored.message.id for stored in facts.known}
         messages = tuple([message for message in messages if message.id not in known])
         request = replace(request, input_message_ids=tuple([message.id for message in messages]))
+    delivery = t.delivery
     thread.position += 1
     dispatch = Dispatch(
         dispatch_id=t.dispatch_id,
         thread_id=t.thread_id,
         run_id=t.run_id,
         status=QUEUED,
-        priority=t.priority,
+        priority=delivery.priority,
         position=thread.position,
         epoch=thread.epoch,
-        available_at=now + t.delay_ms if t.available_at is None else t.available_at,
+        available_at=now + delivery.delay_ms if delivery.available_at is None else delivery.available_at,
         created_at=now,
         updated_at=now,
-        max_attempts=t.max_attempts,
-        dedupe_key=t.dedupe_key,
+        max_attempts=DEFAULT_MAX_ATTEMPTS if delivery.max_attempts is None else delivery.max_attempts,
+        dedupe_key=delivery.dedupe_key,
     )
     log = Log(thread, t.run_id, now)
     run = Run(

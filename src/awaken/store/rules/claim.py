@@ -12,8 +12,8 @@ from awaken.domain import dispatch as moves
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
+from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE, Run, SeqRange, moved
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadRow
 from awaken.store.rules.writing import Log, after_failure, close_open_turn, finish, set_ready, touch

@@ -10,8 +10,8 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.event import Appended
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import Appended
 from awaken.domain.message import Message
 from awaken.domain.run import Run
 from awaken.domain.thread import ThreadInfo

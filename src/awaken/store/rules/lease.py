@@ -12,8 +12,8 @@ from awaken.domain import dispatch as moves
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch, DispatchStatus
-from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
+from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.writing import Log, after_failure, finish, requeue_ready, set_ready, touch

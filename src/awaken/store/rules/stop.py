@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
-from awaken.domain.event import Appended
 from awaken.domain.ids import Scope
+from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE, Run
 from awaken.store.rules.claim import close_queued, supersede_queued
 from awaken.store.rules.facts import Changes, Facts

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import QUEUED, Dispatch
-from awaken.domain.event import Appended, LoggedEvent, ServerEvent
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import Appended, LoggedEvent, ServerEvent
 from awaken.domain.message import ASSISTANT, Message, cancelled_tool_message, unanswered_calls
 from awaken.domain.record import encode_events
 from awaken.domain.run import Run, Termination, Waiting, moved

@@ -114,9 +114,9 @@ class FactLoader:
             facts.known = self._known(t, t.messages)
             if facts.known and facts.known[0].run_id is not None:
                 facts.known_run = self.run(t.scope, facts.known[0].run_id)
-        if t.dedupe_key is not None:
+        if t.delivery.dedupe_key is not None:
             facts.deduped_dispatch = self._one_dispatch(
-                _HOLDER, {"scope": t.scope, "thread_id": t.thread_id, "dedupe_key": t.dedupe_key}
+                _HOLDER, {"scope": t.scope, "thread_id": t.thread_id, "dedupe_key": t.delivery.dedupe_key}
             )
             if facts.deduped_dispatch is not None:
                 facts.deduped = self._get_run(t.scope, facts.deduped_dispatch)

@@ -17,8 +17,8 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.event import EventRow
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.thread import Thread, derive_status
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, StoredMessage, ThreadQuery

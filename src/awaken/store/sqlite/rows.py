@@ -12,8 +12,8 @@ from typing import Any, Final
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.event import Appended, EventRow
 from awaken.domain.ids import RunId, Scope, ThreadId
+from awaken.domain.log import Appended, EventRow
 from awaken.domain.message import Visibility
 from awaken.domain.record import (
     CURRENT,

@@ -17,8 +17,8 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.event import Appended
 from awaken.domain.ids import DispatchId, Scope
+from awaken.domain.log import Appended
 from awaken.store import rules
 from awaken.store.rules import Changes, Facts
 from awaken.store.sqlite.cache import ThreadCache, ThreadKey

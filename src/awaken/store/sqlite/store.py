@@ -21,8 +21,8 @@ from typing import Final, Self, TypeVar
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.event import EventRow
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
 from awaken.store.contract import Capabilities, DispatchQuery, MessageQuery, RunQuery, StoredMessage, ThreadQuery

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from awaken.domain.event import Appended, EventRow, LoggedEvent
 from awaken.domain.ids import RunId
+from awaken.domain.log import Appended, EventRow, LoggedEvent
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock

@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
+from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Dispatch, DispatchStatus
-from awaken.domain.event import EventRow, LoggedEvent, TextDelta, logged
+from awaken.domain.event import TextDelta, logged
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -28,6 +29,7 @@ from awaken.domain.ids import (
     Scope,
     ThreadId,
 )
+from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, assistant_message, user_message
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Termination
@@ -181,11 +183,13 @@ def asked(
         messages=brought,
         digest=f"digest of {name}" if digest is None else digest,
         metadata=metadata or {},
-        priority=priority,
-        max_attempts=max_attempts,
-        dedupe_key=dedupe_key,
-        delay_ms=delay_ms,
-        available_at=available_at,
+        delivery=Delivery(
+            priority=priority,
+            max_attempts=max_attempts,
+            dedupe_key=dedupe_key,
+            delay_ms=delay_ms,
+            available_at=available_at,
+        ),
         create_thread=create_thread,
         max_queued=max_queued,
         offer=offered,
