@@ -8,7 +8,7 @@ starts afterwards sees them. A store owns its clock; no operation takes the time
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -89,6 +89,19 @@ class DispatchQuery(msgspec.Struct, frozen=True, kw_only=True):
     run_id: RunId | None = None
     limit: int = 50
     offset: int = 0
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Something was committed, perhaps elsewhere. It may come late, twice or not at all: whoever must not miss a change
+    also looks from time to time.
+    """
+
+    threads: frozenset[tuple[Scope, ThreadId]] | None
+    """Threads whose log has grown; None when it is not known which."""
+
+
+Listener = Callable[[Signal], None]
+"""Called on the event loop that entered the store, after the commit. It neither waits nor raises."""
 
 
 class Reads(Protocol):
@@ -177,4 +190,14 @@ class Store(Reads, Protocol):
         Guarantees: batches handed over while another is being applied follow it, in that order.
         Not cancellable: a caller that goes away leaves the transaction to finish.
         """
+        ...
+
+    def listen(self, listener: Listener) -> None:
+        """Have `listener` called for what others commit. One that is alone on its store hears nothing: all that is
+        committed is in the outcomes that it was answered with.
+        """
+        ...
+
+    def unlisten(self, listener: Listener) -> None:
+        """Call it no more. Harmless for one that is not listening."""
         ...

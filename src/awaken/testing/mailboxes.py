@@ -23,15 +23,12 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from awaken.domain.clock import Instant
 from awaken.domain.delivery import Delivery, delay_ms
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, DispatchId, Ids, MessageId, RunId, Scope, ThreadId, seeded_chance
-from awaken.domain.log import EventRow
+from awaken.domain.ids import DEFAULT_SCOPE, Ids, MessageId, RunId, ThreadId, seeded_chance
 from awaken.domain.message import Message, user_message
 from awaken.domain.run import Run
-from awaken.domain.thread import Thread
 from awaken.executors.function import Context
 from awaken.executors.registry import Agents
 from awaken.mailbox.observer import Observer, OutcomeLabel
@@ -39,15 +36,12 @@ from awaken.mailbox.service import Mailbox, RunSubmission, Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import (
     Capabilities,
-    DispatchQuery,
     MessageQuery,
-    RunQuery,
     Store,
-    StoredMessage,
-    ThreadQuery,
 )
-from awaken.store.transitions import Claimed, JournalEntry, Outcome, Transition
+from awaken.store.transitions import Claimed, Outcome, Transition
 from awaken.testing.clock import ManualClock, settle
+from awaken.testing.forwarding import ForwardingStore
 
 T = TypeVar("T")
 
@@ -55,11 +49,11 @@ Refusal = Callable[[Sequence[Transition]], Exception | None]
 """Asked before each apply: the error to raise instead, with nothing changed."""
 
 
-class WatchedStore:
+class WatchedStore(ForwardingStore):
     """Any store, made to fail or to wait on request. May be entered by several mailboxes; the last one closes it."""
 
     def __init__(self, store: Store, *, exclusive: bool | None = None) -> None:
-        self._store = store
+        super().__init__(store)
         self._entered = 0
         self._busy = 0
         self.ended_count = 0
@@ -157,53 +151,6 @@ class WatchedStore:
         outcomes = await self._watch(self._store.apply(batch))
         self.batches.append(tuple(batch))
         return outcomes
-
-    async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
-        return await self._read(self._store.load_thread(scope, thread_id))
-
-    async def list_threads(self, scope: Scope, query: ThreadQuery) -> list[Thread]:
-        return await self._read(self._store.list_threads(scope, query))
-
-    async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
-        return await self._read(self._store.load_run(scope, run_id))
-
-    async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
-        return await self._read(self._store.latest_run(scope, thread_id))
-
-    async def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]:
-        return await self._read(self._store.list_runs(scope, query))
-
-    async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
-        return await self._read(self._store.load_dispatch(scope, dispatch_id))
-
-    async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
-        return await self._read(self._store.active_dispatch(scope, thread_id))
-
-    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> list[Dispatch]:
-        return await self._read(self._store.list_dispatches(scope, query))
-
-    async def count_dispatches(self) -> dict[DispatchStatus, int]:
-        return await self._read(self._store.count_dispatches())
-
-    async def next_due_at(self) -> Instant | None:
-        return await self._read(self._store.next_due_at())
-
-    async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
-        return await self._read(self._store.load_message(scope, thread_id, message_id))
-
-    async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
-        return await self._read(self._store.list_messages(scope, thread_id, query))
-
-    async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
-        return await self._read(self._store.list_journal(scope, run_id))
-
-    async def list_events(
-        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
-    ) -> list[EventRow]:
-        return await self._read(self._store.list_events(scope, thread_id, after=after, limit=limit, run_id=run_id))
-
-    async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
-        return await self._read(self._store.last_event_seq(scope, thread_id))
 
     async def _read(self, operation: Coroutine[Any, Any, T]) -> T:
         if self._read_gate is not None:

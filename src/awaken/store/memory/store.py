@@ -23,12 +23,14 @@ from awaken.store import rules
 from awaken.store.contract import (
     Capabilities,
     DispatchQuery,
+    Listener,
     MessageQuery,
     RunQuery,
     StoredMessage,
     ThreadQuery,
 )
 from awaken.store.rules import Changes, Facts, Queued, ThreadRow
+from awaken.store.signals import Listeners
 from awaken.store.transitions import (
     MAX_ROWS,
     Cancel,
@@ -77,6 +79,7 @@ class MemoryStore:
     def __init__(self, clock: Clock | None = None) -> None:
         self.capabilities: Final = Capabilities(kind="memory", durability="volatile", exclusive=True, max_batch=200)
         self._clock = clock or SystemClock()
+        self._listeners = Listeners()
         self._threads: dict[_Key, ThreadRow] = {}
         self._data: defaultdict[_Key, _ThreadData] = defaultdict(_ThreadData)
         self._runs: dict[tuple[Scope, RunId], Run] = {}
@@ -93,7 +96,15 @@ class MemoryStore:
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         now = self._clock.now()
-        return [self._apply_alone(transition, now) for transition in batch]
+        outcomes = [self._apply_alone(transition, now) for transition in batch]
+        self._listeners.publish(outcomes)
+        return outcomes
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.add(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
 
     def _apply_alone(self, t: Transition, now: Instant) -> Outcome:
         try:

@@ -25,7 +25,16 @@ from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
-from awaken.store.contract import Capabilities, DispatchQuery, MessageQuery, RunQuery, StoredMessage, ThreadQuery
+from awaken.store.contract import (
+    Capabilities,
+    DispatchQuery,
+    Listener,
+    MessageQuery,
+    RunQuery,
+    StoredMessage,
+    ThreadQuery,
+)
+from awaken.store.signals import Listeners
 from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.opening import Durability, open_reader
 from awaken.store.sqlite.reading import Reading, reading
@@ -48,6 +57,7 @@ class SqliteStore:
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
         self._writer = Writer(self.path, durability, clock or SystemClock())
+        self._listeners = Listeners()
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._owner_pid = 0
@@ -80,7 +90,15 @@ class SqliteStore:
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         self._check_process()
-        return await self._writer.apply(batch)
+        outcomes = await self._writer.apply(batch)
+        self._listeners.publish(outcomes)
+        return outcomes
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.add(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
 
     def _check_process(self) -> None:
         if self._owner_pid and os.getpid() != self._owner_pid:

@@ -1,0 +1,111 @@
+"""A store that hands everything on to another one: what stores with an addition of their own are made from.
+
+Above: `mailboxes.WatchedStore`, `crash.CrashingStore`, and whoever wants to count, delay or refuse in a test.
+Below: any store. Holds: a read of the contract that is missing here fails the type check, so no wrapper misses one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
+from awaken.domain.run import Run
+from awaken.domain.thread import Thread
+from awaken.store.contract import (
+    Capabilities,
+    DispatchQuery,
+    Listener,
+    MessageQuery,
+    RunQuery,
+    Store,
+    StoredMessage,
+    ThreadQuery,
+)
+from awaken.store.transitions import JournalEntry, Outcome, Transition
+
+T = TypeVar("T")
+
+
+class ForwardingStore:
+    """Override `apply`, or `_read`, through which every read passes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._store.capabilities
+
+    async def __aenter__(self) -> Self:
+        await self._store.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._store.__aexit__(kind, error, trace)
+
+    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        return await self._store.apply(batch)
+
+    def listen(self, listener: Listener) -> None:
+        self._store.listen(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        self._store.unlisten(listener)
+
+    async def _read(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Await a read that has not begun. One that is not awaited must be closed."""
+        return await operation
+
+    async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
+        return await self._read(self._store.load_thread(scope, thread_id))
+
+    async def list_threads(self, scope: Scope, query: ThreadQuery) -> list[Thread]:
+        return await self._read(self._store.list_threads(scope, query))
+
+    async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
+        return await self._read(self._store.load_run(scope, run_id))
+
+    async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
+        return await self._read(self._store.latest_run(scope, thread_id))
+
+    async def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]:
+        return await self._read(self._store.list_runs(scope, query))
+
+    async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
+        return await self._read(self._store.load_dispatch(scope, dispatch_id))
+
+    async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
+        return await self._read(self._store.active_dispatch(scope, thread_id))
+
+    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> list[Dispatch]:
+        return await self._read(self._store.list_dispatches(scope, query))
+
+    async def count_dispatches(self) -> dict[DispatchStatus, int]:
+        return await self._read(self._store.count_dispatches())
+
+    async def next_due_at(self) -> Instant | None:
+        return await self._read(self._store.next_due_at())
+
+    async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
+        return await self._read(self._store.load_message(scope, thread_id, message_id))
+
+    async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
+        return await self._read(self._store.list_messages(scope, thread_id, query))
+
+    async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
+        return await self._read(self._store.list_journal(scope, run_id))
+
+    async def list_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> list[EventRow]:
+        return await self._read(self._store.list_events(scope, thread_id, after=after, limit=limit, run_id=run_id))
+
+    async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
+        return await self._read(self._store.last_event_seq(scope, thread_id))
