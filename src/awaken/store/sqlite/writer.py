@@ -74,13 +74,15 @@ class Writer:
             check_place(self._path)
             self._lock.take(self._clock)
             db = open_writer(self._path, self._durability)
+            transactor = Transactor(db, self._path, self._clock)
+            transactor.open()
         except Exception as error:  # a supervisor: whoever opens the store hears it
             self._lock.release()
             _answer(loop, opened, error)
             return
         try:
             _answer(loop, opened, None)
-            self._serve(Transactor(db, self._path, self._clock))
+            self._serve(transactor)
         finally:
             db.close()
             self._lock.release()
