@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.ids import MessageId
 from awaken.domain.log import LoggedEvent, ServerEvent
@@ -51,8 +50,6 @@ class RunAsked(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The part of a run that its execution changes and no query asks for."""
 
-    started_at: Instant | None = None
-    finished_at: Instant | None = None
     input: SeqRange | None = None
     termination: Termination | None = None
     final_output: str | None = None
@@ -84,8 +81,6 @@ def decode_run_request(data: bytes, version: int, name: str) -> RunAsked:
 def encode_run_state(run: Run) -> bytes:
     return _encode(
         RunState(
-            run.started_at,
-            run.finished_at,
             run.input,
             run.termination,
             run.final_output,

@@ -58,6 +58,7 @@ def finish(
         status=moved(run, "finish"),
         termination=termination,
         final_output=output,
+        waiting=None,
         finished_at=log.now,
         stream_open=False,
         updated_at=log.now,
