@@ -2,15 +2,17 @@
 
 Above: nobody; this is the widest net under the stores. Below: `awaken.store.rules` through both of them.
 Holds: every outcome is compared, after every batch every thread is read from both, and the invariants of the queue are
-checked on what was read. Ids come from small pools so that they collide; claims are kept after they ended, so that
-stale tokens are tried all the time. A failure prints the steps and a blob that replays them;
-`--hypothesis-profile=hard` runs thousands of examples instead of the few dozen of every day.
+checked on what was read, those of the counters and of the scheduling key on SQLite's rows. Ids come from small pools so
+that they collide; claims are kept after they ended, so that stale tokens are tried all the time; what was applied once
+is asked again later, as somebody does who never heard the answer. A failure prints the steps and a blob that replays
+them; `--hypothesis-profile=hard` runs thousands of examples instead of the few dozen of every day.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -27,25 +29,39 @@ from msgspec.structs import replace
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.event import TERMINAL_KINDS, TextDelta, logged
-from awaken.domain.ids import AgentId, ClaimToken, ConsumerId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import (
+    AgentId,
+    ClaimToken,
+    ConsumerId,
+    DispatchId,
+    InstanceId,
+    MessageId,
+    Route,
+    RunId,
+    Scope,
+    ThreadId,
+)
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
 from awaken.domain.thread import Thread, ThreadInfo
-from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, StoredMessage, ThreadQuery
+from awaken.store.contract import DispatchQuery, Held, MessageQuery, Page, RunQuery, Store, StoredMessage, ThreadQuery
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
+    SET_ORDER,
     Ack,
     Cancel,
     Claim,
     Claimed,
     ClaimedSome,
     Commit,
+    Committed,
     Conflict,
     DeadLetter,
     Ending,
+    Failed,
     Full,
     Interrupt,
     JournalEntry,
@@ -55,11 +71,13 @@ from awaken.store.transitions import (
     Offer,
     Outcome,
     Purge,
+    Purged,
     Reclaim,
     Release,
     Renew,
     Replayed,
     Retry,
+    Rooms,
     SaveThread,
     Settle,
     Settled,
@@ -73,16 +91,22 @@ from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 
 T = TypeVar("T")
+RecordT = TypeVar("RecordT")
 Plan = Callable[["TwoStores"], ThreadTransition | SetTransition | None]
 """A transition in the making: drawn without knowing the state, made real when its turn comes."""
 
 SCOPES: Final = (Scope("one"), Scope("two"))
 THREADS: Final = (ThreadId("a"), ThreadId("b"), ThreadId("c"))
+AGENTS: Final = (AgentId("agent-1"), AgentId("agent-2"), AgentId("agent-3"))
+ROUTES: Final = tuple(Route(agent) for agent in AGENTS)
+CONSUMERS: Final = (ConsumerId("worker"), ConsumerId("0190b6c4-8a5e-7d11-9c3f-2f1a6b7c8d9e"))
 RUNS: Final = tuple(RunId(f"r{n}") for n in range(6))
 DISPATCHES: Final = tuple(DispatchId(f"d{n}") for n in range(6))
 MESSAGES: Final = tuple(MessageId(f"m{n}") for n in range(8))
 REFUSALS: Final = (Missing, Conflict, Full, LeaseLost, Replayed)
 PLENTY: Final = 50
+ALL: Final = 10_000
+FOR_EVER: Final = 10**13
 
 
 # --- what may be asked ------------------------------------------------------------------------------------------------
@@ -98,7 +122,10 @@ def maybe(strategy: SearchStrategy[T]) -> SearchStrategy[T | None]:
 
 numbers = st.integers(0, 1_000)
 scopes, threads = pick((*SCOPES[:1] * 3, *SCOPES)), pick((*THREADS[:1] * 2, *THREADS))
-lease_lengths = pick((5, 1_000, 60_000))
+agents = pick((*AGENTS[:1] * 3, *AGENTS))
+lease_lengths = pick((5, 1_000, 60_000, None))
+served = pick((frozenset(ROUTES), frozenset(ROUTES), frozenset(ROUTES[:1]), frozenset(ROUTES[1:])))
+offers = maybe(st.tuples(lease_lengths, served, pick(CONSUMERS)))
 calls = st.lists(pick(("c1", "c2", "c3")), max_size=3, unique=True)
 
 
@@ -146,14 +173,14 @@ policies = st.builds(RetryPolicy, base_delay_ms=pick((0, 250)), max_delay_ms=pic
 terminations = pick(
     (
         NATURAL_END,
-        NATURAL_END,
         CANCELLED,
         Termination("error", detail="no"),
-        Termination("suspended"),
+        *[Termination("suspended")] * 4,
         Termination("stopped", "x"),
     )
 )
 endings: SearchStrategy[Ending] = st.one_of(
+    st.builds(Ack, terminations, maybe(pick(("out",)))),
     st.builds(Ack, terminations, maybe(pick(("out",)))),
     st.builds(Retry, pick(("failed",)), policies, pick((0, 700))),
     st.builds(DeadLetter, pick(("hopeless",))),
@@ -164,27 +191,28 @@ infos = st.builds(ThreadInfo, title=maybe(pick(("t",))), resource_id=maybe(pick(
 
 @st.composite
 def submits(draw: st.DrawFn) -> Plan:
+    """What a waiting run may go on with, as often as what needs a run of its own; the former where one waits."""
+    own = draw(st.booleans())
+    delivery = Delivery(priority=draw(pick((0, 128, 128, 200))), max_attempts=draw(pick((1, 2, 5))))
+    if own:
+        key, delay_ms = draw(maybe(pick(("k1", "k2")))), draw(pick((0, 0, 0, 5, 1_000)))
+        delivery = replace(delivery, dedupe_key=key, delay_ms=delay_ms)
     asked = Submit(
         scope=draw(scopes),
         thread_id=draw(threads),
         run_id=draw(pick(RUNS)),
         dispatch_id=draw(pick(DISPATCHES)),
-        request=RunRequest(Intent(draw(pick((AgentId("agent-1"), AgentId("agent-2"))))), ()),
+        request=RunRequest(Intent(draw(agents)), ()),
         messages=tuple(draw(inputs)),
         digest=draw(pick(("x", "x", "y"))),
-        metadata=draw(pick(({}, {"k": [1, None]}))),
-        delivery=Delivery(
-            priority=draw(pick((0, 128, 128, 200))),
-            max_attempts=draw(pick((1, 2, 5))),
-            dedupe_key=draw(maybe(pick(("k1", "k2")))),
-            delay_ms=draw(pick((0, 0, 0, 5, 1_000))),
-        ),
+        metadata=draw(pick(({}, {"k": [1, None]}))) if own else {},
+        delivery=delivery,
         create_thread=draw(pick((True, True, True, False))),
         max_queued=draw(pick((1_000, 1_000, 2))),
     )
     reuse_run, reuse_dispatch = draw(pick((False, False, False, True))), draw(pick((False, False, False, True)))
-    at_ms, lease_ms = draw(maybe(pick((-1_000, 0, 3_000)))), draw(maybe(lease_lengths))
-    trusted = draw(st.booleans())
+    at_ms, room = draw(maybe(pick((-1_000, 0, 3_000)))) if own else None, draw(offers)
+    trusted, at_home = draw(st.booleans()), draw(pick((True, True, True, False)))
 
     def plan(world: TwoStores) -> Submit:
         submit = asked
@@ -194,13 +222,19 @@ def submits(draw: st.DrawFn) -> Plan:
             submit = replace(submit, dispatch_id=DispatchId(world.fresh("d")))
         pooled = reuse_run or reuse_dispatch or any(message.id for message in submit.messages)
         brought = world.named(submit.messages)
+        waits = None if own else world.waiting_run()
+        if waits is not None:
+            scope, run = waits
+            submit = replace(submit, scope=scope, thread_id=run.thread_id)
+            if at_home:
+                submit = replace(submit, request=replace(submit.request, intent=Intent(run.agent_id)))
         return replace(
             submit,
             messages=brought,
             request=replace(submit.request, input_message_ids=tuple(message.id for message in brought)),
             delivery=replace(submit.delivery, available_at=None if at_ms is None else world.clock.now() + at_ms),
             fresh_ids=trusted and not pooled,
-            offer=None if lease_ms is None else world.offer(lease_ms),
+            offer=None if room is None else world.offer(*room),
         )
 
     return plan
@@ -212,7 +246,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     which, token = draw(numbers), draw(pick((None, None, None, None, ClaimToken("guessed"))))
     written, journal, closes = draw(entries), tuple(draw(journals)), draw(closings)
     stream_open = draw(pick((None, None, True, False)))
-    ending, lease_ms = draw(maybe(endings)), draw(maybe(lease_lengths))
+    ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -224,6 +258,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
             run_id=claim.run.run_id,
             dispatch_id=claim.dispatch.dispatch_id,
             token=token or claim.token,
+            number=world.next_number(claim),
             entries=world.named(tuple(written)),
             journal=journal,
             closes=closes,
@@ -232,7 +267,19 @@ def owner_writes(draw: st.DrawFn) -> Plan:
         if ending is None:
             return commit
         shared: dict[str, Any] = {field: getattr(commit, field) for field in commit.__struct_fields__}
-        return Settle(**shared, ending=ending, offer=None if lease_ms is None else world.offer(lease_ms))
+        return Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
+
+    return plan
+
+
+@st.composite
+def repetitions(draw: st.DrawFn) -> Plan:
+    """Something that was asked before, by somebody who never heard the answer: often what an owner wrote last."""
+    which, of_an_owner = draw(pick((0, 0, 0, 1, 2, 3, 5, 8, 13))), draw(st.booleans())
+
+    def plan(world: TwoStores) -> ThreadTransition | None:
+        asked = [*world.last_writes.values()] if of_an_owner else world.asked
+        return asked[-1 - which % len(asked)] if asked else None
 
     return plan
 
@@ -272,7 +319,7 @@ def interrupts(draw: st.DrawFn) -> Plan:
 
 @st.composite
 def renewals(draw: st.DrawFn) -> Plan:
-    wanted, lease_ms = draw(st.lists(st.tuples(numbers, st.booleans()), max_size=4)), draw(lease_lengths)
+    wanted, lease_ms = draw(st.lists(st.tuples(numbers, st.booleans()), max_size=4)), draw(pick((5, 1_000, 60_000)))
 
     def plan(world: TwoStores) -> Renew:
         leases: list[LeaseRef] = []
@@ -289,33 +336,54 @@ def renewals(draw: st.DrawFn) -> Plan:
 
 @st.composite
 def claims(draw: st.DrawFn) -> Plan:
-    count, lease_ms = draw(pick((0, 1, 2, PLENTY))), draw(lease_lengths)
-    return lambda world: Claim(offers=tuple([world.offer(lease_ms) for _ in range(count)]))
+    """Half of them with little room, the others for whatever there is."""
+    lease_ms, consumer, by_age = draw(lease_lengths), draw(pick(CONSUMERS)), draw(st.booleans())
+    if draw(st.booleans()):
+        count, rooms = PLENTY, Rooms(dict.fromkeys(ROUTES, PLENTY), PLENTY)
+    else:
+        count = draw(pick((0, 1, 1, 2, PLENTY)))
+        places = draw(st.dictionaries(pick(ROUTES), st.integers(0, 2)))
+        rooms = Rooms(places, draw(st.integers(0, 2)))
+
+    def plan(world: TwoStores) -> Claim:
+        room = (lease_ms, frozenset(rooms.routes), consumer)
+        return Claim(offers=tuple([world.offer(*room) for _ in range(count)]), rooms=rooms, by_age=by_age)
+
+    return plan
 
 
 @st.composite
 def reclaims(draw: st.DrawFn) -> Plan:
-    asked = Reclaim(limit=draw(pick((1, 2, 200))), abandoned=draw(pick((False, False, False, True))))
+    asked = Reclaim(
+        limit=draw(pick((1, 2, 200))),
+        abandoned=draw(st.booleans()),
+        continued=draw(pick((False, False, False, True))),
+    )
     return lambda world: asked
 
 
 @st.composite
 def purges(draw: st.DrawFn) -> Plan:
-    asked = Purge(retention_ms=draw(pick((0, 10, 2_000))), limit=draw(pick((1, 200))))
-    return lambda world: asked
+    """Now and then going on where the last one of the sweep left rows."""
+    asked = Purge(
+        run_retention_ms=draw(pick((0, 10, 2_000, FOR_EVER))),
+        event_retention_ms=draw(pick((0, 10, 2_000, FOR_EVER))),
+        limit=draw(pick((1, 2, 200))),
+    )
+    goes_on = draw(st.booleans())
+    return lambda world: replace(asked, after_row=world.last_row if goes_on else 0)
 
 
 batches = st.lists(
     st.one_of(
-        submits(), submits(), submits(), owner_writes(), owner_writes(), owner_writes(), cancels(), saves(),
-        interrupts(), claims(), claims(), renewals(), reclaims(), purges(),
+        *[submits() for _ in range(4)], *[owner_writes() for _ in range(6)], *[repetitions() for _ in range(2)],
+        *[claims() for _ in range(2)], cancels(), saves(), interrupts(), renewals(), reclaims(), purges(),
     ),
     min_size=1,
     max_size=6,
 )  # fmt: skip
 moves = pick((0, 0, 0, 0, 0, 1, 4, 5, 6, 250, 999, 1_000, 1_001, 60_000, 100_000, -1, -2_000))
 """Milliseconds by which time moves before a batch. Below zero the wall clock is set back."""
-_ORDER: Final = (Renew, Reclaim, Claim, Purge)
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------
@@ -341,45 +409,55 @@ glances = st.builds(
 
 
 class TwoStores(RuleBasedStateMachine):
-    """Both stores, one clock, and every claim ever won."""
+    """Both stores, one clock, every claim ever won, and everything that was asked."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock()
         self.claims_seen: list[Claimed] = []
         self.runs_seen: list[tuple[Scope, RunId, ThreadId]] = []
+        self.asked: list[ThreadTransition] = []
+        self.last_row = 0
+        self._accepted: list[Submit] = []
+        self.last_writes: dict[tuple[Scope, ThreadId], Commit | Settle] = {}
         self._numbers = itertools.count(1)
         self._went_back = False
         self._view: View | None = None
         self._runner = asyncio.Runner()
         self._folder = tempfile.TemporaryDirectory()
+        path = Path(self._folder.name) / "model.db"
         self.model: Store = MemoryStore(self.clock)
-        self.store: Store = SqliteStore(Path(self._folder.name) / "model.db", clock=self.clock, durability="process")
+        self.store: Store = SqliteStore(path, clock=self.clock, durability="process")
+        self._rows = lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True)
 
     @initialize()
     def open(self) -> None:
-        self._do(self.model.__aenter__())
-        self._do(self.store.__aenter__())
+        for store in (self.model, self.store):
+            self._do(store.__aenter__())
 
     def teardown(self) -> None:
-        self._do(self.store.__aexit__(None, None, None))
+        for store in (self.model, self.store):
+            self._do(store.__aexit__(None, None, None))
         self._runner.close()
         self._folder.cleanup()
 
-    @rule(move_ms=moves, plans=batches, glance=maybe(glances))
-    def step(self, move_ms: int, plans: list[Plan], glance: Glance | None) -> None:
+    @rule(move_ms=moves, plans=batches, glance=maybe(glances), dies=pick((False,) * 15 + (True,)))
+    def step(self, move_ms: int, plans: list[Plan], glance: Glance | None, dies: bool) -> None:
         """One rule and not several, so that every step of every example changes something."""
         self._move(move_ms)
+        if dies:
+            self._reopen()
         batch = self._batch(plans)
         expected = self._do(self.model.apply(batch))
         note("".join(f"  {asked!r}\n    -> {outcome!r}\n" for asked, outcome in zip(batch, expected, strict=True)))
-        assert self._do(self.store.apply(batch)) == expected
-        self._remember(batch, expected)
+        for wanted, got in zip(expected, self._do(self.store.apply(batch)), strict=True):
+            assert got == wanted, f"SQLite answered {got!r}"
         before, self._view = self._view, self._look()
-        if before is not None and all(isinstance(outcome, REFUSALS) for outcome in expected):
-            assert self._view == before, "a refusal changed something"
+        if before is not None:
+            self._compare(before, batch, expected)
+        self._remember(batch, expected)
         if batch and isinstance(batch[-1], Claim) and len(batch[-1].offers) == PLENTY:
-            self._nothing_due_is_left()
+            self._nothing_due_is_left(batch[-1].rooms)
         if glance is not None:
             self._read(glance)
             self._look_up(glance)
@@ -390,6 +468,64 @@ class TwoStores(RuleBasedStateMachine):
             self.clock.set(self.clock.now() + milliseconds)
         else:
             self.clock.tick(milliseconds / 1_000)
+
+    def _reopen(self) -> None:
+        """The process ends and another one opens the store: whatever was claimed is taken back."""
+        self.teardown_stores()
+        self.open()
+        self._view = self._look()
+        assert not [view for view in self._view.threads if view.having(DispatchStatus.CLAIMED)]
+
+    def teardown_stores(self) -> None:
+        for store in (self.model, self.store):
+            self._do(store.__aexit__(None, None, None))
+
+    # --- what an outcome says about what was there before -------------------------------------------------------------
+
+    def _compare(self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]) -> None:
+        assert self._view is not None
+        if all(isinstance(outcome, REFUSALS) or _is_repeated(outcome) for outcome in outcomes):
+            assert self._view == before, "a refusal or a repetition changed something"
+        for asked, outcome in zip(batch, outcomes, strict=True):
+            assert not isinstance(outcome, Failed), outcome
+            if isinstance(asked, Commit | Settle) and asked is self.last_writes.get((asked.scope, asked.thread_id)):
+                kept = any(run.run_id == asked.run_id for run in before.runs(asked.scope))
+                assert _is_repeated(outcome) or not kept, "the last commit, asked again, was taken for another"
+            if isinstance(asked, Submit) and any(asked is each for each in self._accepted):
+                assert isinstance(outcome, Replayed | Conflict), "what was accepted before was accepted again"
+            for claim in _claims_of(outcome):
+                if claim.dispatch.why in ("start", "input"):
+                    self._all_calls_were_answered(before, claim)
+
+    def _all_calls_were_answered(self, before: View, claim: Claimed) -> None:
+        """A first claim finds no call open of a run that had ended before."""
+        assert self._view is not None
+        ended = before.left_open(claim.scope, claim.dispatch.thread_id)
+        assert not ended & self._view.left_open(claim.scope, claim.dispatch.thread_id)
+
+    def _remember(self, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]) -> None:
+        for asked, outcome in zip(batch, outcomes, strict=True):
+            if not isinstance(asked, SetTransition):
+                self.asked.append(asked)
+            if isinstance(outcome, Submitted) and isinstance(asked, Submit):
+                self.runs_seen.append((asked.scope, outcome.run.run_id, asked.thread_id))
+                self._accepted.append(asked)
+            if isinstance(asked, Commit | Settle) and isinstance(outcome, Committed | Settled):
+                self.last_writes.pop((asked.scope, asked.thread_id), None)
+                self.last_writes[asked.scope, asked.thread_id] = asked
+            if isinstance(outcome, Purged):
+                self.last_row = outcome.last_row
+            self.claims_seen += [claim for claim in _claims_of(outcome) if not _is_repeated(outcome)]
+
+    def _nothing_due_is_left(self, rooms: Rooms) -> None:
+        assert self._view is not None
+        if self._went_back or rooms.suspects < PLENTY or len(rooms.routes) < len(ROUTES):
+            return
+        for view in self._view.threads:
+            due = [each for each in view.queue if each.available_at <= self.clock.now()]
+            assert not due or view.having(DispatchStatus.CLAIMED), f"due work was left on a free thread: {due}"
+
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     def _read(self, at: Glance) -> None:
         scope, thread_id, limit = at.scope, at.thread_id, at.limit
@@ -402,54 +538,60 @@ class TwoStores(RuleBasedStateMachine):
             visibility=Visibility.ALL if at.has(4) else None,
             run_id=run_id,
         )
-        some_dispatches = DispatchQuery(
+        dispatches = DispatchQuery(
             thread_id=thread_id,
             statuses=tuple(status for n, status in enumerate(DispatchStatus) if at.has(n)) if at.has(7) else None,
             run_id=run_id,
             limit=limit,
-            offset=at.after % 4,
         )
-        self._same(lambda store: store.list_messages(scope, thread_id, window))
-        self._same(lambda store: store.list_events(scope, thread_id, after=at.after, limit=limit, run_id=run_id))
-        self._same(lambda store: store.list_dispatches(scope, some_dispatches))
-        self._page_threads(at)
-        self._page_runs(at)
-
-    def _page_threads(self, at: Glance) -> None:
-        some = ThreadQuery(
-            limit=at.limit,
+        some_threads = ThreadQuery(
+            limit=limit,
             ascending=at.has(0),
             resource_id="x" if at.has(1) else None,
             id_prefix="a" if at.has(2) else "",
         )
-        page = self._same(lambda store: store.list_threads(at.scope, some))
-        if page:
-            rest = replace(some, after=(page[0].updated_at, page[0].thread_id))
-            assert self._same(lambda store: store.list_threads(at.scope, rest))[: at.limit - 1] == page[1:]
-
-    def _page_runs(self, at: Glance) -> None:
-        some = RunQuery(
-            limit=at.limit,
+        some_runs = RunQuery(
+            limit=limit,
             descending=at.has(0),
-            thread_id=at.thread_id if at.has(1) else None,
+            thread_id=thread_id if at.has(1) else None,
             status=tuple(RunStatus)[at.which % 4] if at.has(2) else None,
-            agent_id=AgentId("agent-1") if at.has(4) else None,
+            agent_id=AGENTS[at.which % len(AGENTS)] if at.has(4) else None,
             thread_id_prefix="b" if at.has(5) else "",
         )
-        page = self._same(lambda store: store.list_runs(at.scope, some))
-        if page:
-            rest = replace(some, after=(page[0].created_at, page[0].run_id))
-            assert self._same(lambda store: store.list_runs(at.scope, rest))[: at.limit - 1] == page[1:]
+        self._same(lambda store: store.list_messages(scope, thread_id, window))
+        self._same(lambda store: store.list_events(scope, thread_id, after=at.after, limit=limit, run_id=run_id))
+        self._same_pages(lambda store, query: store.list_dispatches(scope, query), dispatches)
+        self._same_pages(lambda store, query: store.list_threads(scope, query), some_threads)
+        self._same_pages(lambda store, query: store.list_runs(scope, query), some_runs)
 
     def _look_up(self, at: Glance) -> None:
         run_id, dispatch_id = RUNS[at.which % len(RUNS)], DISPATCHES[at.which % len(DISPATCHES)]
-        message_id = MESSAGES[at.which % len(MESSAGES)]
+        message_id, consumer = MESSAGES[at.which % len(MESSAGES)], CONSUMERS[at.which % len(CONSUMERS)]
+        routes = frozenset(route for n, route in enumerate(ROUTES) if at.has(n))
         self._same(lambda store: store.load_run(at.scope, run_id))
         self._same(lambda store: store.load_dispatch(at.scope, dispatch_id))
         self._same(lambda store: store.load_message(at.scope, at.thread_id, message_id))
-        self._same(lambda store: store.last_event_seq(at.scope, at.thread_id))
         self._same(lambda store: store.latest_run(at.scope, at.thread_id))
         self._same(lambda store: store.active_dispatch(at.scope, at.thread_id))
+        self._same(lambda store: store.next_due_in_ms(routes))
+        self._same(lambda store: store.list_queue(at.scope, at.thread_id, limit=at.limit))
+        self._same(lambda store: store.list_claims(consumer, after=at.after, limit=at.limit))
+
+    def _same_pages(self, read: Callable[[Store, Any], Coroutine[Any, Any, Page[RecordT]]], query: Any) -> None:
+        """Page by page both read the same, and together the pages are the list."""
+        whole = self._same(lambda store: _items(read(store, replace(query, limit=ALL))))
+        if not query.limit:
+            assert self._same(lambda store: read(store, query)) == Page(())
+            return
+        for store in (self.model, self.store):
+            joined: list[RecordT] = []
+            page = self._do(read(store, query))
+            joined += page.items
+            while page.next is not None:
+                assert len(page.items) == query.limit
+                page = self._do(read(store, replace(query, after=page.next)))
+                joined += page.items
+            assert joined == whole
 
     @invariant()
     def holds(self) -> None:
@@ -457,15 +599,22 @@ class TwoStores(RuleBasedStateMachine):
             for view in self._view.threads:
                 check_thread(view)
             check_counts(self._view)
+            next_due_in_ms = self._same(lambda store: store.next_due_in_ms(frozenset(ROUTES)))
+            assert (next_due_in_ms is not None) == self._view.waits_for_time(), "what waits for time has an instant"
+            rows = self._rows()
+            try:
+                check_rows(rows)
+            finally:
+                rows.close()
 
     # --- what the plans ask for ---------------------------------------------------------------------------------------
 
     def fresh(self, prefix: str) -> str:
         return f"{prefix}-{next(self._numbers)}"
 
-    def offer(self, lease_ms: int) -> Offer:
+    def offer(self, lease_ms: int | None, routes: frozenset[Route], consumer: ConsumerId) -> Offer:
         token, instance_id = ClaimToken(self.fresh("token")), InstanceId(self.fresh("instance"))
-        return Offer(ConsumerId("worker"), token, instance_id, lease_ms)
+        return Offer(consumer, token, instance_id, routes, lease_ms)
 
     def named(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
         """The entries with a fresh id for each message without one, and no id twice."""
@@ -488,6 +637,19 @@ class TwoStores(RuleBasedStateMachine):
         candidates = live or self.claims_seen
         return candidates[-1 - which % min(len(candidates), 1 + which % 8)] if candidates else None
 
+    def waiting_run(self) -> tuple[Scope, Run] | None:
+        """The run that an otherwise idle thread waits with."""
+        for view in [] if self._view is None else self._view.threads:
+            waiting = [run for run in view.runs if run.status is RunStatus.WAITING]
+            if waiting and not view.having(DispatchStatus.QUEUED, DispatchStatus.CLAIMED):
+                return view.scope, max(waiting, key=lambda run: run.updated_seq)
+        return None
+
+    def next_number(self, claim: Claimed) -> int:
+        """One more than that of the last commit that the claim's owner has been told of."""
+        last = self.last_writes.get((claim.scope, claim.dispatch.thread_id))
+        return 1 + (last.number if last is not None and last.token == claim.token else claim.commit_no)
+
     # --- plumbing -----------------------------------------------------------------------------------------------------
 
     def _batch(self, plans: list[Plan]) -> list[ThreadTransition | SetTransition]:
@@ -496,42 +658,31 @@ class TwoStores(RuleBasedStateMachine):
         alone: dict[tuple[Scope, ThreadId], ThreadTransition] = {}
         wide: list[SetTransition] = []
         for each in made:
-            if isinstance(each, Renew | Reclaim | Claim | Purge):
+            if isinstance(each, SetTransition):
                 wide.append(each)
             elif each is not None:
                 alone.setdefault((each.scope, each.thread_id), each)
-        return [*alone.values(), *sorted(wide, key=lambda each: _ORDER.index(type(each)))]
-
-    def _remember(self, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]) -> None:
-        for transition, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Submitted) and isinstance(transition, Submit):
-                self.runs_seen.append((transition.scope, transition.run_id, transition.thread_id))
-            if isinstance(outcome, Submitted | Settled) and outcome.claimed is not None:
-                self.claims_seen.append(outcome.claimed)
-            if isinstance(outcome, ClaimedSome):
-                self.claims_seen += outcome.claims
-
-    def _nothing_due_is_left(self) -> None:
-        assert self._view is not None
-        if self._went_back:
-            return
-        for view in self._view.threads:
-            due = [each for each in view.having(DispatchStatus.QUEUED) if each.available_at <= self.clock.now()]
-            assert not due or view.having(DispatchStatus.CLAIMED), f"due work was left on a free thread: {due}"
+        return [*alone.values(), *sorted(wide, key=lambda each: SET_ORDER[type(each)])]
 
     def _look(self) -> View:
         def all_runs(scope: Scope) -> Callable[[Store], Coroutine[Any, Any, list[Run]]]:
-            return lambda store: store.list_runs(scope, RunQuery(limit=10_000))
+            return lambda store: _items(store.list_runs(scope, RunQuery(limit=ALL)))
 
         runs = {scope: self._same(all_runs(scope)) for scope in SCOPES}
-        journals = [self._same(_reading_journal(scope, run_id)) for scope, run_id, _ in self.runs_seen[-4:]]
         return View(
             threads=[
                 self._same(_reading_thread(scope, thread_id, runs[scope])) for scope in SCOPES for thread_id in THREADS
             ],
+            open_runs=[self._same(lambda store, scope=scope: store.count_open_runs(scope)) for scope in SCOPES],
             counts=self._same(lambda store: store.count_dispatches()),
-            next_due_at=self._same(lambda store: store.next_due_at()),
-            journals=journals,
+            claims=[
+                held
+                for consumer in CONSUMERS
+                for held in self._same(lambda store, consumer=consumer: store.list_claims(consumer, limit=ALL))
+            ],
+            journals=[
+                self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]
+            ],
         )
 
     def _same(self, read: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
@@ -544,6 +695,25 @@ class TwoStores(RuleBasedStateMachine):
         return self._runner.run(coroutine)
 
 
+def _is_repeated(outcome: Outcome) -> bool:
+    return isinstance(outcome, Committed | Settled) and outcome.repeated
+
+
+def _claims_of(outcome: Outcome) -> tuple[Claimed, ...]:
+    if isinstance(outcome, ClaimedSome):
+        return outcome.claims
+    if isinstance(outcome, Submitted | Settled) and outcome.claimed is not None:
+        return (outcome.claimed,)
+    return ()
+
+
+async def _items(reading: Coroutine[Any, Any, Page[RecordT]]) -> list[RecordT]:
+    """A list that fits into one page."""
+    page = await reading
+    assert (page.next, page.unreadable) == (None, ())
+    return [*page.items]
+
+
 def _reading_journal(scope: Scope, run_id: RunId) -> Callable[[Store], Coroutine[Any, Any, list[JournalEntry]]]:
     return lambda store: store.list_journal(scope, run_id)
 
@@ -553,11 +723,15 @@ def _reading_thread(
 ) -> Callable[[Store], Coroutine[Any, Any, ThreadView]]:
     async def read(store: Store) -> ThreadView:
         return ThreadView(
+            scope=scope,
+            thread_id=thread_id,
             thread=await store.load_thread(scope, thread_id),
             runs=[run for run in runs if run.thread_id == thread_id],
-            dispatches=await store.list_dispatches(scope, DispatchQuery(thread_id=thread_id, limit=10_000)),
-            log=await store.list_messages(scope, thread_id, MessageQuery(limit=10_000)),
+            dispatches=await _items(store.list_dispatches(scope, DispatchQuery(thread_id=thread_id, limit=ALL))),
+            queue=await store.list_queue(scope, thread_id, limit=ALL),
+            log=await store.list_messages(scope, thread_id, MessageQuery(limit=ALL)),
             events=await store.list_events(scope, thread_id, after=0, limit=100_000),
+            bounds=await store.event_bounds(scope, thread_id),
         )
 
     return read
@@ -569,11 +743,15 @@ def _reading_thread(
 class ThreadView(msgspec.Struct):
     """Everything a reader sees of one thread."""
 
+    scope: Scope
+    thread_id: ThreadId
     thread: Thread | None
     runs: list[Run]
     dispatches: list[Dispatch]
+    queue: list[Dispatch]
     log: list[StoredMessage]
     events: list[EventRow]
+    bounds: tuple[int, int]
 
     def having(self, *statuses: DispatchStatus) -> list[Dispatch]:
         return [dispatch for dispatch in self.dispatches if dispatch.status in statuses]
@@ -583,26 +761,47 @@ class View(msgspec.Struct):
     """Everything a reader sees."""
 
     threads: list[ThreadView]
+    open_runs: list[Any]
     counts: dict[DispatchStatus, int]
-    next_due_at: int | None
+    claims: list[Held]
     journals: list[list[JournalEntry]]
+
+    def runs(self, scope: Scope) -> list[Run]:
+        return [run for view in self.threads if view.scope == scope for run in view.runs]
+
+    def left_open(self, scope: Scope, thread_id: ThreadId) -> set[RunId]:
+        """The ended runs of a thread whose last calls nobody has answered."""
+        runs = [run for run in self.runs(scope) if run.thread_id == thread_id]
+        return {run.run_id for run in runs if run.status is RunStatus.DONE and run.open_turn is not None}
+
+    def waits_for_time(self) -> bool:
+        """Something is queued in a free thread, or held for as long as a lease."""
+        free = any(not each.having(DispatchStatus.CLAIMED) and each.queue for each in self.threads)
+        return free or any(held.dispatch.lease_until is not None for held in self.claims)
 
 
 def check_thread(view: ThreadView) -> None:
     thread = view.thread
     if thread is None:
-        assert (view.runs, view.dispatches, view.log, view.events) == ([], [], [], [])
+        assert (view.runs, view.dispatches, view.queue, view.log, view.events) == ([], [], [], [], [])
+        assert view.bounds == (1, 0)
         return
     queued, claimed = view.having(DispatchStatus.QUEUED), view.having(DispatchStatus.CLAIMED)
     assert len(claimed) <= 1, "one claimed dispatch per thread"
     assert thread.queued_count == len(queued)
+    assert view.queue == sorted(queued, key=lambda dispatch: (dispatch.priority, dispatch.position))
+    assert [dispatch.no for dispatch in view.dispatches] == sorted({dispatch.no for dispatch in view.dispatches})
     assert thread.active_run_id == (claimed[0].run_id if claimed else None)
+    waiting = sorted([run for run in view.runs if run.status is RunStatus.WAITING], key=lambda run: run.updated_seq)
+    opened = [*[each.run_id for each in (*claimed, *view.queue)], *[run.run_id for run in reversed(waiting)], None]
+    assert thread.open_run_id == opened[0]
+    assert thread.latest_run_id == (view.runs[-1].run_id if view.runs else None)
     assert all(dispatch.epoch == thread.epoch for dispatch in queued), "an interrupt leaves nothing older queued"
     assert [stored.seq for stored in view.log] == list(range(1, thread.message_count + 1))
     assert len({stored.message.id for stored in view.log}) == thread.message_count
-    assert [row.first_seq + n for row in view.events for n in range(len(row.events))] == list(
-        range(1, thread.event_count + 1)
-    )
+    seqs = [row.first_seq + n for row in view.events for n in range(len(row.events))]
+    assert view.bounds[1] == thread.event_count
+    assert seqs == list(range(view.bounds[0], thread.event_count + 1)), "the log loses its beginning and nothing else"
     for dispatch in view.dispatches:
         dispatch.check()
     _check_runs(view, {dispatch.run_id: dispatch for dispatch in (*queued, *claimed)})
@@ -618,21 +817,63 @@ def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> Non
         dispatch = open_dispatches.pop(run.run_id, None)
         if run.status in (RunStatus.CREATED, RunStatus.RUNNING):
             assert dispatch is not None and dispatch.dispatch_id == run.dispatch_id, "an unfinished run is due or held"
+        elif run.status is RunStatus.WAITING and dispatch is not None:
+            assert (dispatch.dispatch_id, dispatch.why, dispatch.status) == (run.dispatch_id, "input", "queued")
         else:
             assert dispatch is None, "a run that ended or waits holds nothing"
         if dispatch is not None and dispatch.status is DispatchStatus.CLAIMED:
             assert run.status is RunStatus.RUNNING
-        assert (run.started_at is None) == (run.status is RunStatus.CREATED or "RunStarted" not in events[run.run_id])
-        ends = [n for n, kind in enumerate(events[run.run_id]) if kind in TERMINAL_KINDS]
-        assert ends == ([len(events[run.run_id]) - 1] if run.status is RunStatus.DONE else []), "one end, and the last"
+        if run.open_turn is not None:
+            turn = view.log[run.open_turn - 1]
+            assert turn.run_id == run.run_id and turn.message.tool_calls, "an open turn is a message of the run's own"
+        if run.status is not RunStatus.DONE:
+            assert view.bounds[0] <= run.first_event_seq, "nothing of an unfinished run is purged"
+        if view.bounds[0] <= run.first_event_seq:
+            _check_events(run, events[run.run_id])
     assert not open_dispatches, "every open dispatch has its run"
+
+
+def _check_events(run: Run, kinds: list[str]) -> None:
+    """Of a run whose events are all kept."""
+    assert (run.started_at is None) == (run.status is RunStatus.CREATED or "RunStarted" not in kinds)
+    ends = [n for n, kind in enumerate(kinds) if kind in TERMINAL_KINDS]
+    assert ends == ([len(kinds) - 1] if run.status is RunStatus.DONE else []), "one end, and the last"
 
 
 def check_counts(view: View) -> None:
     counted = Counter(dispatch.status for each in view.threads for dispatch in each.dispatches)
     assert view.counts == {status: counted[status] for status in DispatchStatus}
-    waits = any(each.having(DispatchStatus.QUEUED, DispatchStatus.CLAIMED) for each in view.threads)
-    assert (view.next_due_at is not None) == waits, "whatever is open has an instant at which somebody looks"
+    unfinished = Counter(
+        (run.agent_id, run.status) for scope in SCOPES for run in view.runs(scope) if run.status is not RunStatus.DONE
+    )
+    assert sum((Counter({(each.agent_id, each.status): each.count}) for found in view.open_runs for each in found),
+               Counter[tuple[AgentId, RunStatus]]()) == unfinished  # fmt: skip
+    held = [dispatch.no for each in view.threads for dispatch in each.having(DispatchStatus.CLAIMED)]
+    assert sorted(each.dispatch.no for each in view.claims) == sorted(held)
+
+
+def check_rows(db: sqlite3.Connection) -> None:
+    """The counters and the scheduling key of each thread's row say what its other rows say."""
+    [counters] = db.execute(
+        "SELECT count(*) FROM threads t WHERE"
+        " queued <> (SELECT count(*) FROM dispatches d WHERE d.thread = t.no AND d.status = 'queued')"
+        " OR waiting <> (SELECT count(*) FROM runs r WHERE r.thread = t.no AND r.status = 'waiting')"
+        " OR left_open <> (SELECT count(*) FROM runs r WHERE r.thread = t.no AND r.status = 'done'"
+        "                  AND r.open_turn IS NOT NULL)"
+    ).fetchone()
+    assert counters == 0
+    [unkeyed] = db.execute(
+        "SELECT count(*) FROM threads t WHERE (ready_no IS NOT NULL) <> (queued > 0 AND NOT EXISTS"
+        " (SELECT 1 FROM dispatches d WHERE d.thread = t.no AND d.status = 'claimed'))"
+    ).fetchone()
+    assert unkeyed == 0, "a thread has a scheduling key when it is free and something waits in it"
+    [misplaced] = db.execute(
+        "SELECT count(*) FROM threads t WHERE ready_no IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM dispatches d WHERE d.no = t.ready_no AND d.thread = t.no AND d.status = 'queued'"
+        "  AND d.priority = t.ready_priority AND t.ready_at IN (0, d.available_at)"
+        "  AND t.ready_route = d.route || CASE WHEN d.crash_count >= 2 THEN '!' ELSE '' END)"
+    ).fetchone()
+    assert misplaced == 0, "the key is that of a dispatch that waits"
 
 
 @behaviour("TR-113")

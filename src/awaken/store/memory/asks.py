@@ -130,13 +130,14 @@ class Answers:
     def _old_events(self, ask: EventRowsBefore) -> list[OldEvents]:
         found: list[OldEvents] = []
         for row, (key, appended) in self._tables.event_rows.items():
+            if row <= ask.after:
+                continue
             if len(found) == ask.limit or appended.created_at >= ask.before:
                 break
-            if row > ask.after:
-                floor = min([run.first_event_seq for run in self._tables.unfinished(key)], default=None)
-                thread = self._tables.threads[key]
-                seqs = (appended.first_seq, appended.last_seq, thread.first_event_seq)
-                found.append(OldEvents(key, thread.no, row, *seqs, floor))
+            floor = min([run.first_event_seq for run in self._tables.unfinished(key)], default=None)
+            thread = self._tables.threads[key]
+            seqs = (appended.first_seq, appended.last_seq, thread.first_event_seq)
+            found.append(OldEvents(key, thread.no, row, *seqs, floor))
         return found
 
 

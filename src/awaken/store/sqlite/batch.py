@@ -26,6 +26,7 @@ from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.writing import Overtaken, RowNumbers, write
 from awaken.store.transitions import (
     Failed,
+    Full,
     Outcome,
     Reclaim,
     Reclaimed,
@@ -155,7 +156,11 @@ class Transactor:
         outcomes: list[Outcome] = []
         for t in items:
             facts = self._loader.load(needs(t, careful=careful), now)
-            outcomes.append(rules.apply(t, facts, changes, now))
+            outcome = rules.apply(t, facts, changes, now)
+            if not careful and type(outcome) is Full:
+                # Nothing of it meets a constraint, which would have shown that it had been accepted before.
+                outcome = rules.apply(t, self._loader.load(needs(t), now), changes, now)
+            outcomes.append(outcome)
         self._write(changes)
         return outcomes
 

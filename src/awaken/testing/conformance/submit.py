@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import MessageId, ThreadId
 from awaken.domain.run import RunStatus
@@ -206,6 +208,7 @@ async def test_a_repeated_run_id_with_the_same_digest_is_answered_with_the_run_a
     assert (again.run, again.dispatch) == (done.run, done.dispatch)
 
 
+@behaviour("RE-008")
 async def test_a_repetition_of_a_run_that_is_kept_no_longer_is_new(store: Store, clock: ManualClock) -> None:
     """Its messages, which are kept with their thread, are still known: they come to no second run."""
     await finished(store, "d1")
@@ -264,6 +267,7 @@ async def test_a_known_message_among_new_ones_is_not_stored_again(store: Store, 
     assert [stored.message for stored in await log_of(store)] == [said("one"), said("two")]
 
 
+@behaviour("NC-004")
 async def test_a_known_message_with_other_content_is_refused(store: Store, clock: ManualClock) -> None:
     """Whether it comes alone or among new ones, and whether it is part of the conversation yet."""
     await finished(store, "d1", messages=[said("one")])
@@ -298,6 +302,18 @@ async def test_a_full_queue_refuses_and_stores_nothing(store: Store, clock: Manu
     assert await names(store) == ["d1", "d2"]
     await claim(store)
     await submitted(store, "d3", max_queued=2)
+
+
+@behaviour("ST-030")
+async def test_a_repetition_is_known_also_where_the_queue_is_full_by_now(store: Store, clock: ManualClock) -> None:
+    """Whether or not its caller says that every id is fresh, which was so when it was first asked."""
+    asking = asked("d1", max_queued=1)
+    first = want(Submitted, await apply(store, asking))
+
+    for fresh in (False, True):
+        again = want(Replayed, await apply(store, replace(asking, fresh_ids=fresh)))
+        assert (again.run, again.dispatch) == (first.run, first.dispatch)
+    assert await apply(store, replace(asked("d2", max_queued=1), fresh_ids=True)) == Full(1)
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
