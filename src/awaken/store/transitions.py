@@ -190,7 +190,7 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
     termination: Termination
     final_output: str | None = None
     output_message_ids: tuple[MessageId, ...] = ()
-    """The messages of the log that are the answer."""
+    """The messages of the log whose text, joined, `final_output` is: then it is stored with them alone."""
 
 
 class Retry(msgspec.Struct, frozen=True):

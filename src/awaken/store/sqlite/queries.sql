@@ -71,6 +71,13 @@ SELECT {message_columns}
   FROM messages m
  WHERE m.message_id = :message_id AND m.thread = :thread;
 
+-- name: output_message
+-- A message of the thread of a run. Index: primary key, messages_id.
+SELECT {message_columns}
+  FROM runs r
+ CROSS JOIN messages m
+ WHERE r.no = :run AND m.message_id = :message_id AND m.thread = r.thread;
+
 -- name: holder_of_dedupe_key
 -- The unfinished run that holds a key. Index: runs_dedupe.
 SELECT {run_columns}

@@ -38,6 +38,7 @@ from awaken.store.contract import (
 from awaken.store.rules.facts import ThreadRow
 from awaken.store.rules.thread import derive_thread
 from awaken.store.sqlite.asks import next_due
+from awaken.store.sqlite.facts import with_output
 from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.rows import (
     DISPATCH_TEXT,
@@ -130,11 +131,11 @@ class Reading:
 
     def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
         row = self._row("run", {"scope": scope, "run_id": pack(run_id)})
-        return None if row is None else run_from(row)
+        return None if row is None else with_output(self._db, run_from(row))
 
     def _run_by_no(self, no: int) -> Run | None:
         row = self._row("run_by_no", {"no": no})
-        return None if row is None else run_from(row)
+        return None if row is None else with_output(self._db, run_from(row))
 
     def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
         row = self._thread_row(scope, thread_id)
@@ -309,7 +310,7 @@ class Reading:
             row = self._row("message_by_seq", {"thread": thread.no, "seq": seq})
             if row is not None:
                 messages[seq] = message_from(row).message
-        events = completed(stored.events, messages)
+        events = completed(stored.events, messages, stored.dispatch_id)
         return EventRow(
             thread.scope,
             thread.thread_id,
