@@ -2,7 +2,7 @@
 
 A run is executed by one dispatch after another, at most one of them open.
 
-Source: ADR 0023; TR-088 to TR-095.
+Source: ADR 0014; TR-088 to TR-095.
 """
 
 from __future__ import annotations
