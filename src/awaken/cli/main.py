@@ -32,6 +32,7 @@ app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP
 app.command("awaken.cli.run:run", name="run", help="Give an agent a text and stream its answer to the terminal.")
 app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a thread or a run.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
+app.command("awaken.cli.db:db", name="db", help="Show how large a database file is, and what could go.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
 
 

@@ -616,3 +616,43 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
            (SELECT max(no) FROM thread_entries WHERE thread = :thread AND kind = 1 AND no <= :first), 0))
    AND e.no <= CASE r.status WHEN 'done' THEN r.updated_seq ELSE 9223372036854775807 END
  ORDER BY e.no;
+
+-- ====================================================================================================================
+-- Inspection, which reads whole tables
+-- ====================================================================================================================
+
+-- name: sizes
+-- Bytes by table, its indexes included.
+SELECT s.tbl_name, sum(d.pgsize)
+  FROM dbstat d
+  JOIN sqlite_schema s ON s.name = d.name
+ GROUP BY s.tbl_name;
+
+-- name: old
+-- What a retention would remove now, and what it leaves alone. Index: runs_finished; events are read whole.
+SELECT (SELECT count(*) FROM runs INDEXED BY runs_finished
+         WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND finished_at < :runs_before),
+       (SELECT coalesce(sum(count), 0) FROM events WHERE created_at < :events_before),
+       (SELECT count(*) FROM dispatches INDEXED BY dispatches_closed
+         WHERE status = 'dead_letter' AND status IN ('cancelled', 'superseded', 'dead_letter'));
+
+-- name: count_threads
+SELECT count(*) FROM threads;
+
+-- name: count_messages
+SELECT count(*) FROM messages;
+
+-- name: count_runs
+SELECT count(*) FROM runs;
+
+-- name: count_dispatches
+SELECT count(*) FROM dispatches;
+
+-- name: count_events
+SELECT coalesce(sum(count), 0) FROM events;
+
+-- name: count_journal
+SELECT count(*) FROM journal;
+
+-- name: count_thread_entries
+SELECT count(*) FROM thread_entries;
