@@ -30,7 +30,8 @@ from tests.http.test_streams import Failing
 class Captions:
     """A protocol of a few lines: each piece of a run's text under its number, which counts from the run's start.
 
-    So it is fed from there whatever its client has, and shows what comes after that.
+    So it is fed from there whatever its client has, and shows what comes after that. The curtain at the end is
+    nothing that it counts.
     """
 
     shared_as = None
@@ -44,14 +45,17 @@ class Captions:
         return f"data: captions of {opening.run_id}\n\n".encode()
 
     def feed(self, row: EventRow) -> Encoded:
-        shown: list[str] = []
+        shown, count = "", 0
         for seq, event in enumerate(row.events, row.first_seq):
             if event.kind == "TextDeltaObserved":
                 self._number += 1
                 if seq > self._after:
                     text = msgspec.json.decode(event.payload)["delta"]
-                    shown.append(f"id: {seq}\ndata: {self._number} {text}\n\n")
-        return Encoded("".join(shown).encode(), len(shown))
+                    shown += f"id: {seq}\ndata: {self._number} {text}\n\n"
+                    count += 1
+            elif event.kind == "RunFinished":
+                shown += "data: (curtain)\n\n"
+        return Encoded(shown.encode(), count)
 
     def keepalive(self) -> bytes:
         return b"data: (silence)\n\n"
@@ -104,11 +108,12 @@ async def test_another_protocol_shows_the_same_log_in_its_own_bytes(store: Store
             "data: 2 order ",
             "data: 3 left ",
             "data: 4 today.",
+            "data: (curtain)",
             "data: THE END",
         ]
         native = all_frames((await site.http.get(f"/v1/runs/{run['run_id']}/stream")).body)
         assert [frame.json()["payload"]["delta"] for frame in native if frame.event == "TextDeltaObserved"] == [
-            line.split(" ", 2)[2] for line in lines[1:-1]
+            line.split(" ", 2)[2] for line in lines[1:-2]
         ]
         assert site.counts.frames == 4 + len([frame for frame in native if frame.id is not None])
 
@@ -119,14 +124,14 @@ async def test_cut_after_any_frame_and_resumed_it_is_the_uncut_stream(store: Sto
         await site.finished(await site.submit("talk", "t"))
         run = await site.submit("talk", "t")
         await site.finished(run)
-        first, *frames, last = (await captions(site, run)).split(b"\n\n")[:-1]
+        first, *frames, curtain, last = (await captions(site, run)).split(b"\n\n")[:-1]
 
         assert len(frames) == 4
         for index, frame in enumerate(frames):
             found = re.match(rb"id: (\d+)\n", frame)
             assert found is not None
             rest = await captions(site, run, found[1].decode())
-            assert rest.split(b"\n\n")[:-1] == [first, *frames[index + 1 :], last]
+            assert rest.split(b"\n\n")[:-1] == [first, *frames[index + 1 :], curtain, last]
 
 
 async def test_silence_a_restart_and_a_stall_are_the_streams_and_their_bytes_the_encoders(
