@@ -163,7 +163,7 @@ async def test_a_group_reports_every_error_in_its_own_form(memory: Store, clock:
 
 @behaviour("SRV-007")
 async def test_a_group_with_its_own_form_changes_nothing_for_the_others(memory: Store, clock: ManualClock) -> None:
-    mixed = (*OPERATIONS, *NOTE_OPERATIONS, *LETTERS, operation("POST", "/notes", errors=COMPLAINTS))
+    mixed = (*LETTERS, operation("POST", "/notes", errors=COMPLAINTS), *OPERATIONS, *NOTE_OPERATIONS)
     async with served(memory, clock, operations=mixed) as site:
         assert (await site.http.get("/v1/runs/nobody")).code == "run_not_found"
         for path in ("/", "/nowhere", "/v1/nowhere", "/letter", "/notes/n/nowhere"):
