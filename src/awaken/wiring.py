@@ -258,12 +258,15 @@ class Awaken:
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
+        from awaken.http.table import OPERATIONS
 
         settings = settings or HttpSettings()
         if allowed_hosts is not None:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         return build_app(
             self.mailbox,
+            self.store,
+            OPERATIONS,
             settings=settings,
             metrics=self.observer.scrape,
             observer=self.observer.http,

@@ -1,4 +1,4 @@
-"""Pages of lists: one more row is read than asked for, and tells whether the list goes on."""
+"""Pages of lists: one more row is read than asked for, and shows whether the list goes on."""
 
 from __future__ import annotations
 

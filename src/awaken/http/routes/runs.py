@@ -1,6 +1,6 @@
 """Runs: submit, list, read, wait, stop.
 
-Source: spec/server.md 4.3, 4.4, 5.2.
+Source: docs/reference/http.md; SRV-001, SRV-003, SRV-004, SRV-010, SRV-015, SRV-018.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RunFilters(ThreadRunFilters, frozen=True, kw_only=True):
     thread_id: Id | None = None
 
 
-class Waiting(Query, frozen=True, kw_only=True):
+class TimeLimit(Query, frozen=True, kw_only=True):
     timeout_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
 
 
@@ -83,7 +83,7 @@ async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
 async def _dispatch_of(call: Call, accepted: Submission) -> Dispatch | None:
     if accepted.dispatch is not None:
         return accepted.dispatch
-    return await call.mailbox.store.load_dispatch(call.scope, accepted.run.dispatch_id)
+    return await call.reads.load_dispatch(call.scope, accepted.run.dispatch_id)
 
 
 def _places(call: Call, run: Run) -> dict[str, str]:
@@ -110,7 +110,7 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
     if asked.cursor is not None:
         at, run_id = list_key(asked.cursor, "runs", filters, tuple[Stored, str])
         after = (at, RunId(run_id))
-    rows = await call.mailbox.store.list_runs(
+    rows = await call.reads.list_runs(
         call.scope,
         RunQuery(
             after=after,
@@ -128,7 +128,7 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
 
 async def get_run(call: Call) -> Response:
     run = await call.mailbox.get_run(call.scope, call.run_id)
-    dispatch = await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id)
+    dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
     place = await _queue_position(call, dispatch)
     return json_response(RunResource.of(call.scope, run, dispatch, queue_position=place))
 
@@ -138,13 +138,13 @@ async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
     if dispatch is None or dispatch.status is not DispatchStatus.QUEUED:
         return None
     query = DispatchQuery(thread_id=dispatch.thread_id, statuses=(DispatchStatus.QUEUED,), limit=MAX_PAGE)
-    queue = await call.mailbox.store.list_dispatches(call.scope, query)
+    queue = await call.reads.list_dispatches(call.scope, query)
     ahead = [each.dispatch_id for each in queue]
     return ahead.index(dispatch.dispatch_id) + 1 if dispatch.dispatch_id in ahead else None
 
 
 async def _resource(call: Call, run: Run) -> RunResource:
-    return RunResource.of(call.scope, run, await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id))
+    return RunResource.of(call.scope, run, await call.reads.load_dispatch(call.scope, run.dispatch_id))
 
 
 async def list_run_dispatches(call: Call) -> Response:
@@ -153,7 +153,7 @@ async def list_run_dispatches(call: Call) -> Response:
     filters = (run.run_id,)
     (start,) = (0,) if asked.cursor is None else list_key(asked.cursor, "dispatches", filters, tuple[Stored])
     query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=asked.limit + 1, offset=start)
-    rows = await call.mailbox.store.list_dispatches(call.scope, query)
+    rows = await call.reads.list_dispatches(call.scope, query)
     page, more, cursor = cut_page(rows, asked.limit, "dispatches", filters, lambda _: (start + asked.limit,))
     now = call.service.clock.now()
     items = tuple([DispatchResource.of(dispatch, now) for dispatch in page])
@@ -169,7 +169,7 @@ async def wait_for_run(call: Call) -> Response:
 
 async def _waited(call: Call, run: Run) -> Response:
     """200 with the result when the run is done in time, else 202 with the run as it is."""
-    timeout_s = call.query(Waiting).timeout_s
+    timeout_s = call.query(TimeLimit).timeout_s
     run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
     resource = await _resource(call, run)
     places = _places(call, run)
@@ -185,7 +185,7 @@ async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
     after = 0
     while True:
         query = MessageQuery(after=after, limit=MAX_PAGE, run_id=run.run_id)
-        page = await call.mailbox.store.list_messages(call.scope, run.thread_id, query)
+        page = await call.reads.list_messages(call.scope, run.thread_id, query)
         found += [MessageResource.of(run.thread_id, each) for each in page if each.message.role is not Role.USER]
         if len(page) < MAX_PAGE:
             return tuple(found)
@@ -197,10 +197,10 @@ async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
 
 async def cancel_run(call: Call) -> Response:
     wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
-    return await cancelled(call, call.mailbox.cancel(call.scope, call.run_id, wait_s=wait_s))
+    return await answer_stop(call, call.mailbox.cancel(call.scope, call.run_id, wait_s=wait_s))
 
 
-async def cancelled(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -> Response:
+async def answer_stop(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -> Response:
     """200 when nothing runs any more, 202 while the owner has yet to stop. Runs the stop given to it."""
     done = await call.while_connected(stopping)
     run = None if done.run is None else await _resource(call, done.run)
@@ -247,7 +247,7 @@ def _submitting(prefix: str, suffix: str) -> tuple[Operation, ...]:
             id=f"create_run_and_wait{suffix}",
             summary=f"Submit a run {on}, and wait for its end",
             handler=create_run_and_wait,
-            query=Waiting,
+            query=TimeLimit,
             body=WatchedRunCreate,
             carries_messages=True,
             answers={200: RunResult, 202: RunResource},
@@ -294,7 +294,7 @@ RUN_OPERATIONS: Final = (
         id="wait_for_run",
         summary="Wait for the end of a run",
         handler=wait_for_run,
-        query=Waiting,
+        query=TimeLimit,
         answers={200: RunResult, 202: RunResource},
         problems=("run_not_found", "invalid_id"),
     ),

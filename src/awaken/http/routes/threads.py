@@ -1,6 +1,6 @@
 """Threads: make, list, read, stop.
 
-Source: spec/server.md 4.1, 4.6.
+Source: docs/reference/http.md; SRV-004, SRV-015, SRV-016.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from awaken.http.cursors import Stored, list_key
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
 from awaken.http.routes.lists import cut_page
-from awaken.http.routes.runs import Stopping, cancelled
+from awaken.http.routes.runs import Stopping, answer_stop
 from awaken.http.submission import Id, ThreadCreate, to_messages
 from awaken.http.wire import CancelResource, InterruptResource, MessageList, MessageResource, ThreadList, ThreadResource
 from awaken.store.contract import MessageQuery, StoredMessage, ThreadQuery
@@ -60,7 +60,7 @@ async def list_threads(call: Call) -> Response:
     if asked.cursor is not None:
         at, thread_id = list_key(asked.cursor, "threads", filters, tuple[Stored, str])
         after = (at, ThreadId(thread_id))
-    rows = await call.mailbox.store.list_threads(
+    rows = await call.reads.list_threads(
         call.scope,
         ThreadQuery(
             after=after,
@@ -95,7 +95,7 @@ async def list_messages(call: Call) -> Response:
     if asked.cursor is not None:
         (seq,) = list_key(asked.cursor, "messages", filters, tuple[Stored])
         window = msgspec.structs.replace(window, **({"before": seq} if window.descending else {"after": seq}))
-    rows = await call.mailbox.store.list_messages(call.scope, thread_id, window)
+    rows = await call.reads.list_messages(call.scope, thread_id, window)
     page, more, cursor = cut_page(rows, asked.limit, "messages", filters, _key)
     items = tuple([MessageResource.of(thread_id, stored) for stored in page])
     return json_response(MessageList(items=items, has_more=more, next_cursor=cursor, version=thread.message_count))
@@ -111,7 +111,7 @@ _VISIBILITIES: Final = {"external": Visibility.ALL, "internal": Visibility.INTER
 async def cancel_thread(call: Call) -> Response:
     """Stop what the thread is executing; its queue goes on."""
     wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
-    return await cancelled(call, call.mailbox.cancel_thread(call.scope, call.thread_id, wait_s=wait_s))
+    return await answer_stop(call, call.mailbox.cancel_thread(call.scope, call.thread_id, wait_s=wait_s))
 
 
 async def interrupt_thread(call: Call) -> Response:
