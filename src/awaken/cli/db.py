@@ -62,7 +62,8 @@ def db(
     console.print(f"file {_megabytes(found.file_bytes)}{free}; write-ahead log {_megabytes(found.log_bytes)}")
     console.print(
         f"retention would remove {found.old_runs:,} runs older than {run_retention_days:g} days and up to"
-        f" {found.old_events:,} events older than {event_retention_days:g} days; {found.dead_letters:,} dead letters stay"
+        f" {found.old_events:,} events older than {event_retention_days:g} days;"
+        f" {found.dead_letters:,} dead letters stay"
     )
     return Exit.OK
 

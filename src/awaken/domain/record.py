@@ -9,6 +9,7 @@ damaged one is a `DataIntegrity` that names it, never a guess.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -165,10 +166,8 @@ def decode_message(data: bytes, version: int, name: str, message_id: MessageId, 
     """A block of a type this version does not know is kept whole."""
     body: MessageBody | None = None
     if version == CURRENT["message"]:
-        try:
+        with suppress(msgspec.MsgspecError):  # an unknown block, or damage: the slower way below tells them apart
             body = _body.decode(data)
-        except msgspec.MsgspecError:
-            pass  # an unknown block, or damage: the slower way below tells them apart
     if body is None:
         raw = _raw("message", version, data, name)
         try:

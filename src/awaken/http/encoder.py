@@ -16,7 +16,7 @@ import msgspec
 
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.event import CHANNELS, DELTA_KINDS
-from awaken.domain.log import EventRow
+from awaken.domain.log import ALL, EventRow
 from awaken.http.cursors import cursor_prefix, event_cursor
 from awaken.http.frames import Encoded, EndReason, Opening
 from awaken.http.problems import Problem
@@ -59,16 +59,17 @@ def select(
 
 
 def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, bytes]]:
-    """Seq, kind and JSON object of each selected event of the row, in order."""
+    """Seq, kind and JSON object of each selected event of the row, in order. Internal ones are not for clients."""
     prefix = cursor_prefix(row.scope, row.thread_id)
-    middle = b',"thread_id":%b,"run_id":%b,"created_at":"%b","payload":' % (
+    middle = b',"thread_id":%b,"run_id":%b,"dispatch_id":%b,"visibility":"all","created_at":"%b","payload":' % (
         _json(row.thread_id),
         _json(row.run_id),
+        _json(row.dispatch_id),
         to_rfc3339(row.created_at).encode(),
     )
     found: list[tuple[int, str, bytes]] = []
     for seq, event in enumerate(row.events, row.first_seq):
-        if selection.wants(event.kind):
+        if selection.wants(event.kind) and event.visibility is ALL:
             head = f'{{"cursor":"{prefix}{seq}","kind":'.encode()
             found.append((seq, event.kind, b"".join((head, _json(event.kind), middle, event.payload, b"}"))))
     return found

@@ -167,6 +167,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     steps: int
     error: RunError | None
     metadata: dict[str, Any]
+    dedupe_key: str | None
     origin: Origin
     adapter: Adapter
     mode: RunMode
@@ -201,6 +202,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             steps=run.steps,
             error=_error(run, dispatch),
             metadata=run.metadata,
+            dedupe_key=run.dedupe_key,
             origin=trace.origin,
             adapter=trace.adapter,
             mode=trace.mode,
@@ -258,13 +260,20 @@ class DispatchResource(_Resource, frozen=True, kw_only=True):
     dispatch_id: str
     thread_id: str
     run_id: str
+    route: str
+    """Who can run it."""
     status: DispatchStatus
+    why: str
+    """Why it is in the queue, or was when it was claimed: start, input, retry, takeover, handover."""
     priority: int
     position: int
     epoch: int
     attempt_count: int
     max_attempts: int
-    dedupe_key: str | None
+    crash_count: int
+    """Deaths of its process since its run last made progress."""
+    suspect: bool
+    """It crashed so often that it is executed apart from other suspects."""
     last_error: str | None
     claimed_by: str | None
     instance_id: str | None
@@ -287,13 +296,16 @@ class DispatchResource(_Resource, frozen=True, kw_only=True):
             dispatch_id=dispatch.dispatch_id,
             thread_id=dispatch.thread_id,
             run_id=dispatch.run_id,
+            route=dispatch.route,
             status=dispatch.status,
+            why=dispatch.why,
             priority=dispatch.priority,
             position=dispatch.position,
             epoch=dispatch.epoch,
             attempt_count=dispatch.attempt_count,
             max_attempts=dispatch.max_attempts,
-            dedupe_key=dispatch.dedupe_key,
+            crash_count=dispatch.crash_count,
+            suspect=dispatch.is_suspect,
             last_error=dispatch.last_error,
             claimed_by=dispatch.claimed_by,
             instance_id=dispatch.instance_id,
@@ -315,6 +327,8 @@ class EventResource(_Resource, frozen=True, kw_only=True):
     kind: str
     thread_id: str
     run_id: str | None
+    dispatch_id: str | None
+    visibility: Literal["all"]
     created_at: str
     payload: dict[str, Any]
 
@@ -346,15 +360,22 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
 
 
 class ThreadList(_Resource, frozen=True, kw_only=True):
+    """A filter that no index serves may make a page shorter than asked for, and not the last."""
+
     items: tuple[ThreadResource, ...]
     has_more: bool
     next_cursor: str | None
+    unreadable: tuple[str, ...] = ()
+    """Threads that are damaged, by name; they are left out."""
 
 
 class RunList(_Resource, frozen=True, kw_only=True):
+    """As a `ThreadList`."""
+
     items: tuple[RunResource, ...]
     has_more: bool
     next_cursor: str | None
+    unreadable: tuple[str, ...] = ()
 
 
 class MessageList(_Resource, frozen=True, kw_only=True):

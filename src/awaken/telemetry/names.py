@@ -3,8 +3,10 @@
 Above: `prometheus.py` fills them; dashboards and alerts are written against them, so a name here is a promise.
 Holds: no label ever names a thread, a run or a dispatch: each has few values, however much passes through.
 
-Source: docs/howto/operate.md. Operations that are one transaction here (loading, start and result records) have no count of
-their own; an operation takes as long as the batch it shares. Signals do not exist.
+Operations that are one transaction here (loading, start and result records) have no count of their own; an operation
+takes as long as the batch it shares. Signals do not exist.
+
+Source: docs/howto/operate.md.
 """
 
 from __future__ import annotations

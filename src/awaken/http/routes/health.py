@@ -75,7 +75,7 @@ async def _store_component(call: Call) -> Component:
 async def _ask_store(call: Call) -> Component:
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            await call.reads.last_event_seq(call.scope, _NOWHERE)
+            await call.reads.event_bounds(call.scope, _NOWHERE)
     except TimeoutError:
         return Component(state="failed", detail=f"the store did not answer within {_CHECK_TIMEOUT_S:.0f} s")
     except StoreError as error:

@@ -12,13 +12,12 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.ids import AgentId, RunId, ThreadId
+from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Role
 from awaken.domain.run import Run, RunStatus
-from awaken.http.cursors import Stored, list_key
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging, Query
-from awaken.http.routes.lists import cut_page
+from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.watching import Watching, watch_run
 from awaken.http.settings import DEFAULT_WAIT_S, MAX_WAIT_S
 from awaken.http.submission import Id, RunCreate, WatchedRunCreate
@@ -106,24 +105,22 @@ async def list_thread_runs(call: Call) -> Response:
 
 async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) -> Response:
     filters = (asked.order, asked.status, asked.agent_id, thread_id)
-    after = None
-    if asked.cursor is not None:
-        at, run_id = list_key(asked.cursor, "runs", filters, tuple[Stored, str])
-        after = (at, RunId(run_id))
-    rows = await call.reads.list_runs(
+    page = await call.reads.list_runs(
         call.scope,
         RunQuery(
-            after=after,
-            limit=asked.limit + 1,
+            after=start_of_page(asked.cursor, "runs", filters),
+            limit=asked.limit,
             descending=asked.order == "desc",
             thread_id=None if thread_id is None else ThreadId(thread_id),
             status=asked.status,
             agent_id=None if asked.agent_id is None else AgentId(asked.agent_id),
         ),
     )
-    page, more, cursor = cut_page(rows, asked.limit, "runs", filters, lambda run: (run.created_at, run.run_id))
-    items = tuple([await _resource(call, run) for run in page])
-    return json_response(RunList(items=items, has_more=more, next_cursor=cursor))
+    dispatches = await call.reads.load_dispatches(call.scope, [run.dispatch_id for run in page.items])
+    items = tuple([RunResource.of(call.scope, run, dispatches.get(run.dispatch_id)) for run in page.items])
+    cursor = next_cursor(page, "runs", filters)
+    answer = RunList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=page.unreadable)
+    return json_response(answer)
 
 
 async def get_run(call: Call) -> Response:
@@ -137,8 +134,7 @@ async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
     """Its place in the thread's claim order, 1 for the next; None when it is not queued, or far behind."""
     if dispatch is None or dispatch.status is not DispatchStatus.QUEUED:
         return None
-    query = DispatchQuery(thread_id=dispatch.thread_id, statuses=(DispatchStatus.QUEUED,), limit=MAX_PAGE)
-    queue = await call.reads.list_dispatches(call.scope, query)
+    queue = await call.reads.list_queue(call.scope, dispatch.thread_id)
     ahead = [each.dispatch_id for each in queue]
     return ahead.index(dispatch.dispatch_id) + 1 if dispatch.dispatch_id in ahead else None
 
@@ -151,13 +147,13 @@ async def list_run_dispatches(call: Call) -> Response:
     asked = call.query(Paging)
     run = await call.mailbox.get_run(call.scope, call.run_id)
     filters = (run.run_id,)
-    (start,) = (0,) if asked.cursor is None else list_key(asked.cursor, "dispatches", filters, tuple[Stored])
-    query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=asked.limit + 1, offset=start)
-    rows = await call.reads.list_dispatches(call.scope, query)
-    page, more, cursor = cut_page(rows, asked.limit, "dispatches", filters, lambda _: (start + asked.limit,))
-    now = call.service.clock.now()
-    items = tuple([DispatchResource.of(dispatch, now) for dispatch in page])
-    return json_response(DispatchList(items=items, has_more=more, next_cursor=cursor))
+    start = start_of_page(asked.cursor, "dispatches", filters)
+    query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=asked.limit, after=start)
+    page = await call.reads.list_dispatches(call.scope, query)
+    now = await call.reads.now()
+    items = tuple([DispatchResource.of(dispatch, now) for dispatch in page.items])
+    cursor = next_cursor(page, "dispatches", filters)
+    return json_response(DispatchList(items=items, has_more=cursor is not None, next_cursor=cursor))
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
@@ -182,7 +178,7 @@ async def _waited(call: Call, run: Run) -> Response:
 async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
     """What the run added to the conversation, without what it was given."""
     found: list[MessageResource] = []
-    after = 0
+    after = 0 if run.input is None else run.input.from_seq - 1
     while True:
         query = MessageQuery(after=after, limit=MAX_PAGE, run_id=run.run_id)
         page = await call.reads.list_messages(call.scope, run.thread_id, query)

@@ -10,12 +10,12 @@ from typing import Final, Literal
 import msgspec
 from starlette.responses import Response
 
-from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.ids import RunId
 from awaken.domain.message import Visibility
 from awaken.http.cursors import Stored, list_key
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
-from awaken.http.routes.lists import cut_page
+from awaken.http.routes.lists import cut_page, next_cursor, start_of_page
 from awaken.http.routes.runs import Stopping, answer_stop
 from awaken.http.submission import Id, ThreadCreate, to_messages
 from awaken.http.wire import CancelResource, InterruptResource, MessageList, MessageResource, ThreadList, ThreadResource
@@ -56,23 +56,20 @@ async def create_thread(call: Call) -> Response:
 async def list_threads(call: Call) -> Response:
     asked = call.query(ThreadFilters)
     filters = (asked.order, asked.resource_id, asked.id_prefix)
-    after = None
-    if asked.cursor is not None:
-        at, thread_id = list_key(asked.cursor, "threads", filters, tuple[Stored, str])
-        after = (at, ThreadId(thread_id))
-    rows = await call.reads.list_threads(
+    page = await call.reads.list_threads(
         call.scope,
         ThreadQuery(
-            after=after,
-            limit=asked.limit + 1,
+            after=start_of_page(asked.cursor, "threads", filters),
+            limit=asked.limit,
             ascending=asked.order == "asc",
             resource_id=asked.resource_id,
             id_prefix=asked.id_prefix,
         ),
     )
-    page, more, cursor = cut_page(rows, asked.limit, "threads", filters, lambda row: (row.updated_at, row.thread_id))
-    items = tuple([ThreadResource.of(call.scope, thread) for thread in page])
-    return json_response(ThreadList(items=items, has_more=more, next_cursor=cursor))
+    items = tuple([ThreadResource.of(call.scope, thread) for thread in page.items])
+    cursor = next_cursor(page, "threads", filters)
+    answer = ThreadList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=page.unreadable)
+    return json_response(answer)
 
 
 async def get_thread(call: Call) -> Response:

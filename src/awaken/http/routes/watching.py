@@ -75,7 +75,7 @@ async def start_of(
 
     Raises:
         Problem: The cursor is none, or of another thread.
-        CursorExpired: An explicit cursor lies beyond the end of the log.
+        CursorExpired: An explicit cursor lies outside of what the log keeps.
     """
     header = call.header(b"last-event-id")
     if asked.cursor is not None:
@@ -84,18 +84,25 @@ async def start_of(
         return Start(max(after, at_start))
     if header:
         after = event_seq(header, call.scope, thread_id, "header", "last-event-id")
-        lost = after > await call.reads.last_event_seq(call.scope, thread_id)
-        return Start(max(after, at_start), is_lost=lost)
+        return Start(max(after, at_start), is_lost=not await _is_kept(call, thread_id, after, at_start=at_start))
+    first, last = await call.reads.event_bounds(call.scope, thread_id)
     if (asked.since or default) == "start":
-        return Start(at_start)
-    return Start(await call.reads.last_event_seq(call.scope, thread_id))
+        return Start(max(at_start, first - 1))
+    return Start(last)
 
 
 async def check_reached(call: Call, thread_id: ThreadId, after: int) -> None:
-    """Raises CursorExpired when the log of the thread does not reach this far."""
-    if after > await call.reads.last_event_seq(call.scope, thread_id):
-        start = event_cursor(call.scope, thread_id, 0)
+    """Raises CursorExpired when the log of the thread does not reach this far, or keeps no more what comes next."""
+    first, last = await call.reads.event_bounds(call.scope, thread_id)
+    if not first - 1 <= after <= last:
+        start = event_cursor(call.scope, thread_id, first - 1)
         raise CursorExpired(event_cursor(call.scope, thread_id, after), start)
+
+
+async def _is_kept(call: Call, thread_id: ThreadId, after: int, *, at_start: int) -> bool:
+    """Whether what comes after a place is in the log, as far as it belongs to what begins after `at_start`."""
+    first, last = await call.reads.event_bounds(call.scope, thread_id)
+    return first - 1 <= max(after, at_start) and after <= last
 
 
 async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[str, str] | None = None) -> EventStream:

@@ -200,6 +200,10 @@ class Reading:
         row = self._row("dispatch", {"scope": scope, "dispatch_id": pack(dispatch_id)})
         return None if row is None else dispatch_from(row)
 
+    def load_dispatches(self, scope: Scope, ids: Iterable[DispatchId]) -> dict[DispatchId, Dispatch]:
+        found = [self.load_dispatch(scope, each) for each in ids]
+        return {each.dispatch_id: each for each in found if each is not None}
+
     def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         thread = self._thread_row(scope, thread_id)
         row = None if thread is None else self._row("claimed", {"thread": thread.no})
