@@ -160,7 +160,7 @@ async def test_a_dedupe_key_is_held_by_the_rows_of_its_holder_alone(store: Store
     assert want(Replayed, await apply(store, asked("late", dedupe_key="k"))).run == successor.run
 
 
-@behaviour("MB-168", "MB-169", "MB-170", "MB-171")
+@behaviour("MB-168", "MB-169", "MB-170", "MB-171", "MBX-127", "MBX-128", "MBX-129")
 async def test_a_store_that_has_only_the_rows_answers_as_the_one_that_wrote_them(
     tmp_path: Path, clock: ManualClock
 ) -> None:
