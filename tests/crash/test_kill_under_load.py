@@ -22,6 +22,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.run import Run, RunStatus
 from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, RunQuery, StoredMessage
 from awaken.store.sqlite import SqliteStore
+from awaken.testing.behaviour import behaviour
 from tests.crash.load import ANSWER, CONVERSATIONS, app_on
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,7 @@ KILLS = 3
 MOST_ACCEPTED = 6 * CONVERSATIONS
 
 
+@behaviour("TR-117")
 def test_what_a_busy_process_had_accepted_when_it_was_killed_is_finished_once(tmp_path: Path) -> None:
     seed = random.SystemRandom().getrandbits(32)
     print(f"random.Random({seed}) chose after how many accepted runs to kill")

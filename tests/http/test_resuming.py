@@ -82,7 +82,8 @@ async def test_cut_anywhere_and_resumed_a_stream_is_the_uncut_one(store: Store, 
             assert [*before, *rests[last or ""]] == with_ids(uncut), offset
 
 
-@behaviour("SRV-020")
+@behaviour("SRV-020", "PR-001", "PR-002", "PR-003", "PR-004", "PR-005", "PR-006", "PR-007")
+@behaviour("PR-008", "PR-009", "PR-010", "PR-011", "PR-012", "PR-013", "PR-014")
 async def test_live_resumed_and_paged_an_event_has_the_same_bytes(store: Store, clock: ManualClock) -> None:
     speaker = Speaker()
     async with served(store, clock, agents={"speaker": speaker}) as site:

@@ -35,7 +35,7 @@ async def interrupt(world: World, wait_s: float = 0.0, thread_id: str = "t") -> 
 # --- cancel, state by state -------------------------------------------------------------------------------------------
 
 
-@behaviour("MBX-100", "MBX-108")
+@behaviour("MBX-100")
 async def test_cancelling_a_queued_run_closes_dispatch_and_run_together(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -77,6 +77,7 @@ async def test_cancelling_a_run_that_waits_for_its_retry_ends_it(store: WatchedS
         assert len(world.agent.calls) == 1
 
 
+@behaviour("MBX-286")
 async def test_cancelling_a_running_run_is_requested_acknowledged_and_stopped(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -175,6 +176,7 @@ async def test_cancelling_what_does_not_exist_or_ended_otherwise_says_so(
             await interrupt(world, thread_id="nowhere")
 
 
+@behaviour("MBX-285")
 async def test_an_agent_that_ignores_the_request_is_reported_and_asked_again(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -355,7 +357,6 @@ async def test_an_interrupt_of_a_run_already_being_cancelled_acknowledges_once(
         assert (kinds.count("CancelRequested"), kinds.count("CancelAcknowledged"), kinds[-1]) == (1, 1, "RunCancelled")
 
 
-@behaviour("MBX-081")
 async def test_an_interrupt_before_the_agent_got_anywhere_ends_the_run_without_it(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -350,7 +350,7 @@ async def test_a_run_whose_message_is_gone_is_dead_lettered_once_and_never_execu
         assert world.free_slots == 100
 
 
-@behaviour("MBX-070", "MBX-069")
+@behaviour("MBX-070")
 async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -373,7 +373,6 @@ async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(
 # --- an error that is an answer, and progress that is kept ------------------------------------------------------------
 
 
-@behaviour("MBX-097", "MBX-098")
 @pytest.mark.parametrize("resumed", [False, True])
 async def test_an_execution_that_returns_an_error_has_answered_and_is_not_repeated(
     store: WatchedStore, clock: ManualClock, resumed: bool
