@@ -32,6 +32,7 @@ from awaken.domain.run import Intent, Run, RunRequest, RunStatus, SeqRange, Term
 from awaken.domain.thread import ThreadInfo
 
 RUN = Run(
+    no=1,
     run_id=RunId("r1"),
     thread_id=ThreadId("t1"),
     agent_id=AgentId("a1"),

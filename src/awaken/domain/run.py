@@ -275,8 +275,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise DataIntegrity(f"run {self.run_id!r}: a run, thread or agent id is blank")
         if done != (self.finished_at is not None):
             raise DataIntegrity(f"run {self.run_id!r}: {self.status} and finished_at disagree")
-        if self.status is WAITING and self.waiting is None:
-            raise DataIntegrity(f"run {self.run_id!r}: waiting without saying for what")
+        if (self.status is WAITING) != (self.waiting is not None):
+            raise DataIntegrity(f"run {self.run_id!r}: {self.status} and what it is waiting for disagree")
         if self.termination is not None and not done:
             raise DataIntegrity(f"run {self.run_id!r}: {self.status} with a termination")
 

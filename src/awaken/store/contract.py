@@ -192,7 +192,9 @@ class Reads(Protocol):
         ...
 
     async def list_claims(self, consumer: ConsumerId, *, after: int = 0, limit: int = MAX_PAGE) -> list[Held]:
-        """The claims that a consumer holds, in any scope, by arrival; `after` is the last arrival number seen."""
+        """The claims that a consumer holds, in any scope, by arrival; `after` is the last arrival number seen. What is
+        damaged is left out.
+        """
         ...
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:

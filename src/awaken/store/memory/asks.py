@@ -121,7 +121,8 @@ class Answers:
     def _old_runs(self, ask: OldRuns) -> list[tuple[ThreadKey, int, Run]]:
         old: list[tuple[Instant, int, ThreadKey, Run]] = []
         for (scope, _), run in self._tables.runs.items():
-            if run.finished_at is not None and run.finished_at < ask.before and not run.dead_lettered:
+            kept = run.dead_lettered or run.open_turn is not None
+            if run.finished_at is not None and run.finished_at < ask.before and not kept:
                 old.append((run.finished_at, run.no, (scope, run.thread_id), run))
         old.sort(key=lambda item: item[:2])
         return [(key, self._tables.threads[key].no, run) for _, _, key, run in old[: ask.limit]]
@@ -133,8 +134,9 @@ class Answers:
                 break
             if row > ask.after:
                 floor = min([run.first_event_seq for run in self._tables.unfinished(key)], default=None)
-                no = self._tables.threads[key].no
-                found.append(OldEvents(key, no, row, appended.first_seq, appended.last_seq, floor))
+                thread = self._tables.threads[key]
+                seqs = (appended.first_seq, appended.last_seq, thread.first_event_seq)
+                found.append(OldEvents(key, thread.no, row, *seqs, floor))
         return found
 
 

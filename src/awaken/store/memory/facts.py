@@ -14,7 +14,6 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Message
 from awaken.domain.run import DONE, Run
-from awaken.store.contract import StoredMessage
 from awaken.store.memory.tables import Tables
 from awaken.store.rules.facts import Facts, LeftOpen, Queued, ThreadKey, Waiter, Waiting
 from awaken.store.rules.needs import Needs
@@ -39,7 +38,7 @@ class FactLoader:
         elif needs.dispatch is not None:
             facts.dispatch = tables.dispatches.get((scope, needs.dispatch))
         if needs.messages:
-            facts.known, facts.known_run = self._known(key, needs.messages)
+            self._find_known(facts, key, needs.messages)
         if needs.dedupe_key is not None:
             self._find_holder(facts, key, needs.dedupe_key)
         if needs.tail and facts.run is not None:
@@ -57,11 +56,13 @@ class FactLoader:
             )
         return facts
 
-    def _known(self, key: ThreadKey, ids: Iterable[MessageId]) -> tuple[tuple[StoredMessage, ...], Run | None]:
+    def _find_known(self, facts: Facts, key: ThreadKey, ids: Iterable[MessageId]) -> None:
         stored = self._tables.data[key].messages
-        known = tuple([stored[each] for each in ids if each in stored])
-        run_id = known[0].run_id if known else None
-        return known, None if run_id is None else self._tables.runs.get((key[0], run_id))
+        facts.known = tuple([stored[each] for each in ids if each in stored])
+        run_id = facts.known[0].run_id if facts.known else None
+        facts.known_run = None if run_id is None else self._tables.runs.get((key[0], run_id))
+        if facts.known_run is not None:
+            facts.known_dispatch = self._tables.dispatches.get((key[0], facts.known_run.dispatch_id))
 
     def _find_holder(self, facts: Facts, key: ThreadKey, dedupe_key: str) -> None:
         for run in self._tables.unfinished(key):

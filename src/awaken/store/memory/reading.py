@@ -150,6 +150,8 @@ class Reading:
     def list_events(self, key: ThreadKey, after: int, limit: int, run_id: RunId | None) -> list[EventRow]:
         rows: list[EventRow] = []
         count = 0
+        if run_id is not None and (key[0], run_id) not in self._tables.runs:
+            return rows
         for appended in self._tables.data[key].events:
             if count >= limit:
                 break
@@ -170,6 +172,8 @@ def _page(
     records: Iterable[RecordT], no: Callable[[RecordT], int], after: int | None, limit: int, descending: bool
 ) -> Page[RecordT]:
     """One page of the records by their numbers."""
+    if limit < 1:
+        return Page(())
     ordered = sorted(records, key=no, reverse=descending)
     if after is not None:
         ordered = [each for each in ordered if (no(each) < after if descending else no(each) > after)]

@@ -71,7 +71,7 @@ def _purge(tables: Tables, changes: Changes) -> None:
             if place[0] == key[0] and dispatch.run_id == run.run_id:
                 del tables.dispatches[place]
         if tables.threads[key].latest_run_no == run.no:
-            tables.threads[key].latest_run_no = None
+            tables.threads[key].latest_run_no = max([each.no for each in tables.runs_of(key)], default=None)
     for key, _, _, last_seq, row in changes.purged_events:
         _, appended = tables.event_rows.pop(row)
         tables.data[key].events.remove(appended)

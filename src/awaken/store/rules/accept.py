@@ -20,7 +20,16 @@ from awaken.domain.run import CREATED, Run
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.claim import claim_queued, go_on_with_input, is_taken_by, take
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter
-from awaken.store.rules.writing import Log, append, close_left_open, new_thread, ready_in_ms, set_ready, touch
+from awaken.store.rules.writing import (
+    Log,
+    append,
+    close_calls,
+    close_left_open,
+    new_thread,
+    ready_in_ms,
+    set_ready,
+    touch,
+)
 from awaken.store.transitions import Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
 
 
@@ -43,6 +52,7 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
     log.add(server_event.thread_saved(t.info, created=created))
     for message in t.messages:
         append(message, thread, None, changes, log)
+    close_calls(t.messages, thread, None, changes, log)
     return ThreadSaved(created=created, appended=log.write(changes))
 
 
@@ -77,14 +87,13 @@ def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
         return Conflict("run", t.run_id)
     if facts.deduped is not None:
         return Replayed(facts.deduped, facts.deduped_dispatch)
-    if facts.dispatch is not None:
-        return Conflict("dispatch", t.dispatch_id)
     if facts.known and len(facts.known) == len(t.messages):
         differs = _differing(t, facts)
         if differs is not None or facts.known_run is None:
             return differs or Conflict("message", facts.known[0].message.id)
-        return Replayed(facts.known_run, None)
-    return None
+        return Replayed(facts.known_run, facts.known_dispatch)
+    # Only now, because a submit that continued a run has left its dispatch and its messages, and no run of its own.
+    return None if facts.dispatch is None else Conflict("dispatch", t.dispatch_id)
 
 
 def _differing(t: Submit, facts: Facts) -> Conflict | None:
@@ -202,7 +211,8 @@ def _taken(
     for message in messages:
         seq = append(message, thread, run.run_id, changes, log)
         brought.append(StoredMessage(message, seq, run.run_id, log.now))
-    claimed = take(Queued(dispatch, run, tuple(brought)), run, t.offer, thread, log)
+    tail = () if is_new else facts.waiting[0].tail
+    claimed = take(Queued(dispatch, run, tuple(brought), tail=tail), run, t.offer, thread, log)
     (changes.new_runs if is_new else changes.runs).append((thread, claimed.run))
     changes.new_dispatches.append((thread, claimed.dispatch))
     return Submitted(claimed.run, claimed.dispatch, claimed, None, log.write(changes))

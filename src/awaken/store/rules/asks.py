@@ -71,9 +71,9 @@ class Suspects(Ask[list[ThreadKey]], frozen=True):
 
 
 class DueLeft(Ask[int], frozen=True):
-    """How many free threads have something due on one of the routes, counted up to `limit`."""
+    """How many free threads have something due on one of the routes of scheduling keys, counted up to `limit`."""
 
-    routes: tuple[Route, ...]
+    routes: tuple[str, ...]
     now: Instant
     limit: int
 
@@ -118,7 +118,9 @@ class Leases(Ask[list[Lease | None]], frozen=True):
 
 
 class OldRuns(Ask[list[tuple[ThreadKey, int, Run]]], frozen=True):
-    """Runs that ended before an instant and are no dead letters, longest ended first, each with its thread's number."""
+    """Runs that ended before an instant, longest ended first, each with its thread's number. Left out are dead letters,
+    and runs whose last calls nobody answered yet: the next claim in their thread does that, and needs them.
+    """
 
     before: Instant
     limit: int
@@ -132,6 +134,8 @@ class OldEvents(msgspec.Struct, frozen=True, gc=False):
     row: int
     first_seq: int
     last_seq: int
+    first_kept: int
+    """The first event that the thread has kept so far."""
     floor: int | None
     """The first event of the thread's oldest unfinished run."""
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from awaken.domain import dispatch as moves
 from awaken.domain import server_event
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch
+from awaken.domain.dispatch import SUSPECT_MARK, Dispatch
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import Route
 from awaken.domain.log import Appended
@@ -145,7 +145,7 @@ def claim_some(t: Claim, changes: Changes, now: Instant) -> Rule[ClaimedSome]:
         yield from _visit(fresh, round_, changes, suspects=False)
     due_left = 0
     if round_.is_over:
-        due_left = yield from ask(DueLeft(round_.routes_left(), now, MAX_ROWS))
+        due_left = yield from ask(DueLeft(round_.ready_routes_left(), now, MAX_ROWS))
     next_due_at = None
     if not due_left:
         next_due_at = yield from ask(NextDue(frozenset(t.rooms.routes), now))
@@ -195,6 +195,11 @@ class _Round:
     def routes_left(self) -> tuple[Route, ...]:
         """Those with room."""
         return tuple([route for route, room in self._left.items() if room > 0])
+
+    def ready_routes_left(self) -> tuple[str, ...]:
+        """The same as scheduling keys have them: suspects too, where there is room for one."""
+        routes = self.routes_left()
+        return (*routes, *[route + SUSPECT_MARK for route in routes]) if self._suspects_left > 0 else routes
 
     def visit(self, key: ThreadKey, facts: Facts, changes: Changes, *, suspects: bool) -> bool:
         """Take the thread's next dispatch, or close it; True when the thread has to be looked at again."""
@@ -259,7 +264,8 @@ def _bury_queued(entry: Queued, thread: ThreadRow, changes: Changes, log: Log) -
         error = f"message {entry.lacks!r} not found for run {run.run_id!r}"
     buried = moves.dead_letter(dispatch, log.now, error)
     if run is not None:
-        changes.runs.append((thread, after_failure(buried, run, "", thread, log)))
+        run = after_failure(buried, run, "", thread, log)
+        changes.runs.append((thread, run))
     else:
         log.add(server_event.dead_lettered(buried))
     thread.queued -= 1

@@ -59,6 +59,7 @@ def finish(
         termination=termination,
         final_output=output,
         output_message_ids=tuple(output_message_ids),
+        waiting=None,
         finished_at=log.now,
         stream_open=False,
         updated_at=log.now,

@@ -82,11 +82,11 @@ class Waiter(msgspec.Struct, frozen=True, gc=False):
     def of(cls, dispatch: Dispatch) -> Waiter:
         return cls(dispatch.ready_route, dispatch.priority, dispatch.position, dispatch.available_at, dispatch.no)
 
-    def order(self, now: Instant) -> tuple[int, int, int]:
+    def order(self, now: Instant) -> tuple[int, ...]:
         """What is due comes first, by priority, then position; then what will be due first."""
         if self.available_at <= now:
             return 0, self.priority, self.position
-        return 1, self.available_at, self.priority
+        return 1, self.available_at, self.priority, self.position
 
     def key(self, now: Instant) -> ReadyKey:
         return ReadyKey(self.route, self.priority, 0 if self.available_at <= now else self.available_at, self.no)
@@ -139,6 +139,7 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     deduped_dispatch: Dispatch | None = None
     known: tuple[StoredMessage, ...] = ()
     known_run: Run | None = None
+    known_dispatch: Dispatch | None = None
     next: Queued | None = None
     ready: Waiter | None = None
     won: Queued | None = None

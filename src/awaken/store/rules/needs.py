@@ -36,7 +36,9 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tail: bool = False
     """`Facts.tail`: the messages of `run` from its open turn on."""
     messages: tuple[MessageId, ...] = ()
-    """`Facts.known`: the messages of the thread that have one of these ids, and `known_run`, the run of the first."""
+    """`Facts.known`: the messages of the thread that have one of these ids; `known_run`, the run of the first, and
+    `known_dispatch`, its newest one.
+    """
     dedupe_key: str | None = None
     """`Facts.deduped`: the unfinished run of the thread that holds this key, with its newest dispatch."""
     queue: Literal["", "if_free", "always"] = ""

@@ -144,14 +144,14 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log)
 
 def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Run:
     """Append messages, events and journal, and count the commit; the run with its new totals, or the same object."""
-    thread.commit_no += 1
+    thread.commit_no = t.number
     thread.commit_token = t.token
-    open_turn = run.open_turn
+    open_turn, last_turn = run.open_turn, None
     for entry in t.entries:
         if type(entry) is Message:
             seq = append(entry, thread, t.run_id, changes, log)
             if entry.role is ASSISTANT:
-                open_turn = seq if entry.tool_calls else None
+                open_turn, last_turn = seq if entry.tool_calls else None, entry.id
         else:
             log.add(entry)
     for step in t.journal:
@@ -159,8 +159,8 @@ def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Ch
     stream_open = run.stream_open if t.stream_open is None else t.stream_open
     if t.closes is not None:
         closed_turn = t.closes.turn or run.closed_turn
-        if t.closes.turn is not None:
-            open_turn = None
+        if t.closes.turn is not None and last_turn in (None, t.closes.turn):
+            open_turn = None  # the next turn may have begun in the same commit
         run = replace(run, steps=t.closes.steps, usage=t.closes.usage, closed_turn=closed_turn)
     if stream_open != run.stream_open or open_turn != run.open_turn:
         run = replace(run, stream_open=stream_open, open_turn=open_turn)

@@ -113,8 +113,8 @@ def close_left_open(thread: ThreadRow, facts: Facts, changes: Changes, log: Log)
         thread.left_open -= 1
 
 
-def close_calls(tail: tuple[Message, ...], thread: ThreadRow, run_id: RunId, changes: Changes, log: Log) -> None:
-    """Answer the calls of a run's last turn that nobody will answer any more."""
+def close_calls(tail: tuple[Message, ...], thread: ThreadRow, run_id: RunId | None, changes: Changes, log: Log) -> None:
+    """Answer the calls of the last turn in `tail` that nobody will answer any more."""
     for call in unanswered_calls(tail):
         message_id = MessageId(f"cancelled.{thread.message_seq + 1}.{log.last_seq + 1}")
         append(cancelled_tool_message(message_id, call, UNANSWERED), thread, run_id, changes, log)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import heapq
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import SUSPECT_MARK
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import ConsumerId, ThreadId
+from awaken.domain.run import Run
 from awaken.store.rules.asks import (
     Ask,
     Due,
@@ -50,7 +51,7 @@ class Answers:
         self._db = db
         self._loader = loader
         self._write = write
-        self._reported: set[ThreadKey] = set()
+        self._reported: set[Hashable] = set()
 
     def answer(self, ask: Ask[Any]) -> Any:
         match ask:
@@ -69,7 +70,7 @@ class Answers:
             case Expired():
                 return self._expired(ask)
             case SuspectsHeld():
-                held = {unpack(who): count for who, count in self._rows("suspects_held", {})}
+                held = {unpack(who): count for who, count in self._rows("suspects_held", {}) if who is not None}
                 return {consumer: held.get(consumer, 0) for consumer in ask.consumers}
             case Leases():
                 return [self._lease(ref) for ref in ask.refs]
@@ -84,10 +85,13 @@ class Answers:
         try:
             return self._loader.load(needs, now)
         except DataIntegrity as error:
-            if needs.key not in self._reported:
-                self._reported.add(needs.key)
-                _log.error("thread %r stands still until it is repaired: %s", needs.thread_id, error)
+            self._report(needs.key, f"thread {needs.thread_id!r} stands still until it is repaired: {error}")
             return error
+
+    def _report(self, what: Hashable, message: str) -> None:
+        if what not in self._reported:
+            self._reported.add(what)
+            _log.error("%s", message)
 
     # --- what is due --------------------------------------------------------------------------------------------------
 
@@ -133,29 +137,42 @@ class Answers:
 
     def _expired(self, ask: Expired) -> list[tuple[ThreadKey, ConsumerId]]:
         rows = self._rows("expired", {"abandoned": ask.abandoned, "now": ask.now, "limit": ask.limit})
-        return [(_key(scope, packed), ConsumerId(unpack(consumer))) for scope, packed, consumer in rows]
+        # A claim that names no consumer is damaged: loading it shows that, and costs nobody else.
+        return [(_key(scope, packed), ConsumerId(unpack(consumer or ""))) for scope, packed, consumer in rows]
 
     def _lease(self, ref: LeaseRef) -> Lease | None:
         rows = self._rows("lease", {"scope": ref.scope, "dispatch_id": pack(ref.dispatch_id)})
         if not rows:
             return None
         *columns, epoch, cancel_requested_at = rows[0]
-        return Lease(dispatch_from(tuple(columns)), epoch, cancel_requested_at is not None)
+        try:
+            return Lease(dispatch_from(tuple(columns)), epoch, cancel_requested_at is not None)
+        except DataIntegrity as error:
+            self._report((ref.scope, ref.dispatch_id), f"a lease cannot be renewed: {error}")
+            return None
 
     # --- retention ----------------------------------------------------------------------------------------------------
 
-    def _old_runs(self, ask: OldRuns) -> list[tuple[ThreadKey, int, Any]]:
-        rows = self._rows("old_runs", {"before": ask.before, "limit": ask.limit})
-        return [(_key(scope, columns[2]), thread, run_from(tuple(columns))) for scope, thread, *columns in rows]
+    def _old_runs(self, ask: OldRuns) -> list[tuple[ThreadKey, int, Run]]:
+        found: list[tuple[ThreadKey, int, Run]] = []
+        for scope, thread, *columns in self._db.execute(SQL["old_runs"], {"before": ask.before}):
+            if len(found) == ask.limit:
+                break
+            try:
+                found.append((_key(scope, columns[2]), thread, run_from(tuple(columns))))
+            except DataIntegrity as error:
+                self._report((scope, columns[1]), f"a run is kept until it is repaired: {error}")
+        return found
 
     def _old_events(self, ask: EventRowsBefore) -> list[OldEvents]:
         found: list[OldEvents] = []
         for row in self._rows("oldest_events", {"after": ask.after, "limit": ask.limit}):
-            no, thread, first_seq, count, created_at, scope, packed, _ = row
+            no, thread, first_seq, count, created_at, scope, packed, first_kept = row
             if created_at >= ask.before:
                 break  # what comes behind it stays too, so that no log gets a hole
             [(floor,)] = self._rows("first_event_of_open_runs", {"thread": thread})
-            found.append(OldEvents(_key(scope, packed), thread, no, first_seq, first_seq + count - 1, floor))
+            seqs = (first_seq, first_seq + count - 1, first_kept)
+            found.append(OldEvents(_key(scope, packed), thread, no, *seqs, floor))
         return found
 
     def _rows(self, name: str, values: dict[str, Any]) -> list[Row]:

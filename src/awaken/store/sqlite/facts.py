@@ -112,6 +112,8 @@ class FactLoader:
         facts.known = tuple([stored for stored in found if stored is not None])
         if facts.known and facts.known[0].run_id is not None:
             facts.known_run = self.run(needs.scope, facts.known[0].run_id)
+        if facts.known_run is not None:
+            facts.known_dispatch = self._dispatch(needs.scope, facts.known_run.dispatch_id)
 
     def _find_holder(self, facts: Facts, needs: Needs, held: Held) -> None:
         row = self._row(_HOLDER, {"thread": held.thread.no, "dedupe_key": needs.dedupe_key})

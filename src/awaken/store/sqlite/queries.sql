@@ -33,10 +33,10 @@ PRAGMA data_version;
 
 -- name: last_numbers
 -- The highest number of threads, runs and dispatches; of messages; of rows of events. Index: primary keys.
-SELECT max(coalesce((SELECT max(no) FROM threads), 0), coalesce((SELECT max(no) FROM runs), 0),
-           coalesce((SELECT max(no) FROM dispatches), 0)),
+SELECT max(coalesce((SELECT arrivals FROM numbers), 0), coalesce((SELECT max(no) FROM threads), 0),
+           coalesce((SELECT max(no) FROM runs), 0), coalesce((SELECT max(no) FROM dispatches), 0)),
        coalesce((SELECT max(no) FROM messages), 0),
-       coalesce((SELECT max(no) FROM events), 0);
+       max(coalesce((SELECT events FROM numbers), 0), coalesce((SELECT max(no) FROM events), 0));
 
 -- name: thread
 -- Index: threads_id.
@@ -108,7 +108,7 @@ SELECT route, crash_count, priority, position, available_at, no
 SELECT route, crash_count, priority, position, available_at, no
   FROM dispatches INDEXED BY dispatches_queue
  WHERE thread = :thread AND status = 'queued' AND no <> :next AND dispatch_id <> :without
- ORDER BY available_at, priority
+ ORDER BY available_at, priority, position
  LIMIT 1;
 
 -- name: queue
@@ -231,10 +231,15 @@ DELETE FROM runs
  WHERE no = ?;
 
 -- name: forget_newest_run
--- A thread whose newest run is gone is listed by its own age.
+-- A thread whose newest run is gone is listed by the newest that is left, or else by its own age.
 UPDATE threads
-   SET latest_run_no = NULL
+   SET latest_run_no = (SELECT max(e.no) FROM thread_entries e WHERE e.thread = threads.no AND e.kind = 3)
  WHERE no = ? AND latest_run_no = ?;
+
+-- name: keep_numbers
+-- The numbers that have been given so far, because the rows that had the highest ones may be gone.
+UPDATE numbers
+   SET arrivals = ?, events = ?;
 
 -- name: delete_first_dispatch
 -- The first dispatch of a run has its number. Index: primary key.
@@ -345,13 +350,13 @@ SELECT {dispatch_columns}, t.epoch, (SELECT cancel_requested_at FROM runs r WHER
 SELECT r.scope, r.thread, {run_columns}
   FROM runs r INDEXED BY runs_finished
  CROSS JOIN threads t
- WHERE r.finished_at IS NOT NULL AND r.dead_lettered = 0 AND r.finished_at < :before AND t.no = r.thread
- ORDER BY r.finished_at, r.no
- LIMIT :limit;
+ WHERE r.finished_at IS NOT NULL AND r.dead_lettered = 0 AND r.open_turn IS NULL AND r.finished_at < :before
+   AND t.no = r.thread
+ ORDER BY r.finished_at, r.no;
 
 -- name: oldest_events
 -- Rows of events in the order in which they were appended, behind one. Index: primary key.
-SELECT e.no, e.thread, e.first_seq, e.count, e.created_at, t.scope, t.thread_id, t.queued + t.waiting
+SELECT e.no, e.thread, e.first_seq, e.count, e.created_at, t.scope, t.thread_id, t.first_event_seq
   FROM events e
  CROSS JOIN threads t
  WHERE e.no > :after AND t.no = e.thread
@@ -498,33 +503,19 @@ SELECT no, coalesce(latest_run_no, no)
  WHERE scope = :scope AND info ->> '$.resource_id' = :resource_id AND info IS NOT NULL
  LIMIT :limit;
 
--- name: dispatches_of_thread
--- In the order of arrival: the first dispatch of each run, and later ones. Index: thread_entries, dispatches_later.
-SELECT {dispatch_columns}
-  FROM (SELECT no FROM thread_entries WHERE thread = :thread AND kind = 3 AND no > :after
-        UNION ALL
-        SELECT no FROM dispatches INDEXED BY dispatches_later
-         WHERE thread = :thread AND message_ids IS NOT NULL AND no > :after
-         ORDER BY 1) found
- CROSS JOIN dispatches d
- CROSS JOIN threads t
- WHERE d.no = found.no AND t.no = d.thread
-   AND (:statuses IS NULL OR d.status IN (SELECT value FROM json_each(:statuses)))
- LIMIT :limit;
+-- name: later_dispatches
+-- The dispatches of a thread that are not the first of their run, which has the run's number. Index: dispatches_later.
+SELECT no
+  FROM dispatches INDEXED BY dispatches_later
+ WHERE thread = :thread AND message_ids IS NOT NULL AND no > :after
+ ORDER BY no;
 
--- name: dispatches_of_run
--- The run's first dispatch, which has its number, and later ones. Index: primary key, dispatches_later.
+-- name: dispatch_by_no
+-- Index: primary key.
 SELECT {dispatch_columns}
-  FROM (SELECT no FROM dispatches WHERE no = :run AND no > :after
-        UNION ALL
-        SELECT no FROM dispatches INDEXED BY dispatches_later
-         WHERE thread = :thread AND message_ids IS NOT NULL AND no > :after AND run_id = :run_id
-         ORDER BY 1) found
- CROSS JOIN dispatches d
+  FROM dispatches d
  CROSS JOIN threads t
- WHERE d.no = found.no AND t.no = d.thread
-   AND (:statuses IS NULL OR d.status IN (SELECT value FROM json_each(:statuses)))
- LIMIT :limit;
+ WHERE d.no = :no AND t.no = d.thread;
 
 -- name: claims_of_consumer
 -- Index: dispatches_claimed, read whole: what is being executed.
@@ -532,8 +523,7 @@ SELECT d.scope, {dispatch_columns}
   FROM dispatches d INDEXED BY dispatches_claimed
  CROSS JOIN threads t
  WHERE d.status = 'claimed' AND d.claimed_by = :consumer AND d.no > :after AND t.no = d.thread
- ORDER BY d.no
- LIMIT :limit;
+ ORDER BY d.no;
 
 -- name: count_queued
 -- Index: dispatches_queue.

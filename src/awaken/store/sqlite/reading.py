@@ -11,10 +11,8 @@ from __future__ import annotations
 import heapq
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
-
-import msgspec
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
@@ -214,19 +212,23 @@ class Reading:
         run = None if query.run_id is None else self.load_run(scope, query.run_id)
         if thread is None or (query.run_id is not None and (run is None or run.thread_id != query.thread_id)):
             return Page(())
-        statuses = None if query.statuses is None else [DISPATCH_TEXT[status] for status in query.statuses]
-        values: dict[str, Any] = {
-            "thread": thread.no,
-            "statuses": None if statuses is None else msgspec.json.encode(statuses).decode(),
-            "after": query.after or 0,
-            "limit": query.limit + 1,
-        }
-        if run is not None:
-            values |= {"run": run.no, "run_id": pack(run.run_id)}
-        rows = self._rows("dispatches_of_thread" if run is None else "dispatches_of_run", values)
-        found = [dispatch_from(row) for row in rows]
-        page = found[: query.limit]
-        return Page(tuple(page), page[-1].no if len(found) > query.limit else None)
+        after = query.after or 0
+        place = {"thread": thread.no, "after": after}
+        # The first dispatch of a run has the run's number.
+        firsts = self._walk("runs_of_thread_up", place) if run is None else iter([run.no] if run.no > after else [])
+
+        def load(no: int, _: None) -> Dispatch | None:
+            row = self._row("dispatch_by_no", {"no": no})
+            dispatch = None if row is None else dispatch_from(row)
+            fits = (
+                dispatch is not None
+                and query.run_id in (None, dispatch.run_id)
+                and (query.statuses is None or dispatch.status in query.statuses)
+            )
+            return dispatch if fits else None
+
+        numbers = heapq.merge(firsts, self._walk("later_dispatches", place))
+        return _page(((no, None) for no in numbers), load, query.limit)
 
     def list_queue(self, scope: Scope, thread_id: ThreadId, limit: int) -> list[Dispatch]:
         thread = self._thread_row(scope, thread_id)
@@ -234,8 +236,14 @@ class Reading:
         return [dispatch_from(row) for row in rows]
 
     def list_claims(self, consumer: ConsumerId, after: int, limit: int) -> list[Held]:
-        rows = self._rows("claims_of_consumer", {"consumer": pack(consumer), "after": after, "limit": limit})
-        return [Held(scope, dispatch_from(tuple(columns))) for scope, *columns in rows]
+        found: list[Held] = []
+        place = {"consumer": pack(consumer), "after": after}
+        for scope, *columns in self._db.execute(SQL["claims_of_consumer"], place):
+            if len(found) == limit:
+                break
+            with suppress(DataIntegrity):  # it stands still until it is repaired, and no other does because of it
+                found.append(Held(scope, dispatch_from(tuple(columns))))
+        return found
 
     def count_dispatches(self) -> dict[DispatchStatus, int]:
         limit = {"limit": MAX_COUNTED}
@@ -350,6 +358,8 @@ def _page(
     numbered: Iterable[tuple[int, _ThreadNo]], load: Callable[[int, _ThreadNo], RecordT | None], limit: int
 ) -> Page[RecordT]:
     """The first `limit` records that `load` finds, in the order of the numbers; it is None for what does not fit."""
+    if limit < 1:
+        return Page(())
     items: list[RecordT] = []
     unreadable: list[str] = []
     last = 0

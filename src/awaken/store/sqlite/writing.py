@@ -75,11 +75,11 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     _write_events(db, changes, numbers, entries)
     insert(db, _INSERT_ENTRY, entries)
     put(db, _PUT_JOURNAL, [rows.journal_values(*each) for each in changes.journal])
-    _purge(db, changes)
+    _purge(db, changes, numbers)
 
 
 def _write_messages(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers, entries: list[Row]) -> None:
-    new = [*zip(count(numbers.message + 1), changes.new_messages)]  # noqa: B905: one of them has no end
+    new = [*zip(count(numbers.message + 1), changes.new_messages)]  # noqa: B905 - one of them has no end
     numbers.message += len(new)
     insert(db, _INSERT_MESSAGE, [rows.new_message_values(no, each) for no, each in new])
     entries += [(each.thread.no, MESSAGES, each.seq, no) for no, each in new if each.seq is not None]
@@ -89,23 +89,24 @@ def _write_messages(db: sqlite3.Connection, changes: Changes, numbers: RowNumber
 
 
 def _write_events(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers, entries: list[Row]) -> None:
-    new = [*zip(count(numbers.events + 1), changes.events)]  # noqa: B905: one of them has no end
+    new = [*zip(count(numbers.events + 1), changes.events)]  # noqa: B905 - one of them has no end
     numbers.events += len(new)
     insert(db, _INSERT_EVENTS, [rows.new_events_values(no, *each) for no, each in new])
     entries += [(thread.no, EVENTS, row.first_seq, no) for no, (thread, row) in new]
 
 
-def _purge(db: sqlite3.Connection, changes: Changes) -> None:
+def _purge(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None:
     """Rows that are kept no longer; that some are gone already is no harm."""
-    runs = changes.purged_runs
+    runs, events = changes.purged_runs, changes.purged_events
+    if runs or events:
+        db.execute(SQL["keep_numbers"], (changes.numbers.last, numbers.events))
     if runs:
         db.executemany(SQL["delete_run"], [(run.no,) for _, _, run in runs])
-        db.executemany(SQL["forget_newest_run"], [(thread, run.no) for _, thread, run in runs])
         db.executemany(SQL["delete_first_dispatch"], [(run.no,) for _, _, run in runs])
         db.executemany(SQL["delete_later_dispatches"], [(thread, pack(run.run_id)) for _, thread, run in runs])
         db.executemany(SQL["delete_journal"], [(run.no,) for _, _, run in runs])
         db.executemany(SQL["delete_entry"], [(thread, RUNS, run.no) for _, thread, run in runs])
-    events = changes.purged_events
+        db.executemany(SQL["forget_newest_run"], [(thread, run.no) for _, thread, run in runs])
     if events:
         db.executemany(SQL["delete_events"], [(row,) for *_, row in events])
         db.executemany(SQL["delete_entry"], [(thread, EVENTS, first) for _, thread, first, _, _ in events])

@@ -153,8 +153,9 @@ CREATE INDEX runs_left_open ON runs (thread) WHERE open_turn IS NOT NULL AND sta
 -- One unfinished run per dedupe key and thread.
 CREATE UNIQUE INDEX runs_dedupe ON runs (thread, dedupe_key) WHERE dedupe_key IS NOT NULL AND status <> 'done';
 
--- What retention removes, longest ended first; it leaves dead letters alone.
-CREATE INDEX runs_finished ON runs (finished_at, no) WHERE finished_at IS NOT NULL AND dead_lettered = 0;
+-- What retention removes, longest ended first; it leaves dead letters alone, and runs that the next claim still closes.
+CREATE INDEX runs_finished ON runs (finished_at, no)
+ WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL;
 
 CREATE TABLE dispatches (
     no            INTEGER PRIMARY KEY,  -- an arrival number; that of its run for the first dispatch of a run
@@ -213,6 +214,15 @@ CREATE TABLE events (
     -- later
     trace_id    TEXT
 ) STRICT;
+
+-- One row: the highest arrival number, and the highest number of a row of events, that had been given when something was
+-- last removed. So no number is given twice, whatever retention takes away.
+CREATE TABLE numbers (
+    arrivals INTEGER NOT NULL,
+    events   INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO numbers (arrivals, events) VALUES (0, 0);
 
 CREATE TABLE journal (
     run        INTEGER NOT NULL,  -- the run's number
