@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from awaken.domain.agent_event import FINISHED_KINDS, RunFinish, RunStart, StreamReset
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import FINISHED_KINDS, RunFinish, RunStart, StreamReset
 from awaken.domain.ids import MessageId, RunId, ThreadId
 from awaken.domain.log import ServerEvent
 from awaken.domain.message import Block, Message, MessageState, Role, ToolCall, ToolStatus, Visibility
