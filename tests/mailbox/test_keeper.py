@@ -128,7 +128,7 @@ async def test_a_run_that_lost_its_lease_is_stopped_and_writes_nothing(store: Wa
             ["hello", "the successor's"],
             [
                 *("RunQueued", "MessageCommitted", "RunSubmitted", "RunStarted", "RunRescheduled"),
-                *("RunSubmitted", "RunResumed", "MessageCommitted", "RunFinished"),
+                *("RunSubmitted", "RunResumed", "StepStarted", "MessageCommitted", "StepEnded", "RunFinished"),
             ],
         )
         assert old.free_slots == new.free_slots == 100

@@ -354,7 +354,9 @@ async def test_a_submit_can_be_watched_from_its_first_event(store: WatchedStore,
             "MessageCommitted",
             "RunSubmitted",
             "RunStarted",
+            "StepStarted",
             "MessageCommitted",
+            "StepEnded",
             "RunFinished",
         ]
 

@@ -1,6 +1,6 @@
 """What the server answers with, as this client reads it.
 
-Above: users of the client. Below: JSON as spec/server.md 3 describes it.
+Above: users of the client. Below: JSON as `docs/reference/http.md` and `events.md` describe it.
 Holds: a field this version does not know is ignored and one it misses has a default, so that client and server can be
 of different versions; closed sets are plain text here, because a newer server may have more.
 """

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from awaken.domain.agent_event import FINISHED_KINDS, StreamReset
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.event import FINISHED_KINDS, StreamReset
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route
 from awaken.domain.log import ServerEvent
 from awaken.domain.run import NO_USAGE, Adapter, Origin, Run, RunRequest, Termination, Usage

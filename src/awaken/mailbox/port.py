@@ -362,6 +362,10 @@ class Port(msgspec.Struct, eq=False, gc=False):
     async def commit_tool(self, message: Message, *events: Event) -> None:
         await self._commit(message, events)
 
+    async def commit_extra(self, *messages: Message) -> None:
+        self._writer.add(*[self.produced(message) for message in messages])
+        await finish(self._writer.durable())
+
     async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
         self.steps += 1
         self.usage = usage

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from awaken.domain import server_event as say
 from awaken.domain.clock import Clock
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
+from awaken.domain.event import logged
 from awaken.domain.ids import Ids
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
@@ -84,6 +85,8 @@ class _End(msgspec.Struct, gc=False):
     """Of the messages, in bytes."""
     usage: Usage | None = None
     steps: int | None = None
+    events: tuple[LoggedEvent, ...] = ()
+    """They follow the messages."""
 
 
 class Execution:
@@ -218,7 +221,8 @@ class Execution:
         ending = Ack(outcome.termination, output)
         if output is not None or outcome.termination is not NATURAL_END:
             msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
-        return _End(ending, "completed", messages, size, outcome.usage, outcome.steps)
+        events = tuple([logged(event) for event in outcome.events])
+        return _End(ending, "completed", messages, size, outcome.usage, outcome.steps, events)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
@@ -269,6 +273,7 @@ class Execution:
         for message in end.messages:
             entries.append(message)
             stream_open = stream_open and message.role is not ASSISTANT
+        entries += end.events
         closes = rest.closes
         if end.usage is not None or end.steps is not None:
             closes = StepClosed(
