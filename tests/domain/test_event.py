@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 import msgspec
 import pytest
 
-from awaken.domain import server_event as say
+from awaken.domain import server_event
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.event import (
     CHANNELS,
@@ -39,9 +39,9 @@ from awaken.domain.event import (
     logged,
     opened,
 )
-from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
-from awaken.domain.log import EventRow, LoggedEvent
-from awaken.domain.message import Message, Role, Visibility, user_message
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow, LoggedEvent, completed, message_committed
+from awaken.domain.message import Message, Role, Visibility
 from awaken.domain.run import NATURAL_END, RunStatus, Termination, TerminationType, Usage
 from awaken.domain.thread import ThreadInfo
 from awaken.testing.behaviour import behaviour
@@ -105,8 +105,8 @@ PAYLOADS: list[tuple[Event, str]] = [
 
 
 def row(count: int = 3, first_seq: int = 5) -> EventRow:
-    some = tuple(logged(text_delta(str(n))) for n in range(count))
-    return EventRow(Scope("s"), ThreadId("t"), RunId("r"), first_seq, 1, some)
+    some = completed([logged(text_delta(str(n))) for n in range(count)], {}, None)
+    return EventRow(Scope("s"), ThreadId("t"), RunId("r"), DispatchId("d"), first_seq, 1, some)
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_a_payload_that_does_not_fit_its_kind_is_an_error(payload: bytes) -> Non
 def test_a_finish_is_named_for_how_it_ended() -> None:
     run = made(status=RunStatus.RUNNING)
     for kind, name in FINISHED_KINDS.items():
-        ended = say.finished(run, Termination(kind))
+        ended = server_event.ended(run, Termination(kind))
         assert ended.kind == name
         assert opened(ended.logged()) == ended.payload
 
@@ -196,26 +196,56 @@ def test_a_row_starts_after_what_a_reader_has_seen() -> None:
     assert whole.starting_after(7).events == ()
 
 
-def test_the_queues_own_events_have_channels() -> None:
+def test_the_queues_own_events_fit_the_table() -> None:
     run = made(status=RunStatus.RUNNING)
     dispatch = queued()
-    message = user_message(MessageId("m"), "hello")
-    said = [
-        say.queued(dispatch), say.submitted(dispatch), say.started(run, resumed=False), say.started(run, resumed=True),
-        say.stream_reset("x"), say.rescheduled(dispatch, "x"), say.dead_lettered(dispatch), say.cancelled(dispatch),
-        say.superseded(dispatch), say.interrupted(dispatch), say.cancel_requested(dispatch),
-        say.finished(run, NATURAL_END), say.message_committed(message, run.thread_id, run.run_id, 1),
-        say.thread_saved(run.thread_id, ThreadInfo(), created=True),
-        say.thread_saved(run.thread_id, ThreadInfo(), created=False),
-    ]  # fmt: skip
+    written = [
+        server_event.queued(dispatch, run.agent_id, run.request),
+        server_event.claimed(dispatch),
+        server_event.started(dispatch, run, resumed=False, previous=None, finished_calls=()),
+        server_event.started(dispatch, run, resumed=True, previous=None, finished_calls=("c",)),
+        server_event.stream_reset("x"),
+        server_event.rescheduled(dispatch, "x"),
+        server_event.dead_lettered(dispatch),
+        server_event.superseded(run, NATURAL_END, "interrupted"),
+        server_event.interrupted(dispatch),
+        server_event.cancel_requested(dispatch),
+        server_event.cancel_acknowledged(dispatch),
+        server_event.ended(run, NATURAL_END, output_message_ids=(M1,)),
+        server_event.thread_saved(ThreadInfo(), created=True),
+        server_event.thread_saved(ThreadInfo(), created=False),
+    ]
 
-    assert [each.kind for each in said if each.kind not in CHANNELS] == []
-    assert [each for each in said if not isinstance(msgspec.json.decode(each.logged().payload), dict)] == []
+    for each in written:
+        assert opened(each.logged()) == each.payload, each.kind
 
 
-def test_every_role_and_visibility_has_a_kind_of_message() -> None:
+def test_a_payload_about_a_dispatch_begins_with_that_of_its_row() -> None:
+    entry = server_event.claimed(queued()).logged()
+    bare = LoggedEvent("CancelRequested", msgspec.Raw(b"{}"))
+
+    found = completed([entry, bare, LoggedEvent("StepEnded", msgspec.Raw(b"{}"))], {}, DispatchId("d"))
+    assert [bytes(each.payload) for each in found] == [
+        b'{"dispatch_id":"d","attempt":1}',
+        b'{"dispatch_id":"d"}',
+        b"{}",
+    ]
+
+
+def test_every_role_and_visibility_has_a_kind_of_message_and_what_is_absent_is_left_out() -> None:
+    stored = message_committed(7).logged()
+    assert bytes(stored.payload) == b'{"message_seq":7}'
     for role in Role:
         for visibility in Visibility:
             message = Message(id=MessageId("m"), role=role, visibility=visibility)
-            payload = msgspec.json.decode(say.message_committed(message, ThreadId("t"), None, 1).logged().payload)
-            assert payload["message_kind"]
+            [event] = completed([stored], {7: message}, None)
+            assert event.visibility is visibility
+            assert opened(event).message_kind
+            assert set(msgspec.json.decode(event.payload)) == {
+                "message_id", "message_seq", "role", "message_kind", "content_blocks",
+            }  # fmt: skip
+
+
+def test_a_message_that_the_log_refers_to_and_that_is_gone_is_damage() -> None:
+    with pytest.raises(DataIntegrity, match="message 7, which is gone"):
+        completed([message_committed(7).logged()], {}, None)

@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from awaken.domain.ids import MessageId, RunId, ThreadId
-from awaken.domain.run import Termination, TerminationType, Usage
+from awaken.domain.ids import MessageId
+from awaken.domain.run import TerminationType, Usage
 
 RunsOn = Literal["server", "client", "person"]
 """Who carries a tool call out: this process, the program that asked for the run, or somebody."""
