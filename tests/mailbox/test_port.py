@@ -15,7 +15,7 @@ from awaken.domain.message import Role, Text, assistant_message, user_message
 from awaken.domain.run import Usage
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
-from awaken.mailbox.port import finish
+from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
 from awaken.store.transitions import Commit, Settle
 from awaken.testing.clock import ManualClock, settle
@@ -127,7 +127,7 @@ async def test_what_is_left_at_the_end_leaves_with_the_settlement_and_not_again(
 
 
 async def test_who_waits_for_what_is_left_hears_that_the_run_is_over(store: WatchedStore, clock: ManualClock) -> None:
-    waiting: list[asyncio.Task[None]] = []
+    waiting: list[asyncio.Task[object]] = []
 
     async def script(port: RunPort) -> None:
         waiting.append(asyncio.create_task(port.close_step(turn=None, usage=Usage(model_calls=7))))
@@ -242,7 +242,7 @@ async def test_finish_prefers_the_failure_of_the_work_to_the_cancellation() -> N
 
 
 async def _finishing(work: asyncio.Future[str]) -> str:
-    return await finish(work)
+    return await to_the_end(work)
 
 
 async def test_an_open_stream_is_reset_when_its_turn_will_not_be_committed(

@@ -119,8 +119,13 @@ class RunPort(Protocol):
         """Make messages durable that came into the conversation while the step goes on."""
         ...
 
-    async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
-        """All calls of the turn are answered and another inference follows (C3). `usage` is the new total."""
+    async def close_step(
+        self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()
+    ) -> tuple[Message, ...]:
+        """All calls of the turn are answered and another inference follows (C3). `usage` is the new total.
+
+        Returns the messages that the run took at this boundary, in order.
+        """
         ...
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:

@@ -206,7 +206,9 @@ class RecordingPort:
             self._run.append(message)
         await self._written("commit_extra", nth, ())
 
-    async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
+    async def close_step(
+        self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()
+    ) -> tuple[Message, ...]:
         nth = self._begin("close_step")
         for message in extra:
             self._run.append(message)
@@ -214,6 +216,7 @@ class RecordingPort:
         self._run.usage = usage
         self._run.steps += 1
         await self._written("close_step", nth, ())
+        return ()
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
         nth = self._begin("commit_step")
