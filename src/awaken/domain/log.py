@@ -106,7 +106,7 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
     def row(self) -> EventRow:
         """As a reader finds it."""
-        events = completed(_decoder.decode(self.body), dict(self.messages))
+        events = completed(_decoder.decode(self.body), dict(self.messages), self.dispatch_id)
         return EventRow(
             self.scope, self.thread_id, self.run_id, self.dispatch_id, self.first_seq, self.created_at, events
         )
@@ -138,6 +138,13 @@ class MessagePayload(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 
 MESSAGE_COMMITTED: Final = "MessageCommitted"
+_ABOUT_THE_DISPATCH: Final = frozenset(
+    {
+        "RunQueued", "RunSubmitted", "RunStarted", "RunResumed", "RunRescheduled", "RunDeadLettered", "RunInterrupted",
+        "CancelRequested", "CancelAcknowledged",
+    }
+)  # fmt: skip
+"""Kinds whose payload begins with the dispatch of their row: it is stored with the row alone."""
 _MESSAGE_KINDS: Final[dict[tuple[Role, Visibility], str]] = {
     (Role.USER, Visibility.ALL): "user_input",
     (Role.USER, Visibility.INTERNAL): "internal_user_input",
@@ -150,6 +157,13 @@ _MESSAGE_KINDS: Final[dict[tuple[Role, Visibility], str]] = {
 }
 
 
+def _with_dispatch(payload: msgspec.Raw, dispatch_id: DispatchId) -> msgspec.Raw:
+    """The payload, an object, with the dispatch in front."""
+    head = b'{"dispatch_id":' + _encoder.encode(dispatch_id)
+    rest = bytes(payload)[1:]
+    return msgspec.Raw(head + (b"}" if rest == b"}" else b"," + rest))
+
+
 def message_committed(seq: int) -> ServerEvent:
     """The entry for a message that got its seq."""
     return ServerEvent(MESSAGE_COMMITTED, MessageRef(seq))
@@ -160,16 +174,20 @@ def referred(events: Iterable[LoggedEvent]) -> list[int]:
     return [_ref.decode(event.payload).message_seq for event in events if event.kind == MESSAGE_COMMITTED]
 
 
-def completed(events: Iterable[LoggedEvent], messages: Mapping[int, Message]) -> tuple[ReadEvent, ...]:
-    """Stored events as readers see them, given the messages they refer to by seq.
+def completed(
+    events: Iterable[LoggedEvent], messages: Mapping[int, Message], dispatch_id: DispatchId | None
+) -> tuple[ReadEvent, ...]:
+    """Stored events as readers see them, given the messages they refer to by seq, and the dispatch of their row.
 
     Raises:
         DataIntegrity: One of these is gone.
     """
-    return tuple([_completed(event, messages) for event in events])
+    return tuple([_completed(event, messages, dispatch_id) for event in events])
 
 
-def _completed(event: LoggedEvent, messages: Mapping[int, Message]) -> ReadEvent:
+def _completed(event: LoggedEvent, messages: Mapping[int, Message], dispatch_id: DispatchId | None) -> ReadEvent:
+    if event.kind in _ABOUT_THE_DISPATCH and dispatch_id is not None:
+        return ReadEvent(event.kind, _with_dispatch(event.payload, dispatch_id))
     if event.kind != MESSAGE_COMMITTED:
         return ReadEvent(event.kind, event.payload)
     seq = _ref.decode(event.payload).message_seq

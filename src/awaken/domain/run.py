@@ -2,7 +2,7 @@
 
 A run is executed by one dispatch after another, at most one of them open.
 
-Source: ADR 0023; TR-088 to TR-095.
+Source: ADR 0014; TR-088 to TR-095.
 """
 
 from __future__ import annotations
@@ -247,6 +247,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input: SeqRange | None = None
     termination: Termination | None = None
     final_output: str | None = None
+    output_message_ids: tuple[MessageId, ...] = ()
+    """The messages whose text, joined, `final_output` is; none where the agent returned something else."""
     waiting: Waiting | None = None
     steps: int = 0
     usage: Usage = Usage()

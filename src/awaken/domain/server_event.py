@@ -1,6 +1,7 @@
 """Events the queue itself writes: what became of a dispatch, a run, a message or a thread.
 
-A payload repeats nothing that its row says (thread, run, instant), and leaves out what is absent.
+A payload repeats nothing that its row says (thread, run, instant), and leaves out what is absent. The dispatch, which
+belongs to the payloads about one, is put in front of them when the row is read (`log.completed`).
 
 Source: ADR 0016; docs/reference/events.md.
 """
@@ -12,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from awaken.domain.agent_event import FINISHED_KINDS, StreamReset
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.event import FINISHED_KINDS, StreamReset
-from awaken.domain.ids import AgentId, ConsumerId, DispatchId, InstanceId, MessageId, Route
+from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route
 from awaken.domain.log import ServerEvent
 from awaken.domain.run import NO_USAGE, Adapter, Origin, Run, RunRequest, Termination, Usage
 from awaken.domain.thread import ThreadInfo
@@ -28,7 +29,6 @@ class _Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class RunQueuedPayload(_Payload, frozen=True):
     """A dispatch was accepted. `why`: start, or input for a run that waited."""
 
-    dispatch_id: DispatchId
     agent_id: AgentId
     route: Route
     why: str
@@ -41,16 +41,12 @@ class RunQueuedPayload(_Payload, frozen=True):
 class RunClaimedPayload(_Payload, frozen=True):
     """A worker has taken the dispatch (the kind is `RunSubmitted`)."""
 
-    dispatch_id: DispatchId
-    worker: ConsumerId | None
-    instance_id: InstanceId | None
     attempt: int
 
 
 class RunStartedPayload(_Payload, frozen=True):
     """The execution begins, `why` as in `Dispatch`. `finished_calls`: tool calls that will not be made again."""
 
-    dispatch_id: DispatchId
     agent_id: AgentId
     attempt: int
     why: str
@@ -62,7 +58,6 @@ class RunStartedPayload(_Payload, frozen=True):
 class DispatchPayload(_Payload, frozen=True):
     """The state of a dispatch right after the move the event names. Instants in milliseconds."""
 
-    dispatch_id: DispatchId
     attempt_count: int
     crash_count: int = 0
     available_at: Instant | None = None
@@ -87,7 +82,6 @@ class ThreadPayload(_Payload, frozen=True):
 def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> ServerEvent:
     brought = request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
     payload = RunQueuedPayload(
-        dispatch.dispatch_id,
         agent_id,
         dispatch.route,
         dispatch.why,
@@ -101,17 +95,13 @@ def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> Server
 
 def claimed(dispatch: Dispatch) -> ServerEvent:
     """A worker has taken the dispatch."""
-    payload = RunClaimedPayload(
-        dispatch.dispatch_id, dispatch.claimed_by, dispatch.instance_id, dispatch.attempt_count + 1
-    )
-    return ServerEvent("RunSubmitted", payload)
+    return ServerEvent("RunSubmitted", RunClaimedPayload(dispatch.attempt_count + 1))
 
 
 def started(
     dispatch: Dispatch, run: Run, *, resumed: bool, previous: ConsumerId | None, finished_calls: tuple[str, ...]
 ) -> ServerEvent:
     payload = RunStartedPayload(
-        dispatch.dispatch_id,
         run.agent_id,
         dispatch.attempt_count + 1,
         dispatch.why,
@@ -178,7 +168,6 @@ def _about(
     available_at: Instant | None = None,
 ) -> ServerEvent:
     payload: Any = DispatchPayload(
-        dispatch.dispatch_id,
         dispatch.attempt_count,
         dispatch.crash_count,
         available_at,

@@ -155,6 +155,10 @@ class Reads(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    async def now(self) -> Instant:
+        """The clock that stamps what is stored: what stored instants are compared with."""
+        ...
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None: ...
 
     async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]: ...
@@ -172,6 +176,10 @@ class Reads(Protocol):
         ...
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None: ...
+
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        """Those of them that exist, for a page of runs: one read for all."""
+        ...
 
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         """The claimed dispatch of the thread."""
@@ -191,6 +199,10 @@ class Reads(Protocol):
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         """How many there are, over all scopes, up to `MAX_COUNTED` of each; every status is a key."""
+        ...
+
+    async def list_ready_routes(self) -> list[Route]:
+        """The routes for which a thread is free and something is queued, due or not, in any scope; in order."""
         ...
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:

@@ -7,7 +7,7 @@ answers with delays from its own now, so that nobody compares its instants with 
 
 `appended` on an outcome holds the event rows the transition wrote, in seq order.
 
-Source: ADR 0002, 0006, 0008, 0012, 0023.
+Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
     termination: Termination
     final_output: str | None = None
     output_message_ids: tuple[MessageId, ...] = ()
-    """The messages of the log that are the answer."""
+    """The messages of the log whose text, joined, `final_output` is: then it is stored with them alone."""
 
 
 class Retry(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
@@ -66,6 +67,9 @@ class ForwardingStore:
         """Await a read that has not begun. One that is not awaited must be closed."""
         return await operation
 
+    async def now(self) -> Instant:
+        return await self._read(self._store.now())
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         return await self._read(self._store.load_thread(scope, thread_id))
 
@@ -87,6 +91,9 @@ class ForwardingStore:
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return await self._read(self._store.load_dispatch(scope, dispatch_id))
 
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        return await self._read(self._store.load_dispatches(scope, ids))
+
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         return await self._read(self._store.active_dispatch(scope, thread_id))
 
@@ -101,6 +108,9 @@ class ForwardingStore:
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return await self._read(self._store.count_dispatches())
+
+    async def list_ready_routes(self) -> list[Route]:
+        return await self._read(self._store.list_ready_routes())
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         return await self._read(self._store.next_due_in_ms(routes))

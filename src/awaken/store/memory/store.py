@@ -115,6 +115,9 @@ class MemoryStore:
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
+    async def now(self) -> Instant:
+        return self._clock.now()
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         return self._reading.load_thread(scope, thread_id)
 
@@ -136,6 +139,10 @@ class MemoryStore:
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return self._tables.dispatches.get((scope, dispatch_id))
 
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        found = [self._tables.dispatches.get((scope, each)) for each in ids]
+        return {each.dispatch_id: each for each in found if each is not None}
+
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         return self._tables.claimed((scope, thread_id))
 
@@ -150,6 +157,9 @@ class MemoryStore:
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return self._reading.count_dispatches()
+
+    async def list_ready_routes(self) -> list[Route]:
+        return self._reading.list_ready_routes()
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         due_at = self._answers.next_due(routes, after=None)

@@ -58,6 +58,7 @@ def finish(
         status=moved(run, "finish"),
         termination=termination,
         final_output=output,
+        output_message_ids=tuple(output_message_ids),
         waiting=None,
         finished_at=log.now,
         stream_open=False,

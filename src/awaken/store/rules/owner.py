@@ -6,7 +6,7 @@ of a thread's last commit stands on its row with the token that wrote it: the sa
 commit again, asked because its answer was lost, and writes nothing. It is looked at before the claim, since the
 settlement that is asked again has ended the claim itself.
 
-Source: ADR 0010, 0011, 0023.
+Source: ADR 0010, 0011, 0026.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
@@ -34,6 +36,19 @@ from awaken.store.sqlite.rows import (
 
 _ALL: Final = -1
 """As a limit: none."""
+
+
+def with_output(db: sqlite3.Connection, run: Run) -> Run:
+    """A run that was read, with the output that is stored as messages."""
+    if not run.output_message_ids:
+        return run
+    texts: list[str] = []
+    for message_id in run.output_message_ids:
+        row = db.execute(_OUTPUT, {"run": run.no, "message_id": pack(message_id)}).fetchone()
+        if row is None:
+            raise DataIntegrity(f"run {run.run_id!r}: its output, message {message_id!r}, does not exist")
+        texts.append(message_from(row).message.text)
+    return replace(run, final_output="".join(texts))
 
 
 class FactLoader:
@@ -177,7 +192,7 @@ class FactLoader:
 
     def run(self, scope: Scope, run_id: RunId) -> Run | None:
         row = self._row(_RUN, {"scope": scope, "run_id": pack(run_id)})
-        return None if row is None else run_from(row)
+        return None if row is None else with_output(self._db, run_from(row))
 
     def _get_run(self, scope: Scope, dispatch: Dispatch) -> Run:
         run = self.run(scope, dispatch.run_id)
@@ -205,6 +220,7 @@ class FactLoader:
         return row
 
 
+_OUTPUT = SQL["output_message"]
 _THREAD = SQL["thread"]
 _CLAIMED = SQL["claimed"]
 _RUN = SQL["run"]

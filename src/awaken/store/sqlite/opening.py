@@ -22,9 +22,9 @@ OLDEST_SQLITE: Final = (3, 40, 0)
 Durability = Literal["full", "process"]
 _SYNCHRONOUS: Final[dict[Durability, str]] = {"full": "FULL", "process": "NORMAL"}
 
-PAGE_BYTES: Final = 4_096
+PAGE_BYTES: Final = 2_048
 """A transition dirties two pages of its thread's own, so half the page is half of what is written (measured)."""
-CHECKPOINT_PAGES: Final = 16_000
+CHECKPOINT_PAGES: Final = 32_000
 """64 MiB of log: a page written by many batches reaches the database file once (measured: a third more throughput)."""
 WRITER_CACHE_KIB: Final = 32_768
 READER_CACHE_KIB: Final = 8_192

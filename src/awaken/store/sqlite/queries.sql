@@ -71,6 +71,13 @@ SELECT {message_columns}
   FROM messages m
  WHERE m.message_id = :message_id AND m.thread = :thread;
 
+-- name: output_message
+-- A message of the thread of a run. Index: primary key, messages_id.
+SELECT {message_columns}
+  FROM runs r
+ CROSS JOIN messages m
+ WHERE r.no = :run AND m.message_id = :message_id AND m.thread = r.thread;
+
 -- name: holder_of_dedupe_key
 -- The unfinished run that holds a key. Index: runs_dedupe.
 SELECT {run_columns}
@@ -518,6 +525,32 @@ SELECT d.scope, {dispatch_columns}
  WHERE d.status = 'claimed' AND d.claimed_by = :consumer AND d.no > :after AND t.no = d.thread
  ORDER BY d.no;
 
+-- name: due_routes
+-- The distinct routes of due threads: one step of the index each. Index: threads_due.
+WITH RECURSIVE found (route) AS (
+    SELECT min(ready_route) FROM threads INDEXED BY threads_due
+     WHERE ready_at = 0
+    UNION ALL
+    SELECT (SELECT min(ready_route) FROM threads INDEXED BY threads_due
+             WHERE ready_at = 0 AND ready_route > found.route)
+      FROM found
+     WHERE found.route IS NOT NULL
+)
+SELECT route FROM found WHERE route IS NOT NULL;
+
+-- name: delayed_routes
+-- The distinct routes of delayed threads: one step of the index each. Index: threads_delayed.
+WITH RECURSIVE found (route) AS (
+    SELECT min(ready_route) FROM threads INDEXED BY threads_delayed
+     WHERE ready_at > 0
+    UNION ALL
+    SELECT (SELECT min(ready_route) FROM threads INDEXED BY threads_delayed
+             WHERE ready_at > 0 AND ready_route > found.route)
+      FROM found
+     WHERE found.route IS NOT NULL
+)
+SELECT route FROM found WHERE route IS NOT NULL;
+
 -- name: count_queued
 -- Index: dispatches_queue.
 SELECT count(*)
@@ -599,3 +632,43 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
            (SELECT max(no) FROM thread_entries WHERE thread = :thread AND kind = 1 AND no <= :first), 0))
    AND e.no <= CASE r.status WHEN 'done' THEN r.updated_seq ELSE 9223372036854775807 END
  ORDER BY e.no;
+
+-- ====================================================================================================================
+-- Inspection, which reads whole tables
+-- ====================================================================================================================
+
+-- name: sizes
+-- Bytes by table, its indexes included.
+SELECT s.tbl_name, sum(d.pgsize)
+  FROM dbstat d
+  JOIN sqlite_schema s ON s.name = d.name
+ GROUP BY s.tbl_name;
+
+-- name: old
+-- What a retention would remove now, and what it leaves alone. Index: runs_finished; events are read whole.
+SELECT (SELECT count(*) FROM runs INDEXED BY runs_finished
+         WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND finished_at < :runs_before),
+       (SELECT coalesce(sum(count), 0) FROM events WHERE created_at < :events_before),
+       (SELECT count(*) FROM dispatches INDEXED BY dispatches_closed
+         WHERE status = 'dead_letter' AND status IN ('cancelled', 'superseded', 'dead_letter'));
+
+-- name: count_threads
+SELECT count(*) FROM threads;
+
+-- name: count_messages
+SELECT count(*) FROM messages;
+
+-- name: count_runs
+SELECT count(*) FROM runs;
+
+-- name: count_dispatches
+SELECT count(*) FROM dispatches;
+
+-- name: count_events
+SELECT coalesce(sum(count), 0) FROM events;
+
+-- name: count_journal
+SELECT count(*) FROM journal;
+
+-- name: count_thread_entries
+SELECT count(*) FROM thread_entries;

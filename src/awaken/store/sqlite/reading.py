@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow, completed, referred
@@ -36,6 +36,7 @@ from awaken.store.contract import (
 from awaken.store.rules.facts import ThreadRow
 from awaken.store.rules.thread import derive_thread
 from awaken.store.sqlite.asks import next_due
+from awaken.store.sqlite.facts import with_output
 from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.rows import (
     DISPATCH_TEXT,
@@ -128,11 +129,11 @@ class Reading:
 
     def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
         row = self._row("run", {"scope": scope, "run_id": pack(run_id)})
-        return None if row is None else run_from(row)
+        return None if row is None else with_output(self._db, run_from(row))
 
     def _run_by_no(self, no: int) -> Run | None:
         row = self._row("run_by_no", {"no": no})
-        return None if row is None else run_from(row)
+        return None if row is None else with_output(self._db, run_from(row))
 
     def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
         row = self._thread_row(scope, thread_id)
@@ -197,6 +198,10 @@ class Reading:
         row = self._row("dispatch", {"scope": scope, "dispatch_id": pack(dispatch_id)})
         return None if row is None else dispatch_from(row)
 
+    def load_dispatches(self, scope: Scope, ids: Iterable[DispatchId]) -> dict[DispatchId, Dispatch]:
+        found = [self.load_dispatch(scope, each) for each in ids]
+        return {each.dispatch_id: each for each in found if each is not None}
+
     def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         thread = self._thread_row(scope, thread_id)
         row = None if thread is None else self._row("claimed", {"thread": thread.no})
@@ -249,6 +254,10 @@ class Reading:
             place = {**limit, "status": DISPATCH_TEXT[status]}
             [(counts[status],)] = self._rows(names.get(status, "count_closed"), place)
         return counts
+
+    def list_ready_routes(self) -> list[Route]:
+        found = [route for name in ("due_routes", "delayed_routes") for (route,) in self._rows(name, {})]
+        return sorted({Route(route.removesuffix(SUSPECT_MARK)) for route in found})
 
     def next_due_at(self, routes: frozenset[Route]) -> int | None:
         return next_due(self._db, routes)
@@ -317,7 +326,7 @@ class Reading:
             row = self._row("message_by_seq", {"thread": thread.no, "seq": seq})
             if row is not None:
                 messages[seq] = message_from(row).message
-        events = completed(stored.events, messages)
+        events = completed(stored.events, messages, stored.dispatch_id)
         return EventRow(
             thread.scope,
             thread.thread_id,

@@ -32,7 +32,7 @@ from awaken.domain.record import (
     encode_run_state,
     encode_thread_info,
 )
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import NO_USAGE, Run, RunStatus
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import MessageWrite, ReadyKey, ThreadRow, Waiter
@@ -160,7 +160,7 @@ def new_message_values(no: int, write: MessageWrite) -> Row:
         message.visibility is Visibility.INTERNAL,
         write.created_at,
         _MESSAGE_V,
-        encode_message(message),
+        encode_message(message, write.run_id),
     )
 
 
@@ -321,15 +321,16 @@ def thread_from(row: Row) -> ThreadRow:
 
 def message_from(row: Row) -> StoredMessage:
     packed_id, seq, run_id, created_at, version, body = row
-    message_id = unpack(packed_id)
+    message_id = MessageId(unpack(packed_id))
     name = f"message {message_id!r}"
-    message = decode_message(body, version, name)
-    if message.id != message_id or not message_id.strip() or (seq is not None and seq < 1):
+    run_id = _unpack_any(run_id)
+    if not message_id.strip() or (seq is not None and seq < 1):
         raise DataIntegrity(f"{name}: its id or its place in the log is not what it should be")
-    return StoredMessage(message, seq, _unpack_any(run_id), created_at)
+    return StoredMessage(decode_message(body, version, name, message_id, run_id), seq, run_id, created_at)
 
 
 def run_from(row: Row) -> Run:
+    """The run; its `final_output` is still to be looked up where it has `output_message_ids`."""
     (
         no, run_id, thread_id, agent_id, dispatch_id, status_text, created_at, updated_at, started_at, finished_at,
         first_event_seq, updated_seq, open_turn, executing_ms, dedupe_key, cancel_requested_at, dead_lettered,
@@ -361,9 +362,10 @@ def run_from(row: Row) -> Run:
         input=state.input,
         termination=state.termination,
         final_output=state.final_output,
+        output_message_ids=state.output_message_ids,
         waiting=state.waiting,
         steps=state.steps,
-        usage=state.usage,
+        usage=NO_USAGE if state.usage is None else state.usage,
         closed_turn=state.closed_turn,
         stream_open=state.stream_open,
         open_turn=open_turn,

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from awaken.domain.clock import Clock, SystemClock
+from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
@@ -130,6 +130,9 @@ class SqliteStore:
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
+    async def now(self) -> Instant:
+        return self._clock.now()
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         return await self._read(lambda state: state.load_thread(scope, thread_id))
 
@@ -151,6 +154,9 @@ class SqliteStore:
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return await self._read(lambda state: state.load_dispatch(scope, dispatch_id))
 
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        return await self._read(lambda state: state.load_dispatches(scope, ids))
+
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         return await self._read(lambda state: state.active_dispatch(scope, thread_id))
 
@@ -165,6 +171,9 @@ class SqliteStore:
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return await self._read(lambda state: state.count_dispatches())
+
+    async def list_ready_routes(self) -> list[Route]:
+        return await self._read(lambda state: state.list_ready_routes())
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         due_at = await self._read(lambda state: state.next_due_at(routes))

@@ -79,7 +79,7 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
 
 
 def _write_messages(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers, entries: list[Row]) -> None:
-    new = [*zip(count(numbers.message + 1), changes.new_messages)]  # noqa: B905 - one of them has no end
+    new = [*zip(count(numbers.message + 1), changes.new_messages)]
     numbers.message += len(new)
     insert(db, _INSERT_MESSAGE, [rows.new_message_values(no, each) for no, each in new])
     entries += [(each.thread.no, MESSAGES, each.seq, no) for no, each in new if each.seq is not None]
@@ -89,7 +89,7 @@ def _write_messages(db: sqlite3.Connection, changes: Changes, numbers: RowNumber
 
 
 def _write_events(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers, entries: list[Row]) -> None:
-    new = [*zip(count(numbers.events + 1), changes.events)]  # noqa: B905 - one of them has no end
+    new = [*zip(count(numbers.events + 1), changes.events)]
     numbers.events += len(new)
     insert(db, _INSERT_EVENTS, [rows.new_events_values(no, *each) for no, each in new])
     entries += [(thread.no, EVENTS, row.first_seq, no) for no, (thread, row) in new]

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from awaken.domain.clock import Instant
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Dispatch, DispatchStatus
-from awaken.domain.event import TextDelta, logged
+from awaken.domain.event import logged
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -69,6 +69,7 @@ from awaken.store.transitions import (
     Submitted,
     Transition,
 )
+from awaken.testing.events import text_delta
 
 SCOPE: Final = DEFAULT_SCOPE
 OTHER_SCOPE: Final = Scope("other")
@@ -147,7 +148,7 @@ def result_of(call: str, name: str = "") -> Message:
 
 
 def delta(text: str) -> LoggedEvent:
-    return logged(TextDelta(text))
+    return logged(text_delta(text))
 
 
 def offer(consumer: ConsumerId = WORKER, lease_ms: int | None = LEASE_MS, routes: frozenset[Route] = ROUTES) -> Offer:
