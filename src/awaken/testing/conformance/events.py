@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from msgspec import Raw
+from msgspec import Raw, json
 
 from awaken.domain.ids import RunId
 from awaken.domain.log import Appended, EventRow, LoggedEvent
+from awaken.domain.message import Message, Role, Text, Visibility
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -20,6 +21,7 @@ from awaken.testing.conformance.steps import (
     delta,
     events_of,
     interrupt,
+    message_id,
     offer,
     reclaim,
     run_id,
@@ -156,6 +158,26 @@ async def test_logs_of_equal_names_in_two_scopes_are_two_logs(store: Store, cloc
 
     assert [seq for seq, _ in await page(store, 0, 10)] == [1, 2]
     assert len(await events_of(store, scope=OTHER_SCOPE)) == 1
+
+
+@behaviour("ST-036")
+async def test_the_event_of_a_message_is_completed_for_whoever_reads_it(store: Store, clock: ManualClock) -> None:
+    """With the message as it stands in the conversation, and with who may see it."""
+    owner = await claimed(store, "d1")
+    hidden = Message(id=message_id("m"), role=Role.SYSTEM, content=(Text("quiet"),), visibility=Visibility.INTERNAL)
+
+    [appended] = (await committed(store, owner, delta("x"), hidden, answered("turn"))).appended
+
+    [row] = await store.list_events(SCOPE, THREAD, after=4, limit=10)
+    assert appended.row() == row
+    assert [event.visibility for event in row.events] == [Visibility.ALL, Visibility.INTERNAL, Visibility.ALL]
+    payloads = [json.decode(event.payload) for event in row.events[1:]]
+    assert [(each["message_id"], each["message_seq"], each["role"]) for each in payloads] == [
+        ("m", 2, "system"),
+        ("turn", 3, "assistant"),
+    ]
+    assert payloads[0]["content_blocks"] == [{"type": "text", "text": "quiet"}]
+    assert b"quiet" not in appended.body, "its body stands once, with the message"
 
 
 def _bytes(row: EventRow) -> list[tuple[str, bytes]]:

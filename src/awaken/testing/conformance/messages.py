@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.ids import ClaimToken, ConsumerId, DispatchId, InstanceId, RunId, Scope, ThreadId
 from awaken.domain.message import (
     Audio,
     Base64Source,
@@ -29,15 +30,18 @@ from awaken.domain.message import (
     assistant_message,
 )
 from awaken.store.contract import Store
-from awaken.store.transitions import Committed
+from awaken.store.transitions import Committed, Offer, Submitted
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     DONE,
     OTHER_SCOPE,
+    ROUTES,
     SCOPE,
     THREAD,
     answered,
+    apply,
+    asked,
     calling,
     claimed,
     committed,
@@ -240,6 +244,13 @@ async def test_no_id_is_taken_for_another(store: Store, clock: ManualClock) -> N
         "a'b",
         'a"b',
         "ä",
+        "0190b6c4-8a5e-7d11-9c3f-2f1a6b7c8d9e",
+        "0190B6C4-8A5E-7D11-9C3F-2F1A6B7C8D9E",
+        "0190b6c48a5e7d119c3f2f1a6b7c8d9e",
+        "{0190b6c4-8a5e-7d11-9c3f-2f1a6b7c8d9e}",
+        "0190b6c4-8a5e-7d11-9c3f-2f1a6b7c8d9g",
+        "0190b6c4-8a5e-7d11-9c3f2-f1a6b7c8d9e",
+        "0123456789abcdef",
     ]
     for n, thread in enumerate(odd):
         await submitted(store, thread, thread=ThreadId(thread), metadata={"n": n})
@@ -249,6 +260,37 @@ async def test_no_id_is_taken_for_another(store: Store, clock: ManualClock) -> N
     for n, thread in enumerate(odd):
         assert (await run_of(store, thread)).metadata == {"n": n}
         assert await names(store, thread=ThreadId(thread)) == [thread]
+        assert thread in [found.thread_id for found in await threads_in(store, id_prefix=thread)]
     assert len(await threads_in(store)) == len(odd)
     assert [thread.thread_id for thread in await threads_in(store, Scope("a"))] == ["b:c"]
     assert await store.load_thread(Scope("a:b"), ThreadId("b:c")) is None
+
+
+@behaviour("ST-038")
+async def test_ids_that_are_uuids_come_back_as_they_were(store: Store, clock: ManualClock) -> None:
+    """However a store keeps them: of threads, runs, dispatches, messages, claims, executions and workers."""
+
+    def uuid(n: int) -> str:
+        return f"0190b6c4-8a5e-7d11-9c3f-{n:012x}"
+
+    room = Offer(ConsumerId(uuid(1)), ClaimToken(uuid(2)), InstanceId(uuid(3)), ROUTES)
+    thread = ThreadId(uuid(4))
+    asking = asked("d1", thread=thread, dispatch=DispatchId(uuid(5)), messages=[said(uuid(6))], offered=room)
+    asking = replace(asking, run_id=RunId(uuid(7)))
+
+    outcome = want(Submitted, await apply(store, asking))
+
+    assert outcome.claimed is not None
+    assert outcome.claimed.token == uuid(2)
+    stored = await store.load_dispatch(SCOPE, DispatchId(uuid(5)))
+    assert stored == outcome.dispatch
+    assert (stored.claim_token, stored.instance_id, stored.claimed_by) == (uuid(2), uuid(3), uuid(1))
+    assert (stored.thread_id, stored.run_id, stored.tried_by) == (thread, uuid(7), uuid(1))
+    assert await store.load_run(SCOPE, RunId(uuid(7))) == outcome.run
+    assert (await thread_of(store, thread)).latest_run_id == uuid(7)
+    assert [(each.message.id, each.run_id) for each in await log_of(store, thread)] == [(uuid(6), uuid(7))]
+    assert {(row.thread_id, row.run_id, row.dispatch_id) for row in await events_of(store, thread)} == {
+        (thread, uuid(7), uuid(5))
+    }
+    assert [held.dispatch for held in await store.list_claims(ConsumerId(uuid(1)))] == [stored]
+    assert await store.load_run(SCOPE, RunId(uuid(7).upper())) is None

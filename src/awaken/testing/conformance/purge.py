@@ -5,28 +5,39 @@ from __future__ import annotations
 from msgspec import Raw
 
 from awaken.domain.dispatch import DispatchStatus
-from awaken.domain.ids import ThreadId
+from awaken.domain.ids import AgentId, ThreadId
+from awaken.domain.run import CANCELLED, RunStatus, Termination
 from awaken.domain.thread import ThreadStatus
-from awaken.store.contract import DispatchQuery, Store
-from awaken.store.transitions import JournalEntry
+from awaken.store.contract import DispatchQuery, OpenCount, Page, RunQuery, Store
+from awaken.store.transitions import Ack, DeadLetter, JournalEntry
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
+    AGENT,
     DONE,
+    FOR_EVER,
     OTHER_SCOPE,
     SCOPE,
     THREAD,
+    answered,
+    asked,
+    calling,
     cancelled,
     claim,
     claim_some,
     claimed,
     committed,
+    delta,
     dispatch_id,
     dispatch_of,
+    events_of,
     finished,
     interrupt,
+    kinds,
+    log_of,
     message_ids,
     names,
+    offer,
     purge,
     run_id,
     run_of,
@@ -203,3 +214,209 @@ async def test_ids_used_again_after_a_purge_name_the_new_run_only(store: Store, 
     assert await run_of(store, "d1") == again.run
     assert again.run.no > old.run.no
     assert await dispatch_of(store, "d1") == again.dispatch
+
+
+# --- retention of runs ------------------------------------------------------------------------------------------------
+
+
+@behaviour("RE-001")
+async def test_a_run_goes_as_a_whole(store: Store, clock: ManualClock) -> None:
+    """With every dispatch it had and with its journal; the messages it brought and produced stay."""
+    first = await claimed(store, "d1")
+    await committed(store, first, answered("turn"), journal=[JournalEntry("step#1", Raw(b"1"))])
+    await settled(store, first, suspended())
+    second = await submitted(store, "d2", offered=offer())
+    assert second.claimed is not None
+    await settled(store, second.claimed)
+    kept = await submitted(store, "d3", delay_ms=FOR_EVER // 1_000)
+    clock.tick(1)
+
+    assert (await purge(store, runs_ms=0)).runs == 1
+
+    assert await runs_in(store) == [kept.run]
+    assert await names(store) == ["d3"]
+    assert await store.load_dispatch(SCOPE, dispatch_id("d1")) is None
+    assert await store.load_dispatch(SCOPE, dispatch_id("d2")) is None
+    assert await store.list_journal(SCOPE, run_id("d1")) == []
+    assert await store.list_events(SCOPE, THREAD, after=0, limit=10, run_id=run_id("d1")) == []
+    log = await log_of(store)
+    assert [(each.message.id, each.run_id) for each in log] == [
+        ("msg-d1", "run-d1"),
+        ("turn", "run-d1"),
+        ("msg-d2", "run-d1"),
+    ]
+
+
+@behaviour("RE-002")
+async def test_dead_letters_stay(store: Store, clock: ManualClock) -> None:
+    await finished(store, "dead", ending=DeadLetter("hopeless"))
+    await finished(store, "failed", ending=Ack(Termination("error", detail="an answer all the same")))
+    clock.tick(1_000_000)
+
+    assert (await purge(store, runs_ms=0)).runs == 1
+
+    assert [run.run_id for run in await runs_in(store)] == ["run-dead"]
+    assert (await dispatch_of(store, "dead")).status is DispatchStatus.DEAD_LETTER
+
+
+@behaviour("ST-031")
+async def test_a_run_whose_calls_are_still_open_stays_until_they_are_closed(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+    await settled(store, owner, Ack(CANCELLED), calling("turn", "call-1"))
+    clock.tick(1)
+    assert (await purge(store, runs_ms=0)).runs == 0
+
+    await finished(store, "d2")
+    clock.tick(1)
+
+    assert (await purge(store, runs_ms=0)).runs == 2
+    assert [stored.message.tool_call_id for stored in await log_of(store)] == [None, None, "call-1", None]
+
+
+@behaviour("ST-032")
+async def test_a_thread_whose_newest_run_is_gone_has_the_newest_that_is_left(store: Store, clock: ManualClock) -> None:
+    await finished(store, "d1", ending=suspended())
+    await submitted(store, "b", thread=ThreadId("thread-b"))
+    await finished(store, "d2", metadata={"own": True})
+    await finished(store, "c", thread=ThreadId("thread-c"))
+    assert [thread.thread_id for thread in await threads_in(store)] == ["thread-c", THREAD, "thread-b"]
+    clock.tick(1)
+
+    assert (await purge(store, runs_ms=0)).runs == 2
+
+    thread = await thread_of(store)
+    assert (thread.latest_run_id, thread.open_run_id, thread.status) == ("run-d1", "run-d1", ThreadStatus.WAITING)
+    assert await store.latest_run(SCOPE, THREAD) == await run_of(store, "d1")
+    assert await store.latest_run(SCOPE, ThreadId("thread-c")) is None
+    assert [thread.thread_id for thread in await threads_in(store)] == ["thread-c", "thread-b", THREAD]
+    assert (await submitted(store, "d3")).run.run_id == "run-d1", "what waits goes on as before"
+
+
+@behaviour("ST-033")
+async def test_no_arrival_number_is_given_twice(store: Store, clock: ManualClock) -> None:
+    """A page that goes on behind a run which is gone by now misses nothing that came later."""
+    numbers: list[int] = []
+    for n in range(3):
+        run = (await finished(store, f"d{n}")).run
+        clock.tick(1)
+        await purge(store, runs_ms=0, events_ms=0)
+        await store.apply([asked("refused", thread=ThreadId("none"), create_thread=False)])
+        numbers.append(run.no)
+
+    assert numbers == sorted(set(numbers))
+    last = (await submitted(store, "last")).run
+    page = await store.list_runs(SCOPE, RunQuery(after=numbers[-1]))
+    assert page == Page((last,))
+
+
+# --- retention of events ----------------------------------------------------------------------------------------------
+
+
+@behaviour("RE-003", "RE-006")
+async def test_events_go_after_their_retention_and_the_thread_knows_its_first(store: Store, clock: ManualClock) -> None:
+    await finished(store, "d1")
+    clock.tick(1)
+    await finished(store, "d2")
+    every = await events_of(store)
+    assert await store.event_bounds(SCOPE, THREAD) == (1, 10)
+
+    clock.tick(1)
+    outcome = await purge(store, events_ms=1_000)
+
+    assert (outcome.runs, outcome.events, outcome.more) == (0, 5, False)
+    assert await store.event_bounds(SCOPE, THREAD) == (6, 10)
+    assert await events_of(store) == every[2:]
+    assert await store.list_events(SCOPE, THREAD, after=2, limit=1) == every[2:3]
+    assert await message_ids(store) == ["msg-d1", "msg-d2"]
+    assert (await thread_of(store)).event_count == 10
+    clock.tick(1)
+    assert (await purge(store, events_ms=0)).events == 5
+    assert (await store.event_bounds(SCOPE, THREAD), await events_of(store)) == ((11, 10), [])
+    await submitted(store, "d3")
+    assert [row.first_seq for row in await events_of(store)] == [11]
+
+
+@behaviour("RE-005")
+async def test_no_event_goes_from_the_first_one_of_the_oldest_unfinished_run_on(
+    store: Store, clock: ManualClock
+) -> None:
+    await finished(store, "d1")
+    waits = await finished(store, "d2", ending=suspended())
+    await finished(store, "d3", metadata={"own": True})
+    await finished(store, "d4", thread=ThreadId("thread-2"))
+    clock.tick(1_000)
+
+    outcome = await purge(store, events_ms=0)
+
+    assert outcome.events == 5 + 5
+    assert await store.event_bounds(SCOPE, THREAD) == (waits.run.first_event_seq, 15)
+    assert await kinds(store, run=run_id("d2")) == [
+        "RunQueued",
+        "MessageCommitted",
+        "RunSubmitted",
+        "RunStarted",
+        "RunSuspended",
+    ]
+    await cancelled(store, "d2")
+    clock.tick(1)
+    await purge(store, events_ms=0)
+    assert await store.event_bounds(SCOPE, THREAD) == (17, 16)
+
+
+@behaviour("ST-034")
+async def test_a_sweep_goes_on_behind_the_rows_it_had_to_leave_and_makes_no_hole(
+    store: Store, clock: ManualClock
+) -> None:
+    """Meanwhile the run that kept them has ended, so that what lies behind them could go: it goes with them, later."""
+    owner = await claimed(store, "d1")
+    await committed(store, owner, delta("x"))
+    await finished(store, "d2", thread=ThreadId("thread-2"))
+    clock.tick(1)
+
+    first = await purge(store, events_ms=0, limit=2)
+    assert (first.events, first.more) == (0, True)
+    await settled(store, owner)
+    clock.tick(1)
+    second = await purge(store, events_ms=0, limit=200, after_row=first.last_row)
+
+    assert second.events == 5
+    assert await store.event_bounds(SCOPE, THREAD) == (1, 6)
+    assert len(await kinds(store)) == 6
+    assert (await purge(store, events_ms=0)).events == 6
+    assert await store.event_bounds(SCOPE, THREAD) == (7, 6)
+
+
+@behaviour("ST-035")
+async def test_a_clock_that_went_back_makes_no_hole_either(store: Store, clock: ManualClock) -> None:
+    await finished(store, "d1")
+    clock.set(clock.now() - 60_000)
+    await finished(store, "d2")
+    clock.tick(30)
+
+    assert (await purge(store, events_ms=0)).events == 0, "what came before is not old yet"
+
+    clock.tick(60)
+    assert (await purge(store, events_ms=0)).events == 10
+
+
+# --- counts -----------------------------------------------------------------------------------------------------------
+
+
+@behaviour("PB-002")
+async def test_unfinished_runs_are_counted_by_agent_and_phase(store: Store, clock: ManualClock) -> None:
+    other = AgentId("agent-2")
+    await finished(store, "done")
+    await finished(store, "waits", ending=suspended())
+    await submitted(store, "d1", thread=ThreadId("a"))
+    await submitted(store, "d2", thread=ThreadId("b"), agent=other)
+    await submitted(store, "d3", thread=ThreadId("c"), agent=other)
+    await claimed(store, "d4", thread=ThreadId("d"), agent=other)
+    await submitted(store, "foreign", scope=OTHER_SCOPE)
+
+    assert await store.count_open_runs(SCOPE) == [
+        OpenCount(AGENT, RunStatus.CREATED, 1),
+        OpenCount(AGENT, RunStatus.WAITING, 1),
+        OpenCount(other, RunStatus.CREATED, 2),
+        OpenCount(other, RunStatus.RUNNING, 1),
+    ]
+    assert await store.count_open_runs(OTHER_SCOPE) == [OpenCount(AGENT, RunStatus.CREATED, 1)]

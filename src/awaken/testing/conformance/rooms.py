@@ -11,6 +11,7 @@ from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     AGENT,
     AT_ONCE,
+    OTHER_SCOPE,
     OTHER_WORKER,
     PLENTY,
     WORKER,
@@ -124,6 +125,19 @@ async def test_what_nobody_serves_waits_and_is_not_something_to_do(store: Store,
     assert await store.next_due_in_ms(ONLY_OTHER) == 0
     assert await store.next_due_in_ms(frozenset()) is None
     assert taken(await claim_some(store, limit=1)) == ["d1"], "somebody serves it now"
+
+
+@behaviour("ST-040")
+async def test_the_routes_that_something_waits_for_are_known(store: Store, clock: ManualClock) -> None:
+    """Of free threads, due or not, in every scope; a suspect waits for the route of its agent."""
+    assert await store.list_ready_routes() == []
+    await submitted(store, "d1", thread=ThreadId("a"), agent=AgentId("agent-9"))
+    await submitted(store, "d2", thread=ThreadId("b"), agent=AgentId("agent-3"), delay_ms=5, scope=OTHER_SCOPE)
+    await claimed(store, "d3", thread=ThreadId("c"))
+    await submitted(store, "d4", thread=ThreadId("c"), agent=AgentId("agent-4"))
+    await make_suspects(store, clock, "d5", agent=OTHER)
+
+    assert await store.list_ready_routes() == ["agent-2", "agent-3", "agent-9"]
 
 
 # --- blame ------------------------------------------------------------------------------------------------------------

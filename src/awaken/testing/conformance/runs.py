@@ -39,6 +39,7 @@ from awaken.testing.conformance.steps import (
     committed,
     committing,
     delta,
+    dispatch_id,
     dispatch_of,
     events_of,
     finished,
@@ -200,6 +201,19 @@ async def test_the_dispatches_of_a_run_are_found_by_its_id(store: Store, clock: 
     found = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD, run_id=run_id("d2")))
 
     assert [dispatch.dispatch_id for dispatch in found.items] == ["d2"]
+
+
+@behaviour("ST-039")
+async def test_the_dispatches_of_a_page_of_runs_are_one_read(store: Store, clock: ManualClock) -> None:
+    ended = await finished(store, "d1")
+    queued = await submitted(store, "d2")
+    wanted = [dispatch_id("d2"), dispatch_id("unknown"), dispatch_id("d1"), dispatch_id("d2")]
+
+    found = await store.load_dispatches(SCOPE, wanted)
+
+    assert found == {"d1": ended.dispatch, "d2": queued.dispatch}
+    assert await store.load_dispatches(OTHER_SCOPE, wanted) == {}
+    assert await store.load_dispatches(SCOPE, []) == {}
 
 
 @behaviour("TR-111", "TR-112", "TR-113")
