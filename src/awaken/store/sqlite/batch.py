@@ -51,6 +51,10 @@ class Transactor:
         self._sets = ThreadSets(db, self._loader, self._cache)
         self._data_version = 0
 
+    def open(self) -> None:
+        """Called once, in the thread that will call `apply`, before the store counts as open."""
+        [self._data_version] = self._db.execute(_DATA_VERSION).fetchone()
+
     def apply(self, batch: Sequence[Transition], before_commit: Callable[[], None]) -> list[Outcome]:
         """One outcome per item, committed. `before_commit` is called when nothing but the commit is left.
 
