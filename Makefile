@@ -19,7 +19,7 @@ PYRIGHT := PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check fmt bench clean
+.PHONY: help run demo test check fmt bench siege clean
 
 help:
 	@echo 'make run     start the server with the demo agents on 127.0.0.1:$(PORT) (PORT=, DB=)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make check   formatting, lint and types, changing nothing'
 	@echo 'make fmt     format, and mend what lint can mend'
 	@echo 'make bench   measure; writes benchmarks/results.json (ARGS= is passed on)'
+	@echo 'make siege   kill a busy process 60 times, and judge what became of its runs (ARGS= is passed on)'
 	@echo 'make clean   remove .venv, caches and build output; databases stay'
 
 run: $(VENV)/.base
@@ -50,6 +51,9 @@ fmt: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+siege: $(VENV)/.test
+	@$(BIN)/python -m tests.crash.siege $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .schemathesis build dist

@@ -1,24 +1,37 @@
 """The applications that the server benchmarks serve.
 
-`app` is an `Awaken` object for `awaken serve benchmarks.apps:app`; the environment says where it stores.
+`app` is an `Awaken` object for `awaken serve benchmarks.apps:app`; the environment says where it stores and how many
+runs it executes at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import Final
 
 from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
 from awaken.wiring import Awaken
+from benchmarks.serving import SLOTS_VARIABLE, STORE_VARIABLE
 
-STORE_VARIABLE: Final = "AWAKEN_BENCH_STORE"
 DELTA: Final = "hello world, some tokens"
 _BURST: Final = 10
 
 
 async def noop(context: Context) -> None:
     """Does nothing."""
+
+
+async def reader(context: Context) -> None:
+    """Reads what it was asked, as every agent of use does, and does nothing."""
+    assert await context.input()
+
+
+async def holder(context: Context) -> None:
+    """Runs until it is stopped."""
+    await asyncio.Event().wait()
 
 
 async def talker(context: Context) -> None:
@@ -29,6 +42,25 @@ async def talker(context: Context) -> None:
             await asyncio.sleep(0)
 
 
-app = Awaken(os.environ.get(STORE_VARIABLE, "memory://"))
-app.agent("noop", noop)
-app.agent("talker", talker)
+async def pacer(context: Context) -> None:
+    """As a model streams: "50 500" is 50 pieces of text a second, 500 in all. Each says when it was made."""
+    per_second, pieces = [int(word) for word in (await context.input()).split()]
+    started_s = time.monotonic()
+    for number in range(pieces):
+        await asyncio.sleep(started_s + number / per_second - time.monotonic())
+        await context.emit(f"@{time.monotonic_ns() // 1000}@ tokens ")
+
+
+_AGENTS: Final = {"noop": noop, "reader": reader, "holder": holder, "talker": talker, "pacer": pacer}
+
+
+def _app() -> Awaken:
+    slots = os.environ.get(SLOTS_VARIABLE)
+    settings = MailboxSettings() if slots is None else MailboxSettings(max_concurrent_runs=int(slots))
+    app = Awaken(os.environ.get(STORE_VARIABLE, "memory://"), settings=settings)
+    for name, agent in _AGENTS.items():
+        app.agent(name, agent)
+    return app
+
+
+app = _app()

@@ -13,6 +13,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from benchmarks.desk import thread_name
+
 _HOST: Final = "127.0.0.1"
 _PATIENCE_S: Final = 120.0
 _READ_BYTES: Final = 1 << 18
@@ -76,6 +78,13 @@ class Connection(asyncio.Protocol):
         self._transport.write(content)
         return await self._answer
 
+    async def call(self, method: str, path: str, body: Any = None) -> bytes:
+        """The body of an answer that is no refusal. Raises RuntimeError when it is one."""
+        status, answer = await self.ask(request(method, path, body))
+        if status not in (200, 201, 202):
+            raise RuntimeError(f"{method} {path} was answered with {status}: {answer[:500]!r}")
+        return answer
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
@@ -89,7 +98,12 @@ async def connect(port: int) -> Connection:
 # --- background runs --------------------------------------------------------------------------------------------------
 
 
-async def submit_runs(*, port: int, runs: int, connections: int, threads: int) -> HttpRuns:
+def a_run(agent_id: str, thread_id: str, text: str = "now") -> dict[str, str]:
+    """The body of a submit."""
+    return {"agent_id": agent_id, "thread_id": thread_id, "input": text, "if_not_exists": "create"}
+
+
+async def submit_runs(*, port: int, runs: int, connections: int, threads: int, agent_id: str = "noop") -> HttpRuns:
     """Submit background runs over several connections, and wait until none of them is open any more."""
     lines = [await connect(port) for _ in range(connections)]
     numbers = iter(range(runs))
@@ -97,17 +111,10 @@ async def submit_runs(*, port: int, runs: int, connections: int, threads: int) -
 
     async def submit(line: Connection) -> None:
         for number in numbers:
-            body = {
-                "agent_id": "noop",
-                "thread_id": f"thread-{number % threads}",
-                "input": "now",
-                "if_not_exists": "create",
-            }
+            body = a_run(agent_id, thread_name(number % threads))
             asked = time.perf_counter()
-            status, answer = await line.ask(request("POST", "/v1/runs", body))
+            await line.call("POST", "/v1/runs", body)
             took_ms.append((time.perf_counter() - asked) * 1000)
-            if status != 202:
-                raise RuntimeError(f"a submit was answered with {status}: {answer[:500]!r}")
 
     started = time.perf_counter()
     async with asyncio.timeout(_PATIENCE_S):
@@ -120,16 +127,10 @@ async def submit_runs(*, port: int, runs: int, connections: int, threads: int) -
     return HttpRuns(runs / elapsed_s, runs / submitted_s, statistics.median(took_ms))
 
 
-def _a_run(thread_id: str) -> dict[str, str]:
-    return {"agent_id": "noop", "thread_id": thread_id, "input": "now", "if_not_exists": "create"}
-
-
 async def _until_none_is_open(line: Connection) -> None:
     for status in ("created", "running"):
         while True:
-            code, answer = await line.ask(request("GET", f"/v1/runs?status={status}&limit=1"))
-            if code != 200:
-                raise RuntimeError(f"the list of runs was answered with {code}: {answer[:500]!r}")
+            answer = await line.call("GET", f"/v1/runs?status={status}&limit=1")
             if not msgspec.json.decode(answer)["items"]:
                 break
 
@@ -139,9 +140,7 @@ async def prepare_thread(*, port: int, thread_id: str) -> float:
     line = await connect(port)
     started = time.perf_counter()
     async with asyncio.timeout(_PATIENCE_S):
-        status, answer = await line.ask(request("POST", "/v1/runs", _a_run(thread_id)))
-        if status != 202:
-            raise RuntimeError(f"a submit was answered with {status}: {answer[:500]!r}")
+        await line.call("POST", "/v1/runs", a_run("noop", thread_id))
         await _until_none_is_open(line)
     line.close()
     return time.perf_counter() - started
@@ -200,9 +199,7 @@ async def watch(
         line = await connect(port)
         method, target, body = trigger
         started = time.perf_counter()
-        status, answer = await line.ask(request(method, target, body))
-        if status not in (200, 202):
-            raise RuntimeError(f"{target} was answered with {status}: {answer[:500]!r}")
+        await line.call(method, target, body)
         await asyncio.gather(*[watcher.ended for watcher in watchers])
         elapsed_s = time.perf_counter() - started
     fewest = min(watcher.events for watcher in watchers)

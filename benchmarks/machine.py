@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import psutil
+
+from benchmarks.process import Unavailable
 
 _PROBE_S: Final = 0.15
 _BLOCK: Final = b"\0" * 4096
@@ -24,7 +27,9 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     sqlite: str
     system: str
+    processor: str
     cores: int
+    memory_gb: float
     fsync_us: float
     """The median time of writing 4 KiB at the end of a file and having the disk confirm it."""
     loop_millions_s: float
@@ -36,8 +41,10 @@ def probe(folder: Path) -> Machine:
     return Machine(
         platform.python_version(),
         sqlite3.sqlite_version,
-        f"{platform.system()} {platform.machine()}",
+        f"{platform.system()} {platform.release()} {platform.machine()}",
+        _processor(),
         _cores(),
+        round(psutil.virtual_memory().total / 2**30, 1),
         round(fsync_us(folder), 1),
         round(_loop_millions_s(), 1),
     )
@@ -59,10 +66,37 @@ def fsync_us(folder: Path, *, count: int = 200) -> float:
     return statistics.median(taken) * 1e6
 
 
+def written_bytes() -> int:
+    """What this process has had written to a disk so far, by the kernel's count; a file system in memory counts as 0.
+
+    Raises:
+        Unavailable: The system does not count.
+    """
+    for line in _of_the_kernel(Path("/proc/self/io")):
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    raise Unavailable("this system does not count what a process writes (/proc/self/io)")
+
+
 def percentile(values: list[float], percent: float) -> float:
     """The smallest of the values that `percent` of them do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * percent // 100).__trunc__() - 1)]
+
+
+def _processor() -> str:
+    for line in _of_the_kernel(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _of_the_kernel(path: Path) -> list[str]:
+    """The lines of a file that Linux has and other systems lack."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _cores() -> int:

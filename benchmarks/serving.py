@@ -20,6 +20,9 @@ import msgspec
 
 from benchmarks.process import MeasurementFailed, environment
 
+STORE_VARIABLE: Final = "AWAKEN_BENCH_STORE"
+SLOTS_VARIABLE: Final = "AWAKEN_BENCH_SLOTS"
+"""What `benchmarks.apps` looks at."""
 _HOST: Final = "127.0.0.1"
 _START_S: Final = 20.0
 _STOP_S: Final = 15.0
@@ -58,11 +61,15 @@ def served(
 
 
 @contextmanager
-def awaken_served(folder: Path, *arguments: str, store: Path | None = None) -> Generator[Served]:
-    """`awaken serve` with these arguments."""
+def awaken_served(
+    folder: Path, *arguments: str, store: Path | None = None, slots: int | None = None
+) -> Generator[Served]:
+    """`awaken serve` with these arguments; `store` and `slots` are for `benchmarks.apps`."""
     port = free_port()
     command = (*AWAKEN, "serve", *arguments, "--bind", f"{_HOST}:{port}")
-    variables = {} if store is None else {"AWAKEN_BENCH_STORE": f"sqlite:///{store}"}
+    variables = {} if store is None else {STORE_VARIABLE: f"sqlite:///{store}"}
+    if slots is not None:
+        variables[SLOTS_VARIABLE] = str(slots)
     with served(command, folder, port=port, ready_path="/health/ready", variables=variables) as server:
         yield server
 

@@ -18,7 +18,7 @@ _CURSOR: Final = "1.t.01234567.12345"
 _DATA: Final = (
     f'{{"cursor":"{_CURSOR}","kind":"TextDeltaObserved","thread_id":"fan",'
     '"run_id":"01a1fbc0-8c5f-74d4-addf-19259c7fce26","created_at":"2030-01-01T00:00:00.000Z",'
-    f'"payload":{{"event_type":"text_delta","delta":"{DELTA}"}}}}'
+    f'"payload":{{"message_id":"01a229d9-c46c-7001-a46d-d6122265b1f5","part":0,"delta":"{DELTA}"}}}}'
 )
 _queues: list[asyncio.Queue[str]] = []
 

@@ -27,6 +27,9 @@ class Gate(msgspec.Struct, frozen=True):
     unit: str
     passed: bool
 
+    def __str__(self) -> str:
+        return f"{self.gate} {written(self.target, self.unit)}: measured {written(self.value, self.unit)}"
+
 
 class Row(msgspec.Struct, frozen=True):
     """A figure, or a sentence, that helps to understand the gates."""
@@ -71,8 +74,9 @@ def written(value: float, unit: str = "") -> str:
 def show(console: Console, machine: Machine, after: Machine, findings: list[Findings]) -> None:
     """Print everything for somebody who sees it for the first time."""
     console.print(
-        f"\n[bold]Machine[/bold]  Python {machine.python}, SQLite {machine.sqlite}, {machine.system}, "
-        f"{machine.cores} cores, fsync {machine.fsync_us:g} µs (after: {after.fsync_us:g}), "
+        f"\n[bold]Machine[/bold]  {machine.cores} cores of {machine.processor}, {machine.memory_gb:g} GB, "
+        f"{machine.system}, Python {machine.python}, SQLite {machine.sqlite}, "
+        f"fsync {machine.fsync_us:g} µs (after: {after.fsync_us:g}), "
         f"{machine.loop_millions_s:g} million Python loops/s (after: {after.loop_millions_s:g})\n",
         highlight=False,
     )

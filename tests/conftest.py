@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.behaviour.catalogue import counts
+from tests.behaviour.ledger import LEDGER
 
 pytest_plugins = ["awaken.testing.plugin"]
 
@@ -22,4 +22,4 @@ settings.load_profile("daily")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(counts())
+    terminalreporter.write_line(LEDGER.counts())

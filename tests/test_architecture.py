@@ -102,6 +102,31 @@ def concrete_stores_named(package: Path) -> list[str]:
     ]
 
 
+def stores_to_write_to(package: Path) -> list[str]:
+    """Whatever is above the mailbox reads, and changes something through the mailbox only."""
+    found: list[str] = []
+    for path, tree in modules(package):
+        if layer_of(path) not in {"http", "protocols", "console"}:
+            continue
+        found += [
+            f"{path}: imports {name}"
+            for name in imported_names(tree, path)
+            if name == "awaken.store.contract.Store" or name.startswith("awaken.store.transitions")
+        ]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr == "store" and _last_name(node.value) == "mailbox":
+                found.append(f"{path}:{node.lineno}: takes the store of the mailbox")
+    return found
+
+
+def _last_name(node: ast.expr) -> str:
+    match node:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name.lstrip("_")
+        case _:
+            return ""
+
+
 def chance_drawn(package: Path) -> list[str]:
     return [
         f"{path}: imports {name}"
@@ -148,6 +173,10 @@ def test_concrete_stores_are_named_only_where_things_are_wired() -> None:
     assert concrete_stores_named(SRC) == []
 
 
+def test_what_is_above_the_mailbox_only_reads_a_store() -> None:
+    assert stores_to_write_to(SRC) == []
+
+
 def test_only_the_clock_module_reads_a_clock() -> None:
     assert clocks_read(SRC) == []
 
@@ -175,6 +204,10 @@ def test_no_file_is_named_after_nothing() -> None:
         ("wiring.py", "from awaken.testing.clock import ManualClock", wrong_way),
         ("misc/thing.py", "", wrong_way),
         ("mailbox/service.py", "from awaken.store.sqlite.store import SqliteStore", concrete_stores_named),
+        ("http/routes/runs.py", "from awaken.store.contract import Store", stores_to_write_to),
+        ("protocols/x/routes.py", "from awaken.store.transitions import Cancel", stores_to_write_to),
+        ("http/routes/runs.py", "async def f(call):\n    await call.mailbox.store.load_run()", stores_to_write_to),
+        ("http/app.py", "def f(self):\n    return self._mailbox.store", stores_to_write_to),
         ("mailbox/keeper.py", "import time", clocks_read),
         ("mailbox/keeper.py", "from time import monotonic", clocks_read),
         ("mailbox/keeper.py", "import datetime as dt\nstarted = dt.datetime.now(dt.UTC)", clocks_read),
@@ -193,6 +226,7 @@ def test_each_rule_finds_what_breaks_it(tmp_path: Path, path: str, source: str, 
     ("path", "source"),
     [
         ("mailbox/service.py", "from awaken.domain import run\nfrom awaken.store.contract import Store"),
+        ("http/routes/runs.py", "from awaken.store.contract import Reads\ndef f(health):\n    return health.store"),
         ("wiring.py", "from awaken.store.sqlite.store import SqliteStore"),
         ("cli/run.py", "from awaken.client import Client\nfrom awaken import Awaken"),
         ("testing/clock.py", "from awaken.cli import main"),
@@ -203,7 +237,7 @@ def test_each_rule_finds_what_breaks_it(tmp_path: Path, path: str, source: str, 
 )
 def test_the_rules_let_pass_what_they_allow(tmp_path: Path, path: str, source: str) -> None:
     _plant(tmp_path, path, source)
-    rules = (wrong_way, concrete_stores_named, clocks_read, chance_drawn)
+    rules = (wrong_way, concrete_stores_named, stores_to_write_to, clocks_read, chance_drawn)
     assert [broken for rule in rules for broken in rule(tmp_path)] == []
 
 

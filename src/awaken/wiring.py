@@ -30,6 +30,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import MAX_PAGE, MessageQuery, Store
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.inspection import Inspection, inspect
 from awaken.telemetry.prometheus import PrometheusObserver
 
 if TYPE_CHECKING:
@@ -257,12 +258,15 @@ class Awaken:
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
+        from awaken.http.table import OPERATIONS
 
         settings = settings or HttpSettings()
         if allowed_hosts is not None:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         return build_app(
             self.mailbox,
+            self.store,
+            OPERATIONS,
             settings=settings,
             metrics=self.observer.scrape,
             observer=self.observer.http,
@@ -296,6 +300,16 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
             raise Unsupported("PostgreSQL", "this version stores in SQLite; write sqlite:///file.db")
         case _:
             raise ValidationError(f"{url!r} names no store; write sqlite:///file.db or memory://")
+
+
+def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) -> Inspection:
+    """How large an SQLite file is, and what such a retention would remove; it may be served meanwhile.
+
+    Raises:
+        StoreUnavailable, DataIntegrity: It is not there, cannot be read, or is not a database of this version.
+    """
+    now = SystemClock().now()
+    return inspect(path, now, run_retention_ms=run_retention_ms, event_retention_ms=event_retention_ms)
 
 
 def _messages(message: str | Message | Sequence[Message]) -> tuple[Message, ...]:

@@ -9,10 +9,13 @@ import pytest
 
 from benchmarks import raw
 from benchmarks.__main__ import main
-from benchmarks.cycles import TEXT, Cycles
+from benchmarks.cycles import Cycles
+from benchmarks.desk import TEXT
+from benchmarks.growth import Costs
 from benchmarks.machine import percentile, probe
 from benchmarks.naive import NaiveResult
 from benchmarks.process import MeasurementFailed, alone
+from benchmarks.stock import Size, Stock
 from benchmarks.table import Findings, Gate, save
 
 
@@ -63,14 +66,48 @@ def test_a_measurement_that_fails_says_why() -> None:
         alone(float, "benchmarks.clients:prepare_thread", port=1, thread_id="thread")
 
 
-def test_a_question_is_answered_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("question", "gates"), [("growth", 3), ("lists", 3), ("sustained", 2), ("streams", 2), ("reading", 1)]
+)
+def test_a_question_is_answered_on_the_command_line(
+    question: str, gates: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its gates are met depends on the size, so that is not asked here."""
     results = tmp_path / "results.json"
 
-    main(["history", "--quick"], results=results)
+    code = main([question, "--quick"], results=results)
 
-    gates = msgspec.json.decode(results.read_bytes(), type=list[Gate])
-    assert len(gates) == 3
-    assert "Gates" in capsys.readouterr().out
+    judged = msgspec.json.decode(results.read_bytes(), type=list[Gate])
+    printed = capsys.readouterr().out
+    assert len(judged) + printed.count("skipped: ") == gates  # what is written is not counted everywhere
+    assert code == (0 if all(gate.passed for gate in judged) else 1)
+    assert printed.count("missed: ") == sum(not gate.passed for gate in judged)
+
+
+def test_a_question_nobody_answers_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["nonsense"])
+
+    assert "there is no question 'nonsense'; there are cycles, growth, lists" in capsys.readouterr().err
+
+
+def test_a_file_with_a_past_is_filled_once_and_measured_files_keep_their_first_size(tmp_path: Path) -> None:
+    stock, held = Stock(tmp_path), Size(threads=20, waiting=2, few=10, many=30)
+
+    first = stock.filled(held.few, held)
+    costs = alone(
+        Costs,
+        "benchmarks.growth:in_turns",
+        small=str(first.path),
+        large=str(stock.filled(held.many, held).path),
+        threads=held.threads,
+        batches=1,
+        seed=1,
+    )
+
+    assert costs.small_us > 0 < costs.large_us
+    assert stock.filled(held.few, held) is first
+    assert first.path.stat().st_size > first.bytes
 
 
 def test_the_machine_is_described(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import uvicorn
 from awaken import Awaken, Context
 from awaken.domain.errors import PermanentFailure
 from awaken.domain.event import ToolCallDone, ToolCallReady
-from awaken.domain.ids import MessageId
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
 
@@ -28,8 +27,9 @@ async def talk(context: Context) -> AsyncIterator[str]:
 
 async def clerk(context: Context) -> str:
     """Uses a tool, or so it says."""
-    await context.emit(ToolCallReady("c1", "look_up", {"order": 7}))
-    await context.emit(ToolCallDone("c1", MessageId("m1"), "found\x1b[2J"))
+    turn, answer = context.message_id, context.new_message_id()
+    await context.emit(ToolCallReady(turn, "c1", "look_up", {"order": 7}))
+    await context.emit(ToolCallDone(turn, "c1", "look_up", answer, "succeeded", "found\x1b[2J"))
     return "It left today.\x1b[31m"
 
 

@@ -277,7 +277,7 @@ def test_a_run_without_a_thread_is_not_made_twice_either(do: Do, kind: Kind, ser
 
 def test_a_thread_is_watched_from_its_start(do: Do, kind: Kind, server: str, thread_id: str) -> None:
     run = do(lambda c: c.run("hi", agent_id="talk", thread_id=thread_id)).run
-    recorded = do(lambda c: c.thread_events(thread_id, limit=200))
+    recorded = do(lambda c: c.thread_events(thread_id, limit=200, channels=_ALL))
     transport = Unreliable(kind, 6_000)
     items: list[Any] = []
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import msgspec
-
+from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.event import TERMINAL_KINDS
+from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
+from awaken.domain.run import Run, RunStatus
+from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, RunQuery, StoredMessage
 from awaken.store.sqlite import SqliteStore
+from awaken.testing.behaviour import behaviour
 from tests.crash.load import ANSWER, CONVERSATIONS, app_on
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +30,7 @@ KILLS = 3
 MOST_ACCEPTED = 6 * CONVERSATIONS
 
 
+@behaviour("TR-117")
 def test_what_a_busy_process_had_accepted_when_it_was_killed_is_finished_once(tmp_path: Path) -> None:
     seed = random.SystemRandom().getrandbits(32)
     print(f"random.Random({seed}) chose after how many accepted runs to kill")
@@ -39,12 +42,11 @@ def test_what_a_busy_process_had_accepted_when_it_was_killed_is_finished_once(tm
         accepted += killed_after(chance.randint(1, MOST_ACCEPTED), database)
     asyncio.run(drained(database))
 
-    with closing(sqlite3.connect(database)) as db:
-        runs: dict[str, str] = dict(db.execute("SELECT run_id, status FROM runs").fetchall())
-        assert set(accepted) <= set(runs)
-        assert set(runs.values()) == {"done"}
-        assert ends_of(log_of(db)) == dict.fromkeys(runs, 1)
-        assert answers_in(db) == dict.fromkeys(runs, 1)
+    left = asyncio.run(look(database))
+    assert set(accepted) <= {run.run_id for run in left.runs}
+    assert {run.status for run in left.runs} == {RunStatus.DONE}
+    assert left.ends == dict.fromkeys([run.run_id for run in left.runs], 1)
+    assert left.answers == dict.fromkeys([run.run_id for run in left.runs], 1)
 
 
 def killed_after(count: int, database: Path) -> list[str]:
@@ -62,35 +64,52 @@ def killed_after(count: int, database: Path) -> list[str]:
 async def drained(database: Path) -> None:
     """Open the file as the next process would, and let it finish everything."""
     async with asyncio.timeout(60), app_on(str(database)) as app:
-        store = app.store
-        assert isinstance(store, SqliteStore)
-        with closing(sqlite3.connect(database)) as db:
-            unfinished = db.execute("SELECT run_id FROM runs WHERE status <> 'done'").fetchall()
-        for (run_id,) in unfinished:
-            await (await app.get_run(run_id)).result()
-        depths = await store.count_dispatches()
-        assert {status.value for status, depth in depths.items() if depth} == {"acked"}
+        for run in await all_runs(app.store):
+            await (await app.get_run(run.run_id)).result()
+        depths = await app.store.count_dispatches()
+        assert {status for status, depth in depths.items() if depth} == {DispatchStatus.ACKED}
 
 
-def log_of(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    """(run, kind) of every event. Every thread's log is without a gap and without a double."""
-    found: list[tuple[str, str]] = []
-    ends: dict[str, int] = {}
-    rows = db.execute("SELECT thread_id, first_seq, run_id, body FROM events ORDER BY thread_id, first_seq")
-    for thread_id, first_seq, run_id, body in rows:
-        events: list[tuple[str, Any]] = msgspec.json.decode(body)
-        assert first_seq == ends.get(thread_id, 0) + 1
-        ends[thread_id] = first_seq + len(events) - 1
-        found += [(run_id, kind) for kind, _ in events]
+class Left(NamedTuple):
+    """What the file holds in the end."""
+
+    runs: list[Run]
+    ends: Counter[RunId | None]
+    """How often each run ended."""
+    answers: Counter[RunId | None]
+    """How often each run's answer stands in the conversation."""
+
+
+async def look(database: Path) -> Left:
+    """Read what is there. Every thread's log is without a gap and without a double."""
+    async with SqliteStore(database) as store:
+        left = Left(await all_runs(store), Counter(), Counter())
+        for thread_id in {run.thread_id for run in left.runs}:
+            rows = await store.list_events(DEFAULT_SCOPE, thread_id, after=0, limit=100_000)
+            events = [(row.run_id, event.kind) for row in rows for event in row.events]
+            starts = list(accumulate([len(row.events) for row in rows], initial=1))
+            assert [row.first_seq for row in rows] == starts[:-1]
+            left.ends.update(run_id for run_id, kind in events if kind in TERMINAL_KINDS)
+            stored = await all_messages(store, thread_id)
+            left.answers.update(each.run_id for each in stored if each.message.text == ANSWER)
+        return left
+
+
+async def all_runs(store: Reads) -> list[Run]:
+    found: list[Run] = []
+    page: list[Run] | None = None
+    while page is None or len(page) == MAX_PAGE:
+        after = (found[-1].created_at, found[-1].run_id) if found else None
+        page = await store.list_runs(DEFAULT_SCOPE, RunQuery(after=after, limit=MAX_PAGE))
+        found += page
     return found
 
 
-def ends_of(log: list[tuple[str, str]]) -> dict[str, int]:
-    """How often each run ended."""
-    return Counter(run_id for run_id, kind in log if kind in TERMINAL_KINDS)
-
-
-def answers_in(db: sqlite3.Connection) -> dict[str, int]:
-    """How often each run's answer stands in the conversation."""
-    rows = db.execute("SELECT run_id, body FROM messages WHERE seq IS NOT NULL").fetchall()
-    return Counter(run_id for run_id, body in rows if ANSWER in body.decode())
+async def all_messages(store: Reads, thread_id: ThreadId) -> list[StoredMessage]:
+    found: list[StoredMessage] = []
+    page: list[StoredMessage] | None = None
+    while page is None or len(page) == MAX_PAGE:
+        query = MessageQuery(after=found[-1].seq or 0 if found else 0, limit=MAX_PAGE)
+        page = await store.list_messages(DEFAULT_SCOPE, thread_id, query)
+        found += page
+    return found

@@ -12,6 +12,7 @@ import itertools
 import os
 import signal
 import sqlite3
+from contextlib import closing
 from typing import Any, Final
 
 import msgspec
@@ -19,33 +20,34 @@ import msgspec
 from awaken.store.sqlite import migrate
 from awaken.store.sqlite.migrate import migrations as present_migrations
 
-SCRIPT: Final = """
-ALTER TABLE runs ADD COLUMN remark TEXT;
-UPDATE runs SET remark = 'of an older version';
-
-CREATE TABLE journal_moved (
-    scope      TEXT NOT NULL,
-    run_id     TEXT NOT NULL,
-    key        TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    v          INTEGER NOT NULL,
-    value      BLOB NOT NULL,
-    remark     TEXT,
-    PRIMARY KEY (scope, run_id, key)
-) STRICT, WITHOUT ROWID;
-INSERT INTO journal_moved (scope, run_id, key, created_at, v, value)
-SELECT scope, run_id, key, created_at, v, value FROM journal;
-DROP TABLE journal;
-ALTER TABLE journal_moved RENAME TO journal;
-CREATE INDEX journal_remarks ON journal (remark) WHERE remark IS NOT NULL;
-"""
-"""What a migration may do: change rows, and move a table whose loss would have finished steps made again."""
+_MOVED: Final = "journal"
+"""A table whose loss would have finished steps made again."""
 
 
 def next_migrations() -> list[tuple[int, str]]:
     """The present ones and one more, as `migrate.migrations` gives them."""
     present = present_migrations()
-    return [*present, (len(present) + 1, SCRIPT)]
+    return [*present, (len(present) + 1, _script(present))]
+
+
+def _script(present: list[tuple[int, str]]) -> str:
+    """What a migration may do: change rows, and move a table, as it must to change what SQLite cannot alter."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        for _, script in present:
+            db.executescript(script)
+        [made] = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (_MOVED,)).fetchone()
+        columns = ", ".join(name for _, name, *_ in db.execute(f"PRAGMA table_info({_MOVED})"))
+    return f"""
+ALTER TABLE runs ADD COLUMN remark TEXT;
+UPDATE runs SET remark = 'of an older version';
+
+{made.replace(_MOVED, f"{_MOVED}_moved", 1)};
+INSERT INTO {_MOVED}_moved ({columns}) SELECT {columns} FROM {_MOVED};
+DROP TABLE {_MOVED};
+ALTER TABLE {_MOVED}_moved RENAME TO {_MOVED};
+ALTER TABLE {_MOVED} ADD COLUMN remark TEXT;
+CREATE INDEX {_MOVED}_remarks ON {_MOVED} (remark) WHERE remark IS NOT NULL;
+"""
 
 
 class Upgrade(msgspec.Struct, frozen=True):

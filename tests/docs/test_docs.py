@@ -68,3 +68,25 @@ def run(program: str, folder: Path) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+def test_the_layers_that_contributing_draws_exist_and_are_all_of_them() -> None:
+    """What stands beside the row, and what is to come, is named in the sentences below it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    section = text.partition("## Where things are\n")[2].partition("\n## ")[0]
+    [row] = [block for block in code(ROOT / "CONTRIBUTING.md", "") if block.text.startswith("domain ")]
+    drawn = {name.strip(",") for name in row.text.split() if name != "<-"}
+    package = ROOT / "src/awaken"
+    layers = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+
+    assert drawn <= layers
+    assert [name for name in layers - drawn - {"__init__"} if f"`{name}`" not in section] == []
+    coming = section.partition("are to come")[2].partition("\n\n")[0]
+    assert [name for name in layers if f"`{name}`" in coming and name not in drawn] == []
+
+
+def test_every_decision_record_is_in_the_index_once_and_in_order() -> None:
+    folder = ROOT / "docs/adr"
+    records = [page.name for page in sorted(folder.glob("0*.md"))]
+
+    assert [link for link in links(folder / "README.md") if link.startswith("0")] == records

@@ -13,7 +13,7 @@ import awaken
 from awaken.cli.runs import runs
 from awaken.cli.serve import serve
 from awaken.domain import errors
-from awaken.domain.event import CHANNELS
+from awaken.domain.event import CHANNELS, KINDS, TABLE
 from awaken.http.problems import STATUS
 from awaken.http.settings import HttpSettings
 from awaken.http.submission import RunCreate, ThreadCreate
@@ -23,7 +23,7 @@ from awaken.telemetry import names
 from tests.docs.repository import PAGES, ROOT
 
 REFERENCE = ROOT / "docs/reference"
-FOR_DRIVERS = {"say", "finish", "said_so_far"}
+FOR_DRIVERS = {"take", "finish", "unfinished"}
 """What the function driver does with a context; an agent never calls these."""
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -63,6 +63,22 @@ def test_every_exception_is_in_the_tree() -> None:
 def test_every_kind_of_event_is_listed_once() -> None:
     listed = [cell for cell in first_cells(REFERENCE / "events.md") if cell[0].isupper()]
     assert sorted(listed) == sorted(CHANNELS)
+
+
+def rows_of_kinds() -> dict[str, list[str]]:
+    """The cells behind each kind's name, with what stands in code in them."""
+    rows = [line.split("|") for line in (REFERENCE / "events.md").read_text().splitlines() if line.startswith("| `")]
+    return {kind: _CODE.findall("|".join(row[2:])) for row in rows for kind in _CODE.findall(row[1])}
+
+
+@pytest.mark.parametrize("payload", KINDS, ids=lambda payload: payload.__name__)
+def test_every_event_of_an_executor_is_listed_with_its_fields(payload: type[Any]) -> None:
+    assert rows_of_kinds()[KINDS[payload]] == list(payload.__struct_fields__)
+
+
+def test_what_a_later_version_writes_is_listed_with_its_channel() -> None:
+    later = {name: kind.channel for name, kind in TABLE.items() if kind.payload is None}
+    assert {name: rows_of_kinds()[name][0] for name in later} == later
 
 
 @pytest.mark.parametrize(("heading", "settings"), [("Delivery", MailboxSettings), ("HTTP", HttpSettings)])

@@ -10,9 +10,16 @@ import pytest
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
-from awaken.domain.dispatch import DISPATCH_MOVES, LEASE_EXPIRED, Dispatch, DispatchStatus, Move
+from awaken.domain.dispatch import (
+    DISPATCH_MOVES,
+    LEASE_EXPIRED,
+    Dispatch,
+    DispatchStatus,
+    Move,
+    progressed,
+)
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.ids import ClaimToken, ConsumerId, DispatchId, InstanceId, RunId, ThreadId
+from awaken.domain.ids import ClaimToken, ConsumerId, DispatchId, InstanceId, MessageId, Route, RunId, ThreadId
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import Run
 from awaken.testing.behaviour import behaviour
@@ -22,10 +29,13 @@ NOW = 1_000
 
 def queued(**changes: Any) -> Dispatch:
     made = Dispatch(
+        no=1,
         dispatch_id=DispatchId("d1"),
         thread_id=ThreadId("t1"),
         run_id=RunId("r1"),
+        route=Route("agent"),
         status=DispatchStatus.QUEUED,
+        why="start",
         priority=128,
         position=1,
         epoch=2,
@@ -74,7 +84,7 @@ APPLY: dict[Move, Callable[[Dispatch], Dispatch]] = {
     "nack": lambda it: moves.nack(it, NOW, "failed", RetryPolicy()),
     "release": lambda it: moves.release(it, NOW),
     "dead_letter": lambda it: moves.dead_letter(it, NOW, "hopeless"),
-    "expire": lambda it: moves.expire(it, NOW),
+    "expire": lambda it: moves.expire(it, NOW, charged=False),
     "cancel": lambda it: moves.cancel(it, NOW),
     "supersede": lambda it: moves.supersede(it, NOW, "interrupted"),
 }
@@ -116,7 +126,8 @@ def test_the_table_leaves_no_status_that_is_over() -> None:
 def test_a_dispatch_survives_json(status: DispatchStatus) -> None:
     for dispatch in (
         in_status(status),
-        replace(in_status(status), dedupe_key="k", last_error="no", attempt_count=3, instance_id=InstanceId("i")),
+        replace(in_status(status), last_error="no", attempt_count=3, crash_count=1, instance_id=InstanceId("i")),
+        replace(in_status(status), why="input", message_ids=(MessageId("m1"),), tried_at=3, tried_by=ConsumerId("w")),
     ):
         text = msgspec.json.encode(dispatch)
         assert msgspec.json.decode(text, type=Dispatch) == dispatch
@@ -127,6 +138,7 @@ def test_a_dispatch_survives_json(status: DispatchStatus) -> None:
 def test_a_dispatch_carries_nothing_of_its_run() -> None:
     """What a run is and how it ended stands in the run alone, so no copy can be stale, kept or cleared."""
     assert set(Dispatch.__struct_fields__) & set(Run.__struct_fields__) == {
+        "no",
         "dispatch_id",
         "thread_id",
         "run_id",
@@ -158,16 +170,50 @@ def test_a_failure_with_attempts_left_goes_back_to_the_queue() -> None:
 
 
 @behaviour("MB-011")
-def test_an_expired_lease_with_attempts_left_is_due_at_once() -> None:
-    back = moves.expire(held(max_attempts=3, last_error="before"), NOW)
+def test_the_death_of_its_process_is_a_crash_and_makes_it_due_at_once() -> None:
+    back = moves.expire(held(max_attempts=1, last_error="before"), NOW, charged=False)
 
-    assert (back.status, back.attempt_count, back.last_error) == (DispatchStatus.QUEUED, 1, "before")
-    assert (back.available_at, back.completed_at, back.lease_until) == (NOW, None, None)
+    assert (back.status, back.attempt_count, back.crash_count) == (DispatchStatus.QUEUED, 0, 1)
+    assert (back.last_error, back.available_at, back.completed_at, back.lease_until) == ("before", NOW, None, None)
+
+
+def test_whoever_is_charged_for_a_crash_spends_an_attempt_too() -> None:
+    back = moves.expire(held(max_attempts=3, crash_count=2), NOW, charged=True)
+
+    assert (back.status, back.attempt_count, back.crash_count) == (DispatchStatus.QUEUED, 1, 3)
+
+
+def test_two_crashes_make_a_suspect_and_a_closed_step_clears_it() -> None:
+    crashed = queued()
+    for _ in range(2):
+        assert (crashed.is_suspect, crashed.ready_route) == (False, "agent")
+        crashed = moves.expire(held(crash_count=crashed.crash_count), NOW, charged=False)
+
+    assert (crashed.is_suspect, crashed.ready_route) == (True, "agent!")
+    cleared = progressed(held(crash_count=2, attempt_count=1), NOW)
+    assert (cleared.is_suspect, cleared.crash_count, cleared.attempt_count, cleared.updated_at) == (False, 0, 0, NOW)
+    innocent = held()
+    assert progressed(innocent, NOW) is innocent
+
+
+def test_what_goes_back_to_the_queue_says_why_and_has_no_execution() -> None:
+    before = held(max_attempts=3)
+    assert (before.instance_id, before.tried_at, before.tried_by) == ("instance", 8, "worker")
+
+    returned = (
+        moves.nack(before, NOW, "no", RetryPolicy()),
+        moves.expire(before, NOW, charged=False),
+        moves.release(before, NOW),
+    )
+
+    assert [each.why for each in returned] == ["retry", "takeover", "handover"]
+    assert {(each.instance_id, each.claim_token, each.claimed_by) for each in returned} == {(None, None, None)}
+    assert {(each.tried_at, each.tried_by) for each in returned} == {(8, "worker")}
 
 
 @behaviour("MB-012")
 def test_the_last_attempt_ends_in_the_dead_letters_however_it_failed() -> None:
-    expired = moves.expire(held(max_attempts=1), NOW)
+    expired = moves.expire(held(max_attempts=1), NOW, charged=True)
     failed = moves.nack(held(max_attempts=1), NOW, "no answer", RetryPolicy())
 
     assert [each.status for each in (expired, failed)] == [DispatchStatus.DEAD_LETTER] * 2
@@ -178,7 +224,7 @@ def test_the_last_attempt_ends_in_the_dead_letters_however_it_failed() -> None:
 def test_attempts_never_exceed_their_bound() -> None:
     """A dispatch whose bound was lowered meanwhile still ends with a record that agrees with itself."""
     for ended_ in (
-        moves.expire(held(max_attempts=2, attempt_count=2), NOW),
+        moves.expire(held(max_attempts=2, attempt_count=2), NOW, charged=True),
         moves.nack(held(max_attempts=2, attempt_count=2), NOW, "", RetryPolicy()),
     ):
         assert ended_.attempt_count == 2
@@ -208,7 +254,6 @@ def test_a_release_costs_nothing() -> None:
         (queued(lease_until=1), "claim fields"),
         (replace(held(), claim_token=None), "claim fields"),
         (replace(held(), claimed_by=None), "claim fields"),
-        (replace(held(), lease_until=None), "claim fields"),
         (replace(ended(DispatchStatus.ACKED), lease_until=1), "claim fields"),
         (queued(completed_at=1), "completed_at"),
         (replace(held(), completed_at=1), "completed_at"),
@@ -219,8 +264,13 @@ def test_a_release_costs_nothing() -> None:
         (queued(attempt_count=6), "attempts"),
         (queued(attempt_count=-1), "attempts"),
         (queued(max_attempts=0), "attempts"),
+        (queued(crash_count=-1), "attempts"),
     ],
 )
 def test_a_record_that_contradicts_itself_is_refused(broken: Dispatch, why: str) -> None:
     with pytest.raises(DataIntegrity, match=why):
         broken.check()
+
+
+def test_a_claim_that_holds_until_its_process_ends_has_no_lease() -> None:
+    replace(held(), lease_until=None).check()

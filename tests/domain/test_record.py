@@ -10,7 +10,7 @@ import pytest
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId
 from awaken.domain.log import LoggedEvent
-from awaken.domain.message import Opaque, Text, ToolCall, user_message
+from awaken.domain.message import MessageMetadata, Opaque, Text, ToolCall, user_message
 from awaken.domain.record import (
     CURRENT,
     UPCASTERS,
@@ -32,6 +32,7 @@ from awaken.domain.run import Intent, Run, RunRequest, RunStatus, SeqRange, Term
 from awaken.domain.thread import ThreadInfo
 
 RUN = Run(
+    no=1,
     run_id=RunId("r1"),
     thread_id=ThreadId("t1"),
     agent_id=AgentId("a1"),
@@ -67,18 +68,35 @@ def test_what_was_written_is_read() -> None:
     assert decode_thread_info(encode_thread_info(info), 1, "thread") == info
 
 
-def test_a_message_is_read_as_it_was_written_whatever_it_holds() -> None:
+M1, R1 = MessageId("m1"), RunId("r1")
+
+
+@pytest.mark.parametrize("run_id", [None, R1, RunId("another")])
+@pytest.mark.parametrize("produced", [None, R1])
+@pytest.mark.parametrize("step", [None, 3])
+def test_a_message_is_read_as_it_was_written_whatever_it_holds(
+    run_id: RunId | None, produced: RunId | None, step: int | None
+) -> None:
     message = msgspec.structs.replace(
-        user_message(MessageId("m1"), "hi"), tool_calls=(ToolCall("c", "f", {"x": [1.5, None]}),)
+        user_message(M1, "hi"),
+        tool_calls=(ToolCall("c", "f", {"x": [1.5, None]}),),
+        metadata=MessageMetadata(produced, step, "sender" if step else None),
     )
-    assert decode_message(encode_message(message), 1, "message") == message
+    assert decode_message(encode_message(message, run_id), 1, "message", M1, run_id) == message
+
+
+def test_a_message_is_stored_without_what_its_row_says() -> None:
+    message = user_message(M1, "hi").produced_by(R1, 3)
+    assert b"m1" not in encode_message(message, R1)
+    assert b"r1" not in encode_message(message, R1)
+    assert b"r1" in encode_message(message, RunId("another"))
 
 
 def test_a_block_of_unknown_type_is_kept_whole() -> None:
-    data = b'{"id":"m","role":"user","content":[{"type":"text","text":"a"},{"type":"scent","notes":["oak"]}]}'
-    message = decode_message(data, 1, "message")
+    data = b'{"role":"user","content":[{"type":"text","text":"a"},{"type":"scent","notes":["oak"]}]}'
+    message = decode_message(data, 1, "message", M1, None)
     assert message.content == (Text("a"), Opaque("scent", {"type": "scent", "notes": ["oak"]}))
-    assert decode_message(encode_message(message), 1, "message") == message
+    assert decode_message(encode_message(message, None), 1, "message", M1, None) == message
 
 
 def test_event_payloads_keep_their_bytes() -> None:
@@ -93,7 +111,7 @@ def test_damage_is_named(data: bytes) -> None:
     with pytest.raises(DataIntegrity, match="run 'r1' is damaged"):
         decode_run_state(data, 1, "run 'r1'")
     with pytest.raises(DataIntegrity, match="message 'm1' is damaged"):
-        decode_message(data, 1, "message 'm1'")
+        decode_message(data, 1, "message 'm1'", M1, None)
 
 
 def test_the_table_starts_empty_and_every_kind_has_a_version() -> None:
@@ -122,7 +140,7 @@ def test_an_older_message_is_lifted_too(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setitem(CURRENT, "message", 2)
     monkeypatch.setitem(UPCASTERS, ("message", 1), reworded)
-    assert decode_message(b'{"id":"m","role":"user","text":"old"}', 1, "message").content == (Text("old"),)
+    assert decode_message(b'{"role":"user","text":"old"}', 1, "message", M1, None).content == (Text("old"),)
 
 
 def test_a_version_nobody_lifts_any_more_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,4 +155,4 @@ def test_a_newer_record_is_refused_by_name(kind: RecordKind) -> None:
     with pytest.raises(DataIntegrity, match="it was written by a newer version of awaken"):
         check_version(kind, CURRENT[kind] + 1, "it")
     with pytest.raises(DataIntegrity, match="upgrade awaken"):
-        decode_message(b"{}", 2, "it")
+        decode_message(b"{}", 2, "it", M1, None)

@@ -34,6 +34,7 @@ from awaken.testing.behaviour import behaviour
 
 def made(**changes: Any) -> Run:
     run = Run(
+        no=1,
         run_id=RunId("r1"),
         thread_id=ThreadId("t1"),
         agent_id=AgentId("a1"),
@@ -136,6 +137,8 @@ def test_a_line_is_read_back_as_a_termination(text: str, termination: Terminatio
         (made(status=RunStatus.RUNNING, finished_at=1), "finished_at"),
         (made(termination=NATURAL_END), "termination"),
         (made(status=RunStatus.RUNNING, termination=CANCELLED), "termination"),
+        (made(waiting=Waiting("user_input")), "waiting"),
+        (made(status=RunStatus.DONE, finished_at=1, waiting=Waiting("user_input")), "waiting"),
         (made(run_id=RunId(" ")), "blank"),
         (made(thread_id=ThreadId("")), "blank"),
         (made(agent_id=AgentId("\n")), "blank"),
@@ -162,13 +165,6 @@ def test_a_status_nobody_knows_is_not_a_run() -> None:
 
     with pytest.raises(msgspec.ValidationError, match="dreaming"):
         msgspec.convert(record, Run)
-
-
-def test_only_a_waiting_run_says_why_it_waits() -> None:
-    why = Waiting("user_input", "which size?")
-
-    assert made(status=RunStatus.WAITING, waiting=why).waiting_reason == "user_input"
-    assert made(status=RunStatus.DONE, finished_at=1, waiting=why).waiting_reason is None
 
 
 @behaviour("TR-092")
@@ -222,6 +218,10 @@ def test_a_run_survives_json() -> None:
         termination=Termination("stopped", "code", "detail"),
         final_output="out",
         waiting=Waiting("rate_limit"),
+        executing_ms=5,
+        dedupe_key="key",
+        open_turn=7,
+        dead_lettered=True,
         steps=4,
         usage=Usage(1, 2, 3),
         closed_turn=MessageId("turn"),

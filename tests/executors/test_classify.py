@@ -58,7 +58,7 @@ def raised_while(error: Exception, context: BaseException, *, hidden: bool = Fal
 
 
 MODEL_ERRORS: list[tuple[str, Callable[[str], Exception], Verdict]] = [
-    # the eleven kinds of inference failure of the specification, then two more that follow the same rule
+    # ten of the eleven kinds of inference failure of the specification (not: cancelled), then more of the same rule
     ("provider error", lambda text: http(500, ai.ModelServerError, body=text), "transient"),
     ("rate limited", lambda text: http(429, ai.ModelRateLimitError, body=text), "transient"),
     ("overloaded", lambda text: http(529, ai.ModelOverloadedError, body=text), "transient"),

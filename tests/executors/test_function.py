@@ -13,13 +13,30 @@ import pydantic
 import pytest
 
 from awaken.domain.errors import LeaseLost, PermanentFailure, ValidationError
-from awaken.domain.event import ActivitySnapshot, TextDelta
+from awaken.domain.event import (
+    ActivitySnapshot,
+    StepStarted,
+    TextDelta,
+    ToolCallDone,
+    ToolCallReady,
+    ToolCallStarted,
+)
 from awaken.domain.ids import MessageId
-from awaken.domain.message import MessageState, assistant_message, user_message
+from awaken.domain.message import (
+    Message,
+    MessageState,
+    Role,
+    Text,
+    ToolCall,
+    ToolStatus,
+    assistant_message,
+    user_message,
+)
 from awaken.domain.run import Termination
 from awaken.executors.contract import Finished, Stopped
 from awaken.executors.function import Context, FunctionDriver
 from awaken.testing.executors import Fault, Killed, RecordedRun, driving
+from tests.executors.published import kinds, payloads, published
 
 
 async def finished(agent: Any, *said: str) -> tuple[Finished, RecordedRun]:
@@ -123,28 +140,72 @@ async def test_an_agent_may_say_itself_how_it_ended() -> None:
 # --- streaming --------------------------------------------------------------------------------------------------------
 
 
-async def test_yielded_text_streams_and_becomes_one_message() -> None:
+async def test_yielded_text_streams_and_becomes_one_message_under_the_id_of_its_deltas() -> None:
     async def agent(ctx: Context) -> AsyncIterator[Any]:
         yield "Hel"
-        yield ActivitySnapshot("a", {"at": 1})
+        yield ActivitySnapshot("a", "progress", {"at": 1})
         yield ""
         yield "lo"
 
+    outcome, run = await finished(agent)
+
+    assert published(run) == [
+        ("StepStarted", {"message_id": "m1", "index": 0}),
+        ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "Hel"}),
+        ("ActivitySnapshotObserved", {"id": "a", "type": "progress", "content": {"at": 1}}),
+        ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "lo"}),
+        ("MessageCommitted", {"message_id": "m1", "role": "assistant", "text": "Hello"}),
+        ("StepEnded", {"index": 0}),
+    ]
+    assert outcome.messages[0].content == (Text("Hello"),)
+
+
+async def test_a_text_that_was_not_streamed_is_shown_when_its_message_is_committed() -> None:
+    async def agent(ctx: Context) -> str:
+        return "all at once"
+
     _, run = await finished(agent)
 
-    assert run.events == [TextDelta("Hel"), ActivitySnapshot("a", {"at": 1}), TextDelta("lo")]
-    assert run.texts == ["user: hello", "assistant: Hello"]
+    assert published(run) == [
+        ("StepStarted", {"message_id": "m1", "index": 0}),
+        ("MessageCommitted", {"message_id": "m1", "role": "assistant", "text": "all at once"}),
+        ("StepEnded", {"index": 0}),
+    ]
 
 
 async def test_a_yielded_message_keeps_its_place_between_texts() -> None:
     async def agent(ctx: Context) -> AsyncIterator[Any]:
         yield "first"
-        yield user_message(MessageId("m"), "second")
+        yield user_message(MessageId("own"), "second")
         yield "third"
 
     _, run = await finished(agent)
 
-    assert run.texts[1:] == ["assistant: first", "user: second", "assistant: third"]
+    assert published(run) == [
+        ("StepStarted", {"message_id": "m1", "index": 0}),
+        ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "first"}),
+        ("TextDeltaObserved", {"message_id": "m2", "part": 0, "delta": "third"}),
+        ("MessageCommitted", {"message_id": "m1", "role": "assistant", "text": "first"}),
+        ("MessageCommitted", {"message_id": "m3", "role": "user", "text": "second"}),
+        ("MessageCommitted", {"message_id": "m2", "role": "assistant", "text": "third"}),
+        ("StepEnded", {"index": 0}),
+    ]
+
+
+@pytest.mark.parametrize(("text", "resets"), [("the answer", 0), ("another", 1)])
+async def test_a_yielded_message_may_be_the_one_that_was_streamed(text: str, resets: int) -> None:
+    async def agent(ctx: Context) -> AsyncIterator[Any]:
+        message_id = ctx.message_id
+        yield "the "
+        yield "answer"
+        yield assistant_message(message_id, text)
+        yield "more"
+
+    _, run = await finished(agent)
+
+    assert run.texts[1:] == [f"assistant: {text}", "assistant: more"]
+    assert kinds(run).count("StreamReset") == resets
+    assert [delta["message_id"] for delta in payloads(run, "TextDeltaObserved")] == ["m1", "m1", "m2"]
 
 
 async def test_emitted_text_is_the_answer_of_a_function_that_returns_none() -> None:
@@ -155,12 +216,58 @@ async def test_emitted_text_is_the_answer_of_a_function_that_returns_none() -> N
     assert (await finished(agent))[1].texts[1:] == ["assistant: ab"]
 
 
-async def test_a_returned_text_replaces_the_streamed_preview() -> None:
+async def test_a_returned_text_that_differs_from_the_streamed_one_withdraws_it_first() -> None:
     async def agent(ctx: Context) -> str:
         await ctx.emit("dra")
         return "final"
 
-    assert (await finished(agent))[1].texts[1:] == ["assistant: final"]
+    _, run = await finished(agent)
+
+    assert published(run)[1:] == [
+        ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "dra"}),
+        ("StreamReset", {"reason": "the agent returned another answer than it streamed", "message_id": "m1"}),
+        ("MessageCommitted", {"message_id": "m1", "role": "assistant", "text": "final"}),
+        ("StepEnded", {"index": 0}),
+    ]
+
+
+async def streamed_and_returned(returned: Callable[[Context], Any]) -> RecordedRun:
+    async def agent(ctx: Context) -> Any:
+        await ctx.emit("the ")
+        await ctx.emit("answer")
+        return returned(ctx)
+
+    return (await finished(agent))[1]
+
+
+SAME: dict[str, Callable[[Context], Any]] = {
+    "nothing": lambda ctx: None,
+    "same text": lambda ctx: "the answer",
+    "another output": lambda ctx: {"output": 1},
+    "same message": lambda ctx: assistant_message(ctx.message_id, "the answer"),
+    "same outcome": lambda ctx: Finished(messages=(assistant_message(ctx.message_id, "the answer"),)),
+}
+OTHER: dict[str, Callable[[Context], Any]] = {
+    "no text": lambda ctx: "",
+    "another message": lambda ctx: assistant_message(ctx.new_message_id(), "the answer"),
+    "no message": lambda ctx: Finished(termination=Termination("blocked", detail="not today")),
+}
+
+
+@pytest.mark.parametrize("returned", SAME.values(), ids=SAME.keys())
+async def test_streamed_text_that_is_the_answer_is_not_withdrawn(returned: Callable[[Context], Any]) -> None:
+    run = await streamed_and_returned(returned)
+
+    assert kinds(run) == ["StepStarted", "TextDeltaObserved", "TextDeltaObserved", "MessageCommitted", "StepEnded"]
+    assert {payload["message_id"] for payload in payloads(run, "MessageCommitted")} == {"m1"}
+
+
+@pytest.mark.parametrize("returned", OTHER.values(), ids=OTHER.keys())
+async def test_streamed_text_that_becomes_no_message_is_withdrawn(returned: Callable[[Context], Any]) -> None:
+    run = await streamed_and_returned(returned)
+
+    assert [reset["message_id"] for reset in payloads(run, "StreamReset")] == ["m1"]
+    assert not run.is_stream_open
 
 
 async def test_yielding_anything_else_is_an_error() -> None:
@@ -169,6 +276,62 @@ async def test_yielding_anything_else_is_an_error() -> None:
 
     with pytest.raises(PermanentFailure, match="not a int"):
         await finished(agent)
+
+
+async def test_an_agent_cannot_publish_steps_of_its_own() -> None:
+    async def agent(ctx: Context) -> AsyncIterator[Any]:
+        yield StepStarted(ctx.message_id, 7)
+
+    with pytest.raises(PermanentFailure, match="published for it"):
+        await finished(agent)
+
+
+async def test_an_agent_that_calls_tools_itself_publishes_what_their_readers_need() -> None:
+    async def agent(ctx: Context) -> AsyncIterator[Any]:
+        turn, answer = ctx.message_id, ctx.new_message_id()
+        yield "Let me look."
+        yield ToolCallStarted(turn, "c1", "look_up", "server", title="Look up an order", tool_kind="search")
+        yield ToolCallReady(turn, "c1", "look_up", {"order": 7})
+        yield ToolCallDone(turn, "c1", "look_up", answer, "succeeded", {"left": "today"})
+        call = ToolCall("c1", "look_up", {"order": 7})
+        yield Message(id=turn, role=Role.ASSISTANT, content=(Text("Let me look."),), tool_calls=(call,))
+        yield Message(id=answer, role=Role.TOOL, tool_call_id="c1", tool_status=ToolStatus.SUCCESS)
+        yield "It left today."
+
+    _, run = await finished(agent)
+
+    assert published(run) == [
+        ("StepStarted", {"message_id": "m1", "index": 0}),
+        ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "Let me look."}),
+        (
+            "ToolCallStarted",
+            {
+                "message_id": "m1",
+                "id": "c1",
+                "name": "look_up",
+                "runs_on": "server",
+                "title": "Look up an order",
+                "tool_kind": "search",
+            },
+        ),
+        ("ToolCallReady", {"message_id": "m1", "id": "c1", "name": "look_up", "arguments": {"order": 7}}),
+        (
+            "ToolCallDone",
+            {
+                "message_id": "m1",
+                "id": "c1",
+                "name": "look_up",
+                "result_message_id": "m2",
+                "status": "succeeded",
+                "result": {"left": "today"},
+            },
+        ),
+        ("TextDeltaObserved", {"message_id": "m3", "part": 0, "delta": "It left today."}),
+        ("MessageCommitted", {"message_id": "m1", "role": "assistant", "text": "Let me look.", "calls": ["c1"]}),
+        ("MessageCommitted", {"message_id": "m2", "role": "tool", "text": "", "answers": "c1"}),
+        ("MessageCommitted", {"message_id": "m3", "role": "assistant", "text": "It left today."}),
+        ("StepEnded", {"index": 0}),
+    ]
 
 
 # --- what it can ask for ----------------------------------------------------------------------------------------------
@@ -301,6 +464,56 @@ async def test_a_step_value_that_does_not_fit_its_type_is_refused_and_not_record
     assert run.journal == {}
 
 
+async def test_the_events_of_a_step_end_when_the_step_is_recorded() -> None:
+    async def agent(ctx: Context) -> AsyncIterator[Any]:
+        yield "one "
+        await ctx.step("a", lambda: 1)
+        await ctx.step("b", lambda: 2)
+        yield "two"
+
+    _, run = await finished(agent)
+
+    assert published(run) == [
+        ("StepStarted", {"message_id": "m1", "index": 0}),
+        ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "one "}),
+        ("StepEnded", {"index": 0}),
+        ("StepStarted", {"message_id": "m1", "index": 1}),
+        ("StepEnded", {"index": 1}),
+        ("StepStarted", {"message_id": "m1", "index": 2}),
+        ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "two"}),
+        ("MessageCommitted", {"message_id": "m1", "role": "assistant", "text": "one two"}),
+        ("StepEnded", {"index": 2}),
+    ]
+
+
+async def test_steps_side_by_side_follow_one_another_in_the_log() -> None:
+    async def agent(ctx: Context) -> None:
+        await asyncio.gather(*[ctx.step("s", lambda i=i: i) for i in range(3)])
+
+    _, run = await finished(agent)
+
+    assert [(kind, payload["index"]) for kind, payload in published(run)] == [
+        *(("StepStarted", 0), ("StepEnded", 0), ("StepStarted", 1), ("StepEnded", 1), ("StepStarted", 2)),
+        ("StepEnded", 2),
+    ]
+    assert run.steps == 3
+
+
+async def test_a_recorded_step_publishes_nothing_when_the_function_runs_again() -> None:
+    async def agent(ctx: Context) -> str:
+        await ctx.step("a", lambda: 1)
+        await ctx.step("b", lambda: 2)
+        return "done"
+
+    run = RecordedRun("go")
+    with pytest.raises(Killed):
+        await run.drive(FunctionDriver(agent), Fault("kill", 1))
+    await run.drive(FunctionDriver(agent))
+
+    assert [step["index"] for step in payloads(run, "StepStarted")] == [0, 1, 2]
+    assert [step["index"] for step in payloads(run, "StepEnded")] == [0, 1, 2]
+
+
 async def test_a_step_that_fails_is_not_recorded_and_its_error_is_the_functions() -> None:
     async def agent(ctx: Context) -> str:
         def fail() -> None:
@@ -345,10 +558,12 @@ async def test_a_stopped_generator_tidies_up_and_leaves_its_partial_text() -> No
 
     [message] = stopped.value.messages
     assert (message.text, message.state) == ("half a sentence", MessageState.INTERRUPTED)
+    assert {event.message_id for event in run.events if isinstance(event, TextDelta)} == {message.id}
+    assert kinds(run)[-1] == "TextDeltaObserved", "a step that was cut short has no end"
     assert tidied == ["yes"]
 
 
-async def test_a_stopped_function_that_said_nothing_lets_the_cancellation_pass() -> None:
+async def test_a_stopped_function_without_output_lets_the_cancellation_pass() -> None:
     async def agent(ctx: Context) -> None:
         await ctx.step("s", lambda: 1)
         await asyncio.Event().wait()

@@ -277,7 +277,7 @@ def test_what_a_tool_asked_to_be_told_beside_its_answer_is_kept_with_it() -> Non
     message = from_return(part, MessageId("m"), group="t", content=["look", PNG], tools=["more"])
 
     [back] = stored([message])
-    again, returned = to_tool_return(back, "tool")
+    again, returned = to_tool_return(back, ToolCallPart("tool", None, "c"))
 
     assert again == part
     assert (returned.return_value, returned.metadata, returned.tools) == ({"a": 1}, {"m": 1}, ["more"])

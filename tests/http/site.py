@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from awaken.executors.function import Context
 from awaken.http.app import HttpApp, build_app
 from awaken.http.observer import StreamScope
+from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
+from awaken.http.table import OPERATIONS
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import World
 from tests.http.asgi import Answer, Client
+from tests.http.notes import NOTE_OPERATIONS
 
 WORDS = ("The ", "order ", "left ", "today.")
+SERVED: Final[tuple[Operation, ...]] = (*OPERATIONS, *NOTE_OPERATIONS)
+"""What a site offers: all methods, and operations of somebody else beside the API's own."""
 
 
 async def talk(context: Context) -> AsyncIterator[str]:
@@ -58,11 +63,16 @@ class Counts:
 class Site:
     """The world, and the way in over HTTP."""
 
-    def __init__(self, world: World, settings: HttpSettings | None) -> None:
+    def __init__(self, world: World, settings: HttpSettings | None, operations: Sequence[Operation] = SERVED) -> None:
         self.world = world
         self.counts = Counts()
         self.app: HttpApp = build_app(
-            world.mailbox, settings=settings, metrics=lambda: b"awaken_up 1\n", observer=self.counts
+            world.mailbox,
+            world.store,
+            operations,
+            settings=settings,
+            metrics=lambda: b"awaken_up 1\n",
+            observer=self.counts,
         )
         self.http = Client(self.app)
 
@@ -99,10 +109,11 @@ async def served(
     settings: HttpSettings | None = None,
     mailbox: MailboxSettings | None = None,
     executes: bool = True,
+    operations: Sequence[Operation] = SERVED,
 ) -> AsyncGenerator[Site]:
     """The site, entered. Agents: `gated`, which waits for the test, `talk`, and the given ones."""
     world = World(
         store, clock, agents={"talk": talk, **(agents or {})}, settings=mailbox, executes=executes, patience_s=30
     )
     async with world:
-        yield Site(world, settings)
+        yield Site(world, settings, operations)

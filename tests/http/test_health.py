@@ -8,14 +8,13 @@ from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import Scope, ThreadId
 from awaken.executors.registry import Agents
 from awaken.http.app import build_app
-from awaken.http.table import OPERATIONS
 from awaken.mailbox.service import Mailbox
 from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from tests.http.asgi import Client, all_frames
-from tests.http.site import served
+from tests.http.site import SERVED, served
 from tests.http.test_requests import path_of
 
 
@@ -52,11 +51,11 @@ async def test_readiness_reflects_the_store_and_liveness_does_not(clock: ManualC
 @behaviour("SRV-006")
 async def test_outside_its_life_the_server_answers_only_about_its_health(memory: Store, clock: ManualClock) -> None:
     mailbox = Mailbox(memory, Agents(clock), clock=clock)
-    http = Client(build_app(mailbox))
+    http = Client(build_app(mailbox, memory, SERVED))
 
     async def codes() -> set[tuple[int, str]]:
         found: set[tuple[int, str]] = set()
-        for operation in OPERATIONS:
+        for operation in SERVED:
             if not operation.always_answers:
                 answer = await http.request(operation.method, path_of(operation), {})
                 found.add((answer.status, answer.code))
@@ -93,7 +92,7 @@ async def test_metrics_are_what_the_application_was_given(memory: Store, clock: 
         assert (answer.status, answer.body) == (200, b"awaken_up 1\n")
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
-        without = Client(build_app(site.world.mailbox))
+        without = Client(build_app(site.world.mailbox, memory, SERVED))
         assert (await without.get("/metrics")).code == "not_found"
 
 

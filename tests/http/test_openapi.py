@@ -28,10 +28,10 @@ from awaken.http.app import build_app
 from awaken.http.openapi import describe
 from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
-from awaken.http.table import OPERATIONS
 from awaken.mailbox.service import Mailbox, RunSubmission
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.behaviour import behaviour
+from tests.http.site import SERVED
 
 FUZZ: Final[Any] = importlib.import_module("schemathesis")
 RULES: Final[Any] = importlib.import_module("schemathesis.specs.openapi.checks")
@@ -55,7 +55,7 @@ SETTINGS: Final = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
 )
-DOCUMENT: Final[dict[str, Any]] = json.loads(describe(OPERATIONS, ""))
+DOCUMENT: Final[dict[str, Any]] = json.loads(describe(SERVED, ""))
 REFUSALS: Final = ["400", "404", "405", "406", "409", "410", "413", "414", "415", "422", "431"]
 CONFIG: Final = FUZZ.Config.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}})
 
@@ -89,8 +89,11 @@ class Served:
     async def _serve(self) -> None:
         agents = Agents()
         agents.add("talk", echo)
-        mailbox = Mailbox(SqliteStore(self._file, durability="process"), agents)
-        app = build_app(mailbox, settings=HttpSettings(max_stream_life_s=1), metrics=lambda: b"awaken_up 1\n")
+        store = SqliteStore(self._file, durability="process")
+        mailbox = Mailbox(store, agents)
+        app = build_app(
+            mailbox, store, SERVED, settings=HttpSettings(max_stream_life_s=1), metrics=lambda: b"awaken_up 1\n"
+        )
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
         async with mailbox:
             hello = user_message(MessageId("m"), "hello")
@@ -105,7 +108,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @behaviour("SRV-008")
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+@pytest.mark.parametrize("operation", SERVED, ids=lambda operation: operation.id)
 def test_the_server_does_what_its_description_says(served: Served, operation: Operation) -> None:
     described = FUZZ.openapi.from_dict(DOCUMENT, config=CONFIG)[operation.path][operation.method]
     valid = described.as_strategy(generation_mode=FUZZ.GenerationMode.POSITIVE)

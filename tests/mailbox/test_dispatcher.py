@@ -16,6 +16,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.transitions import Claim, Offer, Reclaim, Settle, Submit, Transition
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -133,6 +134,7 @@ async def test_a_lost_wake_up_costs_at_most_one_poll(store: WatchedStore, clock:
         assert len(world.agent.calls) == 1
 
 
+@behaviour("SG-012", "MBX-141", "MBX-212", "MBX-216")
 async def test_a_claim_the_store_refuses_is_asked_for_again_within_a_second(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -42,7 +42,7 @@ async def leave_a_claim_of_the_dead(
 # --- start ------------------------------------------------------------------------------------------------------------
 
 
-@behaviour("MBX-111")
+@behaviour("MBX-111", "MBX-003", "MBX-112")
 async def test_a_start_whose_recovery_fails_is_refused_and_can_be_repeated(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -290,7 +290,7 @@ async def test_leaving_with_a_store_that_stays_down_ends_with_the_leases(
 # --- several processes ------------------------------------------------------------------------------------------------
 
 
-@behaviour("MBX-121", "MBX-135")
+@behaviour("MBX-121")
 async def test_two_starts_on_one_queued_dispatch_execute_it_once(store: WatchedStore, clock: ManualClock) -> None:
     store.exclusive = False
     async with World(store, clock, executes=False, seed=3) as asking:
@@ -354,11 +354,11 @@ async def test_whoever_writes_says_how_much_so_that_no_batch_holds_the_store_for
             assert sum(sizes) >= len(names) and max(sizes) * len(text) < MAX_BATCH_BYTES + 2 * len(text), kind
 
 
-@behaviour("MBX-132", "MBX-133", "MBX-134")
+@behaviour("MBX-210")
 async def test_a_submit_the_store_refuses_leaves_neither_run_nor_dispatch(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    """Run and dispatch are written together, so no start finds a run without its dispatch."""
+    """Run and dispatch are written together, or not at all."""
     async with store:
         async with World(store, clock) as world:
             store.fail_once(Submit)

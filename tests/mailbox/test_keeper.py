@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, DispatchId, RunId, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, DispatchId, RunId
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
-from awaken.mailbox.keeper import Keeper, StopReason
+from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.stopping import StopReason
 from awaken.store.combiner import Combiner
 from awaken.store.transitions import Commit, Reclaim, Renew, Settle, Transition
 from awaken.testing.behaviour import behaviour
@@ -128,7 +128,7 @@ async def test_a_run_that_lost_its_lease_is_stopped_and_writes_nothing(store: Wa
             ["hello", "the successor's"],
             [
                 *("RunQueued", "MessageCommitted", "RunSubmitted", "RunStarted", "RunRescheduled"),
-                *("RunSubmitted", "RunResumed", "MessageCommitted", "RunFinished"),
+                *("RunSubmitted", "RunResumed", "StepStarted", "MessageCommitted", "StepEnded", "RunFinished"),
             ],
         )
         assert old.free_slots == new.free_slots == 100
@@ -257,12 +257,10 @@ async def test_a_claim_reclaimed_in_its_own_process_for_good_is_stopped_at_once(
 class Holder:
     """A lease without a run."""
 
-    def __init__(self, name: str, clock: ManualClock, asked_s: float = 0.0) -> None:
-        self.thread = (DEFAULT_SCOPE, ThreadId(name))
+    def __init__(self, name: str, clock: ManualClock) -> None:
+        self.scope = DEFAULT_SCOPE
         self.dispatch_id = DispatchId(name)
         self.token = ClaimToken(name)
-        self.asked_s = asked_s
-        self.lease_until: Instant | None = None
         self.stopped: list[tuple[str, float]] = []
         self._clock = clock
 
@@ -270,43 +268,26 @@ class Holder:
         self.stopped.append((reason, self._clock.monotonic()))
 
 
-def unobserved(store: WatchedStore, clock: ManualClock) -> Combiner:
-    return Combiner(
+async def test_of_several_leases_each_is_watched_from_its_own_asking(store: WatchedStore, clock: ManualClock) -> None:
+    """Also one that was asked for earlier than those already held, because its answer took longer."""
+    combiner = Combiner(
         store,
         clock,
         lambda transition, outcome, asked_s: None,
         lambda transition: None,
         lambda transitions, outcomes, took_s: None,
     )
-
-
-async def test_of_several_leases_each_is_watched_from_its_own_asking(store: WatchedStore, clock: ManualClock) -> None:
-    """Also one that was asked for earlier than those already held, because its answer took longer."""
-    combiner = unobserved(store, clock)
-    keeper: Keeper[Holder] = Keeper(combiner, clock, MailboxSettings())
-    later, sooner = Holder("later", clock, asked_s=3.0), Holder("sooner", clock)
+    keeper = Keeper(combiner, clock, MailboxSettings())
+    later, sooner = Holder("later", clock), Holder("sooner", clock)
     store.go_down()
     watching = [asyncio.create_task(loop()) for loop in (combiner.run, keeper.watch_forever, keeper.renew_forever)]
     await clock.advance(3)
-    keeper.hold(later)
+    keeper.hold(later, asked_s=3.0, until=None)
     await clock.advance(1)
-    keeper.hold(sooner)
+    keeper.hold(sooner, asked_s=0.0, until=None)
     await clock.advance(20)
 
     assert (sooner.stopped, later.stopped) == ([("unconfirmed", 10.0)], [("unconfirmed", 13.0)])
     for task in watching:
         task.cancel()
     await asyncio.wait(watching)
-
-
-async def test_a_new_claim_in_a_thread_tells_the_old_one_that_it_is_lost(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    combiner = unobserved(store, clock)
-    keeper: Keeper[Holder] = Keeper(combiner, clock, MailboxSettings())
-    old, new = Holder("d", clock), Holder("d", clock)
-    keeper.hold(old)
-    keeper.hold(new)
-    keeper.release(old)
-
-    assert (old.stopped, new.stopped) == ([("lost", 0.0)], [])

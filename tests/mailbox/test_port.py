@@ -9,16 +9,17 @@ import msgspec
 import pytest
 
 from awaken.domain.errors import LeaseLost, PermanentFailure
-from awaken.domain.event import Event, TextDelta
+from awaken.domain.event import Event
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
-from awaken.domain.message import Role, Text, assistant_message
+from awaken.domain.message import Role, Text, assistant_message, user_message
 from awaken.domain.run import Usage
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
-from awaken.mailbox.port import finish
+from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
 from awaken.store.transitions import Commit, Settle
 from awaken.testing.clock import ManualClock, settle
+from awaken.testing.events import text_delta
 from awaken.testing.mailboxes import WatchedStore, World
 
 Script = Callable[[RunPort], Awaitable[None]]
@@ -50,7 +51,7 @@ async def test_everything_a_run_writes_arrives_in_the_order_it_was_written(
 ) -> None:
     async def script(port: RunPort) -> None:
         for number in range(100):
-            await port.emit(TextDelta(str(number)))
+            await port.emit(text_delta(str(number)))
             if number % 10 == 9:
                 await port.commit_assistant(assistant_message(port.new_message_id(), f"m{number}"))
                 await port.close_step(turn=None, usage=Usage(model_calls=number))
@@ -64,14 +65,28 @@ async def test_everything_a_run_writes_arrives_in_the_order_it_was_written(
         assert (run.steps, run.usage.model_calls, run.final_output) == (10, 99, "m99")
 
 
+async def test_messages_that_come_in_are_durable_and_close_no_step(store: WatchedStore, clock: ManualClock) -> None:
+    seen: list[object] = []
+
+    async def script(port: RunPort) -> None:
+        await port.commit_extra(user_message(port.new_message_id(), "one"), user_message(port.new_message_id(), "two"))
+        seen.extend([port.steps, await world.texts()])
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        run = await world.done(await world.submit(agent_id="d"))
+
+        assert seen == [0, ["hello", "one", "two"]]
+        assert run.steps == 0
+
+
 async def test_events_emitted_while_a_commit_is_in_flight_leave_together_with_the_next(
     store: WatchedStore, clock: ManualClock
 ) -> None:
     async def script(port: RunPort) -> None:
-        await port.emit(TextDelta("0"))
+        await port.emit(text_delta("0"))
         await settle()
         for number in range(1, 50):
-            await port.emit(TextDelta(str(number)))
+            await port.emit(text_delta(str(number)))
         store.let_go()
         await port.close_step(turn=None, usage=Usage())
 
@@ -100,7 +115,7 @@ async def test_what_is_left_at_the_end_leaves_with_the_settlement_and_not_again(
     store: WatchedStore, clock: ManualClock
 ) -> None:
     async def script(port: RunPort) -> None:
-        await port.emit(TextDelta("the end"))
+        await port.emit(text_delta("the end"))
 
     async with World(store, clock, agents={"d": Driver(script)}) as world:
         submission = await world.submit(agent_id="d")
@@ -112,7 +127,7 @@ async def test_what_is_left_at_the_end_leaves_with_the_settlement_and_not_again(
 
 
 async def test_who_waits_for_what_is_left_hears_that_the_run_is_over(store: WatchedStore, clock: ManualClock) -> None:
-    waiting: list[asyncio.Task[None]] = []
+    waiting: list[asyncio.Task[object]] = []
 
     async def script(port: RunPort) -> None:
         waiting.append(asyncio.create_task(port.close_step(turn=None, usage=Usage(model_calls=7))))
@@ -130,7 +145,7 @@ async def test_who_waits_for_what_is_left_hears_that_the_run_is_over(store: Watc
 
 @pytest.mark.parametrize(
     ("event", "bound"),
-    [(TextDelta("x"), WRITE_BUFFER_EVENTS), (TextDelta("x" * 8_192), WRITE_BUFFER_BYTES // 8_192)],
+    [(text_delta("x"), WRITE_BUFFER_EVENTS), (text_delta("x" * 8_192), WRITE_BUFFER_BYTES // 8_192)],
     ids=["events", "bytes"],
 )
 async def test_emit_waits_at_the_bound_and_goes_on_when_the_store_does(
@@ -176,7 +191,7 @@ async def test_a_commit_survives_however_often_its_run_is_cancelled(store: Watch
     over: list[bool] = []
 
     async def script(port: RunPort) -> None:
-        await port.emit(TextDelta("a"))
+        await port.emit(text_delta("a"))
         try:
             await port.commit_assistant(assistant_message(MessageId("m1"), "whole"))
         finally:
@@ -227,7 +242,7 @@ async def test_finish_prefers_the_failure_of_the_work_to_the_cancellation() -> N
 
 
 async def _finishing(work: asyncio.Future[str]) -> str:
-    return await finish(work)
+    return await to_the_end(work)
 
 
 async def test_an_open_stream_is_reset_when_its_turn_will_not_be_committed(
@@ -238,7 +253,7 @@ async def test_an_open_stream_is_reset_when_its_turn_will_not_be_committed(
     async def script(port: RunPort) -> None:
         nonlocal attempts
         attempts += 1
-        await port.emit(TextDelta("half"))
+        await port.emit(text_delta("half"))
         if attempts == 1:
             raise RuntimeError("the connection broke")
         await port.commit_assistant(assistant_message(port.new_message_id(), "half and half"))
@@ -262,7 +277,7 @@ async def test_what_a_leftover_task_of_an_ended_run_says_changes_nothing(
 
     async def late(port: RunPort) -> None:
         await go.wait()
-        await port.emit(TextDelta("too late"))
+        await port.emit(text_delta("too late"))
         await port.commit_assistant(assistant_message(port.new_message_id(), "far too late"))
 
     async def script(port: RunPort) -> None:

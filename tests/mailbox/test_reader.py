@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.event import TextDelta, logged
+from awaken.domain.event import logged
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -35,6 +35,7 @@ from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Ack, Commit, Offer, Settle, Submit, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
+from awaken.testing.events import text_delta
 from awaken.testing.mailboxes import WatchedStore, World
 
 THREAD = ThreadId("t")
@@ -63,7 +64,7 @@ class Log:
                 run_id=RUN,
                 dispatch_id=DispatchId("d-r"),
                 token=ClaimToken("token"),
-                entries=(logged(TextDelta("x" * size)),) * count,
+                entries=(logged(text_delta("x" * size)),) * count,
             )
         )
 

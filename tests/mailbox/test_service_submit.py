@@ -354,7 +354,9 @@ async def test_a_submit_can_be_watched_from_its_first_event(store: WatchedStore,
             "MessageCommitted",
             "RunSubmitted",
             "RunStarted",
+            "StepStarted",
             "MessageCommitted",
+            "StepEnded",
             "RunFinished",
         ]
 
@@ -422,6 +424,7 @@ async def test_a_caller_who_goes_away_leaves_a_run_that_runs(store: WatchedStore
         assert (await world.done(RunId("r1"))).final_output == "done"
 
 
+@behaviour("SC-002")
 async def test_scopes_do_not_see_each_other(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         mine = await world.submit("mine", run_id="same")

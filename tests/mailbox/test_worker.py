@@ -11,7 +11,6 @@ import pytest
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure
-from awaken.domain.event import TextDelta
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import Message, Role, assistant_message, user_message
 from awaken.domain.run import Intent, RunRequest, RunStatus, Termination
@@ -24,6 +23,7 @@ from awaken.store.contract import DispatchQuery
 from awaken.store.transitions import Ack, DeadLetter, Retry, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.events import text_delta
 from awaken.testing.mailboxes import WatchedStore, World
 
 
@@ -298,7 +298,7 @@ async def test_a_message_id_that_is_taken_dead_letters_the_run_at_once(
     class Repeating:
         async def drive(self, entry: Any, port: Any) -> Finished:
             message = assistant_message(MessageId("taken"), "again")
-            await port.emit(TextDelta("aga"))
+            await port.emit(text_delta("aga"))
             if at_the_end:
                 return Finished(messages=(message,))
             await port.commit_assistant(message)
@@ -350,7 +350,7 @@ async def test_a_run_whose_message_is_gone_is_dead_lettered_once_and_never_execu
         assert world.free_slots == 100
 
 
-@behaviour("MBX-070", "MBX-069")
+@behaviour("MBX-070")
 async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -373,7 +373,6 @@ async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(
 # --- an error that is an answer, and progress that is kept ------------------------------------------------------------
 
 
-@behaviour("MBX-097", "MBX-098")
 @pytest.mark.parametrize("resumed", [False, True])
 async def test_an_execution_that_returns_an_error_has_answered_and_is_not_repeated(
     store: WatchedStore, clock: ManualClock, resumed: bool

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.event import TextDelta, logged
+from awaken.domain.event import logged
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -41,6 +41,7 @@ from awaken.store.transitions import (
     Transition,
 )
 from awaken.testing.clock import ManualClock, settle
+from awaken.testing.events import text_delta
 from awaken.testing.mailboxes import WatchedStore
 
 
@@ -104,7 +105,7 @@ def commit(thread: str, entries: int) -> Commit:
         run_id=RunId("r"),
         dispatch_id=DispatchId("d"),
         token=ClaimToken("x"),
-        entries=(logged(TextDelta("x")),) * entries,
+        entries=(logged(text_delta("x")),) * entries,
     )
 
 

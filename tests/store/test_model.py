@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import TERMINAL_KINDS, TextDelta, logged
+from awaken.domain.event import TERMINAL_KINDS, logged
 from awaken.domain.ids import AgentId, ClaimToken, ConsumerId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility
@@ -71,6 +71,7 @@ from awaken.store.transitions import (
 )
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.events import text_delta
 
 T = TypeVar("T")
 Plan = Callable[["TwoStores"], ThreadTransition | SetTransition | None]
@@ -129,7 +130,7 @@ def _message(role: Role, message_id: MessageId, text: str, wanted: list[str], vi
 
 any_message = messages(Role.ASSISTANT, Role.ASSISTANT, Role.TOOL, Role.USER, Role.SYSTEM)
 inputs = st.lists(messages(Role.USER, Role.SYSTEM), min_size=1, max_size=2)
-deltas = st.builds(TextDelta, pick(("x", "ü"))).map(logged)
+deltas = st.builds(text_delta, pick(("x", "ü"))).map(logged)
 entries = st.lists(any_message | deltas, max_size=4)
 journals = st.lists(
     st.builds(JournalEntry, pick(("a#1", "b#1")), pick((msgspec.Raw(b"1"), msgspec.Raw(b'{"x": [2]}')))), max_size=2

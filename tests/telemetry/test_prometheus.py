@@ -89,7 +89,7 @@ async def test_one_background_run_shows_in_every_family(store: Store, clock: Man
     assert samples['awaken_mailbox_dispatch_depth{status="acked"}'] == 1
 
 
-@behaviour("MBX-016")
+@behaviour("MBX-016", "MBX-368")
 async def test_failures_are_counted_by_their_class(store: Store, clock: ManualClock) -> None:
     observed = Observed(store, clock)
     async with observed.world as world:
@@ -200,6 +200,7 @@ async def test_labels_name_no_thread_run_or_dispatch(store: Store, clock: Manual
     assert {label for label in re.findall(r'[{,](\w+)="', text)} <= {"operation", "result", "status", "outcome", "le"}
 
 
+@behaviour("MBX-363")
 async def test_two_servers_in_one_process_count_apart(clock: ManualClock) -> None:
     one, other = Observed(MemoryStore(clock), clock), Observed(MemoryStore(clock), clock)
     async with one.world as world, other.world:
@@ -210,6 +211,7 @@ async def test_two_servers_in_one_process_count_apart(clock: ManualClock) -> Non
         assert (await other.operations())["enqueue/ok"] == 0
 
 
+@behaviour("MBX-369", "MBX-376")
 async def test_the_http_layers_reports_are_shown_by_route(clock: ManualClock) -> None:
     observer = PrometheusObserver(MemoryStore(clock), clock)
     http = observer.http

@@ -1,9 +1,9 @@
-"""How a command fails: one sentence that says what to do, and an exit code a script can rely on.
+"""How a command fails: one sentence with what to do, and an exit code a script can rely on.
 
 Above: `main` prints the sentence and exits. Below: the errors of the domain and of the client.
 Holds: whoever uses a command sees a traceback only for a bug.
 
-Source: spec/server.md 11.
+Source: `docs/reference/cli.md` (exit codes).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def failure_of(error: AwakenError) -> Failure:
         case _:
             code = Exit.UNREACHABLE if error.code == "unreachable" else Exit.FAILED
     notes: list[str] = getattr(error, "__notes__", [])
-    told = str(error) + "".join(f" ({note})" for note in notes)
+    sentence = str(error) + "".join(f" ({note})" for note in notes)
     if code is Exit.UNREACHABLE and error.code == "unreachable":
-        told += ". Start a server with `awaken serve`, or name another one with --url"
-    return Failure(told, code)
+        sentence += ". Start a server with `awaken serve`, or name another one with --url"
+    return Failure(sentence, code)

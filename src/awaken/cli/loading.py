@@ -91,5 +91,5 @@ def _store_url(options: DemoOptions) -> str:
     if options.durability is None:
         return url
     if not url.startswith("sqlite:") or "durability=" in url:
-        usage("--durability goes with an SQLite file; a --store URL may say ?durability= itself")
+        usage("--durability goes with an SQLite file; a --store URL may carry ?durability= itself")
     return f"{url}{'&' if '?' in url else '?'}durability={options.durability}"

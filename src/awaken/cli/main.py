@@ -2,7 +2,7 @@
 
 Below: one module per command, imported when it is called, so that `serve` starts without what only a terminal needs.
 
-Source: spec/server.md 11.
+Source: `docs/reference/cli.md`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP
 app.command("awaken.cli.run:run", name="run", help="Give an agent a text and stream its answer to the terminal.")
 app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a thread or a run.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
+app.command("awaken.cli.db:db", name="db", help="Show how large a database file is, and what could go.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
 
 
@@ -52,13 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _told(Failure(f"{str(error).rstrip('.')}. `awaken --help` lists what there is", Exit.USAGE))
+        return _printed(Failure(f"{str(error).rstrip('.')}. `awaken --help` lists what there is", Exit.USAGE))
     except Failure as failure:
-        return _told(failure)
+        return _printed(failure)
     except AwakenError as error:
-        return _told(failure_of(error))
+        return _printed(failure_of(error))
     except BrokenPipeError:
-        # Whoever read our output has left, as `head` does. Nothing more can be said, not even at exit.
+        # Whoever read our output has left, as `head` does. Nothing more can be printed, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except KeyboardInterrupt:
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else Exit.OK
 
 
-def _told(failure: Failure) -> int:
+def _printed(failure: Failure) -> int:
     print(f"awaken: {failure}", file=sys.stderr)
     return failure.code
 

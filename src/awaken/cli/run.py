@@ -33,16 +33,16 @@ def run(
     agent
         The agent's name.
     text
-        What to say to it; - reads the standard input.
+        Its input; - reads the standard input.
     thread
         The conversation to continue; a new one when absent, or when it does not exist.
     as_json
         Print the run as one JSON document when it has ended, and nothing before.
     """
-    said = sys.stdin.read() if text == "-" else text
+    message = sys.stdin.read() if text == "-" else text
     with connected(url) as client:
         printer = AnswerPrinter(quiet=as_json)
-        ended = _follow(client, printer, agent, said, thread)
+        ended = _follow(client, printer, agent, message, thread)
         if as_json:
             print_json(ended)
         else:

@@ -1,7 +1,7 @@
 """`awaken serve`: a server for an app, or for the demo agents.
 
 Below: `loading.py` finds the app, `server.py` runs it.
-Holds: what is wrong with the command, the address or the database is said in one sentence before anything is served.
+Holds: what is wrong with the command, the address or the database is printed in one sentence before anything is served.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def serve(
     if not 0 <= shutdown_drain_s < math.inf:
         usage(f"--shutdown-drain-s {shutdown_drain_s:g} is no length of time; give seconds, 0 for none")
     configure_logging(log_format, log_level)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would tell what the banner tells
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would log what the banner prints
     if access_log:
         logging.getLogger("awaken.http").setLevel(logging.DEBUG)
     app = _app(target, DemoOptions(db, store, durability, max_concurrent_runs))
@@ -134,7 +134,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _announce(app: Awaken, address: Address) -> None:
-    """The banner: what is served where, and something to try. Logs say the same for whoever reads only those."""
+    """The banner: what is served where, and something to try. The log has the same for whoever reads only that."""
     url = address.to_url()
     agents = app.agents.ids()
     durability = app.store.capabilities.durability

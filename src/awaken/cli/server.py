@@ -7,7 +7,7 @@ noticed; after SIGINT, which comes from a person, it does not. Then the listener
 app's drain time before their work is handed back. On the second signal the process ends at once. Nothing accepted
 depends on any of this.
 
-Source: spec/server.md 1.2 (settings), 1.3 (life cycle).
+Source: `docs/howto/operate.md`, `docs/reference/settings.md`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ async def serve_until_stopped(
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone, says when it accepts connections, and stops doing so at once when it is told."""
+    """Leaves signals alone, reports when it accepts connections, and stops doing so at once when it is asked to."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -58,23 +58,25 @@ class AnswerPrinter:
 
     def show(self, item: StreamItem) -> None:
         self._is_cut_off = False
-        had = self.transcript.open
         change = self.transcript.feed(item)
         if self._quiet:
             return
-        if change == "appended" and self._live:
-            self._write(self.transcript.open[len(had) :])
-        elif change == "committed" and not (self._live and had):
-            self._write(self.transcript.committed[-1] if self._said_something(item) else "")
-        elif change == "dropped" and had and self._live:
-            self.note("the unfinished text above is void; it comes again")
-        if change == "committed":
-            self.end_line()
+        match change.what:
+            case "appended" if self._live:
+                self._write(change.text)
+            case "dropped" if self._live and change.text:
+                self.note("the unfinished text above is void; it comes again")
+            case "committed":
+                if not (self._live and change.was_open):
+                    self._write(change.text)
+                self.end_line()
+            case _:
+                pass
         if isinstance(item, Event):
             self._show_other(item)
 
     def reconnecting(self, reconnect: Reconnect) -> None:
-        """Say once that the stream broke."""
+        """Print once that the stream broke."""
         if not self._is_cut_off and not self._quiet:
             self.note(f"connection lost; trying again ({reconnect.cause})")
         self._is_cut_off = True
@@ -84,18 +86,14 @@ class AnswerPrinter:
         self.end_line()
         self._aside.print(f"· {escape(printable(text))}", style="dim")
 
-    def _said_something(self, item: StreamItem) -> bool:
-        blocks = item.payload.get("content_blocks") if isinstance(item, Event) else None
-        return bool(blocks) and bool(self.transcript.committed)
-
     def _show_other(self, event: Event) -> None:
         payload = event.payload
         match event.kind:
             case "ToolCallReady":
-                arguments = _short(payload.get("arguments"))
+                arguments = _short(payload.get("arguments", payload.get("raw", "")))
                 self.note(f"{payload.get('name', 'tool')}({arguments})")
             case "ToolCallDone":
-                self.note(f"  {payload.get('outcome', 'succeeded')}: {_short(payload.get('result'))}")
+                self.note(_ended(payload))
             case "RunRescheduled":
                 self.note(_rescheduled(payload))
             case "RunResumed":
@@ -116,6 +114,12 @@ class AnswerPrinter:
             sys.stdout.write("\n")
             sys.stdout.flush()
             self._at_line_start = True
+
+
+def _ended(payload: dict[str, Any]) -> str:
+    status = str(payload.get("status", "ended")).replace("_", " ")
+    shown = payload.get("result", payload.get("error_text"))
+    return f"  {status}" if shown is None else f"  {status}: {_short(shown)}"
 
 
 def _rescheduled(payload: dict[str, Any]) -> str:
@@ -145,8 +149,8 @@ def event_line(item: StreamItem) -> str:
     if isinstance(item, Resync):
         return "[yellow]resync[/] the log no longer holds the place asked for; it goes on from here"
     time = item.created_at[11:23]
-    told = {name: value for name, value in item.payload.items() if name not in _KNOWN and value not in (None, [], "")}
-    return f"[dim]{time}[/] [bold]{item.kind}[/] [dim]{escape(_short(told, 160))}[/]"
+    facts = {name: value for name, value in item.payload.items() if name not in _KNOWN and value not in (None, [], "")}
+    return f"[dim]{time}[/] [bold]{item.kind}[/] [dim]{escape(_short(facts, 160))}[/]"
 
 
 _KNOWN: Final = frozenset(
@@ -190,8 +194,7 @@ def _took(run: Run, now: Instant) -> str:
 
 
 def _output(run: Run, now: Instant) -> str:
-    told = run.error.message if run.error is not None else run.final_output or ""
-    return escape(_short(told))
+    return escape(_short(run.error.message if run.error is not None else run.final_output or ""))
 
 
 _ID_CHARS: Final = 36

@@ -9,7 +9,7 @@ from awaken.client.connection import DEFAULT_URL, Reconnect
 from awaken.client.errors import ApiError, Unreachable
 from awaken.client.resume import ResumeSettings
 from awaken.client.synchronous import Client, Stream
-from awaken.client.transcript import Transcript
+from awaken.client.transcript import Change, Transcript
 from awaken.client.wire import (
     Agent,
     Cancellation,
@@ -36,6 +36,7 @@ __all__ = [
     "AsyncClient",
     "AsyncStream",
     "Cancellation",
+    "Change",
     "Client",
     "Dispatch",
     "Event",

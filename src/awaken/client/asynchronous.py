@@ -70,7 +70,7 @@ class AsyncClient:
         return await self.send(calls.create_run(calls.run_request(self._setup.ids, content, **options)))
 
     async def run(self, content: Input, *, timeout_s: float = 300.0, **options: Unpack[RunOptions]) -> wire.RunResult:
-        """Submit and wait for the end, at most `timeout_s` seconds; then `result.run.is_done` tells."""
+        """Submit and wait for the end, at most `timeout_s` seconds; then see `result.run.is_done`."""
         request = calls.run_request(self._setup.ids, content, **options)
         ends_s = self._setup.clock.monotonic() + timeout_s
         waited = await self.send(calls.create_run_and_wait(request, timeout_s=min(timeout_s, calls.MAX_WAIT_S)))
@@ -109,7 +109,7 @@ class AsyncClient:
         return self._items(calls.list_dispatches(run_id))
 
     def run_events(self, run_id: str, **filters: Any) -> AsyncIterator[wire.Event]:
-        """What the run has said so far, oldest first, page by page."""
+        """The run's log so far, oldest first, page by page."""
         return self._items(calls.list_run_events(run_id, **filters))
 
     # --- threads ------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""The HTTP API as values: each function builds a request, and says how its answer is read. No I/O.
+"""The HTTP API as values: each function builds a request, with the way its answer is read. No I/O.
 
 Above: the two transports send a `Call` and hand the answer to `read`. Below: `wire.py` and `errors.py`.
 Holds: a run is always created under an id that this side chose, so that sending the request again, after a connection
 that broke before the answer, finds the run instead of making another.
 
-Source: spec/server.md 4.
+Source: `docs/reference/http.md`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ThreadOptions(TypedDict, total=False):
-    """What may be said about a new thread."""
+    """What may be given with a new thread."""
 
     thread_id: str | None
     title: str | None
@@ -75,7 +75,7 @@ class ThreadOptions(TypedDict, total=False):
 
 
 class RunOptions(TypedDict, total=False):
-    """What may be said about a new run, besides its input."""
+    """What may be given with a new run, besides its input."""
 
     agent_id: str | None
     """None: the thread's last agent, else the only one there is."""

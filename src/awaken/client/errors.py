@@ -114,7 +114,7 @@ def _not_found(kind: type[NotFound]) -> _Make:
 
 
 def _made(make: Callable[[dict[str, Any]], AwakenError]) -> _Make:
-    """From what the document tells, with the server's own words: it knows more than the class does."""
+    """From the document, with the server's own words: it knows more than the class does."""
 
     def made(problem: dict[str, Any], detail: str) -> AwakenError:
         error = make(problem)

@@ -1,13 +1,14 @@
 """What to do next for one stream, over as many connections as it takes. A state machine: no I/O, no clock.
 
-Above: a transport asks `next_call`, sends it, reports what happened, and waits as long as it is told. Below: `sse.py`.
+Above: a transport asks `next_call`, sends it, reports what happened, and waits as long as it is asked to. Below:
+`sse.py`.
 Holds: the items handed out are those of one uncut stream: a connection that breaks goes on after the last id seen, and
-one that breaks before the server has said that it accepted a run is repeated under the same run id.
-Only `stream.end` ends a stream; a connection that is closed without it was cut. A stream that had said something is
+one that breaks before the server has confirmed that it accepted a run is repeated under the same run id.
+Only `stream.end` ends a stream; a connection that is closed without it was cut. A stream that had given something is
 tried again soon, because most cuts are over soon: another server takes over, or the same one is started again. After a
 few tries, or when a server answers with a refusal, the delays are those the server asks for, and grow.
 
-Source: spec/server.md 6.1 (framing), 6.4 (cursors).
+Source: `docs/concepts/events.md` (cursors, streams).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a stream comes back."""
 
     first_delay_s: float = 0.15
-    """About this long before the first try after a stream that had said something. Each failed try doubles it, until it
-    reaches the delay of the server."""
+    """About this long before the first try after a stream that had given something. Each failed try doubles it, until
+    it reaches the delay of the server."""
     retry_delay_s: float = 0.25
     """The delay of a server that asked for none with `retry:`."""
     max_delay_s: float = 10.0
@@ -41,7 +42,7 @@ class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
     give_up_after_s: float = 300.0
     """Without a single frame for this long, the stream fails. 0: a broken stream fails at once."""
     silence_s: float = 45.0
-    """A connection that says nothing for this long, three keep-alives, is dead."""
+    """A connection that is silent for this long, three keep-alives, is dead."""
 
 
 class Resumption:

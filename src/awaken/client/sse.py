@@ -4,7 +4,7 @@ Above: `resume.py`. Below: nothing; the parser neither reads nor waits.
 Holds: any division of the same bytes into chunks gives the same frames; a frame that the connection cut off is not
 handed out, so that an id is never counted as seen before its data was.
 
-Source: the HTML standard's event stream format; spec/server.md 6.1.
+Source: the HTML standard's event stream format; `docs/concepts/events.md` (streams).
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Client:
         return self.send(calls.create_run(calls.run_request(self._setup.ids, content, **options)))
 
     def run(self, content: Input, *, timeout_s: float = 300.0, **options: Unpack[RunOptions]) -> wire.RunResult:
-        """Submit and wait for the end, at most `timeout_s` seconds; then `result.run.is_done` tells."""
+        """Submit and wait for the end, at most `timeout_s` seconds; then see `result.run.is_done`."""
         request = calls.run_request(self._setup.ids, content, **options)
         ends_s = self._setup.clock.monotonic() + timeout_s
         waited = self.send(calls.create_run_and_wait(request, timeout_s=min(timeout_s, calls.MAX_WAIT_S)))
@@ -119,7 +119,7 @@ class Client:
         return self._items(calls.list_dispatches(run_id))
 
     def run_events(self, run_id: str, **filters: Any) -> Iterator[wire.Event]:
-        """What the run has said so far, oldest first, page by page."""
+        """The run's log so far, oldest first, page by page."""
         return self._items(calls.list_run_events(run_id, **filters))
 
     # --- threads ------------------------------------------------------------------------------------------------------

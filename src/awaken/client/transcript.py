@@ -1,8 +1,9 @@
-"""The text of a stream, as a person should see it: what is said now, and what stands.
+"""The text of a stream, as a person should see it: what is coming now, and what stands.
 
 Above: whoever shows a run while it goes on. Below: stream items, from the first one of a run or thread.
-Holds: text is provisional until the message that contains it is committed; a `StreamReset` voids the provisional part,
-because it will be produced again, and a resync voids everything seen so far.
+Holds: text is provisional until the message that contains it is committed, under the id that its deltas named. A
+`StreamReset` voids the provisional text of one message, or of all of them, because it comes again, and a resync voids
+everything so far. A message is the truth, whatever its deltas were; one that was not streamed comes whole.
 """
 
 from __future__ import annotations
@@ -13,53 +14,76 @@ import msgspec
 
 from awaken.client.wire import Event, Resync, StreamItem, text_of
 
-Change = Literal["none", "appended", "dropped", "committed"]
+
+class Change(msgspec.Struct, frozen=True):
+    """What an item did to the text.
+
+    `appended`: `text` is what came. `dropped`: `text` is void. `committed`: `text` stands, as a message; `was_open`
+    when it had been coming piece by piece.
+    """
+
+    what: Literal["none", "appended", "dropped", "committed"]
+    text: str = ""
+    was_open: bool = False
+
+
+_NONE = Change("none")
 
 
 class Transcript:
-    """Feed it every item; `text` is then what the agent has said."""
+    """Feed it every item; `text` is then the text of the agent so far."""
 
     def __init__(self) -> None:
         self.committed: list[str] = []
         """The text of each finished assistant message that has any."""
-        self.open = ""
-        """Text newer than the last committed message: it may still be dropped."""
+        self._open: dict[str, list[str]] = {}
+        """By message, in the order in which they began."""
+
+    @property
+    def open(self) -> str:
+        """Text of messages that are not committed: it may still be dropped."""
+        return "".join([piece for pieces in self._open.values() for piece in pieces])
 
     @property
     def text(self) -> str:
         return "".join((*self.committed, self.open))
 
     def feed(self, item: StreamItem) -> Change:
-        """`appended`: `open` has grown. `dropped`: what was in it is void. `committed`: it stands now, as a message."""
         if isinstance(item, Resync):
             self.committed.clear()
-            return self._drop()
+            return self._drop("")
         match item.kind:
             case "TextDeltaObserved":
-                self.open += _string(item, "delta")
-                return "appended"
+                return self._append(_string(item, "message_id"), _string(item, "delta"))
             case "MessageCommitted" if item.payload.get("role") == "assistant":
                 return self._commit(item)
             case "StreamReset":
-                return self._drop()
+                return self._drop(_string(item, "message_id"))
             case _:
-                return "none"
+                return _NONE
+
+    def _append(self, message_id: str, text: str) -> Change:
+        self._open.setdefault(message_id, []).append(text)
+        return Change("appended", text)
 
     def _commit(self, item: Event) -> Change:
-        """The message is the truth, whatever its deltas were."""
+        shown = "".join(self._open.pop(_string(item, "message_id"), ()))
         blocks: Any = item.payload.get("content_blocks", [])
         try:
             text = text_of(msgspec.convert(blocks, tuple[dict[str, Any], ...]))
         except msgspec.ValidationError:
-            text = self.open
-        self.open = ""
+            text = shown
         if text:
             self.committed.append(text)
-        return "committed"
+        return Change("committed", text, was_open=bool(shown))
 
-    def _drop(self) -> Change:
-        self.open = ""
-        return "dropped"
+    def _drop(self, message_id: str) -> Change:
+        """Without a message id: the text of all open messages."""
+        if message_id:
+            return Change("dropped", "".join(self._open.pop(message_id, ())))
+        void = self.open
+        self._open.clear()
+        return Change("dropped", void)
 
 
 def _string(item: Event, name: str) -> str:

@@ -1,6 +1,6 @@
 """What the server answers with, as this client reads it.
 
-Above: users of the client. Below: JSON as spec/server.md 3 describes it.
+Above: users of the client. Below: JSON as `docs/reference/http.md` and `events.md` describe it.
 Holds: a field this version does not know is ignored and one it misses has a default, so that client and server can be
 of different versions; closed sets are plain text here, because a newer server may have more.
 """
@@ -103,6 +103,7 @@ class Run(_Resource, frozen=True):
     steps: int = 0
     error: RunError | None = None
     metadata: dict[str, Any] = {}
+    dedupe_key: str | None = None
     dispatch_id: str = ""
     cancel_requested_at: str | None = None
     created_at: str = ""
@@ -129,12 +130,15 @@ class Dispatch(_Resource, frozen=True):
     thread_id: str
     run_id: str
     status: str
+    route: str = ""
+    why: str = ""
     priority: int = 0
     position: int = 0
     epoch: int = 0
     attempt_count: int = 0
     max_attempts: int = 0
-    dedupe_key: str | None = None
+    crash_count: int = 0
+    suspect: bool = False
     last_error: str | None = None
     claimed_by: str | None = None
     instance_id: str | None = None

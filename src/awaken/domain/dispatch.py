@@ -2,7 +2,11 @@
 
 A record-level move checks the table and returns the new record; stores write it, they do not decide it.
 
-Source: spec/stores.md 1.3 and 2; MB-001 to MB-017.
+Two counts say what went wrong since the run last made progress. `attempt_count` counts failures of the run itself.
+`crash_count` counts deaths of the process that executed it, which may have been anybody's fault: with two of those the
+dispatch is a *suspect*, and only a suspect that was executing as the only one is charged an attempt for one more.
+
+Source: ADR 0023; MB-001 to MB-017.
 """
 
 from __future__ import annotations
@@ -15,12 +19,16 @@ from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.ids import ClaimToken, ConsumerId, DispatchId, InstanceId, RunId, ThreadId
+from awaken.domain.ids import ClaimToken, ConsumerId, DispatchId, InstanceId, MessageId, Route, RunId, ThreadId
 from awaken.domain.retry import RetryPolicy
 
 DEFAULT_PRIORITY: Final = 128
 DEFAULT_MAX_ATTEMPTS: Final = 5
-LEASE_EXPIRED: Final = "lease expired; max attempts reached"
+LEASE_EXPIRED: Final = "its process died, or lost its lease, each time it was executed"
+SUSPECT_CRASHES: Final = 2
+"""Deaths of its process since the last closed step that make a suspect."""
+SUSPECT_MARK: Final = "!"
+"""Behind the route in the scheduling key of a thread whose head is a suspect. Agent names cannot contain it."""
 
 
 class DispatchStatus(StrEnum):
@@ -42,6 +50,8 @@ CLAIMED: Final = DispatchStatus.CLAIMED
 ACKED: Final = DispatchStatus.ACKED
 
 Move = Literal["claim", "ack", "nack", "release", "dead_letter", "expire", "cancel", "supersede"]
+Why = Literal["start", "input", "retry", "takeover", "handover"]
+"""Why a dispatch is in the queue: a new run, input for a waiting one, or the end of an earlier claim."""
 
 DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
     (QUEUED, "claim"): CLAIMED,
@@ -50,7 +60,7 @@ DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
     (QUEUED, "dead_letter"): DispatchStatus.DEAD_LETTER,  # only when its run or a message of it is gone
     (CLAIMED, "ack"): ACKED,
     (CLAIMED, "nack"): QUEUED,  # or dead letter, when the attempts are spent
-    (CLAIMED, "expire"): QUEUED,  # likewise
+    (CLAIMED, "expire"): QUEUED,  # or dead letter, for a lone suspect whose attempts are spent
     (CLAIMED, "release"): QUEUED,
     (CLAIMED, "dead_letter"): DispatchStatus.DEAD_LETTER,
     (CLAIMED, "cancel"): DispatchStatus.CANCELLED,
@@ -60,15 +70,21 @@ DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One delivery order. Claim fields are all set while claimed and all absent otherwise."""
+    """One delivery order. Token and consumer are set while claimed and absent otherwise; `lease_until` only on a store
+    that several processes share.
+    """
 
+    no: int
+    """Its arrival number in the store: its age, which orders threads among each other."""
     dispatch_id: DispatchId
     thread_id: ThreadId
     run_id: RunId
+    route: Route
     status: DispatchStatus
+    why: Why
     priority: int
     position: int
-    """Place in the thread's order of submission; given once, so order never depends on a clock."""
+    """Place in the thread's order of submission, that of the run's first dispatch: order never depends on a clock."""
     epoch: int
     available_at: Instant
     created_at: Instant
@@ -76,14 +92,31 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     attempt_count: int = 0
     """Failures since the last progress."""
-    dedupe_key: str | None = None
+    crash_count: int = 0
+    """Deaths of its process since the last progress."""
+    message_ids: tuple[MessageId, ...] | None = None
+    """The messages it brings, which its first claim appends to the log; None: those of the run's request."""
     last_error: str | None = None
     claim_token: ClaimToken | None = None
     claimed_by: ConsumerId | None = None
     lease_until: Instant | None = None
     instance_id: InstanceId | None = None
-    """The execution that last held it; kept after the end for diagnosis."""
+    """The execution that holds it, or that ended it; a dispatch that is queued has none."""
+    tried_at: Instant | None = None
+    """When it was last claimed."""
+    tried_by: ConsumerId | None = None
+    """Who claimed it last."""
     completed_at: Instant | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Its process died as often as makes it one that may be to blame."""
+        return self.crash_count >= SUSPECT_CRASHES
+
+    @property
+    def ready_route(self) -> str:
+        """The route as it stands in the scheduling key of its thread."""
+        return ready_route(self.route, self.crash_count)
 
     def check(self) -> None:
         """The shape a stored dispatch has.
@@ -91,16 +124,21 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         Raises:
             DataIntegrity: The record contradicts itself.
         """
-        claim = (self.claim_token, self.claimed_by, self.lease_until)
+        claim = (self.claim_token, self.claimed_by)
         claimed = self.status is CLAIMED
-        if claimed != all(field is not None for field in claim) or (not claimed and any(f is not None for f in claim)):
+        if any((field is not None) != claimed for field in claim) or (self.lease_until is not None and not claimed):
             raise DataIntegrity(f"dispatch {self.dispatch_id!r}: {self.status} and its claim fields disagree")
         if self.status.is_terminal != (self.completed_at is not None):
             raise DataIntegrity(f"dispatch {self.dispatch_id!r}: {self.status} and completed_at disagree")
         if not (self.dispatch_id.strip() and self.thread_id.strip() and self.run_id.strip()):
             raise DataIntegrity(f"dispatch {self.dispatch_id!r}: an id is blank")
-        if not 0 <= self.attempt_count <= self.max_attempts or self.max_attempts < 1:
+        if not 0 <= self.attempt_count <= self.max_attempts or self.max_attempts < 1 or self.crash_count < 0:
             raise DataIntegrity(f"dispatch {self.dispatch_id!r}: {self.attempt_count} of {self.max_attempts} attempts")
+
+
+def ready_route(route: Route, crash_count: int) -> str:
+    """A route as it stands in the scheduling key of a thread whose head crashed so often."""
+    return route + SUSPECT_MARK if crash_count >= SUSPECT_CRASHES else route
 
 
 def claim(
@@ -109,7 +147,7 @@ def claim(
     consumer: ConsumerId,
     token: ClaimToken,
     instance_id: InstanceId,
-    lease_until: Instant,
+    lease_until: Instant | None,
     now: Instant,
 ) -> Dispatch:
     """Take it. A claim is not an attempt: only failures are counted."""
@@ -121,6 +159,8 @@ def claim(
         claimed_by=consumer,
         lease_until=lease_until,
         instance_id=instance_id,
+        tried_at=now,
+        tried_by=consumer,
         updated_at=now,
     )
 
@@ -150,31 +190,46 @@ def nack(dispatch: Dispatch, now: Instant, error: str, policy: RetryPolicy, retr
     if attempts >= dispatch.max_attempts:
         return replace(_closed(dispatch, "dead_letter", now, error=error), attempt_count=dispatch.max_attempts)
     delay_ms = policy.delay_ms(attempts, retry_after_ms)
-    return replace(_requeued(dispatch, "nack", now, now + delay_ms), attempt_count=attempts, last_error=error)
+    requeued = _requeued(dispatch, "nack", now, now + delay_ms, "retry")
+    return replace(requeued, attempt_count=attempts, last_error=error)
 
 
-def expire(dispatch: Dispatch, now: Instant) -> Dispatch:
-    """The lease ended. A run that kills its own process leaves no nack behind, so this spends an attempt too."""
-    attempts = dispatch.attempt_count + 1
-    if attempts >= dispatch.max_attempts:
-        closed = _closed(dispatch, "dead_letter", now, error=LEASE_EXPIRED)
+def expire(dispatch: Dispatch, now: Instant, *, charged: bool) -> Dispatch:
+    """Its process died, or did not renew the lease in time: due at once.
+
+    A run that kills its own process leaves no nack behind. `charged`: it was the only suspect that was executing, so
+    this death spends one of its attempts; otherwise it only counts as a crash.
+    """
+    crashed = replace(dispatch, crash_count=dispatch.crash_count + 1)
+    attempts = dispatch.attempt_count + charged
+    if charged and attempts >= dispatch.max_attempts:
+        closed = _closed(crashed, "dead_letter", now, error=LEASE_EXPIRED)
         return replace(closed, attempt_count=dispatch.max_attempts)
-    return replace(_requeued(dispatch, "expire", now, now), attempt_count=attempts)
+    return replace(_requeued(crashed, "expire", now, now, "takeover"), attempt_count=attempts)
 
 
 def release(dispatch: Dispatch, now: Instant) -> Dispatch:
     """Handed back unharmed: due at once, no attempt spent."""
-    return _requeued(dispatch, "release", now, now)
+    return _requeued(dispatch, "release", now, now, "handover")
 
 
-def _requeued(dispatch: Dispatch, move: Move, now: Instant, available_at: Instant) -> Dispatch:
+def progressed(dispatch: Dispatch, now: Instant) -> Dispatch:
+    """A step was closed: what failed before it counts no more. The same object where nothing did."""
+    if not dispatch.attempt_count and not dispatch.crash_count:
+        return dispatch
+    return replace(dispatch, attempt_count=0, crash_count=0, updated_at=now)
+
+
+def _requeued(dispatch: Dispatch, move: Move, now: Instant, available_at: Instant, why: Why) -> Dispatch:
     return replace(
         dispatch,
         status=_moved(dispatch, move),
+        why=why,
         available_at=available_at,
         claim_token=None,
         claimed_by=None,
         lease_until=None,
+        instance_id=None,
         updated_at=now,
     )
 

@@ -1,247 +1,173 @@
-"""Events: what executors yield, what the log stores, and the names both have on the wire.
+"""The kinds of events in a log: one table, and the way from an event to its entry and back.
 
-`Event` is what an agent's execution reports. `LoggedEvent` is one entry of a thread's log: a kind and a JSON payload,
-fixed when it is appended, so that a reader never needs to know every type to pass it on. Entries are appended as
-`Appended` and read as `EventRow`: most of what is written has no reader at that moment.
+Above: whoever writes, filters, encodes or reads a log; agents import their events from here. Below: `agent_event`, what
+executors publish, and `server_event`, what the queue writes.
+Holds: whatever depends on a kind is a column of the table or follows from one. Names are never used again for
+something else, so those of what later versions will write are in it already.
 
-Source: research/agent-runtimes.md 8 (events), spec/mailbox.md 4 (kinds), spec/server.md 6.7 (names on the wire).
+Source: `docs/reference/events.md`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from functools import cache
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from awaken.domain.ids import MessageId, RunId, ThreadId
-from awaken.domain.log import LoggedEvent
-from awaken.domain.run import Termination, Usage
-
-
-class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event_type", gc=False):
-    pass
-
-
-class RunStart(_Event, frozen=True, tag="run_start"):
-    thread_id: ThreadId
-    run_id: RunId
-    parent_run_id: RunId | None = None
-
-
-class RunFinish(_Event, frozen=True, tag="run_finish"):
-    """A run's end. `result` is present when the run ended well and has something to say."""
-
-    thread_id: ThreadId
-    run_id: RunId
-    termination: Termination
-    result: Any = None
-
-
-class StepStart(_Event, frozen=True, tag="step_start"):
-    message_id: MessageId | None = None
-
-
-class StepEnd(_Event, frozen=True, tag="step_end"):
-    pass
-
-
-class TextDelta(_Event, frozen=True, tag="text_delta"):
-    delta: str
-
-
-class ReasoningDelta(_Event, frozen=True, tag="reasoning_delta"):
-    delta: str
-
-
-class ReasoningEncryptedValue(_Event, frozen=True, tag="reasoning_encrypted_value"):
-    encrypted_value: str
-
-
-class ToolCallStart(_Event, frozen=True, tag="tool_call_start"):
-    id: str
-    name: str
-
-
-class ToolCallDelta(_Event, frozen=True, tag="tool_call_delta"):
-    id: str
-    args_delta: str
-
-
-class ToolCallReady(_Event, frozen=True, tag="tool_call_ready"):
-    id: str
-    name: str
-    arguments: Any = None
-
-
-class ToolCallStreamDelta(_Event, frozen=True, tag="tool_call_stream_delta"):
-    """Output from inside a running tool."""
-
-    id: str
-    name: str
-    delta: Any = None
-
-
-class ToolCallDone(_Event, frozen=True, tag="tool_call_done"):
-    id: str
-    message_id: MessageId
-    result: Any = None
-    outcome: Literal["succeeded", "failed", "suspended"] = "succeeded"
-
-
-class ToolCallCancel(_Event, frozen=True, tag="tool_call_cancel"):
-    id: str
-    name: str
-    reason: str
-
-
-class StreamReset(_Event, frozen=True, tag="stream_reset"):
-    """Text newer than the last committed message is void; it will be produced again."""
-
-    reason: str
-
-
-class InferenceComplete(_Event, frozen=True, tag="inference_complete"):
-    model: str
-    usage: Usage
-    duration_ms: int
-
-
-class StateSnapshot(_Event, frozen=True, tag="state_snapshot"):
-    snapshot: Any
-
-
-class StateDelta(_Event, frozen=True, tag="state_delta"):
-    delta: Any
-
-
-class ActivitySnapshot(_Event, frozen=True, tag="activity_snapshot"):
-    id: str
-    content: Any
-
-
-class ActivityDelta(_Event, frozen=True, tag="activity_delta"):
-    id: str
-    delta: Any
-
-
-class ErrorRecorded(_Event, frozen=True, tag="error"):
-    message: str
-    error_code: str | None = None
-
-
-Event = (
-    RunStart
-    | RunFinish
-    | StepStart
-    | StepEnd
-    | TextDelta
-    | ReasoningDelta
-    | ReasoningEncryptedValue
-    | ToolCallStart
-    | ToolCallDelta
-    | ToolCallReady
-    | ToolCallStreamDelta
-    | ToolCallDone
-    | ToolCallCancel
-    | StreamReset
-    | InferenceComplete
-    | StateSnapshot
-    | StateDelta
-    | ActivitySnapshot
-    | ActivityDelta
-    | ErrorRecorded
+from awaken.domain.agent_event import FINISHED_KINDS as FINISHED_KINDS
+from awaken.domain.agent_event import (
+    ActivityDelta,
+    ActivitySnapshot,
+    ErrorRecorded,
+    Event,
+    InferenceComplete,
+    ReasoningDelta,
+    ReasoningEncryptedValue,
+    StateDelta,
+    StateSnapshot,
+    StepEnded,
+    StepStarted,
+    StreamReset,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallDone,
+    ToolCallReady,
+    ToolCallStarted,
+    ToolCallStreamDelta,
+)
+from awaken.domain.errors import DataIntegrity
+from awaken.domain.log import LoggedEvent, MessagePayload, ReadEvent
+from awaken.domain.message import Visibility
+from awaken.domain.server_event import (
+    DispatchPayload,
+    RunClaimedPayload,
+    RunEndedPayload,
+    RunQueuedPayload,
+    RunStartedPayload,
+    ThreadPayload,
 )
 
+Channel = Literal["lifecycle", "mailbox", "messages", "tools", "decisions", "state", "activity", "usage", "debug"]
+
+LATER: Final = None
+"""In the place of a payload: what the kind is about comes with a later version, and nothing writes it yet."""
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A row of the table."""
+
+    name: str
+    channel: Channel
+    payload: type[msgspec.Struct] | None
+    is_delta: bool = False
+    """Observed while a turn is being produced; what it amounts to is committed later as a message."""
+    opens_stream: bool = False
+    """It shows part of a message that may never be committed: somebody then owes a `StreamReset`."""
+    is_terminal: bool = False
+    """A run has no further events after it; only a `RunResumed` could follow."""
+    visibility: Visibility = Visibility.ALL
+    """Of an event of this kind, unless the event itself is marked otherwise."""
+
+
+_ROWS: Final = (
+    Kind("ThreadCreated", "lifecycle", ThreadPayload),
+    Kind("ThreadUpdated", "lifecycle", ThreadPayload),
+    Kind("ThreadDeleted", "lifecycle", LATER),
+    Kind("RunStarted", "lifecycle", RunStartedPayload),
+    Kind("RunResumed", "lifecycle", RunStartedPayload),
+    Kind("RunSuspended", "lifecycle", RunEndedPayload),
+    Kind("RunFinished", "lifecycle", RunEndedPayload, is_terminal=True),
+    Kind("RunTerminated", "lifecycle", RunEndedPayload, is_terminal=True),
+    Kind("RunCancelled", "lifecycle", RunEndedPayload, is_terminal=True),
+    Kind("RunErrored", "lifecycle", RunEndedPayload, is_terminal=True),
+    Kind("ChildStarted", "lifecycle", LATER),
+    Kind("ChildSuspended", "lifecycle", LATER),
+    Kind("ChildFinished", "lifecycle", LATER),
+    Kind("ErrorRecorded", "lifecycle", ErrorRecorded),
+    # the queue
+    Kind("RunQueued", "mailbox", RunQueuedPayload),
+    Kind("RunSubmitted", "mailbox", RunClaimedPayload),
+    Kind("RunRescheduled", "mailbox", DispatchPayload),
+    Kind("RunDeadLettered", "mailbox", DispatchPayload),
+    Kind("RunInterrupted", "mailbox", DispatchPayload),
+    Kind("RunSuperseded", "mailbox", RunEndedPayload, is_terminal=True),
+    Kind("CancelRequested", "mailbox", DispatchPayload),
+    Kind("CancelAcknowledged", "mailbox", DispatchPayload),
+    Kind("MailboxTimeout", "mailbox", LATER),
+    # the conversation
+    Kind("MessageCommitted", "messages", MessagePayload),
+    Kind("MessagePended", "messages", LATER),
+    Kind("PendingEdited", "messages", LATER),
+    Kind("PendingRetracted", "messages", LATER),
+    Kind("MessageConsumed", "messages", LATER),
+    Kind("MessagesHidden", "messages", LATER),
+    Kind("ArtifactWritten", "messages", LATER),
+    Kind("TextDeltaObserved", "messages", TextDelta, is_delta=True, opens_stream=True),
+    Kind("ReasoningDeltaObserved", "messages", ReasoningDelta, is_delta=True, opens_stream=True),
+    Kind("ReasoningEncryptedValueObserved", "messages", ReasoningEncryptedValue, is_delta=True, opens_stream=True),
+    Kind("StreamReset", "messages", StreamReset),
+    # tool calls
+    Kind("ToolCallStarted", "tools", ToolCallStarted, is_delta=True, opens_stream=True),
+    Kind("ToolCallDeltaObserved", "tools", ToolCallDelta, is_delta=True, opens_stream=True),
+    Kind("ToolCallReady", "tools", ToolCallReady),
+    Kind("ToolCallStreamDeltaObserved", "tools", ToolCallStreamDelta, is_delta=True),
+    Kind("ToolCallDone", "tools", ToolCallDone),
+    # what a run waits for
+    Kind("TicketOpened", "decisions", LATER),
+    Kind("TicketDecided", "decisions", LATER),
+    Kind("TicketExpired", "decisions", LATER),
+    Kind("TicketWithdrawn", "decisions", LATER),
+    # beside the conversation
+    Kind("StateSnapshotObserved", "state", StateSnapshot),
+    Kind("StateDeltaObserved", "state", StateDelta),
+    Kind("ActivitySnapshotObserved", "activity", ActivitySnapshot),
+    Kind("ActivityDeltaObserved", "activity", ActivityDelta),
+    Kind("InferenceComplete", "usage", InferenceComplete),
+    Kind("StepStarted", "debug", StepStarted),
+    Kind("StepEnded", "debug", StepEnded),
+)
+
+TABLE: Final[dict[str, Kind]] = {kind.name: kind for kind in _ROWS}
+"""Every kind by its name, which is `kind` in the log and on the wire."""
+
 KINDS: Final[dict[type[Any], str]] = {
-    RunStart: "RunStarted",
-    RunFinish: "RunFinished",
-    StepStart: "StepStarted",
-    StepEnd: "StepEnded",
-    TextDelta: "TextDeltaObserved",
-    ReasoningDelta: "ReasoningDeltaObserved",
-    ReasoningEncryptedValue: "ReasoningEncryptedValueObserved",
-    ToolCallStart: "ToolCallStarted",
-    ToolCallDelta: "ToolCallDeltaObserved",
-    ToolCallReady: "ToolCallReady",
-    ToolCallStreamDelta: "ToolCallStreamDeltaObserved",
-    ToolCallDone: "ToolCallDone",
-    ToolCallCancel: "ToolCallCancelled",
-    StreamReset: "StreamReset",
-    InferenceComplete: "InferenceComplete",
-    StateSnapshot: "StateSnapshotObserved",
-    StateDelta: "StateDeltaObserved",
-    ActivitySnapshot: "ActivitySnapshotObserved",
-    ActivityDelta: "ActivityDeltaObserved",
-    ErrorRecorded: "ErrorRecorded",
+    kind.payload: kind.name for kind in _ROWS if kind.payload is not None and kind.payload in get_args(Event)
 }
-"""The kind under which each executor event enters the log. `RunFinish` gets its kind from its termination."""
-
-FINISHED_KINDS: Final = {
-    "natural_end": "RunFinished",
-    "behavior_requested": "RunFinished",
-    "stopped": "RunTerminated",
-    "blocked": "RunTerminated",
-    "cancelled": "RunCancelled",
-    "error": "RunErrored",
-    "suspended": "RunSuspended",
-}
-TERMINAL_KINDS: Final = frozenset({"RunFinished", "RunTerminated", "RunCancelled", "RunErrored", "RunSuperseded"})
-"""After one of these a run's events are over; only a `RunResumed` could follow."""
-
-CHANNELS: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        (
-            "RunStarted", "RunResumed", "RunSuspended", "RunFinished", "RunCancelled", "RunErrored", "RunTerminated",
-            "ThreadCreated", "ThreadUpdated",
-        ),
-        "lifecycle",
-    ),
-    **dict.fromkeys(
-        (
-            "RunQueued", "RunSubmitted", "RunRescheduled", "RunInterrupted", "RunSuperseded", "RunDeadLettered",
-            "CancelRequested", "CancelAcknowledged",
-        ),
-        "mailbox",
-    ),
-    **dict.fromkeys(
-        (
-            "MessageCommitted", "TextDeltaObserved", "ReasoningDeltaObserved", "ReasoningEncryptedValueObserved",
-            "StreamReset",
-        ),
-        "messages",
-    ),
-    **dict.fromkeys(
-        (
-            "ToolCallStarted", "ToolCallDeltaObserved", "ToolCallReady", "ToolCallStreamDeltaObserved", "ToolCallDone",
-            "ToolCallCancelled",
-        ),
-        "tools",
-    ),
-    "StateSnapshotObserved": "state",
-    "StateDeltaObserved": "state",
-    "ActivitySnapshotObserved": "activity",
-    "ActivityDeltaObserved": "activity",
-    "InferenceComplete": "usage",
-    "StepStarted": "debug",
-    "StepEnded": "debug",
-    "ErrorRecorded": "lifecycle",
-}  # fmt: skip
-"""The channel of every kind this version writes; a kind it does not know belongs to `other`."""
-
-DELTA_KINDS: Final = frozenset(
-    {
-        "TextDeltaObserved", "ReasoningDeltaObserved", "ReasoningEncryptedValueObserved", "ToolCallStarted",
-        "ToolCallDeltaObserved", "ToolCallStreamDeltaObserved",
-    }
-)  # fmt: skip
-"""Observed while a turn is being produced; what they amount to is committed later as a message."""
-
+"""The kind under which each executor event enters the log."""
+CHANNELS: Final[dict[str, Channel]] = {kind.name: kind.channel for kind in _ROWS}
+"""The channel of every kind; a kind that this version does not know belongs to `other`."""
+DELTA_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_delta)
+OPENS_STREAM: Final = frozenset(kind.name for kind in _ROWS if kind.opens_stream)
+TERMINAL_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_terminal)
 
 _encoder: Final = msgspec.json.Encoder()
 
 
 def logged(event: Event) -> LoggedEvent:
     """The log entry for an executor event."""
-    if type(event) is RunFinish:
-        return LoggedEvent(FINISHED_KINDS[event.termination.type], msgspec.Raw(_encoder.encode(event)))
     return LoggedEvent(KINDS[type(event)], msgspec.Raw(_encoder.encode(event)))
+
+
+def opened(entry: LoggedEvent | ReadEvent) -> Any:
+    """The payload of a log entry, as the type that the table names; fields that it does not know are left out.
+
+    Of a message it is complete only as a reader finds it, a `ReadEvent`.
+
+    None for a kind whose payload this version has no type for.
+
+    Raises:
+        DataIntegrity: The payload does not fit its kind.
+    """
+    kind = TABLE.get(entry.kind)
+    if kind is None or kind.payload is None:
+        return None
+    try:
+        return _decoder(kind.payload).decode(entry.payload)
+    except msgspec.DecodeError as error:
+        raise DataIntegrity(f"an event of kind {entry.kind!r} cannot be read: {error}") from error
+
+
+@cache
+def _decoder(payload: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(payload)

@@ -21,6 +21,8 @@ RunId = NewType("RunId", str)
 DispatchId = NewType("DispatchId", str)
 MessageId = NewType("MessageId", str)
 AgentId = NewType("AgentId", str)
+Route = NewType("Route", str)
+"""Who can run something: an agent's name."""
 ConsumerId = NewType("ConsumerId", str)
 """Names the process that holds a claim."""
 ClaimToken = NewType("ClaimToken", str)

@@ -3,7 +3,7 @@
 Neutral blocks are for everyone; `native` is for the driver whose `format` it names, so that nothing a framework
 needs to continue its own turn (signatures, provider details) is lost.
 
-Source: research/agent-runtimes.md 4, spec/stores.md 1.6.
+Source: docs/concepts/executors.md; TR-047 to TR-069.
 """
 
 from __future__ import annotations

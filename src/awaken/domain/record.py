@@ -9,16 +9,27 @@ damaged one is a `DataIntegrity` that names it, never a guess.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.ids import MessageId
+from awaken.domain.ids import MessageId, RunId
 from awaken.domain.log import LoggedEvent, ServerEvent
-from awaken.domain.message import Message, known_blocks
-from awaken.domain.run import Run, RunRequest, SeqRange, Termination, Usage, Waiting
+from awaken.domain.message import (
+    Block,
+    Message,
+    MessageMetadata,
+    MessageState,
+    Native,
+    Role,
+    ToolCall,
+    ToolStatus,
+    Visibility,
+    known_blocks,
+)
+from awaken.domain.run import NO_USAGE, Run, RunRequest, SeqRange, Termination, Usage, Waiting
 from awaken.domain.thread import ThreadInfo
 
 RecordKind = Literal["thread", "run_request", "run_state", "dispatch", "message", "events", "journal"]
@@ -48,17 +59,37 @@ class RunAsked(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     metadata: dict[str, Any] = {}
 
 
-class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The part of a run that its execution changes and no query asks for."""
+_NO_METADATA: Final = MessageMetadata()
 
-    started_at: Instant | None = None
-    finished_at: Instant | None = None
+
+class MessageBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A message without what its row says: its id, and, for its `own` run, the run that produced it."""
+
+    role: Role
+    content: tuple[Block, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    tool_status: ToolStatus | None = None
+    visibility: Visibility = Visibility.ALL
+    state: MessageState = MessageState.COMMITTED
+    metadata: MessageMetadata = _NO_METADATA
+    own: bool = False
+    native: Native | None = None
+
+
+class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The part of a run that its execution changes and no query asks for.
+
+    `final_output` only where it is not the text of messages.
+    """
+
     input: SeqRange | None = None
     termination: Termination | None = None
     final_output: str | None = None
+    output_message_ids: tuple[MessageId, ...] = ()
     waiting: Waiting | None = None
     steps: int = 0
-    usage: Usage = Usage()
+    usage: Usage | None = None
     closed_turn: MessageId | None = None
     stream_open: bool = False
 
@@ -67,7 +98,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _run_asked: Final = msgspec.json.Decoder(RunAsked)
 _run_state: Final = msgspec.json.Decoder(RunState)
 _thread_info: Final = msgspec.json.Decoder(ThreadInfo)
-_message: Final = msgspec.json.Decoder(Message)
+_body: Final = msgspec.json.Decoder(MessageBody)
 _events: Final = msgspec.json.Decoder(tuple[LoggedEvent, ...])
 _json: Final = msgspec.json.Decoder(msgspec.Raw)
 _DAMAGE: Final = (msgspec.MsgspecError, ValidationError)
@@ -84,14 +115,13 @@ def decode_run_request(data: bytes, version: int, name: str) -> RunAsked:
 def encode_run_state(run: Run) -> bytes:
     return _encode(
         RunState(
-            run.started_at,
-            run.finished_at,
             run.input,
             run.termination,
-            run.final_output,
+            None if run.output_message_ids else run.final_output,
+            run.output_message_ids,
             run.waiting,
             run.steps,
-            run.usage,
+            None if run.usage == NO_USAGE else run.usage,
             run.closed_turn,
             run.stream_open,
         )
@@ -110,22 +140,55 @@ def decode_thread_info(data: bytes, version: int, name: str) -> ThreadInfo:
     return _decoded("thread", version, data, _thread_info, name)
 
 
-def encode_message(message: Message) -> bytes:
-    return _encode(message)
+def encode_message(message: Message, run_id: RunId | None) -> bytes:
+    """As it is stored in a row that names `message.id` and `run_id`."""
+    metadata = message.metadata
+    own = metadata.run_id is not None and metadata.run_id == run_id
+    if own:
+        metadata = MessageMetadata(None, metadata.step_index, metadata.sender_agent_id)
+    return _encode(
+        MessageBody(
+            message.role,
+            message.content,
+            message.tool_calls,
+            message.tool_call_id,
+            message.tool_status,
+            message.visibility,
+            message.state,
+            _NO_METADATA if metadata == _NO_METADATA else metadata,
+            own,
+            message.native,
+        )
+    )
 
 
-def decode_message(data: bytes, version: int, name: str) -> Message:
+def decode_message(data: bytes, version: int, name: str, message_id: MessageId, run_id: RunId | None) -> Message:
     """A block of a type this version does not know is kept whole."""
+    body: MessageBody | None = None
     if version == CURRENT["message"]:
+        with suppress(msgspec.MsgspecError):  # an unknown block, or damage: the slower way below tells them apart
+            body = _body.decode(data)
+    if body is None:
+        raw = _raw("message", version, data, name)
         try:
-            return _message.decode(data)
-        except msgspec.MsgspecError:
-            pass  # an unknown block, or damage: the slower way below tells them apart
-    raw = _raw("message", version, data, name)
-    try:
-        return msgspec.convert(known_blocks(msgspec.convert(raw, dict[str, Any])), Message)
-    except _DAMAGE as error:
-        raise DataIntegrity(f"{name} is damaged: {error}") from error
+            body = msgspec.convert(known_blocks(msgspec.convert(raw, dict[str, Any])), MessageBody)
+        except _DAMAGE as error:
+            raise DataIntegrity(f"{name} is damaged: {error}") from error
+    metadata = body.metadata
+    if body.own:
+        metadata = MessageMetadata(run_id, metadata.step_index, metadata.sender_agent_id)
+    return Message(
+        id=message_id,
+        role=body.role,
+        content=body.content,
+        tool_calls=body.tool_calls,
+        tool_call_id=body.tool_call_id,
+        tool_status=body.tool_status,
+        visibility=body.visibility,
+        state=body.state,
+        metadata=metadata,
+        native=body.native,
+    )
 
 
 def encode_events(events: Sequence[LoggedEvent | ServerEvent]) -> bytes:

@@ -1,6 +1,6 @@
 """How long a failed dispatch waits before it is tried again.
 
-Source: spec/mailbox.md 3.13 (the table), D-14 (count this failure; honour `retry_after`).
+Source: ADR 0011; MBX-072.
 """
 
 from __future__ import annotations

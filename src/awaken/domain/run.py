@@ -1,6 +1,8 @@
 """Runs: one execution of an agent, from its request to its outcome.
 
-Source: spec/stores.md 1.4; TR-088 to TR-095.
+A run is executed by one dispatch after another, at most one of them open.
+
+Source: ADR 0014; TR-088 to TR-095.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class RunStatus(StrEnum):
 # Named here because Python 3.11 takes as long to find a member of an enum as to make a small record.
 CREATED: Final = RunStatus.CREATED
 DONE: Final = RunStatus.DONE
+WAITING: Final = RunStatus.WAITING
 
 RunMove = Literal["start", "wait", "finish"]
 
@@ -145,6 +148,9 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         )
 
 
+NO_USAGE: Final = Usage()
+
+
 class SeqRange(msgspec.Struct, frozen=True, gc=False):
     """Message seqs, 1-based, both ends included."""
 
@@ -221,10 +227,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     not committed are in the log. `updated_seq` is the thread's event seq when the run was last written.
     """
 
+    no: int
+    """Its arrival number in the store, which orders lists."""
     run_id: RunId
     thread_id: ThreadId
     agent_id: AgentId
     dispatch_id: DispatchId
+    """Its newest dispatch."""
     status: RunStatus
     request: RunRequest
     request_digest: str
@@ -238,17 +247,22 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input: SeqRange | None = None
     termination: Termination | None = None
     final_output: str | None = None
+    output_message_ids: tuple[MessageId, ...] = ()
+    """The messages whose text, joined, `final_output` is; none where the agent returned something else."""
     waiting: Waiting | None = None
     steps: int = 0
     usage: Usage = Usage()
     closed_turn: MessageId | None = None
+    open_turn: int | None = None
+    """Seq of its last assistant message whose calls may be unanswered."""
     stream_open: bool = False
+    executing_ms: int = 0
+    """How long its ended dispatches were claimed."""
+    dedupe_key: str | None = None
+    """Held in its thread until the run is done."""
     cancel_requested_at: Instant | None = None
-
-    @property
-    def waiting_reason(self) -> str | None:
-        """Why it waits, only while it does (TR-091)."""
-        return self.waiting.reason if self.status is RunStatus.WAITING and self.waiting else None
+    dead_lettered: bool = False
+    """The queue has given it up."""
 
     def check(self) -> None:
         """The shape a stored run has (TR-088, TR-089).
@@ -261,8 +275,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise DataIntegrity(f"run {self.run_id!r}: a run, thread or agent id is blank")
         if done != (self.finished_at is not None):
             raise DataIntegrity(f"run {self.run_id!r}: {self.status} and finished_at disagree")
-        if (self.status is RunStatus.WAITING) and self.waiting is None:
-            raise DataIntegrity(f"run {self.run_id!r}: waiting without saying for what")
+        if (self.status is WAITING) != (self.waiting is not None):
+            raise DataIntegrity(f"run {self.run_id!r}: {self.status} and what it is waiting for disagree")
         if self.termination is not None and not done:
             raise DataIntegrity(f"run {self.run_id!r}: {self.status} with a termination")
 

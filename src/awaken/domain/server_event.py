@@ -1,84 +1,115 @@
 """Events the queue itself writes: what became of a dispatch, a run, a message or a thread.
 
-Source: spec/mailbox.md 4.1 (kinds and payloads), spec/server.md 6.7 (the additional kinds).
+A payload repeats nothing that its row says (thread, run, instant), and leaves out what is absent. The dispatch, which
+belongs to the payloads about one, is put in front of them when the row is read (`log.completed`).
+
+Source: ADR 0016; docs/reference/events.md.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import FINISHED_KINDS, RunFinish, RunStart, StreamReset
-from awaken.domain.ids import MessageId, RunId, ThreadId
+from awaken.domain.agent_event import FINISHED_KINDS, StreamReset
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import Dispatch
+from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route
 from awaken.domain.log import ServerEvent
-from awaken.domain.message import Block, Message, MessageState, Role, ToolCall, ToolStatus, Visibility
-from awaken.domain.run import Run, Termination
+from awaken.domain.run import NO_USAGE, Adapter, Origin, Run, RunRequest, Termination, Usage
 from awaken.domain.thread import ThreadInfo
 
 
-class DispatchPayload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class _Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    pass
+
+
+class RunQueuedPayload(_Payload, frozen=True):
+    """A dispatch was accepted. `why`: start, or input for a run that waited."""
+
+    agent_id: AgentId
+    route: Route
+    why: str
+    message_ids: tuple[MessageId, ...]
+    origin: Origin
+    adapter: Adapter
+    available_at: Instant
+
+
+class RunClaimedPayload(_Payload, frozen=True):
+    """A worker has taken the dispatch (the kind is `RunSubmitted`)."""
+
+    attempt: int
+
+
+class RunStartedPayload(_Payload, frozen=True):
+    """The execution begins, `why` as in `Dispatch`. `finished_calls`: tool calls that will not be made again."""
+
+    agent_id: AgentId
+    attempt: int
+    why: str
+    worker: ConsumerId | None = None
+    previous_worker: ConsumerId | None = None
+    finished_calls: tuple[str, ...] = ()
+
+
+class DispatchPayload(_Payload, frozen=True):
     """The state of a dispatch right after the move the event names. Instants in milliseconds."""
 
-    thread_id: ThreadId
-    run_id: RunId
-    dispatch_id: str
-    dispatch_epoch: int
     attempt_count: int
-    status: DispatchStatus
-    available_at: int
-    created_at: int
-    updated_at: int
+    crash_count: int = 0
+    available_at: Instant | None = None
     reason: str | None = None
     error: str | None = None
 
 
-class MessagePayload(msgspec.Struct, frozen=True, gc=False):
-    """A message that became part of the conversation."""
+class RunEndedPayload(_Payload, frozen=True):
+    """How a run ended, and what it took. `cause`: who or what ended it, where that was not the agent."""
 
-    thread_id: ThreadId
-    run_id: RunId | None
-    message_id: MessageId
-    message_seq: int
-    role: Role
-    message_kind: str
-    content_blocks: tuple[Block, ...]
-    tool_calls: tuple[ToolCall, ...]
-    tool_call_id: str | None
-    tool_status: ToolStatus | None
-    state: MessageState
+    termination: Termination
+    output_message_ids: tuple[MessageId, ...] = ()
+    usage: Usage | None = None
+    steps: int = 0
+    cause: str | None = None
 
 
-class ThreadPayload(msgspec.Struct, frozen=True):
-    thread_id: ThreadId
+class ThreadPayload(_Payload, frozen=True):
     info: ThreadInfo
 
 
-_MESSAGE_KINDS: Final[dict[tuple[Role, Visibility], str]] = {
-    (Role.USER, Visibility.ALL): "user_input",
-    (Role.USER, Visibility.INTERNAL): "internal_user_input",
-    (Role.ASSISTANT, Visibility.ALL): "assistant_output",
-    (Role.ASSISTANT, Visibility.INTERNAL): "assistant_output",
-    (Role.TOOL, Visibility.ALL): "tool_result",
-    (Role.TOOL, Visibility.INTERNAL): "tool_result",
-    (Role.SYSTEM, Visibility.ALL): "system",
-    (Role.SYSTEM, Visibility.INTERNAL): "internal_system",
-}
+def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> ServerEvent:
+    brought = request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
+    payload = RunQueuedPayload(
+        agent_id,
+        dispatch.route,
+        dispatch.why,
+        brought,
+        request.trace.origin,
+        request.trace.adapter,
+        dispatch.available_at,
+    )
+    return ServerEvent("RunQueued", payload)
 
 
-def queued(dispatch: Dispatch) -> ServerEvent:
-    return _about(dispatch, "RunQueued")
-
-
-def submitted(dispatch: Dispatch) -> ServerEvent:
+def claimed(dispatch: Dispatch) -> ServerEvent:
     """A worker has taken the dispatch."""
-    return _about(dispatch, "RunSubmitted")
+    return ServerEvent("RunSubmitted", RunClaimedPayload(dispatch.attempt_count + 1))
 
 
-def started(run: Run, *, resumed: bool) -> ServerEvent:
-    start = RunStart(run.thread_id, run.run_id, run.request.trace.parent_run_id)
-    return ServerEvent("RunResumed" if resumed else "RunStarted", start)
+def started(
+    dispatch: Dispatch, run: Run, *, resumed: bool, previous: ConsumerId | None, finished_calls: tuple[str, ...]
+) -> ServerEvent:
+    payload = RunStartedPayload(
+        run.agent_id,
+        dispatch.attempt_count + 1,
+        dispatch.why,
+        dispatch.claimed_by,
+        previous,
+        finished_calls,
+    )
+    return ServerEvent("RunResumed" if resumed else "RunStarted", payload)
 
 
 def stream_reset(reason: str) -> ServerEvent:
@@ -86,20 +117,7 @@ def stream_reset(reason: str) -> ServerEvent:
 
 
 def rescheduled(dispatch: Dispatch, reason: str) -> ServerEvent:
-    return _about(dispatch, "RunRescheduled", reason=reason, error=dispatch.last_error)
-
-
-def dead_lettered(dispatch: Dispatch) -> ServerEvent:
-    return _about(dispatch, "RunDeadLettered", error=dispatch.last_error)
-
-
-def cancelled(dispatch: Dispatch) -> ServerEvent:
-    """A run that never started was cancelled with its dispatch."""
-    return _about(dispatch, "RunCancelled")
-
-
-def superseded(dispatch: Dispatch) -> ServerEvent:
-    return _about(dispatch, "RunSuperseded")
+    return _about(dispatch, "RunRescheduled", reason=reason, available_at=dispatch.available_at)
 
 
 def interrupted(dispatch: Dispatch) -> ServerEvent:
@@ -115,44 +133,45 @@ def cancel_acknowledged(dispatch: Dispatch) -> ServerEvent:
     return _about(dispatch, "CancelAcknowledged")
 
 
-def finished(run: Run, termination: Termination) -> ServerEvent:
-    """The last event of an execution."""
-    return ServerEvent(FINISHED_KINDS[termination.type], RunFinish(run.thread_id, run.run_id, termination))
+def dead_lettered(dispatch: Dispatch) -> ServerEvent:
+    """The queue has given up; the run's own end follows."""
+    return _about(dispatch, "RunDeadLettered", error=dispatch.last_error)
 
 
-def message_committed(message: Message, thread_id: ThreadId, run_id: RunId | None, seq: int) -> ServerEvent:
-    payload = MessagePayload(
-        thread_id,
-        run_id,
-        message.id,
-        seq,
-        message.role,
-        _MESSAGE_KINDS[message.role, message.visibility],
-        message.content,
-        message.tool_calls,
-        message.tool_call_id,
-        message.tool_status,
-        message.state,
-    )
-    return ServerEvent("MessageCommitted", payload)
+def superseded(run: Run, termination: Termination, cause: str) -> ServerEvent:
+    """Queued or waiting work was cleared away."""
+    return ServerEvent("RunSuperseded", RunEndedPayload(termination, (), _usage(run), run.steps, cause))
 
 
-def thread_saved(thread_id: ThreadId, info: ThreadInfo, *, created: bool) -> ServerEvent:
-    return ServerEvent("ThreadCreated" if created else "ThreadUpdated", ThreadPayload(thread_id, info))
+def ended(
+    run: Run, termination: Termination, *, output_message_ids: Sequence[MessageId] = (), cause: str | None = None
+) -> ServerEvent:
+    """The last event of a run; of an execution, when it suspends."""
+    payload = RunEndedPayload(termination, tuple(output_message_ids), _usage(run), run.steps, cause)
+    return ServerEvent(FINISHED_KINDS[termination.type], payload)
 
 
-def _about(dispatch: Dispatch, kind: str, *, reason: str | None = None, error: str | None = None) -> ServerEvent:
+def _usage(run: Run) -> Usage | None:
+    return None if run.usage == NO_USAGE else run.usage
+
+
+def thread_saved(info: ThreadInfo, *, created: bool) -> ServerEvent:
+    return ServerEvent("ThreadCreated" if created else "ThreadUpdated", ThreadPayload(info))
+
+
+def _about(
+    dispatch: Dispatch,
+    kind: str,
+    *,
+    reason: str | None = None,
+    error: str | None = None,
+    available_at: Instant | None = None,
+) -> ServerEvent:
     payload: Any = DispatchPayload(
-        dispatch.thread_id,
-        dispatch.run_id,
-        dispatch.dispatch_id,
-        dispatch.epoch,
         dispatch.attempt_count,
-        dispatch.status,
-        dispatch.available_at,
-        dispatch.created_at,
-        dispatch.updated_at,
+        dispatch.crash_count,
+        available_at,
         reason,
-        error,
+        dispatch.last_error if error is None else error,
     )
     return ServerEvent(kind, payload)

@@ -1,6 +1,6 @@
 """Threads: ordered conversations, and what is derived from their rows when they are read.
 
-Source: spec/stores.md 1.5; TR-001 to TR-012, TR-028 to TR-034 as derived values.
+Source: ADR 0007; TR-001 to TR-012, TR-028 to TR-034 as derived values.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
 def derive_status(
     *, active_run_id: RunId | None, queued_count: int, open_run: Run | None, latest: Run | None
 ) -> ThreadStatus:
-    """One word for a thread, from its rows (spec/server.md 3)."""
+    """One word for a thread, from its rows."""
     if active_run_id is not None:
         return ThreadStatus.BUSY
     if queued_count:

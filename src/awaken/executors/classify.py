@@ -1,11 +1,11 @@
-"""Say what an exception means for the run it ended: try again, or give up.
+"""Decide what an exception means for the run it ended: try again, or give up.
 
 Above: the mailbox classifies whatever a driver let through; drivers classify what their framework raised.
 Below: the classes of `domain.errors`. No framework or provider is imported: their errors are known by class name,
 by status code and by the wait they ask for.
 Holds: the answer never depends on message text.
 
-Source: research/agent-runtimes.md 9; spec/mailbox.md 2.3.
+Source: `docs/concepts/executors.md` (errors).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from awaken.domain.errors import (
 )
 
 Verdict = Literal["completed", "transient", "permanent"]
-"""What became of an execution. A result is `completed`, whatever its termination says."""
+"""What became of an execution. A result is `completed`, whatever its termination."""
 
 MAX_LINKS: Final = 16
 """How far a chain of causes is followed."""
@@ -91,7 +91,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _definite(error: BaseException) -> bool | None:
-    """Whether trying again may help, where this one exception says so; None where it does not."""
+    """Whether trying again may help, where this one exception shows it; None where it does not."""
     if isinstance(error, AwakenError) and not isinstance(error, ExecutorError):
         return isinstance(error, (StoreUnavailable, Unavailable))
     if isinstance(error, BaseExceptionGroup):

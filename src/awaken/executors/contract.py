@@ -2,9 +2,11 @@
 
 Above: the mailbox computes the `Entry`, implements `RunPort`, and turns the driver's return or exception into a
 settlement. Below: one driver per framework; a driver touches no store, lease, retry or run record.
-Holds: stopping a run is cancelling its task. What a port method made durable is never asked for again.
+Holds: stopping a run is cancelling its task. What a port method made durable is never asked for again. Every driver
+publishes the same events in the same order: `StepStarted`, deltas, the message under the id of its deltas, what the
+message's calls lead to, `StepEnded`.
 
-Source: research/agent-runtimes.md 3 (interface), 5 (commit points), 6 (entry).
+Source: ADR 0015 (interface), `docs/concepts/executors.md` (commit points C1 to C3), `docs/reference/events.md`.
 """
 
 from __future__ import annotations
@@ -65,15 +67,17 @@ class Entry(Protocol):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent is done. `messages` are committed together with the settlement."""
+    """The agent is done. `messages` are committed together with the settlement, and `events` follow them in the log."""
 
     termination: Termination = NATURAL_END
     final_output: str | None = None
     """None: the text of the last of `messages`, or of the last assistant message committed before."""
     messages: tuple[Message, ...] = ()
+    events: tuple[Event, ...] = ()
     usage: Usage | None = None
-    """New totals; None leaves what the last closed step said."""
+    """New totals; None leaves those of the last closed step."""
     steps: int | None = None
+    """Steps of the run in all; None leaves those that the port has counted."""
 
 
 DriveOutcome = Finished
@@ -92,6 +96,11 @@ class RunPort(Protocol):
     @property
     def request(self) -> RunRequest: ...
 
+    @property
+    def steps(self) -> int:
+        """How many steps of the run are closed, which is the index of the open one."""
+        ...
+
     def new_message_id(self) -> MessageId: ...
 
     async def emit(self, *events: Event) -> None:
@@ -106,8 +115,17 @@ class RunPort(Protocol):
         """Make one finished tool call durable (C2), then its events visible."""
         ...
 
-    async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
-        """All calls of the turn are answered and another inference follows (C3). `usage` is the new total."""
+    async def commit_extra(self, *messages: Message) -> None:
+        """Make messages durable that came into the conversation while the step goes on."""
+        ...
+
+    async def close_step(
+        self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()
+    ) -> tuple[Message, ...]:
+        """All calls of the turn are answered and another inference follows (C3). `usage` is the new total.
+
+        Returns the messages that the run took at this boundary, in order.
+        """
         ...
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:

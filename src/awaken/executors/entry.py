@@ -5,7 +5,7 @@ Holds: no history handed to a driver has an unanswered tool call, or an answer t
 is entered again only by the run that committed it, and only until its step is closed, so nothing finished is repeated
 and nothing closed comes back.
 
-Source: research/agent-runtimes.md 6; the design decision "accepted first, part of the conversation when consumed".
+Source: ADR 0006, `docs/concepts/executors.md` (starting again).
 """
 
 from __future__ import annotations

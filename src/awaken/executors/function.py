@@ -2,10 +2,12 @@
 
 Above: `registry` makes a `FunctionDriver` when a function is added. Below: `RunPort`, the only way out.
 Holds: a step that `ctx.step` has returned is never executed again; after a takeover the function runs from the top
-and gets the recorded values. What it says becomes messages only when it ends. A function that does nothing costs
-nothing: no read, no task, no event.
+and gets the recorded values. Its text is streamed as it comes and becomes a message when it ends, under the id its
+deltas had; a whole message is shown when it is committed. The events of a step are those between two commits: each
+`ctx.step` that is recorded ends one, and so does the end. A function that does nothing costs nothing: no read, no task,
+no event.
 
-Source: research/agent-runtimes.md 3 (functions), 5.
+Source: `docs/howto/write-a-function-agent.md`, `docs/reference/events.md`.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from contextlib import aclosing
 from typing import Any, Final, TypeVar, cast, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.errors import PermanentFailure, ValidationError
-from awaken.domain.event import Event, TextDelta
+from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, TextDelta
 from awaken.domain.ids import MessageId
-from awaken.domain.message import Message, MessageState, assistant_message
+from awaken.domain.message import Message, MessageState, Role, assistant_message
 from awaken.domain.run import RunRequest
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
 
@@ -34,7 +37,9 @@ PlainFunction = Callable[["Context"], Awaitable[Any]]
 GeneratorFunction = Callable[["Context"], AsyncIterator[Any]]
 AgentFunction = PlainFunction | GeneratorFunction
 
-_NOTHING_SAID: Final = Finished()
+_NOTHING: Final = Finished()
+_TEXT_PART: Final = 0
+"""The streamed text is the one block of its message."""
 
 
 class FunctionDriver:
@@ -61,32 +66,31 @@ class FunctionDriver:
     async def drive(self, entry: Entry, port: RunPort) -> DriveOutcome:
         """Run the function once, from the top.
 
-        A stopped run raises `Stopped` with what it had said so far; one that had said nothing lets the
-        cancellation pass.
+        A stopped run raises `Stopped` with the output it had so far; one that had none lets the cancellation pass.
         """
         context = Context(entry, port)
         try:
             if self._plain is not None:
-                return context.finish(await self._plain(context))
+                return await context.finish(await self._plain(context))
             assert self._generator is not None
             return await self._consume(self._generator, context)
         except asyncio.CancelledError:
-            said = context.said_so_far()
-            if said and is_stopping():
-                raise Stopped(said) from None
+            unfinished = context.unfinished()
+            if unfinished and is_stopping():
+                raise Stopped(unfinished) from None
             raise
 
     async def _consume(self, generator: GeneratorFunction, context: Context) -> DriveOutcome:
         async with aclosing(cast("AsyncGenerator[Any]", generator(context))) as items:
             async for item in items:
-                await context.say(item)
-        return context.finish(None)
+                await context.take(item)
+        return await context.finish(None)
 
 
 class Context:
     """What an agent function is given: its run, the conversation, durable steps and a way to stream."""
 
-    __slots__ = ("_entry", "_journal", "_messages", "_port", "_said", "_text", "_uses")
+    __slots__ = ("_entry", "_in_step", "_journal", "_message_id", "_messages", "_port", "_produced", "_text", "_uses")
 
     def __init__(self, entry: Entry, port: RunPort) -> None:
         self._entry = entry
@@ -94,8 +98,13 @@ class Context:
         self._journal: dict[str, msgspec.Raw] | None = None
         self._messages: tuple[Message, ...] | None = None
         self._uses: Counter[str] | None = None
-        self._said: list[Message] | None = None
+        self._produced: list[Message] | None = None
+        """Whole messages, in the order they are committed at the end."""
         self._text: list[str] | None = None
+        """What was streamed since then."""
+        self._message_id: MessageId | None = None
+        self._in_step = False
+        """A `StepStarted` has been published that has no `StepEnded` yet."""
 
     @property
     def identity(self) -> RunIdentity:
@@ -122,6 +131,13 @@ class Context:
         """An id for a `Message` the agent builds itself."""
         return self._port.new_message_id()
 
+    @property
+    def message_id(self) -> MessageId:
+        """The id of the message that the text streamed next belongs to, for events that name it."""
+        if self._message_id is None:
+            self._message_id = self._port.new_message_id()
+        return self._message_id
+
     @overload
     def step(self, name: str, fn: Callable[[], Any], type: None = None) -> Coroutine[Any, Any, Any]: ...
     @overload
@@ -130,7 +146,7 @@ class Context:
         """Call `fn` once in the life of the run, however often the run is executed, and return its result.
 
         `fn` takes nothing and returns a JSON value or an awaitable of one. The result goes through JSON the first
-        time too, so that every execution sees the same; `type` says what it is decoded into. A step is known by its
+        time too, so that every execution sees the same; `type` is what it is decoded into. A step is known by its
         name and by how many steps of that name were asked for before it in this execution, so the order of equal
         names must not depend on chance. A step in flight at a crash runs again: its effects should bear repeating.
 
@@ -143,13 +159,19 @@ class Context:
         return self._step(f"{name}#{self._uses[name]}", fn, Any if type is None else type)
 
     async def emit(self, item: Event | str) -> None:
-        """Put an event, or a piece of the answer's text, in the log. Readers see it at once."""
+        """Put an event, or a piece of the answer's text, in the log. Readers see it at once.
+
+        Raises:
+            PermanentFailure: It is a `StepStarted` or `StepEnded`, which are published for the agent.
+        """
         if isinstance(item, str):
             await self._stream(item)
+        elif isinstance(item, (StepStarted, StepEnded)):
+            raise PermanentFailure("an agent does not publish the events of its steps; they are published for it")
         else:
-            await self._port.emit(item)
+            await self._publish(item)
 
-    async def say(self, item: Yielded) -> None:
+    async def take(self, item: Yielded) -> None:
         """Take what a generator yielded.
 
         Raises:
@@ -158,23 +180,37 @@ class Context:
         if isinstance(item, str):
             await self._stream(item)
         elif isinstance(item, Message):
+            if item.id == self._message_id:  # the message that the text was streamed for
+                await self._withdraw_unless_in((item,))
+                self._text = self._message_id = None
             self._end_text(MessageState.COMMITTED)
-            self._collect(item)
+            self._keep(item)
         elif isinstance(item, Event):  # pyright: ignore[reportUnnecessaryIsInstance]
-            await self._port.emit(item)
+            await self.emit(item)
         else:
             raise PermanentFailure(f"an agent may yield text, an event or a Message, not a {_name(item.__class__)}")
 
-    def finish(self, returned: Any) -> DriveOutcome:
+    async def finish(self, returned: Any) -> DriveOutcome:
         """What the run amounts to, given what the function returned.
 
         None: the streamed text is the answer. A text, a `Message` or a sequence of them: that is, and streamed text
-        was a preview of it. Any other JSON value: the run's output, beside the streamed text. `Finished`: as it is.
+        was a preview of it, withdrawn unless it is the same. Any other JSON value: the run's output, beside the
+        streamed text. `Finished`: as it is.
         """
+        outcome = self._outcome(returned)
+        await self._withdraw_unless_in(outcome.messages)
+        if outcome.messages and not self._in_step:
+            self._message_id = next((m.id for m in outcome.messages if m.role is Role.ASSISTANT), None)
+            await self._publish()
+        if not self._in_step:
+            return outcome
+        return replace(outcome, events=(*outcome.events, StepEnded(self._port.steps)))
+
+    def _outcome(self, returned: Any) -> Finished:
         if returned is None:
-            return _NOTHING_SAID if self._text is None and self._said is None else Finished(messages=self._answer())
+            return _NOTHING if self._text is None and self._produced is None else Finished(messages=self._answer())
         if isinstance(returned, str):
-            return Finished(messages=(assistant_message(self.new_message_id(), returned),) if returned else ())
+            return Finished(messages=(assistant_message(self.message_id, returned),) if returned else ())
         if isinstance(returned, Finished):
             return returned
         if isinstance(returned, Message):
@@ -186,10 +222,10 @@ class Context:
         output = _encoded(returned, "the agent").decode()
         return Finished(messages=self._answer(), final_output=output)
 
-    def said_so_far(self) -> tuple[Message, ...]:
+    def unfinished(self) -> tuple[Message, ...]:
         """The output of a stopped run: whole messages, then the text it was in the middle of, marked so."""
         self._end_text(MessageState.INTERRUPTED)
-        return tuple(self._said or ())
+        return tuple(self._produced or ())
 
     async def _step(self, key: str, fn: Callable[[], Any], type: Any) -> Any:
         if self._journal is None:
@@ -197,34 +233,64 @@ class Context:
         recorded = self._journal.get(key)
         if recorded is not None:
             return _decoded(recorded, type, key)
+        await self._begin()
         value = fn()
         if inspect.isawaitable(value):
             value = await value
         raw = msgspec.Raw(_encoded(value, f"step {key!r}"))
         decoded = _decoded(raw, type, key)
-        await self._port.commit_step(key, raw)
+        await self._port.commit_step(key, raw, *self._end_of_step())
         return decoded
+
+    async def _begin(self) -> None:
+        if not self._in_step:
+            await self._publish()
+
+    def _end_of_step(self) -> list[Event]:
+        """The last events of the open step. Of steps side by side the first to end ends it, and each of the others
+        is one of its own: steps do not overlap.
+        """
+        index = self._port.steps
+        events: list[Event] = [] if self._in_step else [StepStarted(self.message_id, index)]
+        self._in_step = False
+        return [*events, StepEnded(index)]
+
+    async def _publish(self, *events: Event) -> None:
+        """Put events in the log, within a step."""
+        if not self._in_step:
+            self._in_step = True
+            events = (StepStarted(self.message_id, self._port.steps), *events)
+        await self._port.emit(*events)
 
     async def _stream(self, text: str) -> None:
         if text:
             if self._text is None:
                 self._text = []
             self._text.append(text)
-            await self._port.emit(TextDelta(text))
+            await self._publish(TextDelta(self.message_id, _TEXT_PART, text))
 
     def _answer(self) -> tuple[Message, ...]:
         self._end_text(MessageState.COMMITTED)
-        return tuple(self._said or ())
+        return tuple(self._produced or ())
 
     def _end_text(self, state: MessageState) -> None:
         if self._text:
-            self._collect(assistant_message(self.new_message_id(), "".join(self._text), state=state))
-            self._text = None
+            self._keep(assistant_message(self.message_id, "".join(self._text), state=state))
+            self._text = self._message_id = None
 
-    def _collect(self, message: Message) -> None:
-        if self._said is None:
-            self._said = []
-        self._said.append(message)
+    def _keep(self, message: Message) -> None:
+        if self._produced is None:
+            self._produced = []
+        self._produced.append(message)
+
+    async def _withdraw_unless_in(self, messages: tuple[Message, ...]) -> None:
+        """Void the streamed text if none of the messages is what it was a preview of."""
+        if self._text:
+            text = "".join(self._text)
+            if not any(message.id == self.message_id and message.text == text for message in messages):
+                await self._port.emit(
+                    StreamReset("the agent returned another answer than it streamed", self.message_id)
+                )
 
 
 def _is_kind(agent: object, judge: Callable[[Any], bool]) -> bool:

@@ -4,16 +4,17 @@ Above: `registry` imports this module when the first run of such an agent starts
 of the framework; `pydantic_messages` for the translation.
 Holds: a model response is committed before its tools run (C1), each tool's answer before anybody sees it (C2), a step
 is closed before the next inference (C3). After a crash the open turn is entered again: the model is not asked, answered
-calls are not run, and nothing is emitted that the log already has. What is committed is what passed by, never a
-difference of two lists of messages, because the framework merges and re-stamps its own.
+calls are not run, and nothing is published that the log already has. What is committed is what passed by, never a
+difference of two lists of messages, because the framework merges and re-stamps its own. A message is committed under
+the id its deltas had, and where it differs from them they are withdrawn first.
 
-Source: research/agent-runtimes.md 2 (gotchas), 5 (commit points), 6 (entry), 8 (events), 9 (errors).
+Source: ADR 0015, ADR 0011, `docs/concepts/executors.md`, `docs/reference/events.md`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import pydantic_core
@@ -28,6 +29,7 @@ from pydantic_ai.messages import (
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
+    ToolCallEvent,
     ToolCallPart,
     ToolReturnPart,
 )
@@ -37,25 +39,17 @@ from pydantic_ai.usage import UsageLimits
 
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import AwakenError, PermanentFailure
-from awaken.domain.event import (
-    Event,
-    InferenceComplete,
-    StepEnd,
-    StepStart,
-    StreamReset,
-    TextDelta,
-    ToolCallReady,
-    ToolCallStreamDelta,
-)
+from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, ToolCallStreamDelta
 from awaken.domain.ids import MessageId
-from awaken.domain.message import Message, MessageState, Role, assistant_message
+from awaken.domain.message import Message, MessageState, Role
 from awaken.domain.run import Termination, Usage
+from awaken.executors.call_ids import CallIds
 from awaken.executors.classify import classify
 from awaken.executors.contract import Conversation, DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
 from awaken.executors.function import is_stopping
 from awaken.executors.pydantic_answers import DEFERRED, Answers, ToolHandler
-from awaken.executors.pydantic_events import Shown, streams, to_run_usage, usage_of_request, usage_of_run, whole
-from awaken.executors.pydantic_messages import from_parts, from_response, to_native, to_response
+from awaken.executors.pydantic_events import Shown, inference, ready, streams, to_run_usage, usage_of_run
+from awaken.executors.pydantic_messages import calls_of, from_parts, from_response, to_native, to_response
 
 NO_SDK_RETRIES: Final = {"max_retries": 0}
 """Retries have one owner: a provider's client gives up at once, and the queue tries again."""
@@ -83,7 +77,7 @@ class PydanticAIDriver:
         self.usage_limits = usage_limits
 
     async def drive(self, entry: Entry, port: RunPort) -> DriveOutcome:
-        """Run the agent from where the log says it is.
+        """Run the agent from where the log shows it to be.
 
         A usage limit, or the agent cancelling itself, ends the run as `stopped`. A stopped execution raises `Stopped`
         with the text its readers have seen and no message holds yet.
@@ -98,7 +92,6 @@ class _Execution:
         self._driver = driver
         self._port = port
         self._start = start
-        self._steps = start.steps
         self._run: AnyRun | None = None
         self._turn: MessageId | None = None
         """The message id of the open turn: minted when the model is asked, or that of the turn entered again."""
@@ -107,8 +100,12 @@ class _Execution:
         self.answers = Answers(port, driver.clock)
         self._reply: ModelResponse | None = None
         """The committed response to enter again, until the framework has asked for it."""
-        self._partial: list[str] = []
-        """Text emitted since the last committed message."""
+        log = start.history if start.reenter is None else (*start.history, start.reenter)
+        self._call_ids = CallIds(log)
+        self.tools: Mapping[str, ToolDefinition] = {}
+        """What the model was given when it was last asked, by name."""
+        self._shown: Shown | None = None
+        """What readers have seen of the answer that is coming."""
         self._recorded: list[ModelRequestPart] = []
         """Parts already committed, so that the two ways by which they pass do not commit them twice."""
         self._asked_at_s = 0.0
@@ -170,7 +167,9 @@ class _Execution:
         self._turn = turn.id
         self._is_committed = True
         self._reply = to_response(turn)
+        self._call_ids.open_turn(turn.id)
         self.answers.enter_again(self._start.answers)
+        self.answers.open(turn.id, {call.tool_call_id: name for name, call in calls_of(turn, self._reply).items()})
 
     # --- the model ----------------------------------------------------------------------------------------------------
 
@@ -181,31 +180,45 @@ class _Execution:
         if self._turn is not None:
             await self._close_step(run, node.request.parts)
         self._turn = self._port.new_message_id()
+        self._call_ids.open_turn(self._turn)
         self._asked_at_s = self._driver.clock.monotonic()
-        await self._port.emit(StepStart(self._turn))
+        await self._port.emit(StepStarted(self._turn, self._port.steps))
+        self._shown = None
         if streams(run.ctx.deps.model):
-            shown = Shown()
             async with node.stream(run.ctx) as stream:
                 async for event in stream:
                     await self._notice(event)
-                    await self._show(shown.events(event))
+                    await self._publish(self._answer_shown(self._turn).events(event))
 
-    async def _show(self, events: Sequence[Event]) -> None:
-        self._partial += [event.delta for event in events if isinstance(event, TextDelta)]
+    def _answer_shown(self, turn: MessageId) -> Shown:
+        """What is shown of the turn's answer. Made when the answer begins, because only then its tools are known."""
+        if self._shown is None:
+            self._shown = Shown(turn, self._call_ids, self.tools)
+        return self._shown
+
+    async def _publish(self, events: Sequence[Event]) -> None:
         if events:
             await self._port.emit(*events)
 
-    async def _commit_response(self, run: AnyRun, response: ModelResponse) -> None:
+    async def _commit_response(self, response: ModelResponse) -> None:
         """C1: from here on the model is not asked again for this turn."""
-        assert self._turn is not None
-        if not self._partial and not streams(run.ctx.deps.model):
-            await self._show(whole(response))
-        message = from_response(response, self._turn)
+        turn = self._turn
+        assert turn is not None
+        shown = self._answer_shown(turn)
+        message = from_response(response, turn, self._call_ids.unique)
+        if not shown.agrees_with(message):
+            await self._withdraw("the message differs from what was streamed")
+        await self._publish(shown.missing_calls(message))
         took_ms = round((self._driver.clock.monotonic() - self._asked_at_s) * 1000)
-        done = InferenceComplete(response.model_name or "unknown", usage_of_request(response.usage), took_ms)
-        ready = [ToolCallReady(call.id, call.name, call.arguments) for call in message.tool_calls]
-        self._partial, self._is_committed = [], True
-        await self._port.commit_assistant(message, *ready, done)
+        calls = [ready(turn, call) for call in message.tool_calls]
+        self._shown, self._is_committed = None, True
+        await self._port.commit_assistant(message, *calls, inference(turn, response, took_ms))
+
+    async def _withdraw(self, reason: str) -> None:
+        """Void what readers have seen of the answer, if they have seen any."""
+        if self._shown is not None and self._shown.has_deltas:
+            self._shown.forget()
+            await self._port.emit(StreamReset(reason, self._turn))
 
     # --- the tools ----------------------------------------------------------------------------------------------------
 
@@ -215,13 +228,16 @@ class _Execution:
         if self._is_committed:
             self._reply = None
         else:
-            await self._commit_response(run, response)
-        assert self._turn is not None
-        self.answers.open(self._turn, response.tool_calls)
+            await self._commit_response(response)
+            assert self._turn is not None
+            ids = {call.tool_call_id: self._call_ids.unique(call.tool_call_id) for call in response.tool_calls}
+            self.answers.open(self._turn, ids)
         async with node.stream(run.ctx) as events:
             async for event in events:
                 await self._notice(event)
-                if isinstance(event, FunctionToolResultEvent):
+                if isinstance(event, ToolCallEvent) and event.args_valid is False:
+                    self.answers.refuse(event.tool_call_id)
+                elif isinstance(event, FunctionToolResultEvent):
                     await self.answers.commit_once(event.part)
 
     # --- between steps ------------------------------------------------------------------------------------------------
@@ -229,11 +245,10 @@ class _Execution:
     async def _close_step(self, run: AnyRun, parts: Sequence[ModelRequestPart]) -> None:
         """C3: every call of the turn has its answer, and the model is asked again, with `parts`."""
         if not self._is_committed and not await self._commit_unseen(run):
-            await self._port.emit(StreamReset("the model's response was rejected"))
-            self._partial, self._turn = [], None
+            await self._withdraw("the model's response was rejected")
+            self._turn = None
         extra = await self._settle_parts(parts)
-        self._steps += 1
-        await self._port.emit(StepEnd())
+        await self._port.emit(StepEnded(self._port.steps))
         turn, self._turn, self._is_committed = self._turn, None, False
         self.answers.close()
         await self._port.close_step(turn=turn, usage=self._usage(), extra=extra)
@@ -242,7 +257,7 @@ class _Execution:
         """Commit a response that the framework went past without acting on it. False: it kept none."""
         last = run.all_messages()[-1] if run.all_messages() else None
         if isinstance(last, ModelResponse):
-            await self._commit_response(run, last)
+            await self._commit_response(last)
         return isinstance(last, ModelResponse)
 
     async def _settle_parts(self, parts: Sequence[ModelRequestPart]) -> list[Message]:
@@ -257,16 +272,17 @@ class _Execution:
         return from_parts(rest, self._port.new_message_id, group=self._turn or self._port.new_message_id())
 
     async def _notice(self, event: object) -> None:
-        """Take what tools and capabilities say beside their results."""
-        if isinstance(event, CustomEvent) and event.tool_call_id is not None:
-            said = pydantic_core.to_jsonable_python(event.to_payload(), fallback=str)
-            await self._port.emit(ToolCallStreamDelta(event.tool_call_id, event.name, said))
+        """Take what tools and capabilities give beside their results."""
+        if isinstance(event, CustomEvent):
+            call_id = self.answers.id_of(event.tool_call_id)
+            if call_id is not None:
+                await self._port.emit(_tool_output(call_id, event))
         elif isinstance(event, EnqueuedMessagesEvent):
             requests = [message for message in event.messages if isinstance(message, ModelRequest)]
             parts = event.parts or [part for request in requests for part in request.parts]
             extra = await self._settle_parts([part for part in parts if not isinstance(part, ToolReturnPart)])
             if extra:
-                await self._port.close_step(turn=None, usage=self._usage(), extra=extra)
+                await self._port.commit_extra(*extra)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
@@ -277,21 +293,27 @@ class _Execution:
             raise PermanentFailure(f"the agent cannot finish: {DEFERRED}")
         last = run.all_messages()[-1]
         rest = await self._settle_parts(last.parts) if isinstance(last, ModelRequest) else []
-        await self._port.emit(StepEnd())
         text = output if isinstance(output, str) else pydantic_core.to_json(output, fallback=str).decode()
-        return Finished(final_output=text, messages=tuple(rest), usage=self._usage(), steps=self._steps + 1)
+        steps = self._port.steps
+        return Finished(
+            final_output=text,
+            messages=tuple(rest),
+            events=(StepEnded(steps),),
+            usage=self._usage(),
+            steps=steps + 1,
+        )
 
     def _ended_early(self, code: str, detail: str) -> Finished:
-        """The run ends well before the agent had an answer; what it had said stays."""
+        """The run ends well before the agent had an answer; what readers have seen of one stays."""
         termination = Termination("stopped", code=code, detail=detail)
-        return Finished(termination=termination, messages=self._unfinished(), usage=self._usage(), steps=self._steps)
+        return Finished(termination=termination, messages=self._unfinished(), usage=self._usage())
 
     def _unfinished(self) -> tuple[Message, ...]:
-        """The text that was shown and is in no message yet, as one that says so."""
-        if not self._partial:
+        """What readers have seen of an answer that is in no message yet, as a message marked so."""
+        blocks = () if self._shown is None else self._shown.blocks()
+        if not blocks or self._turn is None:
             return ()
-        turn = self._turn or self._port.new_message_id()
-        return (assistant_message(turn, "".join(self._partial), state=MessageState.INTERRUPTED),)
+        return (Message(id=self._turn, role=Role.ASSISTANT, content=blocks, state=MessageState.INTERRUPTED),)
 
     def _usage(self) -> Usage:
         return self._start.usage if self._run is None else usage_of_run(self._run.usage)
@@ -301,8 +323,15 @@ class _Execution:
         return self._reply
 
 
+def _tool_output(call_id: str, event: CustomEvent) -> ToolCallStreamDelta:
+    given = pydantic_core.to_jsonable_python(event.to_payload(), fallback=str)
+    if isinstance(given, str):
+        return ToolCallStreamDelta(call_id, text=given, name=event.name)
+    return ToolCallStreamDelta(call_id, value={} if given is None else given, name=event.name)
+
+
 class _Hooks(AbstractCapability[Any]):
-    """The framework's side of an execution, outermost, so that what is committed is what the model is told."""
+    """The framework's side of an execution, outermost, so that what is committed is what the model reads."""
 
     def __init__(self, execution: _Execution) -> None:
         self._execution = execution
@@ -311,6 +340,8 @@ class _Hooks(AbstractCapability[Any]):
         return CapabilityOrdering(position="outermost")
 
     async def before_model_request(self, ctx: RunContext[Any], request_context: Any) -> Any:
+        asked = request_context.model_request_parameters
+        self._execution.tools = {tool.name: tool for tool in (*asked.function_tools, *asked.output_tools)}
         reply = self._execution.reply()
         if reply is not None:
             raise SkipModelRequest(reply)

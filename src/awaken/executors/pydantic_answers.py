@@ -1,16 +1,16 @@
 """The tool calls of one Pydantic AI turn: run once, answered once, each answer durable before anybody sees it.
 
 Above: `pydantic_ai` opens and closes turns here and hands over each call the framework makes. Below: `RunPort`.
-Holds: what is committed for a call is what the model is told, because nothing wraps this from outside. A call that
-has an answer in the log is neither judged nor run again. What a tool raises is told to the model, unless it is one of
-this package's own failures.
+Holds: what is committed for a call is what the model reads, because nothing wraps this from outside. A call that has an
+answer in the log is neither judged nor run again. What a tool raises becomes its answer, unless it is one of this
+package's own failures. The framework knows a call by an id of its own; in the log it has the thread's.
 
-Source: research/agent-runtimes.md 2 (gotchas 7, 12, 17, 21, 22), 5 (C2).
+Source: `docs/concepts/executors.md` (C2, the key of a call), `docs/reference/events.md` (`ToolCallDone`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,16 +31,25 @@ from pydantic_ai.exceptions import (
 from pydantic_ai.messages import ToolCallPart, ToolReturnPart, UserContent
 from pydantic_ai.tools import ToolDefinition
 
+from awaken.domain.agent_event import CallStatus
 from awaken.domain.clock import Clock
 from awaken.domain.errors import ExecutorError, LeaseLost, PermanentFailure
 from awaken.domain.event import ToolCallDone
 from awaken.domain.ids import MessageId
-from awaken.domain.message import Message, ToolStatus
+from awaken.domain.message import Json, Message
 from awaken.executors.contract import RunPort
 from awaken.executors.pydantic_messages import from_return, to_tool_return
 from awaken.executors.tool_call import serving
 
 DEFERRED: Final = "it asked for an approval or a result from outside, which this version cannot wait for"
+_STATUS: Final[dict[str, CallStatus]] = {
+    "success": "succeeded",
+    "failed": "failed",
+    "denied": "denied",
+    "interrupted": "cancelled",
+}
+"""By the framework's outcome, for all but `retried`."""
+_NO_SUCH_TOOL: Final = frozenset({"unknown_tool", "unavailable_tool"})
 ToolHandler = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
@@ -51,7 +60,10 @@ class Answers:
         self._port = port
         self._clock = clock
         self._turn: MessageId | None = None
-        self._calls: frozenset[str] = frozenset()
+        self._ids: Mapping[str, str] = {}
+        """The thread's ids of the turn's calls, by the framework's."""
+        self._misfits: set[str] = set()
+        """Calls whose arguments the framework has refused, by the framework's ids."""
         self._answered: set[str] = set()
         """Calls whose answers are in the log, or on their way into it."""
         self._stored: dict[str, Message] = {}
@@ -62,38 +74,49 @@ class Answers:
         self._stored = {message.tool_call_id or "": message for message in stored}
         self._answered = set(self._stored)
 
-    def open(self, turn: MessageId, calls: Iterable[ToolCallPart]) -> None:
-        self._turn = turn
-        self._calls = frozenset(call.tool_call_id for call in calls)
+    def open(self, turn: MessageId, ids: Mapping[str, str]) -> None:
+        """The turn's message is committed. `ids`: the thread's ids of its calls, by the framework's."""
+        self._turn, self._ids = turn, ids
 
     def close(self) -> None:
-        self._turn, self._calls = None, frozenset()
+        self._turn, self._ids = None, {}
+        self._misfits = set()
         self._answered, self._stored = set(), {}
+
+    def id_of(self, call_id: str | None) -> str | None:
+        """The thread's id of a call of the open turn; None for any other, such as one that a tool makes itself."""
+        return self._ids.get(call_id or "")
 
     def are_for(self, part: object) -> bool:
         """Whether this is an answer to a call of the open turn."""
-        return isinstance(part, ToolReturnPart) and part.tool_call_id in self._calls
+        return isinstance(part, ToolReturnPart) and self.id_of(part.tool_call_id) is not None
+
+    def refuse(self, call_id: str) -> None:
+        """The framework finds that the arguments of the call do not fit the tool; its answer follows."""
+        self._misfits.add(call_id)
 
     async def commit_once(self, part: ToolReturnPart) -> None:
         """Commit an answer the framework gave itself: bad arguments, no such tool, an output received."""
-        if part.tool_call_id not in self._answered:
-            await self._answer(part)
+        call_id = self.id_of(part.tool_call_id)
+        if call_id is not None and call_id not in self._answered:
+            await self._answer(part, self._status(part))
 
     def skip_validation(self, call: ToolCallPart) -> None:
         """An answered call is not judged again, by rules that may have changed since."""
-        if call.tool_call_id in self._stored and call.tool_call_id in self._calls:
+        if self.id_of(call.tool_call_id) in self._stored:
             raise SkipToolValidation(call.args_as_dict())
 
     async def call(
         self, ctx: RunContext[Any], call: ToolCallPart, tool: ToolDefinition, args: dict[str, Any], handler: ToolHandler
     ) -> Any:
         """Run one call, or answer it from the log. Its answer is durable when this returns or raises (C2)."""
-        if call.tool_call_id not in self._calls or self._turn is None:
+        call_id = self.id_of(call.tool_call_id)
+        if call_id is None or self._turn is None:
             return await handler(args)  # a tool's own inner call; only the outer one has an answer in the log
-        stored = self._stored.get(call.tool_call_id)
+        stored = self._stored.get(call_id)
         if stored is not None:
-            return _from_log(stored, call.tool_name)
-        with serving(self._port.identity.run_id, self._turn, call.tool_call_id):
+            return _from_log(stored, call)
+        with serving(self._port.identity.run_id, self._turn, call_id):
             try:
                 result = await handler(args)
             except (CallDeferred, ApprovalRequired) as deferred:
@@ -105,14 +128,14 @@ class Answers:
                 failed = self._failed_answer(ctx, call, tool, error)
                 if failed is None:
                     raise
-                await self._answer(failed)
-                raise _told_to_the_model(error, failed) from error
+                await self._answer(failed, "timed_out" if _is_timeout(error) else "failed")
+                raise _as_the_framework_has_it(error, failed) from error
         return await self._answer_with(call, tool, result)
 
     def _failed_answer(
         self, ctx: RunContext[Any], call: ToolCallPart, tool: ToolDefinition, error: Exception
     ) -> ToolReturnPart | None:
-        """What the model is told about a call that failed; None when the failure is the run's."""
+        """What the model reads about a call that failed; None when the failure is the run's."""
         if isinstance(error, (LeaseLost, ExecutorError)) or _is_out_of_retries(ctx, error):
             return None
         if isinstance(error, ToolRetryError) and isinstance(error.tool_retry, ToolReturnPart):
@@ -125,34 +148,49 @@ class Answers:
         return self._return_part(call, tool, text, outcome="failed")
 
     async def _answer_with(self, call: ToolCallPart, tool: ToolDefinition, result: Any) -> Any:
-        """Commit what a tool returned. A result that is not JSON becomes an error the model is told."""
+        """Commit what a tool returned. A result that is not JSON becomes an error for the model to read."""
         is_whole = isinstance(result, ToolReturn)
         returned: ToolReturn[Any] = result if is_whole else ToolReturn[Any](result)  # pyright: ignore[reportUnknownVariableType]
         metadata = returned.metadata if _is_json(returned.metadata) else None  # the application's own, for no model
         part = self._return_part(call, tool, returned.return_value, metadata=metadata)
         try:
-            await self._answer(part, returned.content, returned.tools)
+            await self._answer(part, "succeeded", returned.content, returned.tools)
         except pydantic_core.PydanticSerializationError as error:
             text = f"the tool {call.tool_name!r} returned a value that has no JSON form: {error}"
             failed = self._return_part(call, tool, text, outcome="failed")
-            await self._answer(failed)
+            await self._answer(failed, "failed")
             raise ToolFailedError(failed) from error
         return result  # pyright: ignore[reportUnknownVariableType]
 
     async def _answer(
         self,
         part: ToolReturnPart,
+        status: CallStatus,
         content: str | Sequence[UserContent] | None = None,
         tools: Sequence[str] | None = None,
     ) -> None:
         assert self._turn is not None
         message_id = self._port.new_message_id()
-        message = from_return(part, message_id, group=self._turn, content=content, tools=tools)
-        self._answered.add(part.tool_call_id)
-        block = message.content[0]
-        result = message.text or getattr(block, "value", "")
-        outcome = "succeeded" if message.tool_status is ToolStatus.SUCCESS else "failed"
-        await self._port.commit_tool(message, ToolCallDone(part.tool_call_id, message_id, result, outcome))
+        call_id = self._ids[part.tool_call_id]
+        message = from_return(part, message_id, group=self._turn, call_id=call_id, content=content, tools=tools)
+        self._answered.add(call_id)
+        done = ToolCallDone(
+            message_id=self._turn,
+            id=call_id,
+            name=part.tool_name,
+            result_message_id=message_id,
+            status=status,
+            result=_result_of(message) if status == "succeeded" else None,
+            error_text=None if status == "succeeded" else part.model_response_str(wrap_if_error=False),
+        )
+        await self._port.commit_tool(message, done)
+
+    def _status(self, part: ToolReturnPart) -> CallStatus:
+        """How a call ended that the framework answered without making it."""
+        if part.outcome != "retried":
+            return _STATUS[part.outcome]
+        refused = part.tool_call_id in self._misfits and (part.retry is None or part.retry.cause not in _NO_SUCH_TOOL)
+        return "invalid_arguments" if refused else "failed"
 
     def _return_part(
         self, call: ToolCallPart, tool: ToolDefinition, content: Any, *, outcome: Any = "success", metadata: Any = None
@@ -168,14 +206,20 @@ class Answers:
         )
 
 
-def _from_log(stored: Message, tool_name: str) -> ToolReturn[Any]:
+def _from_log(stored: Message, call: ToolCallPart) -> ToolReturn[Any]:
     """The recorded outcome of a call, as the tool had it: returned, or raised for the model to see."""
-    part, returned = to_tool_return(stored, tool_name)
+    part, returned = to_tool_return(stored, call)
     if part.outcome == "retried":
         raise ToolRetryError(part)
     if part.outcome != "success":
         raise ToolFailedError(part)
     return returned
+
+
+def _result_of(message: Message) -> Any:
+    """What a tool returned, from the message that answers its call."""
+    [block] = message.content
+    return block.value if isinstance(block, Json) else message.text
 
 
 def _is_json(value: Any) -> bool:
@@ -186,7 +230,7 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-def _told_to_the_model(error: Exception, failed: ToolReturnPart) -> Exception:
+def _as_the_framework_has_it(error: Exception, failed: ToolReturnPart) -> Exception:
     """How the framework hears of a failed call: retries in their own terms, so that it counts them."""
     if isinstance(error, (ToolRetryError, ToolFailedError, ModelRetry, pydantic.ValidationError)):
         return error
@@ -198,3 +242,13 @@ def _is_out_of_retries(ctx: RunContext[Any], error: Exception) -> bool:
     class, but that is the tool's failure, unless it happens on the last attempt too."""
     asked = isinstance(error.__cause__, (ModelRetry, pydantic.ValidationError))
     return isinstance(error, UnexpectedModelBehavior) and asked and ctx.retry >= ctx.max_retries
+
+
+def _is_timeout(error: Exception) -> bool:
+    """Whether the framework cut the tool off: it then raises a retry `from None` in the place of the timeout. A tool
+    that asks for a retry because something timed out inside it names that as the cause, or hides nothing.
+    """
+    retry = error if isinstance(error, ModelRetry) else error.__cause__
+    if not isinstance(retry, ModelRetry) or retry.__cause__ is not None:
+        return False
+    return retry.__suppress_context__ and isinstance(retry.__context__, TimeoutError)

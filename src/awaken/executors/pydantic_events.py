@@ -1,16 +1,19 @@
-"""What readers are told while a Pydantic AI model answers, and what the answer cost.
+"""The events of a Pydantic AI model's answer while it comes, and what the answer cost.
 
-Above: `pydantic_ai` emits what these functions return. Below: the stream events of the framework.
-Holds: the deltas of a response, joined, are the text of its message; kinds without a reader are left out.
+Above: `pydantic_ai` publishes what `Shown` makes. Below: the stream events of the framework.
+Holds: the deltas of a part, joined, are the text of the block with that place in the committed message; where they
+turn out not to be, `Shown.agrees_with` finds it. Kinds without a reader are left out.
 
-Source: research/agent-runtimes.md 8.
+Source: `docs/reference/events.md`.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, Final, Literal, cast, get_args
 
+import msgspec
 from pydantic_ai.messages import (
     ModelResponse,
     PartDeltaEvent,
@@ -26,53 +29,179 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage, RunUsage
 
-from awaken.domain.event import Event, ReasoningDelta, ReasoningEncryptedValue, TextDelta, ToolCallDelta, ToolCallStart
+from awaken.domain.agent_event import ToolKind
+from awaken.domain.event import (
+    Event,
+    InferenceComplete,
+    ReasoningDelta,
+    ReasoningEncryptedValue,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallReady,
+    ToolCallStarted,
+)
+from awaken.domain.ids import MessageId
+from awaken.domain.message import Block, Message, Text, Thinking, ToolCall
 from awaken.domain.run import Usage
+from awaken.executors.call_ids import CallIds
+
+_TOOL_KINDS: Final = frozenset(get_args(ToolKind))
+_BlockKind = Literal["text", "thinking"]
+
+
+class _Part(msgspec.Struct):
+    """A part of the answer that will be a block of the message. `kinds` has two members where the framework changed
+    its mind about what the part is."""
+
+    place: int
+    kinds: set[_BlockKind] = msgspec.field(default_factory=set[_BlockKind])
+    deltas: list[str] = []
+
+    def block(self) -> Block:
+        text = "".join(self.deltas)
+        return Thinking(text) if self.kinds == {"thinking"} else Text(text)
 
 
 class Shown:
-    """Turns the stream of one response into events."""
+    """What has been published of one answer: its message, part by part, and the calls that have begun.
 
-    def __init__(self) -> None:
-        self._call_ids: dict[int, str] = {}
+    `tools` are the definitions the model was given, by name.
+    """
+
+    def __init__(self, message_id: MessageId, calls: CallIds, tools: Mapping[str, ToolDefinition]) -> None:
+        self._message_id = message_id
+        self._ids = calls
+        self._tools = tools
+        self._parts: dict[int, _Part] = {}
+        self._calls: dict[int, str] = {}
+        """The thread's ids of the calls that have begun, by the framework's index."""
 
     def events(self, event: object) -> list[Event]:
-        """What readers are told about one event of the stream; nothing for the kinds they have no use for."""
+        """What readers get for one event of the framework's stream; nothing for the kinds they have no use for."""
         match event:
             case PartStartEvent(index=index, part=ToolCallPart() as call):
-                self._call_ids[index] = call.tool_call_id
-                return [ToolCallStart(call.tool_call_id, call.tool_name), *self._arguments(index, cast(Any, call.args))]
-            case PartStartEvent(part=TextPart(content)) | PartDeltaEvent(delta=TextPartDelta(content)):
-                return [TextDelta(content)] if content else []
-            case PartStartEvent(part=ThinkingPart(content)):
-                return [ReasoningDelta(content)] if content else []
-            case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=content)):
-                return [ReasoningDelta(content)] if content else []
+                started = self._call_begins(index, call)
+                return [started, *self._arguments(index, cast(Any, call.args))]
+            case PartStartEvent(index=index, part=TextPart(content)):
+                return self._text(index, content)
+            case PartDeltaEvent(index=index, delta=TextPartDelta(content)):
+                return self._text(index, content)
+            case PartStartEvent(index=index, part=ThinkingPart(content)):
+                return self._reasoning(index, content)
+            case PartDeltaEvent(index=index, delta=ThinkingPartDelta(content_delta=content)):
+                return self._reasoning(index, content)
+            case PartStartEvent(index=index):
+                self._part(index)  # it has a place among the blocks, and no deltas
+                return []
             case PartDeltaEvent(index=index, delta=ToolCallPartDelta(args_delta=args)):
                 return self._arguments(index, args)
-            case PartEndEvent(part=ThinkingPart(signature=signature)):
-                return [ReasoningEncryptedValue(signature)] if signature else []
+            case PartEndEvent(index=index, part=ThinkingPart(signature=str(signature))) if signature:
+                return [ReasoningEncryptedValue(self._message_id, self._part(index).place, signature)]
             case _:
                 return []
 
+    @property
+    def has_deltas(self) -> bool:
+        return bool(self._calls) or any(part.deltas for part in self._parts.values())
+
+    def blocks(self) -> tuple[Block, ...]:
+        """The text and reasoning published so far, as the content of a message."""
+        parts = list(self._parts.values())
+        while parts and not parts[-1].deltas:
+            parts.pop()
+        return tuple([part.block() for part in parts])  # one without deltas keeps the places of those behind it
+
+    def agrees_with(self, message: Message) -> bool:
+        """Whether the deltas amount to the text and reasoning of the message. Those of no deltas agree with any:
+        a message that was not streamed is shown when it is committed.
+        """
+        shown = {part.place: part for part in self._parts.values() if part.deltas}
+        if not shown:
+            return True
+        held = {
+            place: (block.text, {"text" if type(block) is Text else "thinking"})
+            for place, block in enumerate(message.content)
+            if isinstance(block, (Text, Thinking)) and block.text
+        }
+        return held == {place: ("".join(part.deltas), part.kinds) for place, part in shown.items()}
+
+    def forget(self) -> None:
+        """What was published has been withdrawn."""
+        self._parts.clear()
+        self._calls.clear()
+
+    def missing_calls(self, message: Message) -> list[Event]:
+        """The beginnings of the message's calls that have not been published."""
+        begun = set(self._calls.values())
+        return [self._started(call.id, call.name) for call in message.tool_calls if call.id not in begun]
+
+    def _part(self, index: int) -> _Part:
+        part = self._parts.get(index)
+        if part is None:
+            part = self._parts[index] = _Part(len(self._parts))
+        return part
+
+    def _text(self, index: int, content: str) -> list[Event]:
+        part = self._part(index)
+        part.kinds.add("text")
+        if not content:
+            return []
+        part.deltas.append(content)
+        return [TextDelta(self._message_id, part.place, content)]
+
+    def _reasoning(self, index: int, content: str | None) -> list[Event]:
+        part = self._part(index)
+        part.kinds.add("thinking")
+        if not content:
+            return []
+        part.deltas.append(content)
+        return [ReasoningDelta(self._message_id, part.place, content)]
+
+    def _call_begins(self, index: int, call: ToolCallPart) -> ToolCallStarted:
+        call_id = self._calls[index] = self._ids.unique(call.tool_call_id)
+        return self._started(call_id, call.tool_name)
+
+    def _started(self, call_id: str, name: str) -> ToolCallStarted:
+        tool = self._tools.get(name)
+        about = (tool.metadata if tool is not None else None) or {}
+        title, kind = about.get("title"), about.get("kind")
+        return ToolCallStarted(
+            self._message_id,
+            call_id,
+            name,
+            runs_on="client" if tool is not None and tool.kind == "external" else "server",
+            title=title if isinstance(title, str) else None,
+            tool_kind=cast(ToolKind, kind) if isinstance(kind, str) and kind in _TOOL_KINDS else None,
+        )
+
     def _arguments(self, index: int, args: str | dict[str, Any] | None) -> list[Event]:
-        call_id = self._call_ids.get(index)
+        call_id = self._calls.get(index)
         if not args or call_id is None:
             return []
         text = args if isinstance(args, str) else json.dumps(args, separators=(",", ":"))
         return [ToolCallDelta(call_id, text)]
 
 
-def whole(response: ModelResponse) -> list[Event]:
-    """A response that did not stream, as if it had come in one piece."""
-    shown = Shown()
-    found: list[Event] = []
-    for index, part in enumerate(response.parts):
-        found += shown.events(PartStartEvent(index=index, part=part))
-        found += shown.events(PartEndEvent(index=index, part=part))
-    return found
+def ready(message_id: MessageId, call: ToolCall) -> ToolCallReady:
+    """The event for a call of a committed message."""
+    arguments: Any = call.arguments
+    if isinstance(arguments, dict):
+        return ToolCallReady(message_id, call.id, call.name, cast("dict[str, Any]", arguments))
+    return ToolCallReady(message_id, call.id, call.name, raw=arguments)
+
+
+def inference(message_id: MessageId, response: ModelResponse, took_ms: int) -> InferenceComplete:
+    return InferenceComplete(
+        message_id,
+        usage_of_request(response.usage),
+        took_ms,
+        model=response.model_name,
+        provider=response.provider_name,
+        finish_reason=response.finish_reason,
+    )
 
 
 def streams(model: Model) -> bool:

@@ -4,9 +4,10 @@ Above: `pydantic_ai` reads history through `to_native` and commits what the othe
 Below: the framework's own JSON form of its messages.
 Holds: what the framework wrote comes back equal, JSON for JSON, except for `instructions`, which it renders anew for
 each request. The neutral blocks alone rebuild a message a model accepts; the sidecar holds only where that differs
-from the original, as patches on what the blocks rebuild, so nothing is stored twice.
+from the original, as patches on what the blocks rebuild, so nothing is stored twice. A call has the thread's id in the
+neutral form and the framework's own in the native one, where its answers have it too, whoever wrote them.
 
-Source: research/agent-runtimes.md 4 (the table), 2 (gotchas 1, 2, 8).
+Source: ADR 0015; `docs/howto/use-pydantic-ai.md`.
 """
 
 from __future__ import annotations
@@ -97,19 +98,23 @@ _user_content: Final = pydantic.TypeAdapter[Any](
 )
 Dump = dict[str, Any]
 """The JSON form of one message or part."""
+_Calls = dict[str, ToolCallPart]
+"""The calls of the turn that is answered, by the ids they have in the thread."""
 
 
 # --- from the framework -----------------------------------------------------------------------------------------------
 
 
-def from_response(response: ModelResponse, message_id: MessageId) -> Message:
-    """The assistant message for a model's response."""
+def from_response(
+    response: ModelResponse, message_id: MessageId, name_call: Callable[[str], str] = lambda call_id: call_id
+) -> Message:
+    """The assistant message for a model's response. `name_call` gives the thread's id for a call of the framework's."""
     blocks: list[Block] = []
     calls: list[ToolCall] = []
     dump = dump_message(response)
     for part, part_dump in zip(response.parts, dump["parts"], strict=True):
         if isinstance(part, ToolCallPart):
-            calls.append(ToolCall(part.tool_call_id, part.tool_name, _arguments(part)))
+            calls.append(ToolCall(name_call(part.tool_call_id), part.tool_name, _arguments(part)))
         else:
             blocks.append(_response_block(part, part_dump))
     bare = Message(
@@ -146,13 +151,15 @@ def from_return(
     message_id: MessageId,
     *,
     group: str,
+    call_id: str | None = None,
     content: str | Sequence[UserContent] | None = None,
     tools: Sequence[str] | None = None,
 ) -> Message:
     """The tool message for one answer of the turn `group`.
 
-    `content` and `tools` are what the tool asked to be told to the model beside its answer; they are kept for
-    `to_tool_return` and are not part of the history until their own messages are.
+    `call_id` is the thread's id of the call, None where it is the framework's. `content` and `tools` are what the tool
+    wants the model to read beside its answer; they are kept for `to_tool_return` and are not part of the history until
+    their own messages are.
 
     Raises:
         ValueError: The answer has no JSON form.
@@ -161,7 +168,9 @@ def from_return(
     if content:
         parts.append(UserPromptPart(content, timestamp=_NO_TIME))
     dumps: list[Dump] = dump_message(ModelRequest(parts=parts))["parts"]
-    message = _with_sidecar([_request_message(part, dumps[0], message_id)], {"parts": dumps[:1]}, group)[0]
+    bare = _request_message(part, dumps[0], message_id)
+    bare = msgspec.structs.replace(bare, tool_call_id=call_id or part.tool_call_id)
+    [message] = _with_sidecar([bare], {"parts": dumps[:1]}, group)
     beside: Dump = {"content": dumps[1]["content"]} if content else {}
     if tools:
         beside["tools"] = list(tools)
@@ -249,7 +258,7 @@ def _arguments(part: ToolCallPart) -> Any:
 
 
 def _with_sidecar(bare: list[Message], dump: Dump, group: str | None) -> list[Message]:
-    """The messages of one framework message, each with what its blocks do not say."""
+    """The messages of one framework message, each with what its blocks do not hold."""
     rebuilt = dump_message(_rebuilt(bare, {}))
     envelope = {
         key: value
@@ -308,12 +317,18 @@ def to_native(messages: Sequence[Message]) -> list[ModelMessage]:
     is ignored: the blocks are enough.
     """
     found: list[ModelMessage] = []
-    for group, names in _groups(messages):
-        try:
-            found.append(_native(group, names))
-        except (pydantic.ValidationError, LookupError, TypeError):
-            found.append(_rebuilt(group, names))
+    calls: _Calls = {}
+    for group in _groups(messages):
+        native = _readable_native(group, calls)
+        if isinstance(native, ModelResponse):
+            calls = calls_of(group[0], native)
+        found.append(native)
     return found
+
+
+def calls_of(message: Message, response: ModelResponse) -> _Calls:
+    """The calls of a turn as the framework has them, by the ids they have in the thread."""
+    return {call.id: native for call, native in zip(message.tool_calls, response.tool_calls, strict=False)}
 
 
 def to_response(message: Message) -> ModelResponse:
@@ -322,13 +337,9 @@ def to_response(message: Message) -> ModelResponse:
     return cast(ModelResponse, response)
 
 
-def to_tool_return(message: Message, tool_name: str) -> tuple[ToolReturnPart, ToolReturn[Any]]:
-    """One answer twice: the part that goes to the model, and what the tool returned, if it returned well."""
-    names = {message.tool_call_id or "": tool_name}
-    try:
-        request = _native([message], names)
-    except (pydantic.ValidationError, LookupError, TypeError):
-        request = _rebuilt([message], names)
+def to_tool_return(message: Message, call: ToolCallPart) -> tuple[ToolReturnPart, ToolReturn[Any]]:
+    """The answer to a call twice: the part that goes to the model, and what the tool returned, if it returned well."""
+    request = _readable_native([message], {message.tool_call_id or "": call})
     part = cast(ToolReturnPart, request.parts[0])
     beside = _envelope(message.native, "beside")
     content: Any = beside.get("content")
@@ -337,27 +348,32 @@ def to_tool_return(message: Message, tool_name: str) -> tuple[ToolReturnPart, To
     return part, ToolReturn(part.content, content=content, metadata=part.metadata, tools=beside.get("tools"))
 
 
+def _readable_native(group: list[Message], calls: _Calls) -> ModelMessage:
+    try:
+        return _native(group, calls)
+    except (pydantic.ValidationError, LookupError, TypeError):
+        return _rebuilt(group, calls)
+
+
 def _envelope(sidecar: Native | None, key: str) -> Dump:
     if sidecar is None or sidecar.format != FORMAT or sidecar.envelope is None:
         return {}
     return cast("dict[str, Dump]", sidecar.envelope).get(key, {})
 
 
-def _groups(messages: Sequence[Message]) -> Iterable[tuple[list[Message], dict[str, str]]]:
-    """The neutral messages of each framework message, and the names of the tools its answers answer."""
+def _groups(messages: Sequence[Message]) -> Iterable[list[Message]]:
+    """The neutral messages of each framework message."""
     group: list[Message] = []
     order: dict[str, int] = {}
-    names: dict[str, str] = {}
     for message in messages:
         if group and not _belongs(message, group[-1]):
-            yield _in_call_order(group, order), names
+            yield _in_call_order(group, order)
             group = []
         if message.role is Role.ASSISTANT:
             order = {call.id: index for index, call in enumerate(message.tool_calls)}
-            names = {call.id: call.name for call in message.tool_calls}
         group.append(message)
     if group:
-        yield _in_call_order(group, order), names
+        yield _in_call_order(group, order)
 
 
 def _belongs(message: Message, last: Message) -> bool:
@@ -377,9 +393,9 @@ def _in_call_order(group: list[Message], order: dict[str, int]) -> list[Message]
     return sorted(answers, key=lambda message: order.get(message.tool_call_id or "", len(order))) + rest
 
 
-def _native(group: list[Message], names: dict[str, str]) -> ModelMessage:
+def _native(group: list[Message], calls: _Calls) -> ModelMessage:
     """The framework message with its sidecar applied; the rebuilt one when there is none."""
-    rebuilt = _rebuilt(group, names)
+    rebuilt = _rebuilt(group, calls)
     sidecars = [message.native for message in group]
     known = [s if s is not None and s.format == FORMAT and s.version == VERSION else None for s in sidecars]
     if not any(known):
@@ -388,21 +404,25 @@ def _native(group: list[Message], names: dict[str, str]) -> ModelMessage:
     parts: list[Dump] = []
     for index, (message, sidecar) in enumerate(zip(group, known, strict=True)):
         own = _parts_of(dump, index, whole=message.role is Role.ASSISTANT)
-        parts += _patched(sidecar.parts, own) if sidecar is not None and sidecar.parts else own
+        own = _patched(sidecar.parts, own) if sidecar is not None and sidecar.parts else own
+        call = calls.get(message.tool_call_id or "")
+        if call is not None:
+            own[0] = {**own[0], "tool_call_id": call.tool_call_id}  # as the turn has it, whatever its own sidecar holds
+        parts += own
         dump.update(_envelope(sidecar, "message"))
     dump["parts"] = parts
     return ModelMessagesTypeAdapter.validate_python([dump])[0]
 
 
-def _rebuilt(group: list[Message], names: dict[str, str]) -> ModelMessage:
+def _rebuilt(group: list[Message], calls: _Calls) -> ModelMessage:
     """The framework message that the blocks alone amount to; one part for each message of a request."""
     first = group[0]
     if first.role is Role.ASSISTANT:
         parts = [part for block in first.content for part in _response_parts(block)]
-        calls = [ToolCallPart(call.name, call.arguments, call.id) for call in first.tool_calls]
+        made = [ToolCallPart(call.name, call.arguments, call.id) for call in first.tool_calls]
         state = "interrupted" if first.state is MessageState.INTERRUPTED else "complete"
-        return ModelResponse(parts=[*parts, *calls], timestamp=_NO_TIME, state=state)
-    return ModelRequest(parts=[_request_part(message, names) for message in group])
+        return ModelResponse(parts=[*parts, *made], timestamp=_NO_TIME, state=state)
+    return ModelRequest(parts=[_request_part(message, calls) for message in group])
 
 
 def _response_parts(block: Block) -> list[ModelResponsePart]:
@@ -430,11 +450,11 @@ def _opaque_response_part(value: Any) -> list[ModelResponsePart]:
     return list(response.parts)
 
 
-def _request_part(message: Message, names: dict[str, str]) -> ModelRequestPart:
+def _request_part(message: Message, calls: _Calls) -> ModelRequestPart:
     if message.role is Role.SYSTEM:
         return SystemPromptPart(message.text, timestamp=_NO_TIME)
     if message.role is Role.TOOL:
-        return _return_part(message, names)
+        return _return_part(message, calls)
     if len(message.content) == 1:
         [block] = message.content
         if isinstance(block, Opaque) and block.kind == PART:
@@ -453,15 +473,16 @@ def _opaque_request_part(value: Any) -> ModelRequestPart:
     return request.parts[0]
 
 
-def _return_part(message: Message, names: dict[str, str]) -> ToolReturnPart:
+def _return_part(message: Message, calls: _Calls) -> ToolReturnPart:
     call_id = message.tool_call_id or ""
+    call = calls.get(call_id)
     content: Any = message.text
     if len(message.content) == 1 and isinstance(message.content[0], Json):
         content = message.content[0].value
     return ToolReturnPart(
-        tool_name=names.get(call_id, _UNKNOWN_TOOL),
+        tool_name=_UNKNOWN_TOOL if call is None else call.tool_name,
         content=content,
-        tool_call_id=call_id,
+        tool_call_id=call_id if call is None else call.tool_call_id,
         timestamp=_NO_TIME,
         outcome=cast(Any, _OUTCOME[message.tool_status or ToolStatus.SUCCESS]),
     )

@@ -108,7 +108,7 @@ class Agents:
 
 
 def kind_of(agent: Any) -> AgentKind:
-    """How the object will be run, told without importing anything.
+    """How the object will be run, found without importing anything.
 
     Raises:
         ValidationError: Nothing here can run it.
@@ -188,7 +188,7 @@ def imported(place: str) -> Any:
     """The object at `"module:attribute"`; the attribute may be a dotted path.
 
     Raises:
-        PermanentFailure: saying which part could not be found, or what importing it raised.
+        PermanentFailure: naming the part that could not be found, or what importing it raised.
     """
     module_name, path = _place(place)
     try:

@@ -1,4 +1,4 @@
-"""Tell a tool which call it is serving.
+"""Give a tool the key of the call it is serving.
 
 Above: a user's tool asks. Below: a context variable that the driver sets around each call.
 Holds: the key is the same on every repetition of the call, after a crash too, so that an effect guarded by it

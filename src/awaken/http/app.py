@@ -1,18 +1,18 @@
 """The ASGI application: limits and guards, then one operation, then one answer or one problem.
 
 Above: `awaken serve`, or the application this one is mounted in; either of them enters the mailbox. Below: the
-operation table and its handlers.
-Holds: every request gets exactly one answer, every answer a request id. What nobody foresaw is logged and told as
+operations it is built from, and their handlers.
+Holds: every request gets exactly one answer, every answer a request id. What nobody foresaw is logged, and answered as
 `internal`. Until the mailbox is ready, and while it stops, only health answers. A server that will stop sends its
 clients away before it turns anything down.
 
-Source: spec/server.md 1.2, 1.3, 2.
+Source: docs/reference/http.md; SRV-006, SRV-007, SRV-029, SRV-030.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from awaken.domain.errors import Unavailable
 from awaken.domain.ids import DEFAULT_SCOPE, Scope
 from awaken.http import guards
 from awaken.http.body import ClientGone, parse_object, read_body
-from awaken.http.observer import HttpObserver, Unobserved
+from awaken.http.observer import HttpObserver, Uncounted
 from awaken.http.openapi import describe
 from awaken.http.operation import Call, Operation, Rendering, Service
 from awaken.http.problems import Problem, problem_of, shape_problem
@@ -34,8 +34,8 @@ from awaken.http.router import Router
 from awaken.http.settings import HttpSettings
 from awaken.http.sse import Streams
 from awaken.http.submission import Body
-from awaken.http.table import OPERATIONS
 from awaken.mailbox.service import Mailbox
+from awaken.store.contract import Reads
 
 _log = logging.getLogger("awaken.http")
 
@@ -46,14 +46,24 @@ _CLIENT_GONE: Final = 499
 
 def build_app(
     mailbox: Mailbox,
+    reads: Reads,
+    operations: Iterable[Operation],
     *,
     settings: HttpSettings | None = None,
     metrics: Rendering | None = None,
     observer: HttpObserver | None = None,
     scope: Scope = DEFAULT_SCOPE,
 ) -> HttpApp:
-    """The API over a mailbox, which somebody else enters and leaves. `metrics` renders what `/metrics` shows."""
-    return HttpApp(mailbox, settings or HttpSettings(), metrics, observer or Unobserved(), scope)
+    """What the operations offer, over a mailbox, which somebody else enters and leaves, and reads of its store.
+
+    `metrics` renders what `/metrics` shows.
+
+    Raises:
+        ValidationError: Two operations could be taken for one another.
+    """
+    return HttpApp(
+        mailbox, reads, tuple(operations), settings or HttpSettings(), metrics, observer or Uncounted(), scope
+    )
 
 
 class HttpApp:
@@ -62,6 +72,8 @@ class HttpApp:
     def __init__(
         self,
         mailbox: Mailbox,
+        reads: Reads,
+        operations: tuple[Operation, ...],
         settings: HttpSettings,
         metrics: Rendering | None,
         observer: HttpObserver,
@@ -71,15 +83,15 @@ class HttpApp:
 
         @lru_cache(maxsize=8)
         def described(server_path: str) -> bytes:
-            return describe(OPERATIONS, server_path)
+            return describe(operations, server_path)
 
-        self.service = Service(mailbox, scope, settings, streams, metrics=metrics, describe=described)
+        self.service = Service(mailbox, reads, scope, settings, streams, metrics=metrics, describe=described)
         self._mailbox = mailbox
         self._settings = settings
         self._observer = observer
-        self._router = Router(OPERATIONS)
+        self._router = Router(operations)
         self._gate = _Gate(settings)
-        self._durability = mailbox.store.capabilities.durability.encode()
+        self._durability = reads.capabilities.durability.encode()
 
     def prepare_to_stop(self) -> None:
         """Send clients elsewhere. Everything they ask is still answered, until the mailbox is left.
@@ -127,7 +139,9 @@ class HttpApp:
         except ClientGone:
             raise
         except Exception as error:
-            return problem_of(error).to_response(exchange.request_id)
+            operation = exchange.operation
+            errors = self._router.errors_at(_route_path(exchange.scope)) if operation is None else operation.errors
+            return errors.render(problem_of(error), exchange.request_id)
 
     def _admit(self, exchange: _Exchange) -> Operation:
         """Everything that can be refused before the body is read, cheapest first."""
@@ -141,7 +155,8 @@ class HttpApp:
         if not operation.always_answers:
             self._require_ready()
             self._gate.enter(exchange)
-        guards.check_accept(headers, operation.media_type)
+        if operation.media_type is not None:
+            guards.check_accept(headers, operation.media_type)
         return operation
 
     def _require_ready(self) -> None:

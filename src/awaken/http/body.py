@@ -4,7 +4,7 @@ Above: `app`, before a handler sees a typed body. Below: the ASGI channel.
 Holds: no more than the limit is ever kept, whatever the headers claim. Depth is known before anything is parsed. What
 passes holds only what a store can keep: no doubled key, no number that JSON writers disagree about, no half character.
 
-Source: spec/server.md 1.2 (body limit), 2.2, 8.6.
+Source: docs/reference/http.md; SRV-007.
 """
 
 from __future__ import annotations

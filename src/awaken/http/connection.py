@@ -1,6 +1,6 @@
 """Work on behalf of a client that may leave.
 
-Above: handlers that wait for a run. Below: the ASGI channel, which says when the client has gone.
+Above: handlers that wait for a run. Below: the ASGI channel, which reports that the client has gone.
 """
 
 from __future__ import annotations

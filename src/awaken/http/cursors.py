@@ -1,10 +1,10 @@
 """Cursors: where a reader resumes, as text.
 
 An event cursor is `1.t.<fingerprint>.<seq>`: the place in its thread's log, in a run's stream too, so that one cursor
-serves both. The fingerprint tells a cursor of another thread from one that is merely out of range.
+serves both. The fingerprint distinguishes a cursor of another thread from one that is merely out of range.
 A list cursor carries the key of the last row and the fingerprint of the list it belongs to, filters and order included.
 
-Source: spec/server.md 2 (lists), 6.3.
+Source: docs/concepts/events.md; SRV-004, SRV-023.
 """
 
 from __future__ import annotations

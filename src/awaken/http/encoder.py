@@ -1,15 +1,14 @@
-"""Log rows as bytes: the one place where an event gets its wire form.
+"""This API's encoder: log rows as frames, and as the objects in them; the one place where an event gets its wire form.
 
-Above: streams send frames, pages embed the same objects. Below: `EventRow`, whose payloads are JSON already.
-Holds: the bytes of an event depend on the event alone, so live, paged and resumed readers see the same ones. A row is
-encoded once per selection, however many readers take it.
+Above: streams send its frames, pages embed the same objects. Below: `EventRow`, whose payloads are JSON already.
+Holds: the bytes of an event depend on the event alone, so live, paged and resumed readers see the same ones, and rows
+are shared by all readers with one selection.
 
-Source: spec/server.md 3 (Event), 6.1, 6.2, 6.7.
+Source: ADR 0016; docs/concepts/events.md; SRV-020, SRV-024, SRV-027.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -17,17 +16,15 @@ import msgspec
 
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.event import CHANNELS, DELTA_KINDS
-from awaken.domain.ids import Scope, ThreadId
-from awaken.domain.log import EventRow
-from awaken.http.cursors import cursor_prefix
+from awaken.domain.log import ALL, EventRow
+from awaken.http.cursors import cursor_prefix, event_cursor
+from awaken.http.frames import Encoded, EndReason, Opening
+from awaken.http.problems import Problem
 from awaken.http.query import CHANNEL_NAMES, OTHER_CHANNEL
+from awaken.http.wire import RunResource, ThreadResource
 
 Control = Literal["stream.open", "stream.resync", "stream.error", "stream.end"]
 DEFAULT_CHANNELS: Final = frozenset(CHANNEL_NAMES) - {"debug"}
-KEEPALIVE: Final = b": ka\n\n"
-RESTARTING: Final = b": restarting\n\n"
-_NO_FRAMES: Final = (b"", 0)
-
 _json: Final = msgspec.json.Encoder().encode
 
 
@@ -62,63 +59,70 @@ def select(
 
 
 def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, bytes]]:
-    """Seq, kind and JSON object of each selected event of the row, in order."""
+    """Seq, kind and JSON object of each selected event of the row, in order. Internal ones are not for clients."""
     prefix = cursor_prefix(row.scope, row.thread_id)
-    middle = b',"thread_id":%b,"run_id":%b,"created_at":"%b","payload":' % (
+    middle = b',"thread_id":%b,"run_id":%b,"dispatch_id":%b,"visibility":"all","created_at":"%b","payload":' % (
         _json(row.thread_id),
         _json(row.run_id),
+        _json(row.dispatch_id),
         to_rfc3339(row.created_at).encode(),
     )
     found: list[tuple[int, str, bytes]] = []
     for seq, event in enumerate(row.events, row.first_seq):
-        if selection.wants(event.kind):
+        if selection.wants(event.kind) and event.visibility is ALL:
             head = f'{{"cursor":"{prefix}{seq}","kind":'.encode()
             found.append((seq, event.kind, b"".join((head, _json(event.kind), middle, event.payload, b"}"))))
     return found
 
 
-def event_frames(row: EventRow, selection: Selection) -> tuple[bytes, int]:
-    """The row as one piece of an event stream, and how many events are in it."""
-    prefix = cursor_prefix(row.scope, row.thread_id)
-    parts: list[bytes] = []
-    objects = event_objects(row, selection)
-    for seq, kind, object_ in objects:
-        parts += (f"id: {prefix}{seq}\nevent: {kind}\ndata: ".encode(), object_, b"\n\n")
-    return b"".join(parts), len(objects)
+class NativeEncoder:
+    """A stream of this API: each selected event as a frame with its cursor as the id.
+
+    `resync` is the state of what the stream follows, for a client whose place is not in the log any more.
+    """
+
+    def __init__(self, selection: Selection, resync: RunResource | ThreadResource | None = None) -> None:
+        self.shared_as = selection
+        self._resync = resync
+
+    def open(self, opening: Opening) -> bytes:
+        opened: dict[str, Any] = {
+            "scope": "thread" if opening.run_id is None else "run",
+            "thread_id": opening.thread_id,
+            "run_id": opening.run_id,
+            "cursor": event_cursor(opening.scope, opening.thread_id, opening.after),
+        }
+        first = f"retry: {opening.retry_ms}\n: connected\n\n".encode() + _control("stream.open", opened)
+        state = self._resync
+        if state is None:
+            return first
+        what = "run" if isinstance(state, RunResource) else "thread"
+        return first + _control("stream.resync", {what: state, "cursor": state.cursor})
+
+    def feed(self, row: EventRow) -> Encoded:
+        prefix = cursor_prefix(row.scope, row.thread_id)
+        parts: list[bytes] = []
+        objects = event_objects(row, self.shared_as)
+        for seq, kind, object_ in objects:
+            parts += (f"id: {prefix}{seq}\nevent: {kind}\ndata: ".encode(), object_, b"\n\n")
+        return Encoded(b"".join(parts), len(objects))
+
+    def keepalive(self) -> bytes:
+        return b": ka\n\n"
+
+    def close(self, reason: EndReason) -> bytes:
+        match reason:
+            case "done" | "waiting":
+                return _control("stream.end", {"reason": reason})
+            case "restarting":
+                return b": restarting\n\n"
+            case "expired":
+                return b""
+
+    def fail(self, problem: Problem, request_id: str) -> bytes:
+        return _control("stream.error", problem.to_document(request_id))
 
 
-def control_frame(kind: Control, data: Any) -> bytes:
+def _control(kind: Control, data: Any) -> bytes:
     """A frame that is not in the log: it has no id and moves nobody's place."""
     return f"event: {kind}\ndata: ".encode() + _json(data) + b"\n\n"
-
-
-def opening(retry_ms: int) -> bytes:
-    """What a stream says before anything else, so that proxies and browsers know it is open."""
-    return f"retry: {retry_ms}\n: connected\n\n".encode()
-
-
-class FrameCache:
-    """Recently encoded rows, shared by all readers; the least recently used go first."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._rows: OrderedDict[tuple[Scope, ThreadId, int, int, Selection], tuple[bytes, int]] = OrderedDict()
-        self.encoded = 0
-        """Rows encoded so far, which is how many were not found here."""
-
-    def frames(self, row: EventRow, selection: Selection) -> tuple[bytes, int]:
-        """As `event_frames`."""
-        key = (row.scope, row.thread_id, row.first_seq, len(row.events), selection)
-        found = self._rows.get(key)
-        if found is not None:
-            self._rows.move_to_end(key)
-            return found
-        self.encoded += 1
-        made = event_frames(row, selection) if row.events else _NO_FRAMES
-        self._rows[key] = made
-        self._bytes += len(made[0])
-        while self._bytes > self._max_bytes:
-            _, (gone, _) = self._rows.popitem(last=False)
-            self._bytes -= len(gone)
-        return made

@@ -3,7 +3,7 @@
 Above: `app` runs these checks in order, cheapest first. Below: the raw ASGI scope.
 Holds: nothing here allocates in proportion to what a client sent beyond the limits it enforces.
 
-Source: spec/server.md 1.2, 2.2, 8.4.
+Source: docs/reference/errors.md; SRV-007.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the HTTP layer tells whoever counts.
+"""What the HTTP layer reports to whoever counts.
 
 Above: telemetry implements it. Holds: called on the event loop, on the hot path; it must neither wait nor raise.
 Labels stay bounded: a request is named by the template of its route, never by its path.
@@ -32,7 +32,7 @@ class HttpObserver(Protocol):
         ...
 
 
-class Unobserved:
+class Uncounted:
     """Counts nothing."""
 
     def request_started(self) -> None:

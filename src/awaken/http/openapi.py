@@ -1,7 +1,9 @@
-"""The OpenAPI 3.1 document, from the operation table and the wire types and from nothing else.
+"""The OpenAPI 3.1 document, from the operations that an application was built from and from nothing else.
 
 Above: `/openapi.json`, and the fuzzing test that holds the server to it.
-Holds: a status, type or parameter that the server uses is in the document, because both come from the same table.
+Holds: a status, type or parameter that the server uses is in the document, because both come from the same operations.
+
+Source: SRV-008.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from awaken.http.cursors import EVENT_CURSOR_PATTERN
 from awaken.http.operation import Operation
 from awaken.http.problems import STATUS
 from awaken.http.query import Query
-from awaken.http.wire import ProblemDocument
 
 API_VERSION: Final = "1.0"
 _REF: Final = "#/components/schemas/{name}"
@@ -32,7 +33,7 @@ _ID_SCHEMA: Final = {"type": "string", "pattern": ID_PATTERN}
 _TEXT_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "text/plain": {"type": "string"},
     "text/event-stream": {
-        "description": "Each server-sent event. `data` is JSON: an EventResource, or what a control frame says.",
+        "description": "Each server-sent event. `data` is JSON: an EventResource, or what a control frame carries.",
         "type": "object",
         "required": ["event", "data"],
         "properties": {
@@ -68,12 +69,12 @@ def describe(operations: Iterable[Operation], server_path: str) -> bytes:
 
 
 def _types(operations: Iterable[Operation]) -> list[Any]:
-    found: dict[Any, None] = {ProblemDocument: None}
+    found: dict[Any, None] = {}
     for operation in operations:
-        found[operation.query] = None
+        found |= {operation.query: None, operation.errors.document: None}
         if operation.body is not None:
             found[operation.body] = None
-        found |= {answer: None for answer in operation.answers.values() if not isinstance(answer, str)}
+        found |= {answer: None for answer in operation.answers.values() if not isinstance(answer, str | None)}
     return list(found)
 
 
@@ -123,6 +124,9 @@ def _header_parameters(operation: Operation) -> Iterable[dict[str, Any]]:
 def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answer in operation.answers.items():
+        if answer is None:
+            responses[str(status)] = {"description": "OK, without content"}
+            continue
         media = answer if isinstance(answer, str) else "application/json"
         schema = _TEXT_SCHEMAS[media] if isinstance(answer, str) else schemas[answer]
         description = "OK" if status < 400 else "Not now"
@@ -132,7 +136,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         codes[STATUS[code]].append(code)
     for status, listed in sorted(codes.items()):
         answered = responses.setdefault(str(status), {"description": ", ".join(listed), "content": {}})
-        answered["content"]["application/problem+json"] = {"schema": schemas[ProblemDocument]}
+        answered["content"][operation.errors.media_type] = {"schema": schemas[operation.errors.document]}
     return responses
 
 

@@ -1,7 +1,9 @@
-"""Operations: what the API offers, as values; and `Call`, one request on its way through one of them.
+"""Operations: what an application offers, as values; and `Call`, one request on its way through one of them.
 
-Above: `table` lists every operation; routing, checking and the OpenAPI document all come from that list.
-Below: handlers in `routes/`, which see typed input and answer with a response or raise.
+Above: whoever builds an application hands it operations, those of `table` and of each protocol; routing, checking and
+the OpenAPI document all come from what was handed over. Below: handlers, which see typed input and answer with a
+response or raise.
+Holds: a handler cannot change anything but through a method of the mailbox; of the store it has the reads.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ from awaken.http.query import Query
 from awaken.http.settings import HttpSettings
 from awaken.http.sse import Streams
 from awaken.http.submission import Body
-from awaken.http.wire import Component
+from awaken.http.wire import Component, ProblemDocument
 from awaken.mailbox.service import Mailbox
+from awaken.store.contract import Reads
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+"""HEAD is answered wherever GET is."""
 
 _JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
@@ -42,6 +48,7 @@ class Service:
     def __init__(
         self,
         mailbox: Mailbox,
+        reads: Reads,
         scope: Scope,
         settings: HttpSettings,
         streams: Streams,
@@ -50,6 +57,7 @@ class Service:
         describe: Callable[[str], bytes],
     ) -> None:
         self.mailbox = mailbox
+        self.reads = reads
         self.scope = scope
         self.settings = settings
         self.streams = streams
@@ -97,18 +105,30 @@ class Call:
         return self.service.mailbox
 
     @property
+    def reads(self) -> Reads:
+        return self.service.reads
+
+    @property
     def scope(self) -> Scope:
         return self.service.scope
 
     @property
     def thread_id(self) -> ThreadId:
         """The thread in the path. Raises ValidationError when it cannot be an id."""
-        return ThreadId(self._checked("thread_id"))
+        return ThreadId(self.path_id("thread_id"))
 
     @property
     def run_id(self) -> RunId:
         """The run in the path. Raises ValidationError when it cannot be an id."""
-        return RunId(self._checked("run_id"))
+        return RunId(self.path_id("run_id"))
+
+    def path_id(self, name: str) -> str:
+        """The parameter of the path with this name. Raises ValidationError when it cannot be an id."""
+        text = self.ids[name]
+        try:
+            return checked_id(text, what=name)
+        except ValidationError as error:
+            raise ValidationError(str(error), code=error.code, loc=("path", name)) from None
 
     def query(self, type: type[Q]) -> Q:
         assert isinstance(self._query, type), "the table names the type the handler reads"
@@ -130,27 +150,40 @@ class Call:
         """What the work returns; it is cancelled when the client goes first, and ClientGone raised."""
         return await while_connected(self.receive, work)
 
-    def _checked(self, name: str) -> str:
-        text = self.ids[name]
-        try:
-            return checked_id(text, what=name)
-        except ValidationError as error:
-            raise ValidationError(str(error), code=error.code, loc=("path", name)) from None
-
 
 Handler = Callable[[Call], Awaitable[Response]]
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method on one path template. `answers` maps each good status to its JSON type or its media type."""
+class ErrorRenderer(msgspec.Struct, frozen=True):
+    """The form in which a group of operations reports errors."""
 
-    method: Literal["GET", "POST"]
+    render: Callable[[Problem, str], Response]
+    """The answer to a request, from what is wrong and the request's id."""
+    media_type: str
+    document: Any
+    """The type of what it writes, for the OpenAPI document."""
+
+
+PROBLEM_DOCUMENTS: Final = ErrorRenderer(Problem.to_response, "application/problem+json", ProblemDocument)
+"""The form of this API."""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method on one path template. `answers` maps each good status to its JSON type or its media type, or to None
+    where the answer has no content.
+
+    Raises:
+        ValidationError: A GET is to have a body.
+    """
+
+    method: Method
     path: str
     id: str
     summary: str
     handler: Handler
     query: type[Query] = Query
     body: type[Body] | None = None
+    """With any method but GET. It is required."""
     answers: Mapping[int, Any]
     problems: tuple[str, ...] = ()
     """Codes of its own; those that any operation may answer with are added."""
@@ -158,6 +191,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Its body may be as large as attachments are."""
     always_answers: bool = False
     """Before the mailbox is ready, and while it stops, too."""
+    errors: ErrorRenderer = PROBLEM_DOCUMENTS
+
+    def __post_init__(self) -> None:
+        if self.method == "GET" and self.body is not None:
+            raise ValidationError(f"{self.id}: what a GET asks for is in its address, so it takes no body")
 
     @property
     def streams(self) -> bool:
@@ -168,10 +206,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return self.method != "GET"
 
     @property
-    def media_type(self) -> str:
-        """What a good answer is made of."""
+    def media_type(self) -> str | None:
+        """What a good answer is made of; None when it has no content."""
         made = next(iter(self.answers.values()))
-        return made if isinstance(made, str) else _JSON
+        return made if made is None or isinstance(made, str) else _JSON
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

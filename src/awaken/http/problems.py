@@ -1,9 +1,10 @@
 """Errors as problem documents (RFC 9457): one table from codes to statuses, one from exceptions to problems.
 
-Above: `app` answers with what `problem_of` makes of an exception; `openapi` lists the codes of each operation.
-Holds: a document says what its reader can act on and nothing else: no stack, no statement, no secret.
+Above: `app` has what `problem_of` makes of an exception rendered, as a document here or in the form of another
+protocol; `openapi` lists the codes of each operation.
+Holds: a problem contains what its reader can act on and nothing else: no stack, no statement, no secret.
 
-Source: spec/server.md 2.1.
+Source: docs/reference/errors.md; SRV-007.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def invalid(code: str, detail: str, *loc: str | int) -> Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What a client is told about an exception. One that nobody foresaw is logged and told as `internal`."""
+    """An exception as a client sees it. One that nobody foresaw is logged, and is `internal` to the client."""
     for cls in type(error).__mro__:
         make = _TABLE.get(cls)
         if make is not None:
@@ -147,7 +148,7 @@ def problem_of(error: Exception) -> Problem:
 def shape_problem(error: msgspec.ValidationError, origin: str) -> Problem:
     """A 422 for input of the wrong shape; `origin` is `body` or `query`.
 
-    The decoder says where only inside its text, so that is read here and nowhere else.
+    The decoder names the place only inside its text, so that is read here and nowhere else.
     """
     text, _, place = str(error).partition(" - at ")
     loc: list[str | int] = [origin]
@@ -161,8 +162,8 @@ def shape_problem(error: msgspec.ValidationError, origin: str) -> Problem:
     return Problem("invalid_request", f"{where}: {text}", errors=(FieldError(tuple(loc), text, kind),))
 
 
-def _told(error: Any) -> Problem:
-    return error
+def _itself(problem: Any) -> Problem:
+    return problem
 
 
 def _validation(error: Any) -> Problem:
@@ -215,7 +216,7 @@ def _store(error: Any) -> Problem:
 
 
 _TABLE: Final[dict[type[Any], Callable[[Any], Problem]]] = {
-    Problem: _told,
+    Problem: _itself,
     ValidationError: _validation,
     NotFound: _not_found,
     Conflict: _conflict,

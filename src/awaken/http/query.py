@@ -3,7 +3,7 @@
 Above: `operation` names a type per operation; handlers read it.
 Holds: a misspelled filter is an error, because passing it over would return everything.
 
-Source: spec/server.md 2 (unknown fields, lists).
+Source: docs/reference/http.md; SRV-007.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every limit and interval of the HTTP layer, with its reason.
 
-Source: spec/server.md 1.2, 2.2, 6.1, 6.5.
+Source: docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_ms: int = 2000
     """How long a browser waits before it reconnects a stream."""
     keepalive_s: float = 15.0
-    """Of silence; proxies drop connections that say nothing for about a minute."""
+    """Of silence; proxies drop connections that are silent for about a minute."""
     write_stall_s: float = 30.0
     """A reader that takes nothing for this long is disconnected; it can resume."""
     max_stream_life_s: float = 3600.0
@@ -59,4 +59,4 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     cancel_wait_s: float = 30.0
     """The bound of `wait=true` on cancel and interrupt."""
     retry_after_s: int = 1
-    """What refused callers are told when the refusal is about load or start-up."""
+    """The `Retry-After` of what is refused because of load or start-up."""

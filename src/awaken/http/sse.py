@@ -1,19 +1,20 @@
 """Event streams: a reader's rows as server-sent events, on a connection that may go at any moment.
 
-Above: the handlers, which have found the place to start from. Below: the mailbox's `Reader`, `encoder`.
-Holds: what is ready goes out in one send, encoded once for all readers. A client that goes ends its reader and nothing
-else; one that takes nothing for `write_stall_s` is let go. Only a run's last event is followed by `stream.end`; every
-other end of a stream means: come back.
+Above: the handlers, which have found the place to start from. Below: the mailbox's `Reader` for rows, an encoder for
+their bytes (`frames`).
+Holds: what is ready goes out in one send, encoded once for all readers that share an encoding. A client that goes ends
+its reader and nothing else; one that takes nothing for `write_stall_s` is let go. Only a run's last event, or its wait
+for somebody, is followed by what the encoder has for an end; every other end of a stream means: come back.
 
-Source: spec/server.md 6.1, 6.4 to 6.6.
+Source: ADR 0016; docs/concepts/events.md; SRV-025, SRV-026, SRV-027, SRV-029.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Send
@@ -21,7 +22,7 @@ from starlette.types import Scope as AsgiScope
 
 from awaken.domain.clock import Clock
 from awaken.domain.log import EventRow
-from awaken.http.encoder import KEEPALIVE, RESTARTING, FrameCache, Selection, control_frame, opening
+from awaken.http.frames import Encoder, EndReason, FrameCache, Opening
 from awaken.http.observer import HttpObserver, StreamScope
 from awaken.http.problems import problem_of
 from awaken.http.settings import HttpSettings
@@ -33,6 +34,10 @@ _HEADERS: Final = {
     "X-Accel-Buffering": "no",
     "Connection": "keep-alive",
 }
+_SUSPENDED: Final = "RunSuspended"
+
+Waits = Callable[[int], Awaitable[bool]]
+"""Whether a run waits for somebody, and nothing of that lies after this seq."""
 
 
 class Streams:
@@ -43,37 +48,44 @@ class Streams:
         self.settings = settings
         self.observer = observer
         self.cache = FrameCache(settings.frame_cache_bytes)
-        self.readers: set[Reader] = set()
-        """Of the streams that are open."""
+        self.readers: dict[Reader, None] = {}
+        """Of the streams that are open, in the order in which they opened."""
 
     def cut(self) -> None:
-        """Close every open stream as a restart would: nothing tells its client of an end."""
+        """Close every open stream as a restart would: no client takes it for an end."""
         for reader in self.readers:
             reader.cut()
 
 
 class EventStream(Response):
-    """The answer that goes on: opening frames, then everything the reader hands out."""
+    """The answer that goes on: an opening, then everything the reader hands out.
+
+    With `waits`, the stream of a run is over as soon as the run waits for somebody. `is_resumed`: it starts behind some
+    of the run's events, which may have been those of its suspension.
+    """
 
     def __init__(
         self,
         streams: Streams,
         reader: Reader,
-        selection: Selection,
+        encoder: Encoder,
+        opening: Opening,
         *,
-        scope_name: StreamScope,
-        first_frames: bytes,
         request_id: str,
         headers: Mapping[str, str] | None = None,
+        waits: Waits | None = None,
+        is_resumed: bool = False,
     ) -> None:
         super().__init__(None, headers={**_HEADERS, **(headers or {})})
         self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
         self._streams = streams
         self._reader = reader
-        self._selection = selection
-        self._scope_name: StreamScope = scope_name
-        self._first_frames = opening(streams.settings.retry_ms) + first_frames
+        self._encoder = encoder
+        self._first_frames = encoder.open(opening)
+        self._scope_name: StreamScope = "thread" if opening.run_id is None else "run"
         self._request_id = request_id
+        self._waits = waits
+        self._is_resumed = is_resumed
         self._writing: asyncio.Task[None] | None = None
         self._is_gone = False
         self._stalled = False
@@ -84,7 +96,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         self._streams.observer.stream_opened(self._scope_name)
-        self._streams.readers.add(self._reader)
+        self._streams.readers[self._reader] = None
         try:
             async with asyncio.TaskGroup() as group:
                 self._writing = group.create_task(self._write(send))
@@ -92,7 +104,7 @@ class EventStream(Response):
                 await asyncio.wait((self._writing,))
                 listening.cancel()
         finally:
-            self._streams.readers.discard(self._reader)
+            del self._streams.readers[self._reader]
             self._streams.observer.stream_closed(
                 self._scope_name, caught_up=self._reader.catchups, stalled=self._stalled
             )
@@ -108,46 +120,53 @@ class EventStream(Response):
         try:
             await self._send(send, self._first_frames)
             async with self._reader:
-                await self._follow(send)
-            if self._reader.ended:
-                last = control_frame("stream.end", {"reason": "done"})
-            elif self._reader.is_cut:
-                last = RESTARTING
+                reason = await self._follow(send)
+            last = self._encoder.close(reason)
         except OSError:
             self._is_gone = True
         except Exception as error:
             # The answer has begun, so the problem becomes a frame; `problem_of` logs what nobody foresaw.
-            last = control_frame("stream.error", problem_of(error).to_document(self._request_id))
+            last = self._encoder.fail(problem_of(error), self._request_id)
         if not self._is_gone:
             with contextlib.suppress(OSError):  # gone just now
                 await self._send(send, last, more=False)
 
-    async def _follow(self, send: Send) -> None:
-        """Send what the reader hands out, and a comment into every long silence, until the end or the end of life."""
-        clock, settings, reader = self._streams.clock, self._streams.settings, self._reader
+    async def _follow(self, send: Send) -> EndReason:
+        """Send what the reader hands out, and a keep-alive into every long silence, until the stream is over."""
+        clock, settings, reader, waits = self._streams.clock, self._streams.settings, self._reader, self._waits
+        may_wait = waits is not None and self._is_resumed
         now_s = clock.monotonic()
         closes_s, quiet_since_s = now_s + settings.max_stream_life_s, now_s
         while now_s < closes_s:
-            speaks_s = quiet_since_s + settings.keepalive_s
-            rows = await reader.next_rows(max(min(speaks_s, closes_s) - now_s, 0.0))
+            keepalive_at_s = quiet_since_s + settings.keepalive_s
+            rows = await reader.next_rows(0.0 if may_wait else max(min(keepalive_at_s, closes_s) - now_s, 0.0))
             if not rows and (reader.ended or reader.is_cut):
-                return
-            said = await self._send_rows(send, rows)
+                break
+            if waits is not None and not may_wait:
+                may_wait = any([row.events[-1].kind == _SUSPENDED for row in rows])
+            elif waits is not None and not rows:
+                # Other events may follow a suspension, in the log and while the run is looked at: it is asked for only
+                # once the stream is level, and what it answers holds up to where the stream is.
+                if await waits(reader.position):
+                    return "waiting"
+                may_wait = False
+            is_silent = not await self._send_rows(send, rows)
             now_s = clock.monotonic()
-            if not said and now_s >= speaks_s:
-                await self._send(send, KEEPALIVE)
-                said = True
-            if said:
+            if is_silent and now_s >= keepalive_at_s:
+                await self._send(send, self._encoder.keepalive())
+                is_silent = False
+            if not is_silent:
                 quiet_since_s = now_s
+        return "done" if reader.ended else "restarting" if reader.is_cut else "expired"
 
     async def _send_rows(self, send: Send, rows: tuple[EventRow, ...]) -> bool:
-        """Send the selected events of the rows, joined up to the size of a chunk; False when there was none."""
-        cache, selection, limit = self._streams.cache, self._selection, self._streams.settings.chunk_bytes
+        """Send what the encoder makes of the rows, joined up to the size of a chunk; False when that is nothing."""
+        cache, encoder, limit = self._streams.cache, self._encoder, self._streams.settings.chunk_bytes
         parts: list[bytes] = []
         size = events = 0
         for row in rows:
-            frames, count = cache.frames(row, selection)
-            if not count:
+            frames, count = cache.frames(row, encoder)
+            if not frames:
                 continue
             if size and size + len(frames) > limit:
                 await self._send(send, b"".join(parts))
@@ -156,7 +175,7 @@ class EventStream(Response):
             parts.append(frames)
             size += len(frames)
             events += count
-        if not events:
+        if not parts:
             return False
         await self._send(send, parts[0] if len(parts) == 1 else b"".join(parts))
         self._streams.observer.frames_sent(events)
@@ -175,8 +194,3 @@ class EventStream(Response):
         self._stalled = True
         if self._writing is not None:
             self._writing.cancel()
-
-
-def open_frame(data: Any) -> bytes:
-    """The first frame of every stream: what it follows, and from where."""
-    return control_frame("stream.open", data)

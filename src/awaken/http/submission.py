@@ -2,9 +2,9 @@
 
 Above: the handlers of threads and runs. Below: `RunSubmission`, domain messages.
 Holds: a field of a run that this version does not serve is refused by name, never passed over; a field nobody knows
-is. Everything a body says has been checked when it leaves here.
+is. Everything in a body has been checked when it leaves here.
 
-Source: spec/server.md 2, 2.2, 4.1, 4.3.
+Source: docs/reference/http.md; SRV-001, SRV-002, SRV-010.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> Self:
-        """Raises msgspec.ValidationError for a wrong shape, ValidationError and Unsupported for what it says."""
+        """Raises msgspec.ValidationError for a wrong shape, ValidationError and Unsupported for its content."""
         return msgspec.convert(cls.renamed(raw), cls)
 
     @classmethod
@@ -88,7 +88,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A message from outside; only a user speaks from outside."""
+    """A message from outside, which is always a user's."""
 
     content: InputText | Annotated[list[InputBlock], Meta(min_length=1, max_length=MAX_BLOCKS)]
     role: Literal["user"] = "user"

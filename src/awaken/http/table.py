@@ -1,6 +1,6 @@
-"""The operation table: everything the API offers, once.
+"""The operations of this API, all of them, once.
 
-Above: `app` routes by it, `openapi` describes it, tests walk through it.
+Above: `wiring` hands them to the application; tests walk through them. Below: the handlers in `routes/`.
 """
 
 from __future__ import annotations

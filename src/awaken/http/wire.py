@@ -3,7 +3,7 @@
 Above: the handlers; `openapi` publishes these types as they stand. Below: domain records.
 Holds: instants are text, ids are plain strings, and a claim token never leaves the process.
 
-Source: spec/server.md 3.
+Source: docs/reference/http.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ENDED: Final[dict[TerminationType, Phase]] = {
     "error": "failed",
 }
 
-_told: Final = lru_cache(maxsize=4096)(to_rfc3339)
+_rfc3339: Final = lru_cache(maxsize=4096)(to_rfc3339)
 """One answer names the same few instants again and again."""
 
 
@@ -80,8 +80,8 @@ class ThreadResource(_Resource, frozen=True, kw_only=True):
             message_count=thread.message_count,
             queued_count=thread.queued_count,
             cursor=event_cursor(scope, thread.thread_id, thread.event_count),
-            created_at=_told(thread.created_at),
-            updated_at=_told(thread.updated_at),
+            created_at=_rfc3339(thread.created_at),
+            updated_at=_rfc3339(thread.updated_at),
         )
 
 
@@ -116,7 +116,7 @@ class MessageResource(_Resource, frozen=True, kw_only=True):
             step_index=message.metadata.step_index,
             visibility=message.visibility,
             state=message.state,
-            created_at=_told(stored.created_at),
+            created_at=_rfc3339(stored.created_at),
         )
 
 
@@ -167,6 +167,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     steps: int
     error: RunError | None
     metadata: dict[str, Any]
+    dedupe_key: str | None
     origin: Origin
     adapter: Adapter
     mode: RunMode
@@ -193,7 +194,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             waiting=_waiting(run),
             attempt=None if dispatch is None else min(dispatch.attempt_count + 1, dispatch.max_attempts),
             max_attempts=None if dispatch is None else dispatch.max_attempts,
-            available_at=None if dispatch is None else _told(dispatch.available_at),
+            available_at=None if dispatch is None else _rfc3339(dispatch.available_at),
             queue_position=queue_position,
             input=_input(run),
             final_output=run.final_output,
@@ -201,15 +202,16 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             steps=run.steps,
             error=_error(run, dispatch),
             metadata=run.metadata,
+            dedupe_key=run.dedupe_key,
             origin=trace.origin,
             adapter=trace.adapter,
             mode=trace.mode,
             dispatch_id=run.dispatch_id,
             cancel_requested_at=_instant(run.cancel_requested_at),
-            created_at=_told(run.created_at),
+            created_at=_rfc3339(run.created_at),
             started_at=_instant(run.started_at),
             finished_at=_instant(run.finished_at),
-            updated_at=_told(run.updated_at),
+            updated_at=_rfc3339(run.updated_at),
             cursor=event_cursor(scope, run.thread_id, run.updated_seq),
         )
 
@@ -258,13 +260,20 @@ class DispatchResource(_Resource, frozen=True, kw_only=True):
     dispatch_id: str
     thread_id: str
     run_id: str
+    route: str
+    """Who can run it."""
     status: DispatchStatus
+    why: str
+    """Why it is in the queue, or was when it was claimed: start, input, retry, takeover, handover."""
     priority: int
     position: int
     epoch: int
     attempt_count: int
     max_attempts: int
-    dedupe_key: str | None
+    crash_count: int
+    """Deaths of its process since its run last made progress."""
+    suspect: bool
+    """It crashed so often that it is executed apart from other suspects."""
     last_error: str | None
     claimed_by: str | None
     instance_id: str | None
@@ -287,13 +296,16 @@ class DispatchResource(_Resource, frozen=True, kw_only=True):
             dispatch_id=dispatch.dispatch_id,
             thread_id=dispatch.thread_id,
             run_id=dispatch.run_id,
+            route=dispatch.route,
             status=dispatch.status,
+            why=dispatch.why,
             priority=dispatch.priority,
             position=dispatch.position,
             epoch=dispatch.epoch,
             attempt_count=dispatch.attempt_count,
             max_attempts=dispatch.max_attempts,
-            dedupe_key=dispatch.dedupe_key,
+            crash_count=dispatch.crash_count,
+            suspect=dispatch.is_suspect,
             last_error=dispatch.last_error,
             claimed_by=dispatch.claimed_by,
             instance_id=dispatch.instance_id,
@@ -301,9 +313,9 @@ class DispatchResource(_Resource, frozen=True, kw_only=True):
             lease_remaining_s=None if left_ms is None else max(left_ms, 0) / 1000,
             stale=left_ms is not None and left_ms < 0,
             lag_s=max(now - dispatch.available_at, 0) / 1000 if queued else None,
-            available_at=_told(dispatch.available_at),
-            created_at=_told(dispatch.created_at),
-            updated_at=_told(dispatch.updated_at),
+            available_at=_rfc3339(dispatch.available_at),
+            created_at=_rfc3339(dispatch.created_at),
+            updated_at=_rfc3339(dispatch.updated_at),
             completed_at=_instant(dispatch.completed_at),
         )
 
@@ -315,6 +327,8 @@ class EventResource(_Resource, frozen=True, kw_only=True):
     kind: str
     thread_id: str
     run_id: str | None
+    dispatch_id: str | None
+    visibility: Literal["all"]
     created_at: str
     payload: dict[str, Any]
 
@@ -346,15 +360,22 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
 
 
 class ThreadList(_Resource, frozen=True, kw_only=True):
+    """A filter that no index serves may make a page shorter than asked for, and not the last."""
+
     items: tuple[ThreadResource, ...]
     has_more: bool
     next_cursor: str | None
+    unreadable: tuple[str, ...] = ()
+    """Threads that are damaged, by name; they are left out."""
 
 
 class RunList(_Resource, frozen=True, kw_only=True):
+    """As a `ThreadList`."""
+
     items: tuple[RunResource, ...]
     has_more: bool
     next_cursor: str | None
+    unreadable: tuple[str, ...] = ()
 
 
 class MessageList(_Resource, frozen=True, kw_only=True):
@@ -449,4 +470,4 @@ class FieldProblem(_Resource, frozen=True, kw_only=True):
 
 
 def _instant(instant: Instant | None) -> str | None:
-    return None if instant is None else _told(instant)
+    return None if instant is None else _rfc3339(instant)

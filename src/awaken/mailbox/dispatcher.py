@@ -2,7 +2,10 @@
 
 Above: woken by submits that were not claimed at once, by freed slots, by the sweeper. Below: the `Claim` transition.
 Holds: after a claim that came back with fewer than it could have had, nothing due is left, and the sweeper knows the
-next instant at which that changes (fault D-3: future work must be found without luck).
+next instant at which that changes, so future work is found without luck. A slot is offered to a submit or a settlement
+only while nobody waits for one.
+
+Source: ADR 0008.
 """
 
 from __future__ import annotations
@@ -11,14 +14,15 @@ from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock, Instant, sleep
 from awaken.domain.errors import StoreError
+from awaken.domain.ids import ClaimToken
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
-from awaken.store.transitions import MAX_ROWS, Claim, ClaimedSome
+from awaken.store.transitions import MAX_ROWS, Claim, ClaimedSome, Offer
 
 
 class Dispatcher:
-    """One per process that executes runs."""
+    """One per process. Offers nothing and claims nothing until `resume`."""
 
     def __init__(
         self,
@@ -35,12 +39,46 @@ class Dispatcher:
         self._due_at = due_at
         self._wake = Alarm(clock)
         self._ready = 0
-        """Threads that applied transitions have said to be due, and no claim has been answered since."""
+        """Threads that applied transitions have left due, and no claim has been answered since."""
         self._must_look = False
-        """Something else says so, since the last claim left: the clock, a start, a store that is back."""
-        self.has_backlog = False
+        """The clock, a start or a store that is back gave reason to look, since the last claim left."""
+        self._has_backlog = False
         """Threads may be waiting for a slot, so new work must queue behind them, and a freed slot must wake this."""
-        self.paused = False
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Take work from now on."""
+        self._is_paused = False
+        self.wake()
+
+    def pause(self) -> None:
+        """Take no more work. What has been offered already may still be won."""
+        self._is_paused = True
+
+    # --- offers -------------------------------------------------------------------------------------------------------
+
+    def offer(self) -> Offer | None:
+        """A free slot for what is being submitted, unless others must go first."""
+        return None if self._is_paused or self._has_backlog else self._slots.offer()
+
+    def hand_on(self, token: ClaimToken, *, is_followed: bool) -> Offer | None:
+        """The slot of a claim whose agent has ended: for what waits in its thread, or else free for anybody."""
+        if is_followed and not self._is_paused and not self._has_backlog:
+            return self._slots.hand_on()
+        self.give_back(token)
+        return None
+
+    def give_back(self, token: ClaimToken) -> None:
+        """The slot of this claim is free, if it was not before, and whoever waits for one is looked for."""
+        if self._slots.give_back(token):
+            self.slot_freed()
+
+    def slot_freed(self) -> None:
+        """A slot that was taken or offered is free."""
+        if self._has_backlog:
+            self.expect()
+
+    # --- what may be due ----------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Something may be due."""
@@ -53,28 +91,29 @@ class Dispatcher:
         self._wake.set()
 
     def answered(self, outcome: ClaimedSome) -> None:
-        """A claim has come back: it has seen whatever was applied before, and says how many are left."""
+        """A claim has come back: it has seen whatever was applied before, and counts what is left."""
         self._ready = outcome.due_left
         # While slots are free nobody waits for one. Were new work to queue meanwhile, a busy process would go on
         # queueing all of it, and pay for two transitions instead of one.
-        self.has_backlog = outcome.due_left > 0 and self._slots.free <= 0
+        self._has_backlog = outcome.due_left > 0 and self._slots.free <= 0
 
     async def run_forever(self) -> None:
         while True:
             await self._wake.wait()
-            while (self._ready or self._must_look) and not self.paused:
+            while (self._ready or self._must_look) and not self._is_paused:
                 if self._slots.free <= 0:
-                    self.has_backlog = True  # nothing says what waits, so the next free slot has to look
+                    self._has_backlog = True  # it is not known what waits, so the next free slot has to look
                     break
                 try:
                     await self._claim()
                 except StoreError:
-                    self._must_look = self.has_backlog = True
+                    self._must_look = self._has_backlog = True
                     await sleep(self._clock, self._settings.store_retry_s)
 
     async def _claim(self) -> None:
-        """Offer a slot to each thread that is known to be due, or one to see whether any is: a slot that is offered in
-        vain is one that a submit cannot offer, and whoever finds none must queue.
+        """Claim with one slot for each thread that is known to be due, or with one to see whether any is.
+
+        More would find nothing, and meanwhile a submit could not be offered them and would have to queue.
         """
         self._must_look = False
         wanted = min(max(self._ready, 1), MAX_ROWS)

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from awaken.store.transitions import Claimed, Outcome, Transition
 
 OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cancelled", "released", "lost"]
-"""How an execution ended, as metrics name it (MBX-016). The first three are the classes of spec/mailbox.md 2.3."""
+"""How an execution ended, as metrics name it (MBX-016). The first three are the classes of an executor's failures."""
 
 
 class Observer(Protocol):
@@ -24,7 +24,9 @@ class Observer(Protocol):
 
     def failed(self, transition: Transition) -> None: ...
 
-    def started(self, claimed: Claimed) -> None: ...
+    def started(self, claimed: Claimed, since_claim_s: float) -> None:
+        """An execution begins, so many seconds after its claim was asked for."""
+        ...
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None: ...
 
@@ -38,7 +40,7 @@ class Unobserved:
     def failed(self, transition: Transition) -> None:
         return None
 
-    def started(self, claimed: Claimed) -> None:
+    def started(self, claimed: Claimed, since_claim_s: float) -> None:
         return None
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:

@@ -1,37 +1,43 @@
 """One claim, from execution to settlement.
 
-Above: the service starts an `Execution` as a supervised task for each claim it wins; the keeper and the service stop
-it. Below: the agent's driver, and the `Settle` transition.
-Holds: every end of an execution is a settlement, unless its lease is lost: then it writes nothing. One run's exception
-never reaches another. A cancellation is ours only if `stop` was called; an agent's own is a failure like any other.
+Above: `executions` runs an `Execution` as a task for each claim that is won; the keeper and the service stop it. Below:
+the agent's driver, and the `Settle` transition.
+Holds: every end of an execution is a settlement, unless its claim is lost: then it writes nothing. A cancellation is
+ours only if a stop was asked for; an agent's own is a failure like any other.
 
-Source: spec/mailbox.md 2.3 (classes), 3.10 (path), D-8 (no exit leaves the row claimed).
+How it works. The task drives the agent, then waits until the write buffer has no commit on its way, then asks for the
+settlement, which takes along what the buffer still holds, and asks again while the store cannot write. The agent's part
+may be cancelled (`Stop`); what comes after it may not, so a request to stop that arrives then changes nothing. The slot
+is given back between the two: what is left is waiting for the disk, and another agent may work meanwhile.
+
+Source: ADR 0011, ADR 0012, ADR 0018; MBX-090 to MBX-098 (which failure is tried again).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
 
 from awaken.domain import server_event as say
-from awaken.domain.clock import Clock
+from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
-from awaken.domain.ids import Ids
+from awaken.domain.event import logged
+from awaken.domain.ids import ClaimToken, DispatchId, Ids, Scope
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Usage
 from awaken.executors.classify import classify
 from awaken.executors.contract import DriveOutcome, Stopped
 from awaken.executors.registry import Agents
-from awaken.mailbox.keeper import StopReason
+from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.observer import Observer, OutcomeLabel
-from awaken.mailbox.port import Pending, Port, RunWriter, stored_bytes
+from awaken.mailbox.port import Port, Start
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.stopping import Stop, StopReason
+from awaken.mailbox.write_buffer import RunWriter, Unwritten, stored_bytes
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -41,7 +47,6 @@ from awaken.store.transitions import (
     DeadLetter,
     Ending,
     Offer,
-    Outcome,
     Release,
     Retry,
     Settle,
@@ -51,7 +56,6 @@ from awaken.store.transitions import (
 
 _log = logging.getLogger("awaken.worker")
 _MAX_ERROR_CHARS = 4_000
-_OUTLIVED: frozenset[StopReason] = frozenset({"lost", "unconfirmed"})
 
 _Produced = tuple[tuple[Message, ...], int]
 """Messages, and their size in bytes."""
@@ -68,145 +72,116 @@ class Workshop(msgspec.Struct, frozen=True):
     ids: Ids
     settings: MailboxSettings
     observer: Observer
-    ask_offer: Callable[[Execution], Offer | None]
-    """Asked once, right before a settlement: the offer to make for the thread's next dispatch, if any."""
-    on_over: Callable[[Execution], None]
-    """Told once of every execution: when it is settled, or has ended without being."""
+    dispatcher: Dispatcher
 
 
-class _End(msgspec.Struct, gc=False):
+class _End(msgspec.Struct, frozen=True):
     """How an execution ended, before it is settled."""
 
     ending: Ending
     label: OutcomeLabel
     messages: tuple[Message, ...] = ()
-    size: int = 0
-    """Of the messages, in bytes."""
+    messages_bytes: int = 0
     usage: Usage | None = None
     steps: int | None = None
+    events: tuple[LoggedEvent, ...] = ()
+    """They follow the messages."""
 
 
 class Execution:
     """A claim being executed by this process."""
 
-    __slots__ = (
-        "_acknowledged", "_driving", "_give_up_s", "_label", "_port", "_reason", "_settle",
-        "_settle_bytes", "_shop", "_started_s", "_writer", "asked_s", "claimed", "dispatch_id", "has_slot",
-        "is_followed", "lease_until", "task", "thread", "token",
-    )  # fmt: skip
-
-    def __init__(self, claimed: Claimed, asked_s: float, workshop: Workshop) -> None:
-        """`asked_s`: when the claim was asked for, on the monotonic clock."""
+    def __init__(self, claimed: Claimed, workshop: Workshop) -> None:
         self.claimed = claimed
-        self.thread = (claimed.scope, claimed.run.thread_id)
-        self.dispatch_id = claimed.dispatch.dispatch_id
-        self.token = claimed.token
-        self.asked_s = asked_s
-        self.lease_until = claimed.dispatch.lease_until
         self._shop = workshop
+        self._stop = Stop()
         self._writer = RunWriter(
-            claimed, workshop.combiner, workshop.clock, workshop.settings.settle_retry_s, self._told
+            claimed, workshop.combiner, workshop.clock, workshop.settings.settle_retry_s, self._stop
         )
-        run = claimed.run
-        self._port = Port(claimed, run, self._writer, workshop.store, workshop.ids, run.steps, run.usage)
-        self.is_followed = claimed.queued > 0
+        self._port = Port(claimed, self._writer, workshop.ids)
+        self._is_followed = claimed.queued > 0
         """Whether something waits behind it in its thread, as far as this process knows."""
-        self.has_slot = True
-        self.task: asyncio.Task[None] | None = None
-        """What runs it, while it is executing."""
-        self._reason: StopReason | None = None
-        self._driving = False
-        self._acknowledged: asyncio.Future[None] | None = None
-        self._label: OutcomeLabel = "lost"
-        self._settle: Settle | None = None
-        """The settlement, once it has been asked for."""
-        self._give_up_s: float | None = None
+
+    @property
+    def scope(self) -> Scope:
+        return self.claimed.scope
+
+    @property
+    def dispatch_id(self) -> DispatchId:
+        return self.claimed.dispatch.dispatch_id
+
+    @property
+    def token(self) -> ClaimToken:
+        return self.claimed.token
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the claim is over without a settlement of this execution."""
+        return self._stop.is_lost
+
+    def note_follower(self) -> None:
+        """Something waits behind it in its thread, so its settlement may take that up."""
+        self._is_followed = True
 
     def stop(self, reason: StopReason) -> None:
-        """Ask the execution to stop; asking again cancels again. A settlement that has begun is left to finish."""
-        first = self._reason is None
-        if first or self._outweighs(reason):
-            self._reason = reason
-        if reason in _OUTLIVED:
-            self._writer.abandon(LeaseLost(self.claimed.dispatch.dispatch_id, reason))
-        if not self._driving or self.task is None:
+        """Ask the execution to stop. A settlement that has begun is left to finish."""
+        if not self._stop.ask(reason):
             return
-        if first and reason == "cancel":
-            self._acknowledge()
-        self.task.cancel()
+        if self._stop.is_lost:
+            self._writer.abandon(LeaseLost(self.dispatch_id, reason))
+        elif reason == "cancel" and self._stop.is_at_work:
+            self._writer.acknowledge_cancel()
+
+    def stop_again(self) -> None:
+        """For an agent that swallowed the request."""
+        self._stop.cut_short()
 
     async def run(self) -> None:
-        """Execute, and ask for the settlement, as the whole of a task. Whatever the agent raises, its neighbours do not
-        notice. The settlement is waited for without the task.
-        """
+        """Execute and settle, as the whole of a task."""
         shop = self._shop
-        self._started_s = shop.clock.monotonic()
+        started_s = shop.clock.monotonic()
+        label: OutcomeLabel = "lost"
         shop.observer.started(self.claimed)
         try:
             end = await self._execute()
-            if end is not None and self._writer.flying is not None:
-                await self._writer.landed()
-            if self._reason in _OUTLIVED or end is None:
+            if end is not None:
+                await self._writer.landed()  # the settlement must be the last that the store gets of this run
+            if end is None or self._stop.is_lost:
                 _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
-            else:
-                self._label = end.label
-                self._ask(self._settlement(end, shop.ask_offer(self)))
-        except Exception:
-            _log.exception("run %s: the worker failed; its lease will return it", self.claimed.run.run_id)
+            elif await self._settled(end):
+                label = end.label
         finally:
-            self.task = None
-            if self._settle is None:
-                self._close("lost")
-
-    def _close(self, label: OutcomeLabel) -> None:
-        shop = self._shop
-        self._writer.forget()
-        shop.observer.ended(self.claimed, label, shop.clock.monotonic() - self._started_s)
-        shop.on_over(self)
+            self._writer.close()
+            shop.observer.ended(self.claimed, label, shop.clock.monotonic() - started_s)
 
     # --- executing ----------------------------------------------------------------------------------------------------
 
     async def _execute(self) -> _End | None:
         """Drive the agent. None: the claim is somebody else's now."""
-        if self._stopping:
+        if self._stop.reason is not None:
             return self._stopped(Stopped())
-        self._driving = True
+        self._stop.begin_work()
         try:
             driver = self._shop.agents.driver(self.claimed.run.agent_id)
-            outcome = await driver.drive(self._port, self._port)
+            outcome = await driver.drive(Start(self.claimed, self._shop.store), self._port)
             return self._finished(outcome) if self._writer.failure is None else self._ended_by(self._writer.failure)
         except Stopped as stopped:
-            return self._stopped(stopped) if self._stopping else self._finished_early(stopped)
+            return self._stopped(stopped) if self._stop.is_delivered else self._finished_early(stopped)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # the supervisor of one run: it records and decides
             return self._ended_by(error)
         finally:
-            self._driving = False
-            while self.task is not None and self.task.uncancel():
-                pass
+            self._stop.end_work()
 
     def _ended_by(self, error: BaseException) -> _End | None:
-        if self._reason in _OUTLIVED:
+        if self._stop.is_lost:
             return None
-        if self._stopping:
+        if self._stop.is_delivered:
             return self._stopped(Stopped())
         if isinstance(error, asyncio.CancelledError):
             error = TransientFailure("the agent was cancelled, and not by a request to stop the run")
         return self._failed(error)
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the claim is over without a settlement of this execution."""
-        return self._reason in _OUTLIVED
-
-    @property
-    def _stopping(self) -> bool:
-        return self._reason is not None
-
-    def _outweighs(self, reason: StopReason) -> bool:
-        """A lost lease says more than a request to stop, and an interrupt more than a cancel."""
-        return reason in _OUTLIVED or (reason == "interrupt" and self._reason not in _OUTLIVED)
 
     def _finished(self, outcome: DriveOutcome) -> _End:
         if outcome.termination.type == "suspended":
@@ -218,14 +193,15 @@ class Execution:
         ending = Ack(outcome.termination, output)
         if output is not None or outcome.termination is not NATURAL_END:
             msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
-        return _End(ending, "completed", messages, size, outcome.usage, outcome.steps)
+        events = tuple([logged(event) for event in outcome.events])
+        return _End(ending, "completed", messages, size, outcome.usage, outcome.steps, events)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
         return _End(Ack(NATURAL_END, self._port.last_text), "completed", *self._kept(stopped), stopped.usage)
 
     def _stopped(self, stopped: Stopped) -> _End:
-        if self._reason == "handover":
+        if self._stop.reason == "handover":
             return _End(Release("handed over at shutdown"), "released")
         kept, size = self._kept(stopped)
         messages = tuple(
@@ -259,16 +235,45 @@ class Execution:
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
-    def _settlement(self, end: _End, offer: Offer | None) -> Settle:
+    async def _settled(self, end: _End) -> bool:
+        """Settle, asking again while the store cannot write and the claim may still hold. Whether it was settled.
+
+        From here to the first question nothing is awaited: what the buffer holds leaves in this settlement, and what is
+        added to it afterwards is too late.
+        """
+        shop = self._shop
+        offer = shop.dispatcher.hand_on(self.token, is_followed=self._is_followed)
         rest = self._writer.take_rest()
-        self._settle_bytes = rest.payload_bytes + end.size
+        settle = self._settlement(end, rest, offer)
+        size = rest.payload_bytes + end.messages_bytes
+        give_up_s = shop.clock.monotonic() + shop.settings.lease_ms / 1000
+        while True:
+            try:
+                outcome = await shop.combiner.ask(settle, size)
+            except Exception as error:
+                over = shop.clock.monotonic() >= give_up_s or self._stop.is_lost or shop.combiner.closed
+                if over or not isinstance(error, StoreUnavailable):
+                    _log.error("run %s could not be settled: %s", settle.run_id, error)
+                    return False
+                settle = replace(settle, offer=None)  # a write that was not answered may have used it
+                await sleep(shop.clock, shop.settings.settle_retry_s)
+                continue
+            if type(outcome) is Conflict and type(settle.ending) is not DeadLetter:
+                settle = _without_messages(settle, outcome)
+                continue
+            if type(outcome) is not Settled:
+                _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
+            return type(outcome) is Settled
+
+    def _settlement(self, end: _End, rest: Unwritten, offer: Offer | None) -> Settle:
         entries = list(rest.entries)
-        if self._owes_acknowledgement(end, rest):
+        if self._owes_acknowledgement(end):
             entries.append(say.cancel_acknowledged(self.claimed.dispatch).logged())
         stream_open = self._writer.stream_open
         for message in end.messages:
             entries.append(message)
             stream_open = stream_open and message.role is not ASSISTANT
+        entries += end.events
         closes = rest.closes
         if end.usage is not None or end.steps is not None:
             closes = StepClosed(
@@ -291,58 +296,19 @@ class Execution:
             offer=offer,
         )
 
-    def _ask(self, settle: Settle) -> None:
-        self._settle = settle
-        self._shop.combiner.put(settle, self, self._settle_bytes)
+    def _owes_acknowledgement(self, end: _End) -> bool:
+        """Whether a stop was heeded and neither the log nor what is left to write acknowledges it yet: it came before
+        the start, or was an interrupt.
+        """
+        heeded = self._stop.reason == "interrupt" or end.label == "cancelled"
+        return heeded and not self._writer.has_acknowledged
 
-    def _owes_acknowledgement(self, end: _End, rest: Pending) -> bool:
-        """Whether a stop was heeded and the log does not say so yet: it came before the start, or was an interrupt."""
-        if self._reason != "interrupt" and end.label != "cancelled":
-            return False
-        said = self._acknowledged
-        if said is not None and said.done() and said.exception() is None:
-            return False
-        return not any(isinstance(entry, LoggedEvent) and entry.kind == "CancelAcknowledged" for entry in rest.entries)
 
-    # --- as the answer to its settlement ------------------------------------------------------------------------------
-
-    def set_result(self, outcome: Outcome) -> None:
-        settle = self._settle
-        assert settle is not None, "it was asked for"
-        if type(outcome) is Conflict and type(settle.ending) is not DeadLetter:
-            error = f"the run's last messages could not be stored: message id {outcome.id!r} is taken"
-            events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
-            self._ask(replace(settle, ending=DeadLetter(error), entries=events, offer=None))
-            return
-        if type(outcome) is not Settled:
-            _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
-        self._close(self._label)
-
-    def set_exception(self, error: BaseException) -> None:
-        """Asked again and again while the store cannot write and the lease may still hold."""
-        settle, clock, settings = self._settle, self._shop.clock, self._shop.settings
-        assert settle is not None, "it was asked for"
-        if self._give_up_s is None:
-            self._give_up_s = clock.monotonic() + settings.lease_ms / 1000
-        over = clock.monotonic() >= self._give_up_s or self._reason in _OUTLIVED or self._shop.combiner.closed
-        if over or not isinstance(error, StoreUnavailable):
-            _log.error("run %s could not be settled: %s", settle.run_id, error)
-            self._close(self._label)
-        else:
-            again = replace(settle, offer=None)  # it may have been taken, by a write that was not answered
-            clock.call_later(settings.settle_retry_s, lambda: self._ask(again))
-
-    # --- being told ---------------------------------------------------------------------------------------------------
-
-    def _told(self, what: StopReason) -> None:
-        """The store said so with a commit. Said again, it is no new request: an agent may be tidying up by then."""
-        if self._reason is None or (what != self._reason and self._outweighs(what)):
-            self.stop(what)
-
-    def _acknowledge(self) -> None:
-        with suppress(AwakenError):  # then the claim is over anyway
-            self._writer.add(say.cancel_acknowledged(self.claimed.dispatch).logged())
-            self._acknowledged = self._writer.durable()
+def _without_messages(settle: Settle, conflict: Conflict) -> Settle:
+    """The same end as a failure, when an id of its messages is taken by another one."""
+    error = f"the run's last messages could not be stored: message id {conflict.id!r} is taken"
+    events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
+    return replace(settle, ending=DeadLetter(error), entries=events, offer=None)
 
 
 def _diagnosis(error: BaseException) -> tuple[TransientFailure | PermanentFailure, str]:

@@ -10,20 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
 import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.thread import Thread
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
-MAX_PAGE = 200
+MAX_PAGE: Final = 200
+MAX_SCANNED: Final = 10_000
+"""Rows that one request for a page looks at, at the most."""
+MAX_COUNTED: Final = 10_000
+"""Up to here counts are exact."""
+
+RecordT = TypeVar("RecordT")
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -33,7 +39,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     durability: Literal["full", "process", "volatile"]
     """`full` survives power loss, `process` survives a killed process, `volatile` neither."""
     exclusive: bool
-    """Only this process uses the data, so every claim found when opening it belongs to the dead."""
+    """Only this process uses the data, so every claim found when it was opened belonged to the dead, and no claim needs
+    a lease."""
     max_batch: int
     """The most transitions worth giving to one `apply`."""
 
@@ -48,6 +55,13 @@ class StoredMessage(msgspec.Struct, frozen=True):
     created_at: Instant
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A claimed dispatch with its scope."""
+
+    scope: Scope
+    dispatch: Dispatch
+
+
 class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A window of a thread's log. `after` and `before` are seqs, exclusive."""
 
@@ -60,9 +74,10 @@ class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Threads, most recently active first, then by id; `after` is the key of the last one seen."""
+    """Threads by what happened last: the arrival of their newest run, or else their own; newest first."""
 
-    after: tuple[Instant, ThreadId] | None = None
+    after: int | None = None
+    """The `next` of the page before."""
     limit: int = 50
     ascending: bool = False
     resource_id: str | None = None
@@ -70,9 +85,10 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs by creation, oldest first unless `descending`, then by id; `after` is the key of the last one seen."""
+    """Runs in the order of their arrival, oldest first unless `descending`."""
 
-    after: tuple[Instant, RunId] | None = None
+    after: int | None = None
+    """The `next` of the page before."""
     limit: int = 50
     descending: bool = False
     thread_id: ThreadId | None = None
@@ -82,13 +98,37 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DispatchQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Dispatches of one thread in claim order: priority, then position. `statuses` None: all; empty: none."""
+    """Dispatches of one thread, or of one of its runs, in the order of their arrival.
+
+    `statuses` None: all; empty: none.
+    """
 
     thread_id: ThreadId
-    statuses: tuple[DispatchStatus, ...] | None = None
     run_id: RunId | None = None
+    statuses: tuple[DispatchStatus, ...] | None = None
+    after: int | None = None
+    """The `next` of the page before."""
     limit: int = 50
-    offset: int = 0
+
+
+class Page(msgspec.Struct, Generic[RecordT], frozen=True):
+    """A part of a list. `next` is where the list goes on, None at its end.
+
+    A filter that no index serves looks at no more than `MAX_SCANNED` rows for a page, so a page may hold fewer items
+    than asked for, or none, and yet not be the last. `unreadable` names rows that are damaged; they are left out.
+    """
+
+    items: tuple[RecordT, ...]
+    next: int | None = None
+    unreadable: tuple[str, ...] = ()
+
+
+class OpenCount(msgspec.Struct, frozen=True):
+    """How many unfinished runs of an agent are in one phase; exact below `MAX_COUNTED`, which means that or more."""
+
+    agent_id: AgentId
+    status: RunStatus
+    count: int
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -115,32 +155,54 @@ class Reads(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    async def now(self) -> Instant:
+        """The clock that stamps what is stored: what stored instants are compared with."""
+        ...
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None: ...
 
-    async def list_threads(self, scope: Scope, query: ThreadQuery) -> list[Thread]: ...
+    async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]: ...
 
     async def load_run(self, scope: Scope, run_id: RunId) -> Run | None: ...
 
     async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
-        """The run of the thread that was written last."""
+        """The newest run of the thread."""
         ...
 
-    async def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]: ...
+    async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]: ...
+
+    async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
+        """The unfinished runs by agent and phase, in that order; what there is none of is left out."""
+        ...
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None: ...
+
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        """Those of them that exist, for a page of runs: one read for all."""
+        ...
 
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         """The claimed dispatch of the thread."""
         ...
 
-    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> list[Dispatch]: ...
+    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]: ...
 
-    async def count_dispatches(self) -> dict[DispatchStatus, int]:
-        """How many there are, over all scopes; every status is a key."""
+    async def list_queue(self, scope: Scope, thread_id: ThreadId, *, limit: int = MAX_PAGE) -> list[Dispatch]:
+        """What waits in the thread, in claim order: priority, then position."""
         ...
 
-    async def next_due_at(self) -> Instant | None:
-        """The earliest instant at which something can be claimed or reclaimed; may lie in the past."""
+    async def list_claims(self, consumer: ConsumerId, *, after: int = 0, limit: int = MAX_PAGE) -> list[Held]:
+        """The claims that a consumer holds, in any scope, by arrival; `after` is the last arrival number seen. What is
+        damaged is left out.
+        """
+        ...
+
+    async def count_dispatches(self) -> dict[DispatchStatus, int]:
+        """How many there are, over all scopes, up to `MAX_COUNTED` of each; every status is a key."""
+        ...
+
+    async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
+        """In how long something of these routes can be claimed or a lease ends; 0 when it is due already."""
         ...
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
@@ -164,13 +226,16 @@ class Reads(Protocol):
         """
         ...
 
-    async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
-        """The seq of the newest event of the thread; 0 when there is none."""
+    async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
+        """The seqs of the first event that is still kept, and of the newest; (1, 0) when there was never one."""
         ...
 
 
 class Store(Reads, Protocol):
     """Where everything lives. Entered means open and migrated; left means closed and quiet.
+
+    A store that only one process may own takes back every claim it finds when it is opened, and at no other time. It
+    may be entered several times: the first entering opens it, the last leaving closes it.
 
     Raises, from every operation:
         StoreUnavailable: It was not reached or could not write (a full disk), and nothing changed.

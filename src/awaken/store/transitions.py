@@ -2,12 +2,12 @@
 
 A store has one write operation, `apply(batch) -> outcomes`, in one database transaction. A transition says what is
 asked; its outcome says what happened. A refusal (lease lost, conflict, missing) is an outcome, never an exception,
-so that one caller's bad luck costs its neighbours nothing. Callers mint ids and tokens; the store stamps time.
+so that one caller's bad luck costs its neighbours nothing. Callers mint ids and tokens; the store stamps time, and
+answers with delays from its own now, so that nobody compares its instants with another clock.
 
 `appended` on an outcome holds the event rows the transition wrote, in seq order.
 
-Source: design decisions "a store is apply and reads", "accepted first, part of the conversation when consumed",
-"claim offers", "cancel asks, interrupt asks and clears"; cases in spec/stores.md 2 and 4.1.
+Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, Final, Literal, final
 
 import msgspec
 
-from awaken.domain.clock import Instant
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import (
@@ -25,6 +24,7 @@ from awaken.domain.ids import (
     DispatchId,
     InstanceId,
     MessageId,
+    Route,
     RunId,
     Scope,
     ThreadId,
@@ -41,25 +41,36 @@ MAX_QUEUED_PER_THREAD: Final = 1_000
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
-    """A free worker slot: take this dispatch, or the thread's next one, if the thread is free."""
+    """A free worker slot: take this dispatch, or the thread's next one, if the thread is free.
+
+    `routes`: what its process can run and has room for; another head of the thread is not taken. A suspect never is:
+    those are taken by a `Claim`. `lease_ms` None: the claim holds until its process ends, on a store that no other
+    process shares.
+    """
 
     consumer: ConsumerId
     token: ClaimToken
     instance_id: InstanceId
-    lease_ms: int
+    routes: frozenset[Route]
+    lease_ms: int | None = None
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
     """A dispatch in its new owner's hands, with the run to execute.
 
-    `resumed`: the run had started before. `queued`: how many dispatches wait behind it in its thread.
+    `messages`: those that the dispatch brings, in order. `resumed`: the run had started before. `queued`: how many
+    dispatches wait behind it in its thread. `commit_no`: the number of the thread's last commit; the owner's next one
+    is one higher. `thread_no`: the thread's key inside the store, never used for another thread.
     """
 
     scope: Scope
     dispatch: Dispatch
     run: Run
+    messages: tuple[Message, ...]
     resumed: bool
     queued: int
+    commit_no: int
+    thread_no: int
 
     @property
     def token(self) -> ClaimToken:
@@ -87,14 +98,17 @@ class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @final
-class Submit(msgspec.Struct, frozen=True, gc=False):
-    """Accept a run: its messages, run and dispatch become durable together, and are claimed at once where possible.
+class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Accept messages, and a run for them: durable together, and claimed at once where possible.
 
     Requires: valid messages (`check_messages`), at least one.
-    Guarantees: nothing of it is in the conversation until the run is first claimed; that transaction appends the
-    messages. With an offer and a free thread the best due dispatch of the thread (usually this one) is claimed.
-    A `dedupe_key` held by an open dispatch of the thread, a `run_id` with the same digest, or messages that are all
-    known already, change nothing and answer `Replayed`. Known messages among new ones are not stored again.
+    Guarantees: nothing of it is in the conversation until its dispatch is first claimed; that transaction appends the
+    messages. A thread with nothing running or queued whose run waits goes on with that run, when the submit names no
+    other agent, none of the options that make a run of its own (`is_own_run`) and no delay; otherwise the submit opens
+    the run that it names. With an offer and a free thread the best due dispatch of the thread (usually this one) is
+    claimed. A `dedupe_key` held by an unfinished run of the thread, a `run_id` with the same digest, or messages that
+    are all known already, change nothing and answer `Replayed`. Known messages among new ones are not stored again; one
+    whose content differs from what is stored is a `Conflict`.
     Outcome: `Submitted`, `Replayed`, `Conflict`, `Missing` (the thread, unless `create_thread`), `Full`.
     """
 
@@ -113,6 +127,14 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
     """The caller minted every id itself, so the store need not look for earlier uses first."""
     max_queued: int = MAX_QUEUED_PER_THREAD
     offer: Offer | None = None
+
+    @property
+    def is_own_run(self) -> bool:
+        """It asks for something that only a run of its own can have."""
+        delivery = self.delivery
+        return bool(
+            self.metadata or self.request.options.overrides is not None or delivery.is_delayed or delivery.dedupe_key
+        )
 
 
 class JournalEntry(msgspec.Struct, frozen=True, gc=False):
@@ -138,8 +160,10 @@ class StepClosed(msgspec.Struct, frozen=True, gc=False):
 class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Make a part of a running run durable: messages, events and journal entries, in one piece.
 
-    `entries` is what the log gains, in order; a message is appended to the conversation and said by a
+    `entries` is what the log gains, in order; a message is appended to the conversation and reported by a
     `MessageCommitted` in its place. Requires: the token of the present claim, and no interrupt since it was taken.
+    `number` is one higher than that of the owner's commit before; asked again with the same number and token, it
+    writes nothing and answers as before.
     Outcome: `Committed` or `LeaseLost`; `Conflict` when a message id is in the thread already.
     """
 
@@ -148,6 +172,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run_id: RunId
     dispatch_id: DispatchId
     token: ClaimToken
+    number: int
     entries: tuple[LoggedEvent | Message, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     closes: StepClosed | None = None
@@ -164,6 +189,8 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
 
     termination: Termination
     final_output: str | None = None
+    output_message_ids: tuple[MessageId, ...] = ()
+    """The messages of the log whose text, joined, `final_output` is: then it is stored with them alone."""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -193,10 +220,11 @@ Ending = Ack | Retry | DeadLetter | Release
 class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """End a claim: result, settlement, messages, events, and the thread's next dispatch, in one piece.
 
-    Requires: the token of the present claim.
-    Guarantees: a run whose cancel was requested ends cancelled unless it was acked; after an interrupt dispatch and
-    run are closed as superseded and cancelled whatever the ending says. With an offer the thread's best due
-    dispatch is claimed in the same transaction.
+    Requires: the token of the present claim. `number` as in `Commit`; a repetition answers with the claim that its
+    offer won, while that holds.
+    Guarantees: a run whose cancel was requested ends cancelled unless it was acked, and cannot suspend; after an
+    interrupt dispatch and run are closed as superseded and cancelled whatever the ending says. With an offer the
+    thread's best due dispatch is claimed in the same transaction.
     Outcome: `Settled` or `LeaseLost`; `Conflict` when a message id is in the thread already.
     """
 
@@ -205,6 +233,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run_id: RunId
     dispatch_id: DispatchId
     token: ClaimToken
+    number: int
     ending: Ending
     entries: tuple[LoggedEvent | Message, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
@@ -219,7 +248,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @final
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """Stop one run. Queued work is closed here; claimed work gets a durable request its owner must heed.
+    """Stop one run. Queued or waiting work is closed here; claimed work gets a durable request its owner must heed.
 
     Outcome: `CancelResult` or `Missing`.
     """
@@ -231,7 +260,7 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
-    """Raise the thread's epoch: everything queued is superseded, and a running run is asked to stop.
+    """Raise the thread's epoch: what is queued is superseded, what waits ends, a running run is asked to stop.
 
     The running run keeps the thread busy until its owner settles it or its lease ends, but commits nothing more.
     An unknown thread gets a row that holds the new epoch. Outcome: `Interrupted`.
@@ -254,7 +283,7 @@ class LeaseRef(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class Renew(msgspec.Struct, frozen=True, kw_only=True):
-    """Extend leases to `lease_ms` from now, each judged by its token; at most `MAX_ROWS`.
+    """Extend leases to `lease_ms` from now, each judged by its token; at most `MAX_ROWS`. For shared stores.
 
     A claim whose thread was interrupted holds until its lease ends but is not extended. Outcome: `Renewed`.
     """
@@ -265,43 +294,65 @@ class Renew(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class Reclaim(msgspec.Struct, frozen=True, kw_only=True):
-    """Take back claims whose lease has ended, longest expired first, at most `limit`.
+    """Take back claims whose lease has ended, at most `limit`: suspects first, then longest expired first.
 
-    A lease ending exactly now still holds. `abandoned` takes every claim there is, whatever its lease says: for a
-    store that only one process may own, when that process has just opened it. Outcome: `Reclaimed`.
+    A lease ending exactly now still holds. `abandoned` takes every claim there is, for a store that only one process
+    may own, when that process has just opened it. Each counts as a crash; the only suspect of its consumer is charged
+    an attempt, except in a `continued` reclaim, where an earlier slice has taken suspects back already.
+    Outcome: `Reclaimed`.
     """
 
     limit: int = MAX_ROWS
     abandoned: bool = False
+    continued: bool = False
+
+
+class Rooms(msgspec.Struct, frozen=True, gc=False):
+    """How much of what a process can take: `routes` by name, and of suspects at most `suspects` in all."""
+
+    routes: dict[Route, int]
+    suspects: int = 0
 
 
 @final
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Take the next dispatch of up to `len(offers)` free threads, at most one each; earlier offers are taken first.
 
-    Threads come by the priority of their best due dispatch, then by how long it has been due, then by id; inside a
-    thread the order is priority, then position. Instead of being handed out, a run whose cancel is requested is
-    closed, a dispatch of an older epoch is superseded, and one whose run or messages are gone is dead-lettered.
+    Threads come by the priority of their best due dispatch, then by its age, over all routes with room; `by_age` looks
+    at age alone. Suspects come first, as many as there is room for: those with the fewest attempts, then the most
+    crashes, then longest not tried. Inside a thread the order is priority, then position. Instead of being handed out,
+    a run whose cancel is requested is closed, a dispatch of an older epoch is superseded, and one whose run or
+    messages are gone is dead-lettered.
     Outcome: `ClaimedSome`.
     """
 
     offers: tuple[Offer, ...]
+    rooms: Rooms
+    by_age: bool = False
 
 
 @final
 class Purge(msgspec.Struct, frozen=True, kw_only=True):
-    """Remove finished dispatches last changed more than `retention_ms` ago, with their runs' journals; at most `limit`.
+    """Remove what retention no longer keeps, at most `limit` runs and `limit` event rows.
 
-    Runs, messages and events stay, and so does the thread's epoch. Outcome: `Purged`.
+    Runs go, with their dispatches and journals, when they have been done for longer than `run_retention_ms`; dead
+    letters stay. Events go when they are older than `event_retention_ms`, but none from the first event of the
+    thread's oldest unfinished run on; the thread remembers its first remaining event. Messages stay with their thread.
+    `after_row` skips event rows that an earlier `Purge` of the same sweep had to leave. Outcome: `Purged`.
     """
 
-    retention_ms: int
+    run_retention_ms: int
+    event_retention_ms: int
     limit: int = MAX_ROWS
+    after_row: int = 0
 
 
 ThreadTransition = SaveThread | Submit | Commit | Settle | Cancel | Interrupt
 SetTransition = Renew | Reclaim | Claim | Purge
 Transition = ThreadTransition | SetTransition
+
+SET_ORDER: Final[dict[type[object], int]] = {Renew: 1, Reclaim: 2, Claim: 3, Purge: 4}
+"""The transitions over many threads, and their order behind those of one thread in a batch."""
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -350,15 +401,16 @@ class ThreadSaved(msgspec.Struct, frozen=True):
 
 
 class Submitted(msgspec.Struct, frozen=True, gc=False):
-    """Stored. `claimed` is what the offer won: this run, or an older one of the thread, or None.
+    """Stored. `run` took the messages: the one that the submit names, or the waiting one that goes on with them.
 
-    `ready_at`: when the thread has something to claim; None while it is claimed or its queue is empty.
+    `claimed` is what the offer won: this run, or an older one of the thread, or None. `ready_in_ms`: in how long the
+    thread has something to claim, 0 for now; None while it is claimed or its queue is empty.
     """
 
     run: Run
     dispatch: Dispatch
     claimed: Claimed | None
-    ready_at: Instant | None
+    ready_in_ms: int | None
     appended: tuple[Appended, ...] = ()
 
 
@@ -371,25 +423,30 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
-    """Durable. `cancel_requested`: somebody asked this run to stop."""
+    """Durable. `cancel_requested`: somebody asked this run to stop. `taken`: messages that came to the run with it."""
 
     cancel_requested: bool
     last_message_seq: int
+    taken: tuple[Message, ...] = ()
+    repeated: bool = False
+    """It had been committed before; whoever reads the thread may not have been given its events."""
     appended: tuple[Appended, ...] = ()
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
-    """The claim is over: the records as they now are, the claim the offer won, and `ready_at` as in `Submitted`."""
+    """The claim is over: the records as they now are, the claim the offer won, and `ready_in_ms` as in `Submitted`."""
 
     run: Run
     dispatch: Dispatch
     claimed: Claimed | None
-    ready_at: Instant | None
+    ready_in_ms: int | None
+    repeated: bool = False
+    """As in `Committed`."""
     appended: tuple[Appended, ...] = ()
 
 
 class CancelResult(msgspec.Struct, frozen=True):
-    """`stopped`: it was queued or had ended. `requested`: its owner has been asked, now or earlier."""
+    """`stopped`: it was queued or waiting, or had ended. `requested`: its owner has been asked, now or earlier."""
 
     state: Literal["stopped", "requested"]
     run: Run
@@ -397,20 +454,25 @@ class CancelResult(msgspec.Struct, frozen=True):
 
 
 class Interrupted(msgspec.Struct, frozen=True):
-    """The epoch in force, the claim that must still end, and what was superseded, in claim order."""
+    """The epoch in force, the claim that must still end, what was superseded, in claim order, and what had waited."""
 
     epoch: int
     active: Dispatch | None
     superseded: tuple[Dispatch, ...]
+    ended: tuple[Run, ...] = ()
     appended: tuple[Appended, ...] = ()
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """What holds for one claim. `lease_until` None: it is lost. `stop`: its run was asked to stop."""
+    """What holds for one claim. `lease_in_ms` None: it is lost. `stop`: its run was asked to stop.
+
+    `extended`: False for the claim of an interrupted thread, which ends when its lease does.
+    """
 
     dispatch_id: DispatchId
-    lease_until: Instant | None
+    lease_in_ms: int | None
     stop: bool
+    extended: bool = False
 
 
 class Renewed(msgspec.Struct, frozen=True):
@@ -439,21 +501,26 @@ class Reclaimed(msgspec.Struct, frozen=True):
 class ClaimedSome(msgspec.Struct, frozen=True):
     """The claims, in claim order, and what was closed on the way.
 
-    `due_left`: when every slot is taken, how many more threads have something due, counted up to `MAX_ROWS`. With a
-    slot left it is 0: what is due and was not claimed is damaged.
-    `next_due_at`: with nothing due left, when the next thing could be claimed or reclaimed; None when nothing waits for
-    time.
+    `due_left`: when every slot is taken, how many more threads have something due on routes that still have room,
+    counted up to `MAX_ROWS`. With a slot left it is 0: what is due and was not claimed is damaged, or has no room.
+    `next_due_in_ms`: with nothing due left, in how long the next thing of these routes could be claimed, or a lease
+    ends; None when nothing waits for time.
     """
 
     claims: tuple[Claimed, ...]
     closed: tuple[Closed, ...]
     due_left: int
-    next_due_at: Instant | None
+    next_due_in_ms: int | None
     appended: tuple[Appended, ...] = ()
 
 
 class Purged(msgspec.Struct, frozen=True):
-    count: int
+    """How many runs and events were removed; `more` may remain, behind `last_row` where event rows were left."""
+
+    runs: int
+    events: int
+    more: bool
+    last_row: int = 0
     appended: tuple[Appended, ...] = ()
 
 

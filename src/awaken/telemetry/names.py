@@ -3,8 +3,10 @@
 Above: `prometheus.py` fills them; dashboards and alerts are written against them, so a name here is a promise.
 Holds: no label ever names a thread, a run or a dispatch: each has few values, however much passes through.
 
-Source: spec/mailbox.md 5. Operations that are one transaction here (loading, start and result records) have no count of
-their own; an operation takes as long as the batch it shares. Signals do not exist.
+Operations that are one transaction here (loading, start and result records) have no count of their own; an operation
+takes as long as the batch it shares. Signals do not exist.
+
+Source: docs/howto/operate.md.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ QUEUE_DEPTH: Final = Metric("awaken_mailbox_queue_depth", "gauge", "Dispatches w
 DISPATCH_DEPTH: Final = Metric(
     "awaken_mailbox_dispatch_depth",
     "gauge",
-    "Dispatches in the database, finished ones until they are purged.",
+    "Dispatches in the database, finished ones until they are purged; 10000 means that many or more.",
     ("status",),
 )
 ENQUEUE_TO_START: Final = Metric(

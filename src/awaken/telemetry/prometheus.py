@@ -5,7 +5,9 @@ names, `prometheus_client` writes the text.
 Holds: one registry per observer, never the global one, so that two servers in one process keep their numbers apart;
 what is reported on the hot path is added to a series found beforehand, and nothing is asked of the store.
 
-Source: spec/mailbox.md 5; P-1 (depths are counted at the scrape, not after every operation).
+Depths are counted at the scrape, not after every operation.
+
+Source: docs/howto/operate.md.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.dispatch import ACKED, DispatchStatus
 from awaken.domain.errors import AwakenError
 from awaken.mailbox.observer import OutcomeLabel
-from awaken.store.contract import Store
+from awaken.store.contract import Reads
 from awaken.store.transitions import (
     Ack,
     Cancel,
@@ -71,7 +73,7 @@ MAX_UNFOLDED: Final = 512
 class PrometheusObserver:
     """Counts for one server. Implements the mailbox's `Observer`; `http` is the HTTP layer's."""
 
-    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+    def __init__(self, store: Reads, clock: Clock | None = None) -> None:
         self._store = store
         self._clock: Clock = clock or SystemClock()
         self.http = HttpMetrics()
@@ -91,9 +93,9 @@ class PrometheusObserver:
 
         self._active = self._active_runs.child()
         self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
-        self._started: list[tuple[int, int, int]] = []
-        """Milliseconds from enqueue, from when it was due and from the claim to each start that the histograms do not
-        hold yet."""
+        self._started: list[tuple[float, float, float]] = []
+        """Seconds from enqueue, from when it was due and from the claim to each start that the histograms do not hold
+        yet."""
         self._ended: dict[OutcomeLabel, list[tuple[float, float]]] = {}
         """Seconds from enqueue to the end, and of running, in the same way."""
         for operation, result in (("enqueue", "ok"), ("ack", "ok"), ("claim", "ok"), ("claim", "empty")):
@@ -142,10 +144,12 @@ class PrometheusObserver:
     def failed(self, transition: Transition) -> None:
         self._count(operation_of(transition), "error")
 
-    def started(self, claimed: Claimed) -> None:
+    def started(self, claimed: Claimed, since_claim_s: float) -> None:
         self._active.value += 1
-        now, dispatch = self._clock.now(), claimed.dispatch
-        self._started.append((now - dispatch.created_at, now - dispatch.available_at, now - dispatch.updated_at))
+        dispatch = claimed.dispatch
+        claimed_at = dispatch.updated_at  # by the clock of the store, like what it is compared with
+        queued_s, eligible_s = (claimed_at - dispatch.created_at) / 1000, (claimed_at - dispatch.available_at) / 1000
+        self._started.append((queued_s + since_claim_s, eligible_s + since_claim_s, since_claim_s))
         if len(self._started) >= MAX_UNFOLDED:
             self._fold()
 
@@ -154,13 +158,14 @@ class PrometheusObserver:
         ended = self._ended.get(label)
         if ended is None:
             ended = self._ended[label] = []
-        ended.append(((self._clock.now() - claimed.dispatch.created_at) / 1000, runtime_s))
+        queued_s = (claimed.dispatch.updated_at - claimed.dispatch.created_at) / 1000
+        ended.append((queued_s + runtime_s, runtime_s))
 
     def _fold(self) -> None:
         """Put what was noted into the histograms."""
         if self._started:
-            for spread, waits_ms in zip(self._starts, zip(*self._started, strict=True), strict=True):
-                spread.observe_all([wait_ms / 1000 for wait_ms in waits_ms])
+            for spread, waits_s in zip(self._starts, zip(*self._started, strict=True), strict=True):
+                spread.observe_all(waits_s)
             self._started.clear()
         for label, ended in self._ended.items():
             if ended:
@@ -241,7 +246,7 @@ class PrometheusObserver:
 
     def _renewed(self, transition: Renew, outcome: Outcome, took_s: float) -> None:
         if type(outcome) is Renewed:
-            lost = sum(1 for renewal in outcome.renewals if renewal.lease_until is None)
+            lost = sum(1 for renewal in outcome.renewals if renewal.lease_in_ms is None)
             self._count("lease_renewal", "ok", len(outcome.renewals) - lost)
             self._count("lease_renewal", "lost", lost)
 
@@ -262,7 +267,8 @@ class PrometheusObserver:
     def _purged(self, transition: Purge, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "purge_terminal")
         if type(outcome) is Purged:
-            self._count("purged", amount=outcome.count)
+            self._count("purged", amount=outcome.runs)
+            self._count("purged_events", amount=outcome.events)
 
     def _closed_some(self, items: Iterable[Closed]) -> None:
         for item in items:

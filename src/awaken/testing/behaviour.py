@@ -1,4 +1,4 @@
-"""Marks a test with the behaviour cases it shows, so that the ledger and the tests can be compared both ways."""
+"""Marks a test with the entries of the ledger it shows, so that the ledger and the tests can be compared both ways."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Test = TypeVar("_Test", bound=Callable[..., Any])
 
 
 def behaviour(*ids: str) -> Callable[[_Test], _Test]:
-    """This test shows these cases of the specification, for example `@behaviour("MB-120")`."""
+    """This test shows these entries of the ledger, for example `@behaviour("MB-120")`."""
 
     def mark(test: _Test) -> _Test:
         return pytest.mark.behaviour(*ids)(test)

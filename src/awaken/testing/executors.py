@@ -28,16 +28,7 @@ from pydantic_ai.usage import RequestUsage
 
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import LeaseLost
-from awaken.domain.event import (
-    Event,
-    InferenceComplete,
-    ReasoningDelta,
-    ReasoningEncryptedValue,
-    StreamReset,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStart,
-)
+from awaken.domain.event import KINDS, OPENS_STREAM, Event, StreamReset
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -54,9 +45,8 @@ from awaken.domain.run import Intent, RunRequest, Usage
 from awaken.executors.contract import AgentDriver, Conversation, Finished, RunIdentity
 from awaken.executors.entry import conversation
 
-Method = Literal["emit", "commit_assistant", "commit_tool", "close_step", "commit_step"]
-_OPENS_STREAM = (TextDelta, ReasoningDelta, ReasoningEncryptedValue, ToolCallStart, ToolCallDelta)
-DURABLE: tuple[Method, ...] = ("commit_assistant", "commit_tool", "close_step", "commit_step")
+Method = Literal["emit", "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step"]
+DURABLE: tuple[Method, ...] = ("commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step")
 
 
 _Nth = tuple[int, int]
@@ -83,29 +73,33 @@ class Fault(msgspec.Struct, frozen=True):
 class RecordedRun:
     """One run of one thread, as a store would keep it across executions."""
 
-    def __init__(self, *said: str | Message, clock: Clock | None = None) -> None:
+    def __init__(self, *inputs: str | Message, clock: Clock | None = None) -> None:
         self.ids = Ids(clock or SystemClock(), seeded_chance(1))
         self.thread_id = ThreadId("thread-1")
         self.run_id = RunId("run-0")
         self.log: list[tuple[Message, RunId | None]] = []
         self.events: list[Event] = []
+        self.entries: list[Message | Event] = []
+        """What executions added to the log, messages and events in one order."""
+        self.is_stream_open = False
+        """Deltas have been published of a message that is not committed."""
         self.journal: dict[str, msgspec.Raw] = {}
         self.commits: list[Method] = []
         self.finished: Finished | None = None
         self.conversations_read = 0
         self.on_event: Callable[[Event], object] = lambda event: None
         """Called with each event as it becomes visible."""
-        self.begin(*said)
+        self.begin(*inputs)
 
-    def begin(self, *said: str | Message) -> None:
-        """Start the thread's next run with what the user says."""
+    def begin(self, *inputs: str | Message) -> None:
+        """Start the thread's next run with messages of the user."""
         self.run_id = RunId(f"run-{int(self.run_id.removeprefix('run-')) + 1}")
         self.executions = 0
         self.usage = Usage()
         self.steps = 0
         self.closed_turn: MessageId | None = None
         self.finished = None
-        messages = [user_message(self.ids.message_id(), item) if isinstance(item, str) else item for item in said]
+        messages = [user_message(self.ids.message_id(), item) if isinstance(item, str) else item for item in inputs]
         self.input_ids = tuple(message.id for message in messages)
         self.log += [(message, self.run_id) for message in messages]
 
@@ -124,6 +118,7 @@ class RecordedRun:
         outcome = await driver.drive(port, port)
         for message in outcome.messages:
             self.append(message)
+        self.publish(outcome.events)
         self.usage = outcome.usage or self.usage
         self.steps = self.steps if outcome.steps is None else outcome.steps
         self.finished = outcome
@@ -133,22 +128,15 @@ class RecordedRun:
         """The port and entry of the next execution."""
         self.executions += 1
         if self.executions > 1 and self.is_stream_open:
-            self.events.append(StreamReset("the turn was not completed"))
+            self.publish([StreamReset("the turn was not completed")])
         return RecordingPort(self, fault)
 
-    @property
-    def is_stream_open(self) -> bool:
-        """The log ends with deltas of a turn that no message holds."""
-        for event in reversed(self.events):
-            if isinstance(event, (InferenceComplete, StreamReset)):
-                return False
-            if isinstance(event, _OPENS_STREAM):
-                return True
-        return False
-
-    def tell(self, events: Sequence[Event]) -> None:
+    def publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self.events.append(event)
+            self.entries.append(event)
+            opens = KINDS[type(event)] in OPENS_STREAM
+            self.is_stream_open = opens or (self.is_stream_open and not isinstance(event, StreamReset))
             self.on_event(event)
 
     def append(self, message: Message) -> None:
@@ -156,6 +144,8 @@ class RecordedRun:
         check_message(message)
         assert message.id not in {known.id for known, _ in self.log}, f"message {message.id} was committed twice"
         self.log.append((message, self.run_id))
+        self.entries.append(message)
+        self.is_stream_open = self.is_stream_open and message.role is not Role.ASSISTANT
 
 
 class RecordingPort:
@@ -186,12 +176,16 @@ class RecordingPort:
     async def journal(self) -> dict[str, msgspec.Raw]:
         return dict(self._run.journal) if self.resumed else {}
 
+    @property
+    def steps(self) -> int:
+        return self._run.steps
+
     def new_message_id(self) -> MessageId:
         return self._run.ids.message_id()
 
     async def emit(self, *events: Event) -> None:
         nth = self._begin("emit")
-        self._run.tell(events)
+        self._run.publish(events)
         await self._end("emit", nth)
 
     async def commit_assistant(self, message: Message, *events: Event) -> None:
@@ -206,7 +200,15 @@ class RecordingPort:
         self._run.append(message)
         await self._written("commit_tool", nth, events)
 
-    async def close_step(self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()) -> None:
+    async def commit_extra(self, *messages: Message) -> None:
+        nth = self._begin("commit_extra")
+        for message in messages:
+            self._run.append(message)
+        await self._written("commit_extra", nth, ())
+
+    async def close_step(
+        self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()
+    ) -> tuple[Message, ...]:
         nth = self._begin("close_step")
         for message in extra:
             self._run.append(message)
@@ -214,6 +216,7 @@ class RecordingPort:
         self._run.usage = usage
         self._run.steps += 1
         await self._written("close_step", nth, ())
+        return ()
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
         nth = self._begin("commit_step")
@@ -224,7 +227,7 @@ class RecordingPort:
 
     async def _written(self, method: Method, nth: _Nth, events: Sequence[Event]) -> None:
         self._run.commits.append(method)
-        self._run.tell(events)
+        self._run.publish(events)
         await self._end(method, nth)
 
     def _begin(self, method: Method) -> _Nth:
@@ -295,7 +298,7 @@ class Turn:
 
 
 class Script:
-    """A model that answers from a list: after n answers in the conversation, answer n. Past the end it says "done".
+    """A model that answers from a list: after n answers in the conversation, answer n. Past the end it answers "done".
 
     `asked` holds the index of every answer given, so that a test can see what was asked for twice; `heard` the
     messages it was given each time.

@@ -12,15 +12,19 @@ from typing import Any, Self, TypeVar
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
 from awaken.store.contract import (
+    MAX_PAGE,
     Capabilities,
     DispatchQuery,
+    Held,
     Listener,
     MessageQuery,
+    OpenCount,
+    Page,
     RunQuery,
     Store,
     StoredMessage,
@@ -63,10 +67,13 @@ class ForwardingStore:
         """Await a read that has not begun. One that is not awaited must be closed."""
         return await operation
 
+    async def now(self) -> Instant:
+        return await self._read(self._store.now())
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         return await self._read(self._store.load_thread(scope, thread_id))
 
-    async def list_threads(self, scope: Scope, query: ThreadQuery) -> list[Thread]:
+    async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
         return await self._read(self._store.list_threads(scope, query))
 
     async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
@@ -75,23 +82,35 @@ class ForwardingStore:
     async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
         return await self._read(self._store.latest_run(scope, thread_id))
 
-    async def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]:
+    async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
         return await self._read(self._store.list_runs(scope, query))
+
+    async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
+        return await self._read(self._store.count_open_runs(scope))
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return await self._read(self._store.load_dispatch(scope, dispatch_id))
 
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        return await self._read(self._store.load_dispatches(scope, ids))
+
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         return await self._read(self._store.active_dispatch(scope, thread_id))
 
-    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> list[Dispatch]:
+    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
         return await self._read(self._store.list_dispatches(scope, query))
+
+    async def list_queue(self, scope: Scope, thread_id: ThreadId, *, limit: int = MAX_PAGE) -> list[Dispatch]:
+        return await self._read(self._store.list_queue(scope, thread_id, limit=limit))
+
+    async def list_claims(self, consumer: ConsumerId, *, after: int = 0, limit: int = MAX_PAGE) -> list[Held]:
+        return await self._read(self._store.list_claims(consumer, after=after, limit=limit))
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return await self._read(self._store.count_dispatches())
 
-    async def next_due_at(self) -> Instant | None:
-        return await self._read(self._store.next_due_at())
+    async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
+        return await self._read(self._store.next_due_in_ms(routes))
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(self._store.load_message(scope, thread_id, message_id))
@@ -107,5 +126,5 @@ class ForwardingStore:
     ) -> list[EventRow]:
         return await self._read(self._store.list_events(scope, thread_id, after=after, limit=limit, run_id=run_id))
 
-    async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
-        return await self._read(self._store.last_event_seq(scope, thread_id))
+    async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
+        return await self._read(self._store.event_bounds(scope, thread_id))

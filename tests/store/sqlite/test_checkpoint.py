@@ -74,7 +74,7 @@ class Log:
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = OFF")  # quick; what reaches the disk is not what these tests are about
         self.db.execute("CREATE TABLE t (content)")
-        self.handle = open_handle(self.db)
+        self.handle = open_handle(self.db, path)
         self.checkpointer = Checkpointer(self.db, path, "process", self.handle, LIMIT)
         ByHand.handed.clear()  # the opening of its connection
         self.waits = 0

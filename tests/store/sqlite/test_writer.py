@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,11 +61,11 @@ async def test_what_the_last_owner_left_is_taken_over_in_the_writing_thread_befo
     loop = asyncio.get_running_loop()
     threads: list[str] = []
 
-    def held(self: Transactor) -> None:
+    def held(self: Transactor) -> int:
         threads.append(threading.current_thread().name)
         loop.call_soon_threadsafe(arrived.set)
         assert let_go.wait(_PATIENCE_S)
-        take_over(self)
+        return take_over(self)
 
     monkeypatch.setattr(Transactor, "open", held)
     async with asyncio.timeout(_PATIENCE_S):
@@ -84,12 +83,12 @@ async def test_what_the_last_owner_left_is_taken_over_in_the_writing_thread_befo
 async def test_a_store_that_cannot_take_over_what_was_left_is_refused_and_gives_the_file_back(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Transactor) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
+    def fail(self: Transactor) -> int:
+        raise StoreUnavailable("the disk failed")
 
     with monkeypatch.context() as patched:
         patched.setattr(Transactor, "open", fail)
-        with pytest.raises(StoreUnavailable, match=str(path)):
+        with pytest.raises(StoreUnavailable, match="the disk failed"):
             async with SqliteStore(path):
                 pass
     async with SqliteStore(path):

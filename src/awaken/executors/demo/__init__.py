@@ -20,7 +20,7 @@ SLOW_LOG_VARIABLE = "AWAKEN_SLOW_LOG"
 
 
 async def echo(ctx: Context) -> AsyncIterator[str]:
-    """Says what you say, word by word."""
+    """Repeats what you write, word by word."""
     text = await ctx.input()
     for index, word in enumerate(text.split(" ")):
         yield word if index == 0 else f" {word}"

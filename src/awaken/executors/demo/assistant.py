@@ -94,24 +94,24 @@ def scripted_model(clock: Clock, *, token_delay_s: float = TOKEN_DELAY_S) -> Fun
     """A model of a few rules that answers token by token."""
 
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
-        said = answer(messages)
-        if isinstance(said, ToolCallPart):
-            yield {0: DeltaToolCall(said.tool_name, said.args_as_json_str(), tool_call_id=said.tool_call_id)}
+        reply = answer(messages)
+        if isinstance(reply, ToolCallPart):
+            yield {0: DeltaToolCall(reply.tool_name, reply.args_as_json_str(), tool_call_id=reply.tool_call_id)}
             return
-        for index, token in enumerate(re.findall(r"\S+\s*", said)):
+        for index, token in enumerate(re.findall(r"\S+\s*", reply)):
             if index and token_delay_s:
                 await sleep(clock, token_delay_s)
             yield token
 
     async def respond(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        said = answer(messages)
-        return ModelResponse(parts=[said if isinstance(said, ToolCallPart) else TextPart(said)])
+        reply = answer(messages)
+        return ModelResponse(parts=[reply if isinstance(reply, ToolCallPart) else TextPart(reply)])
 
     return FunctionModel(respond, stream_function=stream, model_name="scripted-assistant")
 
 
 def answer(messages: list[ModelMessage]) -> str | ToolCallPart:
-    """What the scripted model says: a tool call for what it can look up, a sentence for what it got back."""
+    """What the scripted model answers: a tool call for what it can look up, a sentence for what it got back."""
     last = messages[-1]
     results = (
         [part for part in last.parts if isinstance(part, ToolReturnPart)] if isinstance(last, ModelRequest) else []

@@ -114,6 +114,6 @@ def _step(messages: list[ModelMessage]) -> int:
 
 
 def _prompts(messages: list[ModelMessage]) -> int:
-    """How often the user has spoken, so that the calls of two runs of a thread are told apart."""
+    """How often the user has spoken, so that the calls of two runs of a thread have different names."""
     parts = [part for message in messages if isinstance(message, ModelRequest) for part in message.parts]
     return sum(isinstance(part, UserPromptPart) for part in parts)

@@ -1,6 +1,6 @@
 """Agents: what can be asked for.
 
-Source: spec/server.md 4.9.
+Source: docs/reference/http.md.
 """
 
 from __future__ import annotations

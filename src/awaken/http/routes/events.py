@@ -2,7 +2,7 @@
 
 Holds: an item of a page has the bytes that a frame of a stream has.
 
-Source: spec/server.md 4.7, 6.
+Source: docs/reference/http.md; SRV-020, SRV-023.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EventFilters(Paging, frozen=True, kw_only=True):
     include_deltas: bool = True
 
 
-class Page(msgspec.Struct):
+class EventPage(msgspec.Struct):
     """Items already encoded, how far the log was read for them, and whether it goes on."""
 
     items: list[bytes]
@@ -74,12 +74,10 @@ async def _page(call: Call, thread_id: ThreadId, run_id: RunId | None, *, at_sta
 
 async def _read(
     call: Call, thread_id: ThreadId, run_id: RunId | None, after: int, limit: int, selection: Selection
-) -> Page:
-    page, scanned = Page([], after, has_more=True), 0
+) -> EventPage:
+    page, scanned = EventPage([], after, has_more=True), 0
     while scanned < _MAX_SCANNED:
-        rows = await call.mailbox.store.list_events(
-            call.scope, thread_id, after=page.reached, limit=_SCAN_PAGE, run_id=run_id
-        )
+        rows = await call.reads.list_events(call.scope, thread_id, after=page.reached, limit=_SCAN_PAGE, run_id=run_id)
         for row in rows:
             for seq, _, object_ in event_objects(row, selection):
                 if len(page.items) == limit:

@@ -3,7 +3,7 @@
 Holds: liveness asks nobody, so a slow store never gets the process restarted. Readiness asks the store, at most once a
 second, and is over as soon as the server is asked to stop.
 
-Source: spec/server.md 1.3, 4.9; SRV-006.
+Source: docs/reference/http.md; SRV-006.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def _store_component(call: Call) -> Component:
 async def _ask_store(call: Call) -> Component:
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            await call.mailbox.store.last_event_seq(call.scope, _NOWHERE)
+            await call.reads.event_bounds(call.scope, _NOWHERE)
     except TimeoutError:
         return Component(state="failed", detail=f"the store did not answer within {_CHECK_TIMEOUT_S:.0f} s")
     except StoreError as error:

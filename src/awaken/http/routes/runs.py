@@ -1,6 +1,6 @@
 """Runs: submit, list, read, wait, stop.
 
-Source: spec/server.md 4.3, 4.4, 5.2.
+Source: docs/reference/http.md; SRV-001, SRV-003, SRV-004, SRV-010, SRV-015, SRV-018.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.ids import AgentId, RunId, ThreadId
+from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Role
 from awaken.domain.run import Run, RunStatus
-from awaken.http.cursors import Stored, list_key
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging, Query
-from awaken.http.routes.lists import cut_page
+from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.watching import Watching, watch_run
 from awaken.http.settings import DEFAULT_WAIT_S, MAX_WAIT_S
 from awaken.http.submission import Id, RunCreate, WatchedRunCreate
@@ -45,7 +44,7 @@ class RunFilters(ThreadRunFilters, frozen=True, kw_only=True):
     thread_id: Id | None = None
 
 
-class Waiting(Query, frozen=True, kw_only=True):
+class TimeLimit(Query, frozen=True, kw_only=True):
     timeout_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
 
 
@@ -83,7 +82,7 @@ async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
 async def _dispatch_of(call: Call, accepted: Submission) -> Dispatch | None:
     if accepted.dispatch is not None:
         return accepted.dispatch
-    return await call.mailbox.store.load_dispatch(call.scope, accepted.run.dispatch_id)
+    return await call.reads.load_dispatch(call.scope, accepted.run.dispatch_id)
 
 
 def _places(call: Call, run: Run) -> dict[str, str]:
@@ -106,29 +105,27 @@ async def list_thread_runs(call: Call) -> Response:
 
 async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) -> Response:
     filters = (asked.order, asked.status, asked.agent_id, thread_id)
-    after = None
-    if asked.cursor is not None:
-        at, run_id = list_key(asked.cursor, "runs", filters, tuple[Stored, str])
-        after = (at, RunId(run_id))
-    rows = await call.mailbox.store.list_runs(
+    page = await call.reads.list_runs(
         call.scope,
         RunQuery(
-            after=after,
-            limit=asked.limit + 1,
+            after=start_of_page(asked.cursor, "runs", filters),
+            limit=asked.limit,
             descending=asked.order == "desc",
             thread_id=None if thread_id is None else ThreadId(thread_id),
             status=asked.status,
             agent_id=None if asked.agent_id is None else AgentId(asked.agent_id),
         ),
     )
-    page, more, cursor = cut_page(rows, asked.limit, "runs", filters, lambda run: (run.created_at, run.run_id))
-    items = tuple([await _resource(call, run) for run in page])
-    return json_response(RunList(items=items, has_more=more, next_cursor=cursor))
+    dispatches = await call.reads.load_dispatches(call.scope, [run.dispatch_id for run in page.items])
+    items = tuple([RunResource.of(call.scope, run, dispatches.get(run.dispatch_id)) for run in page.items])
+    cursor = next_cursor(page, "runs", filters)
+    answer = RunList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=page.unreadable)
+    return json_response(answer)
 
 
 async def get_run(call: Call) -> Response:
     run = await call.mailbox.get_run(call.scope, call.run_id)
-    dispatch = await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id)
+    dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
     place = await _queue_position(call, dispatch)
     return json_response(RunResource.of(call.scope, run, dispatch, queue_position=place))
 
@@ -137,27 +134,26 @@ async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
     """Its place in the thread's claim order, 1 for the next; None when it is not queued, or far behind."""
     if dispatch is None or dispatch.status is not DispatchStatus.QUEUED:
         return None
-    query = DispatchQuery(thread_id=dispatch.thread_id, statuses=(DispatchStatus.QUEUED,), limit=MAX_PAGE)
-    queue = await call.mailbox.store.list_dispatches(call.scope, query)
+    queue = await call.reads.list_queue(call.scope, dispatch.thread_id)
     ahead = [each.dispatch_id for each in queue]
     return ahead.index(dispatch.dispatch_id) + 1 if dispatch.dispatch_id in ahead else None
 
 
 async def _resource(call: Call, run: Run) -> RunResource:
-    return RunResource.of(call.scope, run, await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id))
+    return RunResource.of(call.scope, run, await call.reads.load_dispatch(call.scope, run.dispatch_id))
 
 
 async def list_run_dispatches(call: Call) -> Response:
     asked = call.query(Paging)
     run = await call.mailbox.get_run(call.scope, call.run_id)
     filters = (run.run_id,)
-    (start,) = (0,) if asked.cursor is None else list_key(asked.cursor, "dispatches", filters, tuple[Stored])
-    query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=asked.limit + 1, offset=start)
-    rows = await call.mailbox.store.list_dispatches(call.scope, query)
-    page, more, cursor = cut_page(rows, asked.limit, "dispatches", filters, lambda _: (start + asked.limit,))
-    now = call.service.clock.now()
-    items = tuple([DispatchResource.of(dispatch, now) for dispatch in page])
-    return json_response(DispatchList(items=items, has_more=more, next_cursor=cursor))
+    start = start_of_page(asked.cursor, "dispatches", filters)
+    query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=asked.limit, after=start)
+    page = await call.reads.list_dispatches(call.scope, query)
+    now = await call.reads.now()
+    items = tuple([DispatchResource.of(dispatch, now) for dispatch in page.items])
+    cursor = next_cursor(page, "dispatches", filters)
+    return json_response(DispatchList(items=items, has_more=cursor is not None, next_cursor=cursor))
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
@@ -169,7 +165,7 @@ async def wait_for_run(call: Call) -> Response:
 
 async def _waited(call: Call, run: Run) -> Response:
     """200 with the result when the run is done in time, else 202 with the run as it is."""
-    timeout_s = call.query(Waiting).timeout_s
+    timeout_s = call.query(TimeLimit).timeout_s
     run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
     resource = await _resource(call, run)
     places = _places(call, run)
@@ -182,10 +178,10 @@ async def _waited(call: Call, run: Run) -> Response:
 async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
     """What the run added to the conversation, without what it was given."""
     found: list[MessageResource] = []
-    after = 0
+    after = 0 if run.input is None else run.input.from_seq - 1
     while True:
         query = MessageQuery(after=after, limit=MAX_PAGE, run_id=run.run_id)
-        page = await call.mailbox.store.list_messages(call.scope, run.thread_id, query)
+        page = await call.reads.list_messages(call.scope, run.thread_id, query)
         found += [MessageResource.of(run.thread_id, each) for each in page if each.message.role is not Role.USER]
         if len(page) < MAX_PAGE:
             return tuple(found)
@@ -197,10 +193,10 @@ async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
 
 async def cancel_run(call: Call) -> Response:
     wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
-    return await cancelled(call, call.mailbox.cancel(call.scope, call.run_id, wait_s=wait_s))
+    return await answer_stop(call, call.mailbox.cancel(call.scope, call.run_id, wait_s=wait_s))
 
 
-async def cancelled(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -> Response:
+async def answer_stop(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -> Response:
     """200 when nothing runs any more, 202 while the owner has yet to stop. Runs the stop given to it."""
     done = await call.while_connected(stopping)
     run = None if done.run is None else await _resource(call, done.run)
@@ -247,7 +243,7 @@ def _submitting(prefix: str, suffix: str) -> tuple[Operation, ...]:
             id=f"create_run_and_wait{suffix}",
             summary=f"Submit a run {on}, and wait for its end",
             handler=create_run_and_wait,
-            query=Waiting,
+            query=TimeLimit,
             body=WatchedRunCreate,
             carries_messages=True,
             answers={200: RunResult, 202: RunResource},
@@ -294,7 +290,7 @@ RUN_OPERATIONS: Final = (
         id="wait_for_run",
         summary="Wait for the end of a run",
         handler=wait_for_run,
-        query=Waiting,
+        query=TimeLimit,
         answers={200: RunResult, 202: RunResource},
         problems=("run_not_found", "invalid_id"),
     ),

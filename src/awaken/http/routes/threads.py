@@ -1,6 +1,6 @@
 """Threads: make, list, read, stop.
 
-Source: spec/server.md 4.1, 4.6.
+Source: docs/reference/http.md; SRV-004, SRV-015, SRV-016.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Final, Literal
 import msgspec
 from starlette.responses import Response
 
-from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.ids import RunId
 from awaken.domain.message import Visibility
 from awaken.http.cursors import Stored, list_key
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
-from awaken.http.routes.lists import cut_page
-from awaken.http.routes.runs import Stopping, cancelled
+from awaken.http.routes.lists import cut_page, next_cursor, start_of_page
+from awaken.http.routes.runs import Stopping, answer_stop
 from awaken.http.submission import Id, ThreadCreate, to_messages
 from awaken.http.wire import CancelResource, InterruptResource, MessageList, MessageResource, ThreadList, ThreadResource
 from awaken.store.contract import MessageQuery, StoredMessage, ThreadQuery
@@ -56,23 +56,20 @@ async def create_thread(call: Call) -> Response:
 async def list_threads(call: Call) -> Response:
     asked = call.query(ThreadFilters)
     filters = (asked.order, asked.resource_id, asked.id_prefix)
-    after = None
-    if asked.cursor is not None:
-        at, thread_id = list_key(asked.cursor, "threads", filters, tuple[Stored, str])
-        after = (at, ThreadId(thread_id))
-    rows = await call.mailbox.store.list_threads(
+    page = await call.reads.list_threads(
         call.scope,
         ThreadQuery(
-            after=after,
-            limit=asked.limit + 1,
+            after=start_of_page(asked.cursor, "threads", filters),
+            limit=asked.limit,
             ascending=asked.order == "asc",
             resource_id=asked.resource_id,
             id_prefix=asked.id_prefix,
         ),
     )
-    page, more, cursor = cut_page(rows, asked.limit, "threads", filters, lambda row: (row.updated_at, row.thread_id))
-    items = tuple([ThreadResource.of(call.scope, thread) for thread in page])
-    return json_response(ThreadList(items=items, has_more=more, next_cursor=cursor))
+    items = tuple([ThreadResource.of(call.scope, thread) for thread in page.items])
+    cursor = next_cursor(page, "threads", filters)
+    answer = ThreadList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=page.unreadable)
+    return json_response(answer)
 
 
 async def get_thread(call: Call) -> Response:
@@ -95,7 +92,7 @@ async def list_messages(call: Call) -> Response:
     if asked.cursor is not None:
         (seq,) = list_key(asked.cursor, "messages", filters, tuple[Stored])
         window = msgspec.structs.replace(window, **({"before": seq} if window.descending else {"after": seq}))
-    rows = await call.mailbox.store.list_messages(call.scope, thread_id, window)
+    rows = await call.reads.list_messages(call.scope, thread_id, window)
     page, more, cursor = cut_page(rows, asked.limit, "messages", filters, _key)
     items = tuple([MessageResource.of(thread_id, stored) for stored in page])
     return json_response(MessageList(items=items, has_more=more, next_cursor=cursor, version=thread.message_count))
@@ -111,7 +108,7 @@ _VISIBILITIES: Final = {"external": Visibility.ALL, "internal": Visibility.INTER
 async def cancel_thread(call: Call) -> Response:
     """Stop what the thread is executing; its queue goes on."""
     wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
-    return await cancelled(call, call.mailbox.cancel_thread(call.scope, call.thread_id, wait_s=wait_s))
+    return await answer_stop(call, call.mailbox.cancel_thread(call.scope, call.thread_id, wait_s=wait_s))
 
 
 async def interrupt_thread(call: Call) -> Response:

@@ -5,25 +5,26 @@ Holds: everything that can be refused has been refused before the first byte. A 
 store was restored from a backup) is refused when it was asked for, and mended by a `stream.resync` when a client
 merely reconnected.
 
-Source: spec/server.md 6.1 to 6.4.
+Source: docs/concepts/events.md; docs/reference/http.md; SRV-022, SRV-023.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from awaken.domain.errors import CursorExpired
-from awaken.domain.ids import ThreadId
-from awaken.domain.run import Run
+from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.run import Run, RunStatus
 from awaken.domain.thread import Thread
 from awaken.http.cursors import event_cursor, event_seq
-from awaken.http.encoder import Selection, control_frame, select
+from awaken.http.encoder import NativeEncoder, Selection, select
+from awaken.http.frames import Opening
 from awaken.http.operation import Call
 from awaken.http.query import CHANNEL_NAMES, ChannelNames, Query, parse_names
-from awaken.http.sse import EventStream
+from awaken.http.sse import EventStream, Waits
 from awaken.http.wire import RunResource, ThreadResource
 
 _CHANNELS: Final = frozenset(CHANNEL_NAMES)
@@ -48,6 +49,7 @@ class Resuming(Watching, frozen=True, kw_only=True):
 
 class RunResuming(Resuming, frozen=True, kw_only=True):
     until: Literal["done", "waiting_or_done"] = "waiting_or_done"
+    """Whether the stream is over when the run waits for somebody, or only when it has ended."""
 
 
 class ThreadResuming(Resuming, frozen=True, kw_only=True):
@@ -73,7 +75,7 @@ async def start_of(
 
     Raises:
         Problem: The cursor is none, or of another thread.
-        CursorExpired: An explicit cursor lies beyond the end of the log.
+        CursorExpired: An explicit cursor lies outside of what the log keeps.
     """
     header = call.header(b"last-event-id")
     if asked.cursor is not None:
@@ -82,69 +84,86 @@ async def start_of(
         return Start(max(after, at_start))
     if header:
         after = event_seq(header, call.scope, thread_id, "header", "last-event-id")
-        lost = after > await call.mailbox.store.last_event_seq(call.scope, thread_id)
-        return Start(max(after, at_start), is_lost=lost)
+        return Start(max(after, at_start), is_lost=not await _is_kept(call, thread_id, after, at_start=at_start))
+    first, last = await call.reads.event_bounds(call.scope, thread_id)
     if (asked.since or default) == "start":
-        return Start(at_start)
-    return Start(await call.mailbox.store.last_event_seq(call.scope, thread_id))
+        return Start(max(at_start, first - 1))
+    return Start(last)
 
 
 async def check_reached(call: Call, thread_id: ThreadId, after: int) -> None:
-    """Raises CursorExpired when the log of the thread does not reach this far."""
-    if after > await call.mailbox.store.last_event_seq(call.scope, thread_id):
-        start = event_cursor(call.scope, thread_id, 0)
+    """Raises CursorExpired when the log of the thread does not reach this far, or keeps no more what comes next."""
+    first, last = await call.reads.event_bounds(call.scope, thread_id)
+    if not first - 1 <= after <= last:
+        start = event_cursor(call.scope, thread_id, first - 1)
         raise CursorExpired(event_cursor(call.scope, thread_id, after), start)
 
 
+async def _is_kept(call: Call, thread_id: ThreadId, after: int, *, at_start: int) -> bool:
+    """Whether what comes after a place is in the log, as far as it belongs to what begins after `at_start`."""
+    first, last = await call.reads.event_bounds(call.scope, thread_id)
+    return first - 1 <= max(after, at_start) and after <= last
+
+
 async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[str, str] | None = None) -> EventStream:
-    """A stream of the run's events, from its first one or where the client left off, to its last one."""
+    """A stream of the run's events, from its first one or where the client left off, to its last one, or until it waits
+    for somebody.
+    """
     selection = selection_of(asked)
-    start, first = Start(run.first_event_seq - 1), b""
-    if isinstance(asked, Resuming):
+    start, state, until_done = Start(run.first_event_seq - 1), None, False
+    if isinstance(asked, RunResuming):
         start = await start_of(call, run.thread_id, asked, at_start=start.after, default="start")
+        until_done = asked.until == "done"
     if start.is_lost:
         run = await call.mailbox.get_run(call.scope, run.run_id)
-        dispatch = await call.mailbox.store.load_dispatch(call.scope, run.dispatch_id)
-        start = Start(run.updated_seq)
-        state = RunResource.of(call.scope, run, dispatch)
-        first = control_frame("stream.resync", {"run": state, "cursor": state.cursor})
-    opened: dict[str, Any] = {
-        "scope": "run",
-        "thread_id": run.thread_id,
-        "run_id": run.run_id,
-        "cursor": event_cursor(call.scope, run.thread_id, start.after),
-    }
+        dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
+        start, state = Start(run.updated_seq), RunResource.of(call.scope, run, dispatch)
     return EventStream(
         call.service.streams,
         call.mailbox.read_run(call.scope, run, after=start.after),
-        selection,
-        scope_name="run",
-        first_frames=control_frame("stream.open", opened) + first,
+        NativeEncoder(selection, state),
+        _opening(call, run.thread_id, run.run_id, start),
         request_id=call.request_id,
         headers=headers,
+        waits=None if until_done else waits_of(call, run.run_id),
+        is_resumed=start.after >= run.first_event_seq,
     )
+
+
+def waits_of(call: Call, run_id: RunId) -> Waits:
+    """For the stream of this run. A run whose next dispatch is queued does not wait for anybody."""
+
+    async def waits(after: int) -> bool:
+        run = await call.reads.load_run(call.scope, run_id)
+        if run is None or run.status is not RunStatus.WAITING or run.updated_seq > after:
+            return False
+        dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
+        return dispatch is None or dispatch.status.is_terminal
+
+    return waits
 
 
 async def watch_thread(call: Call, thread: Thread, asked: ThreadResuming) -> EventStream:
     """A stream of everything that happens on the thread, without end."""
     selection = selection_of(asked)
-    start, first = await start_of(call, thread.thread_id, asked, at_start=0, default="now"), b""
+    start, state = await start_of(call, thread.thread_id, asked, at_start=0, default="now"), None
     if start.is_lost:
         thread = await call.mailbox.get_thread(call.scope, thread.thread_id)
-        start = Start(thread.event_count)
-        state = ThreadResource.of(call.scope, thread)
-        first = control_frame("stream.resync", {"thread": state, "cursor": state.cursor})
-    opened: dict[str, Any] = {
-        "scope": "thread",
-        "thread_id": thread.thread_id,
-        "run_id": None,
-        "cursor": event_cursor(call.scope, thread.thread_id, start.after),
-    }
+        start, state = Start(thread.event_count), ThreadResource.of(call.scope, thread)
     return EventStream(
         call.service.streams,
         call.mailbox.read_thread(call.scope, thread.thread_id, after=start.after),
-        selection,
-        scope_name="thread",
-        first_frames=control_frame("stream.open", opened) + first,
+        NativeEncoder(selection, state),
+        _opening(call, thread.thread_id, None, start),
         request_id=call.request_id,
+    )
+
+
+def _opening(call: Call, thread_id: ThreadId, run_id: RunId | None, start: Start) -> Opening:
+    return Opening(
+        scope=call.scope,
+        thread_id=thread_id,
+        run_id=run_id,
+        after=start.after,
+        retry_ms=call.service.settings.retry_ms,
     )

@@ -1,60 +1,75 @@
-"""The rules of the queue: what each transition of one thread does, given the rows it touches.
+"""The rules of the queue: what each transition does, given the rows it touches.
 
-Above: every store loads the facts a transition names, calls its rule, and writes the changes; a store decides nothing
-itself, so memory, SQLite and Postgres cannot disagree. Below: the tables of `domain`.
-Holds: a rule reads nothing and waits for nothing. It changes the facts' thread row in place and records every other
+Above: every store loads the facts that `needs` names, calls `apply`, and writes the changes; for a transition over many
+threads it drives the rule that `apply_to_many` returns and answers its asks. A store decides nothing itself, so memory,
+SQLite and Postgres cannot disagree. Below: the tables of `domain`.
+Holds: a rule does no I/O and waits for nothing. It changes the thread row of its facts in place and records every other
 write in `Changes`; a refusal records nothing.
 
-Source: spec/stores.md 2; the design decisions named in `transitions`.
+Source: ADR 0003.
 """
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 from awaken.domain.clock import Instant
 from awaken.store.rules.accept import save_thread, submit
-from awaken.store.rules.claim import claim_next
-from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, ready_key
-from awaken.store.rules.lease import reclaim, renew
+from awaken.store.rules.asks import Rule
+from awaken.store.rules.claim import claim_some
+from awaken.store.rules.facts import Changes, Facts
+from awaken.store.rules.lease import reclaim_some, renew_some
 from awaken.store.rules.owner import commit, settle
+from awaken.store.rules.purge import purge_some
 from awaken.store.rules.stop import cancel, interrupt
-from awaken.store.transitions import Cancel, Commit, Interrupt, Outcome, SaveThread, Settle, Submit, ThreadTransition
+from awaken.store.transitions import (
+    Cancel,
+    Claim,
+    Commit,
+    Interrupt,
+    Outcome,
+    Purge,
+    Reclaim,
+    Renew,
+    SaveThread,
+    Settle,
+    SetTransition,
+    Submit,
+    ThreadTransition,
+)
 
-__all__ = [
-    "Changes",
-    "Facts",
-    "MessageWrite",
-    "Queued",
-    "ThreadRow",
-    "cancel",
-    "claim_next",
-    "commit",
-    "decide",
-    "interrupt",
-    "ready_key",
-    "reclaim",
-    "renew",
-    "save_thread",
-    "settle",
-    "submit",
-]
+__all__ = ["apply", "apply_to_many"]
 
 
-def decide(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> Outcome:
-    """What the transition does, by the rule for its kind."""
-    if type(t) is Submit:  # the three that come for every run, told apart in a third of the time
-        return submit(t, facts, changes, now)
-    if type(t) is Settle:
-        return settle(t, facts, changes, now)
-    if type(t) is Commit:
-        return commit(t, facts, changes, now)
+def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> Outcome:
+    """What a transition of one thread does, by the rule for its kind."""
     match t:
+        case Submit():
+            return submit(t, facts, changes, now)
+        case Settle():
+            return settle(t, facts, changes, now)
+        case Commit():
+            return commit(t, facts, changes, now)
         case SaveThread():
             return save_thread(t, facts, changes, now)
         case Cancel():
             return cancel(t, facts, changes, now)
         case Interrupt():
             return interrupt(t, facts, changes, now)
+        case _:
+            assert_never(t)
+
+
+def apply_to_many(t: SetTransition, changes: Changes, now: Instant) -> Rule[Any]:
+    """The rule that does what a transition over many threads asks."""
+    match t:
+        case Claim():
+            return claim_some(t, changes, now)
+        case Renew():
+            return renew_some(t, changes, now)
+        case Reclaim():
+            return reclaim_some(t, changes, now)
+        case Purge():
+            return purge_some(t, changes, now)
         case _:
             assert_never(t)

@@ -1,25 +1,39 @@
-"""Accepting: a thread that is saved, a run that is submitted.
+"""Accepting: a thread that is saved, messages that are submitted.
 
-Above: `decide`. Below: `claim`, where a submit's offer finds the thread free.
-Source: "accepted first, part of the conversation when consumed"; spec/stores.md 2.2, 2.3.
+Above: `apply`. Below: `claim`, where a submit's offer finds the thread free.
+Holds: a submit is first compared with what was accepted before, then admitted, then becomes a dispatch of a new run or
+of the run that waits in its thread; and only then may it be claimed.
+
+Source: ADR 0006, 0008, 0014.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from awaken.domain import server_event as say
+from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, QUEUED, Dispatch
-from awaken.domain.run import CREATED, Run, SeqRange
-from awaken.store.rules.claim import claim, may_run, take
-from awaken.store.rules.facts import Changes, Facts, MessageWrite, ready_key
-from awaken.store.rules.writing import Log, append, close_open_turn, new_thread, touch
+from awaken.domain.ids import Route
+from awaken.domain.message import Message
+from awaken.domain.run import CREATED, Run
+from awaken.store.contract import StoredMessage
+from awaken.store.rules.claim import claim_queued, go_on_with_input, is_taken_by, take
+from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter
+from awaken.store.rules.writing import (
+    Log,
+    append,
+    close_calls,
+    close_left_open,
+    new_thread,
+    ready_in_ms,
+    set_ready,
+    touch,
+)
 from awaken.store.transitions import Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
 
 
 def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> ThreadSaved | Conflict:
-    """Needs: thread, known."""
     thread = facts.thread
     if thread is not None and t.if_exists == "raise":
         return Conflict("thread", t.thread_id)
@@ -32,19 +46,18 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
         thread = new_thread(t.scope, t.thread_id, changes, now)
     else:
         touch(thread, changes, now)
+        changes.infos.append(thread)
     thread.info = t.info
-    log = Log(thread, None, now)
-    log.add(say.thread_saved(t.thread_id, t.info, created=created))
+    log = Log(thread, None, None, now)
+    log.add(server_event.thread_saved(t.info, created=created))
     for message in t.messages:
-        append(message, thread, None, changes, log, now)
+        append(message, thread, None, changes, log)
+    close_calls(t.messages, thread, None, changes, log)
     return ThreadSaved(created=created, appended=log.write(changes))
 
 
 def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted | Replayed | Conflict | Missing | Full:
-    """Needs: thread, claimed; unless `fresh_ids` run, dispatch, known, known_run; with a dedupe key deduped; with an
-    offer tail where a turn is open and, on a free thread with a queue, next and ready.
-    """
-    refusal = _replay_of(t, facts)
+    refusal = _replay_of(t, facts) or _differing(t, facts)
     if refusal is not None:
         return refusal
     thread = facts.thread
@@ -52,36 +65,75 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         if not t.create_thread:
             return Missing("thread", t.thread_id)
         thread = new_thread(t.scope, t.thread_id, changes, now)
-    elif thread.queued >= t.max_queued:
-        return Full(t.max_queued)
     else:
+        if _goes_on(t, facts, thread) is None and thread.queued + thread.waiting >= t.max_queued:
+            return Full(t.max_queued)
         touch(thread, changes, now)
-    messages, request = t.messages, t.request
-    if facts.known:
-        known = {stored.message.id for stored in facts.known}
-        messages = tuple([message for message in messages if message.id not in known])
-        request = replace(request, input_message_ids=tuple([message.id for message in messages]))
-    delivery = t.delivery
+    messages = _new_messages(t, facts)
+    accepted = _continued(t, messages, facts, thread, changes, now) or _opened(t, messages, thread, changes, now)
+    run, dispatch, log = accepted
+    takes = t.offer is not None and facts.claimed is None and is_taken_by(dispatch, t.offer)
+    if takes and _is_next(dispatch, facts, now):
+        return _taken(t, accepted, messages, thread, facts, changes)
+    return _queued(t, run, dispatch, messages, thread, facts, changes, log)
+
+
+def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
+    """What was accepted before under the same run id, dedupe key or message ids; or what has taken an id."""
+    earlier = facts.run
+    if earlier is not None:
+        if earlier.thread_id == t.thread_id and earlier.request_digest == t.digest:
+            return Replayed(earlier, facts.dispatch_of_run)
+        return Conflict("run", t.run_id)
+    if facts.deduped is not None:
+        return Replayed(facts.deduped, facts.deduped_dispatch)
+    if facts.known and len(facts.known) == len(t.messages):
+        differs = _differing(t, facts)
+        if differs is not None or facts.known_run is None:
+            return differs or Conflict("message", facts.known[0].message.id)
+        return Replayed(facts.known_run, facts.known_dispatch)
+    # Only now, because a submit that continued a run has left its dispatch and its messages, and no run of its own.
+    return None if facts.dispatch is None else Conflict("dispatch", t.dispatch_id)
+
+
+def _differing(t: Submit, facts: Facts) -> Conflict | None:
+    """The first message whose id is known with other content."""
+    brought = {message.id: message for message in t.messages}
+    for stored in facts.known:
+        if stored.message != brought[stored.message.id]:
+            return Conflict("message", stored.message.id)
+    return None
+
+
+def _new_messages(t: Submit, facts: Facts) -> tuple[Message, ...]:
+    if not facts.known:
+        return t.messages
+    known = {stored.message.id for stored in facts.known}
+    return tuple([message for message in t.messages if message.id not in known])
+
+
+def _goes_on(t: Submit, facts: Facts, thread: ThreadRow) -> Run | None:
+    """The waiting run that the submit continues: that of a thread with nothing running or queued."""
+    if facts.claimed is not None or thread.queued or not facts.waiting or t.is_own_run:
+        return None
+    run = facts.waiting[0].run
+    return run if run.agent_id == t.request.intent.agent_id else None
+
+
+_Accepted = tuple[Run, Dispatch, Log]
+
+
+def _opened(t: Submit, messages: tuple[Message, ...], thread: ThreadRow, changes: Changes, now: Instant) -> _Accepted:
+    """A run of its own, with its first dispatch."""
+    no = changes.numbers.next()
     thread.position += 1
-    dispatch = Dispatch(
-        dispatch_id=t.dispatch_id,
-        thread_id=t.thread_id,
-        run_id=t.run_id,
-        status=QUEUED,
-        priority=delivery.priority,
-        position=thread.position,
-        epoch=thread.epoch,
-        available_at=now + delivery.delay_ms if delivery.available_at is None else delivery.available_at,
-        created_at=now,
-        updated_at=now,
-        max_attempts=DEFAULT_MAX_ATTEMPTS if delivery.max_attempts is None else delivery.max_attempts,
-        dedupe_key=delivery.dedupe_key,
-    )
-    log = Log(thread, t.run_id, now)
+    thread.latest_run_no = no
+    request = replace(t.request, input_message_ids=tuple([message.id for message in messages]))
     run = Run(
+        no=no,
         run_id=t.run_id,
         thread_id=t.thread_id,
-        agent_id=t.request.intent.agent_id,
+        agent_id=request.intent.agent_id,
         dispatch_id=t.dispatch_id,
         status=CREATED,
         request=request,
@@ -91,51 +143,117 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
         updated_at=now,
         first_event_seq=thread.event_seq + 1,
         updated_seq=thread.event_seq + 1,
+        dedupe_key=t.delivery.dedupe_key,
     )
-    log.add(say.queued(dispatch))
-    free = facts.claimed is None
+    dispatch = _dispatch(t, run, no, thread, now)
+    log = Log(thread, run.run_id, dispatch.dispatch_id, now)
+    log.add(server_event.queued(dispatch, run.agent_id, request))
+    return run, dispatch, log
+
+
+def _continued(
+    t: Submit, messages: tuple[Message, ...], facts: Facts, thread: ThreadRow, changes: Changes, now: Instant
+) -> _Accepted | None:
+    """The next dispatch of the run that waits, at the place of its first."""
+    waits = _goes_on(t, facts, thread)
+    if waits is None:
+        return None
+    dispatch = replace(
+        _dispatch(t, waits, changes.numbers.next(), thread, now),
+        why="input",
+        position=facts.waiting[0].dispatch.position,
+        message_ids=tuple([message.id for message in messages]),
+    )
+    log = Log(thread, waits.run_id, dispatch.dispatch_id, now)
+    log.add(server_event.queued(dispatch, waits.agent_id, waits.request))
+    return replace(waits, dispatch_id=t.dispatch_id, updated_at=now, updated_seq=log.last_seq), dispatch, log
+
+
+def _dispatch(t: Submit, run: Run, no: int, thread: ThreadRow, now: Instant) -> Dispatch:
+    delivery = t.delivery
+    return Dispatch(
+        no=no,
+        dispatch_id=t.dispatch_id,
+        thread_id=t.thread_id,
+        run_id=run.run_id,
+        route=Route(run.agent_id),
+        status=QUEUED,
+        why="start",
+        priority=delivery.priority,
+        position=thread.position,
+        epoch=thread.epoch,
+        available_at=now + delivery.delay_ms if delivery.available_at is None else delivery.available_at,
+        created_at=now,
+        updated_at=now,
+        max_attempts=DEFAULT_MAX_ATTEMPTS if delivery.max_attempts is None else delivery.max_attempts,
+    )
+
+
+def _is_next(dispatch: Dispatch, facts: Facts, now: Instant) -> bool:
+    """What a free thread runs next is this one."""
     rival = facts.next
-    goes_first = rival is None or dispatch.priority < rival.dispatch.priority
-    takes_own = free and dispatch.available_at <= now and goes_first
-    if t.offer is not None and takes_own:
-        close_open_turn(thread, facts.tail, changes, log, now)
-        first = thread.message_seq + 1
-        for message in messages:
-            append(message, thread, run.run_id, changes, log, now)
-        span = SeqRange(first, thread.message_seq) if messages else None
-        claimed = take(t.scope, dispatch, run, span, t.offer, thread, log, now)
-        changes.accepted.append((t.scope, claimed.run, claimed.dispatch))
-        return Submitted(claimed.run, claimed.dispatch, claimed, None, log.write(changes))
-    thread.latest_run_id = run.run_id
-    changes.accepted.append((t.scope, run, dispatch))
+    if dispatch.available_at > now:
+        return False
+    return rival is None or Waiter.of(dispatch).order(now) < Waiter.of(rival.dispatch).order(now)
+
+
+def _taken(
+    t: Submit, accepted: _Accepted, messages: tuple[Message, ...], thread: ThreadRow, facts: Facts, changes: Changes
+) -> Submitted:
+    """Claimed as it is accepted: it is written once, as its owner has it, and its messages with their seqs."""
+    run, dispatch, log = accepted
+    assert t.offer is not None, "something was offered"
+    close_left_open(thread, facts, changes, log)
+    is_new = run.status is CREATED
+    if not is_new:
+        run = go_on_with_input(run, facts.waiting[0].tail, thread, changes, log)
+    brought: list[StoredMessage] = []
     for message in messages:
-        changes.new_messages.append(MessageWrite(t.scope, t.thread_id, message, None, t.run_id, now))
+        seq = append(message, thread, run.run_id, changes, log)
+        brought.append(StoredMessage(message, seq, run.run_id, log.now))
+    tail = () if is_new else facts.waiting[0].tail
+    claimed = take(Queued(dispatch, run, tuple(brought), tail=tail), run, t.offer, thread, log)
+    (changes.new_runs if is_new else changes.runs).append((thread, claimed.run))
+    changes.new_dispatches.append((thread, claimed.dispatch))
+    return Submitted(claimed.run, claimed.dispatch, claimed, None, log.write(changes))
+
+
+def _queued(
+    t: Submit,
+    run: Run,
+    dispatch: Dispatch,
+    messages: tuple[Message, ...],
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    log: Log,
+) -> Submitted:
+    """Stored to wait; and what has waited in the thread, if that is free, may be claimed instead."""
+    (changes.new_runs if run.status is CREATED else changes.runs).append((thread, run))
+    changes.new_dispatches.append((thread, dispatch))
+    for message in messages:
+        changes.new_messages.append(MessageWrite(thread, message, None, run.run_id, log.now))
     thread.queued += 1
     appended = log.write(changes)
-    if t.offer is not None and free and rival is not None and rival.run is not None and may_run(rival, thread):
-        log = Log(thread, rival.run.run_id, now)
-        claimed = claim(t.scope, rival, rival.run, t.offer, thread, facts, changes, log, now)
-        return Submitted(run, dispatch, claimed, None, appended + log.write(changes))
-    if free:
-        present = (thread.ready_priority, thread.ready_at)
-        own_key = ready_key(dispatch.priority, dispatch.available_at, now)
-        if present[0] is None or present[1] is None or own_key < ready_key(present[0], present[1], now):
-            thread.ready_priority, thread.ready_at = dispatch.priority, dispatch.available_at
-    return Submitted(run, dispatch, None, thread.ready_at, appended)
+    if facts.claimed is not None:
+        return Submitted(run, dispatch, None, None, appended)
+    rival = facts.next
+    if t.offer is not None and rival is not None and not _is_next(dispatch, facts, log.now):
+        taken = claim_queued(rival, t.offer, thread, facts, changes, log.now)
+        if taken is not None:
+            claimed, rows = taken
+            return Submitted(run, dispatch, claimed, None, appended + rows)
+    if t.offer is not None:
+        set_ready(thread, facts, log.now, dispatch)
+    elif thread.ready is None or _outranks(dispatch, thread, log.now):
+        thread.ready = Waiter.of(dispatch).key(log.now)
+    return Submitted(run, dispatch, None, ready_in_ms(thread, log.now), appended)
 
 
-def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
-    earlier = facts.run
-    if earlier is not None:
-        if earlier.thread_id == t.thread_id and earlier.request_digest == t.digest:
-            return Replayed(earlier, facts.dispatch_of_run)
-        return Conflict("run", t.run_id)
-    if facts.deduped is not None:
-        return Replayed(facts.deduped, facts.deduped_dispatch)
-    if facts.dispatch is not None:
-        return Conflict("dispatch", t.dispatch_id)
-    if facts.known and len(facts.known) == len(t.messages):
-        if facts.known_run is None:
-            return Conflict("message", facts.known[0].message.id)
-        return Replayed(facts.known_run, None)
-    return None
+def _outranks(dispatch: Dispatch, thread: ThreadRow, now: Instant) -> bool:
+    """Whether what is queued last goes before what the thread's scheduling key stands for."""
+    ready = thread.ready
+    assert ready is not None, "something is queued"
+    if ready.at <= now:
+        return dispatch.available_at <= now and dispatch.priority < ready.priority
+    return dispatch.available_at <= now or (dispatch.available_at, dispatch.priority) < (ready.at, ready.priority)

@@ -1,7 +1,11 @@
 """Taking the next dispatch of a free thread, or closing it when it may not run any more.
 
-Above: `accept`, `owner` and the stores' set claim. Below: the table of moves.
-Source: "claim offers"; spec/stores.md 2.4.
+Above: `accept` and `owner`, whose offers take one dispatch; the stores, for `Claim`, which visits many threads. Below:
+the table of moves.
+Holds: what a dispatch brings joins the conversation with its first claim, behind the answers to calls that ended runs
+left open. The order inside a thread wins: a head that nobody here can run holds what is behind it.
+
+Source: ADR 0006, 0008, 0023.
 """
 
 from __future__ import annotations
@@ -9,49 +13,29 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
-from awaken.domain import server_event as say
+from awaken.domain import server_event
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import Scope
+from awaken.domain.dispatch import SUSPECT_MARK, Dispatch
+from awaken.domain.errors import DataIntegrity
+from awaken.domain.ids import Route
 from awaken.domain.log import Appended
-from awaken.domain.run import CANCELLED, DONE, Run, SeqRange, moved
-from awaken.store.rules.facts import Changes, Facts, Queued, ThreadRow
-from awaken.store.rules.writing import Log, after_failure, close_open_turn, finish, set_ready, touch
-from awaken.store.transitions import Claimed, Closed, Offer
+from awaken.domain.message import Message, Role
+from awaken.domain.run import DONE, WAITING, Run, SeqRange, moved
+from awaken.store.rules.asks import Due, DueLeft, Load, NextDue, Rule, Suspects, Write, ask
+from awaken.store.rules.ending import after_failure, close_queued, supersede_queued
+from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRow
+from awaken.store.rules.needs import of_claim
+from awaken.store.rules.writing import Log, close_calls, close_left_open, set_ready, touch
+from awaken.store.transitions import MAX_ROWS, Claim, Claimed, ClaimedSome, Closed, Offer
 
 
-def claim_next(
-    scope: Scope, offer: Offer, facts: Facts, changes: Changes, now: Instant
-) -> tuple[Claimed | Closed, tuple[Appended, ...]]:
-    """Take `facts.next` of a free thread, or close it if it may not run any more.
-
-    Its cancel was requested, or a row it needs is gone; or, which only a restore or a hand edit can bring about, it is
-    of an older epoch (MB-062) or its run has ended.
-
-    Needs: thread, next, ready, tail.
-    """
-    thread, entry = facts.thread, facts.next
-    assert thread is not None and entry is not None, "a claim starts from a thread with a due dispatch"
-    touch(thread, changes, now, active=False)
-    log = Log(thread, entry.dispatch.run_id, now)
-    run = entry.run
-    if run is not None and may_run(entry, thread):
-        claimed = claim(scope, entry, run, offer, thread, facts, changes, log, now)
-        return claimed, log.write(changes)
-    if run is not None and run.status is DONE:
-        closed = supersede_queued(scope, entry.dispatch, run, thread, changes, log, now, "its run has ended")
-    elif run is None or entry.lacks is not None or entry.damage is not None:
-        closed = _bury_queued(scope, entry, thread, changes, log, now)
-    elif run.cancel_requested_at is not None:
-        closed = close_queued(scope, entry.dispatch, run, thread, changes, log, now)
-    else:
-        closed = supersede_queued(scope, entry.dispatch, run, thread, changes, log, now)
-    set_ready(thread, facts.ready)
-    return closed, log.write(changes)
+def is_taken_by(dispatch: Dispatch, offer: Offer) -> bool:
+    """Whether an offer for one dispatch may take this one: its process serves the route, and it is no suspect."""
+    return dispatch.route in offer.routes and not dispatch.is_suspect
 
 
 def may_run(entry: Queued, thread: ThreadRow) -> bool:
-    """False for what `claim_next` closes instead of handing it out."""
+    """Everything it takes is there, and nothing has stopped it."""
     return (
         entry.run is not None
         and entry.run.status is not DONE
@@ -62,107 +46,214 @@ def may_run(entry: Queued, thread: ThreadRow) -> bool:
     )
 
 
-def claim(
-    scope: Scope,
-    entry: Queued,
-    run: Run,
-    offer: Offer,
-    thread: ThreadRow,
-    facts: Facts,
-    changes: Changes,
-    log: Log,
-    now: Instant,
-) -> Claimed:
-    """Take a queued dispatch. A run that starts appends the messages that wait for it; one taken over has done so."""
-    span = run.input
-    if run.started_at is None:
-        close_open_turn(thread, facts.tail, changes, log, now)
-        first = thread.message_seq + 1
-        for message in entry.messages:
-            thread.message_seq += 1
-            changes.appended_messages.append((scope, thread.thread_id, message.id, thread.message_seq))
-            log.add(say.message_committed(message, thread.thread_id, run.run_id, thread.message_seq))
-        span = SeqRange(first, thread.message_seq) if thread.message_seq >= first else None
+def claim_queued(
+    entry: Queued, offer: Offer, thread: ThreadRow, facts: Facts, changes: Changes, now: Instant
+) -> tuple[Claimed, tuple[Appended, ...]] | None:
+    """Take a queued dispatch for an offer, if that may have it and it may run."""
+    if entry.run is None or not may_run(entry, thread) or not is_taken_by(entry.dispatch, offer):
+        return None
+    return _claim(entry, entry.run, offer, thread, facts, changes, now)
+
+
+def _claim(
+    entry: Queued, run: Run, offer: Offer, thread: ThreadRow, facts: Facts, changes: Changes, now: Instant
+) -> tuple[Claimed, tuple[Appended, ...]]:
+    """A run that starts, or goes on with input, appends the messages that wait for it."""
+    log = Log(thread, run.run_id, entry.dispatch.dispatch_id, now)
+    if entry.dispatch.why == "input":
+        run = go_on_with_input(run, entry.tail, thread, changes, log)
+    if any(stored.seq is None for stored in entry.messages):
+        close_left_open(thread, facts, changes, log)
+    for stored in entry.messages:
+        if stored.seq is None:
+            seq = log.add_message(stored.message)
+            changes.appended_messages.append((thread, stored.message.id, seq))
     thread.queued -= 1
-    claimed = take(scope, entry.dispatch, run, span, offer, thread, log, now)
-    changes.runs.append((scope, claimed.run))
-    changes.dispatches.append((scope, entry.dispatch, claimed.dispatch))
-    return claimed
+    claimed = take(entry, run, offer, thread, log)
+    changes.runs.append((thread, claimed.run))
+    changes.dispatches.append((thread, entry.dispatch, claimed.dispatch))
+    return claimed, log.write(changes)
 
 
-def take(
-    scope: Scope,
-    dispatch: Dispatch,
-    run: Run,
-    span: SeqRange | None,
-    offer: Offer,
-    thread: ThreadRow,
-    log: Log,
-    now: Instant,
-) -> Claimed:
-    """The dispatch in its new owner's hands and its run under way, with what is said of that; written by the caller."""
+def go_on_with_input(run: Run, tail: tuple[Message, ...], thread: ThreadRow, changes: Changes, log: Log) -> Run:
+    """A run that waited goes on with input instead of an answer to its calls: those are closed."""
+    if run.open_turn is None:
+        return run
+    close_calls(tail, thread, run.run_id, changes, log)
+    return replace(run, open_turn=None)
+
+
+def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> Claimed:
+    """The dispatch in its new owner's hands and its run under way, with the events that report it.
+
+    Written by the caller, who has added the messages that the dispatch brings to the log.
+    """
+    now = log.now
     dispatch = moves.claim(
-        dispatch,
+        entry.dispatch,
         consumer=offer.consumer,
         token=offer.token,
         instance_id=offer.instance_id,
-        lease_until=now + offer.lease_ms,
+        lease_until=None if offer.lease_ms is None else now + offer.lease_ms,
         now=now,
     )
     resumed = run.started_at is not None
-    log.add(say.submitted(dispatch))
-    log.add(say.started(run, resumed=resumed))
+    finished = tuple([each.tool_call_id or "" for each in entry.tail if each.role is Role.TOOL])
+    log.add(server_event.claimed(dispatch))
+    previous = entry.dispatch.tried_by
+    log.add(server_event.started(dispatch, run, resumed=resumed, previous=previous, finished_calls=finished))
     log.reset_stream(run)
+    if run.status is WAITING:
+        thread.waiting -= 1
+    thread.ready = None
     run = replace(
         run,
         status=moved(run, "start"),
         started_at=run.started_at if resumed else now,
-        input=span,
+        input=run.input or _span(entry, thread),
+        waiting=None,
         stream_open=False,
         updated_at=now,
-        updated_seq=log.mark(run),
+        updated_seq=log.last_seq,
     )
-    set_ready(thread, None)
-    return Claimed(scope, dispatch, run, resumed, thread.queued)
+    return Claimed(thread.scope, dispatch, run, entry.bodies, resumed, thread.queued, thread.commit_no, thread.no)
 
 
-def close_queued(
-    scope: Scope, dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant
-) -> Closed:
-    """Cancel queued work: dispatch and run in one piece."""
-    cancelled = moves.cancel(dispatch, now)
-    log.reset_stream(run)
-    log.add(say.cancelled(cancelled))
-    run = finish(run, CANCELLED, log)
-    thread.queued -= 1
-    changes.dispatches.append((scope, dispatch, cancelled))
-    changes.runs.append((scope, run))
-    return Closed(scope, cancelled, run)
+def _span(entry: Queued, thread: ThreadRow) -> SeqRange | None:
+    """The seqs of what the run was given: the last ones of the log, when they have just been appended."""
+    count = len([stored for stored in entry.messages if stored.seq is None]) or len(entry.messages)
+    return SeqRange(thread.message_seq - count + 1, thread.message_seq) if count else None
 
 
-def supersede_queued(
-    scope: Scope,
-    dispatch: Dispatch,
-    run: Run,
-    thread: ThreadRow,
-    changes: Changes,
-    log: Log,
-    now: Instant,
-    reason: str = "interrupted",
-) -> Closed:
-    """Close queued work with its run. A run that has ended already (a restore, a hand edit) stays as it is."""
-    superseded = moves.supersede(dispatch, now, reason)
-    thread.queued -= 1
-    changes.dispatches.append((scope, dispatch, superseded))
-    if run.status is not DONE:
-        log.reset_stream(run)
-        log.add(say.superseded(superseded))
-        run = finish(run, CANCELLED, log)
-        changes.runs.append((scope, run))
-    return Closed(scope, superseded, run)
+# --- over many threads ------------------------------------------------------------------------------------------------
 
 
-def _bury_queued(scope: Scope, entry: Queued, thread: ThreadRow, changes: Changes, log: Log, now: Instant) -> Closed:
+def claim_some(t: Claim, changes: Changes, now: Instant) -> Rule[ClaimedSome]:
+    """The rule of `Claim`."""
+    round_ = _Round(t, now)
+    if t.rooms.suspects and t.offers:
+        keys = yield from ask(Suspects(tuple(t.rooms.routes), now, MAX_ROWS))
+        yield from _visit(keys, round_, changes, suspects=True)
+    seen: dict[ThreadKey, None] = {}
+    while not round_.is_over:
+        # What stays due after a visit, because it is damaged or its route is full, is asked for again beside the rest.
+        keys = yield from ask(Due(round_.routes_left(), now, round_.offers_left + len(seen), t.by_age))
+        fresh = [key for key in keys if key not in seen]
+        if not fresh:
+            break
+        seen.update(dict.fromkeys(fresh))
+        yield from _visit(fresh, round_, changes, suspects=False)
+    due_left = 0
+    if round_.is_over:
+        due_left = yield from ask(DueLeft(round_.ready_routes_left(), now, MAX_ROWS))
+    next_due_at = None
+    if not due_left:
+        next_due_at = yield from ask(NextDue(frozenset(t.rooms.routes), now))
+    next_due_in_ms = None if next_due_at is None else max(next_due_at - now, 0)
+    return ClaimedSome(tuple(round_.claims), tuple(round_.closed), due_left, next_due_in_ms, tuple(round_.appended))
+
+
+def _visit(keys: list[ThreadKey], round_: _Round, changes: Changes, *, suspects: bool) -> Rule[None]:
+    """Take one dispatch of each thread, as long as there are offers and room; what may not run is closed on the way."""
+    while keys and not round_.is_over:
+        found = yield from ask(Load(tuple([of_claim(key) for key in keys]), round_.now))
+        sound = [(key, each) for key, each in zip(keys, found, strict=True) if isinstance(each, Facts)]
+        if suspects:
+            sound.sort(key=lambda item: _suspicion(item[1]))
+        keys = [key for key, facts in sound if round_.visit(key, facts, changes, suspects=suspects)]
+        yield from ask(Write(changes))
+
+
+def _suspicion(facts: Facts) -> tuple[int, int, int, int]:
+    """Suspects are tried by fewest attempts, then most crashes, then longest not tried."""
+    if facts.next is None:
+        return 0, 0, 0, 0
+    dispatch = facts.next.dispatch
+    return dispatch.attempt_count, -dispatch.crash_count, dispatch.tried_at or 0, dispatch.no
+
+
+class _Round:
+    """What one `Claim` has taken so far, and the room it has left."""
+
+    def __init__(self, t: Claim, now: Instant) -> None:
+        self.t = t
+        self.now = now
+        self.claims: list[Claimed] = []
+        self.closed: list[Closed] = []
+        self.appended: list[Appended] = []
+        self._left = dict(t.rooms.routes)
+        self._suspects_left = t.rooms.suspects
+
+    @property
+    def offers_left(self) -> int:
+        return len(self.t.offers) - len(self.claims)
+
+    @property
+    def is_over(self) -> bool:
+        return not self.offers_left
+
+    def routes_left(self) -> tuple[Route, ...]:
+        """Those with room."""
+        return tuple([route for route, room in self._left.items() if room > 0])
+
+    def ready_routes_left(self) -> tuple[str, ...]:
+        """The same as scheduling keys have them: suspects too, where there is room for one."""
+        routes = self.routes_left()
+        return (*routes, *[route + SUSPECT_MARK for route in routes]) if self._suspects_left > 0 else routes
+
+    def visit(self, key: ThreadKey, facts: Facts, changes: Changes, *, suspects: bool) -> bool:
+        """Take the thread's next dispatch, or close it; True when the thread has to be looked at again."""
+        thread, entry = facts.thread, facts.next
+        if thread is None:
+            raise DataIntegrity(f"thread {key[1]!r} has a dispatch and no row")
+        if self.is_over or facts.claimed is not None:
+            return False
+        if entry is not None and not may_run(entry, thread):
+            self.closed.append(self._close(entry, facts, thread, changes))
+            return True
+        if entry is None or entry.run is None or not self._has_room(entry.dispatch, suspects=suspects):
+            # Its key stands for another dispatch: one that fell due later goes first, or a file was edited.
+            self._rekey(thread, facts, changes)
+            return False
+        touch(thread, changes, self.now, active=False)
+        offer = self.t.offers[len(self.claims)]
+        claimed, rows = _claim(entry, entry.run, offer, thread, facts, changes, self.now)
+        self.claims.append(claimed)
+        self.appended += rows
+        self._left[entry.dispatch.route] -= 1
+        self._suspects_left -= entry.dispatch.is_suspect
+        return False
+
+    def _has_room(self, dispatch: Dispatch, *, suspects: bool) -> bool:
+        if dispatch.is_suspect is not suspects or (suspects and self._suspects_left <= 0):
+            return False
+        return self._left.get(dispatch.route, 0) > 0
+
+    def _rekey(self, thread: ThreadRow, facts: Facts, changes: Changes) -> None:
+        before = thread.ready
+        set_ready(thread, facts, self.now)
+        if thread.ready != before:
+            touch(thread, changes, self.now, active=False)
+
+    def _close(self, entry: Queued, facts: Facts, thread: ThreadRow, changes: Changes) -> Closed:
+        """Its run has ended or is to stop, it is of an older epoch, or a row it needs is gone."""
+        touch(thread, changes, self.now, active=False)
+        run, dispatch = entry.run, entry.dispatch
+        log = Log(thread, dispatch.run_id, dispatch.dispatch_id, self.now)
+        if run is not None and run.status is DONE:
+            closed = supersede_queued(dispatch, run, thread, changes, log, "its run has ended")
+        elif run is None or entry.lacks is not None or entry.damage is not None:
+            closed = _bury_queued(entry, thread, changes, log)
+        elif run.cancel_requested_at is not None:
+            closed = close_queued(dispatch, run, thread, changes, log)
+        else:
+            closed = supersede_queued(dispatch, run, thread, changes, log)
+        thread.ready = None if facts.ready is None else facts.ready.key(self.now)
+        self.appended += log.write(changes)
+        return closed
+
+
+def _bury_queued(entry: Queued, thread: ThreadRow, changes: Changes, log: Log) -> Closed:
     """Dead-letter a dispatch that can never run because a row it needs is gone (MBX-068, MBX-069)."""
     dispatch, run = entry.dispatch, entry.run
     if entry.damage is not None:
@@ -171,12 +262,12 @@ def _bury_queued(scope: Scope, entry: Queued, thread: ThreadRow, changes: Change
         error = f"run {dispatch.run_id!r} not found for dispatch {dispatch.dispatch_id!r}"
     else:
         error = f"message {entry.lacks!r} not found for run {run.run_id!r}"
-    buried = moves.dead_letter(dispatch, now, error)
+    buried = moves.dead_letter(dispatch, log.now, error)
     if run is not None:
-        run = after_failure(buried, run, error, "", log)
-        changes.runs.append((scope, run))
+        run = after_failure(buried, run, "", thread, log)
+        changes.runs.append((thread, run))
     else:
-        log.add(say.dead_lettered(buried))
+        log.add(server_event.dead_lettered(buried))
     thread.queued -= 1
-    changes.dispatches.append((scope, dispatch, buried))
-    return Closed(scope, buried, run)
+    changes.dispatches.append((thread, dispatch, buried))
+    return Closed(thread.scope, buried, run)

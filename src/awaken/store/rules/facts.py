@@ -1,7 +1,8 @@
 """What a rule is given and what it gives back: the rows a transition touches, and the rows it writes.
 
-Above: a store fills `Facts` and writes `Changes`. Below: the records of `domain`.
-Holds: nothing here decides or reads anything.
+Above: a store fills `Facts` with what `needs` names, and writes `Changes`. Below: the records of `domain`.
+Holds: nothing here decides or reads anything. A rule changes the thread row of its facts in place, since that row is a
+copy made for it, and leaves everything else in the facts as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import ClaimToken, MessageId, RunId, Scope, ThreadId
 from awaken.domain.log import Appended
 from awaken.domain.message import Message
 from awaken.domain.run import Run
@@ -18,14 +19,33 @@ from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import StoredMessage
 from awaken.store.transitions import JournalEntry
 
+ThreadKey = tuple[Scope, ThreadId]
+
+
+class ReadyKey(msgspec.Struct, frozen=True, gc=False):
+    """The scheduling key of a thread: that of the dispatch it would run next.
+
+    `at` 0: due at once, and then `no`, its arrival number, is its age. Otherwise the instant at which it falls due.
+    """
+
+    route: str
+    """With `SUSPECT_MARK` behind it for a suspect."""
+    priority: int
+    at: Instant
+    no: int
+
+    def in_ms(self, now: Instant) -> int:
+        return max(self.at - now, 0)
+
 
 class ThreadRow(msgspec.Struct, kw_only=True):
     """A thread as stored: its counters and its place in the order of threads that may be claimed.
 
-    `ready_priority` and `ready_at` are the scheduling key: both None while a dispatch is claimed or nothing is
-    queued, otherwise those of the thread's best queued dispatch (see `ready_key`).
+    `ready` is None while a dispatch is claimed or nothing is queued.
     """
 
+    no: int
+    """Its key inside the store, given once: an arrival number, as runs have it."""
     scope: Scope
     thread_id: ThreadId
     info: ThreadInfo
@@ -34,59 +54,103 @@ class ThreadRow(msgspec.Struct, kw_only=True):
     epoch: int = 0
     message_seq: int = 0
     event_seq: int = 0
+    first_event_seq: int = 1
+    """The first event that is still kept."""
     position: int = 0
     queued: int = 0
-    ready_priority: int | None = None
-    ready_at: Instant | None = None
-    open_turn: int | None = None
-    """Seq of the last assistant message whose calls may be unanswered."""
-    latest_run_id: RunId | None = None
-    """The run written last."""
+    waiting: int = 0
+    """Runs that are suspended."""
+    left_open: int = 0
+    """Runs that have ended and whose last calls nobody answered yet."""
+    commit_no: int = 0
+    commit_token: ClaimToken | None = None
+    """The claim that made the commit with that number."""
+    latest_run_no: int | None = None
+    ready: ReadyKey | None = None
+
+
+class Waiter(msgspec.Struct, frozen=True, gc=False):
+    """A queued dispatch, as far as the order of a queue depends on it."""
+
+    route: str
+    priority: int
+    position: int
+    available_at: Instant
+    no: int
+
+    @classmethod
+    def of(cls, dispatch: Dispatch) -> Waiter:
+        return cls(dispatch.ready_route, dispatch.priority, dispatch.position, dispatch.available_at, dispatch.no)
+
+    def order(self, now: Instant) -> tuple[int, ...]:
+        """What is due comes first, by priority, then position; then what will be due first."""
+        if self.available_at <= now:
+            return 0, self.priority, self.position
+        return 1, self.available_at, self.priority, self.position
+
+    def key(self, now: Instant) -> ReadyKey:
+        return ReadyKey(self.route, self.priority, 0 if self.available_at <= now else self.available_at, self.no)
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
-    """A queued dispatch with what claiming it takes."""
+    """A dispatch with what executing it takes."""
 
     dispatch: Dispatch
     run: Run | None
     """None: the row is gone, by hand or through damage."""
-    messages: tuple[Message, ...]
-    """Those it was submitted with and that are not in the log yet, in the order of its request."""
+    messages: tuple[StoredMessage, ...] = ()
+    """Those that the dispatch brings, in its order; the ones without a seq are not in the log yet."""
     lacks: MessageId | None = None
-    """A message its request names and the thread does not have."""
+    """A message it brings and the thread does not have."""
+    tail: tuple[Message, ...] = ()
+    """The run's own messages from its open turn on."""
     damage: str | None = None
     """Why a row that is there cannot be read."""
 
+    @property
+    def bodies(self) -> tuple[Message, ...]:
+        return tuple([stored.message for stored in self.messages])
+
+
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A suspended run, the dispatch that executed it last, and its own messages from its open turn on."""
+
+    run: Run
+    dispatch: Dispatch
+    tail: tuple[Message, ...] = ()
+
+
+class LeftOpen(msgspec.Struct, frozen=True, gc=False):
+    """A run that has ended, and its own messages from its open turn on."""
+
+    run: Run
+    tail: tuple[Message, ...]
+
 
 class Facts(msgspec.Struct, kw_only=True, gc=False):
-    """The rows a transition touches. A store fills what the transition's `needs` below name; the rest stays empty."""
+    """The rows a transition touches: `thread` and `claimed` always, the rest as far as its `Needs` name it."""
 
     thread: ThreadRow | None = None
     claimed: Dispatch | None = None
     """The thread's claimed dispatch."""
-    dispatch: Dispatch | None = None
-    """The dispatch the transition names, or that of the run it names."""
     run: Run | None = None
-    """The run the transition names; for `Submit`, an earlier run with that id."""
+    dispatch: Dispatch | None = None
     deduped: Run | None = None
-    """The run of the open dispatch that holds the submit's `dedupe_key`."""
     deduped_dispatch: Dispatch | None = None
     known: tuple[StoredMessage, ...] = ()
-    """Messages of the thread that have an id the transition brings."""
     known_run: Run | None = None
-    """The run of the first of them."""
+    known_dispatch: Dispatch | None = None
     next: Queued | None = None
-    """The thread's best due dispatch, when the transition carries an offer or claims."""
-    ready: tuple[int, Instant] | None = None
-    """The scheduling key of the queue as it will be without `next`, or without the dispatch being cancelled."""
+    ready: Waiter | None = None
+    won: Queued | None = None
     tail: tuple[Message, ...] = ()
-    """The log from `thread.open_turn` on."""
+    left_open: tuple[LeftOpen, ...] = ()
     queue: tuple[tuple[Dispatch, Run], ...] = ()
-    """The whole queue in claim order, for an interrupt."""
+    waiting: tuple[Waiting, ...] = ()
 
     @property
     def dispatch_of_run(self) -> Dispatch | None:
-        """The dispatch of `run`; None once it is purged, also where another run has brought its id again."""
+        """The dispatch of `run`, also where another run has brought its id again."""
         owned = self.run is not None and self.dispatch is not None and self.dispatch.run_id == self.run.run_id
         return self.dispatch if owned else None
 
@@ -94,36 +158,61 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
 class MessageWrite(msgspec.Struct, frozen=True, gc=False):
     """A new message row."""
 
-    scope: Scope
-    thread_id: ThreadId
+    thread: ThreadRow
     message: Message
     seq: int | None
     run_id: RunId | None
     created_at: Instant
 
 
-class Changes(msgspec.Struct):
+class Numbers(msgspec.Struct):
+    """Arrival numbers of threads, runs and dispatches: one count for all three, never used twice in a store."""
+
+    last: int = 0
+
+    def next(self) -> int:
+        self.last += 1
+        return self.last
+
+
+class Changes(msgspec.Struct, kw_only=True):
     """Everything a batch will write, in the order it was decided."""
 
+    numbers: Numbers
     new_threads: list[ThreadRow] = []
     threads: list[ThreadRow] = []
+    infos: list[ThreadRow] = []
+    """Existing threads whose info is replaced."""
     new_messages: list[MessageWrite] = []
-    appended_messages: list[tuple[Scope, ThreadId, MessageId, int]] = []
+    appended_messages: list[tuple[ThreadRow, MessageId, int]] = []
     """Stored messages that now get their seq."""
-    runs: list[tuple[Scope, Run]] = []
-    accepted: list[tuple[Scope, Run, Dispatch]] = []
-    """New runs, each with its dispatch."""
-    dispatches: list[tuple[Scope, Dispatch, Dispatch]] = []
+    new_runs: list[tuple[ThreadRow, Run]] = []
+    runs: list[tuple[ThreadRow, Run]] = []
+    new_dispatches: list[tuple[ThreadRow, Dispatch]] = []
+    dispatches: list[tuple[ThreadRow, Dispatch, Dispatch]] = []
     """Before and after; the state before is the guard of the write."""
-    events: list[Appended] = []
-    journal: list[tuple[Scope, RunId, JournalEntry, Instant]] = []
+    leases: list[tuple[Scope, Dispatch, Dispatch]] = []
+    """As `dispatches`, for a renewal, which touches no thread."""
+    events: list[tuple[ThreadRow, Appended]] = []
+    journal: list[tuple[Run, JournalEntry, Instant]] = []
+    purged_runs: list[tuple[ThreadKey, int, Run]] = []
+    """With the number of its thread, which forgets that it was its newest one."""
+    purged_events: list[tuple[ThreadKey, int, int, int, int]] = []
+    """Thread, its number, first and last seq, and row, of each event row; the thread's `first_event_seq` follows."""
+
+    def clear(self) -> None:
+        """They have been written."""
+        for name in self.__struct_fields__:
+            if name != "numbers":
+                getattr(self, name).clear()
 
 
-def ready_key(priority: int, available_at: Instant, now: Instant) -> tuple[int, int, int]:
-    """Orders queued dispatches by which should be the thread's scheduling key: due ones first, by priority; then the
-    one that will be due first.
+def best_of(waiters: list[Waiter], now: Instant) -> ReadyKey | None:
+    """The scheduling key of a queue that consists of these, or whose best is among them.
 
-    A key written for a dispatch that was not due yet is not rewritten when a more urgent one falls due behind it:
-    the thread is then found a little late among other threads, but `Claim` still takes its best dispatch.
+    A key written for a dispatch that was not due yet is not rewritten when a more urgent one falls due behind it: the
+    thread is then found a little late among other threads, but a claim still takes its best dispatch.
     """
-    return (0, priority, available_at) if available_at <= now else (1, available_at, priority)
+    if not waiters:
+        return None
+    return min(waiters, key=lambda each: each.order(now)).key(now)

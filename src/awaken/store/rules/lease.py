@@ -1,7 +1,10 @@
-"""Leases: taking back what has expired, extending what is held.
+"""Claims of processes that are gone: taking them back, and extending what is held.
 
-Above: the stores' set transitions. Below: the table of moves.
-Source: spec/stores.md 2.7; the strict boundary: a lease ending exactly now still holds.
+Above: the stores, for `Reclaim` and `Renew`, and an exclusive store when it is opened. Below: the table of moves.
+Holds: a lease ending exactly now still holds. Who is to blame for the death of a process is not known, so a death costs
+nobody an attempt but the one suspect that was executing when it was the only one.
+
+Source: ADR 0010, 0023.
 """
 
 from __future__ import annotations
@@ -9,26 +12,44 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
-from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch, DispatchStatus
-from awaken.domain.ids import Scope
+from awaken.domain.dispatch import CLAIMED, QUEUED, DispatchStatus
+from awaken.domain.ids import ClaimToken
 from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE
+from awaken.store.rules.asks import Expired, Lease, Leases, Load, Rule, SuspectsHeld, Write, ask
+from awaken.store.rules.ending import after_failure, executed, finish
 from awaken.store.rules.facts import Changes, Facts
-from awaken.store.rules.writing import Log, after_failure, finish, requeue_ready, set_ready, touch
-from awaken.store.transitions import Closed, Renewal
+from awaken.store.rules.needs import of_reclaim
+from awaken.store.rules.writing import Log, set_ready, touch
+from awaken.store.transitions import MAX_ROWS, Closed, LeaseRef, Reclaim, Reclaimed, Renew, Renewal, Renewed
 
 
-def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple[Closed, tuple[Appended, ...]]:
-    """Take back `facts.claimed`, whose lease has ended.
+def reclaim_some(t: Reclaim, changes: Changes, now: Instant) -> Rule[Reclaimed]:
+    """The rule of `Reclaim`."""
+    expired = yield from ask(Expired(now, t.abandoned, t.limit + 1))
+    taken = expired[: t.limit]
+    alone: set[str] = set()
+    if not t.continued and taken:
+        held = yield from ask(SuspectsHeld(tuple(dict.fromkeys([consumer for _, consumer in taken]))))
+        alone = {consumer for consumer, count in held.items() if count == 1}
+    found = yield from ask(Load(tuple([of_reclaim(key) for key, _ in taken]), now))
+    items: list[Closed] = []
+    appended: list[Appended] = []
+    for facts in found:
+        if isinstance(facts, Facts) and facts.thread is not None and facts.claimed is not None:
+            item, rows = _reclaim(facts, changes, now, alone)
+            items.append(item)
+            appended += rows
+    yield from ask(Write(changes))
+    return Reclaimed(tuple(items), bool(items) and len(expired) > t.limit, tuple(appended))
 
-    Needs: thread, claimed, run, ready.
-    """
+
+def _reclaim(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -> tuple[Closed, tuple[Appended, ...]]:
     thread, dispatch, run = facts.thread, facts.claimed, facts.run
     assert thread is not None and dispatch is not None, "a reclaim starts from a claimed dispatch"
     touch(thread, changes, now)
-    log = Log(thread, dispatch.run_id, now)
+    log = Log(thread, dispatch.run_id, dispatch.dispatch_id, now)
     if dispatch.epoch < thread.epoch:
         taken = moves.supersede(dispatch, now, "interrupted")
     elif run is not None and run.status is DONE:
@@ -36,32 +57,45 @@ def reclaim(scope: Scope, facts: Facts, changes: Changes, now: Instant) -> tuple
     elif run is None or run.cancel_requested_at is not None:
         taken = moves.cancel(dispatch, now)
     else:
-        taken = moves.expire(dispatch, now)
+        taken = moves.expire(dispatch, now, charged=dispatch.is_suspect and dispatch.claimed_by in alone)
     if run is not None and run.status is not DONE:
         log.reset_stream(run)
+        run = replace(executed(run, dispatch, log), stream_open=False)
         if taken.status in (DispatchStatus.SUPERSEDED, DispatchStatus.CANCELLED):
-            log.add(say.finished(run, CANCELLED))
-            run = finish(run, CANCELLED, log)
+            run = finish(run, CANCELLED, thread, log, cause="owner_lost")
         else:
-            error = taken.last_error or moves.LEASE_EXPIRED
-            run = after_failure(taken, run, error, "expired_lease_reclaimed", log)
-        changes.runs.append((scope, run))
-    changes.dispatches.append((scope, dispatch, taken))
+            run = after_failure(taken, run, "expired_lease_reclaimed", thread, log)
+        changes.runs.append((thread, run))
+    changes.dispatches.append((thread, dispatch, taken))
     if taken.status is QUEUED:
         thread.queued += 1
-        requeue_ready(thread, taken, facts, now)
+        set_ready(thread, facts, now, taken)
     else:
-        set_ready(thread, facts.ready)
-    return Closed(scope, taken, run), log.write(changes)
+        set_ready(thread, facts, now)
+    return Closed(thread.scope, taken, run), log.write(changes)
 
 
-def renew(
-    dispatch: Dispatch | None, epoch: int, stop: bool, token: str, lease_ms: int, now: Instant
-) -> tuple[Renewal | None, Dispatch | None]:
-    """The answer for one lease (None: lost), and the dispatch to write when it was extended."""
-    if dispatch is None or dispatch.status is not CLAIMED or dispatch.claim_token != token:
-        return None, None
-    if dispatch.epoch < epoch:
-        return Renewal(dispatch.dispatch_id, dispatch.lease_until, stop=True), None
+def renew_some(t: Renew, changes: Changes, now: Instant) -> Rule[Renewed]:
+    """The rule of `Renew`: it reads and writes dispatches alone, so that a thread's row is never in its way."""
+    refs = t.leases[:MAX_ROWS]
+    leases = yield from ask(Leases(refs))
+    renewals = [_renew(ref, lease, t.lease_ms, changes, now) for ref, lease in zip(refs, leases, strict=True)]
+    yield from ask(Write(changes))
+    return Renewed(tuple(renewals))
+
+
+def _renew(ref: LeaseRef, lease: Lease | None, lease_ms: int, changes: Changes, now: Instant) -> Renewal:
+    dispatch = None if lease is None else lease.dispatch
+    if lease is None or dispatch is None or not _holds(dispatch.claim_token, ref.token):
+        return Renewal(ref.dispatch_id, None, stop=False)
+    if dispatch.status is not CLAIMED or dispatch.lease_until is None:
+        return Renewal(ref.dispatch_id, None, stop=False)
+    if dispatch.epoch < lease.epoch:
+        return Renewal(ref.dispatch_id, max(dispatch.lease_until - now, 0), stop=True)
     extended = replace(dispatch, lease_until=now + lease_ms, updated_at=now)
-    return Renewal(dispatch.dispatch_id, extended.lease_until, stop=stop), extended
+    changes.leases.append((ref.scope, dispatch, extended))
+    return Renewal(ref.dispatch_id, lease_ms, stop=lease.stop, extended=True)
+
+
+def _holds(token: ClaimToken | None, asked: ClaimToken) -> bool:
+    return token is not None and token == asked

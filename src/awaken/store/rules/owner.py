@@ -1,8 +1,12 @@
 """What only the owner of a claim may write: commits, and the settlement that ends it.
 
-Above: `decide`. Below: `claim`, where a settlement's offer takes the thread's next dispatch.
-Holds: the claim token is the fence; an interrupt since the claim refuses commits and closes what is settled.
-Source: spec/stores.md 2.5 to 2.8.
+Above: `apply`. Below: `claim`, where a settlement's offer takes the thread's next dispatch.
+Holds: the claim token is the fence; an interrupt since the claim refuses commits and closes what is settled. The number
+of a thread's last commit stands on its row with the token that wrote it: the same number from the same token is that
+commit again, asked because its answer was lost, and writes nothing. It is looked at before the claim, since the
+settlement that is asked again has ended the claim itself.
+
+Source: ADR 0010, 0011, 0026.
 """
 
 from __future__ import annotations
@@ -10,26 +14,17 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
-from awaken.domain import server_event as say
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
-from awaken.domain.message import Message
-from awaken.domain.run import CANCELLED, Run
-from awaken.store.rules.claim import claim, may_run
-from awaken.store.rules.facts import Changes, Facts, ThreadRow
-from awaken.store.rules.writing import (
-    Log,
-    after_failure,
-    append,
-    finish,
-    output_of,
-    requeue_ready,
-    set_ready,
-    touch,
-    with_next,
-)
+from awaken.domain.message import ASSISTANT, Message
+from awaken.domain.run import CANCELLED, DONE, Run
+from awaken.store.rules.claim import claim_queued
+from awaken.store.rules.ending import after_failure, executed, finish
+from awaken.store.rules.facts import Changes, Facts, LeftOpen, ThreadRow
+from awaken.store.rules.writing import Log, append, ready_in_ms, set_ready, touch
 from awaken.store.transitions import (
     Ack,
+    Claimed,
     Commit,
     Committed,
     Conflict,
@@ -39,13 +34,13 @@ from awaken.store.transitions import (
     Retry,
     Settle,
     Settled,
-    StepClosed,
 )
 
 
 def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed | LeaseLost | Conflict:
-    """Needs: thread, dispatch, run; known when it brings messages."""
     thread, dispatch, run = facts.thread, facts.dispatch, facts.run
+    if thread is not None and run is not None and _is_repeated(t, thread):
+        return Committed(run.cancel_requested_at is not None, thread.message_seq, repeated=True)
     lost = _lost(t, facts)
     if lost is not None:
         return lost
@@ -55,20 +50,20 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     if facts.known:
         return Conflict("message", facts.known[0].message.id)
     touch(thread, changes, now, active=False)
-    log = Log(thread, run.run_id, now)
-    run = _write_progress(t, run, thread, changes, log, now)
-    if t.closes is not None and dispatch.attempt_count:
-        changes.dispatches.append((t.scope, dispatch, replace(dispatch, attempt_count=0, updated_at=now)))
+    log = Log(thread, run.run_id, dispatch.dispatch_id, now)
+    run = _write_progress(t, run, thread, changes, log)
+    after = dispatch if t.closes is None else moves.progressed(dispatch, now)
+    if after is not dispatch:
+        changes.dispatches.append((thread, dispatch, after))
     if run is not facts.run:
-        changes.runs.append((t.scope, replace(run, updated_at=now, updated_seq=log.mark(run))))
-    return Committed(run.cancel_requested_at is not None, thread.message_seq, log.write(changes))
+        changes.runs.append((thread, replace(run, updated_at=now, updated_seq=log.last_seq)))
+    return Committed(run.cancel_requested_at is not None, thread.message_seq, appended=log.write(changes))
 
 
 def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled | LeaseLost | Conflict:
-    """Needs: thread, dispatch, run; known when it brings messages; ready when something is queued; with an offer also
-    next and, when the thread has an open turn, tail.
-    """
     thread, dispatch, run = facts.thread, facts.dispatch, facts.run
+    if thread is not None and dispatch is not None and run is not None and _is_repeated(t, thread):
+        return Settled(run, dispatch, _won_before(facts), ready_in_ms(thread, now), repeated=True)
     lost = _lost(t, facts)
     if lost is not None:
         return lost
@@ -76,27 +71,37 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     if facts.known:
         return Conflict("message", facts.known[0].message.id)
     touch(thread, changes, now)
-    log = Log(thread, run.run_id, now)
-    run = _write_progress(t, run, thread, changes, log, now)
-    if t.closes is not None:
-        dispatch = replace(dispatch, attempt_count=0)
-    settled, run = _ended(t, dispatch, run, thread, log, now)
-    changes.runs.append((t.scope, run))
-    changes.dispatches.append((t.scope, facts.dispatch or dispatch, settled))
+    log = Log(thread, run.run_id, dispatch.dispatch_id, now)
+    run = _write_progress(t, executed(run, dispatch, log), thread, changes, log)
+    progressed = dispatch if t.closes is None else moves.progressed(dispatch, now)
+    settled, run = _ended(t, progressed, run, thread, log)
+    changes.runs.append((thread, run))
+    changes.dispatches.append((thread, dispatch, settled))
     appended = log.write(changes)
-    claimed = None
-    head = facts.next
     if settled.status is QUEUED:
         thread.queued += 1
-        requeue_ready(thread, settled, facts, now)
-    elif t.offer is not None and head is not None and head.run is not None and may_run(head, thread):
-        log = Log(thread, head.run.run_id, now)
-        facts.tail += t.messages
-        claimed = claim(t.scope, head, head.run, t.offer, thread, facts, changes, log, now)
-        appended += log.write(changes)
+        set_ready(thread, facts, now, settled)
     else:
-        set_ready(thread, with_next(facts))
-    return Settled(run, settled, claimed, thread.ready_at, appended)
+        set_ready(thread, facts, now)
+        if t.offer is not None and facts.next is not None:
+            taken = claim_queued(facts.next, t.offer, thread, _with_own_turn(facts, run, t), changes, now)
+            if taken is not None:
+                claimed, rows = taken
+                return Settled(run, settled, claimed, None, appended=appended + rows)
+    return Settled(run, settled, None, ready_in_ms(thread, now), appended=appended)
+
+
+def _is_repeated(t: Commit | Settle, thread: ThreadRow) -> bool:
+    return t.number == thread.commit_no and t.token == thread.commit_token
+
+
+def _won_before(facts: Facts) -> Claimed | None:
+    """The claim that the offer of a repeated settlement has won, while it holds."""
+    thread, won = facts.thread, facts.won
+    if thread is None or won is None or won.run is None:
+        return None
+    resumed = won.run.started_at is not None and won.dispatch.why != "start"
+    return Claimed(thread.scope, won.dispatch, won.run, won.bodies, resumed, thread.queued, thread.commit_no, thread.no)
 
 
 def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:
@@ -110,49 +115,60 @@ def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:
     return None
 
 
-def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log, now: Instant) -> tuple[Dispatch, Run]:
-    """The dispatch and run after the ending, with the events that say so."""
-    ending = t.ending
+def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log) -> tuple[Dispatch, Run]:
+    """The dispatch and run after the ending, with the events that report it."""
+    ending, now = t.ending, log.now
     log.reset_stream(run)
+    run = replace(run, stream_open=False)
     if dispatch.epoch < thread.epoch:
-        log.add(say.finished(run, CANCELLED))
-        return moves.supersede(dispatch, now, "interrupted"), finish(run, CANCELLED, log, output_of(ending))
-    if run.cancel_requested_at is not None and not isinstance(ending, Ack):
-        log.add(say.finished(run, CANCELLED))
-        return moves.cancel(dispatch, now), finish(run, CANCELLED, log)
+        output = ending.final_output if isinstance(ending, Ack) else None
+        superseded = moves.supersede(dispatch, now, "interrupted")
+        return superseded, finish(run, CANCELLED, thread, log, output=output, cause="interrupted")
+    suspends = isinstance(ending, Ack) and ending.termination.type == "suspended"
+    if run.cancel_requested_at is not None and (suspends or not isinstance(ending, Ack)):
+        return moves.cancel(dispatch, now), finish(run, CANCELLED, thread, log, cause="cancel_requested")
     match ending:
-        case Ack(termination=termination, final_output=output):
-            log.add(say.finished(run, termination))
-            return moves.ack(dispatch, now), finish(run, termination, log, output)
+        case Ack(termination=termination, final_output=output, output_message_ids=ids):
+            ended = finish(run, termination, thread, log, output=output, output_message_ids=ids)
+            return moves.ack(dispatch, now), ended
         case Retry(error=error, policy=policy, retry_after_ms=retry_after_ms):
             settled = moves.nack(dispatch, now, error, policy, retry_after_ms)
-            return settled, after_failure(settled, run, error, "retry_backoff", log)
+            return settled, after_failure(settled, run, "retry_backoff", thread, log)
         case DeadLetter(error=error):
             settled = moves.dead_letter(dispatch, now, error)
-            return settled, after_failure(settled, run, error, "", log)
+            return settled, after_failure(settled, run, "", thread, log)
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
-            log.add(say.rescheduled(settled, reason))
-            return settled, replace(run, stream_open=False, updated_at=now, updated_seq=log.mark(run))
+            return settled, after_failure(settled, run, reason, thread, log)
 
 
-def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log, now: Instant) -> Run:
-    """Append messages, events and journal; the run with its new totals, or the same object when nothing changed."""
+def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Run:
+    """Append messages, events and journal, and count the commit; the run with its new totals, or the same object."""
+    thread.commit_no = t.number
+    thread.commit_token = t.token
+    open_turn, last_turn = run.open_turn, None
     for entry in t.entries:
         if type(entry) is Message:
-            append(entry, thread, t.run_id, changes, log, now)
+            seq = append(entry, thread, t.run_id, changes, log)
+            if entry.role is ASSISTANT:
+                open_turn, last_turn = seq if entry.tool_calls else None, entry.id
         else:
             log.add(entry)
     for step in t.journal:
-        changes.journal.append((t.scope, t.run_id, step, now))
-    if t.stream_open is not None and t.stream_open != run.stream_open:
-        run = replace(run, stream_open=t.stream_open)
+        changes.journal.append((run, step, log.now))
+    stream_open = run.stream_open if t.stream_open is None else t.stream_open
     if t.closes is not None:
-        if t.closes.turn is not None:
-            thread.open_turn = None
-        run = _closed_step(run, t.closes)
+        closed_turn = t.closes.turn or run.closed_turn
+        if t.closes.turn is not None and last_turn in (None, t.closes.turn):
+            open_turn = None  # the next turn may have begun in the same commit
+        run = replace(run, steps=t.closes.steps, usage=t.closes.usage, closed_turn=closed_turn)
+    if stream_open != run.stream_open or open_turn != run.open_turn:
+        run = replace(run, stream_open=stream_open, open_turn=open_turn)
     return run
 
 
-def _closed_step(run: Run, closes: StepClosed) -> Run:
-    return replace(run, steps=closes.steps, usage=closes.usage, closed_turn=closes.turn or run.closed_turn)
+def _with_own_turn(facts: Facts, run: Run, t: Settle) -> Facts:
+    """The facts for the thread's next run, with the turn that this one has just left open."""
+    if run.open_turn is None or run.status is not DONE:
+        return facts
+    return replace(facts, left_open=(*facts.left_open, LeftOpen(run, facts.tail + t.messages)))

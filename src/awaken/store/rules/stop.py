@@ -1,56 +1,52 @@
 """Stopping: cancel asks, interrupt asks and clears.
 
-Above: `decide`. Below: `claim`, which closes queued work.
-Source: the decision of that name; spec/stores.md 2.8.
+Above: `apply`. Below: `ending`, which closes queued work.
+
+Source: ADR 0012.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from awaken.domain import server_event as say
+from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
-from awaken.domain.ids import Scope
 from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE, Run
-from awaken.store.rules.claim import close_queued, supersede_queued
-from awaken.store.rules.facts import Changes, Facts
-from awaken.store.rules.writing import Log, finish, new_thread, set_ready, touch
+from awaken.store.rules.ending import close_queued, finish, supersede_queued
+from awaken.store.rules.facts import Changes, Facts, ThreadRow
+from awaken.store.rules.writing import Log, new_thread, set_ready, touch
 from awaken.store.transitions import Cancel, CancelResult, Interrupt, Interrupted, Missing
 
 
 def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelResult | Missing:
-    """Needs: thread, run, dispatch; for a queued dispatch, ready without it."""
     thread, run, dispatch = facts.thread, facts.run, facts.dispatch_of_run
     if run is None or thread is None or run.thread_id != t.thread_id:
         return Missing("run", t.run_id)
     if run.status is DONE:
         return CancelResult("stopped", run)
-    if dispatch is not None and dispatch.status is CLAIMED:
-        if run.cancel_requested_at is not None:
-            return CancelResult("requested", run)
-        touch(thread, changes, now)
-        log = Log(thread, run.run_id, now)
-        run = _request_cancel(t.scope, dispatch, run, changes, log)
-        return CancelResult("requested", run, log.write(changes))
+    claimed = dispatch is not None and dispatch.status is CLAIMED
+    if claimed and run.cancel_requested_at is not None:
+        return CancelResult("requested", run)
     touch(thread, changes, now)
-    log = Log(thread, run.run_id, now)
+    log = Log(thread, run.run_id, run.dispatch_id, now)
+    if dispatch is not None and claimed:
+        run = _request_cancel(dispatch, run, thread, changes, log)
+        return CancelResult("requested", run, log.write(changes))
     if dispatch is not None and dispatch.status is QUEUED:
-        closed = close_queued(t.scope, dispatch, run, thread, changes, log, now)
+        closed = close_queued(dispatch, run, thread, changes, log)
         if facts.claimed is None:
-            set_ready(thread, facts.ready)
-        assert closed.run is not None
+            set_ready(thread, facts, now)
+        assert closed.run is not None, "it was given"
         return CancelResult("stopped", closed.run, log.write(changes))
-    # An unfinished run without an open dispatch: a waiting run, or a restored backup. Nothing executes it.
-    log.add(say.finished(run, CANCELLED))
-    run = finish(run, CANCELLED, log)
-    changes.runs.append((t.scope, run))
+    # It waits, so that nothing executes it; or its dispatch is gone, in a restored or edited file.
+    run = finish(run, CANCELLED, thread, log)
+    changes.runs.append((thread, run))
     return CancelResult("stopped", run, log.write(changes))
 
 
 def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Interrupted:
-    """Needs: thread, claimed with run, queue."""
     thread = facts.thread
     if thread is None:
         thread = new_thread(t.scope, t.thread_id, changes, now)
@@ -60,22 +56,30 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
     appended: tuple[Appended, ...] = ()
     superseded: list[Dispatch] = []
     for dispatch, run in facts.queue:
-        log = Log(thread, run.run_id, now)
-        superseded.append(supersede_queued(t.scope, dispatch, run, thread, changes, log, now).dispatch)
+        log = Log(thread, run.run_id, dispatch.dispatch_id, now)
+        superseded.append(supersede_queued(dispatch, run, thread, changes, log).dispatch)
         appended += log.write(changes)
-    set_ready(thread, None)
+    ended: list[Run] = []
+    in_queue = {run.run_id for _, run in facts.queue}
+    for waits in facts.waiting:
+        if waits.run.run_id not in in_queue:
+            log = Log(thread, waits.run.run_id, waits.run.dispatch_id, now)
+            ended.append(finish(waits.run, CANCELLED, thread, log, cause="interrupted"))
+            changes.runs.append((thread, ended[-1]))
+            appended += log.write(changes)
+    thread.ready = None
     active = facts.claimed
     if active is not None and facts.run is not None:
-        log = Log(thread, facts.run.run_id, now)
-        log.add(say.interrupted(active))
+        log = Log(thread, facts.run.run_id, active.dispatch_id, now)
+        log.add(server_event.interrupted(active))
         if facts.run.cancel_requested_at is None:
-            _request_cancel(t.scope, active, facts.run, changes, log)
+            _request_cancel(active, facts.run, thread, changes, log)
         appended += log.write(changes)
-    return Interrupted(thread.epoch, active, tuple(superseded), appended)
+    return Interrupted(thread.epoch, active, tuple(superseded), tuple(ended), appended)
 
 
-def _request_cancel(scope: Scope, dispatch: Dispatch, run: Run, changes: Changes, log: Log) -> Run:
-    log.add(say.cancel_requested(dispatch))
-    run = replace(run, cancel_requested_at=log.now, updated_at=log.now, updated_seq=log.mark(run))
-    changes.runs.append((scope, run))
+def _request_cancel(dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Run:
+    log.add(server_event.cancel_requested(dispatch))
+    run = replace(run, cancel_requested_at=log.now, updated_at=log.now, updated_seq=log.last_seq)
+    changes.runs.append((thread, run))
     return run

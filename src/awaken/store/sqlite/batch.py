@@ -1,6 +1,6 @@
-"""Applies a batch in one transaction: read, decide, write; and if that meets a surprise, item by item.
+"""Applies a batch in one transaction: load, decide, write; and if that meets a surprise, item by item.
 
-Above: `writer` calls `apply` in its thread. Below: `facts`, the rules, `writing`, and `sets` for many threads.
+Above: `writer` calls `open` and `apply` in its thread. Below: `facts`, the rules, `writing`; `asks` for many threads.
 Holds: all of a batch is committed or none of it is. One item's surprise (a taken id, a damaged row, a bug) costs the
 others only time: the batch is rolled back and each item is replayed in a savepoint of its own, looking carefully.
 """
@@ -10,33 +10,34 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.store import rules
-from awaken.store.rules import Changes, ThreadRow
+from awaken.store.rules import asks
+from awaken.store.rules.facts import Changes, Numbers
+from awaken.store.rules.needs import needs
+from awaken.store.sqlite.asks import Answers
 from awaken.store.sqlite.cache import ThreadCache
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.sets import ThreadSets
-from awaken.store.sqlite.writing import Overtaken, write, write_infos
+from awaken.store.sqlite.writing import Overtaken, RowNumbers, write
 from awaken.store.transitions import (
-    Claim,
     Failed,
     Outcome,
-    Purge,
     Reclaim,
-    Renew,
+    Reclaimed,
+    SetTransition,
     Submit,
-    ThreadSaved,
     ThreadTransition,
     Transition,
 )
 
-_SETS: Final = (Renew, Reclaim, Claim, Purge)
+_SETS: Final = get_args(SetTransition)
 _DATA_VERSION: Final = SQL["data_version"]
+_LAST_NUMBERS: Final = SQL["last_numbers"]
 
 
 class Transactor:
@@ -48,12 +49,25 @@ class Transactor:
         self._clock = clock
         self._cache = ThreadCache()
         self._loader = FactLoader(db, self._cache)
-        self._sets = ThreadSets(db, self._loader, self._cache)
-        self._data_version = 0
+        self._answers = Answers(db, self._loader, self._write)
+        self._numbers = Numbers()
+        self._rows = RowNumbers()
+        self._data_version = -1
 
-    def open(self) -> None:
-        """Called once, in the thread that will call `apply`, before the store counts as open."""
-        [self._data_version] = self._db.execute(_DATA_VERSION).fetchone()
+    def open(self) -> int:
+        """Take back every claim: whoever made it is dead, since this process owns the file now. How many there were.
+
+        Raises:
+            StoreUnavailable, DataIntegrity: The database could not do it.
+        """
+        count, more = 0, True
+        while more:
+            [taken] = self.apply([Reclaim(abandoned=True, continued=count > 0)], lambda: None)
+            if isinstance(taken, Failed):
+                raise taken.error
+            assert isinstance(taken, Reclaimed), "a reclaim answers with what it took back"
+            count, more = count + len(taken.items), taken.more
+        return count
 
     def apply(self, batch: Sequence[Transition], before_commit: Callable[[], None]) -> list[Outcome]:
         """One outcome per item, committed. `before_commit` is called when nothing but the commit is left.
@@ -90,14 +104,21 @@ class Transactor:
     def _begin(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         [version] = self._db.execute(_DATA_VERSION).fetchone()
-        if version != self._data_version:  # somebody has written to the file from outside
+        if version != self._data_version:  # somebody has written to the file from outside, or nothing is known yet
             self._data_version = version
-            self._cache.clear()
+            self._forget()
 
     def _undo(self) -> None:
-        self._cache.clear()
+        """Whatever has been remembered since the transaction began may not be so."""
+        self._data_version = -1
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+
+    def _forget(self) -> None:
+        """Inside a transaction: remember nothing but the numbers that have been given."""
+        self._cache.clear()
+        last, self._rows.message, self._rows.events = self._db.execute(_LAST_NUMBERS).fetchone()
+        self._numbers.last = last
 
     def _together(self, batch: Sequence[Transition], now: Instant) -> list[Outcome]:
         count = len(batch)
@@ -117,32 +138,31 @@ class Transactor:
         except sqlite3.Error:
             raise
         except Exception as error:  # the item's own failure: its caller hears it, its neighbours do not
-            self._cache.clear()
             self._db.execute("ROLLBACK TO item")
+            self._forget()
             outcome = Failed(_explained(error))
         self._db.execute("RELEASE item")
         return outcome
 
     def _one(self, t: Transition, now: Instant, *, careful: bool) -> Outcome:
         if isinstance(t, _SETS):
-            return self._sets.apply(t, now)
-        return self._decide_all([t], now, careful=careful)[0]
+            changes = Changes(numbers=self._numbers)
+            return asks.run(rules.apply_to_many(cast("SetTransition", t), changes, now), self._answers.answer)
+        return self._decide_all([cast("ThreadTransition", t)], now, careful=careful)[0]
 
     def _decide_all(self, items: Sequence[ThreadTransition], now: Instant, *, careful: bool) -> list[Outcome]:
-        held = self._loader.held([(t.scope, t.thread_id) for t in items])
-        changes = Changes()
-        replaced: list[ThreadRow] = []
+        changes = Changes(numbers=self._numbers)
         outcomes: list[Outcome] = []
-        for t, known in zip(items, held, strict=True):
-            facts = self._loader.load(t, known, now, careful=careful)
-            outcome = rules.decide(t, facts, changes, now)
-            if type(outcome) is ThreadSaved and outcome.appended and facts.thread is not None:
-                replaced.append(facts.thread)
-            outcomes.append(outcome)
-        write(self._db, changes)
-        write_infos(self._db, replaced)
-        self._cache.follow(changes)
+        for t in items:
+            facts = self._loader.load(needs(t, careful=careful), now)
+            outcomes.append(rules.apply(t, facts, changes, now))
+        self._write(changes)
         return outcomes
+
+    def _write(self, changes: Changes) -> None:
+        write(self._db, changes, self._rows)
+        self._cache.follow(changes)
+        changes.clear()
 
 
 def _check_ids(items: Sequence[ThreadTransition]) -> None:

@@ -38,6 +38,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from awaken.domain.errors import StoreUnavailable
 from awaken.store.sqlite.opening import Durability, open_checkpointer
 
 WAL_LIMIT_BYTES: Final = 128 * 1024 * 1024
@@ -187,15 +188,21 @@ def file_of(connection: sqlite3.Connection) -> str:
     return str(file)
 
 
-def open_handle(connection: sqlite3.Connection) -> int:
+def open_handle(connection: sqlite3.Connection, path: Path) -> int:
     """A handle on the connection's database file, to flush it with.
 
     It must be closed after all of this store's connections. Closing any handle on a file drops all locks that the
     process holds on it (POSIX says so), those of SQLite included, and without them another program may take the log
     for abandoned. It is a handle of its own, because a failed flush is reported once for each handle: SQLite must hear
     of it on its own one.
+
+    Raises:
+        StoreUnavailable: The operating system has no handle left, or does not allow it.
     """
-    return os.open(file_of(connection), os.O_RDWR)
+    try:
+        return os.open(file_of(connection), os.O_RDWR)
+    except OSError as error:
+        raise StoreUnavailable(f"database {path}: it cannot be opened ({error.strerror})") from error
 
 
 def _flush(handle: int) -> None:

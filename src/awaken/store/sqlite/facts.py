@@ -1,32 +1,54 @@
-"""Loads the rows that a transition touches.
+"""Loads the rows that needs name, for a whole batch.
 
-Above: `batch` and `sets` hand the facts to the rules. Below: the cache, then the writer's connection.
-Holds: the facts are what the rule's `needs` name. An optimistic load leaves out what could only show that an id is
-already taken, because a constraint will say so; a careful one looks.
+Above: `batch` and `asks` hand the facts to the rules. Below: the cache, then the writer's connection.
+Holds: a thread and its claimed dispatch come from the cache, where a batch brings those it lacks first. The counters of
+a thread's row say what there is none of.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope
 from awaken.domain.message import Message
 from awaken.domain.run import Run
 from awaken.store.contract import StoredMessage
-from awaken.store.rules import Facts, Queued
-from awaken.store.sqlite.cache import Held, ThreadCache, ThreadKey
+from awaken.store.rules.facts import Facts, LeftOpen, Queued, ThreadKey, Waiter, Waiting
+from awaken.store.rules.needs import Needs
+from awaken.store.sqlite.cache import Held, ThreadCache
 from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.rows import Row, dispatch_from, message_from, run_from, thread_from
-from awaken.store.transitions import Cancel, Commit, Interrupt, SaveThread, Settle, Submit, ThreadTransition
+from awaken.store.sqlite.rows import (
+    Row,
+    dispatch_from,
+    message_from,
+    pack,
+    run_from,
+    thread_from,
+    waiter_from,
+)
 
-_NOBODY = DispatchId("")
+_ALL: Final = -1
+"""As a limit: none."""
+
+
+def with_output(db: sqlite3.Connection, run: Run) -> Run:
+    """A run that was read, with the output that is stored as messages."""
+    if not run.output_message_ids:
+        return run
+    texts: list[str] = []
+    for message_id in run.output_message_ids:
+        row = db.execute(_OUTPUT, {"run": run.no, "message_id": pack(message_id)}).fetchone()
+        if row is None:
+            raise DataIntegrity(f"run {run.run_id!r}: its output, message {message_id!r}, does not exist")
+        texts.append(message_from(row).message.text)
+    return replace(run, final_output="".join(texts))
 
 
 class FactLoader:
@@ -36,162 +58,130 @@ class FactLoader:
         self._db = db
         self._cache = cache
 
-    def held(self, keys: Sequence[ThreadKey]) -> list[Held | None]:
-        """What is known of each thread; None of one that does not exist. What the cache lacks is read into it."""
-        held = [*map(self._cache.get, keys)]
-        if not all(held):
-            self._fetch([key for key, known in zip(keys, held, strict=True) if known is None])
-            held = [*map(self._cache.get, keys)]
-        return held
-
-    def _fetch(self, keys: Sequence[ThreadKey]) -> None:
-        """Bring the threads that exist, with their claimed dispatches, into the cache: two reads for each scope."""
-        missing: dict[Scope, list[ThreadId]] = {}
-        for scope, thread_id in keys:
-            missing.setdefault(scope, []).append(thread_id)
-        for scope, thread_ids in missing.items():
-            wanted = {"scope": scope, "thread_ids": msgspec.json.encode(thread_ids).decode()}
-            claimed = {each.thread_id: each for each in map(dispatch_from, self._db.execute(_CLAIMED, wanted))}
-            for thread in map(thread_from, self._db.execute(_THREADS, wanted).fetchall()):
-                key = (thread.scope, thread.thread_id)
-                self._cache[key] = Held(thread, claimed.get(thread.thread_id))
-
-    def load(self, t: ThreadTransition, held: Held | None, now: Instant, *, careful: bool) -> Facts:
-        """The facts for one transition, `held` being what is known of its thread."""
+    def load(self, needs: Needs, now: Instant) -> Facts:
+        held = self.held(needs.key)
         facts = Facts() if held is None else Facts(thread=held.thread, claimed=held.claimed)
-        if type(t) is Submit:
-            self._submit_facts(facts, t, held, now, careful=careful)
-        elif type(t) is Settle or type(t) is Commit:
-            self._owner_facts(facts, t, held, careful=careful)
-            if type(t) is Settle and facts.thread is not None and facts.dispatch is not None:
-                self._queue_facts(facts, held, t.scope, now, with_next=t.offer is not None)
-        elif type(t) is SaveThread:
-            facts.known = self._known(t, t.messages)
-        elif type(t) is Cancel:
-            self._cancel_facts(facts, t, held, now)
-        elif type(t) is Interrupt:
-            self._interrupt_facts(facts, t, held)
+        self._find_run(facts, needs, held)
+        if held is None:
+            return facts
+        if needs.messages:
+            self._find_known(facts, needs, held)
+        if needs.dedupe_key is not None:
+            self._find_holder(facts, needs, held)
+        if needs.tail and facts.run is not None:
+            facts.tail = self._tail(held, facts.run)
+        if needs.queue == "always" or (needs.queue == "if_free" and held.claimed is None):
+            self._look_at_queue(facts, needs, held, now)
+        if needs.whole_queue and held.thread.queued:
+            rows = self._db.execute(_QUEUE, {"thread": held.thread.no, "limit": _ALL}).fetchall()
+            facts.queue = tuple([(each, self._get_run(needs.scope, each)) for each in map(dispatch_from, rows)])
+        if needs.won is not None and held.claimed is not None and held.claimed.claim_token == needs.won:
+            facts.won = self._queued(held, held.claimed, held.run)
+        if needs.waiting and held.thread.waiting:
+            limit = 1 if needs.waiting == "last" else _ALL
+            facts.waiting = tuple([self._waiting(held, run) for run in self._runs(_WAITING_RUNS, held, limit=limit)])
         return facts
 
-    def claim_facts(self, key: ThreadKey, now: Instant) -> Facts:
-        """For taking the next dispatch of a thread that was held."""
-        facts, held = self._thread_facts(key)
-        self._queue_facts(facts, held, key[0], now, with_next=True)
-        return facts
-
-    def reclaim_facts(self, key: ThreadKey, now: Instant) -> Facts:
-        """For taking back the claimed dispatch of a thread that was held."""
-        facts, held = self._thread_facts(key)
-        if facts.claimed is not None:
-            facts.run = self.run(key[0], facts.claimed.run_id)
-        self._queue_facts(facts, held, key[0], now, with_next=False)
-        return facts
-
-    def _thread_facts(self, key: ThreadKey) -> tuple[Facts, Held]:
+    def held(self, key: ThreadKey) -> Held | None:
+        """What is known of a thread, None when it does not exist. What the cache lacks is read into it."""
         held = self._cache.get(key)
         if held is None:
-            raise DataIntegrity(f"thread {key[1]!r} has a dispatch and no row")
-        return Facts(thread=held.thread, claimed=held.claimed), held
+            row = self._row(_THREAD, {"scope": key[0], "thread_id": pack(key[1])})
+            if row is not None:
+                thread = thread_from(row)
+                held = self._cache[key] = Held(thread, self._one_dispatch(_CLAIMED, {"thread": thread.no}))
+        return held
 
-    # --- per transition -----------------------------------------------------------------------------------------------
+    # --- parts of facts -----------------------------------------------------------------------------------------------
 
-    def _owner_facts(self, facts: Facts, t: Commit | Settle, held: Held | None, *, careful: bool) -> None:
-        claimed = None if held is None else held.claimed
-        if held is not None and claimed is not None and claimed.dispatch_id == t.dispatch_id:
+    def _find_run(self, facts: Facts, needs: Needs, held: Held | None) -> None:
+        """The run and the dispatch that are named; those of the thread's claim are remembered."""
+        scope, claimed = needs.scope, None if held is None else held.claimed
+        wanted = claimed.run_id if needs.of_claim and claimed is not None else needs.run
+        if wanted is not None:
+            mine = claimed is not None and claimed.run_id == wanted
+            facts.run = self._run_of_claimed(scope, held) if held is not None and mine else self.run(scope, wanted)
+        dispatch_id = facts.run.dispatch_id if needs.newest and facts.run is not None else needs.dispatch
+        if claimed is not None and claimed.dispatch_id == dispatch_id:
             facts.dispatch = claimed
-            facts.run = self._run_of_claimed(t.scope, held) if claimed.run_id == t.run_id else None
-        else:
-            facts.dispatch = self.dispatch(t.scope, t.dispatch_id)
-        if facts.run is None:
-            facts.run = self.run(t.scope, t.run_id)
-        if careful:
-            facts.known = self._known(t, t.messages)
+        elif dispatch_id is not None:
+            facts.dispatch = self._dispatch(scope, dispatch_id)
 
-    def _submit_facts(self, facts: Facts, t: Submit, held: Held | None, now: Instant, *, careful: bool) -> None:
-        if careful or not t.fresh_ids:
-            facts.run = self.run(t.scope, t.run_id)
-            facts.dispatch = self.dispatch(t.scope, t.dispatch_id if facts.run is None else facts.run.dispatch_id)
-            facts.known = self._known(t, t.messages)
-            if facts.known and facts.known[0].run_id is not None:
-                facts.known_run = self.run(t.scope, facts.known[0].run_id)
-        if t.delivery.dedupe_key is not None:
-            facts.deduped_dispatch = self._one_dispatch(
-                _HOLDER, {"scope": t.scope, "thread_id": t.thread_id, "dedupe_key": t.delivery.dedupe_key}
-            )
-            if facts.deduped_dispatch is not None:
-                facts.deduped = self._get_run(t.scope, facts.deduped_dispatch)
-        if t.offer is not None and facts.claimed is None:
-            self._queue_facts(facts, held, t.scope, now, with_next=True)
+    def _find_known(self, facts: Facts, needs: Needs, held: Held) -> None:
+        found = [self._message(held, message_id) for message_id in needs.messages]
+        facts.known = tuple([stored for stored in found if stored is not None])
+        if facts.known and facts.known[0].run_id is not None:
+            facts.known_run = self.run(needs.scope, facts.known[0].run_id)
+        if facts.known_run is not None:
+            facts.known_dispatch = self._dispatch(needs.scope, facts.known_run.dispatch_id)
 
-    def _cancel_facts(self, facts: Facts, t: Cancel, held: Held | None, now: Instant) -> None:
-        facts.run = self.run(t.scope, t.run_id)
-        if facts.run is not None:
-            facts.dispatch = self.dispatch(t.scope, facts.run.dispatch_id)
-            self._queue_facts(facts, held, t.scope, now, with_next=False, without=facts.run.dispatch_id)
+    def _find_holder(self, facts: Facts, needs: Needs, held: Held) -> None:
+        row = self._row(_HOLDER, {"thread": held.thread.no, "dedupe_key": needs.dedupe_key})
+        if row is not None:
+            facts.deduped = run_from(row)
+            facts.deduped_dispatch = self._dispatch(needs.scope, facts.deduped.dispatch_id)
 
-    def _interrupt_facts(self, facts: Facts, t: Interrupt, held: Held | None) -> None:
-        if held is None:
-            return
-        queue = [*map(dispatch_from, self._db.execute(_QUEUE, {"scope": t.scope, "thread_id": t.thread_id}))]
-        facts.queue = tuple((dispatch, self._get_run(t.scope, dispatch)) for dispatch in queue)
-        if held.claimed is not None:
-            facts.run = self._run_of_claimed(t.scope, held)
-
-    def _queue_facts(
-        self,
-        facts: Facts,
-        held: Held | None,
-        scope: Scope,
-        now: Instant,
-        *,
-        with_next: bool,
-        without: DispatchId = _NOBODY,
-    ) -> None:
-        """What waits in the thread: the dispatch to run next, and the scheduling key of the rest."""
-        if held is None:
-            return
+    def _look_at_queue(self, facts: Facts, needs: Needs, held: Held, now: Instant) -> None:
+        """What waits in the thread: the dispatch to run next, and the best of the rest."""
         thread = held.thread
-        if with_next and thread.open_turn is not None:
-            tail = {"scope": scope, "thread_id": thread.thread_id, "from_seq": thread.open_turn}
-            facts.tail = tuple([message_from(row).message for row in self._db.execute(_TAIL, tail)])
+        if needs.head and thread.left_open:
+            runs = self._runs(_LEFT_OPEN_RUNS, held)
+            facts.left_open = tuple([LeftOpen(run, self._tail(held, run)) for run in runs])
         if not thread.queued:
             return
-        if held.only_queued is not None:
-            dispatch, run = held.only_queued
-            if with_next and dispatch.available_at <= now:
-                facts.next = self._queued(scope, dispatch, run)
-            elif dispatch.dispatch_id != without:
-                facts.ready = (dispatch.priority, dispatch.available_at)
+        without = facts.run.dispatch_id if needs.newest and facts.run is not None else None
+        head: Dispatch | None = None
+        only = held.only_queued
+        if only is not None:
+            dispatch, run = only
+            if needs.head and dispatch.available_at <= now:
+                facts.next = self._queued(held, dispatch, run)
+                return
+            if dispatch.dispatch_id != without:
+                facts.ready = Waiter.of(dispatch)
             return
-        place = {"scope": scope, "thread_id": thread.thread_id, "now": now, "without": without}
-        if with_next:
+        place: dict[str, Any] = {"thread": thread.no, "now": now}
+        if needs.head:
             head = self._one_dispatch(_NEXT_DUE, place)
             if head is not None:
-                facts.next = self._queued(scope, head)
-                place["without"] = head.dispatch_id
-        facts.ready = self._row(_BEST_DUE, place) or self._row(_BEST_LATER, place)
+                facts.next = self._queued(held, head)
+        place |= {"next": 0 if head is None else head.no, "without": b"" if without is None else pack(without)}
+        row = self._row(_BEST_DUE, place) or self._row(_BEST_LATER, place)
+        facts.ready = None if row is None else waiter_from(row)
 
-    def _queued(self, scope: Scope, dispatch: Dispatch, run: Run | None = None) -> Queued:
+    def _queued(self, held: Held, dispatch: Dispatch, run: Run | None = None) -> Queued:
         """The dispatch with what it takes to run it. Damage to that is a fact like any other: the rule buries the
         dispatch with the reason, where an error would keep every other thread from being claimed.
         """
         try:
             if run is None:
-                run = self.run(scope, dispatch.run_id)
-            return Queued(dispatch, None, ()) if run is None else self._with_messages(scope, dispatch, run)
+                run = self.run(held.thread.scope, dispatch.run_id)
+            return Queued(dispatch, None) if run is None else self._with_messages(held, dispatch, run)
         except DataIntegrity as error:
-            return Queued(dispatch, run, (), damage=str(error))
+            return Queued(dispatch, run, damage=str(error))
 
-    def _with_messages(self, scope: Scope, dispatch: Dispatch, run: Run) -> Queued:
-        waiting: list[Message] = []
+    def _with_messages(self, held: Held, dispatch: Dispatch, run: Run) -> Queued:
+        brought: list[StoredMessage] = []
         lacks: MessageId | None = None
-        for message_id in run.request.input_message_ids:
-            stored = self._message(scope, dispatch.thread_id, message_id)
+        for message_id in run.request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids:
+            stored = self._message(held, message_id)
             if stored is None:
                 lacks = lacks or message_id
-            elif stored.seq is None:
-                waiting.append(stored.message)
-        return Queued(dispatch, run, tuple(waiting), lacks)
+            else:
+                brought.append(stored)
+        return Queued(dispatch, run, tuple(brought), lacks, self._tail(held, run))
+
+    def _waiting(self, held: Held, run: Run) -> Waiting:
+        dispatch = self._dispatch(held.thread.scope, run.dispatch_id)
+        if dispatch is None:
+            raise DataIntegrity(f"run {run.run_id!r}: its dispatch {run.dispatch_id!r} does not exist")
+        return Waiting(run, dispatch, self._tail(held, run))
+
+    def _tail(self, held: Held, run: Run) -> tuple[Message, ...]:
+        if run.open_turn is None:
+            return ()
+        place = {"thread": held.thread.no, "from_seq": run.open_turn, "run_id": pack(run.run_id)}
+        return tuple([message_from(row).message for row in self._db.execute(_TAIL, place).fetchall()])
 
     def _run_of_claimed(self, scope: Scope, held: Held) -> Run | None:
         if held.run is None and held.claimed is not None:
@@ -201,8 +191,8 @@ class FactLoader:
     # --- single rows --------------------------------------------------------------------------------------------------
 
     def run(self, scope: Scope, run_id: RunId) -> Run | None:
-        row = self._row(_RUN, {"scope": scope, "run_id": run_id})
-        return None if row is None else run_from(row)
+        row = self._row(_RUN, {"scope": scope, "run_id": pack(run_id)})
+        return None if row is None else with_output(self._db, run_from(row))
 
     def _get_run(self, scope: Scope, dispatch: Dispatch) -> Run:
         run = self.run(scope, dispatch.run_id)
@@ -210,19 +200,19 @@ class FactLoader:
             raise DataIntegrity(f"dispatch {dispatch.dispatch_id!r}: its run {dispatch.run_id!r} does not exist")
         return run
 
-    def dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
-        return self._one_dispatch(_DISPATCH, {"scope": scope, "dispatch_id": dispatch_id})
+    def _runs(self, statement: str, held: Held, *, limit: int = _ALL) -> list[Run]:
+        rows: Sequence[Row] = self._db.execute(statement, {"thread": held.thread.no, "limit": limit}).fetchall()
+        return [run_from(row) for row in rows]
+
+    def _dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
+        return self._one_dispatch(_DISPATCH, {"scope": scope, "dispatch_id": pack(dispatch_id)})
 
     def _one_dispatch(self, statement: str, values: dict[str, Any]) -> Dispatch | None:
         row = self._row(statement, values)
         return None if row is None else dispatch_from(row)
 
-    def _known(self, t: ThreadTransition, messages: tuple[Message, ...]) -> tuple[StoredMessage, ...]:
-        found = (self._message(t.scope, t.thread_id, message.id) for message in messages)
-        return tuple([stored for stored in found if stored is not None])
-
-    def _message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
-        row = self._row(_MESSAGE, {"scope": scope, "thread_id": thread_id, "message_id": message_id})
+    def _message(self, held: Held, message_id: MessageId) -> StoredMessage | None:
+        row = self._row(_MESSAGE, {"thread": held.thread.no, "message_id": pack(message_id)})
         return None if row is None else message_from(row)
 
     def _row(self, statement: str, values: dict[str, Any]) -> Row | None:
@@ -230,8 +220,9 @@ class FactLoader:
         return row
 
 
-_THREADS = SQL["threads"]
-_CLAIMED = SQL["claimed_of_threads"]
+_OUTPUT = SQL["output_message"]
+_THREAD = SQL["thread"]
+_CLAIMED = SQL["claimed"]
 _RUN = SQL["run"]
 _DISPATCH = SQL["dispatch"]
 _MESSAGE = SQL["message"]
@@ -240,4 +231,6 @@ _NEXT_DUE = SQL["next_due"]
 _BEST_DUE = SQL["best_due"]
 _BEST_LATER = SQL["best_later"]
 _QUEUE = SQL["queue"]
-_TAIL = SQL["log_tail"]
+_WAITING_RUNS = SQL["waiting_runs"]
+_LEFT_OPEN_RUNS = SQL["left_open_runs"]
+_TAIL = SQL["tail"]

@@ -22,9 +22,8 @@ OLDEST_SQLITE: Final = (3, 40, 0)
 Durability = Literal["full", "process"]
 _SYNCHRONOUS: Final[dict[Durability, str]] = {"full": "FULL", "process": "NORMAL"}
 
-PAGE_BYTES: Final = 4_096
-"""A batch changes a few rows of many threads, each on a page of its own, and a changed page is written whole: with
-8 192 bytes, twice as much is written at the same speed (ADR 0024)."""
+PAGE_BYTES: Final = 2_048
+"""A transition dirties two pages of its thread's own, so half the page is half of what is written (ADR 0027)."""
 WRITER_CACHE_KIB: Final = 32_768
 READER_CACHE_KIB: Final = 8_192
 BUSY_TIMEOUT_MS: Final = 5_000

@@ -1,5 +1,27 @@
--- The statements of the SQLite store, in the order: facts of a transition, writes, sets of threads, reads.
--- Writes take their values by position, because they run for many rows at once; everything else by name.
+-- The statements of the SQLite store, in the order: shared parts, facts of a transition, writes, asks of rules over many
+-- threads, reads. Writes take their values by position, because they run for many rows at once; everything else by name.
+
+-- ====================================================================================================================
+-- Parts
+-- ====================================================================================================================
+
+-- part: thread_columns
+t.no, t.scope, t.thread_id, t.epoch, t.message_seq, t.event_seq, t.first_event_seq, t.position, t.queued, t.waiting,
+t.left_open, t.commit_no, t.commit_token, t.ready_route, t.ready_priority, t.ready_at, t.ready_no, t.latest_run_no,
+t.created_at, t.updated_at, t.v, t.info
+
+-- part: run_columns
+r.no, r.run_id, t.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.started_at, r.finished_at,
+r.first_event_seq, r.updated_seq, r.open_turn, r.executing_ms, r.dedupe_key, r.cancel_requested_at, r.dead_lettered, r.v,
+r.request, r.state_v, r.state
+
+-- part: dispatch_columns
+d.no, d.dispatch_id, t.thread_id, d.run_id, d.route, d.status, d.why, d.priority, d.position, d.epoch, d.available_at,
+d.created_at, d.updated_at, d.max_attempts, d.attempt_count, d.crash_count, d.message_ids, d.last_error, d.claim_token,
+d.claimed_by, d.lease_until, d.instance_id, d.tried_at, d.tried_by, d.completed_at, d.v
+
+-- part: message_columns
+m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body
 
 -- ====================================================================================================================
 -- Facts
@@ -9,436 +31,618 @@
 -- Changes when another connection has committed something.
 PRAGMA data_version;
 
--- name: threads
--- Thread rows by id, `thread_ids` being a JSON array. Index: primary key.
-SELECT t.scope, t.thread_id, t.epoch, t.message_seq, t.event_seq, t.position, t.queued, t.ready_priority, t.ready_at,
-       t.open_turn, t.latest_run_id, t.created_at, t.updated_at, t.v, t.info
-  FROM json_each(:thread_ids) wanted
- CROSS JOIN threads t
- WHERE t.scope = :scope AND t.thread_id = wanted.value;
+-- name: last_numbers
+-- The highest number of threads, runs and dispatches; of messages; of rows of events. Index: primary keys.
+SELECT max(coalesce((SELECT arrivals FROM numbers), 0), coalesce((SELECT max(no) FROM threads), 0),
+           coalesce((SELECT max(no) FROM runs), 0), coalesce((SELECT max(no) FROM dispatches), 0)),
+       coalesce((SELECT max(no) FROM messages), 0),
+       max(coalesce((SELECT events FROM numbers), 0), coalesce((SELECT max(no) FROM events), 0));
 
--- name: claimed_of_threads
--- The claimed dispatches of several threads. Index: dispatches_claimed.
-SELECT d.dispatch_id, d.thread_id, d.run_id, d.status, d.priority, d.position, d.epoch, d.available_at, d.created_at,
-       d.updated_at, d.max_attempts, d.attempt_count, d.dedupe_key, d.last_error, d.claim_token, d.claimed_by,
-       d.lease_until, d.instance_id, d.completed_at, d.v
-  FROM json_each(:thread_ids) wanted
- CROSS JOIN dispatches d INDEXED BY dispatches_claimed
- WHERE d.scope = :scope AND d.thread_id = wanted.value AND d.status = 'claimed';
+-- name: thread
+-- Index: threads_id.
+SELECT {thread_columns}
+  FROM threads t
+ WHERE t.scope = :scope AND t.thread_id = :thread_id;
+
+-- name: claimed
+-- The claimed dispatch of a thread. Index: dispatches_claimed.
+SELECT {dispatch_columns}
+  FROM dispatches d INDEXED BY dispatches_claimed
+ CROSS JOIN threads t
+ WHERE d.thread = :thread AND d.status = 'claimed' AND t.no = d.thread;
 
 -- name: run
--- Index: primary key.
-SELECT run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at, first_event_seq, updated_seq,
-       cancel_requested_at, v, request, state_v, state
-  FROM runs
- WHERE scope = :scope AND run_id = :run_id;
+-- Index: runs_id.
+SELECT {run_columns}
+  FROM runs r
+ CROSS JOIN threads t
+ WHERE r.run_id = :run_id AND r.scope = :scope AND t.no = r.thread;
 
 -- name: dispatch
--- Index: primary key.
-SELECT dispatch_id, thread_id, run_id, status, priority, position, epoch, available_at, created_at, updated_at,
-       max_attempts, attempt_count, dedupe_key, last_error, claim_token, claimed_by, lease_until, instance_id,
-       completed_at, v
-  FROM dispatches
- WHERE scope = :scope AND dispatch_id = :dispatch_id;
+-- Index: dispatches_id.
+SELECT {dispatch_columns}
+  FROM dispatches d
+ CROSS JOIN threads t
+ WHERE d.dispatch_id = :dispatch_id AND d.scope = :scope AND t.no = d.thread;
 
 -- name: message
--- A message of a thread, in the log or not. Index: the unique one of the table.
-SELECT message_id, seq, run_id, created_at, v, body
-  FROM messages
- WHERE scope = :scope AND message_id = :message_id AND thread_id = :thread_id;
+-- A message of a thread, in the log or not. Index: messages_id.
+SELECT {message_columns}
+  FROM messages m
+ WHERE m.message_id = :message_id AND m.thread = :thread;
+
+-- name: output_message
+-- A message of the thread of a run. Index: primary key, messages_id.
+SELECT {message_columns}
+  FROM runs r
+ CROSS JOIN messages m
+ WHERE r.no = :run AND m.message_id = :message_id AND m.thread = r.thread;
 
 -- name: holder_of_dedupe_key
--- The open dispatch that holds a key. Index: dispatches_dedupe.
-SELECT dispatch_id, thread_id, run_id, status, priority, position, epoch, available_at, created_at, updated_at,
-       max_attempts, attempt_count, dedupe_key, last_error, claim_token, claimed_by, lease_until, instance_id,
-       completed_at, v
-  FROM dispatches
- WHERE scope = :scope AND thread_id = :thread_id AND dedupe_key = :dedupe_key
-   AND dedupe_key IS NOT NULL AND status IN ('queued', 'claimed');
+-- The unfinished run that holds a key. Index: runs_dedupe.
+SELECT {run_columns}
+  FROM runs r INDEXED BY runs_dedupe
+ CROSS JOIN threads t
+ WHERE r.thread = :thread AND r.dedupe_key = :dedupe_key AND r.dedupe_key IS NOT NULL AND r.status <> 'done'
+   AND t.no = r.thread;
 
 -- name: next_due
 -- The dispatch a free thread runs next. Index: dispatches_queue.
-SELECT dispatch_id, thread_id, run_id, status, priority, position, epoch, available_at, created_at, updated_at,
-       max_attempts, attempt_count, dedupe_key, last_error, claim_token, claimed_by, lease_until, instance_id,
-       completed_at, v
-  FROM dispatches INDEXED BY dispatches_queue
- WHERE scope = :scope AND thread_id = :thread_id AND status = 'queued' AND available_at <= :now
- ORDER BY priority, position
+SELECT {dispatch_columns}
+  FROM dispatches d INDEXED BY dispatches_queue
+ CROSS JOIN threads t
+ WHERE d.thread = :thread AND d.status = 'queued' AND d.available_at <= :now AND t.no = d.thread
+ ORDER BY d.priority, d.position
  LIMIT 1;
 
 -- name: best_due
--- The scheduling key of a queue, one dispatch left out, if something in it is due. Index: dispatches_due.
-SELECT priority, available_at
-  FROM dispatches INDEXED BY dispatches_due
- WHERE scope = :scope AND thread_id = :thread_id AND status = 'queued' AND available_at <= :now
-   AND dispatch_id <> :without
- ORDER BY priority, available_at
+-- What a queue runs next, two dispatches left out, if something in it is due. Index: dispatches_queue.
+SELECT route, crash_count, priority, position, available_at, no
+  FROM dispatches INDEXED BY dispatches_queue
+ WHERE thread = :thread AND status = 'queued' AND available_at <= :now AND no <> :next AND dispatch_id <> :without
+ ORDER BY priority, position
  LIMIT 1;
 
 -- name: best_later
--- The same if nothing in it is due. Index: dispatches_due, read whole: the queue of one thread.
-SELECT priority, available_at
-  FROM dispatches INDEXED BY dispatches_due
- WHERE scope = :scope AND thread_id = :thread_id AND status = 'queued' AND dispatch_id <> :without
- ORDER BY available_at, priority
+-- The same if nothing in it is due. Index: dispatches_queue, read whole: the queue of one thread.
+SELECT route, crash_count, priority, position, available_at, no
+  FROM dispatches INDEXED BY dispatches_queue
+ WHERE thread = :thread AND status = 'queued' AND no <> :next AND dispatch_id <> :without
+ ORDER BY available_at, priority, position
  LIMIT 1;
 
 -- name: queue
 -- The whole queue of a thread in claim order. Index: dispatches_queue.
-SELECT dispatch_id, thread_id, run_id, status, priority, position, epoch, available_at, created_at, updated_at,
-       max_attempts, attempt_count, dedupe_key, last_error, claim_token, claimed_by, lease_until, instance_id,
-       completed_at, v
-  FROM dispatches INDEXED BY dispatches_queue
- WHERE scope = :scope AND thread_id = :thread_id AND status = 'queued'
- ORDER BY priority, position;
+SELECT {dispatch_columns}
+  FROM dispatches d INDEXED BY dispatches_queue
+ CROSS JOIN threads t
+ WHERE d.thread = :thread AND d.status = 'queued' AND t.no = d.thread
+ ORDER BY d.priority, d.position
+ LIMIT :limit;
 
--- name: log_tail
--- The log of a thread from a seq on. Index: messages_log.
-SELECT message_id, seq, run_id, created_at, v, body
-  FROM messages
- WHERE scope = :scope AND thread_id = :thread_id AND seq >= :from_seq
- ORDER BY seq;
+-- name: waiting_runs
+-- The suspended runs of a thread, the one that suspended last first. Index: runs_waiting.
+SELECT {run_columns}
+  FROM runs r INDEXED BY runs_waiting
+ CROSS JOIN threads t
+ WHERE r.thread = :thread AND r.status = 'waiting' AND t.no = r.thread
+ ORDER BY r.updated_seq DESC
+ LIMIT :limit;
+
+-- name: left_open_runs
+-- Ended runs of a thread with a turn that is still open. Index: runs_left_open.
+SELECT {run_columns}
+  FROM runs r INDEXED BY runs_left_open
+ CROSS JOIN threads t
+ WHERE r.thread = :thread AND r.open_turn IS NOT NULL AND r.status = 'done' AND t.no = r.thread
+ ORDER BY r.no;
+
+-- name: tail
+-- A run's own messages from a seq on. Index: thread_entries.
+SELECT {message_columns}
+  FROM thread_entries e
+ CROSS JOIN messages m
+ WHERE e.thread = :thread AND e.kind = 2 AND e.no >= :from_seq AND m.no = e.row AND m.run_id = :run_id
+ ORDER BY e.no;
 
 -- ====================================================================================================================
 -- Writes. A count of changed rows that differs from the rows given means that a guard held: the batch is replayed.
 -- ====================================================================================================================
 
 -- name: insert_thread
-INSERT INTO threads (scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at,
-                     open_turn, latest_run_id, created_at, updated_at, v, info)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO threads (no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting,
+                     left_open, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no, latest_run_no,
+                     created_at, updated_at, v, info)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_thread
 UPDATE threads
-   SET epoch = ?, message_seq = ?, event_seq = ?, position = ?, queued = ?, ready_priority = ?, ready_at = ?,
-       open_turn = ?, latest_run_id = ?, updated_at = ?
- WHERE scope = ? AND thread_id = ?;
+   SET epoch = ?, message_seq = ?, event_seq = ?, position = ?, queued = ?, waiting = ?, left_open = ?, commit_no = ?,
+       commit_token = ?, ready_route = ?, ready_priority = ?, ready_at = ?, ready_no = ?, latest_run_no = ?,
+       updated_at = ?
+ WHERE no = ?;
 
 -- name: update_thread_info
 UPDATE threads
    SET info = ?, v = ?
- WHERE scope = ? AND thread_id = ?;
+ WHERE no = ?;
+
+-- name: insert_entry
+INSERT INTO thread_entries (thread, kind, no, row)
+VALUES (?, ?, ?, ?);
 
 -- name: insert_message
-INSERT INTO messages (scope, thread_id, message_id, seq, run_id, visibility, created_at, v, body)
+INSERT INTO messages (no, thread, message_id, seq, run_id, internal, created_at, v, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: append_message
 -- Give an accepted message its place in the log, once.
 UPDATE messages
    SET seq = ?
- WHERE scope = ? AND message_id = ? AND thread_id = ? AND seq IS NULL;
+ WHERE message_id = ? AND thread = ? AND seq IS NULL;
+
+-- name: insert_entry_of_message
+-- The entry of a message that was accepted earlier.
+INSERT INTO thread_entries (thread, kind, no, row)
+SELECT thread, 2, seq, no
+  FROM messages
+ WHERE message_id = ? AND thread = ?;
 
 -- name: insert_run
-INSERT INTO runs (scope, run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at, first_event_seq,
-                  updated_seq, cancel_requested_at, v, request, state_v, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO runs (no, scope, run_id, thread, agent_id, dispatch_id, status, created_at, updated_at, started_at,
+                  finished_at, first_event_seq, updated_seq, open_turn, executing_ms, dedupe_key, cancel_requested_at,
+                  dead_lettered, v, request, state_v, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_run
 -- What a run was asked to do, by whom and when it was created never changes.
 UPDATE runs
-   SET status = ?, updated_at = ?, updated_seq = ?, cancel_requested_at = ?, state_v = ?, state = ?
- WHERE scope = ? AND run_id = ?;
+   SET dispatch_id = ?, status = ?, updated_at = ?, started_at = ?, finished_at = ?, updated_seq = ?, open_turn = ?,
+       executing_ms = ?, cancel_requested_at = ?, dead_lettered = ?, state_v = ?, state = ?
+ WHERE no = ?;
 
 -- name: insert_dispatch
-INSERT INTO dispatches (scope, dispatch_id, thread_id, run_id, status, priority, position, epoch, available_at,
-                        created_at, updated_at, max_attempts, attempt_count, dedupe_key, last_error, claim_token,
-                        claimed_by, lease_until, instance_id, completed_at, v)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO dispatches (no, scope, dispatch_id, thread, run_id, route, status, why, priority, position, epoch,
+                        available_at, created_at, updated_at, max_attempts, attempt_count, crash_count, message_ids,
+                        last_error, claim_token, claimed_by, lease_until, instance_id, tried_at, tried_by, completed_at,
+                        v)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_dispatch
 -- Only from the state it was read in: the status and the claim token are the fence.
 UPDATE dispatches
-   SET status = ?, available_at = ?, updated_at = ?, attempt_count = ?, last_error = ?, claim_token = ?,
-       claimed_by = ?, lease_until = ?, instance_id = ?, completed_at = ?
- WHERE scope = ? AND dispatch_id = ? AND status = ? AND claim_token IS ?;
+   SET status = ?, why = ?, available_at = ?, updated_at = ?, attempt_count = ?, crash_count = ?, last_error = ?,
+       claim_token = ?, claimed_by = ?, lease_until = ?, instance_id = ?, tried_at = ?, tried_by = ?, completed_at = ?
+ WHERE no = ? AND status = ? AND claim_token IS ?;
 
 -- name: insert_events
-INSERT INTO events (scope, thread_id, first_seq, count, run_id, created_at, v, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO events (no, thread, first_seq, count, run_id, dispatch_id, created_at, v, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: put_journal
 -- A step that is finished a second time replaces its value.
-INSERT INTO journal (scope, run_id, key, created_at, v, value)
-VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (scope, run_id, key) DO UPDATE
+INSERT INTO journal (run, key, created_at, v, value)
+VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (run, key) DO UPDATE
    SET created_at = excluded.created_at, v = excluded.v, value = excluded.value;
 
--- name: delete_dispatch
+-- name: delete_run
+DELETE FROM runs
+ WHERE no = ?;
+
+-- name: forget_newest_run
+-- A thread whose newest run is gone is listed by the newest that is left, or else by its own age.
+UPDATE threads
+   SET latest_run_no = (SELECT max(e.no) FROM thread_entries e WHERE e.thread = threads.no AND e.kind = 3)
+ WHERE no = ? AND latest_run_no = ?;
+
+-- name: keep_numbers
+-- The numbers that have been given so far, because the rows that had the highest ones may be gone.
+UPDATE numbers
+   SET arrivals = ?, events = ?;
+
+-- name: delete_first_dispatch
+-- The first dispatch of a run has its number. Index: primary key.
 DELETE FROM dispatches
- WHERE scope = ? AND dispatch_id = ?;
+ WHERE no = ?;
+
+-- name: delete_later_dispatches
+-- Index: dispatches_later.
+DELETE FROM dispatches
+ WHERE thread = ? AND message_ids IS NOT NULL AND run_id = ?;
 
 -- name: delete_journal
 DELETE FROM journal
- WHERE scope = ? AND run_id = ?;
+ WHERE run = ?;
+
+-- name: delete_entry
+DELETE FROM thread_entries
+ WHERE thread = ? AND kind = ? AND no = ?;
+
+-- name: delete_events
+DELETE FROM events
+ WHERE no = ?;
+
+-- name: keep_events_from
+-- A thread's first remaining event.
+UPDATE threads
+   SET first_event_seq = max(first_event_seq, ?)
+ WHERE no = ?;
 
 -- ====================================================================================================================
--- Sets of threads
+-- Asks of rules over many threads
 -- ====================================================================================================================
 
--- name: ready_priorities
--- The distinct priorities of threads that wait to be claimed, most urgent first: one step of the index each, so that
--- many threads of one priority that are not due yet cost nothing. Index: threads_ready.
-WITH RECURSIVE each (priority) AS (
-    SELECT min(ready_priority) FROM threads WHERE ready_at IS NOT NULL
+-- name: priorities
+-- The distinct priorities of due threads of a route, most urgent first: one step of the index each.
+-- Index: threads_due.
+WITH RECURSIVE found (priority) AS (
+    SELECT min(ready_priority) FROM threads INDEXED BY threads_due
+     WHERE ready_at = 0 AND ready_route = :route
     UNION ALL
-    SELECT (SELECT min(ready_priority) FROM threads WHERE ready_at IS NOT NULL AND ready_priority > each.priority)
-      FROM each
-     WHERE each.priority IS NOT NULL
+    SELECT (SELECT min(ready_priority) FROM threads INDEXED BY threads_due
+             WHERE ready_at = 0 AND ready_route = :route AND ready_priority > found.priority)
+      FROM found
+     WHERE found.priority IS NOT NULL
 )
-SELECT priority FROM each WHERE priority IS NOT NULL;
+SELECT priority FROM found WHERE priority IS NOT NULL;
 
--- name: due_threads
--- The due threads of one priority, longest due first, after the given one. Index: threads_ready.
-SELECT ready_at, thread_id, scope
-  FROM threads INDEXED BY threads_ready
- WHERE ready_priority = :priority AND ready_at <= :now AND ready_at IS NOT NULL
-   AND (ready_at, thread_id, scope) > (:after_ready_at, :after_thread_id, :after_scope)
- ORDER BY ready_at, thread_id, scope
+-- name: due
+-- Threads of one route and priority that are due at once, oldest dispatch first. Index: threads_due.
+SELECT ready_priority, ready_no, scope, thread_id
+  FROM threads INDEXED BY threads_due
+ WHERE ready_at = 0 AND ready_route = :route AND ready_priority = :priority
+ ORDER BY ready_no
  LIMIT :limit;
 
 -- name: count_due
--- How many threads of one priority are due, counted up to a limit. Index: threads_ready.
+-- How many threads of a route are due at once. Index: threads_due.
 SELECT count(*)
-  FROM (SELECT 1
-          FROM threads INDEXED BY threads_ready
-         WHERE ready_priority = :priority AND ready_at <= :now AND ready_at IS NOT NULL
+  FROM (SELECT 1 FROM threads INDEXED BY threads_due
+         WHERE ready_at = 0 AND ready_route = :route
          LIMIT :limit);
 
--- name: first_ready_at
--- When the first thread of a priority falls due after an instant. Index: threads_ready.
+-- name: fallen_due
+-- Delayed threads of a route that have fallen due, longest first. Index: threads_delayed.
+SELECT ready_priority, ready_no, scope, thread_id, ready_at
+  FROM threads INDEXED BY threads_delayed
+ WHERE ready_at > 0 AND ready_route = :route AND ready_at <= :now
+ ORDER BY ready_at, ready_no
+ LIMIT :limit;
+
+-- name: first_due_at
+-- The first instant after one at which a delayed thread of a route falls due. Index: threads_delayed.
 SELECT min(ready_at)
-  FROM threads INDEXED BY threads_ready
- WHERE ready_priority = :priority AND ready_at > :after AND ready_at IS NOT NULL;
+  FROM threads INDEXED BY threads_delayed
+ WHERE ready_at > 0 AND ready_route = :route AND ready_at > :after;
 
 -- name: first_lease_end
--- The first lease to end not before an instant. Index: dispatches_claimed, read whole: only what is being executed is
--- in it.
+-- The first lease end from an instant on. Index: dispatches_claimed, read whole: what is being executed.
 SELECT min(lease_until)
   FROM dispatches INDEXED BY dispatches_claimed
  WHERE status = 'claimed' AND lease_until >= :after;
 
--- name: expired_claims
--- Claims whose lease has ended, longest expired first; all of them when `abandoned`. Index: dispatches_claimed.
-SELECT scope, thread_id
+-- name: expired
+-- Claims whose lease has ended, or all: suspects first, then longest ended. Index: dispatches_claimed, read whole.
+SELECT t.scope, t.thread_id, d.claimed_by
+  FROM dispatches d INDEXED BY dispatches_claimed
+ CROSS JOIN threads t
+ WHERE d.status = 'claimed' AND (:abandoned OR d.lease_until < :now) AND t.no = d.thread
+ ORDER BY d.crash_count < 2, coalesce(d.lease_until, 0), d.no
+ LIMIT :limit;
+
+-- name: suspects_held
+-- Index: dispatches_claimed, read whole.
+SELECT claimed_by, count(*)
   FROM dispatches INDEXED BY dispatches_claimed
- WHERE status = 'claimed' AND (:abandoned OR lease_until < :now)
- ORDER BY lease_until, dispatch_id, scope
+ WHERE status = 'claimed' AND crash_count >= 2
+ GROUP BY claimed_by;
+
+-- name: lease
+-- A claim as a renewal sees it. Index: dispatches_id.
+SELECT {dispatch_columns}, t.epoch, (SELECT cancel_requested_at FROM runs r WHERE r.run_id = d.run_id AND r.scope = d.scope)
+  FROM dispatches d
+ CROSS JOIN threads t
+ WHERE d.dispatch_id = :dispatch_id AND d.scope = :scope AND t.no = d.thread;
+
+-- name: old_runs
+-- Index: runs_finished.
+SELECT r.scope, r.thread, {run_columns}
+  FROM runs r INDEXED BY runs_finished
+ CROSS JOIN threads t
+ WHERE r.finished_at IS NOT NULL AND r.dead_lettered = 0 AND r.open_turn IS NULL AND r.finished_at < :before
+   AND t.no = r.thread
+ ORDER BY r.finished_at, r.no;
+
+-- name: oldest_events
+-- Rows of events in the order in which they were appended, behind one. Index: primary key.
+SELECT e.no, e.thread, e.first_seq, e.count, e.created_at, t.scope, t.thread_id, t.first_event_seq
+  FROM events e
+ CROSS JOIN threads t
+ WHERE e.no > :after AND t.no = e.thread
+ ORDER BY e.no
  LIMIT :limit;
 
--- name: leases
--- Claims by dispatch id, a JSON array, with the epoch of their thread and whether their run is to stop.
--- Index: primary keys.
-SELECT d.dispatch_id, d.thread_id, d.run_id, d.status, d.priority, d.position, d.epoch, d.available_at, d.created_at,
-       d.updated_at, d.max_attempts, d.attempt_count, d.dedupe_key, d.last_error, d.claim_token, d.claimed_by,
-       d.lease_until, d.instance_id, d.completed_at, d.v, t.epoch, r.cancel_requested_at
-  FROM json_each(:dispatch_ids) wanted
- CROSS JOIN dispatches d
-  LEFT JOIN threads t ON t.scope = :scope AND t.thread_id = d.thread_id
-  LEFT JOIN runs r ON r.scope = :scope AND r.run_id = d.run_id
- WHERE d.scope = :scope AND d.dispatch_id = wanted.value;
-
--- name: purgeable
--- Dispatches that ended before an instant, oldest first. Index: dispatches_finished.
-SELECT scope, dispatch_id, run_id
-  FROM dispatches INDEXED BY dispatches_finished
- WHERE completed_at IS NOT NULL AND updated_at < :before
- ORDER BY updated_at, dispatch_id, scope
- LIMIT :limit;
+-- name: first_event_of_open_runs
+-- The first event of a thread's oldest unfinished run. Index: dispatches_claimed, dispatches_queue, runs_waiting, runs_id.
+SELECT min(first_event_seq)
+  FROM (SELECT r.first_event_seq FROM dispatches d INDEXED BY dispatches_claimed CROSS JOIN runs r
+         WHERE d.thread = :thread AND d.status = 'claimed' AND r.run_id = d.run_id AND r.scope = d.scope
+        UNION ALL
+        SELECT r.first_event_seq FROM dispatches d INDEXED BY dispatches_queue CROSS JOIN runs r
+         WHERE d.thread = :thread AND d.status = 'queued' AND r.run_id = d.run_id AND r.scope = d.scope
+        UNION ALL
+        SELECT first_event_seq FROM runs INDEXED BY runs_waiting
+         WHERE thread = :thread AND status = 'waiting');
 
 -- ====================================================================================================================
 -- Reads
 -- ====================================================================================================================
 
--- name: thread
+-- name: thread_by_no
 -- Index: primary key.
-SELECT scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at, open_turn,
-       latest_run_id, created_at, updated_at, v, info
-  FROM threads
- WHERE scope = :scope AND thread_id = :thread_id;
+SELECT {thread_columns}
+  FROM threads t
+ WHERE t.no = :no;
 
--- name: threads_recent_first
--- Reads every thread of the scope and keeps the page: see the schema for why there is no index.
-SELECT scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at, open_turn,
-       latest_run_id, created_at, updated_at, v, info
-  FROM threads
- WHERE scope = :scope
-   AND (:after_at IS NULL OR updated_at < :after_at OR (updated_at = :after_at AND thread_id > :after_id))
-   AND substr(thread_id, 1, length(:id_prefix)) = :id_prefix
-   AND (:resource_id IS NULL OR info ->> '$.resource_id' = :resource_id)
- ORDER BY updated_at DESC, thread_id
- LIMIT :limit;
-
--- name: threads_recent_last
--- As `threads_recent_first`, the other way round.
-SELECT scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at, open_turn,
-       latest_run_id, created_at, updated_at, v, info
-  FROM threads
- WHERE scope = :scope
-   AND (:after_at IS NULL OR updated_at > :after_at OR (updated_at = :after_at AND thread_id > :after_id))
-   AND substr(thread_id, 1, length(:id_prefix)) = :id_prefix
-   AND (:resource_id IS NULL OR info ->> '$.resource_id' = :resource_id)
- ORDER BY updated_at, thread_id
- LIMIT :limit;
-
--- name: active_of_thread
--- The claimed dispatch of a thread. Index: dispatches_claimed.
-SELECT dispatch_id, thread_id, run_id, status, priority, position, epoch, available_at, created_at, updated_at,
-       max_attempts, attempt_count, dedupe_key, last_error, claim_token, claimed_by, lease_until, instance_id,
-       completed_at, v
-  FROM dispatches INDEXED BY dispatches_claimed
- WHERE scope = :scope AND thread_id = :thread_id AND status = 'claimed';
+-- name: run_by_no
+-- Index: primary key.
+SELECT {run_columns}
+  FROM runs r
+ CROSS JOIN threads t
+ WHERE r.no = :no AND t.no = r.thread;
 
 -- name: head_of_queue
 -- The run that a thread's queue begins with, due or not. Index: dispatches_queue.
 SELECT run_id
   FROM dispatches INDEXED BY dispatches_queue
- WHERE scope = :scope AND thread_id = :thread_id AND status = 'queued'
+ WHERE thread = :thread AND status = 'queued'
  ORDER BY priority, position
  LIMIT 1;
 
--- name: latest_run
--- The run of a thread that was written last. Index: primary keys.
-SELECT r.run_id, r.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.first_event_seq,
-       r.updated_seq, r.cancel_requested_at, r.v, r.request, r.state_v, r.state
-  FROM threads t
- CROSS JOIN runs r
- WHERE t.scope = :scope AND t.thread_id = :thread_id
-   AND r.scope = :scope AND r.run_id = t.latest_run_id;
+-- name: agents
+-- The distinct agents of a scope's runs: one step of the index each. Index: runs_agent.
+WITH RECURSIVE found (agent_id) AS (
+    SELECT min(agent_id) FROM runs INDEXED BY runs_agent
+     WHERE scope = :scope
+    UNION ALL
+    SELECT (SELECT min(agent_id) FROM runs INDEXED BY runs_agent
+             WHERE scope = :scope AND agent_id > found.agent_id)
+      FROM found
+     WHERE found.agent_id IS NOT NULL
+)
+SELECT agent_id FROM found WHERE agent_id IS NOT NULL;
 
--- name: runs_oldest_first
--- Index: runs_created.
-SELECT run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at, first_event_seq, updated_seq,
-       cancel_requested_at, v, request, state_v, state
-  FROM runs INDEXED BY runs_created
- WHERE scope = :scope AND created_at >= :after_at AND (created_at, run_id) > (:after_at, :after_id)
-   AND (:status IS NULL OR status = :status)
-   AND (:agent_id IS NULL OR agent_id = :agent_id)
-   AND substr(thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
- ORDER BY created_at, run_id
+-- name: open_agents
+-- The distinct agents of a scope's unfinished runs in one phase. Index: runs_open.
+WITH RECURSIVE found (agent_id) AS (
+    SELECT min(agent_id) FROM runs INDEXED BY runs_open
+     WHERE scope = :scope AND status = :status AND status <> 'done'
+    UNION ALL
+    SELECT (SELECT min(agent_id) FROM runs INDEXED BY runs_open
+             WHERE scope = :scope AND status = :status AND status <> 'done' AND agent_id > found.agent_id)
+      FROM found
+     WHERE found.agent_id IS NOT NULL
+)
+SELECT agent_id FROM found WHERE agent_id IS NOT NULL;
+
+-- name: runs_of_agent_up
+-- Index: runs_agent.
+SELECT no
+  FROM runs INDEXED BY runs_agent
+ WHERE scope = :scope AND agent_id = :agent_id AND no > :after
+ ORDER BY no;
+
+-- name: runs_of_agent_down
+-- Index: runs_agent.
+SELECT no
+  FROM runs INDEXED BY runs_agent
+ WHERE scope = :scope AND agent_id = :agent_id AND no < :after
+ ORDER BY no DESC;
+
+-- name: open_runs_up
+-- Index: runs_open.
+SELECT no
+  FROM runs INDEXED BY runs_open
+ WHERE scope = :scope AND status = :status AND status <> 'done' AND agent_id = :agent_id AND no > :after
+ ORDER BY no;
+
+-- name: open_runs_down
+-- Index: runs_open.
+SELECT no
+  FROM runs INDEXED BY runs_open
+ WHERE scope = :scope AND status = :status AND status <> 'done' AND agent_id = :agent_id AND no < :after
+ ORDER BY no DESC;
+
+-- name: runs_of_thread_up
+-- Index: thread_entries.
+SELECT no
+  FROM thread_entries
+ WHERE thread = :thread AND kind = 3 AND no > :after
+ ORDER BY no;
+
+-- name: runs_of_thread_down
+-- Index: thread_entries.
+SELECT no
+  FROM thread_entries
+ WHERE thread = :thread AND kind = 3 AND no < :after
+ ORDER BY no DESC;
+
+-- name: count_open_runs
+-- Index: runs_open.
+SELECT count(*)
+  FROM (SELECT 1 FROM runs INDEXED BY runs_open
+         WHERE scope = :scope AND status = :status AND status <> 'done' AND agent_id = :agent_id
+         LIMIT :limit);
+
+-- name: is_newest_run
+-- The thread of a run, if that is the thread's newest one. Index: primary keys.
+SELECT r.thread
+  FROM runs r
+ CROSS JOIN threads t
+ WHERE r.no = :no AND t.no = r.thread AND t.latest_run_no = r.no;
+
+-- name: unused_threads_up
+-- Index: threads_unused.
+SELECT no
+  FROM threads INDEXED BY threads_unused
+ WHERE scope = :scope AND latest_run_no IS NULL AND no > :after
+ ORDER BY no;
+
+-- name: unused_threads_down
+-- Index: threads_unused.
+SELECT no
+  FROM threads INDEXED BY threads_unused
+ WHERE scope = :scope AND latest_run_no IS NULL AND no < :after
+ ORDER BY no DESC;
+
+-- name: threads_of_resource
+-- The threads that belong to somebody, with what orders them. Index: threads_resource.
+SELECT no, coalesce(latest_run_no, no)
+  FROM threads INDEXED BY threads_resource
+ WHERE scope = :scope AND info ->> '$.resource_id' = :resource_id AND info IS NOT NULL
  LIMIT :limit;
 
--- name: runs_newest_first
--- Newest first; runs created in the same millisecond by id. Index: runs_created.
-SELECT run_id, thread_id, agent_id, dispatch_id, status, created_at, updated_at, first_event_seq, updated_seq,
-       cancel_requested_at, v, request, state_v, state
-  FROM runs INDEXED BY runs_created
- WHERE scope = :scope AND created_at <= :after_at AND (created_at < :after_at OR run_id > :after_id)
-   AND (:status IS NULL OR status = :status)
-   AND (:agent_id IS NULL OR agent_id = :agent_id)
-   AND substr(thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
- ORDER BY created_at DESC, run_id
- LIMIT :limit;
+-- name: later_dispatches
+-- The dispatches of a thread that are not the first of their run, which has the run's number. Index: dispatches_later.
+SELECT no
+  FROM dispatches INDEXED BY dispatches_later
+ WHERE thread = :thread AND message_ids IS NOT NULL AND no > :after
+ ORDER BY no;
 
--- name: runs_of_thread_oldest_first
--- Found through the messages they brought: linear in the thread. Index: messages_log, primary key.
-SELECT r.run_id, r.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.first_event_seq,
-       r.updated_seq, r.cancel_requested_at, r.v, r.request, r.state_v, r.state
-  FROM (SELECT DISTINCT run_id FROM messages INDEXED BY messages_log
-         WHERE scope = :scope AND thread_id = :thread_id AND run_id IS NOT NULL) brought
- CROSS JOIN runs r
- WHERE r.scope = :scope AND r.run_id = brought.run_id AND (r.created_at, r.run_id) > (:after_at, :after_id)
-   AND (:status IS NULL OR r.status = :status)
-   AND (:agent_id IS NULL OR r.agent_id = :agent_id)
-   AND substr(r.thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
- ORDER BY r.created_at, r.run_id
- LIMIT :limit;
+-- name: dispatch_by_no
+-- Index: primary key.
+SELECT {dispatch_columns}
+  FROM dispatches d
+ CROSS JOIN threads t
+ WHERE d.no = :no AND t.no = d.thread;
 
--- name: runs_of_thread_newest_first
--- As `runs_of_thread_oldest_first`, the other way round.
-SELECT r.run_id, r.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.first_event_seq,
-       r.updated_seq, r.cancel_requested_at, r.v, r.request, r.state_v, r.state
-  FROM (SELECT DISTINCT run_id FROM messages INDEXED BY messages_log
-         WHERE scope = :scope AND thread_id = :thread_id AND run_id IS NOT NULL) brought
- CROSS JOIN runs r
- WHERE r.scope = :scope AND r.run_id = brought.run_id
-   AND (r.created_at < :after_at OR (r.created_at = :after_at AND r.run_id > :after_id))
-   AND (:status IS NULL OR r.status = :status)
-   AND (:agent_id IS NULL OR r.agent_id = :agent_id)
-   AND substr(r.thread_id, 1, length(:thread_id_prefix)) = :thread_id_prefix
- ORDER BY r.created_at DESC, r.run_id
- LIMIT :limit;
+-- name: claims_of_consumer
+-- Index: dispatches_claimed, read whole: what is being executed.
+SELECT d.scope, {dispatch_columns}
+  FROM dispatches d INDEXED BY dispatches_claimed
+ CROSS JOIN threads t
+ WHERE d.status = 'claimed' AND d.claimed_by = :consumer AND d.no > :after AND t.no = d.thread
+ ORDER BY d.no;
 
--- name: dispatches_of_thread
--- Found through the thread's runs, each of which names its dispatch. Index: messages_log, primary keys.
-SELECT d.dispatch_id, d.thread_id, d.run_id, d.status, d.priority, d.position, d.epoch, d.available_at, d.created_at,
-       d.updated_at, d.max_attempts, d.attempt_count, d.dedupe_key, d.last_error, d.claim_token, d.claimed_by,
-       d.lease_until, d.instance_id, d.completed_at, d.v
-  FROM (SELECT DISTINCT run_id FROM messages INDEXED BY messages_log
-         WHERE scope = :scope AND thread_id = :thread_id AND run_id IS NOT NULL) brought
- CROSS JOIN runs r
- CROSS JOIN dispatches d
- WHERE r.scope = :scope AND r.run_id = brought.run_id AND (:run_id IS NULL OR r.run_id = :run_id)
-   AND d.scope = :scope AND d.dispatch_id = r.dispatch_id AND d.run_id = r.run_id
-   AND (:statuses IS NULL OR d.status IN (SELECT value FROM json_each(:statuses)))
- ORDER BY d.priority, d.position
- LIMIT :limit OFFSET :offset;
+-- name: count_queued
+-- Index: dispatches_queue.
+SELECT count(*)
+  FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_queue WHERE status = 'queued' LIMIT :limit);
 
--- name: count_dispatches
--- Reads every dispatch that retention has left.
-SELECT status, count(*)
-  FROM dispatches
- GROUP BY status;
+-- name: count_claimed
+-- Index: dispatches_claimed.
+SELECT count(*)
+  FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_claimed WHERE status = 'claimed' LIMIT :limit);
+
+-- name: count_acked
+-- Nearly every dispatch is acked, so this reads hardly more rows than it counts. Index: primary key.
+SELECT count(*)
+  FROM (SELECT 1 FROM dispatches WHERE status = 'acked' LIMIT :limit);
+
+-- name: count_closed
+-- Index: dispatches_closed.
+SELECT count(*)
+  FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_closed
+         WHERE status = :status AND status IN ('cancelled', 'superseded', 'dead_letter')
+         LIMIT :limit);
 
 -- name: log_forward
--- A window of a thread's log. Index: messages_log.
-SELECT message_id, seq, run_id, created_at, v, body
-  FROM messages INDEXED BY messages_log
- WHERE scope = :scope AND thread_id = :thread_id AND seq > :after AND seq < :before
-   AND (:visibility IS NULL OR visibility = :visibility)
-   AND (:run_id IS NULL OR run_id = :run_id)
- ORDER BY seq
+-- A window of a thread's log. Index: thread_entries.
+SELECT {message_columns}
+  FROM thread_entries e
+ CROSS JOIN messages m
+ WHERE e.thread = :thread AND e.kind = 2 AND e.no > :after AND e.no < :before AND m.no = e.row
+   AND (:internal IS NULL OR m.internal = :internal)
+   AND (:run_id IS NULL OR m.run_id = :run_id)
+ ORDER BY e.no
  LIMIT :limit;
 
 -- name: log_backward
--- As `log_forward`, newest first. Index: messages_log.
-SELECT message_id, seq, run_id, created_at, v, body
-  FROM messages INDEXED BY messages_log
- WHERE scope = :scope AND thread_id = :thread_id AND seq > :after AND seq < :before
-   AND (:visibility IS NULL OR visibility = :visibility)
-   AND (:run_id IS NULL OR run_id = :run_id)
- ORDER BY seq DESC
+-- As `log_forward`, newest first. Index: thread_entries.
+SELECT {message_columns}
+  FROM thread_entries e
+ CROSS JOIN messages m
+ WHERE e.thread = :thread AND e.kind = 2 AND e.no > :after AND e.no < :before AND m.no = e.row
+   AND (:internal IS NULL OR m.internal = :internal)
+   AND (:run_id IS NULL OR m.run_id = :run_id)
+ ORDER BY e.no DESC
  LIMIT :limit;
 
--- name: message_seq
--- The length of a thread's log. Index: primary key.
-SELECT message_seq
-  FROM threads
- WHERE scope = :scope AND thread_id = :thread_id;
-
--- name: event_seq
--- The seq of the newest event of a thread. Index: primary key.
-SELECT event_seq
-  FROM threads
- WHERE scope = :scope AND thread_id = :thread_id;
+-- name: message_by_seq
+-- Index: thread_entries.
+SELECT {message_columns}
+  FROM thread_entries e
+ CROSS JOIN messages m
+ WHERE e.thread = :thread AND e.kind = 2 AND e.no = :seq AND m.no = e.row;
 
 -- name: journal
 -- Index: primary key.
-SELECT key, v, value
-  FROM journal
- WHERE scope = :scope AND run_id = :run_id
- ORDER BY key;
+SELECT j.key, j.v, j.value
+  FROM runs r
+ CROSS JOIN journal j
+ WHERE r.run_id = :run_id AND r.scope = :scope AND j.run = r.no
+ ORDER BY j.key;
 
 -- name: events_from
--- The event rows of a thread, beginning with the one that holds `first`. Index: the unique one of the table.
-SELECT first_seq, count, run_id, created_at, v, body
-  FROM events
- WHERE scope = :scope AND thread_id = :thread_id
-   AND first_seq >= coalesce(
-           (SELECT max(first_seq) FROM events
-             WHERE scope = :scope AND thread_id = :thread_id AND first_seq <= :first), 0)
- ORDER BY first_seq;
+-- The event rows of a thread, beginning with the one that holds `first`. Index: thread_entries.
+SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
+  FROM thread_entries e
+ CROSS JOIN events v
+ WHERE e.thread = :thread AND e.kind = 1 AND v.no = e.row
+   AND e.no >= coalesce((SELECT max(no) FROM thread_entries WHERE thread = :thread AND kind = 1 AND no <= :first), 0)
+ ORDER BY e.no;
 
 -- name: events_of_run
 -- As `events_from` for one run: between the event it was queued with and, once it is done, the one that ended it.
--- Index: the unique one of the table.
-SELECT e.first_seq, e.count, e.run_id, e.created_at, e.v, e.body
+-- Index: thread_entries.
+SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
   FROM runs r
- CROSS JOIN events e
- WHERE r.scope = :scope AND r.run_id = :run_id
-   AND e.scope = :scope AND e.thread_id = :thread_id AND e.run_id = :run_id
-   AND e.first_seq >= max(r.first_event_seq, coalesce(
-           (SELECT max(first_seq) FROM events
-             WHERE scope = :scope AND thread_id = :thread_id AND first_seq <= :first), 0))
-   AND e.first_seq <= CASE r.status WHEN 'done' THEN r.updated_seq ELSE 9223372036854775807 END
- ORDER BY e.first_seq;
+ CROSS JOIN thread_entries e
+ CROSS JOIN events v
+ WHERE r.run_id = :run_id AND r.scope = :scope AND r.thread = :thread
+   AND e.thread = :thread AND e.kind = 1 AND v.no = e.row AND v.run_id = :run_id
+   AND e.no >= max(r.first_event_seq, coalesce(
+           (SELECT max(no) FROM thread_entries WHERE thread = :thread AND kind = 1 AND no <= :first), 0))
+   AND e.no <= CASE r.status WHEN 'done' THEN r.updated_seq ELSE 9223372036854775807 END
+ ORDER BY e.no;
+
+-- ====================================================================================================================
+-- Inspection, which reads whole tables
+-- ====================================================================================================================
+
+-- name: sizes
+-- Bytes by table, its indexes included.
+SELECT s.tbl_name, sum(d.pgsize)
+  FROM dbstat d
+  JOIN sqlite_schema s ON s.name = d.name
+ GROUP BY s.tbl_name;
+
+-- name: old
+-- What a retention would remove now, and what it leaves alone. Index: runs_finished; events are read whole.
+SELECT (SELECT count(*) FROM runs INDEXED BY runs_finished
+         WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND finished_at < :runs_before),
+       (SELECT coalesce(sum(count), 0) FROM events WHERE created_at < :events_before),
+       (SELECT count(*) FROM dispatches INDEXED BY dispatches_closed
+         WHERE status = 'dead_letter' AND status IN ('cancelled', 'superseded', 'dead_letter'));
+
+-- name: count_threads
+SELECT count(*) FROM threads;
+
+-- name: count_messages
+SELECT count(*) FROM messages;
+
+-- name: count_runs
+SELECT count(*) FROM runs;
+
+-- name: count_dispatches
+SELECT count(*) FROM dispatches;
+
+-- name: count_events
+SELECT coalesce(sum(count), 0) FROM events;
+
+-- name: count_journal
+SELECT count(*) FROM journal;
+
+-- name: count_thread_entries
+SELECT count(*) FROM thread_entries;

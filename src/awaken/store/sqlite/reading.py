@@ -2,46 +2,61 @@
 
 Above: `SqliteStore` runs each of these in a reader thread. Below: `rows`.
 Holds: one read sees one state of the database, the newest committed before it began. A hole in a log is reported, not
-read over.
+read over. A list is served by an index; what no index knows is looked for in at most `MAX_SCANNED` rows per page. A row
+of a list that cannot be read is named and left out.
 """
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
 
-import msgspec
-
-from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
-from awaken.domain.log import EventRow
+from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow, completed, referred
+from awaken.domain.message import Message, Visibility
 from awaken.domain.run import Run, RunStatus
-from awaken.domain.thread import Thread, derive_status
-from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, StoredMessage, ThreadQuery
-from awaken.store.rules import ThreadRow
-from awaken.store.sqlite import sets
+from awaken.domain.thread import Thread
+from awaken.store.contract import (
+    MAX_COUNTED,
+    MAX_SCANNED,
+    DispatchQuery,
+    Held,
+    MessageQuery,
+    OpenCount,
+    Page,
+    RunQuery,
+    StoredMessage,
+    ThreadQuery,
+)
+from awaken.store.rules.facts import ThreadRow
+from awaken.store.rules.thread import derive_thread
+from awaken.store.sqlite.asks import next_due
+from awaken.store.sqlite.facts import with_output
 from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.rows import (
     DISPATCH_TEXT,
     RUN_TEXT,
-    VISIBILITY_TEXT,
     Row,
+    StoredEvents,
     dispatch_from,
     events_from,
     journal_from,
     message_from,
+    pack,
     run_from,
-    status_from,
     thread_from,
+    unpack,
 )
 from awaken.store.transitions import JournalEntry
 
-_FIRST: Final = -(1 << 63)
 _LAST: Final = (1 << 63) - 1
+_OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
+RecordT = TypeVar("RecordT")
 
 
 class Reading:
@@ -53,171 +68,274 @@ class Reading:
     # --- threads ------------------------------------------------------------------------------------------------------
 
     def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
-        row = self._row("thread", {"scope": scope, "thread_id": thread_id})
-        return None if row is None else self._thread(thread_from(row))
+        row = self._thread_row(scope, thread_id)
+        return None if row is None else self._thread(row)
 
-    def list_threads(self, scope: Scope, query: ThreadQuery) -> list[Thread]:
-        after_at, after_id = query.after or (None, "")
-        values = {
-            "scope": scope,
-            "after_at": after_at,
-            "after_id": after_id,
-            "id_prefix": query.id_prefix,
-            "resource_id": query.resource_id,
-            "limit": query.limit,
-        }
-        rows = self._rows("threads_recent_last" if query.ascending else "threads_recent_first", values)
-        return [self._thread(thread_from(row)) for row in rows]
+    def _thread_row(self, scope: Scope, thread_id: ThreadId) -> ThreadRow | None:
+        row = self._row("thread", {"scope": scope, "thread_id": pack(thread_id)})
+        return None if row is None else thread_from(row)
 
     def _thread(self, row: ThreadRow) -> Thread:
         """The thread with what is derived from its runs and dispatches."""
-        place = {"scope": row.scope, "thread_id": row.thread_id}
-        active = self.active_dispatch(row.scope, row.thread_id)
-        latest = self.latest_run(row.scope, row.thread_id)
-        open_id = None if active is None else active.run_id
-        if open_id is None and row.queued:
-            head = self._row("head_of_queue", place)
-            open_id = None if head is None else head[0]
-        if open_id is None and latest is not None and latest.status is not RunStatus.DONE:
-            open_id = latest.run_id
-        same = latest is not None and latest.run_id == open_id
-        open_run = latest if same or open_id is None else self.load_run(row.scope, open_id)
-        return Thread(
-            thread_id=row.thread_id,
-            info=row.info,
-            epoch=row.epoch,
-            message_count=row.message_seq,
-            event_count=row.event_seq,
-            queued_count=row.queued,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            active_run_id=None if active is None else active.run_id,
-            open_run_id=open_id,
-            latest_run_id=None if latest is None else latest.run_id,
-            status=derive_status(
-                active_run_id=None if active is None else active.run_id,
-                queued_count=row.queued,
-                open_run=None if open_id is None else open_run,
-                latest=latest,
-            ),
+        place = {"thread": row.no, "limit": 1}
+        claimed = self._row("claimed", place)
+        head = self._row("head_of_queue", place) if row.queued else None
+        waits = self._row("waiting_runs", place) if row.waiting else None
+        return derive_thread(
+            row,
+            active=None if claimed is None else self.load_run(row.scope, dispatch_from(claimed).run_id),
+            head=None if head is None else self.load_run(row.scope, RunId(unpack(head[0]))),
+            waits=None if waits is None else run_from(waits),
+            latest=None if row.latest_run_no is None else self._run_by_no(row.latest_run_no),
         )
+
+    def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
+        """Threads that have run something, through their newest run; and those that have not, by their own number."""
+        start = _start(query.after, descending=not query.ascending)
+        if query.resource_id is not None:
+            numbered = self._threads_of_resource(scope, query.resource_id, start, query)
+        else:
+            way, descending = _way(descending=not query.ascending)
+            place = {"scope": scope, "after": start}
+            unused = self._walk(f"unused_threads_{way}", place)
+            numbered = heapq.merge(
+                ((no, None) for no in self._all_runs(scope, start, descending=descending)),
+                ((no, no) for no in unused),
+                key=lambda each: -each[0] if descending else each[0],
+            )
+
+        def load(no: int, thread_no: int | None) -> Thread | None:
+            if thread_no is None:
+                found = self._row("is_newest_run", {"no": no})
+                if found is None:
+                    return None
+                [thread_no] = found
+            row = self._row("thread_by_no", {"no": thread_no})
+            if row is None or not unpack(row[2]).startswith(query.id_prefix):
+                return None
+            return self._thread(thread_from(row))
+
+        return _page(numbered, load, query.limit)
+
+    def _threads_of_resource(
+        self, scope: Scope, resource_id: str, start: int, query: ThreadQuery
+    ) -> list[tuple[int, int | None]]:
+        place = {"scope": scope, "resource_id": resource_id, "limit": MAX_SCANNED}
+        found: list[tuple[int, int | None]] = [(order, no) for no, order in self._rows("threads_of_resource", place)]
+        found.sort(reverse=not query.ascending)
+        return [each for each in found if (each[0] > start if query.ascending else each[0] < start)]
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
-        row = self._row("run", {"scope": scope, "run_id": run_id})
-        return None if row is None else run_from(row)
+        row = self._row("run", {"scope": scope, "run_id": pack(run_id)})
+        return None if row is None else with_output(self._db, run_from(row))
+
+    def _run_by_no(self, no: int) -> Run | None:
+        row = self._row("run_by_no", {"no": no})
+        return None if row is None else with_output(self._db, run_from(row))
 
     def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
-        row = self._row("latest_run", {"scope": scope, "thread_id": thread_id})
-        return None if row is None else run_from(row)
+        row = self._thread_row(scope, thread_id)
+        return None if row is None or row.latest_run_no is None else self._run_by_no(row.latest_run_no)
 
-    def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]:
-        after_at, after_id = query.after or ((_LAST if query.descending else _FIRST), "")
-        values = {
-            "scope": scope,
-            "thread_id": query.thread_id,
-            "after_at": after_at,
-            "after_id": after_id,
-            "status": None if query.status is None else RUN_TEXT[query.status],
-            "agent_id": query.agent_id,
-            "thread_id_prefix": query.thread_id_prefix,
-            "limit": query.limit,
-        }
-        name = "runs_newest_first" if query.descending else "runs_oldest_first"
+    def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
+        numbers = self._run_numbers(scope, query)
+
+        def load(no: int, _: None) -> Run | None:
+            run = self._run_by_no(no)
+            fits = (
+                run is not None
+                and query.status in (None, run.status)
+                and query.agent_id in (None, run.agent_id)
+                and query.thread_id in (None, run.thread_id)
+                and run.thread_id.startswith(query.thread_id_prefix)
+            )
+            return run if fits else None
+
+        return _page(((no, None) for no in numbers), load, query.limit)
+
+    def _run_numbers(self, scope: Scope, query: RunQuery) -> Iterator[int]:
+        """The runs that may fit, in order, by the index that leaves out most of the others."""
+        start = _start(query.after, descending=query.descending)
+        way, descending = _way(descending=query.descending)
         if query.thread_id is not None:
-            name = name.replace("runs_", "runs_of_thread_")
-        return [run_from(row) for row in self._rows(name, values)]
+            thread = self._thread_row(scope, query.thread_id)
+            place = {"thread": 0 if thread is None else thread.no, "after": start}
+            return self._walk(f"runs_of_thread_{way}", place)
+        if query.status is None or query.status is RunStatus.DONE:
+            return self._all_runs(scope, start, agent_id=query.agent_id, descending=descending)
+        place = {"scope": scope, "status": RUN_TEXT[query.status], "after": start}
+        agents = self._agents("open_agents", place) if query.agent_id is None else [query.agent_id]
+        walks = [self._walk(f"open_runs_{way}", {**place, "agent_id": agent}) for agent in agents]
+        return heapq.merge(*walks, reverse=descending)
+
+    def _all_runs(
+        self, scope: Scope, start: int, *, agent_id: AgentId | None = None, descending: bool
+    ) -> Iterator[int]:
+        """The runs of a scope, merged from those of each of its agents, which are a handful."""
+        way, _ = _way(descending=descending)
+        agents = self._agents("agents", {"scope": scope}) if agent_id is None else [agent_id]
+        place = {"scope": scope, "after": start}
+        walks = [self._walk(f"runs_of_agent_{way}", {**place, "agent_id": agent}) for agent in agents]
+        return heapq.merge(*walks, reverse=descending)
+
+    def _agents(self, name: str, place: dict[str, Any]) -> list[AgentId]:
+        return [agent for (agent,) in self._rows(name, place)]
+
+    def count_open_runs(self, scope: Scope) -> list[OpenCount]:
+        found: list[OpenCount] = []
+        for status in _OPEN:
+            place: dict[str, Any] = {"scope": scope, "status": RUN_TEXT[status], "limit": MAX_COUNTED}
+            for agent in self._agents("open_agents", place):
+                [(count,)] = self._rows("count_open_runs", {**place, "agent_id": agent})
+                found.append(OpenCount(agent, status, count))
+        return sorted(found, key=lambda each: (each.agent_id, each.status))
 
     # --- dispatches ---------------------------------------------------------------------------------------------------
 
     def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
-        row = self._row("dispatch", {"scope": scope, "dispatch_id": dispatch_id})
+        row = self._row("dispatch", {"scope": scope, "dispatch_id": pack(dispatch_id)})
         return None if row is None else dispatch_from(row)
+
+    def load_dispatches(self, scope: Scope, ids: Iterable[DispatchId]) -> dict[DispatchId, Dispatch]:
+        found = [self.load_dispatch(scope, each) for each in ids]
+        return {each.dispatch_id: each for each in found if each is not None}
 
     def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
-        row = self._row("active_of_thread", {"scope": scope, "thread_id": thread_id})
+        thread = self._thread_row(scope, thread_id)
+        row = None if thread is None else self._row("claimed", {"thread": thread.no})
         return None if row is None else dispatch_from(row)
 
-    def list_dispatches(self, scope: Scope, query: DispatchQuery) -> list[Dispatch]:
-        statuses = None if query.statuses is None else [DISPATCH_TEXT[status] for status in query.statuses]
-        values = {
-            "scope": scope,
-            "thread_id": query.thread_id,
-            "run_id": query.run_id,
-            "statuses": None if statuses is None else msgspec.json.encode(statuses).decode(),
-            "limit": query.limit,
-            "offset": query.offset,
-        }
-        return [dispatch_from(row) for row in self._rows("dispatches_of_thread", values)]
+    def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
+        thread = self._thread_row(scope, query.thread_id)
+        run = None if query.run_id is None else self.load_run(scope, query.run_id)
+        if thread is None or (query.run_id is not None and (run is None or run.thread_id != query.thread_id)):
+            return Page(())
+        after = query.after or 0
+        place = {"thread": thread.no, "after": after}
+        # The first dispatch of a run has the run's number.
+        firsts = self._walk("runs_of_thread_up", place) if run is None else iter([run.no] if run.no > after else [])
+
+        def load(no: int, _: None) -> Dispatch | None:
+            row = self._row("dispatch_by_no", {"no": no})
+            dispatch = None if row is None else dispatch_from(row)
+            fits = (
+                dispatch is not None
+                and query.run_id in (None, dispatch.run_id)
+                and (query.statuses is None or dispatch.status in query.statuses)
+            )
+            return dispatch if fits else None
+
+        numbers = heapq.merge(firsts, self._walk("later_dispatches", place))
+        return _page(((no, None) for no in numbers), load, query.limit)
+
+    def list_queue(self, scope: Scope, thread_id: ThreadId, limit: int) -> list[Dispatch]:
+        thread = self._thread_row(scope, thread_id)
+        rows = [] if thread is None else self._rows("queue", {"thread": thread.no, "limit": limit})
+        return [dispatch_from(row) for row in rows]
+
+    def list_claims(self, consumer: ConsumerId, after: int, limit: int) -> list[Held]:
+        found: list[Held] = []
+        place = {"consumer": pack(consumer), "after": after}
+        for scope, *columns in self._db.execute(SQL["claims_of_consumer"], place):
+            if len(found) == limit:
+                break
+            with suppress(DataIntegrity):  # it stands still until it is repaired, and no other does because of it
+                found.append(Held(scope, dispatch_from(tuple(columns))))
+        return found
 
     def count_dispatches(self) -> dict[DispatchStatus, int]:
-        counts = dict.fromkeys(DispatchStatus, 0)
-        counts.update({status_from(text): count for text, count in self._rows("count_dispatches", {})})
+        limit = {"limit": MAX_COUNTED}
+        names = {DispatchStatus.QUEUED: "count_queued", DispatchStatus.CLAIMED: "count_claimed"}
+        names[DispatchStatus.ACKED] = "count_acked"
+        counts: dict[DispatchStatus, int] = {}
+        for status in DispatchStatus:
+            place = {**limit, "status": DISPATCH_TEXT[status]}
+            [(counts[status],)] = self._rows(names.get(status, "count_closed"), place)
         return counts
 
-    def next_due_at(self) -> Instant | None:
-        return sets.next_due_at(self._db)
+    def next_due_at(self, routes: frozenset[Route]) -> int | None:
+        return next_due(self._db, routes)
 
     # --- messages and journal -----------------------------------------------------------------------------------------
 
     def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
-        row = self._row("message", {"scope": scope, "thread_id": thread_id, "message_id": message_id})
+        thread = self._thread_row(scope, thread_id)
+        if thread is None:
+            return None
+        row = self._row("message", {"thread": thread.no, "message_id": pack(message_id)})
         return None if row is None else message_from(row)
 
     def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
+        thread = self._thread_row(scope, thread_id)
+        if thread is None:
+            return []
         values = {
-            "scope": scope,
-            "thread_id": thread_id,
+            "thread": thread.no,
             "after": query.after,
             "before": _LAST if query.before is None else query.before,
-            "visibility": None if query.visibility is None else VISIBILITY_TEXT[query.visibility],
-            "run_id": query.run_id,
+            "internal": None if query.visibility is None else query.visibility is Visibility.INTERNAL,
+            "run_id": None if query.run_id is None else pack(query.run_id),
             "limit": query.limit,
         }
         rows = self._rows("log_backward" if query.descending else "log_forward", values)
         found = [message_from(row) for row in rows]
         if query.visibility is None and query.run_id is None:
-            self._check_log(scope, thread_id, query, [stored.seq or 0 for stored in found])
+            _check_log(thread, query, [stored.seq or 0 for stored in found])
         return found
 
-    def _check_log(self, scope: Scope, thread_id: ThreadId, query: MessageQuery, seqs: list[int]) -> None:
-        """An unfiltered window has every seq that the thread has counted."""
-        row = self._row("message_seq", {"scope": scope, "thread_id": thread_id})
-        length: int = 0 if row is None else row[0]
-        first = query.after + 1
-        last = length if query.before is None else min(query.before - 1, length)
-        window = range(last, first - 1, -1) if query.descending else range(first, last + 1)
-        if seqs != list(window[: query.limit]):
-            raise DataIntegrity(f"thread {thread_id!r}: the log from {first} to {last} has the messages {seqs[:20]}")
-
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
-        return [journal_from(row) for row in self._rows("journal", {"scope": scope, "run_id": run_id})]
+        return [journal_from(row) for row in self._rows("journal", {"scope": scope, "run_id": pack(run_id)})]
 
     # --- events -------------------------------------------------------------------------------------------------------
 
     def list_events(
         self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
     ) -> list[EventRow]:
-        values = {"scope": scope, "thread_id": thread_id, "first": after + 1, "run_id": run_id}
+        thread = self._thread_row(scope, thread_id)
+        if thread is None:
+            return []
+        place: dict[str, Any] = {"thread": thread.no, "first": after + 1}
+        if run_id is not None:
+            place |= {"scope": scope, "run_id": pack(run_id)}
         found: list[EventRow] = []
         count = 0
-        for raw in self._db.execute(SQL["events_from" if run_id is None else "events_of_run"], values):
+        for raw in self._db.execute(SQL["events_from" if run_id is None else "events_of_run"], place):
             if count >= limit:
                 break
-            row = events_from(scope, thread_id, raw)
-            if row.last_seq <= after:
+            stored = events_from(thread_id, raw)
+            if stored.last_seq <= after:
                 continue
-            if run_id is None and row.first_seq > (found[-1].last_seq if found else after) + 1:
-                raise DataIntegrity(f"thread {thread_id!r}: the event log has a hole before {row.first_seq}")
-            row = row.starting_after(after)
+            first_missing = max(found[-1].last_seq if found else after, thread.first_event_seq - 1) + 1
+            if run_id is None and stored.first_seq > first_missing:
+                raise DataIntegrity(f"thread {thread_id!r}: the event log has a hole before {stored.first_seq}")
+            row = self._completed(thread, stored).starting_after(after)
             found.append(row)
             count += len(row.events)
         return found
 
-    def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
-        row = self._row("event_seq", {"scope": scope, "thread_id": thread_id})
-        return 0 if row is None else row[0]
+    def _completed(self, thread: ThreadRow, stored: StoredEvents) -> EventRow:
+        """The row with the bodies of the messages that it refers to."""
+        messages: dict[int, Message] = {}
+        for seq in referred(stored.events):
+            row = self._row("message_by_seq", {"thread": thread.no, "seq": seq})
+            if row is not None:
+                messages[seq] = message_from(row).message
+        events = completed(stored.events, messages, stored.dispatch_id)
+        return EventRow(
+            thread.scope,
+            thread.thread_id,
+            stored.run_id,
+            stored.dispatch_id,
+            stored.first_seq,
+            stored.created_at,
+            events,
+        )
+
+    def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
+        thread = self._thread_row(scope, thread_id)
+        return (1, 0) if thread is None else (thread.first_event_seq, thread.event_seq)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -227,6 +345,54 @@ class Reading:
 
     def _rows(self, name: str, values: dict[str, Any]) -> list[Row]:
         return self._db.execute(SQL[name], values).fetchall()
+
+    def _walk(self, name: str, values: dict[str, Any]) -> Iterator[int]:
+        """The numbers that a statement finds, read as far as they are asked for."""
+        return (no for (no,) in self._db.execute(SQL[name], values))
+
+
+_ThreadNo = TypeVar("_ThreadNo")
+
+
+def _page(
+    numbered: Iterable[tuple[int, _ThreadNo]], load: Callable[[int, _ThreadNo], RecordT | None], limit: int
+) -> Page[RecordT]:
+    """The first `limit` records that `load` finds, in the order of the numbers; it is None for what does not fit."""
+    if limit < 1:
+        return Page(())
+    items: list[RecordT] = []
+    unreadable: list[str] = []
+    last = 0
+    for scanned, (no, other) in enumerate(numbered):
+        if len(items) == limit or scanned == MAX_SCANNED:
+            return Page(tuple(items), last, tuple(unreadable))
+        last = no
+        try:
+            record = load(no, other)
+        except DataIntegrity as error:
+            unreadable.append(str(error))
+            continue
+        if record is not None:
+            items.append(record)
+    return Page(tuple(items), None, tuple(unreadable))
+
+
+def _start(after: int | None, *, descending: bool) -> int:
+    return (_LAST if descending else 0) if after is None else after
+
+
+def _way(*, descending: bool) -> tuple[str, bool]:
+    return ("down" if descending else "up"), descending
+
+
+def _check_log(thread: ThreadRow, query: MessageQuery, seqs: list[int]) -> None:
+    """An unfiltered window has every seq that the thread has counted."""
+    first = query.after + 1
+    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
+    window = range(last, first - 1, -1) if query.descending else range(first, last + 1)
+    if seqs != list(window[: query.limit]):
+        name = thread.thread_id
+        raise DataIntegrity(f"thread {name!r}: the log from {first} to {last} has the messages {seqs[:20]}")
 
 
 @contextmanager

@@ -1,19 +1,22 @@
 """Between records and rows: the values of each insert and update, and records from the rows of each select.
 
-Above: `facts`, `writing` and `reading`. Below: `domain.record` for the JSON parts.
+Above: `facts`, `asks`, `writing` and `reading`. Below: `domain.record` for the JSON parts.
 Holds: a row that breaks a promise of its record is a `DataIntegrity` naming it; nothing is repaired here. The order of
-values and columns is that of `queries.sql`.
+values and columns is that of `queries.sql`. An id that is a UUID in its usual form is stored as its 16 bytes.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
+import msgspec
+
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import Dispatch, DispatchStatus, ready_route
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import RunId, Scope, ThreadId
-from awaken.domain.log import Appended, EventRow
+from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId
+from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Visibility
 from awaken.domain.record import (
     CURRENT,
@@ -29,18 +32,27 @@ from awaken.domain.record import (
     encode_run_state,
     encode_thread_info,
 )
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import NO_USAGE, Run, RunStatus
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import StoredMessage
-from awaken.store.rules import MessageWrite, ThreadRow
+from awaken.store.rules.facts import MessageWrite, ReadyKey, ThreadRow, Waiter
 from awaken.store.transitions import JournalEntry
 
 Row = tuple[Any, ...]
+Packed = bytes | str
+"""An id as it is stored."""
+
+# Kinds of `thread_entries`.
+EVENTS: Final = 1
+MESSAGES: Final = 2
+RUNS: Final = 3
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID_CHARS: Final = 36
 
 # An enum's `.value` is a descriptor call; these run for every row written.
 DISPATCH_TEXT: Final = {status: str(status.value) for status in DispatchStatus}
 RUN_TEXT: Final = {status: str(status.value) for status in RunStatus}
-VISIBILITY_TEXT: Final = {visibility: str(visibility.value) for visibility in Visibility}
 _DISPATCH_STATUS: Final = {text: status for status, text in DISPATCH_TEXT.items()}
 _RUN_STATUS: Final = {text: status for status, text in RUN_TEXT.items()}
 
@@ -52,6 +64,31 @@ _DISPATCH_V: Final = CURRENT["dispatch"]
 _EVENTS_V: Final = CURRENT["events"]
 _JOURNAL_V: Final = CURRENT["journal"]
 _NO_INFO: Final = ThreadInfo()
+_encode: Final = msgspec.json.Encoder().encode
+_message_ids: Final = msgspec.json.Decoder(tuple[MessageId, ...])
+
+
+def pack(id: str) -> Packed:
+    """An id as it is stored."""
+    if len(id) == _UUID_CHARS and _UUID.fullmatch(id) is not None:
+        return bytes.fromhex(id.replace("-", ""))
+    return id
+
+
+def unpack(stored: Packed) -> str:
+    """An id as it is known everywhere else."""
+    if isinstance(stored, str):
+        return stored
+    digits = stored.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _pack_any(id: str | None) -> Packed | None:
+    return None if id is None else pack(id)
+
+
+def _unpack_any(stored: Packed | None) -> Any:
+    return None if stored is None else unpack(stored)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -59,17 +96,21 @@ _NO_INFO: Final = ThreadInfo()
 
 def new_thread_values(thread: ThreadRow) -> Row:
     return (
+        thread.no,
         thread.scope,
-        thread.thread_id,
+        pack(thread.thread_id),
         thread.epoch,
         thread.message_seq,
         thread.event_seq,
+        thread.first_event_seq,
         thread.position,
         thread.queued,
-        thread.ready_priority,
-        thread.ready_at,
-        thread.open_turn,
-        thread.latest_run_id,
+        thread.waiting,
+        thread.left_open,
+        thread.commit_no,
+        _pack_any(thread.commit_token),
+        *_ready_values(thread),
+        thread.latest_run_no,
         thread.created_at,
         thread.updated_at,
         _THREAD_V,
@@ -84,52 +125,65 @@ def thread_values(thread: ThreadRow) -> Row:
         thread.event_seq,
         thread.position,
         thread.queued,
-        thread.ready_priority,
-        thread.ready_at,
-        thread.open_turn,
-        thread.latest_run_id,
+        thread.waiting,
+        thread.left_open,
+        thread.commit_no,
+        _pack_any(thread.commit_token),
+        *_ready_values(thread),
+        thread.latest_run_no,
         thread.updated_at,
-        thread.scope,
-        thread.thread_id,
+        thread.no,
     )
 
 
+def _ready_values(thread: ThreadRow) -> Row:
+    ready = thread.ready
+    return (None, None, None, None) if ready is None else (ready.route, ready.priority, ready.at, ready.no)
+
+
 def thread_info_values(thread: ThreadRow) -> Row:
-    return _info_text(thread.info), _THREAD_V, thread.scope, thread.thread_id
+    return _info_text(thread.info), _THREAD_V, thread.no
 
 
 def _info_text(info: ThreadInfo) -> str | None:
     return None if info == _NO_INFO else encode_thread_info(info).decode()
 
 
-def new_message_values(write: MessageWrite) -> Row:
+def new_message_values(no: int, write: MessageWrite) -> Row:
     message = write.message
     return (
-        write.scope,
-        write.thread_id,
-        message.id,
+        no,
+        write.thread.no,
+        pack(message.id),
         write.seq,
-        write.run_id,
-        VISIBILITY_TEXT[message.visibility],
+        _pack_any(write.run_id),
+        message.visibility is Visibility.INTERNAL,
         write.created_at,
         _MESSAGE_V,
-        encode_message(message),
+        encode_message(message, write.run_id),
     )
 
 
-def new_run_values(scope: Scope, run: Run) -> Row:
+def new_run_values(thread: ThreadRow, run: Run) -> Row:
     return (
-        scope,
-        run.run_id,
-        run.thread_id,
+        run.no,
+        thread.scope,
+        pack(run.run_id),
+        thread.no,
         run.agent_id,
-        run.dispatch_id,
+        pack(run.dispatch_id),
         RUN_TEXT[run.status],
         run.created_at,
         run.updated_at,
+        run.started_at,
+        run.finished_at,
         run.first_event_seq,
         run.updated_seq,
+        run.open_turn,
+        run.executing_ms,
+        run.dedupe_key,
         run.cancel_requested_at,
+        run.dead_lettered,
         _REQUEST_V,
         encode_run_request(run),
         _STATE_V,
@@ -137,26 +191,34 @@ def new_run_values(scope: Scope, run: Run) -> Row:
     )
 
 
-def run_values(scope: Scope, run: Run) -> Row:
+def run_values(run: Run) -> Row:
     return (
+        pack(run.dispatch_id),
         RUN_TEXT[run.status],
         run.updated_at,
+        run.started_at,
+        run.finished_at,
         run.updated_seq,
+        run.open_turn,
+        run.executing_ms,
         run.cancel_requested_at,
+        run.dead_lettered,
         _STATE_V,
         encode_run_state(run),
-        scope,
-        run.run_id,
+        run.no,
     )
 
 
-def new_dispatch_values(scope: Scope, dispatch: Dispatch) -> Row:
+def new_dispatch_values(thread: ThreadRow, dispatch: Dispatch) -> Row:
     return (
-        scope,
-        dispatch.dispatch_id,
-        dispatch.thread_id,
-        dispatch.run_id,
+        dispatch.no,
+        thread.scope,
+        pack(dispatch.dispatch_id),
+        thread.no,
+        pack(dispatch.run_id),
+        dispatch.route,
         DISPATCH_TEXT[dispatch.status],
+        dispatch.why,
         dispatch.priority,
         dispatch.position,
         dispatch.epoch,
@@ -165,56 +227,78 @@ def new_dispatch_values(scope: Scope, dispatch: Dispatch) -> Row:
         dispatch.updated_at,
         dispatch.max_attempts,
         dispatch.attempt_count,
-        dispatch.dedupe_key,
+        dispatch.crash_count,
+        None if dispatch.message_ids is None else _encode(dispatch.message_ids),
         dispatch.last_error,
-        dispatch.claim_token,
-        dispatch.claimed_by,
+        _pack_any(dispatch.claim_token),
+        _pack_any(dispatch.claimed_by),
         dispatch.lease_until,
-        dispatch.instance_id,
+        _pack_any(dispatch.instance_id),
+        dispatch.tried_at,
+        _pack_any(dispatch.tried_by),
         dispatch.completed_at,
         _DISPATCH_V,
     )
 
 
-def dispatch_values(scope: Scope, before: Dispatch, after: Dispatch) -> Row:
+def dispatch_values(before: Dispatch, after: Dispatch) -> Row:
     """The new state, then the guard: the state it was decided from."""
     return (
         DISPATCH_TEXT[after.status],
+        after.why,
         after.available_at,
         after.updated_at,
         after.attempt_count,
+        after.crash_count,
         after.last_error,
-        after.claim_token,
-        after.claimed_by,
+        _pack_any(after.claim_token),
+        _pack_any(after.claimed_by),
         after.lease_until,
-        after.instance_id,
+        _pack_any(after.instance_id),
+        after.tried_at,
+        _pack_any(after.tried_by),
         after.completed_at,
-        scope,
-        after.dispatch_id,
+        after.no,
         DISPATCH_TEXT[before.status],
-        before.claim_token,
+        _pack_any(before.claim_token),
     )
 
 
-def new_events_values(row: Appended) -> Row:
-    return row.scope, row.thread_id, row.first_seq, row.count, row.run_id, row.created_at, _EVENTS_V, row.body
+def new_events_values(no: int, thread: ThreadRow, row: Appended) -> Row:
+    return (
+        no,
+        thread.no,
+        row.first_seq,
+        row.count,
+        _pack_any(row.run_id),
+        _pack_any(row.dispatch_id),
+        row.created_at,
+        _EVENTS_V,
+        row.body,
+    )
 
 
-def journal_values(scope: Scope, run_id: RunId, entry: JournalEntry, now: Instant) -> Row:
-    return scope, run_id, entry.key, now, _JOURNAL_V, bytes(entry.value)
+def journal_values(run: Run, entry: JournalEntry, now: Instant) -> Row:
+    return run.no, entry.key, now, _JOURNAL_V, bytes(entry.value)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def thread_from(row: Row) -> ThreadRow:
-    scope, thread_id, epoch, message_seq, event_seq, position, queued, ready_priority, ready_at = row[:9]
-    open_turn, latest_run_id, created_at, updated_at, version, info = row[9:]
+    (
+        no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting, left_open,
+        commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no, latest_run_no, created_at, updated_at,
+        version, info,
+    ) = row  # fmt: skip
+    thread_id = ThreadId(unpack(thread_id))
     name = f"thread {thread_id!r}"
     check_version("thread", version, name)
-    if min(epoch, message_seq, event_seq, position, queued) < 0 or (ready_priority is None) != (ready_at is None):
+    ready_parts = [part is None for part in (ready_route, ready_priority, ready_at, ready_no)]
+    if min(epoch, message_seq, event_seq, position, queued, waiting, left_open) < 0 or len({*ready_parts}) != 1:
         raise DataIntegrity(f"{name}: its counters contradict each other")
     return ThreadRow(
+        no=no,
         scope=scope,
         thread_id=thread_id,
         info=_NO_INFO if info is None else decode_thread_info(info.encode(), version, name),
@@ -223,27 +307,36 @@ def thread_from(row: Row) -> ThreadRow:
         epoch=epoch,
         message_seq=message_seq,
         event_seq=event_seq,
+        first_event_seq=first_event_seq,
         position=position,
         queued=queued,
-        ready_priority=ready_priority,
-        ready_at=ready_at,
-        open_turn=open_turn,
-        latest_run_id=latest_run_id,
+        waiting=waiting,
+        left_open=left_open,
+        commit_no=commit_no,
+        commit_token=_unpack_any(commit_token),
+        latest_run_no=latest_run_no,
+        ready=None if ready_route is None else ReadyKey(ready_route, ready_priority, ready_at, ready_no),
     )
 
 
 def message_from(row: Row) -> StoredMessage:
-    message_id, seq, run_id, created_at, version, body = row
+    packed_id, seq, run_id, created_at, version, body = row
+    message_id = MessageId(unpack(packed_id))
     name = f"message {message_id!r}"
-    message = decode_message(body, version, name)
-    if message.id != message_id or not message_id.strip() or (seq is not None and seq < 1):
+    run_id = _unpack_any(run_id)
+    if not message_id.strip() or (seq is not None and seq < 1):
         raise DataIntegrity(f"{name}: its id or its place in the log is not what it should be")
-    return StoredMessage(message, seq, run_id, created_at)
+    return StoredMessage(decode_message(body, version, name, message_id, run_id), seq, run_id, created_at)
 
 
 def run_from(row: Row) -> Run:
-    run_id, thread_id, agent_id, dispatch_id, status_text, created_at, updated_at, first_event_seq = row[:8]
-    updated_seq, cancel_requested_at, request_version, request, state_version, state_data = row[8:]
+    """The run; its `final_output` is still to be looked up where it has `output_message_ids`."""
+    (
+        no, run_id, thread_id, agent_id, dispatch_id, status_text, created_at, updated_at, started_at, finished_at,
+        first_event_seq, updated_seq, open_turn, executing_ms, dedupe_key, cancel_requested_at, dead_lettered,
+        request_version, request, state_version, state_data,
+    ) = row  # fmt: skip
+    run_id = RunId(unpack(run_id))
     name = f"run {run_id!r}"
     status = _RUN_STATUS.get(status_text)
     if status is None:
@@ -251,10 +344,11 @@ def run_from(row: Row) -> Run:
     asked = decode_run_request(request, request_version, name)
     state = decode_run_state(state_data, state_version, name)
     run = Run(
+        no=no,
         run_id=run_id,
-        thread_id=thread_id,
+        thread_id=ThreadId(unpack(thread_id)),
         agent_id=agent_id,
-        dispatch_id=dispatch_id,
+        dispatch_id=DispatchId(unpack(dispatch_id)),
         status=status,
         request=asked.request,
         request_digest=asked.digest,
@@ -263,36 +357,44 @@ def run_from(row: Row) -> Run:
         updated_at=updated_at,
         first_event_seq=first_event_seq,
         updated_seq=updated_seq,
-        started_at=state.started_at,
-        finished_at=state.finished_at,
+        started_at=started_at,
+        finished_at=finished_at,
         input=state.input,
         termination=state.termination,
         final_output=state.final_output,
+        output_message_ids=state.output_message_ids,
         waiting=state.waiting,
         steps=state.steps,
-        usage=state.usage,
+        usage=NO_USAGE if state.usage is None else state.usage,
         closed_turn=state.closed_turn,
         stream_open=state.stream_open,
+        open_turn=open_turn,
+        executing_ms=executing_ms,
+        dedupe_key=dedupe_key,
         cancel_requested_at=cancel_requested_at,
+        dead_lettered=bool(dead_lettered),
     )
     run.check()
     return run
 
 
 def dispatch_from(row: Row) -> Dispatch:
-    dispatch_id, thread_id, run_id, status_text, priority, position, epoch, available_at, created_at = row[:9]
-    updated_at, max_attempts, attempt_count, dedupe_key, last_error, claim_token, claimed_by = row[9:16]
-    lease_until, instance_id, completed_at, version = row[16:20]
+    (
+        no, dispatch_id, thread_id, run_id, route, status_text, why, priority, position, epoch, available_at,
+        created_at, updated_at, max_attempts, attempt_count, crash_count, message_ids, last_error, claim_token,
+        claimed_by, lease_until, instance_id, tried_at, tried_by, completed_at, version,
+    ) = row  # fmt: skip
+    dispatch_id = DispatchId(unpack(dispatch_id))
     name = f"dispatch {dispatch_id!r}"
     check_version("dispatch", version, name)
-    status = _DISPATCH_STATUS.get(status_text)
-    if status is None:
-        raise DataIntegrity(f"{name}: unknown status {status_text!r}")
     dispatch = Dispatch(
+        no=no,
         dispatch_id=dispatch_id,
-        thread_id=thread_id,
-        run_id=run_id,
-        status=status,
+        thread_id=ThreadId(unpack(thread_id)),
+        run_id=RunId(unpack(run_id)),
+        route=route,
+        status=status_from(status_text, name),
+        why=why,
         priority=priority,
         position=position,
         epoch=epoch,
@@ -301,32 +403,62 @@ def dispatch_from(row: Row) -> Dispatch:
         updated_at=updated_at,
         max_attempts=max_attempts,
         attempt_count=attempt_count,
-        dedupe_key=dedupe_key,
+        crash_count=crash_count,
+        message_ids=None if message_ids is None else _decoded_ids(message_ids, name),
         last_error=last_error,
-        claim_token=claim_token,
-        claimed_by=claimed_by,
+        claim_token=_unpack_any(claim_token),
+        claimed_by=_unpack_any(claimed_by),
         lease_until=lease_until,
-        instance_id=instance_id,
+        instance_id=_unpack_any(instance_id),
+        tried_at=tried_at,
+        tried_by=_unpack_any(tried_by),
         completed_at=completed_at,
     )
     dispatch.check()
     return dispatch
 
 
-def status_from(text: str) -> DispatchStatus:
+def _decoded_ids(data: bytes, name: str) -> tuple[MessageId, ...]:
+    try:
+        return _message_ids.decode(data)
+    except msgspec.MsgspecError as error:
+        raise DataIntegrity(f"{name} is damaged: {error}") from error
+
+
+def waiter_from(row: Row) -> Waiter:
+    """What a queued dispatch counts for in the order of its queue."""
+    route, crash_count, priority, position, available_at, no = row
+    return Waiter(ready_route(route, crash_count), priority, position, available_at, no)
+
+
+def status_from(text: str, name: str) -> DispatchStatus:
     status = _DISPATCH_STATUS.get(text)
     if status is None:
-        raise DataIntegrity(f"a dispatch has the unknown status {text!r}")
+        raise DataIntegrity(f"{name}: unknown status {text!r}")
     return status
 
 
-def events_from(scope: Scope, thread_id: ThreadId, row: Row) -> EventRow:
-    first_seq, count, run_id, created_at, version, body = row
+class StoredEvents(msgspec.Struct, frozen=True):
+    """A row of events as it is stored: the messages it refers to are still to be looked up."""
+
+    run_id: RunId | None
+    dispatch_id: DispatchId | None
+    first_seq: int
+    created_at: Instant
+    events: tuple[LoggedEvent, ...]
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + len(self.events) - 1
+
+
+def events_from(thread_id: ThreadId, row: Row) -> StoredEvents:
+    first_seq, count, run_id, dispatch_id, created_at, version, body = row
     name = f"events from {first_seq} of thread {thread_id!r}"
     events = decode_events(body, version, name)
     if len(events) != count or not events or first_seq < 1:
         raise DataIntegrity(f"{name}: {len(events)} events where {count} were written")
-    return EventRow(scope, thread_id, run_id, first_seq, created_at, events)
+    return StoredEvents(_unpack_any(run_id), _unpack_any(dispatch_id), first_seq, created_at, events)
 
 
 def journal_from(row: Row) -> JournalEntry:

@@ -19,15 +19,19 @@ from typing import Final, Self, TypeVar
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ValidationError
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
 from awaken.store.contract import (
+    MAX_PAGE,
     Capabilities,
     DispatchQuery,
+    Held,
     Listener,
     MessageQuery,
+    OpenCount,
+    Page,
     RunQuery,
     StoredMessage,
     ThreadQuery,
@@ -73,7 +77,8 @@ class SqliteStore:
         self.capabilities: Final = Capabilities(
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
-        self._writer = Writer(self.path, durability, clock or SystemClock(), wal_limit_bytes)
+        self._clock = clock or SystemClock()
+        self._writer = Writer(self.path, durability, self._clock, wal_limit_bytes)
         self._readers = Readers(self.path)
         self._shared = Shared(self._open, self._close, name="awaken-sqlite-life")
         self._listeners = Listeners()
@@ -132,10 +137,13 @@ class SqliteStore:
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
+    async def now(self) -> Instant:
+        return self._clock.now()
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         return await self._read(lambda state: state.load_thread(scope, thread_id))
 
-    async def list_threads(self, scope: Scope, query: ThreadQuery) -> list[Thread]:
+    async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
         return await self._read(lambda state: state.list_threads(scope, query))
 
     async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
@@ -144,23 +152,36 @@ class SqliteStore:
     async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
         return await self._read(lambda state: state.latest_run(scope, thread_id))
 
-    async def list_runs(self, scope: Scope, query: RunQuery) -> list[Run]:
+    async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
         return await self._read(lambda state: state.list_runs(scope, query))
+
+    async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
+        return await self._read(lambda state: state.count_open_runs(scope))
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return await self._read(lambda state: state.load_dispatch(scope, dispatch_id))
 
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        return await self._read(lambda state: state.load_dispatches(scope, ids))
+
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         return await self._read(lambda state: state.active_dispatch(scope, thread_id))
 
-    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> list[Dispatch]:
+    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
         return await self._read(lambda state: state.list_dispatches(scope, query))
+
+    async def list_queue(self, scope: Scope, thread_id: ThreadId, *, limit: int = MAX_PAGE) -> list[Dispatch]:
+        return await self._read(lambda state: state.list_queue(scope, thread_id, limit))
+
+    async def list_claims(self, consumer: ConsumerId, *, after: int = 0, limit: int = MAX_PAGE) -> list[Held]:
+        return await self._read(lambda state: state.list_claims(consumer, after, limit))
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return await self._read(lambda state: state.count_dispatches())
 
-    async def next_due_at(self) -> Instant | None:
-        return await self._read(lambda state: state.next_due_at())
+    async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
+        due_at = await self._read(lambda state: state.next_due_at(routes))
+        return None if due_at is None else max(due_at - self._clock.now(), 0)
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(lambda state: state.load_message(scope, thread_id, message_id))
@@ -176,5 +197,5 @@ class SqliteStore:
     ) -> list[EventRow]:
         return await self._read(lambda state: state.list_events(scope, thread_id, after, limit, run_id))
 
-    async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
-        return await self._read(lambda state: state.last_event_seq(scope, thread_id))
+    async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
+        return await self._read(lambda state: state.event_bounds(scope, thread_id))

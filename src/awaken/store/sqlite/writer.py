@@ -32,7 +32,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -44,7 +43,6 @@ from typing import TypeVar
 from awaken.domain.clock import Clock
 from awaken.store.sqlite.batch import Transactor
 from awaken.store.sqlite.checkpoint import Checkpointer, open_handle
-from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.lock import FileLock
 from awaken.store.sqlite.opening import Durability, check_library, check_place, open_writer
 from awaken.store.transitions import Outcome, Transition
@@ -115,15 +113,12 @@ class Writer:
         after_connections = opening.enter_context(ExitStack())  # entered before the connections, so it is left after
         db = open_writer(self._path, self._durability)
         opening.callback(db.close)
-        handle = open_handle(db)
+        handle = open_handle(db, self._path)
         after_connections.callback(os.close, handle)
         checkpointer = Checkpointer(db, self._path, self._durability, handle, self._wal_limit_bytes)
         opening.callback(checkpointer.close)
         transactor = Transactor(db, self._path, self._clock)
-        try:
-            transactor.open()
-        except sqlite3.Error as error:
-            raise translated(error, self._path) from error
+        transactor.open()
         return transactor, checkpointer
 
     def _serve(self, transactor: Transactor, checkpointer: Checkpointer) -> None:

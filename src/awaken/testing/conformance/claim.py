@@ -16,6 +16,7 @@ from awaken.testing.conformance.steps import (
     LEASE_MS,
     OTHER_SCOPE,
     OTHER_WORKER,
+    PLENTY,
     SCOPE,
     THREAD,
     WORKER,
@@ -54,7 +55,7 @@ async def test_a_claim_carries_token_consumer_and_lease(store: Store, clock: Man
     clock.tick(5)
 
     room = offer(lease_ms=7_000)
-    [taken] = want(ClaimedSome, await apply(store, Claim(offers=(room,)))).claims
+    [taken] = want(ClaimedSome, await apply(store, Claim(offers=(room,), rooms=PLENTY))).claims
 
     stored = await dispatch_of(store, "d1")
     assert taken.dispatch == stored
@@ -75,7 +76,7 @@ async def test_identity_priority_and_attempts_survive_the_way_through_the_queue(
     assert taken is not None
     fields = ("dispatch_id", "thread_id", "run_id", "priority", "position", "max_attempts", "attempt_count", "epoch")
     assert [getattr(taken.dispatch, each) for each in fields] == [getattr(sent, each) for each in fields]
-    assert (taken.dispatch.dedupe_key, taken.dispatch.created_at) == ("k", sent.created_at)
+    assert (taken.run.dedupe_key, taken.dispatch.created_at) == ("k", sent.created_at)
 
 
 async def test_the_first_claim_starts_the_run(store: Store, clock: ManualClock) -> None:
@@ -126,7 +127,7 @@ async def test_work_is_claimable_from_its_instant_on(store: Store, clock: Manual
 
     clock.tick(4.999)
     early = await claim_some(store)
-    assert (early.claims, early.next_due_at) == ((), clock.now() + 1)
+    assert (early.claims, early.next_due_in_ms) == ((), 1)
 
     clock.tick(0.001)
     assert await claim_name(store) == "d1"
@@ -184,7 +185,7 @@ async def test_settling_frees_the_thread_for_its_next_dispatch(store: Store, clo
 
     done = await settled(store, owner)
 
-    assert done.ready_at == clock.now()
+    assert done.ready_in_ms == 0
     assert await claim_name(store, consumer=OTHER_WORKER) == "d2"
 
 
@@ -203,7 +204,7 @@ async def test_claiming_without_a_free_slot_changes_nothing(store: Store, clock:
 
     outcome = await claim_some(store, limit=0)
 
-    assert (outcome.claims, outcome.appended, outcome.due_left, outcome.next_due_at) == ((), (), 1, None)
+    assert (outcome.claims, outcome.appended, outcome.due_left, outcome.next_due_in_ms) == ((), (), 1, None)
     assert await dispatch_of(store, "d1") == sent.dispatch
 
 
@@ -217,10 +218,10 @@ async def test_a_claim_says_what_it_had_no_room_for(store: Store, clock: ManualC
 
     first = await claim_some(store)
     assert ([taken.dispatch.dispatch_id for taken in first.claims], first.due_left) == (["d2"], 2)
-    assert first.next_due_at is None, "something is due already"
+    assert first.next_due_in_ms is None, "something is due already"
     rest = await claim_some(store, limit=2)
     assert [(taken.dispatch.dispatch_id, taken.queued) for taken in rest.claims] == [("d1", 1), ("d3", 0)]
-    assert (rest.due_left, rest.next_due_at) == (0, clock.now() + 5_000)
+    assert (rest.due_left, rest.next_due_in_ms) == (0, 5_000)
     assert (await claim_some(store, limit=2)).due_left == 0
 
 
@@ -233,16 +234,18 @@ async def test_a_busy_thread_holds_up_no_other(store: Store, clock: ManualClock)
     assert await claim_name(store) == "d2"
 
 
-async def test_threads_come_by_priority_then_by_how_long_they_wait_then_by_id(store: Store, clock: ManualClock) -> None:
+async def test_threads_come_by_priority_then_by_the_age_of_their_dispatch(store: Store, clock: ManualClock) -> None:
+    """Its age is its arrival, which no clock can change."""
     await submitted(store, "b", thread=ThreadId("thread-b"))
     await submitted(store, "a", thread=ThreadId("thread-a"))
-    clock.tick(1)
+    clock.set(clock.now() - 60_000)
     await submitted(store, "late", thread=ThreadId("thread-0"))
     await submitted(store, "urgent", thread=ThreadId("thread-z"), priority=1)
+    clock.set(clock.now() + 60_000)
 
     outcome = await claim_some(store, limit=3)
 
-    assert [taken.dispatch.dispatch_id for taken in outcome.claims] == ["urgent", "a", "b"]
+    assert [taken.dispatch.dispatch_id for taken in outcome.claims] == ["urgent", "b", "a"]
     assert await claim_name(store) == "late"
 
 
@@ -272,7 +275,7 @@ async def test_of_many_claimers_at_once_exactly_one_wins(store: Store, clock: Ma
     for claimers in (2, 10, 19, 32):
         name = f"d{claimers}"
         await submitted(store, name)
-        asking = [Claim(offers=(offer(ConsumerId(f"worker {number}")),)) for number in range(claimers)]
+        asking = [Claim(offers=(offer(ConsumerId(f"worker {number}")),), rooms=PLENTY) for number in range(claimers)]
 
         outcomes = [want(ClaimedSome, outcome) for outcome in await together(store, asking)]
 
@@ -288,7 +291,7 @@ async def test_of_many_claimers_at_once_exactly_one_wins(store: Store, clock: Ma
 async def test_of_two_dispatches_of_a_thread_only_one_is_taken_at_once(store: Store, clock: ManualClock) -> None:
     await submitted(store, "d1")
     await submitted(store, "d2")
-    asking = [Claim(offers=(offer(worker),)) for worker in (WORKER, OTHER_WORKER)]
+    asking = [Claim(offers=(offer(worker),), rooms=PLENTY) for worker in (WORKER, OTHER_WORKER)]
 
     outcomes = [want(ClaimedSome, outcome) for outcome in await together(store, asking)]
 
@@ -363,7 +366,7 @@ async def test_an_expired_claim_blocks_its_thread_until_it_is_reclaimed(store: S
     assert await reclaimed(store) == ["d1"]
     again = await claim(store)
     assert again is not None
-    assert (again.dispatch.dispatch_id, again.dispatch.attempt_count) == ("d1", 1)
+    assert (again.dispatch.dispatch_id, again.dispatch.attempt_count, again.dispatch.crash_count) == ("d1", 0, 1)
 
 
 @behaviour("MB-067")
@@ -378,7 +381,7 @@ async def test_much_work_elsewhere_does_not_keep_a_small_thread_waiting(store: S
     outcome = await claim_some(store, limit=10)
 
     assert [taken.dispatch.dispatch_id for taken in outcome.claims] == ["small"]
-    assert outcome.next_due_at == clock.now() + LEASE_MS + 1
+    assert outcome.next_due_in_ms == LEASE_MS + 1
 
 
 @behaviour("MB-069")
@@ -410,7 +413,7 @@ async def test_a_settlement_with_an_offer_takes_the_threads_next_dispatch_in_the
     assert done.claimed is not None
     assert done.claimed.dispatch == await dispatch_of(store, "d3")
     assert (done.claimed.dispatch.claimed_by, done.claimed.run.status) == (OTHER_WORKER, RunStatus.RUNNING)
-    assert (done.claimed.dispatch.lease_until, done.ready_at) == (clock.now() + 3_000, None)
+    assert (done.claimed.dispatch.lease_until, done.ready_in_ms) == (clock.now() + 3_000, None)
     assert await message_ids(store) == ["msg-d1", "msg-d3"]
 
 
@@ -420,7 +423,7 @@ async def test_an_offer_finds_nothing_where_nothing_is_due(store: Store, clock: 
 
     done = await settled(store, owner, offered=offer())
 
-    assert (done.claimed, done.ready_at) == (None, clock.now() + 1_000)
+    assert (done.claimed, done.ready_in_ms) == (None, 1_000)
 
 
 async def test_a_failed_dispatch_is_not_taken_again_by_its_own_offer(store: Store, clock: ManualClock) -> None:
@@ -429,7 +432,7 @@ async def test_a_failed_dispatch_is_not_taken_again_by_its_own_offer(store: Stor
 
     done = await settled(store, owner, Retry("failed", AT_ONCE), offered=offer())
 
-    assert (done.claimed, done.dispatch.status, done.ready_at) == (None, DispatchStatus.QUEUED, clock.now())
+    assert (done.claimed, done.dispatch.status, done.ready_in_ms) == (None, DispatchStatus.QUEUED, 0)
 
 
 # --- what a claim finds in the conversation ---------------------------------------------------------------------------

@@ -8,13 +8,15 @@ from awaken.domain.dispatch import LEASE_EXPIRED, DispatchStatus
 from awaken.domain.ids import ThreadId
 from awaken.domain.run import RunStatus, Termination
 from awaken.store.contract import Store
-from awaken.store.transitions import LeaseLost, Reclaim, Reclaimed, Release, Retry
+from awaken.store.transitions import Closed, LeaseLost, Reclaim, Reclaimed, Release, Retry
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     AT_ONCE,
+    LEASE_MS,
     OTHER_SCOPE,
     OTHER_WORKER,
+    ROUTES,
     SCOPE,
     answered,
     cancelled,
@@ -48,11 +50,12 @@ async def test_a_renewal_counts_from_now_and_not_from_the_old_end(store: Store, 
     clock.tick(5)
 
     [renewal] = await renew(store, owner, lease_ms=60_000)
-    assert (renewal.dispatch_id, renewal.lease_until, renewal.stop) == ("d1", clock.now() + 60_000, False)
+    assert (renewal.dispatch_id, renewal.lease_in_ms, renewal.stop) == ("d1", 60_000, False)
     assert (await dispatch_of(store, "d1")).lease_until == clock.now() + 60_000
 
     [shorter] = await renew(store, owner, lease_ms=1_000)
-    assert shorter.lease_until == clock.now() + 1_000
+    assert shorter.lease_in_ms == 1_000
+    assert (await dispatch_of(store, "d1")).lease_until == clock.now() + 1_000
 
 
 @behaviour("MB-090")
@@ -62,7 +65,7 @@ async def test_a_wrong_token_renews_nothing(store: Store, clock: ManualClock) ->
 
     [renewal] = await renew(store, owner, token="guessed")
 
-    assert renewal.lease_until is None
+    assert renewal.lease_in_ms is None
     assert await dispatch_of(store, "d1") == owner.dispatch
 
 
@@ -76,7 +79,7 @@ async def test_only_a_claimed_dispatch_has_a_lease_to_renew(store: Store, clock:
 
     renewals = await renew(store, ended, returned, unknown)
 
-    assert [(renewal.dispatch_id, renewal.lease_until) for renewal in renewals] == [
+    assert [(renewal.dispatch_id, renewal.lease_in_ms) for renewal in renewals] == [
         ("ended", None),
         ("returned", None),
         ("unknown", None),
@@ -92,13 +95,12 @@ async def test_one_renewal_judges_every_lease_by_itself_and_answers_in_order(sto
 
     renewals = await renew(store, *owners, lease_ms=9_000)
 
-    extended = clock.now() + 9_000
-    assert [(renewal.dispatch_id, renewal.lease_until, renewal.stop) for renewal in renewals] == [
-        ("d0", extended, False),
-        ("d1", None, False),
-        ("d2", owners[2].dispatch.lease_until, True),
-        ("d3", extended, True),
-        ("d4", extended, False),
+    assert [(each.dispatch_id, each.lease_in_ms, each.stop, each.extended) for each in renewals] == [
+        ("d0", 9_000, False, True),
+        ("d1", None, False, False),
+        ("d2", LEASE_MS - 1_000, True, False),
+        ("d3", 9_000, True, True),
+        ("d4", 9_000, False, True),
     ]
 
 
@@ -107,14 +109,21 @@ async def test_a_lease_is_renewed_in_its_own_scope(store: Store, clock: ManualCl
 
     [renewal] = await renew(store, replace(owner, scope=OTHER_SCOPE))
 
-    assert renewal.lease_until is None
+    assert renewal.lease_in_ms is None
 
 
 # --- taking back ------------------------------------------------------------------------------------------------------
 
 
+async def died(store: Store, clock: ManualClock) -> tuple[Closed, ...]:
+    """Two seconds pass without a renewal; what a sweep then takes back."""
+    clock.tick(2)
+    return (await reclaim(store)).items
+
+
 @behaviour("MB-120", "MB-011", "MB-132")
-async def test_an_expired_lease_returns_the_dispatch_and_spends_an_attempt(store: Store, clock: ManualClock) -> None:
+async def test_an_expired_lease_returns_the_dispatch_and_counts_as_a_crash(store: Store, clock: ManualClock) -> None:
+    """Whose fault the death of a process was is not known, so it costs no attempt."""
     await claimed(store, "d1", lease_ms=1_000)
     clock.tick(2)
 
@@ -123,7 +132,8 @@ async def test_an_expired_lease_returns_the_dispatch_and_spends_an_attempt(store
     [item] = outcome.items
     stored = await dispatch_of(store, "d1")
     assert (item.scope, item.dispatch, outcome.more) == (SCOPE, stored, False)
-    assert (stored.status, stored.attempt_count, stored.available_at) == (DispatchStatus.QUEUED, 1, clock.now())
+    assert (stored.status, stored.attempt_count, stored.crash_count) == (DispatchStatus.QUEUED, 0, 1)
+    assert (stored.available_at, stored.why, stored.instance_id) == (clock.now(), "takeover", None)
     assert (stored.claim_token, stored.claimed_by, stored.lease_until, stored.completed_at) == (None, None, None, None)
     assert item.run == await run_of(store, "d1")
     assert (await run_of(store, "d1")).status is RunStatus.RUNNING
@@ -140,11 +150,16 @@ async def test_a_lease_ending_now_still_holds(store: Store, clock: ManualClock) 
 
 
 @behaviour("MB-122", "MB-012")
-async def test_the_last_attempt_that_expires_ends_in_the_dead_letters(store: Store, clock: ManualClock) -> None:
+async def test_the_last_attempt_of_a_lone_suspect_that_expires_ends_in_the_dead_letters(
+    store: Store, clock: ManualClock
+) -> None:
     await claimed(store, "d1", lease_ms=1_000, max_attempts=1)
-    clock.tick(2)
+    for crashes in (1, 2):
+        [back] = await died(store, clock)
+        assert (back.dispatch.status, back.dispatch.crash_count) == (DispatchStatus.QUEUED, crashes)
+        await claim(store, lease_ms=1_000)
 
-    [item] = (await reclaim(store)).items
+    [item] = await died(store, clock)
 
     assert (item.dispatch.status, item.dispatch.attempt_count) == (DispatchStatus.DEAD_LETTER, 1)
     assert (item.dispatch.last_error, item.dispatch.completed_at) == (LEASE_EXPIRED, clock.now())
@@ -178,7 +193,7 @@ async def test_a_reclaimed_dispatch_ignores_its_old_owner(store: Store, clock: M
     for ending in every_ending():
         assert await settle(store, owner, ending, answered("late")) == LeaseLost("other_owner")
     assert await commit(store, owner, answered("late")) == LeaseLost("other_owner")
-    assert [renewal.lease_until for renewal in await renew(store, owner)] == [None]
+    assert [renewal.lease_in_ms for renewal in await renew(store, owner)] == [None]
 
     assert await snapshot(store) == before
     assert await message_ids(store) == ["msg-d1"]
@@ -242,7 +257,7 @@ async def test_a_requeue_by_expiry_keeps_the_error_before_it(store: Store, clock
     await reclaim(store)
 
     stored = await dispatch_of(store, "d1")
-    assert (stored.last_error, stored.attempt_count) == ("no answer", 2)
+    assert (stored.last_error, stored.attempt_count, stored.crash_count) == ("no answer", 1, 1)
 
 
 @behaviour("MB-131")
@@ -257,13 +272,13 @@ async def test_retry_time_is_the_first_instant_at_which_anybody_may_claim(store:
 
 
 @behaviour("MB-133")
-async def test_the_longest_expired_lease_comes_first(store: Store, clock: ManualClock) -> None:
+async def test_the_longest_expired_lease_comes_first_then_the_oldest_dispatch(store: Store, clock: ManualClock) -> None:
     await claimed(store, "short", thread=ThreadId("a"), lease_ms=2_000)
     await claimed(store, "shorter", thread=ThreadId("b"), lease_ms=1_000)
     await claimed(store, "equal", thread=ThreadId("c"), lease_ms=1_000)
     clock.tick(5)
 
-    assert await reclaimed(store) == ["equal", "shorter", "short"]
+    assert await reclaimed(store) == ["shorter", "equal", "short"]
 
 
 async def test_a_store_of_one_process_takes_back_every_claim_when_asked_to(store: Store, clock: ManualClock) -> None:
@@ -273,19 +288,21 @@ async def test_a_store_of_one_process_takes_back_every_claim_when_asked_to(store
     outcome = await reclaim(store, abandoned=True)
 
     assert [item.dispatch.dispatch_id for item in outcome.items] == ["d1", "d2"]
-    assert [item.dispatch.attempt_count for item in outcome.items] == [1, 1]
+    assert [(item.dispatch.attempt_count, item.dispatch.crash_count) for item in outcome.items] == [(0, 1), (0, 1)]
     assert await claim_name(store) == "d1"
 
 
-async def test_the_next_due_instant_covers_queues_and_leases(store: Store, clock: ManualClock) -> None:
-    assert await store.next_due_at() is None
+async def test_what_is_due_next_covers_queues_and_leases(store: Store, clock: ManualClock) -> None:
+    assert await store.next_due_in_ms(ROUTES) is None
 
     await claimed(store, "d1", lease_ms=5_000)
-    assert await store.next_due_at() == clock.now() + 5_001
+    assert await store.next_due_in_ms(ROUTES) == 5_001
 
     await submitted(store, "d2", delay_ms=1)
-    assert await store.next_due_at() == clock.now() + 5_001
+    assert await store.next_due_in_ms(ROUTES) == 5_001
 
     await submitted(store, "d3", thread=ThreadId("thread-2"), delay_ms=3_000)
-    assert await store.next_due_at() == clock.now() + 3_000
-    assert (await claim_some(store)).next_due_at == clock.now() + 3_000
+    assert await store.next_due_in_ms(ROUTES) == 3_000
+    assert (await claim_some(store)).next_due_in_ms == 3_000
+    clock.tick(4)
+    assert await store.next_due_in_ms(ROUTES) == 0

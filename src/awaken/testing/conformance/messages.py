@@ -28,7 +28,7 @@ from awaken.domain.message import (
     Visibility,
     assistant_message,
 )
-from awaken.store.contract import Store, ThreadQuery
+from awaken.store.contract import Store
 from awaken.store.transitions import Committed
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -56,6 +56,7 @@ from awaken.testing.conformance.steps import (
     settled,
     submitted,
     thread_of,
+    threads_in,
     together,
     want,
 )
@@ -248,6 +249,6 @@ async def test_no_id_is_taken_for_another(store: Store, clock: ManualClock) -> N
     for n, thread in enumerate(odd):
         assert (await run_of(store, thread)).metadata == {"n": n}
         assert await names(store, thread=ThreadId(thread)) == [thread]
-    assert len(await store.list_threads(SCOPE, ThreadQuery(limit=200))) == len(odd)
-    assert [thread.thread_id for thread in await store.list_threads(Scope("a"), ThreadQuery())] == ["b:c"]
+    assert len(await threads_in(store)) == len(odd)
+    assert [thread.thread_id for thread in await threads_in(store, Scope("a"))] == ["b:c"]
     assert await store.load_thread(Scope("a:b"), ThreadId("b:c")) is None

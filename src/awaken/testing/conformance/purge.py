@@ -6,17 +6,16 @@ from msgspec import Raw
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import ThreadId
-from awaken.domain.run import RunStatus
-from awaken.store.contract import Store, ThreadQuery
-from awaken.store.transitions import JournalEntry, Replayed
+from awaken.domain.thread import ThreadStatus
+from awaken.store.contract import DispatchQuery, Store
+from awaken.store.transitions import JournalEntry
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     DONE,
     OTHER_SCOPE,
     SCOPE,
-    apply,
-    asked,
+    THREAD,
     cancelled,
     claim,
     claim_some,
@@ -26,14 +25,18 @@ from awaken.testing.conformance.steps import (
     dispatch_of,
     finished,
     interrupt,
+    message_ids,
     names,
     purge,
     run_id,
     run_of,
+    runs_in,
     settled,
+    snapshot,
     submitted,
     suspended,
     thread_of,
+    threads_in,
 )
 
 
@@ -43,10 +46,12 @@ async def test_finished_work_goes_after_its_retention(store: Store, clock: Manua
     await cancelled(store, "d1")
     clock.tick(2)
 
-    assert await purge(store, retention_ms=1_000) == 1
+    assert (await purge(store, runs_ms=1_000)).runs == 1
 
     assert await store.load_dispatch(SCOPE, dispatch_id("d1")) is None
+    assert await store.load_run(SCOPE, run_id("d1")) is None
     assert await names(store) == []
+    assert await runs_in(store) == []
 
 
 @behaviour("MB-141")
@@ -54,25 +59,27 @@ async def test_work_finished_exactly_at_the_cutoff_is_kept(store: Store, clock: 
     await finished(store, "d1")
     clock.tick(1)
 
-    assert await purge(store, retention_ms=1_000) == 0
+    assert (await purge(store, runs_ms=1_000)).runs == 0
     clock.tick(0.001)
-    assert await purge(store, retention_ms=1_000) == 1
+    assert (await purge(store, runs_ms=1_000)).runs == 1
 
 
 @behaviour("MB-142")
 async def test_open_work_is_never_purged(store: Store, clock: ManualClock) -> None:
     await claimed(store, "held", thread=ThreadId("thread-1"))
     await submitted(store, "queued", thread=ThreadId("thread-2"))
+    await finished(store, "waits", thread=ThreadId("thread-3"), ending=suspended())
     clock.tick(1_000_000)
+    before = await snapshot(store)
 
-    assert await purge(store) == 0
+    outcome = await purge(store, runs_ms=0, events_ms=0)
+    assert (outcome.runs, outcome.events, outcome.more) == (0, 0, False)
 
-    assert (await dispatch_of(store, "held")).status is DispatchStatus.CLAIMED
-    assert (await dispatch_of(store, "queued")).status is DispatchStatus.QUEUED
+    assert await snapshot(store) == before
 
 
 @behaviour("MB-143", "MB-144")
-async def test_a_drained_thread_keeps_its_conversation_and_epoch_and_nothing_of_the_queue(
+async def test_a_drained_thread_keeps_its_conversation_and_epoch_and_nothing_of_its_runs(
     store: Store, clock: ManualClock
 ) -> None:
     busy = ThreadId("thread-2")
@@ -83,12 +90,14 @@ async def test_a_drained_thread_keeps_its_conversation_and_epoch_and_nothing_of_
         await finished(store, f"done-{n}")
     clock.tick(1)
 
-    assert await purge(store) == 10
+    assert (await purge(store, runs_ms=0)).runs == 10
 
     assert await names(store) == []
+    assert await runs_in(store, thread_id=THREAD) == []
     thread = await thread_of(store)
     assert (thread.epoch, thread.queued_count, thread.message_count) == (5, 0, 5)
-    assert (await run_of(store, "done-4")).status is RunStatus.DONE
+    assert (thread.latest_run_id, thread.status) == (None, ThreadStatus.IDLE)
+    assert await message_ids(store) == [f"msg-done-{n}" for n in range(5)]
     assert await names(store, thread=busy) == ["kept"]
     assert (await submitted(store, "new")).dispatch.epoch == 5
 
@@ -101,7 +110,7 @@ async def test_a_purge_takes_the_journals_of_finished_runs_with_it(store: Store,
     await committed(store, held, journal=[entry])
     clock.tick(1)
 
-    await purge(store)
+    await purge(store, runs_ms=0)
 
     assert await store.list_journal(SCOPE, run_id("done")) == []
     assert await store.list_journal(SCOPE, run_id("held")) == [entry]
@@ -112,10 +121,11 @@ async def test_a_purge_takes_the_oldest_first_and_no_more_than_its_limit(store: 
         await finished(store, f"d{n}")
         clock.tick(1)
 
-    assert await purge(store, limit=2) == 2
-
+    first = await purge(store, runs_ms=0, limit=2)
+    assert (first.runs, first.more) == (2, True)
     assert await names(store) == ["d2", "d3", "d4"]
-    assert await purge(store, limit=200) == 3
+    rest = await purge(store, runs_ms=0, limit=200)
+    assert (rest.runs, rest.more) == (3, False)
 
 
 @behaviour("MB-145", "MB-146")
@@ -126,8 +136,8 @@ async def test_every_thread_with_work_is_found_once(store: Store, clock: ManualC
 
     claims = (await claim_some(store, limit=10)).claims
 
-    assert [taken.dispatch.thread_id for taken in claims] == ["a", "b"]
-    queued = {thread.thread_id: thread.queued_count for thread in await store.list_threads(SCOPE, ThreadQuery())}
+    assert [taken.dispatch.thread_id for taken in claims] == ["b", "a"]
+    queued = {thread.thread_id: thread.queued_count for thread in await threads_in(store)}
     assert queued == {"a": 1, "b": 0, "c": 0}
 
 
@@ -149,7 +159,7 @@ async def test_the_counts_follow_every_step(store: Store, clock: ManualClock) ->
     await cancelled(store, "d2")
     assert await counted() == {"queued": 1, "acked": 1, "cancelled": 1}
     clock.tick(1)
-    await purge(store)
+    await purge(store, runs_ms=0)
     assert await counted() == {"queued": 1}
 
 
@@ -163,8 +173,10 @@ async def test_finished_work_is_listed_in_pages(store: Store, clock: ManualClock
     terminal = [status for status in DispatchStatus if status.is_terminal]
 
     assert await names(store, *terminal) == ["cancelled", "superseded"]
-    assert await names(store, *terminal, limit=1, offset=1) == ["superseded"]
-    assert await names(store, *terminal, offset=2) == []
+    query = DispatchQuery(thread_id=THREAD, statuses=tuple(terminal), limit=1)
+    first = await store.list_dispatches(SCOPE, query)
+    assert [dispatch.dispatch_id for dispatch in first.items] == ["cancelled"]
+    assert await names(store, *terminal, after=first.next) == ["superseded"]
 
 
 @behaviour("MB-150")
@@ -172,22 +184,22 @@ async def test_without_retention_finished_work_goes_with_the_next_purge(store: S
     await finished(store, "d1")
     clock.tick(0.001)
 
-    assert await purge(store, retention_ms=0) == 1
+    assert (await purge(store, runs_ms=0)).runs == 1
 
     assert await store.load_dispatch(SCOPE, dispatch_id("d1")) is None
-    assert (await run_of(store, "d1")).status is RunStatus.DONE
 
 
-async def test_an_id_used_again_after_a_purge_names_the_new_dispatch_only(store: Store, clock: ManualClock) -> None:
+async def test_ids_used_again_after_a_purge_name_the_new_run_only(store: Store, clock: ManualClock) -> None:
+    """A repetition that is older than the retention is new."""
     elsewhere = ThreadId("thread-2")
-    waiting = await finished(store, "d1", ending=suspended())
+    old = await finished(store, "d1")
     clock.tick(1)
-    await purge(store)
-    again = await submitted(store, "d2", dispatch=dispatch_id("d1"), thread=elsewhere)
+    await purge(store, runs_ms=0)
+
+    again = await submitted(store, "d1", thread=elsewhere)
 
     assert await names(store) == []
     assert await names(store, thread=elsewhere) == ["d1"]
-    assert await apply(store, asked("d1")) == Replayed(waiting.run, None)
-    answer = await cancelled(store, "d1")
-    assert (answer.state, answer.run.status) == ("stopped", RunStatus.DONE)
+    assert await run_of(store, "d1") == again.run
+    assert again.run.no > old.run.no
     assert await dispatch_of(store, "d1") == again.dispatch

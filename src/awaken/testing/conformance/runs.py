@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from awaken.domain.ids import AgentId, RunId, ThreadId
+from awaken.domain.ids import AgentId, Route, RunId, ThreadId
 from awaken.domain.run import (
     Adapter,
     Intent,
@@ -21,7 +21,7 @@ from awaken.domain.run import (
     Trace,
     Usage,
 )
-from awaken.store.contract import DispatchQuery, RunQuery, Store, ThreadQuery
+from awaken.store.contract import DispatchQuery, Page, RunQuery, Store
 from awaken.store.transitions import Ack, Committed, Conflict, LeaseLost, StepClosed, Submitted
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -54,6 +54,7 @@ from awaken.testing.conformance.steps import (
     snapshot,
     submitted,
     thread_of,
+    threads_in,
     together,
     want,
 )
@@ -75,12 +76,13 @@ REQUEST = RunRequest(
 
 
 async def listed(store: Store, **query: Any) -> list[str]:
-    return [run.run_id for run in await store.list_runs(SCOPE, replace(RunQuery(), **query))]
+    return [run.run_id for run in (await store.list_runs(SCOPE, replace(RunQuery(), **query))).items]
 
 
 @behaviour("TR-080")
 async def test_a_run_is_read_as_it_was_written(store: Store, clock: ManualClock) -> None:
-    asking = replace(asked("d1", messages=[said("one")], metadata={"a": {"b": [1]}}, offered=offer()), request=REQUEST)
+    room = offer(routes=frozenset([Route("agent-9")]))
+    asking = replace(asked("d1", messages=[said("one")], metadata={"a": {"b": [1]}}, offered=room), request=REQUEST)
     outcome = want(Submitted, await apply(store, asking))
     assert outcome.claimed is not None
     usage = Usage(1, 2, 3, 4, 5, 6)
@@ -106,7 +108,7 @@ async def test_a_run_knows_where_its_events_begin_and_when_it_was_last_written(
     store: Store, clock: ManualClock
 ) -> None:
     await finished(store, "d1")
-    before = await store.last_event_seq(SCOPE, THREAD)
+    _, before = await store.event_bounds(SCOPE, THREAD)
     owner = await claimed(store, "d2")
     await committed(store, owner, delta("x"))
 
@@ -118,21 +120,22 @@ async def test_a_run_knows_where_its_events_begin_and_when_it_was_last_written(
 
 
 @behaviour("TR-083", "TR-084")
-async def test_the_latest_run_is_the_last_one_written(store: Store, clock: ManualClock) -> None:
+async def test_the_latest_run_is_the_one_that_arrived_last(store: Store, clock: ManualClock) -> None:
+    """Whichever of the thread's runs was written last: an older one that ends does not become the latest again."""
     await submitted(store, "d1")
     await submitted(store, "d2")
-    latest = await store.latest_run(SCOPE, THREAD)
-    assert latest == await run_of(store, "d2")
+    assert await store.latest_run(SCOPE, THREAD) == await run_of(store, "d2")
 
     await claimed(store, "elsewhere", thread=ThreadId("thread-2"))
+    await cancelled(store, "d2")
     await cancelled(store, "d1")
 
-    assert await store.latest_run(SCOPE, THREAD) == await run_of(store, "d1")
+    assert await store.latest_run(SCOPE, THREAD) == await run_of(store, "d2")
     assert await store.latest_run(OTHER_SCOPE, THREAD) is None
 
 
 @behaviour("TR-085")
-async def test_runs_are_listed_by_creation_and_by_what_is_asked(store: Store, clock: ManualClock) -> None:
+async def test_runs_are_listed_by_arrival_and_by_what_is_asked(store: Store, clock: ManualClock) -> None:
     await finished(store, "c")
     clock.tick(1)
     await claimed(store, "b", agent=AgentId("agent-2"))
@@ -141,12 +144,16 @@ async def test_runs_are_listed_by_creation_and_by_what_is_asked(store: Store, cl
     await submitted(store, "other", thread=ThreadId("thread-2"))
     await submitted(store, "foreign", scope=OTHER_SCOPE)
 
-    assert await listed(store) == ["run-c", "run-a", "run-b", "run-other"]
+    assert await listed(store) == ["run-c", "run-b", "run-a", "run-other"]
     assert await listed(store, descending=True) == ["run-other", "run-a", "run-b", "run-c"]
-    assert await listed(store, thread_id=THREAD) == ["run-c", "run-a", "run-b"]
+    assert await listed(store, thread_id=THREAD) == ["run-c", "run-b", "run-a"]
+    assert await listed(store, thread_id=THREAD, descending=True, limit=2) == ["run-a", "run-b"]
     assert await listed(store, status=RunStatus.CREATED) == ["run-a", "run-other"]
     assert await listed(store, thread_id=THREAD, status=RunStatus.CREATED) == ["run-a"]
     assert await listed(store, agent_id=AgentId("agent-2")) == ["run-b"]
+    assert await listed(store, agent_id=AgentId("agent-2"), status=RunStatus.RUNNING) == ["run-b"]
+    assert await listed(store, agent_id=AgentId("agent-2"), status=RunStatus.CREATED) == []
+    assert await listed(store, status=RunStatus.DONE) == ["run-c"]
     assert await listed(store, status=RunStatus.WAITING) == []
     assert await listed(store, thread_id=ThreadId("none")) == []
 
@@ -160,10 +167,11 @@ async def test_pages_of_runs_neither_overlap_nor_leave_out(store: Store, clock: 
 
     for descending in (False, True):
         seen: list[str] = []
-        after = None
-        while page := await store.list_runs(SCOPE, RunQuery(after=after, limit=3, descending=descending)):
-            seen += [run.run_id for run in page]
-            after = (page[-1].created_at, page[-1].run_id)
+        page = await store.list_runs(SCOPE, RunQuery(limit=3, descending=descending))
+        seen += [run.run_id for run in page.items]
+        while page.next is not None:
+            page = await store.list_runs(SCOPE, RunQuery(after=page.next, limit=3, descending=descending))
+            seen += [run.run_id for run in page.items]
         assert seen == await listed(store, descending=descending)
         assert len(seen) == 7
     assert await listed(store, limit=1) == ["run-d0"]
@@ -179,11 +187,10 @@ async def test_the_reads_after_a_step_agree_with_each_other_and_with_its_outcome
 
     thread = await thread_of(store)
     assert thread.message_count == len(await log_of(store)) == 4
-    assert thread.event_count == await store.last_event_seq(SCOPE, THREAD) == done.appended[-1].last_seq
+    assert await store.event_bounds(SCOPE, THREAD) == (1, thread.event_count)
+    assert thread.event_count == done.appended[-1].last_seq
     assert await store.latest_run(SCOPE, THREAD) == done.run
-    assert [dispatch.run_id for dispatch in await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD))] == [
-        done.run.run_id
-    ]
+    assert await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD)) == Page((done.dispatch,))
 
 
 async def test_the_dispatches_of_a_run_are_found_by_its_id(store: Store, clock: ManualClock) -> None:
@@ -192,7 +199,7 @@ async def test_the_dispatches_of_a_run_are_found_by_its_id(store: Store, clock: 
 
     found = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD, run_id=run_id("d2")))
 
-    assert [dispatch.dispatch_id for dispatch in found] == ["d2"]
+    assert [dispatch.dispatch_id for dispatch in found.items] == ["d2"]
 
 
 @behaviour("TR-111", "TR-112", "TR-113")
@@ -204,7 +211,7 @@ async def test_refused_writers_leave_earlier_data_and_their_neighbours_alone(sto
 
     assert [type(outcome) for outcome in outcomes] == [Conflict, Submitted] * 10
     assert await run_of(store, "taken") == stored.run
-    threads = {thread.thread_id for thread in await store.list_threads(SCOPE, ThreadQuery(limit=200))}
+    threads = {thread.thread_id for thread in await threads_in(store)}
     assert threads == {"thread-taken", *(f"thread-{n}" for n in range(1, 20, 2))}
     for n in range(1, 20, 2):
         assert (await run_of(store, f"d{n}")).dispatch_id == (await dispatch_of(store, f"d{n}")).dispatch_id

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from awaken.domain.clock import Instant
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Dispatch, DispatchStatus
-from awaken.domain.event import TextDelta, logged
+from awaken.domain.event import logged
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -25,6 +25,7 @@ from awaken.domain.ids import (
     DispatchId,
     InstanceId,
     MessageId,
+    Route,
     RunId,
     Scope,
     ThreadId,
@@ -60,6 +61,7 @@ from awaken.store.transitions import (
     Renewal,
     Renewed,
     Retry,
+    Rooms,
     Settle,
     Settled,
     StepClosed,
@@ -67,6 +69,7 @@ from awaken.store.transitions import (
     Submitted,
     Transition,
 )
+from awaken.testing.events import text_delta
 
 SCOPE: Final = DEFAULT_SCOPE
 OTHER_SCOPE: Final = Scope("other")
@@ -75,8 +78,12 @@ AGENT: Final = AgentId("agent-1")
 WORKER: Final = ConsumerId("worker-1")
 OTHER_WORKER: Final = ConsumerId("worker-2")
 LEASE_MS: Final = 10_000
+ROUTES: Final = frozenset([Route(AGENT), Route("agent-2")])
+PLENTY: Final = Rooms(dict.fromkeys(ROUTES, 1_000), suspects=1_000)
 DONE: Final = Ack(NATURAL_END)
 AT_ONCE: Final = RetryPolicy(base_delay_ms=0)
+
+FOR_EVER: Final = 10**13
 
 T = TypeVar("T")
 _numbers = itertools.count(1)
@@ -141,13 +148,13 @@ def result_of(call: str, name: str = "") -> Message:
 
 
 def delta(text: str) -> LoggedEvent:
-    return logged(TextDelta(text))
+    return logged(text_delta(text))
 
 
-def offer(consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Offer:
+def offer(consumer: ConsumerId = WORKER, lease_ms: int | None = LEASE_MS, routes: frozenset[Route] = ROUTES) -> Offer:
     """Room for one claim, with a fresh token."""
     number = next(_numbers)
-    return Offer(consumer, ClaimToken(f"token-{number}"), InstanceId(f"instance-{number}"), lease_ms)
+    return Offer(consumer, ClaimToken(f"token-{number}"), InstanceId(f"instance-{number}"), routes, lease_ms)
 
 
 # --- submitting and claiming ------------------------------------------------------------------------------------------
@@ -201,13 +208,19 @@ async def submitted(store: Store, name: str, **details: Any) -> Submitted:
 
 
 async def claim_some(
-    store: Store, *, limit: int = 1, consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS
+    store: Store,
+    *,
+    limit: int = 1,
+    consumer: ConsumerId = WORKER,
+    lease_ms: int | None = LEASE_MS,
+    rooms: Rooms = PLENTY,
+    by_age: bool = False,
 ) -> ClaimedSome:
     offers = tuple([offer(consumer, lease_ms) for _ in range(limit)])
-    return want(ClaimedSome, await apply(store, Claim(offers=offers)))
+    return want(ClaimedSome, await apply(store, Claim(offers=offers, rooms=rooms, by_age=by_age)))
 
 
-async def claim(store: Store, *, consumer: ConsumerId = WORKER, lease_ms: int = LEASE_MS) -> Claimed | None:
+async def claim(store: Store, *, consumer: ConsumerId = WORKER, lease_ms: int | None = LEASE_MS) -> Claimed | None:
     """What a worker with one free slot gets."""
     outcome = await claim_some(store, consumer=consumer, lease_ms=lease_ms)
     return outcome.claims[0] if outcome.claims else None
@@ -219,7 +232,7 @@ async def claim_name(store: Store, *, consumer: ConsumerId = WORKER) -> str | No
     return None if taken is None else taken.dispatch.dispatch_id
 
 
-async def claimed(store: Store, name: str, *, lease_ms: int = LEASE_MS, **details: Any) -> Claimed:
+async def claimed(store: Store, name: str, *, lease_ms: int | None = LEASE_MS, **details: Any) -> Claimed:
     """Submit to a free thread and take it at once."""
     outcome = await submitted(store, name, offered=offer(lease_ms=lease_ms), **details)
     assert outcome.claimed is not None, f"{name} was not claimed"
@@ -260,6 +273,11 @@ async def drained(store: Store, *, workers: int = 4) -> list[str]:
 # --- what an owner does -----------------------------------------------------------------------------------------------
 
 
+def next_number(claim: Claimed) -> int:
+    """A number that no commit of the claim had before: those of one claim are told apart, not counted, here."""
+    return claim.commit_no + next(_numbers)
+
+
 def committing(
     claim: Claimed,
     *entries: LoggedEvent | Message,
@@ -267,6 +285,7 @@ def committing(
     closes: StepClosed | None = None,
     stream_open: bool | None = None,
     token: str | None = None,
+    number: int | None = None,
 ) -> Commit:
     return Commit(
         scope=claim.scope,
@@ -274,6 +293,7 @@ def committing(
         run_id=claim.run.run_id,
         dispatch_id=claim.dispatch.dispatch_id,
         token=claim.token if token is None else ClaimToken(token),
+        number=next_number(claim) if number is None else number,
         entries=entries,
         journal=tuple(journal),
         closes=closes,
@@ -298,6 +318,7 @@ def settling(
     stream_open: bool | None = None,
     offered: Offer | None = None,
     token: str | None = None,
+    number: int | None = None,
 ) -> Settle:
     return Settle(
         scope=claim.scope,
@@ -305,6 +326,7 @@ def settling(
         run_id=claim.run.run_id,
         dispatch_id=claim.dispatch.dispatch_id,
         token=claim.token if token is None else ClaimToken(token),
+        number=next_number(claim) if number is None else number,
         ending=ending,
         entries=entries,
         journal=tuple(journal),
@@ -362,8 +384,8 @@ async def interrupt(store: Store, thread: ThreadId = THREAD, *, scope: Scope = S
     return want(Interrupted, await apply(store, Interrupt(scope=scope, thread_id=thread)))
 
 
-async def reclaim(store: Store, *, limit: int = 200, abandoned: bool = False) -> Reclaimed:
-    return want(Reclaimed, await apply(store, Reclaim(limit=limit, abandoned=abandoned)))
+async def reclaim(store: Store, *, limit: int = 200, abandoned: bool = False, continued: bool = False) -> Reclaimed:
+    return want(Reclaimed, await apply(store, Reclaim(limit=limit, abandoned=abandoned, continued=continued)))
 
 
 async def reclaimed(store: Store) -> list[str]:
@@ -371,8 +393,12 @@ async def reclaimed(store: Store) -> list[str]:
     return [item.dispatch.dispatch_id for item in (await reclaim(store)).items]
 
 
-async def purge(store: Store, *, retention_ms: int = 0, limit: int = 200) -> int:
-    return want(Purged, await apply(store, Purge(retention_ms=retention_ms, limit=limit))).count
+async def purge(
+    store: Store, *, runs_ms: int = FOR_EVER, events_ms: int = FOR_EVER, limit: int = 200, after_row: int = 0
+) -> Purged:
+    """Apply a retention, of runs and of events, each for ever unless given."""
+    transition = Purge(run_retention_ms=runs_ms, event_retention_ms=events_ms, limit=limit, after_row=after_row)
+    return want(Purged, await apply(store, transition))
 
 
 # --- reads ------------------------------------------------------------------------------------------------------------
@@ -399,11 +425,24 @@ async def thread_of(store: Store, thread: ThreadId = THREAD, scope: Scope = SCOP
 
 
 async def names(
-    store: Store, *statuses: DispatchStatus, thread: ThreadId = THREAD, limit: int = 200, offset: int = 0
+    store: Store, *statuses: DispatchStatus, thread: ThreadId = THREAD, limit: int = 200, after: int | None = None
 ) -> list[str]:
-    """The names of a thread's dispatches in claim order, of all statuses when none is given."""
-    query = DispatchQuery(thread_id=thread, statuses=statuses or None, limit=limit, offset=offset)
-    return [dispatch.dispatch_id for dispatch in await store.list_dispatches(SCOPE, query)]
+    """The names of a thread's dispatches as they arrived, of all statuses when none is given."""
+    query = DispatchQuery(thread_id=thread, statuses=statuses or None, limit=limit, after=after)
+    return [dispatch.dispatch_id for dispatch in (await store.list_dispatches(SCOPE, query)).items]
+
+
+async def queue_of(store: Store, thread: ThreadId = THREAD, *, limit: int = 200) -> list[str]:
+    """The names of what waits in a thread, in claim order."""
+    return [dispatch.dispatch_id for dispatch in await store.list_queue(SCOPE, thread, limit=limit)]
+
+
+async def runs_in(store: Store, scope: Scope = SCOPE, **query: Any) -> list[Run]:
+    return [*(await store.list_runs(scope, RunQuery(limit=200, **query))).items]
+
+
+async def threads_in(store: Store, scope: Scope = SCOPE, **query: Any) -> list[Thread]:
+    return [*(await store.list_threads(scope, ThreadQuery(limit=200, **query))).items]
 
 
 async def log_of(store: Store, thread: ThreadId = THREAD, scope: Scope = SCOPE, **query: Any) -> list[StoredMessage]:
@@ -427,12 +466,12 @@ async def kinds(store: Store, thread: ThreadId = THREAD, *, after: int = 0, run:
 
 async def snapshot(store: Store) -> list[object]:
     """Everything a reader can see of the first scope's threads, for showing that nothing changed."""
-    seen: list[object] = [await store.count_dispatches(), await store.next_due_at()]
-    for thread in await store.list_threads(SCOPE, ThreadQuery(limit=200)):
+    seen: list[object] = [await store.count_dispatches(), await store.next_due_in_ms(ROUTES)]
+    for thread in await threads_in(store):
         key = thread.thread_id
         seen += [thread, await log_of(store, key), await events_of(store, key)]
-        seen += await store.list_runs(SCOPE, RunQuery(thread_id=key, limit=200))
-        seen += await store.list_dispatches(SCOPE, DispatchQuery(thread_id=key, limit=200))
-    for run in await store.list_runs(SCOPE, RunQuery(limit=200)):
+        seen += await runs_in(store, thread_id=key)
+        seen += (await store.list_dispatches(SCOPE, DispatchQuery(thread_id=key, limit=200))).items
+    for run in await runs_in(store):
         seen.append(await store.list_journal(SCOPE, run.run_id))
     return seen

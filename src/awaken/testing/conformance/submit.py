@@ -14,6 +14,7 @@ from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     OTHER_SCOPE,
     OTHER_WORKER,
+    ROUTES,
     SCOPE,
     THREAD,
     WORKER,
@@ -32,11 +33,13 @@ from awaken.testing.conformance.steps import (
     names,
     offer,
     purge,
+    queue_of,
     reclaim,
     run_id,
     run_of,
     said,
     settled,
+    snapshot,
     submitted,
     thread_of,
     together,
@@ -203,12 +206,17 @@ async def test_a_repeated_run_id_with_the_same_digest_is_answered_with_the_run_a
     assert (again.run, again.dispatch) == (done.run, done.dispatch)
 
 
-async def test_a_replay_outlives_its_dispatch(store: Store, clock: ManualClock) -> None:
-    done = await finished(store, "d1")
+async def test_a_repetition_of_a_run_that_is_kept_no_longer_is_new(store: Store, clock: ManualClock) -> None:
+    """Its messages, which are kept with their thread, are still known: they come to no second run."""
+    await finished(store, "d1")
     clock.tick(1)
-    await purge(store)
+    await purge(store, runs_ms=0)
 
-    assert await apply(store, asked("d1")) == Replayed(done.run, None)
+    assert await apply(store, asked("d1")) == Conflict("message", "msg-d1")
+    again = await submitted(store, "d1", messages=[said("another")])
+
+    assert again.run == await run_of(store, "d1")
+    assert await message_ids(store) == ["msg-d1"]
 
 
 @behaviour("TR-081")
@@ -247,11 +255,28 @@ async def test_messages_that_are_all_known_replay_the_run_they_came_with(store: 
 async def test_a_known_message_among_new_ones_is_not_stored_again(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1", messages=[said("one")])
 
-    second = await submitted(store, "d2", messages=[said("one", "changed"), said("two")])
+    second = await submitted(store, "d2", messages=[said("one"), said("two")])
 
     assert second.run.request.input_message_ids == ("two",)
-    await claim(store)
+    taken = await claim(store)
+    assert taken is not None
+    assert taken.messages == (said("two"),)
     assert [stored.message for stored in await log_of(store)] == [said("one"), said("two")]
+
+
+async def test_a_known_message_with_other_content_is_refused(store: Store, clock: ManualClock) -> None:
+    """Whether it comes alone or among new ones, and whether it is part of the conversation yet."""
+    await finished(store, "d1", messages=[said("one")])
+    await submitted(store, "d2", messages=[said("two")])
+    before = await snapshot(store)
+
+    for known in ("one", "two"):
+        changed = said(known, "changed")
+        assert await apply(store, asked("d3", messages=[changed])) == Conflict("message", known)
+        assert await apply(store, asked("d3", messages=[said("new"), changed])) == Conflict("message", known)
+
+    assert await snapshot(store) == before
+    assert await store.load_message(SCOPE, THREAD, MessageId("new")) is None
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -342,7 +367,9 @@ async def test_the_queue_stands_by_priority_and_then_in_the_order_of_submission(
     clock.set(clock.now() - 60_000)
     await submitted(store, "second", priority=10)
 
-    assert await names(store) == ["first", "second", "older, less urgent"]
+    assert await queue_of(store) == ["first", "second", "older, less urgent"]
+    assert await queue_of(store, limit=2) == ["first", "second"]
+    assert await names(store) == ["older, less urgent", "first", "second"]
 
 
 @behaviour("MB-035")
@@ -365,10 +392,16 @@ async def test_pages_of_a_listing_neither_overlap_nor_leave_out(store: Store, cl
     for n in range(7):
         await submitted(store, f"d{n}", priority=n % 2)
 
-    pages = [await names(store, limit=3, offset=offset) for offset in (0, 3, 6, 9)]
+    pages: list[list[str]] = []
+    after = None
+    while len(pages) < 3:
+        page = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD, limit=3, after=after))
+        pages.append([dispatch.dispatch_id for dispatch in page.items])
+        after = page.next
 
-    assert [len(page) for page in pages] == [3, 3, 1, 0]
-    assert [name for page in pages for name in page] == await names(store)
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert after is None
+    assert [name for page in pages for name in page] == await names(store) == [f"d{n}" for n in range(7)]
 
 
 @behaviour("MB-038")
@@ -381,7 +414,7 @@ async def test_an_explicit_instant_wins_over_a_delay_and_is_kept(store: Store, c
     assert (await dispatch_of(store, "d1")).available_at == at
     assert (await dispatch_of(store, "d2")).available_at == clock.now() + 5
     assert (await dispatch_of(store, "d1")).attempt_count == 0
-    assert await store.next_due_at() == clock.now() + 5
+    assert await store.next_due_in_ms(ROUTES) == 5
 
 
 # --- offers -----------------------------------------------------------------------------------------------------------
@@ -426,27 +459,29 @@ async def test_an_offer_takes_a_more_urgent_submit_before_older_work(store: Stor
 
     assert outcome.claimed is not None
     assert outcome.claimed.dispatch.dispatch_id == "d2"
-    assert outcome.ready_at is None
+    assert outcome.ready_in_ms is None
 
 
 async def test_an_offer_does_not_take_delayed_work(store: Store, clock: ManualClock) -> None:
     outcome = await submitted(store, "d1", delay_ms=1, offered=offer())
 
     assert outcome.claimed is None
-    assert outcome.ready_at == clock.now() + 1
+    assert outcome.ready_in_ms == 1
 
 
 async def test_batches_handed_over_together_are_applied_in_order(store: Store, clock: ManualClock) -> None:
     await asyncio.gather(*[store.apply([asked(f"d{number}")]) for number in range(1, 4)])
     queued = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD))
-    assert [dispatch.dispatch_id for dispatch in queued] == ["d1", "d2", "d3"]
+    assert [dispatch.dispatch_id for dispatch in queued.items] == ["d1", "d2", "d3"]
 
 
 async def test_the_answer_says_when_the_thread_is_ready(store: Store, clock: ManualClock) -> None:
-    assert (await submitted(store, "d1", delay_ms=50)).ready_at == clock.now() + 50
-    assert (await submitted(store, "d2", delay_ms=90)).ready_at == clock.now() + 50
-    assert (await submitted(store, "d3")).ready_at == clock.now()
+    assert (await submitted(store, "d1", delay_ms=50)).ready_in_ms == 50
+    assert (await submitted(store, "d2", delay_ms=90)).ready_in_ms == 50
+    clock.tick(0.02)
+    assert (await submitted(store, "d3", delay_ms=90)).ready_in_ms == 30
+    assert (await submitted(store, "d4")).ready_in_ms == 0
 
     await claim(store)
 
-    assert (await submitted(store, "d4")).ready_at is None
+    assert (await submitted(store, "d5")).ready_in_ms is None

@@ -1,82 +1,171 @@
--- The first schema. Every key starts with the scope. `v` is the version of a row's JSON (awaken.domain.record); JSON
--- that SQLite itself never looks into is a BLOB. Instants are integer milliseconds.
+-- The first schema.
 --
--- What a transition costs is the number of pages it dirties. Messages and events, the bulk, therefore lie in the order
--- they were written (rowid tables), so that a batch fills whole pages; only small index entries go to each thread's own
--- place. Narrow tables are WITHOUT ROWID, so that a primary key costs no second tree. Each index says what it is for;
--- what can be derived by reading a little more has none. A dispatch born claimed never enters a `queued` index.
+-- What a transition costs is the number of pages it dirties. Rows therefore lie in the order in which they arrive, in
+-- rowid tables that grow at one end, and each of them is found by a small integer: threads, runs and dispatches by an
+-- arrival number that is never used twice, messages and rows of events by their place in the table. What belongs to a
+-- thread is found in one index, thread_entries, so that a transition on a thread that nobody has touched for a while
+-- dirties two pages of its own: the thread's row and its end of that index. Every other index either grows at one end or
+-- holds only what is unfinished.
+--
+-- Ids: a UUID in its usual form is stored as its 16 bytes, any other id as text. Instants are integer milliseconds. `v` is
+-- the version of a row's JSON (awaken.domain.record); JSON that SQLite itself never looks into is a BLOB.
+--
+-- Columns below a line "later" are there for what is built next, and empty until then: to add a column to a table of
+-- millions of rows is easy, to fill it is not.
 
 CREATE TABLE threads (
-    scope          TEXT NOT NULL,
-    thread_id      TEXT NOT NULL,
-    epoch          INTEGER NOT NULL,
-    message_seq    INTEGER NOT NULL,
-    event_seq      INTEGER NOT NULL,
-    position       INTEGER NOT NULL,
-    queued         INTEGER NOT NULL,
-    ready_priority INTEGER,
-    ready_at       INTEGER,
-    open_turn      INTEGER,
-    latest_run_id  TEXT,  -- the run written last: an index for it would be rewritten with every run
-    created_at     INTEGER NOT NULL,
-    updated_at     INTEGER NOT NULL,
-    v              INTEGER NOT NULL,
-    info           TEXT,  -- NULL: nothing was said about the thread
-    PRIMARY KEY (scope, thread_id)
+    no              INTEGER PRIMARY KEY,  -- an arrival number
+    scope           TEXT NOT NULL,
+    thread_id       ANY NOT NULL,
+    epoch           INTEGER NOT NULL,
+    message_seq     INTEGER NOT NULL,
+    event_seq       INTEGER NOT NULL,
+    first_event_seq INTEGER NOT NULL,
+    position        INTEGER NOT NULL,
+    queued          INTEGER NOT NULL,
+    waiting         INTEGER NOT NULL,
+    left_open       INTEGER NOT NULL,
+    commit_no       INTEGER NOT NULL,
+    commit_token    ANY,
+    ready_route     TEXT,
+    ready_priority  INTEGER,
+    ready_at        INTEGER,
+    ready_no        INTEGER,
+    latest_run_no   INTEGER,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    v               INTEGER NOT NULL,
+    info            TEXT,  -- NULL: its owner said nothing about it
+    -- later
+    pending         INTEGER NOT NULL DEFAULT 0,
+    interrupt_id    ANY,
+    deleted_at      INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX threads_id ON threads (scope, thread_id);
+
+-- Claim takes due threads in this order. Only threads with something to claim are in it, or in the next one.
+CREATE INDEX threads_due ON threads (ready_route, ready_priority, ready_no) WHERE ready_at = 0;
+
+-- Threads whose next dispatch was delayed, by the instant at which it falls due.
+CREATE INDEX threads_delayed ON threads (ready_route, ready_at, ready_no) WHERE ready_at > 0;
+
+-- Lists threads by what happened last: those with runs are found through their newest run, these are the others.
+CREATE INDEX threads_unused ON threads (scope, no) WHERE latest_run_no IS NULL;
+
+CREATE INDEX threads_resource ON threads (scope, info ->> '$.resource_id', no) WHERE info IS NOT NULL;
+
+-- What belongs to a thread: kind 1, rows of events by their first seq; kind 2, messages by seq; kind 3, runs by number.
+CREATE TABLE thread_entries (
+    thread INTEGER NOT NULL,
+    kind   INTEGER NOT NULL,
+    no     INTEGER NOT NULL,
+    row    INTEGER NOT NULL,  -- the number of the row it stands for
+    PRIMARY KEY (thread, kind, no)
 ) STRICT, WITHOUT ROWID;
 
--- Claim takes due threads in this order; only threads with something to claim are in it.
-CREATE INDEX threads_ready ON threads (ready_priority, ready_at, thread_id, scope) WHERE ready_at IS NOT NULL;
-
--- There is no index by `updated_at`: kept up twice per run it would cost a fifth of all throughput, while the list of
--- recent threads reads some three million of these narrow rows a second.
-
 CREATE TABLE messages (
-    scope      TEXT NOT NULL,
-    thread_id  TEXT NOT NULL,
-    message_id TEXT NOT NULL,
+    no         INTEGER PRIMARY KEY,
+    thread     INTEGER NOT NULL,
+    message_id ANY NOT NULL,
     seq        INTEGER,  -- NULL: accepted, not yet part of the conversation
-    run_id     TEXT,
-    visibility TEXT NOT NULL,
+    run_id     ANY,      -- the run that brought it, or that produced it
+    internal   INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     v          INTEGER NOT NULL,
     body       BLOB NOT NULL,
-    -- The id comes before the thread: ids are minted in order, so this stays dense, and it is as unique.
-    UNIQUE (scope, message_id, thread_id)
+    -- later: what became of it, and how it wants to be taken
+    fate        TEXT,
+    digest      BLOB,  -- of what was first sent; NULL: that is the body
+    position    INTEGER,
+    revision    INTEGER,
+    delivery    BLOB,
+    boundary    TEXT,
+    granularity TEXT,
+    barrier     INTEGER,
+    fallback    INTEGER,
+    target_run_id        ANY,
+    reserved_run_id      ANY,
+    reserved_dispatch_id ANY,
+    sender      BLOB,
+    hop_count   INTEGER,
+    step_index  INTEGER,
+    commit_no   INTEGER
 ) STRICT;
 
--- One message per place in the log, and the way the log is read. Accepted messages are in it too (without a place two
--- are not equal), so that a thread's runs, each of which brought a message, are found here and need no index.
-CREATE UNIQUE INDEX messages_log ON messages (scope, thread_id, seq);
+-- The id comes before the thread: ids are minted in order, so this grows at one end, and it is as unique.
+CREATE UNIQUE INDEX messages_id ON messages (message_id, thread);
 
 CREATE TABLE runs (
+    no                  INTEGER PRIMARY KEY,  -- an arrival number
     scope               TEXT NOT NULL,
-    run_id              TEXT NOT NULL,
-    thread_id           TEXT NOT NULL,
+    run_id              ANY NOT NULL,
+    thread              INTEGER NOT NULL,
     agent_id            TEXT NOT NULL,
-    dispatch_id         TEXT NOT NULL,
+    dispatch_id         ANY NOT NULL,  -- its newest
     status              TEXT NOT NULL,
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
+    started_at          INTEGER,
+    finished_at         INTEGER,
     first_event_seq     INTEGER NOT NULL,
     updated_seq         INTEGER NOT NULL,
+    open_turn           INTEGER,
+    executing_ms        INTEGER NOT NULL,
+    dedupe_key          TEXT,
     cancel_requested_at INTEGER,
+    dead_lettered       INTEGER NOT NULL,
     v                   INTEGER NOT NULL,
     request             BLOB NOT NULL,  -- written once
     state_v             INTEGER NOT NULL,
     state               BLOB NOT NULL,
-    PRIMARY KEY (scope, run_id)
-) STRICT, WITHOUT ROWID;
+    -- later: tickets, children, retries, rollback, callers
+    open_tickets        INTEGER NOT NULL DEFAULT 0,
+    waits_for           BLOB,  -- the tickets it waits for, all or any
+    next_dispatch_id    ANY,
+    parent_run_id       ANY,
+    depth               INTEGER,
+    detached            INTEGER,
+    hop_count           INTEGER,
+    retry_of_run_id     ANY,
+    hide_requested_at   INTEGER,
+    hidden              INTEGER,
+    result              BLOB,
+    principal           TEXT,
+    traceparent         TEXT,
+    wire_run_id         TEXT
+) STRICT;
 
--- Lists runs by creation. Written once per run, always at the end.
-CREATE INDEX runs_created ON runs (scope, created_at, run_id);
+CREATE UNIQUE INDEX runs_id ON runs (run_id, scope);
+
+-- Lists the runs of an agent, and, taken together over the agents of a scope, all of them.
+CREATE INDEX runs_agent ON runs (scope, agent_id, no);
+
+-- Lists and counts what is unfinished, by phase and agent.
+CREATE INDEX runs_open ON runs (scope, status, agent_id, no) WHERE status <> 'done';
+
+-- The suspended runs of a thread; the one that suspended last was written last.
+CREATE INDEX runs_waiting ON runs (thread, updated_seq) WHERE status = 'waiting';
+
+-- Runs that ended with calls that nobody answered, until the next claim answers them.
+CREATE INDEX runs_left_open ON runs (thread) WHERE open_turn IS NOT NULL AND status = 'done';
+
+-- One unfinished run per dedupe key and thread.
+CREATE UNIQUE INDEX runs_dedupe ON runs (thread, dedupe_key) WHERE dedupe_key IS NOT NULL AND status <> 'done';
+
+-- What retention removes, longest ended first; it leaves dead letters alone, and runs that the next claim still closes.
+CREATE INDEX runs_finished ON runs (finished_at, no)
+ WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL;
 
 CREATE TABLE dispatches (
+    no            INTEGER PRIMARY KEY,  -- an arrival number; that of its run for the first dispatch of a run
     scope         TEXT NOT NULL,
-    dispatch_id   TEXT NOT NULL,
-    thread_id     TEXT NOT NULL,
-    run_id        TEXT NOT NULL,
+    dispatch_id   ANY NOT NULL,
+    thread        INTEGER NOT NULL,
+    run_id        ANY NOT NULL,
+    route         TEXT NOT NULL,
     status        TEXT NOT NULL,
+    why           TEXT NOT NULL,
     priority      INTEGER NOT NULL,
     position      INTEGER NOT NULL,
     epoch         INTEGER NOT NULL,
@@ -85,51 +174,61 @@ CREATE TABLE dispatches (
     updated_at    INTEGER NOT NULL,
     max_attempts  INTEGER NOT NULL,
     attempt_count INTEGER NOT NULL,
-    dedupe_key    TEXT,
+    crash_count   INTEGER NOT NULL,
+    message_ids   BLOB,  -- NULL for the first of a run, which brings what the run's request names
     last_error    TEXT,
-    claim_token   TEXT,
-    claimed_by    TEXT,
+    claim_token   ANY,
+    claimed_by    ANY,
     lease_until   INTEGER,
-    instance_id   TEXT,
+    instance_id   ANY,
+    tried_at      INTEGER,
+    tried_by      ANY,
     completed_at  INTEGER,
-    v             INTEGER NOT NULL,
-    PRIMARY KEY (scope, dispatch_id)
-) STRICT, WITHOUT ROWID;
-
--- One claimed dispatch per thread. Holds only what is being executed, so leases are found by reading it whole.
-CREATE UNIQUE INDEX dispatches_claimed ON dispatches (scope, thread_id) WHERE status = 'claimed';
-
--- The queue of a thread in claim order.
-CREATE INDEX dispatches_queue ON dispatches (scope, thread_id, priority, position) WHERE status = 'queued';
-
--- The scheduling key of a queue: its most urgent dispatch that is due.
-CREATE INDEX dispatches_due ON dispatches (scope, thread_id, priority, available_at) WHERE status = 'queued';
-
--- One open dispatch per dedupe key and thread.
-CREATE UNIQUE INDEX dispatches_dedupe ON dispatches (scope, thread_id, dedupe_key)
- WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'claimed');
-
--- What retention removes, oldest first. Written once, when a dispatch ends, always at the end.
-CREATE INDEX dispatches_finished ON dispatches (updated_at, dispatch_id, scope) WHERE completed_at IS NOT NULL;
-
-CREATE TABLE events (
-    scope      TEXT NOT NULL,
-    thread_id  TEXT NOT NULL,
-    first_seq  INTEGER NOT NULL,
-    count      INTEGER NOT NULL,
-    run_id     TEXT,
-    created_at INTEGER NOT NULL,
-    v          INTEGER NOT NULL,
-    body       BLOB NOT NULL,  -- [[kind, payload], …]
-    UNIQUE (scope, thread_id, first_seq)
+    v             INTEGER NOT NULL
 ) STRICT;
 
+CREATE UNIQUE INDEX dispatches_id ON dispatches (dispatch_id, scope);
+
+-- One claimed dispatch per thread. Holds only what is being executed, so leases and holders are found by reading it whole.
+CREATE UNIQUE INDEX dispatches_claimed ON dispatches (thread) WHERE status = 'claimed';
+
+-- The queue of a thread in claim order.
+CREATE INDEX dispatches_queue ON dispatches (thread, priority, position, available_at) WHERE status = 'queued';
+
+-- All but the first dispatch of a run, which has the run's own number.
+CREATE INDEX dispatches_later ON dispatches (thread, no) WHERE message_ids IS NOT NULL;
+
+-- Counts how dispatches ended that were not acked.
+CREATE INDEX dispatches_closed ON dispatches (status) WHERE status IN ('cancelled', 'superseded', 'dead_letter');
+
+CREATE TABLE events (
+    no          INTEGER PRIMARY KEY,
+    thread      INTEGER NOT NULL,
+    first_seq   INTEGER NOT NULL,
+    count       INTEGER NOT NULL,
+    run_id      ANY,
+    dispatch_id ANY,
+    created_at  INTEGER NOT NULL,
+    v           INTEGER NOT NULL,
+    body        BLOB NOT NULL,  -- [[kind, payload], …]; a message is referred to by its seq
+    -- later
+    trace_id    TEXT
+) STRICT;
+
+-- One row: the highest arrival number, and the highest number of a row of events, that had been given when something was
+-- last removed. So no number is given twice, whatever retention takes away.
+CREATE TABLE numbers (
+    arrivals INTEGER NOT NULL,
+    events   INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO numbers (arrivals, events) VALUES (0, 0);
+
 CREATE TABLE journal (
-    scope      TEXT NOT NULL,
-    run_id     TEXT NOT NULL,
+    run        INTEGER NOT NULL,  -- the run's number
     key        TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     v          INTEGER NOT NULL,
     value      BLOB NOT NULL,
-    PRIMARY KEY (scope, run_id, key)
+    PRIMARY KEY (run, key)
 ) STRICT, WITHOUT ROWID;

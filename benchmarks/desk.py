@@ -1,0 +1,139 @@
+"""Makes transitions for one store, on threads drawn at random: a run is submitted and claimed, then settled.
+
+Above: `stock`, which fills files, and the questions that go straight to `SqliteStore.apply`. Below: the store.
+Holds: a run is short, a question and an answer of about 200 bytes each; the same seed draws the same threads.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from awaken.domain.clock import SystemClock
+from awaken.domain.delivery import Delivery
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, ThreadId, system_chance
+from awaken.domain.message import assistant_message, user_message
+from awaken.domain.run import NATURAL_END, Intent, RunRequest
+from awaken.domain.thread import ThreadInfo
+from awaken.store.contract import Store
+from awaken.store.transitions import (
+    Ack,
+    Claimed,
+    Offer,
+    SaveThread,
+    Settle,
+    Settled,
+    Submit,
+    Submitted,
+    ThreadSaved,
+    Transition,
+)
+
+TEXT: Final = "please summarise the quarterly report for the board " * 4
+"""About 200 bytes: what a person types."""
+AGENTS: Final = 20
+RARE_AGENT: Final = AgentId("agent-rare")
+RESOURCES: Final = 1_000
+_RARE: Final = 1_000
+"""One run in so many is the rare agent's."""
+_LEASE_MS: Final = 600_000
+_FAR_MS: Final = 86_400_000
+_FILL_BATCH: Final = 1_000
+
+
+def thread_name(number: int) -> ThreadId:
+    return ThreadId(f"thread-{number:06d}")
+
+
+def agent_name(number: int) -> AgentId:
+    return AgentId(f"agent-{number:02d}")
+
+
+def resource_name(number: int) -> str:
+    return f"user-{number:04d}"
+
+
+class Desk:
+    """`threads` is how many there are to draw from."""
+
+    def __init__(self, store: Store, threads: int, seed: int) -> None:
+        clock = SystemClock()
+        self._store = store
+        self._ids = Ids(clock, system_chance())
+        self._consumer = self._ids.consumer_id()
+        self._threads = threads
+        self._chance = random.Random(seed)
+
+    async def make_threads(self, *, messages: int = 0) -> None:
+        """All of them, with so many messages each, which belong to no run."""
+        per_batch = max(1, _FILL_BATCH // (1 + messages))
+        for start in range(0, self._threads, per_batch):
+            saves = [self._a_save(number, messages) for number in range(start, min(start + per_batch, self._threads))]
+            assert all(isinstance(outcome, ThreadSaved) for outcome in await self._store.apply(saves))
+
+    async def queue_far(self, runs: int) -> None:
+        """Runs that are due tomorrow, each on a thread of its own beside the others."""
+        for start in range(0, runs, _FILL_BATCH):
+            names = [ThreadId(f"later-{number:06d}") for number in range(start, min(start + _FILL_BATCH, runs))]
+            submits = [self._a_submit(name, delay_ms=_FAR_MS) for name in names]
+            assert all(isinstance(outcome, Submitted) for outcome in await self._store.apply(submits))
+
+    async def fill(self, runs: int) -> None:
+        """Finished runs."""
+        most = min(_FILL_BATCH, self._threads)
+        for start in range(0, runs, most):
+            await self.run_some(min(most, runs - start))
+
+    async def run_some(self, count: int) -> None:
+        """Submit a run on each of `count` threads, which are claimed at once, and settle them: two batches."""
+        submits: list[Transition] = [
+            self._a_submit(thread_name(number), offer=self._an_offer())
+            for number in self._chance.sample(range(self._threads), count)
+        ]
+        settles: list[Transition] = []
+        for outcome in await self._store.apply(submits):
+            assert isinstance(outcome, Submitted) and outcome.claimed is not None
+            settles.append(self._a_settle(outcome.claimed))
+        assert all(isinstance(outcome, Settled) for outcome in await self._store.apply(settles))
+
+    def _a_save(self, number: int, messages: int) -> Transition:
+        return SaveThread(
+            scope=DEFAULT_SCOPE,
+            thread_id=thread_name(number),
+            info=ThreadInfo(resource_id=resource_name(number % RESOURCES)),
+            messages=tuple([user_message(self._ids.message_id(), TEXT) for _ in range(messages)]),
+        )
+
+    def _an_offer(self) -> Offer:
+        return Offer(self._consumer, self._ids.claim_token(), self._ids.instance_id(), _LEASE_MS)
+
+    def _a_submit(self, thread_id: ThreadId, *, delay_ms: int = 0, offer: Offer | None = None) -> Submit:
+        message = user_message(self._ids.message_id(), TEXT)
+        return Submit(
+            scope=DEFAULT_SCOPE,
+            thread_id=thread_id,
+            run_id=self._ids.run_id(),
+            dispatch_id=self._ids.dispatch_id(),
+            request=RunRequest(intent=Intent(self._an_agent()), input_message_ids=(message.id,)),
+            messages=(message,),
+            delivery=Delivery(delay_ms=delay_ms),
+            fresh_ids=True,
+            offer=offer,
+        )
+
+    def _an_agent(self) -> AgentId:
+        if self._chance.randrange(_RARE) == 0:
+            return RARE_AGENT
+        return agent_name(self._chance.randrange(AGENTS))
+
+    def _a_settle(self, claimed: Claimed) -> Settle:
+        answer = assistant_message(self._ids.message_id(), TEXT).produced_by(claimed.run.run_id, 0)
+        return Settle(
+            scope=claimed.scope,
+            thread_id=claimed.run.thread_id,
+            run_id=claimed.run.run_id,
+            dispatch_id=claimed.dispatch.dispatch_id,
+            token=claimed.token,
+            ending=Ack(NATURAL_END, TEXT),
+            entries=(answer,),
+        )

@@ -1,0 +1,72 @@
+"""`awaken db`: how large a database file is, and what retention would remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from awaken.cli.failure import Exit, usage
+from awaken.cli.terminal import print_json
+from awaken.mailbox.settings import MailboxSettings
+
+_DAY_S = 86_400
+_DEFAULTS = MailboxSettings()
+
+
+def db(
+    path: Path = Path("awaken.db"),
+    /,
+    *,
+    run_retention_days: float = _DEFAULTS.run_retention_s / _DAY_S,
+    event_retention_days: float = _DEFAULTS.event_retention_s / _DAY_S,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Show how large a database file is, and what retention would remove. The file may be served meanwhile.
+
+    Parameters
+    ----------
+    path
+        The SQLite file.
+    run_retention_days
+        How long finished runs are to be kept.
+    event_retention_days
+        How long events are to be kept.
+    as_json
+        Print one JSON document.
+    """
+    from awaken.wiring import inspect_file
+
+    if not (run_retention_days >= 0 and event_retention_days >= 0):
+        usage("a retention is a number of days, 0 or more")
+    found = inspect_file(
+        path,
+        run_retention_ms=round(run_retention_days * _DAY_S * 1000),
+        event_retention_ms=round(event_retention_days * _DAY_S * 1000),
+    )
+    if as_json:
+        print_json(found)
+        return Exit.OK
+    console = Console()
+    table = Table(box=None, header_style="dim")
+    table.add_column("part")
+    table.add_column("rows", justify="right")
+    table.add_column("size", justify="right")
+    for part in found.parts:
+        table.add_row(part.name, f"{part.rows:,}", "?" if part.bytes is None else _megabytes(part.bytes))
+    console.print(table)
+    free = f", {_megabytes(found.free_bytes)} of it free" if found.free_bytes else ""
+    console.print(f"file {_megabytes(found.file_bytes)}{free}; write-ahead log {_megabytes(found.log_bytes)}")
+    console.print(
+        f"retention would remove {found.old_runs:,} runs older than {run_retention_days:g} days and up to"
+        f" {found.old_events:,} events older than {event_retention_days:g} days;"
+        f" {found.dead_letters:,} dead letters stay"
+    )
+    return Exit.OK
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,113 @@
+"""What a stream sends: the contract of an encoder, and encoded rows shared by all readers.
+
+A stream decides when something is sent; an encoder decides what. There is an encoder for each protocol in which a log
+can be read: `encoder` is that of this API, others come with the operations that answer in them.
+
+Above: `sse`, which asks an encoder for bytes. Below: the rows of the log.
+Holds: what an encoder makes depends on what it was given and on nothing else: it asks no store, no clock and no chance.
+So the same rows have the same bytes live, read again and resumed, in every protocol.
+
+Source: ADR 0016; SRV-020, SRV-027.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from awaken.domain.ids import RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
+from awaken.http.problems import Problem
+
+EndReason = Literal["done", "waiting", "restarting", "expired"]
+"""Why a stream is over: its run has ended; its run waits for somebody; the server stops; it has lived long enough.
+After the last two there is more to come, for a client that connects again.
+"""
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream follows, and from where."""
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId | None
+    """None: everything on the thread."""
+    after: int
+    """The seq of the last event that the client has."""
+    retry_ms: int
+    """How long a client should wait before it connects again."""
+
+
+class Encoded(NamedTuple):
+    """A row in some protocol, and how many of its events are in there."""
+
+    frames: bytes
+    events: int
+
+
+class Encoder(Protocol):
+    """One stream's rows and incidents as bytes of one protocol.
+
+    Used in this order: `open` once, `feed` for every row and `keepalive` for every long silence, then at most one of
+    `close` and `fail`.
+    """
+
+    @property
+    def shared_as(self) -> Hashable | None:
+        """Encoders with the same value make the same bytes of a row, whatever else they were fed: one of them encodes
+        it for the streams of all. None: what becomes of a row depends on this stream.
+        """
+        ...
+
+    def open(self, opening: Opening) -> bytes:
+        """What comes before everything else. Never empty: a client learns from it that the stream is open."""
+        ...
+
+    def feed(self, row: EventRow) -> Encoded:
+        """The next row. Events that the protocol does not know, or the client does not want, are left out."""
+        ...
+
+    def keepalive(self) -> bytes:
+        """What keeps a silent connection open and moves nobody's place."""
+        ...
+
+    def close(self, reason: EndReason) -> bytes:
+        """What comes last; may be empty. After `restarting` and `expired` nothing in it means an end to a client."""
+        ...
+
+    def fail(self, problem: Problem, request_id: str) -> bytes:
+        """What comes last when the stream cannot go on because of an error."""
+        ...
+
+
+class FrameCache:
+    """Recently encoded rows, shared by all readers; the least recently used go first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._rows: OrderedDict[tuple[Scope, ThreadId, int, int, Hashable], Encoded] = OrderedDict()
+        self.encoded = 0
+        """Rows encoded so far to be shared, which is how many were not found here."""
+
+    def frames(self, row: EventRow, encoder: Encoder) -> Encoded:
+        """The row as the encoder makes it, or as one with the same `shared_as` has made it before."""
+        sharing = encoder.shared_as
+        if sharing is None:
+            return encoder.feed(row)
+        key = (row.scope, row.thread_id, row.first_seq, len(row.events), sharing)
+        found = self._rows.get(key)
+        if found is not None:
+            self._rows.move_to_end(key)
+            return found
+        self.encoded += 1
+        made = encoder.feed(row)
+        self._rows[key] = made
+        self._bytes += len(made.frames)
+        while self._bytes > self._max_bytes:
+            _, gone = self._rows.popitem(last=False)
+            self._bytes -= len(gone.frames)
+        return made

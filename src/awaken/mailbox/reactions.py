@@ -1,0 +1,178 @@
+"""What an outcome sets off: after each commit, and before its caller hears of it.
+
+Above: the combiner calls this for every transition that was applied, in the order of the commits, and for each whose
+fate is unknown. Below: readers, slots, executions and timers, which are told what they need to know.
+Holds: a claim is executed from the outcome of the transition that won it, so a caller who goes away while it waits
+strands nothing. Every slot that was offered is taken, or free again, when its answer is here.
+
+Source: ADR 0004, ADR 0008, ADR 0012.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from awaken.domain.clock import Clock, Instant
+from awaken.domain.ids import Scope
+from awaken.domain.run import DONE, Run
+from awaken.mailbox.dispatcher import Dispatcher
+from awaken.mailbox.executions import Executions
+from awaken.mailbox.observer import Observer
+from awaken.mailbox.reader import Hub
+from awaken.mailbox.slots import Slots
+from awaken.mailbox.sweeper import Sweeper
+from awaken.store.transitions import (
+    Cancel,
+    CancelResult,
+    Claim,
+    Claimed,
+    ClaimedSome,
+    Interrupt,
+    Interrupted,
+    Offer,
+    Outcome,
+    Reclaim,
+    Reclaimed,
+    Settle,
+    Settled,
+    Submit,
+    Submitted,
+    Transition,
+)
+
+
+class Reactions:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        slots: Slots,
+        executions: Executions,
+        dispatcher: Dispatcher,
+        sweeper: Sweeper,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._hub = hub
+        self._slots = slots
+        self._executions = executions
+        self._dispatcher = dispatcher
+        self._sweeper = sweeper
+        self._clock = clock
+        self._observer = observer
+        self._by_kind: Mapping[type[Any], Callable[[Any, Outcome, float], None]] = {
+            Submit: self._submitted,
+            Settle: self._settled,
+            Claim: self._claimed,
+            Cancel: self._cancelled,
+            Interrupt: self._interrupted,
+            Reclaim: self._reclaimed,
+        }
+        """The other kinds set off nothing but what they appended."""
+
+    def applied(self, transition: Transition, outcome: Outcome, asked_s: float) -> None:
+        """A transition was applied, in a batch that left for the store at `asked_s`."""
+        if self._hub.readers:
+            self._hub.publish(outcome.appended)
+        react = self._by_kind.get(type(transition))
+        if react is not None:
+            react(transition, outcome, asked_s)
+
+    def failed(self, transition: Transition) -> None:
+        """The store could not tell what became of it: whatever it offered is not taken by us."""
+        if isinstance(transition, Submit) and transition.offer is not None:
+            self._slots.answered()
+        elif isinstance(transition, Claim):
+            self._slots.answered(len(transition.offers))
+        self._dispatcher.slot_freed()
+        self._observer.failed(transition)
+
+    # --- what starts executions ---------------------------------------------------------------------------------------
+
+    def _submitted(self, transition: Submit, outcome: Outcome, asked_s: float) -> None:
+        accepted = outcome if type(outcome) is Submitted else None
+        if transition.offer is not None:
+            self._slots.answered()
+        self._offered(transition.offer, accepted, asked_s)
+        if transition.offer is not None and (accepted is None or accepted.claimed is None):
+            self._dispatcher.slot_freed()
+        if accepted is not None and accepted.claimed is None:
+            ahead = self._executions.in_thread(transition.scope, transition.thread_id)
+            if ahead is not None:
+                ahead.note_follower()
+
+    def _settled(self, transition: Settle, outcome: Outcome, asked_s: float) -> None:
+        settled = outcome if type(outcome) is Settled else None
+        if settled is not None:
+            self._end(transition.scope, settled.run)
+            self._executions.settled(transition.scope, transition.thread_id, transition.token)
+        self._offered(transition.offer, settled, asked_s)
+
+    def _claimed(self, transition: Claim, outcome: Outcome, asked_s: float) -> None:
+        assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
+        self._slots.answered(len(transition.offers))
+        for closed in outcome.closed:
+            self._end(closed.scope, closed.run)
+        for claimed in outcome.claims:
+            self._start(claimed, asked_s)
+        for offer in transition.offers[len(outcome.claims) :]:
+            self._slots.take_back(offer)
+        self._dispatcher.answered(outcome)
+
+    def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None, asked_s: float) -> None:
+        """Start what the offer won, or take it back; look after what waits in the thread."""
+        if outcome is not None and outcome.claimed is not None:
+            self._start(outcome.claimed, asked_s)
+        elif offer is not None:
+            self._slots.take_back(offer)
+        if outcome is not None and outcome.ready_at is not None:
+            self._ready(outcome.ready_at)
+
+    def _start(self, claimed: Claimed, asked_s: float) -> None:
+        self._executions.start(claimed, asked_s)
+        if claimed.dispatch.lease_until is not None:
+            self._sweeper.expect(claimed.dispatch.lease_until + 1)
+
+    def _ready(self, ready_at: Instant) -> None:
+        if ready_at > self._clock.now():
+            self._sweeper.expect(ready_at)
+        else:
+            self._dispatcher.expect()
+
+    # --- what stops executions, and ends waits ------------------------------------------------------------------------
+
+    def _cancelled(self, transition: Cancel, outcome: Outcome, asked_s: float) -> None:
+        """In this process the owner learns of a stop at once."""
+        if not isinstance(outcome, CancelResult):
+            return
+        self._end(transition.scope, outcome.run)
+        execution = self._executions.of_dispatch(transition.scope, transition.thread_id, outcome.run.dispatch_id)
+        if outcome.state == "requested" and execution is not None:
+            execution.stop("cancel")
+
+    def _interrupted(self, transition: Interrupt, outcome: Outcome, asked_s: float) -> None:
+        if not isinstance(outcome, Interrupted):
+            return
+        for dispatch in outcome.superseded:
+            self._hub.ended(transition.scope, dispatch.run_id, None)
+        if outcome.active is not None:
+            execution = self._executions.in_thread(transition.scope, transition.thread_id)
+            if execution is not None and execution.token == outcome.active.claim_token:
+                execution.stop("interrupt")
+
+    def _reclaimed(self, transition: Reclaim, outcome: Outcome, asked_s: float) -> None:
+        """A claim of this process that was taken back has ended, whatever its execution still believes."""
+        assert isinstance(outcome, Reclaimed), "a reclaim answers with what it took back"
+        for item in outcome.items:
+            self._end(item.scope, item.run)
+            execution = self._executions.of_dispatch(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
+            if execution is not None:
+                execution.stop("lost")
+
+    def _end(self, scope: Scope, run: Run | None) -> None:
+        """Resume whoever waits for the run, if it has ended."""
+        if run is not None and run.status is DONE:
+            self._hub.ended(scope, run.run_id, run)

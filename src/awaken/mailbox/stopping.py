@@ -1,0 +1,65 @@
+"""Whether an execution is to stop, why, and how its agent learns of it.
+
+Above: the keeper, cancels and interrupts ask through the execution; the write buffer asks when the store answers that a
+run must stop. Below: the task in which the agent is at work.
+Holds: one request is one cancellation of that task, however many ways lead to it: a cancel comes by its own answer, by
+the next commit and by every renewal, and an agent that tidies up is not disturbed by the second and the third. Only a
+request that says more than the one before cancels again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Literal
+
+StopReason = Literal["handover", "cancel", "interrupt", "lost", "unconfirmed"]
+"""Why an execution is stopped. After `lost` or `unconfirmed` it writes nothing more."""
+
+_WEIGHT: Final[dict[StopReason, int]] = {"handover": 1, "cancel": 2, "interrupt": 3, "lost": 4, "unconfirmed": 4}
+"""A request replaces those of less weight."""
+_OUTLIVED: Final[frozenset[StopReason]] = frozenset({"lost", "unconfirmed"})
+
+
+class Stop:
+    """One per execution. The execution says where its agent is at work; anybody may ask."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self.is_delivered = False
+        """The agent has been told: what its task raises from now on is the answer to that, and no failure."""
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the claim is over without a settlement of this execution."""
+        return self.reason in _OUTLIVED
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether there is something to cancel."""
+        return self._task is not None
+
+    def ask(self, reason: StopReason, *, again: bool = True) -> bool:
+        """Whether this says more than was known. `again` False: an agent that was cancelled before is left alone."""
+        if self.reason is not None and _WEIGHT[reason] <= _WEIGHT[self.reason]:
+            return False
+        self.reason = reason
+        if again or not self.is_delivered:
+            self.cut_short()
+        return True
+
+    def cut_short(self) -> None:
+        """Cancel the agent's task, if the agent is at work."""
+        if self._task is not None:
+            self.is_delivered = True
+            self._task.cancel()
+
+    def begin_work(self) -> None:
+        """What runs in this task from now on may be cancelled."""
+        self._task = asyncio.current_task()
+
+    def end_work(self) -> None:
+        """Nothing is cancelled from now on; what was cancelled is over."""
+        task, self._task = self._task, None
+        while task is not None and task.uncancel():
+            pass

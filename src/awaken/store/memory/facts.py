@@ -1,0 +1,102 @@
+"""Finds the rows that needs name.
+
+Above: `store` for one transition, `asks` for the threads a rule visits. Below: the tables.
+Holds: the thread row is a copy, so that a rule that fails leaves no trace.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import Dispatch
+from awaken.domain.ids import MessageId
+from awaken.domain.message import Message
+from awaken.domain.run import DONE, Run
+from awaken.store.memory.tables import Tables
+from awaken.store.rules.facts import Facts, LeftOpen, Queued, ThreadKey, Waiter, Waiting
+from awaken.store.rules.needs import Needs
+
+
+class FactLoader:
+    """Looks things up in one store's tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def load(self, needs: Needs, now: Instant) -> Facts:
+        tables, key, scope = self._tables, needs.key, needs.scope
+        claimed = tables.claimed(key)
+        facts = Facts(thread=copy.copy(tables.threads.get(key)), claimed=claimed)
+        if needs.run is not None:
+            facts.run = tables.runs.get((scope, needs.run))
+        elif needs.of_claim and claimed is not None:
+            facts.run = tables.runs.get((scope, claimed.run_id))
+        if needs.newest and facts.run is not None:
+            facts.dispatch = tables.dispatches.get((scope, facts.run.dispatch_id))
+        elif needs.dispatch is not None:
+            facts.dispatch = tables.dispatches.get((scope, needs.dispatch))
+        if needs.messages:
+            self._find_known(facts, key, needs.messages)
+        if needs.dedupe_key is not None:
+            self._find_holder(facts, key, needs.dedupe_key)
+        if needs.tail and facts.run is not None:
+            facts.tail = self._tail(key, facts.run)
+        if needs.queue == "always" or (needs.queue == "if_free" and claimed is None):
+            self._look_at_queue(facts, needs, now)
+        if needs.whole_queue:
+            facts.queue = tuple([(each, tables.runs[scope, each.run_id]) for each in tables.queue(key)])
+        if needs.won is not None and claimed is not None and claimed.claim_token == needs.won:
+            facts.won = self._queued(key, claimed)
+        if needs.waiting:
+            waiting = tables.waiting(key)[: 1 if needs.waiting == "last" else None]
+            facts.waiting = tuple(
+                [Waiting(run, tables.dispatches[scope, run.dispatch_id], self._tail(key, run)) for run in waiting]
+            )
+        return facts
+
+    def _find_known(self, facts: Facts, key: ThreadKey, ids: Iterable[MessageId]) -> None:
+        stored = self._tables.data[key].messages
+        facts.known = tuple([stored[each] for each in ids if each in stored])
+        run_id = facts.known[0].run_id if facts.known else None
+        facts.known_run = None if run_id is None else self._tables.runs.get((key[0], run_id))
+        if facts.known_run is not None:
+            facts.known_dispatch = self._tables.dispatches.get((key[0], facts.known_run.dispatch_id))
+
+    def _find_holder(self, facts: Facts, key: ThreadKey, dedupe_key: str) -> None:
+        for run in self._tables.unfinished(key):
+            if run.dedupe_key == dedupe_key:
+                facts.deduped = run
+                facts.deduped_dispatch = self._tables.dispatches.get((key[0], run.dispatch_id))
+
+    def _look_at_queue(self, facts: Facts, needs: Needs, now: Instant) -> None:
+        key = needs.key
+        without = facts.run.dispatch_id if needs.newest and facts.run is not None else None
+        queue = [each for each in self._tables.queue(key) if each.dispatch_id != without]
+        due = [each for each in queue if each.available_at <= now]
+        if needs.head and due:
+            queue.remove(due[0])
+            facts.next = self._queued(key, due[0])
+        if queue:
+            facts.ready = min([Waiter.of(each) for each in queue], key=lambda waiter: waiter.order(now))
+        if needs.head:
+            ended = [run for run in self._tables.runs_of(key) if run.status is DONE and run.open_turn is not None]
+            facts.left_open = tuple([LeftOpen(run, self._tail(key, run)) for run in ended])
+
+    def _queued(self, key: ThreadKey, dispatch: Dispatch) -> Queued:
+        run = self._tables.runs.get((key[0], dispatch.run_id))
+        if run is None:
+            return Queued(dispatch, None)
+        messages = self._tables.data[key].messages
+        ids = run.request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
+        found = tuple([messages[each] for each in ids if each in messages])
+        lacks = next((each for each in ids if each not in messages), None)
+        return Queued(dispatch, run, found, lacks, self._tail(key, run))
+
+    def _tail(self, key: ThreadKey, run: Run) -> tuple[Message, ...]:
+        if run.open_turn is None:
+            return ()
+        data = self._tables.data[key]
+        stored = [data.messages[each] for each in data.log[run.open_turn - 1 :]]
+        return tuple([each.message for each in stored if each.run_id == run.run_id])

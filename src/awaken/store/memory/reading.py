@@ -1,0 +1,181 @@
+"""Reads of the memory store: what its tables hold, in the order and the pages of the contract.
+
+Above: `store`. Below: the tables.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from awaken.domain.dispatch import CLAIMED, Dispatch, DispatchStatus
+from awaken.domain.errors import DataIntegrity
+from awaken.domain.ids import ConsumerId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
+from awaken.domain.run import DONE, Run
+from awaken.domain.thread import Thread
+from awaken.store.contract import (
+    MAX_COUNTED,
+    DispatchQuery,
+    Held,
+    MessageQuery,
+    OpenCount,
+    Page,
+    RunQuery,
+    StoredMessage,
+    ThreadQuery,
+)
+from awaken.store.memory.tables import Tables
+from awaken.store.rules.facts import ThreadKey, ThreadRow
+from awaken.store.rules.thread import derive_thread
+from awaken.store.transitions import JournalEntry
+
+RecordT = TypeVar("RecordT")
+
+
+class Reading:
+    """What can be asked of one store's tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    # --- threads ------------------------------------------------------------------------------------------------------
+
+    def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
+        row = self._tables.threads.get((scope, thread_id))
+        return None if row is None else self._thread(row)
+
+    def _thread(self, row: ThreadRow) -> Thread:
+        tables, key = self._tables, (row.scope, row.thread_id)
+        claimed = tables.claimed(key)
+        queue, waiting = tables.queue(key), tables.waiting(key)
+        return derive_thread(
+            row,
+            active=None if claimed is None else tables.runs[key[0], claimed.run_id],
+            head=tables.runs[key[0], queue[0].run_id] if queue else None,
+            waits=waiting[0] if waiting else None,
+            latest=self.latest_run(*key),
+        )
+
+    def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
+        rows = [
+            row
+            for row in self._tables.threads.values()
+            if row.scope == scope
+            and row.thread_id.startswith(query.id_prefix)
+            and (query.resource_id is None or row.info.resource_id == query.resource_id)
+        ]
+        page = _page(rows, lambda row: row.latest_run_no or row.no, query.after, query.limit, not query.ascending)
+        return Page(tuple([self._thread(row) for row in page.items]), page.next)
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
+        return self._tables.runs.get((scope, run_id))
+
+    def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
+        row = self._tables.threads.get((scope, thread_id))
+        runs = self._tables.runs_of((scope, thread_id))
+        return next((run for run in reversed(runs) if row is not None and run.no == row.latest_run_no), None)
+
+    def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
+        runs = [
+            run
+            for (owner, _), run in self._tables.runs.items()
+            if owner == scope
+            and (query.thread_id is None or run.thread_id == query.thread_id)
+            and (query.status is None or run.status is query.status)
+            and (query.agent_id is None or run.agent_id == query.agent_id)
+            and run.thread_id.startswith(query.thread_id_prefix)
+        ]
+        return _page(runs, lambda run: run.no, query.after, query.limit, query.descending)
+
+    def count_open_runs(self, scope: Scope) -> list[OpenCount]:
+        found = Counter(
+            (run.agent_id, run.status)
+            for (owner, _), run in self._tables.runs.items()
+            if owner == scope and run.status is not DONE
+        )
+        return [OpenCount(agent, status, min(count, MAX_COUNTED)) for (agent, status), count in sorted(found.items())]
+
+    # --- dispatches ---------------------------------------------------------------------------------------------------
+
+    def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
+        found = [
+            dispatch
+            for (owner, _), dispatch in self._tables.dispatches.items()
+            if owner == scope
+            and dispatch.thread_id == query.thread_id
+            and (query.run_id is None or dispatch.run_id == query.run_id)
+            and (query.statuses is None or dispatch.status in query.statuses)
+        ]
+        return _page(found, lambda dispatch: dispatch.no, query.after, query.limit, descending=False)
+
+    def list_claims(self, consumer: ConsumerId, after: int, limit: int) -> list[Held]:
+        found = [
+            Held(scope, dispatch)
+            for (scope, _), dispatch in self._tables.dispatches.items()
+            if dispatch.status is CLAIMED and dispatch.claimed_by == consumer and dispatch.no > after
+        ]
+        return sorted(found, key=lambda held: held.dispatch.no)[:limit]
+
+    def count_dispatches(self) -> dict[DispatchStatus, int]:
+        counts = Counter(dispatch.status for dispatch in self._tables.dispatches.values())
+        return {status: min(counts[status], MAX_COUNTED) for status in DispatchStatus}
+
+    # --- messages, journal and events ---------------------------------------------------------------------------------
+
+    def load_message(self, key: ThreadKey, message_id: MessageId) -> StoredMessage | None:
+        return self._tables.data[key].messages.get(message_id)
+
+    def list_messages(self, key: ThreadKey, query: MessageQuery) -> list[StoredMessage]:
+        data = self._tables.data[key]
+        first, last = query.after + 1, len(data.log) if query.before is None else min(query.before - 1, len(data.log))
+        found: list[StoredMessage] = []
+        for seq in reversed(range(first, last + 1)) if query.descending else range(first, last + 1):
+            if len(found) == query.limit:
+                break
+            stored = data.messages[data.log[seq - 1]]
+            if query.visibility not in (None, stored.message.visibility) or query.run_id not in (None, stored.run_id):
+                continue
+            found.append(stored)
+        return found
+
+    def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
+        run = self._tables.runs.get((scope, run_id))
+        entries = {} if run is None else self._tables.journal.get(run.no, {})
+        return [entries[key] for key in sorted(entries)]
+
+    def list_events(self, key: ThreadKey, after: int, limit: int, run_id: RunId | None) -> list[EventRow]:
+        rows: list[EventRow] = []
+        count = 0
+        if run_id is not None and (key[0], run_id) not in self._tables.runs:
+            return rows
+        for appended in self._tables.data[key].events:
+            if count >= limit:
+                break
+            if appended.last_seq > after and (run_id is None or appended.run_id == run_id):
+                row = appended.row().starting_after(after)
+                rows.append(row)
+                count += len(row.events)
+        if rows and run_id is None and rows[0].first_seq > max(after + 1, self.event_bounds(key)[0]):
+            raise DataIntegrity(f"thread {key[1]!r}: the event log has a hole before {rows[0].first_seq}")
+        return rows
+
+    def event_bounds(self, key: ThreadKey) -> tuple[int, int]:
+        row = self._tables.threads.get(key)
+        return (1, 0) if row is None else (row.first_event_seq, row.event_seq)
+
+
+def _page(
+    records: Iterable[RecordT], no: Callable[[RecordT], int], after: int | None, limit: int, descending: bool
+) -> Page[RecordT]:
+    """One page of the records by their numbers."""
+    if limit < 1:
+        return Page(())
+    ordered = sorted(records, key=no, reverse=descending)
+    if after is not None:
+        ordered = [each for each in ordered if (no(each) < after if descending else no(each) > after)]
+    page = ordered[:limit]
+    return Page(tuple(page), no(page[-1]) if len(ordered) > limit else None)

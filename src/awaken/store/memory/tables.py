@@ -1,0 +1,65 @@
+"""The rows of the memory store, and how they hang together.
+
+Above: `facts` and `asks` look rows up, `writing` changes them, `reading` lists them. Below: the records themselves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+from awaken.domain.dispatch import Dispatch
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope
+from awaken.domain.log import Appended
+from awaken.domain.run import DONE, WAITING, Run
+from awaken.store.contract import StoredMessage
+from awaken.store.rules.facts import Numbers, ThreadKey, ThreadRow
+from awaken.store.transitions import JournalEntry
+
+
+class ThreadData:
+    """Everything that hangs on one thread."""
+
+    def __init__(self) -> None:
+        self.messages: dict[MessageId, StoredMessage] = {}
+        self.log: list[MessageId] = []
+        self.runs: dict[RunId, None] = {}
+        self.queued: dict[DispatchId, None] = {}
+        self.claimed: DispatchId | None = None
+        self.events: list[Appended] = []
+
+
+class Tables:
+    """One store's rows. Runs and dispatches stand in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self.numbers: Final = Numbers()
+        self.threads: dict[ThreadKey, ThreadRow] = {}
+        self.data: defaultdict[ThreadKey, ThreadData] = defaultdict(ThreadData)
+        self.runs: dict[tuple[Scope, RunId], Run] = {}
+        self.dispatches: dict[tuple[Scope, DispatchId], Dispatch] = {}
+        self.event_rows: dict[int, tuple[ThreadKey, Appended]] = {}
+        """By the order in which they were appended."""
+        self.event_row = 0
+        self.journal: dict[int, dict[str, JournalEntry]] = {}
+        """By the number of the run."""
+
+    def queue(self, key: ThreadKey) -> list[Dispatch]:
+        """What waits in a thread, in claim order."""
+        waiting = [self.dispatches[key[0], each] for each in self.data[key].queued]
+        return sorted(waiting, key=lambda dispatch: (dispatch.priority, dispatch.position))
+
+    def claimed(self, key: ThreadKey) -> Dispatch | None:
+        claimed = self.data[key].claimed
+        return None if claimed is None else self.dispatches[key[0], claimed]
+
+    def runs_of(self, key: ThreadKey) -> list[Run]:
+        return [self.runs[key[0], each] for each in self.data[key].runs]
+
+    def waiting(self, key: ThreadKey) -> list[Run]:
+        """The runs that are suspended, the one that suspended last first."""
+        found = [run for run in self.runs_of(key) if run.status is WAITING]
+        return sorted(found, key=lambda run: -run.updated_seq)
+
+    def unfinished(self, key: ThreadKey) -> list[Run]:
+        return [run for run in self.runs_of(key) if run.status is not DONE]

@@ -1,0 +1,79 @@
+"""Writes what a rule has decided into the tables.
+
+Above: `store` after one transition, `asks` in the middle of a rule over many threads. Below: the tables.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
+from awaken.domain.ids import Scope
+from awaken.store.contract import StoredMessage
+from awaken.store.memory.tables import Tables
+from awaken.store.rules.facts import Changes
+
+
+def write(tables: Tables, changes: Changes) -> None:
+    """Everything in the changes, which are empty afterwards."""
+    for thread in (*changes.new_threads, *changes.threads):
+        tables.threads[thread.scope, thread.thread_id] = thread
+    for new in changes.new_messages:
+        data = tables.data[new.thread.scope, new.thread.thread_id]
+        data.messages[new.message.id] = StoredMessage(new.message, new.seq, new.run_id, new.created_at)
+        if new.seq is not None:
+            data.log.append(new.message.id)
+    for thread, message_id, seq in changes.appended_messages:
+        data = tables.data[thread.scope, thread.thread_id]
+        data.messages[message_id] = replace(data.messages[message_id], seq=seq)
+        data.log.append(message_id)
+    for thread, run in changes.new_runs:
+        tables.runs[thread.scope, run.run_id] = run
+        tables.data[thread.scope, thread.thread_id].runs[run.run_id] = None
+    for thread, run in changes.runs:
+        tables.runs[thread.scope, run.run_id] = run
+    for thread, dispatch in changes.new_dispatches:
+        _write_dispatch(tables, thread.scope, dispatch)
+    for thread, _, dispatch in changes.dispatches:
+        _write_dispatch(tables, thread.scope, dispatch)
+    for scope, _, dispatch in changes.leases:
+        tables.dispatches[scope, dispatch.dispatch_id] = dispatch
+    for thread, appended in changes.events:
+        tables.event_row += 1
+        key = (thread.scope, thread.thread_id)
+        tables.data[key].events.append(appended)
+        tables.event_rows[tables.event_row] = (key, appended)
+    for run, entry, _ in changes.journal:
+        tables.journal.setdefault(run.no, {})[entry.key] = entry
+    _purge(tables, changes)
+    changes.clear()
+
+
+def _write_dispatch(tables: Tables, scope: Scope, dispatch: Dispatch) -> None:
+    data = tables.data[scope, dispatch.thread_id]
+    data.queued.pop(dispatch.dispatch_id, None)
+    if data.claimed == dispatch.dispatch_id:
+        data.claimed = None
+    if dispatch.status is QUEUED:
+        data.queued[dispatch.dispatch_id] = None
+    elif dispatch.status is CLAIMED:
+        assert data.claimed is None, "one claimed dispatch per thread"
+        data.claimed = dispatch.dispatch_id
+    tables.dispatches[scope, dispatch.dispatch_id] = dispatch
+
+
+def _purge(tables: Tables, changes: Changes) -> None:
+    for key, _, run in changes.purged_runs:
+        del tables.runs[key[0], run.run_id]
+        del tables.data[key].runs[run.run_id]
+        tables.journal.pop(run.no, None)
+        for place, dispatch in [*tables.dispatches.items()]:
+            if place[0] == key[0] and dispatch.run_id == run.run_id:
+                del tables.dispatches[place]
+        if tables.threads[key].latest_run_no == run.no:
+            tables.threads[key].latest_run_no = max([each.no for each in tables.runs_of(key)], default=None)
+    for key, _, _, last_seq, row in changes.purged_events:
+        _, appended = tables.event_rows.pop(row)
+        tables.data[key].events.remove(appended)
+        thread = tables.threads[key]
+        thread.first_event_seq = max(thread.first_event_seq, last_seq + 1)

@@ -1,0 +1,108 @@
+"""How a run ends, wherever it ends: one `finish`, and what leads to it.
+
+Above: the rules that settle, cancel, interrupt, reclaim or bury. Below: the tables of `domain`.
+Holds: the run's last event and its record are written together. What a run leaves behind when it ends is counted on its
+thread here, and nowhere else: a turn whose calls nobody answered is closed by the next claim that starts a run.
+
+Source: ADR 0011, 0012, 0014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from awaken.domain import dispatch as moves
+from awaken.domain import server_event
+from awaken.domain.dispatch import QUEUED, Dispatch
+from awaken.domain.ids import MessageId
+from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, Waiting, moved
+from awaken.store.rules.facts import Changes, ThreadRow
+from awaken.store.rules.writing import Log
+from awaken.store.transitions import Closed
+
+
+def finish(
+    run: Run,
+    termination: Termination,
+    thread: ThreadRow,
+    log: Log,
+    *,
+    output: str | None = None,
+    output_message_ids: Sequence[MessageId] = (),
+    cause: str | None = None,
+    superseded: bool = False,
+) -> Run:
+    """Log the end of the run, or that it suspends; the run as it is to be written then."""
+    if superseded:
+        log.add(server_event.superseded(run, termination, cause or "interrupted"))
+    else:
+        log.add(server_event.ended(run, termination, output_message_ids=output_message_ids, cause=cause))
+    if run.status is WAITING:
+        thread.waiting -= 1
+    if termination.type == "suspended":
+        thread.waiting += 1
+        return replace(
+            run,
+            status=moved(run, "wait"),
+            waiting=Waiting("external_event"),
+            stream_open=False,
+            updated_at=log.now,
+            updated_seq=log.last_seq,
+        )
+    if run.open_turn is not None:
+        thread.left_open += 1
+    return replace(
+        run,
+        status=moved(run, "finish"),
+        termination=termination,
+        final_output=output,
+        output_message_ids=tuple(output_message_ids),
+        waiting=None,
+        finished_at=log.now,
+        stream_open=False,
+        updated_at=log.now,
+        updated_seq=log.last_seq,
+    )
+
+
+def executed(run: Run, dispatch: Dispatch, log: Log) -> Run:
+    """The run with the time for which the dispatch, whose claim ends now, was claimed."""
+    started_at = log.now if dispatch.tried_at is None else dispatch.tried_at
+    return replace(run, executing_ms=run.executing_ms + max(log.now - started_at, 0))
+
+
+def after_failure(settled: Dispatch, run: Run, reason: str, thread: ThreadRow, log: Log) -> Run:
+    """The run of a dispatch that failed: back in the queue with it, or ended because it was given up."""
+    if settled.status is QUEUED:
+        log.add(server_event.rescheduled(settled, reason))
+        return replace(run, stream_open=False, updated_at=log.now, updated_seq=log.last_seq)
+    log.add(server_event.dead_lettered(settled))
+    termination = Termination("error", detail=settled.last_error)
+    return replace(finish(run, termination, thread, log, cause="dead_letter"), dead_lettered=True)
+
+
+def close_queued(dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Closed:
+    """Cancel queued work: dispatch and run in one piece."""
+    cancelled = moves.cancel(dispatch, log.now)
+    log.reset_stream(run)
+    run = finish(run, CANCELLED, thread, log)
+    thread.queued -= 1
+    changes.dispatches.append((thread, dispatch, cancelled))
+    changes.runs.append((thread, run))
+    return Closed(thread.scope, cancelled, run)
+
+
+def supersede_queued(
+    dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log, cause: str = "interrupted"
+) -> Closed:
+    """Close queued work with its run. A run that has ended already (a restore, a hand edit) stays as it is."""
+    superseded = moves.supersede(dispatch, log.now, cause)
+    thread.queued -= 1
+    changes.dispatches.append((thread, dispatch, superseded))
+    if run.status is not DONE:
+        log.reset_stream(run)
+        run = finish(run, CANCELLED, thread, log, superseded=True, cause=cause)
+        changes.runs.append((thread, run))
+    return Closed(thread.scope, superseded, run)

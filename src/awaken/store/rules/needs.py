@@ -1,0 +1,123 @@
+"""What a transition must be given, as data: a store loads needs, for one item or a whole batch.
+
+Above: `batch` of every store asks for the needs of what it applies, and the rules over many threads ask for those of
+the threads they visit. Below: one field of `Facts` for each key or flag.
+Holds: the `match` is exhaustive, so a new transition that says nothing about its needs fails the type check. A thread
+and its claimed dispatch are loaded always. Counters of the thread row say what there is none of, so that looking for it
+costs nothing: `queued`, `waiting`, `left_open`.
+
+Source: ADR 0003.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+import msgspec
+
+from awaken.domain.ids import ClaimToken, DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.store.rules.facts import ThreadKey
+from awaken.store.transitions import Cancel, Commit, Interrupt, SaveThread, Settle, Submit, ThreadTransition
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The rows one transition needs, of one thread."""
+
+    scope: Scope
+    thread_id: ThreadId
+    run: RunId | None = None
+    """`Facts.run`: the run with this id, of whatever thread."""
+    dispatch: DispatchId | None = None
+    """`Facts.dispatch`: the dispatch with this id, of whatever thread."""
+    newest: bool = False
+    """Where `run` is found, `Facts.dispatch` is its newest one instead."""
+    of_claim: bool = False
+    """`Facts.run`: that of the claimed dispatch."""
+    tail: bool = False
+    """`Facts.tail`: the messages of `run` from its open turn on."""
+    messages: tuple[MessageId, ...] = ()
+    """`Facts.known`: the messages of the thread that have one of these ids; `known_run`, the run of the first, and
+    `known_dispatch`, its newest one.
+    """
+    dedupe_key: str | None = None
+    """`Facts.deduped`: the unfinished run of the thread that holds this key, with its newest dispatch."""
+    queue: Literal["", "if_free", "always"] = ""
+    """`Facts.ready`: the best of what is queued, without `next` and without the newest dispatch of `run`; in a free
+    thread only, or also in one whose claim is about to end.
+    """
+    head: bool = False
+    """With `queue`: `Facts.next`, the best due dispatch with what claiming it takes, and `Facts.left_open`."""
+    whole_queue: bool = False
+    """`Facts.queue`: everything queued, in claim order, each with its run."""
+    won: ClaimToken | None = None
+    """`Facts.won`: the claimed dispatch, if it was claimed with this token."""
+    waiting: Literal["", "last", "all"] = ""
+    """`Facts.waiting`: the run that suspended last, or all that wait, that one first."""
+
+    @property
+    def key(self) -> ThreadKey:
+        return self.scope, self.thread_id
+
+
+def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
+    """What the rule for `t` must be given.
+
+    Not `careful`: without what could only show that an id is taken already. A constraint of the store shows that too,
+    and the item is then loaded carefully.
+    """
+    if type(t) is Submit:
+        return _of_submit(t, careful)
+    if type(t) is Commit:
+        known = _ids(t) if careful else ()
+        return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, dispatch=t.dispatch_id, messages=known)
+    if type(t) is Settle:
+        return Needs(
+            scope=t.scope,
+            thread_id=t.thread_id,
+            run=t.run_id,
+            dispatch=t.dispatch_id,
+            messages=_ids(t) if careful else (),
+            tail=t.offer is not None,
+            queue="always",
+            head=t.offer is not None,
+            won=None if t.offer is None else t.offer.token,
+        )
+    match t:
+        case SaveThread():
+            return Needs(scope=t.scope, thread_id=t.thread_id, messages=_ids(t))
+        case Cancel():
+            return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free")
+        case Interrupt():
+            return Needs(scope=t.scope, thread_id=t.thread_id, of_claim=True, whole_queue=True, waiting="all")
+        case _:
+            assert_never(t)
+
+
+def _of_submit(t: Submit, careful: bool) -> Needs:
+    looks = careful or not t.fresh_ids
+    return Needs(
+        scope=t.scope,
+        thread_id=t.thread_id,
+        run=t.run_id if looks else None,
+        dispatch=t.dispatch_id if looks else None,
+        newest=True,
+        messages=_ids(t) if looks else (),
+        dedupe_key=t.delivery.dedupe_key,
+        queue="" if t.offer is None else "if_free",
+        head=t.offer is not None,
+        waiting="last",
+    )
+
+
+def _ids(t: SaveThread | Submit | Commit | Settle) -> tuple[MessageId, ...]:
+    return tuple([message.id for message in t.messages])
+
+
+def of_claim(key: ThreadKey) -> Needs:
+    """For taking the next dispatch of a free thread."""
+    return Needs(scope=key[0], thread_id=key[1], queue="always", head=True)
+
+
+def of_reclaim(key: ThreadKey) -> Needs:
+    """For taking back the claimed dispatch of a thread."""
+    return Needs(scope=key[0], thread_id=key[1], of_claim=True, queue="always")

@@ -1,0 +1,28 @@
+"""What the server answers, beside runs and streams."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.behaviour.ledger import Area, Wing, built, later
+
+AREA: Final = Area(
+    "HTTP",
+    built("SRV-006", sentence="Readiness reflects the store and liveness does not."),
+    built(
+        "SRV-007",
+        sentence="A request that breaks a rule gets the documented problem and stores nothing.",
+        note="Without keys.",
+    ),
+    built("SRV-008", sentence="The server does what its description says."),
+    later(
+        "SRV-019",
+        sentence="Dead letters are listed, grouped, retried once and discarded, by one or by many.",
+        by=Wing.OPERATIONS,
+    ),
+    later(
+        "SRV-040",
+        sentence="Only its own names and the origins that were allowed reach the server, and browsers learn which.",
+        by=Wing.REAL_USE,
+    ),
+)

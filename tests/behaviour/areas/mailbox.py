@@ -1,0 +1,95 @@
+"""Settings, errors, start, stop, and what a process keeps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.behaviour.ledger import Area, Wing, absent, built, cannot, later, same
+
+AREA: Final = Area(
+    "the mailbox as a service",
+    built(
+        "MBX-001",
+        sentence="The defaults are those of the specification, and the lease is short enough for the takeover promise.",
+        note="Lease 12 s and renewal 4 s, for a takeover within 15 s.",
+    ),
+    built("MBX-002", sentence="Settings that were given are kept."),
+    cannot(
+        "MBX-003",
+        "MBX-112",
+        because="A start takes back and looks for work at once, and once: there is no delay before it and no count of attempts.",
+    ),
+    built("MBX-006", sentence="Each failure doubles the wait.", note="The argument counts the failure it follows."),
+    built("MBX-007", sentence="The wait is capped."),
+    built("MBX-008", sentence="No failure counts as the first."),
+    built("MBX-009", sentence="The wait stops growing after six doublings."),
+    built(
+        "MBX-010",
+        sentence="An error says what was wrong and of which class it is.",
+        note="No prefixes in the text: the class and its code say what it is.",
+    ),
+    built("MBX-011", sentence="Errors of the store are told from all others.", note="As MBX-010."),
+    built("MBX-030", sentence="Any driver can be an agent."),
+    cannot("MBX-031", because="A mailbox has one store, so no two can disagree."),
+    cannot(
+        "MBX-080",
+        because="There is no worker per thread whose state a poll could corrupt: slots are counted, claims are rows.",
+    ),
+    same("SV-029", as_="MBX-006"),
+    built("MBX-111", sentence="A start whose recovery fails is refused and can be repeated."),
+    same("SV-024", as_="MBX-111"),
+    later("MBX-113", "MBX-118", sentence="However many start it at once, a mailbox starts once.", by=Wing.SECOND_SHAPE),
+    later("MBX-114", sentence="A start that is under way is waited for, not overtaken.", by=Wing.SECOND_SHAPE),
+    later("MBX-115", sentence="Starting what runs changes nothing.", by=Wing.SECOND_SHAPE),
+    later("MBX-116", sentence="What was stopped can be started again.", by=Wing.SECOND_SHAPE),
+    later("MBX-117", sentence="Only a stop stops a mailbox.", by=Wing.SECOND_SHAPE),
+    built("MBX-119", sentence="Work queued before the start runs."),
+    built("MBX-120", sentence="A dead predecessor's runs are taken over at once where only one process may be alive."),
+    absent(
+        "MBX-122",
+        "MBX-123",
+        because="The mailbox calls nobody on its rounds; who has something to tidy up does it himself.",
+    ),
+    cannot(
+        "MBX-127",
+        "MBX-128",
+        "MBX-129",
+        because="No worker stands for a thread; what the writer remembers of threads is bounded, and forgetting it costs a read.",
+    ),
+    later(
+        "LF-001",
+        sentence="An agent that ignores a stop is abandoned after a bounded time, and named in the log.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "LF-002",
+        sentence="The thread of an abandoned execution is not claimed in this process until its task has ended.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "LF-003",
+        sentence="A wait that is called off because the mailbox stops is unavailable, and returns no unfinished run.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later("LF-004", sentence="Leaving that is cancelled still frees the file.", by=Wing.SECOND_SHAPE),
+    later(
+        "EX-001",
+        sentence="Where one process owns the store nothing is renewed or taken back except when the store is opened.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "EX-002",
+        sentence="A claim of this process that no execution knows is released by the sweep, without attempt or crash.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "EX-003",
+        sentence="The next run of a thread never starts while the task of the one before still executes here.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "EX-004",
+        sentence="A mailbox that is started again in its process keeps its name as a consumer.",
+        by=Wing.SECOND_SHAPE,
+    ),
+)

@@ -1,0 +1,52 @@
+"""Answers, failures that pass, and failures that do not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.behaviour.ledger import Area, Wing, built, later, same
+
+AREA: Final = Area(
+    "what the end of an execution means",
+    built("MBX-015", sentence="An ending carries what it says."),
+    built("MBX-016", sentence="The labels of outcomes are stable."),
+    built("MBX-064", sentence="A run whose agent has vanished is dead-lettered, by name."),
+    built("MBX-072", sentence="A permanent failure is dead-lettered after one execution."),
+    built("MBX-073", sentence="A transient failure goes back to the queue for as long as the provider asks."),
+    built("MBX-074", sentence="A storm of permanent failures costs one execution each."),
+    built(
+        "MBX-075",
+        sentence="A dead letter the store refuses at first still comes.",
+        note="The settlement is asked again while the lease holds, so one execution is enough.",
+    ),
+    built("MBX-085", sentence="An execution that returned is completed."),
+    built("MBX-086", sentence="A thread that is already running is permanent."),
+    built("MBX-087", sentence="An agent that is not there is permanent."),
+    built("MBX-088", sentence="What cannot be imported fails the run for good and says why."),
+    built("MBX-089", sentence="A failing store is transient."),
+    built("MBX-090", sentence="A failure nobody knows is transient."),
+    built("MBX-091", sentence="What was never valid is permanent."),
+    built("MBX-092", sentence="What the provider will never accept is permanent."),
+    built("MBX-093", sentence="A context that is too long fails for good."),
+    built("MBX-094", sentence="A model that does not exist fails for good."),
+    built("MBX-095", sentence="What the provider may accept later is transient."),
+    built(
+        "MBX-096",
+        sentence="Every kind of model failure has its verdict.",
+        note="An inference that was cancelled is tried again here, and will be given up with what real use found.",
+    ),
+    later(
+        "MBX-097",
+        sentence="An agent that ends its own run over a broken phase has answered, and is not repeated.",
+        by=Wing.PEOPLE,
+    ),
+    later(
+        "MBX-098",
+        sentence="An agent that ends its own run over an invalid resume has answered, and is not repeated.",
+        by=Wing.PEOPLE,
+    ),
+    built("MBX-099", sentence="Neither the text nor the asked wait changes the verdict."),
+    same("SV-006", as_="MBX-072"),
+    same("SV-007", as_="MBX-073"),
+    same("SV-008", as_="MBX-075"),
+)

@@ -1,0 +1,67 @@
+"""What a running run makes durable, all of it or nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+
+AREA: Final = Area(
+    "steps and commits",
+    built("TR-108", sentence="A commit without messages updates the run and leaves the log."),
+    built("TR-109", sentence="The reads after a step agree with each other and with its outcome."),
+    built("TR-110", sentence="Where nothing is stored every read says so."),
+    cannot(
+        "CC-001",
+        "CC-002",
+        "CC-003",
+        "CC-004",
+        "CC-005",
+        "CC-006",
+        "CC-007",
+        "CC-008",
+        "CC-009",
+        "CC-010",
+        "CC-011",
+        "CC-012",
+        "CC-013",
+        "CC-024",
+        "MBX-178",
+        because="A step is one transition with messages, events, journal and totals: there is no plan beside it, no part that is staged, and no count to expect.",
+    ),
+    later(
+        "CC-014",
+        sentence="A step changes the thread's state together with everything else it brings, or leaves it alone.",
+        by=Wing.PEOPLE,
+    ),
+    same("CC-015", "CC-016", "CC-017", as_="MBX-031"),
+    same("CC-022", as_="NC-001"),
+    same("MBX-179", as_="MBX-089"),
+    same("MBX-180", as_="TR-108"),
+    same("MBX-181", "MBX-182", as_="MBX-030"),
+    later(
+        "NC-001",
+        sentence="A commit that its owner repeats writes nothing and is answered as before.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "NC-002",
+        sentence="The number of a commit under another token is no repetition: the lease is lost.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "NC-003",
+        sentence="A settlement that is repeated is answered with the claim that its offer took.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "NC-004",
+        sentence="A message id that comes again with other content is a conflict, also inside one submit.",
+        by=Wing.SECOND_SHAPE,
+    ),
+    later(
+        "NC-005",
+        sentence="A repeated answer brings no events; their readers look for themselves.",
+        by=Wing.SECOND_SHAPE,
+    ),
+)
