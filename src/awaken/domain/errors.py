@@ -63,6 +63,12 @@ class AgentNotFound(NotFound):
     code = "agent_not_found"
 
 
+class AgentNotLoadable(AwakenError):
+    """The agent is registered and cannot be run here: what it names cannot be imported, or making it failed."""
+
+    code = "agent_not_loadable"
+
+
 class Conflict(AwakenError):
     """The request is sound, the present state forbids it."""
 

@@ -57,6 +57,11 @@ class Entry(Protocol):
         """The run had started before: an earlier execution crashed, lost its lease, failed or was handed over."""
         ...
 
+    @property
+    def input(self) -> tuple[Message, ...]:
+        """What the run was given with the dispatch that is executed: it came with the claim, and costs no read."""
+        ...
+
     async def conversation(self) -> Conversation:
         """Read the thread's log, once; its cost is linear in the log."""
         ...

@@ -123,9 +123,8 @@ class Context:
         return self._messages
 
     async def input(self) -> str:
-        """The text of the messages this run was submitted with, a line each; empty when they hold none."""
-        wanted = set(self.request.input_message_ids)
-        return "\n".join([message.text for message in await self.messages() if message.id in wanted and message.text])
+        """The text of the messages this run was given, a line each; empty when they hold none. Reads nothing."""
+        return "\n".join([message.text for message in self._entry.input if message.text])
 
     def new_message_id(self) -> MessageId:
         """An id for a `Message` the agent builds itself."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 import msgspec
 
 from awaken.domain.clock import Clock, SystemClock
-from awaken.domain.errors import AgentNotFound, AlreadyExists, PermanentFailure, UnknownAgent, ValidationError
-from awaken.domain.ids import AgentId, checked_id
+from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
+from awaken.domain.ids import AgentId, Route, checked_id
 from awaken.executors.contract import AgentDriver, DriveOutcome, Entry, RunPort
 from awaken.executors.function import FunctionDriver
 from awaken.threads import in_thread, result_of
@@ -26,6 +28,9 @@ from awaken.threads import in_thread, result_of
 AgentKind = Literal["function", "pydantic_ai", "driver", "import"]
 """What runs it. `import`: a `"module:attribute"` string, not looked at before its first run."""
 
+_RESERVED: Final = frozenset("@!")
+"""What a route may end in besides the agent's name."""
+_log = logging.getLogger("awaken.executors")
 _CAPABILITIES: Final[dict[AgentKind, tuple[str, ...]]] = {
     "function": ("streaming", "steps"),
     "pydantic_ai": ("streaming", "tools"),
@@ -57,22 +62,61 @@ class Agents:
         self._clock = clock or SystemClock()
         self._infos: dict[AgentId, AgentInfo] = {}
         self._drivers: dict[AgentId, AgentDriver] = {}
+        self._limits: dict[AgentId, int | None] = {}
+        self._withdrawn: dict[AgentId, str] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self.routes: Mapping[Route, int | None] = {}
+        """What can be run here, each with how many at once, None for as many as there is room for. Another object
+        after each change.
+        """
 
-    def add(self, agent_id: str, agent: Any, *, description: str | None = None) -> None:
+    def add(
+        self, agent_id: str, agent: Any, *, description: str | None = None, max_concurrent: int | None = None
+    ) -> None:
         """Make an agent known: an async function or generator, a Pydantic AI agent, an `AgentDriver`, the place of
         one of these as `"module:attribute"`, or a `LazyAgent`. Without a description, a function's docstring is used.
+        An agent that could not be loaded may be added again.
 
         Raises:
-            ValidationError: The id is not valid, or nothing here can run the object.
+            ValidationError: The id is not valid, nothing here can run the object, or the limit is not at least 1.
             AlreadyExists: The id is taken.
         """
         name = AgentId(checked_id(agent_id, what="agent_id"))
-        if name in self._infos:
+        if _RESERVED.intersection(name):
+            raise ValidationError(f"agent_id {name!r} contains one of {' '.join(sorted(_RESERVED))}", code="invalid_id")
+        if max_concurrent is not None and max_concurrent < 1:
+            raise ValidationError(f"max_concurrent = {max_concurrent!r} of agent {name!r} is not at least 1")
+        if name in self._infos and name not in self._withdrawn:
             raise AlreadyExists("agent", name)
         kind = kind_of(agent)
         self._drivers[name] = make_driver(name, agent, self._clock)
         text = _docline(agent) if description is None else description
         self._infos[name] = AgentInfo(name, text, kind, _CAPABILITIES[kind])
+        self._limits[name] = max_concurrent
+        self._withdrawn.pop(name, None)
+        self._changed()
+
+    def withdraw(self, agent_id: AgentId, why: str) -> None:
+        """It cannot be run here, and is not until it is added again: its runs wait."""
+        if agent_id not in self._withdrawn:
+            self._withdrawn[agent_id] = why
+            _log.error("agent %r cannot run here; its runs wait until it is registered again: %s", agent_id, why)
+            self._changed()
+
+    @property
+    def withdrawn(self) -> Mapping[AgentId, str]:
+        """The agents that could not be loaded, each with the reason."""
+        return self._withdrawn
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called when `routes` has changed."""
+        self._listeners.append(listener)
+
+    def _changed(self) -> None:
+        served = {Route(name): limit for name, limit in self._limits.items() if name not in self._withdrawn}
+        self.routes = MappingProxyType(served)
+        for listener in self._listeners:
+            listener()
 
     def driver(self, agent_id: str) -> AgentDriver:
         """The agent's driver, always the same one.
@@ -160,7 +204,7 @@ class LazyDriver:
         """As the agent's own driver.
 
         Raises:
-            PermanentFailure: What should be imported is not there, or is not an agent.
+            AgentNotLoadable: What should be imported is not there, or is not an agent.
         """
         driver = self._driver or await self._load()
         return await driver.drive(entry, port)
@@ -178,7 +222,7 @@ class LazyDriver:
             if kind_of(agent) != "pydantic_ai":
                 return make_driver(self._agent_id, agent, self._clock)
         except ValidationError as error:
-            raise PermanentFailure(f"agent {self._agent_id!r} cannot run: {error}") from error
+            raise AgentNotLoadable(f"agent {self._agent_id!r} cannot run: {error}") from error
         from awaken.executors.pydantic_ai import PydanticAIDriver
 
         return PydanticAIDriver(agent, clock=self._clock)
@@ -188,20 +232,20 @@ def imported(place: str) -> Any:
     """The object at `"module:attribute"`; the attribute may be a dotted path.
 
     Raises:
-        PermanentFailure: naming the part that could not be found, or what importing it raised.
+        AgentNotLoadable: naming the part that could not be found, or what importing it raised.
     """
     module_name, path = _place(place)
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         hint = "is it installed, and does the server start in the folder it is in?"
-        raise PermanentFailure(f"the agent {place!r} cannot be imported: {error}; {hint}") from error
+        raise AgentNotLoadable(f"the agent {place!r} cannot be imported: {error}; {hint}") from error
     except Exception as error:
         # A user's module may raise anything while it is imported; whatever it is, the run cannot start.
-        raise PermanentFailure(f"importing the agent {place!r} failed: {type(error).__name__}: {error}") from error
+        raise AgentNotLoadable(f"importing the agent {place!r} failed: {type(error).__name__}: {error}") from error
     for name in path.split("."):
         if not hasattr(found, name):
-            raise PermanentFailure(f"the agent {place!r} cannot be imported: {module_name!r} has no {path!r}")
+            raise AgentNotLoadable(f"the agent {place!r} cannot be imported: {module_name!r} has no {path!r}")
         found = getattr(found, name)
     return found
 

@@ -5,20 +5,24 @@ Holds: after a claim that came back with fewer than it could have had, nothing d
 next instant at which that changes, so future work is found without luck. A slot is offered to a submit or a settlement
 only while nobody waits for one.
 
-Source: ADR 0008.
+Source: ADR 0008, ADR 0023.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from awaken.domain.clock import Alarm, Clock, Instant, sleep
+from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import StoreError
-from awaken.domain.ids import ClaimToken
+from awaken.domain.ids import ClaimToken, Route
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
-from awaken.store.transitions import MAX_ROWS, Claim, ClaimedSome, Offer
+from awaken.store.transitions import Claim, ClaimedSome, Offer
+
+BY_AGE_EACH: Final = 8
+"""Each so-manieth claim goes by age alone, so that urgent work does not hold back everything else for ever."""
 
 
 class Dispatcher:
@@ -30,13 +34,14 @@ class Dispatcher:
         slots: Slots,
         clock: Clock,
         settings: MailboxSettings,
-        due_at: Callable[[Instant], None],
+        due_in: Callable[[int], None],
     ) -> None:
+        """`due_in` is called with the milliseconds until something falls due, as a claim has learned."""
         self._combiner = combiner
         self._slots = slots
         self._clock = clock
         self._settings = settings
-        self._due_at = due_at
+        self._due_in = due_in
         self._wake = Alarm(clock)
         self._ready = 0
         """Threads that applied transitions have left due, and no claim has been answered since."""
@@ -45,6 +50,7 @@ class Dispatcher:
         self._has_backlog = False
         """Threads may be waiting for a slot, so new work must queue behind them, and a freed slot must wake this."""
         self._is_paused = True
+        self._claims = 0
 
     def resume(self) -> None:
         """Take work from now on."""
@@ -57,21 +63,29 @@ class Dispatcher:
 
     # --- offers -------------------------------------------------------------------------------------------------------
 
-    def offer(self) -> Offer | None:
-        """A free slot for what is being submitted, unless others must go first."""
-        return None if self._is_paused or self._has_backlog else self._slots.offer()
+    def offer(self, route: Route) -> Offer | None:
+        """A free slot for what is being submitted, unless others must go first or there is no room for its route."""
+        return None if self._is_paused or self._has_backlog else self._slots.offer(route)
 
     def hand_on(self, token: ClaimToken, *, is_followed: bool) -> Offer | None:
         """The slot of a claim whose agent has ended: for what waits in its thread, or else free for anybody."""
         if is_followed and not self._is_paused and not self._has_backlog:
-            return self._slots.hand_on()
+            return self._slots.hand_on(token)
         self.give_back(token)
         return None
 
     def give_back(self, token: ClaimToken) -> None:
         """The slot of this claim is free, if it was not before, and whoever waits for one is looked for."""
+        is_scarce = self._slots.is_scarce(token)
         if self._slots.give_back(token):
             self.slot_freed()
+            if is_scarce:  # somebody may have waited for just this while other slots were free
+                self.wake()
+
+    def suspect_progressed(self) -> None:
+        """A suspect has closed a step or ended: it was not what killed its process, and others may be tried."""
+        self._slots.trust_more()
+        self.wake()
 
     def slot_freed(self) -> None:
         """A slot that was taken or offered is free."""
@@ -116,8 +130,9 @@ class Dispatcher:
         More would find nothing, and meanwhile a submit could not be offered them and would have to queue.
         """
         self._must_look = False
-        wanted = min(max(self._ready, 1), MAX_ROWS)
-        offers = tuple([offer for _ in range(wanted) if (offer := self._slots.offer()) is not None])
-        claimed = await self._combiner.apply(Claim(offers=offers), ClaimedSome)
-        if claimed.next_due_at is not None:
-            self._due_at(claimed.next_due_at)
+        self._claims += 1
+        offers, rooms = self._slots.rooms(max(self._ready, 1))
+        claim = Claim(offers=offers, rooms=rooms, by_age=self._claims % BY_AGE_EACH == 0)
+        claimed = await self._combiner.apply(claim, ClaimedSome)
+        if claimed.next_due_in_ms is not None:
+            self._due_in(claimed.next_due_in_ms)

@@ -18,12 +18,13 @@ import msgspec
 
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import Unavailable
-from awaken.domain.ids import DispatchId, Ids, Scope, ThreadId
+from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
 from awaken.executors.registry import Agents
 from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
 from awaken.mailbox.keeper import Keeper
+from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.observer import Observer
 from awaken.mailbox.reactions import Reactions
 from awaken.mailbox.reader import Hub
@@ -70,11 +71,13 @@ class Engine:
         self._clock = clock
         self._settings = settings
         self._executes = executes
-        self._slots = Slots(settings.max_concurrent_runs, ids, settings.lease_ms)
+        self._agents = agents
+        lease_ms = None if store.capabilities.exclusive else settings.lease_ms
+        self._slots = Slots(settings.max_concurrent_runs, ids, lambda: agents.routes, lease_ms=lease_ms)
         self._keeper = Keeper(self.combiner, clock, settings)
-        self._sweeper = Sweeper(self.combiner, store, clock, settings, self._wake_dispatcher)
+        self._sweeper = Sweeper(self.combiner, store, clock, settings, self._slots, agents, self._wake_dispatcher)
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
-        workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer, self._dispatcher)
+        workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer, self._dispatcher, LogCache())
         self._executions = Executions(workshop, self._slots, self._keeper, clock)
         self._reactions = Reactions(
             hub=self.hub,
@@ -82,7 +85,6 @@ class Engine:
             executions=self._executions,
             dispatcher=self._dispatcher,
             sweeper=self._sweeper,
-            clock=clock,
             observer=observer,
         )
         self._stack = AsyncExitStack()
@@ -104,9 +106,9 @@ class Engine:
         execution = self._executions.of_dispatch(scope, thread_id, dispatch_id)
         return execution is not None and not execution.is_lost
 
-    def submit_offer(self) -> Offer | None:
+    def submit_offer(self, route: Route) -> Offer | None:
         """A free slot for what is being submitted, unless others must go first."""
-        return self._dispatcher.offer()
+        return self._dispatcher.offer(route)
 
     def _applied(self, transition: Transition, outcome: Outcome, asked_s: float) -> None:
         self._reactions.applied(transition, outcome, asked_s)
@@ -141,17 +143,18 @@ class Engine:
         self.state = "ready"
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
-        """Take back what dead processes held, then start the loops that keep everything moving."""
-        taken = await self._sweeper.reclaim(abandoned=self._store.capabilities.exclusive)
-        if taken:
-            _log.info("took over %d unfinished dispatches", taken)
-        for name, loop in (
-            ("dispatcher", self._dispatcher.run_forever),
-            ("keeper", self._keeper.renew_forever),
-            ("lease watch", self._keeper.watch_forever),
-            ("sweeper", self._sweeper.run_forever),
-        ):
+        """Take back what dead processes held, then start the loops that keep everything moving.
+
+        A store that only this process uses has taken back everything when it was opened, and nothing of it is renewed.
+        """
+        loops = {"dispatcher": self._dispatcher.run_forever, "sweeper": self._sweeper.run_forever}
+        if not self._store.capabilities.exclusive:
+            if taken := await self._sweeper.reclaim():
+                _log.info("took over %d unfinished dispatches", taken)
+            loops |= {"keeper": self._keeper.renew_forever, "lease watch": self._keeper.watch_forever}
+        for name, loop in loops.items():
             self._loops.append(group.create_task(self._supervise(name, loop), name=f"awaken {name}"))
+        self._agents.on_change(self._wake_dispatcher)
         self._dispatcher.resume()
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

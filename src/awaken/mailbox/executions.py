@@ -52,14 +52,15 @@ class Executions:
 
         While everything is being handed back, this is too.
         """
-        execution = Execution(claimed, self._workshop)
+        execution = Execution(claimed, asked_s, self._workshop)
         key = (execution.scope, claimed.run.thread_id)
         earlier = self._latest.get(key)
         if earlier is not None:
             earlier.stop("lost")  # a thread has one claim, so an older one is over, whatever its execution believes
         self._latest[key] = execution
-        self._slots.take(execution.token)
-        self._keeper.hold(execution, asked_s=asked_s, until=claimed.dispatch.lease_until)
+        self._slots.take(claimed)
+        if claimed.dispatch.lease_until is not None:
+            self._keeper.hold(execution, asked_s=asked_s)
         if self._is_leaving:
             execution.stop("handover")
         self._tasks[execution] = asyncio.get_running_loop().create_task(self._supervised(execution, key))

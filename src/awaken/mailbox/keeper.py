@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from awaken.domain.clock import Alarm, Clock, Instant, sleep
+from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import ClaimToken, DispatchId, Scope
 from awaken.mailbox.settings import MailboxSettings
@@ -40,11 +40,10 @@ class Leaseholder(Protocol):
 class _Lease:
     """A lease as it was last confirmed."""
 
-    def __init__(self, holder: Leaseholder, asked_s: float, until: Instant | None) -> None:
+    def __init__(self, holder: Leaseholder, asked_s: float) -> None:
         self.holder = holder
         self.asked_s = asked_s
         """When what confirmed it was asked for, on the monotonic clock."""
-        self.until = until
 
     def to_ref(self) -> LeaseRef:
         return LeaseRef(self.holder.scope, self.holder.dispatch_id, self.holder.token)
@@ -64,9 +63,9 @@ class Keeper:
         self._patience_s = settings.lease_ms / 1000 - settings.stop_margin_s
         """How long after its last confirmed renewal was asked a run may go on."""
 
-    def hold(self, holder: Leaseholder, *, asked_s: float, until: Instant | None) -> None:
+    def hold(self, holder: Leaseholder, *, asked_s: float) -> None:
         """Start keeping a lease that was asked for at `asked_s`, in seconds of the monotonic clock."""
-        self._leases[holder.token] = _Lease(holder, asked_s, until)
+        self._leases[holder.token] = _Lease(holder, asked_s)
         if len(self._leases) == 1:
             self._started.set()
             self._watch.set()
@@ -108,11 +107,11 @@ class Keeper:
         holder = lease.holder
         if self._leases.get(holder.token) is not lease:
             return  # it settled while the renewal was on its way
-        if renewal.lease_until is None:
+        if renewal.lease_in_ms is None:
             holder.stop("lost")
             return
-        if renewal.lease_until != lease.until:  # an interrupted thread's claim is answered for, but not extended
-            lease.asked_s, lease.until = asked_s, renewal.lease_until
+        if renewal.extended:  # an interrupted thread's claim is answered for, but not extended
+            lease.asked_s = asked_s
         if renewal.stop:
             holder.stop("cancel")
 

@@ -1,9 +1,9 @@
 """The beginnings of conversations that were read lately, so that the next turn of a busy thread reads only what is new.
 
 Above: `port.Port.conversation`, once per execution. Below: `Reads.list_messages`.
-Holds: a log only grows, so what was read of it stays right. It is kept by the thread's number inside the store, which no
-other thread ever gets, and the last message that is kept is read again and compared, so that a file that was restored
-under a running server is noticed. What is kept is bounded by its size; the threads read longest ago go first.
+Holds: a log only grows, so what was read of it stays right. It is kept by the thread's number inside the store, which
+no other thread ever gets, and the last message that is kept is read again and compared, so that a file that was
+restored under a running server is noticed. What is kept is bounded by its size; the threads read longest ago go first.
 
 Source: ADR 0027.
 """

@@ -14,42 +14,39 @@ from collections.abc import Sequence
 import msgspec
 
 from awaken.domain.event import Event, logged
-from awaken.domain.ids import Ids, MessageId, RunId
+from awaken.domain.ids import Ids, MessageId
 from awaken.domain.message import Message, check_message
 from awaken.domain.run import RunRequest, Usage
 from awaken.executors.contract import Conversation, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.mailbox.cancellation import to_the_end
+from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.write_buffer import RunWriter
-from awaken.store.contract import MessageQuery, Reads
+from awaken.store.contract import Reads
 from awaken.store.transitions import Claimed, JournalEntry, StepClosed
-
-_HISTORY_PAGE = 10_000
 
 
 class Start:
     """The `Entry` of one execution: reads what is asked for, and only then."""
 
-    def __init__(self, claimed: Claimed, reads: Reads) -> None:
+    def __init__(self, claimed: Claimed, reads: Reads, logs: LogCache) -> None:
         self._claimed = claimed
         self._reads = reads
+        self._logs = logs
 
     @property
     def resumed(self) -> bool:
         return self._claimed.resumed
 
+    @property
+    def input(self) -> tuple[Message, ...]:
+        return self._claimed.messages
+
     async def conversation(self) -> Conversation:
-        run = self._claimed.run
-        log: list[tuple[Message, RunId | None]] = []
-        after = 0
-        while True:
-            query = MessageQuery(after=after, limit=_HISTORY_PAGE)
-            page = await self._reads.list_messages(self._claimed.scope, run.thread_id, query)
-            log += [(stored.message, stored.run_id) for stored in page]
-            if len(page) < _HISTORY_PAGE:
-                break
-            after = page[-1].seq or 0
-        return conversation(log, run_id=run.run_id, closed_turn=run.closed_turn, usage=run.usage, steps=run.steps)
+        claimed, run = self._claimed, self._claimed.run
+        log = await self._logs.read(self._reads, claimed.scope, run.thread_id, claimed.thread_no)
+        known = [(stored.message, stored.run_id) for stored in log]
+        return conversation(known, run_id=run.run_id, closed_turn=run.closed_turn, usage=run.usage, steps=run.steps)
 
     async def journal(self) -> dict[str, msgspec.Raw]:
         if not self._claimed.resumed:
@@ -69,8 +66,8 @@ class Port:
         self._identity: RunIdentity | None = None
         self.steps = claimed.run.steps
         self.usage = claimed.run.usage
-        self.last_text: str | None = None
-        """The text of the last assistant message this execution committed."""
+        self.last: Message | None = None
+        """The last assistant message this execution committed."""
 
     @property
     def identity(self) -> RunIdentity:
@@ -100,7 +97,7 @@ class Port:
                 await self._writer.durable()
 
     async def commit_assistant(self, message: Message, *events: Event) -> None:
-        self.last_text = message.text
+        self.last = message
         await self._commit(message, events)
 
     async def commit_tool(self, message: Message, *events: Event) -> None:
@@ -118,8 +115,8 @@ class Port:
         if extra:
             self._writer.add(*[self.produced(message) for message in extra])
         self._writer.add_step(StepClosed(self.steps, usage, turn))
-        await to_the_end(self._writer.durable())
-        return ()
+        committed = await to_the_end(self._writer.durable())
+        return committed.taken
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
         self.steps += 1

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from awaken.domain.clock import Clock, Instant
 from awaken.domain.ids import Scope
 from awaken.domain.run import DONE, Run
 from awaken.mailbox.dispatcher import Dispatcher
@@ -26,7 +25,6 @@ from awaken.store.transitions import (
     Cancel,
     CancelResult,
     Claim,
-    Claimed,
     ClaimedSome,
     Interrupt,
     Interrupted,
@@ -53,7 +51,6 @@ class Reactions:
         executions: Executions,
         dispatcher: Dispatcher,
         sweeper: Sweeper,
-        clock: Clock,
         observer: Observer,
     ) -> None:
         self._hub = hub
@@ -61,7 +58,6 @@ class Reactions:
         self._executions = executions
         self._dispatcher = dispatcher
         self._sweeper = sweeper
-        self._clock = clock
         self._observer = observer
         self._by_kind: Mapping[type[Any], Callable[[Any, Outcome, float], None]] = {
             Submit: self._submitted,
@@ -83,10 +79,10 @@ class Reactions:
 
     def failed(self, transition: Transition) -> None:
         """The store could not tell what became of it: whatever it offered is not taken by us."""
-        if isinstance(transition, Submit) and transition.offer is not None:
-            self._slots.answered()
+        if isinstance(transition, Submit | Settle) and transition.offer is not None:
+            self._slots.lost(transition.offer)
         elif isinstance(transition, Claim):
-            self._slots.answered(len(transition.offers))
+            self._slots.lost(*transition.offers)
         self._dispatcher.slot_freed()
         self._observer.failed(transition)
 
@@ -94,8 +90,6 @@ class Reactions:
 
     def _submitted(self, transition: Submit, outcome: Outcome, asked_s: float) -> None:
         accepted = outcome if type(outcome) is Submitted else None
-        if transition.offer is not None:
-            self._slots.answered()
         self._offered(transition.offer, accepted, asked_s)
         if transition.offer is not None and (accepted is None or accepted.claimed is None):
             self._dispatcher.slot_freed()
@@ -109,36 +103,32 @@ class Reactions:
         if settled is not None:
             self._end(transition.scope, settled.run)
             self._executions.settled(transition.scope, transition.thread_id, transition.token)
+            if settled.dispatch.is_suspect and settled.dispatch.status.is_terminal:
+                self._dispatcher.suspect_progressed()
         self._offered(transition.offer, settled, asked_s)
 
     def _claimed(self, transition: Claim, outcome: Outcome, asked_s: float) -> None:
         assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
-        self._slots.answered(len(transition.offers))
+        self._slots.claim_answered(transition, len(outcome.claims))
         for closed in outcome.closed:
             self._end(closed.scope, closed.run)
         for claimed in outcome.claims:
-            self._start(claimed, asked_s)
-        for offer in transition.offers[len(outcome.claims) :]:
-            self._slots.take_back(offer)
+            self._executions.start(claimed, asked_s)
         self._dispatcher.answered(outcome)
 
     def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None, asked_s: float) -> None:
         """Start what the offer won, or take it back; look after what waits in the thread."""
-        if outcome is not None and outcome.claimed is not None:
-            self._start(outcome.claimed, asked_s)
-        elif offer is not None:
-            self._slots.take_back(offer)
-        if outcome is not None and outcome.ready_at is not None:
-            self._ready(outcome.ready_at)
+        won = None if outcome is None else outcome.claimed
+        if offer is not None:
+            self._slots.answered(offer, won)
+        if won is not None:
+            self._executions.start(won, asked_s)
+        if outcome is not None and outcome.ready_in_ms is not None:
+            self._ready(outcome.ready_in_ms)
 
-    def _start(self, claimed: Claimed, asked_s: float) -> None:
-        self._executions.start(claimed, asked_s)
-        if claimed.dispatch.lease_until is not None:
-            self._sweeper.expect(claimed.dispatch.lease_until + 1)
-
-    def _ready(self, ready_at: Instant) -> None:
-        if ready_at > self._clock.now():
-            self._sweeper.expect(ready_at)
+    def _ready(self, ready_in_ms: int) -> None:
+        if ready_in_ms > 0:
+            self._sweeper.expect(ready_in_ms)
         else:
             self._dispatcher.expect()
 
@@ -158,6 +148,8 @@ class Reactions:
             return
         for dispatch in outcome.superseded:
             self._hub.ended(transition.scope, dispatch.run_id, None)
+        for run in outcome.ended:
+            self._end(transition.scope, run)
         if outcome.active is not None:
             execution = self._executions.in_thread(transition.scope, transition.thread_id)
             if execution is not None and execution.token == outcome.active.claim_token:

@@ -196,7 +196,7 @@ class Reader:
         self._behind = False
         scope, thread_id = self._key
         try:
-            mark = await self._store.last_event_seq(scope, thread_id)
+            _, mark = await self._store.event_bounds(scope, thread_id)
             rows = await self._store.list_events(
                 scope, thread_id, after=self.position, limit=READER_PAGE_EVENTS, run_id=self._run_id
             )

@@ -3,7 +3,7 @@
 Above: HTTP, the in-program `Awaken`. Below: the engine, which owns everything that moves; the store, for reads.
 Holds: when a method that changes something has returned, the change is durable.
 
-Source: spec/mailbox.md 3 as amended by the design; promises 1, 3, 7, 8, 9.
+Source: docs/concepts/durability.md.
 """
 
 from __future__ import annotations
@@ -27,10 +27,21 @@ from awaken.domain.errors import (
     ThreadNotFound,
     ValidationError,
 )
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, Ids, MessageId, RunId, Scope, ThreadId, system_chance
+from awaken.domain.ids import (
+    DEFAULT_SCOPE,
+    AgentId,
+    DispatchId,
+    Ids,
+    MessageId,
+    Route,
+    RunId,
+    Scope,
+    ThreadId,
+    system_chance,
+)
 from awaken.domain.message import Message, check_messages
 from awaken.domain.run import CREATED, DONE, FOREGROUND, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
-from awaken.domain.thread import Thread, ThreadInfo
+from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.acceptance import Acceptance
 from awaken.mailbox.engine import Engine, Health, State
@@ -195,11 +206,11 @@ class Mailbox:
         delivery = request.delivery
         if delivery.max_attempts is None:
             delivery = replace(delivery, max_attempts=self.settings.max_attempts)
-        transition = Submit(  # by position as far as it reads: Python passes more than 15 keywords in a dict
-            request.scope,
-            ThreadId(thread_id or request.run_id or self.ids.thread_id()),
-            RunId(request.run_id or run_id),
-            DispatchId(dispatch_id),
+        transition = Submit(
+            scope=request.scope,
+            thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
+            run_id=RunId(request.run_id or run_id),
+            dispatch_id=DispatchId(dispatch_id),
             request=run_request,
             messages=messages,
             digest=_digest(request, agent_id) if request.run_id else "",
@@ -208,7 +219,7 @@ class Mailbox:
             create_thread=request.create_thread or not thread_id,
             fresh_ids=not request.run_id and run_request.input_message_ids == tuple(message_ids),
             max_queued=self.settings.max_queued_per_thread,
-            offer=None if delivery.is_delayed else self._engine.submit_offer(),
+            offer=None if delivery.is_delayed else self._engine.submit_offer(Route(agent_id)),
         )
         return transition, size
 
@@ -263,17 +274,19 @@ class Mailbox:
         return await self._stopping(scope, run, wait_s)
 
     async def cancel_thread(self, scope: Scope, thread_id: ThreadId, *, wait_s: float = 0.0) -> Cancellation:
-        """Stop the thread's active run and leave its queue alone. `stopped` without a run when none is active.
+        """Stop the thread's active run, or else the one that waits, and leave its queue alone. `stopped` without a run
+        when there is neither.
 
         Raises:
             ThreadNotFound: There is no such thread.
         """
-        await self.get_thread(scope, thread_id)
-        active = await self.store.active_dispatch(scope, thread_id)
-        if active is None:
+        thread = await self.get_thread(scope, thread_id)
+        waits = thread.open_run_id if thread.status is ThreadStatus.WAITING else None
+        run_id = thread.active_run_id or waits
+        if run_id is None:
             return Cancellation("stopped", None)
         try:
-            return await self.cancel(scope, active.run_id, wait_s=wait_s)
+            return await self.cancel(scope, run_id, wait_s=wait_s)
         except RunNotOpen:
             return Cancellation("stopped", None)
 

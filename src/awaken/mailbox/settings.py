@@ -29,8 +29,6 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Per process. A run in progress costs memory and, with most agents, somebody's rate limit."""
     lease_ms: int = 12_000
     """Dead workers on other machines are noticed after this long; the takeover promise is 15 s."""
-    suspended_lease_ms: int = 600_000
-    """For an executor that stays resident while it waits for a person."""
     renew_interval_s: float = 4.0
     """A third of the lease: one renewal may fail and the next still arrives in time."""
     renew_retry_s: float = 1.0
@@ -40,8 +38,10 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: float = 30.0
     """Behind every wake-up and timer, in case one was lost."""
     purge_interval_s: float = 60.0
-    retention_s: float = 86_400.0
-    """Finished dispatches are kept this long for diagnosis."""
+    run_retention_s: float = 30 * 86_400.0
+    """A run that has ended is kept this long, with its dispatches and journal. Dead letters are kept for ever."""
+    event_retention_s: float = 7 * 86_400.0
+    """Events are kept this long, and those of unfinished runs for as long as these last."""
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     max_queued_per_thread: int = 1_000
@@ -51,8 +51,6 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Between tries to claim and to sweep while the store cannot answer."""
     settle_retry_s: float = 0.25
     """Between tries to settle while the store cannot write; the lease bounds them."""
-    cancel_wait_s: float = 5.0
-    """How long a caller who asked to wait for a stop waits before it is told `requested`."""
 
     def check(self) -> None:
         """Raises ValidationError naming the setting and its bound."""
@@ -64,6 +62,11 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
             "store_retry_s": self.store_retry_s > 0,
             "settle_retry_s": self.settle_retry_s > 0,
             "stop_margin_s": 0 <= self.stop_margin_s * 1000 < self.lease_ms,
+            "poll_interval_s": self.poll_interval_s > 0,
+            "purge_interval_s": self.purge_interval_s > 0,
+            "run_retention_s": self.run_retention_s >= 0,
+            "event_retention_s": self.event_retention_s >= 0,
+            "drain_s": self.drain_s >= 0,
             "max_attempts": self.max_attempts >= 1,
             "max_queued_per_thread": self.max_queued_per_thread >= 1,
         }

@@ -1,79 +1,178 @@
-"""The account of the places in which this process executes runs: which are taken, and which are offered to the store.
+"""The one account of room: how many runs this process may execute at once, of which routes, and which of them suspects.
 
-Above: the dispatcher offers places, executions take them. Below: nothing.
+Above: the dispatcher offers places, executions take them. Below: the agents, which say what is served and with what
+limit.
 Holds: a place is free, offered once, or taken by one claim. What an offer did not win is free again with its answer. A
 run gives its place back when its agent has ended; or, where something waits behind it in its thread, its settlement
-offers the place it still has, which is therefore not counted a second time.
+offers the place it still has, which is therefore not counted a second time. A route with a limit of its own has as much
+room as that leaves, and suspects together have as much as the suspect room: one at first, doubled by each suspect that
+closes a step or ends, since that one was not what killed its process.
+
+Source: ADR 0008, ADR 0023.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from awaken.domain.ids import ClaimToken, Ids, InstanceId
-from awaken.store.transitions import Offer
+import msgspec
+
+from awaken.domain.ids import ClaimToken, Ids, InstanceId, Route
+from awaken.store.transitions import MAX_ROWS, Claim, Claimed, Offer, Rooms
 
 _STOCK: Final = 64
-"""Offers made at once, for one look at the clock."""
+"""Tokens made at once, for one look at the clock."""
+
+
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """What a claim that is executed takes up."""
+
+    route: Route
+    is_suspect: bool
 
 
 class Slots:
     """One per process. Counts places, and makes offers that no other claim has been made with."""
 
-    def __init__(self, limit: int, ids: Ids, lease_ms: int) -> None:
+    def __init__(
+        self, limit: int, ids: Ids, served: Callable[[], Mapping[Route, int | None]], *, lease_ms: int | None
+    ) -> None:
+        """`served`: the routes that can be run here, each with its own limit if it has one; the same object until that
+        changes. `lease_ms` None: claims are held without a lease.
+        """
         self._limit = limit
         self._ids = ids
-        self._consumer = ids.consumer_id()
+        self._served = served
+        self.consumer: Final = ids.consumer_id()
         self._lease_ms = lease_ms
-        self._offered = 0
-        self._stock: list[Offer] = []
-        self._taken: dict[ClaimToken, None] = {}
+        self._stock: list[tuple[ClaimToken, InstanceId]] = []
+        self._offered: dict[ClaimToken, Route | None] = {}
+        """Offers that are on their way, with the route in which each keeps a place, where that has a limit."""
+        self._taken: dict[ClaimToken, _Place] = {}
+        self._by_route: Counter[Route] = Counter()
+        """Places taken or kept, of routes with a limit."""
+        self._suspect_room = 1
+        self._suspects_taken = 0
+        self._routes: tuple[object, dict[Route, frozenset[Route]]] = (None, {})
 
     @property
     def free(self) -> int:
-        return self._limit - len(self._taken) - self._offered
+        return self._limit - len(self._taken) - len(self._offered)
 
     @property
     def executing(self) -> int:
         """How many places are taken."""
         return len(self._taken)
 
-    def offer(self) -> Offer | None:
-        """Promise one place, if one is free. It is promised until `answered`."""
-        if self.free <= 0:
+    def knows(self, token: ClaimToken) -> bool:
+        """Whether a claim with this token is executed here, or may just have been won."""
+        return token in self._taken or token in self._offered
+
+    # --- offers -------------------------------------------------------------------------------------------------------
+
+    def offer(self, route: Route) -> Offer | None:
+        """Promise one place to something of this route, if there is room. It is promised until it is answered."""
+        served = self._served()
+        if self.free <= 0 or route not in served or self._room(route) <= 0:
             return None
-        self._offered += 1
-        return self._new()
+        return self._promise(route)
 
-    def hand_on(self) -> Offer:
-        """Promise the place of an execution that is being settled to what its thread runs next."""
-        return self._new()
+    def hand_on(self, token: ClaimToken) -> Offer:
+        """Promise the place of a claim that is being settled to what its thread runs next."""
+        place = self._taken.get(token)
+        offer = self._make(None if place is None else place.route)
+        self._offered[offer.token] = None
+        return offer
 
-    def answered(self, count: int = 1) -> None:
-        """So many of the places that `offer` promised are promised no more."""
-        self._offered -= count
+    def rooms(self, wanted: int) -> tuple[tuple[Offer, ...], Rooms]:
+        """Promise up to so many places to whatever is due, with the room there is for each route and for suspects."""
+        count = min(wanted, self.free, MAX_ROWS)
+        routes = {route: min(count, self._room(route)) for route in self._served()}
+        suspects = max(min(count, self._suspect_room - self._suspects_taken), 0)
+        offers = tuple([self._promise(None) for _ in range(count)])
+        return offers, Rooms({route: room for route, room in routes.items() if room > 0}, suspects)
 
-    def take_back(self, offer: Offer) -> None:
-        """The store answered, and this won nothing: its token is as good as new and will be offered again."""
-        self._stock.append(offer)
+    def _promise(self, route: Route | None) -> Offer:
+        offer = self._make(route)
+        limited = route if route is not None and self._served().get(route) is not None else None
+        self._offered[offer.token] = limited
+        if limited is not None:
+            self._by_route[limited] += 1
+        return offer
 
-    def take(self, token: ClaimToken) -> None:
+    def answered(self, offer: Offer, won: Claimed | None) -> None:
+        """What a submit or a settlement was offered is promised no more; what it won is to be taken next."""
+        self._withdraw(offer.token)
+        if won is None:
+            self._stock.append((offer.token, offer.instance_id))  # it was never used, so it is as good as new
+
+    def claim_answered(self, claim: Claim, won: int) -> None:
+        """As `answered`, for a claim that won with its first offers; None of them when its fate is not known."""
+        for offer in claim.offers:
+            self._withdraw(offer.token)
+        for offer in claim.offers[won:]:
+            self._stock.append((offer.token, offer.instance_id))
+
+    def lost(self, *offers: Offer) -> None:
+        """The store could not answer: they may have been used, and are promised no more."""
+        for offer in offers:
+            self._withdraw(offer.token)
+
+    def _withdraw(self, token: ClaimToken) -> None:
+        limited = self._offered.pop(token, None)
+        if limited is not None:
+            self._by_route[limited] -= 1
+
+    def _room(self, route: Route) -> int:
+        limit = self._served().get(route)
+        return self._limit if limit is None else limit - self._by_route[route]
+
+    def _make(self, route: Route | None) -> Offer:
+        if not self._stock:
+            minted = self._ids.mint_some(2 * _STOCK)
+            tokens = zip(minted[::2], minted[1::2], strict=True)
+            self._stock = [(ClaimToken(token), InstanceId(instance)) for token, instance in tokens]
+        token, instance_id = self._stock.pop()
+        return Offer(self.consumer, token, instance_id, self._routes_for(route), self._lease_ms)
+
+    def _routes_for(self, route: Route | None) -> frozenset[Route]:
+        """What an offer that keeps a place in `route` may take: that, and every route without a limit."""
+        served = self._served()
+        if self._routes[0] is not served:
+            self._routes = (served, {})
+        known = self._routes[1]
+        key = Route("") if route is None else route
+        if key not in known:
+            known[key] = frozenset([each for each, limit in served.items() if limit is None or each == route])
+        return known[key]
+
+    # --- places -------------------------------------------------------------------------------------------------------
+
+    def take(self, claimed: Claimed) -> None:
         """A claim is executed from now on. It may take one place more than there are, for the moment in which the
         claim that handed its place on has not given it back.
         """
-        self._taken[token] = None
+        dispatch = claimed.dispatch
+        self._taken[claimed.token] = _Place(dispatch.route, dispatch.is_suspect)
+        self._by_route[dispatch.route] += 1
+        self._suspects_taken += dispatch.is_suspect
 
     def give_back(self, token: ClaimToken) -> bool:
         """Whether the claim still had its place."""
-        if token not in self._taken:
+        place = self._taken.pop(token, None)
+        if place is None:
             return False
-        del self._taken[token]
+        self._by_route[place.route] -= 1
+        self._suspects_taken -= place.is_suspect
         return True
 
-    def _new(self) -> Offer:
-        """One of a stock of new offers; the others wait for the next calls."""
-        if not self._stock:
-            minted = self._ids.mint_some(2 * _STOCK)
-            for token, instance_id in zip(minted[::2], minted[1::2], strict=True):
-                self._stock.append(Offer(self._consumer, ClaimToken(token), InstanceId(instance_id), self._lease_ms))
-        return self._stock.pop()
+    def trust_more(self) -> None:
+        """A suspect has closed a step or ended: twice as many may run beside each other."""
+        self._suspect_room = min(self._suspect_room * 2, self._limit)
+
+    def is_scarce(self, token: ClaimToken) -> bool:
+        """Whether giving this place back makes room of a kind that others may wait for while slots are free."""
+        place = self._taken.get(token)
+        return place is not None and (place.is_suspect or self._served().get(place.route) is not None)

@@ -1,21 +1,34 @@
-"""Reclaims expired leases, wakes the dispatcher when work falls due, and purges what is old.
+"""What is looked after from time to time: what falls due, claims that nobody carries, and what is old.
 
-Above: everyone who learns of a future instant tells it here. Below: the `Reclaim` and `Purge` transitions.
-Holds: one exact timer for the next due time or lease end this process knows of, and a slow poll behind it.
+Above: whoever learns that something falls due later calls `expect`. Below: the `Reclaim`, `Settle` and `Purge`
+transitions.
+Holds: one timer for the next thing that falls due, as far as this process knows, and a slow look behind it. Instants
+never leave the store: it answers in how long, and the waiting is done on the monotonic clock.
 
-Source: design "Mailbox"; spec/mailbox.md 3.21; faults D-3, P-9 (reclaim until nothing is left).
+A claim of this process that no execution carries and no transition on its way may have won is left over from a store
+that committed and could not answer. It is released, at no cost to its run. On a store that other processes use too,
+claims whose lease has ended are taken back.
+
+Source: ADR 0008, ADR 0023, ADR 0025.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
-from awaken.domain.clock import Alarm, Clock, Instant
+from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreError
+from awaken.executors.registry import Agents
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
-from awaken.store.contract import Store
-from awaken.store.transitions import MAX_ROWS, Purge, Purged, Reclaim, Reclaimed
+from awaken.store.contract import MAX_PAGE, Held, Store
+from awaken.store.transitions import Purge, Purged, Reclaim, Reclaimed, Release, Settle
+
+_log = logging.getLogger("awaken.mailbox")
+PURGES_PER_SWEEP = 50
+"""Slices in a row, so that a sweep of much that is old leaves room for everything else. The next sweep goes on."""
 
 
 class Sweeper:
@@ -27,65 +40,120 @@ class Sweeper:
         store: Store,
         clock: Clock,
         settings: MailboxSettings,
+        slots: Slots,
+        agents: Agents,
         wake_dispatcher: Callable[[], None],
     ) -> None:
         self._combiner = combiner
         self._store = store
         self._clock = clock
         self._settings = settings
+        self._slots = slots
+        self._agents = agents
         self._wake_dispatcher = wake_dispatcher
-        self._due_at: Instant | None = None
+        self._due_s: float | None = None
+        """When the next thing falls due, on the monotonic clock."""
         self._sooner = Alarm(clock)
+        self._purged_row = 0
+        self.unserved: tuple[str, ...] = ()
+        """Routes for which something is queued and which nobody here can run, as of the last sweep."""
 
-    def expect(self, due_at: Instant) -> None:
-        """Something falls due then. Only the earliest instant is kept; each sweep learns the next one."""
-        if self._due_at is None or due_at < self._due_at:
-            self._due_at = due_at
+    def expect(self, in_ms: int) -> None:
+        """Something falls due in so many milliseconds. Only the earliest is kept; each sweep learns the next one."""
+        due_s = self._clock.monotonic() + in_ms / 1000
+        if self._due_s is None or due_s < self._due_s:
+            self._due_s = due_s
             self._sooner.set()
 
     async def run_forever(self) -> None:
         purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
         while True:
             if await self._sooner.wait(self._patience_s()):
-                continue  # an earlier instant became known
-            self._due_at = None
+                continue  # something earlier became known
+            self._due_s = None
             try:
-                await self.reclaim()
+                await self._take_back()
                 await self._learn()
                 if self._clock.monotonic() >= purge_due_s:
                     purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
                     await self.purge()
             except StoreError:
-                self.expect(self._clock.now() + round(self._settings.store_retry_s * 1000))
+                self.expect(round(self._settings.store_retry_s * 1000))
             self._wake_dispatcher()
 
-    async def reclaim(self, *, abandoned: bool = False) -> int:
-        """Take back every expired lease, or every claim there is; how many they were."""
+    async def _take_back(self) -> None:
+        if not self._store.capabilities.exclusive:
+            await self.reclaim()
+        await self.release_strays()
+
+    async def reclaim(self) -> int:
+        """Take back every claim whose lease has ended; how many they were."""
         count = 0
         while True:
-            reclaimed = await self._combiner.apply(Reclaim(abandoned=abandoned), Reclaimed)
+            reclaimed = await self._combiner.apply(Reclaim(continued=count > 0), Reclaimed)
             count += len(reclaimed.items)
             if not reclaimed.more:
                 return count
 
+    async def release_strays(self) -> int:
+        """Release the claims of this process that nobody carries; how many they were."""
+        count, after, more = 0, 0, True
+        while more:
+            claims = await self._store.list_claims(self._slots.consumer, after=after)
+            for held in claims:
+                after = held.dispatch.no
+                token = held.dispatch.claim_token
+                if token is not None and not self._slots.knows(token):
+                    await self._release(held)
+                    count += 1
+            more = len(claims) == MAX_PAGE
+        return count
+
+    async def _release(self, held: Held) -> None:
+        """A settlement like any other: if the claim has ended meanwhile, it changes nothing."""
+        dispatch = held.dispatch
+        assert dispatch.claim_token is not None, "it is claimed"
+        _log.warning("run %s: nobody carried its claim, which is released", dispatch.run_id)
+        settle = Settle(
+            scope=held.scope,
+            thread_id=dispatch.thread_id,
+            run_id=dispatch.run_id,
+            dispatch_id=dispatch.dispatch_id,
+            token=dispatch.claim_token,
+            number=0,
+            ending=Release("nobody carried its claim"),
+        )
+        await self._combiner.ask(settle)
+
     async def purge(self) -> int:
-        """Remove finished dispatches past their retention; how many they were."""
+        """Remove what retention no longer keeps, as far as a sweep goes; how many runs and events."""
         count = 0
-        while True:
-            purge = Purge(retention_ms=round(self._settings.retention_s * 1000))
+        for _ in range(PURGES_PER_SWEEP):
+            purge = Purge(
+                run_retention_ms=round(self._settings.run_retention_s * 1000),
+                event_retention_ms=round(self._settings.event_retention_s * 1000),
+                after_row=self._purged_row,
+            )
             purged = await self._combiner.apply(purge, Purged)
-            count += purged.count
-            if purged.count < MAX_ROWS:
-                return count
+            count += purged.runs + purged.events
+            self._purged_row = purged.last_row if purged.more else 0
+            if not purged.more:
+                break
+        return count
 
     async def _learn(self) -> None:
-        """The next instant, also when every slot is taken and the dispatcher asks for nothing."""
-        next_due_at = await self._store.next_due_at()
-        if next_due_at is not None and next_due_at > self._clock.now():
-            self.expect(next_due_at)
+        """When the next thing falls due, also while every slot is taken; and what nobody here can run."""
+        served = frozenset(self._agents.routes)
+        next_due_in_ms = await self._store.next_due_in_ms(served)
+        if next_due_in_ms is not None and next_due_in_ms > 0:
+            self.expect(next_due_in_ms)
+        unserved = tuple([route for route in await self._store.list_ready_routes() if route not in served])
+        for route in unserved:
+            if route not in self.unserved:
+                _log.warning("runs of agent %r wait: no agent of that name can run here", route)
+        self.unserved = unserved
 
     def _patience_s(self) -> float:
-        if self._due_at is None:
+        if self._due_s is None:
             return self._settings.poll_interval_s
-        until_due_s = (self._due_at - self._clock.now()) / 1000
-        return min(max(until_due_s, 0.0), self._settings.poll_interval_s)
+        return min(max(self._due_s - self._clock.monotonic(), 0.0), self._settings.poll_interval_s)

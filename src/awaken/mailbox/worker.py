@@ -17,22 +17,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 import msgspec
 from msgspec.structs import replace
 
 from awaken.domain import server_event as say
 from awaken.domain.clock import Clock, sleep
-from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
+from awaken.domain.errors import (
+    AgentNotFound,
+    AgentNotLoadable,
+    AwakenError,
+    LeaseLost,
+    PermanentFailure,
+    StoreUnavailable,
+    TransientFailure,
+)
 from awaken.domain.event import logged
 from awaken.domain.ids import ClaimToken, DispatchId, Ids, Scope
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
-from awaken.domain.run import CANCELLED, NATURAL_END, Usage
+from awaken.domain.run import CANCELLED, NATURAL_END, Termination, Usage
 from awaken.executors.classify import classify
 from awaken.executors.contract import DriveOutcome, Stopped
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
+from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.mailbox.port import Port, Start
 from awaken.mailbox.settings import MailboxSettings
@@ -73,6 +83,7 @@ class Workshop(msgspec.Struct, frozen=True):
     settings: MailboxSettings
     observer: Observer
     dispatcher: Dispatcher
+    logs: LogCache
 
 
 class _End(msgspec.Struct, frozen=True):
@@ -91,12 +102,20 @@ class _End(msgspec.Struct, frozen=True):
 class Execution:
     """A claim being executed by this process."""
 
-    def __init__(self, claimed: Claimed, workshop: Workshop) -> None:
+    def __init__(self, claimed: Claimed, asked_s: float, workshop: Workshop) -> None:
+        """`asked_s`: when the claim was asked for, in seconds of the monotonic clock."""
         self.claimed = claimed
+        self._asked_s = asked_s
+        self._has_progressed = False
         self._shop = workshop
         self._stop = Stop()
         self._writer = RunWriter(
-            claimed, workshop.combiner, workshop.clock, workshop.settings.settle_retry_s, self._stop
+            claimed,
+            workshop.combiner,
+            workshop.clock,
+            workshop.settings.settle_retry_s,
+            self._stop,
+            self._step_closed,
         )
         self._port = Port(claimed, self._writer, workshop.ids)
         self._is_followed = claimed.queued > 0
@@ -132,6 +151,11 @@ class Execution:
         elif reason == "cancel" and self._stop.is_at_work:
             self._writer.acknowledge_cancel()
 
+    def _step_closed(self) -> None:
+        if self.claimed.dispatch.is_suspect and not self._has_progressed:
+            self._has_progressed = True
+            self._shop.dispatcher.suspect_progressed()
+
     def stop_again(self) -> None:
         """For an agent that swallowed the request."""
         self._stop.cut_short()
@@ -141,7 +165,7 @@ class Execution:
         shop = self._shop
         started_s = shop.clock.monotonic()
         label: OutcomeLabel = "lost"
-        shop.observer.started(self.claimed)
+        shop.observer.started(self.claimed, started_s - self._asked_s)
         try:
             end = await self._execute()
             if end is not None:
@@ -163,7 +187,7 @@ class Execution:
         self._stop.begin_work()
         try:
             driver = self._shop.agents.driver(self.claimed.run.agent_id)
-            outcome = await driver.drive(Start(self.claimed, self._shop.store), self._port)
+            outcome = await driver.drive(Start(self.claimed, self._shop.store, self._shop.logs), self._port)
             return self._finished(outcome) if self._writer.failure is None else self._ended_by(self._writer.failure)
         except Stopped as stopped:
             return self._stopped(stopped) if self._stop.is_delivered else self._finished_early(stopped)
@@ -179,18 +203,23 @@ class Execution:
             return None
         if self._stop.is_delivered:
             return self._stopped(Stopped())
+        if isinstance(error, AgentNotFound | AgentNotLoadable):
+            return self._unserved(error)
         if isinstance(error, asyncio.CancelledError):
             error = TransientFailure("the agent was cancelled, and not by a request to stop the run")
         return self._failed(error)
+
+    def _unserved(self, error: AwakenError) -> _End:
+        """The agent cannot run here: its run goes back unharmed and waits for a process, or an agent, that can."""
+        self._shop.agents.withdraw(self.claimed.run.agent_id, str(error))
+        return _End(Release(f"not served here: {error}"), "released")
 
     def _finished(self, outcome: DriveOutcome) -> _End:
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
         messages, size = self._produced(outcome.messages) if outcome.messages else _NOTHING
-        output = outcome.final_output
-        if output is None:
-            output = messages[-1].text if messages else self._port.last_text
-        ending = Ack(outcome.termination, output)
+        ending = self._answer(outcome.termination, outcome.final_output, messages)
+        output = ending.final_output
         if output is not None or outcome.termination is not NATURAL_END:
             msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
         events = tuple([logged(event) for event in outcome.events])
@@ -198,7 +227,14 @@ class Execution:
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
-        return _End(Ack(NATURAL_END, self._port.last_text), "completed", *self._kept(stopped), stopped.usage)
+        return _End(self._answer(NATURAL_END, None, ()), "completed", *self._kept(stopped), stopped.usage)
+
+    def _answer(self, termination: Termination, output: str | None, messages: tuple[Message, ...]) -> Ack:
+        """The run's output: what the agent returned, or else the text of the last message; of which message it is."""
+        last = messages[-1] if messages else self._port.last
+        if last is None or output not in (None, last.text):
+            return Ack(termination, output)
+        return Ack(termination, last.text, (last.id,))
 
     def _stopped(self, stopped: Stopped) -> _End:
         if self._stop.reason == "handover":
@@ -208,8 +244,8 @@ class Execution:
             replace(message, state=MessageState.INTERRUPTED) if message.role is ASSISTANT else message
             for message in kept
         )
-        output = messages[-1].text if messages else None
-        return _End(Ack(CANCELLED, output), "cancelled", messages, size, stopped.usage)
+        ending = self._answer(CANCELLED, None, messages) if messages else Ack(CANCELLED)
+        return _End(ending, "cancelled", messages, size, stopped.usage)
 
     def _produced(self, messages: tuple[Message, ...]) -> _Produced:
         """As they will be stored. Raises for messages that cannot be."""
@@ -246,7 +282,8 @@ class Execution:
         rest = self._writer.take_rest()
         settle = self._settlement(end, rest, offer)
         size = rest.payload_bytes + end.messages_bytes
-        give_up_s = shop.clock.monotonic() + shop.settings.lease_ms / 1000
+        has_lease = self.claimed.dispatch.lease_until is not None
+        give_up_s = shop.clock.monotonic() + shop.settings.lease_ms / 1000 if has_lease else math.inf
         while True:
             try:
                 outcome = await shop.combiner.ask(settle, size)
@@ -255,7 +292,6 @@ class Execution:
                 if over or not isinstance(error, StoreUnavailable):
                     _log.error("run %s could not be settled: %s", settle.run_id, error)
                     return False
-                settle = replace(settle, offer=None)  # a write that was not answered may have used it
                 await sleep(shop.clock, shop.settings.settle_retry_s)
                 continue
             if type(outcome) is Conflict and type(settle.ending) is not DeadLetter:
@@ -288,6 +324,7 @@ class Execution:
             run_id=claimed.run.run_id,
             dispatch_id=claimed.dispatch.dispatch_id,
             token=self.token,
+            number=self._writer.next_number(),
             ending=end.ending,
             entries=tuple(entries),
             journal=tuple(rest.journal),
@@ -308,7 +345,7 @@ def _without_messages(settle: Settle, conflict: Conflict) -> Settle:
     """The same end as a failure, when an id of its messages is taken by another one."""
     error = f"the run's last messages could not be stored: message id {conflict.id!r} is taken"
     events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
-    return replace(settle, ending=DeadLetter(error), entries=events, offer=None)
+    return replace(settle, ending=DeadLetter(error), entries=events)
 
 
 def _diagnosis(error: BaseException) -> tuple[TransientFailure | PermanentFailure, str]:

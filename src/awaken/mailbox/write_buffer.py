@@ -22,6 +22,7 @@ Source: ADR 0005.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -29,6 +30,7 @@ import msgspec
 from awaken.domain import server_event
 from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
+from awaken.domain.event import OPENS_STREAM
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
@@ -37,15 +39,6 @@ from awaken.store.combiner import Combiner
 from awaken.store.transitions import Claimed, Commit, Committed, Conflict, JournalEntry, Outcome, StepClosed
 from awaken.store.transitions import LeaseLost as LostLease
 
-_OPENS_STREAM = frozenset(
-    {
-        "TextDeltaObserved",
-        "ReasoningDeltaObserved",
-        "ReasoningEncryptedValueObserved",
-        "ToolCallStarted",
-        "ToolCallDeltaObserved",
-    }
-)
 _encoder = msgspec.json.Encoder()
 
 
@@ -76,8 +69,20 @@ class Unwritten:
 class RunWriter:
     """The write buffer of one execution. Asks the execution to stop where the store answers that it must."""
 
-    def __init__(self, claimed: Claimed, combiner: Combiner, clock: Clock, retry_s: float, stop: Stop) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        combiner: Combiner,
+        clock: Clock,
+        retry_s: float,
+        stop: Stop,
+        on_step: Callable[[], None],
+    ) -> None:
+        """`on_step` is called when a step that was closed is durable."""
         self._claimed = claimed
+        self._number = claimed.commit_no
+        """Of the last commit that was asked for: whoever asks for it again uses it again."""
+        self._on_step = on_step
         self._combiner = combiner
         self._clock = clock
         self._retry_s = retry_s
@@ -109,7 +114,7 @@ class RunWriter:
                 stream_open = stream_open and entry.role is not ASSISTANT
             else:
                 size += len(memoryview(entry.payload))
-                stream_open = stream_open or entry.kind in _OPENS_STREAM
+                stream_open = stream_open or entry.kind in OPENS_STREAM
         heap = self._filling()
         heap.entries += entries
         heap.payload_bytes += size
@@ -183,6 +188,7 @@ class RunWriter:
         heap, claimed = self._flying, self._claimed
         self._ask(
             Commit(
+                number=self.next_number(),
                 scope=claimed.scope,
                 thread_id=claimed.dispatch.thread_id,
                 run_id=claimed.run.run_id,
@@ -228,9 +234,16 @@ class RunWriter:
         landed, self._flying = self._flying, None
         if landed is not None:
             landed.resolve(committed)
+            if landed.closes is not None:
+                self._on_step()
         if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_at_work:
             self.acknowledge_cancel()
         self._leave()
+
+    def next_number(self) -> int:
+        """The number of the next commit of this claim, or of its settlement."""
+        self._number += 1
+        return self._number
 
     # --- ending -------------------------------------------------------------------------------------------------------
 

@@ -201,6 +201,10 @@ class Reads(Protocol):
         """How many there are, over all scopes, up to `MAX_COUNTED` of each; every status is a key."""
         ...
 
+    async def list_ready_routes(self) -> list[Route]:
+        """The routes for which a thread is free and something is queued, due or not, in any scope; in order."""
+        ...
+
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         """In how long something of these routes can be claimed or a lease ends; 0 when it is due already."""
         ...

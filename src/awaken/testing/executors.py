@@ -168,6 +168,11 @@ class RecordingPort:
         )
         self.request = RunRequest(Intent(AgentId("agent")), run.input_ids)
 
+    @property
+    def input(self) -> tuple[Message, ...]:
+        run = self._run
+        return tuple([message for message, _ in run.log if message.id in run.input_ids])
+
     async def conversation(self) -> Conversation:
         run = self._run
         run.conversations_read += 1

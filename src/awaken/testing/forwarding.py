@@ -109,6 +109,9 @@ class ForwardingStore:
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return await self._read(self._store.count_dispatches())
 
+    async def list_ready_routes(self) -> list[Route]:
+        return await self._read(self._store.list_ready_routes())
+
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         return await self._read(self._store.next_due_in_ms(routes))
 

@@ -253,7 +253,7 @@ class Ledger:
     def failed(self, transition: Transition) -> None:
         self.failures += 1
 
-    def started(self, claimed: Claimed) -> None:
+    def started(self, claimed: Claimed, since_claim_s: float) -> None:
         self.begun += 1
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from awaken.domain.dispatch import CLAIMED, Dispatch, DispatchStatus
+from awaken.domain.dispatch import CLAIMED, SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import ConsumerId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import ConsumerId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.run import DONE, Run
 from awaken.domain.thread import Thread
@@ -123,6 +123,10 @@ class Reading:
     def count_dispatches(self) -> dict[DispatchStatus, int]:
         counts = Counter(dispatch.status for dispatch in self._tables.dispatches.values())
         return {status: min(counts[status], MAX_COUNTED) for status in DispatchStatus}
+
+    def list_ready_routes(self) -> list[Route]:
+        ready = [row.ready.route for row in self._tables.threads.values() if row.ready is not None]
+        return sorted({Route(route.removesuffix(SUSPECT_MARK)) for route in ready})
 
     # --- messages, journal and events ---------------------------------------------------------------------------------
 

@@ -158,6 +158,9 @@ class MemoryStore:
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return self._reading.count_dispatches()
 
+    async def list_ready_routes(self) -> list[Route]:
+        return self._reading.list_ready_routes()
+
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         due_at = self._answers.next_due(routes, after=None)
         return None if due_at is None else max(due_at - self._clock.now(), 0)

@@ -525,6 +525,32 @@ SELECT d.scope, {dispatch_columns}
  WHERE d.status = 'claimed' AND d.claimed_by = :consumer AND d.no > :after AND t.no = d.thread
  ORDER BY d.no;
 
+-- name: due_routes
+-- The distinct routes of due threads: one step of the index each. Index: threads_due.
+WITH RECURSIVE found (route) AS (
+    SELECT min(ready_route) FROM threads INDEXED BY threads_due
+     WHERE ready_at = 0
+    UNION ALL
+    SELECT (SELECT min(ready_route) FROM threads INDEXED BY threads_due
+             WHERE ready_at = 0 AND ready_route > found.route)
+      FROM found
+     WHERE found.route IS NOT NULL
+)
+SELECT route FROM found WHERE route IS NOT NULL;
+
+-- name: delayed_routes
+-- The distinct routes of delayed threads: one step of the index each. Index: threads_delayed.
+WITH RECURSIVE found (route) AS (
+    SELECT min(ready_route) FROM threads INDEXED BY threads_delayed
+     WHERE ready_at > 0
+    UNION ALL
+    SELECT (SELECT min(ready_route) FROM threads INDEXED BY threads_delayed
+             WHERE ready_at > 0 AND ready_route > found.route)
+      FROM found
+     WHERE found.route IS NOT NULL
+)
+SELECT route FROM found WHERE route IS NOT NULL;
+
 -- name: count_queued
 -- Index: dispatches_queue.
 SELECT count(*)

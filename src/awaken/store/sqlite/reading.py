@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
-from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow, completed, referred
@@ -254,6 +254,10 @@ class Reading:
             place = {**limit, "status": DISPATCH_TEXT[status]}
             [(counts[status],)] = self._rows(names.get(status, "count_closed"), place)
         return counts
+
+    def list_ready_routes(self) -> list[Route]:
+        found = [route for name in ("due_routes", "delayed_routes") for (route,) in self._rows(name, {})]
+        return sorted({Route(route.removesuffix(SUSPECT_MARK)) for route in found})
 
     def next_due_at(self, routes: frozenset[Route]) -> int | None:
         return next_due(self._db, routes)

@@ -179,6 +179,9 @@ class SqliteStore:
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return await self._read(lambda state: state.count_dispatches())
 
+    async def list_ready_routes(self) -> list[Route]:
+        return await self._read(lambda state: state.list_ready_routes())
+
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         due_at = await self._read(lambda state: state.next_due_at(routes))
         return None if due_at is None else max(due_at - self._clock.now(), 0)
