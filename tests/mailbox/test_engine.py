@@ -396,7 +396,7 @@ def test_a_loop_that_is_torn_down_hard_ends_promptly_and_the_next_start_takes_ov
         left_open.append(open_reader(path))
         return left_open[-1]
 
-    monkeypatch.setattr("awaken.store.sqlite.store.open_reader", open_and_remember)
+    monkeypatch.setattr("awaken.store.sqlite.readers.open_reader", open_and_remember)
 
     async def die() -> None:
         world = World(SqliteStore(tmp_path / "awaken.db", clock=clock), clock)
