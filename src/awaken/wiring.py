@@ -125,14 +125,28 @@ class Awaken:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
+    async def start(self) -> None:
+        """Open the store, take over what dead processes left, and run what waits. `async with app:` calls this, and
+        `stop` at its end. May be called again, by many tasks at once, and after `stop`.
+
+        Raises:
+            StoreError: The store could not be opened; nothing is left open.
+            Unavailable: It was stopped while it started.
+        """
+        await self.mailbox.start()
+
+    async def stop(self) -> None:
+        """Let agents end or hand over, and close everything. How long that may take, `MailboxSettings` bounds."""
+        await self.mailbox.stop()
+
     async def __aenter__(self) -> Self:
-        await self.mailbox.__aenter__()
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.mailbox.__aexit__(kind, error, trace)
+        await self.stop()
 
     def agent(self, name: str, agent: AgentT, *, description: str | None = None) -> AgentT:
         """Make an agent known under a name, and return it.

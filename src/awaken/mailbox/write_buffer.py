@@ -228,7 +228,7 @@ class RunWriter:
         landed, self._flying = self._flying, None
         if landed is not None:
             landed.resolve(committed)
-        if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_at_work:
+        if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_cancellable:
             self.acknowledge_cancel()
         self._leave()
 
