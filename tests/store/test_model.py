@@ -483,7 +483,9 @@ class TwoStores(RuleBasedStateMachine):
 
     # --- what an outcome says about what was there before -------------------------------------------------------------
 
-    def _compare(self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]) -> None:
+    def _compare(
+        self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]
+    ) -> None:
         assert self._view is not None
         if all(isinstance(outcome, REFUSALS) or _is_repeated(outcome) for outcome in outcomes):
             assert self._view == before, "a refusal or a repetition changed something"
@@ -681,9 +683,7 @@ class TwoStores(RuleBasedStateMachine):
                 for consumer in CONSUMERS
                 for held in self._same(lambda store, consumer=consumer: store.list_claims(consumer, limit=ALL))
             ],
-            journals=[
-                self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]
-            ],
+            journals=[self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]],
         )
 
     def _same(self, read: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
