@@ -248,6 +248,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     written, journal, closes = draw(entries), tuple(draw(journals)), draw(closings)
     stream_open = draw(pick((None, None, True, False)))
     ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
+    answers = draw(st.booleans())
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -268,9 +269,19 @@ def owner_writes(draw: st.DrawFn) -> Plan:
         if ending is None:
             return commit
         shared: dict[str, Any] = {field: getattr(commit, field) for field in commit.__struct_fields__}
-        return Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
+        settle = Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
+        return replace(settle, ending=_answering(ending, settle.messages)) if answers else settle
 
     return plan
+
+
+def _answering(ending: Ending, written: tuple[Message, ...]) -> Ending:
+    """An ack whose answer is what was written with it."""
+    answer = [message for message in written if message.role is Role.ASSISTANT]
+    if not isinstance(ending, Ack) or not answer:
+        return ending
+    ids = tuple(message.id for message in answer)
+    return Ack(ending.termination, "".join(message.text for message in answer), ids)
 
 
 @st.composite
@@ -483,7 +494,9 @@ class TwoStores(RuleBasedStateMachine):
 
     # --- what an outcome says about what was there before -------------------------------------------------------------
 
-    def _compare(self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]) -> None:
+    def _compare(
+        self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]
+    ) -> None:
         assert self._view is not None
         if all(isinstance(outcome, REFUSALS) or _is_repeated(outcome) for outcome in outcomes):
             assert self._view == before, "a refusal or a repetition changed something"
@@ -571,6 +584,8 @@ class TwoStores(RuleBasedStateMachine):
         routes = frozenset(route for n, route in enumerate(ROUTES) if at.has(n))
         self._same(lambda store: store.load_run(at.scope, run_id))
         self._same(lambda store: store.load_dispatch(at.scope, dispatch_id))
+        self._same(lambda store: store.load_dispatches(at.scope, DISPATCHES))
+        self._same(lambda store: store.list_ready_routes())
         self._same(lambda store: store.load_message(at.scope, at.thread_id, message_id))
         self._same(lambda store: store.latest_run(at.scope, at.thread_id))
         self._same(lambda store: store.active_dispatch(at.scope, at.thread_id))
@@ -681,9 +696,7 @@ class TwoStores(RuleBasedStateMachine):
                 for consumer in CONSUMERS
                 for held in self._same(lambda store, consumer=consumer: store.list_claims(consumer, limit=ALL))
             ],
-            journals=[
-                self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]
-            ],
+            journals=[self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]],
         )
 
     def _same(self, read: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
