@@ -16,10 +16,12 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -437,36 +439,48 @@ class TwoStores(RuleBasedStateMachine):
         self._view: View | None = None
         self._runner = asyncio.Runner()
         self._folder = tempfile.TemporaryDirectory()
+        self._patch = pytest.MonkeyPatch()
         path = Path(self._folder.name) / "model.db"
         self.model: Store = MemoryStore(self.clock)
         self.store: Store = SqliteStore(path, clock=self.clock, durability="process")
-        self._rows = lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self._connect = lambda: sqlite3.connect(path, isolation_level=None)
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(remembered=pick((1, 2, 4_096)))
+    def begin(self, remembered: int) -> None:
+        """`remembered`: of how many threads SQLite's writer remembers the rows, instead of reading them again."""
+        self._patch.setattr("awaken.store.sqlite.cache.MAX_THREADS", remembered)
+        self._open()
+
+    def _open(self) -> None:
         for store in (self.model, self.store):
             self._do(store.__aenter__())
 
-    def teardown(self) -> None:
+    def _close(self) -> None:
         for store in (self.model, self.store):
             self._do(store.__aexit__(None, None, None))
+
+    def teardown(self) -> None:
+        self._close()
+        self._patch.undo()
         self._runner.close()
         self._folder.cleanup()
 
-    @rule(move_ms=moves, plans=batches, glance=maybe(glances), dies=pick((False,) * 15 + (True,)))
-    def step(self, move_ms: int, plans: list[Plan], glance: Glance | None, dies: bool) -> None:
+    @rule(move_ms=moves, plans=batches, glance=maybe(glances), before=pick(("",) * 14 + ("reopened", "written to")))
+    def step(self, move_ms: int, plans: list[Plan], glance: Glance | None, before: str) -> None:
         """One rule and not several, so that every step of every example changes something."""
         self._move(move_ms)
-        if dies:
+        if before == "reopened":
             self._reopen()
+        if before == "written to":
+            self._write_from_outside()
         batch = self._batch(plans)
         expected = self._do(self.model.apply(batch))
         note("".join(f"  {asked!r}\n    -> {outcome!r}\n" for asked, outcome in zip(batch, expected, strict=True)))
         for wanted, got in zip(expected, self._do(self.store.apply(batch)), strict=True):
             assert got == wanted, f"SQLite answered {got!r}"
-        before, self._view = self._view, self._look()
-        if before is not None:
-            self._compare(before, batch, expected)
+        earlier, self._view = self._view, self._look()
+        if earlier is not None:
+            self._compare(earlier, batch, expected)
         self._remember(batch, expected)
         if batch and isinstance(batch[-1], Claim) and len(batch[-1].offers) == PLENTY:
             self._nothing_due_is_left(batch[-1].rooms)
@@ -483,14 +497,15 @@ class TwoStores(RuleBasedStateMachine):
 
     def _reopen(self) -> None:
         """The process ends and another one opens the store: whatever was claimed is taken back."""
-        self.teardown_stores()
-        self.open()
+        self._close()
+        self._open()
         self._view = self._look()
         assert not [view for view in self._view.threads if view.having(DispatchStatus.CLAIMED)]
 
-    def teardown_stores(self) -> None:
-        for store in (self.model, self.store):
-            self._do(store.__aexit__(None, None, None))
+    def _write_from_outside(self) -> None:
+        """Somebody else writes to SQLite's file, though nothing that matters: its writer cannot know that."""
+        with closing(self._connect()) as db:
+            db.execute("UPDATE threads SET updated_at = updated_at")
 
     # --- what an outcome says about what was there before -------------------------------------------------------------
 
@@ -617,11 +632,8 @@ class TwoStores(RuleBasedStateMachine):
             check_counts(self._view)
             next_due_in_ms = self._same(lambda store: store.next_due_in_ms(frozenset(ROUTES)))
             assert (next_due_in_ms is not None) == self._view.waits_for_time(), "what waits for time has an instant"
-            rows = self._rows()
-            try:
-                check_rows(rows)
-            finally:
-                rows.close()
+            with closing(self._connect()) as db:
+                check_rows(db)
 
     # --- what the plans ask for ---------------------------------------------------------------------------------------
 
@@ -823,7 +835,12 @@ def check_thread(view: ThreadView) -> None:
 
 def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> None:
     events = {
-        run.run_id: [event.kind for row in view.events if row.run_id == run.run_id for event in row.events]
+        run.run_id: [
+            event.kind
+            for row in view.events
+            if row.run_id == run.run_id and row.first_seq >= run.first_event_seq  # not of one before it with its id
+            for event in row.events
+        ]
         for run in view.runs
     }
     for run in view.runs:
