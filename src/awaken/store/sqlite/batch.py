@@ -184,5 +184,12 @@ def _check_ids(items: Sequence[ThreadTransition]) -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    """A write that is refused although every fact was looked at means that rows contradict each other."""
-    return DataIntegrity(f"the stored rows contradict each other: {error}") if isinstance(error, Overtaken) else error
+    """A write that is refused although every fact was looked at means that rows contradict each other; unless it was
+    refused for what it would have written.
+    """
+    if not isinstance(error, Overtaken):
+        return error
+    cause = error.__cause__
+    if isinstance(cause, Exception) and not isinstance(cause, sqlite3.IntegrityError):
+        return cause
+    return DataIntegrity(f"the stored rows contradict each other: {error}")
