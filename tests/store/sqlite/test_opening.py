@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import DataIntegrity, StoreError, StoreUnavailable
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.migrate import APPLICATION_ID, migrations
@@ -20,7 +21,18 @@ from awaken.store.sqlite.opening import OLDEST_SQLITE, PAGE_BYTES, Durability, c
 from awaken.store.transitions import LeaseLost
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
-from awaken.testing.conformance.steps import claimed, dispatch_of, finished, run_of, settle, settled, submitted
+from awaken.testing.conformance.steps import (
+    SCOPE,
+    claim_some,
+    claimed,
+    dispatch_of,
+    finished,
+    run_id,
+    run_of,
+    settle,
+    settled,
+    submitted,
+)
 
 Hand = Callable[..., list[tuple[object, ...]]]
 NOBODY = 65_534
@@ -63,16 +75,20 @@ async def test_a_new_file_gets_its_schema_and_opening_it_again_changes_nothing(p
 
 
 @behaviour("MB-160")
-async def test_everything_is_there_after_reopening_and_a_claim_is_still_fenced(path: Path, clock: ManualClock) -> None:
+async def test_everything_is_there_after_reopening_and_the_last_owners_claim_is_worth_nothing(
+    path: Path, clock: ManualClock
+) -> None:
     async with SqliteStore(path, clock=clock) as store:
-        mine = await claimed(store, "d1")
+        old = await claimed(store, "d1")
         await submitted(store, "d2")
-        before = [await dispatch_of(store, name) for name in ("d1", "d2")], [await run_of(store, "d1")]
+        before = await dispatch_of(store, "d2"), await run_of(store, "d2")
     async with SqliteStore(path, clock=clock) as store:
-        after = [await dispatch_of(store, name) for name in ("d1", "d2")], [await run_of(store, "d1")]
-        assert after == before
-        assert await settle(store, mine, token="somebody else's") == LeaseLost("other_owner")
-        await settled(store, mine)
+        assert (await dispatch_of(store, "d1")).status is DispatchStatus.QUEUED
+        assert (await dispatch_of(store, "d2"), await run_of(store, "d2")) == before
+        assert await settle(store, old) == LeaseLost("not_claimed")
+        [new] = (await claim_some(store)).claims
+        assert new.dispatch.dispatch_id == old.dispatch.dispatch_id
+        await settled(store, new)
 
 
 async def test_what_the_store_says_about_itself(path: Path) -> None:
@@ -161,11 +177,11 @@ async def test_a_corrupt_file_is_named_when_it_is_opened(path: Path) -> None:
 async def test_a_page_that_is_corrupt_is_named_when_it_is_read(path: Path, by_hand: Hand) -> None:
     async with SqliteStore(path) as store:
         await finished(store, "d1")
-    for (page,) in cast("list[tuple[int]]", by_hand("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0")):
-        write_over(path, b"\xff" * PAGE_BYTES, at=(page - 1) * PAGE_BYTES)
-    async with SqliteStore(path) as store:
+    [(page,)] = cast("list[tuple[int]]", by_hand("SELECT rootpage FROM sqlite_schema WHERE name = 'journal'"))
+    write_over(path, b"\xff" * PAGE_BYTES, at=(page - 1) * PAGE_BYTES)
+    async with SqliteStore(path) as store:  # nothing at opening reads that page
         with pytest.raises(DataIntegrity, match="corrupt"):
-            await store.count_dispatches()
+            await store.list_journal(SCOPE, run_id("d1"))
 
 
 def test_a_library_that_is_too_old_is_refused() -> None:

@@ -61,11 +61,11 @@ async def test_what_the_last_owner_left_is_taken_over_in_the_writing_thread_befo
     loop = asyncio.get_running_loop()
     threads: list[str] = []
 
-    def held(self: Transactor) -> int:
+    def held(self: Transactor) -> None:
         threads.append(threading.current_thread().name)
         loop.call_soon_threadsafe(arrived.set)
         assert let_go.wait(_PATIENCE_S)
-        return take_over(self)
+        take_over(self)
 
     monkeypatch.setattr(Transactor, "open", held)
     async with asyncio.timeout(_PATIENCE_S):
@@ -83,7 +83,7 @@ async def test_what_the_last_owner_left_is_taken_over_in_the_writing_thread_befo
 async def test_a_store_that_cannot_take_over_what_was_left_is_refused_and_gives_the_file_back(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Transactor) -> int:
+    def fail(self: Transactor) -> None:
         raise StoreUnavailable("the disk failed")
 
     with monkeypatch.context() as patched:
