@@ -20,7 +20,7 @@ import msgspec
 
 from awaken.process import tune_process
 from awaken.store.contract import Store
-from awaken.store.sqlite.opening import open_writer
+from awaken.store.sqlite.checkpoint import WAL_LIMIT_BYTES, Checkpointer, checkpointed
 from awaken.store.transitions import Transition
 from benchmarks.process import scratch
 
@@ -106,20 +106,16 @@ def replay(*, tape: str) -> Ceiling:
     """Write a recorded run again as fast as SQLite takes it."""
     with Path(tape).open("rb") as file:
         cycles, batches = pickle.load(file)
-    with scratch() as folder:
-        db = open_writer(folder / "raw.db", "full")
+    with scratch() as folder, checkpointed(folder / "raw.db", "full", WAL_LIMIT_BYTES) as (db, checkpointer):
         tune_process()
-        try:
-            started = time.perf_counter()
-            commits = _write(db, batches)
-            elapsed_s = time.perf_counter() - started
-            rows = db.total_changes
-        finally:
-            db.close()
+        started = time.perf_counter()
+        commits = _write(db, checkpointer, batches)
+        elapsed_s = time.perf_counter() - started
+        rows = db.total_changes
     return Ceiling(cycles / elapsed_s, rows, commits)
 
 
-def _write(db: sqlite3.Connection, batches: list[_Batch]) -> int:
+def _write(db: sqlite3.Connection, checkpointer: Checkpointer, batches: list[_Batch]) -> int:
     """In how many transactions it was written."""
     commits, waiting = 0, 0
     for transitions, statements in batches:
@@ -133,6 +129,7 @@ def _write(db: sqlite3.Connection, batches: list[_Batch]) -> int:
         waiting += transitions
         if waiting >= PER_COMMIT:
             db.execute("COMMIT")
+            checkpointer.after_commit(lambda: None)
             commits, waiting = commits + 1, 0
     if waiting:
         db.execute("COMMIT")

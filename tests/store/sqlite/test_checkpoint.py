@@ -21,7 +21,7 @@ from awaken.domain.errors import ValidationError
 from awaken.domain.ids import MessageId, ThreadId
 from awaken.domain.message import user_message
 from awaken.store.sqlite import SqliteStore
-from awaken.store.sqlite.checkpoint import MIN_WAL_LIMIT_BYTES, Checkpointer, open_handle
+from awaken.store.sqlite.checkpoint import MIN_WAL_LIMIT_BYTES, Checkpointer
 from awaken.testing.conformance.steps import apply, asked
 
 MIB: Final = 1024 * 1024
@@ -74,7 +74,7 @@ class Log:
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = OFF")  # quick; what reaches the disk is not what these tests are about
         self.db.execute("CREATE TABLE t (content)")
-        self.handle = open_handle(self.db, path)
+        self.handle = os.open(path, os.O_RDWR)
         self.checkpointer = Checkpointer(self.db, path, "process", self.handle, LIMIT)
         ByHand.handed.clear()  # the opening of its connection
         self.waits = 0

@@ -19,7 +19,7 @@ while commits go on. Two things have to be got right:
    checkpoint, between two transactions: nothing can be appended meanwhile, and there is little to copy.
 2. *SQLite flushes the database file to the disk only in a checkpoint that has copied everything*, so that flush, with
    all that the passes before have copied, would fall to the writer's last one. The thread therefore flushes the file
-   after each of its passes, through a handle of its own (see `open_handle`).
+   after each of its passes, through a handle of its own (see `checkpointed`).
 
 Above the limit the writer waits for the pass that is under way and finishes, however much is left: who writes faster
 than the disk can copy is slowed down. What a connection that reads an old state of the file still needs cannot be
@@ -33,13 +33,14 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from awaken.domain.errors import StoreUnavailable
-from awaken.store.sqlite.opening import Durability, open_checkpointer
+from awaken.store.sqlite.opening import Durability, open_checkpointer, open_writer
 
 WAL_LIMIT_BYTES: Final = 128 * 1024 * 1024
 """The size of the log at which writing waits for it, unless the store is given another. A larger log is copied more
@@ -182,25 +183,35 @@ class Checkpointer:
         return None if is_busy else (found, copied)
 
 
+@contextmanager
+def checkpointed(
+    path: Path, durability: Durability, limit_bytes: int
+) -> Generator[tuple[sqlite3.Connection, Checkpointer]]:
+    """The connection that writes, with the checkpointer that looks after its log; closed when this is left.
+
+    Raises:
+        StoreUnavailable, DataIntegrity: The file cannot be served; the message says why and what to do.
+    """
+    with ExitStack() as after_connections, closing(open_writer(path, durability)) as writer:
+        # Closing any handle on a file drops all locks that the process holds on it (POSIX says so), those of SQLite
+        # included, and without them another program may take the log for abandoned. So this one is closed after all
+        # connections. It is one of our own, because a failed flush is reported once for each handle: SQLite must hear
+        # of it on its own one.
+        handle = _open_handle(file_of(writer), path)
+        after_connections.callback(os.close, handle)
+        with closing(Checkpointer(writer, path, durability, handle, limit_bytes)) as checkpointer:
+            yield writer, checkpointer
+
+
 def file_of(connection: sqlite3.Connection) -> str:
     """Where SQLite found the database file; its log lies beside that, wherever a link to it may be."""
     [_, _, file] = connection.execute("PRAGMA database_list").fetchone()
     return str(file)
 
 
-def open_handle(connection: sqlite3.Connection, path: Path) -> int:
-    """A handle on the connection's database file, to flush it with.
-
-    It must be closed after all of this store's connections. Closing any handle on a file drops all locks that the
-    process holds on it (POSIX says so), those of SQLite included, and without them another program may take the log
-    for abandoned. It is a handle of its own, because a failed flush is reported once for each handle: SQLite must hear
-    of it on its own one.
-
-    Raises:
-        StoreUnavailable: The operating system has no handle left, or does not allow it.
-    """
+def _open_handle(file: str, path: Path) -> int:
     try:
-        return os.open(file_of(connection), os.O_RDWR)
+        return os.open(file, os.O_RDWR)
     except OSError as error:
         raise StoreUnavailable(f"database {path}: it cannot be opened ({error.strerror})") from error
 

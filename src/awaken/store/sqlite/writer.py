@@ -30,7 +30,6 @@ transaction waits a few milliseconds for it, and then the answer that is held ba
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -42,9 +41,9 @@ from typing import TypeVar
 
 from awaken.domain.clock import Clock
 from awaken.store.sqlite.batch import Transactor
-from awaken.store.sqlite.checkpoint import Checkpointer, open_handle
+from awaken.store.sqlite.checkpoint import Checkpointer, checkpointed
 from awaken.store.sqlite.lock import FileLock
-from awaken.store.sqlite.opening import Durability, check_library, check_place, open_writer
+from awaken.store.sqlite.opening import Durability, check_library, check_place
 from awaken.store.transitions import Outcome, Transition
 from awaken.threads import post
 
@@ -110,13 +109,7 @@ class Writer:
         check_place(self._path)
         self._lock.take(self._clock)
         opening.callback(self._lock.release)
-        after_connections = opening.enter_context(ExitStack())  # entered before the connections, so it is left after
-        db = open_writer(self._path, self._durability)
-        opening.callback(db.close)
-        handle = open_handle(db, self._path)
-        after_connections.callback(os.close, handle)
-        checkpointer = Checkpointer(db, self._path, self._durability, handle, self._wal_limit_bytes)
-        opening.callback(checkpointer.close)
+        db, checkpointer = opening.enter_context(checkpointed(self._path, self._durability, self._wal_limit_bytes))
         transactor = Transactor(db, self._path, self._clock)
         transactor.open()
         return transactor, checkpointer
