@@ -98,8 +98,10 @@ class Writer:
             try:
                 transactor, checkpointer = self._open_file(opening)
             except Exception as error:  # a supervisor: whoever opens the store gets it, once the file is free again
-                opening.close()
-                opened.set_exception(error)
+                try:
+                    opening.close()
+                finally:
+                    opened.set_exception(error)
                 return
             opened.set_result(None)
             self._serve(transactor, checkpointer)
@@ -123,7 +125,7 @@ class Writer:
                 outcome = error
             self._answer_last()  # when the batch failed before its commit, the one before is still unanswered
             self._unanswered = partial(_answer, caller, applied, outcome)
-            # A job that is put right after this look finds the answer given: it costs a little time, not the answer.
+            # A job that is put right after this look comes too late to hold the answer back. That costs only speed.
             if self._jobs.empty():
                 self._answer_last()
             del job, batch, applied, outcome  # hold no batch while waiting for the next
