@@ -20,8 +20,8 @@ MAY_IMPORT: Final[dict[str, str]] = {
     "domain": "",
     "telemetry": "domain",
     "client": "domain",
-    "store": "domain telemetry",
-    "executors": "domain telemetry",
+    "store": "domain telemetry threads",
+    "executors": "domain telemetry threads",
     "control": "domain telemetry store executors",
     "mailbox": "domain telemetry store executors control",
     "http": "domain telemetry store executors control mailbox",
@@ -30,6 +30,7 @@ MAY_IMPORT: Final[dict[str, str]] = {
     "wiring": "domain telemetry store executors control mailbox http protocols console",
     "awaken": "domain executors mailbox wiring",
     "process": "",
+    "threads": "",
     "cli": "domain telemetry store executors control mailbox http protocols console wiring awaken client process",
 }
 """What each layer may import besides itself. `awaken` is the package's `__init__`; `testing` may import anything."""

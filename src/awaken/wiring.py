@@ -126,26 +126,43 @@ class Awaken:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
+    async def start(self) -> None:
+        """Open the store, take over what dead processes left, and run what waits. `async with app:` calls this, and
+        `stop` at its end. May be called again, by many tasks at once, and after `stop`.
+
+        Raises:
+            StoreError: The store could not be opened; nothing is left open.
+            Unavailable: It was stopped while it started.
+        """
+        await self.mailbox.start()
+
+    async def stop(self) -> None:
+        """Let agents end or hand over, and close everything. How long that may take, `MailboxSettings` bounds."""
+        await self.mailbox.stop()
+
     async def __aenter__(self) -> Self:
-        await self.mailbox.__aenter__()
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.mailbox.__aexit__(kind, error, trace)
+        await self.stop()
 
-    def agent(self, name: str, agent: AgentT, *, description: str | None = None) -> AgentT:
+    def agent(
+        self, name: str, agent: AgentT, *, description: str | None = None, max_concurrent: int | None = None
+    ) -> AgentT:
         """Make an agent known under a name, and return it.
 
         An async function or generator, a Pydantic AI agent, an `AgentDriver`, or `"module:attribute"`, which is
-        imported at its first run.
+        imported at its first run. `max_concurrent`: how many of its runs this process executes at once, besides the
+        bound for all agents. One that could not be loaded may be registered again; its runs have waited.
 
         Raises:
-            ValidationError: The name is not an id, or nothing here can run the object.
+            ValidationError: The name is not an id, nothing here can run the object, or the limit is not at least 1.
             AlreadyExists: The name is taken.
         """
-        self.agents.add(name, agent, description=description)
+        self.agents.add(name, agent, description=description, max_concurrent=max_concurrent)
         return agent
 
     # --- runs ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Starting, taking over, handing back: the life of one process, and what two of them do with one store."""
+"""Starting and taking over: the life of one process, and what two of them do with one store."""
 
 from __future__ import annotations
 
@@ -169,124 +169,6 @@ async def test_a_mailbox_can_be_left_and_entered_again(store: WatchedStore, cloc
                     assert not reader.is_cut
 
 
-# --- leaving ----------------------------------------------------------------------------------------------------------
-
-
-async def test_leaving_waits_for_agents_then_hands_back_without_spending_an_attempt(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    async with store, World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
-        slow, quick = await world.submit(thread_id="slow"), await world.submit(thread_id="quick")
-        queued = await world.submit("queued", thread_id="quick")
-        calls = {call.run_id: call for call in [await world.agent.next_call(), await world.agent.next_call()]}
-        leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
-        await world.advance(9)
-        assert not leaving.done()
-        calls[quick.run.run_id].release("in time")
-        await world.quiet()
-        assert not leaving.done()
-        await world.advance(1)
-        await leaving
-        assert world.ledger.labels == ["completed", "released"]
-
-        dispatch = await world.dispatch(slow)
-        assert (dispatch.status, dispatch.attempt_count, dispatch.last_error) == (DispatchStatus.QUEUED, 0, None)
-        assert (await world.dispatch(queued)).status is DispatchStatus.QUEUED
-        assert (await world.run(quick)).final_output == "in time"
-        assert world.free_slots == 100
-        await world.mailbox.__aenter__()
-        assert {(await world.agent.next_call()).run_id for _ in range(2)} == {slow.run.run_id, queued.run.run_id}
-
-
-async def test_a_claim_on_its_way_while_the_mailbox_is_left_is_handed_back(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    async with store:
-        async with World(store, clock, executes=False) as asking:
-            submission = await asking.submit(delay_s=5)
-        world = World(store, clock, seed=2)
-        async with world:
-            store.hold(Claim)
-            await world.advance(5)
-            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
-            await world.quiet()
-            store.let_go()
-            await leaving
-            await world.mailbox.__aenter__()
-            assert [type(t) for t in store.transitions if isinstance(t, Claim | Settle)][1:3] == [Claim, Settle]
-            assert (await world.dispatch(submission)).attempt_count == 0
-
-
-async def test_an_agent_that_swallows_the_request_to_stop_does_not_keep_the_process_alive(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    swallowed: list[float] = []
-
-    async def stubborn(context: Context) -> None:
-        while True:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                swallowed.append(clock.monotonic())
-                if len(swallowed) >= 3:
-                    raise
-
-    async with store:
-        async with World(store, clock, agents={"stubborn": stubborn}) as world:
-            submission = await world.submit(agent_id="stubborn")
-            await world.quiet()
-            leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
-            await world.advance(2)
-            await leaving
-            await world.mailbox.__aenter__()
-            assert (await world.dispatch(submission)).attempt_count == 0
-        assert swallowed[:3] == [0.0, 1.0, 2.0]
-
-
-async def test_a_caller_cancelled_while_leaving_still_leaves_everything_quiet(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    async with store, World(store, clock, settings=MailboxSettings(drain_s=10)) as world:
-        submission = await world.submit()
-        await world.agent.next_call()
-        leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
-        await world.quiet()
-        for _ in range(3):
-            leaving.cancel()
-            await world.quiet()
-        await world.advance(10)
-        with pytest.raises(asyncio.CancelledError):
-            await leaving
-        assert world.mailbox.state == "stopped"
-        assert (await world.dispatch(submission)).status is DispatchStatus.QUEUED
-        await world.mailbox.__aenter__()
-
-
-async def test_the_error_of_the_body_comes_out_as_it_was(store: WatchedStore, clock: ManualClock) -> None:
-    async def body() -> None:
-        async with World(store, clock) as world:
-            await world.submit()
-            raise KeyError("mine")
-
-    with pytest.raises(KeyError, match="mine"):
-        await body()
-
-
-async def test_leaving_with_a_store_that_stays_down_ends_with_the_leases(
-    store: WatchedStore, clock: ManualClock
-) -> None:
-    async with store, World(store, clock) as world:
-        submission = await world.submit()
-        await world.agent.next_call()
-        store.go_down()
-        leaving = asyncio.create_task(world.mailbox.__aexit__(None, None, None))
-        await world.advance(12)
-        await leaving
-        store.come_back()
-        await world.mailbox.__aenter__()
-        assert (await world.dispatch(submission)).attempt_count == 1
-
-
 # --- several processes ------------------------------------------------------------------------------------------------
 
 
@@ -396,7 +278,7 @@ def test_a_loop_that_is_torn_down_hard_ends_promptly_and_the_next_start_takes_ov
         left_open.append(open_reader(path))
         return left_open[-1]
 
-    monkeypatch.setattr("awaken.store.sqlite.store.open_reader", open_and_remember)
+    monkeypatch.setattr("awaken.store.sqlite.readers.open_reader", open_and_remember)
 
     async def die() -> None:
         world = World(SqliteStore(tmp_path / "awaken.db", clock=clock), clock)

@@ -144,7 +144,7 @@ def _config(app: Awaken, http: HttpApp) -> uvicorn.Config:
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=round(app.mailbox.settings.drain_s) + LAST_ANSWERS_S,
+        timeout_graceful_shutdown=round(app.mailbox.settings.leave_s) + LAST_ANSWERS_S,
     )
 
 

@@ -91,7 +91,8 @@ DriveOutcome = Finished
 class RunPort(Protocol):
     """Everything a driver may do to the outside world.
 
-    Every method may raise `LeaseLost`: the run belongs to somebody else now; let it pass through.
+    Every method may raise `LeaseLost`: the run belongs to somebody else now; let it pass through. A method that has
+    closed a step may raise `HandedOver`; let that pass through, too.
     Every method may be cancelled; what it had begun to make durable is then finished before the cancellation passes.
     """
 
@@ -161,6 +162,14 @@ class Stopped(Exception):
         super().__init__("stopped")
         self.messages = messages
         self.usage = usage
+
+
+class HandedOver(BaseException):
+    """The process is about to stop, and a step is closed: somebody else goes on from here.
+
+    Like a cancellation it is no `Exception`, so that an agent that catches whatever its steps may raise does not take
+    it for a step that failed.
+    """
 
 
 DriverFactory = Callable[[Any], AgentDriver]

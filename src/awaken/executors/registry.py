@@ -23,6 +23,7 @@ from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists,
 from awaken.domain.ids import AgentId, Route, checked_id
 from awaken.executors.contract import AgentDriver, DriveOutcome, Entry, RunPort
 from awaken.executors.function import FunctionDriver
+from awaken.threads import in_thread, result_of
 
 AgentKind = Literal["function", "pydantic_ai", "driver", "import"]
 """What runs it. `import`: a `"module:attribute"` string, not looked at before its first run."""
@@ -211,7 +212,8 @@ class LazyDriver:
     async def _load(self) -> AgentDriver:
         async with self._loading:
             if self._driver is None:
-                self._driver = await asyncio.to_thread(self._find)
+                found = in_thread(self._find, name=f"awaken-import-{self._agent_id}")
+                self._driver = await result_of(found)
             return self._driver
 
     def _find(self) -> AgentDriver:

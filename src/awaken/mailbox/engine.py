@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from typing import Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -20,10 +19,10 @@ from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
 from awaken.executors.registry import Agents
-from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
 from awaken.mailbox.keeper import Keeper
+from awaken.mailbox.lifetime import Lifetime, State
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.observer import Observer
 from awaken.mailbox.reactions import Reactions
@@ -38,8 +37,6 @@ from awaken.store.transitions import Offer, Outcome, Transition
 
 _log = logging.getLogger("awaken.mailbox")
 _SUPERVISOR_PAUSE_S = 1.0
-
-State = Literal["new", "starting", "ready", "stopping", "stopped"]
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -64,7 +61,6 @@ class Engine:
         observer: Observer,
         executes: bool,
     ) -> None:
-        self.state: State = "new"
         self.combiner = Combiner(store, clock, self._applied, self._failed, observer.applied)
         self.hub = Hub(store, clock)
         self._store = store
@@ -78,7 +74,7 @@ class Engine:
         self._sweeper = Sweeper(self.combiner, store, clock, settings, self._slots, agents, self._wake_dispatcher)
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
         workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer, self._dispatcher, LogCache())
-        self._executions = Executions(workshop, self._slots, self._keeper, clock)
+        self._executions = Executions(workshop, self._slots, self._keeper, clock, settings)
         self._reactions = Reactions(
             hub=self.hub,
             slots=self._slots,
@@ -87,8 +83,12 @@ class Engine:
             sweeper=self._sweeper,
             observer=observer,
         )
-        self._stack = AsyncExitStack()
-        self._loops: list[asyncio.Task[None]] = []
+        self._lifetime = Lifetime(self._opened)
+        agents.on_change(self._wake_dispatcher)
+
+    @property
+    def state(self) -> State:
+        return self._lifetime.state
 
     def health(self) -> Health:
         capabilities = self._store.capabilities
@@ -122,40 +122,52 @@ class Engine:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store, take over what dead processes held, set everything in motion."""
-        if self.state not in ("new", "stopped"):
-            raise Unavailable(f"the mailbox is {self.state} already", code="starting")
-        self.state = "starting"
-        self.hub.open()
-        self._executions.open()
+        """Return when the store is open, what dead processes held is taken over, and everything is in motion.
+
+        It may be called again, by many tasks at once, and after `stop`. Raises as `Lifetime.start`.
+        """
+        await self._lifetime.start()
+
+    async def stop(self) -> None:
+        """Return when everything is closed. How long that takes is bounded by the settings, and by the store.
+
+        It may be called again, and by many tasks at once. A caller who is cancelled meanwhile stays until the end.
+        """
+        await self._lifetime.stop()
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[None]:
+        """Entered and left by the task of one life."""
+        stack = AsyncExitStack()
         try:
-            await self._stack.enter_async_context(self._store)
-            group = await self._stack.enter_async_context(asyncio.TaskGroup())
+            await stack.enter_async_context(self._store)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            self.hub.open()
+            self._executions.open()
             self.combiner.open()
             combining = group.create_task(self.combiner.run(), name="awaken combiner")
-            self._stack.push_async_callback(self._close_combiner, combining)
+            stack.push_async_callback(self._close_combiner, combining)
             if self._executes:
-                await self._recover(group)
-        except BaseException:
-            self.state = "stopped"
-            await self._stack.aclose()
-            raise
-        self.state = "ready"
+                await self._take_over()
+                stack.callback(_cancel_all, self._set_in_motion(group))
+                self._dispatcher.resume()
+            yield
+            await self._leave()
+        finally:
+            await stack.aclose()  # without the error that may be on its way: a group would wrap it
 
-    async def _recover(self, group: asyncio.TaskGroup) -> None:
-        """Take back what dead processes held, then start the loops that keep everything moving.
-
-        A store that only this process uses has taken back everything when it was opened, and nothing of it is renewed.
+    async def _take_over(self) -> None:
+        """Take back claims whose lease has ended. A store that only this process uses has taken back everything when it
+        was opened, and nothing of it is renewed.
         """
+        if not self._store.capabilities.exclusive and (taken := await self._sweeper.reclaim()):
+            _log.info("took over %d unfinished dispatches", taken)
+
+    def _set_in_motion(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         loops = {"dispatcher": self._dispatcher.run_forever, "sweeper": self._sweeper.run_forever}
         if not self._store.capabilities.exclusive:
-            if taken := await self._sweeper.reclaim():
-                _log.info("took over %d unfinished dispatches", taken)
             loops |= {"keeper": self._keeper.renew_forever, "lease watch": self._keeper.watch_forever}
-        for name, loop in loops.items():
-            self._loops.append(group.create_task(self._supervise(name, loop), name=f"awaken {name}"))
-        self._agents.on_change(self._wake_dispatcher)
-        self._dispatcher.resume()
+        return [group.create_task(self._supervise(name, loop), name=f"awaken {name}") for name, loop in loops.items()]
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -165,20 +177,8 @@ class Engine:
                 _log.exception("the %s failed; it starts again", name)
                 await sleep(self._clock, _SUPERVISOR_PAUSE_S)
 
-    async def stop(self) -> None:
-        """Drain, then close everything; finishes also when the caller is cancelled."""
-        self.state = "stopping"
-        try:
-            await to_the_end(self._drain())
-        finally:
-            for loop in self._loops:
-                loop.cancel()
-            self._loops.clear()
-            await self._stack.aclose()
-            self.state = "stopped"
-
-    async def _drain(self) -> None:
-        """Take no more work, let agents finish for a while, hand back the rest."""
+    async def _leave(self) -> None:
+        """Take no more work, let agents finish for a while, then have the rest handed back."""
         self._dispatcher.pause()
         self.hub.close()
         await self._executions.finished(self._settings.drain_s)
@@ -191,3 +191,8 @@ class Engine:
     async def _close_combiner(self, combining: asyncio.Task[None]) -> None:
         self.combiner.close()
         await asyncio.wait((combining,))
+
+
+def _cancel_all(loops: list[asyncio.Task[None]]) -> None:
+    for loop in loops:
+        loop.cancel()

@@ -1,10 +1,13 @@
 """What this process executes: one supervised task for each claim it has won.
 
-Above: `reactions` starts one for each claim and finds by thread who must be stopped; `engine` has them all handed back.
-Below: `worker.Execution`.
-Holds: whatever happens in an execution, its slot and its lease are given back, and none of its neighbours notices. Each
-task is kept here from its start to its end. They are not tasks of a `TaskGroup`, because that cancels all when one
-fails.
+Above: `reactions` starts one for each claim and finds by thread who must be stopped; `engine` ends them all. Below:
+`worker.Execution`.
+Holds: whatever happens in an execution, its slot and its lease are given back, and none of its neighbours notices. Two
+agents are never at work in one thread. Leaving is bounded: an agent that ignores that its task was cancelled is
+abandoned, with its name in the log.
+
+Tasks are kept here from their start to their end, also over a restart, which is why they are not tasks of a
+`TaskGroup`: that would wait for an abandoned one for ever, and cancel all the others when one fails.
 
 Source: ADR 0018.
 """
@@ -17,13 +20,12 @@ import logging
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.ids import ClaimToken, DispatchId, Scope, ThreadId
 from awaken.mailbox.keeper import Keeper
+from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.worker import Execution, Workshop
 from awaken.store.transitions import Claimed
 
 _log = logging.getLogger("awaken.mailbox")
-_HANDOVER_REPEAT_S = 1.0
-"""An agent that swallowed the request to stop is asked again, or a shutdown would never end."""
 
 _Key = tuple[Scope, ThreadId]
 
@@ -31,15 +33,20 @@ _Key = tuple[Scope, ThreadId]
 class Executions:
     """One per process."""
 
-    def __init__(self, workshop: Workshop, slots: Slots, keeper: Keeper, clock: Clock) -> None:
+    def __init__(
+        self, workshop: Workshop, slots: Slots, keeper: Keeper, clock: Clock, settings: MailboxSettings
+    ) -> None:
         self._workshop = workshop
         self._slots = slots
         self._keeper = keeper
         self._clock = clock
+        self._settings = settings
         self._tasks: dict[Execution, asyncio.Task[None]] = {}
-        """Everything that is not over, in the order in which it started."""
+        """Everything that is neither over nor abandoned, in the order in which it started."""
+        self._abandoned: dict[Execution, asyncio.Task[None]] = {}
         self._latest: dict[_Key, Execution] = {}
-        """Of each thread, the execution of its latest claim, until that is settled or over."""
+        """Of each thread, the execution of its latest claim, until that is settled or over; then the one it waited for,
+        if that is still at work."""
         self._idle = Alarm(clock)
         self._is_leaving = False
 
@@ -52,11 +59,13 @@ class Executions:
 
         While everything is being handed back, this is too.
         """
-        execution = Execution(claimed, asked_s, self._workshop)
-        key = (execution.scope, claimed.run.thread_id)
+        key = (claimed.scope, claimed.run.thread_id)
         earlier = self._latest.get(key)
-        if earlier is not None:
+        if earlier is None:
+            execution = Execution(claimed, asked_s, self._workshop)
+        else:
             earlier.stop("lost")  # a thread has one claim, so an older one is over, whatever its execution believes
+            execution = Execution(claimed, asked_s, self._workshop, earlier.at_work)
         self._latest[key] = execution
         self._slots.take(claimed)
         if claimed.dispatch.lease_until is not None:
@@ -78,29 +87,63 @@ class Executions:
         """The claim has ended in the store, so the thread's next one is no sign of a loss."""
         execution = self._latest.get((scope, thread_id))
         if execution is not None and execution.token == token:
-            del self._latest[scope, thread_id]
+            self._leave_thread(execution, (scope, thread_id))
         self._keeper.release(token)
         self._workshop.dispatcher.give_back(token)
 
-    async def finished(self, within_s: float) -> None:
-        """Wait until all are over, at most so many seconds."""
+    @property
+    def are_over(self) -> bool:
+        """Whether none is left but those that were abandoned."""
+        return not self._tasks
+
+    # --- leaving ------------------------------------------------------------------------------------------------------
+
+    async def finished(self, within_s: float) -> bool:
+        """Wait until all are over, at most so many seconds. Whether they are."""
         deadline_s = self._clock.monotonic() + within_s
         while self._tasks and (left_s := deadline_s - self._clock.monotonic()) > 0:
             await self._idle.wait(left_s)
+        return not self._tasks
 
     async def hand_back(self) -> None:
-        """Have every agent stopped and its dispatch released, until all are over."""
+        """Have every agent stop and its dispatch released; what cannot be stopped is abandoned.
+
+        First with the next step that each of them closes; after `handover_s` seconds their tasks are cancelled; after
+        `tidy_s` more nobody waits for them.
+        """
         self._is_leaving = True
         for execution in [*self._tasks]:
             execution.stop("handover")
-        while self._tasks:
-            await self._idle.wait(_HANDOVER_REPEAT_S)
-            for execution in [*self._tasks]:
-                execution.stop_again()
+        if await self.finished(self._settings.handover_s):
+            return
+        for execution in [*self._tasks]:
+            execution.cut_short()
+        if await self.finished(self._settings.tidy_s):
+            return
+        for execution, task in [*self._tasks.items()]:
+            self._abandon(execution, task)
+        while self._tasks:  # these were waiting for the store, and end as soon as their tasks get to run
+            await self._idle.wait()
 
-    @property
-    def are_over(self) -> bool:
-        return not self._tasks
+    def _abandon(self, execution: Execution, task: asyncio.Task[None]) -> None:
+        run = execution.claimed.run
+        execution.abandon()
+        self._keeper.release(execution.token)
+        if execution.at_work is not execution:
+            _log.error("run %s could not be settled before the process left; its lease will return it", run.run_id)
+            task.cancel()
+            return
+        del self._tasks[execution]
+        self._abandoned[execution] = task
+        _log.error(
+            "agent %s ignored the request to stop, and is abandoned: run %s of thread %s. Until it ends, nothing of"
+            " that thread is executed in this process",
+            run.agent_id,
+            run.run_id,
+            run.thread_id,
+        )
+
+    # --- the end of each ----------------------------------------------------------------------------------------------
 
     async def _supervised(self, execution: Execution, key: _Key) -> None:
         try:
@@ -108,10 +151,25 @@ class Executions:
         except Exception:
             _log.exception("run %s: its worker failed; the lease will return it", execution.claimed.run.run_id)
         finally:
-            del self._tasks[execution]
-            if self._latest.get(key) is execution:
-                del self._latest[key]
-            self._keeper.release(execution.token)
-            self._workshop.dispatcher.give_back(execution.token)
-            if not self._tasks:
-                self._idle.set()
+            self._end(execution, key)
+
+    def _end(self, execution: Execution, key: _Key) -> None:
+        self._tasks.pop(execution, None)
+        if self._abandoned.pop(execution, None) is not None:
+            _log.info("the abandoned run %s has ended", execution.claimed.run.run_id)
+        if self._latest.get(key) is execution:
+            self._leave_thread(execution, key)
+        self._keeper.release(execution.token)
+        self._workshop.dispatcher.give_back(execution.token)
+        if not self._tasks:
+            self._idle.set()
+
+    def _leave_thread(self, execution: Execution, key: _Key) -> None:
+        """It is the latest of its thread no more. What it was stopped waiting for may be at work still, and whoever
+        comes next must wait for that all the same.
+        """
+        ahead = execution.at_work
+        if ahead is None:
+            del self._latest[key]
+        else:
+            self._latest[key] = ahead

@@ -2,7 +2,7 @@
 
 Above: drivers. Below: the write buffer for everything that changes something, the store for what is only read.
 Holds: `emit` waits only at the bound of the buffer; every other method returns when its part is durable, and finishes
-that before it lets a cancellation pass.
+that before it lets a cancellation pass. A method that has closed a step hands the run over, when that is asked for.
 
 Source: ADR 0005, ADR 0011, ADR 0015.
 """
@@ -21,6 +21,7 @@ from awaken.executors.contract import Conversation, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
+from awaken.mailbox.stopping import Stop
 from awaken.mailbox.write_buffer import RunWriter
 from awaken.store.contract import Reads
 from awaken.store.transitions import Claimed, JournalEntry, StepClosed
@@ -58,10 +59,11 @@ class Start:
 class Port:
     """The `RunPort` of one execution."""
 
-    def __init__(self, claimed: Claimed, writer: RunWriter, ids: Ids) -> None:
+    def __init__(self, claimed: Claimed, writer: RunWriter, ids: Ids, stop: Stop) -> None:
         self._claimed = claimed
         self._run = claimed.run
         self._writer = writer
+        self._stop = stop
         self._ids = ids
         self._identity: RunIdentity | None = None
         self.steps = claimed.run.steps
@@ -116,6 +118,7 @@ class Port:
             self._writer.add(*[self.produced(message) for message in extra])
         self._writer.add_step(StepClosed(self.steps, usage, turn))
         committed = await to_the_end(self._writer.durable())
+        self._stop.hand_over()
         return committed.taken
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
@@ -124,6 +127,7 @@ class Port:
         if events:
             self._writer.add(*[logged(event) for event in events])
         await to_the_end(self._writer.durable())
+        self._stop.hand_over()
 
     def produced(self, message: Message) -> Message:
         """The message with its producer. Raises ValidationError where it has not the shape of a stored one."""

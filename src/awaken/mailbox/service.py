@@ -44,7 +44,8 @@ from awaken.domain.run import CREATED, DONE, FOREGROUND, Intent, Origin, Run, Ru
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.acceptance import Acceptance
-from awaken.mailbox.engine import Engine, Health, State
+from awaken.mailbox.engine import Engine, Health
+from awaken.mailbox.lifetime import State
 from awaken.mailbox.observer import Observer, Unobserved
 from awaken.mailbox.reader import Ending, Reader, call_off
 from awaken.mailbox.settings import MailboxSettings
@@ -144,14 +145,31 @@ class Mailbox:
             executes=executes,
         )
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Return when recovered and ready. May be called again, by many tasks at once, and after `stop`.
+
+        Raises:
+            Unavailable: It was stopped while it started.
+            StoreError: The store could not be opened or recovered; nothing is left open, and it may be tried again.
+        """
         await self._engine.start()
+
+    async def stop(self) -> None:
+        """Return when agents have ended, handed over or been abandoned, and everything is closed: after at most
+        `settings.leave_s`, and what the store takes. May be called again, and by many tasks at once.
+
+        A caller who is cancelled meanwhile stays until the end.
+        """
+        await self._engine.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._engine.stop()
+        await self.stop()
 
     @property
     def state(self) -> State:

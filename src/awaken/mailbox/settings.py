@@ -47,10 +47,21 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_queued_per_thread: int = 1_000
     drain_s: float = 10.0
     """At shutdown running agents may finish for this long, then their dispatches are handed back."""
+    handover_s: float = 5.0
+    """So long an agent may take to close the step it is in, where it is handed over without repeating anything; then
+    its task is cancelled."""
+    tidy_s: float = 3.0
+    """So long an agent that was cancelled at shutdown may tidy up; then it is abandoned. Together with `drain_s` and
+    what a server takes besides, this stays within the 30 s that most supervisors of processes grant."""
     store_retry_s: float = 1.0
     """Between tries to claim and to sweep while the store cannot answer."""
     settle_retry_s: float = 0.25
     """Between tries to settle while the store cannot write; the lease bounds them."""
+
+    @property
+    def leave_s(self) -> float:
+        """The longest that agents can keep a mailbox that is left."""
+        return self.drain_s + self.handover_s + self.tidy_s
 
     def check(self) -> None:
         """Raises ValidationError naming the setting and its bound."""

@@ -4,7 +4,8 @@ Above: the keeper, cancels and interrupts ask through the execution; the write b
 run must stop. Below: the task in which the agent is at work.
 Holds: one request is one cancellation of that task, however many ways lead to it: a cancel comes by its own answer, by
 the next commit and by every renewal, and an agent that tidies up is not disturbed by the second and the third. Only a
-request that says more than the one before cancels again.
+request that says more than the one before cancels again. A handover cancels nothing at first: the agent learns of it
+from the port, when a step is closed and nothing is lost.
 """
 
 from __future__ import annotations
@@ -12,16 +13,25 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
-StopReason = Literal["handover", "cancel", "interrupt", "lost", "unconfirmed"]
-"""Why an execution is stopped. After `lost` or `unconfirmed` it writes nothing more."""
+from awaken.executors.contract import HandedOver
 
-_WEIGHT: Final[dict[StopReason, int]] = {"handover": 1, "cancel": 2, "interrupt": 3, "lost": 4, "unconfirmed": 4}
+StopReason = Literal["handover", "cancel", "interrupt", "lost", "unconfirmed", "abandoned"]
+"""Why an execution is stopped. After `lost`, `unconfirmed` or `abandoned` it writes nothing more."""
+
+_WEIGHT: Final[dict[StopReason, int]] = {
+    "handover": 1,
+    "cancel": 2,
+    "interrupt": 3,
+    "lost": 4,
+    "unconfirmed": 4,
+    "abandoned": 4,
+}
 """A request replaces those of less weight."""
-_OUTLIVED: Final[frozenset[StopReason]] = frozenset({"lost", "unconfirmed"})
+_OUTLIVED: Final[frozenset[StopReason]] = frozenset({"lost", "unconfirmed", "abandoned"})
 
 
 class Stop:
-    """One per execution. The execution says where its agent is at work; anybody may ask."""
+    """One per execution. The execution says when it may be cancelled; anybody may ask."""
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
@@ -35,7 +45,7 @@ class Stop:
         return self.reason in _OUTLIVED
 
     @property
-    def is_at_work(self) -> bool:
+    def is_cancellable(self) -> bool:
         """Whether there is something to cancel."""
         return self._task is not None
 
@@ -44,21 +54,31 @@ class Stop:
         if self.reason is not None and _WEIGHT[reason] <= _WEIGHT[self.reason]:
             return False
         self.reason = reason
-        if again or not self.is_delivered:
+        if reason != "handover" and (again or not self.is_delivered):
             self.cut_short()
         return True
 
+    def hand_over(self) -> None:
+        """A step is closed.
+
+        Raises:
+            HandedOver: This is what a handover was waiting for.
+        """
+        if self.reason == "handover":
+            self.is_delivered = True
+            raise HandedOver
+
     def cut_short(self) -> None:
-        """Cancel the agent's task, if the agent is at work."""
+        """Cancel the agent's task, if there is something to cancel."""
         if self._task is not None:
             self.is_delivered = True
             self._task.cancel()
 
-    def begin_work(self) -> None:
+    def allow(self) -> None:
         """What runs in this task from now on may be cancelled."""
         self._task = asyncio.current_task()
 
-    def end_work(self) -> None:
+    def forbid(self) -> None:
         """Nothing is cancelled from now on; what was cancelled is over."""
         task, self._task = self._task, None
         while task is not None and task.uncancel():

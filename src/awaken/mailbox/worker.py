@@ -7,8 +7,11 @@ ours only if a stop was asked for; an agent's own is a failure like any other.
 
 How it works. The task drives the agent, then waits until the write buffer has no commit on its way, then asks for the
 settlement, which takes along what the buffer still holds, and asks again while the store cannot write. The agent's part
-may be cancelled (`Stop`); what comes after it may not, so a request to stop that arrives then changes nothing. The slot
-is given back between the two: what is left is waiting for the disk, and another agent may work meanwhile.
+may be cancelled (`Stop`); what comes after it may not, so a request to stop that arrives then changes nothing. Between
+the two the slot is given back: what is left is waiting for the disk, and another agent may work meanwhile.
+
+An agent begins only when that of an earlier claim of its thread is at rest. Usually there is none; but an agent that
+ignores a stop may have lost its claim, or a whole life of its mailbox, and be at work all the same.
 
 Source: ADR 0011, ADR 0012, ADR 0018; MBX-090 to MBX-098 (which failure is tried again).
 """
@@ -102,10 +105,13 @@ class _End(msgspec.Struct, frozen=True):
 class Execution:
     """A claim being executed by this process."""
 
-    def __init__(self, claimed: Claimed, asked_s: float, workshop: Workshop) -> None:
-        """`asked_s`: when the claim was asked for, in seconds of the monotonic clock."""
+    def __init__(self, claimed: Claimed, asked_s: float, workshop: Workshop, ahead: Execution | None = None) -> None:
+        """`asked_s`: when the claim was asked for, in seconds of the monotonic clock. `ahead`: one of an earlier claim
+        of the thread whose agent is still at work; this one begins behind it.
+        """
         self.claimed = claimed
         self._asked_s = asked_s
+        self._ahead = ahead
         self._has_progressed = False
         self._shop = workshop
         self._stop = Stop()
@@ -117,9 +123,12 @@ class Execution:
             self._stop,
             self._step_closed,
         )
-        self._port = Port(claimed, self._writer, workshop.ids)
+        self._port = Port(claimed, self._writer, workshop.ids, self._stop)
         self._is_followed = claimed.queued > 0
         """Whether something waits behind it in its thread, as far as this process knows."""
+        self._is_at_work = False
+        self._rest: asyncio.Event | None = None
+        """Set when its agent is at work no more, if somebody waits for that."""
 
     @property
     def scope(self) -> Scope:
@@ -148,17 +157,38 @@ class Execution:
             return
         if self._stop.is_lost:
             self._writer.abandon(LeaseLost(self.dispatch_id, reason))
-        elif reason == "cancel" and self._stop.is_at_work:
+        elif reason == "cancel" and self._stop.is_cancellable:
             self._writer.acknowledge_cancel()
+        elif reason == "handover" and not self._is_at_work:
+            self._stop.cut_short()  # it waits for the one ahead, and has nothing to bring to an end
 
     def _step_closed(self) -> None:
         if self.claimed.dispatch.is_suspect and not self._has_progressed:
             self._has_progressed = True
             self._shop.dispatcher.suspect_progressed()
 
-    def stop_again(self) -> None:
-        """For an agent that swallowed the request."""
+    def cut_short(self) -> None:
+        """Cancel the agent, which was asked to hand over and has had its time."""
         self._stop.cut_short()
+
+    def abandon(self) -> None:
+        """Wait for it no more. Whatever its agent still does, nothing of it is written."""
+        self._stop.ask("abandoned", again=False)
+        self._writer.abandon(LeaseLost(self.dispatch_id, "abandoned"))
+
+    @property
+    def at_work(self) -> Execution | None:
+        """Whose agent is at work in the thread: this one's, or that of the one it waits for."""
+        if self._is_at_work:
+            return self
+        return None if self._ahead is None else self._ahead.at_work
+
+    async def rested(self) -> None:
+        """Wait until its agent is at work no more."""
+        if self._rest is None:
+            self._rest = asyncio.Event()
+        if self._is_at_work:
+            await self._rest.wait()
 
     async def run(self) -> None:
         """Execute and settle, as the whole of a task."""
@@ -184,8 +214,12 @@ class Execution:
         """Drive the agent. None: the claim is somebody else's now."""
         if self._stop.reason is not None:
             return self._stopped(Stopped())
-        self._stop.begin_work()
+        self._stop.allow()
         try:
+            if self._ahead is not None:
+                await self._ahead.rested()
+                self._ahead = None
+            self._is_at_work = True
             driver = self._shop.agents.driver(self.claimed.run.agent_id)
             outcome = await driver.drive(Start(self.claimed, self._shop.store, self._shop.logs), self._port)
             return self._finished(outcome) if self._writer.failure is None else self._ended_by(self._writer.failure)
@@ -196,7 +230,10 @@ class Execution:
         except BaseException as error:  # the supervisor of one run: it records and decides
             return self._ended_by(error)
         finally:
-            self._stop.end_work()
+            self._stop.forbid()
+            self._is_at_work = False
+            if self._rest is not None:
+                self._rest.set()
 
     def _ended_by(self, error: BaseException) -> _End | None:
         if self._stop.is_lost:

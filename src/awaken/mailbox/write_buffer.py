@@ -114,7 +114,7 @@ class RunWriter:
                 stream_open = stream_open and entry.role is not ASSISTANT
             else:
                 size += len(memoryview(entry.payload))
-                stream_open = stream_open or entry.kind in OPENS_STREAM
+                stream_open = (stream_open or entry.kind in OPENS_STREAM) and entry.kind != "StreamReset"
         heap = self._filling()
         heap.entries += entries
         heap.payload_bytes += size
@@ -236,7 +236,7 @@ class RunWriter:
             landed.resolve(committed)
             if landed.closes is not None:
                 self._on_step()
-        if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_at_work:
+        if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_cancellable:
             self.acknowledge_cancel()
         self._leave()
 

@@ -128,7 +128,7 @@ class WatchedStore(ForwardingStore):
     async def __aenter__(self) -> Self:
         self._entered += 1
         if self._entered == 1:
-            await self._store.__aenter__()
+            await self._watch(self._store.__aenter__())
         return self
 
     async def __aexit__(
@@ -136,7 +136,7 @@ class WatchedStore(ForwardingStore):
     ) -> None:
         self._entered -= 1
         if not self._entered:
-            await self._store.__aexit__(kind, error, trace)
+            await self._watch(self._store.__aexit__(kind, error, trace))
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         if self._gate is not None and any(isinstance(each, self._held_kind) for each in batch):
@@ -263,8 +263,8 @@ class Ledger:
 class World:
     """A mailbox in motion, with everything a test needs to drive it. Entered means the mailbox is entered and at rest.
 
-    Unless the settings say otherwise, leaving it hands running work back at once. A test that hangs is cut off after
-    `patience_s` seconds of real time.
+    Leaving it moves time for as long as agents may take; unless the settings say otherwise that is at once. A test that
+    hangs is cut off after `patience_s` seconds of real time.
     """
 
     def __init__(
@@ -289,7 +289,7 @@ class World:
         self.mailbox = Mailbox(
             self.store,
             self.agents,
-            settings=settings or MailboxSettings(drain_s=0),
+            settings=settings or MailboxSettings(drain_s=0, handover_s=0),
             clock=clock,
             ids=Ids(clock, seeded_chance(seed)),
             observer=observer or self.ledger,
@@ -315,9 +315,17 @@ class World:
         for call in self.agent.calls:
             call.release()
         try:
-            await self.mailbox.__aexit__(kind, error, trace)
+            await self.leave()
         finally:
             await self._bound.__aexit__(kind, error, trace)
+
+    async def leave(self) -> None:
+        """Stop the mailbox, and move time for as long as that takes."""
+        leaving = asyncio.ensure_future(self.mailbox.stop())
+        await self.quiet()
+        while not leaving.done():
+            await self.advance(1)
+        await leaving
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from awaken.store import rules
 from awaken.store.contract import MessageQuery, RunQuery, ThreadQuery
 from awaken.store.rules import Changes, Facts
 from awaken.store.sqlite import SqliteStore
-from awaken.store.sqlite.writing import ROWS_AT_ONCE
+from awaken.store.sqlite.writing import VALUES_AT_ONCE
 from awaken.store.transitions import (
     Claim,
     ClaimedSome,
@@ -73,6 +73,9 @@ from awaken.testing.conformance.steps import (
 
 Hand = Callable[..., list[tuple[object, ...]]]
 
+AROUND_A_STATEMENT = sorted({VALUES_AT_ONCE // columns + beside for columns in (27, 22, 9) for beside in (-1, 0, 1)})
+"""Numbers of rows about as many as go into one statement, for dispatches, runs, and messages or events."""
+
 
 def fresh(name: str, thread: str) -> Submit:
     """A submit whose caller minted every id itself, which the store takes at its word."""
@@ -83,7 +86,7 @@ def fresh(name: str, thread: str) -> Submit:
 # --- collisions -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 2 * ROWS_AT_ONCE, 200])
+@pytest.mark.parametrize("count", [1, *AROUND_A_STATEMENT, 200])
 async def test_a_batch_of_any_size_stores_what_its_items_store_one_by_one(tmp_path: Path, count: int) -> None:
     stored: list[list[object]] = []
     for name, sizes in (("together", [count]), ("one by one", [1] * count)):
@@ -126,7 +129,7 @@ async def test_a_taken_id_among_many_rows_of_one_statement_costs_only_the_one_wh
     store: SqliteStore,
 ) -> None:
     await submitted(store, "d30", thread=thread_id("elsewhere"))
-    outcomes = await store.apply([fresh(f"d{number}", f"t{number}") for number in range(2 * ROWS_AT_ONCE)])
+    outcomes = await store.apply([fresh(f"d{number}", f"t{number}") for number in range(2 * max(AROUND_A_STATEMENT))])
     assert outcomes.pop(30) == Conflict("run", "run-d30")
     assert all(want(Submitted, outcome).claimed is not None for outcome in outcomes)
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -158,12 +158,11 @@ async def test_a_corrupt_file_is_named_when_it_is_opened(path: Path) -> None:
     assert isinstance(await refusal(path), DataIntegrity)
 
 
-async def test_a_page_that_is_corrupt_is_named_when_it_is_read(path: Path) -> None:
+async def test_a_page_that_is_corrupt_is_named_when_it_is_read(path: Path, by_hand: Hand) -> None:
     async with SqliteStore(path) as store:
-        for number in range(50):
-            await finished(store, f"d{number}")
-    for page in range(2, len(content_of(path)) // PAGE_BYTES):
-        write_over(path, b"\xff" * PAGE_BYTES, at=page * PAGE_BYTES)
+        await finished(store, "d1")
+    for (page,) in cast("list[tuple[int]]", by_hand("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0")):
+        write_over(path, b"\xff" * PAGE_BYTES, at=(page - 1) * PAGE_BYTES)
     async with SqliteStore(path) as store:
         with pytest.raises(DataIntegrity, match="corrupt"):
             await store.count_dispatches()

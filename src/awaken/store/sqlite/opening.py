@@ -1,6 +1,6 @@
 """Opens the database file: checks before anything is written, then settings, then the schema.
 
-Above: `writer` and `reading` get their connections here. Below: `migrate`.
+Above: `writer`, `readers` and `checkpoint` get their connections here. Below: `migrate`.
 Holds: what cannot be served is refused with the file's name and the remedy, and left as it was.
 """
 
@@ -23,9 +23,7 @@ Durability = Literal["full", "process"]
 _SYNCHRONOUS: Final[dict[Durability, str]] = {"full": "FULL", "process": "NORMAL"}
 
 PAGE_BYTES: Final = 2_048
-"""A transition dirties two pages of its thread's own, so half the page is half of what is written (measured)."""
-CHECKPOINT_PAGES: Final = 32_000
-"""64 MiB of log: a page written by many batches reaches the database file once (measured: a third more throughput)."""
+"""A transition dirties two pages of its thread's own, so half the page is half of what is written (ADR 0027)."""
 WRITER_CACHE_KIB: Final = 32_768
 READER_CACHE_KIB: Final = 8_192
 BUSY_TIMEOUT_MS: Final = 5_000
@@ -66,6 +64,8 @@ def check_place(path: Path) -> None:
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """The one connection that writes, with the schema brought up to date.
 
+    Its log is copied into the file by SQLite itself, in the middle of a commit, until a `Checkpointer` takes that over.
+
     Raises:
         StoreUnavailable, DataIntegrity: The file cannot be served; the message says why and what to do.
     """
@@ -75,12 +75,8 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
         version = check_schema(connection, path)
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         _use_wal(connection, path)
-        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
-        if sys.platform == "darwin" and durability == "full":
-            connection.execute("PRAGMA fullfsync = 1")  # a plain fsync leaves the data in the drive's cache there
+        _make_durable(connection, durability)
         connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
         migrate(connection, version)
     except BaseException as error:
         if connection is not None:
@@ -100,6 +96,28 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise translated(error, path) from error
     return connection
+
+
+def open_checkpointer(path: Path, durability: Durability) -> sqlite3.Connection:
+    """A connection that copies the write-ahead log into the database file, and neither reads rows nor writes any."""
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
+        _make_durable(connection, durability)
+        # SQLite finds out that there is a log when it first reads; a checkpoint before that would do nothing.
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise translated(error, path) from error
+    return connection
+
+
+def _make_durable(connection: sqlite3.Connection, durability: Durability) -> None:
+    """How far a commit goes before it has happened. A checkpoint reaches the disk with either."""
+    connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+    if sys.platform == "darwin" and durability == "full":
+        connection.execute("PRAGMA fullfsync = 1")  # a plain fsync leaves the data in the drive's cache there
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -44,6 +44,13 @@ SELECT {thread_columns}
   FROM threads t
  WHERE t.scope = :scope AND t.thread_id = :thread_id;
 
+-- name: thread_and_claimed
+-- A thread with its claimed dispatch, if it has one. Index: threads_id, dispatches_claimed.
+SELECT {thread_columns}, {dispatch_columns}
+  FROM threads t
+  LEFT JOIN dispatches d INDEXED BY dispatches_claimed ON d.thread = t.no AND d.status = 'claimed'
+ WHERE t.scope = :scope AND t.thread_id = :thread_id;
+
 -- name: claimed
 -- The claimed dispatch of a thread. Index: dispatches_claimed.
 SELECT {dispatch_columns}

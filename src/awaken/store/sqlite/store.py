@@ -1,26 +1,24 @@
 """One SQLite file as a store: durable, and served by this process alone.
 
-Above: `store.contract`. Below: `writer` (one thread that owns the file and writes), `reading` (in a small pool).
-Holds: no SQL runs on the event loop. A read that starts after `apply` has returned sees what it wrote.
+Above: `store.contract`. Below: `writer` (one thread that owns the file and writes), `readers` (a few that read), and
+`shared` for being entered by several.
+Holds: no SQL runs on the event loop, and nothing in asyncio's default executor. A read that starts after `apply` has
+returned sees what it wrote.
 
-Source: design decisions "SQLite is one process" and "one database, one transaction".
+Source: ADR 0001 (one database, one transaction), ADR 0009 (one process), ADR 0024 (the write-ahead log).
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import queue
-import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.errors import StoreUnavailable
+from awaken.domain.errors import StoreUnavailable, ValidationError
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.run import Run
@@ -39,62 +37,81 @@ from awaken.store.contract import (
     ThreadQuery,
 )
 from awaken.store.signals import Listeners
-from awaken.store.sqlite.faults import translated
-from awaken.store.sqlite.opening import Durability, open_reader
-from awaken.store.sqlite.reading import Reading, reading
+from awaken.store.sqlite.checkpoint import MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
+from awaken.store.sqlite.opening import Durability
+from awaken.store.sqlite.readers import Readers
+from awaken.store.sqlite.reading import Reading
+from awaken.store.sqlite.shared import Shared
 from awaken.store.sqlite.writer import Writer
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
 MAX_BATCH: Final = 200
 """Larger batches gain little and make everybody wait for their commit (measured)."""
-READERS: Final = 2
 
 _T = TypeVar("_T")
 
 
 class SqliteStore:
-    """Entered means open, migrated and owned; see `opening` for what is refused, and how."""
+    """Entered means open, migrated and owned; see `opening` for what is refused, and how.
 
-    def __init__(self, path: str | Path, *, clock: Clock | None = None, durability: Durability = "full") -> None:
+    May be entered by several mailboxes of one event loop: the first opens the file, the last to leave closes it, and
+    waits until it is closed and free, also when its task is cancelled meanwhile.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Clock | None = None,
+        durability: Durability = "full",
+        wal_limit_bytes: int = WAL_LIMIT_BYTES,
+    ) -> None:
+        """`wal_limit_bytes`: the size of the write-ahead log, at least 16 MiB, at which writing waits for it.
+
+        Raises:
+            ValidationError: It is less.
+        """
+        if wal_limit_bytes < MIN_WAL_LIMIT_BYTES:
+            raise ValidationError(f"wal_limit_bytes is {wal_limit_bytes}; it must be {MIN_WAL_LIMIT_BYTES} or more")
         self.path: Final = Path(path)
         self.capabilities: Final = Capabilities(
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
         self._clock = clock or SystemClock()
-        self._writer = Writer(self.path, durability, self._clock)
+        self._writer = Writer(self.path, durability, self._clock, wal_limit_bytes)
+        self._readers = Readers(self.path)
+        self._shared = Shared(self._open, self._close, name="awaken-sqlite-life")
         self._listeners = Listeners()
-        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        self._pool: ThreadPoolExecutor | None = None
         self._owner_pid = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._writer.open()
-            self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="awaken-sqlite-reader")
-            for _ in range(READERS):
-                self._readers.put(open_reader(self.path))
-        except BaseException:
-            await self._close()
-            raise
-        self._owner_pid = os.getpid()
+        await self._shared.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
+        await self._shared.leave()
 
-    async def _close(self) -> None:
+    def _open(self) -> None:
+        """In a thread, as `_close`."""
+        self._writer.open()
+        try:
+            self._readers.open()
+        except BaseException:
+            self._writer.close()
+            raise
+        self._owner_pid = os.getpid()
+
+    def _close(self) -> None:
         """Readers first: the last connection to close is the writer, which then empties its log into the file."""
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await asyncio.to_thread(pool.shutdown)
-        while not self._readers.empty():
-            self._readers.get().close()
-        await self._writer.close()
+        try:
+            self._readers.close()
+        finally:
+            self._writer.close()
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
-        self._check_process()
+        self._check_open()
         outcomes = await self._writer.apply(batch)
         self._listeners.publish(outcomes)
         return outcomes
@@ -105,28 +122,18 @@ class SqliteStore:
     def unlisten(self, listener: Listener) -> None:
         self._listeners.remove(listener)
 
-    def _check_process(self) -> None:
+    def _check_open(self) -> None:
         if self._owner_pid and os.getpid() != self._owner_pid:
             raise StoreUnavailable(
                 f"database {self.path} belongs to process {self._owner_pid}, from which this one was forked;"
                 " talk to it over HTTP, or use a Postgres database for several processes"
             )
+        if not self._shared.is_open:
+            raise StoreUnavailable(f"database {self.path} is not open")
 
     async def _read(self, read: Callable[[Reading], _T]) -> _T:
-        self._check_process()
-        if self._pool is None:
-            raise StoreUnavailable(f"database {self.path} is not open")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read_in_thread, read)
-
-    def _read_in_thread(self, read: Callable[[Reading], _T]) -> _T:
-        db = self._readers.get()
-        try:
-            with reading(db) as state:
-                return read(state)
-        except sqlite3.Error as error:
-            raise translated(error, self.path) from error
-        finally:
-            self._readers.put(db)
+        self._check_open()
+        return await self._readers.read(read)
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
