@@ -113,7 +113,7 @@ async def test_a_batch_that_is_replayed_leaves_everything_in_the_order_it_would_
     for name, culprits in (("replayed", [fresh("taken", "t5x")]), ("smooth", [])):
         async with SqliteStore(tmp_path / f"{name}.db", clock=ManualClock()) as store:
             await submitted(store, "taken", thread=thread_id("elsewhere"))
-            submits = [asked(f"d{number}", thread=thread_id(f"t{number}")) for number in range(ROWS_AT_ONCE + 4)]
+            submits = [asked(f"d{number}", thread=thread_id(f"t{number}")) for number in range(AROUND_A_STATEMENT[2])]
             await store.apply([*submits[:5], *culprits, *submits[5:]])
             stored.append(
                 [
@@ -122,7 +122,7 @@ async def test_a_batch_that_is_replayed_leaves_everything_in_the_order_it_would_
                     *(await claim_some(store, limit=200)).appended,
                 ]
             )
-    assert len(stored[0]) == 3 * (ROWS_AT_ONCE + 5) and stored[0] == stored[1]
+    assert len(stored[0]) == 3 * (AROUND_A_STATEMENT[2] + 1) and stored[0] == stored[1]
 
 
 async def test_a_taken_id_among_many_rows_of_one_statement_costs_only_the_one_who_brought_it(
