@@ -113,7 +113,7 @@ async def test_a_batch_that_is_replayed_leaves_everything_in_the_order_it_would_
     for name, culprits in (("replayed", [fresh("taken", "t5x")]), ("smooth", [])):
         async with SqliteStore(tmp_path / f"{name}.db", clock=ManualClock()) as store:
             await submitted(store, "taken", thread=thread_id("elsewhere"))
-            submits = [asked(f"d{number}", thread=thread_id(f"t{number}")) for number in range(ROWS_AT_ONCE + 4)]
+            submits = [asked(f"d{number}", thread=thread_id(f"t{number}")) for number in range(AROUND_A_STATEMENT[2])]
             await store.apply([*submits[:5], *culprits, *submits[5:]])
             stored.append(
                 [
@@ -122,7 +122,7 @@ async def test_a_batch_that_is_replayed_leaves_everything_in_the_order_it_would_
                     *(await claim_some(store, limit=200)).appended,
                 ]
             )
-    assert len(stored[0]) == 3 * (ROWS_AT_ONCE + 5) and stored[0] == stored[1]
+    assert len(stored[0]) == 3 * (AROUND_A_STATEMENT[2] + 1) and stored[0] == stored[1]
 
 
 async def test_a_taken_id_among_many_rows_of_one_statement_costs_only_the_one_who_brought_it(
@@ -323,6 +323,44 @@ async def test_a_claim_that_lost_its_holder_keeps_nobody_from_opening_the_file(
     async with SqliteStore(path, clock=clock) as store:
         assert [claim.dispatch.dispatch_id for claim in (await claim_some(store, limit=2)).claims] == ["d2"]
     assert any("thread 't1' stands still until it is repaired" in record.getMessage() for record in caplog.records)
+
+
+CONTRADICTIONS = [
+    "UPDATE threads SET event_seq = 0 WHERE thread_id = 't1'",
+    "INSERT INTO thread_entries SELECT no, 1, event_seq + 1, 1 FROM threads WHERE thread_id = 't1'",
+]
+"""Rows that can be read, and that do not let the next event of thread `t1` be written."""
+
+
+@pytest.mark.parametrize("damage", CONTRADICTIONS)
+async def test_a_thread_whose_rows_contradict_each_other_keeps_no_other_from_being_claimed(
+    store: SqliteStore, by_hand: Hand, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    for number in range(1, 5):
+        await submitted(store, f"d{number}", thread=thread_id(f"t{number}"))
+    by_hand(damage)
+    before = await dispatch_of(store, "d1")
+    taken = await claim_some(store, limit=3)
+    assert [claim.dispatch.dispatch_id for claim in taken.claims] == ["d2", "d3", "d4"]
+    assert {row.thread_id for row in taken.appended} == {"t2", "t3", "t4"}
+    assert (await claim_some(store, limit=3)).claims == ()
+    assert await dispatch_of(store, "d1") == before
+    [logged] = [record.getMessage() for record in caplog.records]
+    assert logged.startswith("thread 't1' stands still until it is repaired: its rows contradict each other")
+    await settled(store, taken.claims[0])
+
+
+@pytest.mark.parametrize("damage", CONTRADICTIONS)
+async def test_a_thread_whose_rows_contradict_each_other_keeps_nobody_from_opening_the_file(
+    path: Path, clock: ManualClock, by_hand: Hand, damage: str
+) -> None:
+    async with SqliteStore(path, clock=clock) as store:
+        for number in range(1, 4):
+            await claimed(store, f"d{number}", thread=thread_id(f"t{number}"), lease_ms=None)
+    by_hand(damage)
+    async with SqliteStore(path, clock=clock) as store:
+        assert (await dispatch_of(store, "d1")).status is DispatchStatus.CLAIMED
+        assert [claim.dispatch.dispatch_id for claim in (await claim_some(store, limit=3)).claims] == ["d2", "d3"]
 
 
 async def test_a_damaged_claim_costs_no_other_its_lease(store: SqliteStore, by_hand: Hand) -> None:

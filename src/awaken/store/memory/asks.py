@@ -47,7 +47,8 @@ class Answers:
             case Load():
                 return [self._loader.load(each, ask.now) for each in ask.needs]
             case Write():
-                return write(self._tables, ask.changes)
+                write(self._tables, ask.changes)
+                return None
             case Due():
                 return self._due(ask)
             case Suspects():

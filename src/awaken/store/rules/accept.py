@@ -9,6 +9,9 @@ Source: ADR 0006, 0008, 0014.
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
 from msgspec.structs import replace
 
 from awaken.domain import server_event
@@ -31,6 +34,9 @@ from awaken.store.rules.writing import (
     touch,
 )
 from awaken.store.transitions import Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Message).decode
 
 
 def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> ThreadSaved | Conflict:
@@ -100,9 +106,15 @@ def _differing(t: Submit, facts: Facts) -> Conflict | None:
     """The first message whose id is known with other content."""
     brought = {message.id: message for message in t.messages}
     for stored in facts.known:
-        if stored.message != brought[stored.message.id]:
+        message = brought[stored.message.id]
+        if stored.message != message and _as_read(stored.message) != _as_read(message):
             return Conflict("message", stored.message.id)
     return None
+
+
+def _as_read(message: Message) -> Message:
+    """With lists where its sender had tuples: as it comes back from a store that keeps JSON."""
+    return _decode(_encode(message))
 
 
 def _new_messages(t: Submit, facts: Facts) -> tuple[Message, ...]:

@@ -45,10 +45,15 @@ class Load(Ask[list[Facts | DataIntegrity]], frozen=True):
     now: Instant
 
 
-class Write(Ask[None], frozen=True):
-    """Write what has been decided so far, so that the same threads can be loaded again. Empties the changes."""
+class Write(Ask[DataIntegrity | None], frozen=True):
+    """Write what has been decided so far about these threads, so that they can be loaded again. Empties the changes.
+
+    The answer is None, or why rows that are stored already do not let it be written: then nothing of it was. A rule
+    goes on thread by thread then, so that a damaged one costs no other.
+    """
 
     changes: Changes
+    about: tuple[ThreadKey, ...] = ()
 
 
 class Due(Ask[list[ThreadKey]], frozen=True):

@@ -160,8 +160,15 @@ def _visit(keys: list[ThreadKey], round_: _Round, changes: Changes, *, suspects:
         sound = [(key, each) for key, each in zip(keys, found, strict=True) if isinstance(each, Facts)]
         if suspects:
             sound.sort(key=lambda item: _suspicion(item[1]))
+        before = round_.taken()
         keys = [key for key, facts in sound if round_.visit(key, facts, changes, suspects=suspects)]
-        yield from ask(Write(changes))
+        about = tuple([key for key, _ in sound])
+        refused = yield from ask(Write(changes, about))
+        if refused is not None:
+            round_.give_back(before)
+            for key in about if len(about) > 1 else ():
+                yield from _visit([key], round_, changes, suspects=suspects)
+            return
 
 
 def _suspicion(facts: Facts) -> tuple[int, int, int, int]:
@@ -183,6 +190,15 @@ class _Round:
         self.appended: list[Appended] = []
         self._left = dict(t.rooms.routes)
         self._suspects_left = t.rooms.suspects
+
+    def taken(self) -> tuple[int, int, int, dict[Route, int], int]:
+        """How far it is."""
+        return len(self.claims), len(self.closed), len(self.appended), dict(self._left), self._suspects_left
+
+    def give_back(self, taken: tuple[int, int, int, dict[Route, int], int]) -> None:
+        """Be as far again as it was then: what it took since could not be written."""
+        claims, closed, appended, self._left, self._suspects_left = taken
+        del self.claims[claims:], self.closed[closed:], self.appended[appended:]
 
     @property
     def offers_left(self) -> int:

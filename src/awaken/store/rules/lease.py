@@ -19,7 +19,7 @@ from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE
 from awaken.store.rules.asks import Expired, Lease, Leases, Load, Rule, SuspectsHeld, Write, ask
 from awaken.store.rules.ending import after_failure, executed, finish
-from awaken.store.rules.facts import Changes, Facts
+from awaken.store.rules.facts import Changes, Facts, ThreadKey
 from awaken.store.rules.needs import of_reclaim
 from awaken.store.rules.writing import Log, set_ready, touch
 from awaken.store.transitions import MAX_ROWS, Closed, LeaseRef, Reclaim, Reclaimed, Renew, Renewal, Renewed
@@ -33,16 +33,27 @@ def reclaim_some(t: Reclaim, changes: Changes, now: Instant) -> Rule[Reclaimed]:
     if not t.continued and taken:
         held = yield from ask(SuspectsHeld(tuple(dict.fromkeys([consumer for _, consumer in taken]))))
         alone = {consumer for consumer, count in held.items() if count == 1}
-    found = yield from ask(Load(tuple([of_reclaim(key) for key, _ in taken]), now))
-    items: list[Closed] = []
-    appended: list[Appended] = []
+    back = yield from _take_back(tuple([key for key, _ in taken]), changes, now, alone)
+    appended = tuple([row for _, rows in back for row in rows])
+    return Reclaimed(tuple([item for item, _ in back]), bool(back) and len(expired) > t.limit, appended)
+
+
+_TakenBack = list[tuple[Closed, tuple[Appended, ...]]]
+
+
+def _take_back(keys: tuple[ThreadKey, ...], changes: Changes, now: Instant, alone: set[str]) -> Rule[_TakenBack]:
+    found = yield from ask(Load(tuple([of_reclaim(key) for key in keys]), now))
+    back: _TakenBack = []
     for facts in found:
         if isinstance(facts, Facts) and facts.thread is not None and facts.claimed is not None:
-            item, rows = _reclaim(facts, changes, now, alone)
-            items.append(item)
-            appended += rows
-    yield from ask(Write(changes))
-    return Reclaimed(tuple(items), bool(items) and len(expired) > t.limit, tuple(appended))
+            back.append(_reclaim(facts, changes, now, alone))
+    refused = yield from ask(Write(changes, keys))
+    if refused is None:
+        return back
+    back = []
+    for key in keys if len(keys) > 1 else ():
+        back += yield from _take_back((key,), changes, now, alone)
+    return back
 
 
 def _reclaim(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -> tuple[Closed, tuple[Appended, ...]]:

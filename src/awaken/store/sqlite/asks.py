@@ -47,7 +47,9 @@ _log = logging.getLogger("awaken.store")
 class Answers:
     """Works on the writer's connection, inside its transaction."""
 
-    def __init__(self, db: sqlite3.Connection, loader: FactLoader, write: Callable[[Changes], None]) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, loader: FactLoader, write: Callable[[Changes], DataIntegrity | None]
+    ) -> None:
         self._db = db
         self._loader = loader
         self._write = write
@@ -58,7 +60,10 @@ class Answers:
             case Load():
                 return [self._load(each, ask.now) for each in ask.needs]
             case Write():
-                return self._write(ask.changes)
+                refused = self._write(ask.changes)
+                if refused is not None and len(ask.about) == 1:
+                    self._stands_still(ask.about[0], refused)
+                return refused
             case Due():
                 return self._due(ask)
             case Suspects():
@@ -85,8 +90,11 @@ class Answers:
         try:
             return self._loader.load(needs, now)
         except DataIntegrity as error:
-            self._report(needs.key, f"thread {needs.thread_id!r} stands still until it is repaired: {error}")
+            self._stands_still(needs.key, error)
             return error
+
+    def _stands_still(self, key: ThreadKey, error: DataIntegrity) -> None:
+        self._report(key, f"thread {key[1]!r} stands still until it is repaired: {error}")
 
     def _report(self, what: Hashable, message: str) -> None:
         if what not in self._reported:

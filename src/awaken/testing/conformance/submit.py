@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import MessageId, ThreadId
+from awaken.domain.message import Json, Message, Role
 from awaken.domain.run import RunStatus
 from awaken.store.contract import DispatchQuery, Store
 from awaken.store.transitions import Conflict, DeadLetter, Full, Missing, Replayed, Submit, Submitted
@@ -265,6 +266,16 @@ async def test_a_known_message_among_new_ones_is_not_stored_again(store: Store, 
     assert taken is not None
     assert taken.messages == (said("two"),)
     assert [stored.message for stored in await log_of(store)] == [said("one"), said("two")]
+
+
+async def test_what_is_the_same_as_json_is_the_same(store: Store, clock: ManualClock) -> None:
+    """A store may hand a message back with lists where its sender had tuples."""
+    sent = Message(id=MessageId("one"), role=Role.USER, content=(Json({"sizes": (1, 2)}),))
+    first = await submitted(store, "d1", messages=[sent])
+
+    again = want(Replayed, await apply(store, asked("d2", messages=[sent])))
+
+    assert (again.run, again.dispatch) == (first.run, first.dispatch)
 
 
 @behaviour("NC-004")

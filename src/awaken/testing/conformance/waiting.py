@@ -42,6 +42,7 @@ from awaken.testing.conformance.steps import (
     result_of,
     run_id,
     run_of,
+    runs_in,
     said,
     settled,
     snapshot,
@@ -178,7 +179,7 @@ async def test_input_for_a_thread_that_is_not_idle_is_a_run_of_its_own(store: St
     assert (await submitted(store, "d3")).run.run_id == "run-d3", "something is running"
 
 
-@behaviour("ST-014")
+@behaviour("ST-014", "PB-004")
 async def test_of_several_waiting_runs_the_one_that_suspended_last_goes_on(store: Store, clock: ManualClock) -> None:
     first = await claimed(store, "d1")
     await submitted(store, "d2")
@@ -186,6 +187,8 @@ async def test_of_several_waiting_runs_the_one_that_suspended_last_goes_on(store
     assert second is not None
     await settled(store, second, suspended())
     assert (await thread_of(store)).open_run_id == "run-d2"
+    listed = await runs_in(store, thread_id=THREAD, status=RunStatus.WAITING)
+    assert [run.run_id for run in listed] == ["run-d1", "run-d2"]
 
     again = await submitted(store, "input", offered=offer())
     assert again.run.run_id == "run-d2"
