@@ -283,6 +283,7 @@ async def test_ids_that_are_uuids_come_back_as_they_were(store: Store, clock: Ma
     assert outcome.claimed is not None
     assert outcome.claimed.token == uuid(2)
     stored = await store.load_dispatch(SCOPE, DispatchId(uuid(5)))
+    assert stored is not None
     assert stored == outcome.dispatch
     assert (stored.claim_token, stored.instance_id, stored.claimed_by) == (uuid(2), uuid(3), uuid(1))
     assert (stored.thread_id, stored.run_id, stored.tried_by) == (thread, uuid(7), uuid(1))
