@@ -23,8 +23,10 @@ _SAMPLE = re.compile(r"^([a-z_]+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
 class Observed:
     """A world that is counted."""
 
-    def __init__(self, store: Store, clock: ManualClock, settings: MailboxSettings | None = None) -> None:
-        self.store = WatchedStore(store)
+    def __init__(
+        self, store: Store, clock: ManualClock, settings: MailboxSettings | None = None, *, exclusive: bool | None = None
+    ) -> None:
+        self.store = WatchedStore(store, exclusive=exclusive)
         self.observer = PrometheusObserver(self.store, clock)
         self.world = World(self.store, clock, settings=settings, observer=self.observer)
 
@@ -111,8 +113,8 @@ async def test_failures_are_counted_by_their_class(store: Store, clock: ManualCl
 
 @behaviour("MBX-066")
 async def test_kept_and_lost_leases_are_counted(store: Store, clock: ManualClock) -> None:
-    observed = Observed(store, clock, MailboxSettings(drain_s=0, lease_ms=12_000, renew_interval_s=4))
-    observed.store.exclusive = False
+    settings = MailboxSettings(drain_s=0, lease_ms=12_000, renew_interval_s=4)
+    observed = Observed(store, clock, settings, exclusive=False)
     async with observed.world as world:
         run = await world.submit()
         call = await world.agent.next_call()
