@@ -6,7 +6,7 @@ Holds: importing this module imports no agent framework and no web framework; `a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -208,24 +208,20 @@ class Awaken:
         )
         return RunHandle(self, submission.run, replayed=submission.replayed)
 
-    def run(
+    async def run(
         self,
         thread_id: str | None,
         message: str | Message | Sequence[Message],
         *,
         agent: str | None = None,
         timeout_s: float | None = None,
-    ) -> Coroutine[Any, Any, Run]:
+    ) -> Run:
         """Submit and wait for the end, or at most `timeout_s` seconds; the run goes on whether or not anybody waits.
 
-        To be awaited: nothing is submitted before. Raises as `submit`.
+        Raises as `submit`; Unavailable, too, when this object is stopped before the run has ended.
         """
-        if thread_id is not None:
-            checked_id(thread_id, what="thread_id")
-        return self.mailbox.run(
-            RunSubmission(scope=self.scope, thread_id=thread_id or "", messages=_messages(message), agent_id=agent),
-            timeout_s=timeout_s,
-        )
+        handle = await self.submit(thread_id, message, agent=agent)
+        return await handle.result(timeout_s=timeout_s)
 
     async def get_run(self, run_id: str) -> RunHandle:
         """Raises RunNotFound."""

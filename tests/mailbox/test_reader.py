@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from awaken.domain.errors import StoreUnavailable
+from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.event import logged
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
@@ -322,16 +322,18 @@ async def test_a_reader_that_is_cut_hears_of_no_end_and_resumes_elsewhere(
         assert log.hub.reader_count == 0
 
 
-async def test_whoever_waits_for_an_end_is_told_of_nothing_when_the_hub_closes(clock: ManualClock) -> None:
+async def test_whoever_waits_for_an_end_is_told_that_the_hub_closes(clock: ManualClock) -> None:
     hub = Hub(MemoryStore(clock), clock)
-    before = hub.ending_of(DEFAULT_SCOPE, RUN)
+    before = hub.end_of(DEFAULT_SCOPE, RUN, THREAD)
     hub.close()
-    after = hub.ending_of(DEFAULT_SCOPE, RUN)
-    assert [ending.result() for ending in (before, after)] == [None, None]
+    with pytest.raises(Unavailable):
+        await before
+    with pytest.raises(Unavailable):
+        hub.end_of(DEFAULT_SCOPE, RUN, THREAD)
     hub.forget(DEFAULT_SCOPE, RUN, before)
 
     hub.open()
-    later = hub.ending_of(DEFAULT_SCOPE, RUN)
+    later = hub.end_of(DEFAULT_SCOPE, RUN, None)
     hub.forget(DEFAULT_SCOPE, RUN, later)
     hub.ended(DEFAULT_SCOPE, RUN, None)
     assert not later.done(), "it was forgotten"

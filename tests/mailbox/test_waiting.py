@@ -34,7 +34,8 @@ def wait(world: World, submission: Submission, timeout_s: float = FOREVER_S) -> 
 
 async def test_submit_and_wait_gives_the_finished_run(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock, agents={"quick": quick}) as world:
-        run = await world.mailbox.run(asking("quick"), timeout_s=FOREVER_S)
+        submission = await world.mailbox.submit(asking("quick"))
+        run = await wait(world, submission)
 
         assert (run.status, run.final_output) == (RunStatus.DONE, "at once")
         assert await world.store.load_run(DEFAULT_SCOPE, run.run_id) == run

@@ -16,10 +16,12 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -248,6 +250,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     written, journal, closes = draw(entries), tuple(draw(journals)), draw(closings)
     stream_open = draw(pick((None, None, True, False)))
     ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
+    answers = draw(st.booleans())
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -268,9 +271,19 @@ def owner_writes(draw: st.DrawFn) -> Plan:
         if ending is None:
             return commit
         shared: dict[str, Any] = {field: getattr(commit, field) for field in commit.__struct_fields__}
-        return Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
+        settle = Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
+        return replace(settle, ending=_answering(ending, settle.messages)) if answers else settle
 
     return plan
+
+
+def _answering(ending: Ending, written: tuple[Message, ...]) -> Ending:
+    """An ack whose answer is what was written with it."""
+    answer = [message for message in written if message.role is Role.ASSISTANT]
+    if not isinstance(ending, Ack) or not answer:
+        return ending
+    ids = tuple(message.id for message in answer)
+    return Ack(ending.termination, "".join(message.text for message in answer), ids)
 
 
 @st.composite
@@ -426,36 +439,48 @@ class TwoStores(RuleBasedStateMachine):
         self._view: View | None = None
         self._runner = asyncio.Runner()
         self._folder = tempfile.TemporaryDirectory()
+        self._patch = pytest.MonkeyPatch()
         path = Path(self._folder.name) / "model.db"
         self.model: Store = MemoryStore(self.clock)
         self.store: Store = SqliteStore(path, clock=self.clock, durability="process")
-        self._rows = lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self._connect = lambda: sqlite3.connect(path, isolation_level=None)
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(remembered=pick((1, 2, 4_096)))
+    def begin(self, remembered: int) -> None:
+        """`remembered`: of how many threads SQLite's writer remembers the rows, instead of reading them again."""
+        self._patch.setattr("awaken.store.sqlite.cache.MAX_THREADS", remembered)
+        self._open()
+
+    def _open(self) -> None:
         for store in (self.model, self.store):
             self._do(store.__aenter__())
 
-    def teardown(self) -> None:
+    def _close(self) -> None:
         for store in (self.model, self.store):
             self._do(store.__aexit__(None, None, None))
+
+    def teardown(self) -> None:
+        self._close()
+        self._patch.undo()
         self._runner.close()
         self._folder.cleanup()
 
-    @rule(move_ms=moves, plans=batches, glance=maybe(glances), dies=pick((False,) * 15 + (True,)))
-    def step(self, move_ms: int, plans: list[Plan], glance: Glance | None, dies: bool) -> None:
+    @rule(move_ms=moves, plans=batches, glance=maybe(glances), before=pick(("",) * 14 + ("reopened", "written to")))
+    def step(self, move_ms: int, plans: list[Plan], glance: Glance | None, before: str) -> None:
         """One rule and not several, so that every step of every example changes something."""
         self._move(move_ms)
-        if dies:
+        if before == "reopened":
             self._reopen()
+        if before == "written to":
+            self._write_from_outside()
         batch = self._batch(plans)
         expected = self._do(self.model.apply(batch))
         note("".join(f"  {asked!r}\n    -> {outcome!r}\n" for asked, outcome in zip(batch, expected, strict=True)))
         for wanted, got in zip(expected, self._do(self.store.apply(batch)), strict=True):
             assert got == wanted, f"SQLite answered {got!r}"
-        before, self._view = self._view, self._look()
-        if before is not None:
-            self._compare(before, batch, expected)
+        earlier, self._view = self._view, self._look()
+        if earlier is not None:
+            self._compare(earlier, batch, expected)
         self._remember(batch, expected)
         if batch and isinstance(batch[-1], Claim) and len(batch[-1].offers) == PLENTY:
             self._nothing_due_is_left(batch[-1].rooms)
@@ -472,18 +497,21 @@ class TwoStores(RuleBasedStateMachine):
 
     def _reopen(self) -> None:
         """The process ends and another one opens the store: whatever was claimed is taken back."""
-        self.teardown_stores()
-        self.open()
+        self._close()
+        self._open()
         self._view = self._look()
         assert not [view for view in self._view.threads if view.having(DispatchStatus.CLAIMED)]
 
-    def teardown_stores(self) -> None:
-        for store in (self.model, self.store):
-            self._do(store.__aexit__(None, None, None))
+    def _write_from_outside(self) -> None:
+        """Somebody else writes to SQLite's file, though nothing that matters: its writer cannot know that."""
+        with closing(self._connect()) as db:
+            db.execute("UPDATE threads SET updated_at = updated_at")
 
     # --- what an outcome says about what was there before -------------------------------------------------------------
 
-    def _compare(self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]) -> None:
+    def _compare(
+        self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]
+    ) -> None:
         assert self._view is not None
         if all(isinstance(outcome, REFUSALS) or _is_repeated(outcome) for outcome in outcomes):
             assert self._view == before, "a refusal or a repetition changed something"
@@ -571,6 +599,8 @@ class TwoStores(RuleBasedStateMachine):
         routes = frozenset(route for n, route in enumerate(ROUTES) if at.has(n))
         self._same(lambda store: store.load_run(at.scope, run_id))
         self._same(lambda store: store.load_dispatch(at.scope, dispatch_id))
+        self._same(lambda store: store.load_dispatches(at.scope, DISPATCHES))
+        self._same(lambda store: store.list_ready_routes())
         self._same(lambda store: store.load_message(at.scope, at.thread_id, message_id))
         self._same(lambda store: store.latest_run(at.scope, at.thread_id))
         self._same(lambda store: store.active_dispatch(at.scope, at.thread_id))
@@ -602,11 +632,8 @@ class TwoStores(RuleBasedStateMachine):
             check_counts(self._view)
             next_due_in_ms = self._same(lambda store: store.next_due_in_ms(frozenset(ROUTES)))
             assert (next_due_in_ms is not None) == self._view.waits_for_time(), "what waits for time has an instant"
-            rows = self._rows()
-            try:
-                check_rows(rows)
-            finally:
-                rows.close()
+            with closing(self._connect()) as db:
+                check_rows(db)
 
     # --- what the plans ask for ---------------------------------------------------------------------------------------
 
@@ -681,9 +708,7 @@ class TwoStores(RuleBasedStateMachine):
                 for consumer in CONSUMERS
                 for held in self._same(lambda store, consumer=consumer: store.list_claims(consumer, limit=ALL))
             ],
-            journals=[
-                self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]
-            ],
+            journals=[self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]],
         )
 
     def _same(self, read: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
@@ -810,7 +835,12 @@ def check_thread(view: ThreadView) -> None:
 
 def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> None:
     events = {
-        run.run_id: [event.kind for row in view.events if row.run_id == run.run_id for event in row.events]
+        run.run_id: [
+            event.kind
+            for row in view.events
+            if row.run_id == run.run_id and row.first_seq >= run.first_event_seq  # not of one before it with its id
+            for event in row.events
+        ]
         for run in view.runs
     }
     for run in view.runs:

@@ -16,6 +16,7 @@ from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import ValidationError
 
+LAST_PRIORITY: Final = 255
 MAX_DELAY_MS: Final = 10 * 366 * 86_400_000
 """Ten years."""
 
@@ -39,6 +40,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     def check(self) -> None:
         """Raises ValidationError for a quantity that is out of range."""
+        if not 0 <= self.priority <= LAST_PRIORITY:
+            raise ValidationError(f"priority is 0 (first) to {LAST_PRIORITY} (last)", loc=("body", "priority"))
         if self.max_attempts is not None and self.max_attempts < 1:
             raise ValidationError("max_attempts must be at least 1", loc=("body", "max_attempts"))
         if not 0 <= self.delay_ms <= MAX_DELAY_MS:

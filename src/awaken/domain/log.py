@@ -171,7 +171,14 @@ def message_committed(seq: int) -> ServerEvent:
 
 def referred(events: Iterable[LoggedEvent]) -> list[int]:
     """The seqs of the messages that stored events refer to, in order."""
-    return [_ref.decode(event.payload).message_seq for event in events if event.kind == MESSAGE_COMMITTED]
+    return [_seq_of(event) for event in events if event.kind == MESSAGE_COMMITTED]
+
+
+def _seq_of(event: LoggedEvent) -> int:
+    try:
+        return _ref.decode(event.payload).message_seq
+    except msgspec.MsgspecError as error:
+        raise DataIntegrity(f"a {MESSAGE_COMMITTED} of the log refers to no message: {error}") from error
 
 
 def completed(
@@ -180,7 +187,7 @@ def completed(
     """Stored events as readers see them, given the messages they refer to by seq, and the dispatch of their row.
 
     Raises:
-        DataIntegrity: One of these is gone.
+        DataIntegrity: One of these is gone, or it is not known which it is.
     """
     return tuple([_completed(event, messages, dispatch_id) for event in events])
 
@@ -190,7 +197,7 @@ def _completed(event: LoggedEvent, messages: Mapping[int, Message], dispatch_id:
         return ReadEvent(event.kind, _with_dispatch(event.payload, dispatch_id))
     if event.kind != MESSAGE_COMMITTED:
         return ReadEvent(event.kind, event.payload)
-    seq = _ref.decode(event.payload).message_seq
+    seq = _seq_of(event)
     message = messages.get(seq)
     if message is None:
         raise DataIntegrity(f"the log refers to message {seq}, which is gone")

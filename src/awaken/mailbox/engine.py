@@ -32,7 +32,7 @@ from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Sweeper
 from awaken.mailbox.worker import Workshop
 from awaken.store.combiner import Combiner
-from awaken.store.contract import Store
+from awaken.store.contract import Signal, Store
 from awaken.store.transitions import Offer, Outcome, Transition
 
 _log = logging.getLogger("awaken.mailbox")
@@ -116,6 +116,11 @@ class Engine:
     def _failed(self, transition: Transition) -> None:
         self._reactions.failed(transition)
 
+    def _signalled(self, signal: Signal) -> None:
+        """Somebody else has written: readers look, and there may be work."""
+        self.hub.stir(signal)
+        self._dispatcher.wake()
+
     def _wake_dispatcher(self) -> None:
         self._dispatcher.wake()
 
@@ -141,6 +146,8 @@ class Engine:
         stack = AsyncExitStack()
         try:
             await stack.enter_async_context(self._store)
+            self._store.listen(self._signalled)
+            stack.callback(self._store.unlisten, self._signalled)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             self.hub.open()
             self._executions.open()
@@ -149,7 +156,8 @@ class Engine:
             stack.push_async_callback(self._close_combiner, combining)
             if self._executes:
                 await self._take_over()
-                stack.callback(_cancel_all, self._set_in_motion(group))
+            stack.callback(_cancel_all, self._set_in_motion(group))
+            if self._executes:
                 self._dispatcher.resume()
             yield
             await self._leave()
@@ -164,9 +172,13 @@ class Engine:
             _log.info("took over %d unfinished dispatches", taken)
 
     def _set_in_motion(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        loops = {"dispatcher": self._dispatcher.run_forever, "sweeper": self._sweeper.run_forever}
+        loops: dict[str, Callable[[], Awaitable[None]]] = {}
+        if self._executes:
+            loops |= {"dispatcher": self._dispatcher.run_forever, "sweeper": self._sweeper.run_forever}
         if not self._store.capabilities.exclusive:
-            loops |= {"keeper": self._keeper.renew_forever, "lease watch": self._keeper.watch_forever}
+            loops["reader poll"] = lambda: self.hub.poll_forever(self._settings.poll_interval_s)
+            if self._executes:
+                loops |= {"keeper": self._keeper.renew_forever, "lease watch": self._keeper.watch_forever}
         return [group.create_task(self._supervise(name, loop), name=f"awaken {name}") for name, loop in loops.items()]
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

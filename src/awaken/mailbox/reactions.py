@@ -21,11 +21,14 @@ from awaken.mailbox.observer import Observer
 from awaken.mailbox.reader import Hub
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Sweeper
+from awaken.store.contract import Signal
 from awaken.store.transitions import (
     Cancel,
     CancelResult,
     Claim,
     ClaimedSome,
+    Commit,
+    Committed,
     Interrupt,
     Interrupted,
     Offer,
@@ -73,6 +76,9 @@ class Reactions:
         """A transition was applied, in a batch that left for the store at `asked_s`."""
         if self._hub.readers:
             self._hub.publish(outcome.appended)
+        if isinstance(outcome, Committed | Settled) and outcome.repeated and isinstance(transition, Commit | Settle):
+            # Its answer was lost the first time, and its events with it.
+            self._hub.stir(Signal(frozenset([(transition.scope, transition.thread_id)])))
         react = self._by_kind.get(type(transition))
         if react is not None:
             react(transition, outcome, asked_s)

@@ -5,7 +5,7 @@ applied transitions for what is new.
 Holds: a row reaches a reader only after its commit. A run never waits for a reader: one that falls behind its bounded
 buffer forgets it and pages the log until it is level again.
 
-Source: spec/server.md 6.4 (attach), 6.5 (back-pressure).
+Source: ADR 0016; docs/concepts/events.md.
 """
 
 from __future__ import annotations
@@ -16,34 +16,40 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from awaken.domain.clock import Alarm, Clock
+from awaken.domain.clock import Alarm, Clock, sleep
+from awaken.domain.errors import Unavailable
 from awaken.domain.event import TERMINAL_KINDS
 from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.log import Appended, EventRow
 from awaken.domain.run import DONE, Run
 from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, READER_PAGE_EVENTS
-from awaken.store.contract import Store
+from awaken.store.contract import Reads, Signal
 
 _Key = tuple[Scope, ThreadId]
-Ending = asyncio.Future[Run | None]
-"""Of a run somebody waits for."""
+EndOfRun = asyncio.Future[Run | None]
+"""Of a run that somebody waits for: its last record, or None when the run has to be looked at again."""
 
 
-def call_off(ending: Ending) -> None:
-    """Have whoever waits for it go on without the run's last record."""
-    if not ending.done():
-        ending.set_result(None)
+def call_off(end: EndOfRun) -> None:
+    """Have whoever waits look at the run again."""
+    if not end.done():
+        end.set_result(None)
 
 
 class Hub:
-    """Hands committed rows to the readers of their thread, in this process."""
+    """Hands committed rows to the readers of their thread, and ends of runs to whoever waits for them, in this process.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    What this process commits comes from the outcomes (`publish`, `ended`); of what others commit, `stir` knows only
+    where, and everybody concerned looks for himself.
+    """
+
+    def __init__(self, store: Reads, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self.readers: dict[_Key, set[Reader]] = {}
+        self.readers: dict[_Key, dict[Reader, None]] = {}  # ordered, so that a replay hands out in the same order
         self._closed = False
-        self._endings: dict[tuple[Scope, RunId], list[Ending]] = {}
+        self._ends: dict[tuple[Scope, RunId], dict[EndOfRun, _Key | None]] = {}
+        """Who waits for the end of a run, and in which thread that is, where he knows."""
 
     def publish(self, appended: tuple[Appended, ...]) -> None:
         """Offer rows to whoever watches. Call in commit order; needless while there are no `readers`."""
@@ -54,34 +60,53 @@ class Hub:
                 for reader in readers:
                     reader.offer(row)
 
+    def stir(self, signal: Signal) -> None:
+        """Something was committed that nobody here was given: have whoever watches there look."""
+        threads = signal.threads
+        for key, readers in self.readers.items():
+            if threads is None or key in threads:
+                for reader in readers:
+                    reader.stir()
+        for waiting in [*self._ends.values()]:
+            for end, key in [*waiting.items()]:
+                if threads is None or key is None or key in threads:
+                    call_off(end)
+
+    async def poll_forever(self, interval_s: float) -> None:
+        """Behind the signals of a store that other processes use too, in case one is lost: look everywhere."""
+        while True:
+            await sleep(self._clock, interval_s)
+            self.stir(Signal(None))
+
     def reader(self, scope: Scope, thread_id: ThreadId, *, after: int = 0, run_id: RunId | None = None) -> Reader:
         """A reader of everything after the seq `after`; with a run, of that run's events until its end."""
         return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id)
 
-    def ending_of(self, scope: Scope, run_id: RunId) -> Ending:
-        """Resolved when the run ends from now on: with its last record, or None when that must be loaded or when the
-        hub is closed. What ended before is not told. Must be forgotten by whoever asked.
-        """
-        ending: Ending = asyncio.get_running_loop().create_future()
-        if self._closed:
-            ending.set_result(None)
-        else:
-            self._endings.setdefault((scope, run_id), []).append(ending)
-        return ending
+    def end_of(self, scope: Scope, run_id: RunId, thread_id: ThreadId | None) -> EndOfRun:
+        """Resolved when the run ends from now on, or has to be looked at again. What ended before is not heard of.
 
-    def forget(self, scope: Scope, run_id: RunId, ending: Ending) -> None:
+        Must be forgotten by whoever asked.
+
+        Raises, also from the future:
+            Unavailable: The hub is closed: the run may go on elsewhere, or later.
+        """
+        if self._closed:
+            raise _stopping()
+        end: EndOfRun = asyncio.get_running_loop().create_future()
+        self._ends.setdefault((scope, run_id), {})[end] = None if thread_id is None else (scope, thread_id)
+        return end
+
+    def forget(self, scope: Scope, run_id: RunId, end: EndOfRun) -> None:
         """Nobody waits for it any more."""
-        waiting = self._endings.get((scope, run_id))
-        if waiting is not None and ending in waiting:
-            waiting.remove(ending)
-            if not waiting:
-                del self._endings[scope, run_id]
+        waiting = self._ends.get((scope, run_id))
+        if waiting is not None and waiting.pop(end, self) is not self and not waiting:
+            del self._ends[scope, run_id]
 
     def ended(self, scope: Scope, run_id: RunId, run: Run | None) -> None:
-        """Tell whoever waits for it that a run has ended. Call after the commit that ended it."""
-        for ending in self._endings.pop((scope, run_id), ()):
-            if not ending.done():
-                ending.set_result(run)
+        """Resume whoever waits for the run, which has ended. Call after the commit that ended it."""
+        for end in self._ends.pop((scope, run_id), ()):
+            if not end.done():
+                end.set_result(run)
 
     @property
     def reader_count(self) -> int:
@@ -92,27 +117,35 @@ class Hub:
         self._closed = False
 
     def close(self) -> None:
-        """Cut every reader off, and those still to come, as a broken connection would: nothing tells them of an end."""
+        """Cut every reader off, and those still to come, as a broken connection would: nothing tells them of an end.
+        Whoever waits for an end gets `Unavailable`, and never a run as if it had ended.
+        """
         self._closed = True
         for readers in self.readers.values():
             for reader in readers:
                 reader.cut()
-        for waiting in self._endings.values():
-            for ending in waiting:
-                call_off(ending)
-        self._endings.clear()
+        for waiting in self._ends.values():
+            for end in waiting:
+                if not end.done():
+                    end.set_exception(_stopping())
+                    end.exception()  # marks it as retrieved: whoever waits gets it all the same
+        self._ends.clear()
 
     def attach(self, key: _Key, reader: Reader) -> None:
-        self.readers.setdefault(key, set()).add(reader)
+        self.readers.setdefault(key, {})[reader] = None
         if self._closed:
             reader.cut()
 
     def detach(self, key: _Key, reader: Reader) -> None:
         readers = self.readers.get(key)
         if readers is not None:
-            readers.discard(reader)
+            readers.pop(reader, None)
             if not readers:
                 del self.readers[key]
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the mailbox is stopping; the run is not lost, ask again later", code="stopping")
 
 
 class Reader:
@@ -121,7 +154,7 @@ class Reader:
     `ended` is True once the run's last event was handed out (or lies before the start position).
     """
 
-    def __init__(self, hub: Hub, store: Store, clock: Clock, key: _Key, after: int, run_id: RunId | None) -> None:
+    def __init__(self, hub: Hub, store: Reads, clock: Clock, key: _Key, after: int, run_id: RunId | None) -> None:
         self._hub = hub
         self._store = store
         self._key = key
@@ -133,6 +166,8 @@ class Reader:
         self._events = 0
         self._bytes = 0
         self._behind = True
+        self._is_stirred = False
+        """The log may have grown by what was not offered here."""
         self.position = after
         self.ended = False
         self.is_cut = False
@@ -163,6 +198,8 @@ class Reader:
             rows = await self._page() if self._behind else self._drain()
             if rows:
                 return rows
+            if self._is_stirred and not self._behind:
+                await self._look()
             if self._behind or self.ended:
                 continue
             left_s = None if deadline_s is None else deadline_s - self._clock.monotonic()
@@ -182,6 +219,21 @@ class Reader:
             self._forget()
             self.catchups += 1
         self._wake.set()
+
+    def stir(self) -> None:
+        """Look whether the log has grown, after what is buffered."""
+        self._is_stirred = True
+        self._wake.set()
+
+    async def _look(self) -> None:
+        """Page if the log goes on behind the position; a run's end may lie there."""
+        self._is_stirred = False
+        _, last = await self._store.event_bounds(*self._key)
+        if last > self.position and not self._buffer:
+            self._behind = True
+            if self._run_id is not None:
+                run = await self._store.load_run(self._key[0], self._run_id)
+                self._run_over = run is None or run.status is DONE
 
     def cut(self) -> None:
         self.is_cut = True

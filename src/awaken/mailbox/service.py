@@ -43,11 +43,10 @@ from awaken.domain.message import Message, check_messages
 from awaken.domain.run import CREATED, DONE, FOREGROUND, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
-from awaken.mailbox.acceptance import Acceptance
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.observer import Observer, Unobserved
-from awaken.mailbox.reader import Ending, Reader, call_off
+from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -366,51 +365,41 @@ class Mailbox:
         start = max(after, run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
-    async def run(self, request: RunSubmission, *, timeout_s: float | None = None) -> Run:
-        """Submit, then wait: the run when it is done, or as it is after `timeout_s` seconds. Raises as `submit`."""
-        last_agent = None if request.agent_id else await self._last_agent(request)
-        transition, size = self._transition(request, last_agent)
-        scope, thread_id, run_id = transition.scope, transition.thread_id, transition.run_id
-        ending = self._engine.hub.ending_of(scope, run_id)
-        acceptance = Acceptance(ending, self.clock, timeout_s)
-        try:
-            self._engine.combiner.put(transition, acceptance, size)
-            del request, transition  # a thousand callers may wait here
-            run = await ending
-            if not acceptance.told:  # the ending was called off from elsewhere
-                await acceptance.heard()
-        finally:
-            acceptance.forget()
-            self._engine.hub.forget(scope, run_id, ending)
-        refusal = acceptance.refusal()
-        if refusal is not None:
-            earlier = _answered(thread_id, refusal).run
-            return await self.wait(scope, earlier.run_id, timeout_s=timeout_s)
-        return run if run is not None else await self.get_run(scope, run_id)
-
     async def wait(
         self, scope: Scope, run_id: RunId, *, timeout_s: float | None = None, known: Run | None = None
     ) -> Run:
-        """The run when it is done, or as it is after `timeout_s` seconds. Raises RunNotFound.
+        """The run when it is done, or as it is after `timeout_s` seconds.
 
         With `known`, an earlier record of it, nothing is read while this process executes the run.
-        """
-        ending = self._engine.hub.ending_of(scope, run_id)
-        try:
-            if known is None or not self._engine.is_executing(scope, known.thread_id, known.dispatch_id):
-                run = await self.get_run(scope, run_id)
-                if run.status is DONE or (timeout_s is not None and timeout_s <= 0):
-                    return run
-            run = await (ending if timeout_s is None else self._end(ending, timeout_s))
-        finally:
-            self._engine.hub.forget(scope, run_id, ending)
-        return run if run is not None else await self.get_run(scope, run_id)
 
-    async def _end(self, ending: Ending, timeout_s: float) -> Run | None:
-        """The run once it has ended, or None after `timeout_s` seconds."""
-        timer = self.clock.call_later(timeout_s, lambda: call_off(ending))
+        Raises:
+            RunNotFound: There is no such run.
+            Unavailable: The mailbox stops before the run has ended.
+        """
+        hub, clock = self._engine.hub, self.clock
+        deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s
+        thread_id = None if known is None else known.thread_id
+        is_here = known is not None and self._engine.is_executing(scope, known.thread_id, known.dispatch_id)
+        while True:
+            end = hub.end_of(scope, run_id, thread_id)  # before the run is read, so that its end is not missed
+            try:
+                left_s = None if deadline_s is None else deadline_s - clock.monotonic()
+                if not is_here:
+                    run = await self.get_run(scope, run_id)
+                    if run.status is DONE or (left_s is not None and left_s <= 0):
+                        return run
+                ended = await (end if left_s is None else self._within(end, left_s))
+            finally:
+                hub.forget(scope, run_id, end)
+            if ended is not None:
+                return ended
+            is_here = False  # time is up, or somebody else has written: the run has to be read
+
+    async def _within(self, end: EndOfRun, left_s: float) -> Run | None:
+        """The run once it has ended, or None when it has to be looked at, after `left_s` seconds at the latest."""
+        timer = self.clock.call_later(max(left_s, 0.0), lambda: call_off(end))
         try:
-            return await ending
+            return await end
         finally:
             timer.cancel()
 

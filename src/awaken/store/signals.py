@@ -26,9 +26,11 @@ class Listeners:
         self._listeners.pop(listener, None)
 
     def publish(self, outcomes: Sequence[Outcome]) -> None:
-        """Call every listener with the threads whose log the outcomes made longer."""
+        """Call every listener with the threads whose log the outcomes made longer, if there are any."""
         if len(self._listeners) < 2:
             return
-        signal = Signal(frozenset([(row.scope, row.thread_id) for each in outcomes for row in each.appended]))
+        threads = frozenset([(row.scope, row.thread_id) for each in outcomes for row in each.appended])
+        if not threads:  # what was only looked for wakes nobody, or looking would never end
+            return
         for listener in [*self._listeners]:
-            listener(signal)
+            listener(Signal(threads))

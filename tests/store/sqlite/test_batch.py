@@ -16,16 +16,18 @@ from awaken.domain.errors import DataIntegrity, StoreUnavailable
 from awaken.domain.ids import MessageId, RunId
 from awaken.domain.run import Run, RunStatus
 from awaken.store import rules
-from awaken.store.contract import MessageQuery
+from awaken.store.contract import MessageQuery, RunQuery, ThreadQuery
 from awaken.store.rules import Changes, Facts
 from awaken.store.sqlite import SqliteStore
-from awaken.store.sqlite.writing import ROWS_AT_ONCE
+from awaken.store.sqlite.writing import VALUES_AT_ONCE
 from awaken.store.transitions import (
     Claim,
     ClaimedSome,
     Committed,
     Conflict,
     Failed,
+    Interrupt,
+    Interrupted,
     LeaseLost,
     Outcome,
     Reclaim,
@@ -42,8 +44,10 @@ from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     LEASE_MS,
     OTHER_SCOPE,
+    PLENTY,
     SCOPE,
     THREAD,
+    WORKER,
     answered,
     asked,
     claim_name,
@@ -53,7 +57,10 @@ from awaken.testing.conformance.steps import (
     delta,
     dispatch_id,
     dispatch_of,
+    finished,
     offer,
+    purge,
+    renew,
     run_of,
     said,
     settled,
@@ -66,6 +73,9 @@ from awaken.testing.conformance.steps import (
 
 Hand = Callable[..., list[tuple[object, ...]]]
 
+AROUND_A_STATEMENT = sorted({VALUES_AT_ONCE // columns + beside for columns in (27, 22, 9) for beside in (-1, 0, 1)})
+"""Numbers of rows about as many as go into one statement, for dispatches, runs, and messages or events."""
+
 
 def fresh(name: str, thread: str) -> Submit:
     """A submit whose caller minted every id itself, which the store takes at its word."""
@@ -76,11 +86,11 @@ def fresh(name: str, thread: str) -> Submit:
 # --- collisions -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 2 * ROWS_AT_ONCE, 200])
+@pytest.mark.parametrize("count", [1, *AROUND_A_STATEMENT, 200])
 async def test_a_batch_of_any_size_stores_what_its_items_store_one_by_one(tmp_path: Path, count: int) -> None:
     stored: list[list[object]] = []
-    for sizes in ([count], [1] * count):
-        async with SqliteStore(tmp_path / f"{len(sizes)}-{count}.db", clock=ManualClock()) as store:
+    for name, sizes in (("together", [count]), ("one by one", [1] * count)):
+        async with SqliteStore(tmp_path / f"{name}.db", clock=ManualClock()) as store:
             submits = iter([fresh(f"d{number}", f"t{number}") for number in range(count)])
             for size in sizes:
                 await store.apply([next(submits) for _ in range(size)])
@@ -97,11 +107,29 @@ async def test_a_batch_of_any_size_stores_what_its_items_store_one_by_one(tmp_pa
     assert len(stored[0]) == 4 * count and stored[0] == stored[1]
 
 
+async def test_a_batch_that_is_replayed_leaves_everything_in_the_order_it_would_have_had(tmp_path: Path) -> None:
+    """Arrival numbers too, which order every list: those of the attempt that was rolled back are given again."""
+    stored: list[list[object]] = []
+    for name, culprits in (("replayed", [fresh("taken", "t5x")]), ("smooth", [])):
+        async with SqliteStore(tmp_path / f"{name}.db", clock=ManualClock()) as store:
+            await submitted(store, "taken", thread=thread_id("elsewhere"))
+            submits = [asked(f"d{number}", thread=thread_id(f"t{number}")) for number in range(ROWS_AT_ONCE + 4)]
+            await store.apply([*submits[:5], *culprits, *submits[5:]])
+            stored.append(
+                [
+                    *(await store.list_runs(SCOPE, RunQuery(limit=200))).items,
+                    *(await store.list_threads(SCOPE, ThreadQuery(limit=200))).items,
+                    *(await claim_some(store, limit=200)).appended,
+                ]
+            )
+    assert len(stored[0]) == 3 * (ROWS_AT_ONCE + 5) and stored[0] == stored[1]
+
+
 async def test_a_taken_id_among_many_rows_of_one_statement_costs_only_the_one_who_brought_it(
     store: SqliteStore,
 ) -> None:
     await submitted(store, "d30", thread=thread_id("elsewhere"))
-    outcomes = await store.apply([fresh(f"d{number}", f"t{number}") for number in range(2 * ROWS_AT_ONCE)])
+    outcomes = await store.apply([fresh(f"d{number}", f"t{number}") for number in range(2 * max(AROUND_A_STATEMENT))])
     assert outcomes.pop(30) == Conflict("run", "run-d30")
     assert all(want(Submitted, outcome).claimed is not None for outcome in outcomes)
 
@@ -164,7 +192,7 @@ async def test_a_set_after_a_collision_sees_what_the_others_did(store: SqliteSto
     batch: list[Transition] = [
         asked("d2", thread=thread_id("t1")),
         fresh("d1", "t2"),
-        Claim(offers=(offer(), offer(), offer())),
+        Claim(offers=(offer(), offer(), offer()), rooms=PLENTY),
     ]
     _, culprit, taken = await store.apply(batch)
     assert culprit == Conflict("run", "run-d1")
@@ -236,7 +264,7 @@ async def test_a_damaged_thread_stands_still_alone(
     by_hand(damage)
     taken = await claim_some(store, limit=3)
     assert [claim.dispatch.dispatch_id for claim in taken.claims] == ["d2"]
-    assert taken.next_due_at == (taken.claims[0].dispatch.lease_until or 0) + 1
+    assert (taken.due_left, taken.next_due_in_ms) == (0, LEASE_MS + 1)
     assert (await claim_some(store, limit=3)).claims == ()
     assert [said in record.getMessage() for record in caplog.records] == [True]
 
@@ -261,7 +289,7 @@ async def test_a_queued_dispatch_of_a_run_that_has_ended_is_closed(store: Sqlite
     by_hand(
         "UPDATE dispatches SET status = 'queued', completed_at = NULL WHERE dispatch_id = 'd1'",
     )
-    by_hand("UPDATE threads SET queued = 1, ready_priority = 128, ready_at = 0")
+    by_hand("UPDATE threads SET queued = 1, ready_route = 'agent-1', ready_priority = 128, ready_at = 0, ready_no = 2")
     taken = await claim_some(store)
     assert taken.claims == ()
     [closed] = taken.closed
@@ -282,6 +310,87 @@ async def test_the_claim_of_a_run_that_has_ended_is_acked_when_it_is_taken_back(
     [item] = want(Reclaimed, taken).items
     assert item.dispatch.status is DispatchStatus.ACKED
     assert await run_of(store, "d1") == ended
+
+
+@pytest.mark.parametrize("column", ["claim_token", "claimed_by"])
+async def test_a_claim_that_lost_its_holder_keeps_nobody_from_opening_the_file(
+    path: Path, clock: ManualClock, by_hand: Hand, caplog: pytest.LogCaptureFixture, column: str
+) -> None:
+    async with SqliteStore(path, clock=clock) as store:
+        await claimed(store, "d1", thread=thread_id("t1"), lease_ms=None)
+        await claimed(store, "d2", thread=thread_id("t2"), lease_ms=None)
+    by_hand(f"UPDATE dispatches SET {column} = NULL WHERE dispatch_id = 'd1'")
+    async with SqliteStore(path, clock=clock) as store:
+        assert [claim.dispatch.dispatch_id for claim in (await claim_some(store, limit=2)).claims] == ["d2"]
+    assert any("thread 't1' stands still until it is repaired" in record.getMessage() for record in caplog.records)
+
+
+async def test_a_damaged_claim_costs_no_other_its_lease(store: SqliteStore, by_hand: Hand) -> None:
+    mine = await claimed(store, "d1", thread=thread_id("t1"))
+    other = await claimed(store, "d2", thread=thread_id("t2"))
+    by_hand("UPDATE dispatches SET attempt_count = 99 WHERE dispatch_id = 'd1'")
+    assert [renewal.lease_in_ms for renewal in await renew(store, mine, other)] == [None, LEASE_MS]
+    assert [held.dispatch for held in await store.list_claims(WORKER)] == [await dispatch_of(store, "d2")]
+
+
+async def test_a_damaged_run_is_kept_and_keeps_no_other(
+    store: SqliteStore, clock: ManualClock, by_hand: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("d1", "d2", "d3"):
+        await store.apply([settling(await claimed(store, name))])
+    by_hand("UPDATE runs SET state = x'00' WHERE run_id = 'run-d1'")
+    clock.tick(1)
+    for left in (1, 0):
+        outcome = await purge(store, runs_ms=0, limit=1)
+        assert outcome.runs == 1
+        assert by_hand("SELECT count(*) FROM runs") == [(1 + left,)]
+    assert (await purge(store, runs_ms=0)).runs == 0
+    assert ["run 'run-d1' is damaged" in record.getMessage() for record in caplog.records] == [True]
+
+
+async def test_an_interrupt_of_a_damaged_queue_fails_alone(store: SqliteStore, by_hand: Hand) -> None:
+    await submitted(store, "d1", thread=thread_id("t1"))
+    await submitted(store, "d2", thread=thread_id("t2"))
+    by_hand("DELETE FROM runs WHERE run_id = 'run-d1'")
+    culprit, neighbour = await store.apply(
+        [
+            Interrupt(scope=SCOPE, thread_id=thread_id("t1")),
+            Interrupt(scope=SCOPE, thread_id=thread_id("t2")),
+        ]
+    )
+    assert "'run-d1' does not exist" in str(want(Failed, culprit).error)
+    assert want(Interrupted, neighbour).epoch == 1
+    assert (await thread_of(store, thread_id("t1"))).epoch == 0
+
+
+async def test_no_number_is_given_again_after_what_had_it_is_purged(
+    path: Path, clock: ManualClock, by_hand: Hand
+) -> None:
+    """Neither after the store was opened again, nor after a foreign write, nor after a replay."""
+    async with SqliteStore(path, clock=clock) as store:
+        numbers = [(await finished(store, "d1")).run.no]
+        clock.tick(1)
+        outcome = await purge(store, runs_ms=0, events_ms=0)
+        assert (outcome.runs, outcome.events) == (1, 5)
+    assert by_hand("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM events)") == [(0, 0)]
+    async with SqliteStore(path, clock=clock) as store:
+        numbers.append((await finished(store, "d2")).run.no)
+        clock.tick(1)
+        await purge(store, runs_ms=0, events_ms=0)
+        by_hand("UPDATE threads SET updated_at = updated_at + 1")
+        await submitted(store, "taken", thread=thread_id("elsewhere"))
+        numbers.append((await run_of(store, "taken")).no)
+        outcomes = await store.apply([asked("d3"), fresh("taken", "other")])
+        numbers.append(want(Submitted, outcomes[0]).run.no)
+    assert numbers == sorted(set(numbers))
+    [[first_row]] = by_hand("SELECT min(no) FROM events")
+    assert isinstance(first_row, int) and first_row > outcome.last_row
+
+
+async def test_a_file_whose_numbers_are_lost_goes_on_behind_its_rows(store: SqliteStore, by_hand: Hand) -> None:
+    first = await submitted(store, "d1")
+    by_hand("DELETE FROM numbers")
+    assert (await submitted(store, "d2")).run.no > first.run.no
 
 
 async def test_a_row_changed_from_outside_is_read_again(store: SqliteStore, by_hand: Hand) -> None:
@@ -374,7 +483,7 @@ async def test_of_two_that_wait_the_more_urgent_is_looked_for(store: SqliteStore
     await settled(store, first, Release("handed over"))
     [again] = (await claim_some(store)).claims
     assert again.dispatch.dispatch_id == "urgent"
-    assert (await settled(store, again)).ready_at == (await dispatch_of(store, "later")).available_at
+    assert (await settled(store, again)).ready_in_ms == 60_000
 
 
 async def test_a_value_that_cannot_be_stored_is_nobody_elses_loss(store: SqliteStore) -> None:

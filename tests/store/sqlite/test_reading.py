@@ -7,18 +7,21 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import DispatchId, MessageId, RunId
+from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Opaque, Text
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery
 from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.rows import pack, unpack
 from awaken.store.transitions import JournalEntry
 from awaken.testing.behaviour import behaviour
 from awaken.testing.conformance.steps import (
     SCOPE,
     THREAD,
     answered,
+    cancelled,
     claimed,
     committed,
     delta,
@@ -65,6 +68,8 @@ async def test_an_unknown_block_is_kept(store: SqliteStore, by_hand: Hand) -> No
         "DELETE FROM messages WHERE seq = 3",
         "UPDATE messages SET message_id = '' WHERE seq = 2",
         "UPDATE messages SET body = x'7b' WHERE seq = 2",
+        "DELETE FROM thread_entries WHERE kind = 2 AND no = 2",
+        "UPDATE thread_entries SET row = (SELECT no FROM messages WHERE seq = 1) WHERE kind = 2 AND no = 2",
     ],
 )
 @pytest.mark.parametrize("descending", [False, True])
@@ -86,11 +91,31 @@ async def test_a_hole_in_the_event_log_is_reported(store: SqliteStore, by_hand: 
         await store.list_events(SCOPE, THREAD, after=0, limit=100)
 
 
-@pytest.mark.parametrize("damage", ["count = count + 1", "body = x'5b'"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE events SET count = count + 1 WHERE first_seq = 1",
+        "UPDATE events SET body = x'5b' WHERE first_seq = 1",
+        """UPDATE events SET body = CAST('[["MessageCommitted",{"of":1}]]' AS BLOB), count = 1 WHERE first_seq = 1""",
+        "DELETE FROM messages WHERE seq = 1",
+        "UPDATE messages SET body = x'00' WHERE seq = 1",
+    ],
+)
 async def test_a_damaged_event_row_is_named(store: SqliteStore, by_hand: Hand, damage: str) -> None:
+    """Also where only a message that it refers to is damaged or gone."""
     await finished(store, "d1")
-    by_hand(f"UPDATE events SET {damage} WHERE first_seq = 1")
+    by_hand(damage)
     with pytest.raises(DataIntegrity, match=f"events from 1 of thread '{THREAD}'"):
+        await store.list_events(SCOPE, THREAD, after=0, limit=100)
+
+
+async def test_events_whose_row_is_gone_from_the_index_of_its_thread_are_missed(
+    store: SqliteStore, by_hand: Hand
+) -> None:
+    await finished(store, "d1")
+    await finished(store, "d2")
+    by_hand("DELETE FROM thread_entries WHERE kind = 1 AND no = 5")
+    with pytest.raises(DataIntegrity, match="hole before 6"):
         await store.list_events(SCOPE, THREAD, after=0, limit=100)
 
 
@@ -111,12 +136,18 @@ async def test_a_damaged_event_row_is_named(store: SqliteStore, by_hand: Hand, d
     ],
 )
 async def test_a_damaged_run_is_named(store: SqliteStore, by_hand: Hand, damage: str) -> None:
+    """In a list too, which then holds the others."""
     await claimed(store, "d1")
-    by_hand(f"UPDATE runs SET {damage}")
+    other = await submitted(store, "d2", thread=ThreadId("thread-2"))
+    by_hand(f"UPDATE runs SET {damage} WHERE run_id = 'run-d1'")
     with pytest.raises(DataIntegrity, match="run-d1"):
         await store.load_run(SCOPE, RunId("run-d1"))
-    with pytest.raises(DataIntegrity, match="run-d1"):
-        await store.list_runs(SCOPE, RunQuery())
+    for query in (RunQuery(), RunQuery(descending=True)):
+        page = await store.list_runs(SCOPE, query)
+        assert (page.items, page.next) == ((other.run,), None)
+        assert ["run-d1" in name for name in page.unreadable] == [True]
+    page = await store.list_runs(SCOPE, RunQuery(thread_id=THREAD))
+    assert (page.items, len(page.unreadable)) == ((), 1)
 
 
 @behaviour("TR-090")
@@ -126,28 +157,46 @@ async def test_a_damaged_run_is_named(store: SqliteStore, by_hand: Hand, damage:
 )
 async def test_a_damaged_dispatch_is_named(store: SqliteStore, by_hand: Hand, damage: str) -> None:
     await claimed(store, "d1")
-    by_hand(f"UPDATE dispatches SET {damage}")
+    other = await submitted(store, "d2")
+    by_hand(f"UPDATE dispatches SET {damage} WHERE dispatch_id = 'd1'")
     with pytest.raises(DataIntegrity, match="d1"):
         await store.load_dispatch(SCOPE, DispatchId("d1"))
-    with pytest.raises(DataIntegrity, match="d1"):
-        await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD))
+    page = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD))
+    assert (page.items, page.next) == ((other.dispatch,), None)
+    assert ["dispatch 'd1'" in name for name in page.unreadable] == [True]
 
 
-async def test_an_unknown_status_is_not_counted_as_something_else(store: SqliteStore, by_hand: Hand) -> None:
+async def test_an_unknown_status_is_counted_as_nothing(store: SqliteStore, by_hand: Hand) -> None:
     await claimed(store, "d1")
     by_hand("UPDATE dispatches SET status = 'asleep'")
-    with pytest.raises(DataIntegrity, match="asleep"):
-        await store.count_dispatches()
+    assert set((await store.count_dispatches()).values()) == {0}
 
 
-@pytest.mark.parametrize("damage", ["message_seq = -1", "ready_at = 1, ready_priority = NULL", "info = '{'", "v = 2"])
+@pytest.mark.parametrize(
+    "damage",
+    ["message_seq = -1", "waiting = -1", "ready_at = 1", """info = '{"title":1}'""", "v = 2"],
+)
 async def test_a_damaged_thread_is_named(store: SqliteStore, by_hand: Hand, damage: str) -> None:
     await claimed(store, "d1")
-    by_hand(f"UPDATE threads SET {damage}")
+    await claimed(store, "d2", thread=ThreadId("thread-2"))
+    by_hand(f"UPDATE threads SET {damage} WHERE thread_id = '{THREAD}'")
     with pytest.raises(DataIntegrity, match=f"thread '{THREAD}'"):
         await store.load_thread(SCOPE, THREAD)
-    with pytest.raises(DataIntegrity, match=f"thread '{THREAD}'"):
-        await store.list_threads(SCOPE, ThreadQuery())
+    page = await store.list_threads(SCOPE, ThreadQuery())
+    assert [thread.thread_id for thread in page.items] == ["thread-2"]
+    assert [f"thread '{THREAD}'" in name for name in page.unreadable] == [True]
+
+
+@pytest.mark.parametrize("table", ["runs", "dispatches"])
+async def test_a_thread_whose_run_or_claim_is_damaged_is_named_among_threads(
+    store: SqliteStore, by_hand: Hand, table: str
+) -> None:
+    await claimed(store, "d1")
+    await claimed(store, "d2", thread=ThreadId("thread-2"))
+    by_hand(f"UPDATE {table} SET v = 2 WHERE run_id = 'run-d1'")
+    page = await store.list_threads(SCOPE, ThreadQuery(ascending=True))
+    assert [thread.thread_id for thread in page.items] == ["thread-2"]
+    assert ["d1" in name for name in page.unreadable] == [True]
 
 
 async def test_a_damaged_journal_entry_is_named(store: SqliteStore, by_hand: Hand) -> None:
@@ -164,5 +213,51 @@ async def test_a_run_that_brought_no_words_yet_is_listed_with_its_thread(store: 
     await claimed(store, "d1")
     await submitted(store, "d2")
     listed = await store.list_runs(SCOPE, RunQuery(thread_id=THREAD))
-    assert [run.run_id for run in listed] == [run_id("d1"), run_id("d2")]
+    assert [run.run_id for run in listed.items] == [run_id("d1"), run_id("d2")]
     assert await store.load_message(SCOPE, THREAD, MessageId("msg-d2")) is not None
+
+
+# --- lists of any size ------------------------------------------------------------------------------------------------
+
+
+@behaviour("PB-001")
+async def test_a_filter_without_an_index_looks_at_so_many_rows_and_says_where_to_go_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page may then hold fewer items than asked for, or none, and yet not be the last."""
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_SCANNED", 4)
+    for n in range(10):
+        await submitted(store, f"d{n}", thread=ThreadId("odd" if n == 9 else f"even-{n}"))
+    pages: list[list[str]] = []
+    after: int | None = None
+    while len(pages) < 3:
+        page = await store.list_runs(SCOPE, RunQuery(thread_id_prefix="odd", after=after))
+        pages.append([run.run_id for run in page.items])
+        after = page.next
+    assert (pages, after) == ([[], [], ["run-d9"]], None)
+    threads = await store.list_threads(SCOPE, ThreadQuery(id_prefix="odd"))
+    assert [thread.thread_id for thread in threads.items] == ["odd"]
+    assert threads.next is not None, "it cannot know that nothing more fits"
+    dispatches = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=ThreadId("odd"), statuses=()))
+    assert (dispatches.items, dispatches.next) == ((), None)
+
+
+@behaviour("PB-002")
+async def test_counts_are_exact_up_to_their_bound(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_COUNTED", 2)
+    for n in range(4):
+        await submitted(store, f"d{n}")
+    await cancelled(store, "d3")
+    counts = await store.count_dispatches()
+    assert (counts[DispatchStatus.QUEUED], counts[DispatchStatus.CANCELLED]) == (2, 1)
+    [counted] = await store.count_open_runs(SCOPE)
+    assert counted.count == 2
+
+
+def test_an_id_is_stored_small_where_it_is_a_uuid_and_comes_back_as_it_was() -> None:
+    uuid = "0190b6c4-8a5e-7d11-9c3f-2f1a6b7c8d9e"
+    assert pack(uuid) == bytes.fromhex(uuid.replace("-", ""))
+    for other in ("", "d1", uuid.upper(), uuid.replace("-", ""), uuid[:-1], uuid + "0", uuid[:-1] + "g", "-" * 36):
+        assert pack(other) == other
+    for each in (uuid, "ü", uuid.upper()):
+        assert unpack(pack(each)) == each

@@ -154,8 +154,11 @@ class Reading:
     def list_events(self, key: ThreadKey, after: int, limit: int, run_id: RunId | None) -> list[EventRow]:
         rows: list[EventRow] = []
         count = 0
-        if run_id is not None and (key[0], run_id) not in self._tables.runs:
-            return rows
+        if run_id is not None:
+            run = self._tables.runs.get((key[0], run_id))
+            if run is None:
+                return rows
+            after = max(after, run.first_event_seq - 1)  # an earlier run, which is gone, may have had its id
         for appended in self._tables.data[key].events:
             if count >= limit:
                 break

@@ -7,6 +7,7 @@ others only time: the batch is rolled back and each item is replayed in a savepo
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from awaken.store.transitions import (
     Transition,
 )
 
+_log = logging.getLogger("awaken.store")
 _SETS: Final = get_args(SetTransition)
 _DATA_VERSION: Final = SQL["data_version"]
 _LAST_NUMBERS: Final = SQL["last_numbers"]
@@ -55,8 +57,8 @@ class Transactor:
         self._rows = RowNumbers()
         self._data_version = -1
 
-    def open(self) -> int:
-        """Take back every claim: whoever made it is dead, since this process owns the file now. How many there were.
+    def open(self) -> None:
+        """Take back every claim: whoever made it is dead, since this process owns the file now.
 
         Raises:
             StoreUnavailable, DataIntegrity: The database could not do it.
@@ -68,7 +70,8 @@ class Transactor:
                 raise taken.error
             assert isinstance(taken, Reclaimed), "a reclaim answers with what it took back"
             count, more = count + len(taken.items), taken.more
-        return count
+        if count:
+            _log.info("database %s: took over %d unfinished dispatches", self._path, count)
 
     def apply(self, batch: Sequence[Transition], before_commit: Callable[[], None]) -> list[Outcome]:
         """One outcome per item, committed. `before_commit` is called when nothing but the commit is left.
@@ -181,5 +184,12 @@ def _check_ids(items: Sequence[ThreadTransition]) -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    """A write that is refused although every fact was looked at means that rows contradict each other."""
-    return DataIntegrity(f"the stored rows contradict each other: {error}") if isinstance(error, Overtaken) else error
+    """A write that is refused although every fact was looked at means that rows contradict each other; unless it was
+    refused for what it would have written.
+    """
+    if not isinstance(error, Overtaken):
+        return error
+    cause = error.__cause__
+    if isinstance(cause, Exception) and not isinstance(cause, sqlite3.IntegrityError):
+        return cause
+    return DataIntegrity(f"the stored rows contradict each other: {error}")

@@ -88,8 +88,9 @@ class FactLoader:
         if held is None:
             row = self._row(_THREAD, {"scope": key[0], "thread_id": pack(key[1])})
             if row is not None:
-                thread = thread_from(row)
-                held = self._cache[key] = Held(thread, self._one_dispatch(_CLAIMED, {"thread": thread.no}))
+                claimed = row[_THREAD_COLUMNS:]
+                thread = thread_from(row[:_THREAD_COLUMNS])
+                held = self._cache[key] = Held(thread, None if claimed[0] is None else dispatch_from(claimed))
         return held
 
     # --- parts of facts -----------------------------------------------------------------------------------------------
@@ -221,8 +222,8 @@ class FactLoader:
 
 
 _OUTPUT = SQL["output_message"]
-_THREAD = SQL["thread"]
-_CLAIMED = SQL["claimed"]
+_THREAD = SQL["thread_and_claimed"]
+_THREAD_COLUMNS = 22
 _RUN = SQL["run"]
 _DISPATCH = SQL["dispatch"]
 _MESSAGE = SQL["message"]

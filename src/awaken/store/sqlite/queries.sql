@@ -44,6 +44,13 @@ SELECT {thread_columns}
   FROM threads t
  WHERE t.scope = :scope AND t.thread_id = :thread_id;
 
+-- name: thread_and_claimed
+-- A thread with its claimed dispatch, if it has one. Index: threads_id, dispatches_claimed.
+SELECT {thread_columns}, {dispatch_columns}
+  FROM threads t
+  LEFT JOIN dispatches d INDEXED BY dispatches_claimed ON d.thread = t.no AND d.status = 'claimed'
+ WHERE t.scope = :scope AND t.thread_id = :thread_id;
+
 -- name: claimed
 -- The claimed dispatch of a thread. Index: dispatches_claimed.
 SELECT {dispatch_columns}
@@ -339,7 +346,7 @@ SELECT claimed_by, count(*)
  GROUP BY claimed_by;
 
 -- name: lease
--- A claim as a renewal sees it. Index: dispatches_id.
+-- A claim as a renewal sees it. Index: dispatches_id, runs_id.
 SELECT {dispatch_columns}, t.epoch, (SELECT cancel_requested_at FROM runs r WHERE r.run_id = d.run_id AND r.scope = d.scope)
   FROM dispatches d
  CROSS JOIN threads t
@@ -562,7 +569,7 @@ SELECT count(*)
   FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_claimed WHERE status = 'claimed' LIMIT :limit);
 
 -- name: count_acked
--- Nearly every dispatch is acked, so this reads hardly more rows than it counts. Index: primary key.
+-- Nearly every dispatch is acked, so this reads hardly more rows of the table than it counts.
 SELECT count(*)
   FROM (SELECT 1 FROM dispatches WHERE status = 'acked' LIMIT :limit);
 
@@ -603,7 +610,7 @@ SELECT {message_columns}
  WHERE e.thread = :thread AND e.kind = 2 AND e.no = :seq AND m.no = e.row;
 
 -- name: journal
--- Index: primary key.
+-- Index: runs_id, primary key.
 SELECT j.key, j.v, j.value
   FROM runs r
  CROSS JOIN journal j
@@ -621,7 +628,7 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
 
 -- name: events_of_run
 -- As `events_from` for one run: between the event it was queued with and, once it is done, the one that ended it.
--- Index: thread_entries.
+-- Index: runs_id, thread_entries.
 SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
   FROM runs r
  CROSS JOIN thread_entries e
@@ -645,7 +652,7 @@ SELECT s.tbl_name, sum(d.pgsize)
  GROUP BY s.tbl_name;
 
 -- name: old
--- What a retention would remove now, and what it leaves alone. Index: runs_finished; events are read whole.
+-- What a retention would remove now, and what it leaves alone. Index: runs_finished, dispatches_closed; events are read whole.
 SELECT (SELECT count(*) FROM runs INDEXED BY runs_finished
          WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND finished_at < :runs_before),
        (SELECT coalesce(sum(count), 0) FROM events WHERE created_at < :events_before),

@@ -322,11 +322,14 @@ class Reading:
     def _completed(self, thread: ThreadRow, stored: StoredEvents) -> EventRow:
         """The row with the bodies of the messages that it refers to."""
         messages: dict[int, Message] = {}
-        for seq in referred(stored.events):
-            row = self._row("message_by_seq", {"thread": thread.no, "seq": seq})
-            if row is not None:
-                messages[seq] = message_from(row).message
-        events = completed(stored.events, messages, stored.dispatch_id)
+        try:
+            for seq in referred(stored.events):
+                row = self._row("message_by_seq", {"thread": thread.no, "seq": seq})
+                if row is not None:
+                    messages[seq] = message_from(row).message
+            events = completed(stored.events, messages, stored.dispatch_id)
+        except DataIntegrity as error:
+            raise DataIntegrity(f"events from {stored.first_seq} of thread {thread.thread_id!r}: {error}") from error
         return EventRow(
             thread.scope,
             thread.thread_id,

@@ -8,6 +8,7 @@ values and columns is that of `queries.sql`. An id that is a UUID in its usual f
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -68,6 +69,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _message_ids: Final = msgspec.json.Decoder(tuple[MessageId, ...])
 
 
+@lru_cache(maxsize=8_192)
 def pack(id: str) -> Packed:
     """An id as it is stored."""
     if len(id) == _UUID_CHARS and _UUID.fullmatch(id) is not None:

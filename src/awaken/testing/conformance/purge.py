@@ -42,6 +42,7 @@ from awaken.testing.conformance.steps import (
     run_id,
     run_of,
     runs_in,
+    said,
     settled,
     snapshot,
     submitted,
@@ -214,6 +215,20 @@ async def test_ids_used_again_after_a_purge_name_the_new_run_only(store: Store, 
     assert await run_of(store, "d1") == again.run
     assert again.run.no > old.run.no
     assert await dispatch_of(store, "d1") == again.dispatch
+
+
+@behaviour("ST-041")
+async def test_a_run_has_only_its_own_of_the_events_that_name_it(store: Store, clock: ManualClock) -> None:
+    """Those of an earlier run, which is gone and had its id, may be kept longer than that run was."""
+    await finished(store, "d1")
+    clock.tick(1)
+    await purge(store, runs_ms=0)
+    assert len(await kinds(store)) == 5
+
+    again = await submitted(store, "d1", messages=[said("another")])
+
+    assert again.run.first_event_seq == 6
+    assert await kinds(store, run=run_id("d1")) == ["RunQueued"]
 
 
 # --- retention of runs ------------------------------------------------------------------------------------------------

@@ -1,0 +1,101 @@
+"""A process that executes nothing beside one that does: what it shows of a run is what happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from awaken.domain.errors import Unavailable
+from awaken.domain.event import TERMINAL_KINDS
+from awaken.domain.ids import DEFAULT_SCOPE
+from awaken.domain.run import RunStatus
+from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import Listener
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+POLL_S = 7.0
+SETTINGS = MailboxSettings(drain_s=0, handover_s=0, poll_interval_s=POLL_S)
+
+
+class SilentStore(WatchedStore):
+    """A store whose signals are all lost."""
+
+    def listen(self, listener: Listener) -> None:
+        return None
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_stream_and_a_wait_beside_the_executing_process_go_on_to_the_end(
+    store: WatchedStore, clock: ManualClock, is_silent: bool
+) -> None:
+    """With signals at once; without them within one interval of the poll."""
+    shared = (SilentStore if is_silent else WatchedStore)(store, exclusive=False)
+    async with (
+        World(shared, clock, settings=SETTINGS) as works,
+        World(shared, clock, settings=SETTINGS, executes=False, seed=2) as beside,
+    ):
+        submission = await works.submit()
+        call = await works.agent.next_call()
+        run = submission.run
+        kinds: list[str] = []
+
+        async def stream() -> None:
+            async with beside.mailbox.read_run(DEFAULT_SCOPE, run) as reader:
+                async for row in reader:
+                    kinds.extend(event.kind for event in row.events)
+
+        streaming = asyncio.create_task(stream())
+        waiting = asyncio.create_task(beside.mailbox.wait(DEFAULT_SCOPE, run.run_id))
+        knowing = asyncio.create_task(beside.mailbox.wait(DEFAULT_SCOPE, run.run_id, known=run))
+        await beside.quiet()
+        assert kinds and kinds[-1] not in TERMINAL_KINDS
+        assert not waiting.done()
+
+        call.release("the end")
+        await beside.quiet()
+        if is_silent:
+            assert not waiting.done(), "nobody has told it"
+            await beside.advance(POLL_S)
+
+        assert [(await each).final_output for each in (waiting, knowing)] == ["the end", "the end"]
+        await streaming
+        assert kinds == await beside.kinds(run.run_id)
+
+
+async def test_work_accepted_beside_the_executing_process_is_claimed_when_it_is_signalled(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    shared = WatchedStore(store, exclusive=False)
+    async with (
+        World(shared, clock, settings=SETTINGS) as works,
+        World(shared, clock, settings=SETTINGS, executes=False, seed=2) as beside,
+    ):
+        submission = await beside.submit()
+        (await works.agent.next_call()).release("done there")
+        assert (await beside.done(submission)).final_output == "done there"
+
+
+async def test_a_wait_that_is_called_off_by_the_shutdown_never_returns_the_run_as_it_is(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def dawdle(context: Context) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async with World(store, clock, agents={"dawdle": dawdle}) as world:
+        submission = await world.submit(agent_id="dawdle")
+        waiting = [
+            asyncio.create_task(world.mailbox.wait(DEFAULT_SCOPE, submission.run.run_id, timeout_s=timeout_s))
+            for timeout_s in (None, 1e9)
+        ]
+        await world.quiet()
+        await world.leave()
+        for each in waiting:
+            with pytest.raises(Unavailable) as refused:
+                await each
+            assert refused.value.code == "stopping"
+        await world.mailbox.start()
+        assert (await world.run(submission)).status is not RunStatus.DONE
