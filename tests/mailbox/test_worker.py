@@ -13,7 +13,7 @@ from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import Message, Role, assistant_message, user_message
-from awaken.domain.run import Intent, RunRequest, RunStatus, Termination
+from awaken.domain.run import NATURAL_END, Intent, RunRequest, RunStatus, Termination
 from awaken.domain.thread import ThreadInfo
 from awaken.executors.contract import Finished
 from awaken.executors.function import Context
@@ -93,19 +93,20 @@ async def test_a_settlement_the_store_refuses_is_asked_for_again(store: WatchedS
 
 
 @behaviour("MBX-064", "MBX-119")
-async def test_a_run_whose_agent_has_vanished_is_dead_lettered_by_name(store: WatchedStore, clock: ManualClock) -> None:
+async def test_a_run_whose_agent_has_vanished_waits_until_it_is_there_again(
+    store: WatchedStore, clock: ManualClock
+) -> None:
     async with store:
         async with World(store, clock, agents={"gone": _quick}, executes=False) as world:
             submission = await world.submit(agent_id="gone")
         async with World(store, clock, seed=2) as world:
-            run = await world.done(submission)
-            dispatch = await world.dispatch(submission)
+            await world.advance(3_600)
+            assert await ended(world, submission) == (DispatchStatus.QUEUED, None, 0)
+            assert world.ledger.begun == 0
 
-            assert run.termination is not None and run.termination.type == "error"
-            assert "gone" in (run.termination.detail or "") and "gone" in (dispatch.last_error or "")
-            assert (dispatch.status, dispatch.completed_at) == (DispatchStatus.DEAD_LETTER, clock.now())
-            assert dispatch.dispatch_id != run.run_id
-            assert (await world.kinds(submission))[-2:] == ["RunDeadLettered", "RunErrored"]
+            world.agents.add("gone", _quick)
+            assert (await world.done(submission)).termination == NATURAL_END
+            assert await ended(world, submission) == (DispatchStatus.ACKED, None, 0)
 
 
 @behaviour("MBX-072")
@@ -364,7 +365,7 @@ async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(
         call.release()
         await world.quiet()
         listed = await store.list_dispatches(DEFAULT_SCOPE, DispatchQuery(thread_id=ThreadId("t")))
-        assert [(each.run_id, each.status) for each in listed] == [
+        assert [(each.run_id, each.status) for each in listed.items] == [
             ("bad", DispatchStatus.DEAD_LETTER),
             ("good", DispatchStatus.ACKED),
         ]
