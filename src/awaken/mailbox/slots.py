@@ -24,6 +24,9 @@ from awaken.store.transitions import MAX_ROWS, Claim, Claimed, Offer, Rooms
 
 _STOCK: Final = 64
 """Tokens made at once, for one look at the clock."""
+_NO_LIMIT: Final = 1_000_000
+"""Room of a route that has no limit of its own: more than there are places, so that a claim which has filled them all
+still counts what waits for one."""
 
 
 class _Place(msgspec.Struct, frozen=True, gc=False):
@@ -89,8 +92,8 @@ class Slots:
     def rooms(self, wanted: int) -> tuple[tuple[Offer, ...], Rooms]:
         """Promise up to so many places to whatever is due, with the room there is for each route and for suspects."""
         count = min(wanted, self.free, MAX_ROWS)
-        routes = {route: min(count, self._room(route)) for route in self._served()}
-        suspects = max(min(count, self._suspect_room - self._suspects_taken), 0)
+        routes = {route: self._room(route) for route in self._served()}
+        suspects = max(self._suspect_room - self._suspects_taken, 0)
         offers = tuple([self._promise(None) for _ in range(count)])
         return offers, Rooms({route: room for route, room in routes.items() if room > 0}, suspects)
 
@@ -127,7 +130,7 @@ class Slots:
 
     def _room(self, route: Route) -> int:
         limit = self._served().get(route)
-        return self._limit if limit is None else limit - self._by_route[route]
+        return _NO_LIMIT if limit is None else limit - self._by_route[route]
 
     def _make(self, route: Route | None) -> Offer:
         if not self._stock:
