@@ -150,7 +150,9 @@ async def test_a_run_that_is_done_is_not_run_again_by_a_start(store: WatchedStor
 
 
 @behaviour("MBX-125")
-async def test_finished_runs_past_their_retention_are_removed_with_their_dispatches(store: WatchedStore, clock: ManualClock) -> None:
+async def test_finished_runs_past_their_retention_are_removed_with_their_dispatches(
+    store: WatchedStore, clock: ManualClock
+) -> None:
     settings = MailboxSettings(run_retention_s=100, purge_interval_s=60, drain_s=0)
     async with World(store, clock, settings=settings) as world:
         submission = await world.submit()

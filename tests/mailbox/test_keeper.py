@@ -249,9 +249,9 @@ async def test_a_claim_reclaimed_in_its_own_process_for_good_is_stopped_at_once(
 ) -> None:
     async with World(store, clock) as world:
         submission = await world.submit(max_attempts=1)
-        for _ in range(3):  # the third time it is a suspect, and the only one
+        for number in range(3):  # the third time it is a suspect, and the only one
             call = next(call for call in world.agent.calls if call.run_id == submission.run.run_id and not call.is_over)
-            await world.submit(thread_id="elsewhere", delay_s=1)
+            await world.submit(thread_id=f"elsewhere-{number}", delay_s=1)
             clock.set(clock.now() + 3_600_000)
             await world.advance(1)
             assert call.is_over

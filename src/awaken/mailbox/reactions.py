@@ -79,8 +79,10 @@ class Reactions:
             react(transition, outcome, asked_s)
 
     def failed(self, transition: Transition) -> None:
-        """The store could not tell what became of it: whatever it offered is not taken by us."""
-        if isinstance(transition, Submit | Settle) and transition.offer is not None:
+        """The store could not tell what became of it: whatever it offered is not taken by us. A settlement is asked
+        again with its offer, so whoever asks knows when that is lost.
+        """
+        if isinstance(transition, Submit) and transition.offer is not None:
             self._slots.lost(transition.offer)
         elif isinstance(transition, Claim):
             self._slots.lost(*transition.offers)
