@@ -81,6 +81,7 @@ class WatchedStore(ForwardingStore):
         self.exclusive = exclusive
         """None: as the store says."""
         self.refuse: Refusal | None = None
+        self._lost: tuple[type[Any], Exception] | None = None
         self.refuse_read: Exception | None = None
         """Raised by every read, while it is set."""
         self.batches: list[tuple[Transition, ...]] = []
@@ -113,6 +114,10 @@ class WatchedStore(ForwardingStore):
             return StoreUnavailable(f"no {kind.__name__} now")
 
         self.refuse = refuse
+
+    def lose_answer(self, kind: type[Any], error: Exception | None = None) -> None:
+        """Apply the next batch that holds a transition of that kind, and then fail as if it had not been."""
+        self._lost = kind, error or StoreUnavailable("the connection broke before the answer came")
 
     def hold(self, kind: type[Any] = object) -> None:
         """Let every apply with a transition of that kind wait, from before it reaches the store until `let_go`."""
@@ -164,6 +169,9 @@ class WatchedStore(ForwardingStore):
             raise error
         outcomes = await self._watch(self._store.apply(batch))
         self.batches.append(tuple(batch))
+        if self._lost is not None and any(isinstance(each, self._lost[0]) for each in batch):
+            error, self._lost = self._lost[1], None
+            raise error
         return outcomes
 
     async def _read(self, operation: Coroutine[Any, Any, T]) -> T:
