@@ -11,7 +11,7 @@ from typing import Final
 
 from awaken.domain.clock import SystemClock
 from awaken.domain.delivery import Delivery
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, ThreadId, system_chance
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, Route, ThreadId, system_chance
 from awaken.domain.message import assistant_message, user_message
 from awaken.domain.run import NATURAL_END, Intent, RunRequest
 from awaken.domain.thread import ThreadInfo
@@ -36,7 +36,6 @@ RARE_AGENT: Final = AgentId("agent-rare")
 RESOURCES: Final = 1_000
 _RARE: Final = 1_000
 """One run in so many is the rare agent's."""
-_LEASE_MS: Final = 600_000
 _FAR_MS: Final = 86_400_000
 _FILL_BATCH: Final = 1_000
 
@@ -51,6 +50,9 @@ def agent_name(number: int) -> AgentId:
 
 def resource_name(number: int) -> str:
     return f"user-{number:04d}"
+
+
+_ROUTES: Final = frozenset([Route(RARE_AGENT), *[Route(agent_name(number)) for number in range(AGENTS)]])
 
 
 class Desk:
@@ -105,7 +107,7 @@ class Desk:
         )
 
     def _an_offer(self) -> Offer:
-        return Offer(self._consumer, self._ids.claim_token(), self._ids.instance_id(), _LEASE_MS)
+        return Offer(self._consumer, self._ids.claim_token(), self._ids.instance_id(), _ROUTES)
 
     def _a_submit(self, thread_id: ThreadId, *, delay_ms: int = 0, offer: Offer | None = None) -> Submit:
         message = user_message(self._ids.message_id(), TEXT)
@@ -134,6 +136,7 @@ class Desk:
             run_id=claimed.run.run_id,
             dispatch_id=claimed.dispatch.dispatch_id,
             token=claimed.token,
+            number=claimed.commit_no + 1,
             ending=Ack(NATURAL_END, TEXT),
             entries=(answer,),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -15,9 +16,12 @@ from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import finished, said, thread_id
 
 
+LONG_AGO: Final = 1_000_000_000_000
+
+
 async def filled(path: Path) -> None:
     """A file with three runs that ended long ago, one of them given up."""
-    async with SqliteStore(path, clock=ManualClock()) as store:
+    async with SqliteStore(path, clock=ManualClock(LONG_AGO)) as store:
         await finished(store, "d1")
         await finished(store, "d2", thread=thread_id("t2"), messages=[said("m"), said("n")])
         await finished(store, "d3", ending=DeadLetter("hopeless"))

@@ -97,12 +97,14 @@ async def look(database: Path) -> Left:
 
 async def all_runs(store: Reads) -> list[Run]:
     found: list[Run] = []
-    page: list[Run] | None = None
-    while page is None or len(page) == MAX_PAGE:
-        after = (found[-1].created_at, found[-1].run_id) if found else None
+    after: int | None = None
+    while True:
         page = await store.list_runs(DEFAULT_SCOPE, RunQuery(after=after, limit=MAX_PAGE))
-        found += page
-    return found
+        assert page.unreadable == ()
+        found += page.items
+        if page.next is None:
+            return found
+        after = page.next
 
 
 async def all_messages(store: Reads, thread_id: ThreadId) -> list[StoredMessage]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic_ai import Agent
 
-from awaken.domain.errors import AgentNotFound, AlreadyExists, PermanentFailure, UnknownAgent, ValidationError
+from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunPort
 from awaken.executors.function import Context, FunctionDriver
 from awaken.executors.registry import Agents, LazyAgent
@@ -131,19 +131,19 @@ async def test_an_agent_is_made_once_and_off_the_event_loop() -> None:
         ("json:JSONDecoder", "is not an agent"),
     ],
 )
-async def test_what_cannot_be_imported_fails_the_run_for_good_and_says_why(place: str, says: str) -> None:
-    with pytest.raises(PermanentFailure) as failure:
+async def test_what_cannot_be_imported_is_not_loadable_and_says_why(place: str, says: str) -> None:
+    with pytest.raises(AgentNotLoadable) as failure:
         await RecordedRun("hi").drive(agents(bad=place).driver("bad"))
     assert says in str(failure.value)
 
 
-async def test_a_module_that_fails_while_it_is_imported_fails_the_run_for_good(
+async def test_a_module_that_fails_while_it_is_imported_is_not_loadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_agents.py").write_text("1 / 0\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
-    with pytest.raises(PermanentFailure, match="ZeroDivisionError"):
+    with pytest.raises(AgentNotLoadable, match="ZeroDivisionError"):
         await RecordedRun("hi").drive(agents(bad="broken_agents:agent").driver("bad"))
 
 

@@ -10,8 +10,8 @@ import pytest
 from starlette.responses import Response
 
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
-from awaken.domain.log import EventRow, LoggedEvent
+from awaken.domain.ids import DEFAULT_SCOPE, DispatchId, RunId, ThreadId
+from awaken.domain.log import EventRow, ReadEvent
 from awaken.http.encoder import NativeEncoder, select
 from awaken.http.frames import Encoded, EndReason, FrameCache, Opening
 from awaken.http.operation import Call, Operation
@@ -213,8 +213,8 @@ class Counting(Captions):
 
 
 def row(first_seq: int, text: str = "word") -> EventRow:
-    event = LoggedEvent("TextDeltaObserved", msgspec.Raw(msgspec.json.encode({"delta": text})))
-    return EventRow(DEFAULT_SCOPE, ThreadId("t"), RunId("r"), first_seq, 0, (event,))
+    event = ReadEvent("TextDeltaObserved", msgspec.Raw(msgspec.json.encode({"delta": text})))
+    return EventRow(DEFAULT_SCOPE, ThreadId("t"), RunId("r"), DispatchId("d"), first_seq, 0, (event,))
 
 
 @behaviour("SRV-027")

@@ -23,10 +23,10 @@ class Unsteady(MemoryStore):
 
     is_down = False
 
-    async def last_event_seq(self, scope: Scope, thread_id: ThreadId) -> int:
+    async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         if self.is_down:
             raise StoreUnavailable("the disk is gone")
-        return await super().last_event_seq(scope, thread_id)
+        return await super().event_bounds(scope, thread_id)
 
 
 @behaviour("SRV-006")

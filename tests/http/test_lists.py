@@ -10,6 +10,7 @@ from awaken.http.cursors import list_cursor
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore
 from tests.http.site import Site, served
 
 
@@ -120,7 +121,7 @@ async def test_a_cursor_of_another_list_or_filter_is_refused(memory: Store, cloc
 @behaviour("SRV-004")
 async def test_a_forged_cursor_reaches_no_store(store: Store, clock: ManualClock) -> None:
     async with served(store, clock) as site:
-        for key in ((10**30, "x"), (-1, "x"), ("x", 1), (1,), 5, None):
+        for key in ((10**30,), (-1,), ("x",), (1, 2), (), 5, None):
             forged = list_cursor("runs", ("desc", None, None, None), key)
             answer = await site.http.get(f"/v1/runs?cursor={forged}")
             assert (answer.status, answer.code) == (422, "invalid_request"), key
@@ -182,7 +183,7 @@ async def test_a_thread_is_made_once(store: Store, clock: ManualClock) -> None:
 
 
 async def test_the_dispatches_of_a_run_show_who_holds_it_and_no_token(store: Store, clock: ManualClock) -> None:
-    async with served(store, clock) as site:
+    async with served(WatchedStore(store, exclusive=False), clock) as site:
         run = await site.submit("gated")
         await site.world.agent.next_call()
         await site.world.advance(2)
@@ -193,6 +194,18 @@ async def test_the_dispatches_of_a_run_show_who_holds_it_and_no_token(store: Sto
         assert (dispatch["lease_remaining_s"] > 0, dispatch["stale"], dispatch["lag_s"]) == (True, False, None)
         assert dispatch["claimed_by"] is not None
         assert "claim_token" not in dispatch
+        assert [dispatch[name] for name in ("route", "why", "crash_count", "suspect")] == ["gated", "start", 0, False]
+
+
+async def test_a_claim_on_a_store_of_one_process_has_no_lease_to_show(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        run = await site.submit("gated")
+        await site.world.agent.next_call()
+        await site.world.advance(600)
+        [dispatch] = (await site.http.get(f"/v1/runs/{run['run_id']}/dispatches")).json()["items"]
+
+        assert (dispatch["status"], dispatch["lease_until"]) == ("claimed", None)
+        assert (dispatch["lease_remaining_s"], dispatch["stale"]) == (None, False)
 
 
 async def test_agents_are_listed_without_running_anything(memory: Store, clock: ManualClock) -> None:

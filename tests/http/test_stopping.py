@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from awaken.domain.ids import ClaimToken, ConsumerId, InstanceId
+from awaken.domain.ids import ClaimToken, ConsumerId, InstanceId, Route
 from awaken.store.contract import Store
-from awaken.store.transitions import Claim, Offer
+from awaken.store.transitions import Claim, Offer, Rooms
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from tests.http.site import Site, served
@@ -47,10 +47,12 @@ async def test_cancelling_a_running_run_asks_its_owner_and_waits_if_told_to(stor
 async def test_a_cancel_while_the_owner_is_dead_is_kept_for_whoever_takes_over(
     store: Store, clock: ManualClock
 ) -> None:
+    """Its owner was the process before, and the store is opened anew: what it had claimed is taken back then."""
     async with served(store, clock, executes=False) as site:
         run = await site.submit("gated", "t")
-        offer = Offer(ConsumerId("dead"), ClaimToken("token"), InstanceId("instance"), lease_ms=60_000)
-        await store.apply([Claim(offers=(offer,))])
+        route = Route("gated")
+        offer = Offer(ConsumerId("dead"), ClaimToken("token"), InstanceId("instance"), frozenset([route]))
+        await store.apply([Claim(offers=(offer,), rooms=Rooms({route: 1}))])
         first = await site.http.post(f"/v1/runs/{run['run_id']}/cancel")
         again = await site.http.post(f"/v1/runs/{run['run_id']}/cancel")
 

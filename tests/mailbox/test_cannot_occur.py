@@ -9,7 +9,6 @@ import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ThreadNotFound, ValidationError
-from awaken.domain.event import TextDelta
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, MessageId, RunId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.run import CANCELLED, Intent, RunRequest, RunStatus
@@ -20,6 +19,7 @@ from awaken.store.contract import DispatchQuery, Listener, Signal, Store
 from awaken.store.transitions import Commit, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.events import text_delta
 from awaken.testing.mailboxes import WatchedStore, World
 
 THREAD = ThreadId("t")
@@ -111,7 +111,7 @@ async def test_a_submit_to_a_busy_thread_is_never_refused_and_never_cancelled(
         assert not any(isinstance(result, BaseException) for result in results)
 
         listed = await store.list_dispatches(DEFAULT_SCOPE, DispatchQuery(thread_id=THREAD))
-        assert [each.status for each in listed] == [DispatchStatus.CLAIMED] + [DispatchStatus.QUEUED] * 9
+        assert [each.status for each in listed.items] == [DispatchStatus.CLAIMED] + [DispatchStatus.QUEUED] * 9
 
 
 async def test_a_submit_that_repeats_a_stored_message_adds_no_second_one(
@@ -302,9 +302,9 @@ async def test_an_event_is_shown_after_its_commit_and_never_without_it(store: Wa
     """None is forwarded before, staged, left out, or published by somebody else; deltas and states alike."""
 
     async def talker(context: Context) -> str:
-        await context.emit(TextDelta("first"))
+        await context.emit(text_delta("first"))
         await context.step("one", lambda: 1)
-        await context.emit(TextDelta("second"))
+        await context.emit(text_delta("second"))
         return "done"
 
     async with World(store, clock, agents={"talker": talker}) as world:
@@ -344,7 +344,7 @@ async def test_between_an_agent_and_its_readers_there_is_nothing_but_the_log(
         for number in range(count):
             if number == count // 2:
                 await go_on.wait()
-            await context.emit(TextDelta(str(number)))
+            await context.emit(text_delta(str(number)))
 
     async with World(store, clock, agents={"talker": talker}) as world:
         submission = await world.submit(agent_id="talker")

@@ -320,7 +320,10 @@ async def test_after_a_restart_the_thread_of_an_abandoned_run_waits_until_that_e
         assert (await world.done(other)).final_output == "not held up"
 
         deaf.may_end.set()
+        await world.advance(0)
         assert (await world.done(submission)).final_output == "ended at last"
+        dispatch = await world.dispatch(submission)
+        assert (dispatch.attempt_count, dispatch.crash_count) == (0, 0)
         assert (deaf.began, deaf.most_at_work) == ([submission.run.run_id] * 2, 1)
         await world.quiet()
         assert (world.free_slots, world.mailbox.health().executing) == (100, 0)
@@ -329,6 +332,7 @@ async def test_after_a_restart_the_thread_of_an_abandoned_run_waits_until_that_e
 async def test_a_thread_whose_claim_was_lost_begins_its_next_run_when_the_old_agent_is_at_rest(
     store: WatchedStore, clock: ManualClock, deaf: Deaf
 ) -> None:
+    store.exclusive = False
     async with World(store, clock, agents={"deaf": deaf}) as world:
         await world.submit(agent_id="deaf")
         await world.quiet()
@@ -347,6 +351,7 @@ async def test_a_thread_whose_claim_was_lost_begins_its_next_run_when_the_old_ag
 async def test_a_run_that_waits_for_an_agent_to_rest_can_be_stopped_and_the_next_one_waits_all_the_same(
     store: WatchedStore, clock: ManualClock, deaf: Deaf, how: str
 ) -> None:
+    store.exclusive = False
     settings = MailboxSettings(drain_s=0, handover_s=5, tidy_s=3)
     async with store, World(store, clock, agents={"deaf": deaf}, settings=settings) as world:
         await world.submit(agent_id="deaf")
@@ -380,7 +385,7 @@ async def test_a_run_that_waits_for_an_agent_to_rest_can_be_stopped_and_the_next
 # --- stores and callers that get in the way ---------------------------------------------------------------------------
 
 
-async def test_leaving_with_a_store_that_stays_down_ends_and_the_lease_returns_the_run(
+async def test_leaving_with_a_store_that_stays_down_ends_and_the_next_start_takes_the_run_back(
     store: WatchedStore, clock: ManualClock
 ) -> None:
     async with store, World(store, clock) as world:
@@ -392,7 +397,9 @@ async def test_leaving_with_a_store_that_stays_down_ends_and_the_lease_returns_t
         await stopping
         store.come_back()
         await world.mailbox.start()
-        assert (await world.dispatch(submission)).attempt_count == 1
+        assert (await world.agent.next_call()).run_id == submission.run.run_id
+        dispatch = await world.dispatch(submission)
+        assert (dispatch.attempt_count, dispatch.crash_count) == (0, 0)
 
 
 async def test_a_caller_cancelled_while_leaving_still_leaves_everything_quiet(
@@ -473,6 +480,7 @@ async def test_many_callers_may_start_and_stop_one_mailbox_at_once(store: Watche
 async def test_a_start_that_the_store_refuses_is_refused_to_all_who_share_it(
     store: WatchedStore, clock: ManualClock
 ) -> None:
+    store.exclusive = False  # so that there is something to write at the start
     world = World(store, clock)
     store.go_down()
     results = await asyncio.gather(*[world.mailbox.start() for _ in range(3)], return_exceptions=True)

@@ -21,6 +21,7 @@ from awaken.domain.ids import (
     DispatchId,
     InstanceId,
     MessageId,
+    Route,
     RunId,
     ThreadId,
 )
@@ -50,15 +51,18 @@ class Log:
         self.clock = clock
         self.hub = Hub(store, clock)
         self._queued = 0
+        self._commits = 0
 
     async def start(self) -> None:
-        offer = Offer(ConsumerId("c"), ClaimToken("token"), InstanceId("i"), 60_000)
+        offer = Offer(ConsumerId("c"), ClaimToken("token"), InstanceId("i"), frozenset({Route("a")}))
         await self._apply(_submit(RUN, offer))
 
     async def say(self, count: int, size: int = 1) -> None:
         """One row of so many events of the run."""
+        self._commits += 1
         await self._apply(
             Commit(
+                number=self._commits,
                 scope=DEFAULT_SCOPE,
                 thread_id=THREAD,
                 run_id=RUN,
@@ -76,6 +80,7 @@ class Log:
     async def end(self) -> None:
         await self._apply(
             Settle(
+                number=self._commits + 1,
                 scope=DEFAULT_SCOPE,
                 thread_id=THREAD,
                 run_id=RUN,
@@ -198,7 +203,7 @@ async def test_a_slow_reader_forgets_its_buffer_pages_the_log_and_comes_level_ag
             for _ in range(READER_PAGE_EVENTS // 4):
                 await log.say(20)
             got: list[EventRow] = []
-            while not got or got[-1].last_seq < (await store.last_event_seq(DEFAULT_SCOPE, THREAD)):
+            while not got or got[-1].last_seq < (await store.event_bounds(DEFAULT_SCOPE, THREAD))[1]:
                 got += await reader.next_rows()
             assert reader.catchups >= 1
             assert seen(got) == seen(await log.rows(4, None))
@@ -215,7 +220,7 @@ async def test_a_reader_that_starts_from_now_gets_only_what_is_newer(store: Watc
         log = Log(store, clock)
         await log.start()
         await log.say(3)
-        now = await store.last_event_seq(DEFAULT_SCOPE, THREAD)
+        _, now = await store.event_bounds(DEFAULT_SCOPE, THREAD)
         async with log.reader(after=now) as reader:
             assert reader.position == now
             await log.say(2)
@@ -243,7 +248,7 @@ async def test_a_run_never_waits_for_its_readers(store: WatchedStore, clock: Man
         async with log.reader(), log.reader():
             for _ in range(1_000):
                 await log.say(1)
-        assert await store.last_event_seq(DEFAULT_SCOPE, THREAD) == 1_004
+        assert (await store.event_bounds(DEFAULT_SCOPE, THREAD))[1] == 1_004
 
 
 @behaviour("MBX-082", "MBX-083", "MBX-084")

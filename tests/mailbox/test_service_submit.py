@@ -331,7 +331,7 @@ async def test_a_busy_thread_queues_what_comes_and_refuses_nothing(store: Watche
 
         assert statuses == ["running", "queued", "queued"]
         listed = await store.list_dispatches(DEFAULT_SCOPE, DispatchQuery(thread_id=ThreadId("t")))
-        assert [each.status for each in listed] == [
+        assert [each.status for each in listed.items] == [
             DispatchStatus.CLAIMED,
             DispatchStatus.QUEUED,
             DispatchStatus.QUEUED,

@@ -14,10 +14,11 @@ from awaken.testing.behaviour import behaviour
 def test_the_defaults_are_those_of_the_specification_and_the_lease_is_short_enough_for_the_takeover_promise() -> None:
     settings = MailboxSettings()
 
-    assert (settings.lease_ms, settings.renew_interval_s, settings.suspended_lease_ms) == (12_000, 4.0, 600_000)
-    assert (settings.poll_interval_s, settings.purge_interval_s, settings.retention_s) == (30.0, 60.0, 86_400.0)
+    assert (settings.lease_ms, settings.renew_interval_s) == (12_000, 4.0)
+    assert (settings.poll_interval_s, settings.purge_interval_s) == (30.0, 60.0)
+    assert (settings.run_retention_s, settings.event_retention_s) == (30 * 86_400.0, 7 * 86_400.0)
     assert (settings.max_attempts, settings.retry) == (5, RetryPolicy(base_delay_ms=250, max_delay_ms=30_000))
-    assert (settings.max_concurrent_runs, settings.cancel_wait_s) == (100, 5.0)
+    assert settings.max_concurrent_runs == 100
 
 
 @behaviour("MBX-002")
@@ -29,7 +30,8 @@ def test_settings_that_were_given_are_kept() -> None:
         "stop_margin_s": 1.0,
         "poll_interval_s": 3.0,
         "purge_interval_s": 4.0,
-        "retention_s": 5.0,
+        "run_retention_s": 5.0,
+        "event_retention_s": 4.5,
         "retry": RetryPolicy(base_delay_ms=1, max_delay_ms=2),
         "max_attempts": 2,
         "drain_s": 6.0,

@@ -10,10 +10,7 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
-    ClaimToken,
-    ConsumerId,
     DispatchId,
-    InstanceId,
     MessageId,
     RunId,
     ThreadId,
@@ -23,12 +20,9 @@ from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import NATURAL_END, Intent, RunRequest
 from awaken.store.transitions import (
     Ack,
-    Claim,
     Claimed,
-    ClaimedSome,
     Ending,
     LeaseLost,
-    Offer,
     Outcome,
     Reclaim,
     Reclaimed,
@@ -39,7 +33,7 @@ from awaken.store.transitions import (
 )
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
-from awaken.testing.mailboxes import WatchedStore
+from awaken.testing.mailboxes import WatchedStore, claim_for
 
 
 async def submitted(store: WatchedStore) -> None:
@@ -59,10 +53,8 @@ async def submitted(store: WatchedStore) -> None:
 
 
 async def claimed(store: WatchedStore, name: str, lease_ms: int = 1_000) -> Claimed | None:
-    offer = Offer(ConsumerId(name), ClaimToken(f"token-{name}"), InstanceId(f"instance-{name}"), lease_ms)
-    [outcome] = await store.apply([Claim(offers=(offer,))])
-    assert isinstance(outcome, ClaimedSome)
-    return outcome.claims[0] if outcome.claims else None
+    claims = await claim_for(store, name, routes=("a",), lease_ms=lease_ms)
+    return claims[0] if claims else None
 
 
 async def settled(store: WatchedStore, claim: Claimed, ending: Ending) -> Outcome:
@@ -72,6 +64,7 @@ async def settled(store: WatchedStore, claim: Claimed, ending: Ending) -> Outcom
         run_id=RunId("r"),
         dispatch_id=DispatchId("d"),
         token=claim.token,
+        number=claim.commit_no + 1,
         ending=ending,
     )
     return (await store.apply([settle]))[0]
@@ -107,7 +100,7 @@ async def test_a_late_owner_can_settle_nothing(store: WatchedStore, clock: Manua
         late = await claimed(store, "A")
         clock.tick(1.001)
         [returned] = await reclaimed(store)
-        assert (returned.status, returned.attempt_count) == (DispatchStatus.QUEUED, 1)
+        assert (returned.status, returned.crash_count, returned.attempt_count) == (DispatchStatus.QUEUED, 1, 0)
         owner = await claimed(store, "B")
         assert late is not None and owner is not None
 

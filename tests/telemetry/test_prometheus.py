@@ -23,8 +23,10 @@ _SAMPLE = re.compile(r"^([a-z_]+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
 class Observed:
     """A world that is counted."""
 
-    def __init__(self, store: Store, clock: ManualClock, settings: MailboxSettings | None = None) -> None:
-        self.store = WatchedStore(store)
+    def __init__(
+        self, store: Store, clock: ManualClock, settings: MailboxSettings | None = None, *, exclusive: bool | None = None
+    ) -> None:
+        self.store = WatchedStore(store, exclusive=exclusive)
         self.observer = PrometheusObserver(self.store, clock)
         self.world = World(self.store, clock, settings=settings, observer=self.observer)
 
@@ -111,7 +113,8 @@ async def test_failures_are_counted_by_their_class(store: Store, clock: ManualCl
 
 @behaviour("MBX-066")
 async def test_kept_and_lost_leases_are_counted(store: Store, clock: ManualClock) -> None:
-    observed = Observed(store, clock, MailboxSettings(drain_s=0, lease_ms=12_000, renew_interval_s=4))
+    settings = MailboxSettings(drain_s=0, lease_ms=12_000, renew_interval_s=4)
+    observed = Observed(store, clock, settings, exclusive=False)
     async with observed.world as world:
         run = await world.submit()
         call = await world.agent.next_call()
@@ -146,20 +149,23 @@ async def test_what_never_ran_is_counted_as_cancelled_or_superseded(store: Store
 async def test_a_run_that_died_with_its_last_attempt_is_counted_as_dead_letter(
     store: Store, clock: ManualClock
 ) -> None:
+    """Lost twice, it is a suspect; lost as the only one of these that was executing, it has spent an attempt."""
     observed = Observed(store, clock)
     observed.store.exclusive = False
     async with observed.world as world:
-        await world.submit(max_attempts=1)
-        await world.agent.next_call()
-        observed.store.go_down()
-        await world.advance(11)
-        observed.store.come_back()
-        await world.advance(3)
+        run = await world.submit(max_attempts=1)
+        for lost in range(1, 4):
+            await world.agent.next_call()
+            assert (await world.dispatch(run)).crash_count == lost - 1
+            observed.store.go_down()
+            await world.advance(11)
+            observed.store.come_back()
+            await world.advance(3)
         samples, operations = await observed.samples(), await observed.operations()
 
     assert samples['awaken_runs_total{outcome="dead_letter"}'] == 1
-    assert samples['awaken_runs_total{outcome="lost"}'] == 1
-    assert operations["reclaim_dispatch/ok"] == operations["mark_run_dead_letter/ok"] == 1
+    assert samples['awaken_runs_total{outcome="lost"}'] == 3
+    assert (operations["reclaim_dispatch/ok"], operations["mark_run_dead_letter/ok"]) == (3, 1)
     assert operations["lease_renewal/error"] >= 1
 
 

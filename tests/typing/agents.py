@@ -26,7 +26,7 @@ async def shout(context: Context) -> str:
 
 async def story(context: Context) -> AsyncIterator[str | Event]:
     yield "once upon a time"
-    yield TextDelta("there was a queue")
+    yield TextDelta(context.new_message_id(), 0, "there was a queue")
 
 
 def add_agents(app: Awaken) -> None:
@@ -60,7 +60,7 @@ async def worker(context: Context) -> None:
     await context.step("find", lambda order: order)  # pyright: ignore[reportArgumentType, reportUnknownLambdaType]
 
     await context.emit("a piece of text")
-    await context.emit(ActivitySnapshot("import", {"done": 1}))
+    await context.emit(ActivitySnapshot("import-1", "import", {"done": 1}))
     await context.emit(5)  # pyright: ignore[reportArgumentType]
     context.identity.run_id = RunId("other")  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -72,7 +72,8 @@ class Driver:
         conversation = await entry.conversation()
         assert_type(conversation.history, tuple[Message, ...])
         assert_type(entry.resumed, bool)
-        await port.emit(TextDelta("one"), TextDelta("two"))
+        said = port.new_message_id()
+        await port.emit(TextDelta(said, 0, "one"), TextDelta(said, 0, "two"))
         await port.emit("one")  # pyright: ignore[reportArgumentType]
         return Finished(final_output="done")
 

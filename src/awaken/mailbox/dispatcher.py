@@ -74,6 +74,10 @@ class Dispatcher:
         self.give_back(token)
         return None
 
+    def lost(self, offer: Offer) -> None:
+        """A settlement that carried this offer is asked for no more, and what became of it is not known."""
+        self._slots.lost(offer)
+
     def give_back(self, token: ClaimToken) -> None:
         """The slot of this claim is free, if it was not before, and whoever waits for one is looked for."""
         is_scarce = self._slots.is_scarce(token)

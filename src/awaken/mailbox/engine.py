@@ -74,7 +74,9 @@ class Engine:
         self._sweeper = Sweeper(self.combiner, store, clock, settings, self._slots, agents, self._wake_dispatcher)
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
         workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer, self._dispatcher, LogCache())
-        self._executions = Executions(workshop, self._slots, self._keeper, clock, settings)
+        self._executions = Executions(
+            workshop, self._slots, self._keeper, clock, settings, lambda: self._sweeper.expect(0)
+        )
         self._reactions = Reactions(
             hub=self.hub,
             slots=self._slots,
@@ -165,10 +167,10 @@ class Engine:
             await stack.aclose()  # without the error that may be on its way: a group would wrap it
 
     async def _take_over(self) -> None:
-        """Take back claims whose lease has ended. A store that only this process uses has taken back everything when it
-        was opened, and nothing of it is renewed.
+        """Take back claims whose lease has ended, and what an earlier life of this mailbox could not settle. A store
+        that only this process uses has taken back everything else when it was opened, and nothing of it is renewed.
         """
-        if not self._store.capabilities.exclusive and (taken := await self._sweeper.reclaim()):
+        if taken := await self._sweeper.take_back():
             _log.info("took over %d unfinished dispatches", taken)
 
     def _set_in_motion(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.ids import ClaimToken, DispatchId, Scope, ThreadId
@@ -34,13 +35,21 @@ class Executions:
     """One per process."""
 
     def __init__(
-        self, workshop: Workshop, slots: Slots, keeper: Keeper, clock: Clock, settings: MailboxSettings
+        self,
+        workshop: Workshop,
+        slots: Slots,
+        keeper: Keeper,
+        clock: Clock,
+        settings: MailboxSettings,
+        left_claim: Callable[[], None],
     ) -> None:
+        """`left_claim` is called when an abandoned execution is over: it has settled nothing, so its claim is left."""
         self._workshop = workshop
         self._slots = slots
         self._keeper = keeper
         self._clock = clock
         self._settings = settings
+        self._left_claim = left_claim
         self._tasks: dict[Execution, asyncio.Task[None]] = {}
         """Everything that is neither over nor abandoned, in the order in which it started."""
         self._abandoned: dict[Execution, asyncio.Task[None]] = {}
@@ -130,7 +139,9 @@ class Executions:
         execution.abandon()
         self._keeper.release(execution.token)
         if execution.at_work is not execution:
-            _log.error("run %s could not be settled before the process left; its lease will return it", run.run_id)
+            _log.error(
+                "run %s could not be settled before the mailbox was left; its claim is taken back later", run.run_id
+            )
             task.cancel()
             return
         del self._tasks[execution]
@@ -149,18 +160,20 @@ class Executions:
         try:
             await execution.run()
         except Exception:
-            _log.exception("run %s: its worker failed; the lease will return it", execution.claimed.run.run_id)
+            _log.exception("run %s: its worker failed; its claim is taken back later", execution.claimed.run.run_id)
         finally:
             self._end(execution, key)
 
     def _end(self, execution: Execution, key: _Key) -> None:
         self._tasks.pop(execution, None)
-        if self._abandoned.pop(execution, None) is not None:
-            _log.info("the abandoned run %s has ended", execution.claimed.run.run_id)
+        was_abandoned = self._abandoned.pop(execution, None) is not None
         if self._latest.get(key) is execution:
             self._leave_thread(execution, key)
         self._keeper.release(execution.token)
         self._workshop.dispatcher.give_back(execution.token)
+        if was_abandoned:
+            _log.info("the abandoned run %s has ended", execution.claimed.run.run_id)
+            self._left_claim()
         if not self._tasks:
             self._idle.set()
 

@@ -26,6 +26,7 @@ from awaken.store.transitions import (
     Cancel,
     CancelResult,
     Claim,
+    Claimed,
     ClaimedSome,
     Commit,
     Committed,
@@ -84,8 +85,10 @@ class Reactions:
             react(transition, outcome, asked_s)
 
     def failed(self, transition: Transition) -> None:
-        """The store could not tell what became of it: whatever it offered is not taken by us."""
-        if isinstance(transition, Submit | Settle) and transition.offer is not None:
+        """The store could not tell what became of it: whatever it offered is not taken by us. A settlement is asked
+        again with its offer, so whoever asks knows when that is lost.
+        """
+        if isinstance(transition, Submit) and transition.offer is not None:
             self._slots.lost(transition.offer)
         elif isinstance(transition, Claim):
             self._slots.lost(*transition.offers)
@@ -118,8 +121,8 @@ class Reactions:
         self._slots.claim_answered(transition, len(outcome.claims))
         for closed in outcome.closed:
             self._end(closed.scope, closed.run)
-        for claimed in outcome.claims:
-            self._executions.start(claimed, asked_s)
+        for claimed, offer in zip(outcome.claims, transition.offers, strict=False):
+            self._start(claimed, offer, asked_s)
         self._dispatcher.answered(outcome)
 
     def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None, asked_s: float) -> None:
@@ -127,10 +130,15 @@ class Reactions:
         won = None if outcome is None else outcome.claimed
         if offer is not None:
             self._slots.answered(offer, won)
-        if won is not None:
-            self._executions.start(won, asked_s)
+            if won is not None:
+                self._start(won, offer, asked_s)
         if outcome is not None and outcome.ready_in_ms is not None:
             self._ready(outcome.ready_in_ms)
+
+    def _start(self, claimed: Claimed, offer: Offer, asked_s: float) -> None:
+        self._executions.start(claimed, asked_s)
+        if offer.lease_ms is not None:  # should it be lost, nobody finds it sooner than this process
+            self._sweeper.expect(offer.lease_ms + 1)
 
     def _ready(self, ready_in_ms: int) -> None:
         if ready_in_ms > 0:

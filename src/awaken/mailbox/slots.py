@@ -24,6 +24,9 @@ from awaken.store.transitions import MAX_ROWS, Claim, Claimed, Offer, Rooms
 
 _STOCK: Final = 64
 """Tokens made at once, for one look at the clock."""
+_NO_LIMIT: Final = 1_000_000
+"""Room of a route that has no limit of its own: more than there are places, so that a claim which has filled them all
+still counts what waits for one."""
 
 
 class _Place(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +53,8 @@ class Slots:
         self._stock: list[tuple[ClaimToken, InstanceId]] = []
         self._offered: dict[ClaimToken, Route | None] = {}
         """Offers that are on their way, with the route in which each keeps a place, where that has a limit."""
+        self._handed_on: set[ClaimToken] = set()
+        """Offers of places that are still taken, by the claims that are being settled."""
         self._taken: dict[ClaimToken, _Place] = {}
         self._by_route: Counter[Route] = Counter()
         """Places taken or kept, of routes with a limit."""
@@ -68,7 +73,7 @@ class Slots:
 
     def knows(self, token: ClaimToken) -> bool:
         """Whether a claim with this token is executed here, or may just have been won."""
-        return token in self._taken or token in self._offered
+        return token in self._taken or token in self._offered or token in self._handed_on
 
     # --- offers -------------------------------------------------------------------------------------------------------
 
@@ -80,17 +85,19 @@ class Slots:
         return self._promise(route)
 
     def hand_on(self, token: ClaimToken) -> Offer:
-        """Promise the place of a claim that is being settled to what its thread runs next."""
+        """Promise the place of a claim that is being settled to what its thread runs next. The promise holds while the
+        settlement is asked again: until it is answered, or `lost`.
+        """
         place = self._taken.get(token)
         offer = self._make(None if place is None else place.route)
-        self._offered[offer.token] = None
+        self._handed_on.add(offer.token)
         return offer
 
     def rooms(self, wanted: int) -> tuple[tuple[Offer, ...], Rooms]:
         """Promise up to so many places to whatever is due, with the room there is for each route and for suspects."""
         count = min(wanted, self.free, MAX_ROWS)
-        routes = {route: min(count, self._room(route)) for route in self._served()}
-        suspects = max(min(count, self._suspect_room - self._suspects_taken), 0)
+        routes = {route: self._room(route) for route in self._served()}
+        suspects = max(self._suspect_room - self._suspects_taken, 0)
         offers = tuple([self._promise(None) for _ in range(count)])
         return offers, Rooms({route: room for route, room in routes.items() if room > 0}, suspects)
 
@@ -104,8 +111,9 @@ class Slots:
 
     def answered(self, offer: Offer, won: Claimed | None) -> None:
         """What a submit or a settlement was offered is promised no more; what it won is to be taken next."""
+        is_new = offer.token in self._offered  # a settlement may have been asked before, and have used it then
         self._withdraw(offer.token)
-        if won is None:
+        if won is None and is_new:
             self._stock.append((offer.token, offer.instance_id))  # it was never used, so it is as good as new
 
     def claim_answered(self, claim: Claim, won: int) -> None:
@@ -116,18 +124,19 @@ class Slots:
             self._stock.append((offer.token, offer.instance_id))
 
     def lost(self, *offers: Offer) -> None:
-        """The store could not answer: they may have been used, and are promised no more."""
+        """It is not known what became of them: they may have been used, and are promised no more."""
         for offer in offers:
             self._withdraw(offer.token)
 
     def _withdraw(self, token: ClaimToken) -> None:
+        self._handed_on.discard(token)
         limited = self._offered.pop(token, None)
         if limited is not None:
             self._by_route[limited] -= 1
 
     def _room(self, route: Route) -> int:
         limit = self._served().get(route)
-        return self._limit if limit is None else limit - self._by_route[route]
+        return _NO_LIMIT if limit is None else limit - self._by_route[route]
 
     def _make(self, route: Route | None) -> Offer:
         if not self._stock:

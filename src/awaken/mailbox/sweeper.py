@@ -72,7 +72,7 @@ class Sweeper:
                 continue  # something earlier became known
             self._due_s = None
             try:
-                await self._take_back()
+                await self.take_back()
                 await self._learn()
                 if self._clock.monotonic() >= purge_due_s:
                     purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
@@ -81,10 +81,10 @@ class Sweeper:
                 self.expect(round(self._settings.store_retry_s * 1000))
             self._wake_dispatcher()
 
-    async def _take_back(self) -> None:
-        if not self._store.capabilities.exclusive:
-            await self.reclaim()
-        await self.release_strays()
+    async def take_back(self) -> int:
+        """Take back every claim that nobody holds any more; how many they were."""
+        reclaimed = 0 if self._store.capabilities.exclusive else await self.reclaim()
+        return reclaimed + await self.release_strays()
 
     async def reclaim(self) -> int:
         """Take back every claim whose lease has ended; how many they were."""

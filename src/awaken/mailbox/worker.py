@@ -314,11 +314,17 @@ class Execution:
         From here to the first question nothing is awaited: what the buffer holds leaves in this settlement, and what is
         added to it afterwards is too late.
         """
-        shop = self._shop
-        offer = shop.dispatcher.hand_on(self.token, is_followed=self._is_followed)
+        offer = self._shop.dispatcher.hand_on(self.token, is_followed=self._is_followed)
         rest = self._writer.take_rest()
         settle = self._settlement(end, rest, offer)
-        size = rest.payload_bytes + end.messages_bytes
+        try:
+            return await self._asked_until_answered(settle, rest.payload_bytes + end.messages_bytes)
+        finally:
+            if offer is not None:  # answered, or given up
+                self._shop.dispatcher.lost(offer)
+
+    async def _asked_until_answered(self, settle: Settle, size: int) -> bool:
+        shop = self._shop
         has_lease = self.claimed.dispatch.lease_until is not None
         give_up_s = shop.clock.monotonic() + shop.settings.lease_ms / 1000 if has_lease else math.inf
         while True:
@@ -379,10 +385,10 @@ class Execution:
 
 
 def _without_messages(settle: Settle, conflict: Conflict) -> Settle:
-    """The same end as a failure, when an id of its messages is taken by another one."""
+    """The same end as a failure, when an id of its messages is taken by another one. What it offered was answered."""
     error = f"the run's last messages could not be stored: message id {conflict.id!r} is taken"
     events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
-    return replace(settle, ending=DeadLetter(error), entries=events)
+    return replace(settle, ending=DeadLetter(error), entries=events, offer=None)
 
 
 def _diagnosis(error: BaseException) -> tuple[TransientFailure | PermanentFailure, str]:

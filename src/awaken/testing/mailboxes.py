@@ -16,6 +16,7 @@ in between, so what falls due at an instant happens at that instant.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
@@ -26,7 +27,18 @@ import msgspec
 from awaken.domain.delivery import Delivery, delay_ms
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import DEFAULT_SCOPE, Ids, MessageId, RunId, ThreadId, seeded_chance
+from awaken.domain.ids import (
+    DEFAULT_SCOPE,
+    ClaimToken,
+    ConsumerId,
+    Ids,
+    InstanceId,
+    MessageId,
+    Route,
+    RunId,
+    ThreadId,
+    seeded_chance,
+)
 from awaken.domain.message import Message, user_message
 from awaken.domain.run import Run
 from awaken.executors.function import Context
@@ -39,11 +51,13 @@ from awaken.store.contract import (
     MessageQuery,
     Store,
 )
-from awaken.store.transitions import Claimed, Outcome, Transition
+from awaken.store.transitions import Claim, Claimed, ClaimedSome, Offer, Outcome, Rooms, Transition
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.forwarding import ForwardingStore
 
 T = TypeVar("T")
+_numbers = itertools.count()
+"""Of claims that tests make for other processes: no token is used twice."""
 
 Refusal = Callable[[Sequence[Transition]], Exception | None]
 """Asked before each apply: the error to raise instead, with nothing changed."""
@@ -67,6 +81,7 @@ class WatchedStore(ForwardingStore):
         self.exclusive = exclusive
         """None: as the store says."""
         self.refuse: Refusal | None = None
+        self._lost: tuple[type[Any], Exception] | None = None
         self.refuse_read: Exception | None = None
         """Raised by every read, while it is set."""
         self.batches: list[tuple[Transition, ...]] = []
@@ -99,6 +114,10 @@ class WatchedStore(ForwardingStore):
             return StoreUnavailable(f"no {kind.__name__} now")
 
         self.refuse = refuse
+
+    def lose_answer(self, kind: type[Any], error: Exception | None = None) -> None:
+        """Apply the next batch that holds a transition of that kind, and then fail as if it had not been."""
+        self._lost = kind, error or StoreUnavailable("the connection broke before the answer came")
 
     def hold(self, kind: type[Any] = object) -> None:
         """Let every apply with a transition of that kind wait, from before it reaches the store until `let_go`."""
@@ -150,6 +169,9 @@ class WatchedStore(ForwardingStore):
             raise error
         outcomes = await self._watch(self._store.apply(batch))
         self.batches.append(tuple(batch))
+        if self._lost is not None and any(isinstance(each, self._lost[0]) for each in batch):
+            error, self._lost = self._lost[1], None
+            raise error
         return outcomes
 
     async def _read(self, operation: Coroutine[Any, Any, T]) -> T:
@@ -173,6 +195,26 @@ class WatchedStore(ForwardingStore):
             self.ended_count += 1
             if not self._busy:
                 self._rest.set()
+
+
+async def claim_for(
+    store: Store,
+    name: str,
+    *,
+    routes: Sequence[str] = ("gated",),
+    lease_ms: int | None = None,
+    limit: int = 1,
+) -> tuple[Claimed, ...]:
+    """Claim what is due on these routes, suspects included, for a process of that name that executes nothing of it."""
+    served = frozenset([Route(route) for route in routes])
+    offers = [
+        Offer(ConsumerId(name), ClaimToken(f"{name}-{no}"), InstanceId(f"{name}-{no}"), served, lease_ms)
+        for no in itertools.islice(_numbers, limit)
+    ]
+    rooms = Rooms(dict.fromkeys(served, limit), limit)
+    [outcome] = await store.apply([Claim(offers=tuple(offers), rooms=rooms)])
+    assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"
+    return outcome.claims
 
 
 class Call:

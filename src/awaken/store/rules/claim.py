@@ -241,7 +241,8 @@ class _Round:
         return False
 
     def _has_room(self, dispatch: Dispatch, *, suspects: bool) -> bool:
-        if dispatch.is_suspect is not suspects or (suspects and self._suspects_left <= 0):
+        """A suspect may also turn up where none was looked for: it fell due behind the back of its thread's key."""
+        if self._suspects_left <= 0 if dispatch.is_suspect else suspects:
             return False
         return self._left.get(dispatch.route, 0) > 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from awaken.domain.dispatch import LEASE_EXPIRED, DispatchStatus
 from awaken.domain.ids import AgentId, ConsumerId, Route, ThreadId
+from awaken.domain.retry import RetryPolicy
 from awaken.store.contract import Held, Store
 from awaken.store.transitions import ClaimedSome, Closed, Release, Retry, Rooms, StepClosed
 from awaken.testing.behaviour import behaviour
@@ -191,6 +192,20 @@ async def test_a_suspect_waits_for_room_of_its_own(store: Store, clock: ManualCl
         assert taken(await claim_some(store, limit=9, rooms=rooms(agent_1=9, suspects=1))) == [name]
     assert taken(await claim_some(store, limit=9, rooms=rooms(agent_2=9, suspects=9))) == [], "its route has none"
     assert taken(await claim_some(store, limit=9, rooms=rooms(agent_1=0, suspects=9))) == []
+
+
+@behaviour("ST-004")
+async def test_a_suspect_that_falls_due_ahead_of_what_its_thread_had_ready_is_taken_by_the_next_claim(
+    store: Store, clock: ManualClock
+) -> None:
+    """That claim looks at the thread for the sake of the innocent one, and is the last for which anybody asks."""
+    await make_suspects(store, clock, "d1")
+    [suspect] = (await claim_some(store)).claims
+    await submitted(store, "innocent", thread=ThreadId("thread of d1"))
+    await settled(store, suspect, Retry("not yet", RetryPolicy(base_delay_ms=100)))
+    clock.tick(1)
+
+    assert taken(await claim_some(store, limit=9, rooms=rooms(agent_1=9, suspects=1))) == ["d1"]
 
 
 @behaviour("BL-005", "ST-005")
