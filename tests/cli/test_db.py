@@ -15,7 +15,6 @@ from awaken.store.transitions import DeadLetter
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import finished, said, thread_id
 
-
 LONG_AGO: Final = 1_000_000_000_000
 
 

@@ -177,7 +177,7 @@ async def test_a_restart_closes_streams_without_an_end_and_they_resume_with_the_
 
 @behaviour("SRV-030")
 async def test_a_stop_closes_streams_at_once_and_hands_running_work_back(store: Store, clock: ManualClock) -> None:
-    async with served(store, clock, mailbox=MailboxSettings(drain_s=5)) as site:
+    async with served(store, clock, mailbox=MailboxSettings(drain_s=5, handover_s=0)) as site:
         run = await site.submit("gated", "t")
         call = await site.world.agent.next_call()
         async with asyncio.TaskGroup() as group:

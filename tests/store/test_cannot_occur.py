@@ -46,6 +46,7 @@ from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     AT_ONCE,
     OTHER_WORKER,
+    PLENTY,
     SCOPE,
     THREAD,
     answered,
@@ -184,12 +185,12 @@ async def test_a_store_that_has_only_the_rows_answers_as_the_one_that_wrote_them
         assert first is not None
         await both(asked("d2"))
         assert isinstance(await both(asked("d3", dedupe_key="k")), Replayed)
-        assert want(ClaimedSome, await both(Claim(offers=(offer(OTHER_WORKER),)))).claims == ()
+        assert want(ClaimedSome, await both(Claim(offers=(offer(OTHER_WORKER),), rooms=PLENTY))).claims == ()
         await both(committing(first, delta("a"), calling("turn", "c1"), stream_open=False))
         await both(committing(first, result_of("c1"), closes=StepClosed(1, turn=message_id("turn"))))
         assert want(Settled, await both(settling(first, Retry("busy", AT_ONCE)))).claimed is None
         assert isinstance(await both(settling(first)), LeaseLost)
-        again = want(ClaimedSome, await both(Claim(offers=(offer(), offer())))).claims
+        again = want(ClaimedSome, await both(Claim(offers=(offer(), offer()), rooms=PLENTY))).claims
         assert [each.dispatch.dispatch_id for each in again] == ["d1"]
         await both(Cancel(scope=SCOPE, thread_id=THREAD, run_id=run_id("d2")))
         await both(asked("d4", priority=1))
@@ -201,8 +202,10 @@ async def test_a_store_that_has_only_the_rows_answers_as_the_one_that_wrote_them
         await both(asked("d5", dedupe_key="k", offered=offer()))
         taken_back = want(Reclaimed, await both(Reclaim(abandoned=True))).items
         assert [each.dispatch.dispatch_id for each in taken_back] == ["d5"]
-        assert len(want(ClaimedSome, await both(Claim(offers=(offer(),)))).claims) == 1
-        assert want(Purged, await both(Purge(retention_ms=0))).count == 3
+        assert len(want(ClaimedSome, await both(Claim(offers=(offer(),), rooms=PLENTY))).claims) == 1
+        clock.tick(1)
+        purged = want(Purged, await both(Purge(run_retention_ms=0, event_retention_ms=0)))
+        assert (purged.runs, purged.events > 0) == (4, True)
 
 
 # --- one log ----------------------------------------------------------------------------------------------------------
@@ -364,7 +367,7 @@ async def test_what_was_streamed_of_an_unfinished_turn_is_in_the_log_and_nowhere
 async def test_an_interrupt_comes_before_claim_and_start_or_after_both(store: Store, interrupt_first: bool) -> None:
     """They are one transaction, so nothing is claimed that has not started."""
     await submitted(store, "d1")
-    stop, take = Interrupt(scope=SCOPE, thread_id=THREAD), Claim(offers=(offer(),))
+    stop, take = Interrupt(scope=SCOPE, thread_id=THREAD), Claim(offers=(offer(),), rooms=PLENTY)
 
     if interrupt_first:
         answer, taken = await store.apply([stop, take])

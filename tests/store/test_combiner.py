@@ -36,6 +36,7 @@ from awaken.store.transitions import (
     Reclaim,
     Renew,
     Renewed,
+    Rooms,
     Submit,
     Submitted,
     Transition,
@@ -105,6 +106,7 @@ def commit(thread: str, entries: int) -> Commit:
         run_id=RunId("r"),
         dispatch_id=DispatchId("d"),
         token=ClaimToken("x"),
+        number=1,
         entries=(logged(text_delta("x")),) * entries,
     )
 
@@ -227,8 +229,8 @@ async def test_the_same_thread_id_in_two_scopes_is_two_threads() -> None:
 async def test_transitions_over_many_threads_come_last_and_in_their_own_order() -> None:
     async with combining() as harness:
         sets = [
-            Purge(retention_ms=0),
-            Claim(offers=()),
+            Purge(run_retention_ms=0, event_retention_ms=0),
+            Claim(offers=(), rooms=Rooms({})),
             Reclaim(),
             Renew(leases=(), lease_ms=1),
         ]
@@ -379,5 +381,5 @@ async def test_quiet_means_that_everything_asked_is_answered() -> None:
 
 async def test_apply_answers_with_the_one_kind_of_outcome_there_is() -> None:
     async with combining() as harness:
-        assert (await harness.combiner.apply(Purge(retention_ms=0), Purged)).count == 0
+        assert (await harness.combiner.apply(Purge(run_retention_ms=0, event_retention_ms=0), Purged)).runs == 0
         assert (await harness.combiner.apply(Renew(leases=(), lease_ms=1), Renewed)).renewals == ()

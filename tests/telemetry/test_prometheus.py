@@ -24,7 +24,12 @@ class Observed:
     """A world that is counted."""
 
     def __init__(
-        self, store: Store, clock: ManualClock, settings: MailboxSettings | None = None, *, exclusive: bool | None = None
+        self,
+        store: Store,
+        clock: ManualClock,
+        settings: MailboxSettings | None = None,
+        *,
+        exclusive: bool | None = None,
     ) -> None:
         self.store = WatchedStore(store, exclusive=exclusive)
         self.observer = PrometheusObserver(self.store, clock)
