@@ -1,6 +1,6 @@
 """Every duration and bound of the mailbox, with its reason.
 
-Source: spec/mailbox.md 3.0, amended by the lease defaults of the design (takeover within 15 s).
+Source: docs/reference/settings.md; ADR 0013 for what belongs to leases.
 """
 
 from __future__ import annotations
