@@ -161,15 +161,15 @@ def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock)
 async def test_the_runs_of_an_agent_that_cannot_be_loaded_wait_until_it_is_registered_again(
     store: WatchedStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    async def broken(context: Context) -> None:
+        raise AgentNotLoadable("its file is gone")
+
     async def mended(context: Context) -> str:
         return "mended"
 
-    withdrawn = asyncio.Event()
-    async with World(store, clock, agents={"broken": "no_such_module_here:agent"}) as world:
-        world.agents.on_change(withdrawn.set)
+    async with World(store, clock, agents={"broken": broken}) as world:
         with caplog.at_level(logging.WARNING):
             runs = [await world.submit(thread_id=f"t{number}", agent_id="broken") for number in range(3)]
-            await withdrawn.wait()  # a thread imports it
             await world.advance(120)
             runs.append(await world.submit(thread_id="t3", agent_id="broken"))
             await world.advance(120)
@@ -257,7 +257,6 @@ async def test_suspects_begin_alone_and_each_that_ends_doubles_how_many_may_run_
             innocent = await world.submit(thread_id="innocent")
             room = [1]
             assert len(at_work(world.agent)) == 1 + 1, "others run beside it"
-            (await world.agent.next_call()), (await world.agent.next_call())
             for _ in range(3):
                 suspects = [call for call in at_work(world.agent) if call.run_id != innocent.run.run_id]
                 suspects[0].release()
@@ -309,31 +308,30 @@ async def test_however_often_a_process_dies_no_innocent_run_is_given_up_and_a_ki
     settings = MailboxSettings(
         lease_ms=1_000, renew_interval_s=0.3, stop_margin_s=0.1, drain_s=0, max_concurrent_runs=9
     )
-    async with store:
-        async with World(store, clock, executes=False, seed=99) as asking:
-            innocents = [await asking.submit(thread_id=f"t{number}") for number in range(5)]
-            killer = await asking.submit(thread_id="killer")
-            deaths = 0
-            while (await asking.run(killer)).status is not RunStatus.DONE:
-                async with World(store, clock, settings=settings, seed=deaths) as world:
-                    while calls := at_work(world.agent):
-                        if killer.run.run_id in [call.run_id for call in calls]:
-                            store.go_down()  # nothing of this process is heard of again
-                            deaths += 1
-                            await world.leave()
-                            break
-                        for call in calls:
-                            call.release()
-                        await world.quiet()
-                store.come_back()
-                clock.tick(2)
-            async with World(store, clock, settings=settings, seed=77) as world:
+    async with store, World(store, clock, executes=False, seed=99) as asking:
+        innocents = [await asking.submit(thread_id=f"t{number}") for number in range(5)]
+        killer = await asking.submit(thread_id="killer")
+        deaths = 0
+        while (await asking.run(killer)).status is not RunStatus.DONE:
+            async with World(store, clock, settings=settings, seed=deaths) as world:
                 while calls := at_work(world.agent):
+                    if killer.run.run_id in [call.run_id for call in calls]:
+                        store.go_down()  # nothing of this process is heard of again
+                        deaths += 1
+                        await world.leave()
+                        break
                     for call in calls:
                         call.release()
                     await world.quiet()
+            store.come_back()
+            clock.tick(2)
+        async with World(store, clock, settings=settings, seed=77) as world:
+            while calls := at_work(world.agent):
+                for call in calls:
+                    call.release()
+                await world.quiet()
 
-            killed, spared = await asking.dispatch(killer), [await asking.dispatch(run) for run in innocents]
-            assert (killed.status, killed.attempt_count) == (DispatchStatus.DEAD_LETTER, killed.max_attempts)
-            assert {(each.status, each.attempt_count) for each in spared} <= {(DispatchStatus.ACKED, 0)}
-            assert 2 + killed.max_attempts <= deaths <= 3 * killed.max_attempts
+        killed, spared = await asking.dispatch(killer), [await asking.dispatch(run) for run in innocents]
+        assert (killed.status, killed.attempt_count) == (DispatchStatus.DEAD_LETTER, killed.max_attempts)
+        assert {(each.status, each.attempt_count) for each in spared} <= {(DispatchStatus.ACKED, 0)}
+        assert 2 + killed.max_attempts <= deaths <= 3 * killed.max_attempts
