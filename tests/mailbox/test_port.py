@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from awaken.domain.errors import LeaseLost, PermanentFailure
+from awaken.domain.errors import LeaseLost, PermanentFailure, StoreUnavailable
 from awaken.domain.event import Event
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
 from awaken.domain.message import Role, Text, assistant_message, user_message
@@ -311,3 +311,40 @@ async def test_a_message_that_cannot_be_stored_fails_in_the_hands_of_the_agent(
 
         assert (len(errors), run.final_output) == (1, "recovered")
         assert [message.role for message in await world.messages()] == [Role.USER, Role.ASSISTANT]
+
+
+# --- what an execution reads ------------------------------------------------------------------------------------------
+
+
+async def test_what_a_run_was_given_comes_with_its_claim_and_is_read_from_nowhere(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def reading(context: Context) -> str:
+        store.refuse_read = StoreUnavailable("nothing may be read")
+        try:
+            return await context.input()
+        finally:
+            store.refuse_read = None
+
+    async with World(store, clock, agents={"reading": reading}) as world:
+        runs = [await world.submit(text, agent_id="reading") for text in ("first", "second")]
+        assert [(await world.done(run)).final_output for run in runs] == ["first", "second"]
+
+
+async def test_the_conversation_is_read_once_in_each_execution(store: WatchedStore, clock: ManualClock) -> None:
+    seen: list[list[str]] = []
+
+    async def reading(context: Context) -> str:
+        seen.append([message.text for message in await context.messages()])
+        store.refuse_read = StoreUnavailable("it has been read")
+        try:
+            seen.append([message.text for message in await context.messages()])
+        finally:
+            store.refuse_read = None
+        return "answer"
+
+    async with World(store, clock, agents={"reading": reading}) as world:
+        for text in ("one", "two"):
+            await world.done(await world.submit(text, agent_id="reading"))
+
+    assert seen == [["one"]] * 2 + [["one", "answer", "two"]] * 2

@@ -15,7 +15,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
-from awaken.store.transitions import Claim, Reclaim, Settle
+from awaken.store.transitions import Claim, Reclaim, Settle, Submit
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import Call, GatedAgent, WatchedStore, World, claim_for
 
@@ -99,6 +99,50 @@ async def test_a_settlement_takes_up_what_waits_only_if_there_is_room_for_its_ag
         assert few.calls[1].run_id == second.run.run_id
 
 
+async def test_room_that_was_promised_in_vain_while_a_claim_was_on_its_way_is_looked_after(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        world, few = with_limited(store, clock, limit=1, slots=5)
+        async with world, World(store, clock, agents={"few": few}, executes=False, seed=2) as outsider:
+            await world.submit(thread_id="busy")
+            waits = await outsider.submit(thread_id="waits", agent_id="few")
+            store.hold(Submit)
+            asking = asyncio.create_task(world.submit(thread_id="busy", agent_id="few"))
+            await world.quiet()
+            world.agents.add("another", few)  # which is reason to look, with no room for `few` meanwhile
+            await world.quiet()
+            store.let_go()
+            assert (await asking).status == "queued"
+            await world.quiet()
+
+            assert [call.run_id for call in few.calls] == [waits.run.run_id]
+            claims = [each for each in store.transitions if isinstance(each, Claim)]
+            assert [claim.rooms.routes.get(Route("few")) for claim in claims][-2:] == [None, 1]
+
+
+async def test_a_claim_and_a_submit_that_leave_together_do_not_take_the_same_room_twice(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        world, few = with_limited(store, clock, limit=1, slots=5)
+        async with world, World(store, clock, agents={"few": few}, executes=False, seed=2) as outsider:
+            await outsider.submit(thread_id="waits", agent_id="few")
+            store.hold()
+            world.agents.add("another", few)  # which is reason to look
+            await world.quiet()
+            asking = asyncio.create_task(world.submit(thread_id="new", agent_id="few"))
+            await world.quiet()
+            store.let_go()
+            await asking
+            await world.quiet()
+            assert len(at_work(few)) == 1
+
+            (await few.next_call()).release()
+            await few.next_call()
+            assert clock.monotonic() == 0
+
+
 def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock) -> None:
     served = {Route("few"): 1, Route("many"): None}
     slots = Slots(3, Ids(clock, seeded_chance(1)), lambda: served, lease_ms=None)
@@ -117,14 +161,15 @@ def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock)
 async def test_the_runs_of_an_agent_that_cannot_be_loaded_wait_until_it_is_registered_again(
     store: WatchedStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    async def broken(context: Context) -> None:
+        raise AgentNotLoadable("its file is gone")
+
     async def mended(context: Context) -> str:
         return "mended"
 
-    async with World(store, clock, agents={"broken": "no_such_module_here:agent"}) as world:
+    async with World(store, clock, agents={"broken": broken}) as world:
         with caplog.at_level(logging.WARNING):
             runs = [await world.submit(thread_id=f"t{number}", agent_id="broken") for number in range(3)]
-            while not world.agents.withdrawn:
-                await asyncio.sleep(0)
             await world.advance(120)
             runs.append(await world.submit(thread_id="t3", agent_id="broken"))
             await world.advance(120)
@@ -212,8 +257,6 @@ async def test_suspects_begin_alone_and_each_that_ends_doubles_how_many_may_run_
             innocent = await world.submit(thread_id="innocent")
             room = [1]
             assert len(at_work(world.agent)) == 1 + 1, "others run beside it"
-            for _ in range(2):
-                await world.agent.next_call()
             for _ in range(3):
                 suspects = [call for call in at_work(world.agent) if call.run_id != innocent.run.run_id]
                 suspects[0].release()

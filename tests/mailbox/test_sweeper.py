@@ -85,14 +85,10 @@ async def test_what_is_on_its_way_is_never_taken_for_a_claim_that_nobody_carries
     store: WatchedStore, clock: ManualClock
 ) -> None:
     """A settlement that is asked again keeps its offer, however often the sweep looks meanwhile."""
-
-    def lose_every_answer() -> None:
-        store.lose_answer(Settle)
-
     async with World(store, clock) as world:
         await world.submit("first")
         second = await world.submit("second")
-        lose_every_answer()
+        store.lose_answer(Settle)
         (await world.agent.next_call()).release()
         await world.quiet()
         store.go_down()

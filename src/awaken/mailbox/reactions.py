@@ -89,9 +89,10 @@ class Reactions:
         again with its offer, so whoever asks knows when that is lost.
         """
         if isinstance(transition, Submit) and transition.offer is not None:
-            self._slots.lost(transition.offer)
+            if self._slots.lost(transition.offer):
+                self._dispatcher.wake()
         elif isinstance(transition, Claim):
-            self._slots.lost(*transition.offers)
+            self._slots.claim_lost(transition)
         self._dispatcher.slot_freed()
         self._observer.failed(transition)
 
@@ -129,7 +130,8 @@ class Reactions:
         """Start what the offer won, or take it back; look after what waits in the thread."""
         won = None if outcome is None else outcome.claimed
         if offer is not None:
-            self._slots.answered(offer, won)
+            if self._slots.answered(offer, won):
+                self._dispatcher.wake()
             if won is not None:
                 self._start(won, offer, asked_s)
         if outcome is not None and outcome.ready_in_ms is not None:
@@ -149,13 +151,17 @@ class Reactions:
     # --- what stops executions, and ends waits ------------------------------------------------------------------------
 
     def _cancelled(self, transition: Cancel, outcome: Outcome, asked_s: float) -> None:
-        """In this process the owner learns of a stop at once."""
+        """In this process the owner learns of a stop at once. What waited behind a run that is closed may be due now,
+        and be of an agent that has room here, where the other had none.
+        """
         if not isinstance(outcome, CancelResult):
             return
         self._end(transition.scope, outcome.run)
         execution = self._executions.of_dispatch(transition.scope, transition.thread_id, outcome.run.dispatch_id)
         if outcome.state == "requested" and execution is not None:
             execution.stop("cancel")
+        elif outcome.state == "stopped" and self._executions.in_thread(transition.scope, transition.thread_id) is None:
+            self._dispatcher.wake()
 
     def _interrupted(self, transition: Interrupt, outcome: Outcome, asked_s: float) -> None:
         if not isinstance(outcome, Interrupted):

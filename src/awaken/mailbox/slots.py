@@ -58,6 +58,10 @@ class Slots:
         self._taken: dict[ClaimToken, _Place] = {}
         self._by_route: Counter[Route] = Counter()
         """Places taken or kept, of routes with a limit."""
+        self._reserved: dict[ClaimToken, Counter[Route]] = {}
+        """What claims on their way may take of routes with a limit, by the first offer of each."""
+        self._full: frozenset[Route] = frozenset()
+        """Routes for which the last claim had no room."""
         self._suspect_room = 1
         self._suspects_taken = 0
         self._routes: tuple[object, dict[Route, frozenset[Route]]] = (None, {})
@@ -97,8 +101,14 @@ class Slots:
         """Promise up to so many places to whatever is due, with the room there is for each route and for suspects."""
         count = min(wanted, self.free, MAX_ROWS)
         routes = {route: self._room(route) for route in self._served()}
+        self._full = frozenset([route for route, room in routes.items() if room <= 0])
         suspects = max(self._suspect_room - self._suspects_taken, 0)
         offers = tuple([self._promise(None) for _ in range(count)])
+        if offers:
+            limited = [route for route, limit in self._served().items() if limit is not None]
+            reserved = Counter({route: max(min(count, routes[route]), 0) for route in limited})
+            self._reserved[offers[0].token] = reserved
+            self._by_route.update(reserved)
         return offers, Rooms({route: room for route, room in routes.items() if room > 0}, suspects)
 
     def _promise(self, route: Route | None) -> Offer:
@@ -109,30 +119,38 @@ class Slots:
             self._by_route[limited] += 1
         return offer
 
-    def answered(self, offer: Offer, won: Claimed | None) -> None:
-        """What a submit or a settlement was offered is promised no more; what it won is to be taken next."""
+    def answered(self, offer: Offer, won: Claimed | None) -> bool:
+        """What a submit or a settlement was offered is promised no more; what it won is to be taken next. True when
+        this makes room of which the last claim had none, so that it has overlooked what waits for that.
+        """
         is_new = offer.token in self._offered  # a settlement may have been asked before, and have used it then
-        self._withdraw(offer.token)
+        route = self._withdraw(offer.token)
         if won is None and is_new:
             self._stock.append((offer.token, offer.instance_id))  # it was never used, so it is as good as new
+        return won is None and route in self._full
 
     def claim_answered(self, claim: Claim, won: int) -> None:
-        """As `answered`, for a claim that won with its first offers; None of them when its fate is not known."""
-        for offer in claim.offers:
-            self._withdraw(offer.token)
+        """A claim is promised nothing more; it won with its first offers."""
+        self.claim_lost(claim)
         for offer in claim.offers[won:]:
             self._stock.append((offer.token, offer.instance_id))
 
-    def lost(self, *offers: Offer) -> None:
-        """It is not known what became of them: they may have been used, and are promised no more."""
-        for offer in offers:
+    def claim_lost(self, claim: Claim) -> None:
+        """As `lost`, for a claim."""
+        for offer in claim.offers:
             self._withdraw(offer.token)
+            self._by_route.subtract(self._reserved.pop(offer.token, Counter()))
 
-    def _withdraw(self, token: ClaimToken) -> None:
+    def lost(self, offer: Offer) -> bool:
+        """It is not known what became of it: it may have been used, and is promised no more. As `answered`."""
+        return self._withdraw(offer.token) in self._full
+
+    def _withdraw(self, token: ClaimToken) -> Route | None:
         self._handed_on.discard(token)
         limited = self._offered.pop(token, None)
         if limited is not None:
             self._by_route[limited] -= 1
+        return limited
 
     def _room(self, route: Route) -> int:
         limit = self._served().get(route)
