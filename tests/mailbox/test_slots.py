@@ -261,7 +261,9 @@ async def test_however_often_a_process_dies_no_innocent_run_is_given_up_and_a_ki
 ) -> None:
     """Every process dies that executes the killer. The others are done, whatever it has cost them."""
     store.exclusive = False
-    settings = MailboxSettings(lease_ms=1_000, renew_interval_s=0.3, stop_margin_s=0.1, drain_s=0, max_concurrent_runs=9)
+    settings = MailboxSettings(
+        lease_ms=1_000, renew_interval_s=0.3, stop_margin_s=0.1, drain_s=0, max_concurrent_runs=9
+    )
     async with store:
         async with World(store, clock, executes=False, seed=99) as asking:
             innocents = [await asking.submit(thread_id=f"t{number}") for number in range(5)]
