@@ -87,7 +87,7 @@ async def test_a_server_that_will_stop_is_not_ready_and_does_what_it_is_asked(st
         assert {answer.headers["connection"] for answer in (ready, live, accepted, streamed)} == {"close"}
 
 
-@behaviour("RT-007")
+@behaviour("RT-002", "RT-007")
 async def test_health_names_the_agents_that_cannot_run_here_and_whose_runs_wait(
     store: Store, clock: ManualClock
 ) -> None:

@@ -173,7 +173,7 @@ async def test_a_run_that_died_with_its_last_attempt_is_counted_as_dead_letter(
     assert operations["lease_renewal/error"] >= 1
 
 
-@behaviour("RT-007")
+@behaviour("RT-002")
 async def test_routes_that_nobody_here_serves_are_counted(store: Store, clock: ManualClock) -> None:
     """As of the last sweep: here one of an agent that cannot be imported, before and after it is registered again."""
     observed = Observed(store, clock)
