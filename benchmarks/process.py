@@ -97,4 +97,6 @@ def main(function: str, arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    importlib.import_module("benchmarks.process").main(
+        *sys.argv[1:]
+    )  # under its own name: its errors are told by class

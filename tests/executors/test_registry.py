@@ -12,6 +12,7 @@ import pytest
 from pydantic_ai import Agent
 
 from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
+from awaken.domain.ids import AgentId
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunPort
 from awaken.executors.function import Context, FunctionDriver
 from awaken.executors.registry import Agents, LazyAgent
@@ -73,10 +74,17 @@ def test_what_cannot_run_is_refused(agent: Any) -> None:
         agents(bad=agent)
 
 
-@pytest.mark.parametrize("name", ["", "two words", "a/b", "x" * 129])
+@behaviour("RT-009")
+@pytest.mark.parametrize("name", ["", "two words", "a/b", "x" * 129, "support@2", "support!"])
 def test_a_name_that_is_no_id_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="agent_id"):
         Agents().add(name, hello)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_that_lets_nothing_run_is_refused(limit: int) -> None:
+    with pytest.raises(ValidationError, match="max_concurrent"):
+        Agents().add("hello", hello, max_concurrent=limit)
 
 
 def test_a_name_is_given_once() -> None:
@@ -135,6 +143,28 @@ async def test_what_cannot_be_imported_is_not_loadable_and_says_why(place: str, 
     with pytest.raises(AgentNotLoadable) as failure:
         await RecordedRun("hi").drive(agents(bad=place).driver("bad"))
     assert says in str(failure.value)
+
+
+@behaviour("RT-007")
+def test_an_agent_that_is_withdrawn_is_not_served_until_it_is_registered_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = agents(hello=hello, late="no.such.module:agent")
+    changes: list[list[str]] = []
+    found.on_change(lambda: changes.append([*found.routes]))
+
+    for _ in range(2):
+        found.withdraw(AgentId("late"), "there is no such module")
+    assert (changes, dict(found.withdrawn)) == ([["hello"]], {"late": "there is no such module"})
+    assert [record.levelname for record in caplog.records] == ["ERROR"], "it is logged once"
+    assert found.ids() == ("hello", "late"), "it is known, and submits for it are accepted"
+
+    found.add("late", hello, max_concurrent=3)
+    assert (changes[-1], dict(found.withdrawn), dict(found.routes)) == (
+        ["hello", "late"],
+        {},
+        {"hello": None, "late": 3},
+    )
 
 
 async def test_a_module_that_fails_while_it_is_imported_is_not_loadable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from awaken.domain.errors import StoreUnavailable
@@ -14,7 +15,7 @@ from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from tests.http.asgi import Client, all_frames
-from tests.http.site import SERVED, served
+from tests.http.site import SERVED, Site, served, talk
 from tests.http.test_requests import path_of
 
 
@@ -84,6 +85,41 @@ async def test_a_server_that_will_stop_is_not_ready_and_does_what_it_is_asked(st
         streamed = await site.http.post("/v1/runs/stream", {"agent_id": "talk", "input": "and watched"})
         assert all_frames(streamed.body)[-1].event == "stream.end"
         assert {answer.headers["connection"] for answer in (ready, live, accepted, streamed)} == {"close"}
+
+
+@behaviour("RT-002", "RT-007")
+async def test_health_names_the_agents_that_cannot_run_here_and_whose_runs_wait(
+    store: Store, clock: ManualClock
+) -> None:
+    """One was to be imported and is not there, one was there when its run was accepted. All others are served."""
+
+    async def agents(site: Site) -> Any:
+        answer = await site.http.get("/health")
+        assert (answer.status, answer.json()["status"]) == (200, "ready")
+        return answer.json()["components"]["agents"]
+
+    async with served(store, clock, agents={"gone": talk, "there": talk}, executes=False) as site:
+        runs = [await site.submit(name, name) for name in ("gone", "there")]
+        assert await agents(site) == {"state": "ok", "detail": None}
+
+    async with served(store, clock, agents={"late": "no_such_module:agent", "there": talk}) as site:
+        await site.finished(runs[1])
+        withdrawn = asyncio.Event()
+        site.world.mailbox.agents.on_change(withdrawn.set)
+        runs.append(await site.submit("late", "late"))
+        await withdrawn.wait()  # it is imported in a thread
+        await site.world.advance(31)
+        assert await agents(site) == {
+            "state": "degraded",
+            "detail": "cannot be loaded, for a reason that is in the log: late;"
+            " not registered here, and runs wait for it: gone",
+        }
+
+        for name in ("gone", "late"):
+            site.world.mailbox.agents.add(name, talk)
+        assert await agents(site) == {"state": "ok", "detail": None}
+        for run in runs:
+            assert (await site.finished(run))["run"]["phase"] == "completed"
 
 
 async def test_metrics_are_what_the_application_was_given(memory: Store, clock: ManualClock) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from awaken.domain.event import ActivitySnapshot, Event
 from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
@@ -228,6 +229,33 @@ async def test_a_place_beyond_the_end_is_gone_when_asked_for_and_mended_on_recon
             later = await site.submit("talk", "t")
             first = (await stream.until("RunQueued"))[-1]
             assert (first.json()["run_id"], resync.json()["cursor"]) == (later["run_id"], f"{prefix}.{_seq(first) - 1}")
+
+
+@behaviour("SRV-023", "RE-004")
+async def test_a_place_that_retention_has_removed_is_gone_when_asked_for_and_mended_on_reconnecting(
+    store: Store, clock: ManualClock
+) -> None:
+    async with served(store, clock, mailbox=MailboxSettings(event_retention_s=60)) as site:
+        old = await site.submit("talk", "t")
+        await site.finished(old)
+        await site.world.advance(180)
+        new = await site.submit("talk", "t")
+        await site.finished(new)
+        prefix = old["cursor"].rpartition(".")[0]
+        events = (await site.http.get("/v1/threads/t/events?limit=200")).json()["items"]
+        assert {event["run_id"] for event in events} == {new["run_id"]}
+        removed = f"{prefix}.1"
+        oldest = f"{prefix}.{int(events[0]['cursor'].rpartition('.')[2]) - 1}"
+        for path in ("/v1/threads/t/stream", "/v1/threads/t/events", f"/v1/runs/{new['run_id']}/stream"):
+            gone = await site.http.get(f"{path}?cursor={removed}")
+            assert (gone.status, gone.code, gone.json()["oldest_cursor"]) == (410, "cursor_expired", oldest)
+        kept = (await site.http.get(f"/v1/threads/t/events?limit=200&cursor={oldest}")).json()["items"]
+        assert kept == events
+
+        async with site.http.open("GET", "/v1/threads/t/stream", headers={"last-event-id": removed}) as stream:
+            resync = (await stream.until("stream.resync"))[-1]
+            assert (resync.id, resync.json()["thread"]["thread_id"]) == (None, "t")
+            assert resync.json()["cursor"] == events[-1]["cursor"]
 
 
 @behaviour("SRV-024")

@@ -155,8 +155,7 @@ async def test_a_run_that_died_with_its_last_attempt_is_counted_as_dead_letter(
     store: Store, clock: ManualClock
 ) -> None:
     """Lost twice, it is a suspect; lost as the only one of these that was executing, it has spent an attempt."""
-    observed = Observed(store, clock)
-    observed.store.exclusive = False
+    observed = Observed(store, clock, exclusive=False)
     async with observed.world as world:
         run = await world.submit(max_attempts=1)
         for lost in range(1, 4):
@@ -172,6 +171,29 @@ async def test_a_run_that_died_with_its_last_attempt_is_counted_as_dead_letter(
     assert samples['awaken_runs_total{outcome="lost"}'] == 3
     assert (operations["reclaim_dispatch/ok"], operations["mark_run_dead_letter/ok"]) == (3, 1)
     assert operations["lease_renewal/error"] >= 1
+
+
+@behaviour("RT-002")
+async def test_routes_that_nobody_here_serves_are_counted(store: Store, clock: ManualClock) -> None:
+    """As of the last sweep: here one of an agent that cannot be imported, before and after it is registered again."""
+    observed = Observed(store, clock)
+    agents = observed.world.mailbox.agents
+    agents.add("late", "no_such_module:agent")
+    withdrawn = asyncio.Event()
+    agents.on_change(withdrawn.set)
+    async with observed.world as world:
+        found = [(await observed.samples())["awaken_mailbox_unserved_routes"]]
+        run = await world.submit(agent_id="late")
+        await withdrawn.wait()  # it is imported in a thread
+        await world.advance(31)
+        found.append((await observed.samples())["awaken_mailbox_unserved_routes"])
+        agents.add("late", world.agent)
+        (await world.agent.next_call()).release()
+        await world.done(run)
+        await world.advance(31)
+        found.append((await observed.samples())["awaken_mailbox_unserved_routes"])
+
+    assert found == [0, 1, 0]
 
 
 async def test_an_operation_the_store_refused_is_counted_as_an_error(store: Store, clock: ManualClock) -> None:

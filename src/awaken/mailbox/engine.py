@@ -17,7 +17,7 @@ import msgspec
 
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import Unavailable
-from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
+from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
@@ -39,12 +39,16 @@ _log = logging.getLogger("awaken.mailbox")
 _SUPERVISOR_PAUSE_S = 1.0
 
 
-class Health(msgspec.Struct, frozen=True):
+class Health(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     durability: str
     store: str
     executing: int
     free_slots: int
+    not_loadable: tuple[AgentId, ...]
+    """Agents that could not be loaded; their runs wait until they are registered again."""
+    unserved: tuple[Route, ...]
+    """What else something is queued for and nobody here can run, as of the last sweep."""
 
 
 class Engine:
@@ -71,7 +75,9 @@ class Engine:
         lease_ms = None if store.capabilities.exclusive else settings.lease_ms
         self._slots = Slots(settings.max_concurrent_runs, ids, lambda: agents.routes, lease_ms=lease_ms)
         self._keeper = Keeper(self.combiner, clock, settings)
-        self._sweeper = Sweeper(self.combiner, store, clock, settings, self._slots, agents, self._wake_dispatcher)
+        self._sweeper = Sweeper(
+            self.combiner, store, clock, settings, self._slots, agents, self._wake_dispatcher, observer
+        )
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
         workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer, self._dispatcher, LogCache())
         self._executions = Executions(
@@ -94,7 +100,17 @@ class Engine:
 
     def health(self) -> Health:
         capabilities = self._store.capabilities
-        return Health(self.state, capabilities.durability, capabilities.kind, self._slots.executing, self._slots.free)
+        withdrawn = self._agents.withdrawn
+        known = {*self._agents.routes, *withdrawn}
+        return Health(
+            state=self.state,
+            durability=capabilities.durability,
+            store=capabilities.kind,
+            executing=self._slots.executing,
+            free_slots=self._slots.free,
+            not_loadable=tuple(withdrawn),
+            unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
+        )
 
     def require_ready(self) -> None:
         """Raises Unavailable unless started and not stopping."""

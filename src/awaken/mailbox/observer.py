@@ -30,6 +30,10 @@ class Observer(Protocol):
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None: ...
 
+    def unserved(self, routes: int) -> None:
+        """For so many routes something is queued that nobody here can run, as a sweep has found."""
+        ...
+
 
 class Unobserved:
     """Counts nothing."""
@@ -44,4 +48,7 @@ class Unobserved:
         return None
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
+        return None
+
+    def unserved(self, routes: int) -> None:
         return None

@@ -19,7 +19,9 @@ from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreError
+from awaken.domain.ids import Route
 from awaken.executors.registry import Agents
+from awaken.mailbox.observer import Observer
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
@@ -43,6 +45,7 @@ class Sweeper:
         slots: Slots,
         agents: Agents,
         wake_dispatcher: Callable[[], None],
+        observer: Observer,
     ) -> None:
         self._combiner = combiner
         self._store = store
@@ -51,11 +54,12 @@ class Sweeper:
         self._slots = slots
         self._agents = agents
         self._wake_dispatcher = wake_dispatcher
+        self._observer = observer
         self._due_s: float | None = None
         """When the next thing falls due, on the monotonic clock."""
         self._sooner = Alarm(clock)
         self._purged_row = 0
-        self.unserved: tuple[str, ...] = ()
+        self.unserved: tuple[Route, ...] = ()
         """Routes for which something is queued and which nobody here can run, as of the last sweep."""
 
     def expect(self, in_ms: int) -> None:
@@ -152,6 +156,7 @@ class Sweeper:
             if route not in self.unserved:
                 _log.warning("runs of agent %r wait: no agent of that name can run here", route)
         self.unserved = unserved
+        self._observer.unserved(len(unserved))
 
     def _patience_s(self) -> float:
         if self._due_s is None:

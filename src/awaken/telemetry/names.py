@@ -44,6 +44,11 @@ OPERATION_DURATION: Final = Metric(
     ("operation", "result"),
 )
 QUEUE_DEPTH: Final = Metric("awaken_mailbox_queue_depth", "gauge", "Dispatches waiting to be claimed.")
+UNSERVED_ROUTES: Final = Metric(
+    "awaken_mailbox_unserved_routes",
+    "gauge",
+    "Agents for which runs wait and which cannot run in this process, as of its last sweep.",
+)
 DISPATCH_DEPTH: Final = Metric(
     "awaken_mailbox_dispatch_depth",
     "gauge",

@@ -81,6 +81,7 @@ class PrometheusObserver:
         self._durations = spreads(names.OPERATION_DURATION)
         self._dispatches = numbers(names.DISPATCH_DEPTH)
         self._queue = numbers(names.QUEUE_DEPTH)
+        self._unserved = numbers(names.UNSERVED_ROUTES)
         self._active_runs = numbers(names.ACTIVE_RUNS)
         self._runs = numbers(names.RUNS)
         self._enqueue_to_start = spreads(names.ENQUEUE_TO_START)
@@ -92,6 +93,7 @@ class PrometheusObserver:
         self._counted_at_s: float | None = None
 
         self._active = self._active_runs.child()
+        self.unserved(0)
         self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
         self._started: list[tuple[float, float, float]] = []
         """Seconds from enqueue, from when it was due and from the claim to each start that the histograms do not hold
@@ -161,6 +163,9 @@ class PrometheusObserver:
         queued_s = (claimed.dispatch.updated_at - claimed.dispatch.created_at) / 1000
         ended.append((queued_s + runtime_s, runtime_s))
 
+    def unserved(self, routes: int) -> None:
+        self._unserved.child().value = routes
+
     def _fold(self) -> None:
         """Put what was noted into the histograms."""
         if self._started:
@@ -201,7 +206,8 @@ class PrometheusObserver:
         self._queue.child().value = depths[DispatchStatus.QUEUED]
 
     def _families(self) -> Iterable[Family[Number] | Family[Spread]]:
-        yield from (self._operations, self._durations, self._queue, self._dispatches, self._active_runs, self._runs)
+        yield from (self._operations, self._durations, self._queue, self._unserved, self._dispatches)
+        yield from (self._active_runs, self._runs)
         yield from (self._enqueue_to_start, self._eligible_to_start, self._claim_to_start)
         yield from (self._enqueue_to_complete, self._runtime, self._run_duration)
         yield from self.http.families()

@@ -301,6 +301,9 @@ class Ledger:
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
         self.labels.append(label)
 
+    def unserved(self, routes: int) -> None:
+        return None
+
 
 class World:
     """A mailbox in motion, with everything a test needs to drive it. Entered means the mailbox is entered and at rest.

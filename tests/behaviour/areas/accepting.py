@@ -52,16 +52,15 @@ AREA: Final = Area(
         sentence="Input without a target continues the run that waits, as the store has it.",
         by=Wing.PEOPLE,
     ),
-    cannot(
-        "MBX-050", because="No copy of a conversation is held in memory, so none can be stale, refreshed or dropped."
+    built(
+        "MBX-050",
+        "MBX-053",
+        "MBX-054",
+        sentence="The next turn of a thread that was read lately reads only what is new, and finds all of it.",
+        note="What is kept is bounded by its size, whether a thread is idle or not.",
     ),
     built("MBX-051", sentence="A thread of an earlier life is continued."),
     built("MBX-052", sentence="A message that waits enters behind what the running run says."),
-    cannot(
-        "MBX-053",
-        "MBX-054",
-        because="No copy of a conversation is held in memory, so none can be stale, refreshed or dropped.",
-    ),
     built("MBX-055", sentence="32 submits at once on one thread lose no message."),
     built("MBX-058", sentence="The agent knows how and where it was asked."),
     built("MBX-059", sentence="A busy thread queues what comes and refuses nothing."),

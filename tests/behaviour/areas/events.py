@@ -26,12 +26,8 @@ AREA: Final = Area(
     built("EV-010", sentence="A page starts strictly after its seq."),
     built("EV-011", sentence="After the end there is nothing."),
     same("EV-012", as_="NC-001"),
-    later(
-        "EV-013",
-        sentence="A repetition is known by its number and its token, whatever else differs.",
-        by=Wing.SECOND_SHAPE,
-    ),
-    later("EV-014", sentence="A repetition with other content writes nothing of it.", by=Wing.SECOND_SHAPE),
+    built("EV-013", sentence="A repetition is known by its number and its token, whatever else differs."),
+    built("EV-014", sentence="A repetition with other content writes nothing of it."),
     cannot(
         "EV-015",
         because="An event is appended to the end of its log by who may write the thread; no place is expected.",

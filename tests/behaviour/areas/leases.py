@@ -28,7 +28,11 @@ AREA: Final = Area(
         sentence="A lease grows while its run executes and is never reclaimed.",
         note="Lease and renewal on a manual clock.",
     ),
-    built("MBX-109", sentence="An expired claim with its last attempt ends the run in error."),
+    built(
+        "MBX-109",
+        sentence="A lone suspect whose process dies in its last attempt ends the run in error.",
+        note="The row charges every expired claim; here a death counts as a crash until two of them make a suspect.",
+    ),
     built("MBX-126", sentence="A claim that expires while the mailbox lives is swept and completed."),
     built("MBX-137", sentence="A late owner can settle nothing."),
     built("MBX-138", sentence="A lease that ends exactly now still holds."),

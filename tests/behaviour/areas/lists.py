@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, later
+from tests.behaviour.ledger import Area, Wing, built, later
 
 AREA: Final = Area(
     "lists and counts",
-    later(
+    built(
         "PB-001",
         sentence="A filter without an index looks at a bounded number of rows and answers with what it found and where to go on.",
-        by=Wing.SECOND_SHAPE,
     ),
-    later("PB-002", sentence="A count is exact up to its bound, and says so beyond it.", by=Wing.SECOND_SHAPE),
+    built("PB-002", sentence="A count is exact up to its bound, and says so beyond it."),
     later("PB-003", sentence="A list holds up no other reader, however much is stored.", by=Wing.SECOND_SHAPE),
-    later(
-        "PB-004",
-        sentence="All the dispatches of a run, and all the waiting runs of a thread, are listed.",
-        by=Wing.SECOND_SHAPE,
-    ),
+    built("PB-004", sentence="All the dispatches of a run, and all the waiting runs of a thread, are listed."),
 )

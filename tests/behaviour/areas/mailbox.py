@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, absent, built, cannot, later, same
+from tests.behaviour.ledger import Area, absent, built, cannot, same
 
 AREA: Final = Area(
     "the mailbox as a service",
@@ -38,11 +38,11 @@ AREA: Final = Area(
     same("SV-029", as_="MBX-006"),
     built("MBX-111", sentence="A start whose recovery fails is refused and can be repeated."),
     same("SV-024", as_="MBX-111"),
-    later("MBX-113", "MBX-118", sentence="However many start it at once, a mailbox starts once.", by=Wing.SECOND_SHAPE),
-    later("MBX-114", sentence="A start that is under way is waited for, not overtaken.", by=Wing.SECOND_SHAPE),
-    later("MBX-115", sentence="Starting what runs changes nothing.", by=Wing.SECOND_SHAPE),
-    later("MBX-116", sentence="What was stopped can be started again.", by=Wing.SECOND_SHAPE),
-    later("MBX-117", sentence="Only a stop stops a mailbox.", by=Wing.SECOND_SHAPE),
+    built("MBX-113", "MBX-118", sentence="However many start it at once, a mailbox starts once."),
+    built("MBX-114", sentence="A start that is under way is waited for, not overtaken."),
+    built("MBX-115", sentence="Starting what runs changes nothing."),
+    built("MBX-116", sentence="What was stopped can be started again."),
+    built("MBX-117", sentence="Only a stop stops a mailbox."),
     built("MBX-119", sentence="Work queued before the start runs."),
     built("MBX-120", sentence="A dead predecessor's runs are taken over at once where only one process may be alive."),
     absent(
@@ -56,40 +56,26 @@ AREA: Final = Area(
         "MBX-129",
         because="No worker stands for a thread; what the writer remembers of threads is bounded, and forgetting it costs a read.",
     ),
-    later(
-        "LF-001",
-        sentence="An agent that ignores a stop is abandoned after a bounded time, and named in the log.",
-        by=Wing.SECOND_SHAPE,
-    ),
-    later(
+    built("LF-001", sentence="An agent that ignores a stop is abandoned after a bounded time, and named in the log."),
+    built(
         "LF-002",
         sentence="The thread of an abandoned execution is not claimed in this process until its task has ended.",
-        by=Wing.SECOND_SHAPE,
     ),
-    later(
+    built(
         "LF-003",
         sentence="A wait that is called off because the mailbox stops is unavailable, and returns no unfinished run.",
-        by=Wing.SECOND_SHAPE,
     ),
-    later("LF-004", sentence="Leaving that is cancelled still frees the file.", by=Wing.SECOND_SHAPE),
-    later(
+    built("LF-004", sentence="Leaving that is cancelled still frees the file."),
+    built(
         "EX-001",
         sentence="Where one process owns the store nothing is renewed or taken back except when the store is opened.",
-        by=Wing.SECOND_SHAPE,
     ),
-    later(
+    built(
         "EX-002",
         sentence="A claim of this process that no execution knows is released by the sweep, without attempt or crash.",
-        by=Wing.SECOND_SHAPE,
     ),
-    later(
-        "EX-003",
-        sentence="The next run of a thread never starts while the task of the one before still executes here.",
-        by=Wing.SECOND_SHAPE,
+    built(
+        "EX-003", sentence="The next run of a thread never starts while the task of the one before still executes here."
     ),
-    later(
-        "EX-004",
-        sentence="A mailbox that is started again in its process keeps its name as a consumer.",
-        by=Wing.SECOND_SHAPE,
-    ),
+    built("EX-004", sentence="A mailbox that is started again in its process keeps its name as a consumer."),
 )

@@ -14,27 +14,19 @@ AREA: Final = Area(
     built("MB-143", sentence="A drained thread keeps its conversation and its epoch, and nothing of the queue."),
     built("MB-144", sentence="What the queue keeps for a drained thread does not grow."),
     built("MB-150", sentence="Without retention, finished work goes with the next purge."),
-    built("MBX-125", sentence="Finished dispatches past their retention are removed."),
-    later(
+    built("MBX-125", sentence="Finished runs past their retention are removed with their dispatches."),
+    built(
         "RE-001",
         sentence="The dispatches and the journal of a run go with it once it is done, its end has been delivered, and the retention of runs is over.",
-        by=Wing.SECOND_SHAPE,
     ),
-    later("RE-002", sentence="Dead letters are not removed by the retention of runs.", by=Wing.SECOND_SHAPE),
-    later(
+    built("RE-002", sentence="Dead letters are not removed by the retention of runs."),
+    built(
         "RE-003",
         sentence="Events go after the retention of events, and the thread keeps the seq of the first that is left.",
-        by=Wing.SECOND_SHAPE,
     ),
-    later(
-        "RE-004", sentence="Who asks for events that are gone is answered with 410 or a resync.", by=Wing.SECOND_SHAPE
-    ),
-    later(
-        "RE-005",
-        sentence="No event from the start of the thread's oldest open run on is removed.",
-        by=Wing.SECOND_SHAPE,
-    ),
-    later("RE-006", sentence="Messages live as long as their thread.", by=Wing.SECOND_SHAPE),
+    built("RE-004", sentence="Who asks for events that are gone is answered with 410 or a resync."),
+    built("RE-005", sentence="No event from the start of the thread's oldest open run on is removed."),
+    built("RE-006", sentence="Messages live as long as their thread."),
     later("RE-007", sentence="A receipt keeps the id of a run that is gone.", by=Wing.PEOPLE),
-    later("RE-008", sentence="A request that is repeated after the retention is a new one.", by=Wing.SECOND_SHAPE),
+    built("RE-008", sentence="A request that is repeated after the retention is a new one."),
 )

@@ -19,7 +19,7 @@ AREA: Final = Area(
     built("TR-088", sentence="A run that contradicts itself is refused."),
     built("TR-089", sentence="A stored run that contradicts itself is an error that names it."),
     built("TR-090", sentence="A status nobody knows is not a run."),
-    later("TR-091", sentence="A run that is done does not say any more what it had waited for.", by=Wing.PEOPLE),
+    built("TR-091", sentence="A run that is done does not say any more what it had waited for."),
     built("TR-092", sentence="A range of messages starts at one and is not empty."),
     built("TR-093", sentence="A run can become what the table allows."),
     built("TR-094", sentence="A termination leads to a status and a line."),

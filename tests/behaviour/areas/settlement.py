@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "settlement",
@@ -37,10 +37,9 @@ AREA: Final = Area(
         "MBX-063", sentence="A settlement that the store refused is asked for again, and the run is not executed again."
     ),
     same("SV-005", as_="MBX-063"),
-    later(
+    built(
         "MBX-213",
         "MBX-214",
         sentence="A settlement that is never stored leaves the claim as it was, and the run is taken over.",
-        by=Wing.SECOND_SHAPE,
     ),
 )

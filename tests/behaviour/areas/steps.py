@@ -39,29 +39,9 @@ AREA: Final = Area(
     same("MBX-179", as_="MBX-089"),
     same("MBX-180", as_="TR-108"),
     same("MBX-181", "MBX-182", as_="MBX-030"),
-    later(
-        "NC-001",
-        sentence="A commit that its owner repeats writes nothing and is answered as before.",
-        by=Wing.SECOND_SHAPE,
-    ),
-    later(
-        "NC-002",
-        sentence="The number of a commit under another token is no repetition: the lease is lost.",
-        by=Wing.SECOND_SHAPE,
-    ),
-    later(
-        "NC-003",
-        sentence="A settlement that is repeated is answered with the claim that its offer took.",
-        by=Wing.SECOND_SHAPE,
-    ),
-    later(
-        "NC-004",
-        sentence="A message id that comes again with other content is a conflict, also inside one submit.",
-        by=Wing.SECOND_SHAPE,
-    ),
-    later(
-        "NC-005",
-        sentence="A repeated answer brings no events; their readers look for themselves.",
-        by=Wing.SECOND_SHAPE,
-    ),
+    built("NC-001", sentence="A commit that its owner repeats writes nothing and is answered as before."),
+    built("NC-002", sentence="The number of a commit under another token is no repetition: the lease is lost."),
+    built("NC-003", sentence="A settlement that is repeated is answered with the claim that its offer took."),
+    built("NC-004", sentence="A message id that comes again with other content is a conflict, also inside one submit."),
+    built("NC-005", sentence="A repeated answer brings no events; their readers look for themselves."),
 )

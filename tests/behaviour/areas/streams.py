@@ -104,9 +104,5 @@ AREA: Final = Area(
         "PR-014",
         because="The bytes of a stream are made from the log whenever they are read, so none are stored, repeated or out of date.",
     ),
-    later(
-        "WU-001",
-        sentence="A stream in a process that executes nothing goes on while another process works.",
-        by=Wing.SECOND_SHAPE,
-    ),
+    built("WU-001", sentence="A stream in a process that executes nothing goes on while another process works."),
 )

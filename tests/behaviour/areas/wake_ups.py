@@ -36,6 +36,6 @@ AREA: Final = Area(
     ),
     same("SG-015", as_="MBX-119"),
     same("MB-163", as_="EV-017"),
-    later("WU-002", sentence="A wait in a process that executes nothing ends with the run.", by=Wing.SECOND_SHAPE),
+    built("WU-002", sentence="A wait in a process that executes nothing ends with the run."),
     later("MBX-375", sentence="Signals between processes are counted.", by=Wing.POSTGRES),
 )

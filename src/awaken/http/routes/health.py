@@ -9,6 +9,7 @@ Source: docs/reference/http.md; SRV-006.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from starlette.responses import Response
@@ -56,12 +57,26 @@ async def _check(call: Call) -> HealthResource:
         status=status,
         durability=health.durability,
         store=health.store,
-        components={"store": store, "mailbox": Component(state=health.state)},
+        components={
+            "store": store,
+            "mailbox": Component(state=health.state),
+            "agents": _agents_component(health.not_loadable, health.unserved),
+        },
         executing=health.executing,
         free_slots=health.free_slots,
         streams=call.mailbox.reader_count,
         checked_at=to_rfc3339(call.service.clock.now()),
     )
+
+
+def _agents_component(not_loadable: Sequence[str], unserved: Sequence[str]) -> Component:
+    """What waits because nobody here can run it. Everything else is served, so the server stays ready."""
+    complaints: list[str] = []
+    if not_loadable:
+        complaints.append(f"cannot be loaded, for a reason that is in the log: {', '.join(not_loadable)}")
+    if unserved:
+        complaints.append(f"not registered here, and runs wait for it: {', '.join(unserved)}")
+    return Component(state="degraded", detail="; ".join(complaints)) if complaints else Component(state="ok")
 
 
 async def _store_component(call: Call) -> Component:

@@ -310,7 +310,6 @@ async def test_a_deep_queue_is_drained_once_by_many_workers(store: Store, clock:
     assert sorted(taken) == [f"d{n:03}" for n in range(count)]
 
 
-@behaviour("MB-062", "MB-063")
 async def test_an_interrupt_leaves_no_older_work_in_the_queue(store: Store, clock: ManualClock) -> None:
     """So no queued dispatch can be of an older epoch than its thread, whichever way it came back into the queue."""
     owner = await claimed(store, "d1")

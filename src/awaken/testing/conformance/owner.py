@@ -187,7 +187,7 @@ async def test_a_failure_spends_an_attempt_and_waits(store: Store, clock: Manual
     assert (await kinds(store))[-1] == "RunRescheduled"
 
 
-@behaviour("MB-010", "MB-077")
+@behaviour("MB-010")
 async def test_a_failure_leaves_the_run_running_and_its_progress_in_place(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     await committed(store, owner, answered("turn"), closes=StepClosed(1, Usage(input_tokens=7)))
@@ -334,7 +334,7 @@ async def test_an_empty_commit_is_a_question_and_writes_nothing(store: Store, cl
     assert await snapshot(store) == before
 
 
-@behaviour("MB-076", "TR-116")
+@behaviour("TR-116")
 async def test_what_a_run_was_made_with_never_changes(store: Store, clock: ManualClock) -> None:
     made = (await submitted(store, "d1", metadata={"kept": [1]})).run
     clock.tick(1)

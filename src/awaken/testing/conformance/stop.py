@@ -327,7 +327,7 @@ async def test_a_read_after_an_interrupt_sees_what_it_did(store: Store, clock: M
     assert await names(store, DispatchStatus.QUEUED) == []
 
 
-@behaviour("MB-110", "MB-111")
+@behaviour("MB-111")
 async def test_an_interrupt_names_the_one_claim_there_can_be(store: Store, clock: ManualClock) -> None:
     """Its facts are read in the transaction that acts on them; a thread has one claimed dispatch at most."""
     owner = await claimed(store, "d1")
