@@ -12,7 +12,7 @@ from awaken.domain.ids import DEFAULT_SCOPE
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.contract import Listener
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -20,19 +20,14 @@ POLL_S = 7.0
 SETTINGS = MailboxSettings(drain_s=0, handover_s=0, poll_interval_s=POLL_S)
 
 
-class SilentStore(WatchedStore):
-    """A store whose signals are all lost."""
-
-    def listen(self, listener: Listener) -> None:
-        return None
-
-
+@behaviour("WU-001", "WU-002")
 @pytest.mark.parametrize("is_silent", [False, True])
 async def test_a_stream_and_a_wait_beside_the_executing_process_go_on_to_the_end(
     store: WatchedStore, clock: ManualClock, is_silent: bool
 ) -> None:
     """With signals at once; without them within one interval of the poll."""
-    shared = (SilentStore if is_silent else WatchedStore)(store, exclusive=False)
+    shared = WatchedStore(store, exclusive=False)
+    shared.loses_signals = is_silent
     async with (
         World(shared, clock, settings=SETTINGS) as works,
         World(shared, clock, settings=SETTINGS, executes=False, seed=2) as beside,
@@ -78,6 +73,7 @@ async def test_work_accepted_beside_the_executing_process_is_claimed_when_it_is_
         assert (await beside.done(submission)).final_output == "done there"
 
 
+@behaviour("LF-003")
 async def test_a_wait_that_is_called_off_by_the_shutdown_never_returns_the_run_as_it_is(
     store: WatchedStore, clock: ManualClock
 ) -> None:

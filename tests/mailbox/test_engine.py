@@ -124,6 +124,7 @@ async def test_a_claim_that_expires_while_the_mailbox_lives_is_swept_and_complet
     store: WatchedStore, clock: ManualClock
 ) -> None:
     store.exclusive = False
+    store.loses_signals = True
     async with World(store, clock) as world:
         await world.quiet()
         run_id = await leave_a_claim_of_the_dead(store, clock, lease_ms=1_000)
@@ -165,6 +166,22 @@ async def test_finished_runs_past_their_retention_are_removed_with_their_dispatc
         assert await store.load_dispatch(DEFAULT_SCOPE, run.dispatch_id) is None
         assert await store.load_run(DEFAULT_SCOPE, run.run_id) is None
         assert await world.texts() == ["hello", "kept"]
+
+
+@behaviour("EX-004")
+async def test_a_mailbox_that_is_started_again_keeps_its_name_as_a_consumer(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        world = World(store, clock)
+        for _ in range(2):
+            async with world:
+                await world.submit()
+                (await world.agent.next_call()).release()
+                await world.quiet()
+        offers = [each.offer for each in store.transitions if isinstance(each, Submit) and each.offer is not None]
+        assert (len(offers), len({offer.consumer for offer in offers})) == (2, 1)
+        assert len({offer.token for offer in offers}) == 2
 
 
 async def test_a_mailbox_can_be_left_and_entered_again(store: WatchedStore, clock: ManualClock) -> None:

@@ -19,6 +19,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Claim, Release, Settle
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -265,6 +266,7 @@ async def test_a_claim_on_its_way_while_the_mailbox_is_left_is_handed_back(
 # --- agents that do not listen ----------------------------------------------------------------------------------------
 
 
+@behaviour("LF-001")
 async def test_an_agent_that_ignores_being_cancelled_is_abandoned_by_name(
     store: WatchedStore, clock: ManualClock, deaf: Deaf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -304,6 +306,7 @@ async def test_a_bound_around_a_mailbox_with_an_agent_that_ignores_everything_ge
     deaf.may_end.set()
 
 
+@behaviour("LF-002")
 async def test_after_a_restart_the_thread_of_an_abandoned_run_waits_until_that_ends_and_others_do_not(
     store: WatchedStore, clock: ManualClock, deaf: Deaf
 ) -> None:
@@ -329,6 +332,7 @@ async def test_after_a_restart_the_thread_of_an_abandoned_run_waits_until_that_e
         assert (world.free_slots, world.mailbox.health().executing) == (100, 0)
 
 
+@behaviour("EX-003")
 async def test_a_thread_whose_claim_was_lost_begins_its_next_run_when_the_old_agent_is_at_rest(
     store: WatchedStore, clock: ManualClock, deaf: Deaf
 ) -> None:
@@ -385,6 +389,7 @@ async def test_a_run_that_waits_for_an_agent_to_rest_can_be_stopped_and_the_next
 # --- stores and callers that get in the way ---------------------------------------------------------------------------
 
 
+@behaviour("MBX-213", "MBX-214")
 async def test_leaving_with_a_store_that_stays_down_ends_and_the_next_start_takes_the_run_back(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -421,6 +426,7 @@ async def test_a_caller_cancelled_while_leaving_still_leaves_everything_quiet(
         await world.mailbox.start()
 
 
+@behaviour("LF-004")
 async def test_leaving_that_is_cancelled_twice_frees_the_file(tmp_path: Path, clock: ManualClock) -> None:
     path = tmp_path / "awaken.db"
     world = World(SqliteStore(path, clock=clock), clock)

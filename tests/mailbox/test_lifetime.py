@@ -10,6 +10,7 @@ import pytest
 
 from awaken.domain.errors import Unavailable
 from awaken.mailbox.lifetime import Lifetime
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import settle
 
 
@@ -54,6 +55,7 @@ async def lifetime(house: House) -> Lifetime:
     return Lifetime(house.opened)
 
 
+@behaviour("MBX-115")
 async def test_starting_and_stopping_twice_is_the_same_as_once(house: House, lifetime: Lifetime) -> None:
     assert lifetime.state == "new"
     await lifetime.stop()
@@ -66,6 +68,7 @@ async def test_starting_and_stopping_twice_is_the_same_as_once(house: House, lif
     assert house.log == ["opening", "closed"]
 
 
+@behaviour("MBX-113", "MBX-114", "MBX-118")
 async def test_starts_that_meet_share_one_start(house: House, lifetime: Lifetime) -> None:
     house.front_door.clear()
     starting = [asyncio.create_task(lifetime.start()) for _ in range(5)]
@@ -90,6 +93,7 @@ async def test_stops_that_meet_share_one_stop(house: House, lifetime: Lifetime) 
     assert (lifetime.state, house.log) == ("stopped", ["opening", "closed"])
 
 
+@behaviour("MBX-116")
 async def test_a_start_during_a_stop_waits_for_it_and_begins_anew(house: House, lifetime: Lifetime) -> None:
     await lifetime.start()
     house.back_door.clear()
@@ -139,6 +143,7 @@ async def test_a_start_that_fails_fails_for_all_who_wait_and_may_be_tried_again(
     await lifetime.stop()
 
 
+@behaviour("MBX-117")
 async def test_a_start_goes_on_as_long_as_anybody_waits_for_it(house: House, lifetime: Lifetime) -> None:
     house.front_door.clear()
     first, second = [asyncio.create_task(lifetime.start()) for _ in range(2)]

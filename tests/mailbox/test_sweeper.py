@@ -15,6 +15,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.sweeper import PURGES_PER_SWEEP
 from awaken.store.transitions import MAX_ROWS, Claim, Commit, Purge, Settle, Submit
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.events import text_delta
 from awaken.testing.mailboxes import WatchedStore, World
@@ -27,6 +28,7 @@ def costs(dispatch: Dispatch) -> tuple[int, int]:
 # --- claims that nobody carries ---------------------------------------------------------------------------------------
 
 
+@behaviour("EX-002")
 async def test_a_claim_that_a_submit_won_without_hearing_of_it_is_released_at_no_cost(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -48,6 +48,7 @@ from awaken.mailbox.service import Mailbox, RunSubmission, Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import (
     Capabilities,
+    Listener,
     MessageQuery,
     Store,
 )
@@ -80,6 +81,8 @@ class WatchedStore(ForwardingStore):
         self._read_gate: asyncio.Event | None = None
         self.exclusive = exclusive
         """None: as the store says."""
+        self.loses_signals = False
+        """Whether mailboxes that enter from now on hear nothing of what others commit."""
         self.refuse: Refusal | None = None
         self._lost: tuple[type[Any], Exception] | None = None
         self.refuse_read: Exception | None = None
@@ -133,6 +136,10 @@ class WatchedStore(ForwardingStore):
             if gate is not None:
                 gate.set()
         self._gate = self._read_gate = None
+
+    def listen(self, listener: Listener) -> None:
+        if not self.loses_signals:
+            super().listen(listener)
 
     @property
     def is_busy(self) -> bool:
