@@ -22,16 +22,15 @@ MAY_IMPORT: Final[dict[str, str]] = {
     "client": "domain",
     "store": "domain telemetry threads",
     "executors": "domain telemetry threads",
-    "control": "domain telemetry store executors",
-    "mailbox": "domain telemetry store executors control",
-    "http": "domain telemetry store executors control mailbox",
-    "protocols": "domain telemetry store executors control mailbox http",
-    "console": "domain telemetry store executors control mailbox http",
-    "wiring": "domain telemetry store executors control mailbox http protocols console",
+    "mailbox": "domain telemetry store executors",
+    "http": "domain telemetry store executors mailbox",
+    "protocols": "domain telemetry store executors mailbox http",
+    "console": "domain telemetry store executors mailbox http",
+    "wiring": "domain telemetry store executors mailbox http protocols console",
     "awaken": "domain executors mailbox wiring",
     "process": "",
     "threads": "",
-    "cli": "domain telemetry store executors control mailbox http protocols console wiring awaken client process",
+    "cli": "domain telemetry store executors mailbox http protocols console wiring awaken client process",
 }
 """What each layer may import besides itself. `awaken` is the package's `__init__`; `testing` may import anything."""
 

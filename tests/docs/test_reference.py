@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import awaken
@@ -14,6 +15,8 @@ from awaken.cli.runs import runs
 from awaken.cli.serve import serve
 from awaken.domain import errors
 from awaken.domain.event import CHANNELS, KINDS, TABLE
+from awaken.domain.ids import DispatchId
+from awaken.domain.log import MESSAGE_COMMITTED, LoggedEvent, completed
 from awaken.http.problems import STATUS
 from awaken.http.settings import HttpSettings
 from awaken.http.submission import RunCreate, ThreadCreate
@@ -74,6 +77,21 @@ def rows_of_kinds() -> dict[str, list[str]]:
 @pytest.mark.parametrize("payload", KINDS, ids=lambda payload: payload.__name__)
 def test_every_event_of_an_executor_is_listed_with_its_fields(payload: type[Any]) -> None:
     assert rows_of_kinds()[KINDS[payload]] == list(payload.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in TABLE.items() if kind.payload not in (None, *KINDS)])
+def test_every_event_of_the_queue_is_listed_with_its_fields(name: str) -> None:
+    payload = TABLE[name].payload
+    assert payload is not None
+    assert rows_of_kinds()[name] == [*joined_fields(name), *payload.__struct_fields__]
+
+
+def joined_fields(name: str) -> list[str]:
+    """What stands in front of a stored payload when it is read: the dispatch, in those about one."""
+    if name == MESSAGE_COMMITTED:
+        return []
+    [found] = completed([LoggedEvent(name, msgspec.Raw(b"{}"))], {}, DispatchId("d"))
+    return list(msgspec.json.decode(found.payload))
 
 
 def test_what_a_later_version_writes_is_listed_with_its_channel() -> None:
