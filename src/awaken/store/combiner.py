@@ -1,14 +1,37 @@
-"""Gathers what concurrent callers ask for into batches, and answers each after the commit.
+"""Gathers what concurrent callers ask for into batches, and answers each of them after the commit.
 
 Above: the mailbox asks for one transition at a time. Below: `Store.apply`, at most two batches in flight.
-Holds: what arrives while a batch is in flight forms the next one; there is no timer, so an idle system pays no delay.
-A full batch leaves while one is in flight, so that under load the store never waits for the event loop.
-A batch has at most one transition per thread, in the order asked, then the transitions over many threads. Batches are
-put together as things are asked, each in the first batch behind which nothing of its thread waits.
-`on_applied` hears every outcome, in order and before its caller does, also when the caller has gone away, with when the
-batch left for the store: a lease is counted from then. `on_failed` hears every transition whose fate the store could
-not tell, `on_batch` each batch that came back, with how long that took. Whatever was asked is answered, also when `run`
-is killed.
+Holds: a batch has at most one transition per thread, then those over many threads; the transitions of one thread are
+applied in the order in which they were asked. `on_applied` is called with every outcome in the order of the commits and
+before its caller is resumed, also when the caller has gone away; `on_failed` with every transition whose fate the store
+could not tell; `on_batch` with each batch that came back, and how long it took. Whatever was asked is answered, also
+when `run` is killed.
+
+How it works. A commit costs the same for one transition as for two hundred: one transaction and one flush of the disk.
+So while a batch is being committed, whatever is asked gathers, and leaves as the next batch when the answer is here.
+There is no timer: on an idle system a transition leaves at once and alone, and the busier the system is, the larger
+batches become.
+
+*Asking.* `ask` gives the caller a future and puts the transition into the first open batch that has room and, like
+every batch behind it, nothing of the same thread: batches leave in order, so a thread's transitions do, too. Batches are
+thus put together as things are asked, and nothing has to be sorted or looked through when one leaves. Usually there is
+one open batch; more appear when one thread is asked for several things, or when the load exceeds a batch.
+
+*Leaving.* One task (`run`) hands batches to the store. A batch that can take more leaves only when none is in flight.
+A full one may leave while one is in flight, because the writer of SQLite is a thread that shares the interpreter lock
+with the event loop: were the next batch handed over only after the loop had got its turn and dealt with the answer of
+the last one, the disk would wait for the loop. With a full batch already there, writer and loop work at the same time.
+
+*Answering.* When a batch lands, its outcomes are answered in slices of `DELIVERY_SLICE` per turn of the event loop, so
+that other tasks get their turns between them. For each outcome what follows from it (`on_applied`) comes first: an event
+is published before its writer goes on, and a claim is being executed before its submitter hears of it. Setting the
+result of a future only schedules its caller, so no caller runs inside this loop. A second batch that lands meanwhile
+queues behind the first.
+
+*Failing.* A batch that the store refuses as a whole fails for each of its callers; a single item that failed is answered
+with the error alone. When `run` ends, whatever has landed is answered, and everything else fails.
+
+Source: ADR 0004.
 """
 
 from __future__ import annotations
@@ -16,9 +39,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
@@ -42,30 +64,18 @@ DELIVERY_SLICE: Final = 32
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
 
 _SET_ORDER: Final[dict[type[object], int]] = {Renew: 1, Reclaim: 2, Claim: 3, Purge: 4}
+"""The transitions over many threads, in the order in which they end a batch."""
 
 _log = logging.getLogger("awaken.store")
 OutcomeT = TypeVar("OutcomeT")
 
 
-class Answer(Protocol):
-    """Whoever is told of an outcome: a future, or anything that is used like one.
-
-    Telling it raises nothing but `InvalidStateError`, when nobody wants to know any more.
-    """
-
-    def set_result(self, outcome: Outcome, /) -> None: ...
-
-    def set_exception(self, error: BaseException, /) -> None: ...
-
-
 class _Batch:
     """What has been asked and leaves together."""
 
-    __slots__ = ("answers", "bytes_left", "over_many", "room", "threads", "transitions")
-
     def __init__(self, room: int) -> None:
         self.transitions: list[Transition] = []
-        self.answers: list[Answer] = []
+        self.answers: list[asyncio.Future[Outcome]] = []
         self.threads: set[object] = set()
         self.over_many = False
         """Whether a transition over many threads is among them."""
@@ -84,7 +94,7 @@ class _Batch:
         return [*zip(self.transitions, self.answers, strict=True)]
 
 
-_Asked = tuple[Transition, Answer]
+_Asked = tuple[Transition, asyncio.Future[Outcome]]
 _Flight = tuple[_Batch, asyncio.Future[list[Outcome]], float]
 """A batch, its outcomes to be, and when it left, in seconds of the monotonic clock."""
 
@@ -100,7 +110,9 @@ class Combiner:
         on_failed: Callable[[Transition], None],
         on_batch: Callable[[Sequence[Transition], Sequence[Outcome], float], None],
     ) -> None:
-        """Times are seconds of the monotonic clock."""
+        """`on_applied` is given when the batch left for the store, because a lease is counted from then, and `on_batch`
+        how long it took; both in seconds of the monotonic clock.
+        """
         self._store = store
         self._clock = clock
         self._on_applied = on_applied
@@ -111,26 +123,25 @@ class Combiner:
         """Batches that can leave as they are, before those that can take more."""
         self._open: deque[_Batch] = deque()
         self._flights: deque[_Flight] = deque()
-        self._applied: deque[tuple[Transition, Answer, Outcome, float]] = deque()
+        self._applied: deque[tuple[Transition, asyncio.Future[Outcome], Outcome, float]] = deque()
+        """What has landed and is not answered yet, with when its batch had left."""
         self._delivering = False
+        """Whether the next slice is scheduled."""
         self._wake = Alarm(clock)
         self._answered = Alarm(clock)
         self.closed = False
+
+    # --- asking -------------------------------------------------------------------------------------------------------
 
     def ask(self, transition: Transition, size: int = 0) -> asyncio.Future[Outcome]:
         """Queue a transition that writes about `size` bytes of events and messages.
 
         The future holds its outcome once that is durable; cancelling it withdraws nothing.
         """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.put(transition, future, size)
-        return future
-
-    def put(self, transition: Transition, answer: Answer, size: int = 0) -> None:
-        """As `ask`, for somebody who need not wait in a task: told in the turn of the loop that delivers."""
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         if self.closed:
             self._fail([(transition, answer)], StoreUnavailable("the store is closed"))
-            return
+            return answer
         over_many = type(transition) in _SET_ORDER
         if over_many:
             thread: object = object()  # equal to no other
@@ -155,12 +166,15 @@ class Combiner:
             self._wake.set()
         if not self._flights:
             self._wake.set()
+        return answer
 
     async def apply(self, transition: Transition, expected: type[OutcomeT]) -> OutcomeT:
         """Ask and wait, for a transition with a single kind of outcome."""
         outcome = await self.ask(transition)
         assert isinstance(outcome, expected), f"{type(transition).__name__} answered {type(outcome).__name__}"
         return outcome
+
+    # --- leaving and landing ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Feed the store until `close`. What was asked before that is still applied."""
@@ -173,7 +187,7 @@ class Combiner:
                 await self._wake.wait()
         finally:
             self.closed = True
-            self._land()
+            self._land()  # a batch may have been committed in the very turn in which this task was cancelled
             batches = [batch for batch, _, _ in self._flights] + [*self._full, *self._open]
             for unanswered in (self._flights, self._full, self._open):
                 unanswered.clear()
@@ -195,13 +209,15 @@ class Combiner:
         self._wake.set()
 
     def _land(self) -> None:
-        """Answer the batches that have returned, in the order they left."""
+        """Take the answers of the batches that have returned, in the order in which they left: one that has overtaken
+        the batch before it waits for that.
+        """
         while self._flights and self._flights[0][1].done():
             batch, applying, asked_s = self._flights.popleft()
             if applying.cancelled():
                 self._fail(batch.asked(), StoreUnavailable("the store was closed"))
             elif (error := applying.exception()) is not None:
-                self._fail(batch.asked(), error)  # every caller hears it, the next batch is tried anew
+                self._fail(batch.asked(), error)  # the next batch is tried anew
             else:
                 self._deliver(batch, applying.result(), asked_s)
 
@@ -223,55 +239,56 @@ class Combiner:
     def _is_quiet(self) -> bool:
         return not (self._open or self._full or self._flights or self._applied)
 
+    # --- answering ----------------------------------------------------------------------------------------------------
+
     def _deliver(self, batch: _Batch, outcomes: Sequence[Outcome], asked_s: float) -> None:
-        told = zip(batch.transitions, batch.answers, outcomes, repeat(asked_s, len(outcomes)), strict=True)
-        self._applied.extend(told)
+        for transition, answer, outcome in zip(batch.transitions, batch.answers, outcomes, strict=True):
+            self._applied.append((transition, answer, outcome, asked_s))
         try:
             self._on_batch(batch.transitions, outcomes, self._clock.monotonic() - asked_s)
         except Exception:  # a supervisor, as below
             _log.exception("after a batch of %d: what should follow failed", len(outcomes))
-        if not self._delivering:
+        if not self._delivering:  # else the slice that is scheduled gets to it, behind what landed before
             self._deliver_slice()
 
     def _deliver_slice(self) -> None:
-        """Tell some callers now and the rest in the next turns of the event loop, across batches in order."""
-        self._tell(DELIVERY_SLICE)
+        """Answer some callers now, and the rest in the next turns of the event loop, across batches in order."""
+        self._answer(DELIVERY_SLICE)
         if self._is_quiet:
             self._answered.set()
         self._delivering = bool(self._applied)
         if self._delivering:
             asyncio.get_running_loop().call_soon(self._deliver_slice)
 
-    def _tell(self, most: int) -> None:
-        """Tell the next callers, in order. One of them may ask again at once, and that tell others."""
-        applied, on_applied = self._applied, self._on_applied
-        while applied and most:
+    def _answer(self, most: int) -> None:
+        """Answer the next callers, in order, at most so many.
+
+        What follows from an outcome may ask for something, and when that is refused at once (`closed`) this is entered
+        again: so each outcome is taken from the queue before anything is done with it.
+        """
+        while self._applied and most:
             most -= 1
-            transition, answer, outcome, asked_s = applied.popleft()
+            transition, answer, outcome, asked_s = self._applied.popleft()
             if type(outcome) is Failed:
-                self._tell_failure(transition, answer, outcome.error)
+                self._refuse(transition, answer, outcome.error)
                 continue
             try:
-                on_applied(transition, outcome, asked_s)
+                self._on_applied(transition, outcome, asked_s)
             except Exception:  # a supervisor: a fault in what follows the commit must not stop the queue
                 _log.exception("after %s: what should follow failed", type(transition).__name__)
-            try:
+            if not answer.done():  # its caller may have gone away
                 answer.set_result(outcome)
-            except asyncio.InvalidStateError:
-                continue  # the caller went away
 
-    def _fail(self, unanswered: Iterable[_Asked], error: BaseException) -> None:
-        self._tell(len(self._applied))
+    def _fail(self, unanswered: Sequence[_Asked], error: BaseException) -> None:
+        """Answer with an error, behind everything that was applied before."""
+        self._answer(len(self._applied))
         for transition, answer in unanswered:
-            self._tell_failure(transition, answer, error)
+            self._refuse(transition, answer, error)
         if self._is_quiet:
             self._answered.set()
 
-    def _tell_failure(self, transition: Transition, answer: Answer, error: BaseException) -> None:
+    def _refuse(self, transition: Transition, answer: asyncio.Future[Outcome], error: BaseException) -> None:
         self._on_failed(transition)
-        try:
+        if not answer.done():
             answer.set_exception(error)
-        except asyncio.InvalidStateError:
-            return  # the caller went away
-        if isinstance(answer, asyncio.Future):
-            answer.exception()  # heard here, so that a caller who went away leaves no complaint behind
+            answer.exception()  # marks it as retrieved: a caller that went away leaves no complaint behind
