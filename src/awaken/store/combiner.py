@@ -13,9 +13,9 @@ There is no timer: on an idle system a transition leaves at once and alone, and 
 batches become.
 
 *Asking.* `ask` gives the caller a future and puts the transition into the first open batch that has room and, like
-every batch behind it, nothing of the same thread: batches leave in order, so a thread's transitions do, too. Batches are
-thus put together as things are asked, and nothing has to be sorted or looked through when one leaves. Usually there is
-one open batch; more appear when one thread is asked for several things, or when the load exceeds a batch.
+every batch behind it, nothing of the same thread: batches leave in order, so a thread's transitions do, too. Batches
+are thus put together as things are asked, and nothing has to be sorted or looked through when one leaves. Usually
+there is one open batch; more appear when one thread is asked for several things, or when the load exceeds a batch.
 
 *Leaving.* One task (`run`) hands batches to the store. A batch that can take more leaves only when none is in flight.
 A full one may leave while one is in flight, because the writer of SQLite is a thread that shares the interpreter lock
@@ -23,13 +23,13 @@ with the event loop: were the next batch handed over only after the loop had got
 the last one, the disk would wait for the loop. With a full batch already there, writer and loop work at the same time.
 
 *Answering.* When a batch lands, its outcomes are answered in slices of `DELIVERY_SLICE` per turn of the event loop, so
-that other tasks get their turns between them. For each outcome what follows from it (`on_applied`) comes first: an event
-is published before its writer goes on, and a claim is being executed before its submitter hears of it. Setting the
-result of a future only schedules its caller, so no caller runs inside this loop. A second batch that lands meanwhile
-queues behind the first.
+that other tasks get their turns between them. For each outcome what follows from it (`on_applied`) comes first: an
+event is published before its writer goes on, and a claim is being executed before its submitter hears of it. Setting
+the result of a future only schedules its caller, so no caller runs inside this loop. A second batch that lands
+meanwhile queues behind the first.
 
-*Failing.* A batch that the store refuses as a whole fails for each of its callers; a single item that failed is answered
-with the error alone. When `run` ends, whatever has landed is answered, and everything else fails.
+*Failing.* A batch that the store refuses as a whole fails for each of its callers; a single item that failed is
+answered with the error alone. When `run` ends, whatever has landed is answered, and everything else fails.
 
 Source: ADR 0004.
 """
