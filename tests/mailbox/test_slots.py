@@ -15,7 +15,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
-from awaken.store.transitions import Claim, Reclaim, Settle, Submit
+from awaken.store.transitions import Claim, Reclaim, Retry, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import Call, GatedAgent, WatchedStore, World, claim_for
@@ -305,6 +305,30 @@ async def test_the_thread_of_a_suspect_waits_with_it_and_is_not_taken_up_by_a_su
             call.release()
             await world.quiet()
             assert [each.run_id for each in at_work(world.agent)] == [waits.run.run_id]
+
+
+async def test_a_suspect_that_falls_due_again_before_what_is_behind_it_began_is_found_at_once(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Meanwhile its thread stood in line for the run behind it, which is no suspect."""
+    async with store:
+        [first] = await crashed(store, clock, 1)
+        async with World(store, clock, executes=False, seed=8) as asking:
+            [claimed] = await claim_for(store, "short-lived")
+            await asking.submit(thread_id=first.run.thread_id)
+            failed = Settle(
+                scope=claimed.scope,
+                thread_id=claimed.run.thread_id,
+                run_id=claimed.run.run_id,
+                dispatch_id=claimed.dispatch.dispatch_id,
+                token=claimed.token,
+                number=claimed.commit_no + 1,
+                ending=Retry("busy", retry_after_ms=1_000),
+            )
+            await store.apply([failed])
+        clock.tick(2)
+        async with World(store, clock) as world:
+            assert [call.run_id for call in world.agent.calls] == [first.run.run_id]
 
 
 async def test_however_often_a_process_dies_no_innocent_run_is_given_up_and_a_killer_is_given_up_alone(
