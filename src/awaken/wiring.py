@@ -17,7 +17,7 @@ import msgspec
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.delivery import Delivery, delay_ms
 from awaken.domain.dispatch import DEFAULT_PRIORITY
-from awaken.domain.errors import Unsupported, ValidationError
+from awaken.domain.errors import Unavailable, Unsupported, ValidationError
 from awaken.domain.ids import DEFAULT_SCOPE, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, user_message
@@ -70,7 +70,10 @@ class RunHandle:
         return self.record.thread_id
 
     async def events(self, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
-        """Everything the run says, from its start or after a seq, until its end. May be read any number of times."""
+        """Everything the run says, from its start or after a seq, until its end. May be read any number of times.
+
+        Raises Unavailable when the app stops before the run has ended.
+        """
         async with self._app.mailbox.read_run(self._app.scope, self.record, after=after) as reader:
             async for event in _events(reader):
                 yield event
@@ -255,7 +258,7 @@ class Awaken:
             after = cast(int, page[-1].seq)
 
     async def events(self, thread_id: str, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
-        """Everything that happens on a thread after a seq, without end."""
+        """Everything that happens on a thread after a seq, without end. Raises Unavailable when the app stops."""
         async with self.mailbox.read_thread(self.scope, ThreadId(thread_id), after=after) as reader:
             async for event in _events(reader):
                 yield event
@@ -335,6 +338,8 @@ async def _events(reader: Reader) -> AsyncIterator[ThreadEvent]:
     async for row in reader:
         for event in _opened(row):
             yield event
+    if reader.is_cut and not reader.ended:
+        raise Unavailable("awaken is stopping; the log goes on, read it again after the last seq", code="stopping")
 
 
 def _opened(row: EventRow) -> list[ThreadEvent]:

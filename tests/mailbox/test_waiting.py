@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from awaken.domain.errors import RunNotFound, TransientFailure
+from awaken.domain.errors import RunNotFound, TransientFailure, ValidationError
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.run import Run, RunStatus
@@ -95,3 +96,19 @@ async def test_waiting_for_what_does_not_exist_is_refused(store: WatchedStore, c
     async with World(store, clock) as world:
         with pytest.raises(RunNotFound):
             await world.mailbox.wait(DEFAULT_SCOPE, RunId("nothing"), timeout_s=FOREVER_S)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), "1", True])
+async def test_a_time_that_is_no_number_is_refused_and_stops_nothing(
+    store: WatchedStore, clock: ManualClock, seconds: Any
+) -> None:
+    async with World(store, clock) as world:
+        run = (await world.submit()).run
+        for asked in (
+            world.mailbox.wait(DEFAULT_SCOPE, run.run_id, timeout_s=seconds),
+            world.mailbox.cancel(DEFAULT_SCOPE, run.run_id, wait_s=seconds),
+            world.mailbox.interrupt(DEFAULT_SCOPE, run.thread_id, wait_s=seconds),
+        ):
+            with pytest.raises(ValidationError, match="must be a number of seconds"):
+                await asked
+        assert (await world.run(run)).status is RunStatus.RUNNING

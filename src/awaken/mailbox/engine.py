@@ -92,7 +92,7 @@ class Engine:
             observer=observer,
         )
         self._lifetime = Lifetime(self._opened)
-        agents.on_change(self._wake_dispatcher)
+        agents.on_change(self._agents_changed)
 
     @property
     def state(self) -> State:
@@ -108,7 +108,7 @@ class Engine:
             store=capabilities.kind,
             executing=self._slots.executing,
             free_slots=self._slots.free,
-            not_loadable=tuple(withdrawn),
+            not_loadable=tuple([name for name in withdrawn if Route(name) in self._sweeper.unserved]),
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
         )
 
@@ -138,6 +138,11 @@ class Engine:
         """Somebody else has written: readers look, and there may be work."""
         self.hub.stir(signal)
         self._dispatcher.wake()
+
+    def _agents_changed(self) -> None:
+        """There may be work for whoever came, and some of it waits for whoever went."""
+        self._dispatcher.wake()
+        self._sweeper.expect(0)
 
     def _wake_dispatcher(self) -> None:
         self._dispatcher.wake()

@@ -9,6 +9,7 @@ Source: docs/concepts/durability.md.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -277,7 +278,9 @@ class Mailbox:
         Raises:
             RunNotFound: There is no such run.
             RunNotOpen: It ended before, and not by being cancelled.
+            ValidationError: `wait_s` is not a number; nothing is stopped.
         """
+        _check_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         run = await self.get_run(scope, run_id)
         outcome = await self._engine.combiner.ask(Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id))
@@ -312,7 +315,9 @@ class Mailbox:
 
         Raises:
             ThreadNotFound: There is no such thread.
+            ValidationError: `wait_s` is not a number; nothing is stopped.
         """
+        _check_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         await self.get_thread(scope, thread_id)
         outcome = await self._engine.combiner.apply(Interrupt(scope=scope, thread_id=thread_id), Interrupted)
@@ -374,8 +379,11 @@ class Mailbox:
 
         Raises:
             RunNotFound: There is no such run.
+            ValidationError: `timeout_s` is not a number.
             Unavailable: The mailbox stops before the run has ended.
         """
+        if timeout_s is not None:
+            _check_seconds(timeout_s, what="timeout_s")
         hub, clock = self._engine.hub, self.clock
         deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s
         thread_id = None if known is None else known.thread_id
@@ -470,3 +478,9 @@ def _digest(request: RunSubmission, agent_id: AgentId) -> str:
     trace = replace(request.trace, transport_request_id=None)
     asked = replace(request, agent_id=agent_id, trace=trace)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+
+
+def _check_seconds(seconds: object, *, what: str) -> None:
+    """A timer that is set for no number at all would put every other timer out of order."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
+        raise ValidationError(f"{what} must be a number of seconds")
