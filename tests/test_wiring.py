@@ -9,7 +9,7 @@ import pytest
 from awaken.domain.errors import Unavailable
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
-from awaken.testing.clock import ManualClock
+from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import GatedAgent
 from awaken.wiring import Awaken
 
@@ -24,12 +24,17 @@ async def test_events_that_are_cut_off_by_a_stop_do_not_end_as_if_the_run_had() 
         handle = await app.submit("t", "hello")
         await agent.next_call()
         kinds: list[str] = []
-        with pytest.raises(Unavailable) as refused:
+
+        async def follow() -> None:
             async for event in handle.events():
                 kinds.append(event.kind)
-                if event.kind == "RunStarted":
-                    stopping = asyncio.create_task(app.stop())
-        await stopping
+
+        following = asyncio.create_task(follow())
+        while kinds[-1:] != ["RunStarted"]:
+            await settle()
+        await app.stop()
+        with pytest.raises(Unavailable) as refused:
+            await following
 
     assert refused.value.code == "stopping"
     assert kinds[-1] == "RunStarted"
