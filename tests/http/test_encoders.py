@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import Response
 
 from awaken.domain.errors import StoreUnavailable
+from awaken.domain.event import TABLE
 from awaken.domain.ids import DEFAULT_SCOPE, DispatchId, RunId, ThreadId
 from awaken.domain.log import EventRow, ReadEvent
 from awaken.http.encoder import NativeEncoder, select
@@ -247,3 +248,25 @@ def test_rows_that_nobody_used_for_longest_are_forgotten_first() -> None:
     assert encoder.fed == 3, "the first was used again and again, and is still there"
     cache.frames(row(2, "x" * 100), encoder)
     assert encoder.fed == 4
+
+
+@behaviour("MBX-314", "MBX-350", "MBX-351", "MBX-352", "MBX-356", "MBX-357", "MBX-358", "MBX-359", "MBX-362")
+def test_this_apis_encoder_makes_one_frame_of_every_event_and_what_stands_around_them_has_no_place() -> None:
+    kinds = [kind for kind in TABLE if select().wants(kind)]
+    events = tuple([ReadEvent(kind, msgspec.Raw(b'{"n":%d}' % n)) for n, kind in enumerate(kinds)])
+    row = EventRow(DEFAULT_SCOPE, ThreadId("t"), RunId("r"), DispatchId("d"), 7, 0, events)
+    encoder = NativeEncoder(select())
+
+    encoded = encoder.feed(row)
+    frames = all_frames(encoded.frames)
+    opening = Opening(scope=DEFAULT_SCOPE, thread_id=ThreadId("t"), run_id=RunId("r"), after=0, retry_ms=1_000)
+    around = encoder.open(opening) + encoder.close("done")
+
+    assert encoded.events == len(frames) == len(kinds) > 20
+    assert [(frame.event, frame.json()["kind"], frame.json()["payload"]["n"]) for frame in frames] == [
+        (kind, kind, n) for n, kind in enumerate(kinds)
+    ]
+    for frame in frames:
+        told = frame.json()
+        assert (told["cursor"], told["run_id"], told["dispatch_id"]) == (frame.id, "r", "d")
+    assert [frame.event for frame in all_frames(around) if frame.id is not None] == []

@@ -72,7 +72,7 @@ AREA: Final = Area(
         "MBX-349",
         because="Between an agent and its readers there is nothing but the log: no channel that fills, closes or is exchanged, and no ring of frames.",
     ),
-    later(
+    built(
         "MBX-314",
         "MBX-350",
         "MBX-351",
@@ -82,8 +82,8 @@ AREA: Final = Area(
         "MBX-358",
         "MBX-359",
         "MBX-362",
-        sentence="The native encoder makes one frame of every event, and none before or after.",
-        by=Wing.SECOND_SHAPE,
+        sentence="The native encoder makes one frame of every event, with its kind and ids, in order.",
+        note="A stream also begins and ends with a frame that is no event and has no id.",
     ),
     later("MBX-315", sentence="A dialect may begin and end a stream with frames of its own.", by=Wing.PROTOCOLS),
     same("MBX-318", "MBX-319", as_="SRV-001"),
