@@ -275,8 +275,13 @@ class RunWriter:
                 heap.fail(failure)
 
     def close(self) -> None:
-        """The execution is over. Tasks that its agent has left behind are refused from now on."""
+        """The execution is over. Tasks that its agent has left behind are refused from now on.
+
+        The execution, which holds this, is let go of: a cycle of the two would only be freed by the garbage collector,
+        which stops the whole process meanwhile.
+        """
         self.abandon(LeaseLost(self._claimed.dispatch.dispatch_id, "the run is over"))
+        self._on_step = _nothing
 
 
 def stored_bytes(message: Message) -> int:
@@ -289,3 +294,7 @@ def stored_bytes(message: Message) -> int:
         return len(_encoder.encode(message))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise PermanentFailure(f"message {message.id!r} cannot be stored: {error}") from error
+
+
+def _nothing() -> None:
+    """Of an execution that is over nobody hears of steps."""
