@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from awaken.domain.errors import Unavailable
+from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.event import TERMINAL_KINDS
 from awaken.domain.ids import DEFAULT_SCOPE
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.transitions import Claim
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -71,6 +72,52 @@ async def test_work_accepted_beside_the_executing_process_is_claimed_when_it_is_
         submission = await beside.submit()
         (await works.agent.next_call()).release("done there")
         assert (await beside.done(submission)).final_output == "done there"
+
+
+async def test_a_reader_whose_look_is_cut_short_looks_again(store: WatchedStore, clock: ManualClock) -> None:
+    """Its caller was cancelled, or the store could not answer. A store of one process has no poll to make up for it."""
+    async with (
+        World(store, clock, settings=SETTINGS) as works,
+        World(store, clock, settings=SETTINGS, executes=False, seed=2) as beside,
+    ):
+        submission = await works.submit()
+        call = await works.agent.next_call()
+        async with beside.mailbox.read_run(DEFAULT_SCOPE, submission.run) as reader:
+            while await reader.next_rows(0.0):
+                pass
+            await beside.quiet()
+            for breaks in ("cancelled", "refused"):
+                store.hold_reads()
+                reading = asyncio.create_task(reader.next_rows())
+                await call.context.emit(breaks)
+                await beside.quiet()
+                if breaks == "cancelled":
+                    reading.cancel()
+                else:
+                    store.refuse_read = StoreUnavailable("busy")
+                store.let_go()
+                await asyncio.wait((reading,))
+                store.refuse_read = None
+                rows = await reader.next_rows(5.0) if reading.cancelled() or reading.exception() else reading.result()
+                assert [event.kind for row in rows for event in row.events][-1:] == ["TextDeltaObserved"], breaks
+
+
+async def test_what_a_process_commits_in_a_run_of_its_own_makes_nobody_look_for_work_there(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """With another mailbox on its store a process hears of its own commits; a claim for each would double its cost."""
+    async with (
+        World(store, clock, settings=SETTINGS) as works,
+        World(store, clock, settings=SETTINGS, executes=False, seed=2),
+    ):
+        await works.submit()
+        call = await works.agent.next_call()
+        await works.quiet()
+        claims = sum(isinstance(each, Claim) for each in store.transitions)
+        for number in range(5):
+            await call.context.emit(str(number))
+            await works.quiet()
+        assert sum(isinstance(each, Claim) for each in store.transitions) == claims
 
 
 @behaviour("LF-003")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from awaken.domain.errors import ValidationError
 from awaken.domain.retry import RetryPolicy
+from awaken.executors.registry import Agents
+from awaken.mailbox.service import Mailbox
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock
 
 
 @behaviour("MBX-001")
@@ -44,19 +51,34 @@ def test_settings_that_were_given_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("name", "value"),
     [
-        MailboxSettings(max_concurrent_runs=0),
-        MailboxSettings(lease_ms=0),
-        MailboxSettings(renew_interval_s=12.0),
-        MailboxSettings(renew_retry_s=0),
-        MailboxSettings(stop_margin_s=12.0),
-        MailboxSettings(max_attempts=0),
+        *[(name, value) for name in ("max_concurrent_runs", "lease_ms", "max_attempts") for value in (0, 1.5, True)],
+        ("max_queued_per_thread", 0),
+        *[
+            (name, value)
+            for name in ("renew_interval_s", "renew_retry_s", "poll_interval_s", "purge_interval_s", "tidy_s")
+            for value in (0, -1, math.nan, math.inf, "1")
+        ],
+        ("store_retry_s", 0),
+        ("settle_retry_s", 0),
+        *[
+            (name, value)
+            for name in ("stop_margin_s", "run_retention_s", "event_retention_s", "drain_s", "handover_s")
+            for value in (-1, math.nan, math.inf, None)
+        ],
+        ("renew_interval_s", 12.0),
+        ("renew_interval_s", 10.0),
+        ("stop_margin_s", 8.0),
+        ("retry", RetryPolicy(base_delay_ms=0.5)),  # pyright: ignore[reportArgumentType]
+        ("retry", RetryPolicy(base_delay_ms=-1)),
+        ("retry", RetryPolicy(base_delay_ms=2, max_delay_ms=1)),
     ],
 )
-def test_a_setting_out_of_range_is_refused_by_name(settings: MailboxSettings) -> None:
+def test_a_setting_out_of_range_is_refused_when_the_mailbox_is_made(name: str, value: Any) -> None:
+    store, agents = MemoryStore(ManualClock()), Agents()
     with pytest.raises(ValidationError, match="out of range"):
-        settings.check()
+        Mailbox(store, agents, settings=MailboxSettings(**{name: value}))
 
 
 @behaviour("MBX-006")

@@ -110,8 +110,9 @@ async def test_failures_are_counted_by_their_class(store: Store, clock: ManualCl
         samples, operations = await observed.samples(), await observed.operations()
 
     assert samples['awaken_runs_total{outcome="transient_error"}'] == 1
-    assert samples['awaken_runs_total{outcome="permanent_error"}'] == 1
     assert samples['awaken_runs_total{outcome="dead_letter"}'] == 1
+    assert samples['awaken_runs_total{outcome="permanent_error"}'] == 0, "a dead letter is counted once"
+    assert samples['awaken_mailbox_dispatch_runtime_seconds_count{outcome="permanent_error"}'] == 1
     assert (operations["nack/ok"], operations["dead_letter/ok"]) == (1, 1)
     assert operations["mark_run_dead_letter/ok"] == 1
 

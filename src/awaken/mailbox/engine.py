@@ -135,9 +135,12 @@ class Engine:
         self._reactions.failed(transition)
 
     def _signalled(self, signal: Signal) -> None:
-        """Somebody else has written: readers look, and there may be work."""
+        """Somebody has written, perhaps this process itself: readers look, and there may be work, except in threads
+        whose claim is executed here.
+        """
         self.hub.stir(signal)
-        self._dispatcher.wake()
+        if signal.threads is None or any(self._executions.in_thread(*key) is None for key in signal.threads):
+            self._dispatcher.wake()
 
     def _agents_changed(self) -> None:
         """There may be work for whoever came, and some of it waits for whoever went."""

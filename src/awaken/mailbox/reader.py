@@ -227,13 +227,17 @@ class Reader:
 
     async def _look(self) -> None:
         """Page if the log goes on behind the position; a run's end may lie there."""
-        self._is_stirred = False
-        _, last = await self._store.event_bounds(*self._key)
-        if last > self.position and not self._buffer:
-            self._behind = True
-            if self._run_id is not None:
-                run = await self._store.load_run(self._key[0], self._run_id)
-                self._run_over = run is None or run.status is DONE
+        self._is_stirred = False  # before the reads: a signal that comes while they are on their way counts anew
+        try:
+            _, last = await self._store.event_bounds(*self._key)
+            if last > self.position and not self._buffer:
+                if self._run_id is not None:
+                    run = await self._store.load_run(self._key[0], self._run_id)
+                    self._run_over = run is None or run.status is DONE
+                self._behind = True
+        except BaseException:
+            self._is_stirred = True  # cancelled or refused: the next call must look again
+            raise
 
     def cut(self) -> None:
         self.is_cut = True

@@ -79,7 +79,7 @@ ACTIVE_RUNS: Final = Metric("awaken_active_runs", "gauge", "Executions in progre
 RUNS: Final = Metric(
     "awaken_runs_total",
     "counter",
-    "Executions by how they ended, and runs that ended without one (cancelled, superseded, dead_letter).",
+    "Executions by how they ended; runs that ended without one, and those given up, by that (dead_letter).",
     ("outcome",),
 )
 RUN_DURATION: Final = Metric("awaken_run_duration_seconds", "histogram", "How long an execution took.", ("outcome",))

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.dispatch import ACKED, DispatchStatus
 from awaken.domain.errors import AwakenError
+from awaken.domain.ids import ClaimToken
 from awaken.mailbox.observer import OutcomeLabel
 from awaken.store.contract import Reads
 from awaken.store.transitions import (
@@ -98,8 +99,12 @@ class PrometheusObserver:
         self._started: list[tuple[float, float, float]] = []
         """Seconds from enqueue, from when it was due and from the claim to each start that the histograms do not hold
         yet."""
-        self._ended: dict[OutcomeLabel, list[tuple[float, float]]] = {}
-        """Seconds from enqueue to the end, and of running, in the same way."""
+        self._ended: dict[OutcomeLabel, list[tuple[float, float, int]]] = {}
+        """Seconds from enqueue to the end, and of running, in the same way; and whether the run's outcome is the label,
+        1 or 0."""
+        self._given_up: set[ClaimToken] = set()
+        """Claims whose settlement was a dead letter: that is how the run is counted, and not how its execution ended,
+        too."""
         for operation, result in (("enqueue", "ok"), ("ack", "ok"), ("claim", "ok"), ("claim", "empty")):
             self._note(0.0, operation, result, amount=0)
         self._tallies: Mapping[type[Any], Callable[[Any, Any, float], None]] = {
@@ -161,7 +166,9 @@ class PrometheusObserver:
         if ended is None:
             ended = self._ended[label] = []
         queued_s = (claimed.dispatch.updated_at - claimed.dispatch.created_at) / 1000
-        ended.append((queued_s + runtime_s, runtime_s))
+        is_given_up = claimed.token in self._given_up
+        self._given_up.discard(claimed.token)
+        ended.append((queued_s + runtime_s, runtime_s, 0 if is_given_up else 1))
 
     def unserved(self, routes: int) -> None:
         self._unserved.child().value = routes
@@ -174,8 +181,8 @@ class PrometheusObserver:
             self._started.clear()
         for label, ended in self._ended.items():
             if ended:
-                to_complete_s, runtimes_s = zip(*ended, strict=True)
-                self._runs.child(label).value += len(ended)
+                to_complete_s, runtimes_s, counts = zip(*ended, strict=True)
+                self._runs.child(label).value += sum(counts)
                 self._enqueue_to_complete.child(label).observe_all(to_complete_s)
                 self._runtime.child(label).observe_all(runtimes_s)
                 ended.clear()
@@ -237,6 +244,8 @@ class PrometheusObserver:
         self._note(took_s, _ending_operation(transition.ending), _fenced(outcome, Settled))
         if type(outcome) is Settled and outcome.dispatch.status.is_terminal:
             self._closed(outcome.dispatch.status, counts_as_run=type(transition.ending) is not Ack)
+            if outcome.dispatch.status is DispatchStatus.DEAD_LETTER:
+                self._given_up.add(transition.token)
 
     def _cancelled(self, transition: Cancel, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "cancel", "ok" if type(outcome) is CancelResult else "refused")
