@@ -190,7 +190,8 @@ async def test_a_stop_closes_streams_at_once_and_hands_running_work_back(store: 
                 stopping = group.create_task(_leave(site.world.mailbox))
                 assert (await watching.rest()).endswith(b": restarting\n\n")
                 await waiting.rest()
-                assert (waiting.status, stopping.done(), call.is_over) == (503, False, False)
+                assert (waiting.status, stopping.done(), call.is_over) == (202, False, False)
+                assert int(waiting.headers["retry-after"]) > 0, "nobody asks over and over while it stops"
                 refused = await site.http.post("/v1/runs", {"agent_id": "talk", "input": "too late"})
                 assert (refused.status, refused.code) == (503, "stopping")
                 assert (await site.http.get("/health/live")).status == 200

@@ -12,6 +12,7 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.errors import Unavailable
 from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Role
 from awaken.domain.run import Run, RunStatus
@@ -164,13 +165,21 @@ async def wait_for_run(call: Call) -> Response:
 
 
 async def _waited(call: Call, run: Run) -> Response:
-    """200 with the result when the run is done in time, else 202 with the run as it is."""
+    """200 with the result when the run is done in time, else 202 with the run as it is.
+
+    Also when the server stops meanwhile: the caller learns which run it is, and to ask again a little later.
+    """
     timeout_s = call.query(TimeLimit).timeout_s
-    run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
+    retry_after_s = 0
+    try:
+        run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
+    except Unavailable:
+        run = await call.mailbox.get_run(call.scope, run.run_id)
+        retry_after_s = call.service.settings.retry_after_s
     resource = await _resource(call, run)
     places = _places(call, run)
     if run.status is not RunStatus.DONE:
-        return json_response(resource, 202, {**places, "Retry-After": "0"})
+        return json_response(resource, 202, {**places, "Retry-After": str(retry_after_s)})
     answer = RunResult(run=resource, output=run.final_output, messages=await _produced(call, run))
     return json_response(answer, 200, places)
 
