@@ -18,9 +18,9 @@ from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.delivery import Delivery, delay_ms
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unavailable, Unsupported, ValidationError
-from awaken.domain.ids import DEFAULT_SCOPE, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
+from awaken.domain.ids import DEFAULT_SCOPE, Ids, RunId, Scope, ThreadId, checked_id, system_chance
 from awaken.domain.log import EventRow
-from awaken.domain.message import Message, user_message
+from awaken.domain.message import Message, messages_of
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
 from awaken.executors.registry import Agents
@@ -114,7 +114,7 @@ class Awaken:
         if url is not None and store is not None:
             raise ValidationError("give either a url or a store, not both")
         clock = clock or SystemClock()
-        self.scope = scope
+        self.scope = Scope(checked_id(scope, what="scope"))
         self.agents = Agents(clock)
         self.store: Store = store or open_store(url or DEFAULT_URL, clock=clock)
         self.observer = PrometheusObserver(self.store, clock)
@@ -200,13 +200,13 @@ class Awaken:
             RunSubmission(
                 scope=self.scope,
                 thread_id=thread_id or "",
-                messages=_messages(message),
+                messages=messages_of(message),
                 agent_id=agent,
                 run_id=run_id,
                 delivery=Delivery(
                     priority=priority, max_attempts=max_attempts, dedupe_key=dedupe_key, delay_ms=delay_ms(delay_s)
                 ),
-                metadata=metadata or {},
+                metadata={} if metadata is None else metadata,
             )
         )
         return RunHandle(self, submission.run, replayed=submission.replayed)
@@ -326,12 +326,6 @@ def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) 
     """
     now = SystemClock().now()
     return inspect(path, now, run_retention_ms=run_retention_ms, event_retention_ms=event_retention_ms)
-
-
-def _messages(message: str | Message | Sequence[Message]) -> tuple[Message, ...]:
-    if isinstance(message, str):
-        return (user_message(MessageId(""), message),)
-    return (message,) if isinstance(message, Message) else tuple(message)
 
 
 async def _events(reader: Reader) -> AsyncIterator[ThreadEvent]:

@@ -81,9 +81,17 @@ class AlreadyExists(Conflict):
     code = "already_exists"
 
     def __init__(self, what: str, id: str) -> None:
-        super().__init__(f"the {what} {id!r} exists already and differs from what was sent")
+        hint = _TAKEN.get(what, "exists already and differs from what was sent; send the same again, or another id")
+        super().__init__(f"the {what} {id!r} {hint}")
         self.what = what
         self.id = id
+
+
+_TAKEN = {
+    "agent": "is registered already; choose another name",
+    "thread": "exists already; submit to it, or choose another id",
+}
+"""What is not sent again, but taken."""
 
 
 class RunNotOpen(Conflict):

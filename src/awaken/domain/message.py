@@ -13,6 +13,7 @@ from typing import Any, Final, cast, final
 
 import msgspec
 
+from awaken.domain.checking import shown
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import MessageId, RunId
 
@@ -201,8 +202,8 @@ def check_message(message: Message) -> None:
     Raises:
         ValidationError: naming the message and the rule it breaks.
     """
-    if not message.id.strip():
-        raise ValidationError("a message needs an id")
+    if not message.id.strip() or "\0" in message.id:
+        raise ValidationError("a message needs an id, without NUL", code="invalid_id")
     if (message.role is TOOL) != (message.tool_call_id is not None):
         raise ValidationError(f"message {message.id!r}: tool_call_id belongs on tool messages, and on all of them")
     if message.tool_call_id is not None and not message.tool_call_id.strip():
@@ -221,6 +222,26 @@ def _check_calls(message: Message) -> None:
         if call.id in seen:
             raise ValidationError(f"message {message.id!r}: tool call id {call.id!r} appears twice")
         seen.add(call.id)
+
+
+def messages_of(asked: object) -> tuple[Message, ...]:
+    """What a program asks with: a text, a message, or messages. The mailbox checks what is in them.
+
+    Raises:
+        ValidationError: It is none of these, or empty.
+    """
+    if isinstance(asked, str) and asked:
+        return (user_message(MessageId(""), asked),)
+    if isinstance(asked, Message):
+        return (asked,)
+    if isinstance(asked, list | tuple):
+        several = tuple(cast("list[Any] | tuple[Any, ...]", asked))
+        if several and all(isinstance(each, Message) for each in several):
+            return several
+    raise ValidationError(
+        f"a run is asked for with a text, a Message, or a list of Messages, and not an empty one: {shown(asked)}",
+        loc=("body", "messages"),
+    )
 
 
 def check_messages(messages: tuple[Message, ...]) -> None:

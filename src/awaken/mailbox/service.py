@@ -12,11 +12,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import msgspec
 from msgspec.structs import replace
 
+from awaken.domain.checking import measured, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
@@ -26,6 +27,7 @@ from awaken.domain.errors import (
     RunNotFound,
     RunNotOpen,
     ThreadNotFound,
+    UnknownAgent,
     ValidationError,
 )
 from awaken.domain.ids import (
@@ -38,6 +40,7 @@ from awaken.domain.ids import (
     RunId,
     Scope,
     ThreadId,
+    checked_id,
     system_chance,
 )
 from awaken.domain.message import Message, check_messages
@@ -67,8 +70,12 @@ from awaken.store.transitions import (
 )
 
 StopState = Literal["requested", "acknowledged", "stopped"]
+IfExists = Literal["raise", "keep", "replace"]
+_IF_EXISTS: Final = get_args(IfExists)
 
-_encoder: Final = msgspec.json.Encoder()
+_MAX_WAIT_S: Final = 1e9
+"""Longer than anybody waits; what a timer can take."""
+_LAST_SEQ: Final = 2**62
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -187,32 +194,45 @@ class Mailbox:
             QueueFull: The thread's queue is at its bound.
             Unavailable: The mailbox is not running.
         """
-        transition, size = self._transition(request, await self._last_agent(request))
+        self._engine.require_ready()
+        request, size = _sound(request)
+        try:
+            agent_id = self.agents.resolve(request.agent_id, await self._last_agent(request))
+        except UnknownAgent:
+            repeated = await self._repeated(request)
+            if repeated is None:
+                raise
+            return repeated
+        transition = self._transition(request, agent_id)
         return _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
 
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
-        """The agent of the thread's last run, where the request leaves the choice to it. Raises Unavailable."""
-        self._engine.require_ready()
+        """The agent of the thread's last run, where the request leaves the choice to it."""
         thread_id = request.thread_id.strip()
         if request.agent_id is not None or not thread_id or len(self.agents.ids()) <= 1:
             return None
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id
 
-    def _transition(self, request: RunSubmission, last_agent: AgentId | None) -> tuple[Submit, int]:
-        """The request as a transition, with an id for everything that has none, and with a free slot if there is one;
-        and about how many bytes it writes.
+    async def _repeated(self, request: RunSubmission) -> Submission | None:
+        """The run that the same request was accepted as, when its agent is not here any more."""
+        if request.run_id is None:
+            return None
+        run = await self.store.load_run(request.scope, RunId(request.run_id))
+        if run is None or run.request_digest != _digest(request):
+            return None
+        return _answered(run.thread_id, Replayed(run, await self.store.load_dispatch(request.scope, run.dispatch_id)))
+
+    def _transition(self, request: RunSubmission, agent_id: AgentId) -> Submit:
+        """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
 
         Raises as `submit`.
         """
         self._engine.require_ready()
-        if not request.messages:
-            raise ValidationError("at least one message is required", loc=("body", "messages"))
         thread_id = request.thread_id.strip()
         run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
         messages = _with_ids(request.messages, message_ids)
         check_messages(messages)
-        agent_id = self.agents.resolve(request.agent_id, last_agent)
         run_request = RunRequest(
             intent=Intent(agent_id),
             input_message_ids=tuple([message.id for message in messages]),
@@ -220,18 +240,17 @@ class Mailbox:
             trace=normalise_mode(request.trace),
         )
         run_request.check()
-        size = _storable_bytes(request, run_request, messages)
         delivery = request.delivery
         if delivery.max_attempts is None:
             delivery = replace(delivery, max_attempts=self.settings.max_attempts)
-        transition = Submit(
+        return Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
             run_id=RunId(request.run_id or run_id),
             dispatch_id=DispatchId(dispatch_id),
             request=run_request,
             messages=messages,
-            digest=_digest(request, agent_id) if request.run_id else "",
+            digest=_digest(request) if request.run_id else "",
             metadata=request.metadata,
             delivery=delivery,
             create_thread=request.create_thread or not thread_id,
@@ -239,7 +258,6 @@ class Mailbox:
             max_queued=self.settings.max_queued_per_thread,
             offer=None if delivery.is_delayed else self._engine.submit_offer(Route(agent_id)),
         )
-        return transition, size
 
     async def save_thread(
         self,
@@ -248,7 +266,7 @@ class Mailbox:
         info: ThreadInfo,
         *,
         messages: Sequence[Message] = (),
-        if_exists: Literal["raise", "keep", "replace"] = "raise",
+        if_exists: IfExists = "raise",
     ) -> tuple[Thread, bool]:
         """Create a thread (a blank id is minted), with messages that belong to no run; and whether it is new.
 
@@ -257,14 +275,17 @@ class Mailbox:
             AlreadyExists: The thread, or the id of a message, is taken.
         """
         self._engine.require_ready()
-        minted, *message_ids = self.ids.mint_some(1 + len(messages))
-        named = ThreadId(thread_id.strip() or minted)
+        sent, size = measured(messages, tuple[Message, ...], what="messages")
+        info, info_size = measured(info, ThreadInfo)
+        minted, *message_ids = self.ids.mint_some(1 + len(sent))
+        named = ThreadId(minted if thread_id == "" else thread_id)
         info.check(named)
-        stored = _with_ids(messages, message_ids)
+        if if_exists not in _IF_EXISTS:
+            raise ValidationError(f"if_exists is one of {', '.join(_IF_EXISTS)}, and not {shown(if_exists)}")
+        stored = _with_ids(sent, message_ids)
         check_messages(stored)
-        size = _json_bytes(info, stored)
         transition = SaveThread(scope=scope, thread_id=named, info=info, messages=stored, if_exists=if_exists)
-        outcome = await self._engine.combiner.ask(transition, size)
+        outcome = await self._engine.combiner.ask(transition, size + info_size)
         if isinstance(outcome, Conflict):
             raise AlreadyExists(outcome.what, outcome.id)
         assert isinstance(outcome, ThreadSaved), "a thread is saved or in conflict"
@@ -280,7 +301,7 @@ class Mailbox:
             RunNotOpen: It ended before, and not by being cancelled.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
-        _check_seconds(wait_s, what="wait_s")
+        wait_s = _checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         run = await self.get_run(scope, run_id)
         outcome = await self._engine.combiner.ask(Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id))
@@ -300,6 +321,7 @@ class Mailbox:
         Raises:
             ThreadNotFound: There is no such thread.
         """
+        wait_s = _checked_seconds(wait_s, what="wait_s")
         thread = await self.get_thread(scope, thread_id)
         waits = thread.open_run_id if thread.status is ThreadStatus.WAITING else None
         run_id = thread.active_run_id or waits
@@ -317,7 +339,7 @@ class Mailbox:
             ThreadNotFound: There is no such thread.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
-        _check_seconds(wait_s, what="wait_s")
+        wait_s = _checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         await self.get_thread(scope, thread_id)
         outcome = await self._engine.combiner.apply(Interrupt(scope=scope, thread_id=thread_id), Interrupted)
@@ -348,26 +370,34 @@ class Mailbox:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def get_thread(self, scope: Scope, thread_id: ThreadId) -> Thread:
-        """Raises ThreadNotFound."""
+        """Raises ThreadNotFound; ValidationError for what is no id."""
+        checked_id(thread_id, what="thread_id")
         thread = await self.store.load_thread(scope, thread_id)
         if thread is None:
             raise ThreadNotFound(thread_id)
         return thread
 
     async def get_run(self, scope: Scope, run_id: RunId) -> Run:
-        """Raises RunNotFound."""
+        """Raises RunNotFound; ValidationError for what is no id."""
+        checked_id(run_id, what="run_id")
         run = await self.store.load_run(scope, run_id)
         if run is None:
             raise RunNotFound(run_id)
         return run
 
     def read_thread(self, scope: Scope, thread_id: ThreadId, *, after: int = 0) -> Reader:
-        """Everything of the thread after the event seq `after`, then live without end."""
+        """Everything of the thread after the event seq `after`, then live without end.
+
+        Raises:
+            ValidationError: That is no id, or no seq.
+        """
+        checked_id(thread_id, what="thread_id")
+        _checked_seq(after, what="after")
         return self._engine.hub.reader(scope, thread_id, after=after)
 
     def read_run(self, scope: Scope, run: Run, *, after: int = 0) -> Reader:
-        """The run's events after the seq `after`, until its last one."""
-        start = max(after, run.first_event_seq - 1)
+        """The run's events after the seq `after`, until its last one. Raises ValidationError for what is no seq."""
+        start = max(_checked_seq(after, what="after"), run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
     async def wait(
@@ -383,7 +413,7 @@ class Mailbox:
             Unavailable: The mailbox stops before the run has ended.
         """
         if timeout_s is not None:
-            _check_seconds(timeout_s, what="timeout_s")
+            timeout_s = _checked_seconds(timeout_s, what="timeout_s")
         hub, clock = self._engine.hub, self.clock
         deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s
         thread_id = None if known is None else known.thread_id
@@ -452,35 +482,48 @@ def normalise_mode(trace: Trace) -> Trace:
     return replace(trace, mode=mode)
 
 
-def _storable_bytes(request: RunSubmission, run_request: RunRequest, messages: tuple[Message, ...]) -> int:
-    """The size of what is to be stored. Refuses here what would fail a whole batch in the store.
+def _sound(request: RunSubmission) -> tuple[RunSubmission, int]:
+    """The request as it was meant and can be stored, and its size. What cannot be is refused here, where it costs
+    nobody else anything.
 
     Raises:
-        ValidationError: A quantity is out of range, or a value has no JSON form.
+        ValidationError: Something in it is not what it should be, or out of range.
     """
-    request.delivery.check()
-    return _json_bytes(messages, request.metadata, run_request, request.delivery)
+    asked: object = getattr(request, "delivery", None)
+    if isinstance(asked, Delivery):
+        asked.check()  # in better words than those of its type
+    request, size = measured(request, RunSubmission)
+    if not request.messages:
+        raise ValidationError("at least one message is required", loc=("body", "messages"))
+    thread_id = request.thread_id.strip()
+    if thread_id:
+        checked_id(thread_id, what="thread_id", loc=("body", "thread_id"))
+    if request.run_id is not None:
+        checked_id(request.run_id, what="run_id", loc=("body", "run_id"))
+    for index, message in enumerate(request.messages):
+        if message.id:
+            checked_id(message.id, what="message id", loc=("body", "messages", index, "message_id"))
+    return request, size
 
 
-def _json_bytes(*values: object) -> int:
-    """The size of the values as JSON. Raises ValidationError where one has none."""
-    try:
-        return len(_encoder.encode(values))
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise ValidationError(f"the request has no JSON form: {error}") from error
-
-
-def _digest(request: RunSubmission, agent_id: AgentId) -> str:
+def _digest(request: RunSubmission) -> str:
     """Of what was asked, so that the same request under the same run id is recognised and another one refused.
 
-    How it travelled is not part of it: a client that asks again does so over a new connection.
+    It is of what was sent, and not of what that meant at the time: a thread's last agent is another one by and by. How
+    it travelled is not part of it: a client that asks again does so over a new connection.
     """
-    trace = replace(request.trace, transport_request_id=None)
-    asked = replace(request, agent_id=agent_id, trace=trace)
+    asked = replace(request, trace=replace(request.trace, transport_request_id=None))
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
-def _check_seconds(seconds: object, *, what: str) -> None:
+def _checked_seconds(seconds: object, *, what: str) -> float:
     """A timer that is set for no number at all would put every other timer out of order."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
-        raise ValidationError(f"{what} must be a number of seconds")
+    if not isinstance(seconds, bool) and isinstance(seconds, int | float) and not math.isnan(seconds):
+        return float(min(seconds, _MAX_WAIT_S))
+    raise ValidationError(f"{what} is a number of seconds, and not {shown(seconds)}", loc=("body", what))
+
+
+def _checked_seq(seq: object, *, what: str) -> int:
+    if type(seq) is not int or not 0 <= seq <= _LAST_SEQ:
+        raise ValidationError(f"{what} is the seq of an event, a whole number from 0, and not {shown(seq)}")
+    return seq
