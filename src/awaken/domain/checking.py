@@ -72,14 +72,42 @@ def readable(value: object, type: type[T], *, what: str = "") -> T:
     Raises:
         ValidationError: It could not be read back.
     """
+    return _read_back(value, type, what)[0]
+
+
+def encoded(value: object, type: Any, *, what: str = "") -> bytes:
+    """The JSON of a value that is `readable`. Raises ValidationError as that does."""
+    return _read_back(value, type, what)[1]
+
+
+def _read_back(value: object, type: type[T], what: str) -> tuple[T, bytes]:
     try:
-        found = _decoder(type).decode(_encode(value))
-        if found != value:
-            _convert(value, type, what)
+        data = _encode(value)
+        found = _decoder(type).decode(data)
     except _FAILURES as error:
         _examine(value, type, what)
         raise ValidationError(f"{what or 'the value'} has no JSON form: {error}") from error
-    return found
+    if found != value:
+        _convert(value, type, what)
+    return found, data
+
+
+def check_settings(settings: msgspec.Struct, whose: str) -> None:
+    """Every field has its type and lies within its bounds: a whole number is whole, and no number is infinite. To be
+    called when they are made: a list where a tuple belongs becomes one.
+
+    Raises:
+        ValidationError: Naming the setting.
+    """
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        try:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise msgspec.ValidationError("Expected a finite number")  # noqa: TRY301
+            msgspec.structs.force_setattr(settings, field.name, msgspec.convert(value, field.type))
+        except msgspec.ValidationError as error:
+            _, text = explained(error, field.type)
+            raise ValidationError(f"setting {field.name} = {shown(value)} {whose} cannot be: {text}") from None
 
 
 def shown(value: object) -> str:

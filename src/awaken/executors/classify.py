@@ -10,6 +10,7 @@ Source: `docs/concepts/executors.md` (errors).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, cast
 
@@ -53,8 +54,14 @@ KNOWN_CLASSES: Final[dict[str, bool]] = {
     "anthropic.APIConnectionError": True,
     "httpx.TransportError": True,
 }
-MISTAKES: Final = (TypeError, ValueError, KeyError, ImportError)
+MISTAKES: Final = (TypeError, ValueError, LookupError, AttributeError, NameError, ImportError, AssertionError)
 """What a program's own mistakes raise: the same again on every attempt."""
+_ONE_AFTER_THE_OTHER: Final = "FallbackExceptionGroup"
+"""The group of models that were tried until one would answer; the members of every other group ran side by side."""
+_MAX_NAMED: Final = 8
+"""Members of a group that its text names."""
+_MAX_NESTED: Final = 8
+_MAX_MEMBER_CHARS: Final = 400
 
 
 def classify(error: BaseException) -> TransientFailure | PermanentFailure:
@@ -67,6 +74,8 @@ def classify(error: BaseException) -> TransientFailure | PermanentFailure:
     for link in _chain(error):
         if isinstance(link, (TransientFailure, PermanentFailure)):
             return link
+        if isinstance(link, BaseExceptionGroup):
+            return _of_group(error, cast("BaseExceptionGroup[BaseException]", link))
         verdict = _definite(link)
         if verdict is not None:
             return _failure(error, transient=verdict, retry_after_s=_retry_after_s(link))
@@ -94,8 +103,6 @@ def _definite(error: BaseException) -> bool | None:
     """Whether trying again may help, where this one exception shows it; None where it does not."""
     if isinstance(error, AwakenError) and not isinstance(error, ExecutorError):
         return isinstance(error, (StoreUnavailable, Unavailable))
-    if isinstance(error, BaseExceptionGroup):
-        return _group(cast("BaseExceptionGroup[BaseException]", error))
     if GIVE_UP_CODES.intersection(_codes(error)):
         return False
     known = _known_class(error)
@@ -107,10 +114,35 @@ def _definite(error: BaseException) -> bool | None:
     return True if isinstance(error, (ConnectionError, TimeoutError)) else None
 
 
-def _group(error: BaseExceptionGroup[BaseException]) -> bool:
-    """Models tried one after the other fail for good only together; tasks run side by side all have to succeed."""
-    verdicts = [verdict_on(member) == "transient" for member in error.exceptions]
-    return any(verdicts) if type(error).__name__ == "FallbackExceptionGroup" else all(verdicts)
+def _of_group(
+    error: BaseException, group: BaseExceptionGroup[BaseException]
+) -> TransientFailure | PermanentFailure:
+    """Models tried one after the other fail for good only together, and the first that may be asked again is enough;
+    tasks run side by side all have to succeed, and all have to be waited for.
+    """
+    failures = [classify(member) for member in _members(group)]
+    waits = [asked_wait_s(each.retry_after_s) or 0.0 for each in failures if isinstance(each, TransientFailure)]
+    if type(group).__name__ == _ONE_AFTER_THE_OTHER:
+        is_transient, wait_s = bool(waits), min(waits, default=0.0)
+    else:
+        is_transient, wait_s = len(waits) == len(failures), max(waits, default=0.0)
+    return _failure(error, transient=is_transient, retry_after_s=wait_s or None)
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions of a group, and those of plain groups inside it in their place: a task group in a task group is
+    still side by side.
+    """
+    found: list[BaseException] = []
+    waiting = [(member, 1) for member in reversed(group.exceptions)]
+    while waiting:
+        member, depth = waiting.pop()
+        inner = cast("BaseExceptionGroup[BaseException]", member) if isinstance(member, BaseExceptionGroup) else None
+        if inner is None or type(inner).__name__ == _ONE_AFTER_THE_OTHER or depth == _MAX_NESTED:
+            found.append(member)
+        else:
+            waiting += [(each, depth + 1) for each in reversed(inner.exceptions)]
+    return found
 
 
 def _known_class(error: BaseException) -> bool | None:
@@ -149,11 +181,21 @@ def _retry_after_s(error: BaseException) -> float | None:
     asked: Any = getattr(error, "retry_after", None)
     if asked is None:
         asked = _get(getattr(getattr(error, "response", None), "headers", None), "retry-after")
+    return asked_wait_s(asked)
+
+
+def asked_wait_s(asked: object) -> float | None:
+    """A wait in seconds that somebody else asks for, whatever he wrote; None where that is no wait.
+
+    An endless one is a wait, too, which its caller bounds; what is less than nothing, or no number, is none.
+    """
     try:
-        wait_s = float(asked)
+        wait_s = float(cast(Any, asked))
     except (TypeError, ValueError):
         return None
-    return wait_s if 0 <= wait_s < float("inf") else None
+    except OverflowError:
+        return math.inf
+    return wait_s if wait_s >= 0 else None
 
 
 def _get(holder: Any, key: str) -> Any:
@@ -163,7 +205,18 @@ def _get(holder: Any, key: str) -> Any:
 def _failure(
     error: BaseException, *, transient: bool, retry_after_s: float | None = None
 ) -> TransientFailure | PermanentFailure:
-    message = f"{type(error).__name__}: {error}"
+    message = _text(error)
     failure = TransientFailure(message, retry_after_s=retry_after_s) if transient else PermanentFailure(message)
     failure.__cause__ = error
     return failure
+
+
+def _text(error: BaseException) -> str:
+    """The class and the words of an exception; of a group also those of its members, for its own say nothing."""
+    text = f"{type(error).__name__}: {error}"
+    if not isinstance(error, BaseExceptionGroup):
+        return text
+    members = _members(cast("BaseExceptionGroup[BaseException]", error))
+    named = [_text(member)[:_MAX_MEMBER_CHARS] for member in members[:_MAX_NAMED]]
+    more = [f"and {len(members) - _MAX_NAMED} more"] if len(members) > _MAX_NAMED else []
+    return f"{text}: {'; '.join([*named, *more])}"

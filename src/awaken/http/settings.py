@@ -5,9 +5,12 @@ Source: docs/reference/settings.md.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
+
+from awaken.domain.checking import MAX_DEPTH, check_settings
 
 MAX_MESSAGES: Final = 256
 """Messages in one request."""
@@ -25,37 +28,48 @@ DEFAULT_WAIT_S: Final = 60
 MAX_LIMIT: Final = 200
 DEFAULT_LIMIT: Final = 50
 
+_Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+_Bytes = Annotated[int, Meta(ge=1, le=2**40)]
+_Interval = Annotated[float, Meta(ge=0.001, le=366 * 86_400)]
+
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations end in their unit. One object may serve any number of applications."""
+    """Durations end in their unit. One object may serve any number of applications. Checked whole when it is made.
+
+    Raises:
+        ValidationError: A setting has another type, or lies outside its bounds.
+    """
 
     allowed_hosts: tuple[str, ...] | None = None
     """Names a `Host` header may carry, without the port. None: any. A server on loopback must name its own, or a
     web page could reach it through a name it points there."""
     allowed_origins: tuple[str, ...] = ()
     """Origins besides the server's own whose pages may call, such as `https://app.example.org`; `*` for any."""
-    max_body_bytes: int = 1024 * 1024
-    max_run_body_bytes: int = 16 * 1024 * 1024
+    max_body_bytes: _Bytes = 1024 * 1024
+    max_run_body_bytes: _Bytes = 16 * 1024 * 1024
     """For the routes that take messages, which may carry attachments."""
-    max_header_bytes: int = 64 * 1024
-    max_uri_bytes: int = 8 * 1024
-    max_json_depth: int = 64
-    max_requests: int = 512
+    max_header_bytes: _Bytes = 64 * 1024
+    max_uri_bytes: _Bytes = 8 * 1024
+    max_json_depth: Annotated[int, Meta(ge=1, le=MAX_DEPTH)] = 64
+    max_requests: _Count = 512
     """Requests in progress, streams not counted. Beyond it waiting would only add to the load."""
-    max_streams: int = 4096
-    retry_ms: int = 2000
+    max_streams: _Count = 4096
+    retry_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 2000
     """How long a browser waits before it reconnects a stream."""
-    keepalive_s: float = 15.0
+    keepalive_s: _Interval = 15.0
     """Of silence; proxies drop connections that are silent for about a minute."""
-    write_stall_s: float = 30.0
+    write_stall_s: _Interval = 30.0
     """A reader that takes nothing for this long is disconnected; it can resume."""
-    max_stream_life_s: float = 3600.0
+    max_stream_life_s: _Interval = 3600.0
     """A stream is closed, without an end event, after this long, so that balancers can move it."""
-    chunk_bytes: int = 64 * 1024
+    chunk_bytes: _Bytes = 64 * 1024
     """What is ready is sent together up to about this size."""
-    frame_cache_bytes: int = 8 * 1024 * 1024
+    frame_cache_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 8 * 1024 * 1024
     """Encoded rows kept for the other readers of the same thread."""
-    cancel_wait_s: float = 30.0
+    cancel_wait_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = 30.0
     """The bound of `wait=true` on cancel and interrupt."""
-    retry_after_s: int = 1
+    retry_after_s: Annotated[int, Meta(ge=0, le=86_400)] = 1
     """The `Retry-After` of what is refused because of load or start-up."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, "of the HTTP layer")

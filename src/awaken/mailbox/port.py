@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from awaken.domain.checking import readable, shown
+from awaken.domain.errors import ValidationError
 from awaken.domain.event import Event, logged
 from awaken.domain.ids import Ids, MessageId
 from awaken.domain.message import Message, check_message
@@ -99,11 +101,12 @@ class Port:
                 await self._writer.durable()
 
     async def commit_assistant(self, message: Message, *events: Event) -> None:
-        self.last = message
-        await self._commit(message, events)
+        produced = self.produced(message)
+        self.last = produced
+        await self._commit(produced, events)
 
     async def commit_tool(self, message: Message, *events: Event) -> None:
-        await self._commit(message, events)
+        await self._commit(self.produced(message), events)
 
     async def commit_extra(self, *messages: Message) -> None:
         self._writer.add(*[self.produced(message) for message in messages])
@@ -112,6 +115,7 @@ class Port:
     async def close_step(
         self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()
     ) -> tuple[Message, ...]:
+        usage = readable(usage, Usage, what="the usage of a step")
         self.steps += 1
         self.usage = usage
         if extra:
@@ -122,6 +126,7 @@ class Port:
         return committed.taken
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
+        _check_key(key)
         self.steps += 1
         self._writer.add_step(StepClosed(self.steps, self.usage), JournalEntry(key, value))
         if events:
@@ -130,10 +135,18 @@ class Port:
         self._stop.hand_over()
 
     def produced(self, message: Message) -> Message:
-        """The message with its producer. Raises ValidationError where it has not the shape of a stored one."""
+        """The message with its producer. Raises ValidationError where it could not be stored and read back."""
+        message = readable(message, Message, what="a message of the agent")
         check_message(message)
         return message.produced_by(self._run.run_id, self.steps)
 
     async def _commit(self, message: Message, events: Sequence[Event]) -> None:
-        self._writer.add(self.produced(message), *[logged(event) for event in events])
+        self._writer.add(message, *[logged(event) for event in events])
         await to_the_end(self._writer.durable())
+
+
+def _check_key(key: str) -> None:
+    """Raises ValidationError for a step that no store could find again."""
+    readable(key, str, what="the name of a step")
+    if "\0" in key:
+        raise ValidationError(f"the name of a step holds a NUL: {shown(key)}")

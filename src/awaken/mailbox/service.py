@@ -136,8 +136,9 @@ class Mailbox:
         observer: Observer | None = None,
         executes: bool = True,
     ) -> None:
-        self.settings = settings or MailboxSettings()
-        self.settings.check()
+        self.settings = MailboxSettings() if settings is None else settings
+        if not isinstance(self.settings, MailboxSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValidationError(f"settings are MailboxSettings(…), and not {shown(settings)}")
         self.store = store
         self.agents = agents
         self.clock: Clock = clock or SystemClock()

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from awaken.domain.checking import shown
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ValidationError
@@ -37,8 +38,8 @@ from awaken.store.contract import (
     ThreadQuery,
 )
 from awaken.store.signals import Listeners
-from awaken.store.sqlite.checkpoint import MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
-from awaken.store.sqlite.opening import Durability
+from awaken.store.sqlite.checkpoint import MAX_WAL_LIMIT_BYTES, MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
+from awaken.store.sqlite.opening import DURABILITIES, Durability, absolute
 from awaken.store.sqlite.readers import Readers
 from awaken.store.sqlite.reading import Reading
 from awaken.store.sqlite.shared import Shared
@@ -66,14 +67,20 @@ class SqliteStore:
         durability: Durability = "full",
         wal_limit_bytes: int = WAL_LIMIT_BYTES,
     ) -> None:
-        """`wal_limit_bytes`: the size of the write-ahead log, at least 16 MiB, at which writing waits for it.
+        """`path` is the same file from now on, wherever the process goes. `wal_limit_bytes`: the size of the
+        write-ahead log, at least 16 MiB, at which writing waits for it.
 
         Raises:
-            ValidationError: It is less.
+            ValidationError: An argument is not what it should be; the message names what it can be.
         """
-        if wal_limit_bytes < MIN_WAL_LIMIT_BYTES:
-            raise ValidationError(f"wal_limit_bytes is {wal_limit_bytes}; it must be {MIN_WAL_LIMIT_BYTES} or more")
-        self.path: Final = Path(path)
+        if type(wal_limit_bytes) is not int or not MIN_WAL_LIMIT_BYTES <= wal_limit_bytes <= MAX_WAL_LIMIT_BYTES:
+            raise ValidationError(
+                f"wal_limit_bytes is a whole number from {MIN_WAL_LIMIT_BYTES} to {MAX_WAL_LIMIT_BYTES}, and not"
+                f" {shown(wal_limit_bytes)}"
+            )
+        if durability not in DURABILITIES:
+            raise ValidationError(f"durability is one of {', '.join(DURABILITIES)}, and not {shown(durability)}")
+        self.path: Final = absolute(path)
         self.capabilities: Final = Capabilities(
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
