@@ -103,7 +103,7 @@ def check_settings(settings: msgspec.Struct, whose: str) -> None:
         value = getattr(settings, field.name)
         try:
             if isinstance(value, float) and not math.isfinite(value):
-                raise msgspec.ValidationError("Expected a finite number")  # noqa: TRY301
+                raise msgspec.ValidationError("Expected a finite number")
             msgspec.structs.force_setattr(settings, field.name, msgspec.convert(value, field.type))
         except msgspec.ValidationError as error:
             _, text = explained(error, field.type)

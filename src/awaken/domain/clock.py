@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 Instant = int
 """Milliseconds since the Unix epoch, UTC."""
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, as every instant is
+_EPOCH: Final = datetime(1970, 1, 1)
 FIRST_INSTANT: Final = -62_135_596_800_000
 """The beginning of the year 1."""
 LAST_INSTANT: Final = 253_402_300_799_999

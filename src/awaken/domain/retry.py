@@ -17,16 +17,13 @@ _MAX_DOUBLINGS: Final = 6
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """Exponential back-off without jitter: 250, 500, 1 000 … milliseconds by default, at most `max_delay_ms`.
-
-    Raises:
-        ValidationError: The delays are no whole numbers, or not in the order 0, base, maximum, a day.
-    """
+    """Exponential back-off without jitter: 250, 500, 1 000 … milliseconds by default, at most `max_delay_ms`."""
 
     base_delay_ms: int = 250
     max_delay_ms: int = 30_000
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ValidationError for delays that are not whole, or not in the order 0, base, maximum, a day."""
         whole = type(self.base_delay_ms) is int and type(self.max_delay_ms) is int
         if not whole or not 0 <= self.base_delay_ms <= self.max_delay_ms <= MAX_RETRY_DELAY_MS:
             raise ValidationError(

@@ -114,9 +114,7 @@ def _definite(error: BaseException) -> bool | None:
     return True if isinstance(error, (ConnectionError, TimeoutError)) else None
 
 
-def _of_group(
-    error: BaseException, group: BaseExceptionGroup[BaseException]
-) -> TransientFailure | PermanentFailure:
+def _of_group(error: BaseException, group: BaseExceptionGroup[BaseException]) -> TransientFailure | PermanentFailure:
     """Models tried one after the other fail for good only together, and the first that may be asked again is enough;
     tasks run side by side all have to succeed, and all have to be waited for.
     """

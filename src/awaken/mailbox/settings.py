@@ -82,10 +82,11 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_settings(self, "of the mailbox")
+        self.retry.check()
         # Else every run would be stopped, as one whose lease cannot be confirmed, before its first renewal is due.
         longest_s = self.lease_ms / 1000 - self.stop_margin_s
         if self.renew_interval_s >= longest_s:
             raise ValidationError(
-                f"setting renew_interval_s = {self.renew_interval_s!r} of the mailbox has to be less than {longest_s:g}:"
-                " lease_ms without stop_margin_s"
+                f"setting renew_interval_s = {self.renew_interval_s!r} of the mailbox has to be less than"
+                f" {longest_s:g}: lease_ms without stop_margin_s"
             )

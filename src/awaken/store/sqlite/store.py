@@ -199,6 +199,9 @@ class SqliteStore:
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
         return await self._read(lambda state: state.list_messages(scope, thread_id, query))
 
+    async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
+        return await self._read(lambda state: state.page_messages(scope, thread_id, query))
+
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return await self._read(lambda state: state.list_journal(scope, run_id))
 
@@ -206,6 +209,11 @@ class SqliteStore:
         self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
     ) -> list[EventRow]:
         return await self._read(lambda state: state.list_events(scope, thread_id, after, limit, run_id))
+
+    async def page_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> Page[EventRow]:
+        return await self._read(lambda state: state.page_events(scope, thread_id, after, limit, run_id))
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return await self._read(lambda state: state.event_bounds(scope, thread_id))
