@@ -141,10 +141,10 @@ def test_the_demo_agents_take_their_store_from_the_flags(here: Path) -> None:
         store = demo_app(DemoOptions(**{**given, **options})).store
         return store.capabilities.kind, store.capabilities.durability, str(getattr(store, "path", ""))
 
-    assert store() == ("sqlite", "full", "awaken.db")
-    assert store(db="a b#1?.db", durability="process") == ("sqlite", "process", "a b#1?.db")
+    assert store() == ("sqlite", "full", str(Path("awaken.db").absolute()))
+    assert store(db="a b#1?.db", durability="process") == ("sqlite", "process", str(Path("a b#1?.db").absolute()))
     assert store(db=str(here / "x.db")) == ("sqlite", "full", str(here / "x.db"))
-    assert store(store="sqlite:///y.db?durability=process") == ("sqlite", "process", "y.db")
+    assert store(store="sqlite:///y.db?durability=process") == ("sqlite", "process", str(Path("y.db").absolute()))
     assert store(store="memory://") == ("memory", "volatile", "")
 
 

@@ -15,7 +15,6 @@ import datetime
 import decimal
 import math
 import re
-import uuid
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 
@@ -27,7 +26,7 @@ MAX_DEPTH: Final = 100
 """How deep a value may be nested: one that is deeper than a decoder goes could be written and never be read."""
 _INTEGERS: Final = range(-(2**63), 2**64)
 _NOT_JSON: Final = (
-    bytes, bytearray, memoryview, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, uuid.UUID,
+    bytes, bytearray, memoryview, datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
     decimal.Decimal,
 )  # fmt: skip
 """What msgspec would write as text, and nobody would read back as it was."""

@@ -72,4 +72,4 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The `Retry-After` of what is refused because of load or start-up."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "of the HTTP layer")
+        check_settings(self, "of HttpSettings")

@@ -117,7 +117,9 @@ class Engine:
         if self.state == "ready":
             return
         code = "stopping" if self.state in ("stopping", "stopped") else "starting"
-        raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
+        raise Unavailable(
+            f"awaken is {self.state} here; use it inside `async with app:`, or after `await app.start()`", code=code
+        )
 
     def is_executing(self, scope: Scope, thread_id: ThreadId, dispatch_id: DispatchId) -> bool:
         """Whether this process runs it and has neither settled nor lost it, so that its end is still to come."""

@@ -24,9 +24,9 @@ READER_BUFFER_BYTES: Final = 1024 * 1024
 READER_PAGE_EVENTS: Final = 512
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-_Lease = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
-_Interval = Annotated[float, msgspec.Meta(ge=0.001, le=86_400)]
-"""Something is done again and again, or waited for that needs a moment: never at once, and at least once a day."""
+_Lease = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400_000)]
+_Interval = Annotated[float, msgspec.Meta(ge=0.001, le=366 * 86_400)]
+"""Something is done again and again, or waited for that needs a moment: never at once."""
 _Duration = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 _Retention = Annotated[float, msgspec.Meta(ge=0, le=36_600 * 86_400)]
 """Up to a hundred years, which is for ever."""
@@ -81,12 +81,12 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.drain_s + self.handover_s + self.tidy_s
 
     def __post_init__(self) -> None:
-        check_settings(self, "of the mailbox")
+        check_settings(self, "of MailboxSettings")
         self.retry.check()
         # Else every run would be stopped, as one whose lease cannot be confirmed, before its first renewal is due.
         longest_s = self.lease_ms / 1000 - self.stop_margin_s
         if self.renew_interval_s >= longest_s:
             raise ValidationError(
-                f"setting renew_interval_s = {self.renew_interval_s!r} of the mailbox has to be less than"
+                f"setting renew_interval_s = {self.renew_interval_s!r} of MailboxSettings has to be less than"
                 f" {longest_s:g}: lease_ms without stop_margin_s"
             )

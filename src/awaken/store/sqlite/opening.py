@@ -39,7 +39,7 @@ def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Non
     if version < OLDEST_SQLITE:
         have, need = ".".join(map(str, version)), ".".join(map(str, OLDEST_SQLITE))
         raise StoreUnavailable(
-            f"this Python uses SQLite {have}, and awaken needs {need} or newer. Use a newer Python build, or Postgres"
+            f"this Python uses SQLite {have}, and awaken needs {need} or newer. Use a newer Python build"
         )
 
 

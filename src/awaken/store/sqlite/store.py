@@ -133,7 +133,7 @@ class SqliteStore:
         if self._owner_pid and os.getpid() != self._owner_pid:
             raise StoreUnavailable(
                 f"database {self.path} belongs to process {self._owner_pid}, from which this one was forked;"
-                " talk to it over HTTP, or use a Postgres database for several processes"
+                " talk to it over HTTP, with awaken.client"
             )
         if not self._shared.is_open:
             raise StoreUnavailable(f"database {self.path} is not open")
