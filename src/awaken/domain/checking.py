@@ -141,7 +141,7 @@ def place_text(place: Place, what: str = "") -> str:
 
 
 @cache
-def _decoder(type: type[T]) -> msgspec.json.Decoder[T]:
+def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type)
 
 
@@ -166,7 +166,7 @@ def _convert(value: object, type: Any, what: str) -> Any:
 
 
 def _check_json(value: Any, place: Place, what: str) -> None:
-    kind = type(value)
+    kind: type[Any] = type(value)
     if kind is str:
         if not _is_text(value):
             raise _refused(place, f"{shown(value)} holds half of a character", what)

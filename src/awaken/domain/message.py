@@ -234,12 +234,11 @@ def messages_of(asked: object) -> tuple[Message, ...]:
         return (user_message(MessageId(""), asked),)
     if isinstance(asked, Message):
         return (asked,)
-    if isinstance(asked, list | tuple):
-        several = tuple(cast("list[Any] | tuple[Any, ...]", asked))
-        if several and all(isinstance(each, Message) for each in several):
-            return several
+    several = tuple(cast("list[Any] | tuple[Any, ...]", asked)) if isinstance(asked, list | tuple) else ()
+    if several and all(isinstance(each, Message) for each in several):
+        return several
     raise ValidationError(
-        f"a run is asked for with a text, a Message, or a list of Messages, and not an empty one: {shown(asked)}",
+        f"a run is asked for with a text, a Message, or a list of Messages, and not an empty one: {shown(cast(Any, asked))}",
         loc=("body", "messages"),
     )
 

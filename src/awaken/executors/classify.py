@@ -60,7 +60,6 @@ _ONE_AFTER_THE_OTHER: Final = "FallbackExceptionGroup"
 """The group of models that were tried until one would answer; the members of every other group ran side by side."""
 _MAX_NAMED: Final = 8
 """Members of a group that its text names."""
-_MAX_NESTED: Final = 8
 _MAX_MEMBER_CHARS: Final = 400
 
 
@@ -132,14 +131,13 @@ def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     still side by side.
     """
     found: list[BaseException] = []
-    waiting = [(member, 1) for member in reversed(group.exceptions)]
+    waiting = [*reversed(group.exceptions)]
     while waiting:
-        member, depth = waiting.pop()
-        inner = cast("BaseExceptionGroup[BaseException]", member) if isinstance(member, BaseExceptionGroup) else None
-        if inner is None or type(inner).__name__ == _ONE_AFTER_THE_OTHER or depth == _MAX_NESTED:
-            found.append(member)
+        member: Any = waiting.pop()
+        if isinstance(member, BaseExceptionGroup) and type(member).__name__ != _ONE_AFTER_THE_OTHER:
+            waiting += [*reversed(cast("BaseExceptionGroup[BaseException]", member).exceptions)]
         else:
-            waiting += [(each, depth + 1) for each in reversed(inner.exceptions)]
+            found.append(member)
     return found
 
 

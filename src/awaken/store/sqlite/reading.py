@@ -299,16 +299,17 @@ class Reading:
         rows = self._rows("log_backward" if query.descending else "log_forward", values)
         found: dict[int, StoredMessage] = {}
         damaged: dict[int, str] = {}
-        for seq, row in [(row[1], row) for row in rows[: query.limit]]:
+        for row in rows[: query.limit]:
+            seq: int = row[1] or 0
             try:
                 found[seq] = message_from(row)
             except DataIntegrity as error:
                 damaged[seq] = str(error)
         if is_whole:
             return _window_page(thread, query, found, damaged)
-        last = [seq for seq in (*found, *damaged) if seq is not None]
-        goes_on = len(rows) > query.limit and bool(last)
-        end = min(last) if goes_on and query.descending else max(last) if goes_on else None
+        end = None
+        if len(rows) > query.limit > 0:
+            end = (min if query.descending else max)([*found, *damaged])
         return Page(tuple(found.values()), end, tuple(damaged.values()))
 
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
