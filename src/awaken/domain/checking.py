@@ -24,7 +24,6 @@ from awaken.domain.errors import ValidationError
 
 MAX_DEPTH: Final = 100
 """How deep a value may be nested: one that is deeper than a decoder goes could be written and never be read."""
-_INTEGERS: Final = range(-(2**63), 2**64)
 _NOT_JSON: Final = (
     bytes, bytearray, memoryview, datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
     decimal.Decimal,
@@ -173,9 +172,6 @@ def _check_json(value: Any, place: Place, what: str) -> None:
     elif kind is float:
         if not math.isfinite(value):
             raise _refused(place, f"{value} is not a JSON number", what)
-    elif kind is int:
-        if value not in _INTEGERS:
-            raise _refused(place, "an integer has to fit into 64 bits", what)
     elif len(place) > MAX_DEPTH:
         raise _refused((), f"nested deeper than {MAX_DEPTH} levels, or inside itself", what)
     elif kind is dict:
@@ -186,7 +182,7 @@ def _check_json(value: Any, place: Place, what: str) -> None:
     elif kind is list or kind is tuple:
         for index, item in enumerate(cast("list[Any]", value)):
             _check_json(item, (*place, index), what)
-    elif value is not None and kind is not bool:
+    elif value is not None and kind is not bool and kind is not int:
         raise _refused(place, f"{shown(value)} is not a JSON value", what)
 
 
