@@ -529,3 +529,10 @@ async def test_a_value_that_cannot_be_stored_is_nobody_elses_loss(store: SqliteS
     culprit, neighbour = await store.apply([endless, asked("d2", thread=thread_id("t2"))])
     assert isinstance(want(Failed, culprit).error, OverflowError)
     assert isinstance(neighbour, Submitted)
+
+
+async def test_a_value_of_no_column_is_nobody_elses_loss(store: SqliteStore) -> None:
+    odd = asked("d3", thread=thread_id("t1"), dedupe_key=["a"])
+    culprit, neighbour = await store.apply([odd, asked("d4", thread=thread_id("t2"))])
+    assert isinstance(want(Failed, culprit).error, sqlite3.Error)
+    assert isinstance(neighbour, Submitted)

@@ -326,7 +326,7 @@ class Reading:
         self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
     ) -> Page[EventRow]:
         thread = self._thread_row(scope, thread_id)
-        if thread is None:
+        if thread is None or limit < 1:
             return Page(())
         place: dict[str, Any] = {"thread": thread.no, "first": after + 1}
         if run_id is not None:
@@ -436,7 +436,7 @@ def _window_page(
         for seq in page
         if seq not in found
     ]
-    strays = [seq for seq in found if seq not in page]
+    strays = [seq for seq in found if seq not in window]
     if strays:
         unreadable.append(f"thread {thread.thread_id!r}: the log has a message {strays[0]} where it does not belong")
     items = [found[seq] for seq in page if seq in found]
