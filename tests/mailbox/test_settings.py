@@ -83,8 +83,9 @@ def test_settings_that_were_given_are_kept() -> None:
     ],
 )
 def test_a_setting_out_of_range_is_refused_when_it_is_given(name: str, value: Any) -> None:
+    given: dict[str, Any] = {name: value}
     with pytest.raises(ValidationError, match="retry policy" if isinstance(value, RetryPolicy) else name):
-        MailboxSettings(**{name: value})
+        MailboxSettings(**given)
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

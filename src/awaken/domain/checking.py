@@ -165,7 +165,7 @@ def _convert(value: object, type: Any, what: str) -> Any:
 
 
 def _check_json(value: Any, place: Place, what: str) -> None:
-    kind: type[Any] = type(value)
+    kind: Any = cast(object, value).__class__
     if kind is str:
         if not _is_text(value):
             raise _refused(place, f"{shown(value)} holds half of a character", what)

@@ -238,7 +238,8 @@ def messages_of(asked: object) -> tuple[Message, ...]:
     if several and all(isinstance(each, Message) for each in several):
         return several
     raise ValidationError(
-        f"a run is asked for with a text, a Message, or a list of Messages, and not an empty one: {shown(cast(Any, asked))}",
+        "a run is asked for with a text, a Message, or a list of Messages, and not an empty one: "
+        f"{shown(cast(Any, asked))}",
         loc=("body", "messages"),
     )
 

@@ -131,13 +131,13 @@ def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     still side by side.
     """
     found: list[BaseException] = []
-    waiting = [*reversed(group.exceptions)]
+    waiting: list[BaseException] = [*reversed(group.exceptions)]
     while waiting:
-        member: Any = waiting.pop()
-        if isinstance(member, BaseExceptionGroup) and type(member).__name__ != _ONE_AFTER_THE_OTHER:
+        member = waiting.pop()
+        if isinstance(member, BaseExceptionGroup) and type(cast(Any, member)).__name__ != _ONE_AFTER_THE_OTHER:
             waiting += [*reversed(cast("BaseExceptionGroup[BaseException]", member).exceptions)]
         else:
-            found.append(member)
+            found.append(cast(BaseException, member))
     return found
 
 
