@@ -104,6 +104,8 @@ def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
 
 def _differing(t: Submit, facts: Facts) -> Conflict | None:
     """The first message whose id is known with other content."""
+    if not facts.known:
+        return None
     brought = {message.id: message for message in t.messages}
     for stored in facts.known:
         message = brought[stored.message.id]
@@ -140,7 +142,9 @@ def _opened(t: Submit, messages: tuple[Message, ...], thread: ThreadRow, changes
     no = changes.numbers.next()
     thread.position += 1
     thread.latest_run_no = no
-    request = replace(t.request, input_message_ids=tuple([message.id for message in messages]))
+    request = t.request
+    if messages is not t.messages:  # some of them were there before
+        request = replace(request, input_message_ids=tuple([message.id for message in messages]))
     run = Run(
         no=no,
         run_id=t.run_id,

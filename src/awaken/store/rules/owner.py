@@ -119,7 +119,6 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log)
     """The dispatch and run after the ending, with the events that report it."""
     ending, now = t.ending, log.now
     log.reset_stream(run)
-    run = replace(run, stream_open=False)
     if dispatch.epoch < thread.epoch:
         output = ending.final_output if isinstance(ending, Ack) else None
         superseded = moves.supersede(dispatch, now, "interrupted")

@@ -577,7 +577,7 @@ SELECT count(*)
 -- Index: dispatches_closed.
 SELECT count(*)
   FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_closed
-         WHERE status = :status AND status IN ('cancelled', 'superseded', 'dead_letter')
+         WHERE status = :status AND (status = 'cancelled' OR status = 'superseded' OR status = 'dead_letter')
          LIMIT :limit);
 
 -- name: log_forward
@@ -657,7 +657,7 @@ SELECT (SELECT count(*) FROM runs INDEXED BY runs_finished
          WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND finished_at < :runs_before),
        (SELECT coalesce(sum(count), 0) FROM events WHERE created_at < :events_before),
        (SELECT count(*) FROM dispatches INDEXED BY dispatches_closed
-         WHERE status = 'dead_letter' AND status IN ('cancelled', 'superseded', 'dead_letter'));
+         WHERE status = 'dead_letter');
 
 -- name: count_threads
 SELECT count(*) FROM threads;
