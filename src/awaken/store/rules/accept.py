@@ -58,7 +58,7 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
     log.add(server_event.thread_saved(t.info, created=created))
     for message in t.messages:
         append(message, thread, None, changes, log)
-    close_calls(t.messages, thread, None, changes, log)
+    close_calls(t.messages, thread, None, changes, log, seed="".join([message.id for message in t.messages]))
     return ThreadSaved(created=created, appended=log.write(changes))
 
 
@@ -219,10 +219,10 @@ def _taken(
     """Claimed as it is accepted: it is written once, as its owner has it, and its messages with their seqs."""
     run, dispatch, log = accepted
     assert t.offer is not None, "something was offered"
-    close_left_open(thread, facts, changes, log)
+    close_left_open(thread, facts, changes, log, t.offer.token)
     is_new = run.status is CREATED
     if not is_new:
-        run = go_on_with_input(run, facts.waiting[0].tail, thread, changes, log)
+        run = go_on_with_input(run, facts.waiting[0].tail, thread, changes, log, t.offer.token)
     brought: list[StoredMessage] = []
     for message in messages:
         seq = append(message, thread, run.run_id, changes, log)
