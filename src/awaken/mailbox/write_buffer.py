@@ -36,7 +36,7 @@ import msgspec
 from awaken.domain import server_event
 from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
-from awaken.domain.event import OPENS_STREAM
+from awaken.domain.event import KINDS, OPENS_STREAM, StreamReset
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
@@ -46,6 +46,7 @@ from awaken.store.transitions import Claimed, Commit, Committed, Conflict, Journ
 from awaken.store.transitions import LeaseLost as LostLease
 
 _encoder = msgspec.json.Encoder()
+_RESET = KINDS[StreamReset]
 
 
 class Unwritten:
@@ -124,7 +125,7 @@ class RunWriter:
                 stream_open = stream_open and entry.role is not ASSISTANT
             else:
                 size += len(memoryview(entry.payload))
-                stream_open = (stream_open or entry.kind in OPENS_STREAM) and entry.kind != "StreamReset"
+                stream_open = (stream_open or entry.kind in OPENS_STREAM) and entry.kind != _RESET
         heap = self._filling()
         heap.entries += entries
         heap.payload_bytes += size
