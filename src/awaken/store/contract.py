@@ -198,7 +198,10 @@ class Reads(Protocol):
         ...
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
-        """How many there are, over all scopes, up to `MAX_COUNTED` of each; every status is a key."""
+        """How many there are, over all scopes, up to `MAX_COUNTED` of each; every status is a key.
+
+        Where there are more than that of another status, there may be more acked ones than are counted.
+        """
         ...
 
     async def list_ready_routes(self) -> list[Route]:

@@ -569,9 +569,13 @@ SELECT count(*)
   FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_claimed WHERE status = 'claimed' LIMIT :limit);
 
 -- name: count_acked
--- Nearly every dispatch is acked, so this reads hardly more rows of the table than it counts.
+-- Among the newest `rows` dispatches, in the order of the table: so many that those to be counted must be among them,
+-- unless very many have another status.
 SELECT count(*)
-  FROM (SELECT 1 FROM dispatches WHERE status = 'acked' LIMIT :limit);
+  FROM (SELECT 1
+          FROM (SELECT status FROM dispatches ORDER BY no DESC LIMIT :rows)
+         WHERE status = 'acked'
+         LIMIT :limit);
 
 -- name: count_closed
 -- Index: dispatches_closed.
