@@ -98,7 +98,7 @@ class RunNotOpen(Conflict):
 
 
 class ThreadBusy(Conflict):
-    """The thread's running run did not let go in time."""
+    """The thread's running run did not let go in time, or what was asked must not happen while it runs."""
 
     code = "thread_busy"
 

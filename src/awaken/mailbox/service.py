@@ -25,6 +25,7 @@ from awaken.domain.errors import (
     QueueFull,
     RunNotFound,
     RunNotOpen,
+    ThreadBusy,
     ThreadNotFound,
     ValidationError,
 )
@@ -51,6 +52,7 @@ from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import (
+    Busy,
     Cancel,
     CancelResult,
     Conflict,
@@ -273,6 +275,7 @@ class Mailbox:
         Raises:
             ValidationError: The id, info or a message is unacceptable.
             AlreadyExists: The thread, or the id of a message, is taken.
+            ThreadBusy: Messages were to join the conversation of a thread whose run executes.
         """
         self._engine.require_ready()
         minted, *message_ids = self.ids.mint_some(1 + len(messages))
@@ -285,7 +288,9 @@ class Mailbox:
         outcome = await self._engine.combiner.ask(transition, size)
         if isinstance(outcome, Conflict):
             raise AlreadyExists(outcome.what, outcome.id)
-        assert isinstance(outcome, ThreadSaved), "a thread is saved or in conflict"
+        if isinstance(outcome, Busy):
+            raise ThreadBusy(named, outcome.run_id)
+        assert isinstance(outcome, ThreadSaved), "a thread is saved, in conflict, or busy"
         return await self.get_thread(scope, named), outcome.created
 
     # --- stopping -----------------------------------------------------------------------------------------------------

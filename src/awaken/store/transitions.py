@@ -86,8 +86,9 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     """Create a thread, with messages that belong to no run; `if_exists` decides what an existing one means.
 
-    `raise`: a `Conflict`. `keep`: the existing thread, nothing written. `replace`: its info is replaced.
-    Outcome: `ThreadSaved` or `Conflict`.
+    `raise`: a `Conflict`. `keep`: the existing thread, nothing written. `replace`: its info is replaced, and the
+    messages join its conversation, which while a run executes is for that run's owner alone to write.
+    Outcome: `ThreadSaved`, `Conflict`, or `Busy`.
     """
 
     scope: Scope
@@ -381,6 +382,13 @@ class Full(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class Busy(msgspec.Struct, frozen=True):
+    """The thread's conversation is in the hands of the run that executes; nothing was written."""
+
+    run_id: RunId
+    appended: tuple[Appended, ...] = ()
+
+
 class LeaseLost(msgspec.Struct, frozen=True):
     """The token no longer proves a claim, or the thread was interrupted; nothing was written."""
 
@@ -528,6 +536,7 @@ Outcome = (
     Missing
     | Conflict
     | Full
+    | Busy
     | LeaseLost
     | Failed
     | ThreadSaved

@@ -33,13 +33,13 @@ from awaken.store.rules.writing import (
     set_ready,
     touch,
 )
-from awaken.store.transitions import Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
+from awaken.store.transitions import Busy, Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Message).decode
 
 
-def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> ThreadSaved | Conflict:
+def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> ThreadSaved | Conflict | Busy:
     thread = facts.thread
     if thread is not None and t.if_exists == "raise":
         return Conflict("thread", t.thread_id)
@@ -47,6 +47,8 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
         return ThreadSaved(created=False)
     if facts.known:
         return Conflict("message", facts.known[0].message.id)
+    if t.messages and facts.claimed is not None:  # a message between a call and its answer would split a turn
+        return Busy(facts.claimed.run_id)
     created = thread is None
     if thread is None:
         thread = new_thread(t.scope, t.thread_id, changes, now)
