@@ -16,8 +16,8 @@ from awaken.store.contract import Signal, Store
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
-    Busy,
     Ack,
+    Busy,
     Cancel,
     Claim,
     ClaimedSome,
