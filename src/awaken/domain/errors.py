@@ -86,6 +86,18 @@ class AlreadyExists(Conflict):
         self.id = id
 
 
+class AlreadyAccepted(Conflict):
+    """The same messages were accepted before, and no run of theirs is kept that could be answered with."""
+
+    code = "already_accepted"
+
+    def __init__(self, message_id: str, run_id: str | None) -> None:
+        came = "without a run" if run_id is None else f"with run {run_id!r}, which has ended and is kept no longer"
+        super().__init__(f"message {message_id!r} was accepted before: it came {came}")
+        self.id = message_id
+        self.run_id = run_id
+
+
 class RunNotOpen(Conflict):
     """The run has ended otherwise than asked."""
 

@@ -21,6 +21,7 @@ from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
+    AlreadyAccepted,
     AlreadyExists,
     QueueFull,
     RunNotFound,
@@ -59,6 +60,7 @@ from awaken.store.transitions import (
     Full,
     Interrupt,
     Interrupted,
+    Known,
     Missing,
     Outcome,
     Replayed,
@@ -454,7 +456,7 @@ class Mailbox:
 
 
 def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
-    """What a submit came to, as its caller hears it. Raises as `Mailbox.submit`."""
+    """What a submit came to, as its caller is answered. Raises as `Mailbox.submit`."""
     match outcome:
         case Submitted(run=run, dispatch=dispatch, claimed=claimed):
             running = claimed is not None and claimed.run.run_id == run.run_id
@@ -464,6 +466,8 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
             return Submission(run, dispatch, "queued" if queued else "running", replayed=True)
         case Missing():
             raise ThreadNotFound(thread_id)
+        case Known(message_id=message_id, run_id=run_id):
+            raise AlreadyAccepted(message_id, run_id)
         case Conflict(what=what, id=taken):
             raise AlreadyExists(what, taken)
         case Full(limit=limit):

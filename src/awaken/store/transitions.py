@@ -108,9 +108,10 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     other agent, none of the options that make a run of its own (`is_own_run`) and no delay; otherwise the submit opens
     the run that it names. With an offer and a free thread the best due dispatch of the thread (usually this one) is
     claimed. A `dedupe_key` held by an unfinished run of the thread, a `run_id` with the same digest, or messages that
-    are all known already, change nothing and answer `Replayed`. Known messages among new ones are not stored again; one
-    whose content differs from what is stored is a `Conflict`.
-    Outcome: `Submitted`, `Replayed`, `Conflict`, `Missing` (the thread, unless `create_thread`), `Full`.
+    are all known already, change nothing and answer `Replayed`; messages outlive their run, and where that is kept no
+    longer the answer is `Known`. Known messages among new ones are not stored again; one whose content differs from
+    what is stored is a `Conflict`.
+    Outcome: `Submitted`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`), `Full`.
     """
 
     scope: Scope
@@ -375,6 +376,17 @@ class Conflict(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class Known(msgspec.Struct, frozen=True):
+    """The same messages were accepted before, and no run of theirs is kept; nothing was written.
+
+    `run_id`: the run that the first of them came with, None where they came with none.
+    """
+
+    message_id: MessageId
+    run_id: RunId | None
+    appended: tuple[Appended, ...] = ()
+
+
 class Full(msgspec.Struct, frozen=True):
     """The thread's queue is at its bound; nothing was written."""
 
@@ -535,6 +547,7 @@ class Purged(msgspec.Struct, frozen=True):
 Outcome = (
     Missing
     | Conflict
+    | Known
     | Full
     | Busy
     | LeaseLost

@@ -33,7 +33,18 @@ from awaken.store.rules.writing import (
     set_ready,
     touch,
 )
-from awaken.store.transitions import Busy, Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
+from awaken.store.transitions import (
+    Busy,
+    Conflict,
+    Full,
+    Known,
+    Missing,
+    Replayed,
+    SaveThread,
+    Submit,
+    Submitted,
+    ThreadSaved,
+)
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Message).decode
@@ -64,7 +75,9 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
     return ThreadSaved(created=created, appended=log.write(changes))
 
 
-def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted | Replayed | Conflict | Missing | Full:
+def submit(
+    t: Submit, facts: Facts, changes: Changes, now: Instant
+) -> Submitted | Replayed | Known | Conflict | Missing | Full:
     refusal = _replay_of(t, facts) or _differing(t, facts)
     if refusal is not None:
         return refusal
@@ -86,7 +99,7 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
     return _queued(t, run, dispatch, messages, thread, facts, changes, log)
 
 
-def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
+def _replay_of(t: Submit, facts: Facts) -> Replayed | Known | Conflict | None:
     """What was accepted before under the same run id, dedupe key or message ids; or what has taken an id."""
     earlier = facts.run
     if earlier is not None:
@@ -97,8 +110,11 @@ def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
         return Replayed(facts.deduped, facts.deduped_dispatch)
     if facts.known and len(facts.known) == len(t.messages):
         differs = _differing(t, facts)
-        if differs is not None or facts.known_run is None:
-            return differs or Conflict("message", facts.known[0].message.id)
+        if differs is not None:
+            return differs
+        if facts.known_run is None:
+            first = facts.known[0]
+            return Known(first.message.id, first.run_id)
         return Replayed(facts.known_run, facts.known_dispatch)
     # Only now, because a submit that continued a run has left its dispatch and its messages, and no run of its own.
     return None if facts.dispatch is None else Conflict("dispatch", t.dispatch_id)

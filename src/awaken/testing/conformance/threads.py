@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from awaken.domain.ids import ThreadId
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.store.contract import DispatchQuery, Page, RunQuery, Store, ThreadQuery
-from awaken.store.transitions import Busy, Conflict, DeadLetter, SaveThread, StepClosed, ThreadSaved
+from awaken.store.transitions import Busy, Conflict, DeadLetter, Known, SaveThread, StepClosed, ThreadSaved
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
@@ -19,6 +19,7 @@ from awaken.testing.conformance.steps import (
     WORKER,
     answered,
     apply,
+    asked,
     calling,
     claimed,
     committed,
@@ -264,6 +265,7 @@ async def test_a_thread_may_be_made_with_messages_of_no_run(store: Store, clock:
     assert await kinds(store) == ["ThreadCreated", "MessageCommitted", "MessageCommitted"]
     refused = saving(THREAD, messages=(said("new"), said("hello")), if_exists="replace")
     assert await apply(store, refused) == Conflict("message", "hello")
+    assert await apply(store, asked("d1", messages=[said("hello")])) == Known(message_id("hello"), None)
     assert await message_ids(store) == ["hello", "welcome"]
 
 
