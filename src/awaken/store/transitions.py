@@ -192,7 +192,9 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
     termination: Termination
     final_output: str | None = None
     output_message_ids: tuple[MessageId, ...] = ()
-    """The messages of the log whose text, joined, `final_output` is: then it is stored with them alone."""
+    """The messages of the log whose text, joined, `final_output` is: then it is stored with them alone. Where it is
+    not, the output is kept as it was given, and they are not named with it.
+    """
 
 
 class Retry(msgspec.Struct, frozen=True):
