@@ -251,6 +251,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     stream_open = draw(pick((None, None, True, False)))
     ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
     answers = draw(st.booleans())
+    beside, gone = draw(pick(("", "", "", "and more"))), draw(pick((False, False, False, True)))
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -272,18 +273,18 @@ def owner_writes(draw: st.DrawFn) -> Plan:
             return commit
         shared: dict[str, Any] = {field: getattr(commit, field) for field in commit.__struct_fields__}
         settle = Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
-        return replace(settle, ending=_answering(ending, settle.messages)) if answers else settle
+        return replace(settle, ending=_answering(ending, settle.messages, beside, gone)) if answers else settle
 
     return plan
 
 
-def _answering(ending: Ending, written: tuple[Message, ...]) -> Ending:
-    """An ack whose answer is what was written with it."""
+def _answering(ending: Ending, written: tuple[Message, ...], beside: str, gone: bool) -> Ending:
+    """An ack whose answer is what was written with it; or more than that, or also a message that may not be there."""
     answer = [message for message in written if message.role is Role.ASSISTANT]
     if not isinstance(ending, Ack) or not answer:
         return ending
-    ids = tuple(message.id for message in answer)
-    return Ack(ending.termination, "".join(message.text for message in answer), ids)
+    ids = tuple(message.id for message in answer) + ((MessageId("m1"),) if gone else ())
+    return Ack(ending.termination, "".join(message.text for message in answer) + beside, ids)
 
 
 @st.composite

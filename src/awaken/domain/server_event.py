@@ -136,7 +136,7 @@ def cancel_requested(dispatch: Dispatch) -> ServerEvent:
 
 
 def cancel_acknowledged(dispatch: Dispatch) -> ServerEvent:
-    """The owner has told the agent to stop."""
+    """The owner has asked the agent to stop."""
     return _about(dispatch, "CancelAcknowledged")
 
 

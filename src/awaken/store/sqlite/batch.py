@@ -142,7 +142,7 @@ class Transactor:
             outcome = self._one(t, now, careful=True)
         except sqlite3.Error:
             raise
-        except Exception as error:  # the item's own failure: its caller hears it, its neighbours do not
+        except Exception as error:  # the item's own failure: its caller is answered with it, its neighbours are not
             self._db.execute("ROLLBACK TO item")
             self._forget()
             outcome = Failed(_explained(error))
