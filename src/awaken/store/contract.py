@@ -265,8 +265,8 @@ class Store(Reads, Protocol):
         ...
 
     def listen(self, listener: Listener) -> None:
-        """Have `listener` called for what others commit. One that is alone on its store is called for nothing: all that is
-        committed is in the outcomes that it was answered with.
+        """Have `listener` called for what others commit. One that is alone on its store is called for nothing: all that
+        is committed is in the outcomes that it was answered with.
         """
         ...
 
