@@ -519,7 +519,7 @@ class TwoStores(RuleBasedStateMachine):
         for asked, outcome in zip(batch, outcomes, strict=True):
             assert not isinstance(outcome, Failed), outcome
             if isinstance(asked, Commit | Settle) and asked is self.last_writes.get((asked.scope, asked.thread_id)):
-                kept = any(run.run_id == asked.run_id for run in before.runs(asked.scope))
+                kept = before.has_dispatch(asked.scope, asked.thread_id, asked.run_id, asked.dispatch_id)
                 assert _is_repeated(outcome) or not kept, "the last commit, asked again, was taken for another"
             if isinstance(asked, Submit) and any(asked is each for each in self._accepted):
                 assert isinstance(outcome, Replayed | Conflict), "what was accepted before was accepted again"
@@ -795,6 +795,15 @@ class View(msgspec.Struct):
 
     def runs(self, scope: Scope) -> list[Run]:
         return [run for view in self.threads if view.scope == scope for run in view.runs]
+
+    def has_dispatch(self, scope: Scope, thread_id: ThreadId, run_id: RunId, dispatch_id: DispatchId) -> bool:
+        """Of that thread and run: once retention has removed them, a caller may use their ids again elsewhere."""
+        place = (scope, thread_id, run_id, dispatch_id)
+        return any(
+            (view.scope, view.thread_id, each.run_id, each.dispatch_id) == place
+            for view in self.threads
+            for each in view.dispatches
+        )
 
     def left_open(self, scope: Scope, thread_id: ThreadId) -> set[RunId]:
         """The ended runs of a thread whose last calls nobody has answered."""
