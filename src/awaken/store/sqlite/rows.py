@@ -84,7 +84,7 @@ def pack(id: str | None) -> Packed | None:
     return id
 
 
-def unpack(stored: bytes | str) -> str:
+def unpack(stored: bytes | Packed) -> str:
     """An id as it is known everywhere else."""
     if isinstance(stored, str):
         return stored
@@ -92,7 +92,7 @@ def unpack(stored: bytes | str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _unpack_any(stored: bytes | str | None) -> Any:
+def _unpack_any(stored: bytes | Packed | None) -> Any:
     return None if stored is None else unpack(stored)
 
 
