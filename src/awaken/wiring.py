@@ -199,23 +199,43 @@ class Awaken:
             QueueFull: Too many runs wait on the thread.
             Unavailable: Outside `async with app:`.
         """
-        for value, what in ((thread_id, "thread_id"), (run_id, "run_id")):
-            if value is not None:
-                checked_id(value, what=what)
         submission = await self.mailbox.submit(
-            RunSubmission(
-                scope=self.scope,
-                thread_id=thread_id or "",
-                messages=messages_of(message),
-                agent_id=agent,
+            self._request(
+                thread_id,
+                message,
+                agent,
                 run_id=run_id,
                 delivery=Delivery(
                     priority=priority, max_attempts=max_attempts, dedupe_key=dedupe_key, delay_ms=delay_ms(delay_s)
                 ),
-                metadata={} if metadata is None else metadata,
+                metadata=metadata,
             )
         )
         return RunHandle(self, submission.run, replayed=submission.replayed)
+
+    def _request(
+        self,
+        thread_id: str | None,
+        message: str | Message | Sequence[Message],
+        agent: str | None,
+        *,
+        run_id: str | None = None,
+        delivery: Delivery | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> RunSubmission:
+        """Raises ValidationError for an id that is none."""
+        for value, what in ((thread_id, "thread_id"), (run_id, "run_id")):
+            if value is not None:
+                checked_id(value, what=what)
+        return RunSubmission(
+            scope=self.scope,
+            thread_id=thread_id or "",
+            messages=messages_of(message),
+            agent_id=agent,
+            run_id=run_id,
+            delivery=delivery or Delivery(),
+            metadata={} if metadata is None else metadata,
+        )
 
     async def run(
         self,
@@ -229,8 +249,9 @@ class Awaken:
 
         Raises as `submit`; Unavailable, too, when this object is stopped before the run has ended.
         """
-        handle = await self.submit(thread_id, message, agent=agent)
-        return await handle.result(timeout_s=timeout_s)
+        submission = await self.mailbox.submit(self._request(thread_id, message, agent), waits=True)
+        run, end = submission.run, submission.end
+        return await self.mailbox.wait(self.scope, run.run_id, timeout_s=timeout_s, known=run, end=end)
 
     async def get_run(self, run_id: str) -> RunHandle:
         """Raises RunNotFound."""

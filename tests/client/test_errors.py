@@ -10,6 +10,7 @@ import pytest
 from awaken.client import ApiError
 from awaken.client.errors import error_of
 from awaken.domain.errors import (
+    AlreadyAccepted,
     AlreadyExists,
     AwakenError,
     Conflict,
@@ -33,6 +34,7 @@ def read(status: int, code: str | None, **facts: Any) -> AwakenError:
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
+        (409, "already_accepted", AlreadyAccepted),
         (409, "already_exists", AlreadyExists),
         (409, "thread_busy", ThreadBusy),
         (409, "something_new", Conflict),

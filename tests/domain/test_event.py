@@ -17,6 +17,7 @@ from awaken.domain.event import (
     OPENS_STREAM,
     TABLE,
     TERMINAL_KINDS,
+    WAIT_KINDS,
     ActivityDelta,
     ActivitySnapshot,
     Channel,
@@ -139,6 +140,7 @@ def test_every_termination_has_a_kind_that_ends_the_run() -> None:
     assert set(FINISHED_KINDS) == set(get_args(TerminationType))
     ends = set(FINISHED_KINDS.values()) - {"RunSuspended"}
     assert ends | {"RunSuperseded"} == TERMINAL_KINDS
+    assert {FINISHED_KINDS["suspended"]} == WAIT_KINDS
 
 
 # --- payloads ---------------------------------------------------------------------------------------------------------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 
 from awaken.domain.errors import ValidationError
-from awaken.domain.ids import Ids, checked_id, seeded_chance, system_chance
+from awaken.domain.ids import Ids, checked_id, derived_id, seeded_chance, system_chance
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 
@@ -88,3 +89,11 @@ def test_any_other_text_is_refused_with_a_code(text: str) -> None:
     with pytest.raises(ValidationError, match="run_id") as caught:
         checked_id(text, what="run_id")
     assert caught.value.code == "invalid_id"
+
+
+def test_derived_ids_are_the_same_for_the_same_parts_only() -> None:
+    made = [derived_id(*parts) for parts in (("a", "b"), ("ab",), ("a", "b", ""), ("b", "a"), ("1:a", "b"))]
+
+    assert derived_id("a", "b") == made[0]
+    assert len({*made}) == len(made)
+    assert all(uuid.UUID(each).version == 5 for each in made)

@@ -19,6 +19,7 @@ from awaken.http.operation import Call, Operation
 from awaken.http.problems import Problem
 from awaken.http.settings import HttpSettings
 from awaken.http.sse import EventStream
+from awaken.mailbox.settings import WRITE_BUFFER_WAIT_S
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -162,7 +163,7 @@ async def test_one_that_takes_nothing_is_let_go_in_every_protocol(memory: Store,
             await stuck.read()
             for text in ("a", "b"):
                 speaker.say(text)
-                await site.world.quiet()
+                await site.world.advance(WRITE_BUFFER_WAIT_S)
             await site.world.advance(30)
             assert (site.counts.open_streams, site.counts.stalled) == (0, 1)
             assert b"THE END" not in await stuck.rest()
@@ -188,7 +189,7 @@ async def test_what_is_ready_together_is_sent_together_in_every_protocol(memory:
         run = await site.submit("speaker", "t")
         for _ in range(20):
             speaker.say("x" * 200)
-            await site.world.quiet()
+            await site.world.advance(WRITE_BUFFER_WAIT_S)
         speaker.end()
         await site.finished(run)
         async with site.http.open("GET", path_of(run)) as stream:

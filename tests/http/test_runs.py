@@ -10,6 +10,7 @@ import pytest
 from awaken.domain.errors import ValidationError
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
+from awaken.store.transitions import Purge
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from tests.http.asgi import all_frames
@@ -293,6 +294,28 @@ async def test_messages_that_are_all_known_return_the_run_that_brought_them(stor
         assert again.json()["run_id"] == first.json()["run_id"] != more.json()["run_id"]
         sent = (await site.http.get("/v1/threads/t/messages")).json()["items"]
         assert [each["message_id"] for each in sent if each["role"] == "user"] == ["m1", "m2"]
+
+
+@behaviour("SRV-010")
+async def test_messages_whose_run_is_kept_no_longer_are_known_and_are_not_executed_again(
+    store: Store, clock: ManualClock
+) -> None:
+    async with served(store, clock) as site:
+        body: dict[str, Any] = {"agent_id": "talk", "messages": [{"id": "m1", "content": "hello"}]}
+        await site.http.post("/v1/threads", {"thread_id": "t", "messages": [{"id": "m0", "content": "before"}]})
+        first = (await site.http.post("/v1/threads/t/runs", body)).json()
+        await site.finished(first)
+        clock.tick(1)
+        await store.apply([Purge(run_retention_ms=0, event_retention_ms=10**9)])
+
+        again = await site.http.post("/v1/threads/t/runs", body)
+        assert (again.status, again.code) == (409, "already_accepted")
+        assert (again.json()["id"], again.json()["run_id"]) == ("m1", first["run_id"])
+        imported = await site.http.post("/v1/threads/t/runs", {**body, "messages": [{"id": "m0", "content": "before"}]})
+        assert (imported.code, imported.json()["id"], "run_id" in imported.json()) == ("already_accepted", "m0", False)
+        changed = await site.http.post("/v1/threads/t/runs", {**body, "messages": [{"id": "m1", "content": "other"}]})
+        assert changed.code == "already_exists"
+        assert (await site.http.get("/v1/threads/t/runs")).json()["items"] == []
 
 
 @behaviour("SRV-010")

@@ -11,7 +11,7 @@ from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.http.settings import HttpSettings
-from awaken.mailbox.settings import READER_BUFFER_EVENTS, MailboxSettings
+from awaken.mailbox.settings import READER_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S, MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
@@ -279,7 +279,7 @@ async def test_what_is_ready_together_is_sent_together_up_to_a_size(memory: Stor
         run = await site.submit("speaker", "t")
         for _ in range(60):
             speaker.say("x" * 1000)
-            await site.world.quiet()
+            await site.world.advance(WRITE_BUFFER_WAIT_S)
         speaker.end()
         await site.finished(run)
         async with site.http.open("GET", f"/v1/runs/{run['run_id']}/stream") as stream:

@@ -11,7 +11,7 @@ from awaken.domain.event import TERMINAL_KINDS
 from awaken.domain.ids import DEFAULT_SCOPE
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
-from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.settings import WRITE_BUFFER_WAIT_S, MailboxSettings
 from awaken.store.transitions import Claim
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -90,7 +90,7 @@ async def test_a_reader_whose_look_is_cut_short_looks_again(store: WatchedStore,
                 store.hold_reads()
                 reading = asyncio.create_task(reader.next_rows())
                 await call.context.emit(breaks)
-                await beside.quiet()
+                await beside.advance(WRITE_BUFFER_WAIT_S)
                 if breaks == "cancelled":
                     reading.cancel()
                 else:

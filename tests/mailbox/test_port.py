@@ -1,4 +1,4 @@
-"""The write buffer of one run: order, bounds, one commit at a time, and what survives cancellation."""
+"""The write buffer of one run: order, bounds, one commit at a time, what gathers, and what survives cancellation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from awaken.domain.clock import Timer
 from awaken.domain.errors import LeaseLost, PermanentFailure, StoreUnavailable
 from awaken.domain.event import Event
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
@@ -16,11 +17,13 @@ from awaken.domain.run import Usage
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
 from awaken.mailbox.cancellation import to_the_end
-from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
-from awaken.store.transitions import Commit, Settle
+from awaken.mailbox.service import Submission
+from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S, MailboxSettings
+from awaken.store.transitions import Commit, Renew, Settle
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.events import text_delta
-from awaken.testing.mailboxes import WatchedStore, World
+from awaken.testing.mailboxes import Call, WatchedStore, World
 
 Script = Callable[[RunPort], Awaitable[None]]
 
@@ -168,6 +171,183 @@ async def test_emit_waits_at_the_bound_and_goes_on_when_the_store_does(
         store.let_go()
         await world.done(submission)
         assert (emitted, len(await deltas(world))) == (bound * 2, bound * 2)
+
+
+# --- what nobody waits for gathers ------------------------------------------------------------------------------------
+
+A_MOMENT_S = WRITE_BUFFER_WAIT_S / 10
+
+
+class Timed(ManualClock):
+    """Knows the timers of the write buffer that have neither fired nor been cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gathering: set[object] = set()
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        if delay_s != WRITE_BUFFER_WAIT_S:
+            return super().call_later(delay_s, callback)
+
+        def fire() -> None:
+            self.gathering.discard(timer)
+            callback()
+
+        timer = _Watched(super().call_later(delay_s, fire), self.gathering)
+        return timer
+
+
+class _Watched:
+    def __init__(self, timer: Timer, waiting: set[object]) -> None:
+        self._timer = timer
+        self._waiting = waiting
+        waiting.add(self)
+
+    def cancel(self) -> None:
+        self._waiting.discard(self)
+        self._timer.cancel()
+
+
+@pytest.fixture
+def timed() -> Timed:
+    return Timed()
+
+
+@pytest.fixture
+def clock(timed: Timed) -> ManualClock:
+    return timed
+
+
+async def streaming(world: World, store: WatchedStore) -> tuple[Submission, Call]:
+    """An agent at work whose first piece of text has landed: it left without waiting for anything."""
+    submission = await world.submit()
+    call = await world.agent.next_call()
+    await call.context.emit(text_delta("first"))
+    await world.quiet()
+    assert len(commits(store)) == 1
+    return submission, call
+
+
+@behaviour("NC-006")
+async def test_the_first_text_leaves_at_once_and_what_follows_gathers_for_a_bounded_time(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        _, call = await streaming(world, store)
+        await call.context.emit(text_delta("1"))
+        for number in ("2", "3"):
+            await world.advance(A_MOMENT_S)
+            await call.context.emit(text_delta(number))
+        await world.advance(WRITE_BUFFER_WAIT_S - 3 * A_MOMENT_S)
+        assert await deltas(world) == ["first"]
+
+        await world.advance(1.1 * A_MOMENT_S)
+        assert [len(commit.entries) for commit in commits(store)] == [2, 3]  # the first has the start of the step too
+        await call.context.emit(text_delta("4"))
+        await world.advance(WRITE_BUFFER_WAIT_S)
+        assert await deltas(world) == ["first", "1", "2", "3", "4"]
+
+
+@behaviour("NC-006")
+async def test_what_came_while_a_commit_was_on_its_way_gathers_from_its_landing(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        _, call = await streaming(world, store)
+        await call.context.emit(text_delta("on its way"))
+        store.hold(Commit)
+        await world.advance(WRITE_BUFFER_WAIT_S)
+        await call.context.emit(text_delta("behind it"))
+        store.let_go()
+        await world.quiet()
+        assert await deltas(world) == ["first", "on its way"]
+
+        await world.advance(WRITE_BUFFER_WAIT_S)
+        assert await deltas(world) == ["first", "on its way", "behind it"]
+
+
+@behaviour("NC-006")
+async def test_what_somebody_waits_for_takes_along_what_has_gathered(store: WatchedStore, timed: Timed) -> None:
+    async with World(store, timed) as world:
+        _, call = await streaming(world, store)
+        await call.context.emit(text_delta("gathered"))
+        await world.quiet()
+        assert len(timed.gathering) == 1
+
+        assert await call.context.step("a step", lambda: "done") == "done"  # time stands still, so this would never end
+        assert (await deltas(world), len(commits(store))) == (["first", "gathered"], 2)
+        assert not timed.gathering
+
+
+@behaviour("NC-006")
+async def test_the_bound_of_the_buffer_lets_it_leave_without_waiting(store: WatchedStore, timed: Timed) -> None:
+    async with World(store, timed) as world:
+        _, call = await streaming(world, store)
+        for number in range(WRITE_BUFFER_EVENTS):
+            await call.context.emit(text_delta(str(number)))
+            await asyncio.sleep(0)  # each is looked at by itself
+
+        assert [len(commit.entries) for commit in commits(store)] == [2, WRITE_BUFFER_EVENTS]
+        assert not timed.gathering
+
+
+@behaviour("NC-006")
+@pytest.mark.parametrize("end", ["returns", "fails", "is cancelled", "is interrupted"])
+async def test_the_rest_leaves_with_the_settlement_and_leaves_no_timer(
+    store: WatchedStore, timed: Timed, end: str
+) -> None:
+    async with World(store, timed) as world:
+        submission, call = await streaming(world, store)
+        await call.context.emit(text_delta("rest"))
+        await world.quiet()
+        assert len(timed.gathering) == 1
+
+        match end:
+            case "returns":
+                call.release("done")
+            case "fails":
+                call.fail(PermanentFailure("no"))
+            case "is cancelled":
+                await world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)
+            case _:
+                await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId("t"))
+        run = await world.done(submission)
+        assert run.termination is not None
+        assert (await deltas(world), timed.gathering) == (["first", "rest"], set())
+
+
+@behaviour("NC-006")
+async def test_a_lease_that_cannot_be_confirmed_leaves_no_timer(store: WatchedStore, timed: Timed) -> None:
+    shared = WatchedStore(store, exclusive=False)
+    shared.refuse = lambda batch: StoreUnavailable("no") if any(type(each) is Renew for each in batch) else None
+    settings = MailboxSettings(drain_s=0, handover_s=0)
+    async with World(shared, timed, settings=settings) as world:
+        _, call = await streaming(world, shared)
+        await world.advance(settings.lease_ms / 1000 - settings.stop_margin_s - A_MOMENT_S)
+        await call.context.emit(text_delta("never stored"))
+        await world.quiet()
+        assert len(timed.gathering) == 1
+
+        await world.advance(2 * A_MOMENT_S)
+        assert (call.is_over, timed.gathering) == (True, set())
+        await world.advance(WRITE_BUFFER_WAIT_S)
+        assert await deltas(world) == ["first"]
+
+
+@behaviour("NC-006")
+async def test_a_mailbox_that_is_left_leaves_no_timer_and_loses_nothing(store: WatchedStore, timed: Timed) -> None:
+    async with World(store, timed) as world:
+        _, call = await streaming(world, store)
+        await call.context.emit(text_delta("rest"))
+        await world.quiet()
+        assert len(timed.gathering) == 1
+
+        left_s = timed.monotonic()
+        await world.leave()
+        assert timed.gathering == set()
+        assert timed.monotonic() - left_s <= 1, "it was handed over without waiting for the timer"
+        async with World(store, timed) as again:
+            assert (await deltas(again))[:2] == ["first", "rest"]
 
 
 async def test_parallel_steps_share_commits_and_never_more_than_one_is_in_flight(

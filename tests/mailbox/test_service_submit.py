@@ -15,6 +15,7 @@ from awaken.domain.errors import (
     QueueFull,
     RunNotFound,
     StoreUnavailable,
+    ThreadBusy,
     ThreadNotFound,
     Unavailable,
     UnknownAgent,
@@ -383,6 +384,20 @@ async def test_a_thread_whose_messages_cannot_be_stored_is_refused_before_the_st
             await world.mailbox.save_thread(DEFAULT_SCOPE, "t", ThreadInfo(), messages=brought)
 
         assert len(store.batches) == before and await store.load_thread(DEFAULT_SCOPE, ThreadId("t")) is None
+
+
+async def test_messages_are_not_added_to_a_conversation_while_a_run_writes_it(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        await world.agent.next_call()
+        brought = (user_message(MessageId("m"), "between"),)
+        with pytest.raises(ThreadBusy) as refused:
+            await world.mailbox.save_thread(DEFAULT_SCOPE, "t", ThreadInfo(), messages=brought, if_exists="replace")
+
+        assert (refused.value.thread_id, refused.value.active_run_id) == ("t", submission.run.run_id)
+        assert await world.texts() == ["hello"]
 
 
 # --- asked twice ------------------------------------------------------------------------------------------------------

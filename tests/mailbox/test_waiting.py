@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from awaken.domain.errors import RunNotFound, TransientFailure, ValidationError
+from awaken.domain.delivery import Delivery
+from awaken.domain.errors import RunNotFound, StoreUnavailable, TransientFailure, ValidationError
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.run import Run, RunStatus
@@ -52,6 +54,52 @@ async def test_a_wait_that_begins_while_the_run_ends_misses_nothing(
         for _ in range(turns):
             await asyncio.sleep(0)
         assert (await wait(world, submission)).status is RunStatus.DONE
+
+
+@pytest.mark.parametrize("how", ["ended", "cancelled"])
+async def test_who_waits_from_the_start_reads_nothing_and_misses_nothing(
+    store: WatchedStore, clock: ManualClock, how: str
+) -> None:
+    async with World(store, clock) as world:
+        await world.submit()  # holds the thread, so that the other one is queued
+        submission = await world.mailbox.submit(asking("gated"), waits=True)
+        assert submission.status == "queued"
+        if how == "cancelled":
+            await world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)
+        store.refuse_read = AssertionError("nothing has to be read")
+        if how == "ended":
+            (await world.agent.next_call()).release("first")
+            (await world.agent.next_call()).release("second")
+        run = await world.mailbox.wait(
+            DEFAULT_SCOPE, submission.run.run_id, known=submission.run, end=submission.end, timeout_s=FOREVER_S
+        )
+        store.refuse_read = None
+        assert (run.status, run.final_output) == (RunStatus.DONE, "second" if how == "ended" else None)
+
+
+async def test_the_end_of_what_was_accepted_before_is_not_that_of_the_request(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        asked = replace(asking("gated"), delivery=Delivery(dedupe_key="one"))
+        first = await world.mailbox.submit(asked)
+        again = await world.mailbox.submit(asked, waits=True)
+        assert (again.replayed, again.end) == (True, None)
+        waiting = wait(world, again)
+        (await world.agent.next_call()).release("once")
+        assert ((await waiting).run_id, (await waiting).final_output) == (first.run.run_id, "once")
+
+
+async def test_a_submit_that_is_refused_leaves_nobody_listening(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        store.go_down()
+        with pytest.raises(StoreUnavailable):
+            await world.mailbox.submit(asking("gated"), waits=True)
+        store.come_back()
+        submission = await world.mailbox.submit(asking("gated"))
+        waiting = wait(world, submission)
+        (await world.agent.next_call()).release("in the end")
+        assert (await waiting).final_output == "in the end"
 
 
 async def test_a_wait_ends_on_time_with_the_run_as_it_is(store: WatchedStore, clock: ManualClock) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from awaken.domain.dispatch import DispatchStatus
-from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure
+from awaken.domain.errors import AgentNotFound, LeaseLost, PermanentFailure, TransientFailure
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import Message, Role, assistant_message, user_message
 from awaken.domain.run import NATURAL_END, RunStatus, Termination
@@ -110,6 +110,24 @@ async def test_a_run_whose_agent_has_vanished_waits_until_it_is_there_again(
             world.agents.add("gone", _quick)
             assert (await world.done(submission)).termination == NATURAL_END
             assert await ended(world, submission) == (DispatchStatus.ACKED, None, 0)
+
+
+@behaviour("MBX-087")
+async def test_an_agent_that_does_not_find_another_one_fails_and_goes_on_being_served(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """What it raises looks as if it were itself that is not here."""
+
+    async def asking(context: Context) -> str:
+        if await context.input() == "fail":
+            raise AgentNotFound("another")
+        return "done"
+
+    async with World(store, clock, agents={"asking": asking}) as world:
+        failed = await world.done(await world.submit("fail", agent_id="asking"))
+        assert failed.termination is not None
+        assert (failed.termination.type, failed.dead_lettered) == ("error", True)
+        assert (await world.done(await world.submit("work", agent_id="asking"))).final_output == "done"
 
 
 @behaviour("MBX-072")

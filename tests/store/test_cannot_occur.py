@@ -17,6 +17,7 @@ from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
     Ack,
+    Busy,
     Cancel,
     Claim,
     ClaimedSome,
@@ -234,15 +235,17 @@ async def test_whatever_is_written_the_log_only_grows(store: Store, clock: Manua
     await submitted(store, "d2")
     assert await grown() == 2
     await committed(store, owner, answered("a1"))
-    await apply(store, saved("s2"))
-    assert await grown() == 4
+    assert isinstance(await apply(store, saved("s2")), Busy)
+    assert await grown() == 3
     await committed(store, owner, answered("a2"))
     assert await commit(store, owner, answered("a1", "changed")) == Conflict("message", "a1")
-    assert await grown() == 5
+    assert await grown() == 4
     await settled(store, owner, Ack(NATURAL_END), answered("a3"), offered=offer())
-    assert await grown() == 7
+    assert await grown() == 6
     await interrupt(store)
     await reclaim(store, abandoned=True)
+    assert isinstance(await apply(store, saved("s2")), ThreadSaved)
+    assert await grown() == 7
     clock.tick(1)
     await purge(store, runs_ms=0)
     assert await grown() == 7

@@ -251,6 +251,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     stream_open = draw(pick((None, None, True, False)))
     ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
     answers = draw(st.booleans())
+    beside, gone = draw(pick(("", "", "", "and more"))), draw(pick((False, False, False, True)))
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -272,18 +273,18 @@ def owner_writes(draw: st.DrawFn) -> Plan:
             return commit
         shared: dict[str, Any] = {field: getattr(commit, field) for field in commit.__struct_fields__}
         settle = Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
-        return replace(settle, ending=_answering(ending, settle.messages)) if answers else settle
+        return replace(settle, ending=_answering(ending, settle.messages, beside, gone)) if answers else settle
 
     return plan
 
 
-def _answering(ending: Ending, written: tuple[Message, ...]) -> Ending:
-    """An ack whose answer is what was written with it."""
+def _answering(ending: Ending, written: tuple[Message, ...], beside: str, gone: bool) -> Ending:
+    """An ack whose answer is what was written with it; or more than that, or also a message that may not be there."""
     answer = [message for message in written if message.role is Role.ASSISTANT]
     if not isinstance(ending, Ack) or not answer:
         return ending
-    ids = tuple(message.id for message in answer)
-    return Ack(ending.termination, "".join(message.text for message in answer), ids)
+    ids = tuple(message.id for message in answer) + ((MessageId("m1"),) if gone else ())
+    return Ack(ending.termination, "".join(message.text for message in answer) + beside, ids)
 
 
 @st.composite
@@ -518,7 +519,7 @@ class TwoStores(RuleBasedStateMachine):
         for asked, outcome in zip(batch, outcomes, strict=True):
             assert not isinstance(outcome, Failed), outcome
             if isinstance(asked, Commit | Settle) and asked is self.last_writes.get((asked.scope, asked.thread_id)):
-                kept = any(run.run_id == asked.run_id for run in before.runs(asked.scope))
+                kept = before.has_dispatch(asked.scope, asked.thread_id, asked.run_id, asked.dispatch_id)
                 assert _is_repeated(outcome) or not kept, "the last commit, asked again, was taken for another"
             if isinstance(asked, Submit) and any(asked is each for each in self._accepted):
                 assert isinstance(outcome, Replayed | Conflict), "what was accepted before was accepted again"
@@ -796,6 +797,15 @@ class View(msgspec.Struct):
 
     def runs(self, scope: Scope) -> list[Run]:
         return [run for view in self.threads if view.scope == scope for run in view.runs]
+
+    def has_dispatch(self, scope: Scope, thread_id: ThreadId, run_id: RunId, dispatch_id: DispatchId) -> bool:
+        """Of that thread and run: once retention has removed them, a caller may use their ids again elsewhere."""
+        place = (scope, thread_id, run_id, dispatch_id)
+        return any(
+            (view.scope, view.thread_id, each.run_id, each.dispatch_id) == place
+            for view in self.threads
+            for each in view.dispatches
+        )
 
     def left_open(self, scope: Scope, thread_id: ThreadId) -> set[RunId]:
         """The ended runs of a thread whose last calls nobody has answered."""

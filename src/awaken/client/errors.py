@@ -13,6 +13,7 @@ import msgspec
 
 from awaken.domain.errors import (
     AgentNotFound,
+    AlreadyAccepted,
     AlreadyExists,
     AwakenError,
     Conflict,
@@ -134,6 +135,7 @@ _BY_CODE: Final[dict[str, _Make]] = {
     "dispatch_not_found": _not_found(DispatchNotFound),
     "agent_not_found": _not_found(AgentNotFound),
     "run_not_open": _made(lambda problem: RunNotOpen(_fact(problem, "id"), _fact(problem, "run_status"))),
+    "already_accepted": _made(lambda problem: AlreadyAccepted(_fact(problem, "id"), _text(problem, "run_id"))),
     "already_exists": _made(lambda problem: AlreadyExists("object", _fact(problem, "id"))),
     "thread_busy": _made(lambda problem: ThreadBusy(_fact(problem, "id"), _text(problem, "active_run_id"))),
     "queue_full": _made(lambda problem: QueueFull(_fact(problem, "id"), 0)),

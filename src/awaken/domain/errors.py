@@ -75,6 +75,13 @@ class Conflict(AwakenError):
     code = "conflict"
 
 
+_TAKEN = {
+    "agent": "is registered already; choose another name",
+    "thread": "exists already; submit to it, or choose another id",
+}
+"""What is not sent again, but taken."""
+
+
 class AlreadyExists(Conflict):
     """The id is taken by something else than what was sent."""
 
@@ -87,11 +94,16 @@ class AlreadyExists(Conflict):
         self.id = id
 
 
-_TAKEN = {
-    "agent": "is registered already; choose another name",
-    "thread": "exists already; submit to it, or choose another id",
-}
-"""What is not sent again, but taken."""
+class AlreadyAccepted(Conflict):
+    """The same messages were accepted before, and no run of theirs is kept that could be answered with."""
+
+    code = "already_accepted"
+
+    def __init__(self, message_id: str, run_id: str | None) -> None:
+        came = "without a run" if run_id is None else f"with run {run_id!r}, which has ended and is kept no longer"
+        super().__init__(f"message {message_id!r} was accepted before: it came {came}")
+        self.id = message_id
+        self.run_id = run_id
 
 
 class RunNotOpen(Conflict):
@@ -106,7 +118,7 @@ class RunNotOpen(Conflict):
 
 
 class ThreadBusy(Conflict):
-    """The thread's running run did not let go in time."""
+    """The thread's running run did not let go in time, or what was asked must not happen while it runs."""
 
     code = "thread_busy"
 

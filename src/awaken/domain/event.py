@@ -67,6 +67,8 @@ class Kind(msgspec.Struct, frozen=True):
     """It shows part of a message that may never be committed: somebody then owes a `StreamReset`."""
     is_terminal: bool = False
     """A run has no further events after it; only a `RunResumed` could follow."""
+    is_wait: bool = False
+    """The run waits for somebody after it."""
     visibility: Visibility = Visibility.ALL
     """Of an event of this kind, unless the event itself is marked otherwise."""
 
@@ -77,7 +79,7 @@ _ROWS: Final = (
     Kind("ThreadDeleted", "lifecycle", LATER),
     Kind("RunStarted", "lifecycle", RunStartedPayload),
     Kind("RunResumed", "lifecycle", RunStartedPayload),
-    Kind("RunSuspended", "lifecycle", RunEndedPayload),
+    Kind("RunSuspended", "lifecycle", RunEndedPayload, is_wait=True),
     Kind("RunFinished", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("RunTerminated", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("RunCancelled", "lifecycle", RunEndedPayload, is_terminal=True),
@@ -141,6 +143,7 @@ CHANNELS: Final[dict[str, Channel]] = {kind.name: kind.channel for kind in _ROWS
 DELTA_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_delta)
 OPENS_STREAM: Final = frozenset(kind.name for kind in _ROWS if kind.opens_stream)
 TERMINAL_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_terminal)
+WAIT_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_wait)
 
 
 def logged(event: Event) -> LoggedEvent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import uuid
 from itertools import islice
 from typing import Final, NewType, Protocol
 
@@ -34,6 +35,8 @@ InstanceId = NewType("InstanceId", str)
 DEFAULT_SCOPE: Final = Scope("default")
 ID_PATTERN: Final = r"^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$"
 _ID: Final = re.compile(ID_PATTERN)
+_DERIVED: Final = uuid.UUID("6f0a9d1e-3f0b-5c55-9a3c-0d7f6d6b2a41")
+"""The namespace of derived ids."""
 
 
 class Chance(Protocol):
@@ -114,6 +117,14 @@ class Ids:
 
     def consumer_id(self) -> ConsumerId:
         return ConsumerId(self.mint())
+
+
+def derived_id(*parts: str) -> str:
+    """A UUIDv5 text of these parts, in their order: the same for the same ones.
+
+    It is as hard to bring on purpose as its parts are to know.
+    """
+    return str(uuid.uuid5(_DERIVED, "".join([f"{len(part)}:{part}" for part in parts])))
 
 
 def checked_id(text: object, *, what: str, loc: tuple[str | int, ...] = ()) -> str:

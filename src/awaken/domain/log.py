@@ -77,7 +77,7 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the queue itself says, before it is JSON. It has the JSON of a `LoggedEvent`."""
+    """What the queue itself logs, before it is JSON. It has the JSON of a `LoggedEvent`."""
 
     kind: str
     payload: Any

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from awaken.domain.agent_event import FINISHED_KINDS, StreamReset
+from awaken.domain.agent_event import FINISHED_KINDS, StreamReset, ToolCallDone
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route
 from awaken.domain.log import ServerEvent
+from awaken.domain.message import Message, ToolCall
 from awaken.domain.run import NO_USAGE, Adapter, Origin, Run, RunRequest, Termination, Usage
 from awaken.domain.thread import ThreadInfo
 
@@ -116,6 +117,12 @@ def stream_reset(reason: str) -> ServerEvent:
     return ServerEvent("StreamReset", StreamReset(reason))
 
 
+def call_cancelled(turn: Message, call: ToolCall, answer: Message) -> ServerEvent:
+    """A call of `turn` that nobody will answer any more was closed by `answer`."""
+    done = ToolCallDone(turn.id, call.id, call.name, answer.id, "cancelled", error_text=answer.text)
+    return ServerEvent("ToolCallDone", done)
+
+
 def rescheduled(dispatch: Dispatch, reason: str) -> ServerEvent:
     return _about(dispatch, "RunRescheduled", reason=reason, available_at=dispatch.available_at)
 
@@ -129,7 +136,7 @@ def cancel_requested(dispatch: Dispatch) -> ServerEvent:
 
 
 def cancel_acknowledged(dispatch: Dispatch) -> ServerEvent:
-    """The owner has told the agent to stop."""
+    """The owner has asked the agent to stop."""
     return _about(dispatch, "CancelAcknowledged")
 
 

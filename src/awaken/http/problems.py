@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from awaken.domain.checking import explained
 from awaken.domain.errors import (
+    AlreadyAccepted,
     AlreadyExists,
     AwakenError,
     Conflict,
@@ -46,6 +47,7 @@ STATUS: Final[dict[str, int]] = {
     "agent_not_found": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "already_accepted": 409,
     "already_exists": 409,
     "conflict": 409,
     "run_not_open": 409,
@@ -173,6 +175,8 @@ def _not_found(error: Any) -> Problem:
 def _conflict(error: Any) -> Problem:
     facts: dict[str, Any] = {}
     match error:
+        case AlreadyAccepted():
+            facts = {"id": error.id} if error.run_id is None else {"id": error.id, "run_id": error.run_id}
         case AlreadyExists():
             facts = {"id": error.id}
         case RunNotOpen():

@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from awaken.domain.clock import Clock
+from awaken.domain.event import WAIT_KINDS
 from awaken.domain.log import EventRow
 from awaken.http.frames import Encoder, EndReason, FrameCache, Opening
 from awaken.http.observer import HttpObserver, StreamScope
@@ -34,7 +35,6 @@ _HEADERS: Final = {
     "X-Accel-Buffering": "no",
     "Connection": "keep-alive",
 }
-_SUSPENDED: Final = "RunSuspended"
 
 Waits = Callable[[int], Awaitable[bool]]
 """Whether a run waits for somebody, and nothing of that lies after this seq."""
@@ -143,7 +143,7 @@ class EventStream(Response):
             if not rows and (reader.ended or reader.is_cut):
                 break
             if waits is not None and not may_wait:
-                may_wait = any([row.events[-1].kind == _SUSPENDED for row in rows])
+                may_wait = any([row.events[-1].kind in WAIT_KINDS for row in rows])
             elif waits is not None and not rows:
                 # Other events may follow a suspension, in the log and while the run is looked at: it is asked for only
                 # once the stream is level, and what it answers holds up to where the stream is.

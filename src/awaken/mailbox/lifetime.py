@@ -74,7 +74,7 @@ class _Life:
         self._starters = 0
         """How many callers wait for that."""
         self._is_wanted = False
-        """One of them has been told that it is ready, so that there is somebody to stop it."""
+        """One of them has been answered that it is ready, so that there is somebody to stop it."""
         self._asked_to_end = asyncio.Event()
         self._has_begun = False
         self.task: asyncio.Task[None] = loop.create_task(self._live(opened), name="awaken mailbox")

@@ -1,4 +1,4 @@
-"""What the mailbox tells whoever counts: batches as they are applied, executions as they start and end.
+"""What the mailbox reports to whoever counts: batches as they are applied, executions as they start and end.
 
 Above: telemetry implements it. Holds: called on the event loop, on the hot path; it must neither wait nor raise.
 """
@@ -18,7 +18,7 @@ class Observer(Protocol):
     def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
         """A batch came back from the store, which took `took_s` seconds for it, the commit included.
 
-        An outcome that is `Failed` is also told with `failed`.
+        An outcome that is `Failed` is also reported with `failed`.
         """
         ...
 

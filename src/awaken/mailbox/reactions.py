@@ -1,7 +1,7 @@
-"""What an outcome sets off: after each commit, and before its caller hears of it.
+"""What an outcome sets off: after each commit, and before its caller is answered.
 
 Above: the combiner calls this for every transition that was applied, in the order of the commits, and for each whose
-fate is unknown. Below: readers, slots, executions and timers, which are told what they need to know.
+fate is unknown. Below: readers, slots, executions and timers, which are notified of what they need to know.
 Holds: a claim is executed from the outcome of the transition that won it, so a caller who goes away while it waits
 strands nothing. Every slot that was offered is taken, or free again, when its answer is here.
 
@@ -85,7 +85,7 @@ class Reactions:
             react(transition, outcome, asked_s)
 
     def failed(self, transition: Transition) -> None:
-        """The store could not tell what became of it: whatever it offered is not taken by us. A settlement is asked
+        """It is not known what became of it: whatever it offered is not taken by us. A settlement is asked
         again with its offer, so whoever asks knows when that is lost.
         """
         if isinstance(transition, Submit) and transition.offer is not None:

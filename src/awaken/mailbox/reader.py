@@ -83,7 +83,8 @@ class Hub:
         return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id)
 
     def end_of(self, scope: Scope, run_id: RunId, thread_id: ThreadId | None) -> EndOfRun:
-        """Resolved when the run ends from now on, or has to be looked at again. What ended before is not heard of.
+        """Resolved when the run ends from now on, or has to be looked at again. For what ended before it is
+        never resolved.
 
         Must be forgotten by whoever asked.
 
@@ -117,7 +118,7 @@ class Hub:
         self._closed = False
 
     def close(self) -> None:
-        """Cut every reader off, and those still to come, as a broken connection would: nothing tells them of an end.
+        """Cut every reader off, and those still to come, as a broken connection would: they get no end.
         Whoever waits for an end gets `Unavailable`, and never a run as if it had ended.
         """
         self._closed = True

@@ -22,10 +22,12 @@ from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
+    AlreadyAccepted,
     AlreadyExists,
     QueueFull,
     RunNotFound,
     RunNotOpen,
+    ThreadBusy,
     ThreadNotFound,
     UnknownAgent,
     ValidationError,
@@ -54,12 +56,14 @@ from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import (
+    Busy,
     Cancel,
     CancelResult,
     Conflict,
     Full,
     Interrupt,
     Interrupted,
+    Known,
     Missing,
     Outcome,
     Replayed,
@@ -104,6 +108,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     dispatch: Dispatch | None
     status: Literal["running", "queued"]
     replayed: bool = False
+    end: EndOfRun | None = None
+    """For `Mailbox.wait`, where it was asked for."""
 
 
 class Cancellation(msgspec.Struct, frozen=True):
@@ -185,8 +191,12 @@ class Mailbox:
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
-    async def submit(self, request: RunSubmission) -> Submission:
+    async def submit(self, request: RunSubmission, *, waits: bool = False) -> Submission:
         """Accept a run: it is durable when this returns, and runs at once where a slot and the thread are free.
+
+        With `waits` its end is listened for from before it exists, so that it need not be read in order to miss
+        nothing. Whoever asks for that hands `end` to `wait`, next. (Measured with ten times as many conversations as
+        slots: 2.5 times as many runs a second as with one read for each run that is queued.)
 
         Raises:
             ValidationError: The request can never be accepted (UnknownAgent among them); nothing was stored.
@@ -205,7 +215,19 @@ class Mailbox:
                 raise
             return repeated
         transition = self._transition(request, agent_id)
-        return _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
+        if not waits:
+            return _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
+        hub, scope, run_id = self._engine.hub, transition.scope, transition.run_id
+        end = hub.end_of(scope, run_id, transition.thread_id)
+        try:
+            submission = _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
+        except BaseException:
+            hub.forget(scope, run_id, end)
+            raise
+        if submission.run.run_id == run_id:
+            return replace(submission, end=end)
+        hub.forget(scope, run_id, end)  # it had been accepted before, as another run
+        return submission
 
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it."""
@@ -274,6 +296,7 @@ class Mailbox:
         Raises:
             ValidationError: The id, info or a message is unacceptable.
             AlreadyExists: The thread, or the id of a message, is taken.
+            ThreadBusy: Messages were to join the conversation of a thread whose run executes.
         """
         self._engine.require_ready()
         sent, size = measured(messages, tuple[Message, ...], what="messages")
@@ -289,7 +312,9 @@ class Mailbox:
         outcome = await self._engine.combiner.ask(transition, size + info_size)
         if isinstance(outcome, Conflict):
             raise AlreadyExists(outcome.what, outcome.id)
-        assert isinstance(outcome, ThreadSaved), "a thread is saved or in conflict"
+        if isinstance(outcome, Busy):
+            raise ThreadBusy(named, outcome.run_id)
+        assert isinstance(outcome, ThreadSaved), "a thread is saved, in conflict, or busy"
         return await self.get_thread(scope, named), outcome.created
 
     # --- stopping -----------------------------------------------------------------------------------------------------
@@ -402,37 +427,48 @@ class Mailbox:
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
     async def wait(
-        self, scope: Scope, run_id: RunId, *, timeout_s: float | None = None, known: Run | None = None
+        self,
+        scope: Scope,
+        run_id: RunId,
+        *,
+        timeout_s: float | None = None,
+        known: Run | None = None,
+        end: EndOfRun | None = None,
     ) -> Run:
         """The run when it is done, or as it is after `timeout_s` seconds.
 
-        With `known`, an earlier record of it, nothing is read while this process executes the run.
+        Nothing is read with the `end` of the submission, nor, with `known`, an earlier record of the run, while this
+        process executes it.
 
         Raises:
             RunNotFound: There is no such run.
             ValidationError: `timeout_s` is not a number.
             Unavailable: The mailbox stops before the run has ended.
         """
-        if timeout_s is not None:
-            timeout_s = _checked_seconds(timeout_s, what="timeout_s")
         hub, clock = self._engine.hub, self.clock
-        deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s
-        thread_id = None if known is None else known.thread_id
-        is_here = known is not None and self._engine.is_executing(scope, known.thread_id, known.dispatch_id)
-        while True:
-            end = hub.end_of(scope, run_id, thread_id)  # before the run is read, so that its end is not missed
-            try:
+        try:
+            if timeout_s is not None:
+                timeout_s = _checked_seconds(timeout_s, what="timeout_s")
+            deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s
+            thread_id = None if known is None else known.thread_id
+            is_here = known is not None and self._engine.is_executing(scope, known.thread_id, known.dispatch_id)
+            while True:
+                must_read = end is None and not is_here
+                if end is None:
+                    end = hub.end_of(scope, run_id, thread_id)  # before the run is read: its end is not missed
                 left_s = None if deadline_s is None else deadline_s - clock.monotonic()
-                if not is_here:
+                if must_read:
                     run = await self.get_run(scope, run_id)
                     if run.status is DONE or (left_s is not None and left_s <= 0):
                         return run
                 ended = await (end if left_s is None else self._within(end, left_s))
-            finally:
+                if ended is not None:
+                    return ended
                 hub.forget(scope, run_id, end)
-            if ended is not None:
-                return ended
-            is_here = False  # time is up, or somebody else has written: the run has to be read
+                end, is_here = None, False  # time is up, or somebody else has written: the run has to be read
+        finally:
+            if end is not None:
+                hub.forget(scope, run_id, end)
 
     async def _within(self, end: EndOfRun, left_s: float) -> Run | None:
         """The run once it has ended, or None when it has to be looked at, after `left_s` seconds at the latest."""
@@ -451,7 +487,7 @@ class Mailbox:
 
 
 def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
-    """What a submit came to, as its caller hears it. Raises as `Mailbox.submit`."""
+    """What a submit came to, as its caller is answered. Raises as `Mailbox.submit`."""
     match outcome:
         case Submitted(run=run, dispatch=dispatch, claimed=claimed):
             running = claimed is not None and claimed.run.run_id == run.run_id
@@ -461,6 +497,8 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
             return Submission(run, dispatch, "queued" if queued else "running", replayed=True)
         case Missing():
             raise ThreadNotFound(thread_id)
+        case Known(message_id=message_id, run_id=run_id):
+            raise AlreadyAccepted(message_id, run_id)
         case Conflict(what=what, id=taken):
             raise AlreadyExists(what, taken)
         case Full(limit=limit):

@@ -18,6 +18,9 @@ from awaken.domain.retry import RetryPolicy
 WRITE_BUFFER_EVENTS: Final = 256
 """Unwritten events of one run at which `emit` waits: the executor may run ahead of the disk, but not for ever."""
 WRITE_BUFFER_BYTES: Final = 256 * 1024
+WRITE_BUFFER_WAIT_S: Final = 0.05
+"""So long what a run emits, and nobody waits for, may gather once a commit of its execution has landed: some pieces of
+text then share what a commit costs, and no reader sees text stutter."""
 READER_BUFFER_EVENTS: Final = 256
 """Events a live reader may lag behind before it falls back to paging the log."""
 READER_BUFFER_BYTES: Final = 1024 * 1024

@@ -1,6 +1,6 @@
 """The one account of room: how many runs this process may execute at once, of which routes, and which of them suspects.
 
-Above: the dispatcher offers places, executions take them. Below: the agents, which say what is served and with what
+Above: the dispatcher offers places, executions take them. Below: the agents, which know what is served and with what
 limit.
 Holds: a place is free, offered once, or taken by one claim. What an offer did not win is free again with its answer. A
 run gives its place back when its agent has ended; or, where something waits behind it in its thread, its settlement

@@ -36,7 +36,7 @@ class Stop:
     def __init__(self) -> None:
         self.reason: StopReason | None = None
         self.is_delivered = False
-        """The agent has been told: what its task raises from now on is the answer to that, and no failure."""
+        """The agent has been asked: what its task raises from now on is the answer to that, and no failure."""
         self._task: asyncio.Task[None] | None = None
 
     @property

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from awaken.domain import server_event as say
+from awaken.domain import server_event
 from awaken.domain.checking import readable, shown
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import (
@@ -231,7 +231,10 @@ class Execution:
                 await self._ahead.rested()
                 self._ahead = None
             self._is_at_work = True
-            driver = self._shop.agents.driver(self.claimed.run.agent_id)
+            try:
+                driver = self._shop.agents.driver(self.claimed.run.agent_id)
+            except AgentNotFound as error:  # of this run's own agent: one that an agent asks for is its own affair
+                return self._unserved(error)
             outcome = await driver.drive(Start(self.claimed, self._shop.store, self._shop.logs), self._port)
             return self._finished(outcome) if self._writer.failure is None else self._ended_by(self._writer.failure)
         except Stopped as stopped:
@@ -251,7 +254,7 @@ class Execution:
             return None
         if self._stop.is_delivered:
             return self._stopped(Stopped())
-        if isinstance(error, AgentNotFound | AgentNotLoadable):
+        if isinstance(error, AgentNotLoadable):
             return self._unserved(error)
         if isinstance(error, asyncio.CancelledError):
             error = TransientFailure("the agent was cancelled, and not by a request to stop the run")
@@ -357,7 +360,7 @@ class Execution:
     def _settlement(self, end: _End, rest: Unwritten, offer: Offer | None) -> Settle:
         entries = list(rest.entries)
         if self._owes_acknowledgement(end):
-            entries.append(say.cancel_acknowledged(self.claimed.dispatch).logged())
+            entries.append(server_event.cancel_acknowledged(self.claimed.dispatch).logged())
         stream_open = self._writer.stream_open
         for message in end.messages:
             entries.append(message)

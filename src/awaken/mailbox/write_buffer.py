@@ -2,15 +2,21 @@
 
 Above: `port` adds what the agent produces; `worker` takes what is left when it settles. Below: the `Commit` transition.
 Holds: events, messages and steps of a run leave in the order they came, in one open `Commit` at a time, which is asked
-for again while the store is unavailable and the claim may still hold. Once something could not be written nothing more
-is, and everybody who waits or asks hears why.
+for again while the store is unavailable and the claim may still hold. What nobody waits for may gather for a short
+while; what somebody waits for never does. Once something could not be written nothing more is, and everybody who waits
+or asks is answered why.
 
 How it works. There are two heaps: `_open`, to which everything is added, and `_flying`, which the commit on its way has
-taken. The first thing that is added to an empty buffer schedules a look in the next turn of the event loop; what the
-agent adds in the same turn, such as a message with its events or the results of parallel tools, therefore leaves with
-it. The look turns the open heap into a `Commit` and hands that to the combiner, which answers through a future. When
-the answer arrives, whoever waited for that heap is resumed, and what has gathered meanwhile leaves at once. So there is
-no timer: on a fast disk each piece travels almost alone, on a slow one a commit carries what came during the last.
+taken. Whatever is added schedules a look in the next turn of the event loop; what the agent adds in the same turn, such
+as a message with its events or the results of parallel tools, therefore leaves with it. The look turns the open heap
+into a `Commit` and hands that to the combiner, which answers through a future. When the answer arrives, whoever waited
+for that heap is resumed, and the same look is taken at what has gathered meanwhile.
+
+The look lets a heap leave when somebody waits for it (at the bound `emit` does), or when no commit of this execution
+has landed yet, so that its first text is seen at once. Otherwise it is text that is being streamed, whose next piece is
+a few milliseconds away, and a commit for each piece would be most of what a server writes: the heap gathers until a
+timer fires, `WRITE_BUFFER_WAIT_S` after the look that kept it. The timer belongs to the open heap: whatever lets that
+leave, gives it up, or takes it for the settlement, cancels the timer.
 
 Who needs to know that something is durable asks for a future (`durable`), which belongs to a heap. It is resolved with
 the `Committed` that the store answered, since that may bring the driver something. The last heap leaves with the
@@ -30,16 +36,17 @@ import msgspec
 from awaken.domain import server_event
 from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
-from awaken.domain.event import OPENS_STREAM
+from awaken.domain.event import KINDS, OPENS_STREAM, StreamReset
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message
-from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS
+from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
 from awaken.mailbox.stopping import Stop
 from awaken.store.combiner import Combiner
 from awaken.store.transitions import Claimed, Commit, Committed, Conflict, JournalEntry, Outcome, StepClosed
 from awaken.store.transitions import LeaseLost as LostLease
 
 _encoder = msgspec.json.Encoder()
+_RESET = KINDS[StreamReset]
 
 
 class Unwritten:
@@ -91,6 +98,10 @@ class RunWriter:
         self._flying: Unwritten | None = None
         """What the commit on its way, or the settlement, has taken."""
         self._is_scheduled = False
+        self._has_landed = False
+        """Whether a commit of this execution has, so that what nobody waits for may gather."""
+        self._gathering: Timer | None = None
+        """Ends the time for which the open heap gathers."""
         self._retry: Timer | None = None
         self._acknowledgement: asyncio.Future[Committed] | None = None
         self.failure: AwakenError | None = None
@@ -114,7 +125,7 @@ class RunWriter:
                 stream_open = stream_open and entry.role is not ASSISTANT
             else:
                 size += len(memoryview(entry.payload))
-                stream_open = (stream_open or entry.kind in OPENS_STREAM) and entry.kind != "StreamReset"
+                stream_open = (stream_open or entry.kind in OPENS_STREAM) and entry.kind != _RESET
         heap = self._filling()
         heap.entries += entries
         heap.payload_bytes += size
@@ -177,15 +188,30 @@ class RunWriter:
             asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
+        """Let the open heap leave, or gather. While a commit is on its way neither: its answer comes back here."""
         self._is_scheduled = False
-        self._leave()
-
-    def _leave(self) -> None:
-        """Have the open heap committed, unless a commit is on its way: then its answer comes back here."""
         if self._flying is not None or self._open is None:
             return
-        self._flying, self._open = self._open, None
-        heap, claimed = self._flying, self._claimed
+        if not self._has_landed or self._open.waiters:
+            self._leave(self._open)
+        elif self._gathering is None:
+            self._gathering = self._clock.call_later(WRITE_BUFFER_WAIT_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        if self._flying is None and self._open is not None:
+            self._leave(self._open)
+
+    def _stop_gathering(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+
+    def _leave(self, heap: Unwritten) -> None:
+        """Have the open heap committed."""
+        self._stop_gathering()
+        self._flying, self._open = heap, None
+        claimed = self._claimed
         self._ask(
             Commit(
                 number=self.next_number(),
@@ -232,13 +258,14 @@ class RunWriter:
 
     def _committed(self, committed: Committed) -> None:
         landed, self._flying = self._flying, None
+        self._has_landed = True
         if landed is not None:
             landed.resolve(committed)
             if landed.closes is not None:
                 self._on_step()
         if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_cancellable:
             self.acknowledge_cancel()
-        self._leave()
+        self._look()
 
     def next_number(self) -> int:
         """The number of the next commit of this claim, or of its settlement."""
@@ -257,6 +284,7 @@ class RunWriter:
 
     def take_rest(self) -> Unwritten:
         """What is left for the settlement, once no commit is on its way. From now on nothing leaves by itself."""
+        self._stop_gathering()
         rest, self._open = self._open or Unwritten(), None
         self._flying = rest
         return rest
@@ -266,6 +294,7 @@ class RunWriter:
         if self.failure is not None:
             return
         self.failure = failure
+        self._stop_gathering()
         if self._retry is not None:
             self._retry.cancel()
         given_up = (self._flying, self._open)
@@ -297,4 +326,4 @@ def stored_bytes(message: Message) -> int:
 
 
 def _nothing() -> None:
-    """Of an execution that is over nobody hears of steps."""
+    """Nobody is notified of the steps of an execution that is over."""

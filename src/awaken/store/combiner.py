@@ -3,8 +3,8 @@
 Above: the mailbox asks for one transition at a time. Below: `Store.apply`, at most two batches in flight.
 Holds: a batch has at most one transition per thread, then those over many threads; the transitions of one thread are
 applied in the order in which they were asked. `on_applied` is called with every outcome in the order of the commits and
-before its caller is resumed, also when the caller has gone away; `on_failed` with every transition whose fate the store
-could not tell; `on_batch` with each batch that came back, and how long it took. Whatever was asked is answered, also
+before its caller is resumed, also when the caller has gone away; `on_failed` with every transition whose fate is not
+known; `on_batch` with each batch that came back, and how long it took. Whatever was asked is answered, also
 when `run` is killed.
 
 How it works. A commit costs the same for one transition as for two hundred: one transaction and one flush of the disk.
@@ -24,7 +24,7 @@ the last one, the disk would wait for the loop. With a full batch already there,
 
 *Answering.* When a batch lands, its outcomes are answered in slices of `DELIVERY_SLICE` per turn of the event loop, so
 that other tasks get their turns between them. For each outcome what follows from it (`on_applied`) comes first: an
-event is published before its writer goes on, and a claim is being executed before its submitter hears of it. Setting
+event is published before its writer goes on, and a claim is being executed before its submitter is answered. Setting
 the result of a future only schedules its caller, so no caller runs inside this loop. A second batch that lands
 meanwhile queues behind the first.
 

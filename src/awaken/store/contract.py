@@ -198,7 +198,10 @@ class Reads(Protocol):
         ...
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
-        """How many there are, over all scopes, up to `MAX_COUNTED` of each; every status is a key."""
+        """How many there are, over all scopes, up to `MAX_COUNTED` of each; every status is a key.
+
+        Where there are more than that of another status, there may be more acked ones than are counted.
+        """
         ...
 
     async def list_ready_routes(self) -> list[Route]:
@@ -279,8 +282,8 @@ class Store(Reads, Protocol):
         ...
 
     def listen(self, listener: Listener) -> None:
-        """Have `listener` called for what others commit. One that is alone on its store hears nothing: all that is
-        committed is in the outcomes that it was answered with.
+        """Have `listener` called for what others commit. One that is alone on its store is called for nothing: all that
+        is committed is in the outcomes that it was answered with.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Who is told of commits, for a store that one process owns: its signals are a list of listeners.
+"""Who is notified of commits, for a store that one process owns: its signals are a list of listeners.
 
 Above: the stores of one process keep one of these and call `publish` after each commit. Below: the mailboxes that
 listen.

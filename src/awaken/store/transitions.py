@@ -86,8 +86,9 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     """Create a thread, with messages that belong to no run; `if_exists` decides what an existing one means.
 
-    `raise`: a `Conflict`. `keep`: the existing thread, nothing written. `replace`: its info is replaced.
-    Outcome: `ThreadSaved` or `Conflict`.
+    `raise`: a `Conflict`. `keep`: the existing thread, nothing written. `replace`: its info is replaced, and the
+    messages join its conversation, which while a run executes is for that run's owner alone to write.
+    Outcome: `ThreadSaved`, `Conflict`, or `Busy`.
     """
 
     scope: Scope
@@ -107,9 +108,10 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     other agent, none of the options that make a run of its own (`is_own_run`) and no delay; otherwise the submit opens
     the run that it names. With an offer and a free thread the best due dispatch of the thread (usually this one) is
     claimed. A `dedupe_key` held by an unfinished run of the thread, a `run_id` with the same digest, or messages that
-    are all known already, change nothing and answer `Replayed`. Known messages among new ones are not stored again; one
-    whose content differs from what is stored is a `Conflict`.
-    Outcome: `Submitted`, `Replayed`, `Conflict`, `Missing` (the thread, unless `create_thread`), `Full`.
+    are all known already, change nothing and answer `Replayed`; messages outlive their run, and where that is kept no
+    longer the answer is `Known`. Known messages among new ones are not stored again; one whose content differs from
+    what is stored is a `Conflict`.
+    Outcome: `Submitted`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`), `Full`.
     """
 
     scope: Scope
@@ -190,7 +192,9 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
     termination: Termination
     final_output: str | None = None
     output_message_ids: tuple[MessageId, ...] = ()
-    """The messages of the log whose text, joined, `final_output` is: then it is stored with them alone."""
+    """The messages of the log whose text, joined, `final_output` is: then it is stored with them alone. Where it is
+    not, the output is kept as it was given, and they are not named with it.
+    """
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -374,10 +378,28 @@ class Conflict(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class Known(msgspec.Struct, frozen=True):
+    """The same messages were accepted before, and no run of theirs is kept; nothing was written.
+
+    `run_id`: the run that the first of them came with, None where they came with none.
+    """
+
+    message_id: MessageId
+    run_id: RunId | None
+    appended: tuple[Appended, ...] = ()
+
+
 class Full(msgspec.Struct, frozen=True):
     """The thread's queue is at its bound; nothing was written."""
 
     limit: int
+    appended: tuple[Appended, ...] = ()
+
+
+class Busy(msgspec.Struct, frozen=True):
+    """The thread's conversation is in the hands of the run that executes; nothing was written."""
+
+    run_id: RunId
     appended: tuple[Appended, ...] = ()
 
 
@@ -527,7 +549,9 @@ class Purged(msgspec.Struct, frozen=True):
 Outcome = (
     Missing
     | Conflict
+    | Known
     | Full
+    | Busy
     | LeaseLost
     | Failed
     | ThreadSaved

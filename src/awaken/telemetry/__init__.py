@@ -1,1 +1,1 @@
-"""What this package says about itself to operators: metrics and logs."""
+"""What this package reports of itself to operators: metrics and logs."""

@@ -23,7 +23,7 @@ LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _QUIET: Final = ("asyncio", "httpcore", "httpx", "uvicorn.access")
-"""Loggers of libraries whose ordinary lines repeat what ours say."""
+"""Loggers of libraries whose ordinary lines repeat ours."""
 
 
 def configure_logging(log_format: LogFormat = "auto", level: LogLevel = "info", stream: TextIO | None = None) -> None:

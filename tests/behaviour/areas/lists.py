@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, later
+from tests.behaviour.ledger import Area, built
 
 AREA: Final = Area(
     "lists and counts",
@@ -13,6 +13,6 @@ AREA: Final = Area(
         sentence="A filter without an index looks at a bounded number of rows and answers with what it found and where to go on.",
     ),
     built("PB-002", sentence="A count is exact up to its bound, and says so beyond it."),
-    later("PB-003", sentence="A list holds up no other reader, however much is stored.", by=Wing.SECOND_SHAPE),
+    built("PB-003", sentence="A list holds up no other reader, however much is stored."),
     built("PB-004", sentence="All the dispatches of a run, and all the waiting runs of a thread, are listed."),
 )

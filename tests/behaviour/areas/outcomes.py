@@ -25,7 +25,11 @@ AREA: Final = Area(
     ),
     built("MBX-085", sentence="An execution that returned is completed."),
     built("MBX-086", sentence="A thread that is already running is permanent."),
-    built("MBX-087", sentence="An agent that is not there is permanent."),
+    built(
+        "MBX-087",
+        sentence="An agent that is not there is permanent.",
+        note="One that an agent asks for; the run of an agent that is not there itself waits for it.",
+    ),
     built(
         "MBX-088",
         sentence="What cannot be imported is not loadable and says why.",

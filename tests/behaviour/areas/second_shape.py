@@ -49,4 +49,8 @@ AREA: Final = Area(
     built("ST-039", sentence="The dispatches of a page of runs are one read."),
     built("ST-040", sentence="The routes that something waits for are known."),
     built("ST-041", sentence="A run has only its own of the events that name it, also when its id was used before."),
+    built("ST-042", sentence="Each call that is closed because nobody answers it any more is logged as cancelled."),
+    built("ST-043", sentence="No message id that somebody brings is in the way of a call that is closed."),
+    built("ST-044", sentence="Nobody but its owner adds to the conversation of a run that executes."),
+    built("ST-045", sentence="A run's output is kept as it was given, whatever messages are named as it."),
 )

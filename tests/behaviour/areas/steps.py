@@ -44,4 +44,8 @@ AREA: Final = Area(
     built("NC-003", sentence="A settlement that is repeated is answered with the claim that its offer took."),
     built("NC-004", sentence="A message id that comes again with other content is a conflict, also inside one submit."),
     built("NC-005", sentence="A repeated answer brings no events; their readers look for themselves."),
+    built(
+        "NC-006",
+        sentence="Text gathers for a bounded time once a commit of its run has landed; what somebody waits for, the bound and the end take it along at once.",
+    ),
 )

@@ -12,15 +12,18 @@ from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Opaque, Text
+from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.rows import pack, unpack
-from awaken.store.transitions import JournalEntry
+from awaken.store.transitions import DeadLetter, JournalEntry, SaveThread
 from awaken.testing.behaviour import behaviour
 from awaken.testing.conformance.steps import (
+    DONE,
     SCOPE,
     THREAD,
     answered,
+    apply,
     cancelled,
     claimed,
     committed,
@@ -240,6 +243,57 @@ async def test_a_filter_without_an_index_looks_at_so_many_rows_and_says_where_to
     assert threads.next is not None, "it cannot know that nothing more fits"
     dispatches = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=ThreadId("odd"), statuses=()))
     assert (dispatches.items, dispatches.next) == ((), None)
+
+
+@behaviour("PB-001")
+@pytest.mark.parametrize("ascending", [False, True])
+async def test_of_a_resource_with_many_threads_none_is_left_out(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, ascending: bool
+) -> None:
+    """They are put in order up to the bound, and beyond it looked for among all; the pages go on either way."""
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_SCANNED", 4)
+    mine = ThreadInfo(resource_id="mine")
+    for n in range(6):
+        await apply(store, SaveThread(scope=SCOPE, thread_id=ThreadId(f"mine-{n}"), info=mine))
+        await apply(store, SaveThread(scope=SCOPE, thread_id=ThreadId(f"other-{n}")))
+    await submitted(store, "d1", thread=ThreadId("mine-2"))
+    found: list[str] = []
+    query = ThreadQuery(resource_id="mine", ascending=ascending, limit=2)
+    for _ in range(10):
+        page = await store.list_threads(SCOPE, query)
+        found += [thread.thread_id for thread in page.items]
+        if page.next is None:
+            break
+        query = msgspec.structs.replace(query, after=page.next)
+    wanted = ["mine-2", "mine-5", "mine-4", "mine-3", "mine-1", "mine-0"]
+    assert found == (wanted[::-1] if ascending else wanted)
+
+
+@behaviour("PB-002")
+@pytest.mark.parametrize("order", [1, -1])
+async def test_few_that_were_acked_are_found_among_many_that_were_not(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_COUNTED", 4)
+    for kind in "ad"[::order]:
+        for n in range(3):
+            ending = DONE if kind == "a" else DeadLetter("no")
+            await finished(store, f"{kind}{n}", thread=ThreadId(f"{kind}{n}"), ending=ending)
+    counts = await store.count_dispatches()
+    assert (counts[DispatchStatus.ACKED], counts[DispatchStatus.DEAD_LETTER]) == (3, 3)
+
+
+@behaviour("PB-002")
+async def test_what_was_acked_is_looked_for_in_a_bounded_number_of_rows(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside more of another status than are counted it is a lower bound."""
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_COUNTED", 2)
+    await finished(store, "a", thread=ThreadId("a"))
+    for n in range(9):
+        await finished(store, f"d{n}", thread=ThreadId(f"d{n}"), ending=DeadLetter("no"))
+    counts = await store.count_dispatches()
+    assert (counts[DispatchStatus.ACKED], counts[DispatchStatus.DEAD_LETTER]) == (0, 2), "four rows were looked at"
 
 
 @behaviour("PB-002")

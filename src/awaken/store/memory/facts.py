@@ -39,6 +39,9 @@ class FactLoader:
             facts.dispatch = tables.dispatches.get((scope, needs.dispatch))
         if needs.messages:
             self._find_known(facts, key, needs.messages)
+        if needs.outputs:
+            stored = tables.data[key].messages
+            facts.outputs = tuple([stored[each] for each in needs.outputs if each in stored])
         if needs.dedupe_key is not None:
             self._find_holder(facts, key, needs.dedupe_key)
         if needs.tail and facts.run is not None:

@@ -103,7 +103,7 @@ class MemoryStore:
             outcome = rules.apply(one, self._loader.load(needs(one), now), changes, now)
             write(self._tables, changes)
             return outcome
-        except Exception as error:  # the item's own failure: its caller hears it, its neighbours do not
+        except Exception as error:  # the item's own failure: its caller is answered with it, its neighbours are not
             numbers.last = last
             return Failed(error)
 

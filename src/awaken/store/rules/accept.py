@@ -33,13 +33,24 @@ from awaken.store.rules.writing import (
     set_ready,
     touch,
 )
-from awaken.store.transitions import Conflict, Full, Missing, Replayed, SaveThread, Submit, Submitted, ThreadSaved
+from awaken.store.transitions import (
+    Busy,
+    Conflict,
+    Full,
+    Known,
+    Missing,
+    Replayed,
+    SaveThread,
+    Submit,
+    Submitted,
+    ThreadSaved,
+)
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Message).decode
 
 
-def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> ThreadSaved | Conflict:
+def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> ThreadSaved | Conflict | Busy:
     thread = facts.thread
     if thread is not None and t.if_exists == "raise":
         return Conflict("thread", t.thread_id)
@@ -47,6 +58,8 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
         return ThreadSaved(created=False)
     if facts.known:
         return Conflict("message", facts.known[0].message.id)
+    if t.messages and facts.claimed is not None:  # a message between a call and its answer would split a turn
+        return Busy(facts.claimed.run_id)
     created = thread is None
     if thread is None:
         thread = new_thread(t.scope, t.thread_id, changes, now)
@@ -58,11 +71,13 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
     log.add(server_event.thread_saved(t.info, created=created))
     for message in t.messages:
         append(message, thread, None, changes, log)
-    close_calls(t.messages, thread, None, changes, log)
+    close_calls(t.messages, thread, None, changes, log, seed="".join([message.id for message in t.messages]))
     return ThreadSaved(created=created, appended=log.write(changes))
 
 
-def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted | Replayed | Conflict | Missing | Full:
+def submit(
+    t: Submit, facts: Facts, changes: Changes, now: Instant
+) -> Submitted | Replayed | Known | Conflict | Missing | Full:
     refusal = _replay_of(t, facts) or _differing(t, facts)
     if refusal is not None:
         return refusal
@@ -84,7 +99,7 @@ def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> Submitted
     return _queued(t, run, dispatch, messages, thread, facts, changes, log)
 
 
-def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
+def _replay_of(t: Submit, facts: Facts) -> Replayed | Known | Conflict | None:
     """What was accepted before under the same run id, dedupe key or message ids; or what has taken an id."""
     earlier = facts.run
     if earlier is not None:
@@ -95,8 +110,11 @@ def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
         return Replayed(facts.deduped, facts.deduped_dispatch)
     if facts.known and len(facts.known) == len(t.messages):
         differs = _differing(t, facts)
-        if differs is not None or facts.known_run is None:
-            return differs or Conflict("message", facts.known[0].message.id)
+        if differs is not None:
+            return differs
+        if facts.known_run is None:
+            first = facts.known[0]
+            return Known(first.message.id, first.run_id)
         return Replayed(facts.known_run, facts.known_dispatch)
     # Only now, because a submit that continued a run has left its dispatch and its messages, and no run of its own.
     return None if facts.dispatch is None else Conflict("dispatch", t.dispatch_id)
@@ -104,6 +122,8 @@ def _replay_of(t: Submit, facts: Facts) -> Replayed | Conflict | None:
 
 def _differing(t: Submit, facts: Facts) -> Conflict | None:
     """The first message whose id is known with other content."""
+    if not facts.known:
+        return None
     brought = {message.id: message for message in t.messages}
     for stored in facts.known:
         message = brought[stored.message.id]
@@ -140,7 +160,9 @@ def _opened(t: Submit, messages: tuple[Message, ...], thread: ThreadRow, changes
     no = changes.numbers.next()
     thread.position += 1
     thread.latest_run_no = no
-    request = replace(t.request, input_message_ids=tuple([message.id for message in messages]))
+    request = t.request
+    if messages is not t.messages:  # some of them were there before
+        request = replace(request, input_message_ids=tuple([message.id for message in messages]))
     run = Run(
         no=no,
         run_id=t.run_id,
@@ -215,10 +237,10 @@ def _taken(
     """Claimed as it is accepted: it is written once, as its owner has it, and its messages with their seqs."""
     run, dispatch, log = accepted
     assert t.offer is not None, "something was offered"
-    close_left_open(thread, facts, changes, log)
+    close_left_open(thread, facts, changes, log, t.offer.token)
     is_new = run.status is CREATED
     if not is_new:
-        run = go_on_with_input(run, facts.waiting[0].tail, thread, changes, log)
+        run = go_on_with_input(run, facts.waiting[0].tail, thread, changes, log, t.offer.token)
     brought: list[StoredMessage] = []
     for message in messages:
         seq = append(message, thread, run.run_id, changes, log)

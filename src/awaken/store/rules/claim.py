@@ -61,9 +61,9 @@ def _claim(
     """A run that starts, or goes on with input, appends the messages that wait for it."""
     log = Log(thread, run.run_id, entry.dispatch.dispatch_id, now)
     if entry.dispatch.why == "input":
-        run = go_on_with_input(run, entry.tail, thread, changes, log)
+        run = go_on_with_input(run, entry.tail, thread, changes, log, offer.token)
     if any(stored.seq is None for stored in entry.messages):
-        close_left_open(thread, facts, changes, log)
+        close_left_open(thread, facts, changes, log, offer.token)
     for stored in entry.messages:
         if stored.seq is None:
             seq = log.add_message(stored.message)
@@ -75,11 +75,13 @@ def _claim(
     return claimed, log.write(changes)
 
 
-def go_on_with_input(run: Run, tail: tuple[Message, ...], thread: ThreadRow, changes: Changes, log: Log) -> Run:
-    """A run that waited goes on with input instead of an answer to its calls: those are closed."""
+def go_on_with_input(
+    run: Run, tail: tuple[Message, ...], thread: ThreadRow, changes: Changes, log: Log, seed: str
+) -> Run:
+    """A run that waited goes on with input instead of an answer to its calls: those are closed, as by `close_calls`."""
     if run.open_turn is None:
         return run
-    close_calls(tail, thread, run.run_id, changes, log)
+    close_calls(tail, thread, run.run_id, changes, log, seed)
     return replace(run, open_turn=None)
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from awaken.domain.ids import ClaimToken, DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.store.rules.facts import ThreadKey
-from awaken.store.transitions import Cancel, Commit, Interrupt, SaveThread, Settle, Submit, ThreadTransition
+from awaken.store.transitions import Ack, Cancel, Commit, Interrupt, SaveThread, Settle, Submit, ThreadTransition
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -51,6 +51,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`Facts.queue`: everything queued, in claim order, each with its run."""
     won: ClaimToken | None = None
     """`Facts.won`: the claimed dispatch, if it was claimed with this token."""
+    outputs: tuple[MessageId, ...] = ()
+    """`Facts.outputs`: the messages of the thread that have one of these ids."""
     waiting: Literal["", "last", "all"] = ""
     """`Facts.waiting`: the run that suspended last, or all that wait, that one first."""
 
@@ -81,6 +83,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             queue="always",
             head=t.offer is not None,
             won=None if t.offer is None else t.offer.token,
+            outputs=_outputs_of(t),
         )
     match t:
         case SaveThread():
@@ -107,6 +110,14 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         head=t.offer is not None,
         waiting="last",
     )
+
+
+def _outputs_of(t: Settle) -> tuple[MessageId, ...]:
+    """The messages that the run's output is said to be, but for those that the settlement brings itself."""
+    if type(t.ending) is not Ack or not t.ending.output_message_ids:
+        return ()
+    brought = {message.id for message in t.messages}
+    return tuple([each for each in t.ending.output_message_ids if each not in brought])
 
 
 def _ids(t: SaveThread | Submit | Commit | Settle) -> tuple[MessageId, ...]:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from awaken.domain import dispatch as moves
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
+from awaken.domain.ids import MessageId
 from awaken.domain.message import ASSISTANT, Message
 from awaken.domain.run import CANCELLED, DONE, Run
 from awaken.store.rules.claim import claim_queued
@@ -74,7 +75,7 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
     run = _write_progress(t, executed(run, dispatch, log), thread, changes, log)
     progressed = dispatch if t.closes is None else moves.progressed(dispatch, now)
-    settled, run = _ended(t, progressed, run, thread, log)
+    settled, run = _ended(t, progressed, run, thread, facts, log)
     changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, settled))
     appended = log.write(changes)
@@ -115,11 +116,10 @@ def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:
     return None
 
 
-def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log) -> tuple[Dispatch, Run]:
+def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, facts: Facts, log: Log) -> tuple[Dispatch, Run]:
     """The dispatch and run after the ending, with the events that report it."""
     ending, now = t.ending, log.now
     log.reset_stream(run)
-    run = replace(run, stream_open=False)
     if dispatch.epoch < thread.epoch:
         output = ending.final_output if isinstance(ending, Ack) else None
         superseded = moves.supersede(dispatch, now, "interrupted")
@@ -128,7 +128,8 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log)
     if run.cancel_requested_at is not None and (suspends or not isinstance(ending, Ack)):
         return moves.cancel(dispatch, now), finish(run, CANCELLED, thread, log, cause="cancel_requested")
     match ending:
-        case Ack(termination=termination, final_output=output, output_message_ids=ids):
+        case Ack(termination=termination, final_output=output):
+            ids = _output_ids(ending, t, facts)
             ended = finish(run, termination, thread, log, output=output, output_message_ids=ids)
             return moves.ack(dispatch, now), ended
         case Retry(error=error, policy=policy, retry_after_ms=retry_after_ms):
@@ -140,6 +141,19 @@ def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, log: Log)
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
             return settled, after_failure(settled, run, reason, thread, log)
+
+
+def _output_ids(ack: Ack, t: Settle, facts: Facts) -> tuple[MessageId, ...]:
+    """The messages named as the output, if their text is what was given as such: only then it may be stored with them
+    alone.
+    """
+    if not ack.output_message_ids:
+        return ()
+    texts = {stored.message.id: stored.message.text for stored in facts.outputs if stored.seq is not None}
+    texts.update([(message.id, message.text) for message in t.messages])
+    named = [texts.get(each) for each in ack.output_message_ids]
+    same = None not in named and "".join([text or "" for text in named]) == ack.final_output
+    return ack.output_message_ids if same else ()
 
 
 def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Run:

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId, derived_id
 from awaken.domain.log import Appended, LoggedEvent, ServerEvent, message_committed
-from awaken.domain.message import Message, cancelled_tool_message, unanswered_calls
+from awaken.domain.message import ASSISTANT, Message, cancelled_tool_message, unanswered_calls
 from awaken.domain.record import encode_events
 from awaken.domain.run import Run
 from awaken.domain.thread import ThreadInfo
@@ -105,19 +105,30 @@ def append(message: Message, thread: ThreadRow, run_id: RunId | None, changes: C
     return seq
 
 
-def close_left_open(thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> None:
+def close_left_open(thread: ThreadRow, facts: Facts, changes: Changes, log: Log, seed: str) -> None:
     """Answer the calls that runs left open when they ended, so that no unanswered call is ever sent to a model."""
     for left in facts.left_open:
-        close_calls(left.tail, thread, left.run.run_id, changes, log)
+        close_calls(left.tail, thread, left.run.run_id, changes, log, seed)
         changes.runs.append((thread, replace(left.run, open_turn=None)))
         thread.left_open -= 1
 
 
-def close_calls(tail: tuple[Message, ...], thread: ThreadRow, run_id: RunId | None, changes: Changes, log: Log) -> None:
-    """Answer the calls of the last turn in `tail` that nobody will answer any more."""
-    for call in unanswered_calls(tail):
-        message_id = MessageId(f"cancelled.{thread.message_seq + 1}.{log.last_seq + 1}")
-        append(cancelled_tool_message(message_id, call, UNANSWERED), thread, run_id, changes, log)
+def close_calls(
+    tail: tuple[Message, ...], thread: ThreadRow, run_id: RunId | None, changes: Changes, log: Log, seed: str
+) -> None:
+    """Answer the calls of the last turn in `tail` that nobody will answer any more.
+
+    The ids of the answers are derived from `seed`, which nobody outside knows beforehand, such as the token of the
+    claim that closes them: an id that a caller brings can never be in their way.
+    """
+    calls = unanswered_calls(tail)
+    if not calls:
+        return
+    turn = next(message for message in reversed(tail) if message.role is ASSISTANT)
+    for call in calls:
+        answer = cancelled_tool_message(MessageId(derived_id(seed, turn.id, call.id)), call, UNANSWERED)
+        append(answer, thread, run_id, changes, log)
+        log.add(server_event.call_cancelled(turn, call, answer))
 
 
 def set_ready(thread: ThreadRow, facts: Facts, now: Instant, *queued: Dispatch) -> None:

@@ -142,7 +142,7 @@ class Transactor:
         self._db.execute("SAVEPOINT item")
         try:
             outcome = self._one(t, now, careful=True)
-        except Exception as error:  # the item's own failure: its caller hears it, its neighbours do not
+        except Exception as error:  # the item's own failure: its caller is answered with it, its neighbours are not
             if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_A_VALUE):
                 raise
             self._db.execute("ROLLBACK TO item")

@@ -8,6 +8,7 @@ claimed dispatch, or that there is none; the run of that dispatch may have to be
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from awaken.domain.dispatch import CLAIMED, Dispatch
@@ -64,7 +65,7 @@ class ThreadCache(dict[ThreadKey, Held]):
         """Forget the longest kept beyond the bound."""
         excess = len(self) - MAX_THREADS
         if excess > 0:
-            for key in list(self)[:excess]:
+            for key in [*islice(self, excess)]:
                 del self[key]
 
     def follow(self, changes: Changes) -> None:

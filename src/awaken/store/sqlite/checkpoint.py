@@ -196,8 +196,8 @@ def checkpointed(
     with ExitStack() as after_connections, closing(open_writer(path, durability)) as writer:
         # Closing any handle on a file drops all locks that the process holds on it (POSIX says so), those of SQLite
         # included, and without them another program may take the log for abandoned. So this one is closed after all
-        # connections. It is one of our own, because a failed flush is reported once for each handle: SQLite must hear
-        # of it on its own one.
+        # connections. It is one of our own, because a failed flush is reported once for each handle: SQLite must get
+        # it on its own one.
         handle = _open_handle(file_of(writer), path)
         after_connections.callback(os.close, handle)
         with closing(Checkpointer(writer, path, durability, handle, limit_bytes)) as checkpointer:

@@ -66,6 +66,9 @@ class FactLoader:
             return facts
         if needs.messages:
             self._find_known(facts, needs, held)
+        if needs.outputs:
+            found = [self._message(held, message_id) for message_id in needs.outputs]
+            facts.outputs = tuple([stored for stored in found if stored is not None])
         if needs.dedupe_key is not None:
             self._find_holder(facts, needs, held)
         if needs.tail and facts.run is not None:

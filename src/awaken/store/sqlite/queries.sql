@@ -569,15 +569,19 @@ SELECT count(*)
   FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_claimed WHERE status = 'claimed' LIMIT :limit);
 
 -- name: count_acked
--- Nearly every dispatch is acked, so this reads hardly more rows of the table than it counts.
+-- Among the newest `rows` dispatches, in the order of the table: so many that those to be counted must be among them,
+-- unless very many have another status.
 SELECT count(*)
-  FROM (SELECT 1 FROM dispatches WHERE status = 'acked' LIMIT :limit);
+  FROM (SELECT 1
+          FROM (SELECT status FROM dispatches ORDER BY no DESC LIMIT :rows)
+         WHERE status = 'acked'
+         LIMIT :limit);
 
 -- name: count_closed
 -- Index: dispatches_closed.
 SELECT count(*)
   FROM (SELECT 1 FROM dispatches INDEXED BY dispatches_closed
-         WHERE status = :status AND status IN ('cancelled', 'superseded', 'dead_letter')
+         WHERE status = :status AND (status = 'cancelled' OR status = 'superseded' OR status = 'dead_letter')
          LIMIT :limit);
 
 -- name: log_forward
@@ -657,7 +661,7 @@ SELECT (SELECT count(*) FROM runs INDEXED BY runs_finished
          WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND finished_at < :runs_before),
        (SELECT coalesce(sum(count), 0) FROM events WHERE created_at < :events_before),
        (SELECT count(*) FROM dispatches INDEXED BY dispatches_closed
-         WHERE status = 'dead_letter' AND status IN ('cancelled', 'superseded', 'dead_letter'));
+         WHERE status = 'dead_letter');
 
 -- name: count_threads
 SELECT count(*) FROM threads;

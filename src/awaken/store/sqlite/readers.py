@@ -1,8 +1,10 @@
 """Threads that read, each with a connection of its own.
 
 Above: `SqliteStore` hands over one read at a time. Below: `opening` for the connections, `reading` for what one sees.
-Holds: a read never waits for the writer, and a slow one holds up at most other reads. More than `READERS` at once wait
-their turn.
+Holds: a read never waits for the writer. What may look at thousands of rows has a thread of its own and waits for its
+like there, so that however many lists are asked for at once, what reads one run or one thread waits for none of them.
+
+Source: PB-003.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from awaken.store.sqlite.opening import open_reader
 from awaken.store.sqlite.reading import Reading, reading
 
 READERS: Final = 2
+"""Threads for reads of few rows."""
+LISTERS: Final = 1
+"""Threads for reads of many."""
 
 _T = TypeVar("_T")
 
@@ -28,28 +33,58 @@ class Readers:
     """`open` and `close` may wait for the disk, so they are not for the event loop."""
 
     def __init__(self, path: Path) -> None:
+        self._few = _Pool(path, READERS, "awaken-sqlite-reader")
+        self._many = _Pool(path, LISTERS, "awaken-sqlite-lister")
+
+    def open(self) -> None:
+        self._few.open()
+        try:
+            self._many.open()
+        except BaseException:
+            self._few.close()
+            raise
+
+    def close(self) -> None:
+        """After the reads that were asked for before."""
+        try:
+            self._many.close()
+        finally:
+            self._few.close()
+
+    async def read(self, read: Callable[[Reading], _T], *, many: bool = False) -> _T:
+        """Run it in one of the threads, on one state of the database. Only between `open` and `close`.
+
+        `many`: it may look at thousands of rows.
+        """
+        return await (self._many if many else self._few).read(read)
+
+
+class _Pool:
+    """Some threads, and a connection for each."""
+
+    def __init__(self, path: Path, size: int, name: str) -> None:
         self._path = path
+        self._size = size
+        self._name = name
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
         try:
-            for _ in range(READERS):
+            for _ in range(self._size):
                 self._idle.put(open_reader(self._path))
         except BaseException:
             self._close_connections()
             raise
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="awaken-sqlite-reader")
+        self._pool = ThreadPoolExecutor(self._size, thread_name_prefix=self._name)
 
     def close(self) -> None:
-        """After the reads that were asked for before."""
         if self._pool is not None:
             pool, self._pool = self._pool, None
             pool.shutdown()
         self._close_connections()
 
     async def read(self, read: Callable[[Reading], _T]) -> _T:
-        """Run it in one of the threads, on one state of the database. Only between `open` and `close`."""
         assert self._pool is not None, "open; with None, asyncio would take its own executor"
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, read)
 

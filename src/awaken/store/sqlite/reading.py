@@ -92,17 +92,9 @@ class Reading:
     def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
         """Threads that have run something, through their newest run; and those that have not, by their own number."""
         start = _start(query.after, descending=not query.ascending)
-        if query.resource_id is not None:
-            numbered = self._threads_of_resource(scope, query.resource_id, start, query)
-        else:
-            way, descending = _way(descending=not query.ascending)
-            place = {"scope": scope, "after": start}
-            unused = self._walk(f"unused_threads_{way}", place)
-            numbered = heapq.merge(
-                ((no, None) for no in self._all_runs(scope, start, descending=descending)),
-                ((no, no) for no in unused),
-                key=lambda each: -each[0] if descending else each[0],
-            )
+        resource_id = query.resource_id
+        of_resource = None if resource_id is None else self._threads_of_resource(scope, resource_id, start, query)
+        numbered = self._all_threads(scope, start, query) if of_resource is None else of_resource
 
         def load(no: int, thread_no: int | None) -> Thread | None:
             if thread_no is None:
@@ -113,15 +105,28 @@ class Reading:
             row = self._row("thread_by_no", {"no": thread_no})
             if row is None or not unpack(row[2]).startswith(query.id_prefix):
                 return None
-            return self._thread(thread_from(row))
+            thread = thread_from(row)
+            return self._thread(thread) if resource_id in (None, thread.info.resource_id) else None
 
         return _page(numbered, load, query.limit)
 
+    def _all_threads(self, scope: Scope, start: int, query: ThreadQuery) -> Iterator[tuple[int, int | None]]:
+        way, descending = _way(descending=not query.ascending)
+        unused = self._walk(f"unused_threads_{way}", {"scope": scope, "after": start})
+        return heapq.merge(
+            ((no, None) for no in self._all_runs(scope, start, descending=descending)),
+            ((no, no) for no in unused),
+            key=lambda each: -each[0] if descending else each[0],
+        )
+
     def _threads_of_resource(
         self, scope: Scope, resource_id: str, start: int, query: ThreadQuery
-    ) -> list[tuple[int, int | None]]:
-        place = {"scope": scope, "resource_id": resource_id, "limit": MAX_SCANNED}
+    ) -> list[tuple[int, int | None]] | None:
+        """In order; None when they are too many to be put in order: then this is a filter without an index."""
+        place = {"scope": scope, "resource_id": resource_id, "limit": MAX_SCANNED + 1}
         found: list[tuple[int, int | None]] = [(order, no) for no, order in self._rows("threads_of_resource", place)]
+        if len(found) > MAX_SCANNED:
+            return None
         found.sort(reverse=not query.ascending)
         return [each for each in found if (each[0] > start if query.ascending else each[0] < start)]
 
@@ -255,13 +260,15 @@ class Reading:
         return found
 
     def count_dispatches(self) -> dict[DispatchStatus, int]:
-        limit = {"limit": MAX_COUNTED}
         names = {DispatchStatus.QUEUED: "count_queued", DispatchStatus.CLAIMED: "count_claimed"}
-        names[DispatchStatus.ACKED] = "count_acked"
-        counts: dict[DispatchStatus, int] = {}
+        counts = dict.fromkeys(DispatchStatus, 0)
         for status in DispatchStatus:
-            place = {**limit, "status": DISPATCH_TEXT[status]}
-            [(counts[status],)] = self._rows(names.get(status, "count_closed"), place)
+            if status is not DispatchStatus.ACKED:
+                place = {"limit": MAX_COUNTED, "status": DISPATCH_TEXT[status]}
+                [(counts[status],)] = self._rows(names.get(status, "count_closed"), place)
+        # Whoever is acked has no index, which every run would have to be written to.
+        place = {"limit": MAX_COUNTED, "rows": MAX_COUNTED + sum(counts.values())}
+        [(counts[DispatchStatus.ACKED],)] = self._rows("count_acked", place)
         return counts
 
     def list_ready_routes(self) -> list[Route]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import msgspec
 
@@ -40,8 +40,9 @@ from awaken.store.rules.facts import MessageWrite, ReadyKey, ThreadRow, Waiter
 from awaken.store.transitions import JournalEntry
 
 Row = tuple[Any, ...]
-Packed = bytes | str
-"""An id as it is stored."""
+Packed = bytearray | str
+"""An id as it is stored. A `bytearray`, because `sqlite3` binds one as it is, where it would first look for an adapter
+of `bytes`; nobody changes it."""
 
 # Kinds of `thread_entries`.
 EVENTS: Final = 1
@@ -69,15 +70,21 @@ _encode: Final = msgspec.json.Encoder().encode
 _message_ids: Final = msgspec.json.Decoder(tuple[MessageId, ...])
 
 
+@overload
+def pack(id: str) -> Packed: ...
+@overload
+def pack(id: None) -> None: ...
 @lru_cache(maxsize=8_192)
-def pack(id: str) -> Packed:
-    """An id as it is stored."""
+def pack(id: str | None) -> Packed | None:
+    """An id as it is stored. None, as every id that was seen lately, costs no call of Python's."""
+    if id is None:
+        return None
     if len(id) == _UUID_CHARS and _UUID.fullmatch(id) is not None:
-        return bytes.fromhex(id.replace("-", ""))
+        return bytearray.fromhex(id.replace("-", ""))
     return id
 
 
-def unpack(stored: Packed) -> str:
+def unpack(stored: bytes | Packed) -> str:
     """An id as it is known everywhere else."""
     if isinstance(stored, str):
         return stored
@@ -85,11 +92,7 @@ def unpack(stored: Packed) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _pack_any(id: str | None) -> Packed | None:
-    return None if id is None else pack(id)
-
-
-def _unpack_any(stored: Packed | None) -> Any:
+def _unpack_any(stored: bytes | Packed | None) -> Any:
     return None if stored is None else unpack(stored)
 
 
@@ -110,7 +113,7 @@ def new_thread_values(thread: ThreadRow) -> Row:
         thread.waiting,
         thread.left_open,
         thread.commit_no,
-        _pack_any(thread.commit_token),
+        pack(thread.commit_token),
         *_ready_values(thread),
         thread.latest_run_no,
         thread.created_at,
@@ -130,7 +133,7 @@ def thread_values(thread: ThreadRow) -> Row:
         thread.waiting,
         thread.left_open,
         thread.commit_no,
-        _pack_any(thread.commit_token),
+        pack(thread.commit_token),
         *_ready_values(thread),
         thread.latest_run_no,
         thread.updated_at,
@@ -158,8 +161,8 @@ def new_message_values(no: int, write: MessageWrite) -> Row:
         write.thread.no,
         pack(message.id),
         write.seq,
-        _pack_any(write.run_id),
-        message.visibility is Visibility.INTERNAL,
+        pack(write.run_id),
+        int(message.visibility is Visibility.INTERNAL),
         write.created_at,
         _MESSAGE_V,
         encode_message(message, write.run_id),
@@ -185,7 +188,7 @@ def new_run_values(thread: ThreadRow, run: Run) -> Row:
         run.executing_ms,
         run.dedupe_key,
         run.cancel_requested_at,
-        run.dead_lettered,
+        int(run.dead_lettered),
         _REQUEST_V,
         encode_run_request(run),
         _STATE_V,
@@ -204,7 +207,7 @@ def run_values(run: Run) -> Row:
         run.open_turn,
         run.executing_ms,
         run.cancel_requested_at,
-        run.dead_lettered,
+        int(run.dead_lettered),
         _STATE_V,
         encode_run_state(run),
         run.no,
@@ -232,12 +235,12 @@ def new_dispatch_values(thread: ThreadRow, dispatch: Dispatch) -> Row:
         dispatch.crash_count,
         None if dispatch.message_ids is None else _encode(dispatch.message_ids),
         dispatch.last_error,
-        _pack_any(dispatch.claim_token),
-        _pack_any(dispatch.claimed_by),
+        pack(dispatch.claim_token),
+        pack(dispatch.claimed_by),
         dispatch.lease_until,
-        _pack_any(dispatch.instance_id),
+        pack(dispatch.instance_id),
         dispatch.tried_at,
-        _pack_any(dispatch.tried_by),
+        pack(dispatch.tried_by),
         dispatch.completed_at,
         _DISPATCH_V,
     )
@@ -253,16 +256,16 @@ def dispatch_values(before: Dispatch, after: Dispatch) -> Row:
         after.attempt_count,
         after.crash_count,
         after.last_error,
-        _pack_any(after.claim_token),
-        _pack_any(after.claimed_by),
+        pack(after.claim_token),
+        pack(after.claimed_by),
         after.lease_until,
-        _pack_any(after.instance_id),
+        pack(after.instance_id),
         after.tried_at,
-        _pack_any(after.tried_by),
+        pack(after.tried_by),
         after.completed_at,
         after.no,
         DISPATCH_TEXT[before.status],
-        _pack_any(before.claim_token),
+        pack(before.claim_token),
     )
 
 
@@ -272,8 +275,8 @@ def new_events_values(no: int, thread: ThreadRow, row: Appended) -> Row:
         thread.no,
         row.first_seq,
         row.count,
-        _pack_any(row.run_id),
-        _pack_any(row.dispatch_id),
+        pack(row.run_id),
+        pack(row.dispatch_id),
         row.created_at,
         _EVENTS_V,
         row.body,

@@ -138,9 +138,10 @@ class SqliteStore:
         if not self._shared.is_open:
             raise StoreUnavailable(f"database {self.path} is not open")
 
-    async def _read(self, read: Callable[[Reading], _T]) -> _T:
+    async def _read(self, read: Callable[[Reading], _T], *, many: bool = False) -> _T:
+        """`many`: it may look at thousands of rows."""
         self._check_open()
-        return await self._readers.read(read)
+        return await self._readers.read(read, many=many)
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
@@ -151,7 +152,7 @@ class SqliteStore:
         return await self._read(lambda state: state.load_thread(scope, thread_id))
 
     async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
-        return await self._read(lambda state: state.list_threads(scope, query))
+        return await self._read(lambda state: state.list_threads(scope, query), many=True)
 
     async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
         return await self._read(lambda state: state.load_run(scope, run_id))
@@ -160,10 +161,10 @@ class SqliteStore:
         return await self._read(lambda state: state.latest_run(scope, thread_id))
 
     async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
-        return await self._read(lambda state: state.list_runs(scope, query))
+        return await self._read(lambda state: state.list_runs(scope, query), many=True)
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
-        return await self._read(lambda state: state.count_open_runs(scope))
+        return await self._read(lambda state: state.count_open_runs(scope), many=True)
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return await self._read(lambda state: state.load_dispatch(scope, dispatch_id))
@@ -175,7 +176,7 @@ class SqliteStore:
         return await self._read(lambda state: state.active_dispatch(scope, thread_id))
 
     async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
-        return await self._read(lambda state: state.list_dispatches(scope, query))
+        return await self._read(lambda state: state.list_dispatches(scope, query), many=True)
 
     async def list_queue(self, scope: Scope, thread_id: ThreadId, *, limit: int = MAX_PAGE) -> list[Dispatch]:
         return await self._read(lambda state: state.list_queue(scope, thread_id, limit))
@@ -184,7 +185,7 @@ class SqliteStore:
         return await self._read(lambda state: state.list_claims(consumer, after, limit))
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
-        return await self._read(lambda state: state.count_dispatches())
+        return await self._read(lambda state: state.count_dispatches(), many=True)
 
     async def list_ready_routes(self) -> list[Route]:
         return await self._read(lambda state: state.list_ready_routes())
@@ -197,7 +198,8 @@ class SqliteStore:
         return await self._read(lambda state: state.load_message(scope, thread_id, message_id))
 
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
-        return await self._read(lambda state: state.list_messages(scope, thread_id, query))
+        is_filtered = query.visibility is not None or query.run_id is not None
+        return await self._read(lambda state: state.list_messages(scope, thread_id, query), many=is_filtered)
 
     async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
         return await self._read(lambda state: state.page_messages(scope, thread_id, query))

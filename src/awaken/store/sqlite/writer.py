@@ -13,7 +13,7 @@ part. So one thread owns the one connection that writes, and the event loop neve
 - The thread takes the next job, has the `Transactor` read, decide and write in one *transaction*, and *commits* it. The
   commit is the durable wait: it returns when the log is on the disk.
 - It then answers: it has the event loop resolve the future in one of its next turns (`call_soon_threadsafe`). Nobody
-  hears of a change before it is committed.
+  is answered before the change is committed.
 
 Why an answer is sometimes held back. The *interpreter lock* lets one thread of a process run Python at a time. An
 answer wakes the event loop, which then has much to do: the callers of up to 200 transitions go on, start runs, encode

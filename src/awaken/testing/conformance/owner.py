@@ -6,7 +6,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from awaken.domain.dispatch import DispatchStatus
-from awaken.domain.ids import ThreadId
+from awaken.domain.ids import MessageId, ThreadId
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import NATURAL_END, RunStatus, Termination, Usage
 from awaken.store.contract import Store
@@ -86,6 +86,32 @@ async def test_an_ack_closes_the_dispatch_and_finishes_the_run(store: Store, clo
     assert run.termination == NATURAL_END
     assert await kinds(store, after=4) == ["MessageCommitted", "RunFinished"]
     assert await store.active_dispatch(SCOPE, THREAD) is None
+
+
+@behaviour("ST-045")
+async def test_the_output_is_kept_as_it_was_given(store: Store, clock: ManualClock) -> None:
+    """As messages where it is their text, from this commit or an earlier one; else by itself, and none is named."""
+    early, late = message_id("early"), message_id("late")
+    cases: list[tuple[str | None, tuple[MessageId, ...], bool]] = [
+        ("from early", (early,), True),
+        ("from earlyfrom late", (early, late), True),
+        ("from late", (late,), True),
+        ("something else", (late,), False),
+        ("from early", (early, message_id("gone")), False),
+        (None, (late,), False),
+        ("from early", (), False),
+    ]
+    for number, (output, ids, are_named) in enumerate(cases):
+        thread = ThreadId(f"thread-{number}")
+        owner = await claimed(store, f"d{number}", thread=thread)
+        await committed(store, owner, answered("early", "from early"))
+
+        ending = Ack(NATURAL_END, output, ids)
+        done = await settled(store, owner, ending, answered("late", "from late"))
+
+        run = await run_of(store, f"d{number}")
+        assert run == done.run
+        assert (run.final_output, run.output_message_ids) == (output, ids if are_named else ()), cases[number]
 
 
 async def test_a_failed_answer_is_still_an_answer(store: Store, clock: ManualClock) -> None:

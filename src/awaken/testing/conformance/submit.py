@@ -11,7 +11,7 @@ from awaken.domain.ids import MessageId, ThreadId
 from awaken.domain.message import Json, Message, Role
 from awaken.domain.run import RunStatus
 from awaken.store.contract import DispatchQuery, Store
-from awaken.store.transitions import Conflict, DeadLetter, Full, Missing, Replayed, Submit, Submitted
+from awaken.store.transitions import Conflict, DeadLetter, Full, Known, Missing, Replayed, Submit, Submitted
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
@@ -32,6 +32,7 @@ from awaken.testing.conformance.steps import (
     interrupt,
     kinds,
     log_of,
+    message_id,
     message_ids,
     names,
     offer,
@@ -216,7 +217,8 @@ async def test_a_repetition_of_a_run_that_is_kept_no_longer_is_new(store: Store,
     clock.tick(1)
     await purge(store, runs_ms=0)
 
-    assert await apply(store, asked("d1")) == Conflict("message", "msg-d1")
+    assert await apply(store, asked("d1")) == Known(message_id("msg-d1"), run_id("d1"))
+    assert await apply(store, asked("d1", messages=[said("msg-d1", "changed")])) == Conflict("message", "msg-d1")
     again = await submitted(store, "d1", messages=[said("another")])
 
     assert again.run == await run_of(store, "d1")

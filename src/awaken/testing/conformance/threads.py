@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from awaken.domain.ids import ThreadId
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.store.contract import DispatchQuery, Page, RunQuery, Store, ThreadQuery
-from awaken.store.transitions import Conflict, DeadLetter, SaveThread, StepClosed, ThreadSaved
+from awaken.store.transitions import Busy, Conflict, DeadLetter, Known, SaveThread, StepClosed, ThreadSaved
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
@@ -19,6 +19,7 @@ from awaken.testing.conformance.steps import (
     WORKER,
     answered,
     apply,
+    asked,
     calling,
     claimed,
     committed,
@@ -264,7 +265,26 @@ async def test_a_thread_may_be_made_with_messages_of_no_run(store: Store, clock:
     assert await kinds(store) == ["ThreadCreated", "MessageCommitted", "MessageCommitted"]
     refused = saving(THREAD, messages=(said("new"), said("hello")), if_exists="replace")
     assert await apply(store, refused) == Conflict("message", "hello")
+    assert await apply(store, asked("d1", messages=[said("hello")])) == Known(message_id("hello"), None)
     assert await message_ids(store) == ["hello", "welcome"]
+
+
+@behaviour("ST-044")
+async def test_nobody_adds_to_the_conversation_of_a_run_that_executes(store: Store, clock: ManualClock) -> None:
+    """Its turn would be split. What is said about the thread may change all the same."""
+    owner = await claimed(store, "d1")
+    await committed(store, owner, calling("turn", "call-1"))
+    before = await kinds(store)
+
+    busy = saving(THREAD, FULL_INFO, messages=(said("between"),), if_exists="replace")
+    assert await apply(store, busy) == Busy(run_id("d1"))
+    assert (await message_ids(store), await kinds(store)) == (["msg-d1", "turn"], before)
+    assert (await thread_of(store)).info != FULL_INFO
+
+    await saved(store, THREAD, FULL_INFO, if_exists="replace")
+    await settled(store, owner)
+    assert want(ThreadSaved, await apply(store, busy)).created is False
+    assert (await message_ids(store))[-1] == "between"
 
 
 async def test_a_run_may_follow_messages_that_leave_a_call_open(store: Store, clock: ManualClock) -> None:

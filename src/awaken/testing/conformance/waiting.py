@@ -8,12 +8,23 @@ from msgspec.structs import replace
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.event import ToolCallDone, opened
 from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Message, ToolStatus
 from awaken.domain.run import CANCELLED, RunOptions, RunStatus, SeqRange
 from awaken.domain.thread import ThreadStatus
 from awaken.store.contract import DispatchQuery, Page, Store
-from awaken.store.transitions import DeadLetter, Full, Interrupted, Release, Replayed, Settled, StepClosed, Submitted
+from awaken.store.transitions import (
+    DeadLetter,
+    Full,
+    Interrupted,
+    Release,
+    Replayed,
+    SaveThread,
+    Settled,
+    StepClosed,
+    Submitted,
+)
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
@@ -363,6 +374,55 @@ async def test_the_calls_of_several_ended_runs_are_closed_by_one_claim(store: St
     assert log[-1].message.id == "msg-d3"
 
 
+@behaviour("ST-042")
+async def test_each_call_that_is_closed_is_logged_behind_its_answer(store: Store, clock: ManualClock) -> None:
+    """Whoever closes it: a run that begins, one that goes on with input, or the import of a thread."""
+    await given_up(store, "d1", calling("turn", "call-1", "call-2"), result_of("call-1"))
+    await waits(store, "e1", calling("turn", "call-1"), thread=ELSEWHERE)
+    await submitted(store, "e2", thread=ELSEWHERE)
+    imported = ThreadId("imported")
+    for thread in (THREAD, ELSEWHERE):
+        seen = (await store.event_bounds(SCOPE, thread))[1]
+        await (submitted(store, "d2", offered=offer()) if thread == THREAD else claim(store))
+        await assert_closed(store, thread, seen)
+    messages = (said("hello"), calling("turn", "call-1"))
+    await apply(store, SaveThread(scope=SCOPE, thread_id=imported, messages=messages))
+    await assert_closed(store, imported, 0)
+
+
+async def assert_closed(store: Store, thread: ThreadId, seen: int) -> None:
+    """Of the thread's log behind that place: its last call of `turn` is answered as cancelled, and logged as done."""
+    events = [event for row in await events_of(store, thread, after=seen) for event in row.events]
+    [place] = [no for no, event in enumerate(events) if event.kind == "ToolCallDone"]
+    answer, done = opened(events[place - 1]), opened(events[place])
+    assert (answer.tool_status, done) == (
+        ToolStatus.CANCELLED,
+        ToolCallDone(
+            message_id("turn"),
+            answer.tool_call_id,
+            "look_up",
+            answer.message_id,
+            "cancelled",
+            error_text=answer.content_blocks[0].text,
+        ),
+    )
+
+
+@behaviour("ST-043")
+async def test_no_message_id_that_somebody_brings_is_in_the_way_of_a_call_that_is_closed(
+    store: Store, clock: ManualClock
+) -> None:
+    """What has closed the same call in another thread is known to everybody, and is not used again."""
+    brought = [said(f"cancelled.{seq}.{event}") for seq in range(1, 9) for event in range(1, 20)]
+    for thread, name in ((THREAD, "d"), (ELSEWHERE, "e")):
+        await given_up(store, f"{name}1", calling("turn", "call-1"), thread=thread)
+        await submitted(store, f"{name}2", thread=thread, messages=brought)
+        assert await claim_name(store) == f"{name}2"
+        [closed] = [each.message for each in await log_of(store, thread, limit=1_000) if each.message.tool_status]
+        assert closed.tool_call_id == "call-1"
+        brought = [said(closed.id)]
+
+
 @behaviour("ST-024")
 async def test_the_open_turn_of_a_run_is_its_last_message_with_calls(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
@@ -420,7 +480,7 @@ async def test_a_claim_brings_the_messages_of_its_dispatch_every_time(store: Sto
     assert (other.commit_no, other.thread_no == first.thread_no) == (0, False)
 
 
-async def given_up(store: Store, name: str, *entries: Message) -> Settled:
+async def given_up(store: Store, name: str, *entries: Message, **details: Any) -> Settled:
     """A run of its own that ends without an answer to the calls of these messages."""
-    owner = await claimed(store, name, metadata={"own": True})
+    owner = await claimed(store, name, metadata={"own": True}, **details)
     return await settled(store, owner, DeadLetter("no"), *entries)
