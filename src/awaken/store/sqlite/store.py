@@ -202,7 +202,8 @@ class SqliteStore:
         return await self._read(lambda state: state.list_messages(scope, thread_id, query), many=is_filtered)
 
     async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
-        return await self._read(lambda state: state.page_messages(scope, thread_id, query))
+        is_filtered = query.visibility is not None or query.run_id is not None
+        return await self._read(lambda state: state.page_messages(scope, thread_id, query), many=is_filtered)
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return await self._read(lambda state: state.list_journal(scope, run_id))
