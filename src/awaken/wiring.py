@@ -153,19 +153,33 @@ class Awaken:
         await self.stop()
 
     def agent(
-        self, name: str, agent: AgentT, *, description: str | None = None, max_concurrent: int | None = None
+        self,
+        name: str,
+        agent: AgentT,
+        *,
+        description: str | None = None,
+        max_concurrent: int | None = None,
+        expose_tool_errors: bool = False,
     ) -> AgentT:
         """Make an agent known under a name, and return it.
 
         An async function or generator, a Pydantic AI agent, an `AgentDriver`, or `"module:attribute"`, which is
         imported at its first run. `max_concurrent`: how many of its runs this process executes at once, besides the
         bound for all agents. One that could not be loaded may be registered again; its runs have waited.
+        `expose_tool_errors`: its model, and the readers of its streams, get the text of whatever it and its tools
+        raise, and not the class alone.
 
         Raises:
             ValidationError: The name is not an id, nothing here can run the object, or the limit is not at least 1.
             AlreadyExists: The name is taken.
         """
-        self.agents.add(name, agent, description=description, max_concurrent=max_concurrent)
+        self.agents.add(
+            name,
+            agent,
+            description=description,
+            max_concurrent=max_concurrent,
+            expose_tool_errors=expose_tool_errors,
+        )
         return agent
 
     # --- runs ---------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from awaken.domain.errors import (
     TransientFailure,
     Unavailable,
 )
+from awaken.executors.wording import described
 
 Verdict = Literal["completed", "transient", "permanent"]
 """What became of an execution. A result is `completed`, whatever its termination."""
@@ -53,12 +54,16 @@ KNOWN_CLASSES: Final[dict[str, bool]] = {
     "anthropic.APIConnectionError": True,
     "httpx.TransportError": True,
 }
-MISTAKES: Final = (TypeError, ValueError, KeyError, ImportError)
+MISTAKES: Final = (
+    TypeError, ValueError, LookupError, ImportError, AttributeError, NameError, SyntaxError, AssertionError,
+    NotImplementedError, RecursionError,
+)  # fmt: skip
 """What a program's own mistakes raise: the same again on every attempt."""
 
 
-def classify(error: BaseException) -> TransientFailure | PermanentFailure:
-    """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it.
+def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure | PermanentFailure:
+    """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it. `exposed`: its
+    text may be read by everybody, else only its class.
 
     Looks for something definite along the chain of causes, nearest first: this package's own errors, a known class, a
     code, a status, a broken connection. Failing that, a program's own mistake is permanent and everything unknown is
@@ -69,8 +74,8 @@ def classify(error: BaseException) -> TransientFailure | PermanentFailure:
             return link
         verdict = _definite(link)
         if verdict is not None:
-            return _failure(error, transient=verdict, retry_after_s=_retry_after_s(link))
-    return _failure(error, transient=not isinstance(error, MISTAKES))
+            return _failure(error, exposed, transient=verdict, retry_after_s=_retry_after_s(link))
+    return _failure(error, exposed, transient=not isinstance(error, MISTAKES))
 
 
 def verdict_on(error: BaseException | None) -> Verdict:
@@ -94,6 +99,8 @@ def _definite(error: BaseException) -> bool | None:
     """Whether trying again may help, where this one exception shows it; None where it does not."""
     if isinstance(error, AwakenError) and not isinstance(error, ExecutorError):
         return isinstance(error, (StoreUnavailable, Unavailable))
+    if isinstance(error, SystemExit):
+        return False  # code that ends the process does so every time
     if isinstance(error, BaseExceptionGroup):
         return _group(cast("BaseExceptionGroup[BaseException]", error))
     if GIVE_UP_CODES.intersection(_codes(error)):
@@ -161,9 +168,9 @@ def _get(holder: Any, key: str) -> Any:
 
 
 def _failure(
-    error: BaseException, *, transient: bool, retry_after_s: float | None = None
+    error: BaseException, exposed: bool, *, transient: bool, retry_after_s: float | None = None
 ) -> TransientFailure | PermanentFailure:
-    message = f"{type(error).__name__}: {error}"
+    message = described(error, exposed=exposed)
     failure = TransientFailure(message, retry_after_s=retry_after_s) if transient else PermanentFailure(message)
     failure.__cause__ = error
     return failure

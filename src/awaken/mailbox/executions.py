@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.ids import ClaimToken, DispatchId, Scope, ThreadId
+from awaken.executors.containment import contain
 from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
@@ -60,7 +61,8 @@ class Executions:
         self._is_leaving = False
 
     def open(self) -> None:
-        """What starts from now on is executed."""
+        """What starts from now on is executed, on the loop that is running."""
+        contain(asyncio.get_running_loop())
         self._is_leaving = False
 
     def start(self, claimed: Claimed, asked_s: float) -> None:

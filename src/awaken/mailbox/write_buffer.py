@@ -39,6 +39,7 @@ from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, Store
 from awaken.domain.event import KINDS, OPENS_STREAM, StreamReset
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message
+from awaken.domain.run import Usage
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
 from awaken.mailbox.stopping import Stop
 from awaken.store.combiner import Combiner
@@ -56,6 +57,8 @@ class Unwritten:
         self.entries: list[LoggedEvent | Message] = []
         self.journal: list[JournalEntry] = []
         self.closes: StepClosed | None = None
+        self.usage: Usage | None = None
+        """What the run has spent by then, where a model call was added behind the last closed step."""
         self.payload_bytes = 0
         self.waiters: list[asyncio.Future[Committed]] = []
 
@@ -85,7 +88,7 @@ class RunWriter:
         stop: Stop,
         on_step: Callable[[], None],
     ) -> None:
-        """`on_step` is called when a step that was closed is durable."""
+        """`on_step` is called when a step that was closed, and is progress, is durable."""
         self._claimed = claimed
         self._number = claimed.commit_no
         """Of the last commit that was asked for: whoever asks for it again uses it again."""
@@ -137,8 +140,13 @@ class RunWriter:
         heap = self._filling()
         if journal is not None:
             heap.journal.append(journal)
-        heap.closes = closes
+            heap.payload_bytes += len(journal.key) + len(memoryview(journal.value))
+        heap.closes, heap.usage = closes, None
         self._schedule()
+
+    def add_usage(self, usage: Usage) -> None:
+        """What the run has spent with the model call that was just added."""
+        self._filling().usage = usage
 
     def acknowledge_cancel(self) -> None:
         """Put into the log that the agent has been asked to stop."""
@@ -223,6 +231,7 @@ class RunWriter:
                 entries=tuple(heap.entries),
                 journal=tuple(heap.journal),
                 closes=heap.closes,
+                usage=heap.usage,
                 stream_open=self.stream_open,
             ),
             heap.payload_bytes,
@@ -261,7 +270,7 @@ class RunWriter:
         self._has_landed = True
         if landed is not None:
             landed.resolve(committed)
-            if landed.closes is not None:
+            if landed.closes is not None and landed.closes.is_progress:
                 self._on_step()
         if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_cancellable:
             self.acknowledge_cancel()
