@@ -1,8 +1,8 @@
 """Keep what asks the process to end inside the run whose code asks for it.
 
 Above: the mailbox contains the loop its executions live on, and executes each agent `contained`. Below: asyncio, whose
-tasks hand `SystemExit` and `KeyboardInterrupt` to the loop, which stops: one `sys.exit` in one tool would end the server
-for everybody.
+tasks hand `SystemExit` and `KeyboardInterrupt` to the loop, which stops: one `sys.exit` in one tool would end the
+server for everybody.
 Holds: in a task that was started, however indirectly, by an agent, both arrive at whoever waits for the task, as an
 `Exited`. What such a task does is otherwise its own; tasks of nobody's agent are left alone.
 

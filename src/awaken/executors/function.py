@@ -1,13 +1,13 @@
 """Run a plain async function, or an async generator, as an agent.
 
 Above: `registry` makes a `FunctionDriver` when a function is added. Below: `RunPort`, the only way out.
-Holds: a step that `ctx.step` has returned is never executed again; after a takeover the function runs from the top
-and gets the recorded values. What can be known to fail is found before the step has had its effect; a result that cannot
-be recorded is a permanent failure, after one effect. A step is progress only when every step that was recorded before
-was asked for in this execution, so that names which differ each time keep no run alive. Its text is streamed as it comes and becomes a message when it ends, under the id its
-deltas had; a whole message is shown when it is committed. The events of a step are those between two commits: each
-`ctx.step` that is recorded ends one, and so does the end. A function that does nothing costs nothing: no read, no task,
-no event.
+Holds: a step that `ctx.step` has returned is never executed again; after a takeover the function runs from the top and
+gets the recorded values. What can be known to fail is found before the step has had its effect; a result that cannot be
+recorded is a permanent failure, after one effect. A step is progress only when every step that was recorded before was
+asked for in this execution, so that names which differ each time keep no run alive. Its text is streamed as it comes
+and becomes a message when it ends, under the id its deltas had; a whole message is shown when it is committed. The
+events of a step are those between two commits: each `ctx.step` that is recorded ends one, and so does the end. A
+function that does nothing costs nothing: no read, no task, no event.
 
 Source: `docs/howto/write-a-function-agent.md`, `docs/reference/events.md`.
 """

@@ -7,6 +7,7 @@ pieces of a text as for the whole; everything else stays as it is, and what is w
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Any, Final, TypeVar, cast
@@ -34,12 +35,23 @@ def mend(value: Any) -> Any:
     """As `mended`, for a value that need not be JSON: texts in the containers of JSON and in structs."""
     if isinstance(value, str):
         return _HALF.sub("\ufffd", value)
-    if isinstance(value, (list, tuple)):
-        return type(value)([mend(item) for item in cast("list[Any]", value)])
+    if isinstance(value, list):
+        return [mend(item) for item in cast("list[Any]", value)]
+    if isinstance(value, tuple):
+        return tuple([mend(item) for item in cast("tuple[Any, ...]", value)])
     if isinstance(value, dict):
         return {mend(key): mend(item) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.replace(value, **{name: mend(getattr(value, name)) for name in value.__struct_fields__})
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON as a store can hold it: the value itself, or one without half characters and numbers that are none."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:  # of an encoding, too
+        return named(mend(value))
     return value
 
 

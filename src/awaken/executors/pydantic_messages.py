@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 import msgspec
 import pydantic
+import pydantic_core
 from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
@@ -65,6 +66,7 @@ from awaken.domain.message import (
     Video,
     Visibility,
 )
+from awaken.executors.mending import mend, plain
 
 FORMAT: Final = "pydantic_ai"
 VERSION: Final = 1
@@ -114,7 +116,7 @@ def from_response(
     dump = dump_message(response)
     for part, part_dump in zip(response.parts, dump["parts"], strict=True):
         if isinstance(part, ToolCallPart):
-            calls.append(ToolCall(name_call(part.tool_call_id), part.tool_name, _arguments(part)))
+            calls.append(ToolCall(name_call(part.tool_call_id), named_tool(part.tool_name), _arguments(part)))
         else:
             blocks.append(_response_block(part, part_dump))
     bare = Message(
@@ -125,6 +127,27 @@ def from_response(
         state=MessageState.INTERRUPTED if response.state == "interrupted" else MessageState.COMMITTED,
     )
     return _with_sidecar([bare], dump, None)[0]
+
+
+def named_tool(name: str) -> str:
+    """How a tool is called in a thread. Small models call tools without a name; the framework answers that."""
+    return name if name.strip() else _UNKNOWN_TOOL
+
+
+def mend_response(response: ModelResponse) -> None:
+    """Mend half characters in the framework's own message, so that its model goes on with what the log has."""
+    dump = mend(dump_message(response))
+    response.parts = cast(ModelResponse, ModelMessagesTypeAdapter.validate_python([dump])[0]).parts
+
+
+def jsonable(value: Any) -> Any:
+    """The plain JSON of whatever it is: bytes in base64, numbers that are none by name, a placeholder for the rest."""
+    try:
+        return plain(pydantic_core.to_jsonable_python(value, fallback=str, bytes_mode="base64", inf_nan_mode="strings"))
+    except Exception:  # the value's own methods may raise whatever they like
+        if isinstance(value, dict):
+            return {mend(str(key)): jsonable(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return f"<a {type(value).__qualname__} that has no JSON form>"
 
 
 def from_request(request: ModelRequest, new_id: Callable[[], MessageId]) -> list[Message]:
@@ -168,6 +191,7 @@ def from_return(
     if content:
         parts.append(UserPromptPart(content, timestamp=_NO_TIME))
     dumps: list[Dump] = dump_message(ModelRequest(parts=parts))["parts"]
+    dumps[0]["content"] = plain(dumps[0]["content"])
     bare = _request_message(part, dumps[0], message_id)
     bare = msgspec.structs.replace(bare, tool_call_id=call_id or part.tool_call_id)
     [message] = _with_sidecar([bare], {"parts": dumps[:1]}, group)

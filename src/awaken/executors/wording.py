@@ -1,9 +1,9 @@
 """Decide what the text of an error says to those who did not write the agent: its model, and readers of its streams.
 
 Above: `classify` names a failure with it, drivers tell a model with it that a tool failed. Below: nothing.
-Holds: the class of an exception is always named, its text only where that is meant for them: the errors of this package,
-and everything of an agent registered with `expose_tool_errors=True`. Texts of other exceptions hold what their library
-saw fit, which may be a password, a path or somebody's data. The log has all of it.
+Holds: the class of an exception is always named, its text only where that is meant for them: the errors of this
+package, and everything of an agent registered with `expose_tool_errors=True`. Texts of other exceptions hold what their
+library saw fit, which may be a password, a path or somebody's data. The log has all of it.
 
 Source: ADR 0029; `docs/concepts/executors.md` (errors).
 """

@@ -3,10 +3,10 @@
 Above: the keeper, cancels and interrupts ask through the execution; the write buffer asks when the store answers that a
 run must stop. Below: the task in which the agent is at work.
 Holds: one request is one cancellation of that task, however many ways lead to it: a cancel comes by its own answer, by
-the next commit and by every renewal, and an agent that tidies up is not disturbed by the second and the third. A request
-that says more than the one before, such as an interrupt or a shutdown, cancels again only when the agent has had its
-grace (`tidy_s`), or has taken the first one back. A handover cancels nothing at first: the agent learns of it from the
-port, when a step is closed and nothing is lost.
+the next commit and by every renewal, and an agent that tidies up is not disturbed by the second and the third. A
+request that says more than the one before, such as an interrupt or a shutdown, cancels again only when the agent has
+had its grace (`tidy_s`), or has taken the first one back. A handover cancels nothing at first: the agent learns of it
+from the port, when a step is closed and nothing is lost.
 
 Source: ADR 0018.
 """
