@@ -97,6 +97,14 @@ OTHER_ERRORS: list[tuple[Exception, Verdict]] = [
     (ValueError(), "permanent"),
     (KeyError(), "permanent"),
     (ModuleNotFoundError(), "permanent"),
+    (IndexError(), "permanent"),
+    (AttributeError(), "permanent"),
+    (NameError(), "permanent"),
+    (UnboundLocalError(), "permanent"),
+    (SyntaxError(), "permanent"),
+    (AssertionError(), "permanent"),
+    (NotImplementedError(), "permanent"),
+    (RecursionError(), "permanent"),
     (ZeroDivisionError(), "transient"),
     (Exception(), "transient"),
     (Unsupported("this"), "permanent"),
@@ -190,7 +198,19 @@ def test_a_failure_of_our_own_is_what_it_is() -> None:
 def test_a_failure_names_and_keeps_its_cause() -> None:
     error = KeyError("x")
     failure = classify(error)
-    assert (str(failure), failure.__cause__) == ("KeyError: 'x'", error)
+    assert (str(failure), failure.__cause__) == ("KeyError", error)
+
+
+def test_the_text_of_an_error_is_part_of_its_failure_only_where_everybody_may_read_it() -> None:
+    error = RuntimeError("password=hunter2")
+    assert str(classify(error)) == "RuntimeError"
+    assert str(classify(error, exposed=True)) == "RuntimeError: password=hunter2"
+
+
+def test_code_that_ends_the_process_does_so_every_time_and_a_key_press_does_not() -> None:
+    assert verdict_on(SystemExit(2)) == "permanent"
+    assert verdict_on(caused(RuntimeError(), SystemExit(2))) == "permanent"
+    assert verdict_on(KeyboardInterrupt()) == "transient"
 
 
 @pytest.mark.parametrize(

@@ -448,7 +448,7 @@ async def typed(number: int) -> int:
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (Call("broken"), "ZeroDivisionError: by nothing"),
+        (Call("broken"), "ZeroDivisionError"),
         (Call("refuses"), "no such thing"),
         (Call("unsure"), "say it differently"),
         (Call("unspeakable"), "has no JSON form"),
@@ -484,7 +484,7 @@ async def test_a_failing_tools_answer_reaches_the_model_and_is_recorded_once(
 async def test_a_tool_that_asks_for_too_many_retries_ends_the_run_for_good() -> None:
     call = Turn("", (Call("unsure"),))
     driver = PydanticAIDriver(Script(call, call, call).agent(tools=[unsure]), clock=ManualClock())
-    with pytest.raises(PermanentFailure, match="exceeded max retries"):
+    with pytest.raises(PermanentFailure, match="'unsure' asked for a retry once too often"):
         await RecordedRun("go").drive(driver)
 
 

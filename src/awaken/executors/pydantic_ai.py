@@ -421,8 +421,8 @@ class _Hooks(AbstractCapability[Any]):
         if reply is not None:
             raise SkipModelRequest(reply)
         if knows_retries(request_context.model):
-            settings: Any = {**(request_context.model_settings or {}), **NO_SDK_RETRIES}
-            return replace(request_context, model_settings=settings)
+            settings = cast("dict[str, Any]", request_context.model_settings or {})
+            return replace(request_context, model_settings={**settings, **NO_SDK_RETRIES})
         return request_context
 
     async def before_tool_validate(
