@@ -74,6 +74,7 @@ from awaken.executors.pydantic_messages import (
     from_parts,
     from_response,
     jsonable,
+    mend_part,
     mend_response,
     to_native,
     to_response,
@@ -319,6 +320,7 @@ class _Execution:
             if isinstance(part, ToolReturnPart) and self.answers.are_for(part):
                 await self.answers.commit_once(part)
             elif not any(part is other for other in self._recorded):
+                mend_part(part)
                 rest.append(part)
         self._recorded += rest
         return from_parts(rest, self._port.new_message_id, group=self._turn or self._port.new_message_id())
@@ -399,7 +401,11 @@ def _opened(deps: DepsMaker) -> DepsMaker:
 
 
 def _tool_output(call_id: str, event: CustomEvent) -> ToolCallStreamDelta:
-    given = jsonable(event.to_payload())
+    try:
+        payload = event.to_payload()
+    except Exception as error:  # the tool's own method
+        payload = f"<{type(event).__qualname__} failed: {type(error).__name__}>"
+    given = jsonable(payload)
     if isinstance(given, str):
         return ToolCallStreamDelta(call_id, text=given, name=event.name)
     return ToolCallStreamDelta(call_id, value={} if given is None else given, name=event.name)

@@ -46,7 +46,7 @@ from awaken.domain.ids import MessageId
 from awaken.domain.message import Json, Message
 from awaken.executors.contract import HandedOver, RunPort
 from awaken.executors.function import is_stopping
-from awaken.executors.mending import plain
+from awaken.executors.mending import named, plain
 from awaken.executors.pydantic_messages import from_return, named_tool, to_tool_return
 from awaken.executors.tool_call import serving
 from awaken.executors.wording import described
@@ -285,13 +285,17 @@ def _is_json(value: Any) -> bool:
 
 
 def _in_hand(value: Any) -> Any:
-    """The value, with what can be gone through only once gone through."""
-    if not isinstance(value, Iterator):
-        return value
-    items = list(islice(cast("Iterator[Any]", value), MAX_ITEMS + 1))
-    if len(items) > MAX_ITEMS:
-        raise ValidationError(f"an iterator may have {MAX_ITEMS} items")
-    return items
+    """The value, with what can be gone through only once gone through, and numbers that are none by their names."""
+    if isinstance(value, Iterator):
+        items = list(islice(cast("Iterator[Any]", value), MAX_ITEMS + 1))
+        if len(items) > MAX_ITEMS:
+            raise ValidationError(f"an iterator may have {MAX_ITEMS} items")
+        return [_in_hand(item) for item in items]
+    if type(value) is list or type(value) is tuple:
+        return [_in_hand(item) for item in cast("list[Any]", value)]
+    if type(value) is dict:
+        return {key: _in_hand(item) for key, item in cast("dict[Any, Any]", value).items()}
+    return named(value) if type(value) is float else value
 
 
 def _as_the_framework_has_it(error: BaseException, failed: ToolReturnPart) -> Exception:

@@ -140,6 +140,13 @@ def mend_response(response: ModelResponse) -> None:
     response.parts = cast(ModelResponse, ModelMessagesTypeAdapter.validate_python([dump])[0]).parts
 
 
+def mend_part(part: ModelRequestPart) -> None:
+    """The same for a part of a request, where it is text."""
+    content: Any = getattr(part, "content", None)
+    if isinstance(content, str | list) and mend(content) != content:
+        cast(Any, part).content = mend(content)
+
+
 def jsonable(value: Any) -> Any:
     """The plain JSON of whatever it is: bytes in base64, numbers that are none by name, a placeholder for the rest."""
     try:
@@ -273,7 +280,7 @@ def _media(content: BinaryContent) -> Block:
 def _arguments(part: ToolCallPart) -> Any:
     """The arguments as an object; as the text the model wrote where that is none."""
     try:
-        return part.args_as_dict(raise_if_invalid=True)
+        return plain(part.args_as_dict(raise_if_invalid=True))
     except (ValueError, AssertionError):
         return part.args
 

@@ -28,7 +28,6 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event
 from awaken.domain.clock import Clock, sleep
-from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import (
     AgentNotFound,
     AgentNotLoadable,
@@ -361,15 +360,7 @@ class Execution:
             if type(outcome) is not Settled:
                 _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
                 return False
-            self._report(outcome)
             return True
-
-    def _report(self, settled: Settled) -> None:
-        """Log that the queue has given the run up: nobody will try it again."""
-        dispatch = settled.dispatch
-        if dispatch.status is DispatchStatus.DEAD_LETTER:
-            run = self.claimed.run
-            _log.error("run %s of agent %s is given up: %s", run.run_id, run.agent_id, dispatch.last_error)
 
     def _settlement(self, end: _End, rest: Unwritten, offer: Offer | None) -> Settle:
         entries = list(rest.entries)
