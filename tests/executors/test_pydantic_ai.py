@@ -48,6 +48,7 @@ from awaken.executors.containment import Exited, contain, contained
 from awaken.executors.contract import Finished, RunIdentity, Stopped
 from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.executors.tool_call import tool_call_key
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.executors import MAX_RESULT_BYTES, Call, Fault, Killed, RecordedRun, Script, Turn, driving
 
@@ -823,6 +824,7 @@ async def answered(tool: Callable[..., Any], **options: Any) -> tuple[Script, Re
     return script, run
 
 
+@behaviour("UC-006")
 @pytest.mark.parametrize(
     ("returned", "value", "text"),
     [
@@ -898,6 +900,7 @@ class OnlyBase(BaseException):
     """Nothing that `except Exception` would catch."""
 
 
+@behaviour("UC-007")
 @pytest.mark.parametrize(
     "error", [SystemExit(2), KeyboardInterrupt(), OnlyBase("secret")], ids=lambda e: type(e).__name__
 )
@@ -947,6 +950,7 @@ async def test_what_leaves_the_process_elsewhere_in_an_agent_ends_the_execution_
     assert verdict_on(ended.value) == "permanent"
 
 
+@behaviour("UC-007")
 async def test_a_cancellation_that_a_tool_made_itself_is_a_failed_answer_once() -> None:
     calls: list[int] = []
 
@@ -989,6 +993,7 @@ async def test_a_value_that_a_tool_refuses_inside_is_its_own_failure_without_the
     assert (answers(run), told(script)) == (["ValidationError"], [("failed", "ValidationError")])
 
 
+@behaviour("UC-009")
 async def test_half_characters_of_a_model_are_mended_in_the_log_and_for_the_model() -> None:
     script, run = Script(Turn("smile \ud83d", (Call("nothing", {}, "c"),)), "end \ude00"), RecordedRun("go")
     outcome = await run.drive(PydanticAIDriver(script.agent(), clock=ManualClock()))
@@ -998,6 +1003,7 @@ async def test_half_characters_of_a_model_are_mended_in_the_log_and_for_the_mode
     assert heard.content == "smile \ufffd"
 
 
+@behaviour("UC-008")
 @pytest.mark.parametrize(
     ("calls", "named", "ids"),
     [

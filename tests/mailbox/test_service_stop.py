@@ -232,6 +232,7 @@ async def test_one_request_to_stop_is_one_cancellation_however_long_the_agent_ti
         assert (await world.run(submission)).termination == CANCELLED
 
 
+@behaviour("UC-015")
 @pytest.mark.parametrize("further", ["cancel", "interrupt", "shutdown"])
 async def test_an_agent_that_tidies_up_within_its_grace_is_not_cancelled_again(
     store: WatchedStore, clock: ManualClock, further: str

@@ -256,6 +256,7 @@ ODD_ERRORS: list[BaseException] = [
 ]
 
 
+@behaviour("UC-001")
 @pytest.mark.parametrize("error", ODD_ERRORS, ids=lambda error: type(error).__name__)
 async def test_whatever_an_agent_raises_ends_its_run_and_touches_no_other(
     store: WatchedStore, clock: ManualClock, error: BaseException, caplog: pytest.LogCaptureFixture
@@ -279,6 +280,7 @@ async def test_whatever_an_agent_raises_ends_its_run_and_touches_no_other(
         assert world.free_slots == 100
 
 
+@behaviour("UC-002")
 @pytest.mark.parametrize("asked", [SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("place", ["child", "group", "step", "thread"])
 async def test_an_agent_that_asks_the_process_to_end_ends_its_own_run(
@@ -311,6 +313,7 @@ async def test_an_agent_that_asks_the_process_to_end_ends_its_own_run(
         assert (await world.done(neighbour)).final_output == "well"
 
 
+@behaviour("UC-003")
 async def test_what_an_agent_raises_is_logged_whole_and_published_by_its_class(
     store: WatchedStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -346,6 +349,7 @@ async def test_of_an_agent_that_exposes_its_errors_everybody_gets_the_text(
         assert run.termination == Termination("error", detail="KeyError: 'no such order'")
 
 
+@behaviour("UC-004")
 @pytest.mark.parametrize("mistake", [AttributeError, NameError, TypeError, KeyError, ImportError, NotImplementedError])
 async def test_a_typo_is_paid_for_once(store: WatchedStore, clock: ManualClock, mistake: type[Exception]) -> None:
     begun: list[int] = []
@@ -361,6 +365,7 @@ async def test_a_typo_is_paid_for_once(store: WatchedStore, clock: ManualClock, 
         assert begun == [1]
 
 
+@behaviour("UC-005")
 @pytest.mark.parametrize("ending", [PermanentFailure("no"), TransientFailure("busy")])
 @pytest.mark.parametrize("then", ["given up", "cancelled"])
 async def test_a_run_that_ends_in_error_reports_the_model_calls_in_its_log(
@@ -389,6 +394,7 @@ async def test_a_run_that_ends_in_error_reports_the_model_calls_in_its_log(
         assert run.usage == Usage(7 * calls, 3 * calls, model_calls=calls)
 
 
+@behaviour("UC-014")
 async def test_steps_whose_names_differ_each_time_do_not_keep_a_run_alive(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -406,6 +412,7 @@ async def test_steps_whose_names_differ_each_time_do_not_keep_a_run_alive(
         assert len(begun) == 3, "the first step is progress, the others are not"
 
 
+@behaviour("UC-013")
 async def test_a_result_beyond_the_bound_is_refused_after_one_effect(store: WatchedStore, clock: ManualClock) -> None:
     effects: list[int] = []
 
@@ -465,6 +472,7 @@ async def test_an_answer_that_cannot_be_stored_dead_letters_only_its_own_run(
         assert [run.termination and run.termination.type for run in runs] == ["natural_end", "error", "natural_end"]
 
 
+@behaviour("UC-009")
 @pytest.mark.parametrize(
     ("returned", "output", "detail"),
     [

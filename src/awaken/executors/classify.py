@@ -10,6 +10,7 @@ Source: `docs/concepts/executors.md` (errors).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, cast
 
@@ -50,15 +51,17 @@ KNOWN_CLASSES: Final[dict[str, bool]] = {
     "pydantic_ai.UnexpectedModelBehavior": False,
     "pydantic_ai.UsageLimitExceeded": False,
     "pydantic_ai.UserError": False,
+    "pydantic_ai.RunCancelled": False,
+    "pydantic_ai.RunTimedOut": True,
     "openai.APIConnectionError": True,
     "anthropic.APIConnectionError": True,
     "httpx.TransportError": True,
 }
 MISTAKES: Final = (
     TypeError, ValueError, LookupError, ImportError, AttributeError, NameError, SyntaxError, AssertionError,
-    NotImplementedError, RecursionError,
+    NotImplementedError, RecursionError, asyncio.CancelledError,
 )  # fmt: skip
-"""What a program's own mistakes raise: the same again on every attempt."""
+"""What a program's own mistakes raise, cancelling what it waits for included: the same again on every attempt."""
 
 
 def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure | PermanentFailure:
@@ -144,7 +147,7 @@ def _attributes(error: BaseException) -> dict[str, Any]:
 
 
 def _status(error: BaseException) -> int | None:
-    for holder in (error, getattr(error, "response", None)):
+    for holder in (error, _response(error)):
         status = getattr(holder, "status_code", None) or getattr(holder, "status", None)
         if isinstance(status, int) and 400 <= status < 600:
             return status
@@ -155,12 +158,19 @@ def _retry_after_s(error: BaseException) -> float | None:
     """The wait the other side asks for, in seconds; a date in the header is not read."""
     asked: Any = getattr(error, "retry_after", None)
     if asked is None:
-        asked = _get(getattr(getattr(error, "response", None), "headers", None), "retry-after")
+        asked = _get(getattr(_response(error), "headers", None), "retry-after")
     try:
         wait_s = float(asked)
     except (TypeError, ValueError):
         return None
     return wait_s if 0 <= wait_s < float("inf") else None
+
+
+def _response(error: BaseException) -> Any:
+    try:
+        return getattr(error, "response", None)
+    except Exception:  # a property of somebody else's class
+        return None
 
 
 def _get(holder: Any, key: str) -> Any:

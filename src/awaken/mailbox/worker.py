@@ -256,7 +256,7 @@ class Execution:
         if isinstance(error, AgentNotLoadable):
             return self._unserved(error)
         if isinstance(error, asyncio.CancelledError):
-            cancelled, error = error, TransientFailure("the agent was cancelled, and not by a request to stop the run")
+            cancelled, error = error, PermanentFailure("the agent was cancelled, and not by a request to stop the run")
             error.__cause__ = cancelled
         return self._failed(error)
 
