@@ -52,6 +52,8 @@ def plain(value: Any) -> Any:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:  # of an encoding, too
         return named(mend(value))
+    except TypeError:  # it is none; whoever stores it refuses
+        return value
     return value
 
 
