@@ -596,7 +596,7 @@ class Refers:
     it: Nowhere  # pyright: ignore[reportUndefinedVariable, reportUnknownVariableType]  # noqa: F821
 
 
-class Plain:
+class Bare:
     """No JSON can be decoded into it."""
 
 
@@ -607,8 +607,8 @@ class Plain:
         ("a", Refers),
         ("a", list[Refers]),
         ("a", Undefined),
-        ("a", Plain),
-        ("a", dict[str, Plain | None]),
+        ("a", Bare),
+        ("a", dict[str, Bare | None]),
         ("a", "Order"),
         ("half \ud83d", None),
         ("nul \0", None),

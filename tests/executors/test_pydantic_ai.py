@@ -1103,9 +1103,17 @@ class Broken(CustomEvent):
         raise ZeroDivisionError
 
 
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
 async def test_progress_that_is_no_json_by_chance_is_published_in_another_form() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+
     async def tool(ctx: RunContext[Any]) -> str:
-        for value in (b"\xff", math.nan, "caf\udce9", [object]):
+        for value in (b"\xff", math.nan, "caf\udce9", Unprintable(), endless):
             await ctx.emit(Raw(value=value))
         await ctx.emit(Broken())
         return "done"
@@ -1115,7 +1123,11 @@ async def test_progress_that_is_no_json_by_chance_is_published_in_another_form()
 
     shown = [event.value or event.text for event in run.events if isinstance(event, ToolCallStreamDelta)]
     assert shown[:3] == [{"value": "_w=="}, {"value": "NaN"}, {"value": "caf\ufffd"}]
-    assert shown[4] == "<Broken failed: ZeroDivisionError>"
+    assert shown[3:] == [
+        {"value": "<a Unprintable that has no JSON form>"},
+        {"value": "<a list that has no JSON form>"},
+        "<Broken failed: ZeroDivisionError>",
+    ]
     assert run.texts[-1] == "assistant: ok"
 
 

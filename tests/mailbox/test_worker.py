@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import sqlite3
+import sys
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from awaken.domain.run import NATURAL_END, RunStatus, Termination, Usage
 from awaken.domain.thread import ThreadInfo
 from awaken.executors.contract import Finished
 from awaken.executors.function import Context
+from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery
@@ -30,6 +32,8 @@ from awaken.store.transitions import Ack, DeadLetter, Retry, Settle
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.events import text_delta
+from awaken.testing.executors import Call as ToolUse
+from awaken.testing.executors import Script, Turn
 from awaken.testing.mailboxes import WatchedStore, World
 
 
@@ -310,6 +314,26 @@ async def test_an_agent_that_asks_the_process_to_end_ends_its_own_run(
         (await world.agent.next_call()).release("well")
 
         assert run.termination is not None and asked.__name__ in (run.termination.detail or "")
+        assert (await world.done(neighbour)).final_output == "well"
+
+
+async def test_a_tool_that_calls_exit_has_a_failed_answer_and_its_neighbours_go_on(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """As a parser of arguments does, below a framework that runs tools in tasks of its own."""
+
+    async def convert() -> str:
+        return sys.exit(2)
+
+    script = Script(Turn("", (ToolUse("convert"),)), "I could not convert it.")
+    driver = PydanticAIDriver(script.agent(tools=[convert]), clock=clock)
+    async with World(store, clock, agents={"converts": driver}) as world:
+        neighbour = await world.submit(thread_id="neighbour")
+        run = await world.done(await world.submit(agent_id="converts"))
+        (await world.agent.next_call()).release("well")
+
+        assert (run.termination, run.final_output) == (NATURAL_END, "I could not convert it.")
+        assert await world.texts() == ["hello", "", "SystemExit", "I could not convert it."]
         assert (await world.done(neighbour)).final_output == "well"
 
 

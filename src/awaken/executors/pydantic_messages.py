@@ -78,6 +78,7 @@ USER_CONTENT: Final = "pydantic_ai.user_content"
 _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
 """Stands where a message was rebuilt from its blocks: the framework asks for a time, no model sees it."""
 _UNKNOWN_TOOL: Final = "unknown_tool"
+_NO_JSON: Final = object()
 _STATUS: Final = {
     "success": ToolStatus.SUCCESS,
     "failed": ToolStatus.ERROR,
@@ -149,12 +150,23 @@ def mend_part(part: ModelRequestPart) -> None:
 
 def jsonable(value: Any) -> Any:
     """The plain JSON of whatever it is: bytes in base64, numbers that are none by name, a placeholder for the rest."""
+    form = _jsonable(value)
+    if form is _NO_JSON and type(value) is dict:
+        items = {mend(str(key)): (item, _jsonable(item)) for key, item in cast("dict[Any, Any]", value).items()}
+        return {key: _placeholder(item) if form is _NO_JSON else form for key, (item, form) in items.items()}
+    return _placeholder(value) if form is _NO_JSON else form
+
+
+def _jsonable(value: Any) -> Any:
     try:
-        return plain(pydantic_core.to_jsonable_python(value, fallback=str, bytes_mode="base64", inf_nan_mode="strings"))
+        form: Any = pydantic_core.to_jsonable_python(value, fallback=str, bytes_mode="base64", inf_nan_mode="strings")
+        return plain(form)
     except Exception:  # the value's own methods may raise whatever they like
-        if isinstance(value, dict):
-            return {mend(str(key)): jsonable(item) for key, item in cast("dict[Any, Any]", value).items()}
-        return f"<a {type(value).__qualname__} that has no JSON form>"
+        return _NO_JSON
+
+
+def _placeholder(value: Any) -> str:
+    return f"<a {type(value).__qualname__} that has no JSON form>"
 
 
 def from_request(request: ModelRequest, new_id: Callable[[], MessageId]) -> list[Message]:
