@@ -57,17 +57,19 @@ def step_decoder(type: Any, key: str) -> msgspec.json.Decoder[Any]:
     if type is Any:
         return _ANYTHING
     try:
-        return _decoder(type)
+        return _made(type) if _is_unhashable(type) else _decoder(type)
     except Exception as error:
         raise PermanentFailure(f"the type of step {key!r} cannot be used: {error}") from error
 
 
-@lru_cache(maxsize=256)
-def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
+def _made(type: Any) -> msgspec.json.Decoder[Any]:
     decoder = msgspec.json.Decoder(type, dec_hook=_validated)
     for custom in _custom_types(types.type_info(type), set()):
         _check_custom(custom)
     return decoder
+
+
+_decoder: Final = lru_cache(maxsize=256)(_made)
 
 
 def decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[Any], key: str) -> Any:
@@ -82,9 +84,17 @@ def decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[Any], key: str) -> A
         raise PermanentFailure(f"the recorded value of step {key!r} does not fit its type: {_reason(error)}") from error
 
 
+def _is_unhashable(type: Any) -> bool:
+    try:
+        hash(type)
+    except TypeError:
+        return True
+    return False
+
+
 def _is_plain(value: Any) -> bool:
     """Whether it is the JSON it becomes."""
-    kind: type[Any] = type(value)
+    kind: Any = type(value)
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
