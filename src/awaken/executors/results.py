@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import inspect as types
@@ -94,7 +94,7 @@ def _is_unhashable(type: Any) -> bool:
 
 def _is_plain(value: Any) -> bool:
     """Whether it is the JSON it becomes."""
-    kind: Any = type(value)
+    kind = cast("type[Any]", type(value))
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
