@@ -16,7 +16,8 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, CustomEvent, ModelRetry, RunContext, Tool, ToolReturn
-from pydantic_ai.exceptions import ApprovalRequired, ModelHTTPError, ModelRateLimitError, ToolFailed
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.exceptions import ApprovalRequired, ModelHTTPError, ModelRateLimitError, SkipToolExecution, ToolFailed
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -29,6 +30,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.tools import ToolDefinition, ToolDenied
 from pydantic_ai.usage import UsageLimits
 
 from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure
@@ -1259,3 +1261,58 @@ async def test_dependencies_that_cannot_be_made_fail_the_execution_as_anything_e
     driver = PydanticAIDriver(Script("ok").agent(), clock=ManualClock(), deps=deps)
     with pytest.raises(TransientFailure, match=r"^ConnectionResetError$"):
         await RecordedRun("hi").drive(driver)
+
+
+# --- what capabilities make of calls ----------------------------------------------------------------------------------
+
+
+class Instead(AbstractCapability[Any]):
+    """Answers calls itself."""
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+
+    async def before_tool_execute(
+        self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any]
+    ) -> dict[str, Any]:
+        raise SkipToolExecution(self._answer())
+
+    async def wrap_tool_execute(
+        self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: Any, handler: Any
+    ) -> Any:
+        found = self._answer()
+        return found if isinstance(found, ToolDenied) else await handler(args)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "text", "status"),
+    [
+        (lambda: map(str, (1, 2)), "success", '["1","2"]', "succeeded"),
+        (lambda: ToolDenied("not today"), "denied", "not today", "denied"),
+    ],
+    ids=["skipped", "denied"],
+)
+async def test_what_a_capability_answers_in_the_place_of_a_tool_is_what_the_log_has(
+    answer: Callable[[], Any], outcome: str, text: str, status: str
+) -> None:
+    async def tool() -> str:
+        raise AssertionError("must not run")
+
+    script, run = Script(Turn("", (Call("tool"),)), "I see"), RecordedRun("go")
+    agent = script.agent(tools=[tool], capabilities=[Instead(answer)])
+    await run.drive(PydanticAIDriver(agent, clock=ManualClock()))
+
+    assert told(script) == [(outcome, text)]
+    assert [event.status for event in run.events if isinstance(event, ToolCallDone)] == [status]
+    assert str(answers(run)[0]).replace("'", '"').replace(", ", ",") == text
+
+
+async def test_half_characters_beside_a_result_are_mended_for_the_model_and_in_the_log() -> None:
+    async def look() -> ToolReturn[str]:
+        return ToolReturn("seen", content="caf\udce9")
+
+    script, run = Script(Turn("", (Call("look"),)), "nice"), RecordedRun("go")
+    await run.drive(PydanticAIDriver(script.agent(tools=[look]), clock=ManualClock()))
+
+    assert run.texts[3] == "user: caf\ufffd"
+    assert [getattr(part, "content", None) for part in script.heard[-1][-1].parts] == ["seen", "caf\ufffd"]

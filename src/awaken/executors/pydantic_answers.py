@@ -36,7 +36,7 @@ from pydantic_ai.exceptions import (
     UnexpectedModelBehavior,
 )
 from pydantic_ai.messages import ToolCallPart, ToolReturnPart, UserContent
-from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.tools import ToolDefinition, ToolDenied
 
 from awaken.domain.agent_event import CallStatus
 from awaken.domain.clock import Clock
@@ -46,7 +46,7 @@ from awaken.domain.ids import MessageId
 from awaken.domain.message import Json, Message
 from awaken.executors.contract import HandedOver, RunPort
 from awaken.executors.function import is_stopping
-from awaken.executors.mending import named, plain
+from awaken.executors.mending import mended, named, plain
 from awaken.executors.pydantic_messages import from_return, named_tool, to_tool_return
 from awaken.executors.tool_call import serving
 from awaken.executors.wording import described
@@ -137,7 +137,7 @@ class Answers:
             except (CallDeferred, ApprovalRequired) as deferred:
                 raise PermanentFailure(f"the tool {call.tool_name!r} cannot finish: {DEFERRED}") from deferred
             except SkipToolExecution as skipped:
-                await self._answer_with(call, tool, skipped.result)
+                skipped.result = await self._answer_with(call, tool, skipped.result)
                 raise
             except (GeneratorExit, HandedOver):
                 raise
@@ -173,13 +173,16 @@ class Answers:
         """Commit what a tool returned; what the model gets is read from the commit. A result that is not JSON, or too
         large, becomes an error for the model to read.
         """
+        if isinstance(result, ToolDenied):
+            await self._answer(self._return_part(call, tool, result.message, outcome="denied"), "denied")
+            return result
         is_whole = isinstance(result, ToolReturn)
         returned: ToolReturn[Any] = result if is_whole else ToolReturn[Any](result)  # pyright: ignore[reportUnknownVariableType]
         metadata = returned.metadata if _is_json(returned.metadata) else None  # the application's own, for no model
         try:
             part = self._return_part(call, tool, _in_hand(returned.return_value), metadata=metadata)
             message = self._message(part, returned.content, returned.tools)
-            size = len(_encode(message))
+            size = len(_encode(mended(message)))
         except BaseException as error:  # what is serialized may call code of the tool
             if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
                 raise
@@ -279,7 +282,7 @@ def _result_of(message: Message) -> Any:
 def _is_json(value: Any) -> bool:
     try:
         pydantic_core.to_json(value)
-    except pydantic_core.PydanticSerializationError:
+    except Exception:
         return False
     return True
 
