@@ -18,6 +18,7 @@ from awaken.cli.loading import DemoOptions, demo_app, load_app
 from awaken.cli.server import Address
 from awaken.domain.clock import SystemClock
 from awaken.store.sqlite import SqliteStore
+from awaken.wiring import DEFAULT_URL, open_store
 from tests.cli.conftest import Awaken, Result
 
 
@@ -141,10 +142,12 @@ def test_the_demo_agents_take_their_store_from_the_flags(here: Path) -> None:
         store = demo_app(DemoOptions(**{**given, **options})).store
         return store.capabilities.kind, store.capabilities.durability, str(getattr(store, "path", ""))
 
-    assert store() == ("sqlite", "full", "awaken.db")
-    assert store(db="a b#1?.db", durability="process") == ("sqlite", "process", "a b#1?.db")
+    own = store()
+    assert own == ("sqlite", "full", str(here / "awaken-demo.db"))
+    assert own[2] != str(getattr(open_store(DEFAULT_URL), "path", "")), "a file of its own, not that of an application"
+    assert store(db="a b#1?.db", durability="process") == ("sqlite", "process", str(here / "a b#1?.db"))
     assert store(db=str(here / "x.db")) == ("sqlite", "full", str(here / "x.db"))
-    assert store(store="sqlite:///y.db?durability=process") == ("sqlite", "process", "y.db")
+    assert store(store="sqlite:///y.db?durability=process") == ("sqlite", "process", str(here / "y.db"))
     assert store(store="memory://") == ("memory", "volatile", "")
 
 

@@ -59,7 +59,7 @@ def serve(
     port
         The port alone; 0 takes a free one. 8000 when absent.
     db
-        File of the demo agents' database. awaken.db when absent.
+        File of the demo agents' database. awaken-demo.db when absent.
     store
         URL of the demo agents' store: sqlite:///file.db or memory://.
     durability
