@@ -293,7 +293,13 @@ class Awaken:
             after = cast(int, page[-1].seq)
 
     async def events(self, thread_id: str, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
-        """Everything that happens on a thread after a seq, without end. Raises Unavailable when the app stops."""
+        """Everything that happens on a thread after a seq, without end.
+
+        Raises:
+            ThreadNotFound: There is no such thread.
+            Unavailable: The app stops.
+        """
+        await self.get_thread(thread_id)
         async with self.mailbox.read_thread(self.scope, ThreadId(thread_id), after=after) as reader:
             async for event in _events(reader):
                 yield event

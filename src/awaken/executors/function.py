@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, TextDelta
 from awaken.domain.ids import MessageId
+from awaken.domain.loop import check_loop
 from awaken.domain.message import Message, MessageState, Role, assistant_message
 from awaken.domain.run import RunRequest
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
@@ -96,12 +97,13 @@ class Context:
     """What an agent function is given: its run, the conversation, durable steps and a way to stream."""
 
     __slots__ = (
-        "_ahead", "_entry", "_in_step", "_journal", "_message_id", "_messages", "_port", "_produced", "_text", "_uses",
+        "_ahead", "_entry", "_in_step", "_journal", "_loop", "_message_id", "_messages", "_port", "_produced", "_text", "_uses",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, port: RunPort) -> None:
         self._entry = entry
         self._port = port
+        self._loop = asyncio.get_running_loop()
         self._journal: dict[str, msgspec.Raw] | None = None
         """The steps that are recorded, also those of this execution."""
         self._ahead: set[str] = set()
@@ -163,6 +165,7 @@ class Context:
             PermanentFailure: `type` cannot be resolved, the name is not a text, or the run has recorded 10 000 steps:
                 `fn` was not called. Or its result has no JSON form, does not fit `type`, or is larger than the setting
                 `max_result_bytes`: nothing was recorded.
+            WrongLoop: It was called from another event loop than the run's; `fn` was not.
         """
         _check_name(name)
         if self._uses is None:
@@ -240,6 +243,7 @@ class Context:
         return tuple(self._produced or ())
 
     async def _step(self, key: str, fn: Callable[[], Any], type: Any) -> Any:
+        self._check_loop()
         decoder = step_decoder(type, key)
         if self._journal is None:
             self._journal = await self._entry.journal()
@@ -260,6 +264,9 @@ class Context:
         await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
         return result
 
+    def _check_loop(self) -> None:
+        check_loop(self._loop, "the context of a run")
+
     async def _begin(self) -> None:
         if not self._in_step:
             await self._publish()
@@ -275,6 +282,7 @@ class Context:
 
     async def _publish(self, *events: Event) -> None:
         """Put events in the log, within a step."""
+        self._check_loop()
         if not self._in_step:
             self._in_step = True
             events = (StepStarted(self.message_id, self._port.steps), *events)

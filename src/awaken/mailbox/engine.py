@@ -113,11 +113,16 @@ class Engine:
         )
 
     def require_ready(self) -> None:
-        """Raises Unavailable unless started and not stopping."""
+        """Raises Unavailable unless started and not stopping, and as `check_loop`."""
+        self.check_loop()
         if self.state == "ready":
             return
         code = "stopping" if self.state in ("stopping", "stopped") else "starting"
         raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
+
+    def check_loop(self) -> None:
+        """Raises WrongLoop when it runs on another event loop: futures of that one would never be answered here."""
+        self._lifetime.check_loop()
 
     def is_executing(self, scope: Scope, thread_id: ThreadId, dispatch_id: DispatchId) -> bool:
         """Whether this process runs it and has neither settled nor lost it, so that its end is still to come."""
@@ -143,7 +148,10 @@ class Engine:
             self._dispatcher.wake()
 
     def _agents_changed(self) -> None:
-        """There may be work for whoever came, and some of it waits for whoever went."""
+        """There may be work for whoever came, and some of it waits for whoever went. From any thread."""
+        self._lifetime.call(self._look_anew)
+
+    def _look_anew(self) -> None:
         self._dispatcher.wake()
         self._sweeper.expect(0)
 
@@ -187,6 +195,13 @@ class Engine:
                 self._dispatcher.resume()
             yield
             await self._leave()
+        except GeneratorExit:  # nobody can wait for anything any more: this generator is being thrown away
+            stack.pop_all()
+            _log.error(
+                "an event loop was closed while the mailbox ran on it: nothing of it was stopped, and the store is held"
+                " until this process ends. Leave `async with`, or await `stop()`, before the loop ends"
+            )
+            raise
         finally:
             await stack.aclose()  # without the error that may be on its way: a group would wrap it
 

@@ -1,7 +1,7 @@
 """Health, metrics, and the description of the API.
 
-Holds: liveness asks nobody, so a slow store never gets the process restarted. Readiness asks the store whether it can be
-read and written, at most once a second, and is over as soon as the server is asked to stop.
+Holds: liveness asks nobody, so a slow store never gets the process restarted. Readiness asks the store whether it can
+be read and written, at most once a second, and is over as soon as the server is asked to stop.
 
 Source: docs/reference/http.md; SRV-006.
 """
