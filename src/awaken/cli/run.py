@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
+from awaken.cli import streams
 from awaken.cli.failure import Exit, Failure
 from awaken.cli.remote import URL, Url, connected
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
@@ -39,7 +39,7 @@ def run(
     as_json
         Print the run as one JSON document when it has ended, and nothing before.
     """
-    message = sys.stdin.read() if text == "-" else text
+    message = streams.given_text(text)
     with connected(url) as client:
         printer = AnswerPrinter(quiet=as_json)
         ended = _follow(client, printer, agent, message, thread)

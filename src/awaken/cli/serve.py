@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from awaken.cli import streams
 from awaken.cli.failure import Exit, usage
 from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
@@ -151,7 +152,11 @@ def _announce(app: Awaken, address: Address) -> None:
     if agents:
         body = f'{{"agent_id": "{_to_try(agents)}", "input": "What can you do?"}}'
         lines += ["try it:", f"  curl -N {url}/v1/runs/stream -H 'Content-Type: application/json' -d '{body}'"]
-    print("\n".join(lines), flush=True)
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError as error:  # nobody needs it: the server serves
+        streams.give_up_output()
+        _log.warning("the banner could not be printed: %s", error)
 
 
 def _described(store: Store) -> str:
