@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
-from awaken.domain.clock import Clock, sleep
+from awaken.domain.clock import Clock, SystemClock, sleep
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.executors.registry import Agents
@@ -24,6 +24,7 @@ from awaken.mailbox.executions import Executions
 from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.lifetime import Lifetime, State
 from awaken.mailbox.log_cache import LogCache
+from awaken.mailbox.loop_watch import LoopWatch
 from awaken.mailbox.observer import Observer
 from awaken.mailbox.reactions import Reactions
 from awaken.mailbox.reader import Hub
@@ -191,6 +192,8 @@ class Engine:
             if self._executes:
                 await self._take_over()
             stack.callback(_cancel_all, self._set_in_motion(group))
+            if isinstance(self._clock, SystemClock):  # the time of another clock passes when somebody says so
+                stack.enter_context(LoopWatch(self._woke))
             if self._executes:
                 self._dispatcher.resume()
             yield
@@ -204,6 +207,11 @@ class Engine:
             raise
         finally:
             await stack.aclose()  # without the error that may be on its way: a group would wrap it
+
+    def _woke(self) -> None:
+        """The machine slept, or this process was stopped: no timer has noticed."""
+        self._keeper.look()
+        self._sweeper.expect(0)
 
     async def _take_over(self) -> None:
         """Take back claims whose lease has ended, and what an earlier life of this mailbox could not settle. A store

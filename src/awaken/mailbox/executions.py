@@ -44,7 +44,9 @@ class Executions:
         settings: MailboxSettings,
         left_claim: Callable[[], None],
     ) -> None:
-        """`left_claim` is called when an abandoned execution is over: it has settled nothing, so its claim is left."""
+        """`left_claim` is called when an execution is over that was abandoned, or could not confirm its lease: it has
+        settled nothing, so its claim may be left.
+        """
         self._workshop = workshop
         self._slots = slots
         self._keeper = keeper
@@ -175,6 +177,7 @@ class Executions:
         self._workshop.dispatcher.give_back(execution.token)
         if was_abandoned:
             _log.info("the abandoned run %s has ended", execution.claimed.run.run_id)
+        if execution.is_lost:
             self._left_claim()
         if not self._tasks:
             self._idle.set()
