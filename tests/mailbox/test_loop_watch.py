@@ -55,10 +55,14 @@ class Looks:
         await settle()
 
 
+def _not_at_all(watch: LoopWatch) -> None:
+    """Instead of the thread."""
+
+
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     looks = Looks()
-    monkeypatch.setattr(LoopWatch, "_run", lambda self: None)
+    monkeypatch.setattr(LoopWatch, "_run", _not_at_all)
     return looks
 
 
