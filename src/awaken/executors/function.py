@@ -97,7 +97,8 @@ class Context:
     """What an agent function is given: its run, the conversation, durable steps and a way to stream."""
 
     __slots__ = (
-        "_ahead", "_entry", "_in_step", "_journal", "_loop", "_message_id", "_messages", "_port", "_produced", "_text", "_uses",
+        "_ahead", "_entry", "_in_step", "_journal", "_loop", "_message_id", "_messages", "_port", "_produced", "_text",
+        "_uses",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, port: RunPort) -> None:
