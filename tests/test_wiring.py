@@ -118,7 +118,7 @@ async def test_a_step_asked_for_on_another_event_loop_is_refused_before_its_effe
             try:
                 await elsewhere(call)
             except WrongLoop as error:
-                refused += "the context of a run belongs to the event loop" in str(error)
+                refused += "this run belongs to the event loop" in str(error)
         return f"{refused} refused"
 
     app = Awaken("memory://")
@@ -145,7 +145,7 @@ async def _answer(ctx: Context) -> str:
 
 
 ABANDONED = """
-import asyncio, sys
+import asyncio, gc, sys, threading
 from awaken import Awaken
 
 async def agent(ctx):
@@ -161,6 +161,11 @@ try:
     asyncio.run(app.submit("t", "y"))
 except Exception as error:
     print(f"{type(error).__name__}: {error}")
+for thread in threading.enumerate():
+    if thread.name == "awaken-loop-watch":
+        thread.join()
+del app, loop, thread
+gc.collect()
 """
 
 

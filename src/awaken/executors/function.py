@@ -244,7 +244,7 @@ class Context:
         return tuple(self._produced or ())
 
     async def _step(self, key: str, fn: Callable[[], Any], type: Any) -> Any:
-        self._check_loop()
+        check_loop(self._loop, "this run")  # before the effect
         decoder = step_decoder(type, key)
         if self._journal is None:
             self._journal = await self._entry.journal()
@@ -265,9 +265,6 @@ class Context:
         await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
         return result
 
-    def _check_loop(self) -> None:
-        check_loop(self._loop, "the context of a run")
-
     async def _begin(self) -> None:
         if not self._in_step:
             await self._publish()
@@ -283,7 +280,6 @@ class Context:
 
     async def _publish(self, *events: Event) -> None:
         """Put events in the log, within a step."""
-        self._check_loop()
         if not self._in_step:
             self._in_step = True
             events = (StepStarted(self.message_id, self._port.steps), *events)

@@ -198,12 +198,8 @@ class Engine:
                 self._dispatcher.resume()
             yield
             await self._leave()
-        except GeneratorExit:  # nobody can wait for anything any more: this generator is being thrown away
+        except GeneratorExit:  # its event loop is closed, and this is being thrown away: nothing can be awaited
             stack.pop_all()
-            _log.error(
-                "an event loop was closed while the mailbox ran on it: nothing of it was stopped, and the store is held"
-                " until this process ends. Leave `async with`, or await `stop()`, before the loop ends"
-            )
             raise
         finally:
             await stack.aclose()  # without the error that may be on its way: a group would wrap it

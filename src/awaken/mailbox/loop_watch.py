@@ -1,4 +1,4 @@
-"""Notices that the event loop is blocked, and that the whole process stood still.
+"""Notices that the event loop is blocked or closed, and that the whole process stood still.
 
 Above: `engine` opens one for each life. Below: a thread that looks at the loop twice a second.
 Holds: a loop that answers nothing for `BLOCKED_S` is logged while it is blocked, with where and for how long; the same
@@ -66,7 +66,11 @@ class LoopWatch:
             try:
                 self.look()
             except RuntimeError:
-                return  # the loop is closed
+                _log.error(
+                    "an event loop was closed while the mailbox ran on it: nothing of it was stopped, and the store is"
+                    " held until this process ends. Leave `async with`, or await `stop()`, before the loop ends"
+                )
+                return
 
     def look(self) -> None:
         """Called in the thread, every `LOOK_S` seconds.

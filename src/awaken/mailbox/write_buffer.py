@@ -38,6 +38,7 @@ from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import KINDS, OPENS_STREAM, StreamReset
 from awaken.domain.log import LoggedEvent
+from awaken.domain.loop import check_loop
 from awaken.domain.message import ASSISTANT, Message
 from awaken.domain.run import Usage
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
@@ -90,6 +91,7 @@ class RunWriter:
     ) -> None:
         """`on_step` is called when a step that was closed, and is progress, is durable."""
         self._claimed = claimed
+        self._loop = asyncio.get_running_loop()
         self._number = claimed.commit_no
         """Of the last commit that was asked for: whoever asks for it again uses it again."""
         self._on_step = on_step
@@ -181,7 +183,8 @@ class RunWriter:
         return future
 
     def _filling(self) -> Unwritten:
-        """What is added to. Raises why nothing more can be written."""
+        """What is added to. Raises why nothing more can be written; WrongLoop from another event loop."""
+        check_loop(self._loop, "this run")
         if self.failure is not None:
             raise self.failure
         if self._open is None:
