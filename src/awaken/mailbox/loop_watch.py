@@ -66,10 +66,11 @@ class LoopWatch:
             try:
                 self.look()
             except RuntimeError:
-                _log.error(
-                    "an event loop was closed while the mailbox ran on it: nothing of it was stopped, and the store is"
-                    " held until this process ends. Leave `async with`, or await `stop()`, before the loop ends"
-                )
+                if not self._ended.is_set():
+                    _log.error(
+                        "an event loop was closed while the mailbox ran on it: nothing of it was stopped, and the store"
+                        " is held until this process ends. Leave `async with`, or await `stop()`, before the loop ends"
+                    )
                 return
 
     def look(self) -> None:
