@@ -101,11 +101,14 @@ class Awaken:
         *,
         store: Store | None = None,
         settings: MailboxSettings | None = None,
+        http: HttpSettings | None = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
         scope: Scope = DEFAULT_SCOPE,
     ) -> None:
         """Over the store at `url` (`sqlite:///file`, `memory://`), or over a given store. Nothing is opened yet.
+
+        `http` is how it is served: by `awaken serve`, and by `asgi()` where that is given nothing else.
 
         Raises:
             ValidationError: The URL is not one of these, or a setting is out of range.
@@ -115,6 +118,8 @@ class Awaken:
             raise ValidationError("give either a url or a store, not both")
         clock = clock or SystemClock()
         self.scope = scope
+        self.http_settings = http
+        """How it is served; None: as `HttpSettings()` says."""
         self.agents = Agents(clock)
         self.store: Store = store or open_store(url or DEFAULT_URL, clock=clock)
         self.observer = PrometheusObserver(self.store, clock)
@@ -310,14 +315,14 @@ class Awaken:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
-        then it answers 503 `starting`. `allowed_hosts` names the `Host` values it answers to; None leaves that to
-        whatever serves it.
+        then it answers 503 `starting`. `settings` replaces those of this object, `allowed_hosts` the names in them that
+        `Host` may carry.
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
         from awaken.http.table import OPERATIONS
 
-        settings = settings or HttpSettings()
+        settings = settings or self.http_settings or HttpSettings()
         if allowed_hosts is not None:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         return build_app(

@@ -99,6 +99,20 @@ def test_a_time_to_answer_after_sigterm_that_is_none_is_a_usage_error(awaken: Aw
     refused(awaken("serve", f"--shutdown-drain-s={seconds}"), Exit.USAGE, "--shutdown-drain-s", seconds)
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--public-url", "agents.example"),
+        ("--allowed-host", "https://agents.example"),
+        ("--allowed-origin", "shop.example"),
+        ("--forwarded-allow-ips", "127.0.0.1,nginx"),
+    ],
+)
+def test_a_name_behind_a_proxy_that_is_none_is_a_usage_error(awaken: Awaken, flag: str, value: str) -> None:
+    shown = awaken("serve", "--port", "0", "--store", "memory://", flag, value)
+    refused(shown, Exit.USAGE, flag.strip("-").replace("-", "_"))
+
+
 # --- what -------------------------------------------------------------------------------------------------------------
 
 

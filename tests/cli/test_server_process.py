@@ -289,6 +289,34 @@ def test_the_banner_says_what_is_served_and_only_names_of_this_machine_are_answe
     assert "Traceback" not in err
 
 
+@behaviour("WEB-003", "SRV-040")
+def test_behind_a_proxy_a_server_is_told_its_name_by_flags_or_by_its_app(folder: Path) -> None:
+    def called(url: str, host: str, origin: str, **more: str) -> tuple[int, str | None]:
+        headers = {"Host": host, "Origin": origin, **more}
+        answer = httpx.get(f"{url}/v1/agents", headers=headers)
+        return answer.status_code, answer.headers.get("access-control-allow-origin")
+
+    flags = ["--public-url", "https://agents.example", "--allowed-host", "inner", "--allowed-host", "other.example"]
+    flags += ["--allowed-origin", "https://shop.example", "--forwarded-allow-ips", "10.0.0.1, 127.0.0.1"]
+    with Process(folder, "--store", "memory://", *flags) as server:
+        here = f"127.0.0.1:{server.port}"
+        assert "https://agents.example" in server.banner
+        assert called(server.url, "agents.example", "https://agents.example")[0] == 200
+        assert called(server.url, here, "https://agents.example")[0] == 200
+        assert called(server.url, "inner", "https://inner")[0] == 200
+        assert called(server.url, here, "https://other.example", **{"X-Forwarded-Host": "other.example"})[0] == 200
+        assert called(server.url, here, "https://shop.example") == (200, "https://shop.example")
+        assert called(server.url, here, "https://evil.example")[0] == 403
+        assert called(server.url, "evil.example", "https://agents.example")[0] == 421
+    settings = "http=HttpSettings(public_url='https://agents.example'), settings"
+    source = "from awaken.http.settings import HttpSettings\n" + APP.format(drain_s=0).replace("settings", settings)
+    (folder / "mine.py").write_text(source)
+    with Process(folder, "mine:app", "--allowed-origin", "https://shop.example") as server:
+        assert called(server.url, "agents.example", "https://agents.example")[0] == 200
+        assert called(server.url, f"localhost:{server.port}", "https://shop.example")[1] == "https://shop.example"
+        assert called(server.url, "evil.example", "https://agents.example")[0] == 421
+
+
 def test_a_request_whose_head_does_not_end_is_refused_and_others_go_on(folder: Path) -> None:
     with Process(folder, "--store", "memory://", "--access-log") as server, client(server.url) as calling:
         with socket.create_connection(("127.0.0.1", server.port)) as endless:

@@ -49,7 +49,7 @@ class Stuck:
 
 
 class LiveServer:
-    """Serves in a thread while it is entered, which gives its address. Without the `required` headers it answers 401."""
+    """Serves in a thread while it is entered, which gives its address. Without `required` headers it answers 401."""
 
     def __init__(self, *, required: Mapping[str, str] | None = None) -> None:
         self._required = {(name.encode(), value.encode()) for name, value in (required or {}).items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from awaken.client import AsyncClient, Client
@@ -9,7 +11,7 @@ from awaken.domain.errors import ValidationError
 from tests.client.scripted import KINDS, Kind, Script, call, document
 
 PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-AGENTS = {"items": [], "has_more": False, "next_cursor": None}
+AGENTS: dict[str, Any] = {"items": [], "has_more": False, "next_cursor": None}
 
 
 @pytest.fixture(params=KINDS)

@@ -29,6 +29,7 @@ from awaken.cli.failure import Failure
 from awaken.cli.protocol import BoundedProtocol
 from awaken.domain.clock import sleep
 from awaken.http.app import HttpApp
+from awaken.http.settings import HttpSettings
 from awaken.process import tune_process
 from awaken.wiring import Awaken
 
@@ -82,7 +83,7 @@ async def serve_until_stopped(
     bound: socket.socket,
     on_ready: Callable[[], None],
     *,
-    allowed_hosts: Sequence[str] | None = None,
+    settings: HttpSettings | None = None,
     shutdown_drain_s: float = SHUTDOWN_DRAIN_S,
 ) -> None:
     """Run the app and serve it, until a signal has stopped both. After SIGTERM it serves for `shutdown_drain_s` more.
@@ -100,7 +101,7 @@ async def serve_until_stopped(
         )
         running = await life.enter_async_context(contextlib.AsyncExitStack())
         await running.enter_async_context(app)
-        http = app.asgi(allowed_hosts=allowed_hosts)
+        http = app.asgi(settings=settings)
         server = _Server(_config(app, http), on_ready)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve(sockets=[bound]))

@@ -20,9 +20,10 @@ AREA: Final = Area(
         sentence="Dead letters are listed, grouped, retried once and discarded, by one or by many.",
         by=Wing.OPERATIONS,
     ),
-    later(
+    built(
         "SRV-040",
         sentence="Only its own names and the origins that were allowed reach the server, and browsers learn which.",
-        by=Wing.REAL_USE,
+        note="Named origins may send credentials; those of * may not.",
     ),
+    built("WEB-003", sentence="A server behind a proxy answers to the name and the path by which clients know it."),
 )
