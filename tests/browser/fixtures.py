@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser import chromium
 
+Found = TypeVar("Found")
 PATIENCE_MS = 20_000
 """Far more than anything takes; a test that hangs ends."""
 
@@ -18,10 +20,7 @@ PATIENCE_MS = 20_000
 @pytest.fixture(scope="session")
 def chromium_found() -> chromium.Chromium:
     """Fails with what to do where there is none: what only a browser shows is not left out in silence."""
-    try:
-        return chromium.find()
-    except chromium.Missing as missing:
-        pytest.fail(str(missing), pytrace=False)
+    return _or_failed(chromium.find)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,13 @@ def page(browser: Browser) -> Generator[Page]:
 @pytest.fixture(scope="session")
 def typescript() -> Path:
     """The compiler, to be run by `chromium.NODE`. It comes with the browser."""
+    return _or_failed(chromium.installed) / "node_modules" / "typescript" / "bin" / "tsc"
+
+
+def _or_failed(find: Callable[[], Found]) -> Found:
+    reason = ""
     try:
-        return chromium.installed() / "node_modules" / "typescript" / "bin" / "tsc"
+        return find()
     except chromium.Missing as missing:
-        pytest.fail(str(missing), pytrace=False)
+        reason = str(missing)
+    pytest.fail(reason, pytrace=False)
