@@ -107,11 +107,14 @@ class Awaken:
         *,
         store: Store | None = None,
         settings: MailboxSettings | None = None,
+        http: HttpSettings | None = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
         scope: Scope = DEFAULT_SCOPE,
     ) -> None:
         """Over the store at `url` (`sqlite:///file`, `memory://`), or over a given store. Nothing is opened yet.
+
+        `http` is how it is served: by `awaken serve`, and by `asgi()` where that is given nothing else.
 
         Raises:
             ValidationError: The URL is not one of these, or a setting is out of range.
@@ -121,6 +124,8 @@ class Awaken:
             raise ValidationError("give either a url or a store, not both")
         clock = clock or SystemClock()
         self.scope = Scope(checked_id(scope, what="scope"))
+        self.http_settings = http
+        """How it is served; None: as `HttpSettings()` says."""
         self.agents = Agents(clock)
         self.store: Store = open_store(DEFAULT_URL if url is None else url, clock=clock) if store is None else store
         self.observer = PrometheusObserver(self.store, clock)
@@ -159,19 +164,33 @@ class Awaken:
         await self.stop()
 
     def agent(
-        self, name: str, agent: AgentT, *, description: str | None = None, max_concurrent: int | None = None
+        self,
+        name: str,
+        agent: AgentT,
+        *,
+        description: str | None = None,
+        max_concurrent: int | None = None,
+        expose_tool_errors: bool = False,
     ) -> AgentT:
         """Make an agent known under a name, and return it.
 
         An async function or generator, a Pydantic AI agent, an `AgentDriver`, or `"module:attribute"`, which is
         imported at its first run. `max_concurrent`: how many of its runs this process executes at once, besides the
         bound for all agents. One that could not be loaded may be registered again; its runs have waited.
+        `expose_tool_errors`: its model, and the readers of its streams, get the text of whatever it and its tools
+        raise, and not the class alone.
 
         Raises:
             ValidationError: The name is not an id, nothing here can run the object, or the limit is not at least 1.
             AlreadyExists: The name is taken.
         """
-        self.agents.add(name, agent, description=description, max_concurrent=max_concurrent)
+        self.agents.add(
+            name,
+            agent,
+            description=description,
+            max_concurrent=max_concurrent,
+            expose_tool_errors=expose_tool_errors,
+        )
         return agent
 
     # --- runs ---------------------------------------------------------------------------------------------------------
@@ -285,7 +304,13 @@ class Awaken:
             after = cast(int, page[-1].seq)
 
     async def events(self, thread_id: str, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
-        """Everything that happens on a thread after a seq, without end. Raises Unavailable when the app stops."""
+        """Everything that happens on a thread after a seq, without end.
+
+        Raises:
+            ThreadNotFound: There is no such thread.
+            Unavailable: The app stops.
+        """
+        await self.get_thread(thread_id)
         async with self.mailbox.read_thread(self.scope, ThreadId(thread_id), after=after) as reader:
             async for event in _events(reader):
                 yield event
@@ -296,14 +321,14 @@ class Awaken:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
-        then it answers 503 `starting`. `allowed_hosts` names the `Host` values it answers to; None leaves that to
-        whatever serves it.
+        then it answers 503 `starting`. `settings` replaces those of this object, `allowed_hosts` the names in them that
+        `Host` may carry.
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
         from awaken.http.table import OPERATIONS
 
-        settings = settings or HttpSettings()
+        settings = settings or self.http_settings or HttpSettings()
         if allowed_hosts is not None:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         return build_app(

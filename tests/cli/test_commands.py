@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections.abc import Generator
 
 import pytest
 
@@ -12,7 +13,7 @@ from awaken.cli.failure import Exit
 from awaken.cli.terminal import AnswerPrinter, printable
 from awaken.client import Event, Reconnect, Resync
 from tests.cli.conftest import Awaken
-from tests.client.live import WORDS
+from tests.client.live import WORDS, LiveServer
 
 _threads = (f"cli-{number}" for number in itertools.count())
 
@@ -178,3 +179,34 @@ def test_text_keeps_its_lines_and_loses_its_control_characters() -> None:
 
 def _event(kind: str, **payload: object) -> Event:
     return Event(cursor="1", kind=kind, payload=payload)
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """A server behind something that lets nobody through without a key and a desk."""
+    with LiveServer(required={"x-key": "secret", "x-desk": "7"}) as url:
+        monkeypatch.setenv("AWAKEN_URL", url)
+        yield url
+
+
+def test_headers_come_from_the_environment_and_from_the_command_which_goes_first(
+    awaken: Awaken, guarded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = awaken("runs")
+    assert (refused.code, "401" in refused.err) == (Exit.FAILED, True)
+    monkeypatch.setenv("AWAKEN_HEADERS", "X-Key: secret\nX-Desk: 6\n")
+    assert awaken("runs").code == Exit.FAILED
+    for command in (("run", "talk", "hi", "--json"), ("runs", "--json")):
+        assert awaken(*command, "--header", "x-desk: 7").code == Exit.OK
+    made = json.loads(awaken("runs", "--json", "--header", "X-Desk:7").out)["items"][0]["run_id"]
+    assert awaken("tail", made, "--header", "X-Desk: 7", "--header", "X-Other: a:b").code == Exit.OK
+
+
+@pytest.mark.parametrize("header", ["topsecret", "A B: topsecret", ": topsecret", "X: topsecret\x07"])
+def test_what_is_no_header_is_refused_without_printing_it(awaken: Awaken, header: str) -> None:
+    shown = awaken("runs", "--header", header)
+    assert (shown.code, shown.err.count("\n"), "header" in shown.err) == (Exit.USAGE, 1, True)
+    assert "topsecret" not in shown.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +60,7 @@ def raised_while(error: Exception, context: BaseException, *, hidden: bool = Fal
 
 
 MODEL_ERRORS: list[tuple[str, Callable[[str], Exception], Verdict]] = [
-    # ten of the eleven kinds of inference failure of the specification (not: cancelled), then more of the same rule
+    # the eleven kinds of inference failure of the specification, then more of the same rule
     ("provider error", lambda text: http(500, ai.ModelServerError, body=text), "transient"),
     ("rate limited", lambda text: http(429, ai.ModelRateLimitError, body=text), "transient"),
     ("overloaded", lambda text: http(529, ai.ModelOverloadedError, body=text), "transient"),
@@ -75,11 +76,12 @@ MODEL_ERRORS: list[tuple[str, Callable[[str], Exception], Verdict]] = [
         "permanent",
     ),
     ("quota used up", lambda text: http(429, ai.ModelQuotaExceededError, body=text), "permanent"),
+    ("cancelled", lambda text: ai.RunCancelled(text), "permanent"),
     ("stream interrupted", lambda text: ai.ModelConnectionError("model", text), "transient"),
     ("one model may recover", lambda text: ai.FallbackExceptionGroup(text or "-", [http(401), http(503)]), "transient"),
 ]
 
-OTHER_ERRORS: list[tuple[Exception, Verdict]] = [
+OTHER_ERRORS: list[tuple[BaseException, Verdict]] = [
     (ai.UnexpectedModelBehavior("too many retries"), "permanent"),
     (ai.UserError("wrong use"), "permanent"),
     (http(408), "transient"),
@@ -98,6 +100,15 @@ OTHER_ERRORS: list[tuple[Exception, Verdict]] = [
     (ValueError(), "permanent"),
     (KeyError(), "permanent"),
     (ModuleNotFoundError(), "permanent"),
+    (IndexError(), "permanent"),
+    (AttributeError(), "permanent"),
+    (NameError(), "permanent"),
+    (asyncio.CancelledError(), "permanent"),
+    (UnboundLocalError(), "permanent"),
+    (SyntaxError(), "permanent"),
+    (AssertionError(), "permanent"),
+    (NotImplementedError(), "permanent"),
+    (RecursionError(), "permanent"),
     (ZeroDivisionError(), "transient"),
     (Exception(), "transient"),
     (Unsupported("this"), "permanent"),
@@ -178,7 +189,7 @@ def test_what_the_provider_may_accept_later_is_transient(name: str) -> None:
 
 
 @pytest.mark.parametrize(("error", "verdict"), OTHER_ERRORS, ids=lambda value: str(value)[:40])
-def test_other_failures_are_judged_by_code_status_cause_and_type(error: Exception, verdict: Verdict) -> None:
+def test_other_failures_are_judged_by_code_status_cause_and_type(error: BaseException, verdict: Verdict) -> None:
     assert verdict_on(error) == verdict
 
 
@@ -191,7 +202,19 @@ def test_a_failure_of_our_own_is_what_it_is() -> None:
 def test_a_failure_names_and_keeps_its_cause() -> None:
     error = KeyError("x")
     failure = classify(error)
-    assert (str(failure), failure.__cause__) == ("KeyError: 'x'", error)
+    assert (str(failure), failure.__cause__) == ("KeyError", error)
+
+
+def test_the_text_of_an_error_is_part_of_its_failure_only_where_everybody_may_read_it() -> None:
+    error = RuntimeError("password=hunter2")
+    assert str(classify(error)) == "RuntimeError"
+    assert str(classify(error, exposed=True)) == "RuntimeError: password=hunter2"
+
+
+def test_code_that_ends_the_process_does_so_every_time_and_a_key_press_does_not() -> None:
+    assert verdict_on(SystemExit(2)) == "permanent"
+    assert verdict_on(caused(RuntimeError(), SystemExit(2))) == "permanent"
+    assert verdict_on(KeyboardInterrupt()) == "transient"
 
 
 @pytest.mark.parametrize(
@@ -242,10 +265,8 @@ def test_side_by_side_one_permanent_failure_is_enough() -> None:
 
 def test_the_text_of_a_group_names_its_members() -> None:
     inner = ExceptionGroup("inner", [ValueError("too small")])
-    text = str(classify(ExceptionGroup("tasks", [TransientFailure("busy"), inner])))
-    assert text == "ExceptionGroup: tasks (2 sub-exceptions): TransientFailure: busy; ValueError: too small"
-    many = str(classify(ExceptionGroup("tasks", [RuntimeError("x" * 5_000) for _ in range(20)])))
-    assert many.endswith("; and 12 more") and len(many) < 4_000
+    text = str(classify(ExceptionGroup("tasks", [TransientFailure("busy"), inner]), exposed=True))
+    assert text == "ExceptionGroup (TransientFailure: busy; ExceptionGroup (ValueError: too small))"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ BAD: dict[str, Callable[[Context], Any]] = {
     "a termination that there is not": lambda _: Finished(termination=Termination("done")),  # pyright: ignore[reportArgumentType]
     "an output that is no text": lambda _: Finished(final_output={"a": 1}),  # pyright: ignore[reportArgumentType]
     "an output of bytes": lambda _: Finished(final_output=b"x"),  # pyright: ignore[reportArgumentType]
-    "an output with half a character": lambda _: Finished(final_output="\ud800"),
     "usage in words": lambda _: Finished(usage=Usage(input_tokens="3")),  # pyright: ignore[reportArgumentType]
     "usage of another kind": lambda _: Finished(usage=3),  # pyright: ignore[reportArgumentType]
     "steps in words": lambda _: Finished(steps="3"),  # pyright: ignore[reportArgumentType]

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Url, connected
+from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import print_json, print_runs
 from awaken.domain.clock import SystemClock
 
@@ -23,6 +23,7 @@ def runs(
     agent: str | None = None,
     limit: int = 20,
     url: Url = URL,
+    header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """List runs, newest first.
@@ -42,7 +43,7 @@ def runs(
     """
     if limit < 1:
         usage("--limit is at least 1")
-    with connected(url) as client:
+    with connected(url, header) as client:
         listed = client.list_runs(thread_id=thread, status=status, agent_id=agent, limit=min(limit, _PAGE))
         found = list(islice(listed, limit))
     if as_json:

@@ -10,6 +10,7 @@ Source: `docs/concepts/executors.md` (errors).
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, cast
@@ -22,6 +23,7 @@ from awaken.domain.errors import (
     TransientFailure,
     Unavailable,
 )
+from awaken.executors.wording import described
 
 Verdict = Literal["completed", "transient", "permanent"]
 """What became of an execution. A result is `completed`, whatever its termination."""
@@ -50,21 +52,24 @@ KNOWN_CLASSES: Final[dict[str, bool]] = {
     "pydantic_ai.UnexpectedModelBehavior": False,
     "pydantic_ai.UsageLimitExceeded": False,
     "pydantic_ai.UserError": False,
+    "pydantic_ai.RunCancelled": False,
+    "pydantic_ai.RunTimedOut": True,
     "openai.APIConnectionError": True,
     "anthropic.APIConnectionError": True,
     "httpx.TransportError": True,
 }
-MISTAKES: Final = (TypeError, ValueError, LookupError, AttributeError, NameError, ImportError, AssertionError)
-"""What a program's own mistakes raise: the same again on every attempt."""
+MISTAKES: Final = (
+    TypeError, ValueError, LookupError, ImportError, AttributeError, NameError, SyntaxError, AssertionError,
+    NotImplementedError, RecursionError, asyncio.CancelledError,
+)  # fmt: skip
+"""What a program's own mistakes raise, cancelling what it waits for included: the same again on every attempt."""
 _ONE_AFTER_THE_OTHER: Final = "FallbackExceptionGroup"
 """The group of models that were tried until one would answer; the members of every other group ran side by side."""
-_MAX_NAMED: Final = 8
-"""Members of a group that its text names."""
-_MAX_MEMBER_CHARS: Final = 400
 
 
-def classify(error: BaseException) -> TransientFailure | PermanentFailure:
-    """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it.
+def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure | PermanentFailure:
+    """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it. `exposed`: its
+    text may be read by everybody, else only its class.
 
     Looks for something definite along the chain of causes, nearest first: this package's own errors, a known class, a
     code, a status, a broken connection. Failing that, a program's own mistake is permanent and everything unknown is
@@ -74,11 +79,11 @@ def classify(error: BaseException) -> TransientFailure | PermanentFailure:
         if isinstance(link, (TransientFailure, PermanentFailure)):
             return link
         if isinstance(link, BaseExceptionGroup):
-            return _of_group(error, cast("BaseExceptionGroup[BaseException]", link))
+            return _of_group(error, cast("BaseExceptionGroup[BaseException]", link), exposed)
         verdict = _definite(link)
         if verdict is not None:
-            return _failure(error, transient=verdict, retry_after_s=_retry_after_s(link))
-    return _failure(error, transient=not isinstance(error, MISTAKES))
+            return _failure(error, exposed, transient=verdict, retry_after_s=_retry_after_s(link))
+    return _failure(error, exposed, transient=not isinstance(error, MISTAKES))
 
 
 def verdict_on(error: BaseException | None) -> Verdict:
@@ -102,6 +107,8 @@ def _definite(error: BaseException) -> bool | None:
     """Whether trying again may help, where this one exception shows it; None where it does not."""
     if isinstance(error, AwakenError) and not isinstance(error, ExecutorError):
         return isinstance(error, (StoreUnavailable, Unavailable))
+    if isinstance(error, SystemExit):
+        return False  # code that ends the process does so every time
     if GIVE_UP_CODES.intersection(_codes(error)):
         return False
     known = _known_class(error)
@@ -113,7 +120,9 @@ def _definite(error: BaseException) -> bool | None:
     return True if isinstance(error, (ConnectionError, TimeoutError)) else None
 
 
-def _of_group(error: BaseException, group: BaseExceptionGroup[BaseException]) -> TransientFailure | PermanentFailure:
+def _of_group(
+    error: BaseException, group: BaseExceptionGroup[BaseException], exposed: bool
+) -> TransientFailure | PermanentFailure:
     """Models tried one after the other fail for good only together, and the first that may be asked again is enough;
     tasks run side by side all have to succeed, and all have to be waited for.
     """
@@ -123,7 +132,7 @@ def _of_group(error: BaseException, group: BaseExceptionGroup[BaseException]) ->
         is_transient, wait_s = bool(waits), min(waits, default=0.0)
     else:
         is_transient, wait_s = len(waits) == len(failures), max(waits, default=0.0)
-    return _failure(error, transient=is_transient, retry_after_s=wait_s or None)
+    return _failure(error, exposed, transient=is_transient, retry_after_s=wait_s or None)
 
 
 def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -165,7 +174,7 @@ def _attributes(error: BaseException) -> dict[str, Any]:
 
 
 def _status(error: BaseException) -> int | None:
-    for holder in (error, getattr(error, "response", None)):
+    for holder in (error, _response(error)):
         status = getattr(holder, "status_code", None) or getattr(holder, "status", None)
         if isinstance(status, int) and 400 <= status < 600:
             return status
@@ -176,7 +185,7 @@ def _retry_after_s(error: BaseException) -> float | None:
     """The wait the other side asks for, in seconds; a date in the header is not read."""
     asked: Any = getattr(error, "retry_after", None)
     if asked is None:
-        asked = _get(getattr(getattr(error, "response", None), "headers", None), "retry-after")
+        asked = _get(getattr(_response(error), "headers", None), "retry-after")
     return asked_wait_s(asked)
 
 
@@ -194,25 +203,21 @@ def asked_wait_s(asked: object) -> float | None:
     return wait_s if wait_s >= 0 else None
 
 
+def _response(error: BaseException) -> Any:
+    try:
+        return getattr(error, "response", None)
+    except Exception:  # a property of somebody else's class
+        return None
+
+
 def _get(holder: Any, key: str) -> Any:
     return cast("Mapping[str, Any]", holder).get(key) if isinstance(holder, Mapping) else None
 
 
 def _failure(
-    error: BaseException, *, transient: bool, retry_after_s: float | None = None
+    error: BaseException, exposed: bool, *, transient: bool, retry_after_s: float | None = None
 ) -> TransientFailure | PermanentFailure:
-    message = _text(error)
+    message = described(error, exposed=exposed)
     failure = TransientFailure(message, retry_after_s=retry_after_s) if transient else PermanentFailure(message)
     failure.__cause__ = error
     return failure
-
-
-def _text(error: BaseException) -> str:
-    """The class and the words of an exception; of a group also those of its members, for its own say nothing."""
-    text = f"{type(error).__name__}: {error}"
-    if not isinstance(error, BaseExceptionGroup):
-        return text
-    members = _members(cast("BaseExceptionGroup[BaseException]", error))
-    named = [_text(member)[:_MAX_MEMBER_CHARS] for member in members[:_MAX_NAMED]]
-    more = [f"and {len(members) - _MAX_NAMED} more"] if len(members) > _MAX_NAMED else []
-    return f"{text}: {'; '.join([*named, *more])}"

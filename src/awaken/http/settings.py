@@ -11,7 +11,9 @@ import msgspec
 from msgspec import Meta
 
 from awaken.domain.checking import MAX_DEPTH, check_settings
+from awaken.http import addresses
 
+ANY: Final = "*"
 MAX_MESSAGES: Final = 256
 """Messages in one request."""
 MAX_BLOCKS: Final = 64
@@ -40,11 +42,19 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
         ValidationError: A setting has another type, or lies outside its bounds.
     """
 
+    public_url: str | None = None
+    """Where clients find this application when a proxy stands in front of it, such as `https://agents.example`, with
+    the path at which the proxy has it. Its name is one of the server's own, its pages may call, and links begin with
+    its path. None: clients come directly, or the proxy changes neither name nor path."""
     allowed_hosts: tuple[str, ...] | None = None
-    """Names a `Host` header may carry, without the port. None: any. A server on loopback must name its own, or a
-    web page could reach it through a name it points there."""
+    """Names a `Host` header may carry, without the port, besides that of `public_url`. None: any. A server on loopback
+    must name its own, or a web page could reach it through a name it points there."""
     allowed_origins: tuple[str, ...] = ()
-    """Origins besides the server's own whose pages may call, such as `https://app.example.org`; `*` for any."""
+    """Origins besides the server's own whose pages may call, such as `https://app.example.org`; `*` for any. Nothing
+    else is needed for such a page: pre-flights are answered, and answers carry what browsers ask for."""
+    forwarded_allow_ips: tuple[str, ...] = ()
+    """Addresses, or ranges of them, of proxies whose `X-Forwarded-Host` is believed; `*` for any. The name in it has to
+    be allowed like that in `Host`."""
     max_body_bytes: _Bytes = 1024 * 1024
     max_run_body_bytes: _Bytes = 16 * 1024 * 1024
     """For the routes that take messages, which may carry attachments."""
@@ -73,3 +83,13 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_settings(self, "of HttpSettings")
+        if self.public_url is not None:
+            addresses.public_url(self.public_url)
+        for host in self.allowed_hosts or ():
+            addresses.host_name(host)
+        for origin in self.allowed_origins:
+            if origin != ANY:
+                addresses.origin(origin)
+        for proxy in self.forwarded_allow_ips:
+            if proxy != ANY:
+                addresses.network(proxy)

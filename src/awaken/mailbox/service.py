@@ -204,6 +204,7 @@ class Mailbox:
             AlreadyExists: An id is taken by something that differs.
             QueueFull: The thread's queue is at its bound.
             Unavailable: The mailbox is not running.
+            WrongLoop: It runs on another event loop, or in another thread; as from every other method here.
         """
         self._engine.require_ready()
         request, size = _sound(request)
@@ -397,6 +398,7 @@ class Mailbox:
 
     async def get_thread(self, scope: Scope, thread_id: ThreadId) -> Thread:
         """Raises ThreadNotFound; ValidationError for what is no id."""
+        self._engine.check_loop()
         checked_id(thread_id, what="thread_id")
         thread = await self.store.load_thread(scope, thread_id)
         if thread is None:
@@ -405,6 +407,7 @@ class Mailbox:
 
     async def get_run(self, scope: Scope, run_id: RunId) -> Run:
         """Raises RunNotFound; ValidationError for what is no id."""
+        self._engine.check_loop()
         checked_id(run_id, what="run_id")
         run = await self.store.load_run(scope, run_id)
         if run is None:
@@ -417,12 +420,14 @@ class Mailbox:
         Raises:
             ValidationError: That is no id, or no seq.
         """
+        self._engine.check_loop()
         checked_id(thread_id, what="thread_id")
         _checked_seq(after, what="after")
         return self._engine.hub.reader(scope, thread_id, after=after)
 
     def read_run(self, scope: Scope, run: Run, *, after: int = 0) -> Reader:
         """The run's events after the seq `after`, until its last one. Raises ValidationError for what is no seq."""
+        self._engine.check_loop()
         start = max(_checked_seq(after, what="after"), run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
@@ -444,9 +449,11 @@ class Mailbox:
             RunNotFound: There is no such run.
             ValidationError: `timeout_s` is not a number.
             Unavailable: The mailbox stops before the run has ended.
+            WrongLoop: It runs on another event loop.
         """
         hub, clock = self._engine.hub, self.clock
         try:
+            self._engine.check_loop()
             if timeout_s is not None:
                 timeout_s = _checked_seconds(timeout_s, what="timeout_s")
             deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s

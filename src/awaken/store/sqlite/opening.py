@@ -68,7 +68,7 @@ def check_place(path: Path) -> None:
         raise StoreUnavailable(f"database {path}: the folder {path.parent} does not exist. Create it first")
     if path.is_dir():
         raise StoreUnavailable(f"database {path} is a folder. Choose a file name in it")
-    # Only asked, not opened: closing a handle of our own would drop the locks of an SQLite in this process.
+    # Only asked, not opened: closing a handle of our own would drop the locks of an SQLite in this process (`lock`).
     for place in (path.parent, path):
         if place.exists() and not os.access(place, os.R_OK | os.W_OK, effective_ids=_AS_EFFECTIVE_USER):
             raise StoreUnavailable(
