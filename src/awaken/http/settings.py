@@ -82,14 +82,15 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The `Retry-After` of what is refused because of load or start-up."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "of HttpSettings")
+        # Addresses first: what is wrong with one has words of its own.
         if self.public_url is not None:
             addresses.public_url(self.public_url)
-        for host in self.allowed_hosts or ():
+        for host in addresses.texts(self.allowed_hosts or (), "allowed_hosts"):
             addresses.host_name(host)
-        for origin in self.allowed_origins:
+        for origin in addresses.texts(self.allowed_origins, "allowed_origins"):
             if origin != ANY:
                 addresses.origin(origin)
-        for proxy in self.forwarded_allow_ips:
+        for proxy in addresses.texts(self.forwarded_allow_ips, "forwarded_allow_ips"):
             if proxy != ANY:
                 addresses.network(proxy)
+        check_settings(self, "of HttpSettings")
