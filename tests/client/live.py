@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import uvicorn
 
@@ -36,6 +37,11 @@ async def clerk(context: Context) -> str:
 async def broken(context: Context) -> str:
     """Fails for good."""
     raise PermanentFailure("the model is gone")
+
+
+async def structured(context: Context) -> dict[str, Any]:
+    """Answers with data."""
+    return {"given": await context.data()}
 
 
 class Stuck:
@@ -73,6 +79,7 @@ class LiveServer:
         app.agent("stuck", Stuck())
         app.agent("clerk", clerk)
         app.agent("broken", broken)
+        app.agent("structured", structured)
         async with app:
             config = uvicorn.Config(app.asgi(), log_config=None, lifespan="off", ws="none", access_log=False)
             self._server = uvicorn.Server(config)

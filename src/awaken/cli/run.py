@@ -52,7 +52,7 @@ def run(
 
 def _follow(client: Client, printer: AnswerPrinter, agent: str, text: str, thread: str | None) -> Run:
     """Submit, and show everything until the run has ended."""
-    with client.stream(text, agent_id=agent, thread_id=thread, on_reconnect=printer.reconnecting) as stream:
+    with client.stream(thread, text, agent=agent, on_reconnect=printer.reconnecting) as stream:
         try:
             for item in stream:
                 printer.show(item)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,8 +11,6 @@ from awaken.cli.failure import Exit, usage
 from awaken.cli.remote import URL, Url, connected
 from awaken.cli.terminal import print_json, print_runs
 from awaken.domain.clock import SystemClock
-
-_PAGE = 200
 
 
 def runs(
@@ -43,8 +40,7 @@ def runs(
     if limit < 1:
         usage("--limit is at least 1")
     with connected(url) as client:
-        listed = client.list_runs(thread_id=thread, status=status, agent_id=agent, limit=min(limit, _PAGE))
-        found = list(islice(listed, limit))
+        found = list(client.list_runs(thread_id=thread, status=status, agent=agent, limit=limit))
     if as_json:
         print_json({"items": found})
     elif found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -57,13 +57,13 @@ def _stream(client: Client, id: str, start: bool, deltas: bool) -> Stream:
     except NotFound:
         pass
     else:
-        return client.watch_run(id, include_deltas=deltas, on_reconnect=_reconnecting)
+        return client.run_events(id, include_deltas=deltas, on_reconnect=_reconnecting)
     try:
         client.get_thread(id)
     except NotFound:
         raise Failure(f"no thread and no run has the id {id!r}; `awaken runs` lists both", Exit.NOT_FOUND) from None
-    since = "start" if start else "now"
-    return client.watch_thread(id, include_deltas=deltas, since=since, on_reconnect=_reconnecting)
+    since: Literal["start", "now"] = "start" if start else "now"
+    return client.events(id, include_deltas=deltas, since=since, on_reconnect=_reconnecting)
 
 
 def _reconnecting(reconnect: Reconnect) -> None:

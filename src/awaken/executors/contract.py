@@ -77,6 +77,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     termination: Termination = NATURAL_END
     final_output: str | None = None
     """None: the text of the last of `messages`, or of the last assistant message committed before."""
+    is_structured: bool = False
+    """`final_output` is the JSON of a value, and no text, even where a message has the same text."""
     messages: tuple[Message, ...] = ()
     events: tuple[Event, ...] = ()
     usage: Usage | None = None

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, TextDelta
 from awaken.domain.ids import MessageId
-from awaken.domain.message import Message, MessageState, Role, assistant_message
+from awaken.domain.message import Message, MessageState, Role, assistant_message, data_of
 from awaken.domain.run import RunRequest
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
 
@@ -126,6 +126,10 @@ class Context:
         """The text of the messages this run was given, a line each; empty when they hold none. Reads nothing."""
         return "\n".join([message.text for message in self._entry.input if message.text])
 
+    async def data(self) -> Any:
+        """The value of the `Json` block this run was given; None when it was given none, or several. Reads nothing."""
+        return data_of(self._entry.input)
+
     def new_message_id(self) -> MessageId:
         """An id for a `Message` the agent builds itself."""
         return self._port.new_message_id()
@@ -219,7 +223,7 @@ class Context:
             if items and all(isinstance(item, Message) for item in items):
                 return Finished(messages=tuple(items))
         output = _encoded(returned, "the agent").decode()
-        return Finished(messages=self._answer(), final_output=output)
+        return Finished(messages=self._answer(), final_output=output, is_structured=True)
 
     def unfinished(self) -> tuple[Message, ...]:
         """The output of a stopped run: whole messages, then the text it was in the middle of, marked so."""

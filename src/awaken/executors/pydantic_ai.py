@@ -297,6 +297,7 @@ class _Execution:
         steps = self._port.steps
         return Finished(
             final_output=text,
+            is_structured=not isinstance(output, str),
             messages=tuple(rest),
             events=(StepEnded(steps),),
             usage=self._usage(),

@@ -129,6 +129,10 @@ class Agents:
             raise AgentNotFound(agent_id)
         return driver
 
+    def serves(self, agent_id: str) -> bool:
+        """Whether its runs are executed here: it was added, and could be loaded."""
+        return Route(agent_id) in self.routes
+
     def ids(self) -> tuple[AgentId, ...]:
         return tuple(self._infos)
 

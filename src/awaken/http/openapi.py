@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from awaken.domain.cursor import EVENT_CURSOR_PATTERN
 from awaken.domain.ids import ID_PATTERN
-from awaken.http.cursors import EVENT_CURSOR_PATTERN
 from awaken.http.operation import Operation
 from awaken.http.problems import STATUS
 from awaken.http.query import Query

@@ -43,7 +43,20 @@ from awaken.domain.ids import (
     system_chance,
 )
 from awaken.domain.message import Message, check_messages
-from awaken.domain.run import CREATED, DONE, FOREGROUND, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
+from awaken.domain.run import (
+    CREATED,
+    DONE,
+    FOREGROUND,
+    NO_LIMITS,
+    Intent,
+    Limits,
+    Origin,
+    Run,
+    RunMode,
+    RunOptions,
+    RunRequest,
+    Trace,
+)
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.engine import Engine, Health
@@ -89,6 +102,7 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delivery: Delivery = Delivery()
     metadata: dict[str, Any] = {}
     overrides: Any = None
+    limits: Limits = NO_LIMITS
     create_thread: bool = True
     """False: a thread that does not exist is an error."""
     trace: Trace = Trace()
@@ -238,7 +252,7 @@ class Mailbox:
         run_request = RunRequest(
             intent=Intent(agent_id),
             input_message_ids=tuple([message.id for message in messages]),
-            options=RunOptions(request.overrides),
+            options=RunOptions(request.overrides, request.limits),
             trace=normalise_mode(request.trace),
         )
         run_request.check()

@@ -258,7 +258,11 @@ class Execution:
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
         messages, size = self._produced(outcome.messages) if outcome.messages else _NOTHING
-        ending = self._answer(outcome.termination, outcome.final_output, messages)
+        ending = (
+            Ack(outcome.termination, outcome.final_output)
+            if outcome.is_structured
+            else self._answer(outcome.termination, outcome.final_output, messages)
+        )
         output = ending.final_output
         if output is not None or outcome.termination is not NATURAL_END:
             msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run

@@ -32,12 +32,13 @@ from awaken.domain.ids import (
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import Run, RunRequest, Termination, Usage
+from awaken.domain.run import Run, RunOptions, RunRequest, Termination, Usage
 from awaken.domain.thread import ThreadInfo
 
 MAX_ROWS: Final = 200
 """The most rows a set transition (`Renew`, `Reclaim`, `Claim`, `Purge`) may touch."""
 MAX_QUEUED_PER_THREAD: Final = 1_000
+_NO_OPTIONS: Final = RunOptions()
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -134,9 +135,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def is_own_run(self) -> bool:
         """It asks for something that only a run of its own can have."""
         delivery = self.delivery
-        return bool(
-            self.metadata or self.request.options.overrides is not None or delivery.is_delayed or delivery.dedupe_key
-        )
+        return bool(self.metadata or self.request.options != _NO_OPTIONS or delivery.is_delayed or delivery.dedupe_key)
 
 
 class JournalEntry(msgspec.Struct, frozen=True, gc=False):
