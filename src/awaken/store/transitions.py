@@ -112,7 +112,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     are all known already, change nothing and answer `Replayed`; messages outlive their run, and where that is kept no
     longer the answer is `Known`. Known messages among new ones are not stored again; one whose content differs from
     what is stored is a `Conflict`.
-    Outcome: `Submitted`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`), `Full`.
+    Outcome: `Submitted`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`; what it would
+    repeat), `Full`.
     """
 
     scope: Scope
@@ -130,6 +131,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The caller minted every id itself, so the store need not look for earlier uses first."""
     max_queued: int = MAX_QUEUED_PER_THREAD
     offer: Offer | None = None
+    only_if_repeated: bool = False
+    """It cannot be accepted any more, and is asked only because it may have been: if it was not, it is `Missing`."""
 
     @property
     def is_own_run(self) -> bool:
