@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from awaken import Json
 from awaken.domain.errors import (
     AlreadyExists,
     PermanentFailure,
@@ -147,3 +148,25 @@ async def test_a_run_whose_agent_is_missing_waits_for_it_in_so_many_words(tmp_pa
         assert run.waiting is not None
         assert run.waiting.reason == "no_agent"
         assert "'stuck' is not registered here" in (run.waiting.message or "")
+
+
+async def test_what_does_not_fit_an_agents_schema_is_not_accepted_and_a_repetition_still_is(tmp_path: Path) -> None:
+    async def orders(context: Context) -> int:
+        return (await context.data())["number"]
+
+    url = f"sqlite:///{tmp_path}/t.db"
+    schema = {"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]}
+    app = Awaken(url)
+    app.agent("orders", orders, title="Orders", input_schema=schema)
+    async with asyncio.timeout(20), app:
+        assert (await app.run("t", Json({"number": 7}), run_id="r")).output == 7
+        for wrong in ("order 7", Json({"number": "7"})):
+            with pytest.raises(ValidationError, match="does not fit what agent 'orders' takes"):
+                await app.submit("u", wrong)
+        assert [thread.thread_id for thread in await app.list_threads()] == ["t"]
+        agent = await app.get_agent("orders")
+        assert (agent.title, agent.input_schema) == ("Orders", schema)
+    stricter = Awaken(url)
+    stricter.agent("orders", orders, input_schema={"type": "string"})
+    async with asyncio.timeout(20), stricter:
+        assert (await stricter.submit("t", Json({"number": 7}), run_id="r")).replayed

@@ -2,6 +2,7 @@
 
 from awaken.domain.errors import AwakenError, RunFailed, RunTimeout
 from awaken.domain.message import Json, Message
+from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import Limits
 from awaken.domain.shown import Event, Run, Thread
 from awaken.executors.contract import AgentDriver
@@ -19,6 +20,7 @@ __all__ = [
     "Limits",
     "MailboxSettings",
     "Message",
+    "RetryPolicy",
     "Run",
     "RunFailed",
     "RunHandle",

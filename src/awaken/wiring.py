@@ -32,11 +32,13 @@ from awaken.domain.given import Given, messages_of
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, RunId, Scope, ThreadId, checked_id, system_chance
 from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
+from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import DONE, NO_LIMITS, Limits, Run, RunStatus
 from awaken.domain.selection import Selection, selection_of
 from awaken.domain.shown import IfExists, MessageVisibility, Order, ended_well
 from awaken.domain.thread import Thread, ThreadInfo
-from awaken.executors.registry import Agents
+from awaken.executors.registry import Agents, Skill
+from awaken.executors.schema import Schema
 from awaken.http.wire import (
     VISIBILITIES,
     AgentResource,
@@ -176,19 +178,43 @@ class Awaken:
         await self.stop()
 
     def agent(
-        self, name: str, agent: AgentT, *, description: str | None = None, max_concurrent: int | None = None
+        self,
+        name: str,
+        agent: AgentT,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        input_schema: Schema | None = None,
+        output_schema: Schema | None = None,
+        skills: Sequence[Skill | Mapping[str, Any]] = (),
+        max_concurrent: int | None = None,
+        retry: RetryPolicy | None = None,
     ) -> AgentT:
         """Make an agent known under a name, and return it.
 
         An async function or generator, a Pydantic AI agent, an `AgentDriver`, or `"module:attribute"`, which is
-        imported at its first run. `max_concurrent`: how many of its runs this process executes at once, besides the
-        bound for all agents. One that could not be loaded may be registered again; its runs have waited.
+        imported at its first run. One that could not be loaded may be registered again; its runs have waited.
+
+        `title`, `description`, `skills` and the schemas are shown to whoever lists the agents. A schema is a JSON
+        schema or a Pydantic model; an input that does not fit `input_schema` is refused when it is submitted.
+        `max_concurrent`: how many of its runs this process executes at once, besides the bound for all agents. `retry`:
+        how long its failed runs wait, in place of `MailboxSettings.retry`.
 
         Raises:
-            ValidationError: The name is not an id, nothing here can run the object, or the limit is not at least 1.
+            ValidationError: The name is not an id, nothing here can run the object, or an option is unacceptable.
             AlreadyExists: The name is taken.
         """
-        self.agents.add(name, agent, description=description, max_concurrent=max_concurrent)
+        self.agents.add(
+            name,
+            agent,
+            title=title,
+            description=description,
+            input_schema=input_schema,
+            output_schema=output_schema,
+            skills=skills,
+            max_concurrent=max_concurrent,
+            retry=retry,
+        )
         return agent
 
     # --- runs ---------------------------------------------------------------------------------------------------------

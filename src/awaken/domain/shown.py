@@ -176,6 +176,10 @@ class Agent(_Shown, frozen=True):
     description: str = ""
     kind: str = ""
     capabilities: dict[str, Any] = {}
+    title: str | None = None
+    input_schema: dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = None
+    skills: tuple[dict[str, Any], ...] = ()
 
 
 class Cancellation(_Shown, frozen=True):

@@ -21,7 +21,7 @@ from awaken.domain.message import Block, MessageState, Role, Thinking, ToolCall,
 from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Termination, TerminationType, Usage
 from awaken.domain.shown import MessageVisibility
 from awaken.domain.thread import Thread, ThreadStatus
-from awaken.executors.registry import AgentInfo, Agents
+from awaken.executors.registry import AgentInfo, Agents, Skill
 from awaken.store.contract import StoredMessage
 
 Phase = Literal[
@@ -380,6 +380,12 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
     description: str
     kind: str
     capabilities: AgentCapabilities
+    title: str | None
+    """Its name for people."""
+    input_schema: dict[str, Any] | None
+    """What its input has to be: a `json` block of that, or a text where that is a text. Null: any."""
+    output_schema: dict[str, Any] | None
+    skills: tuple[Skill, ...]
 
     @classmethod
     def of(cls, info: AgentInfo) -> AgentResource:
@@ -389,6 +395,10 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
             description=info.description,
             kind=info.kind,
             capabilities=AgentCapabilities(streaming="streaming" in info.capabilities),
+            title=info.title,
+            input_schema=info.input_schema,
+            output_schema=info.output_schema,
+            skills=info.skills,
         )
 
 

@@ -216,9 +216,9 @@ class Mailbox:
         agent_id, refusal = self._agent_of(request, await self._last_agent(request))
         if refusal is not None and not _may_be_repeated(request):
             raise refusal
-        transition, size = self._transition(request, agent_id)
+        transition, size = self._transition(request, agent_id, only_if_repeated=refusal is not None)
         if refusal is not None:
-            return await self._repeated(replace(transition, only_if_repeated=True, offer=None), size, refusal)
+            return await self._repeated(transition, size, refusal)
         if not waits:
             return _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
         hub, scope, run_id = self._engine.hub, transition.scope, transition.run_id
@@ -245,10 +245,13 @@ class Mailbox:
 
         A request that was accepted before is answered all the same, so this does not raise.
         """
+        agent_id = AgentId(request.agent_id or _NOBODY)
         try:
-            return self.agents.resolve(request.agent_id, last), None
+            agent_id = self.agents.resolve(request.agent_id, last)
+            self.agents.check_input(agent_id, request.messages)
         except ValidationError as refusal:
-            return AgentId(request.agent_id or _NOBODY), refusal
+            return agent_id, refusal
+        return agent_id, None
 
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it. Raises Unavailable."""
@@ -259,7 +262,7 @@ class Mailbox:
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id
 
-    def _transition(self, request: RunSubmission, agent_id: AgentId) -> tuple[Submit, int]:
+    def _transition(self, request: RunSubmission, agent_id: AgentId, *, only_if_repeated: bool) -> tuple[Submit, int]:
         """The request as a transition, with an id for everything that has none, and with a free slot if there is one;
         and about how many bytes it writes.
 
@@ -296,7 +299,8 @@ class Mailbox:
             create_thread=request.create_thread or not thread_id,
             fresh_ids=not request.run_id and run_request.input_message_ids == tuple(message_ids),
             max_queued=self.settings.max_queued_per_thread,
-            offer=None if delivery.is_delayed else self._engine.submit_offer(Route(agent_id)),
+            offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
+            only_if_repeated=only_if_repeated,
         )
         return transition, size
 
