@@ -58,6 +58,7 @@ from awaken.telemetry.prometheus import PrometheusObserver
 
 if TYPE_CHECKING:
     from awaken.http.app import HttpApp
+    from awaken.http.auth import Authorize
     from awaken.http.settings import HttpSettings
 
 DEFAULT_URL = "sqlite:///awaken.db"
@@ -678,12 +679,22 @@ class Awaken:
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
-    def asgi(self, *, allowed_hosts: Sequence[str] | None = None, settings: HttpSettings | None = None) -> HttpApp:
+    def asgi(
+        self,
+        *,
+        authorize: Authorize | None = None,
+        allowed_hosts: Sequence[str] | None = None,
+        settings: HttpSettings | None = None,
+    ) -> HttpApp:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
         then it answers 503 `starting`. `allowed_hosts` names the `Host` values it answers to; None leaves that to
         whatever serves it.
+
+        `authorize` gets each request and returns the scope whose data it sees, so that everybody has their own
+        threads; None or `Unauthorized` refuses it with 401, `Forbidden` with 403. It may be async. Health is answered
+        to anybody.
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
@@ -699,6 +710,8 @@ class Awaken:
             settings=settings,
             metrics=self.observer.scrape,
             observer=self.observer.http,
+            scope=self.scope,
+            authorize=authorize,
         )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from pydantic import BaseModel
 from pydantic_ai import Agent, CustomEvent, ModelRetry, RunContext, ToolReturn
 from pydantic_ai.exceptions import ApprovalRequired, ModelHTTPError, ModelRateLimitError, ToolFailed
@@ -35,11 +37,11 @@ from awaken.domain.event import (
 )
 from awaken.domain.message import Message, MessageState, Role, ToolStatus, Visibility, assistant_message
 from awaken.domain.run import Usage
-from awaken.executors.contract import Finished, Stopped
+from awaken.executors.contract import Finished, RunIdentity, Stopped
 from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.executors.tool_call import tool_call_key
 from awaken.testing.clock import ManualClock
-from awaken.testing.executors import Call, Fault, Killed, RecordedRun, Script, Turn, driving
+from awaken.testing.executors import Call, Fault, Killed, RecordedRun, RecordingPort, Script, Turn, driving
 
 
 class Tools:
@@ -165,6 +167,57 @@ async def test_dependencies_are_made_for_each_execution() -> None:
     await run.drive(driver)
 
     assert run.texts[2] == "tool: deps of run-1"
+
+
+async def test_dependencies_may_be_awaited_and_opened_and_are_closed_with_the_execution() -> None:
+    opened: list[str] = []
+
+    @asynccontextmanager
+    async def session(name: str) -> AsyncIterator[str]:
+        opened.append(f"open {name}")
+        yield name
+        opened.append(f"close {name}")
+
+    async def awaited(identity: RunIdentity) -> str:
+        return "awaited"
+
+    async def awaited_session(identity: RunIdentity) -> AbstractAsyncContextManager[str]:
+        return session("awaited session")
+
+    def blocking(identity: RunIdentity) -> AbstractContextManager[str]:
+        return nullcontext("blocking session")
+
+    async def whose(ctx: RunContext[str]) -> str:
+        opened.append("use")
+        return ctx.deps
+
+    for make, deps in (
+        (awaited, "awaited"),
+        (awaited_session, "awaited session"),
+        (lambda identity: session("session"), "session"),
+        (blocking, "blocking session"),
+    ):
+        agent = Script(Turn("", (Call("whose"),)), "ok").agent(deps_type=str, tools=[whose])
+        run = RecordedRun("hi")
+        await run.drive(PydanticAIDriver(agent, clock=ManualClock(), deps=make))
+        assert run.texts[2] == f"tool: {deps}"
+    assert opened[1:7] == [
+        "open awaited session", "use", "close awaited session", "open session", "use", "close session",
+    ]  # fmt: skip
+
+
+async def test_tools_see_for_whom_they_work() -> None:
+    async def whose(ctx: RunContext[None]) -> str:
+        shown = (ctx.metadata or {})["awaken"]
+        return f"{shown['metadata']} {shown['resource_id']} {shown['caller']}"
+
+    run = RecordedRun("hi")
+    agent = Script(Turn("", (Call("whose"),)), "ok").agent(tools=[whose])
+    port = RecordingPort(run)
+    port.identity = replace(port.identity, metadata={"order": 7}, resource_id="customer-7", caller="ann")
+    await PydanticAIDriver(agent, clock=ManualClock()).drive(port, port)
+
+    assert run.texts[2] == "tool: {'order': 7} customer-7 ann"
 
 
 async def test_a_providers_own_retries_are_off() -> None:

@@ -37,6 +37,18 @@ class UnknownAgent(ValidationError):
         self.known = known
 
 
+class Unauthorized(AwakenError):
+    """Whoever asks has not shown who they are."""
+
+    code = "unauthorized"
+
+
+class Forbidden(AwakenError):
+    """Whoever asks is known, and may not."""
+
+    code = "forbidden"
+
+
 class NotFound(AwakenError):
     """Nothing has that id in the caller's scope."""
 

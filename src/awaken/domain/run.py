@@ -212,6 +212,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     parent_thread_id: ThreadId | None = None
     correlation_id: str | None = None
     transport_request_id: str | None = None
+    caller: str | None = None
+    """Who asked, as whoever authorised the request names them."""
 
 
 _UNNAMED: Final = (None, None, None)

@@ -114,6 +114,21 @@ class Context:
     def request(self) -> RunRequest:
         return self._port.request
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was submitted with the run."""
+        return self._port.identity.metadata
+
+    @property
+    def resource_id(self) -> str | None:
+        """Whom the thread belongs to."""
+        return self._port.identity.resource_id
+
+    @property
+    def caller(self) -> str | None:
+        """Who asked, as the server's `authorize` names them; None in a program, and where nobody authorises."""
+        return self._port.identity.caller
+
     async def messages(self) -> tuple[Message, ...]:
         """The conversation, this run's own input last. Read from the store once, when first asked for."""
         if self._messages is None:

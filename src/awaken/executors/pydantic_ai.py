@@ -14,7 +14,9 @@ Source: ADR 0015, ADR 0011, `docs/concepts/executors.md`, `docs/reference/events
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from typing import Any, Final, cast
 
 import pydantic_core
@@ -58,7 +60,8 @@ AnyRun = AgentRun[Any, Any]
 
 
 class PydanticAIDriver:
-    """Runs one agent. `deps` makes the dependencies of each execution; without it they are None.
+    """Runs one agent. `deps` makes the dependencies of each execution; without it they are None. It may be an async
+    function; of a context manager that it returns, what entering gives are the dependencies, until the execution ends.
 
     `usage_limits` hold for a whole run, across crashes and retries, because totals are carried over.
     """
@@ -116,19 +119,22 @@ class _Execution:
             self._enter_again(self._start.reenter)
         driver, identity = self._driver, self._port.identity
         try:
-            async with driver.agent.iter(
-                None,
-                message_history=history,
-                conversation_id=identity.thread_id,
-                run_id=identity.instance_id,
-                usage=to_run_usage(self._start.usage),
-                usage_limits=driver.usage_limits,
-                deps=driver.deps(identity) if driver.deps is not None else None,
-                model_settings=cast(Any, NO_SDK_RETRIES),
-                metadata={"awaken": {"run_id": identity.run_id, "thread_id": identity.thread_id}},
-                capabilities=[_Hooks(self), ReinjectSystemPrompt()],
-                infer_name=False,
-            ) as run:
+            async with (
+                AsyncExitStack() as until_the_end,
+                driver.agent.iter(
+                    None,
+                    message_history=history,
+                    conversation_id=identity.thread_id,
+                    run_id=identity.instance_id,
+                    usage=to_run_usage(self._start.usage),
+                    usage_limits=driver.usage_limits,
+                    deps=await _dependencies(driver.deps, identity, until_the_end),
+                    model_settings=cast(Any, NO_SDK_RETRIES),
+                    metadata={"awaken": _shown_to_tools(identity)},
+                    capabilities=[_Hooks(self), ReinjectSystemPrompt()],
+                    infer_name=False,
+                ) as run,
+            ):
                 self._run = run
                 return await self._drive(run)
         except asyncio.CancelledError:
@@ -322,6 +328,29 @@ class _Execution:
     def reply(self) -> ModelResponse | None:
         """The committed response that answers the request about to be made, if this is the turn entered again."""
         return self._reply
+
+
+def _shown_to_tools(identity: RunIdentity) -> dict[str, Any]:
+    """What tools find in `ctx.metadata["awaken"]`."""
+    return {
+        "run_id": identity.run_id,
+        "thread_id": identity.thread_id,
+        "metadata": identity.metadata,
+        "resource_id": identity.resource_id,
+        "caller": identity.caller,
+    }
+
+
+async def _dependencies(make: DepsMaker | None, identity: RunIdentity, until_the_end: AsyncExitStack) -> Any:
+    """What the maker makes; what it opens is closed with the execution."""
+    made = None if make is None else make(identity)
+    if inspect.isawaitable(made):
+        made = await made
+    if isinstance(made, AbstractAsyncContextManager):
+        return await until_the_end.enter_async_context(cast("AbstractAsyncContextManager[Any]", made))
+    if isinstance(made, AbstractContextManager):
+        return until_the_end.enter_context(cast("AbstractContextManager[Any]", made))
+    return made
 
 
 def _tool_output(call_id: str, event: CustomEvent) -> ToolCallStreamDelta:

@@ -559,9 +559,9 @@ def _digest(request: RunSubmission) -> str:
     """Of what was sent, so that the same request under the same run id is recognised and another one refused.
 
     What was concluded from it is not part of it: the thread's last agent may be another one by now. Nor is how it
-    travelled: a client that asks again does so over a new connection.
+    travelled, and from whom: a client that asks again does so over a new connection.
     """
-    trace = replace(request.trace, transport_request_id=None)
+    trace = replace(request.trace, transport_request_id=None, caller=None)
     asked = replace(request, trace=trace)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 

@@ -61,7 +61,8 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 
     `messages`: those that the dispatch brings, in order. `resumed`: the run had started before. `queued`: how many
     dispatches wait behind it in its thread. `commit_no`: the number of the thread's last commit; the owner's next one
-    is one higher. `thread_no`: the thread's key inside the store, never used for another thread.
+    is one higher. `thread_no`: the thread's key inside the store, never used for another thread. `resource_id`: whom
+    the thread belongs to.
     """
 
     scope: Scope
@@ -72,6 +73,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     queued: int
     commit_no: int
     thread_no: int
+    resource_id: str | None = None
 
     @property
     def token(self) -> ClaimToken:

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
@@ -86,7 +87,10 @@ async def create_run_and_wait(call: Call) -> Response:
 
 async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     path_thread_id = call.thread_id if "thread_id" in call.ids else None
-    return await call.mailbox.submit(asked.to_submission(call.scope, path_thread_id))
+    submission = asked.to_submission(call.scope, path_thread_id)
+    if call.caller.id is not None:
+        submission = replace(submission, trace=replace(submission.trace, caller=call.caller.id))
+    return await call.mailbox.submit(submission)
 
 
 async def _dispatch_of(call: Call, accepted: Submission) -> Dispatch | None:
