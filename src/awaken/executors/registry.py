@@ -143,6 +143,17 @@ class Agents:
         self._withdrawn.pop(name, None)
         self._changed()
 
+    def replace(self, agent_id: str, agent: Any) -> AgentDriver:
+        """Have another object executed under a name from now on, and return the driver that was: for tests.
+
+        Raises:
+            AgentNotFound: There is no agent of that name.
+            ValidationError: Nothing here can run the object.
+        """
+        before = self.driver(agent_id)
+        self._drivers[AgentId(agent_id)] = make_driver(AgentId(agent_id), agent, self._clock)
+        return before
+
     def withdraw(self, agent_id: AgentId, why: str) -> None:
         """It cannot be run here, and is not until it is added again: its runs wait."""
         if agent_id not in self._withdrawn:
