@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -173,7 +173,7 @@ async def test_dependencies_may_be_awaited_and_opened_and_are_closed_with_the_ex
     opened: list[str] = []
 
     @asynccontextmanager
-    async def session(name: str) -> AsyncIterator[str]:
+    async def session(name: str) -> AsyncGenerator[str]:
         opened.append(f"open {name}")
         yield name
         opened.append(f"close {name}")
@@ -184,6 +184,9 @@ async def test_dependencies_may_be_awaited_and_opened_and_are_closed_with_the_ex
     async def awaited_session(identity: RunIdentity) -> AbstractAsyncContextManager[str]:
         return session("awaited session")
 
+    def opened_session(identity: RunIdentity) -> AbstractAsyncContextManager[str]:
+        return session("session")
+
     def blocking(identity: RunIdentity) -> AbstractContextManager[str]:
         return nullcontext("blocking session")
 
@@ -191,12 +194,13 @@ async def test_dependencies_may_be_awaited_and_opened_and_are_closed_with_the_ex
         opened.append("use")
         return ctx.deps
 
-    for make, deps in (
+    makers: tuple[tuple[Callable[[RunIdentity], Any], str], ...] = (
         (awaited, "awaited"),
         (awaited_session, "awaited session"),
-        (lambda identity: session("session"), "session"),
+        (opened_session, "session"),
         (blocking, "blocking session"),
-    ):
+    )
+    for make, deps in makers:
         agent = Script(Turn("", (Call("whose"),)), "ok").agent(deps_type=str, tools=[whose])
         run = RecordedRun("hi")
         await run.drive(PydanticAIDriver(agent, clock=ManualClock(), deps=make))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ async def by_header(request: Request) -> Answer:
 
 
 @asynccontextmanager
-async def served(authorize: Authorize = by_header) -> AsyncIterator[Client]:
+async def served(authorize: Authorize = by_header) -> AsyncGenerator[Client]:
     app = Awaken("memory://")
     app.agent("whoami", whoami)
     async with asyncio.timeout(20), app:

@@ -27,8 +27,13 @@ async def two(context: Context) -> str:
 class RealModel(Model):
     """Asks first whether it may, as every model of Pydantic AI with a provider does."""
 
-    model_name = "real"
-    system = "test"
+    @property
+    def model_name(self) -> str:
+        return "real"
+
+    @property
+    def system(self) -> str:
+        return "test"
 
     async def request(self, *args: Any, **options: Any) -> ModelResponse:
         models.check_allow_model_requests()

@@ -167,8 +167,8 @@ _KNOWN: Final = frozenset(
 
 
 def print_runs(runs: list[Run], now: Instant) -> None:
-    """A table as wide as the terminal. Where it is too narrow, ids are cut and columns left out, the phase never. A pipe
-    has no width and gets everything, and so does `--json`."""
+    """A table as wide as the terminal. Where it is too narrow, ids are cut and columns left out, the phase never. A
+    pipe has no width and gets everything, and so does `--json`."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)
