@@ -3,7 +3,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PORT ?= 8000
-DB ?= awaken.db
+DB ?= awaken-demo.db
 ARGS ?=
 
 VENV := .venv

@@ -12,15 +12,18 @@ from __future__ import annotations
 import pickle
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
+from awaken.domain.clock import SystemClock
 from awaken.process import tune_process
 from awaken.store.contract import Store
 from awaken.store.sqlite.checkpoint import WAL_LIMIT_BYTES, Checkpointer, checkpointed
+from awaken.store.sqlite.lock import FileLock
 from awaken.store.transitions import Transition
 from benchmarks.process import scratch
 
@@ -106,13 +109,27 @@ def replay(*, tape: str) -> Ceiling:
     """Write a recorded run again as fast as SQLite takes it."""
     with Path(tape).open("rb") as file:
         cycles, batches = pickle.load(file)
-    with scratch() as folder, checkpointed(folder / "raw.db", "full", WAL_LIMIT_BYTES) as (db, checkpointer):
+    with (
+        scratch() as folder,
+        locked(folder / "raw.db") as lock,
+        checkpointed(folder / "raw.db", "full", WAL_LIMIT_BYTES, lock) as (db, checkpointer),
+    ):
         tune_process()
         started = time.perf_counter()
         commits = _write(db, checkpointer, batches)
         elapsed_s = time.perf_counter() - started
         rows = db.total_changes
     return Ceiling(cycles / elapsed_s, rows, commits)
+
+
+@contextmanager
+def locked(path: Path) -> Generator[FileLock]:
+    lock = FileLock(path)
+    lock.take(SystemClock())
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def _write(db: sqlite3.Connection, checkpointer: Checkpointer, batches: list[_Batch]) -> int:

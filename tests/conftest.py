@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.behaviour.ledger import LEDGER
 
-pytest_plugins = ["awaken.testing.plugin"]
+pytest_plugins = ["awaken.testing.plugin", "tests.browser.fixtures"]
 
 # Every day the same examples, so that a red test means a change and not a new piece of luck. Looking for luck is
 # `pytest --hypothesis-profile=hard`; what it finds is printed with a blob that replays it.

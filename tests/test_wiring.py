@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +20,14 @@ from awaken.domain.errors import (
     ThreadNotFound,
     Unavailable,
     ValidationError,
+    WrongLoop,
 )
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import GatedAgent
-from awaken.wiring import Awaken
+from awaken.wiring import Awaken, RunHandle
 
 
 async def echo(context: Context) -> str:
@@ -170,3 +175,142 @@ async def test_what_does_not_fit_an_agents_schema_is_not_accepted_and_a_repetiti
     stricter.agent("orders", orders, input_schema={"type": "string"})
     async with asyncio.timeout(20), stricter:
         assert (await stricter.submit("t", Json({"number": 7}), run_id="r")).replayed
+
+
+async def test_events_of_a_thread_that_does_not_exist_are_refused() -> None:
+    async with Awaken("memory://") as app:
+        with pytest.raises(ThreadNotFound):
+            await anext(app.events("no such thread"))
+
+
+# --- event loops ------------------------------------------------------------------------------------------------------
+
+Asked = Callable[[Awaken, RunHandle], Awaitable[object]]
+
+CALLS: dict[str, Asked] = {
+    "submit": lambda app, run: app.submit("t", "x"),
+    "run": lambda app, run: app.run("t", "x", timeout_s=3600),
+    "get_run": lambda app, run: app.get_run(run.run_id),
+    "wait": lambda app, run: app.wait(run.run_id, timeout_s=3600),
+    "list_runs": lambda app, run: app.list_runs(),
+    "create_thread": lambda app, run: app.create_thread(),
+    "run_events": lambda app, run: anext(app.run_events(run.run_id)),
+    "list_events": lambda app, run: app.list_events("t"),
+    "cancel": lambda app, run: app.cancel(run.run_id),
+    "interrupt": lambda app, run: app.interrupt("t"),
+    "get_thread": lambda app, run: app.get_thread("t"),
+    "messages": lambda app, run: app.messages("t"),
+    "events": lambda app, run: anext(app.events("t")),
+    "start": lambda app, run: app.start(),
+    "stop": lambda app, run: app.stop(),
+    "a run's events": lambda app, run: anext(run.events()),
+    "a run's result": lambda app, run: run.result(timeout_s=3600),
+    "a run's refresh": lambda app, run: run.refresh(),
+    "a run's cancel": lambda app, run: run.cancel(),
+}
+
+
+def elsewhere(call: Callable[[], Coroutine[Any, Any, object]]) -> Awaitable[object]:
+    """Run a coroutine on another event loop, in another thread."""
+    return asyncio.to_thread(lambda: asyncio.run(call()))
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{folder}/loops.db"])
+async def test_a_call_from_another_event_loop_is_refused_at_once_and_names_the_loop(
+    tmp_path: Path, url: str, name: str
+) -> None:
+    agent = GatedAgent()
+    app = Awaken(url.format(folder=tmp_path), settings=MailboxSettings(drain_s=0, handover_s=0))
+    app.agent("gated", agent)
+    async with asyncio.timeout(20), app:
+        handle = await app.submit("t", "hello")
+        call = await agent.next_call()
+
+        async def asked() -> object:
+            return await CALLS[name](app, handle)
+
+        with pytest.raises(WrongLoop, match="belongs to the event loop"):
+            await elsewhere(asked)
+
+        assert app.mailbox.health().executing == 1
+        call.release("unharmed")
+        assert (await handle.result()).final_output == "unharmed"
+        assert [message.text for message in await app.messages("t")] == ["hello", "unharmed"]
+
+
+async def test_a_step_asked_for_on_another_event_loop_is_refused_before_its_effect() -> None:
+    effects: list[str] = []
+
+    async def agent(ctx: Context) -> str:
+        async def wrongly() -> object:
+            return await ctx.step("pay", lambda: effects.append("paid"))
+
+        async def spoken() -> object:
+            return await ctx.emit("text")
+
+        refused = 0
+        for call in (wrongly, spoken):
+            try:
+                await elsewhere(call)
+            except WrongLoop as error:
+                refused += "this run belongs to the event loop" in str(error)
+        return f"{refused} refused"
+
+    app = Awaken("memory://")
+    app.agent("agent", agent)
+    async with asyncio.timeout(20), app:
+        assert (await app.run("t", "x")).final_output == "2 refused"
+    assert effects == []
+
+
+async def test_an_agent_that_another_thread_registers_runs_what_waited_for_it() -> None:
+    app = Awaken("memory://")
+    app.agent("first", _answer)
+    app.agent("late", "no_such_module:agent")
+    async with asyncio.timeout(20), app:
+        handle = await app.submit("t", "x", agent="late")
+        while not app.mailbox.agents.withdrawn:
+            await settle()
+        await asyncio.to_thread(app.agent, "late", _answer)
+        assert (await handle.result()).final_output == "answered"
+
+
+async def _answer(ctx: Context) -> str:
+    return "answered"
+
+
+ABANDONED = """
+import asyncio, gc, sys, threading
+from awaken import Awaken
+
+async def agent(ctx):
+    await asyncio.Event().wait()
+
+app = Awaken(sys.argv[1])
+app.agent("agent", agent)
+loop = asyncio.new_event_loop()
+loop.run_until_complete(app.start())
+loop.run_until_complete(app.submit("t", "x"))
+loop.close()
+try:
+    asyncio.run(app.submit("t", "y"))
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+for thread in threading.enumerate():
+    if thread.name == "awaken-loop-watch":
+        thread.join()
+del app, loop, thread
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///abandoned.db"])
+def test_a_loop_that_is_closed_under_a_running_app_is_explained_without_a_traceback(tmp_path: Path, url: str) -> None:
+    command = [sys.executable, "-c", ABANDONED, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.startswith("WrongLoop: this Awaken object belongs to an event loop that was closed"), done.stderr
+    assert done.stdout.count("\n") == 1
+    assert "an event loop was closed while the mailbox ran on it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0

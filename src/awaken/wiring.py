@@ -127,11 +127,14 @@ class Awaken:
         *,
         store: Store | None = None,
         settings: MailboxSettings | None = None,
+        http: HttpSettings | None = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
         scope: Scope = DEFAULT_SCOPE,
     ) -> None:
         """Over the store at `url` (`sqlite:///file`, `memory://`), or over a given store. Nothing is opened yet.
+
+        `http` is how it is served: by `awaken serve`, and by `asgi()` where that is given nothing else.
 
         Raises:
             ValidationError: The URL is not one of these, or a setting is out of range.
@@ -141,6 +144,8 @@ class Awaken:
             raise ValidationError("give either a url or a store, not both")
         clock = clock or SystemClock()
         self.scope = scope
+        self.http_settings = http
+        """How it is served; None: as `HttpSettings()` says."""
         self.agents = Agents(clock)
         self.store: Store = store or open_store(url or DEFAULT_URL, clock=clock)
         self.observer = PrometheusObserver(self.store, clock)
@@ -190,6 +195,7 @@ class Awaken:
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         max_concurrent: int | None = None,
         retry: RetryPolicy | None = None,
+        expose_tool_errors: bool = False,
     ) -> AgentT:
         """Make an agent known under a name, and return it.
 
@@ -199,7 +205,8 @@ class Awaken:
         `title`, `description`, `skills` and the schemas are shown to whoever lists the agents. A schema is a JSON
         schema or a Pydantic model; an input that does not fit `input_schema` is refused when it is submitted.
         `max_concurrent`: how many of its runs this process executes at once, besides the bound for all agents. `retry`:
-        how long its failed runs wait, in place of `MailboxSettings.retry`.
+        how long its failed runs wait, in place of `MailboxSettings.retry`. `expose_tool_errors`: its model, and the
+        readers of its streams, get the text of whatever it and its tools raise, and not the class alone.
 
         Raises:
             ValidationError: The name is not an id, nothing here can run the object, or an option is unacceptable.
@@ -215,6 +222,7 @@ class Awaken:
             skills=skills,
             max_concurrent=max_concurrent,
             retry=retry,
+            expose_tool_errors=expose_tool_errors,
         )
         return agent
 
@@ -689,8 +697,8 @@ class Awaken:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
-        then it answers 503 `starting`. `allowed_hosts` names the `Host` values it answers to; None leaves that to
-        whatever serves it.
+        then it answers 503 `starting`. `settings` replaces those of this object, `allowed_hosts` the names in them that
+        `Host` may carry.
 
         `authorize` gets each request and returns the scope whose data it sees, so that everybody has their own
         threads; None or `Unauthorized` refuses it with 401, `Forbidden` with 403. It may be async. Health is answered
@@ -700,7 +708,7 @@ class Awaken:
         from awaken.http.settings import HttpSettings
         from awaken.http.table import OPERATIONS
 
-        settings = settings or HttpSettings()
+        settings = settings or self.http_settings or HttpSettings()
         if allowed_hosts is not None:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         return build_app(

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+from collections.abc import Generator
 
 import pytest
 
@@ -14,7 +15,7 @@ from awaken.cli.terminal import AnswerPrinter, print_runs, printable
 from awaken.client import Client, Event, Reconnect, Resync, Run
 from awaken.domain.clock import from_rfc3339
 from tests.cli.conftest import Awaken
-from tests.client.live import WORDS
+from tests.client.live import WORDS, LiveServer
 
 _threads = (f"cli-{number}" for number in itertools.count())
 
@@ -263,3 +264,34 @@ def test_a_narrow_table_cuts_ids_and_keeps_the_phase(monkeypatch: pytest.MonkeyP
     assert row.split()[2:4] == ["dead_letter", "1m"]
     assert max(len(head), len(row)) <= 80
     assert "\x1b[3" not in screen.getvalue()
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """A server behind something that lets nobody through without a key and a desk."""
+    with LiveServer(required={"x-key": "secret", "x-desk": "7"}) as url:
+        monkeypatch.setenv("AWAKEN_URL", url)
+        yield url
+
+
+def test_headers_come_from_the_environment_and_from_the_command_which_goes_first(
+    awaken: Awaken, guarded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = awaken("runs")
+    assert (refused.code, "401" in refused.err) == (Exit.FAILED, True)
+    monkeypatch.setenv("AWAKEN_HEADERS", "X-Key: secret\nX-Desk: 6\n")
+    assert awaken("runs").code == Exit.FAILED
+    for command in (("run", "talk", "hi", "--json"), ("runs", "--json")):
+        assert awaken(*command, "--header", "x-desk: 7").code == Exit.OK
+    made = json.loads(awaken("runs", "--json", "--header", "X-Desk:7").out)["items"][0]["run_id"]
+    assert awaken("tail", made, "--header", "X-Desk: 7", "--header", "X-Other: a:b").code == Exit.OK
+
+
+@pytest.mark.parametrize("header", ["topsecret", "A B: topsecret", ": topsecret", "X: topsecret\x07"])
+def test_what_is_no_header_is_refused_without_printing_it(awaken: Awaken, header: str) -> None:
+    shown = awaken("runs", "--header", header)
+    assert (shown.code, shown.err.count("\n"), "header" in shown.err) == (Exit.USAGE, 1, True)
+    assert "topsecret" not in shown.err

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,8 @@ import httpx
 import psutil
 import pytest
 
+from awaken.cli.ending import EXIT_S
+from awaken.cli.server import LATE_S
 from awaken.client import Client, Event, Reconnect
 from awaken.domain.clock import SystemClock
 from awaken.testing.behaviour import behaviour
@@ -172,6 +175,100 @@ def test_after_sigterm_a_server_is_not_ready_and_accepts_work_until_a_balancer_h
         assert server.process.wait(WITHIN_S) == 128 + signal.SIGTERM
 
 
+STUCK = """
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+
+from awaken import Awaken, MailboxSettings
+
+app = Awaken("sqlite:///test.db", settings=MailboxSettings(drain_s=0.1, handover_s=0.1, tidy_s=0.1))
+
+
+def in_a_call_that_lets_handlers_of_signals_run():
+    time.sleep(3600)
+
+
+def in_one_that_does_not():
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    sqlite3.connect(":memory:").execute(endless).fetchone()
+
+
+async def in_a_thread():
+    await asyncio.to_thread(time.sleep, 3600)
+
+
+async def in_spite_of_cancellations():
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+
+
+async def stuck(context):
+    started = Path("started")
+    if not started.exists():
+        started.touch()
+        print("stuck", flush=True)
+        waiting = {hang}()
+        if waiting is not None:
+            await waiting
+    return "goes on"
+
+
+app.agent("stuck", stuck)
+"""
+
+
+@behaviour("SRV-030")
+@pytest.mark.parametrize(
+    ("hang", "code", "words"),
+    [
+        ("in_a_call_that_lets_handlers_of_signals_run", 1, "in_a_call_that_lets_handlers_of_signals_run"),
+        ("in_one_that_does_not", 1, "in_one_that_does_not"),
+        ("in_a_thread", 0, "ended although threads go on: "),
+        ("in_spite_of_cancellations", 0, "ended although"),
+    ],
+)
+def test_a_server_ends_in_time_whatever_hangs_and_loses_nothing(folder: Path, hang: str, code: int, words: str) -> None:
+    clock = SystemClock()
+    with stuck_server(folder, hang) as server:
+        began_s = clock.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        _, err = server.process.communicate(timeout=WITHIN_S)
+    took_s = clock.monotonic() - began_s
+    assert server.process.returncode == code, err
+    assert words in err
+    assert "Traceback" not in err
+    assert took_s < 0.3 + LATE_S + EXIT_S
+    with Process(folder, "mine:app") as again, client(again.url) as calling:
+        assert calling.wait("r1", timeout_s=WITHIN_S).output == "goes on"
+
+
+@behaviour("SRV-030")
+@pytest.mark.parametrize("hang", ["in_a_call_that_lets_handlers_of_signals_run", "in_one_that_does_not"])
+def test_a_second_signal_ends_a_server_whose_event_loop_is_blocked(folder: Path, hang: str) -> None:
+    with stuck_server(folder, hang) as server:
+        for number in (signal.SIGTERM, signal.SIGINT):  # of two equal ones the second may be taken for the first
+            server.process.send_signal(number)
+        _, err = server.process.communicate(timeout=LATE_S / 2)
+    assert server.process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert "stopped at once; what was running goes on at the next start" in err
+
+
+@contextmanager
+def stuck_server(folder: Path, hang: str) -> Generator[Process]:
+    """A server with a run that hangs."""
+    (folder / "mine.py").write_text(STUCK.replace("{hang}", hang))
+    with Process(folder, "mine:app", "--shutdown-drain-s", "0") as server, client(server.url) as calling:
+        calling.submit(None, "go", agent="stuck", run_id="r1", delay_s=0.5)  # answered before it hangs
+        assert server.process.stdout is not None
+        assert server.process.stdout.readline() == "stuck\n"
+        yield server
+
+
 def test_ctrl_c_stops_an_idle_server_at_once_with_a_client_still_connected(folder: Path) -> None:
     with Process(folder, "mine:app", "--shutdown-drain-s", "3600") as server, client(server.url) as calling:
         assert calling.run(None, "hi", agent="quick").output == "done"
@@ -190,6 +287,34 @@ def test_the_banner_says_what_is_served_and_only_names_of_this_machine_are_answe
     for words in ("demo.db, durability process", "echo, assistant, slow", f"curl -N {server.url}/v1/runs/stream"):
         assert words in server.banner
     assert "Traceback" not in err
+
+
+@behaviour("WEB-003", "SRV-040")
+def test_behind_a_proxy_a_server_is_told_its_name_by_flags_or_by_its_app(folder: Path) -> None:
+    def called(url: str, host: str, origin: str, **more: str) -> tuple[int, str | None]:
+        headers = {"Host": host, "Origin": origin, **more}
+        answer = httpx.get(f"{url}/v1/agents", headers=headers)
+        return answer.status_code, answer.headers.get("access-control-allow-origin")
+
+    flags = ["--public-url", "https://agents.example", "--allowed-host", "inner", "--allowed-host", "other.example"]
+    flags += ["--allowed-origin", "https://shop.example", "--forwarded-allow-ips", "10.0.0.1, 127.0.0.1"]
+    with Process(folder, "--store", "memory://", *flags) as server:
+        here = f"127.0.0.1:{server.port}"
+        assert "https://agents.example" in server.banner
+        assert called(server.url, "agents.example", "https://agents.example")[0] == 200
+        assert called(server.url, here, "https://agents.example")[0] == 200
+        assert called(server.url, "inner", "https://inner")[0] == 200
+        assert called(server.url, here, "https://other.example", **{"X-Forwarded-Host": "other.example"})[0] == 200
+        assert called(server.url, here, "https://shop.example") == (200, "https://shop.example")
+        assert called(server.url, here, "https://evil.example")[0] == 403
+        assert called(server.url, "evil.example", "https://agents.example")[0] == 421
+    settings = "http=HttpSettings(public_url='https://agents.example'), settings"
+    source = "from awaken.http.settings import HttpSettings\n" + APP.format(drain_s=0).replace("settings", settings)
+    (folder / "mine.py").write_text(source)
+    with Process(folder, "mine:app", "--allowed-origin", "https://shop.example") as server:
+        assert called(server.url, "agents.example", "https://agents.example")[0] == 200
+        assert called(server.url, f"localhost:{server.port}", "https://shop.example")[1] == "https://shop.example"
+        assert called(server.url, "evil.example", "https://agents.example")[0] == 421
 
 
 def test_a_request_whose_head_does_not_end_is_refused_and_others_go_on(folder: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from awaken import Awaken, Context
 from awaken.domain.errors import PermanentFailure
@@ -53,9 +55,10 @@ class Stuck:
 
 
 class LiveServer:
-    """Serves in a thread while it is entered, which gives its address."""
+    """Serves in a thread while it is entered, which gives its address. Without `required` headers it answers 401."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, required: Mapping[str, str] | None = None) -> None:
+        self._required = {(name.encode(), value.encode()) for name, value in (required or {}).items()}
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._ready = threading.Event()
@@ -81,7 +84,16 @@ class LiveServer:
         app.agent("broken", broken)
         app.agent("structured", structured)
         async with app:
-            config = uvicorn.Config(app.asgi(), log_config=None, lifespan="off", ws="none", access_log=False)
+            config = uvicorn.Config(
+                self._guarded(app.asgi()), log_config=None, lifespan="off", ws="none", access_log=False
+            )
             self._server = uvicorn.Server(config)
             self._ready.set()
             await self._server.serve(sockets=[self._socket])
+
+    def _guarded(self, app: ASGIApp) -> ASGIApp:
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            is_known = self._required <= set(scope["headers"])
+            await (app if is_known else PlainTextResponse("who are you?", 401))(scope, receive, send)
+
+        return guarded

@@ -59,6 +59,11 @@ def test_a_stream_ends_with_stream_end_only(kind: Kind) -> None:
     assert (progress.end_reason, progress.thread_id, progress.run_id, progress.reconnects) == ("done", "t1", "r1", 1)
 
 
+def test_an_answer_without_content_stands_for_an_end_that_was_lost(kind: Kind) -> None:
+    outcome = collect(kind, Script(stream(opened(), delta(1)), Answer(204)), watch)
+    assert (seqs(outcome.items), outcome.error, outcome.progress.end_reason) == (["1"], None, "done")
+
+
 def test_a_broken_connection_goes_on_after_the_last_whole_event(kind: Kind) -> None:
     half = delta(2)[:40]
     script = Script(stream(opened(), delta(1), half, end="cut"), stream(delta(2), delta(3), END))
@@ -137,12 +142,11 @@ def test_a_resync_is_handed_out_in_its_place_and_reading_goes_on_from_it(kind: K
     assert script.sent()[2][2] == "7"
 
 
-def test_a_start_given_in_the_query_holds_for_the_first_connection_only(kind: Kind) -> None:
+def test_the_query_stays_the_same_and_the_place_is_in_the_header_which_wins(kind: Kind) -> None:
     script = Script(stream(delta(4)), stream(delta(5)), stream(END))
     collect(kind, script, lambda c, n: c.events("t1", since="start", include_deltas=False, on_reconnect=n))
-    paths = [path for _, path, _ in script.sent()]
-    assert paths[0] == "/v1/threads/t1/events/stream?since=start&include_deltas=false"
-    assert paths[1] == paths[2] == "/v1/threads/t1/events/stream?include_deltas=false"
+    path = "/v1/threads/t1/events/stream?since=start&include_deltas=false"
+    assert script.sent() == [("GET", path, None), ("GET", path, "4"), ("GET", path, "5")]
 
 
 def test_a_thread_watched_from_now_misses_nothing_when_it_breaks_before_its_first_event(kind: Kind) -> None:

@@ -40,6 +40,13 @@ def test_frames_have_their_event_data_and_id_and_a_cut_one_is_not_handed_out() -
     assert parsed(RECORDED) == FRAMES
 
 
+@pytest.mark.parametrize("sign", "\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+def test_what_ends_a_line_elsewhere_does_not_end_one_here(sign: str) -> None:
+    """Python splits texts at these; the format ends lines with CR and LF only."""
+    data = f"one{sign}data: two".encode()
+    assert parsed(b"data: " + data + b"\n\n") == [Frame("message", data)]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
 def test_chunks_of_any_size_give_the_same_frames(size: int) -> None:
     assert parsed(*[RECORDED[at : at + size] for at in range(0, len(RECORDED), size)]) == FRAMES

@@ -24,6 +24,17 @@ def test_an_id_of_a_models_own_is_kept_while_it_is_new() -> None:
     assert (ids.unique("a"), ids.unique("b"), ids.unique("a")) == ("a", "b", "a")
 
 
+def test_calls_that_share_an_id_or_have_none_are_told_apart() -> None:
+    ids = CallIds([])
+    ids.open_turn(MessageId("turn"))
+
+    assert [ids.unique("c", nth) for nth in range(3)] == ["c", "c.1", "c.2"]
+    assert [ids.unique(" ", nth) for nth in range(2)] == ["turn.call", "turn.call.1"]
+    assert [ids.unique("c", 1), ids.unique("c.1"), ids.unique("turn.call")] == ["c.1", "c.1", "turn.call"]
+    ids.open_turn(MessageId("next"))
+    assert [ids.unique("c.1"), ids.unique(""), ids.unique("half \ud83d")] == ["next.c.1", "next.call", "half \ufffd"]
+
+
 def test_a_repeated_id_gets_the_turn_in_front() -> None:
     ids = CallIds([Message(id=FIRST, role=Role.ASSISTANT, tool_calls=(ToolCall("a", "tool"),))])
     ids.open_turn(SECOND)

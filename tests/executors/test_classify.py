@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,7 @@ def raised_while(error: Exception, context: BaseException, *, hidden: bool = Fal
 
 
 MODEL_ERRORS: list[tuple[str, Callable[[str], Exception], Verdict]] = [
-    # ten of the eleven kinds of inference failure of the specification (not: cancelled), then more of the same rule
+    # the eleven kinds of inference failure of the specification, then more of the same rule
     ("provider error", lambda text: http(500, ai.ModelServerError, body=text), "transient"),
     ("rate limited", lambda text: http(429, ai.ModelRateLimitError, body=text), "transient"),
     ("overloaded", lambda text: http(529, ai.ModelOverloadedError, body=text), "transient"),
@@ -74,11 +75,12 @@ MODEL_ERRORS: list[tuple[str, Callable[[str], Exception], Verdict]] = [
         "permanent",
     ),
     ("quota used up", lambda text: http(429, ai.ModelQuotaExceededError, body=text), "permanent"),
+    ("cancelled", lambda text: ai.RunCancelled(text), "permanent"),
     ("stream interrupted", lambda text: ai.ModelConnectionError("model", text), "transient"),
     ("one model may recover", lambda text: ai.FallbackExceptionGroup(text or "-", [http(401), http(503)]), "transient"),
 ]
 
-OTHER_ERRORS: list[tuple[Exception, Verdict]] = [
+OTHER_ERRORS: list[tuple[BaseException, Verdict]] = [
     (ai.UnexpectedModelBehavior("too many retries"), "permanent"),
     (ai.UserError("wrong use"), "permanent"),
     (http(408), "transient"),
@@ -97,6 +99,15 @@ OTHER_ERRORS: list[tuple[Exception, Verdict]] = [
     (ValueError(), "permanent"),
     (KeyError(), "permanent"),
     (ModuleNotFoundError(), "permanent"),
+    (IndexError(), "permanent"),
+    (AttributeError(), "permanent"),
+    (NameError(), "permanent"),
+    (asyncio.CancelledError(), "permanent"),
+    (UnboundLocalError(), "permanent"),
+    (SyntaxError(), "permanent"),
+    (AssertionError(), "permanent"),
+    (NotImplementedError(), "permanent"),
+    (RecursionError(), "permanent"),
     (ZeroDivisionError(), "transient"),
     (Exception(), "transient"),
     (Unsupported("this"), "permanent"),
@@ -177,7 +188,7 @@ def test_what_the_provider_may_accept_later_is_transient(name: str) -> None:
 
 
 @pytest.mark.parametrize(("error", "verdict"), OTHER_ERRORS, ids=lambda value: str(value)[:40])
-def test_other_failures_are_judged_by_code_status_cause_and_type(error: Exception, verdict: Verdict) -> None:
+def test_other_failures_are_judged_by_code_status_cause_and_type(error: BaseException, verdict: Verdict) -> None:
     assert verdict_on(error) == verdict
 
 
@@ -190,7 +201,19 @@ def test_a_failure_of_our_own_is_what_it_is() -> None:
 def test_a_failure_names_and_keeps_its_cause() -> None:
     error = KeyError("x")
     failure = classify(error)
-    assert (str(failure), failure.__cause__) == ("KeyError: 'x'", error)
+    assert (str(failure), failure.__cause__) == ("KeyError", error)
+
+
+def test_the_text_of_an_error_is_part_of_its_failure_only_where_everybody_may_read_it() -> None:
+    error = RuntimeError("password=hunter2")
+    assert str(classify(error)) == "RuntimeError"
+    assert str(classify(error, exposed=True)) == "RuntimeError: password=hunter2"
+
+
+def test_code_that_ends_the_process_does_so_every_time_and_a_key_press_does_not() -> None:
+    assert verdict_on(SystemExit(2)) == "permanent"
+    assert verdict_on(caused(RuntimeError(), SystemExit(2))) == "permanent"
+    assert verdict_on(KeyboardInterrupt()) == "transient"
 
 
 @pytest.mark.parametrize(

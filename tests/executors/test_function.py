@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ import msgspec
 import pydantic
 import pytest
 
-from awaken.domain.errors import LeaseLost, PermanentFailure, ValidationError
+from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure, ValidationError
 from awaken.domain.event import (
     ActivitySnapshot,
     StepStarted,
@@ -34,7 +35,8 @@ from awaken.domain.message import (
 )
 from awaken.domain.run import Termination
 from awaken.executors.contract import Finished, Stopped
-from awaken.executors.function import Context, FunctionDriver
+from awaken.executors.function import MAX_STEPS, Context, FunctionDriver
+from awaken.testing.behaviour import behaviour
 from awaken.testing.executors import Fault, Killed, RecordedRun, driving
 from tests.executors.published import kinds, payloads, published
 
@@ -580,3 +582,145 @@ async def test_a_cancellation_of_the_agents_own_making_is_not_a_stop() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await finished(agent)
+
+
+# --- steps that cannot be kept ----------------------------------------------------------------------------------------
+
+
+class Undefined(pydantic.BaseModel):
+    it: Nowhere  # pyright: ignore[reportUndefinedVariable, reportUnknownVariableType]  # noqa: F821
+
+
+@dataclass
+class Refers:
+    it: Nowhere  # pyright: ignore[reportUndefinedVariable, reportUnknownVariableType]  # noqa: F821
+
+
+class Bare:
+    """No JSON can be decoded into it."""
+
+
+@behaviour("UC-012")
+@pytest.mark.parametrize(
+    ("name", "type"),
+    [
+        ("a", Refers),
+        ("a", list[Refers]),
+        ("a", Undefined),
+        ("a", Bare),
+        ("a", dict[str, Bare | None]),
+        ("a", "Order"),
+        ("half \ud83d", None),
+        ("nul \0", None),
+        (("a", 1), None),
+    ],
+    ids=["unresolved", "inside", "model", "class", "class inside", "text", "half", "nul", "no text"],
+)
+async def test_what_can_be_known_to_fail_is_found_before_the_effect(name: Any, type: Any) -> None:
+    effects: list[int] = []
+
+    async def agent(ctx: Context) -> None:
+        await ctx.step(name, lambda: effects.append(1), type=type)
+
+    with pytest.raises(PermanentFailure):
+        await finished(agent)
+    assert effects == []
+
+
+class Unwilling(pydantic.BaseModel):
+    def model_dump(self, **_: Any) -> Any:
+        raise OSError("secret")
+
+
+@behaviour("UC-013")
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        [math.inf],
+        {1: "a", "1": "b"},
+        2**64,
+        object(),
+        Unwilling(),
+        {"inside": Unwilling()},
+    ],
+    ids=["nan", "infinity", "one key twice", "integer", "object", "raises", "raises inside"],
+)
+async def test_a_result_that_is_not_json_as_it_is_is_refused_and_never_changed(value: Any) -> None:
+    async def agent(ctx: Context) -> None:
+        await ctx.step("a", lambda: value)
+
+    run = RecordedRun("hello")
+    with pytest.raises(PermanentFailure, match="step 'a#1' returned a value that has no JSON form") as refused:
+        await run.drive(FunctionDriver(agent))
+    assert run.journal == {} and "secret" not in str(refused.value)
+
+
+async def test_half_characters_of_a_result_are_mended_and_recorded() -> None:
+    seen: list[str] = []
+
+    async def agent(ctx: Context) -> None:
+        seen.append(await ctx.step("a", lambda: "caf\udce9"))
+
+    _, run = await finished(agent)
+    assert seen == ["caf\ufffd"] and [bytes(value) for value in run.journal.values()] == ['"caf\ufffd"'.encode()]
+
+
+@behaviour("UC-014")
+async def test_a_step_is_progress_once_every_step_recorded_before_was_asked_for() -> None:
+    names = [["a", "b"], ["x", "a", "b", "y"]]
+
+    async def agent(ctx: Context) -> None:
+        for name in names.pop(0):
+            await ctx.step(name, lambda: None)
+        if names:
+            raise TransientFailure("busy")
+
+    run = RecordedRun("hello")
+    driver = FunctionDriver(agent)
+    with pytest.raises(TransientFailure):
+        await run.drive(driver)
+    await run.drive(driver)
+
+    assert [*run.journal] == ["a#1", "b#1", "x#1", "y#1"]
+    assert run.progress == [True, True, False, True]
+
+
+async def test_steps_side_by_side_are_progress_when_all_of_the_recorded_ones_are_asked_for_together() -> None:
+    lives = [0]
+
+    async def agent(ctx: Context) -> None:
+        lives[0] += 1
+        async with asyncio.TaskGroup() as group:
+            for name in ("a", "b", "c")[: lives[0] + 1]:
+                group.create_task(ctx.step(name, lambda: None))
+        if lives[0] == 1:
+            raise TransientFailure("busy")
+
+    run = RecordedRun("hello")
+    driver = FunctionDriver(agent)
+    with pytest.raises(TransientFailure):
+        await run.drive(driver)
+    await run.drive(driver)
+    assert (run.progress, sorted(run.journal)) == ([True] * 3, ["a#1", "b#1", "c#1"])
+
+
+async def test_a_run_records_a_bounded_number_of_steps() -> None:
+    effects: list[int] = []
+
+    async def agent(ctx: Context) -> None:
+        await ctx.step("one too many", lambda: effects.append(1))
+
+    run = RecordedRun("hello")
+    run.journal = {f"step {n}#1": msgspec.Raw(b"null") for n in range(MAX_STEPS)}
+    run.executions = 1
+    with pytest.raises(PermanentFailure, match="10000 steps"):
+        await run.drive(FunctionDriver(agent))
+    assert effects == []
+
+
+async def test_a_number_that_is_none_in_the_output_has_its_name() -> None:
+    async def agent(ctx: Context) -> dict[str, float]:
+        return {"ratio": math.nan}
+
+    assert (await finished(agent))[0].final_output == '{"ratio":"NaN"}'

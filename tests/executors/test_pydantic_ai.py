@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+import itertools
+import logging
+import math
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +16,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 from pydantic import BaseModel
-from pydantic_ai import Agent, CustomEvent, ModelRetry, RunContext, ToolReturn
-from pydantic_ai.exceptions import ApprovalRequired, ModelHTTPError, ModelRateLimitError, ToolFailed
+from pydantic_ai import Agent, BinaryContent, CustomEvent, ModelRetry, RunContext, Tool, ToolReturn
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.exceptions import ApprovalRequired, ModelHTTPError, ModelRateLimitError, SkipToolExecution, ToolFailed
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -23,7 +28,10 @@ from pydantic_ai.messages import (
     ToolCallPart,
     ToolReturnPart,
 )
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.tools import ToolDefinition, ToolDenied
 from pydantic_ai.usage import UsageLimits
 
 from awaken.domain.errors import LeaseLost, PermanentFailure, TransientFailure
@@ -33,15 +41,29 @@ from awaken.domain.event import (
     StreamReset,
     TextDelta,
     ToolCallDone,
+    ToolCallStarted,
     ToolCallStreamDelta,
 )
-from awaken.domain.message import Message, MessageState, Role, ToolStatus, Visibility, assistant_message
+from awaken.domain.message import Json, Message, MessageState, Role, ToolStatus, Visibility, assistant_message
 from awaken.domain.run import Usage
+from awaken.executors.classify import verdict_on
+from awaken.executors.containment import Exited, contain, contained
 from awaken.executors.contract import Finished, RunIdentity, Stopped
 from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.executors.tool_call import tool_call_key
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
-from awaken.testing.executors import Call, Fault, Killed, RecordedRun, RecordingPort, Script, Turn, driving
+from awaken.testing.executors import (
+    MAX_RESULT_BYTES,
+    Call,
+    Fault,
+    Killed,
+    RecordedRun,
+    RecordingPort,
+    Script,
+    Turn,
+    driving,
+)
 
 
 class Tools:
@@ -167,47 +189,6 @@ async def test_dependencies_are_made_for_each_execution() -> None:
     await run.drive(driver)
 
     assert run.texts[2] == "tool: deps of run-1"
-
-
-async def test_dependencies_may_be_awaited_and_opened_and_are_closed_with_the_execution() -> None:
-    opened: list[str] = []
-
-    @asynccontextmanager
-    async def session(name: str) -> AsyncGenerator[str]:
-        opened.append(f"open {name}")
-        yield name
-        opened.append(f"close {name}")
-
-    async def awaited(identity: RunIdentity) -> str:
-        return "awaited"
-
-    async def awaited_session(identity: RunIdentity) -> AbstractAsyncContextManager[str]:
-        return session("awaited session")
-
-    def opened_session(identity: RunIdentity) -> AbstractAsyncContextManager[str]:
-        return session("session")
-
-    def blocking(identity: RunIdentity) -> AbstractContextManager[str]:
-        return nullcontext("blocking session")
-
-    async def whose(ctx: RunContext[str]) -> str:
-        opened.append("use")
-        return ctx.deps
-
-    makers: tuple[tuple[Callable[[RunIdentity], Any], str], ...] = (
-        (awaited, "awaited"),
-        (awaited_session, "awaited session"),
-        (opened_session, "session"),
-        (blocking, "blocking session"),
-    )
-    for make, deps in makers:
-        agent = Script(Turn("", (Call("whose"),)), "ok").agent(deps_type=str, tools=[whose])
-        run = RecordedRun("hi")
-        await run.drive(PydanticAIDriver(agent, clock=ManualClock(), deps=make))
-        assert run.texts[2] == f"tool: {deps}"
-    assert opened[1:7] == [
-        "open awaited session", "use", "close awaited session", "open session", "use", "close session",
-    ]  # fmt: skip
 
 
 async def test_tools_see_for_whom_they_work() -> None:
@@ -505,7 +486,7 @@ async def typed(number: int) -> int:
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (Call("broken"), "ZeroDivisionError: by nothing"),
+        (Call("broken"), "ZeroDivisionError"),
         (Call("refuses"), "no such thing"),
         (Call("unsure"), "say it differently"),
         (Call("unspeakable"), "has no JSON form"),
@@ -541,7 +522,7 @@ async def test_a_failing_tools_answer_reaches_the_model_and_is_recorded_once(
 async def test_a_tool_that_asks_for_too_many_retries_ends_the_run_for_good() -> None:
     call = Turn("", (Call("unsure"),))
     driver = PydanticAIDriver(Script(call, call, call).agent(tools=[unsure]), clock=ManualClock())
-    with pytest.raises(PermanentFailure, match="exceeded max retries"):
+    with pytest.raises(PermanentFailure, match="'unsure' asked for a retry once too often"):
         await RecordedRun("go").drive(driver)
 
 
@@ -837,3 +818,526 @@ async def test_a_response_of_text_only_is_stored_with_its_provider_details() -> 
     await run.drive(PydanticAIDriver(Agent(FunctionModel(respond)), clock=ManualClock()))
 
     assert "item" in str(run.messages[-1].native)
+
+
+# --- what comes by chance ---------------------------------------------------------------------------------------------
+
+
+def told(script: Script) -> list[tuple[str, str]]:
+    """How each call was answered to the model, when it was last asked."""
+    parts = [part for message in script.heard[-1] for part in message.parts if isinstance(part, ToolReturnPart)]
+    return [(part.outcome, part.model_response_str(wrap_if_error=False)) for part in parts]
+
+
+def answers(run: RecordedRun) -> list[Any]:
+    """The same in the log."""
+    blocks = [message.content[0] for message in run.messages if message.role is Role.TOOL]
+    return [block.value if isinstance(block, Json) else getattr(block, "text", None) for block in blocks]
+
+
+async def answered(tool: Callable[..., Any], **options: Any) -> tuple[Script, RecordedRun]:
+    """A run whose model calls the tool once, killed at the answer and started again, and as it is without that."""
+    found: list[tuple[Script, RecordedRun]] = []
+    for fault in (None, Fault("kill", 1, on="commit_tool")):
+        script, run = Script(Turn("", (Call("tool"),)), "I see"), RecordedRun("go")
+        driver = PydanticAIDriver(script.agent(tools=[Tool(tool, name="tool", **options)]), clock=ManualClock())
+        if fault is not None:
+            with pytest.raises(Killed):
+                await run.drive(driver, fault)
+        await run.drive(driver)
+        found.append((script, run))
+    (script, run), (again, restarted) = found
+    assert told(script) == told(again) and answers(run) == answers(restarted), "a crash changes nothing of it"
+    return script, run
+
+
+@behaviour("UC-006")
+@pytest.mark.parametrize(
+    ("returned", "value", "text"),
+    [
+        (lambda: map(str, (1, 2)), ["1", "2"], '["1","2"]'),
+        (lambda: {"all": (n for n in (1, 2))}, {"all": [1, 2]}, '{"all":[1,2]}'),
+        (lambda: "caf\udce9.txt", "caf\ufffd.txt", "caf\ufffd.txt"),
+        (lambda: ["caf\udce9.txt"], ["caf\ufffd.txt"], '["caf\ufffd.txt"]'),
+        (lambda: {"ratio": math.nan}, {"ratio": "NaN"}, '{"ratio":"NaN"}'),
+        (lambda: math.inf, "Infinity", "Infinity"),
+        (lambda: b"\xff\xfe", "__4=", "__4="),
+        (lambda: City(name="Bern"), {"name": "Bern"}, '{"name":"Bern"}'),
+        (lambda: None, None, ""),
+    ],
+    ids=[
+        "iterator",
+        "iterator inside",
+        "half",
+        "half inside",
+        "no number inside",
+        "no number",
+        "bytes",
+        "model",
+        "nothing",
+    ],
+)
+async def test_what_the_log_has_of_a_result_is_what_the_model_is_told(
+    returned: Callable[[], Any], value: Any, text: str
+) -> None:
+    async def tool() -> Any:
+        return returned()
+
+    script, run = await answered(tool)
+    assert (answers(run), told(script)) == ([value], [("success", text)])
+
+
+async def test_a_file_that_a_tool_returns_stays_one() -> None:
+    async def tool() -> Any:
+        return ["look", BinaryContent(b"\x89PNG", media_type="image/png")]
+
+    script, _ = await answered(tool)
+    [part] = [part for part in script.heard[-1][-1].parts if isinstance(part, ToolReturnPart)]
+    assert [file.media_type for file in part.files if isinstance(file, BinaryContent)] == ["image/png"]
+
+
+def raising(error: BaseException) -> Iterator[int]:
+    yield 1
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [
+        (lambda: object(), "has no JSON form"),
+        (lambda: itertools.count(), "an iterator may have 100000 items"),
+        (lambda: raising(ZeroDivisionError()), "ZeroDivisionError"),
+        (lambda: {"in": raising(SystemExit(1))}, "has no JSON form"),
+        (lambda: "x" * (MAX_RESULT_BYTES + 1), f"of at most {MAX_RESULT_BYTES}"),
+    ],
+    ids=["object", "endless", "raises", "leaves", "large"],
+)
+async def test_a_result_that_cannot_be_kept_is_a_failed_answer(returned: Callable[[], Any], text: str) -> None:
+    async def tool() -> Any:
+        return returned()
+
+    script, run = await answered(tool)
+    [(outcome, heard)] = told(script)
+    assert outcome == "failed" and text in heard
+    assert answers(run) == [heard]
+    assert run.texts[-1] == "assistant: I see"
+
+
+class OnlyBase(BaseException):
+    """Nothing that `except Exception` would catch."""
+
+
+@behaviour("UC-007")
+@pytest.mark.parametrize(
+    "error", [SystemExit(2), KeyboardInterrupt(), OnlyBase("secret")], ids=lambda e: type(e).__name__
+)
+@pytest.mark.parametrize("place", ["task", "thread", "child"])
+async def test_a_tool_that_raises_what_no_except_catches_has_a_failed_answer(error: BaseException, place: str) -> None:
+    contain(asyncio.get_running_loop())
+
+    async def child() -> None:
+        raise error
+
+    async def in_task() -> None:
+        raise error
+
+    async def in_child() -> None:
+        await asyncio.gather(asyncio.create_task(child()))
+
+    def in_thread() -> None:
+        raise error
+
+    with contained():
+        script, run = await answered({"task": in_task, "thread": in_thread, "child": in_child}[place])
+    assert answers(run) == [type(error).__name__]
+    assert told(script) == [("failed", type(error).__name__)]
+
+
+@pytest.mark.parametrize("place", ["model", "validator", "instructions"])
+async def test_what_leaves_the_process_elsewhere_in_an_agent_ends_the_execution_alone(place: str) -> None:
+    contain(asyncio.get_running_loop())
+
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+        if place == "model":
+            sys.exit(1)
+        yield "ok"
+
+    agent = Agent(FunctionModel(stream_function=stream))
+
+    @agent.instructions
+    async def instruct() -> str:  # pyright: ignore[reportUnusedFunction]
+        return sys.exit(1) if place == "instructions" else ""
+
+    @agent.output_validator
+    async def check(text: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        return sys.exit(1) if place == "validator" else text
+
+    with contained(), pytest.raises((PermanentFailure, Exited)) as ended:
+        await asyncio.create_task(RecordedRun("go").drive(PydanticAIDriver(agent, clock=ManualClock())))
+    assert verdict_on(ended.value) == "permanent"
+
+
+@behaviour("UC-007")
+async def test_a_cancellation_that_a_tool_made_itself_is_a_failed_answer_once() -> None:
+    calls: list[int] = []
+
+    async def tool() -> str:
+        calls.append(1)
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        return str(await task)
+
+    script, run = await answered(tool)
+    assert (answers(run), len(calls)) == (["the tool waited for something that was cancelled"], 2), "once for each run"
+    assert told(script) == [("failed", answers(run)[0])]
+
+
+@pytest.mark.parametrize("exposes", [False, True])
+async def test_what_a_tool_raises_is_logged_whole_and_its_text_told_only_where_that_is_wanted(
+    exposes: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def tool() -> str:
+        raise OSError("password=hunter2")
+
+    script, run = Script(Turn("", (Call("tool"),)), "I see"), RecordedRun("go")
+    run.exposes_errors = exposes
+    with caplog.at_level(logging.WARNING):
+        await run.drive(PydanticAIDriver(script.agent(tools=[tool]), clock=ManualClock()))
+
+    text = "OSError: password=hunter2" if exposes else "OSError"
+    assert (answers(run), told(script)) == ([text], [("failed", text)])
+    assert ("hunter2" in str(run.events)) is exposes
+    [record] = caplog.records
+    assert record.levelname == "WARNING" and "the tool 'tool' of run run-1 failed" in record.getMessage()
+    assert "hunter2" in caplog.text, "with its traceback"
+
+
+async def test_a_value_that_a_tool_refuses_inside_is_its_own_failure_without_the_value() -> None:
+    async def tool() -> str:
+        return City.model_validate({"name": ["secret"]}).name
+
+    script, run = await answered(tool)
+    assert (answers(run), told(script)) == (["ValidationError"], [("failed", "ValidationError")])
+
+
+@behaviour("UC-009")
+async def test_half_characters_of_a_model_are_mended_in_the_log_and_for_the_model() -> None:
+    script, run = Script(Turn("smile \ud83d", (Call("nothing", {}, "c"),)), "end \ude00"), RecordedRun("go")
+    outcome = await run.drive(PydanticAIDriver(script.agent(), clock=ManualClock()))
+
+    assert run.texts[1] == "assistant: smile \ufffd" and outcome.final_output == "end \ufffd"
+    [heard] = [part for part in script.heard[-1][1].parts if isinstance(part, TextPart)]
+    assert heard.content == "smile \ufffd"
+
+
+@behaviour("UC-008")
+@pytest.mark.parametrize(
+    ("calls", "named", "ids"),
+    [
+        ([Call("", {}, "c1")], ["unknown_tool"], ["c1"]),
+        ([Call(" ", {}, "c1")], ["unknown_tool"], ["c1"]),
+        ([Call("tool", {}, " ")], ["tool"], ["TURN.call"]),
+        ([Call("tool", {}, ""), Call("tool", {}, "")], ["tool", "tool"], None),
+        ([Call("tool", {}, "c"), Call("tool", {}, "c")], ["tool", "tool"], ["c", "c.1"]),
+        (
+            [Call("tool", {}, "c"), Call("tool", {}, "c.1"), Call("tool", {}, "c")],
+            ["tool"] * 3,
+            ["c", "c.1", "TURN.c.1"],
+        ),
+    ],
+    ids=["no name", "blank name", "blank id", "two without id", "twice one id", "twice and a third like it"],
+)
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("killed", [False, True])
+async def test_calls_without_a_name_or_an_id_of_their_own_are_told_apart(
+    calls: list[Call], named: list[str], ids: list[str] | None, streams: bool, killed: bool
+) -> None:
+    served: list[str] = []
+
+    async def tool() -> str:
+        served.append(tool_call_key())
+        return "served"
+
+    script, run = Script(Turn("", tuple(calls)), "I see"), RecordedRun("go")
+    driver = PydanticAIDriver(script.agent(streams=streams, tools=[tool]), clock=ManualClock())
+    if killed:
+        with pytest.raises(Killed):
+            await run.drive(driver, Fault("kill", 1, on="commit_tool"))
+    await run.drive(driver)
+
+    turn = run.messages[1]
+    if ids is not None:
+        assert [call.id for call in turn.tool_calls] == [each.replace("TURN", turn.id) for each in ids]
+    assert [call.name for call in turn.tool_calls] == named
+    found = {message.tool_call_id for message in run.messages if message.role is Role.TOOL}
+    assert found == {call.id for call in turn.tool_calls}
+    started = [event.id for event in run.events if isinstance(event, ToolCallStarted)]
+    assert sorted(started) == sorted(call.id for call in turn.tool_calls)
+    assert len(set(served)) == len([call for call in calls if call.tool.strip()]), "each has a key of its own"
+    assert run.texts[-1] == "assistant: I see"
+    assert_answered(script.heard[-1])
+
+
+class LikeBedrock(FunctionModel):
+    unsupported_settings = frozenset({"max_retries"})
+
+
+@pytest.mark.parametrize("kind", ["alone", "wrapped", "behind"])
+async def test_a_model_that_does_not_know_a_setting_of_ours_is_not_given_it(kind: str) -> None:
+    """It would warn, and fail where warnings are errors, as they are here."""
+    settings: list[Any] = []
+
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+        settings.append(info.model_settings)
+        yield "ok"
+
+    unaware = LikeBedrock(stream_function=stream)
+    model = {"alone": unaware, "wrapped": WrapperModel(unaware), "behind": FallbackModel(unaware, unaware)}[kind]
+    outcome = await RecordedRun("hi").drive(PydanticAIDriver(Agent(model), clock=ManualClock()))
+
+    assert outcome.final_output == "ok"
+    assert not settings[0] or "max_retries" not in settings[0]
+
+
+@dataclass
+class Odd:
+    ratio: float
+    data: bytes
+    name: str
+
+
+async def test_output_that_is_no_json_by_chance_is_kept_in_another_form() -> None:
+    agent = Script(Turn("", (Call("final_result", {"ratio": 1.5, "data": "x", "name": "n"}),))).agent(output_type=Odd)
+
+    @agent.output_validator
+    async def change(found: Odd) -> Odd:  # pyright: ignore[reportUnusedFunction]
+        return Odd(math.nan, b"\xff", "caf\udce9")
+
+    outcome = await RecordedRun("go").drive(PydanticAIDriver(agent, clock=ManualClock()))
+    assert outcome.final_output == '{"ratio":"NaN","data":"_w==","name":"caf\ufffd"}'
+
+
+@dataclass(kw_only=True)
+class Raw(CustomEvent):
+    """Progress that holds what JSON does not have."""
+
+    value: Any
+
+
+@dataclass(kw_only=True)
+class Broken(CustomEvent):
+    def to_payload(self) -> Any:
+        raise ZeroDivisionError
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+async def test_progress_that_is_no_json_by_chance_is_published_in_another_form() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+
+    async def tool(ctx: RunContext[Any]) -> str:
+        for value in (b"\xff", math.nan, "caf\udce9", Unprintable(), endless):
+            await ctx.emit(Raw(value=value))
+        await ctx.emit(Broken())
+        return "done"
+
+    run = RecordedRun("go")
+    await run.drive(PydanticAIDriver(Script(Turn("", (Call("tool"),)), "ok").agent(tools=[tool]), clock=ManualClock()))
+
+    shown = [event.value or event.text for event in run.events if isinstance(event, ToolCallStreamDelta)]
+    assert shown[:3] == [{"value": "_w=="}, {"value": "NaN"}, {"value": "caf\ufffd"}]
+    assert shown[3:] == [
+        {"value": "<a Unprintable that has no JSON form>"},
+        {"value": "<a list that has no JSON form>"},
+        "<Broken failed: ZeroDivisionError>",
+    ]
+    assert run.texts[-1] == "assistant: ok"
+
+
+# --- what a failed execution has spent --------------------------------------------------------------------------------
+
+
+async def test_the_model_calls_of_a_failed_execution_are_counted_once_however_it_goes_on() -> None:
+    failing = [True]
+
+    async def tool() -> str:
+        if failing.pop():
+            raise TransientFailure("busy")
+        return "done"
+
+    driver = PydanticAIDriver(Script(Turn("", (Call("tool"),)), "ok").agent(tools=[tool]), clock=ManualClock())
+    run = RecordedRun("go")
+    with pytest.raises(TransientFailure):
+        await run.drive(driver)
+    first = [event.usage for event in run.events if isinstance(event, InferenceComplete)]
+    assert (run.usage, run.usage.model_calls) == (first[0], 1)
+
+    failing.append(False)
+    outcome = await run.drive(driver)
+    [one, two] = [event.usage for event in run.events if isinstance(event, InferenceComplete)]
+    assert outcome.usage == one.plus(two)
+
+
+# --- dependencies -----------------------------------------------------------------------------------------------------
+
+
+class Session:
+    """Something that is opened and closed."""
+
+    def __init__(self) -> None:
+        self.states = ["made"]
+
+    async def __aenter__(self) -> str:
+        self.states.append("entered by name")
+        return "wrong"
+
+    async def __aexit__(self, *_: object) -> None:
+        self.states.append("left by name")
+
+
+SESSIONS: list[Session] = []
+
+
+def session() -> Session:
+    SESSIONS.append(Session())
+    return SESSIONS[-1]
+
+
+def as_function(identity: RunIdentity) -> Session:
+    return session()
+
+
+async def as_async_function(identity: RunIdentity) -> Session:
+    return session()
+
+
+@asynccontextmanager
+async def as_async_manager(identity: RunIdentity) -> AsyncGenerator[Session]:
+    found = session()
+    try:
+        yield found
+    finally:
+        found.states.append("closed")
+
+
+@contextmanager
+def as_manager(identity: RunIdentity) -> Generator[Session]:
+    found = session()
+    try:
+        yield found
+    finally:
+        found.states.append("closed")
+
+
+async def as_async_generator(identity: RunIdentity) -> AsyncGenerator[Session]:
+    found = session()
+    try:
+        yield found
+    finally:
+        found.states.append("closed")
+
+
+def as_generator(identity: RunIdentity) -> Generator[Session]:
+    found = session()
+    try:
+        yield found
+    finally:
+        found.states.append("closed")
+
+
+async def as_function_of_a_manager(identity: RunIdentity) -> Any:
+    return as_async_manager(identity)
+
+
+OPENED = [as_async_manager, as_manager, as_async_generator, as_generator, as_function_of_a_manager]
+
+
+@pytest.mark.parametrize("deps", [as_function, as_async_function, *OPENED], ids=lambda deps: deps.__name__)
+@pytest.mark.parametrize("fails", [False, True])
+async def test_dependencies_may_be_awaited_and_are_closed_when_the_execution_ends(deps: Any, fails: bool) -> None:
+    """A client that can be entered, too, is handed over as it is: it may be everybody's."""
+    seen: list[list[str]] = []
+
+    async def look(ctx: RunContext[Session]) -> str:
+        seen.append([*ctx.deps.states])
+        if fails:
+            raise PermanentFailure("no")
+        return "ok"
+
+    agent = Script(Turn("", (Call("look"),)), "ok").agent(deps_type=Session, tools=[look])
+    driver = PydanticAIDriver(agent, clock=ManualClock(), deps=deps)
+    try:
+        await RecordedRun("hi").drive(driver)
+    except PermanentFailure:
+        assert fails
+
+    assert seen == [["made"]]
+    assert SESSIONS[-1].states == (["made", "closed"] if deps in OPENED else ["made"])
+
+
+async def test_dependencies_that_cannot_be_made_fail_the_execution_as_anything_else() -> None:
+    async def deps(identity: RunIdentity) -> None:
+        raise ConnectionResetError("secret")
+
+    driver = PydanticAIDriver(Script("ok").agent(), clock=ManualClock(), deps=deps)
+    with pytest.raises(TransientFailure, match=r"^ConnectionResetError$"):
+        await RecordedRun("hi").drive(driver)
+
+
+# --- what capabilities make of calls ----------------------------------------------------------------------------------
+
+
+class Instead(AbstractCapability[Any]):
+    """Answers calls itself."""
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+
+    async def before_tool_execute(
+        self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any]
+    ) -> dict[str, Any]:
+        raise SkipToolExecution(self._answer())
+
+    async def wrap_tool_execute(
+        self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: Any, handler: Any
+    ) -> Any:
+        found = self._answer()
+        return found if isinstance(found, ToolDenied) else await handler(args)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "text", "status"),
+    [
+        (lambda: map(str, (1, 2)), "success", '["1","2"]', "succeeded"),
+        (lambda: ToolDenied("not today"), "denied", "not today", "denied"),
+    ],
+    ids=["skipped", "denied"],
+)
+async def test_what_a_capability_answers_in_the_place_of_a_tool_is_what_the_log_has(
+    answer: Callable[[], Any], outcome: str, text: str, status: str
+) -> None:
+    async def tool() -> str:
+        raise AssertionError("must not run")
+
+    script, run = Script(Turn("", (Call("tool"),)), "I see"), RecordedRun("go")
+    agent = script.agent(tools=[tool], capabilities=[Instead(answer)])
+    await run.drive(PydanticAIDriver(agent, clock=ManualClock()))
+
+    assert told(script) == [(outcome, text)]
+    assert [event.status for event in run.events if isinstance(event, ToolCallDone)] == [status]
+    assert str(answers(run)[0]).replace("'", '"').replace(", ", ",") == text
+
+
+async def test_half_characters_beside_a_result_are_mended_for_the_model_and_in_the_log() -> None:
+    async def look() -> ToolReturn[str]:
+        return ToolReturn("seen", content="caf\udce9")
+
+    script, run = Script(Turn("", (Call("look"),)), "nice"), RecordedRun("go")
+    await run.drive(PydanticAIDriver(script.agent(tools=[look]), clock=ManualClock()))
+
+    assert run.texts[3] == "user: caf\ufffd"
+    assert [getattr(part, "content", None) for part in script.heard[-1][-1].parts] == ["seen", "caf\ufffd"]

@@ -101,7 +101,7 @@ async def test_a_run_with_reasoning_text_and_tools_side_by_side() -> None:
         ),
         (
             "MessageCommitted",
-            {"message_id": "m3", "role": "tool", "text": "ZeroDivisionError: by nothing", "answers": "c2"},
+            {"message_id": "m3", "role": "tool", "text": "ZeroDivisionError", "answers": "c2"},
         ),
         (
             "ToolCallDone",
@@ -111,7 +111,7 @@ async def test_a_run_with_reasoning_text_and_tools_side_by_side() -> None:
                 "name": "broken",
                 "result_message_id": "m3",
                 "status": "failed",
-                "error_text": "ZeroDivisionError: by nothing",
+                "error_text": "ZeroDivisionError",
             },
         ),
         ("StepEnded", {"index": 0}),

@@ -171,14 +171,27 @@ def test_an_agent_that_is_withdrawn_is_not_served_until_it_is_registered_again(
     )
 
 
+@pytest.mark.parametrize(("module", "why"), [("1 / 0", "ZeroDivisionError"), ("raise SystemExit(1)", "SystemExit")])
 async def test_a_module_that_fails_while_it_is_imported_is_not_loadable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, why: str
 ) -> None:
-    (tmp_path / "broken_agents.py").write_text("1 / 0\n")
+    name = f"broken_by_{why.lower()}"
+    (tmp_path / f"{name}.py").write_text(f"{module}\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
-    with pytest.raises(AgentNotLoadable, match="ZeroDivisionError"):
-        await RecordedRun("hi").drive(agents(bad="broken_agents:agent").driver("bad"))
+    with pytest.raises(AgentNotLoadable, match=why):
+        await RecordedRun("hi").drive(agents(bad=f"{name}:agent").driver("bad"))
+
+
+def test_whether_the_texts_of_errors_may_be_read_is_said_with_each_registration() -> None:
+    found = Agents()
+    found.add("open", hello, expose_tool_errors=True)
+    found.add("closed", hello)
+    assert [found.exposes_errors(AgentId(name)) for name in ("open", "closed", "unknown")] == [True, False, False]
+
+    found.withdraw(AgentId("open"), "gone")
+    found.add("open", hello)
+    assert not found.exposes_errors(AgentId("open"))
 
 
 async def test_every_kind_of_agent_runs() -> None:

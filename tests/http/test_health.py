@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from awaken.domain.errors import StoreUnavailable
@@ -12,6 +13,7 @@ from awaken.http.app import build_app
 from awaken.mailbox.service import Mailbox
 from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
+from awaken.store.sqlite import SqliteStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from tests.http.asgi import Client, all_frames
@@ -47,6 +49,27 @@ async def test_readiness_reflects_the_store_and_liveness_does_not(clock: ManualC
         assert (await site.http.get("/health")).status == 503, "asked less than a second ago"
         await clock.advance(1)
         assert (await site.http.get("/health")).status == 200
+
+
+@behaviour("SRV-006")
+async def test_a_server_whose_store_can_be_read_and_not_written_is_not_ready_and_names_the_reason(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    path = tmp_path / "moved.db"
+    async with served(SqliteStore(path, clock=clock), clock) as site:
+        assert (await site.http.get("/health/ready")).status == 200
+
+        path.rename(tmp_path / "elsewhere.db")
+        await site.world.advance(1)
+        down = await site.http.get("/health/ready")
+        refused = await site.http.post("/v1/runs", {"agent_id": "talk", "input": "accepted?"})
+        assert (down.status, down.json()["components"]["store"]["state"]) == (503, "failed")
+        assert "moved or removed while it was served" in down.json()["components"]["store"]["detail"]
+        assert (refused.status, refused.code) == (503, "store_unavailable")
+
+        (tmp_path / "elsewhere.db").rename(path)
+        await site.world.advance(1)
+        assert (await site.http.get("/health/ready")).status == 200
 
 
 @behaviour("SRV-006")

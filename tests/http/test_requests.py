@@ -260,56 +260,6 @@ async def test_changing_answers_name_the_durability_and_others_do_not(store: Sto
         assert "awaken-durability" not in {**refused.headers, **read.headers}
 
 
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        ("127.0.0.1:8000", 200),
-        ("localhost", 200),
-        ("LOCALHOST:1", 200),
-        ("[::1]:8000", 200),
-        ("[::1]", 200),
-        ("evil.example", 421),
-        ("localhost.evil.example:8000", 421),
-        ("", 421),
-    ],
-)
-async def test_only_the_servers_own_names_are_answered_to(
-    memory: Store, clock: ManualClock, host: str, status: int
-) -> None:
-    settings = HttpSettings(allowed_hosts=("127.0.0.1", "localhost", "::1"))
-    async with served(memory, clock, settings=settings) as site:
-        answer = await site.http.get("/v1/agents", headers={"host": host})
-
-        assert answer.status == status
-        if status == 421:
-            assert answer.code == "host_not_allowed"
-
-
-@pytest.mark.parametrize(
-    ("origin", "status"),
-    [
-        (None, 200),
-        ("http://testserver", 200),
-        ("https://testserver", 200),
-        ("http://testserver:80", 403),
-        ("https://app.example.org", 200),
-        ("https://app.example.org.evil.example", 403),
-        ("null", 403),
-        ("", 403),
-    ],
-)
-async def test_pages_of_other_origins_may_not_call(
-    memory: Store, clock: ManualClock, origin: str | None, status: int
-) -> None:
-    settings = HttpSettings(allowed_origins=("https://app.example.org",))
-    async with served(memory, clock, settings=settings) as site:
-        answer = await site.http.post("/v1/threads", {}, headers={} if origin is None else {"origin": origin})
-
-        assert answer.status == (201 if status == 200 else 403)
-        if status == 403:
-            assert (answer.code, await site.stored()) == ("origin_not_allowed", (0, 0))
-
-
 async def test_beyond_the_bound_of_requests_callers_are_sent_away_but_health_answers(
     memory: Store, clock: ManualClock
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,7 +74,7 @@ async def test_cut_anywhere_and_resumed_a_stream_is_the_uncut_one(store: Store, 
             answer = await site.http.get(
                 f"/v1/runs/{run['run_id']}/stream?channels={ALL}", headers={"last-event-id": frame.id}
             )
-            assert all_frames(answer.body)[-1].event == "stream.end"
+            assert answer.status == 204 or all_frames(answer.body)[-1].event == "stream.end"
             rests[frame.id] = with_ids(answer.body)
 
         for offset in range(len(uncut) + 1):
@@ -225,7 +227,7 @@ async def test_a_place_beyond_the_end_is_gone_when_asked_for_and_mended_on_recon
 
         async with site.http.open("GET", "/v1/threads/t/stream", headers={"last-event-id": future}) as stream:
             resync = (await stream.until("stream.resync"))[-1]
-            assert (resync.id, resync.json()["thread"]["thread_id"]) == (None, "t")
+            assert (resync.id, resync.json()["thread"]["thread_id"]) == (resync.json()["cursor"], "t")
             later = await site.submit("talk", "t")
             first = (await stream.until("RunQueued"))[-1]
             assert (first.json()["run_id"], resync.json()["cursor"]) == (later["run_id"], f"{prefix}.{_seq(first) - 1}")
@@ -254,7 +256,7 @@ async def test_a_place_that_retention_has_removed_is_gone_when_asked_for_and_men
 
         async with site.http.open("GET", "/v1/threads/t/stream", headers={"last-event-id": removed}) as stream:
             resync = (await stream.until("stream.resync"))[-1]
-            assert (resync.id, resync.json()["thread"]["thread_id"]) == (None, "t")
+            assert (resync.id, resync.json()["thread"]["thread_id"]) == (resync.json()["cursor"], "t")
             assert resync.json()["cursor"] == events[-1]["cursor"]
 
 
@@ -287,16 +289,119 @@ async def test_frames_that_are_not_in_the_log_have_no_id(memory: Store, clock: M
         assert all(frame.id == frame.json()["cursor"] for frame in frames if frame.id is not None)
 
 
-async def test_the_cursor_in_the_query_wins_over_the_header(memory: Store, clock: ManualClock) -> None:
+# --- browsers ---------------------------------------------------------------------------------------------------------
+
+
+class EventSource:
+    """A browser's: one address, the last id it saw, and back again whenever the connection closes, until something else
+    than an event stream is answered.
+    """
+
+    def __init__(self, site: Site, path: str) -> None:
+        self._site = site
+        self._path = path
+        self.last_id: str | None = None
+        self.seen: list[Frame] = []
+
+    async def connect(self, *, until: str | None = None) -> int:
+        """Follow one connection to its end, or to an event; the status of the answer."""
+        headers = {"accept": "text/event-stream", **({"last-event-id": self.last_id} if self.last_id else {})}
+        async with self._site.http.open("GET", self._path, headers=headers) as stream:
+            async for frame in stream.frames():
+                self.last_id = frame.id or self.last_id
+                self.seen.append(frame)
+                if frame.event == until:
+                    break
+            return stream.status
+
+    @property
+    def text(self) -> list[str]:
+        return [frame.json()["payload"]["delta"] for frame in self.seen if frame.event == "TextDeltaObserved"]
+
+
+@behaviour("WEB-001")
+@pytest.mark.parametrize("with_cursor", [False, True])
+async def test_a_browser_that_is_cut_off_again_and_again_sees_everything_once_and_stops_at_the_end(
+    store: Store, clock: ManualClock, with_cursor: bool
+) -> None:
+    """Its address never changes, so the cursor in it is older than what it saw."""
+    speaker = Speaker()
+    async with served(store, clock, agents={"speaker": speaker}) as site:
+        run = await site.submit("speaker", "t")
+        browser = EventSource(
+            site, f"/v1/runs/{run['run_id']}/stream" + (f"?cursor={run['cursor']}" if with_cursor else "")
+        )
+        for word in ("one", "two", "three"):
+            speaker.say(word)
+            assert await browser.connect(until="TextDeltaObserved") == 200
+        speaker.end()
+        assert [await browser.connect(), await browser.connect()] == [200, 204]
+
+        assert browser.text == ["one", "two", "three"]
+        ids = [frame.id for frame in browser.seen if frame.id is not None]
+        assert len(ids) == len(set(ids))
+        assert [frame.event for frame in browser.seen][-1] == "stream.end"
+
+
+@behaviour("WEB-001")
+@pytest.mark.parametrize("query", ["?channels=messages", "?include_deltas=false&channels=messages", "?until=done"])
+async def test_the_end_is_known_to_whoever_was_shown_a_part_only(memory: Store, clock: ManualClock, query: str) -> None:
+    """The last event it saw is not the run's last, and there is nothing more for it all the same."""
     async with served(memory, clock) as site:
         run = await site.submit("talk", "t")
         await site.finished(run)
-        frames = with_ids(await recorded(site, run))
-        answer = await site.http.get(
-            f"/v1/runs/{run['run_id']}/stream?cursor={frames[-2].id}", headers={"last-event-id": frames[0].id or ""}
-        )
+        browser = EventSource(site, f"/v1/runs/{run['run_id']}/stream{query}")
+        assert [await browser.connect(), await browser.connect()] == [200, 204]
+        browser.last_id = run["cursor"]
+        assert [await browser.connect(), await browser.connect()] == [200, 204], "something was left for it"
 
-        assert with_ids(answer.body) == frames[-1:]
+
+@behaviour("WEB-001")
+async def test_a_first_request_is_never_answered_with_nothing(memory: Store, clock: ManualClock) -> None:
+    """Whoever asks for the first time learns how the run ended, wherever it begins."""
+    async with served(memory, clock) as site:
+        run = await site.submit("talk", "t")
+        end = (await site.finished(run))["run"]["cursor"]
+        for headers in ({}, {"last-event-id": ""}):
+            answer = await site.http.get(f"/v1/runs/{run['run_id']}/stream?cursor={end}", headers=headers)
+            assert [frame.event for frame in all_frames(answer.body)] == ["stream.open", "stream.end"]
+
+
+@behaviour("WEB-001", "SRV-023")
+async def test_a_browser_whose_place_is_lost_is_mended_once(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        run = await site.submit("talk", "t")
+        await site.finished(run)
+        browser = EventSource(site, f"/v1/runs/{run['run_id']}/stream")
+        browser.last_id = f"{run['cursor'].rpartition('.')[0]}.999"
+        assert [await browser.connect(), await browser.connect()] == [200, 204]
+        assert [frame.event for frame in browser.seen if frame.event != ":"].count("stream.resync") == 1
+
+
+@behaviour("WEB-002")
+async def test_what_readers_take_for_the_end_of_a_line_is_escaped(memory: Store, clock: ManualClock) -> None:
+    said = "a\u2028b\u2029c\x85d\x0be\x1cf — “g”"
+
+    async def odd(context: Context) -> str:
+        return said
+
+    async with served(memory, clock, agents={"odd": odd}) as site:
+        thread = await site.http.post("/v1/threads", {"thread_id": "t", "title": said})
+        assert thread.json()["title"] == said
+        run = await site.submit("odd", "t")
+        await site.finished(run)
+        body = await recorded(site, run)
+        page = (await site.http.get("/v1/threads/t/events")).body
+        lost = {"last-event-id": f"{run['cursor'].rpartition('.')[0]}.999"}
+        async with site.http.open("GET", "/v1/threads/t/stream", headers=lost) as stream:
+            await stream.until("stream.resync")
+            body += stream.received
+        for raw in (body.decode(), page.decode()):
+            assert raw.splitlines() == raw.removesuffix("\n").split("\n")
+            assert "\\u2028" in raw
+        [answer] = [frame.json() for frame in with_ids(body) if frame.event == "MessageCommitted"][1:]
+        assert answer["payload"]["content_blocks"][0]["text"] == said
+        assert said in [json.loads(frame.data).get("thread", {}).get("title") for frame in all_frames(body)]
 
 
 async def test_a_thread_is_watched_from_now_unless_told_otherwise(memory: Store, clock: ManualClock) -> None:

@@ -321,3 +321,29 @@ def test_a_loop_that_is_torn_down_hard_ends_promptly_and_the_next_start_takes_ov
     for connection in left_open:
         connection.close()  # the dead closed nothing
     left_open.clear()
+
+
+@pytest.mark.parametrize("what", ["stopped", "asleep", "set forward", "set back"])
+async def test_on_a_store_of_one_process_no_time_that_passes_stops_or_repeats_a_run(
+    store: WatchedStore, clock: ManualClock, what: str
+) -> None:
+    """Its machine sleeps, its process is stopped or blocked, its clock is put elsewhere: nobody can take its claim."""
+    async with World(store, clock) as world:
+        submission = await world.submit(max_attempts=1)
+        call = await world.agent.next_call()
+        for _ in range(7):
+            match what:
+                case "stopped":
+                    clock.tick(3_600)
+                case "asleep":
+                    clock.suspend(3_600)
+                case "set forward":
+                    clock.set(clock.now() + 3_600_000)
+                case _:
+                    clock.set(clock.now() - 3_600_000)
+            await world.submit(thread_id="beside", delay_s=0.2)
+            await world.advance(31)
+        assert not call.is_over
+        call.release("innocent")
+        assert (await world.done(submission)).final_output == "innocent"
+        assert [each.run_id for each in world.agent.calls].count(submission.run.run_id) == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
@@ -12,6 +13,7 @@ from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import DEFAULT_SCOPE, ClaimToken, DispatchId, RunId
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
+from awaken.mailbox import engine
 from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.stopping import StopReason
@@ -86,7 +88,7 @@ async def test_a_run_whose_lease_cannot_be_confirmed_is_stopped_two_seconds_befo
     store: WatchedStore, clock: ManualClock
 ) -> None:
     async with World(store, clock) as world:
-        await world.submit()
+        submission = await world.submit()
         call = await world.agent.next_call()
         store.refuse = refuse_renewals
 
@@ -95,7 +97,62 @@ async def test_a_run_whose_lease_cannot_be_confirmed_is_stopped_two_seconds_befo
         await world.advance(0.01)
         assert call.is_over
         assert world.ledger.labels == ["lost"]
-        assert world.free_slots == 100
+        assert [each.run_id for each in world.agent.calls] == [submission.run.run_id] * 2, "its claim was handed back"
+        assert world.free_slots == 99
+
+
+@pytest.mark.parametrize("stopped_s", [11, 13, 60])
+async def test_after_a_stop_of_the_process_a_run_goes_on_at_once(
+    store: WatchedStore, clock: ManualClock, stopped_s: float
+) -> None:
+    """All timers are due at once, the renewal among them: what it renews would be nobody's for another lease."""
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+        await world.advance(33)  # no sweep is due soon
+        clock.tick(stopped_s)
+        await world.quiet()
+
+        assert call.is_over
+        again = await world.agent.next_call()
+        again.release("goes on")
+        assert (await world.done(submission)).final_output == "goes on"
+        assert (await world.dispatch(submission)).attempt_count == 0
+        assert world.agent.most_running == 1
+
+
+@pytest.mark.parametrize("slept_s", [11, 13, 60])
+async def test_after_a_sleep_of_the_machine_a_run_goes_on_at_once(
+    store: WatchedStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, slept_s: float
+) -> None:
+    """No timer is due; what notices the sleep is `LoopWatch`, which a clock of a test does without."""
+    wakers: list[Callable[[], None]] = []
+
+    def watch(woke: Callable[[], None]) -> AbstractContextManager[None]:
+        wakers.append(woke)
+        return nullcontext()
+
+    monkeypatch.setattr(engine, "SystemClock", ManualClock)
+    monkeypatch.setattr(engine, "LoopWatch", watch)
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        call = await world.agent.next_call()
+        await world.advance(33)
+        delayed = await world.submit(thread_id="delayed", delay_s=10)
+        clock.suspend(slept_s)
+        await world.quiet()
+        assert not call.is_over
+
+        [woke] = wakers
+        woke()
+        await world.quiet()
+
+        assert call.is_over
+        assert [each.run_id for each in world.agent.calls[1:]].count(submission.run.run_id) == 1
+        assert [each.run_id for each in world.agent.calls[1:]].count(delayed.run.run_id) == 1
+        for each in world.agent.calls[1:]:
+            each.release("goes on")
+        assert (await world.done(submission)).final_output == "goes on"
 
 
 async def test_a_lease_is_counted_from_when_it_was_asked_for_not_from_the_answer(
@@ -297,3 +354,28 @@ async def test_of_several_leases_each_is_watched_from_its_own_asking(store: Watc
     for task in watching:
         task.cancel()
     await asyncio.wait(watching)
+
+
+async def test_what_is_given_up_is_not_renewed(store: WatchedStore, clock: ManualClock) -> None:
+    """After a sleep the renewal may come first: it would go on for a claim that nobody carries any more."""
+    combiner = Combiner(
+        store,
+        clock,
+        lambda transition, outcome, asked_s: None,
+        lambda transition: None,
+        lambda transitions, outcomes, took_s: None,
+    )
+    keeper = Keeper(combiner, clock, MailboxSettings())
+    combining = asyncio.create_task(combiner.run())
+    async with asyncio.timeout(10), store:
+        late, fresh = Holder("late", clock), Holder("fresh", clock)
+        keeper.hold(late, asked_s=0.0)
+        clock.suspend(60)
+        keeper.hold(fresh, asked_s=60.0)
+        await keeper.renew()
+    combining.cancel()
+    await asyncio.wait([combining])
+
+    assert late.stopped == [("unconfirmed", 60.0)]
+    [renew] = [each for each in store.transitions if isinstance(each, Renew)]
+    assert [ref.token for ref in renew.leases] == [fresh.token]

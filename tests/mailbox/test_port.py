@@ -12,7 +12,7 @@ from awaken.domain.clock import Timer
 from awaken.domain.errors import LeaseLost, PermanentFailure, StoreUnavailable
 from awaken.domain.event import Event
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
-from awaken.domain.message import Role, Text, assistant_message, user_message
+from awaken.domain.message import Json, Role, assistant_message, user_message
 from awaken.domain.run import Usage
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
@@ -103,7 +103,8 @@ async def test_events_emitted_while_a_commit_is_in_flight_leave_together_with_th
 
 async def test_of_messages_that_cannot_all_be_stored_none_is_written(store: WatchedStore, clock: ManualClock) -> None:
     async def script(port: RunPort) -> None:
-        messages = [assistant_message(port.new_message_id(), text) for text in ("good", "\ud800")]
+        good = assistant_message(port.new_message_id(), "good")
+        messages = [good, msgspec.structs.replace(good, id=port.new_message_id(), content=(Json(object()),))]
         with pytest.raises(PermanentFailure, match="cannot be stored"):
             await port.close_step(turn=None, usage=Usage(), extra=messages)
 
@@ -481,7 +482,7 @@ async def test_a_message_that_cannot_be_stored_fails_in_the_hands_of_the_agent(
     async def script(port: RunPort) -> None:
         odd = assistant_message(port.new_message_id(), "")
         try:
-            await port.commit_assistant(msgspec.structs.replace(odd, content=(Text("\ud800"),)))
+            await port.commit_assistant(msgspec.structs.replace(odd, content=(Json(object()),)))
         except Exception as error:
             errors.append(error)
         await port.commit_assistant(assistant_message(port.new_message_id(), "recovered"))
@@ -528,3 +529,40 @@ async def test_the_conversation_is_read_once_in_each_execution(store: WatchedSto
             await world.done(await world.submit(text, agent_id="reading"))
 
     assert seen == [["one"]] * 2 + [["one", "answer", "two"]] * 2
+
+
+async def test_half_characters_of_messages_and_events_are_mended(store: WatchedStore, clock: ManualClock) -> None:
+    async def script(port: RunPort) -> None:
+        await port.emit(text_delta("half \ud83d"))
+        await port.commit_assistant(assistant_message(port.new_message_id(), "half \ud83d"))
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        run = await world.done(await world.submit(agent_id="d"))
+        rows = await store.list_events(DEFAULT_SCOPE, ThreadId("t"), after=0, limit=100)
+        [delta] = [event for row in rows for event in row.events if event.kind == "TextDeltaObserved"]
+
+        assert run.final_output == "half \ufffd"
+        assert msgspec.json.decode(delta.payload)["delta"] == "half \ufffd"
+
+
+async def test_the_journal_counts_against_the_buffer(store: WatchedStore, clock: ManualClock) -> None:
+    """What a step returned is as heavy as what was streamed: `emit` waits behind it."""
+    found: list[bool] = []
+
+    async def script(port: RunPort) -> None:
+        value = msgspec.Raw(msgspec.json.encode("x" * WRITE_BUFFER_BYTES))
+        store.hold(Commit)
+        await port.emit(text_delta("first"))
+        await settle()  # it is on its way, and held
+        step = asyncio.create_task(port.commit_step("large#1", value))
+        await settle()
+        streaming = asyncio.create_task(port.emit(text_delta("second")))
+        await settle()
+        found.append(streaming.done())
+        store.let_go()
+        await step
+        await streaming
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        await world.done(await world.submit(agent_id="d"))
+        assert found == [False]

@@ -232,6 +232,67 @@ async def test_one_request_to_stop_is_one_cancellation_however_long_the_agent_ti
         assert (await world.run(submission)).termination == CANCELLED
 
 
+@behaviour("UC-015")
+@pytest.mark.parametrize("further", ["cancel", "interrupt", "shutdown"])
+async def test_an_agent_that_tidies_up_within_its_grace_is_not_cancelled_again(
+    store: WatchedStore, clock: ManualClock, further: str
+) -> None:
+    """Neither by the same request nor by one that means more."""
+    tidied: list[float] = []
+
+    async def tidy(context: Context) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await sleep(clock, 2.5)
+            tidied.append(clock.monotonic())
+
+    async with store, World(store, clock, agents={"tidy": tidy}) as world:
+        submission = await world.submit(agent_id="tidy")
+        await world.quiet()
+        await cancel(world, submission)
+        await world.advance(1)
+        match further:
+            case "cancel":
+                await cancel(world, submission)
+            case "interrupt":
+                await interrupt(world)
+            case _:
+                await world.leave()
+        await world.advance(2)
+
+        assert tidied == [2.5]
+        run = await store.load_run(DEFAULT_SCOPE, submission.run.run_id)
+        assert run is not None and run.termination == CANCELLED
+
+
+async def test_a_request_that_the_agent_took_back_is_made_again_by_the_next_one(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Code that catches a cancellation and takes it back (`Task.uncancel`) goes on as if there had been none."""
+    asked: list[float] = []
+
+    async def forgetful(context: Context) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                asked.append(clock.monotonic())
+                task = asyncio.current_task()
+                assert task is not None
+                if len(asked) > 1:
+                    raise
+                task.uncancel()
+
+    async with World(store, clock, agents={"forgetful": forgetful}) as world:
+        submission = await world.submit(agent_id="forgetful")
+        await world.quiet()
+        await cancel(world, submission)
+        await world.advance(1)
+        assert (await interrupt(world, wait_s=5)).cancel == "stopped"
+        assert asked == [0.0, 1.0]
+
+
 async def test_tidying_up_is_not_cancelled_by_the_commits_it_makes(store: WatchedStore, clock: ManualClock) -> None:
     async def tidy(context: Context) -> str:
         try:
@@ -377,7 +438,7 @@ async def test_an_interrupt_of_a_run_already_being_cancelled_acknowledges_once(
         submission = await world.submit(agent_id="slow")
         await world.quiet()
         await cancel(world, submission)
-        await world.quiet()
+        await world.advance(3)  # its grace
         await interrupt(world, wait_s=5)
 
         kinds = await world.kinds(submission)
@@ -409,10 +470,12 @@ async def test_an_interrupt_before_the_agent_got_anywhere_ends_the_run_without_i
         assert (dispatch.claim_token, dispatch.lease_until) == (None, None)
 
 
-async def test_an_interrupted_owner_that_ignores_it_keeps_the_thread_until_its_lease_ends(
+async def test_an_interrupted_owner_that_ignores_it_keeps_the_thread_until_it_is_stopped_for_its_lease(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    """Never two runs of one thread: renewals no longer extend the lease, and the end of it frees the thread."""
+    """Never two runs of one thread: renewals no longer extend the lease, and the thread is free when its owner is at
+    rest, which is before the lease could end.
+    """
     store.exclusive = False
     stopped_at: list[float] = []
 
@@ -433,10 +496,10 @@ async def test_an_interrupted_owner_that_ignores_it_keeps_the_thread_until_its_l
         second = await world.submit("next")
         assert second.status == "queued"
 
-        await world.advance(11.9)
+        await world.advance(9.9)
         assert (await world.run(second)).status is RunStatus.CREATED
+        await world.advance(0.1)
         assert stopped_at == [0.0, 10.0], "asked once, and stopped before the lease ends"
-        await world.advance(0.2)
         assert (await world.run(second)).status is RunStatus.RUNNING
         assert (await world.dispatch(first)).status is DispatchStatus.SUPERSEDED
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import sqlite3
+import sys
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +16,14 @@ import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import AgentNotFound, LeaseLost, PermanentFailure, TransientFailure
+from awaken.domain.event import InferenceComplete
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import Message, Role, assistant_message, user_message
-from awaken.domain.run import NATURAL_END, RunStatus, Termination
+from awaken.domain.run import NATURAL_END, RunStatus, Termination, Usage
 from awaken.domain.thread import ThreadInfo
 from awaken.executors.contract import Finished
 from awaken.executors.function import Context
+from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery
@@ -27,6 +32,8 @@ from awaken.store.transitions import Ack, DeadLetter, Retry, Settle
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.events import text_delta
+from awaken.testing.executors import Call as ToolUse
+from awaken.testing.executors import Script, Turn
 from awaken.testing.mailboxes import WatchedStore, World
 
 
@@ -245,6 +252,7 @@ ODD_ERRORS: list[BaseException] = [
     Exception("x" * 100_000),
     OnlyBase("base"),
     SystemExit(3),
+    KeyboardInterrupt(),
     BaseExceptionGroup("group", [asyncio.CancelledError(), OnlyBase("inside")]),
     ExceptionGroup("group", [TransientFailure("busy")]),
     asyncio.CancelledError("by myself"),
@@ -252,10 +260,13 @@ ODD_ERRORS: list[BaseException] = [
 ]
 
 
+@behaviour("UC-001")
 @pytest.mark.parametrize("error", ODD_ERRORS, ids=lambda error: type(error).__name__)
 async def test_whatever_an_agent_raises_ends_its_run_and_touches_no_other(
-    store: WatchedStore, clock: ManualClock, error: BaseException
+    store: WatchedStore, clock: ManualClock, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.CRITICAL, logger="awaken.worker")  # pytest-xdist cannot report half a character
+
     async def odd(context: Context) -> None:
         raise error
 
@@ -271,6 +282,181 @@ async def test_whatever_an_agent_raises_ends_its_run_and_touches_no_other(
         assert (await world.done(neighbour)).final_output == "well"
         await world.quiet()
         assert world.free_slots == 100
+
+
+@behaviour("UC-002")
+@pytest.mark.parametrize("asked", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["child", "group", "step", "thread"])
+async def test_an_agent_that_asks_the_process_to_end_ends_its_own_run(
+    store: WatchedStore, clock: ManualClock, place: str, asked: type[BaseException]
+) -> None:
+    def leave() -> None:
+        raise asked
+
+    async def child() -> None:
+        leave()
+
+    async def odd(context: Context) -> None:
+        match place:
+            case "child":
+                await asyncio.gather(asyncio.create_task(child()), child())
+            case "group":
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(child())
+            case "step":
+                await context.step("leave", leave)
+            case _:
+                await asyncio.to_thread(leave)
+
+    async with World(store, clock, agents={"odd": odd}) as world:
+        neighbour = await world.submit(thread_id="neighbour")
+        run = await world.done(await world.submit(agent_id="odd", max_attempts=1))
+        (await world.agent.next_call()).release("well")
+
+        assert run.termination is not None and asked.__name__ in (run.termination.detail or "")
+        assert (await world.done(neighbour)).final_output == "well"
+
+
+async def test_a_tool_that_calls_exit_has_a_failed_answer_and_its_neighbours_go_on(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """As a parser of arguments does, below a framework that runs tools in tasks of its own."""
+
+    async def convert() -> str:
+        return sys.exit(2)
+
+    script = Script(Turn("", (ToolUse("convert"),)), "I could not convert it.")
+    driver = PydanticAIDriver(script.agent(tools=[convert]), clock=clock)
+    async with World(store, clock, agents={"converts": driver}) as world:
+        neighbour = await world.submit(thread_id="neighbour")
+        run = await world.done(await world.submit(agent_id="converts"))
+        (await world.agent.next_call()).release("well")
+
+        assert (run.termination, run.final_output) == (NATURAL_END, "I could not convert it.")
+        assert await world.texts() == ["hello", "", "SystemExit", "I could not convert it."]
+        assert (await world.done(neighbour)).final_output == "well"
+
+
+@behaviour("UC-003")
+async def test_what_an_agent_raises_is_logged_whole_and_published_by_its_class(
+    store: WatchedStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaks(context: Context) -> None:
+        raise OSError("password=hunter2")
+
+    async with World(store, clock, agents={"leaks": leaks}) as world:
+        submission = await world.submit(agent_id="leaks", max_attempts=2)
+        with caplog.at_level(logging.WARNING):
+            await world.advance(10)
+
+        run, dispatch = await world.run(submission), await world.dispatch(submission)
+        rows = await store.list_events(DEFAULT_SCOPE, ThreadId("t"), after=0, limit=1_000)
+        shown = [str(run), str(dispatch), *[str(event) for row in rows for event in row.events]]
+        assert run.termination == Termination("error", detail="OSError")
+        assert not [each for each in shown if "hunter2" in each]
+
+    told = [(record.levelname, record.exc_info is not None) for record in caplog.records]
+    assert told == [("WARNING", True), ("WARNING", True), ("ERROR", False)]
+    assert "is given up: OSError" in caplog.records[-1].getMessage()
+    assert "hunter2" in caplog.text
+
+
+async def test_of_an_agent_that_exposes_its_errors_everybody_gets_the_text(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def leaks(context: Context) -> None:
+        raise KeyError("no such order")
+
+    async with World(store, clock) as world:
+        world.agents.add("open", leaks, expose_tool_errors=True)
+        run = await world.done(await world.submit(agent_id="open"))
+        assert run.termination == Termination("error", detail="KeyError: 'no such order'")
+
+
+@behaviour("UC-004")
+@pytest.mark.parametrize("mistake", [AttributeError, NameError, TypeError, KeyError, ImportError, NotImplementedError])
+async def test_a_typo_is_paid_for_once(store: WatchedStore, clock: ManualClock, mistake: type[Exception]) -> None:
+    begun: list[int] = []
+
+    async def wrong(context: Context) -> None:
+        begun.append(1)
+        raise mistake
+
+    async with World(store, clock, agents={"wrong": wrong}) as world:
+        submission = await world.submit(agent_id="wrong")
+        await world.advance(60)
+        assert (await world.dispatch(submission)).status is DispatchStatus.DEAD_LETTER
+        assert begun == [1]
+
+
+@behaviour("UC-005")
+@pytest.mark.parametrize("ending", [PermanentFailure("no"), TransientFailure("busy")])
+@pytest.mark.parametrize("then", ["given up", "cancelled"])
+async def test_a_run_that_ends_in_error_reports_the_model_calls_in_its_log(
+    store: WatchedStore, clock: ManualClock, ending: Exception, then: str
+) -> None:
+    """However it ends, a crash included: they are counted when they are logged."""
+    one = Usage(input_tokens=7, output_tokens=3, model_calls=1)
+
+    async def asks(context: Context) -> None:
+        await context.emit(InferenceComplete(context.message_id, one, 5))
+        await context.step(f"remember {len(context_ids)}", lambda: context_ids.append(1))
+        await context.emit(InferenceComplete(context.message_id, one, 5))
+        raise ending
+
+    context_ids: list[int] = []
+    async with World(store, clock, agents={"asks": asks}) as world:
+        submission = await world.submit(agent_id="asks", max_attempts=2)
+        await world.quiet()
+        if then == "cancelled" and isinstance(ending, TransientFailure):
+            await world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)
+        await world.advance(60)
+
+        run = await world.run(submission)
+        calls = (await world.kinds(submission)).count("InferenceComplete")
+        assert run.status is RunStatus.DONE
+        assert run.usage == Usage(7 * calls, 3 * calls, model_calls=calls)
+
+
+@behaviour("UC-014")
+async def test_steps_whose_names_differ_each_time_do_not_keep_a_run_alive(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    begun: list[int] = []
+
+    async def drifts(context: Context) -> None:
+        begun.append(1)
+        await context.step(f"at {len(begun)}", lambda: None)
+        raise TransientFailure("busy")
+
+    async with World(store, clock, agents={"drifts": drifts}) as world:
+        submission = await world.submit(agent_id="drifts", max_attempts=3)
+        await world.advance(600)
+        assert await ended(world, submission) == (DispatchStatus.DEAD_LETTER, "busy", 3)
+        assert len(begun) == 3, "the first step is progress, the others are not"
+
+
+@behaviour("UC-013")
+async def test_a_result_beyond_the_bound_is_refused_after_one_effect(store: WatchedStore, clock: ManualClock) -> None:
+    effects: list[int] = []
+
+    def large() -> str:
+        effects.append(1)
+        return "x" * 100
+
+    async def agent(context: Context) -> None:
+        await context.step("fits", lambda: "x" * 98)
+        await context.step("large", large)
+
+    settings = MailboxSettings(drain_s=0, max_result_bytes=100)
+    async with World(store, clock, agents={"agent": agent}, settings=settings) as world:
+        submission = await world.submit(agent_id="agent")
+        await world.advance(60)
+
+        run = await world.run(submission)
+        assert run.termination is not None and "102 bytes" in (run.termination.detail or "")
+        assert "max_result_bytes" in (run.termination.detail or "")
+        assert (len(effects), run.steps) == (1, 1)
 
 
 async def test_an_agent_that_cancels_its_own_task_has_failed(store: WatchedStore, clock: ManualClock) -> None:
@@ -290,15 +476,12 @@ async def test_an_agent_that_cancels_its_own_task_has_failed(store: WatchedStore
 @pytest.mark.parametrize(
     "returned",
     [
-        "\ud800",
         assistant_message(MessageId(""), "no id"),
         Message(id=MessageId("m"), role=Role.TOOL),
         [assistant_message(MessageId("m"), "one"), assistant_message(MessageId("m"), "two")],
-        Finished(final_output="\ud800"),
-        Finished(termination=Termination("blocked", detail="\ud800")),
         Finished(termination=Termination("suspended")),
     ],
-    ids=["half a character", "blank id", "no call", "twice", "output", "detail", "suspended"],
+    ids=["blank id", "no call", "twice", "suspended"],
 )
 async def test_an_answer_that_cannot_be_stored_dead_letters_only_its_own_run(
     store: WatchedStore, clock: ManualClock, returned: Any
@@ -311,6 +494,28 @@ async def test_an_answer_that_cannot_be_stored_dead_letters_only_its_own_run(
 
         runs = [await world.done(submission) for submission in submissions]
         assert [run.termination and run.termination.type for run in runs] == ["natural_end", "error", "natural_end"]
+
+
+@behaviour("UC-009")
+@pytest.mark.parametrize(
+    ("returned", "output", "detail"),
+    [
+        ("half \ud800", "half \ufffd", None),
+        (Finished(final_output="half \ud800"), "half \ufffd", None),
+        (Finished(termination=Termination("blocked", detail="half \ud800")), None, "half \ufffd"),
+        ({"ratio": math.nan}, '{"ratio":"NaN"}', None),
+    ],
+    ids=["text", "output", "detail", "number"],
+)
+async def test_an_answer_with_something_that_is_no_json_by_chance_is_mended(
+    store: WatchedStore, clock: ManualClock, returned: Any, output: str | None, detail: str | None
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).release(returned)
+        run = await world.done(submission)
+        assert run.termination is not None and run.termination.type != "error"
+        assert (run.final_output, run.termination.detail) == (output, detail)
 
 
 @pytest.mark.parametrize("at_the_end", [True, False])

@@ -269,3 +269,23 @@ async def test_two_spellings_of_one_file_are_one_file_with_one_owner(
             with pytest.raises(StoreUnavailable, match="already served"):
                 async with Awaken(f"sqlite:///{spelling}"):
                     pass
+
+
+@behaviour("MB-173")
+async def test_a_file_that_is_moved_away_takes_no_accepted_run_with_it(tmp_path: Path) -> None:
+    """What is refused is refused at once; what was accepted is there when the file is back, in the next process too."""
+    path, elsewhere = tmp_path / "runs.db", tmp_path / "elsewhere.db"
+    app = Awaken(f"sqlite:///{path}")
+    app.agent("echo", echo)
+    async with app:
+        accepted = await app.run("t", "hello")
+        path.rename(elsewhere)
+        with pytest.raises(StoreUnavailable, match="moved or removed while it was served"):
+            await app.run("t", "accepted?")
+    elsewhere.rename(path)
+
+    again = Awaken(f"sqlite:///{path}")
+    again.agent("echo", echo)
+    async with again:
+        assert (await again.get_run(accepted.run_id)).final_output == "hello"
+        assert (await again.run("t", "again")).final_output == "again"

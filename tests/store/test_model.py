@@ -170,6 +170,7 @@ closings = maybe(
         steps=st.integers(0, 5),
         usage=st.builds(Usage, input_tokens=st.integers(0, 9)),
         turn=maybe(pick(MESSAGES)),
+        is_progress=st.booleans(),
     )
 )
 policies = st.builds(RetryPolicy, base_delay_ms=pick((0, 250)), max_delay_ms=pick((0, 30_000)))
@@ -248,7 +249,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     """A commit or a settlement by some claim of the past or present, now and then with a wrong token."""
     which, token = draw(numbers), draw(pick((None, None, None, None, ClaimToken("guessed"))))
     written, journal, closes = draw(entries), tuple(draw(journals)), draw(closings)
-    stream_open = draw(pick((None, None, True, False)))
+    stream_open, spent = draw(pick((None, None, True, False))), draw(pick((None, None, Usage(model_calls=3))))
     ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
     answers = draw(st.booleans())
     beside, gone = draw(pick(("", "", "", "and more"))), draw(pick((False, False, False, True)))
@@ -267,6 +268,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
             entries=world.named(tuple(written)),
             journal=journal,
             closes=closes,
+            usage=spent,
             stream_open=stream_open,
         )
         if ending is None:

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -18,7 +18,11 @@ from awaken.cli.failure import Failure, usage
 from awaken.domain.clock import SystemClock
 from awaken.executors.demo import add_demo_agents
 from awaken.mailbox.settings import MailboxSettings
-from awaken.wiring import DEFAULT_URL, Awaken
+from awaken.wiring import Awaken
+
+DEMO_URL: Final = "sqlite:///awaken-demo.db"
+"""A file of its own: an application in the same folder keeps its runs in `awaken.db`, and serving those with the demo
+agents would take them over."""
 
 StoreDurability = Literal["full", "process"]
 
@@ -85,7 +89,7 @@ def _imported(name: str) -> object:
 def _store_url(options: DemoOptions) -> str:
     if options.db is not None and options.store is not None:
         usage("give either --db or --store, not both")
-    url = DEFAULT_URL if options.store is None else options.store
+    url = DEMO_URL if options.store is None else options.store
     if options.db is not None:
         url = f"sqlite:///{quote(options.db)}"
     if options.durability is None:

@@ -7,7 +7,6 @@ Source: `docs/reference/cli.md`.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from typing import Final
 
 from cyclopts import App, CycloptsError
 
+from awaken.cli import streams
 from awaken.cli.failure import Exit, Failure, failure_of
 from awaken.domain.errors import AwakenError
 
@@ -46,6 +46,7 @@ def show_version() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit code: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable."""
+    streams.prepare()
     try:
         code = app(
             sys.argv[1:] if arguments is None else list(arguments),
@@ -60,10 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _printed(failure)
     except AwakenError as error:
         return _printed(failure_of(error))
-    except BrokenPipeError:
-        # Whoever read our output has left, as `head` does. Nothing more can be printed, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has left, as `head` does
+        streams.give_up_output()
         return Exit.OK
+    except OSError as error:
+        failure = streams.output_failure(error)
+        if failure is None:
+            raise
+        streams.give_up_output()
+        return _printed(failure)
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code if isinstance(code, int) else Exit.OK

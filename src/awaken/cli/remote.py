@@ -1,34 +1,60 @@
-"""What the commands that talk to a server have in common: its address, and asking first whether it is there.
+"""What the commands that talk to a server have in common: its address, the headers that whatever stands in front of it
+asks for, and asking first whether it is there.
 
-Holds: a server that is not there when a command starts is an error at once; one that goes away later is waited for.
+Holds: the value of a header, maybe a secret, is printed nowhere. A server that is not there when a command starts is an
+error at once; one that goes away later is waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from awaken.cli.failure import Exit, Failure
+from awaken.cli.failure import Exit, Failure, usage
 from awaken.client import DEFAULT_URL, Client, Run, Thread
 from awaken.domain.errors import NotFound
 
 Url = Annotated[str, Parameter(env_var="AWAKEN_URL", help="The server's address; AWAKEN_URL when absent.")]
 URL: Url = DEFAULT_URL
+Headers = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--header",
+        negative=(),
+        help='A header for every request, as "Name: value"; may be given again. AWAKEN_HEADERS has more, one a line.',
+    ),
+]
+HEADERS_VARIABLE: Final = "AWAKEN_HEADERS"
 
 
 @contextmanager
-def connected(url: str) -> Generator[Client]:
-    """A client of a server that answers.
+def connected(url: str, headers: Sequence[str] = ()) -> Generator[Client]:
+    """A client of a server that answers. A header given here goes before one of the environment with its name.
 
     Raises:
+        Failure: Something given as a header is none.
         Unreachable: Nothing answers there.
     """
-    with Client(url) as client:
+    of_environment = [line for line in os.environ.get(HEADERS_VARIABLE, "").splitlines() if line.strip()]
+    sent = {**_parsed(of_environment, HEADERS_VARIABLE), **_parsed(headers, "--header")}
+    with Client(url, headers=sent) as client:
         client.health()
         yield client
+
+
+def _parsed(lines: Sequence[str], source: str) -> dict[str, str]:
+    """By lower-case name. The value is kept out of what is printed when there is no colon: it may be all there is."""
+    found: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            usage(f'{source} has a header without a colon; write "Authorization: Bearer …"')
+        found[name.strip().lower()] = value.strip()
+    return found
 
 
 def found(client: Client, id: str) -> Run | Thread:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
+from awaken.cli import streams
 from awaken.cli.failure import Exit, Failure, usage
-from awaken.cli.remote import URL, Url, connected
+from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
 from awaken.client import Client, Run
 
@@ -22,6 +22,7 @@ def run(
     *,
     thread: str | None = None,
     url: Url = URL,
+    header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Give an agent a text and stream its answer to the terminal.
@@ -39,10 +40,10 @@ def run(
     as_json
         Print the run as one JSON document when it has ended, and nothing before.
     """
-    message = sys.stdin.read() if text == "-" else text
+    message = streams.given_text(text)
     if not message:
         usage("the text is empty; write what the agent is to answer, or - to read it from the standard input")
-    with connected(url) as client:
+    with connected(url, header) as client:
         printer = AnswerPrinter(quiet=as_json)
         ended = _follow(client, printer, agent, message, thread)
         if as_json:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Url, connected
+from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import print_json, print_runs
 from awaken.domain.clock import SystemClock
 from awaken.domain.run import RunStatus
@@ -25,6 +25,7 @@ def runs(
     agent: str | None = None,
     limit: int = 20,
     url: Url = URL,
+    header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """List runs, newest first.
@@ -50,7 +51,7 @@ def runs(
         usage(f"--status is one of {', '.join(_STATUSES)}, not {status!r}")
     if failed and status not in (None, "done"):
         usage("--failed looks at runs that are done; leave --status out")
-    with connected(url) as client:
+    with connected(url, header) as client:
         wanted = client.list_runs(
             thread_id=thread, status="done" if failed else status, agent=agent, limit=None if failed else limit
         )

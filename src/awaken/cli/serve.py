@@ -14,11 +14,14 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Annotated, Any, Final
 
+import msgspec
 from cyclopts import Parameter
 
+from awaken.cli import streams
 from awaken.cli.failure import Exit, usage
 from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
+from awaken.http.settings import HttpSettings
 from awaken.store.contract import Store
 from awaken.telemetry.log import LogFormat, LogLevel, configure_logging
 from awaken.wiring import Awaken
@@ -27,6 +30,7 @@ _log = logging.getLogger("awaken.server")
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
+Several = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
 def serve(
@@ -44,6 +48,10 @@ def serve(
     log_format: LogFormat = "auto",
     log_level: LogLevel = "info",
     access_log: bool = False,
+    public_url: str | None = None,
+    allowed_host: Several = (),
+    allowed_origin: Several = (),
+    forwarded_allow_ips: str | None = None,
     insecure_no_auth: bool = False,
 ) -> int:
     """Serve an app over HTTP; without one, the demo agents.
@@ -59,7 +67,7 @@ def serve(
     port
         The port alone; 0 takes a free one. 8000 when absent.
     db
-        File of the demo agents' database. awaken.db when absent.
+        File of the demo agents' database. awaken-demo.db when absent.
     store
         URL of the demo agents' store: sqlite:///file.db or memory://.
     durability
@@ -74,6 +82,15 @@ def serve(
         The least severe records that are written.
     access_log
         One line per request.
+    public_url
+        Where browsers find this server behind a proxy, such as https://agents.example.
+    allowed_host
+        Another name that the Host header may carry. May be given again.
+    allowed_origin
+        An origin besides the server's own whose pages may call, such as https://shop.example; * for any. May be given
+        again.
+    forwarded_allow_ips
+        Addresses of proxies whose X-Forwarded-Host is believed, separated by commas; * for any.
     insecure_no_auth
         Serve beyond this machine although there is no authentication.
     """
@@ -93,9 +110,13 @@ def serve(
     bound = bind(address)
     with bound:
         served = Address(address.host, bound.getsockname()[1])
-        hosts = (*LOOPBACK, served.host) if served.is_loopback else None
+        settings = _http_settings(app, served, public_url, allowed_host, allowed_origin, forwarded_allow_ips)
         serving = serve_until_stopped(
-            app, bound, lambda: _announce(app, served), allowed_hosts=hosts, shutdown_drain_s=shutdown_drain_s
+            app,
+            bound,
+            lambda: _announce(app, served, settings.public_url),
+            settings=settings,
+            shutdown_drain_s=shutdown_drain_s,
         )
         _run(serving)
     return Exit.OK
@@ -113,6 +134,34 @@ def _address(bind_to: str | None, host: str | None, port: int | None) -> Address
     if not 0 <= chosen.port <= 65_535:
         usage(f"there is no port {chosen.port}; choose one up to 65535")
     return chosen
+
+
+def _http_settings(
+    app: Awaken,
+    served: Address,
+    public_url: str | None,
+    hosts: Sequence[str],
+    origins: Sequence[str],
+    proxies: str | None,
+) -> HttpSettings:
+    """Those of the app, with what the command adds. On loopback, and where names are given, only those are answered to.
+
+    Raises:
+        ValidationError: An address is none.
+    """
+    chosen = app.http_settings or HttpSettings()
+    names = (*(chosen.allowed_hosts or ()), *hosts)
+    if served.is_loopback or names:
+        names = (*LOOPBACK, served.host, *names)
+    return msgspec.structs.replace(
+        chosen,
+        public_url=public_url or chosen.public_url,
+        allowed_hosts=names or None,
+        allowed_origins=(*chosen.allowed_origins, *origins),
+        forwarded_allow_ips=chosen.forwarded_allow_ips
+        if proxies is None
+        else tuple([each.strip() for each in proxies.split(",")]),
+    )
 
 
 def _app(target: str | None, options: DemoOptions) -> Awaken:
@@ -133,7 +182,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-def _announce(app: Awaken, address: Address) -> None:
+def _announce(app: Awaken, address: Address, public_url: str | None) -> None:
     """The banner: what is served where, and something to try. The log has the same for whoever reads only that."""
     url = address.to_url()
     agents = app.agents.ids()
@@ -146,12 +195,18 @@ def _announce(app: Awaken, address: Address) -> None:
         f"  agents      {', '.join(agents) or 'none yet'}",
         f"  process     {os.getpid()}; Ctrl-C stops it, and twice at once",
     ]
+    if public_url is not None:
+        lines.append(f"  public      {public_url}")
     if not address.is_loopback:
         lines.append("  warning     no authentication: whoever reaches this address may use it")
     if agents:
         body = f'{{"agent_id": "{_to_try(agents)}", "input": "What can you do?"}}'
         lines += ["try it:", f"  curl -N {url}/v1/runs/stream -H 'Content-Type: application/json' -d '{body}'"]
-    print("\n".join(lines), flush=True)
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError as error:  # nobody needs it: the server serves
+        streams.give_up_output()
+        _log.warning("the banner could not be printed: %s", error)
 
 
 def _described(store: Store) -> str:

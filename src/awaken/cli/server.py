@@ -4,8 +4,8 @@ Above: `serve`. Below: `Awaken`, and uvicorn with its own handling of signals ta
 Holds: on the first signal the server is no longer ready, and open streams are closed without an end event, so that
 clients resume. After SIGTERM it goes on answering for a while, submits too, until whoever balances its load has
 noticed; after SIGINT, which comes from a person, it does not. Then the listeners close, and running agents get the
-app's drain time before their work is handed back. On the second signal the process ends at once. Nothing accepted
-depends on any of this.
+app's drain time before their work is handed back. On the second signal, or when all that takes longer than it may, the
+process ends at once (`ending`). Nothing accepted depends on any of this.
 
 Source: `docs/howto/operate.md`, `docs/reference/settings.md`.
 """
@@ -16,20 +16,20 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import signal
 import socket
-import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import Final
 
 import msgspec
 import uvicorn
 
+from awaken.cli.ending import stop_signals
 from awaken.cli.failure import Failure
 from awaken.cli.protocol import BoundedProtocol
 from awaken.domain.clock import sleep
 from awaken.http.app import HttpApp
+from awaken.http.settings import HttpSettings
 from awaken.process import tune_process
 from awaken.wiring import Awaken
 
@@ -40,9 +40,10 @@ SHUTDOWN_DRAIN_S: Final = 5.0
 """After SIGTERM: a balancer that asks every few seconds whether this server is ready finds out within this."""
 LAST_ANSWERS_S: Final = 5
 """After the mailbox has drained, answers that are still being written get this long."""
+LATE_S: Final = LAST_ANSWERS_S + 1
+"""All the parts of stopping have their bounds; so long after them the process is ended, whatever hangs."""
 BACKLOG: Final = 2048
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -82,7 +83,7 @@ async def serve_until_stopped(
     bound: socket.socket,
     on_ready: Callable[[], None],
     *,
-    allowed_hosts: Sequence[str] | None = None,
+    settings: HttpSettings | None = None,
     shutdown_drain_s: float = SHUTDOWN_DRAIN_S,
 ) -> None:
     """Run the app and serve it, until a signal has stopped both. After SIGTERM it serves for `shutdown_drain_s` more.
@@ -91,10 +92,16 @@ async def serve_until_stopped(
         AwakenError: The app could not start; nothing was served.
     """
     async with contextlib.AsyncExitStack() as life:
-        stop = life.enter_context(_signals())
+        stop = life.enter_context(
+            stop_signals(
+                lambda number: (
+                    (shutdown_drain_s if number == signal.SIGTERM else 0.0) + app.mailbox.settings.leave_s + LATE_S
+                )
+            )
+        )
         running = await life.enter_async_context(contextlib.AsyncExitStack())
         await running.enter_async_context(app)
-        http = app.asgi(allowed_hosts=allowed_hosts)
+        http = app.asgi(settings=settings)
         server = _Server(_config(app, http), on_ready)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve(sockets=[bound]))
@@ -146,27 +153,6 @@ def _config(app: Awaken, http: HttpApp) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=round(app.mailbox.settings.leave_s) + LAST_ANSWERS_S,
     )
-
-
-@contextlib.contextmanager
-def _signals() -> Generator[asyncio.Future[signal.Signals]]:
-    """Resolved by the first signal; the second ends the process."""
-    loop = asyncio.get_running_loop()
-    first: asyncio.Future[signal.Signals] = loop.create_future()
-
-    def received(number: signal.Signals) -> None:
-        if first.done():
-            print("awaken: stopped at once; what was running goes on at the next start", file=sys.stderr, flush=True)
-            os._exit(128 + number)
-        first.set_result(number)
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, received, number)
-    try:
-        yield first
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def _why_not(address: Address, error: OSError) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Url, connected, found
+from awaken.cli.remote import URL, Headers, Url, connected, found
 from awaken.cli.terminal import print_facts, print_json, printable
 from awaken.client import Client, Run, Thread
 
@@ -20,6 +20,7 @@ def show(
     /,
     *,
     url: Url = URL,
+    header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Show a run and what it came to, or a thread and the end of its conversation.
@@ -31,7 +32,7 @@ def show(
     as_json
         Print one JSON document.
     """
-    with connected(url) as client:
+    with connected(url, header) as client:
         target = found(client, thread_or_run)
         if as_json:
             print_json(target)

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Url, connected, found
+from awaken.cli.remote import URL, Headers, Url, connected, found
 from awaken.cli.terminal import print_json
 from awaken.client import Run
 from awaken.client.calls import MAX_STOP_WAIT_S
@@ -20,6 +20,7 @@ def stop(
     clear: bool = False,
     wait: float = 10.0,
     url: Url = URL,
+    header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Stop a run, or what a thread is executing.
@@ -37,7 +38,7 @@ def stop(
     """
     if not 0 <= wait <= MAX_STOP_WAIT_S:
         usage(f"--wait is 0 to {MAX_STOP_WAIT_S:g} seconds, not {wait:g}")
-    with connected(url) as client:
+    with connected(url, header) as client:
         target = found(client, thread_or_run)
         if clear:
             if isinstance(target, Run):

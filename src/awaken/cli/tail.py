@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Url, connected, found
+from awaken.cli.remote import URL, Headers, Url, connected, found
 from awaken.cli.terminal import event_line, printable
 from awaken.client import Client, Reconnect, Run, Stream
 
@@ -22,6 +22,7 @@ def tail(
     start: bool = False,
     deltas: bool = False,
     url: Url = URL,
+    header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Follow the events of a thread or a run.
@@ -40,7 +41,7 @@ def tail(
         One event per line, as the server sends them.
     """
     console = Console(highlight=False, soft_wrap=True)
-    with connected(url) as client, _stream(client, thread_or_run, start, deltas) as stream:
+    with connected(url, header) as client, _stream(client, thread_or_run, start, deltas) as stream:
         for item in stream:
             if as_json:
                 print(msgspec.json.encode(item).decode(), flush=True)

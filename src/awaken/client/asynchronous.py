@@ -472,6 +472,9 @@ class AsyncStream:
         while not machine.ended:
             try:
                 async with self._http.stream(**setup.request_arguments(machine.next_call(), streams=True)) as response:
+                    if response.status_code == 204:
+                        machine.nothing_left()
+                        return
                     if response.status_code != 200:
                         body, after = await response.aread(), response.headers.get("retry-after")
                         cause, delay_s = machine.refused(response.status_code, body, after, setup.clock.monotonic())

@@ -1,11 +1,14 @@
 """What both transports share: where the server is, how long things may take, and how httpx speaks.
 
 Above: `AsyncClient`, `Client`. Below: httpx, whose exceptions are translated here and nowhere else.
+Holds: what goes to this machine goes there directly, whatever proxy the environment names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +24,8 @@ from awaken.domain.ids import Chance, Ids, system_chance
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S: Final = 10.0
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
 
 class Reconnect(msgspec.Struct, frozen=True):
@@ -46,7 +51,7 @@ class Setup:
         clock: Clock | None,
         chance: Chance | None,
     ) -> None:
-        """Raises ValidationError for a URL that is not http or https."""
+        """Raises ValidationError for a URL that is not http or https, and for a header that cannot be sent."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValidationError(f"{url!r} is not the address of a server; write http://127.0.0.1:8000")
@@ -56,7 +61,7 @@ class Setup:
         self.clock: Clock = clock or SystemClock()
         self.chance = chance or system_chance()
         self.ids = Ids(self.clock, self.chance)
-        self._headers = dict(headers or {})
+        self._headers = _checked(headers or {})
 
     def httpx_arguments(self) -> dict[str, Any]:
         """For httpx's own client, async or not."""
@@ -68,6 +73,8 @@ class Setup:
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
             # Reading the certificates takes longer than a call to a server on the same machine, which needs none.
             "verify": urlsplit(self.url).scheme == "https",
+            # HTTP_PROXY and its like are about other machines; a proxy would look for its own loopback.
+            "trust_env": not _is_loopback(urlsplit(self.url).hostname or ""),
         }
 
     def request_arguments(self, call: Call[Any], *, streams: bool = False) -> dict[str, Any]:
@@ -90,6 +97,25 @@ class Setup:
 
     def cut(self) -> Unreachable:
         return Unreachable(self.url, "the stream was closed before its end")
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Raises ValidationError, which names the header and keeps its value, maybe a secret, to itself."""
+    for name, value in headers.items():
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise ValidationError(f"{name[:80]!r} cannot be the name of a header; write letters, digits and hyphens")
+        if _HEADER_VALUE.fullmatch(value) is None:
+            raise ValidationError(f"the value of the header {name} has characters other than printable ASCII")
+    return dict(headers)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_stream(response: httpx.Response) -> None:

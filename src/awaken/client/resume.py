@@ -4,9 +4,10 @@ Above: a transport asks `next_call`, sends it, reports what happened, and waits 
 `sse.py`.
 Holds: the items handed out are those of one uncut stream: a connection that breaks goes on after the last id seen, and
 one that breaks before the server has confirmed that it accepted a run is repeated under the same run id.
-Only `stream.end` ends a stream; a connection that is closed without it was cut. A stream that had given something is
-tried again soon, because most cuts are over soon: another server takes over, or the same one is started again. After a
-few tries, or when a server answers with a refusal, the delays are those the server asks for, and grow.
+Only `stream.end` ends a stream, or a 204 in its place when it was lost; a connection that is closed without it was cut.
+A stream that had given something is tried again soon, because most cuts are over soon: another server takes over, or
+the same one is started again. After a few tries, or when a server answers with a refusal, the delays are those the
+server asks for, and grow.
 
 Source: `docs/concepts/events.md` (cursors, streams).
 """
@@ -26,7 +27,6 @@ from awaken.domain.ids import Chance
 
 _JITTER: Final = 0.25
 """Readers cut off together come back spread over this part of the delay."""
-_START: Final = frozenset({"since", "cursor"})
 
 
 class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,14 +88,16 @@ class Resumption:
             return self._create
         if self.last_cursor is None:
             return self._watch
-        # In the query a position would win over the header, and an expired one would be an error instead of a resync.
-        params = {name: value for name, value in self._watch.params.items() if name not in _START}
-        headers = {**self._watch.headers, "Last-Event-ID": self.last_cursor}
-        return msgspec.structs.replace(self._watch, params=params, headers=headers)
+        headers = {**self._watch.headers, "Last-Event-ID": self.last_cursor}  # wins over any place in the query
+        return msgspec.structs.replace(self._watch, headers=headers)
 
     def accepted(self) -> None:
         """The server answered 200: what was to be created is stored."""
         self._create = None
+
+    def nothing_left(self) -> None:
+        """The server answered 204: the run has ended, and all its events were seen before."""
+        self.end_reason = "done"
 
     def refused(self, status: int, body: bytes, retry_after: str | None, now_s: float) -> tuple[Exception, float]:
         """The answer was something else. Why, and how many seconds to wait before trying again.

@@ -482,6 +482,9 @@ class Stream:
         while not machine.ended:
             try:
                 with self._http.stream(**setup.request_arguments(machine.next_call(), streams=True)) as response:
+                    if response.status_code == 204:
+                        machine.nothing_left()
+                        return
                     if response.status_code != 200:
                         body, after = response.read(), response.headers.get("retry-after")
                         cause, delay_s = machine.refused(response.status_code, body, after, setup.clock.monotonic())

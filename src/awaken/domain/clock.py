@@ -7,9 +7,11 @@ Holds: stored instants are integer milliseconds since the Unix epoch; waiting is
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 Instant = int
@@ -30,12 +32,22 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds on a clock that only moves forward; only differences mean anything."""
+        """Seconds on a clock that only moves forward, also while the machine sleeps, so that a lease is not taken for
+        younger than it is; only differences mean anything.
+        """
         ...
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call back once on the running event loop after `delay_s` seconds of monotonic time."""
         ...
+
+
+if sys.platform == "linux":
+    _sleepless = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+elif sys.platform == "darwin":
+    _sleepless = partial(time.clock_gettime, time.CLOCK_MONOTONIC)  # `time.monotonic` reads another clock there
+else:
+    _sleepless = time.monotonic
 
 
 class SystemClock:
@@ -44,7 +56,7 @@ class SystemClock:
     def now(self) -> Instant:
         return time.time_ns() // 1_000_000
 
-    monotonic = staticmethod(time.monotonic)
+    monotonic = staticmethod(_sleepless)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(max(delay_s, 0.0), callback)

@@ -220,6 +220,12 @@ class Unavailable(AwakenError):
         self.code = code
 
 
+class WrongLoop(AwakenError):
+    """It was called from another event loop, or another thread, than the one it belongs to; nothing was done."""
+
+    code = "wrong_loop"
+
+
 class StoreError(AwakenError):
     """The store could not do its part; `StoreUnavailable` is worth retrying, `DataIntegrity` is not."""
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from awaken.domain.errors import ValidationError
 from awaken.domain.event import CHANNELS, DELTA_KINDS
+from awaken.domain.log import ALL, ReadEvent
 
 OTHER_CHANNEL: Final = "other"
 CHANNEL_NAMES: Final = tuple(sorted({*CHANNELS.values(), OTHER_CHANNEL}))
@@ -40,6 +41,10 @@ class Selection:
             if len(self._wanted) < 256:
                 self._wanted[kind] = wanted
         return wanted
+
+    def shows(self, event: ReadEvent) -> bool:
+        """Whether it is sent. Internal ones are not for clients."""
+        return self.wants(event.kind) and event.visibility is ALL
 
 
 @lru_cache(maxsize=1024)

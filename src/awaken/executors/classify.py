@@ -10,6 +10,7 @@ Source: `docs/concepts/executors.md` (errors).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, cast
 
@@ -21,6 +22,7 @@ from awaken.domain.errors import (
     TransientFailure,
     Unavailable,
 )
+from awaken.executors.wording import described
 
 Verdict = Literal["completed", "transient", "permanent"]
 """What became of an execution. A result is `completed`, whatever its termination."""
@@ -49,16 +51,22 @@ KNOWN_CLASSES: Final[dict[str, bool]] = {
     "pydantic_ai.UnexpectedModelBehavior": False,
     "pydantic_ai.UsageLimitExceeded": False,
     "pydantic_ai.UserError": False,
+    "pydantic_ai.RunCancelled": False,
+    "pydantic_ai.RunTimedOut": True,
     "openai.APIConnectionError": True,
     "anthropic.APIConnectionError": True,
     "httpx.TransportError": True,
 }
-MISTAKES: Final = (TypeError, ValueError, KeyError, ImportError)
-"""What a program's own mistakes raise: the same again on every attempt."""
+MISTAKES: Final = (
+    TypeError, ValueError, LookupError, ImportError, AttributeError, NameError, SyntaxError, AssertionError,
+    NotImplementedError, RecursionError, asyncio.CancelledError,
+)  # fmt: skip
+"""What a program's own mistakes raise, cancelling what it waits for included: the same again on every attempt."""
 
 
-def classify(error: BaseException) -> TransientFailure | PermanentFailure:
-    """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it.
+def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure | PermanentFailure:
+    """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it. `exposed`: its
+    text may be read by everybody, else only its class.
 
     Looks for something definite along the chain of causes, nearest first: this package's own errors, a known class, a
     code, a status, a broken connection. Failing that, a program's own mistake is permanent and everything unknown is
@@ -69,8 +77,8 @@ def classify(error: BaseException) -> TransientFailure | PermanentFailure:
             return link
         verdict = _definite(link)
         if verdict is not None:
-            return _failure(error, transient=verdict, retry_after_s=_retry_after_s(link))
-    return _failure(error, transient=not isinstance(error, MISTAKES))
+            return _failure(error, exposed, transient=verdict, retry_after_s=_retry_after_s(link))
+    return _failure(error, exposed, transient=not isinstance(error, MISTAKES))
 
 
 def verdict_on(error: BaseException | None) -> Verdict:
@@ -94,6 +102,8 @@ def _definite(error: BaseException) -> bool | None:
     """Whether trying again may help, where this one exception shows it; None where it does not."""
     if isinstance(error, AwakenError) and not isinstance(error, ExecutorError):
         return isinstance(error, (StoreUnavailable, Unavailable))
+    if isinstance(error, SystemExit):
+        return False  # code that ends the process does so every time
     if isinstance(error, BaseExceptionGroup):
         return _group(cast("BaseExceptionGroup[BaseException]", error))
     if GIVE_UP_CODES.intersection(_codes(error)):
@@ -137,7 +147,7 @@ def _attributes(error: BaseException) -> dict[str, Any]:
 
 
 def _status(error: BaseException) -> int | None:
-    for holder in (error, getattr(error, "response", None)):
+    for holder in (error, _response(error)):
         status = getattr(holder, "status_code", None) or getattr(holder, "status", None)
         if isinstance(status, int) and 400 <= status < 600:
             return status
@@ -148,7 +158,7 @@ def _retry_after_s(error: BaseException) -> float | None:
     """The wait the other side asks for, in seconds; a date in the header is not read."""
     asked: Any = getattr(error, "retry_after", None)
     if asked is None:
-        asked = _get(getattr(getattr(error, "response", None), "headers", None), "retry-after")
+        asked = _get(getattr(_response(error), "headers", None), "retry-after")
     try:
         wait_s = float(asked)
     except (TypeError, ValueError):
@@ -156,14 +166,21 @@ def _retry_after_s(error: BaseException) -> float | None:
     return wait_s if 0 <= wait_s < float("inf") else None
 
 
+def _response(error: BaseException) -> Any:
+    try:
+        return getattr(error, "response", None)
+    except Exception:  # a property of somebody else's class
+        return None
+
+
 def _get(holder: Any, key: str) -> Any:
     return cast("Mapping[str, Any]", holder).get(key) if isinstance(holder, Mapping) else None
 
 
 def _failure(
-    error: BaseException, *, transient: bool, retry_after_s: float | None = None
+    error: BaseException, exposed: bool, *, transient: bool, retry_after_s: float | None = None
 ) -> TransientFailure | PermanentFailure:
-    message = f"{type(error).__name__}: {error}"
+    message = described(error, exposed=exposed)
     failure = TransientFailure(message, retry_after_s=retry_after_s) if transient else PermanentFailure(message)
     failure.__cause__ = error
     return failure

@@ -51,7 +51,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[Message, ...] = ()
     """The tool messages already committed for that turn."""
     usage: Usage = Usage()
-    """Totals before that turn."""
+    """Totals, those of that turn included."""
     steps: int = 0
 
 
@@ -115,10 +115,23 @@ class RunPort(Protocol):
         """How many steps of the run are closed, which is the index of the open one."""
         ...
 
+    @property
+    def exposes_errors(self) -> bool:
+        """Whether the agent's model, and its readers, get the text of whatever it and its tools raise."""
+        ...
+
+    @property
+    def max_result_bytes(self) -> int:
+        """How large what a step or a tool returns may be, as JSON."""
+        ...
+
     def new_message_id(self) -> MessageId: ...
 
     async def emit(self, *events: Event) -> None:
-        """Put events in the log. Returns when they are buffered, or once fewer than 256 events and 256 KiB are."""
+        """Put events in the log. Returns when they are buffered, or once fewer than 256 events and 256 KiB are.
+
+        Whatever way an `InferenceComplete` takes, the run has then spent its usage.
+        """
         ...
 
     async def commit_assistant(self, message: Message, *events: Event) -> None:
@@ -142,8 +155,12 @@ class RunPort(Protocol):
         """
         ...
 
-    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
-        """Make the result of a function's step durable; closes a step."""
+    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event, is_progress: bool = True) -> None:
+        """Make the result of a function's step durable; closes a step. `is_progress`: failures before it count no more.
+
+        Raises:
+            PermanentFailure: The result is larger than `max_result_bytes`. Nothing was recorded.
+        """
         ...
 
 

@@ -1,11 +1,13 @@
 """Run a plain async function, or an async generator, as an agent.
 
 Above: `registry` makes a `FunctionDriver` when a function is added. Below: `RunPort`, the only way out.
-Holds: a step that `ctx.step` has returned is never executed again; after a takeover the function runs from the top
-and gets the recorded values. Its text is streamed as it comes and becomes a message when it ends, under the id its
-deltas had; a whole message is shown when it is committed. The events of a step are those between two commits: each
-`ctx.step` that is recorded ends one, and so does the end. A function that does nothing costs nothing: no read, no task,
-no event.
+Holds: a step that `ctx.step` has returned is never executed again; after a takeover the function runs from the top and
+gets the recorded values. What can be known to fail is found before the step has had its effect; a result that cannot be
+recorded is a permanent failure, after one effect. A step is progress only when every step that was recorded before was
+asked for in this execution, so that names which differ each time keep no run alive. Its text is streamed as it comes
+and becomes a message when it ends, under the id its deltas had; a whole message is shown when it is committed. The
+events of a step are those between two commits: each `ctx.step` that is recorded ends one, and so does the end. A
+function that does nothing costs nothing: no read, no task, no event.
 
 Source: `docs/howto/write-a-function-agent.md`, `docs/reference/events.md`.
 """
@@ -25,9 +27,11 @@ from msgspec.structs import replace
 from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, TextDelta
 from awaken.domain.ids import MessageId
+from awaken.domain.loop import check_loop
 from awaken.domain.message import Message, MessageState, Role, assistant_message, data_of
 from awaken.domain.run import RunRequest
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
+from awaken.executors.results import decoded, encoded, step_decoder
 
 T = TypeVar("T")
 
@@ -38,6 +42,8 @@ GeneratorFunction = Callable[["Context"], AsyncIterator[Any]]
 AgentFunction = PlainFunction | GeneratorFunction
 
 _NOTHING: Final = Finished()
+MAX_STEPS: Final = 10_000
+"""How many steps a run may record."""
 _TEXT_PART: Final = 0
 """The streamed text is the one block of its message."""
 
@@ -90,12 +96,19 @@ class FunctionDriver:
 class Context:
     """What an agent function is given: its run, the conversation, durable steps and a way to stream."""
 
-    __slots__ = ("_entry", "_in_step", "_journal", "_message_id", "_messages", "_port", "_produced", "_text", "_uses")
+    __slots__ = (
+        "_ahead", "_entry", "_in_step", "_journal", "_loop", "_message_id", "_messages", "_port", "_produced", "_text",
+        "_uses",
+    )  # fmt: skip
 
     def __init__(self, entry: Entry, port: RunPort) -> None:
         self._entry = entry
         self._port = port
+        self._loop = asyncio.get_running_loop()
         self._journal: dict[str, msgspec.Raw] | None = None
+        """The steps that are recorded, also those of this execution."""
+        self._ahead: set[str] = set()
+        """Those that were recorded before and have not been asked for yet."""
         self._messages: tuple[Message, ...] | None = None
         self._uses: Counter[str] | None = None
         self._produced: list[Message] | None = None
@@ -169,8 +182,12 @@ class Context:
         names must not depend on chance. A step in flight at a crash runs again: its effects should bear repeating.
 
         Raises:
-            PermanentFailure: The result has no JSON form, or does not fit `type`. Nothing was recorded.
+            PermanentFailure: `type` cannot be resolved, the name is not a text, or the run has recorded 10 000 steps:
+                `fn` was not called. Or its result has no JSON form, does not fit `type`, or is larger than the setting
+                `max_result_bytes`: nothing was recorded.
+            WrongLoop: It was called from another event loop than the run's; `fn` was not.
         """
+        _check_name(name)
         if self._uses is None:
             self._uses = Counter()
         self._uses[name] += 1
@@ -237,7 +254,7 @@ class Context:
             items = cast("list[Any] | tuple[Any, ...]", returned)
             if items and all(isinstance(item, Message) for item in items):
                 return Finished(messages=tuple(items))
-        output = _encoded(returned, "the agent").decode()
+        output = encoded(returned, "the agent", is_output=True).decode()
         return Finished(messages=self._answer(), final_output=output, is_structured=True)
 
     def unfinished(self) -> tuple[Message, ...]:
@@ -246,19 +263,26 @@ class Context:
         return tuple(self._produced or ())
 
     async def _step(self, key: str, fn: Callable[[], Any], type: Any) -> Any:
+        check_loop(self._loop, "this run")  # before the effect
+        decoder = step_decoder(type, key)
         if self._journal is None:
             self._journal = await self._entry.journal()
+            self._ahead = set(self._journal)
+        self._ahead.discard(key)
         recorded = self._journal.get(key)
         if recorded is not None:
-            return _decoded(recorded, type, key)
+            return decoded(recorded, decoder, key)
+        if len(self._journal) >= MAX_STEPS:
+            raise PermanentFailure(f"the run has recorded {MAX_STEPS} steps, and cannot record step {key!r}")
         await self._begin()
         value = fn()
         if inspect.isawaitable(value):
             value = await value
-        raw = msgspec.Raw(_encoded(value, f"step {key!r}"))
-        decoded = _decoded(raw, type, key)
-        await self._port.commit_step(key, raw, *self._end_of_step())
-        return decoded
+        raw = msgspec.Raw(encoded(value, f"step {key!r}"))
+        result = decoded(raw, decoder, key)
+        self._journal[key] = raw
+        await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
+        return result
 
     async def _begin(self) -> None:
         if not self._in_step:
@@ -322,39 +346,16 @@ def _check_signature(agent: Callable[..., Any]) -> None:
         raise ValidationError(f"{_name(agent)} must take exactly one argument, the context: {error}") from None
 
 
-def _encoded(value: Any, what: str) -> bytes:
-    try:
-        return msgspec.json.encode(value, enc_hook=_dumped)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise PermanentFailure(f"{what} returned a value that has no JSON form: {error}") from error
-
-
-def _decoded(raw: msgspec.Raw, type: Any, key: str) -> Any:
-    try:
-        return msgspec.json.decode(raw, type=type, dec_hook=_validated)
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
-        raise PermanentFailure(f"the recorded value of step {key!r} does not fit its type: {error}") from error
-
-
-def _dumped(value: Any) -> Any:
-    """The JSON form of a Pydantic model, found by its method so that Pydantic need not be imported."""
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"objects of type {_name(value.__class__)} are not JSON")
-    return dump(mode="json")
-
-
-def _validated(type: Any, value: Any) -> Any:
-    validate = getattr(type, "model_validate", None)
-    if validate is None:
-        raise TypeError(f"JSON cannot be decoded into {type!r}")
-    return validate(value)
-
-
 def is_stopping() -> bool:
     """Whether it is this task that was cancelled, and not something the agent was waiting for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _check_name(name: object) -> None:
+    """Raises PermanentFailure for a name under which nothing could be recorded."""
+    if not isinstance(name, str) or not name.isprintable():
+        raise PermanentFailure(f"the name of a step is a text of printable characters, not {name!a:.100}")
 
 
 def _name(thing: Any) -> str:

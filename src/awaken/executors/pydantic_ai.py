@@ -15,11 +15,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import replace
 from typing import Any, Final, cast
 
-import pydantic_core
+import msgspec
 from pydantic_ai import Agent, CallToolsNode, ModelRequestNode
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, ReinjectSystemPrompt
 from pydantic_ai.exceptions import RunCancelled, SkipModelRequest, UsageLimitExceeded
@@ -49,19 +57,43 @@ from awaken.executors.call_ids import CallIds
 from awaken.executors.classify import classify
 from awaken.executors.contract import Conversation, DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
 from awaken.executors.function import is_stopping
+from awaken.executors.mending import mended
 from awaken.executors.pydantic_answers import DEFERRED, Answers, ToolHandler
-from awaken.executors.pydantic_events import Shown, inference, ready, streams, to_run_usage, usage_of_run
-from awaken.executors.pydantic_messages import calls_of, from_parts, from_response, to_native, to_response
+from awaken.executors.pydantic_events import (
+    Shown,
+    inference,
+    knows_retries,
+    ready,
+    streams,
+    to_run_usage,
+    usage_before,
+    usage_of_run,
+)
+from awaken.executors.pydantic_messages import (
+    calls_of,
+    from_parts,
+    from_response,
+    jsonable,
+    mend_part,
+    mend_response,
+    to_native,
+    to_response,
+)
 
 NO_SDK_RETRIES: Final = {"max_retries": 0}
-"""Retries have one owner: a provider's client gives up at once, and the queue tries again."""
+"""Retries have one owner: a provider's client gives up at once, and the queue tries again. Left out for models that do
+not know the setting."""
 DepsMaker = Callable[[RunIdentity], Any]
+"""A function, or an async one, that returns the dependencies, or a context manager of `contextlib` that gives them; or
+a generator, or an async one, that yields them once."""
 AnyRun = AgentRun[Any, Any]
 
 
 class PydanticAIDriver:
-    """Runs one agent. `deps` makes the dependencies of each execution; without it they are None. It may be an async
-    function; of a context manager that it returns, what entering gives are the dependencies, until the execution ends.
+    """Runs one agent.
+
+    `deps` makes the dependencies of each execution; without it they are None. What it has opened as a context manager
+    is closed when the execution ends, however it ends, and what stands behind its `yield` is done then.
 
     `usage_limits` hold for a whole run, across crashes and retries, because totals are carried over.
     """
@@ -101,6 +133,8 @@ class _Execution:
         self._is_committed = False
         """The open turn is in the log; no text of it is partial any more."""
         self.answers = Answers(port, driver.clock)
+        self._spent = start.usage
+        """What the run had spent before what the framework counts."""
         self._reply: ModelResponse | None = None
         """The committed response to enter again, until the framework has asked for it."""
         log = start.history if start.reenter is None else (*start.history, start.reenter)
@@ -120,16 +154,15 @@ class _Execution:
         driver, identity = self._driver, self._port.identity
         try:
             async with (
-                AsyncExitStack() as until_the_end,
+                _made(driver.deps, identity) as deps,
                 driver.agent.iter(
                     None,
                     message_history=history,
                     conversation_id=identity.thread_id,
                     run_id=identity.instance_id,
-                    usage=to_run_usage(self._start.usage),
+                    usage=to_run_usage(self._spent),
                     usage_limits=driver.usage_limits,
-                    deps=await _dependencies(driver.deps, identity, until_the_end),
-                    model_settings=cast(Any, NO_SDK_RETRIES),
+                    deps=deps,
                     metadata={"awaken": _shown_to_tools(identity)},
                     capabilities=[_Hooks(self), ReinjectSystemPrompt()],
                     infer_name=False,
@@ -148,7 +181,7 @@ class _Execution:
         except (AwakenError, Stopped):
             raise
         except Exception as error:  # whatever the framework, a provider or a capability raised is classified once, here
-            raise classify(error) from error
+            raise classify(error, exposed=self._port.exposes_errors) from error
 
     async def _drive(self, run: AnyRun) -> Finished:
         async for node in run:
@@ -173,6 +206,7 @@ class _Execution:
         self._turn = turn.id
         self._is_committed = True
         self._reply = to_response(turn)
+        self._spent = usage_before(self._start.usage, self._reply)
         self._call_ids.open_turn(turn.id)
         self.answers.enter_again(self._start.answers)
         self.answers.open(turn.id, {call.tool_call_id: name for name, call in calls_of(turn, self._reply).items()})
@@ -211,7 +245,11 @@ class _Execution:
         turn = self._turn
         assert turn is not None
         shown = self._answer_shown(turn)
+        self._name_calls(response)
         message = from_response(response, turn, self._call_ids.unique)
+        if mended(message) is not message:
+            mend_response(response)
+            message = from_response(response, turn, self._call_ids.unique)
         if not shown.agrees_with(message):
             await self._withdraw("the message differs from what was streamed")
         await self._publish(shown.missing_calls(message))
@@ -219,6 +257,15 @@ class _Execution:
         calls = [ready(turn, call) for call in message.tool_calls]
         self._shown, self._is_committed = None, True
         await self._port.commit_assistant(message, *calls, inference(turn, response, took_ms))
+
+    def _name_calls(self, response: ModelResponse) -> None:
+        """Tell apart calls to which the model gave one id, or none: nothing could be matched with them."""
+        seen: Counter[str] = Counter()
+        for call in response.tool_calls:
+            nth, seen[call.tool_call_id] = seen[call.tool_call_id], seen[call.tool_call_id] + 1
+            call_id = self._call_ids.unique(call.tool_call_id, nth)
+            if nth or not call.tool_call_id.strip():
+                call.tool_call_id = call_id
 
     async def _withdraw(self, reason: str) -> None:
         """Void what readers have seen of the answer, if they have seen any."""
@@ -273,6 +320,7 @@ class _Execution:
             if isinstance(part, ToolReturnPart) and self.answers.are_for(part):
                 await self.answers.commit_once(part)
             elif not any(part is other for other in self._recorded):
+                mend_part(part)
                 rest.append(part)
         self._recorded += rest
         return from_parts(rest, self._port.new_message_id, group=self._turn or self._port.new_message_id())
@@ -299,7 +347,7 @@ class _Execution:
             raise PermanentFailure(f"the agent cannot finish: {DEFERRED}")
         last = run.all_messages()[-1]
         rest = await self._settle_parts(last.parts) if isinstance(last, ModelRequest) else []
-        text = output if isinstance(output, str) else pydantic_core.to_json(output, fallback=str).decode()
+        text = output if isinstance(output, str) else msgspec.json.encode(jsonable(output)).decode()
         steps = self._port.steps
         return Finished(
             final_output=text,
@@ -341,20 +389,35 @@ def _shown_to_tools(identity: RunIdentity) -> dict[str, Any]:
     }
 
 
-async def _dependencies(make: DepsMaker | None, identity: RunIdentity, until_the_end: AsyncExitStack) -> Any:
-    """What the maker makes; what it opens is closed with the execution."""
-    made = None if make is None else make(identity)
-    if inspect.isawaitable(made):
-        made = await made
-    if isinstance(made, AbstractAsyncContextManager):
-        return await until_the_end.enter_async_context(cast("AbstractAsyncContextManager[Any]", made))
-    if isinstance(made, AbstractContextManager):
-        return until_the_end.enter_context(cast("AbstractContextManager[Any]", made))
-    return made
+@asynccontextmanager
+async def _made(deps: DepsMaker | None, identity: RunIdentity) -> AsyncGenerator[Any]:
+    """The dependencies of one execution, for as long as it lasts."""
+    async with AsyncExitStack() as stack:
+        made: Any = None if deps is None else _opened(deps)(identity)
+        if inspect.isawaitable(made):
+            made = await made
+        # By name, not by what it can do: a client or a lock can be entered, too, and may be everybody's.
+        kinds = type(made).__mro__
+        if AbstractAsyncContextManager in kinds:
+            made = await stack.enter_async_context(made)
+        elif AbstractContextManager in kinds:
+            made = stack.enter_context(made)
+        yield made
+
+
+def _opened(deps: DepsMaker) -> DepsMaker:
+    """A generator as the context manager that it is meant as."""
+    if inspect.isasyncgenfunction(deps):
+        return asynccontextmanager(deps)
+    return contextmanager(deps) if inspect.isgeneratorfunction(deps) else deps
 
 
 def _tool_output(call_id: str, event: CustomEvent) -> ToolCallStreamDelta:
-    given = pydantic_core.to_jsonable_python(event.to_payload(), fallback=str)
+    try:
+        payload = event.to_payload()
+    except Exception as error:  # the tool's own method
+        payload = f"<{type(event).__qualname__} failed: {type(error).__name__}>"
+    given = jsonable(payload)
     if isinstance(given, str):
         return ToolCallStreamDelta(call_id, text=given, name=event.name)
     return ToolCallStreamDelta(call_id, value={} if given is None else given, name=event.name)
@@ -375,6 +438,9 @@ class _Hooks(AbstractCapability[Any]):
         reply = self._execution.reply()
         if reply is not None:
             raise SkipModelRequest(reply)
+        if knows_retries(request_context.model):
+            settings = cast("dict[str, Any]", request_context.model_settings or {})
+            return replace(request_context, model_settings={**settings, **NO_SDK_RETRIES})
         return request_context
 
     async def before_tool_validate(

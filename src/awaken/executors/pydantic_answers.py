@@ -1,19 +1,26 @@
 """The tool calls of one Pydantic AI turn: run once, answered once, each answer durable before anybody sees it.
 
 Above: `pydantic_ai` opens and closes turns here and hands over each call the framework makes. Below: `RunPort`.
-Holds: what is committed for a call is what the model reads, because nothing wraps this from outside. A call that has an
-answer in the log is neither judged nor run again. What a tool raises becomes its answer, unless it is one of this
-package's own failures. The framework knows a call by an id of its own; in the log it has the thread's.
+Holds: what is committed for a call is what the model reads: nothing wraps this from outside, and the framework is
+handed what the log would give it after a crash. A call that has an answer in the log is neither judged nor run again.
+Whatever a tool raises becomes its answer, unless it is one of this package's own failures or the request to stop; its
+text goes to the log, and to the model only where it is meant for it. The framework knows a call by an id of its own; in
+the log it has the thread's.
 
 Source: `docs/concepts/executors.md` (C2, the key of a call), `docs/reference/events.md` (`ToolCallDone`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, cast
 
+import msgspec
 import pydantic
 import pydantic_core
 from pydantic_ai import RunContext, ToolReturn
@@ -29,18 +36,24 @@ from pydantic_ai.exceptions import (
     UnexpectedModelBehavior,
 )
 from pydantic_ai.messages import ToolCallPart, ToolReturnPart, UserContent
-from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.tools import ToolDefinition, ToolDenied
 
 from awaken.domain.agent_event import CallStatus
 from awaken.domain.clock import Clock
-from awaken.domain.errors import ExecutorError, LeaseLost, PermanentFailure
+from awaken.domain.errors import ExecutorError, LeaseLost, PermanentFailure, ValidationError
 from awaken.domain.event import ToolCallDone
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Json, Message
-from awaken.executors.contract import RunPort
-from awaken.executors.pydantic_messages import from_return, to_tool_return
+from awaken.executors.contract import HandedOver, RunPort
+from awaken.executors.function import is_stopping
+from awaken.executors.mending import mended, named, plain
+from awaken.executors.pydantic_messages import from_return, named_tool, to_tool_return
 from awaken.executors.tool_call import serving
+from awaken.executors.wording import described
 
+MAX_ITEMS: Final = 100_000
+"""How many items of an iterator that a tool returns are read."""
+CUT_OFF: Final = "the tool waited for something that was cancelled"
 DEFERRED: Final = "it asked for an approval or a result from outside, which this version cannot wait for"
 _STATUS: Final[dict[str, CallStatus]] = {
     "success": "succeeded",
@@ -49,6 +62,8 @@ _STATUS: Final[dict[str, CallStatus]] = {
     "interrupted": "cancelled",
 }
 """By the framework's outcome, for all but `retried`."""
+_log = logging.getLogger("awaken.executors")
+_encode: Final = msgspec.json.Encoder().encode
 _NO_SUCH_TOOL: Final = frozenset({"unknown_tool", "unavailable_tool"})
 ToolHandler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -122,63 +137,105 @@ class Answers:
             except (CallDeferred, ApprovalRequired) as deferred:
                 raise PermanentFailure(f"the tool {call.tool_name!r} cannot finish: {DEFERRED}") from deferred
             except SkipToolExecution as skipped:
-                await self._answer_with(call, tool, skipped.result)
+                skipped.result = await self._answer_with(call, tool, skipped.result)
                 raise
-            except Exception as error:
+            except (GeneratorExit, HandedOver):
+                raise
+            except BaseException as error:  # a tool may call `sys.exit`, and what it waits for may have been cancelled
                 failed = self._failed_answer(ctx, call, tool, error)
-                if failed is None:
-                    raise
                 await self._answer(failed, "timed_out" if _is_timeout(error) else "failed")
                 raise _as_the_framework_has_it(error, failed) from error
         return await self._answer_with(call, tool, result)
 
     def _failed_answer(
-        self, ctx: RunContext[Any], call: ToolCallPart, tool: ToolDefinition, error: Exception
-    ) -> ToolReturnPart | None:
-        """What the model reads about a call that failed; None when the failure is the run's."""
-        if isinstance(error, (LeaseLost, ExecutorError)) or _is_out_of_retries(ctx, error):
-            return None
+        self, ctx: RunContext[Any], call: ToolCallPart, tool: ToolDefinition, error: BaseException
+    ) -> ToolReturnPart:
+        """What the model reads about a call that failed. Raises when the failure is the run's."""
+        if isinstance(error, (LeaseLost, ExecutorError)):
+            raise error
+        if isinstance(error, asyncio.CancelledError) and is_stopping():
+            raise error
+        if _is_out_of_retries(ctx, error):
+            raise PermanentFailure(f"the tool {call.tool_name!r} asked for a retry once too often") from error
         if isinstance(error, ToolRetryError) and isinstance(error.tool_retry, ToolReturnPart):
             return error.tool_retry
         if isinstance(error, ToolFailedError):
             return error.tool_failed
-        if isinstance(error, (ModelRetry, pydantic.ValidationError)):
+        if isinstance(error, ModelRetry):
             return self._return_part(call, tool, str(error), outcome="retried")
-        text = error.message if isinstance(error, ToolFailed) else f"{type(error).__name__}: {error}"
+        if isinstance(error, ToolFailed):
+            return self._return_part(call, tool, error.message, outcome="failed")
+        self._log_failure(call, error)
+        text = CUT_OFF if isinstance(error, asyncio.CancelledError) else self._described(error)
         return self._return_part(call, tool, text, outcome="failed")
 
     async def _answer_with(self, call: ToolCallPart, tool: ToolDefinition, result: Any) -> Any:
-        """Commit what a tool returned. A result that is not JSON becomes an error for the model to read."""
+        """Commit what a tool returned; what the model gets is read from the commit. A result that is not JSON, or too
+        large, becomes an error for the model to read.
+        """
+        if isinstance(result, ToolDenied):
+            await self._answer(self._return_part(call, tool, result.message, outcome="denied"), "denied")
+            return result
         is_whole = isinstance(result, ToolReturn)
         returned: ToolReturn[Any] = result if is_whole else ToolReturn[Any](result)  # pyright: ignore[reportUnknownVariableType]
         metadata = returned.metadata if _is_json(returned.metadata) else None  # the application's own, for no model
-        part = self._return_part(call, tool, returned.return_value, metadata=metadata)
         try:
-            await self._answer(part, "succeeded", returned.content, returned.tools)
-        except pydantic_core.PydanticSerializationError as error:
-            text = f"the tool {call.tool_name!r} returned a value that has no JSON form: {error}"
-            failed = self._return_part(call, tool, text, outcome="failed")
-            await self._answer(failed, "failed")
-            raise ToolFailedError(failed) from error
-        return result  # pyright: ignore[reportUnknownVariableType]
+            part = self._return_part(call, tool, _in_hand(returned.return_value), metadata=metadata)
+            message = self._message(part, returned.content, returned.tools)
+            size = len(_encode(mended(message)))
+        except BaseException as error:  # what is serialized may call code of the tool
+            if isinstance(error, (GeneratorExit, asyncio.CancelledError)):
+                raise
+            self._log_failure(call, error)
+            text = f"the tool {call.tool_name!r} returned a value that has no JSON form ({self._described(error)})"
+            raise await self._refused(call, tool, text) from error
+        if size > self._port.max_result_bytes:
+            bound = self._port.max_result_bytes
+            raise await self._refused(
+                call, tool, f"the tool {call.tool_name!r} returned {size} bytes, of at most {bound}"
+            )
+        await self._commit(part, message, "succeeded")
+        told = to_tool_return(message, call)[1].return_value
+        return replace(returned, return_value=told) if is_whole else told
 
-    async def _answer(
+    async def _refused(self, call: ToolCallPart, tool: ToolDefinition, text: str) -> ToolFailedError:
+        """Commit that what the tool returned is not used; what the framework is told."""
+        failed = self._return_part(call, tool, text, outcome="failed")
+        await self._answer(failed, "failed")
+        return ToolFailedError(failed)
+
+    def _described(self, error: BaseException) -> str:
+        return described(error, exposed=self._port.exposes_errors)
+
+    def _log_failure(self, call: ToolCallPart, error: BaseException) -> None:
+        run_id = self._port.identity.run_id
+        _log.warning("the tool %r of run %s failed: %s", call.tool_name, run_id, described(error), exc_info=error)
+
+    async def _answer(self, part: ToolReturnPart, status: CallStatus) -> None:
+        """Commit an answer that is told as it is."""
+        part.content = plain(part.content)
+        await self._commit(part, self._message(part), status)
+
+    def _message(
         self,
         part: ToolReturnPart,
-        status: CallStatus,
         content: str | Sequence[UserContent] | None = None,
         tools: Sequence[str] | None = None,
-    ) -> None:
+    ) -> Message:
         assert self._turn is not None
-        message_id = self._port.new_message_id()
         call_id = self._ids[part.tool_call_id]
-        message = from_return(part, message_id, group=self._turn, call_id=call_id, content=content, tools=tools)
+        new_id = self._port.new_message_id()
+        return from_return(part, new_id, group=self._turn, call_id=call_id, content=content, tools=tools)
+
+    async def _commit(self, part: ToolReturnPart, message: Message, status: CallStatus) -> None:
+        assert self._turn is not None
+        call_id = self._ids[part.tool_call_id]
         self._answered.add(call_id)
         done = ToolCallDone(
             message_id=self._turn,
             id=call_id,
-            name=part.tool_name,
-            result_message_id=message_id,
+            name=named_tool(part.tool_name),
+            result_message_id=message.id,
             status=status,
             result=_result_of(message) if status == "succeeded" else None,
             error_text=None if status == "succeeded" else part.model_response_str(wrap_if_error=False),
@@ -225,26 +282,40 @@ def _result_of(message: Message) -> Any:
 def _is_json(value: Any) -> bool:
     try:
         pydantic_core.to_json(value)
-    except pydantic_core.PydanticSerializationError:
+    except Exception:
         return False
     return True
 
 
-def _as_the_framework_has_it(error: Exception, failed: ToolReturnPart) -> Exception:
+def _in_hand(value: Any) -> Any:
+    """The value, with what can be gone through only once gone through, and numbers that are none by their names."""
+    if isinstance(value, Iterator):
+        items = list(islice(cast("Iterator[Any]", value), MAX_ITEMS + 1))
+        if len(items) > MAX_ITEMS:
+            raise ValidationError(f"an iterator may have {MAX_ITEMS} items")
+        return [_in_hand(item) for item in items]
+    if type(value) is list or type(value) is tuple:
+        return [_in_hand(item) for item in cast("list[Any]", value)]
+    if type(value) is dict:
+        return {key: _in_hand(item) for key, item in cast("dict[Any, Any]", value).items()}
+    return named(value) if type(value) is float else value
+
+
+def _as_the_framework_has_it(error: BaseException, failed: ToolReturnPart) -> Exception:
     """How the framework hears of a failed call: retries in their own terms, so that it counts them."""
-    if isinstance(error, (ToolRetryError, ToolFailedError, ModelRetry, pydantic.ValidationError)):
+    if isinstance(error, (ToolRetryError, ToolFailedError, ModelRetry)):
         return error
     return ToolFailedError(failed)
 
 
-def _is_out_of_retries(ctx: RunContext[Any], error: Exception) -> bool:
+def _is_out_of_retries(ctx: RunContext[Any], error: BaseException) -> bool:
     """The framework gives up on a tool that asked for one retry too many. An agent inside a tool may raise the same
     class, but that is the tool's failure, unless it happens on the last attempt too."""
     asked = isinstance(error.__cause__, (ModelRetry, pydantic.ValidationError))
     return isinstance(error, UnexpectedModelBehavior) and asked and ctx.retry >= ctx.max_retries
 
 
-def _is_timeout(error: Exception) -> bool:
+def _is_timeout(error: BaseException) -> bool:
     """Whether the framework cut the tool off: it then raises a retry `from None` in the place of the timeout. A tool
     that asks for a retry because something timed out inside it names that as the cause, or hides nothing.
     """

@@ -27,6 +27,7 @@ from pydantic_ai.messages import (
     ToolCallPartDelta,
 )
 from pydantic_ai.models import Model
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.tools import ToolDefinition
@@ -47,6 +48,8 @@ from awaken.domain.ids import MessageId
 from awaken.domain.message import Block, Message, Text, Thinking, ToolCall
 from awaken.domain.run import Usage
 from awaken.executors.call_ids import CallIds
+from awaken.executors.mending import mended
+from awaken.executors.pydantic_messages import named_tool
 
 _TOOL_KINDS: Final = frozenset(get_args(ToolKind))
 _BlockKind = Literal["text", "thinking"]
@@ -78,6 +81,8 @@ class Shown:
         self._parts: dict[int, _Part] = {}
         self._calls: dict[int, str] = {}
         """The thread's ids of the calls that have begun, by the framework's index."""
+        self._own_ids: dict[int, str] = {}
+        """The framework's ids of the same."""
 
     def events(self, event: object) -> list[Event]:
         """What readers get for one event of the framework's stream; nothing for the kinds they have no use for."""
@@ -126,12 +131,13 @@ class Shown:
             for place, block in enumerate(message.content)
             if isinstance(block, (Text, Thinking)) and block.text
         }
-        return held == {place: ("".join(part.deltas), part.kinds) for place, part in shown.items()}
+        return held == {place: (mended("".join(part.deltas)), part.kinds) for place, part in shown.items()}
 
     def forget(self) -> None:
         """What was published has been withdrawn."""
         self._parts.clear()
         self._calls.clear()
+        self._own_ids.clear()
 
     def missing_calls(self, message: Message) -> list[Event]:
         """The beginnings of the message's calls that have not been published."""
@@ -161,8 +167,10 @@ class Shown:
         return [ReasoningDelta(self._message_id, part.place, content)]
 
     def _call_begins(self, index: int, call: ToolCallPart) -> ToolCallStarted:
-        call_id = self._calls[index] = self._ids.unique(call.tool_call_id)
-        return self._started(call_id, call.tool_name)
+        alike = [own for at, own in self._own_ids.items() if at != index and own == call.tool_call_id]
+        self._own_ids[index] = call.tool_call_id
+        call_id = self._calls[index] = self._ids.unique(call.tool_call_id, len(alike))
+        return self._started(call_id, named_tool(call.tool_name))
 
     def _started(self, call_id: str, name: str) -> ToolCallStarted:
         tool = self._tools.get(name)
@@ -212,6 +220,15 @@ def streams(model: Model) -> bool:
     return type(model).request_stream is not Model.request_stream
 
 
+def knows_retries(model: Model) -> bool:
+    """Whether the model, and every one behind it, has the setting `max_retries`; others warn of it."""
+    while isinstance(model, WrapperModel):
+        model = model.wrapped
+    if isinstance(model, FallbackModel):
+        return all(knows_retries(member) for member in model.models)
+    return "max_retries" not in model.unsupported_settings
+
+
 def usage_of_run(usage: RunUsage) -> Usage:
     return Usage(
         usage.input_tokens,
@@ -232,6 +249,15 @@ def usage_of_request(usage: RequestUsage) -> Usage:
         usage.output_reasoning_tokens,
         1,
     )
+
+
+def usage_before(usage: Usage, reply: ModelResponse | None) -> Usage:
+    """What was spent before the answer that the framework is about to be handed, and to count, again."""
+    if reply is None:
+        return usage
+    again = usage_of_request(reply.usage)
+    left = [getattr(usage, name) - getattr(again, name) for name in Usage.__struct_fields__]
+    return Usage(*[max(each, 0) for each in left])
 
 
 def to_run_usage(usage: Usage) -> RunUsage:

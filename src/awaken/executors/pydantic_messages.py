@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 import msgspec
 import pydantic
+import pydantic_core
 from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
@@ -65,6 +66,7 @@ from awaken.domain.message import (
     Video,
     Visibility,
 )
+from awaken.executors.mending import mend, plain
 
 FORMAT: Final = "pydantic_ai"
 VERSION: Final = 1
@@ -76,6 +78,7 @@ USER_CONTENT: Final = "pydantic_ai.user_content"
 _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
 """Stands where a message was rebuilt from its blocks: the framework asks for a time, no model sees it."""
 _UNKNOWN_TOOL: Final = "unknown_tool"
+_NO_JSON: Final = object()
 _STATUS: Final = {
     "success": ToolStatus.SUCCESS,
     "failed": ToolStatus.ERROR,
@@ -114,7 +117,7 @@ def from_response(
     dump = dump_message(response)
     for part, part_dump in zip(response.parts, dump["parts"], strict=True):
         if isinstance(part, ToolCallPart):
-            calls.append(ToolCall(name_call(part.tool_call_id), part.tool_name, _arguments(part)))
+            calls.append(ToolCall(name_call(part.tool_call_id), named_tool(part.tool_name), _arguments(part)))
         else:
             blocks.append(_response_block(part, part_dump))
     bare = Message(
@@ -125,6 +128,45 @@ def from_response(
         state=MessageState.INTERRUPTED if response.state == "interrupted" else MessageState.COMMITTED,
     )
     return _with_sidecar([bare], dump, None)[0]
+
+
+def named_tool(name: str) -> str:
+    """How a tool is called in a thread. Small models call tools without a name; the framework answers that."""
+    return name if name.strip() else _UNKNOWN_TOOL
+
+
+def mend_response(response: ModelResponse) -> None:
+    """Mend half characters in the framework's own message, so that its model goes on with what the log has."""
+    dump = mend(dump_message(response))
+    response.parts = cast(ModelResponse, ModelMessagesTypeAdapter.validate_python([dump])[0]).parts
+
+
+def mend_part(part: ModelRequestPart) -> None:
+    """The same for a part of a request, where it is text."""
+    content: Any = getattr(part, "content", None)
+    if isinstance(content, str | list) and mend(content) != content:
+        cast(Any, part).content = mend(content)
+
+
+def jsonable(value: Any) -> Any:
+    """The plain JSON of whatever it is: bytes in base64, numbers that are none by name, a placeholder for the rest."""
+    form = _jsonable(value)
+    if form is _NO_JSON and type(value) is dict:
+        items = {mend(str(key)): (item, _jsonable(item)) for key, item in cast("dict[Any, Any]", value).items()}
+        return {key: _placeholder(item) if form is _NO_JSON else form for key, (item, form) in items.items()}
+    return _placeholder(value) if form is _NO_JSON else form
+
+
+def _jsonable(value: Any) -> Any:
+    try:
+        form: Any = pydantic_core.to_jsonable_python(value, fallback=str, bytes_mode="base64", inf_nan_mode="strings")
+        return plain(form)
+    except Exception:  # the value's own methods may raise whatever they like
+        return _NO_JSON
+
+
+def _placeholder(value: Any) -> str:
+    return f"<a {type(value).__qualname__} that has no JSON form>"
 
 
 def from_request(request: ModelRequest, new_id: Callable[[], MessageId]) -> list[Message]:
@@ -168,6 +210,7 @@ def from_return(
     if content:
         parts.append(UserPromptPart(content, timestamp=_NO_TIME))
     dumps: list[Dump] = dump_message(ModelRequest(parts=parts))["parts"]
+    dumps[0]["content"] = plain(dumps[0]["content"])
     bare = _request_message(part, dumps[0], message_id)
     bare = msgspec.structs.replace(bare, tool_call_id=call_id or part.tool_call_id)
     [message] = _with_sidecar([bare], {"parts": dumps[:1]}, group)
@@ -249,7 +292,7 @@ def _media(content: BinaryContent) -> Block:
 def _arguments(part: ToolCallPart) -> Any:
     """The arguments as an object; as the text the model wrote where that is none."""
     try:
-        return part.args_as_dict(raise_if_invalid=True)
+        return plain(part.args_as_dict(raise_if_invalid=True))
     except (ValueError, AssertionError):
         return part.args
 

@@ -85,6 +85,7 @@ class Agents:
         self._limits: dict[AgentId, int | None] = {}
         self._retries: dict[AgentId, RetryPolicy | None] = {}
         self._checks: dict[AgentId, InputCheck] = {}
+        self._exposing: set[AgentId] = set()
         self._withdrawn: dict[AgentId, str] = {}
         self._listeners: list[Callable[[], None]] = []
         self.routes: Mapping[Route, int | None] = {}
@@ -104,10 +105,12 @@ class Agents:
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         max_concurrent: int | None = None,
         retry: RetryPolicy | None = None,
+        expose_tool_errors: bool = False,
     ) -> None:
         """Make an agent known: an async function or generator, a Pydantic AI agent, an `AgentDriver`, the place of
         one of these as `"module:attribute"`, or a `LazyAgent`. Without a description, a function's docstring is used.
-        An agent that could not be loaded may be added again.
+        An agent that could not be loaded may be added again. `expose_tool_errors`: its model, and the readers of its
+        streams, get the text of whatever it and its tools raise, and not the class alone.
 
         Raises:
             ValidationError: The id is not valid, nothing here can run the object, or an option is unacceptable.
@@ -140,6 +143,7 @@ class Agents:
             self._checks[name] = InputCheck(info.input_schema, "input_schema")
         self._limits[name] = max_concurrent
         self._retries[name] = retry
+        (self._exposing.add if expose_tool_errors else self._exposing.discard)(name)
         self._withdrawn.pop(name, None)
         self._changed()
 
@@ -206,6 +210,10 @@ class Agents:
             blocks = [block for message in messages for block in message.content if isinstance(block, Json)]
             text = "\n".join([message.text for message in messages])
             check.check(blocks[0].value if len(blocks) == 1 else text, agent_id)
+
+    def exposes_errors(self, agent_id: AgentId) -> bool:
+        """Whether the texts of what the agent and its tools raise may be read by everybody."""
+        return agent_id in self._exposing
 
     def ids(self) -> tuple[AgentId, ...]:
         return tuple(self._infos)
@@ -333,7 +341,7 @@ def imported(place: str) -> Any:
     except ModuleNotFoundError as error:
         hint = "is it installed, and does the server start in the folder it is in?"
         raise AgentNotLoadable(f"the agent {place!r} cannot be imported: {error}; {hint}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A user's module may raise anything while it is imported; whatever it is, the run cannot start.
         raise AgentNotLoadable(f"importing the agent {place!r} failed: {type(error).__name__}: {error}") from error
     for name in path.split("."):

@@ -29,6 +29,7 @@ from awaken.http.body import ClientGone, parse_object, read_body
 from awaken.http.observer import HttpObserver, Uncounted
 from awaken.http.openapi import describe
 from awaken.http.operation import Call, Operation, Rendering, Service
+from awaken.http.origins import Origins
 from awaken.http.problems import Problem, problem_of, shape_problem
 from awaken.http.query import parse_query
 from awaken.http.router import Router
@@ -41,6 +42,7 @@ from awaken.store.contract import Reads
 _log = logging.getLogger("awaken.http")
 
 UNMATCHED: Final = "unmatched"
+PREFLIGHT: Final = "preflight"
 _CLIENT_GONE: Final = 499
 """What is counted for a request whose client left before its answer."""
 
@@ -102,6 +104,7 @@ class HttpApp:
         self._settings = settings
         self._observer = observer
         self._router = Router(operations)
+        self._origins = Origins(settings)
         self._gate = _Gate(settings)
         self._durability = reads.capabilities.durability.encode()
 
@@ -145,6 +148,12 @@ class HttpApp:
 
     async def _answer(self, exchange: _Exchange) -> Response:
         try:
+            guards.check_size(exchange.scope, self._settings)
+            self._origins.check(exchange.scope, exchange.headers)
+            preflight = self._origins.preflight(exchange.method, exchange.headers)
+            if preflight is not None:
+                exchange.route = PREFLIGHT
+                return preflight
             operation = self._admit(exchange)
             caller = await self._caller(operation, exchange)
             call = await self._call(operation, exchange, caller)
@@ -157,19 +166,15 @@ class HttpApp:
             return errors.render(problem_of(error), exchange.request_id)
 
     def _admit(self, exchange: _Exchange) -> Operation:
-        """Everything that can be refused before the body is read, cheapest first."""
-        scope, headers, settings = exchange.scope, exchange.headers, self._settings
-        guards.check_size(scope, settings)
-        guards.check_host(headers, settings)
-        guards.check_origin(headers, scope.get("scheme", "http"), settings)
-        operation, exchange.ids = self._router.find(exchange.method, _route_path(scope))
+        """Everything else that can be refused before the body is read, cheapest first."""
+        operation, exchange.ids = self._router.find(exchange.method, _route_path(exchange.scope))
         exchange.operation = operation
         exchange.route = operation.path
         if not operation.always_answers:
             self._require_ready()
             self._gate.enter(exchange)
         if operation.media_type is not None:
-            guards.check_accept(headers, operation.media_type)
+            guards.check_accept(exchange.headers, operation.media_type)
         return operation
 
     def _require_ready(self) -> None:
@@ -196,7 +201,7 @@ class HttpApp:
             body=body,
             receive=exchange.receive,
             request_id=exchange.request_id,
-            root_path=scope.get("root_path", "").rstrip("/"),
+            root_path=self._origins.root_path(scope),
             caller=caller,
         )
 
@@ -214,6 +219,7 @@ class HttpApp:
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         """What every answer carries."""
         exchange.status = response.status_code
+        self._origins.mark(response, exchange.headers)
         response.raw_headers.append((b"x-request-id", exchange.request_id.encode()))
         response.raw_headers.append((b"x-content-type-options", b"nosniff"))
         operation = exchange.operation

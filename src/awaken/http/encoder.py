@@ -15,9 +15,9 @@ import msgspec
 
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.cursor import cursor_prefix, event_cursor
-from awaken.domain.log import ALL, EventRow
+from awaken.domain.log import EventRow
 from awaken.domain.selection import Selection
-from awaken.http.frames import Encoded, EndReason, Opening
+from awaken.http.frames import Encoded, EndReason, Opening, one_line
 from awaken.http.problems import Problem
 from awaken.http.wire import RunResource, ThreadResource
 
@@ -26,7 +26,7 @@ _json: Final = msgspec.json.Encoder().encode
 
 
 def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, bytes]]:
-    """Seq, kind and JSON object of each selected event of the row, in order. Internal ones are not for clients."""
+    """Seq, kind and JSON object, in one line, of each selected event of the row, in order."""
     prefix = cursor_prefix(row.scope, row.thread_id)
     middle = b',"thread_id":%b,"run_id":%b,"dispatch_id":%b,"visibility":"all","created_at":"%b","payload":' % (
         _json(row.thread_id),
@@ -36,9 +36,9 @@ def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, b
     )
     found: list[tuple[int, str, bytes]] = []
     for seq, event in enumerate(row.events, row.first_seq):
-        if selection.wants(event.kind) and event.visibility is ALL:
+        if selection.shows(event):
             head = f'{{"cursor":"{prefix}{seq}","kind":'.encode()
-            found.append((seq, event.kind, b"".join((head, _json(event.kind), middle, event.payload, b"}"))))
+            found.append((seq, event.kind, one_line(b"".join((head, _json(event.kind), middle, event.payload, b"}")))))
     return found
 
 
@@ -64,7 +64,10 @@ class NativeEncoder:
         if state is None:
             return first
         what = "run" if isinstance(state, RunResource) else "thread"
-        return first + _control("stream.resync", {what: state, "cursor": state.cursor})
+        # It moves the client's place, so it has an id: a browser would go on coming back from the place that is lost.
+        return (
+            first + f"id: {state.cursor}\n".encode() + _control("stream.resync", {what: state, "cursor": state.cursor})
+        )
 
     def feed(self, row: EventRow) -> Encoded:
         prefix = cursor_prefix(row.scope, row.thread_id)
@@ -91,5 +94,5 @@ class NativeEncoder:
 
 
 def _control(kind: Control, data: Any) -> bytes:
-    """A frame that is not in the log: it has no id and moves nobody's place."""
-    return f"event: {kind}\ndata: ".encode() + _json(data) + b"\n\n"
+    """A frame that is not in the log."""
+    return f"event: {kind}\ndata: ".encode() + one_line(_json(data)) + b"\n\n"

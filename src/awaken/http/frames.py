@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.http.problems import Problem
+
+_LINE_ENDS: Final = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
 
 EndReason = Literal["done", "waiting", "restarting", "expired"]
 """Why a stream is over: its run has ended; its run waits for somebody; the server stops; it has lived long enough.
@@ -81,6 +83,16 @@ class Encoder(Protocol):
     def fail(self, problem: Problem, request_id: str) -> bytes:
         """What comes last when the stream cannot go on because of an error."""
         ...
+
+
+def one_line(json: bytes) -> bytes:
+    """The same JSON without the signs that are no line ends in an event stream, and are taken for some by much of what
+    reads one: U+2028, U+2029 and U+0085 are escaped. What ends a line in a stream, JSON escapes anyway.
+    """
+    if b"\xe2\x80" in json or b"\xc2\x85" in json:
+        for sign, escaped in _LINE_ENDS:
+            json = json.replace(sign, escaped)
+    return json
 
 
 class FrameCache:

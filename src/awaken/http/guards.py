@@ -19,7 +19,6 @@ Headers = Mapping[bytes, bytes]
 
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _HEADER_OVERHEAD_BYTES: Final = 4
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _JSON_TYPE: Final = re.compile(rb"\s*application/json\s*(;\s*charset\s*=\s*\"?utf-8\"?\s*)?;?\s*", re.IGNORECASE)
 
 
@@ -39,39 +38,6 @@ def check_size(scope: Mapping[str, Any], settings: HttpSettings) -> None:
         size += len(name) + len(value) + _HEADER_OVERHEAD_BYTES
     if size > settings.max_header_bytes:
         raise _too_large("headers_too_large", "the header block", settings.max_header_bytes)
-
-
-def check_host(headers: Headers, settings: HttpSettings) -> None:
-    """Refuse a name that is not the server's own: a page could have pointed it here.
-
-    Raises:
-        Problem: `host_not_allowed`.
-    """
-    if settings.allowed_hosts is None:
-        return
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    if name.strip("[]") not in settings.allowed_hosts and name not in settings.allowed_hosts:
-        raise Problem("host_not_allowed", "this server does not answer to the name in the Host header")
-
-
-def check_origin(headers: Headers, scheme: str, settings: HttpSettings) -> None:
-    """Refuse a page of another origin.
-
-    Compared are name and port: where TLS ends in front of this server, only the browser knows the right scheme.
-
-    Raises:
-        Problem: `origin_not_allowed`.
-    """
-    origin = headers.get(b"origin")
-    if origin is None or "*" in settings.allowed_origins:
-        return
-    text = origin.decode("latin-1").lower()
-    its_scheme, _, authority = text.partition("://")
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    own = {host, *(host.removesuffix(_DEFAULT_PORTS.get(each, "")) for each in (its_scheme, scheme))}
-    if not (authority and authority in own) and text not in settings.allowed_origins:
-        raise Problem("origin_not_allowed", "pages of this origin may not call this server")
 
 
 def check_accept(headers: Headers, media_type: str) -> None:

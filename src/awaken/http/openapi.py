@@ -32,6 +32,7 @@ _WITH_BODY: Final = ("malformed_json", "body_too_large", "unsupported_media_type
 _ID_SCHEMA: Final = {"type": "string", "pattern": ID_PATTERN}
 _TEXT_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "text/plain": {"type": "string"},
+    "text/javascript": {"type": "string"},
     "text/event-stream": {
         "description": "Each server-sent event. `data` is JSON: an EventResource, or what a control frame carries.",
         "type": "object",

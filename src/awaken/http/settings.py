@@ -9,6 +9,9 @@ from typing import Final
 
 import msgspec
 
+from awaken.http import addresses
+
+ANY: Final = "*"
 MAX_MESSAGES: Final = 256
 """Messages in one request."""
 MAX_BLOCKS: Final = 64
@@ -31,11 +34,19 @@ DEFAULT_LIMIT: Final = 50
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Durations end in their unit. One object may serve any number of applications."""
 
+    public_url: str | None = None
+    """Where clients find this application when a proxy stands in front of it, such as `https://agents.example`, with
+    the path at which the proxy has it. Its name is one of the server's own, its pages may call, and links begin with
+    its path. None: clients come directly, or the proxy changes neither name nor path."""
     allowed_hosts: tuple[str, ...] | None = None
-    """Names a `Host` header may carry, without the port. None: any. A server on loopback must name its own, or a
-    web page could reach it through a name it points there."""
+    """Names a `Host` header may carry, without the port, besides that of `public_url`. None: any. A server on loopback
+    must name its own, or a web page could reach it through a name it points there."""
     allowed_origins: tuple[str, ...] = ()
-    """Origins besides the server's own whose pages may call, such as `https://app.example.org`; `*` for any."""
+    """Origins besides the server's own whose pages may call, such as `https://app.example.org`; `*` for any. Nothing
+    else is needed for such a page: pre-flights are answered, and answers carry what browsers ask for."""
+    forwarded_allow_ips: tuple[str, ...] = ()
+    """Addresses, or ranges of them, of proxies whose `X-Forwarded-Host` is believed; `*` for any. The name in it has to
+    be allowed like that in `Host`."""
     max_body_bytes: int = 1024 * 1024
     max_run_body_bytes: int = 16 * 1024 * 1024
     """For the routes that take messages, which may carry attachments."""
@@ -61,3 +72,16 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The bound of `wait=true` on cancel and interrupt."""
     retry_after_s: int = 1
     """The `Retry-After` of what is refused because of load or start-up."""
+
+    def __post_init__(self) -> None:
+        """Raises ValidationError for an address that is none."""
+        if self.public_url is not None:
+            addresses.public_url(self.public_url)
+        for host in addresses.texts(self.allowed_hosts or (), "allowed_hosts"):
+            addresses.host_name(host)
+        for origin in addresses.texts(self.allowed_origins, "allowed_origins"):
+            if origin != ANY:
+                addresses.origin(origin)
+        for proxy in addresses.texts(self.forwarded_allow_ips, "forwarded_allow_ips"):
+            if proxy != ANY:
+                addresses.network(proxy)

@@ -9,6 +9,7 @@ from typing import Final
 
 from awaken.http.operation import Operation
 from awaken.http.routes.agents import AGENT_OPERATIONS
+from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import SYSTEM_OPERATIONS
 from awaken.http.routes.runs import RUN_OPERATIONS
@@ -19,5 +20,6 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *RUN_OPERATIONS,
     *EVENT_OPERATIONS,
     *AGENT_OPERATIONS,
+    *BROWSER_OPERATIONS,
     *SYSTEM_OPERATIONS,
 )

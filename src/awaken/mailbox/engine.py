@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
-from awaken.domain.clock import Clock, sleep
+from awaken.domain.clock import Clock, SystemClock, sleep
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.executors.registry import Agents
@@ -24,6 +24,7 @@ from awaken.mailbox.executions import Executions
 from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.lifetime import Lifetime, State
 from awaken.mailbox.log_cache import LogCache
+from awaken.mailbox.loop_watch import LoopWatch
 from awaken.mailbox.observer import Observer
 from awaken.mailbox.reactions import Reactions
 from awaken.mailbox.reader import Hub
@@ -113,11 +114,16 @@ class Engine:
         )
 
     def require_ready(self) -> None:
-        """Raises Unavailable unless started and not stopping."""
+        """Raises Unavailable unless started and not stopping, and as `check_loop`."""
+        self.check_loop()
         if self.state == "ready":
             return
         code = "stopping" if self.state in ("stopping", "stopped") else "starting"
         raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
+
+    def check_loop(self) -> None:
+        """Raises WrongLoop when it runs on another event loop: futures of that one would never be answered here."""
+        self._lifetime.check_loop()
 
     def is_executing(self, scope: Scope, thread_id: ThreadId, dispatch_id: DispatchId) -> bool:
         """Whether this process runs it and has neither settled nor lost it, so that its end is still to come."""
@@ -143,7 +149,10 @@ class Engine:
             self._dispatcher.wake()
 
     def _agents_changed(self) -> None:
-        """There may be work for whoever came, and some of it waits for whoever went."""
+        """There may be work for whoever came, and some of it waits for whoever went. From any thread."""
+        self._lifetime.call(self._look_anew)
+
+    def _look_anew(self) -> None:
         self._dispatcher.wake()
         self._sweeper.expect(0)
 
@@ -183,12 +192,22 @@ class Engine:
             if self._executes:
                 await self._take_over()
             stack.callback(_cancel_all, self._set_in_motion(group))
+            if isinstance(self._clock, SystemClock):  # the time of another clock passes when somebody says so
+                stack.enter_context(LoopWatch(self._woke))
             if self._executes:
                 self._dispatcher.resume()
             yield
             await self._leave()
+        except GeneratorExit:  # its event loop is closed, and this is being thrown away: nothing can be awaited
+            stack.pop_all()
+            raise
         finally:
             await stack.aclose()  # without the error that may be on its way: a group would wrap it
+
+    def _woke(self) -> None:
+        """The machine slept, or this process was stopped: no timer has noticed."""
+        self._keeper.look()
+        self._sweeper.expect(0)
 
     async def _take_over(self) -> None:
         """Take back claims whose lease has ended, and what an earlier life of this mailbox could not settle. A store

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.ids import ClaimToken, DispatchId, Scope, ThreadId
+from awaken.executors.containment import contain
 from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
@@ -43,7 +44,9 @@ class Executions:
         settings: MailboxSettings,
         left_claim: Callable[[], None],
     ) -> None:
-        """`left_claim` is called when an abandoned execution is over: it has settled nothing, so its claim is left."""
+        """`left_claim` is called when an execution is over that was abandoned, or could not confirm its lease: it has
+        settled nothing, so its claim may be left.
+        """
         self._workshop = workshop
         self._slots = slots
         self._keeper = keeper
@@ -60,7 +63,8 @@ class Executions:
         self._is_leaving = False
 
     def open(self) -> None:
-        """What starts from now on is executed."""
+        """What starts from now on is executed, on the loop that is running."""
+        contain(asyncio.get_running_loop())
         self._is_leaving = False
 
     def start(self, claimed: Claimed, asked_s: float) -> None:
@@ -173,6 +177,7 @@ class Executions:
         self._workshop.dispatcher.give_back(execution.token)
         if was_abandoned:
             _log.info("the abandoned run %s has ended", execution.claimed.run.run_id)
+        if execution.is_lost:
             self._left_claim()
         if not self._tasks:
             self._idle.set()

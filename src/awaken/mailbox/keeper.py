@@ -4,7 +4,8 @@ Above: what is executed is held here from its claim to its settlement, and is st
 confirmed, or its run is to be stopped. Below: the `Renew` transition, the only judge of whether a lease still holds.
 Holds: renewals come at a third of the lease, so one may fail and the next still arrives in time. A run whose lease was
 not confirmed is stopped `stop_margin_s` before the lease can end, on a monotonic clock counted from when the last
-confirmed renewal was asked. An error of the store ends no renewal: it is asked for again.
+confirmed renewal was asked. An error of the store ends no renewal: it is asked for again. What was given up is not
+renewed: a claim would go on that nobody carries.
 
 Source: ADR 0013, docs/concepts/leases.md.
 """
@@ -58,6 +59,7 @@ class Keeper:
         self._settings = settings
         self._leases: dict[ClaimToken, _Lease] = {}
         self._started = Alarm(clock)
+        self._sooner = Alarm(clock)
         self._watch = Alarm(clock)
         self._watching_until_s = 0.0
         self._patience_s = settings.lease_ms / 1000 - settings.stop_margin_s
@@ -82,13 +84,19 @@ class Keeper:
             if not self._leases:
                 await self._started.wait()
                 continue
-            await sleep(self._clock, self._settings.renew_interval_s)
+            await self._sooner.wait(self._settings.renew_interval_s)
             while not await self.renew():
                 await sleep(self._clock, self._settings.renew_retry_s)
+
+    def look(self) -> None:
+        """Time has passed that no timer knows of: the machine slept. Give up what is too old, and renew the rest."""
+        self._watch.set()
+        self._sooner.set()
 
     async def renew(self) -> bool:
         """Renew every lease once and pass on what the store answers; False when it could not answer for all of them."""
         complete = True
+        self._give_up_late()
         leases = [*self._leases.values()]
         for start in range(0, len(leases), MAX_ROWS):
             chunk = leases[start : start + MAX_ROWS]
@@ -127,6 +135,10 @@ class Keeper:
                 self._watching_until_s = due_s
                 await self._watch.wait(due_s - now_s)
                 continue
-            for lease in [each for each in self._leases.values() if each.asked_s + self._patience_s <= now_s]:
-                lease.holder.stop("unconfirmed")
-                self.release(lease.holder.token)
+            self._give_up_late()
+
+    def _give_up_late(self) -> None:
+        now_s = self._clock.monotonic()
+        for lease in [each for each in self._leases.values() if each.asked_s + self._patience_s <= now_s]:
+            lease.holder.stop("unconfirmed")
+            self.release(lease.holder.token)

@@ -4,7 +4,8 @@ Above: `engine` hands in an asynchronous context manager that opens everything. 
 it.
 Holds: `start` and `stop` may be called again, and by many tasks at once: starts that meet share one start, a start
 during a stop waits for it and begins anew, a stop during a start calls that off. When `stop` has returned everything is
-closed, also when its caller was cancelled meanwhile. A start whose every caller was cancelled leaves nothing open.
+closed, also when its caller was cancelled meanwhile. A start whose every caller was cancelled leaves nothing open. A
+life belongs to the event loop on which it began, until it is over.
 
 How it works. A task group, and with it most of what is opened here, must be entered and left by the same task. Callers
 of `start` and `stop` may be different ones, so each life is a task of its own: it opens, reports that it is ready,
@@ -19,10 +20,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Literal
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final, Literal
 
-from awaken.domain.errors import Unavailable
+from awaken.domain.errors import Unavailable, WrongLoop
+from awaken.domain.loop import check_loop
 from awaken.mailbox.cancellation import to_the_end
 
 State = Literal["new", "starting", "ready", "stopping", "stopped"]
@@ -47,8 +49,10 @@ class Lifetime:
 
         Raises:
             Unavailable: It was stopped while it started.
+            WrongLoop: It lives on another event loop.
             Exception: Whatever opening raised; nothing is left open, and it may be tried again.
         """
+        self.check_loop()
         while self._life is not None and self._life.state == "stopping":
             await asyncio.wait((self._life.task,))
         if self._life is None or self._life.state == "stopped":
@@ -59,17 +63,35 @@ class Lifetime:
         """Return when everything is closed, at once if it is.
 
         Raises:
+            WrongLoop: It lives on another event loop.
             Exception: Whatever went wrong during this life or while it was closed.
         """
+        self.check_loop()
         if self._life is not None:
             await self._life.end()
+
+    def check_loop(self) -> None:
+        """Raises WrongLoop when it lives on another event loop than the one that runs here."""
+        if self._life is not None and self._life.state != "stopped":
+            check_loop(self._life.loop, "this Awaken object")
+
+    def call(self, callback: Callable[[], None]) -> None:
+        """From any thread: at once where `check_loop` allows it, otherwise soon on the event loop it lives on."""
+        try:
+            self.check_loop()
+        except WrongLoop:
+            assert self._life is not None, "it lives elsewhere"
+            with suppress(RuntimeError):  # that loop is closed, and nobody is there to be called
+                self._life.loop.call_soon_threadsafe(callback)
+        else:
+            callback()
 
 
 class _Life:
     def __init__(self, opened: Opened) -> None:
-        loop = asyncio.get_running_loop()
+        self.loop: Final = asyncio.get_running_loop()
         self.state: State = "starting"
-        self._opening: asyncio.Future[None] = loop.create_future()
+        self._opening: asyncio.Future[None] = self.loop.create_future()
         """Resolved when it is ready; fails with what prevented that."""
         self._starters = 0
         """How many callers wait for that."""
@@ -77,7 +99,7 @@ class _Life:
         """One of them has been answered that it is ready, so that there is somebody to stop it."""
         self._asked_to_end = asyncio.Event()
         self._has_begun = False
-        self.task: asyncio.Task[None] = loop.create_task(self._live(opened), name="awaken mailbox")
+        self.task: asyncio.Task[None] = self.loop.create_task(self._live(opened), name="awaken mailbox")
 
     async def ready(self) -> None:
         self._starters += 1

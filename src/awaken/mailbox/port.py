@@ -3,6 +3,7 @@
 Above: drivers. Below: the write buffer for everything that changes something, the store for what is only read.
 Holds: `emit` waits only at the bound of the buffer; every other method returns when its part is durable, and finishes
 that before it lets a cancellation pass. A method that has closed a step hands the run over, when that is asked for.
+What a run has spent is the sum of the model calls in its log, or what its driver says when it closes a step.
 
 Source: ADR 0005, ADR 0011, ADR 0015.
 """
@@ -13,12 +14,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from awaken.domain.event import Event, logged
+from awaken.domain.errors import PermanentFailure
+from awaken.domain.event import Event, InferenceComplete, logged
 from awaken.domain.ids import Ids, MessageId
+from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Message, check_message
 from awaken.domain.run import RunRequest, Usage
 from awaken.executors.contract import Conversation, RunIdentity
 from awaken.executors.entry import conversation
+from awaken.executors.mending import mended
 from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.stopping import Stop
@@ -59,7 +63,18 @@ class Start:
 class Port:
     """The `RunPort` of one execution."""
 
-    def __init__(self, claimed: Claimed, writer: RunWriter, ids: Ids, stop: Stop) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        writer: RunWriter,
+        ids: Ids,
+        stop: Stop,
+        *,
+        exposes_errors: bool,
+        max_result_bytes: int,
+    ) -> None:
+        self.exposes_errors = exposes_errors
+        self.max_result_bytes = max_result_bytes
         self._claimed = claimed
         self._run = claimed.run
         self._writer = writer
@@ -97,7 +112,7 @@ class Port:
 
     async def emit(self, *events: Event) -> None:
         if events:
-            self._writer.add(*[logged(event) for event in events])
+            self._add(events)
             if self._writer.is_full:
                 await self._writer.durable()
 
@@ -124,19 +139,42 @@ class Port:
         self._stop.hand_over()
         return committed.taken
 
-    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
+    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event, is_progress: bool = True) -> None:
+        size = len(memoryview(value))
+        if size > self.max_result_bytes:
+            raise PermanentFailure(
+                f"the result of step {key!r} has {size} bytes, and may have {self.max_result_bytes} (max_result_bytes)"
+            )
         self.steps += 1
-        self._writer.add_step(StepClosed(self.steps, self.usage), JournalEntry(key, value))
+        self._writer.add_step(StepClosed(self.steps, self.usage, is_progress=is_progress), JournalEntry(key, value))
         if events:
-            self._writer.add(*[logged(event) for event in events])
+            self._add(events)
         await to_the_end(self._writer.durable())
         self._stop.hand_over()
 
     def produced(self, message: Message) -> Message:
         """The message with its producer. Raises ValidationError where it has not the shape of a stored one."""
+        message = mended(message)
         check_message(message)
         return message.produced_by(self._run.run_id, self.steps)
 
     async def _commit(self, message: Message, events: Sequence[Event]) -> None:
-        self._writer.add(self.produced(message), *[logged(event) for event in events])
+        self._add(events, self.produced(message))
         await to_the_end(self._writer.durable())
+
+    def _add(self, events: Sequence[Event], *messages: Message) -> None:
+        spent = self.usage
+        self._writer.add(*messages, *self.logged(events))
+        if self.usage is not spent:
+            self._writer.add_usage(self.usage)
+
+    def logged(self, events: Sequence[Event]) -> list[LoggedEvent]:
+        """The entries for the log. A model call among them is paid for, whatever becomes of its step."""
+        try:
+            entries = [logged(event) for event in events]
+        except UnicodeEncodeError:
+            entries = [logged(mended(event)) for event in events]
+        for event in events:
+            if type(event) is InferenceComplete:
+                self.usage = self.usage.plus(event.usage)
+        return entries

@@ -10,6 +10,7 @@ Source: ADR 0004, ADR 0008, ADR 0012.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ from awaken.store.transitions import (
     Submitted,
     Transition,
 )
+
+_log = logging.getLogger("awaken.mailbox")
 
 
 class Reactions:
@@ -112,6 +115,7 @@ class Reactions:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
             self._end(transition.scope, settled.run)
+            _report(settled.run)
             self._executions.settled(transition.scope, transition.thread_id, transition.token)
             if settled.dispatch.is_suspect and settled.dispatch.status.is_terminal:
                 self._dispatcher.suspect_progressed()
@@ -180,6 +184,7 @@ class Reactions:
         assert isinstance(outcome, Reclaimed), "a reclaim answers with what it took back"
         for item in outcome.items:
             self._end(item.scope, item.run)
+            _report(item.run)
             execution = self._executions.of_dispatch(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
@@ -188,3 +193,10 @@ class Reactions:
         """Resume whoever waits for the run, if it has ended."""
         if run is not None and run.status is DONE:
             self._hub.ended(scope, run.run_id, run)
+
+
+def _report(run: Run | None) -> None:
+    """Log that the queue has given the run up: nobody will try it again."""
+    if run is not None and run.dead_lettered:
+        why = None if run.termination is None else run.termination.detail
+        _log.error("run %s of agent %s is given up: %s", run.run_id, run.agent_id, why)

@@ -212,6 +212,7 @@ class Mailbox:
             AlreadyExists: An id is taken by something that differs.
             QueueFull: The thread's queue is at its bound.
             Unavailable: The mailbox is not running.
+            WrongLoop: It runs on another event loop, or in another thread; as from every other method here.
         """
         agent_id, refusal = self._agent_of(request, await self._last_agent(request))
         if refusal is not None and not _may_be_repeated(request):
@@ -415,6 +416,7 @@ class Mailbox:
 
     async def get_thread(self, scope: Scope, thread_id: ThreadId) -> Thread:
         """Raises ThreadNotFound."""
+        self._engine.check_loop()
         thread = await self.store.load_thread(scope, thread_id)
         if thread is None:
             raise ThreadNotFound(thread_id)
@@ -422,6 +424,7 @@ class Mailbox:
 
     async def get_run(self, scope: Scope, run_id: RunId) -> Run:
         """Raises RunNotFound."""
+        self._engine.check_loop()
         run = await self.store.load_run(scope, run_id)
         if run is None:
             raise RunNotFound(run_id)
@@ -429,10 +432,12 @@ class Mailbox:
 
     def read_thread(self, scope: Scope, thread_id: ThreadId, *, after: int = 0) -> Reader:
         """Everything of the thread after the event seq `after`, then live without end."""
+        self._engine.check_loop()
         return self._engine.hub.reader(scope, thread_id, after=after)
 
     def read_run(self, scope: Scope, run: Run, *, after: int = 0) -> Reader:
         """The run's events after the seq `after`, until its last one."""
+        self._engine.check_loop()
         start = max(after, run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
@@ -454,9 +459,11 @@ class Mailbox:
             RunNotFound: There is no such run.
             ValidationError: `timeout_s` is not a number.
             Unavailable: The mailbox stops before the run has ended.
+            WrongLoop: It runs on another event loop.
         """
         hub, clock = self._engine.hub, self.clock
         try:
+            self._engine.check_loop()
             if timeout_s is not None:
                 _check_seconds(timeout_s, what="timeout_s")
             deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s

@@ -54,6 +54,9 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
     max_attempts: _Count = DEFAULT_MAX_ATTEMPTS
     max_queued_per_thread: _Count = 1_000
+    max_result_bytes: _Count = 8 * 1024 * 1024
+    """What a step or a tool returns, as JSON. It is as much as a batch of commits may hold; what is larger belongs into
+    a file, and its name into the result."""
     drain_s: _Duration = 10.0
     """At shutdown running agents may finish for this long, then their dispatches are handed back."""
     handover_s: _Duration = 5.0

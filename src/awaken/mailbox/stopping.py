@@ -3,9 +3,12 @@
 Above: the keeper, cancels and interrupts ask through the execution; the write buffer asks when the store answers that a
 run must stop. Below: the task in which the agent is at work.
 Holds: one request is one cancellation of that task, however many ways lead to it: a cancel comes by its own answer, by
-the next commit and by every renewal, and an agent that tidies up is not disturbed by the second and the third. Only a
-request that says more than the one before cancels again. A handover cancels nothing at first: the agent learns of it
+the next commit and by every renewal, and an agent that tidies up is not disturbed by the second and the third. A
+request that says more than the one before, such as an interrupt or a shutdown, cancels again only when the agent has
+had its grace (`tidy_s`), or has taken the first one back. A handover cancels nothing at first: the agent learns of it
 from the port, when a step is closed and nothing is lost.
+
+Source: ADR 0018.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
+from awaken.domain.clock import Clock
 from awaken.executors.contract import HandedOver
 
 StopReason = Literal["handover", "timeout", "cancel", "interrupt", "lost", "unconfirmed", "abandoned"]
@@ -34,7 +38,12 @@ _OUTLIVED: Final[frozenset[StopReason]] = frozenset({"lost", "unconfirmed", "aba
 class Stop:
     """One per execution. The execution says when it may be cancelled; anybody may ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, grace_s: float) -> None:
+        """`grace_s`: so long an agent that was cancelled may tidy up undisturbed."""
+        self._clock = clock
+        self._grace_s = grace_s
+        self._until_s: float | None = None
+        """When the grace of the last cancellation ends, on the monotonic clock."""
         self.reason: StopReason | None = None
         self.is_delivered = False
         """The agent has been asked: what its task raises from now on is the answer to that, and no failure."""
@@ -70,9 +79,13 @@ class Stop:
             raise HandedOver
 
     def cut_short(self) -> None:
-        """Cancel the agent's task, if there is something to cancel."""
-        if self._task is not None:
-            self.is_delivered = True
+        """Cancel the agent's task, if there is something to cancel and it is not tidying up within its grace."""
+        if self._task is None:
+            return
+        self.is_delivered = True
+        now_s = self._clock.monotonic()
+        if self._until_s is None or now_s >= self._until_s or not self._task.cancelling():
+            self._until_s = now_s + self._grace_s
             self._task.cancel()
 
     def allow(self) -> None:

@@ -64,9 +64,11 @@ class Sweeper:
 
     def expect(self, in_ms: int) -> None:
         """Something falls due in so many milliseconds. Only the earliest is kept; each sweep learns the next one."""
-        due_s = self._clock.monotonic() + in_ms / 1000
-        if self._due_s is None or due_s < self._due_s:
-            self._due_s = due_s
+        now_s = self._clock.monotonic()
+        due_s = now_s + in_ms / 1000
+        # What is overdue has a timer that slept with the machine.
+        if self._due_s is None or due_s < self._due_s or self._due_s <= now_s:
+            self._due_s = due_s if self._due_s is None else min(due_s, self._due_s)
             self._sooner.set()
 
     async def run_forever(self) -> None:

@@ -3,7 +3,8 @@
 Above: `executions` runs an `Execution` as a task for each claim that is won; the keeper and the service stop it. Below:
 the agent's driver, and the `Settle` transition.
 Holds: every end of an execution is a settlement, unless its claim is lost: then it writes nothing. A cancellation is
-ours only if a stop was asked for; an agent's own is a failure like any other.
+ours only if a stop was asked for; an agent's own is a failure like any other, and so is its wish to end the process.
+What an agent raises is logged with its traceback, and stored as what everybody may read of it.
 
 How it works. The task drives the agent, then waits until the write buffer has no commit on its way, then asks for the
 settlement, which takes along what the buffer still holds, and asks again while the store cannot write. The agent's part
@@ -36,13 +37,14 @@ from awaken.domain.errors import (
     StoreUnavailable,
     TransientFailure,
 )
-from awaken.domain.event import logged
 from awaken.domain.ids import ClaimToken, DispatchId, Ids, Scope
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Termination, Usage
 from awaken.executors.classify import classify
+from awaken.executors.containment import contained
 from awaken.executors.contract import DriveOutcome, Stopped
+from awaken.executors.mending import mended
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.log_cache import LogCache
@@ -114,7 +116,7 @@ class Execution:
         self._ahead = ahead
         self._has_progressed = False
         self._shop = workshop
-        self._stop = Stop()
+        self._stop = Stop(workshop.clock, workshop.settings.tidy_s)
         self._writer = RunWriter(
             claimed,
             workshop.combiner,
@@ -123,7 +125,14 @@ class Execution:
             self._stop,
             self._step_closed,
         )
-        self._port = Port(claimed, self._writer, workshop.ids, self._stop)
+        self._port = Port(
+            claimed,
+            self._writer,
+            workshop.ids,
+            self._stop,
+            exposes_errors=workshop.agents.exposes_errors(claimed.run.agent_id),
+            max_result_bytes=workshop.settings.max_result_bytes,
+        )
         self._is_followed = claimed.queued > 0
         """Whether something waits behind it in its thread, as far as this process knows."""
         self._is_at_work = False
@@ -226,11 +235,12 @@ class Execution:
                 driver = self._shop.agents.driver(self.claimed.run.agent_id)
             except AgentNotFound as error:  # of this run's own agent: one that an agent asks for is its own affair
                 return self._unserved(error)
-            outcome = await driver.drive(Start(self.claimed, self._shop.store, self._shop.logs), self._port)
+            with contained():
+                outcome = await driver.drive(Start(self.claimed, self._shop.store, self._shop.logs), self._port)
             return self._finished(outcome) if self._writer.failure is None else self._ended_by(self._writer.failure)
         except Stopped as stopped:
             return self._stopped(stopped) if self._stop.is_delivered else self._finished_early(stopped)
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:
             raise
         except BaseException as error:  # the supervisor of one run: it records and decides
             return self._ended_by(error)
@@ -259,19 +269,20 @@ class Execution:
         if isinstance(error, AgentNotLoadable):
             return self._unserved(error)
         if isinstance(error, asyncio.CancelledError):
-            error = TransientFailure("the agent was cancelled, and not by a request to stop the run")
+            cancelled, error = error, PermanentFailure("the agent was cancelled, and not by a request to stop the run")
+            error.__cause__ = cancelled
         return self._failed(error)
 
     def _unserved(self, error: AwakenError) -> _End:
         """The agent cannot run here: its run goes back unharmed and waits for a process, or an agent, that can."""
         self._shop.agents.withdraw(self.claimed.run.agent_id, str(error))
-        return _End(Release(f"not served here: {error}"), "released")
+        return _End(Release("not served here"), "released")  # why, is in the log: it may quote what a module raised
 
     def _finished(self, outcome: DriveOutcome) -> _End:
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
         messages, size = self._produced(outcome.messages) if outcome.messages else _NOTHING
-        ending = (
+        ending = mended(
             Ack(outcome.termination, outcome.final_output)
             if outcome.is_structured
             else self._answer(outcome.termination, outcome.final_output, messages)
@@ -279,8 +290,10 @@ class Execution:
         output = ending.final_output
         if output is not None or outcome.termination is not NATURAL_END:
             msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
-        events = tuple([logged(event) for event in outcome.events])
-        return _End(ending, "completed", messages, size, outcome.usage, outcome.steps, events)
+        spent = self._port.usage
+        events = tuple(self._port.logged(outcome.events))
+        usage = self._port.usage if outcome.usage is None and self._port.usage is not spent else outcome.usage
+        return _End(ending, "completed", messages, size, usage, outcome.steps, events)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
@@ -325,8 +338,9 @@ class Execution:
             return _NOTHING
 
     def _failed(self, error: BaseException) -> _End:
-        failure, text = _diagnosis(error)
-        _log.info("run %s failed: %s", self.claimed.run.run_id, text, exc_info=not isinstance(error, AwakenError))
+        run = self.claimed.run
+        failure, text = _diagnosis(error, exposed=self._port.exposes_errors)
+        _log.warning("run %s of agent %s failed: %s", run.run_id, run.agent_id, text, exc_info=error)
         if isinstance(failure, PermanentFailure):
             return _End(DeadLetter(text), "permanent_error")
         retry_after_ms = round((failure.retry_after_s or 0.0) * 1000)
@@ -369,7 +383,8 @@ class Execution:
                 continue
             if type(outcome) is not Settled:
                 _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
-            return type(outcome) is Settled
+                return False
+            return True
 
     def _settlement(self, end: _End, rest: Unwritten, offer: Offer | None) -> Settle:
         entries = list(rest.entries)
@@ -399,6 +414,7 @@ class Execution:
             entries=tuple(entries),
             journal=tuple(rest.journal),
             closes=closes,
+            usage=rest.usage if end.usage is None else None,
             stream_open=stream_open,
             offer=offer,
         )
@@ -418,10 +434,10 @@ def _without_messages(settle: Settle, conflict: Conflict) -> Settle:
     return replace(settle, ending=DeadLetter(error), entries=events, offer=None)
 
 
-def _diagnosis(error: BaseException) -> tuple[TransientFailure | PermanentFailure, str]:
-    """What the exception means, and its text as it may be stored, however oddly the exception behaves."""
+def _diagnosis(error: BaseException, *, exposed: bool) -> tuple[TransientFailure | PermanentFailure, str]:
+    """What the exception means, and what of it may be stored and read, however oddly the exception behaves."""
     try:
-        failure = classify(error)
+        failure = classify(error, exposed=exposed)
         text = str(failure)
     except Exception:  # an exception whose own methods fail
         failure, text = TransientFailure(type(error).__name__), ""

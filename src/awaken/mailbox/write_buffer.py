@@ -38,7 +38,9 @@ from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import KINDS, OPENS_STREAM, StreamReset
 from awaken.domain.log import LoggedEvent
+from awaken.domain.loop import check_loop
 from awaken.domain.message import ASSISTANT, Message
+from awaken.domain.run import Usage
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
 from awaken.mailbox.stopping import Stop
 from awaken.store.combiner import Combiner
@@ -56,6 +58,8 @@ class Unwritten:
         self.entries: list[LoggedEvent | Message] = []
         self.journal: list[JournalEntry] = []
         self.closes: StepClosed | None = None
+        self.usage: Usage | None = None
+        """What the run has spent by then, where a model call was added behind the last closed step."""
         self.payload_bytes = 0
         self.waiters: list[asyncio.Future[Committed]] = []
 
@@ -85,8 +89,9 @@ class RunWriter:
         stop: Stop,
         on_step: Callable[[], None],
     ) -> None:
-        """`on_step` is called when a step that was closed is durable."""
+        """`on_step` is called when a step that was closed, and is progress, is durable."""
         self._claimed = claimed
+        self._loop = asyncio.get_running_loop()
         self._number = claimed.commit_no
         """Of the last commit that was asked for: whoever asks for it again uses it again."""
         self._on_step = on_step
@@ -137,8 +142,13 @@ class RunWriter:
         heap = self._filling()
         if journal is not None:
             heap.journal.append(journal)
-        heap.closes = closes
+            heap.payload_bytes += len(journal.key) + len(memoryview(journal.value))
+        heap.closes, heap.usage = closes, None
         self._schedule()
+
+    def add_usage(self, usage: Usage) -> None:
+        """What the run has spent with the model call that was just added."""
+        self._filling().usage = usage
 
     def acknowledge_cancel(self) -> None:
         """Put into the log that the agent has been asked to stop."""
@@ -173,7 +183,8 @@ class RunWriter:
         return future
 
     def _filling(self) -> Unwritten:
-        """What is added to. Raises why nothing more can be written."""
+        """What is added to. Raises why nothing more can be written; WrongLoop from another event loop."""
+        check_loop(self._loop, "this run")
         if self.failure is not None:
             raise self.failure
         if self._open is None:
@@ -223,6 +234,7 @@ class RunWriter:
                 entries=tuple(heap.entries),
                 journal=tuple(heap.journal),
                 closes=heap.closes,
+                usage=heap.usage,
                 stream_open=self.stream_open,
             ),
             heap.payload_bytes,
@@ -261,7 +273,7 @@ class RunWriter:
         self._has_landed = True
         if landed is not None:
             landed.resolve(committed)
-            if landed.closes is not None:
+            if landed.closes is not None and landed.closes.is_progress:
                 self._on_step()
         if committed.cancel_requested and self._stop.ask("cancel") and self._stop.is_cancellable:
             self.acknowledge_cancel()

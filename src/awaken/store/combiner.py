@@ -178,6 +178,7 @@ class Combiner:
 
     async def run(self) -> None:
         """Feed the store until `close`. What was asked before that is still applied."""
+        is_abandoned = False
         try:
             while True:
                 self._land()
@@ -185,14 +186,22 @@ class Combiner:
                 if self.closed and not self._flights:
                     return
                 await self._wake.wait()
+        except GeneratorExit:
+            self.closed = is_abandoned = True  # its event loop is closed: nobody can be answered
+            raise
         finally:
-            self.closed = True
-            self._land()  # a batch may have been committed in the very turn in which this task was cancelled
-            batches = [batch for batch, _, _ in self._flights] + [*self._full, *self._open]
-            for unanswered in (self._flights, self._full, self._open):
-                unanswered.clear()
-            left = [asked for batch in batches for asked in batch.asked()]
-            self._fail(left, StoreUnavailable("the store is closed"))
+            if not is_abandoned:
+                self._answer_everybody()
+
+    def _answer_everybody(self) -> None:
+        """For the last time."""
+        self.closed = True
+        self._land()  # a batch may have been committed in the very turn in which this task was cancelled
+        batches = [batch for batch, _, _ in self._flights] + [*self._full, *self._open]
+        for unanswered in (self._flights, self._full, self._open):
+            unanswered.clear()
+        left = [asked for batch in batches for asked in batch.asked()]
+        self._fail(left, StoreUnavailable("the store is closed"))
 
     def _launch(self) -> None:
         while self._full or (self._open and not self._flights):

@@ -159,6 +159,14 @@ class Reads(Protocol):
         """The clock that stamps what is stored: what stored instants are compared with."""
         ...
 
+    async def check_writes(self) -> None:
+        """Whether the store can be written now, asked behind the batches on their way; nothing is changed by it.
+
+        Raises:
+            StoreUnavailable: It cannot, and why.
+        """
+        ...
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None: ...
 
     async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]: ...

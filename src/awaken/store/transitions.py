@@ -151,7 +151,8 @@ class JournalEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class StepClosed(msgspec.Struct, frozen=True, gc=False):
-    """A step of a run is complete: from now on a crash repeats nothing before it, and its failures start from zero.
+    """A step of a run is complete: from now on a crash repeats nothing before it, and its failures start from zero,
+    if it is progress.
 
     Carries the run's new totals.
     """
@@ -160,6 +161,8 @@ class StepClosed(msgspec.Struct, frozen=True, gc=False):
     usage: Usage = Usage()
     turn: MessageId | None = None
     """The assistant message whose tool calls are all answered, where the step has one."""
+    is_progress: bool = True
+    """False where the run has not come as far as it was before; its failures go on counting."""
 
 
 @final
@@ -182,6 +185,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     entries: tuple[LoggedEvent | Message, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     closes: StepClosed | None = None
+    usage: Usage | None = None
+    """What the run has spent, where a model call was made since the last closed step; None leaves it to `closes`."""
     stream_open: bool | None = None
     """Whether the log then ends with deltas of an uncommitted turn; None leaves it as it is."""
 
@@ -246,6 +251,8 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     entries: tuple[LoggedEvent | Message, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     closes: StepClosed | None = None
+    usage: Usage | None = None
+    """As in `Commit`."""
     stream_open: bool | None = None
     offer: Offer | None = None
 

@@ -45,6 +45,11 @@ class ManualClock:
             timer.fire()
         self._move_to(target)
 
+    def suspend(self, seconds: float) -> None:
+        """Let the machine sleep: both clocks go on, and no timer knows of it."""
+        self._timers = [(due + seconds, order, timer) for due, order, timer in self._timers]
+        self._move_to(self._elapsed_s + seconds)
+
     async def advance(self, seconds: float, settled: Callable[[], Awaitable[None]] | None = None) -> None:
         """Move time step by step, letting the event loop settle after each timer and at the end.
 

@@ -28,7 +28,7 @@ from pydantic_ai.usage import RequestUsage
 
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import LeaseLost
-from awaken.domain.event import KINDS, OPENS_STREAM, Event, StreamReset
+from awaken.domain.event import KINDS, OPENS_STREAM, Event, InferenceComplete, StreamReset
 from awaken.domain.ids import (
     DEFAULT_SCOPE,
     AgentId,
@@ -46,6 +46,8 @@ from awaken.executors.contract import AgentDriver, Conversation, Finished, RunId
 from awaken.executors.entry import conversation
 
 Method = Literal["emit", "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step"]
+MAX_RESULT_BYTES = 1024 * 1024
+"""How large what a tool returns may be here."""
 DURABLE: tuple[Method, ...] = ("commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step")
 
 
@@ -84,6 +86,10 @@ class RecordedRun:
         self.is_stream_open = False
         """Deltas have been published of a message that is not committed."""
         self.journal: dict[str, msgspec.Raw] = {}
+        self.progress: list[bool] = []
+        """Of each recorded step, whether it was progress."""
+        self.exposes_errors = False
+        """As if the agent were registered with `expose_tool_errors`."""
         self.commits: list[Method] = []
         self.finished: Finished | None = None
         self.conversations_read = 0
@@ -133,6 +139,8 @@ class RecordedRun:
 
     def publish(self, events: Sequence[Event]) -> None:
         for event in events:
+            if isinstance(event, InferenceComplete):
+                self.usage = self.usage.plus(event.usage)
             self.events.append(event)
             self.entries.append(event)
             opens = KINDS[type(event)] in OPENS_STREAM
@@ -158,6 +166,8 @@ class RecordingPort:
         self._uses: Counter[Method] = Counter()
         self._durable_uses = 0
         self.resumed = run.executions > 1
+        self.exposes_errors = run.exposes_errors
+        self.max_result_bytes = MAX_RESULT_BYTES
         self.identity = RunIdentity(
             scope=DEFAULT_SCOPE,
             thread_id=run.thread_id,
@@ -223,10 +233,11 @@ class RecordingPort:
         await self._written("close_step", nth, ())
         return ()
 
-    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event) -> None:
+    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event, is_progress: bool = True) -> None:
         nth = self._begin("commit_step")
         assert key not in self._run.journal, f"step {key} was recorded twice"
         self._run.journal[key] = value
+        self._run.progress.append(is_progress)
         self._run.steps += 1
         await self._written("commit_step", nth, events)
 

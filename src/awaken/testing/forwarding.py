@@ -70,6 +70,9 @@ class ForwardingStore:
     async def now(self) -> Instant:
         return await self._read(self._store.now())
 
+    async def check_writes(self) -> None:
+        await self._read(self._store.check_writes())
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         return await self._read(self._store.load_thread(scope, thread_id))
 

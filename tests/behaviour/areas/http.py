@@ -20,9 +20,19 @@ AREA: Final = Area(
         sentence="Dead letters are listed, grouped, retried once and discarded, by one or by many.",
         by=Wing.OPERATIONS,
     ),
-    later(
+    built(
         "SRV-040",
         sentence="Only its own names and the origins that were allowed reach the server, and browsers learn which.",
-        by=Wing.REAL_USE,
+        note="Named origins may send credentials; those of * may not.",
+    ),
+    built("WEB-003", sentence="A server behind a proxy answers to the name and the path by which clients know it."),
+    built("WEB-004", sentence="The client for browsers is one typed module, served and shipped."),
+    built(
+        "WEB-005",
+        sentence="What a browser watches comes once and in order, whatever happens to connections and servers.",
+    ),
+    built(
+        "WEB-006",
+        sentence="A page opened at any moment shows the conversation and what is being said, joined without a gap.",
     ),
 )

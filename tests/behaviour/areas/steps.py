@@ -48,4 +48,11 @@ AREA: Final = Area(
         "NC-006",
         sentence="Text gathers for a bounded time once a commit of its run has landed; what somebody waits for, the bound and the end take it along at once.",
     ),
+    built("UC-010", sentence="A step that is no progress leaves the failures before it counted."),
+    built("UC-011", sentence="A commit with a model call adds what it cost to the run."),
+    built("UC-012", sentence="What can be known to fail is found before a step has its effect."),
+    built(
+        "UC-013", sentence="A step's result that cannot be recorded as it is fails the run for good, after one effect."
+    ),
+    built("UC-014", sentence="Steps whose names differ at each attempt do not keep a run alive."),
 )

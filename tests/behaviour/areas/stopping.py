@@ -8,6 +8,7 @@ from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
 
 AREA: Final = Area(
     "stopping",
+    built("UC-015", sentence="An agent that tidies up within its grace is not cancelled again, whoever asks."),
     built("MB-086", sentence="Cancelling queued work closes dispatch and run at once."),
     built("MB-087", sentence="Cancelling claimed work asks its owner and leaves it claimed."),
     built("MB-088", sentence="Cancelling what ended or never was changes nothing."),

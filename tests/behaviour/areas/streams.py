@@ -104,5 +104,11 @@ AREA: Final = Area(
         "PR-014",
         because="The bytes of a stream are made from the log whenever they are read, so none are stored, repeated or out of date.",
     ),
+    built(
+        "WEB-001",
+        sentence="A browser that comes back by itself sees everything once, and stops when a run has ended.",
+        note="The place in Last-Event-ID wins over the one in the address; 204 after the last event of an ended run.",
+    ),
+    built("WEB-002", sentence="What readers take for the end of a line is escaped in a stream."),
     built("WU-001", sentence="A stream in a process that executes nothing goes on while another process works."),
 )

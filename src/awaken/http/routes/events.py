@@ -116,7 +116,7 @@ def _stream(path: str, id: str, what: str) -> Operation:
         summary=f"Stream the events of a {what}",
         handler=stream_run_events if of_run else stream_thread_events,
         query=RunResuming if of_run else ThreadResuming,
-        answers={200: "text/event-stream"},
+        answers={200: "text/event-stream", **({204: None} if of_run else {})},
         problems=(f"{what}_not_found", *_STREAM_PROBLEMS),
     )
 

@@ -1,7 +1,7 @@
 """Health, metrics, and the description of the API.
 
-Holds: liveness asks nobody, so a slow store never gets the process restarted. Readiness asks the store, at most once a
-second, and is over as soon as the server is asked to stop.
+Holds: liveness asks nobody, so a slow store never gets the process restarted. Readiness asks the store whether it can
+be read and written, at most once a second, and is over as soon as the server is asked to stop.
 
 Source: docs/reference/http.md; SRV-006.
 """
@@ -91,6 +91,7 @@ async def _ask_store(call: Call) -> Component:
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             await call.reads.event_bounds(call.scope, _NOWHERE)
+            await call.reads.check_writes()
     except TimeoutError:
         return Component(state="failed", detail=f"the store did not answer within {_CHECK_TIMEOUT_S:.0f} s")
     except StoreError as error:

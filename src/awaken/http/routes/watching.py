@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
+from starlette.responses import Response
 
 from awaken.domain.cursor import event_cursor, event_seq
 from awaken.domain.errors import CursorExpired
@@ -29,6 +30,8 @@ from awaken.http.sse import EventStream, Waits
 from awaken.http.wire import RunResource, ThreadResource
 
 _CHANNELS: Final = frozenset(CHANNEL_NAMES)
+_LAST_EVENT_ID: Final = b"last-event-id"
+_SCAN_PAGE: Final = 256
 
 
 class Watching(Query, frozen=True, kw_only=True):
@@ -44,7 +47,8 @@ class Resuming(Watching, frozen=True, kw_only=True):
     """Which events, and from where."""
 
     cursor: str | None = None
-    """Wins over the header `Last-Event-ID`."""
+    """Where the first connection begins. The header `Last-Event-ID` of those that follow wins over it: a browser sends
+    the same address again."""
     since: Literal["start", "now"] | None = None
 
 
@@ -78,14 +82,14 @@ async def start_of(
         Problem: The cursor is none, or of another thread.
         CursorExpired: An explicit cursor lies outside of what the log keeps.
     """
-    header = call.header(b"last-event-id")
+    header = call.header(_LAST_EVENT_ID)
+    if header:
+        after = event_seq(header, call.scope, thread_id, "header", "last-event-id")
+        return Start(max(after, at_start), is_lost=not await _is_kept(call, thread_id, after, at_start=at_start))
     if asked.cursor is not None:
         after = event_seq(asked.cursor, call.scope, thread_id, "query", "cursor")
         await check_reached(call, thread_id, after)
         return Start(max(after, at_start))
-    if header:
-        after = event_seq(header, call.scope, thread_id, "header", "last-event-id")
-        return Start(max(after, at_start), is_lost=not await _is_kept(call, thread_id, after, at_start=at_start))
     first, last = await call.reads.event_bounds(call.scope, thread_id)
     if (asked.since or default) == "start":
         return Start(max(at_start, first - 1))
@@ -106,15 +110,18 @@ async def _is_kept(call: Call, thread_id: ThreadId, after: int, *, at_start: int
     return first - 1 <= max(after, at_start) and after <= last
 
 
-async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[str, str] | None = None) -> EventStream:
+async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[str, str] | None = None) -> Response:
     """A stream of the run's events, from its first one or where the client left off, to its last one, or until it waits
-    for somebody.
+    for somebody. 204 for a client that comes back and has seen all of a run that has ended: browsers come back until
+    they are answered so.
     """
     selection = selection_of(asked)
     start, state, until_done = Start(run.first_event_seq - 1), None, False
     if isinstance(asked, RunResuming):
         start = await start_of(call, run.thread_id, asked, at_start=start.after, default="start")
         until_done = asked.until == "done"
+        if call.header(_LAST_EVENT_ID) and not start.is_lost and await _is_over(call, run, start.after, selection):
+            return Response(status_code=204)
     if start.is_lost:
         run = await call.mailbox.get_run(call.scope, run.run_id)
         dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
@@ -129,6 +136,19 @@ async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[s
         waits=None if until_done else waits_of(call, run.run_id),
         is_resumed=start.after >= run.first_event_seq,
     )
+
+
+async def _is_over(call: Call, run: Run, after: int, selection: Selection) -> bool:
+    """Whether the run has ended and nothing of it that is wanted lies after a place."""
+    if run.status is not RunStatus.DONE:
+        return False
+    while True:
+        rows = await call.reads.list_events(call.scope, run.thread_id, after=after, limit=_SCAN_PAGE, run_id=run.run_id)
+        if any([selection.shows(event) for row in rows for event in row.events]):
+            return False
+        if sum([len(row.events) for row in rows]) < _SCAN_PAGE:
+            return True
+        after = rows[-1].last_seq
 
 
 def waits_of(call: Call, run_id: RunId) -> Waits:

@@ -118,6 +118,9 @@ class MemoryStore:
     async def now(self) -> Instant:
         return self._clock.now()
 
+    async def check_writes(self) -> None:
+        """Memory can always be written."""
+
     async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         return self._reading.load_thread(scope, thread_id)
 

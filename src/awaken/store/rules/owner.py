@@ -53,7 +53,7 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     touch(thread, changes, now, active=False)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
     run = _write_progress(t, run, thread, changes, log)
-    after = dispatch if t.closes is None else moves.progressed(dispatch, now)
+    after = _progressed(t, dispatch, now)
     if after is not dispatch:
         changes.dispatches.append((thread, dispatch, after))
     if run is not facts.run:
@@ -74,8 +74,7 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     touch(thread, changes, now)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
     run = _write_progress(t, executed(run, dispatch, log), thread, changes, log)
-    progressed = dispatch if t.closes is None else moves.progressed(dispatch, now)
-    settled, run = _ended(t, progressed, run, thread, facts, log)
+    settled, run = _ended(t, _progressed(t, dispatch, now), run, thread, facts, log)
     changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, settled))
     appended = log.write(changes)
@@ -166,6 +165,10 @@ def _output_ids(ack: Ack, t: Settle, facts: Facts) -> tuple[MessageId, ...]:
     return ack.output_message_ids if same else ()
 
 
+def _progressed(t: Commit | Settle, dispatch: Dispatch, now: Instant) -> Dispatch:
+    return moves.progressed(dispatch, now) if t.closes is not None and t.closes.is_progress else dispatch
+
+
 def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Run:
     """Append messages, events and journal, and count the commit; the run with its new totals, or the same object."""
     thread.commit_no = t.number
@@ -186,6 +189,8 @@ def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Ch
         if t.closes.turn is not None and last_turn in (None, t.closes.turn):
             open_turn = None  # the next turn may have begun in the same commit
         run = replace(run, steps=t.closes.steps, usage=t.closes.usage, closed_turn=closed_turn)
+    if t.usage is not None:
+        run = replace(run, usage=t.usage)
     if stream_open != run.stream_open or open_turn != run.open_turn:
         run = replace(run, stream_open=stream_open, open_turn=open_turn)
     return run

@@ -41,6 +41,8 @@ _log = logging.getLogger("awaken.store")
 _SETS: Final = get_args(SetTransition)
 _DATA_VERSION: Final = SQL["data_version"]
 _LAST_NUMBERS: Final = SQL["last_numbers"]
+_TRIED_BYTES: Final = 256 * 1024
+"""Room for what one batch usually takes."""
 
 
 class Transactor:
@@ -93,6 +95,24 @@ class Transactor:
             raise
         self._cache.trim()
         return outcomes
+
+    def try_to_write(self) -> None:
+        """Write what changes nothing: whether there is room for more, and whether a commit reaches the disk.
+
+        Raises:
+            StoreUnavailable, DataIntegrity: There is not, or it does not.
+        """
+        try:
+            [version] = self._db.execute("PRAGMA user_version").fetchone()
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("SAVEPOINT room")
+            self._db.execute(f"CREATE TABLE room AS SELECT zeroblob({_TRIED_BYTES})")
+            self._db.execute("ROLLBACK TO room")
+            self._db.execute(f"PRAGMA user_version = {version}")
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo()
+            raise translated(error, self._path) from error
 
     def _in_transaction(self, batch: Sequence[Transition], now: Instant) -> list[Outcome]:
         self._begin()

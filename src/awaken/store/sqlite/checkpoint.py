@@ -39,7 +39,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from awaken.domain.errors import StoreUnavailable
+from awaken.store.sqlite.lock import FileLock
 from awaken.store.sqlite.opening import Durability, open_checkpointer, open_writer
 
 WAL_LIMIT_BYTES: Final = 128 * 1024 * 1024
@@ -185,21 +185,19 @@ class Checkpointer:
 
 @contextmanager
 def checkpointed(
-    path: Path, durability: Durability, limit_bytes: int
+    path: Path, durability: Durability, limit_bytes: int, lock: FileLock
 ) -> Generator[tuple[sqlite3.Connection, Checkpointer]]:
     """The connection that writes, with the checkpointer that looks after its log; closed when this is left.
 
     Raises:
         StoreUnavailable, DataIntegrity: The file cannot be served; the message says why and what to do.
     """
-    with ExitStack() as after_connections, closing(open_writer(path, durability)) as writer:
-        # Closing any handle on a file drops all locks that the process holds on it (POSIX says so), those of SQLite
-        # included, and without them another program may take the log for abandoned. So this one is closed after all
-        # connections. It is one of our own, because a failed flush is reported once for each handle: SQLite must get
-        # it on its own one.
-        handle = _open_handle(file_of(writer), path)
-        after_connections.callback(os.close, handle)
-        with closing(Checkpointer(writer, path, durability, handle, limit_bytes)) as checkpointer:
+    with closing(open_writer(path, durability)) as writer, ExitStack() as before_closing:
+        before_closing.callback(lock.unguard)
+        lock.guard()
+        # The file is flushed through the handle of the lock, which is closed after all connections. It is none of
+        # SQLite's, because a failed flush is reported once for each handle: SQLite must get it on its own one.
+        with closing(Checkpointer(writer, path, durability, lock.handle, limit_bytes)) as checkpointer:
             yield writer, checkpointer
 
 
@@ -207,13 +205,6 @@ def file_of(connection: sqlite3.Connection) -> str:
     """Where SQLite found the database file; its log lies beside that, wherever a link to it may be."""
     [_, _, file] = connection.execute("PRAGMA database_list").fetchone()
     return str(file)
-
-
-def _open_handle(file: str, path: Path) -> int:
-    try:
-        return os.open(file, os.O_RDWR)
-    except OSError as error:
-        raise StoreUnavailable(f"database {path}: it cannot be opened ({error.strerror})") from error
 
 
 def _flush(handle: int) -> None:

@@ -47,13 +47,13 @@ def check_place(path: Path) -> None:
     Raises:
         StoreUnavailable: There is no place for a database that this user may write.
     """
-    if str(path) == ":memory:":
+    if path.name == ":memory:":
         raise StoreUnavailable("an SQLite store is a file; for one in memory use memory://")
     if not path.parent.is_dir():
         raise StoreUnavailable(f"database {path}: the folder {path.parent} does not exist. Create it first")
     if path.is_dir():
         raise StoreUnavailable(f"database {path} is a folder. Choose a file name in it")
-    # Only asked, not opened: closing a handle of our own would drop the locks of an SQLite in this process.
+    # Only asked, not opened: closing a handle of our own would drop the locks of an SQLite in this process (`lock`).
     for place in (path.parent, path):
         if place.exists() and not os.access(place, os.R_OK | os.W_OK, effective_ids=_AS_EFFECTIVE_USER):
             raise StoreUnavailable(

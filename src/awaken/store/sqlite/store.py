@@ -5,7 +5,8 @@ Above: `store.contract`. Below: `writer` (one thread that owns the file and writ
 Holds: no SQL runs on the event loop, and nothing in asyncio's default executor. A read that starts after `apply` has
 returned sees what it wrote.
 
-Source: ADR 0001 (one database, one transaction), ADR 0009 (one process), ADR 0024 (the write-ahead log).
+Source: ADR 0001 (one database, one transaction), ADR 0009 (one process), ADR 0024 (the write-ahead log), ADR 0030
+(which file it is).
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class SqliteStore:
         """
         if wal_limit_bytes < MIN_WAL_LIMIT_BYTES:
             raise ValidationError(f"wal_limit_bytes is {wal_limit_bytes}; it must be {MIN_WAL_LIMIT_BYTES} or more")
-        self.path: Final = Path(path)
+        self.path: Final = Path(path).absolute()  # once: a process may change its folder
         self.capabilities: Final = Capabilities(
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
@@ -130,6 +131,10 @@ class SqliteStore:
             )
         if not self._shared.is_open:
             raise StoreUnavailable(f"database {self.path} is not open")
+
+    async def check_writes(self) -> None:
+        self._check_open()
+        await self._writer.check()
 
     async def _read(self, read: Callable[[Reading], _T], *, many: bool = False) -> _T:
         """`many`: it may look at thousands of rows."""

@@ -1,7 +1,8 @@
 """The thread that owns the writing connection.
 
 Above: `SqliteStore.apply` hands over a batch and waits for its outcomes. Below: `lock` and `opening`, then
-`batch.Transactor` for what a batch changes and `checkpoint.Checkpointer` for the log that its commits grow.
+`batch.Transactor` for what a batch changes, `checkpoint.Checkpointer` for the log that its commits grow, and `identity`
+for whether all that still goes into the file that was opened.
 Holds: one batch at a time, in the order handed over; one that was begun is finished, whether or not its caller still
 waits. The file is owned from before it is opened until after it is closed.
 
@@ -23,6 +24,10 @@ waits for the disk. So when another job waits, an answer is given only when that
 (`before_commit`): the loop then works while the disk does. When no job waits, the answer is given at once, so an idle
 store delays nobody. The loop is woken once per batch either way.
 
+Before each batch the thread looks whether the file it writes is still the one that has its name (`identity`), and it
+remembers whether writing was refused last, so that this is logged once, and once when it is over (`refusal`). `check`
+asks the same without a batch, and while writing is refused tries whether it still would be.
+
 After a commit the `Checkpointer` looks at the size of the log. Most of the time that is all; now and then the next
 transaction waits a few milliseconds for it, and then the answer that is held back is given first.
 """
@@ -30,6 +35,7 @@ transaction waits a few milliseconds for it, and then the answer that is held ba
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -40,14 +46,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from awaken.domain.clock import Clock
+from awaken.domain.errors import StoreUnavailable
 from awaken.store.sqlite.batch import Transactor
-from awaken.store.sqlite.checkpoint import Checkpointer, checkpointed
+from awaken.store.sqlite.checkpoint import Checkpointer, checkpointed, file_of
+from awaken.store.sqlite.identity import OpenedFiles
 from awaken.store.sqlite.lock import FileLock
 from awaken.store.sqlite.opening import Durability, check_library, check_place
 from awaken.store.transitions import Outcome, Transition
 from awaken.threads import post
 
+_log = logging.getLogger("awaken.store")
+
 _T = TypeVar("_T")
+_CHECK: Sequence[Transition] = ()
+"""The batch of a job that only asks whether writing works."""
 _Job = tuple[Sequence[Transition], "asyncio.Future[list[Outcome]]", asyncio.AbstractEventLoop]
 
 
@@ -60,11 +72,14 @@ class Writer:
         self._clock = clock
         self._wal_limit_bytes = wal_limit_bytes
         self._lock = FileLock(path)
+        self._files = OpenedFiles(path, clock.monotonic)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         """None ends the thread, after everything that was handed over before."""
         self._thread: threading.Thread | None = None
         self._unanswered: Callable[[], None] | None = None
         """Answers the last batch's caller."""
+        self._refusal: str | None = None
+        """Why nothing could be written last time."""
 
     def open(self) -> None:
         """Become the owner of the file, open it and take over what its last owner left.
@@ -91,6 +106,14 @@ class Writer:
         self._jobs.put((batch, applied, loop))
         return await applied
 
+    async def check(self) -> None:
+        """Only between `open` and `close`, behind the batches that were handed over before.
+
+        Raises:
+            StoreUnavailable: A batch would be refused now; the message says why.
+        """
+        await self.apply(_CHECK)
+
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def _run(self, opened: Future[None]) -> None:
@@ -111,7 +134,10 @@ class Writer:
         check_place(self._path)
         self._lock.take(self._clock)
         opening.callback(self._lock.release)
-        db, checkpointer = opening.enter_context(checkpointed(self._path, self._durability, self._wal_limit_bytes))
+        db, checkpointer = opening.enter_context(
+            checkpointed(self._path, self._durability, self._wal_limit_bytes, self._lock)
+        )
+        self._files.remember(file_of(db), self._lock.handle, self._lock.path, self._lock.fd)
         transactor = Transactor(db, self._path, self._clock)
         transactor.open()
         return transactor, checkpointer
@@ -120,8 +146,9 @@ class Writer:
         while (job := self._jobs.get()) is not None:
             batch, applied, caller = job
             try:
-                outcome: list[Outcome] | Exception = transactor.apply(batch, self._answer_last)
+                outcome: list[Outcome] | Exception = self._apply(transactor, batch)
             except Exception as error:  # a supervisor: this batch's caller gets it, the next batch is tried
+                self._note_refusal(error)
                 outcome = error
             self._answer_last()  # when the batch failed before its commit, the one before is still unanswered
             self._unanswered = partial(_answer, caller, applied, outcome)
@@ -131,6 +158,26 @@ class Writer:
             del job, batch, applied, outcome  # hold no batch while waiting for the next
             checkpointer.after_commit(self._answer_last)
         self._answer_last()
+
+    def _apply(self, transactor: Transactor, batch: Sequence[Transition]) -> list[Outcome]:
+        if batch:
+            self._files.look_before_batch()
+            outcomes = transactor.apply(batch, self._answer_last)
+        else:
+            self._files.look()
+            outcomes: list[Outcome] = []
+            if self._refusal is not None:
+                transactor.try_to_write()
+        if self._refusal is not None:
+            self._refusal = None
+            _log.warning("database %s: writing works again", self._path)
+        return outcomes
+
+    def _note_refusal(self, error: Exception) -> None:
+        """Log once why nothing can be written, whoever asks how often meanwhile."""
+        if isinstance(error, StoreUnavailable) and self._refusal != str(error):
+            self._refusal = str(error)
+            _log.error("no run is accepted and none goes on: %s", error)
 
     def _answer_last(self) -> None:
         if self._unanswered is not None:

@@ -389,6 +389,36 @@ async def test_closing_a_step_forgives_the_failures_before_it(store: Store, cloc
     assert (done.dispatch.status, done.dispatch.attempt_count) == (DispatchStatus.QUEUED, 1)
 
 
+@behaviour("UC-010")
+async def test_a_step_that_is_no_progress_leaves_the_failures_before_it_counted(
+    store: Store, clock: ManualClock
+) -> None:
+    owner = await claimed(store, "d1", max_attempts=2)
+    await settled(store, owner, Retry("once", AT_ONCE))
+    again = await claim(store)
+    assert again is not None
+
+    await committed(store, again, closes=StepClosed(1, is_progress=False))
+
+    assert ((await dispatch_of(store, "d1")).attempt_count, (await run_of(store, "d1")).steps) == (1, 1)
+    done = await settled(store, again, Retry("again", AT_ONCE), closes=StepClosed(2, is_progress=False))
+    assert (done.dispatch.status, done.dispatch.attempt_count) == (DispatchStatus.DEAD_LETTER, 2)
+
+
+@behaviour("UC-011")
+async def test_a_commit_with_a_model_call_adds_what_it_cost_to_the_run(store: Store, clock: ManualClock) -> None:
+    """Whatever becomes of its step; a step that is closed in the same commit was closed before it."""
+    owner = await claimed(store, "d1")
+    one, two, three = Usage(model_calls=1), Usage(model_calls=2), Usage(model_calls=3)
+
+    await committed(store, owner, answered("turn"), usage=one)
+    assert (await run_of(store, "d1")).usage == one
+    await committed(store, owner, closes=StepClosed(1, one), usage=two)
+    assert ((await run_of(store, "d1")).usage, (await run_of(store, "d1")).steps) == (two, 1)
+    await settled(store, owner, DeadLetter("no"), usage=three)
+    assert (await run_of(store, "d1")).usage == three
+
+
 async def test_a_step_closed_with_the_settlement_counts_too(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1", max_attempts=2)
     await settled(store, owner, Retry("once", AT_ONCE))

@@ -33,7 +33,7 @@ from awaken.domain.ids import (
 from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, assistant_message, user_message
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Termination
+from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Termination, Usage
 from awaken.domain.thread import Thread
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, StoredMessage, ThreadQuery
 from awaken.store.transitions import (
@@ -283,6 +283,7 @@ def committing(
     *entries: LoggedEvent | Message,
     journal: Sequence[JournalEntry] = (),
     closes: StepClosed | None = None,
+    usage: Usage | None = None,
     stream_open: bool | None = None,
     token: str | None = None,
     number: int | None = None,
@@ -297,6 +298,7 @@ def committing(
         entries=entries,
         journal=tuple(journal),
         closes=closes,
+        usage=usage,
         stream_open=stream_open,
     )
 
@@ -315,6 +317,7 @@ def settling(
     *entries: LoggedEvent | Message,
     closes: StepClosed | None = None,
     journal: Sequence[JournalEntry] = (),
+    usage: Usage | None = None,
     stream_open: bool | None = None,
     offered: Offer | None = None,
     token: str | None = None,
@@ -331,6 +334,7 @@ def settling(
         entries=entries,
         journal=tuple(journal),
         closes=closes,
+        usage=usage,
         stream_open=stream_open,
         offer=offered,
     )

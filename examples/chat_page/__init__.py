@@ -1,0 +1,1 @@
+"""A page to chat on, with the server behind it."""

@@ -1,0 +1,73 @@
+"""The standard streams of a command, as they are found: closed, full, or not in UTF-8.
+
+Above: `main` prepares them before a command, and explains what became of the output; `run` reads its text here.
+Below: the operating system.
+Holds: what cannot be printed or read is explained in one sentence. No file that is opened later gets the number of a
+standard stream, or what is printed would be written into it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from typing import Final
+
+from awaken.cli.failure import Failure, usage
+
+_REFUSED: Final = {errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT}
+"""What writing to a stream fails with."""
+_MODES: Final = (os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)
+"""Of what stands in for a stream that is closed: writing to such an output fails, complaints go nowhere."""
+
+
+def prepare() -> None:
+    """Before anything is opened or printed."""
+    for number, mode in enumerate(_MODES):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # it gets the lowest number that is free: this one
+    # Python leaves None where a stream is closed, and everything would have to ask for it. Open until the process ends.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def give_up_output() -> None:
+    """Print nothing more, not even what waits in the buffer until the process ends."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def output_failure(error: OSError) -> Failure | None:
+    """What it means if it comes from printing; None where it is something else."""
+    if error.filename is not None or error.errno not in _REFUSED:
+        return None
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror
+    return Failure(f"the standard output does not take what was to be printed: {why}")
+
+
+def given_text(text: str) -> str:
+    """A text from the command line; `-` stands for the standard input.
+
+    Raises:
+        Failure: It is not UTF-8, or there is no standard input.
+    """
+    try:
+        found = text if text != "-" else _input()
+        found.encode()  # what could not be decoded may have become half characters
+    except UnicodeError:
+        usage(f"{'the text' if text != '-' else 'the standard input'} is not in UTF-8; convert it first, with iconv")
+    return found
+
+
+def _input() -> str:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]: it is None where it was closed
+        usage("the standard input is closed; give the text instead of -")
+    try:
+        return sys.stdin.read()
+    except OSError as error:
+        raise Failure(f"the standard input cannot be read: {error.strerror or error}") from error

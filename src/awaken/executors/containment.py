@@ -1,0 +1,107 @@
+"""Keep what asks the process to end inside the run whose code asks for it.
+
+Above: the mailbox contains the loop its executions live on, and executes each agent `contained`. Below: asyncio, whose
+tasks hand `SystemExit` and `KeyboardInterrupt` to the loop, which stops: one `sys.exit` in one tool would end the
+server for everybody.
+Holds: in a task that was started, however indirectly, by an agent, both arrive at whoever waits for the task, as an
+`Exited`. What such a task does is otherwise its own; tasks of nobody's agent are left alone.
+
+A factory of tasks is the one place that all of them pass: those of a framework, of a library, and of the agent itself.
+Which task belongs to an agent is known by its context, which asyncio copies from the task that starts it. A callback
+that code of an agent gives to the loop itself (`call_soon`) is no task and is not contained.
+
+Source: ADR 0029.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final
+
+_INSIDE: Final[ContextVar[bool]] = ContextVar("awaken_agent", default=False)
+
+EXITS: Final = (SystemExit, KeyboardInterrupt)
+"""What asyncio lets through to the loop."""
+TaskFactory = Callable[..., asyncio.Future[Any]]
+
+
+class Exited(Exception):
+    """Code of an agent asked the process to end. The process stays; what was asked is the cause."""
+
+
+@contextmanager
+def contained() -> Generator[None]:
+    """Every task that is started from here on belongs to an agent."""
+    token = _INSIDE.set(True)
+    try:
+        yield
+    finally:
+        _INSIDE.reset(token)
+
+
+def contain(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on no task of an agent ends the loop. A factory of tasks that the loop has is used as before.
+
+    It stays when the mailbox is left: for tasks that belong to no agent it changes nothing.
+    """
+    given = loop.get_task_factory()
+    if not isinstance(given, _Factory):
+        loop.set_task_factory(_Factory(given))
+
+
+class _Factory:
+    """Makes the tasks of a loop, those of agents with what contains them."""
+
+    def __init__(self, given: TaskFactory | None) -> None:
+        self._make: TaskFactory = _plain if given is None else given
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Future[Any]:
+        return self._make(loop, _Contained(work) if _INSIDE.get() else work, **options)
+
+
+def _plain(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(work, loop=loop, **options)
+
+
+class _Contained(Coroutine[Any, Any, Any]):
+    """The coroutine of a task. A class, because a coroutine around it would have to be started to be closed."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._work = work
+
+    def __getattr__(self, name: str) -> Any:
+        """Whoever looks into the task (tracebacks, anyio) sees the agent's coroutine."""
+        return getattr(self._work, name)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._work.__await__()
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._work.send(value)
+        except EXITS as exited:
+            raise _stayed(exited) from exited
+
+    def throw(
+        self,
+        typ: Any,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Any:
+        try:
+            return self._work.throw(typ) if val is None and tb is None else self._work.throw(typ, val, tb)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        except EXITS as exited:
+            raise _stayed(exited) from exited
+
+    def close(self) -> None:
+        self._work.close()
+
+
+def _stayed(exited: BaseException) -> Exited:
+    return Exited(f"{type(exited).__name__} was raised, and the process stays")

@@ -1,0 +1,74 @@
+"""A server for pages: in a thread of its own, with an agent that says what the test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from typing import Self
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from awaken import Awaken, Context
+from awaken.http.settings import HttpSettings
+from awaken.mailbox.settings import MailboxSettings
+
+_WITHIN_S = 20
+
+
+class Site:
+    """Serves while it is entered. Its agents: `speaker`, and `stuck`, which works until it is stopped."""
+
+    def __init__(
+        self, *, http: HttpSettings | None = None, port: int = 0, around: Callable[[ASGIApp], ASGIApp] | None = None
+    ) -> None:
+        self._http = http
+        self._around = around
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="site")
+        self._said: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def say(self, *texts: str) -> None:
+        """Have the agent say something, now or as soon as it is asked."""
+        for text in texts:
+            self._loop.call_soon_threadsafe(self._said.put_nowait, text)
+
+    def end(self) -> None:
+        """Have the agent end its answer."""
+        self._loop.call_soon_threadsafe(self._said.put_nowait, None)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(_WITHIN_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(_WITHIN_S)
+        assert not self._thread.is_alive()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        app = Awaken("memory://", settings=MailboxSettings(drain_s=0, handover_s=0, tidy_s=0.1), http=self._http)
+        app.agent("speaker", self._speak)
+        app.agent("stuck", _stuck)
+        async with app:
+            asgi = app.asgi()
+            served = asgi if self._around is None else self._around(asgi)
+            config = uvicorn.Config(served, log_config=None, lifespan="off", ws="none", access_log=False)
+            self._server = uvicorn.Server(config)
+            self._ready.set()
+            await self._server.serve(sockets=[self._socket])
+
+    async def _speak(self, context: Context) -> None:
+        while (text := await self._said.get()) is not None:
+            await context.emit(text)
+
+
+async def _stuck(context: Context) -> None:
+    await asyncio.Event().wait()
