@@ -333,6 +333,7 @@ async def test_a_browser_that_is_cut_off_again_and_again_sees_everything_once_an
         )
         for word in ("one", "two", "three"):
             speaker.say(word)
+            await site.world.advance(1)  # what an agent says may wait a little for more
             assert await browser.connect(until="TextDeltaObserved") == 200
         speaker.end()
         assert [await browser.connect(), await browser.connect()] == [200, 204]
