@@ -193,6 +193,7 @@ CALLS: dict[str, Asked] = {
     "get_run": lambda app, run: app.get_run(run.run_id),
     "wait": lambda app, run: app.wait(run.run_id, timeout_s=3600),
     "list_runs": lambda app, run: app.list_runs(),
+    "list_threads": lambda app, run: app.list_threads(),
     "create_thread": lambda app, run: app.create_thread(),
     "run_events": lambda app, run: anext(app.run_events(run.run_id)),
     "list_events": lambda app, run: app.list_events("t"),

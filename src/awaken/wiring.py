@@ -409,6 +409,7 @@ class Awaken:
         return Listing(lambda: self._runs(query), limit)
 
     async def _runs(self, query: RunQuery) -> AsyncGenerator[shown.Run]:
+        self.mailbox.check_loop()
         if query.thread_id is not None:
             await self.mailbox.get_thread(self.scope, query.thread_id)
         while True:
@@ -540,6 +541,7 @@ class Awaken:
         return Listing(lambda: self._threads(query), limit)
 
     async def _threads(self, query: ThreadQuery) -> AsyncGenerator[shown.Thread]:
+        self.mailbox.check_loop()
         while True:
             page = await self.store.list_threads(self.scope, query)
             for thread in page.items:

@@ -414,6 +414,10 @@ class Mailbox:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
+    def check_loop(self) -> None:
+        """Raises WrongLoop on another event loop than that of a running mailbox: for reads that go to the store."""
+        self._engine.check_loop()
+
     async def get_thread(self, scope: Scope, thread_id: ThreadId) -> Thread:
         """Raises ThreadNotFound."""
         self._engine.check_loop()
