@@ -8,11 +8,12 @@ Source: ADR 0002.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from awaken.domain.clock import Instant
+from awaken.domain.clock import Instant, from_rfc3339
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import ValidationError
 
@@ -53,6 +54,25 @@ def delay_ms(delay_s: float) -> int:
     if not 0 <= delay_s * 1000 <= MAX_DELAY_MS:
         raise _out_of_range()
     return round(delay_s * 1000)
+
+
+def due_at(at: datetime | str | None, *, delay_s: float = 0.0) -> Instant | None:
+    """The instant before which a run does not start, from a `datetime` with a time zone or an RFC 3339 text.
+
+    Raises:
+        ValidationError: It is neither, or a delay is given too.
+    """
+    if at is None:
+        return None
+    if delay_s:
+        raise ValidationError("give either a delay or an instant, not both", loc=("body", "available_at"))
+    try:
+        return from_rfc3339(at.isoformat() if isinstance(at, datetime) else at)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValidationError(
+            f"{at!r} is not an instant: give a datetime with a time zone, or a text as 2026-01-31T08:00:00Z",
+            loc=("body", "available_at"),
+        ) from error
 
 
 def _out_of_range() -> ValidationError:

@@ -8,6 +8,7 @@ Source: docs/concepts/executors.md; TR-047 to TR-069.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, cast, final
 
@@ -169,6 +170,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 def user_message(message_id: MessageId, text: str) -> Message:
     return Message(id=message_id, role=USER, content=(Text(text),))
+
+
+def data_of(messages: Iterable[Message]) -> Any:
+    """The value of their one `Json` block; None where they hold none, or several."""
+    found = [block.value for message in messages for block in message.content if isinstance(block, Json)]
+    return found[0] if len(found) == 1 else None
 
 
 def assistant_message(message_id: MessageId, text: str, *, state: MessageState = MessageState.COMMITTED) -> Message:

@@ -43,7 +43,20 @@ from awaken.domain.ids import (
     system_chance,
 )
 from awaken.domain.message import Message, check_messages
-from awaken.domain.run import CREATED, DONE, FOREGROUND, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
+from awaken.domain.run import (
+    CREATED,
+    DONE,
+    FOREGROUND,
+    NO_LIMITS,
+    Intent,
+    Limits,
+    Origin,
+    Run,
+    RunMode,
+    RunOptions,
+    RunRequest,
+    Trace,
+)
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.engine import Engine, Health
@@ -73,6 +86,8 @@ from awaken.store.transitions import (
 StopState = Literal["requested", "acknowledged", "stopped"]
 
 _encoder: Final = msgspec.json.Encoder()
+_NOBODY: Final = "nobody"
+"""Stands for an agent in a request that can only be answered as a repetition."""
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -89,6 +104,7 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delivery: Delivery = Delivery()
     metadata: dict[str, Any] = {}
     overrides: Any = None
+    limits: Limits = NO_LIMITS
     create_thread: bool = True
     """False: a thread that does not exist is an error."""
     trace: Trace = Trace()
@@ -198,7 +214,12 @@ class Mailbox:
             Unavailable: The mailbox is not running.
             WrongLoop: It runs on another event loop, or in another thread; as from every other method here.
         """
-        transition, size = self._transition(request, await self._last_agent(request))
+        agent_id, refusal = self._agent_of(request, await self._last_agent(request))
+        if refusal is not None and not _may_be_repeated(request):
+            raise refusal
+        transition, size = self._transition(request, agent_id, only_if_repeated=refusal is not None)
+        if refusal is not None:
+            return await self._repeated(transition, size, refusal)
         if not waits:
             return _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
         hub, scope, run_id = self._engine.hub, transition.scope, transition.run_id
@@ -213,6 +234,26 @@ class Mailbox:
         hub.forget(scope, run_id, end)  # it had been accepted before, as another run
         return submission
 
+    async def _repeated(self, transition: Submit, size: int, refusal: ValidationError) -> Submission:
+        """What was accepted when the request came before. Raises the refusal where it never did."""
+        outcome = await self._engine.combiner.ask(transition, size)
+        if isinstance(outcome, Missing):
+            raise refusal
+        return _answered(transition.thread_id, outcome)
+
+    def _agent_of(self, request: RunSubmission, last: AgentId | None) -> tuple[AgentId, ValidationError | None]:
+        """The agent that the request means, and why it cannot have it: there is none, or the input does not suit it.
+
+        A request that was accepted before is answered all the same, so this does not raise.
+        """
+        agent_id = AgentId(request.agent_id or _NOBODY)
+        try:
+            agent_id = self.agents.resolve(request.agent_id, last)
+            self.agents.check_input(agent_id, request.messages)
+        except ValidationError as refusal:
+            return agent_id, refusal
+        return agent_id, None
+
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it. Raises Unavailable."""
         self._engine.require_ready()
@@ -222,7 +263,7 @@ class Mailbox:
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id
 
-    def _transition(self, request: RunSubmission, last_agent: AgentId | None) -> tuple[Submit, int]:
+    def _transition(self, request: RunSubmission, agent_id: AgentId, *, only_if_repeated: bool) -> tuple[Submit, int]:
         """The request as a transition, with an id for everything that has none, and with a free slot if there is one;
         and about how many bytes it writes.
 
@@ -235,11 +276,10 @@ class Mailbox:
         run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
         messages = _with_ids(request.messages, message_ids)
         check_messages(messages)
-        agent_id = self.agents.resolve(request.agent_id, last_agent)
         run_request = RunRequest(
             intent=Intent(agent_id),
             input_message_ids=tuple([message.id for message in messages]),
-            options=RunOptions(request.overrides),
+            options=RunOptions(request.overrides, request.limits),
             trace=normalise_mode(request.trace),
         )
         run_request.check()
@@ -254,13 +294,14 @@ class Mailbox:
             dispatch_id=DispatchId(dispatch_id),
             request=run_request,
             messages=messages,
-            digest=_digest(request, agent_id) if request.run_id else "",
+            digest=_digest(request) if request.run_id else "",
             metadata=request.metadata,
             delivery=delivery,
             create_thread=request.create_thread or not thread_id,
             fresh_ids=not request.run_id and run_request.input_message_ids == tuple(message_ids),
             max_queued=self.settings.max_queued_per_thread,
-            offer=None if delivery.is_delayed else self._engine.submit_offer(Route(agent_id)),
+            offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
+            only_if_repeated=only_if_repeated,
         )
         return transition, size
 
@@ -372,6 +413,10 @@ class Mailbox:
         return Cancellation("stopped" if run.status is DONE else state, run)
 
     # --- reading ------------------------------------------------------------------------------------------------------
+
+    def check_loop(self) -> None:
+        """Raises WrongLoop on another event loop than that of a running mailbox: for reads that go to the store."""
+        self._engine.check_loop()
 
     async def get_thread(self, scope: Scope, thread_id: ThreadId) -> Thread:
         """Raises ThreadNotFound."""
@@ -515,13 +560,20 @@ def _json_bytes(*values: object) -> int:
         raise ValidationError(f"the request has no JSON form: {error}") from error
 
 
-def _digest(request: RunSubmission, agent_id: AgentId) -> str:
-    """Of what was asked, so that the same request under the same run id is recognised and another one refused.
+def _may_be_repeated(request: RunSubmission) -> bool:
+    """Whether the request names anything by which an earlier one could be recognised."""
+    known = request.run_id or request.delivery.dedupe_key
+    return bool(known) or (bool(request.messages) and all([message.id for message in request.messages]))
 
-    How it travelled is not part of it: a client that asks again does so over a new connection.
+
+def _digest(request: RunSubmission) -> str:
+    """Of what was sent, so that the same request under the same run id is recognised and another one refused.
+
+    What was concluded from it is not part of it: the thread's last agent may be another one by now. Nor is how it
+    travelled, and from whom: a client that asks again does so over a new connection.
     """
-    trace = replace(request.trace, transport_request_id=None)
-    asked = replace(request, agent_id=agent_id, trace=trace)
+    trace = replace(request.trace, transport_request_id=None, caller=None)
+    asked = replace(request, trace=trace)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
