@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from awaken.domain.errors import ThreadNotFound, Unavailable, ValidationError, WrongLoop
+from awaken import Json
+from awaken.domain.errors import (
+    AlreadyExists,
+    PermanentFailure,
+    RunFailed,
+    RunTimeout,
+    ThreadNotFound,
+    Unavailable,
+    ValidationError,
+    WrongLoop,
+)
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
@@ -19,6 +29,10 @@ from awaken.store.sqlite import SqliteStore
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import GatedAgent
 from awaken.wiring import Awaken, RunHandle
+
+
+async def echo(context: Context) -> str:
+    return await context.input()
 
 
 async def test_events_that_are_cut_off_by_a_stop_do_not_end_as_if_the_run_had() -> None:
@@ -87,6 +101,123 @@ def test_an_address_that_cannot_be_used_in_full_is_refused(address: Any) -> None
         Awaken(address)
 
 
+async def test_structured_output_is_a_value_and_text_stays_text() -> None:
+    async def data(context: Context) -> dict[str, object]:
+        yielded = '{"a": 1}'
+        await context.emit(yielded)
+        return {"a": 1}
+
+    async def text(context: Context) -> str:
+        return '{"a": 1}'
+
+    app = Awaken("memory://")
+    app.agent("data", data)
+    app.agent("text", text)
+    async with asyncio.timeout(20), app:
+        assert (await app.run("t", "x", agent="data")).output == {"a": 1}
+        assert (await app.run("u", "x", agent="text")).output == '{"a": 1}'
+
+
+async def test_whoever_runs_an_agent_hears_that_it_failed_or_takes_too_long() -> None:
+    async def broken(context: Context) -> str:
+        raise PermanentFailure("the model is gone")
+
+    async def stuck(context: Context) -> None:
+        await asyncio.Event().wait()
+
+    app = Awaken("memory://", settings=MailboxSettings(drain_s=0, handover_s=0))
+    app.agent("broken", broken)
+    app.agent("stuck", stuck)
+    async with asyncio.timeout(20), app:
+        with pytest.raises(RunFailed, match="the model is gone") as failed:
+            await app.run("t", "x", agent="broken")
+        assert failed.value.run.phase == "dead_letter"
+        with pytest.raises(TimeoutError, match="goes on") as late:
+            await app.run("u", "x", agent="stuck", timeout_s=0)
+        assert isinstance(late.value, RunTimeout)
+        assert not (await app.wait(late.value.run.run_id, timeout_s=0)).is_done
+        stopped = await app.cancel(late.value.run.run_id, wait_s=5)
+        assert (stopped.state, stopped.run and stopped.run.phase) == ("stopped", "cancelled")
+
+
+async def test_everything_of_a_thread_is_read_as_a_client_reads_it() -> None:
+    app = Awaken("memory://")
+    app.agent("echo", echo)
+    async with asyncio.timeout(20), app:
+        made = await app.create_thread("t", title="Orders", resource_id="user-7", messages="before")
+        assert (made.title, made.message_count) == ("Orders", 1)
+        assert (await app.create_thread("t", if_exists="do_nothing")).title == "Orders"
+        with pytest.raises(AlreadyExists):
+            await app.create_thread("t")
+        runs = [await app.run("t", f"number {index}") for index in range(3)]
+
+        assert [run.run_id for run in await app.list_runs(thread_id="t", order="asc")] == [r.run_id for r in runs]
+        assert [run.run_id async for run in app.list_runs(thread_id="t", limit=1)] == [runs[-1].run_id]
+        assert [thread.thread_id for thread in await app.list_threads(resource_id="user-7")] == ["t"]
+        texts = [(message.role, message.text) for message in await app.messages("t", limit=3)]
+        assert texts == [("user", "before"), ("user", "number 0"), ("assistant", "number 0")]
+        assert [message.text for message in await app.messages("t", order="desc", limit=1)] == ["number 2"]
+        [dispatch] = await app.list_dispatches(runs[0].run_id)
+        assert dispatch.status == "acked"
+        log = await app.list_events("t")
+        assert [event.kind for event in await app.list_run_events(runs[2].run_id)][-1] == "RunFinished"
+        assert [event async for event in app.run_events(runs[2].run_id, after=log[-2].cursor)] == log[-1:]
+        assert [agent.agent_id for agent in await app.list_agents()] == ["echo"]
+        with pytest.raises(ValidationError, match="status is one of"):
+            app.list_runs(status="red")
+        with pytest.raises(ValidationError, match="channels does not know"):
+            app.list_events("t", channels=["red"])
+        with pytest.raises(ThreadNotFound):
+            await app.messages("nowhere")
+
+
+async def test_a_run_whose_agent_is_missing_waits_for_it_in_so_many_words(tmp_path: Path) -> None:
+    """It had started before, in a process that had the agent."""
+    started = asyncio.Event()
+
+    async def stuck(context: Context) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    url = f"sqlite:///{tmp_path}/t.db"
+    before = Awaken(url, settings=MailboxSettings(drain_s=0, handover_s=0))
+    before.agent("stuck", stuck)
+    async with asyncio.timeout(20), before:
+        await before.submit("t", "x", run_id="r")
+        await started.wait()
+    after = Awaken(url)
+    after.agent("echo", echo)
+    async with asyncio.timeout(20), after:
+        run = await after.get_run("r")
+
+        assert run.phase == "queued"
+        assert run.waiting is not None
+        assert run.waiting.reason == "no_agent"
+        assert "'stuck' is not registered here" in (run.waiting.message or "")
+
+
+async def test_what_does_not_fit_an_agents_schema_is_not_accepted_and_a_repetition_still_is(tmp_path: Path) -> None:
+    async def orders(context: Context) -> int:
+        return (await context.data())["number"]
+
+    url = f"sqlite:///{tmp_path}/t.db"
+    schema = {"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]}
+    app = Awaken(url)
+    app.agent("orders", orders, title="Orders", input_schema=schema)
+    async with asyncio.timeout(20), app:
+        assert (await app.run("t", Json({"number": 7}), run_id="r")).output == 7
+        for wrong in ("order 7", Json({"number": "7"})):
+            with pytest.raises(ValidationError, match="does not fit what agent 'orders' takes"):
+                await app.submit("u", wrong)
+        assert [thread.thread_id for thread in await app.list_threads()] == ["t"]
+        agent = await app.get_agent("orders")
+        assert (agent.title, agent.input_schema) == ("Orders", schema)
+    stricter = Awaken(url)
+    stricter.agent("orders", orders, input_schema={"type": "string"})
+    async with asyncio.timeout(20), stricter:
+        assert (await stricter.submit("t", Json({"number": 7}), run_id="r")).replayed
+
+
 async def test_events_of_a_thread_that_does_not_exist_are_refused() -> None:
     async with Awaken("memory://") as app:
         with pytest.raises(ThreadNotFound):
@@ -101,6 +232,12 @@ CALLS: dict[str, Asked] = {
     "submit": lambda app, run: app.submit("t", "x"),
     "run": lambda app, run: app.run("t", "x", timeout_s=3600),
     "get_run": lambda app, run: app.get_run(run.run_id),
+    "wait": lambda app, run: app.wait(run.run_id, timeout_s=3600),
+    "list_runs": lambda app, run: app.list_runs(),
+    "list_threads": lambda app, run: app.list_threads(),
+    "create_thread": lambda app, run: app.create_thread(),
+    "run_events": lambda app, run: anext(app.run_events(run.run_id)),
+    "list_events": lambda app, run: app.list_events("t"),
     "cancel": lambda app, run: app.cancel(run.run_id),
     "interrupt": lambda app, run: app.interrupt("t"),
     "get_thread": lambda app, run: app.get_thread("t"),

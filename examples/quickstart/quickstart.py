@@ -10,12 +10,14 @@ async def support(ctx):
     yield "I will find your order."
 
 
+app.agent("support", support)
+
+
 async def main():
-    app.agent("support", support)
     async with app:
-        run = await app.submit("thread-1", "My order never came", agent="support")
-        async for event in run.events():
-            print(event.kind)
+        run = await app.run("thread-1", "My order never came", agent="support")
+        print(run.output)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

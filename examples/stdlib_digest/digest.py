@@ -81,7 +81,7 @@ async def digest_all(
     failed: dict[str, str] = {}
 
     async def follow(text: Text) -> None:
-        run = await (await app.get_run(text.run_id)).result()
+        run = await app.wait(text.run_id)
         if run.termination is not None and run.termination.type == "natural_end":
             digests[text.module] = run.final_output or ""
         else:

@@ -1,21 +1,29 @@
 """A durable server for agent runs: one object in a program, one process over HTTP, one file on disk."""
 
-from awaken.domain.errors import AwakenError
-from awaken.domain.message import Message
-from awaken.domain.run import Run
+from awaken.domain.errors import AwakenError, RunFailed, RunTimeout
+from awaken.domain.message import Json, Message
+from awaken.domain.retry import RetryPolicy
+from awaken.domain.run import Limits
+from awaken.domain.shown import Event, Run, Thread
 from awaken.executors.contract import AgentDriver
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
-from awaken.wiring import Awaken, RunHandle, ThreadEvent
+from awaken.wiring import Awaken, RunHandle
 
 __all__ = [
     "AgentDriver",
     "Awaken",
     "AwakenError",
     "Context",
+    "Event",
+    "Json",
+    "Limits",
     "MailboxSettings",
     "Message",
+    "RetryPolicy",
     "Run",
+    "RunFailed",
     "RunHandle",
-    "ThreadEvent",
+    "RunTimeout",
+    "Thread",
 ]

@@ -7,29 +7,51 @@ Holds: importing this module imports no agent framework and no web framework; `a
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, get_args
 from urllib.parse import unquote
 
 import msgspec
+from msgspec.structs import replace
 
-from awaken.domain.checking import shown
-from awaken.domain.clock import Clock, Instant, SystemClock
-from awaken.domain.delivery import Delivery, delay_ms
-from awaken.domain.dispatch import DEFAULT_PRIORITY
-from awaken.domain.errors import Unavailable, Unsupported, ValidationError
-from awaken.domain.ids import DEFAULT_SCOPE, Ids, RunId, Scope, ThreadId, checked_id, system_chance
-from awaken.domain.log import EventRow
-from awaken.domain.message import Message, messages_of
-from awaken.domain.run import Run
-from awaken.domain.thread import Thread
-from awaken.executors.registry import Agents
+from awaken.domain import checking, shown
+from awaken.domain.clock import Clock, SystemClock, to_rfc3339
+from awaken.domain.cursor import cursor_prefix, event_cursor, event_seq
+from awaken.domain.delivery import Delivery, delay_ms, due_at
+from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
+from awaken.domain.errors import (
+    AgentNotFound,
+    CursorExpired,
+    Unavailable,
+    Unsupported,
+    ValidationError,
+)
+from awaken.domain.given import Given, messages_of
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, RunId, Scope, ThreadId, checked_id, system_chance
+from awaken.domain.listing import Listing
+from awaken.domain.log import ALL, EventRow
+from awaken.domain.retry import RetryPolicy
+from awaken.domain.run import DONE, NO_LIMITS, Limits, Run, RunStatus
+from awaken.domain.selection import Selection, selection_of
+from awaken.domain.shown import IfExists, MessageVisibility, Order, ended_well
+from awaken.domain.thread import Thread, ThreadInfo
+from awaken.executors.registry import Agents, Skill
+from awaken.executors.schema import Schema
+from awaken.http.wire import (
+    VISIBILITIES,
+    AgentResource,
+    DispatchResource,
+    MessageResource,
+    RunResource,
+    ThreadResource,
+)
 from awaken.mailbox.reader import Reader
-from awaken.mailbox.service import Cancellation, Interruption, Mailbox, RunSubmission
+from awaken.mailbox.service import Cancellation, Mailbox, RunSubmission
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.contract import MAX_PAGE, MessageQuery, Store
+from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.inspection import Inspection, inspect
@@ -38,64 +60,67 @@ from awaken.telemetry.prometheus import PrometheusObserver
 
 if TYPE_CHECKING:
     from awaken.http.app import HttpApp
+    from awaken.http.auth import Authorize
     from awaken.http.settings import HttpSettings
 
 DEFAULT_URL = "sqlite:///awaken.db"
 _SQLITE_URL: Final = re.compile(
     r"sqlite:///(?P<path>(?:[^%?#]|%[0-9a-f]{2})+)(?:\?durability=(?P<durability>full|process))?", re.IGNORECASE
 )
+EVENT_PAGE: Final = 256
 AgentT = TypeVar("AgentT")
-
-
-class ThreadEvent(msgspec.Struct, frozen=True):
-    """One entry of a thread's log, as a program sees it. `seq` is where to resume after."""
-
-    seq: int
-    kind: str
-    thread_id: ThreadId
-    run_id: RunId | None
-    created_at: Instant
-    payload: dict[str, Any]
+ShownT = TypeVar("ShownT")
 
 
 class RunHandle:
     """An accepted run. What it knows is durable; `refresh` brings it up to date."""
 
-    def __init__(self, app: Awaken, run: Run, *, replayed: bool = False) -> None:
+    def __init__(self, app: Awaken, run: Run, dispatch: Dispatch | None, *, replayed: bool = False) -> None:
         self._app = app
-        self.record = run
+        self._run = run
+        self._dispatch = dispatch
         self.replayed = replayed
         """The same request had been accepted before."""
 
     @property
-    def run_id(self) -> RunId:
-        return self.record.run_id
+    def run_id(self) -> str:
+        return self._run.run_id
 
     @property
-    def thread_id(self) -> ThreadId:
-        return self.record.thread_id
+    def thread_id(self) -> str:
+        return self._run.thread_id
 
-    async def events(self, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
-        """Everything the run says, from its start or after a seq, until its end. May be read any number of times.
+    @property
+    def record(self) -> shown.Run:
+        """The run as last read."""
+        return _shown_run(self._app, self._run, self._dispatch)
+
+    def events(
+        self, *, after: str | None = None, channels: Iterable[str] | None = None, include_deltas: bool = True
+    ) -> AsyncIterator[shown.Event]:
+        """Everything the run publishes, from its start or after a cursor, until its end; as often as you like.
 
         Raises Unavailable when the app stops before the run has ended.
         """
-        async with self._app.mailbox.read_run(self._app.scope, self.record, after=after) as reader:
-            async for event in _events(reader):
-                yield event
+        return self._app.run_events(self.run_id, after=after, channels=channels, include_deltas=include_deltas)
 
-    async def result(self, *, timeout_s: float | None = None) -> Run:
+    async def result(self, *, timeout_s: float | None = None) -> shown.Run:
         """The run once it is done, or as it is after `timeout_s` seconds."""
-        self.record = await self._app.mailbox.wait(self._app.scope, self.run_id, timeout_s=timeout_s, known=self.record)
+        self._run = await self._app.mailbox.wait(
+            self._app.scope, self._run.run_id, timeout_s=timeout_s, known=self._run
+        )
+        self._dispatch = await _dispatch_of(self._app, self._run)
         return self.record
 
-    async def refresh(self) -> Run:
-        self.record = await self._app.mailbox.get_run(self._app.scope, self.run_id)
+    async def refresh(self) -> shown.Run:
+        """The run as it is now."""
+        self._run = await self._app.mailbox.get_run(self._app.scope, self._run.run_id)
+        self._dispatch = await self._app.mailbox.store.load_dispatch(self._app.scope, self._run.dispatch_id)
         return self.record
 
-    async def cancel(self, *, wait_s: float = 0.0) -> Cancellation:
+    async def cancel(self, *, wait_s: float = 0.0) -> shown.Cancellation:
         """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
-        return await self._app.mailbox.cancel(self._app.scope, self.run_id, wait_s=wait_s)
+        return await self._app.cancel(self.run_id, wait_s=wait_s)
 
 
 class Awaken:
@@ -168,27 +193,40 @@ class Awaken:
         name: str,
         agent: AgentT,
         *,
+        title: str | None = None,
         description: str | None = None,
+        input_schema: Schema | None = None,
+        output_schema: Schema | None = None,
+        skills: Sequence[Skill | Mapping[str, Any]] = (),
         max_concurrent: int | None = None,
+        retry: RetryPolicy | None = None,
         expose_tool_errors: bool = False,
     ) -> AgentT:
         """Make an agent known under a name, and return it.
 
         An async function or generator, a Pydantic AI agent, an `AgentDriver`, or `"module:attribute"`, which is
-        imported at its first run. `max_concurrent`: how many of its runs this process executes at once, besides the
-        bound for all agents. One that could not be loaded may be registered again; its runs have waited.
-        `expose_tool_errors`: its model, and the readers of its streams, get the text of whatever it and its tools
-        raise, and not the class alone.
+        imported at its first run. One that could not be loaded may be registered again; its runs have waited.
+
+        `title`, `description`, `skills` and the schemas are shown to whoever lists the agents. A schema is a JSON
+        schema or a Pydantic model; an input that does not fit `input_schema` is refused when it is submitted.
+        `max_concurrent`: how many of its runs this process executes at once, besides the bound for all agents. `retry`:
+        how long its failed runs wait, in place of `MailboxSettings.retry`. `expose_tool_errors`: its model, and the
+        readers of its streams, get the text of whatever it and its tools raise, and not the class alone.
 
         Raises:
-            ValidationError: The name is not an id, nothing here can run the object, or the limit is not at least 1.
+            ValidationError: The name is not an id, nothing here can run the object, or an option is unacceptable.
             AlreadyExists: The name is taken.
         """
         self.agents.add(
             name,
             agent,
+            title=title,
             description=description,
+            input_schema=input_schema,
+            output_schema=output_schema,
+            skills=skills,
             max_concurrent=max_concurrent,
+            retry=retry,
             expose_tool_errors=expose_tool_errors,
         )
         return agent
@@ -198,22 +236,27 @@ class Awaken:
     async def submit(
         self,
         thread_id: str | None,
-        message: str | Message | Sequence[Message],
+        message: Given,
         *,
         agent: str | None = None,
+        delay_s: float = 0.0,
+        at: datetime | str | None = None,
         run_id: str | None = None,
         dedupe_key: str | None = None,
-        delay_s: float = 0.0,
         priority: int = DEFAULT_PRIORITY,
         max_attempts: int | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        create_thread: bool = True,
     ) -> RunHandle:
         """Accept a run. It is stored when this returns, and survives the process from then on.
 
-        `thread_id` None makes a new thread. Without `agent`: the thread's last agent, else the only one there is.
+        `thread_id` None makes a new thread. Without `agent`: the thread's last agent, else the only one there is. `at`:
+        a `datetime` with a time zone, or an RFC 3339 text, before which it does not start.
 
         Raises:
             ValidationError: An id, the message or a number is unacceptable, or the agent unknown; nothing is stored.
+            ThreadNotFound: `create_thread` is False and there is no such thread.
             AlreadyExists: `run_id` was used for something else.
             QueueFull: Too many runs wait on the thread.
             Unavailable: Outside `async with app:`.
@@ -222,27 +265,35 @@ class Awaken:
             self._request(
                 thread_id,
                 message,
-                agent,
+                agent=agent,
                 run_id=run_id,
                 delivery=Delivery(
-                    priority=priority, max_attempts=max_attempts, dedupe_key=dedupe_key, delay_ms=delay_ms(delay_s)
+                    priority=priority,
+                    max_attempts=max_attempts,
+                    dedupe_key=dedupe_key,
+                    delay_ms=delay_ms(delay_s),
+                    available_at=due_at(at, delay_s=delay_s),
                 ),
                 metadata=metadata,
+                limits=limits,
+                create_thread=create_thread,
             )
         )
-        return RunHandle(self, submission.run, replayed=submission.replayed)
+        return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
 
     def _request(
         self,
         thread_id: str | None,
-        message: str | Message | Sequence[Message],
-        agent: str | None,
+        message: Given,
         *,
-        run_id: str | None = None,
-        delivery: Delivery | None = None,
-        metadata: dict[str, Any] | None = None,
+        agent: str | None,
+        run_id: str | None,
+        delivery: Delivery,
+        metadata: Mapping[str, Any] | None,
+        limits: Limits | None,
+        create_thread: bool,
     ) -> RunSubmission:
-        """Raises ValidationError for an id that is none."""
+        """Raises ValidationError for an id that is none, and for what cannot be the input of a run."""
         for value, what in ((thread_id, "thread_id"), (run_id, "run_id")):
             if value is not None:
                 checked_id(value, what=what)
@@ -252,77 +303,420 @@ class Awaken:
             messages=messages_of(message),
             agent_id=agent,
             run_id=run_id,
-            delivery=delivery or Delivery(),
-            metadata={} if metadata is None else metadata,
+            delivery=delivery,
+            metadata=cast(dict[str, Any], {} if metadata is None else metadata),
+            limits=NO_LIMITS if limits is None else limits,
+            create_thread=create_thread,
         )
 
     async def run(
         self,
         thread_id: str | None,
-        message: str | Message | Sequence[Message],
+        message: Given,
+        *,
+        timeout_s: float | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+        dedupe_key: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        max_attempts: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        create_thread: bool = True,
+    ) -> shown.Run:
+        """Submit and wait for the end; the run goes on whether or not anybody waits.
+
+        `timeout_s` is the caller's patience; `limits` bound the run itself.
+
+        Raises as `submit`, and:
+            RunFailed: The run ended in an error, or was given up.
+            TimeoutError: It has not ended within `timeout_s` seconds (`RunTimeout`).
+            Unavailable: This object was stopped before the run has ended.
+        """
+        if timeout_s is not None:
+            checking.checked_seconds(timeout_s, what="timeout_s")
+        submission = await self.mailbox.submit(
+            self._request(
+                thread_id,
+                message,
+                agent=agent,
+                run_id=run_id,
+                delivery=Delivery(priority=priority, max_attempts=max_attempts, dedupe_key=dedupe_key),
+                metadata=metadata,
+                limits=limits,
+                create_thread=create_thread,
+            ),
+            waits=True,
+        )
+        known, end = submission.run, submission.end
+        run = await self.mailbox.wait(self.scope, known.run_id, timeout_s=timeout_s, known=known, end=end)
+        return ended_well(_shown_run(self, run, await _dispatch_of(self, run)), timeout_s)
+
+    async def stream(
+        self,
+        thread_id: str | None,
+        message: Given,
         *,
         agent: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Run:
-        """Submit and wait for the end, or at most `timeout_s` seconds; the run goes on whether or not anybody waits.
+        run_id: str | None = None,
+        dedupe_key: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        max_attempts: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        create_thread: bool = True,
+    ) -> AsyncGenerator[shown.Event]:
+        """Submit and watch, until the end. The run is accepted when the first event has come. Raises as `submit`."""
+        handle = await self.submit(
+            thread_id,
+            message,
+            agent=agent,
+            run_id=run_id,
+            dedupe_key=dedupe_key,
+            priority=priority,
+            max_attempts=max_attempts,
+            metadata=metadata,
+            limits=limits,
+            create_thread=create_thread,
+        )
+        async for event in handle.events():
+            yield event
 
-        Raises as `submit`; Unavailable, too, when this object is stopped before the run has ended.
-        """
-        submission = await self.mailbox.submit(self._request(thread_id, message, agent), waits=True)
-        run, end = submission.run, submission.end
-        return await self.mailbox.wait(self.scope, run.run_id, timeout_s=timeout_s, known=run, end=end)
-
-    async def get_run(self, run_id: str) -> RunHandle:
+    async def get_run(self, run_id: str) -> shown.Run:
         """Raises RunNotFound."""
-        return RunHandle(self, await self.mailbox.get_run(self.scope, RunId(run_id)))
+        run = await self.mailbox.get_run(self.scope, RunId(run_id))
+        return _shown_run(self, run, await self.store.load_dispatch(self.scope, run.dispatch_id))
 
-    async def cancel(self, run_id: str, *, wait_s: float = 0.0) -> Cancellation:
+    async def wait(self, run_id: str, *, timeout_s: float | None = None) -> shown.Run:
+        """The run once it is done, however it ended, or as it is after `timeout_s` seconds. Raises RunNotFound."""
+        run = await self.mailbox.wait(self.scope, RunId(run_id), timeout_s=timeout_s)
+        return _shown_run(self, run, await _dispatch_of(self, run))
+
+    def list_runs(
+        self,
+        *,
+        thread_id: str | None = None,
+        agent: str | None = None,
+        status: str | None = None,
+        order: Order = "desc",
+        limit: int | None = None,
+    ) -> Listing[shown.Run]:
+        """Runs, newest first unless `order` is `asc`: iterate them, or await a list of them. At most `limit`.
+
+        Raises:
+            ValidationError: There is no such status, or an id is none.
+        """
+        query = RunQuery(
+            limit=_page_size(limit),
+            descending=_descends(order),
+            thread_id=None if thread_id is None else ThreadId(checked_id(thread_id, what="thread_id")),
+            status=None if status is None else RunStatus(checking.checked_choice(status, RunStatus, what="status")),
+            agent_id=None if agent is None else AgentId(checked_id(agent, what="agent")),
+        )
+        return Listing(lambda: self._runs(query), limit)
+
+    async def _runs(self, query: RunQuery) -> AsyncGenerator[shown.Run]:
+        self.mailbox.check_loop()
+        if query.thread_id is not None:
+            await self.mailbox.get_thread(self.scope, query.thread_id)
+        while True:
+            page = await self.store.list_runs(self.scope, query)
+            dispatches = await self.store.load_dispatches(self.scope, [run.dispatch_id for run in page.items])
+            for run in page.items:
+                yield _shown_run(self, run, dispatches.get(run.dispatch_id))
+            if page.next is None:
+                return
+            query = replace(query, after=page.next)
+
+    def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Dispatch]:
+        """The queue entries that served a run, oldest first. Raises RunNotFound."""
+        return Listing(lambda: self._dispatches(run_id, _page_size(limit)), limit)
+
+    async def _dispatches(self, run_id: str, page_size: int) -> AsyncGenerator[shown.Dispatch]:
+        run = await self.mailbox.get_run(self.scope, RunId(run_id))
+        query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=page_size)
+        while True:
+            page = await self.store.list_dispatches(self.scope, query)
+            now = await self.store.now()
+            for dispatch in page.items:
+                yield as_shown(DispatchResource.of(dispatch, now), shown.Dispatch)
+            if page.next is None:
+                return
+            query = replace(query, after=page.next)
+
+    async def cancel(self, run_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. Raises RunNotFound; RunNotOpen when it has ended otherwise."""
-        return await self.mailbox.cancel(self.scope, RunId(run_id), wait_s=wait_s)
+        return await self._cancellation(await self.mailbox.cancel(self.scope, RunId(run_id), wait_s=wait_s))
 
-    async def interrupt(self, thread_id: str, *, wait_s: float = 0.0) -> Interruption:
-        """Clear a thread: supersede what waits, stop what runs. Raises ThreadNotFound."""
-        return await self.mailbox.interrupt(self.scope, ThreadId(thread_id), wait_s=wait_s)
+    async def run_events(
+        self,
+        run_id: str,
+        *,
+        after: str | None = None,
+        channels: Iterable[str] | None = None,
+        include_deltas: bool = True,
+    ) -> AsyncGenerator[shown.Event]:
+        """A run's events from its start, or after a cursor, as they come, until its end.
+
+        Raises:
+            RunNotFound: There is no such run.
+            ValidationError: The cursor is none, or there is no such channel.
+            CursorExpired: The log does not hold the place any more, or not yet.
+            Unavailable: The app stops before the run has ended.
+        """
+        selection = selection_of(channels, None, include_deltas)
+        run = await self.mailbox.get_run(self.scope, RunId(run_id))
+        seq = await self._place(run.thread_id, after)
+        async with self.mailbox.read_run(self.scope, run, after=seq) as reader:
+            async for event in _events(reader, selection):
+                yield event
+
+    def list_run_events(
+        self,
+        run_id: str,
+        *,
+        after: str | None = None,
+        channels: Iterable[str] | None = None,
+        kinds: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        limit: int | None = None,
+    ) -> Listing[shown.Event]:
+        """The run's log so far, oldest first. Raises RunNotFound."""
+        checking.checked_limit(limit)
+        selection = selection_of(channels, kinds, include_deltas)
+        return Listing(lambda: self._run_log(run_id, after, selection), limit)
+
+    async def _run_log(self, run_id: str, after: str | None, selection: Selection) -> AsyncGenerator[shown.Event]:
+        run = await self.mailbox.get_run(self.scope, RunId(run_id))
+        async for event in self._log(run.thread_id, after, selection, run):
+            yield event
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
-    async def get_thread(self, thread_id: str) -> Thread:
-        """Raises ThreadNotFound."""
-        return await self.mailbox.get_thread(self.scope, ThreadId(thread_id))
-
-    async def messages(self, thread_id: str) -> list[Message]:
-        """The conversation, oldest first. Raises ThreadNotFound."""
-        await self.get_thread(thread_id)
-        found: list[Message] = []
-        after = 0
-        while True:
-            query = MessageQuery(after=after, limit=MAX_PAGE)
-            page = await self.store.list_messages(self.scope, ThreadId(thread_id), query)
-            found += [stored.message for stored in page]
-            if len(page) < MAX_PAGE:
-                return found
-            after = cast(int, page[-1].seq)
-
-    async def events(self, thread_id: str, *, after: int = 0) -> AsyncIterator[ThreadEvent]:
-        """Everything that happens on a thread after a seq, without end.
+    async def create_thread(
+        self,
+        thread_id: str | None = None,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        resource_id: str | None = None,
+        parent_thread_id: str | None = None,
+        messages: Given = (),
+        if_exists: IfExists = "raise",
+    ) -> shown.Thread:
+        """Make a thread. `messages` are part of the conversation from its start; no run answers them.
 
         Raises:
-            ThreadNotFound: There is no such thread.
-            Unavailable: The app stops.
+            ValidationError: An id, the metadata or a message is unacceptable.
+            ThreadNotFound: There is no such parent.
+            AlreadyExists: The thread is there already, unless `if_exists` is `do_nothing`.
         """
-        await self.get_thread(thread_id)
-        async with self.mailbox.read_thread(self.scope, ThreadId(thread_id), after=after) as reader:
-            async for event in _events(reader):
+        for value, what in (
+            (thread_id, "thread_id"), (resource_id, "resource_id"), (parent_thread_id, "parent_thread_id"),
+        ):  # fmt: skip
+            if value is not None:
+                checked_id(value, what=what)
+        parent = None if parent_thread_id is None else ThreadId(parent_thread_id)
+        if parent is not None:
+            await self.mailbox.get_thread(self.scope, parent)
+        checking.checked_choice(if_exists, get_args(IfExists), what="if_exists")
+        thread, _ = await self.mailbox.save_thread(
+            self.scope,
+            thread_id or "",
+            ThreadInfo(title, cast(dict[str, Any], {} if metadata is None else metadata), resource_id, parent),
+            messages=() if messages == () else messages_of(messages),
+            if_exists="keep" if if_exists == "do_nothing" else "raise",
+        )
+        return self._shown_thread(thread)
+
+    async def get_thread(self, thread_id: str) -> shown.Thread:
+        """Raises ThreadNotFound."""
+        return self._shown_thread(await self.mailbox.get_thread(self.scope, ThreadId(thread_id)))
+
+    def list_threads(
+        self,
+        *,
+        resource_id: str | None = None,
+        id_prefix: str | None = None,
+        order: Order = "desc",
+        limit: int | None = None,
+    ) -> Listing[shown.Thread]:
+        """Threads, most recently active first unless `order` is `asc`."""
+        query = ThreadQuery(
+            limit=_page_size(limit),
+            ascending=not _descends(order),
+            resource_id=None if resource_id is None else checked_id(resource_id, what="resource_id"),
+            id_prefix="" if id_prefix is None else checking.checked(id_prefix, str, what="id_prefix"),
+        )
+        return Listing(lambda: self._threads(query), limit)
+
+    async def _threads(self, query: ThreadQuery) -> AsyncGenerator[shown.Thread]:
+        self.mailbox.check_loop()
+        while True:
+            page = await self.store.list_threads(self.scope, query)
+            for thread in page.items:
+                yield self._shown_thread(thread)
+            if page.next is None:
+                return
+            query = replace(query, after=page.next)
+
+    def messages(
+        self,
+        thread_id: str,
+        *,
+        run_id: str | None = None,
+        visibility: MessageVisibility = "external",
+        order: Order = "asc",
+        limit: int | None = None,
+    ) -> Listing[shown.Message]:
+        """The conversation, oldest first: iterate it, or await a list of it. Raises ThreadNotFound."""
+        query = MessageQuery(
+            limit=_page_size(limit),
+            descending=_descends(order),
+            visibility=VISIBILITIES[cast(Any, checking.checked_choice(visibility, VISIBILITIES, what="visibility"))],
+            run_id=None if run_id is None else RunId(checked_id(run_id, what="run_id")),
+        )
+        return Listing(lambda: self._messages(ThreadId(thread_id), query), limit)
+
+    async def _messages(self, thread_id: ThreadId, query: MessageQuery) -> AsyncGenerator[shown.Message]:
+        await self.mailbox.get_thread(self.scope, thread_id)
+        while True:
+            page = await self.store.list_messages(self.scope, thread_id, query)
+            for stored in page:
+                yield as_shown(MessageResource.of(thread_id, stored), shown.Message)
+            if len(page) < query.limit:
+                return
+            last = page[-1].seq or 0
+            query = replace(query, before=last) if query.descending else replace(query, after=last)
+
+    async def cancel_thread(self, thread_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
+        """Stop the thread's active run; its queue goes on. Raises ThreadNotFound."""
+        return await self._cancellation(
+            await self.mailbox.cancel_thread(self.scope, ThreadId(thread_id), wait_s=wait_s)
+        )
+
+    async def interrupt(self, thread_id: str, *, wait_s: float = 0.0) -> shown.Interruption:
+        """Clear a thread: supersede what waits, stop what runs. Raises ThreadNotFound."""
+        done = await self.mailbox.interrupt(self.scope, ThreadId(thread_id), wait_s=wait_s)
+        return shown.Interruption(
+            epoch=done.epoch, active_run_id=done.active_run_id, superseded=done.superseded, cancel=done.cancel
+        )
+
+    async def events(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        since: Literal["start", "now"] = "start",
+        channels: Iterable[str] | None = None,
+        include_deltas: bool = True,
+    ) -> AsyncGenerator[shown.Event]:
+        """What happens on a thread, without end: from its start, after a cursor, or from now on.
+
+        Raises as `run_events`, and ThreadNotFound.
+        """
+        checking.checked_choice(since, ("start", "now"), what="since")
+        selection = selection_of(channels, None, include_deltas)
+        thread = await self.mailbox.get_thread(self.scope, ThreadId(thread_id))
+        seq = await self._place(thread.thread_id, after)
+        if after is None and since == "now":
+            seq = thread.event_count
+        async with self.mailbox.read_thread(self.scope, thread.thread_id, after=seq) as reader:
+            async for event in _events(reader, selection):
                 yield event
+
+    def list_events(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        channels: Iterable[str] | None = None,
+        kinds: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        limit: int | None = None,
+    ) -> Listing[shown.Event]:
+        """The thread's log so far, oldest first. Raises ThreadNotFound."""
+        checking.checked_limit(limit)
+        selection = selection_of(channels, kinds, include_deltas)
+        return Listing(lambda: self._thread_log(thread_id, after, selection), limit)
+
+    async def _thread_log(self, thread_id: str, after: str | None, selection: Selection) -> AsyncGenerator[shown.Event]:
+        thread = await self.mailbox.get_thread(self.scope, ThreadId(thread_id))
+        async for event in self._log(thread.thread_id, after, selection, None):
+            yield event
+
+    async def _log(
+        self, thread_id: ThreadId, after: str | None, selection: Selection, run: Run | None
+    ) -> AsyncGenerator[shown.Event]:
+        seq = max(await self._place(thread_id, after), 0 if run is None else run.first_event_seq - 1)
+        run_id = None if run is None else run.run_id
+        while True:
+            rows = await self.store.list_events(self.scope, thread_id, after=seq, limit=EVENT_PAGE, run_id=run_id)
+            for row in rows:
+                for event in _opened(row, selection):
+                    yield event
+                seq = row.last_seq
+            if sum([len(row.events) for row in rows]) < EVENT_PAGE:
+                return
+
+    async def _place(self, thread_id: ThreadId, after: str | None) -> int:
+        """The seq that a cursor names. Raises ValidationError, and CursorExpired where the log does not hold it."""
+        if after is None:
+            return 0
+        seq = event_seq(after, self.scope, thread_id, "after")
+        first, last = await self.store.event_bounds(self.scope, thread_id)
+        if not first - 1 <= seq <= last:
+            raise CursorExpired(after, event_cursor(self.scope, thread_id, first - 1))
+        return seq
+
+    # --- agents -------------------------------------------------------------------------------------------------------
+
+    def list_agents(self) -> Listing[shown.Agent]:
+        """The agents, in the order they were added."""
+
+        async def described() -> AsyncGenerator[shown.Agent]:
+            for info in self.agents.describe():
+                yield as_shown(AgentResource.of(info), shown.Agent)
+
+        return Listing(described)
+
+    async def get_agent(self, agent_id: str) -> shown.Agent:
+        """Raises AgentNotFound."""
+        async for agent in self.list_agents():
+            if agent.agent_id == agent_id:
+                return agent
+        raise AgentNotFound(agent_id)
+
+    # --- as it is shown -----------------------------------------------------------------------------------------------
+
+    def _shown_thread(self, thread: Thread) -> shown.Thread:
+        return as_shown(ThreadResource.of(self.scope, thread), shown.Thread)
+
+    async def _cancellation(self, done: Cancellation) -> shown.Cancellation:
+        run = done.run
+        if run is None:
+            return shown.Cancellation(state=done.state)
+        dispatch = await self.store.load_dispatch(self.scope, run.dispatch_id)
+        return shown.Cancellation(state=done.state, run=_shown_run(self, run, dispatch))
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
-    def asgi(self, *, allowed_hosts: Sequence[str] | None = None, settings: HttpSettings | None = None) -> HttpApp:
+    def asgi(
+        self,
+        *,
+        authorize: Authorize | None = None,
+        allowed_hosts: Sequence[str] | None = None,
+        settings: HttpSettings | None = None,
+    ) -> HttpApp:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
         then it answers 503 `starting`. `settings` replaces those of this object, `allowed_hosts` the names in them that
         `Host` may carry.
+
+        `authorize` gets each request and returns the scope whose data it sees, so that everybody has their own
+        threads; None or `Unauthorized` refuses it with 401, `Forbidden` with 403. It may be async. Health is answered
+        to anybody.
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
@@ -338,6 +732,8 @@ class Awaken:
             settings=settings,
             metrics=self.observer.scrape,
             observer=self.observer.http,
+            scope=self.scope,
+            authorize=authorize,
         )
 
 
@@ -355,7 +751,9 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     match scheme:
         case "memory":
             if url[len(scheme) :] != "://":
-                raise ValidationError(f"{shown(url)} is not the URL of a store in memory, which is memory:// alone")
+                raise ValidationError(
+                    f"{checking.shown(url)} is not the URL of a store in memory, which is memory:// alone"
+                )
             return MemoryStore(clock)
         case "sqlite":
             path, durability = _sqlite_place(url)
@@ -363,7 +761,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         case "postgres" | "postgresql":
             raise Unsupported("PostgreSQL", "this version stores in SQLite; write sqlite:///file.db")
         case _:
-            raise ValidationError(f"{shown(url)} names no store; write sqlite:///file.db or memory://")
+            raise ValidationError(f"{checking.shown(url)} names no store; write sqlite:///file.db or memory://")
 
 
 def _sqlite_place(url: str) -> tuple[str, Durability]:
@@ -379,7 +777,7 @@ def _sqlite_place(url: str) -> tuple[str, Durability]:
         path = ""
     if found is None or not path or not path.isprintable():
         raise ValidationError(
-            f"{shown(url)} is not a SQLite URL; write sqlite:///file.db, or sqlite:////folder/file.db, with"
+            f"{checking.shown(url)} is not a SQLite URL; write sqlite:///file.db, or sqlite:////folder/file.db, with"
             " ?durability=full or ?durability=process at the end where wanted. In the name of a file, write %23 for #,"
             " %3F for ? and %25 for %; it has no control characters"
         )
@@ -396,23 +794,53 @@ def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) 
     return inspect(path, now, run_retention_ms=run_retention_ms, event_retention_ms=event_retention_ms)
 
 
-async def _events(reader: Reader) -> AsyncIterator[ThreadEvent]:
+def _shown_run(app: Awaken, run: Run, dispatch: Dispatch | None) -> shown.Run:
+    """A stored run as its callers see it."""
+    return as_shown(RunResource.of(app.scope, run, dispatch, agents=app.agents), shown.Run)
+
+
+async def _dispatch_of(app: Awaken, run: Run) -> Dispatch | None:
+    """The run's newest dispatch, where its phase depends on it: not when the run simply ended."""
+    termination = run.termination
+    if run.status is DONE and termination is not None and termination.type not in ("cancelled", "error"):
+        return None
+    return await app.store.load_dispatch(app.scope, run.dispatch_id)
+
+
+def as_shown(resource: object, type: type[ShownT]) -> ShownT:
+    """What a server would send, as its client would read it, so that a program is given the same."""
+    return msgspec.convert(msgspec.to_builtins(resource), type)
+
+
+def _page_size(limit: int | None) -> int:
+    """Raises ValidationError for a limit that is none."""
+    checking.checked_limit(limit)
+    return MAX_PAGE if limit is None else min(max(limit, 1), MAX_PAGE)
+
+
+def _descends(order: Order) -> bool:
+    return checking.checked_choice(order, get_args(Order), what="order") == "desc"
+
+
+async def _events(reader: Reader, selection: Selection) -> AsyncGenerator[shown.Event]:
     async for row in reader:
-        for event in _opened(row):
+        for event in _opened(row, selection):
             yield event
     if reader.is_cut and not reader.ended:
-        raise Unavailable("awaken is stopping; the log goes on, read it again after the last seq", code="stopping")
+        raise Unavailable("awaken is stopping; the log goes on, read it again after the last cursor", code="stopping")
 
 
-def _opened(row: EventRow) -> list[ThreadEvent]:
+def _opened(row: EventRow, selection: Selection) -> list[shown.Event]:
+    prefix, created_at = cursor_prefix(row.scope, row.thread_id), to_rfc3339(row.created_at)
     return [
-        ThreadEvent(
-            row.first_seq + index,
-            event.kind,
-            row.thread_id,
-            row.run_id,
-            row.created_at,
-            msgspec.json.decode(event.payload),
+        shown.Event(
+            cursor=f"{prefix}{seq}",
+            kind=event.kind,
+            thread_id=row.thread_id,
+            run_id=row.run_id,
+            created_at=created_at,
+            payload=msgspec.json.decode(event.payload),
         )
-        for index, event in enumerate(row.events)
+        for seq, event in enumerate(row.events, row.first_seq)
+        if selection.wants(event.kind) and event.visibility is ALL
     ]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Generator
 
 import pytest
 
 from awaken.cli.failure import Exit
-from awaken.cli.terminal import AnswerPrinter, printable
-from awaken.client import Event, Reconnect, Resync
+from awaken.cli.terminal import AnswerPrinter, print_runs, printable
+from awaken.client import Client, Event, Reconnect, Resync, Run
+from awaken.domain.clock import from_rfc3339
 from tests.cli.conftest import Awaken
 from tests.client.live import WORDS, LiveServer
 
@@ -179,6 +181,89 @@ def test_text_keeps_its_lines_and_loses_its_control_characters() -> None:
 
 def _event(kind: str, **payload: object) -> Event:
     return Event(cursor="1", kind=kind, payload=payload)
+
+
+# --- show and stop ----------------------------------------------------------------------------------------------------
+
+
+def test_structured_output_is_printed_as_json(awaken: Awaken) -> None:
+    assert json.loads(awaken("run", "structured", "hi").out) == {"given": None}
+
+
+def test_an_empty_text_is_a_usage_error_in_plain_words(awaken: Awaken) -> None:
+    shown = awaken("run", "talk", "")
+    assert shown.code == Exit.USAGE
+    assert "the text is empty" in shown.err
+    assert "body" not in shown.err
+
+
+def test_a_run_and_a_thread_are_shown(awaken: Awaken, thread: str) -> None:
+    run = json.loads(awaken("run", "structured", "hi", "--thread", thread, "--json").out)
+    shown = awaken("show", run["run_id"])
+    assert shown.code == Exit.OK
+    assert f"thread    {thread}" in shown.out
+    assert '"given": null' in shown.out
+    assert "user: hi" in awaken("show", thread).out
+    assert json.loads(awaken("show", thread, "--json").out)["message_count"] == 1
+    missing = awaken("show", "nothing")
+    assert (missing.code, "`awaken runs`" in missing.err) == (Exit.NOT_FOUND, True)
+
+
+def test_a_run_is_stopped_and_a_thread_cleared(awaken: Awaken, server: str, thread: str) -> None:
+    with Client(server) as client:
+        first = client.submit(thread, "one", agent="stuck")
+        second = client.submit(thread, "two", agent="stuck")
+        third = client.submit(thread, "three", agent="stuck")
+        assert awaken("stop", first.run_id).out == f"run {first.run_id} stopped\n"
+        assert first.refresh().phase == "cancelled"
+        assert awaken("stop", thread, "--clear").out == "stopped, 1 queued runs cleared\n"
+        assert [second.refresh().is_done, third.refresh().phase] == [True, "superseded"]
+    assert awaken("stop", thread).out == "nothing is executing\n"
+    assert awaken("stop", first.run_id, "--clear").code == Exit.USAGE
+    refused = awaken("stop", thread, "--wait", "61")
+    assert (refused.code, "0 to 60 seconds, not 61" in refused.err) == (Exit.USAGE, True)
+
+
+def test_failed_runs_are_listed_alone(awaken: Awaken, thread: str) -> None:
+    awaken("run", "talk", "hi", "--thread", thread)
+    awaken("run", "broken", "hi", "--thread", thread)
+    listed = json.loads(awaken("runs", "--failed", "--thread", thread, "--json").out)["items"]
+    assert [run["agent_id"] for run in listed] == ["broken"]
+    for wrong, says in (
+        (("--status", "red"), "created, running, waiting, done"),
+        (("--limit", "0"), "1 or more, not 0"),
+    ):
+        refused = awaken("runs", *wrong)
+        assert (refused.code, says in refused.err) == (Exit.USAGE, True)
+
+
+def test_what_a_tail_waits_for_is_printed_beside_it(awaken: Awaken, server: str, thread: str) -> None:
+    with Client(server) as client:
+        run = client.submit(thread, "one", agent="talk", delay_s=0.3)
+    followed = awaken("tail", run.run_id)
+    assert f"run {run.run_id} is queued; following it to its end (due at " in followed.err
+    assert "following" not in followed.out
+
+
+def test_a_narrow_table_cuts_ids_and_keeps_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    run = Run(
+        run_id="01a3185c-5000-7082-a46d-d6122265b1f5",
+        thread_id="t",
+        agent_id="an-agent-with-a-rather-long-name-for-it",
+        phase="dead_letter",
+        created_at="2027-01-15T08:00:00.000Z",
+    )
+    print_runs([run], from_rfc3339("2027-01-15T08:01:00.000Z"))
+    [head, row] = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    assert head.split() == ["RUN", "AGENT", "PHASE", "AGE", "TOOK"]
+    assert row.split()[2:4] == ["dead_letter", "1m"]
+    assert max(len(head), len(row)) <= 80
+    assert "\x1b[3" not in screen.getvalue()
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------

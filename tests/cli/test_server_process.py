@@ -118,7 +118,7 @@ def test_a_stopped_server_closes_streams_without_an_end_and_they_resume_when_it_
         causes.append(str(reconnect.cause))
 
     with Process(folder, "mine:app", "--shutdown-drain-s", "0.1") as first, client(first.url) as calling:
-        with calling.stream("go", agent_id="once", run_id="r1", thread_id="t1", on_reconnect=note) as stream:
+        with calling.stream("t1", "go", agent="once", run_id="r1", on_reconnect=note) as stream:
             items: list[Event] = []
             for item in stream:
                 assert isinstance(item, Event)
@@ -131,7 +131,7 @@ def test_a_stopped_server_closes_streams_without_an_end_and_they_resume_when_it_
                     restarted = Process(folder, "mine:app", port=first.port).__enter__()
         assert restarted is not None
         try:
-            with calling.watch_run("r1") as again:
+            with calling.run_events("r1") as again:
                 uncut = list(again)
             run = calling.get_run("r1")
         finally:
@@ -150,7 +150,7 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(folder: Path) -> None:
     with (
         Process(folder, "mine:app", "--shutdown-drain-s", "0") as server,
         client(server.url) as calling,
-        calling.stream("go", agent_id="once", run_id="r1") as stream,
+        calling.stream(None, "go", agent="once", run_id="r1") as stream,
     ):
         while not (isinstance(item := next(stream), Event) and item.kind == "TextDeltaObserved"):
             pass
@@ -170,7 +170,7 @@ def test_after_sigterm_a_server_is_not_ready_and_accepts_work_until_a_balancer_h
         server.until_logged("stopping")
         ready = httpx.get(f"{server.url}/health/ready")
         assert (ready.status_code, ready.json()["status"], ready.headers["connection"]) == (503, "stopping", "close")
-        assert calling.run("hi", agent_id="quick").output == "done"
+        assert calling.run(None, "hi", agent="quick").output == "done"
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(WITHIN_S) == 128 + signal.SIGTERM
 
@@ -263,7 +263,7 @@ def stuck_server(folder: Path, hang: str) -> Generator[Process]:
     """A server with a run that hangs."""
     (folder / "mine.py").write_text(STUCK.replace("{hang}", hang))
     with Process(folder, "mine:app", "--shutdown-drain-s", "0") as server, client(server.url) as calling:
-        calling.submit("go", agent_id="stuck", run_id="r1", after_seconds=0.5)  # answered before it hangs
+        calling.submit(None, "go", agent="stuck", run_id="r1", delay_s=0.5)  # answered before it hangs
         assert server.process.stdout is not None
         assert server.process.stdout.readline() == "stuck\n"
         yield server
@@ -271,7 +271,7 @@ def stuck_server(folder: Path, hang: str) -> Generator[Process]:
 
 def test_ctrl_c_stops_an_idle_server_at_once_with_a_client_still_connected(folder: Path) -> None:
     with Process(folder, "mine:app", "--shutdown-drain-s", "3600") as server, client(server.url) as calling:
-        assert calling.run("hi", agent_id="quick").output == "done"
+        assert calling.run(None, "hi", agent="quick").output == "done"
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(WITHIN_S) == 0
 

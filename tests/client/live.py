@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import uvicorn
 from starlette.responses import PlainTextResponse
@@ -38,6 +39,11 @@ async def clerk(context: Context) -> str:
 async def broken(context: Context) -> str:
     """Fails for good."""
     raise PermanentFailure("the model is gone")
+
+
+async def structured(context: Context) -> dict[str, Any]:
+    """Answers with data."""
+    return {"given": await context.data()}
 
 
 class Stuck:
@@ -76,6 +82,7 @@ class LiveServer:
         app.agent("stuck", Stuck())
         app.agent("clerk", clerk)
         app.agent("broken", broken)
+        app.agent("structured", structured)
         async with app:
             config = uvicorn.Config(
                 self._guarded(app.asgi()), log_config=None, lifespan="off", ws="none", access_log=False

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from awaken.client import Event, Run, Unreachable, calls
+from awaken.client import Event, Json, Limits, Run, RunFailed, RunTimeout, Unreachable, calls
 from awaken.domain.errors import (
     AgentNotFound,
     AlreadyExists,
+    NotFound,
     RunNotFound,
     RunNotOpen,
     ThreadNotFound,
@@ -46,13 +48,12 @@ def thread_id() -> str:
 
 
 def test_a_run_is_submitted_watched_and_read_back(do: Do, thread_id: str) -> None:
-    run = do(lambda c: c.submit("hello", agent_id="talk", thread_id=thread_id, metadata={"a": 1}, priority=3))
-    assert isinstance(run, Run)
+    run = do(lambda c: c.submit(thread_id, "hello", agent="talk", metadata={"a": 1}, priority=3))
+    assert isinstance(run.record, Run)
     result = do(lambda c: c.wait(run.run_id))
-    assert result.run.is_done
-    assert result.run.phase == "completed"
-    assert result.output == "".join(f"hello {number} " for number in range(WORDS))
-    assert [message.text for message in result.messages] == [result.output]
+    assert result.is_done
+    assert result.phase == "completed"
+    assert result.output == result.final_output == "".join(f"hello {number} " for number in range(WORDS))
 
     read = do(lambda c: c.get_run(run.run_id))
     assert (read.thread_id, read.agent_id, read.metadata) == (thread_id, "talk", {"a": 1})
@@ -62,25 +63,67 @@ def test_a_run_is_submitted_watched_and_read_back(do: Do, thread_id: str) -> Non
     assert (dispatch.status, dispatch.priority) == ("acked", 3)
     texts = [(message.role, message.text) for message in do(lambda c: c.messages(thread_id))]
     assert texts == [("user", "hello"), ("assistant", result.output)]
-    events = do(lambda c: c.run_events(run.run_id, limit=7))
+    events = do(lambda c: c.list_run_events(run.run_id))
     assert [event.kind for event in events][-1] == "RunFinished"
-    assert do(lambda c: c.thread_events(thread_id, limit=200))[-1] == events[-1]
+    assert do(lambda c: c.list_events(thread_id))[-1] == events[-1]
 
 
 def test_submitting_and_waiting_are_one_call(do: Do, thread_id: str) -> None:
-    result = do(lambda c: c.run([{"role": "user", "content": "hi"}], agent_id="talk", thread_id=thread_id))
-    assert result.run.is_done
+    result = do(lambda c: c.run(thread_id, [{"role": "user", "content": "hi"}], agent="talk"))
+    assert result.is_done
     assert result.output.startswith("hi 0 ")
 
 
-def test_a_wait_that_is_over_before_the_run_says_so(do: Do, thread_id: str) -> None:
-    result = do(lambda c: c.run("hi", agent_id="stuck", thread_id=thread_id, timeout_s=0.01))
-    assert not result.run.is_done
-    assert not do(lambda c: c.wait(result.run.run_id, timeout_s=0.01)).run.is_done
-    stopped = do(lambda c: c.cancel(result.run.run_id, wait=True))
+def test_a_wait_that_is_over_before_the_run_gives_the_run_as_it_is(do: Do, thread_id: str) -> None:
+    run = do(lambda c: c.submit(thread_id, "hi", agent="stuck"))
+    assert not do(lambda c: c.wait(run.run_id, timeout_s=0.01)).is_done
+    stopped = do(lambda c: c.cancel(run.run_id, wait_s=30))
     assert stopped.state == "stopped"
     assert stopped.run.phase == "cancelled"
-    assert do(lambda c: c.wait(result.run.run_id)).run.phase == "cancelled"
+    assert do(lambda c: c.wait(run.run_id)).phase == "cancelled"
+
+
+def test_whoever_runs_an_agent_hears_that_it_failed_or_takes_too_long(do: Do, thread_id: str) -> None:
+    with pytest.raises(RunFailed, match="the model is gone") as failed:
+        do(lambda c: c.run(thread_id, "hi", agent="broken"))
+    assert failed.value.run.phase == "dead_letter"
+    with pytest.raises(TimeoutError, match="goes on") as late:
+        do(lambda c: c.run(thread_id, "hi", agent="stuck", timeout_s=0.01))
+    assert isinstance(late.value, RunTimeout)
+    run = late.value.run
+    assert do(lambda c: c.get_run(run.run_id)).status == "running"
+    do(lambda c: c.cancel(run.run_id, wait_s=30))
+
+
+def test_structured_output_is_a_value(do: Do, thread_id: str) -> None:
+    run = do(lambda c: c.run(thread_id, Json({"order": 7}), agent="structured"))
+    assert run.output == {"given": {"order": 7}}
+    assert run.final_output == '{"given":{"order":7}}'
+
+
+def test_what_waits_for_its_time_says_when(do: Do, thread_id: str) -> None:
+    at = datetime(2126, 1, 31, 8, tzinfo=UTC)
+    run = do(lambda c: c.submit(thread_id, "later", agent="talk", at=at, limits=Limits(timeout_s=5)))
+    assert run.record.available_at == "2126-01-31T08:00:00.000Z"
+    assert run.record.phase == "queued"
+    with pytest.raises(ValidationError, match="either a delay or an instant"):
+        do(lambda c: c.submit(thread_id, "later", agent="talk", at=at, delay_s=1))
+    with pytest.raises(ValidationError, match="time zone"):
+        do(lambda c: c.submit(thread_id, "later", agent="talk", at=datetime(2126, 1, 31, 8)))
+    do(lambda c: c.cancel(run.run_id))
+
+
+def test_an_option_that_does_not_exist_is_a_type_error(kind: Kind, server: str) -> None:
+    uses: tuple[Callable[[Any], Any], ...] = (
+        lambda c: c.submit(None, "x", agnet="talk"),
+        lambda c: c.run(None, "x", priorty=1),
+        lambda c: c.stream(None, "x", agent_id="talk"),
+        lambda c: c.list_runs(colour="red"),
+        lambda c: c.create_thread(name="t"),
+    )
+    for use in uses:
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            call(kind, None, use, url=server)
 
 
 def test_threads_are_created_listed_and_cleared(do: Do, thread_id: str) -> None:
@@ -92,28 +135,40 @@ def test_threads_are_created_listed_and_cleared(do: Do, thread_id: str) -> None:
     assert (made.thread_id, made.title, made.message_count) == (thread_id, "Orders", 1)
     assert do(lambda c: c.create_thread(thread_id=thread_id, if_exists="do_nothing")).title == "Orders"
     assert do(lambda c: c.get_thread(thread_id)).metadata == {"k": "v"}
-    assert thread_id in [thread.thread_id for thread in do(lambda c: c.list_threads(limit=2))]
+    assert thread_id in [thread.thread_id for thread in do(lambda c: c.list_threads(limit=200))]
 
     assert do(lambda c: c.cancel_thread(thread_id)).run is None
-    first = do(lambda c: c.submit("one", agent_id="stuck", thread_id=thread_id))
-    second = do(lambda c: c.submit("two", agent_id="stuck", thread_id=thread_id))
-    cleared = do(lambda c: c.interrupt(thread_id, wait=True))
+    first = do(lambda c: c.submit(thread_id, "one", agent="stuck"))
+    second = do(lambda c: c.submit(thread_id, "two", agent="stuck"))
+    cleared = do(lambda c: c.interrupt(thread_id, wait_s=30))
     assert (cleared.active_run_id, cleared.superseded, cleared.cancel) == (first.run_id, (second.run_id,), "stopped")
     assert do(lambda c: c.get_run(second.run_id)).phase == "superseded"
-    third = do(lambda c: c.submit("three", agent_id="stuck", thread_id=thread_id))
-    assert do(lambda c: c.cancel_thread(thread_id, wait=True)).run.run_id == third.run_id
+    third = do(lambda c: c.submit(thread_id, "three", agent="stuck"))
+    assert do(lambda c: c.cancel_thread(thread_id, wait_s=30)).run.run_id == third.run_id
 
 
-def test_lists_go_over_all_pages(do: Do, thread_id: str) -> None:
-    runs = [do(lambda c: c.submit("x", agent_id="talk", thread_id=thread_id)) for _ in range(5)]
-    listed = do(lambda c: c.list_runs(thread_id=thread_id, limit=2))
-    assert [run.run_id for run in listed] == [run.run_id for run in reversed(runs)]
-    done = do(lambda c: c.list_runs(status="done", agent_id="talk", order="asc", limit=200))
-    assert all(run.is_done for run in done)
+def test_lists_go_over_all_pages_and_end_at_their_limit(do: Do, thread_id: str) -> None:
+    runs = [do(lambda c: c.run(thread_id, "x", agent="talk")) for _ in range(6)]
+    listed = do(lambda c: c.list_runs(thread_id=thread_id, limit=4))
+    assert [run.run_id for run in listed] == [run.run_id for run in reversed(runs[2:])]
+    done = do(lambda c: c.list_runs(thread_id=thread_id, status="done", agent="talk", order="asc"))
+    assert [run.run_id for run in done] == [run.run_id for run in runs]
+    assert do(lambda c: c.list_runs(thread_id=thread_id, limit=0)) == []
+    events = do(lambda c: c.list_events(thread_id))
+    assert len(events) > calls.PAGE
+    seqs = [event.seq for event in events]
+    assert seqs == sorted(set(seqs))  # with gaps: what is only for debugging is left out
+    assert do(lambda c: c.list_events(thread_id, after=events[199].cursor, limit=3)) == events[200:203]
 
 
 def test_the_server_tells_about_itself(do: Do) -> None:
-    assert [agent.agent_id for agent in do(lambda c: c.list_agents())] == ["talk", "stuck", "clerk", "broken"]
+    assert [agent.agent_id for agent in do(lambda c: c.list_agents())] == [
+        "talk",
+        "stuck",
+        "clerk",
+        "broken",
+        "structured",
+    ]
     assert do(lambda c: c.get_agent("talk")).description == "Says what it was told, many times."
     health = do(lambda c: c.health())
     assert (health.status, health.durability, health.components["store"].state) == ("ready", "volatile", "ok")
@@ -128,15 +183,16 @@ def test_refusals_are_the_errors_of_the_domain(do: Do, thread_id: str) -> None:
     assert refused(lambda c: c.get_run("nobody"), RunNotFound).id == "nobody"
     assert refused(lambda c: c.get_thread("nowhere"), ThreadNotFound).id == "nowhere"
     assert refused(lambda c: c.get_agent("none"), AgentNotFound).id == "none"
-    refused(lambda c: c.submit("x", agent_id="talk", thread_id="nowhere", create_thread=False), ThreadNotFound)
-    assert refused(lambda c: c.submit("x", agent_id="none"), ValidationError).code == "unknown_agent"
-    assert refused(lambda c: c.submit([], agent_id="talk"), ValidationError).code == "invalid_request"
-    assert refused(lambda c: c.list_runs(colour="red"), ValidationError).code == "unknown_parameter"
+    refused(lambda c: c.submit("nowhere", "x", agent="talk", create_thread=False), ThreadNotFound)
+    assert refused(lambda c: c.submit(None, "x", agent="none"), ValidationError).code == "unknown_agent"
+    assert refused(lambda c: c.submit(None, [], agent="talk"), ValidationError).code == "invalid_request"
+    assert refused(lambda c: c.list_runs(status="red"), ValidationError).code == "invalid_request"
+    assert refused(lambda c: c.list_events(thread_id, channels=["red"]), NotFound).id == thread_id
     assert refused(lambda c: c.get_run("a b"), ValidationError).code == "invalid_id"
 
-    done = do(lambda c: c.run("x", agent_id="talk", thread_id=thread_id)).run
+    done = do(lambda c: c.run(thread_id, "x", agent="talk"))
     assert refused(lambda c: c.cancel(done.run_id), RunNotOpen).status == "done"
-    again = refused(lambda c: c.submit("other", agent_id="talk", run_id=done.run_id), AlreadyExists)
+    again = refused(lambda c: c.submit(None, "other", agent="talk", run_id=done.run_id), AlreadyExists)
     assert again.id == done.run_id
     with pytest.raises(Unsupported):
         do(lambda c: c.send(_with_strategy(thread_id)))
@@ -144,7 +200,7 @@ def test_refusals_are_the_errors_of_the_domain(do: Do, thread_id: str) -> None:
 
 def _with_strategy(thread_id: str) -> Any:
     body = b'{"input": "x", "agent_id": "talk", "multitask_strategy": "rollback"}'
-    return calls.Call(method="POST", path="/v1/runs", body=body, decode=lambda answer: answer)
+    return calls.Call(method="POST", path="/v1/runs", body=body, decode=lambda answer, status: answer)
 
 
 def test_nothing_listening_is_unreachable(kind: Kind) -> None:
@@ -243,12 +299,12 @@ def test_a_stream_cut_and_resumed_is_the_uncut_stream(
     outcome = collect(
         kind,
         transport,
-        lambda c, notify: c.stream("hi", agent_id="talk", thread_id=thread_id, on_reconnect=notify),
+        lambda c, notify: c.stream(thread_id, "hi", agent="talk", on_reconnect=notify),
         url=server,
     )
     assert outcome.error is None
     assert len(outcome.reconnects) == len(cuts)
-    uncut = collect(kind, None, lambda c, notify: c.watch_run(outcome.progress.run_id), url=server)
+    uncut = collect(kind, None, lambda c, notify: c.run_events(outcome.progress.run_id), url=server)
     assert outcome.items == uncut.items
     kinds = [item.kind for item in outcome.items if isinstance(item, Event)]
     assert kinds.count("TextDeltaObserved") == WORDS
@@ -259,9 +315,7 @@ def test_a_run_whose_acceptance_was_not_heard_is_not_made_twice(
     do: Do, kind: Kind, server: str, thread_id: str
 ) -> None:
     transport = Unreliable(kind, None, None)
-    outcome = collect(
-        kind, transport, lambda c, notify: c.stream("hi", agent_id="talk", thread_id=thread_id), url=server
-    )
+    outcome = collect(kind, transport, lambda c, notify: c.stream(thread_id, "hi", agent="talk"), url=server)
     assert outcome.error is None
     assert transport.methods == ["POST", "POST", "POST"]
     [run] = do(lambda c: c.list_runs(thread_id=thread_id))
@@ -269,20 +323,20 @@ def test_a_run_whose_acceptance_was_not_heard_is_not_made_twice(
 
 
 def test_a_run_without_a_thread_is_not_made_twice_either(do: Do, kind: Kind, server: str) -> None:
-    outcome = collect(kind, Unreliable(kind, None), lambda c, notify: c.stream("hi", agent_id="talk"), url=server)
+    outcome = collect(kind, Unreliable(kind, None), lambda c, notify: c.stream(None, "hi", agent="talk"), url=server)
     assert outcome.error is None
     thread_id = outcome.progress.thread_id
     assert [run.run_id for run in do(lambda c: c.list_runs(thread_id=thread_id))] == [outcome.progress.run_id]
 
 
 def test_a_thread_is_watched_from_its_start(do: Do, kind: Kind, server: str, thread_id: str) -> None:
-    run = do(lambda c: c.run("hi", agent_id="talk", thread_id=thread_id)).run
-    recorded = do(lambda c: c.thread_events(thread_id, limit=200, channels=_ALL))
+    run = do(lambda c: c.run(thread_id, "hi", agent="talk"))
+    recorded = do(lambda c: c.list_events(thread_id, channels=_ALL))
     transport = Unreliable(kind, 6_000)
     items: list[Any] = []
 
     def watched(client: Any, notify: Any) -> Any:
-        return _Until(client.watch_thread(thread_id, since="start", channels=_ALL), items, run.run_id)
+        return _Until(client.events(thread_id, since="start", channels=_ALL), items, run.run_id)
 
     collect(kind, transport, watched, url=server)
     assert items == recorded

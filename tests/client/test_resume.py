@@ -39,11 +39,11 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 def watch(client: Any, on_reconnect: Any) -> Any:
-    return client.watch_run("r1", on_reconnect=on_reconnect)
+    return client.run_events("r1", on_reconnect=on_reconnect)
 
 
 def create(client: Any, on_reconnect: Any) -> Any:
-    return client.stream("hi", agent_id="echo", run_id="r1", on_reconnect=on_reconnect)
+    return client.stream(None, "hi", agent="echo", run_id="r1", on_reconnect=on_reconnect)
 
 
 def seqs(items: list[Any]) -> list[str]:
@@ -101,7 +101,7 @@ def test_a_run_is_created_again_under_the_same_id_until_it_is_accepted(kind: Kin
 
 def test_an_id_is_chosen_when_none_is_given(kind: Kind) -> None:
     script = Script(Answer(end="refused"), stream(opened(), END))
-    collect(kind, script, lambda client, notify: client.stream("hi", on_reconnect=notify))
+    collect(kind, script, lambda client, notify: client.stream(None, "hi", on_reconnect=notify))
     first, second = script.bodies()
     assert first["run_id"] == second["run_id"] != ""
 
@@ -144,20 +144,20 @@ def test_a_resync_is_handed_out_in_its_place_and_reading_goes_on_from_it(kind: K
 
 def test_the_query_stays_the_same_and_the_place_is_in_the_header_which_wins(kind: Kind) -> None:
     script = Script(stream(delta(4)), stream(delta(5)), stream(END))
-    collect(kind, script, lambda c, n: c.watch_thread("t1", since="start", include_deltas=True, on_reconnect=n))
-    path = "/v1/threads/t1/events/stream?since=start&include_deltas=true"
+    collect(kind, script, lambda c, n: c.events("t1", since="start", include_deltas=False, on_reconnect=n))
+    path = "/v1/threads/t1/events/stream?since=start&include_deltas=false"
     assert script.sent() == [("GET", path, None), ("GET", path, "4"), ("GET", path, "5")]
 
 
 def test_a_thread_watched_from_now_misses_nothing_when_it_breaks_before_its_first_event(kind: Kind) -> None:
     script = Script(stream(control("stream.open", {"cursor": "41"})), stream(delta(42), END))
-    collect(kind, script, lambda client, notify: client.watch_thread("t1", on_reconnect=notify))
+    collect(kind, script, lambda client, notify: client.events("t1", since="now", on_reconnect=notify))
     assert script.sent()[1][2] == "41"
 
 
 def test_a_stream_begins_after_a_given_cursor(kind: Kind) -> None:
     script = Script(stream(END))
-    collect(kind, script, lambda client, notify: client.watch_run("r1", after="12", on_reconnect=notify))
+    collect(kind, script, lambda client, notify: client.run_events("r1", after="12", on_reconnect=notify))
     assert script.sent()[0][2] == "12"
 
 
@@ -240,12 +240,12 @@ def test_resuming_can_be_left_out(kind: Kind) -> None:
 async def test_leaving_a_stream_early_leaves_nothing_open() -> None:
     async with (
         AsyncClient("http://server", transport=Script(stream(delta(1), delta(2)))) as client,
-        client.watch_run("r1") as one,
+        client.run_events("r1") as one,
     ):
         assert (await anext(one)).cursor == "1"
     with (
         Client("http://server", transport=Script(stream(delta(1), delta(2)))) as blocking,
-        blocking.watch_run("r1") as other,
+        blocking.run_events("r1") as other,
     ):
         assert next(other).cursor == "1"
 
@@ -254,8 +254,8 @@ async def test_leaving_a_stream_early_leaves_nothing_open() -> None:
 def test_cut_anywhere_the_items_are_those_of_the_uncut_stream(cuts: list[int], creates: bool) -> None:
     """The server of this test sends what lies after the id it is given, and cuts each connection at some byte."""
     frames = [delta(seq, f"text {seq}") for seq in range(1, 8)]
-    watch_call = Call[None](method="GET", path="/watch", decode=lambda body: None)
-    create_call = Call[None](method="POST", path="/create", decode=lambda body: None)
+    watch_call = Call[None](method="GET", path="/watch", decode=lambda body, status: None)
+    create_call = Call[None](method="POST", path="/create", decode=lambda body, status: None)
     machine = Resumption(ResumeSettings(), seeded_chance(1), watch=watch_call, create=create_call if creates else None)
     left, items = list(cuts), list[Any]()
     while not machine.ended:

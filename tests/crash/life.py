@@ -18,8 +18,8 @@ import msgspec
 from awaken.domain.ids import RunId
 from awaken.domain.log import EventRow
 from awaken.domain.retry import RetryPolicy
-from awaken.http.encoder import event_objects, select
-from awaken.http.query import CHANNEL_NAMES
+from awaken.domain.selection import CHANNEL_NAMES, select
+from awaken.http.encoder import event_objects
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.crash import CrashingStore, CrashPoint
@@ -119,7 +119,7 @@ async def _watch(app: Awaken, run_id: str, folder: Path) -> None:
     received = folder / f"frames.{run_id}"
     seen = entries(received, Frame)
     notebook = Notebook(received)
-    run = (await app.get_run(run_id)).record
+    run = await app.mailbox.get_run(app.scope, RunId(run_id))
     async with app.mailbox.read_run(app.scope, run, after=seen[-1].id if seen else 0) as reader:
         async for row in reader:
             for frame in frames(row):

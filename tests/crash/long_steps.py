@@ -129,10 +129,9 @@ class _Process:
     async def _wait_for(self, run_id: str) -> bool:
         """Whether there is such a run."""
         try:
-            run = await self._app.get_run(run_id)
+            await self._app.wait(run_id)
         except RunNotFound:
             return False
-        await run.result()
         return True
 
     def _note(

@@ -65,7 +65,7 @@ async def drained(database: Path) -> None:
     """Open the file as the next process would, and let it finish everything."""
     async with asyncio.timeout(60), app_on(str(database)) as app:
         for run in await all_runs(app.store):
-            await (await app.get_run(run.run_id)).result()
+            await app.wait(run.run_id)
         depths = await app.store.count_dispatches()
         assert {status for status, depth in depths.items() if depth} == {DispatchStatus.ACKED}
 

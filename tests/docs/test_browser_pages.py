@@ -190,7 +190,7 @@ def test_the_python_client_streams_through_nginx(proxied: Callable[[str, int], N
         Process(folder, *served) as server,
         proxied(configuration("agents.example"), server.port),
         Client(f"http://127.0.0.1:{port}", headers={"Host": "agents.example"}, resume=ONCE) as client,
-        client.stream("go", agent_id="once") as stream,
+        client.stream(None, "go", agent="once") as stream,
     ):
         assert [item.payload["delta"] for item in stream if isinstance(item, Event) and "delta" in item.payload] == [
             "one ",

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, CustomEvent, ModelRetry, RunContext, Tool, ToolReturn
 from pydantic_ai.capabilities import AbstractCapability
@@ -52,7 +53,17 @@ from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.executors.tool_call import tool_call_key
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
-from awaken.testing.executors import MAX_RESULT_BYTES, Call, Fault, Killed, RecordedRun, Script, Turn, driving
+from awaken.testing.executors import (
+    MAX_RESULT_BYTES,
+    Call,
+    Fault,
+    Killed,
+    RecordedRun,
+    RecordingPort,
+    Script,
+    Turn,
+    driving,
+)
 
 
 class Tools:
@@ -178,6 +189,20 @@ async def test_dependencies_are_made_for_each_execution() -> None:
     await run.drive(driver)
 
     assert run.texts[2] == "tool: deps of run-1"
+
+
+async def test_tools_see_for_whom_they_work() -> None:
+    async def whose(ctx: RunContext[None]) -> str:
+        shown = (ctx.metadata or {})["awaken"]
+        return f"{shown['metadata']} {shown['resource_id']} {shown['caller']}"
+
+    run = RecordedRun("hi")
+    agent = Script(Turn("", (Call("whose"),)), "ok").agent(tools=[whose])
+    port = RecordingPort(run)
+    port.identity = replace(port.identity, metadata={"order": 7}, resource_id="customer-7", caller="ann")
+    await PydanticAIDriver(agent, clock=ManualClock()).drive(port, port)
+
+    assert run.texts[2] == "tool: {'order': 7} customer-7 ann"
 
 
 async def test_a_providers_own_retries_are_off() -> None:

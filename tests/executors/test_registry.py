@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from pydantic_ai import Agent
 
 from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
-from awaken.domain.ids import AgentId
+from awaken.domain.ids import AgentId, MessageId
+from awaken.domain.message import Json, Message, Role, Text
+from awaken.domain.retry import RetryPolicy
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunPort
 from awaken.executors.function import Context, FunctionDriver
-from awaken.executors.registry import Agents, LazyAgent
+from awaken.executors.registry import Agents, LazyAgent, Skill
 from awaken.testing.behaviour import behaviour
 from awaken.testing.executors import RecordedRun, Script
 
@@ -256,3 +260,73 @@ def test_a_submit_that_could_mean_any_agent_or_none_is_refused_naming_them(
         agents(**dict.fromkeys(known, hello)).resolve(asked, last)
     assert refused.value.known == known
     assert (", ".join(known) or "none") in str(refused.value)
+
+
+# --- what is shown, and held to ---------------------------------------------------------------------------------------
+
+
+ORDER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"number": {"type": "integer"}},
+    "required": ["number"],
+    "additionalProperties": False,
+}
+
+
+def given(value: Any) -> list[Message]:
+    content = (Text(value),) if isinstance(value, str) else (Json(value),)
+    return [Message(id=MessageId("m"), role=Role.USER, content=content)]
+
+
+def test_an_agent_is_shown_with_what_its_author_says_of_it() -> None:
+    class Answer(BaseModel):
+        found: bool
+
+    found = Agents()
+    skill = {"id": "find", "name": "Find an order", "tags": ["orders"]}
+    found.add("a", hello, title="Orders", input_schema=ORDER, output_schema=Answer, skills=[skill])
+
+    [info] = found.describe()
+    assert (info.title, info.input_schema) == ("Orders", ORDER)
+    assert info.output_schema == Answer.model_json_schema()
+    assert info.skills == (Skill(id="find", name="Find an order", tags=("orders",)),)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"input_schema": {"type": "nonsense"}},
+        {"input_schema": {"$ref": "http://example.org/schema"}},
+        {"input_schema": "object"},
+        {"output_schema": 5},
+        {"skills": [{"name": "without an id"}]},
+        {"skills": [{"id": "x", "colour": "blue"}]},
+        {"retry": RetryPolicy(10, 5)},
+        {"retry": RetryPolicy(-1, 5)},
+        {"retry": 5},
+    ],
+)
+def test_an_option_of_an_agent_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
+    found = Agents()
+    with pytest.raises(ValidationError, match="'a'"):
+        found.add("a", hello, **options)
+    assert found.ids() == ()
+
+
+def test_input_is_held_to_the_schema_of_its_agent() -> None:
+    found = Agents()
+    found.add("orders", hello, input_schema=ORDER)
+    found.add("texts", hello, input_schema={"type": "string", "maxLength": 5})
+    found.add("free", hello)
+
+    found.check_input(AgentId("orders"), given({"number": 7}))
+    found.check_input(AgentId("texts"), given("short"))
+    found.check_input(AgentId("free"), given({"anything": True}))
+    for agent_id, value, says in (
+        ("orders", {"number": "7"}, 'number: "7" is not of type "integer"'),
+        ("orders", {}, '"number" is a required property'),
+        ("orders", "order 7", 'is not of type "object"'),
+        ("texts", "too long", "longer than 5"),
+    ):
+        with pytest.raises(ValidationError, match=re.escape(says)):
+            found.check_input(AgentId(agent_id), given(value))

@@ -13,7 +13,8 @@ from awaken.domain.errors import StoreUnavailable
 from awaken.domain.event import TABLE
 from awaken.domain.ids import DEFAULT_SCOPE, DispatchId, RunId, ThreadId
 from awaken.domain.log import EventRow, ReadEvent
-from awaken.http.encoder import NativeEncoder, select
+from awaken.domain.selection import select
+from awaken.http.encoder import NativeEncoder
 from awaken.http.frames import Encoded, EndReason, FrameCache, Opening
 from awaken.http.operation import Call, Operation
 from awaken.http.problems import Problem

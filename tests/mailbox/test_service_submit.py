@@ -7,7 +7,9 @@ import uuid
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from msgspec.structs import replace
 
+from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import (
     AlreadyExists,
@@ -295,6 +297,50 @@ async def test_two_mailboxes_on_one_store_lose_no_message(store: WatchedStore, c
                 run = await one.run(submission)
 
         assert sorted(await one.texts(), key=int) == [str(n) for n in range(32)]
+
+
+async def test_a_repetition_is_recognised_by_what_was_sent_whoever_was_the_last_agent_since(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def one(context: Context) -> str:
+        return "one"
+
+    async def two(context: Context) -> str:
+        return "two"
+
+    async with World(store, clock, agents={"one": one, "two": two}) as world:
+        await world.done(await world.submit("hello", agent_id="one"))
+        asked = RunSubmission(messages=said("again"), thread_id="t", run_id="order-1")
+        first = await world.mailbox.submit(asked)
+        await world.done(await world.submit("hello", agent_id="two"))
+
+        again = await world.mailbox.submit(asked)
+
+        assert (again.replayed, again.run.run_id, again.run.agent_id) == (True, first.run.run_id, "one")
+
+
+async def test_a_repetition_is_recognised_also_where_its_agent_is_gone(store: WatchedStore, clock: ManualClock) -> None:
+    async def one(context: Context) -> str:
+        return "one"
+
+    named = RunSubmission(messages=said("hello"), thread_id="t", run_id="order-1", agent_id="one")
+    keyed = RunSubmission(
+        messages=said("later"), thread_id="t", agent_id="one", delivery=Delivery(dedupe_key="k", delay_ms=60_000)
+    )
+    async with store:
+        async with World(store, clock, agents={"one": one}) as world:
+            first = await world.mailbox.submit(named)
+            await world.done(first)
+            waits = await world.mailbox.submit(keyed)
+        async with World(store, clock, agents={}, seed=2) as later:
+            again = await later.mailbox.submit(named)
+            assert (again.replayed, again.run.run_id) == (True, first.run.run_id)
+            assert (await later.mailbox.submit(keyed)).run.run_id == waits.run.run_id
+
+            with pytest.raises(UnknownAgent):
+                await later.mailbox.submit(replace(named, run_id="order-2"))
+            with pytest.raises(AlreadyExists):
+                await later.mailbox.submit(replace(named, messages=said("other")))
 
 
 # --- what runs --------------------------------------------------------------------------------------------------------

@@ -287,5 +287,5 @@ async def test_a_file_that_is_moved_away_takes_no_accepted_run_with_it(tmp_path:
     again = Awaken(f"sqlite:///{path}")
     again.agent("echo", echo)
     async with again:
-        assert (await again.get_run(accepted.run_id)).record.final_output == "hello"
+        assert (await again.get_run(accepted.run_id)).final_output == "hello"
         assert (await again.run("t", "again")).final_output == "again"

@@ -163,7 +163,7 @@ async def test_a_run_that_died_with_its_last_attempt_is_counted_as_dead_letter(
             await world.agent.next_call()
             assert (await world.dispatch(run)).crash_count == lost - 1
             observed.store.go_down()
-            await world.advance(11)
+            await world.advance(13)  # longer than the lease: it is lost, and not only handed back
             observed.store.come_back()
             await world.advance(3)
         samples, operations = await observed.samples(), await observed.operations()

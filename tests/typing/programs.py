@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from awaken import Awaken, MailboxSettings, Message, Run, RunHandle, ThreadEvent
-from awaken.domain.clock import Instant
-from awaken.domain.ids import RunId, ThreadId
-from awaken.domain.thread import Thread
+from awaken import Awaken, Event, MailboxSettings, Message, Run, RunHandle, Thread
+from awaken.domain import shown
+from awaken.domain.shown import Cancellation, Interruption
 from awaken.http.app import HttpApp
-from awaken.mailbox.service import Cancellation, Interruption
 
 
 def a_server_is_made() -> None:
@@ -48,33 +46,33 @@ async def a_run_is_submitted_and_awaited(app: Awaken, message: Message) -> None:
 
 
 async def a_run_is_followed(handle: RunHandle) -> None:
-    assert_type(handle.run_id, RunId)
-    assert_type(handle.thread_id, ThreadId)
+    assert_type(handle.run_id, str)
+    assert_type(handle.thread_id, str)
     assert_type(handle.replayed, bool)
-    async for event in handle.events(after=3):
-        assert_type(event, ThreadEvent)
+    async for event in handle.events(after="cursor"):
+        assert_type(event, Event)
         assert_type(event.seq, int)
-        assert_type(event.run_id, RunId | None)
-        assert_type(event.created_at, Instant)
+        assert_type(event.run_id, str | None)
+        assert_type(event.created_at, str)
         assert_type(event.payload, dict[str, Any])
         event.seq = 5  # pyright: ignore[reportAttributeAccessIssue]
     assert_type(await handle.result(timeout_s=5), Run)
     assert_type(await handle.refresh(), Run)
     assert_type(await handle.cancel(wait_s=1), Cancellation)
     handle.run_id = handle.run_id  # pyright: ignore[reportAttributeAccessIssue]
-    _events: list[ThreadEvent] = handle.events()  # pyright: ignore[reportAssignmentType]
+    _events: list[Event] = handle.events()  # pyright: ignore[reportAssignmentType]
 
 
 async def a_thread_is_read_and_cleared(app: Awaken) -> None:
-    assert_type(await app.get_run("r1"), RunHandle)
+    assert_type(await app.get_run("r1"), Run)
     assert_type(await app.get_thread("thread"), Thread)
-    assert_type(await app.messages("thread"), list[Message])
+    assert_type(await app.messages("thread"), list[shown.Message])
     async for event in app.events("thread"):
-        assert_type(event, ThreadEvent)
+        assert_type(event, Event)
     assert_type(await app.cancel("r1"), Cancellation)
     assert_type((await app.cancel("r1")).run, Run | None)
     assert_type(await app.interrupt("thread", wait_s=1), Interruption)
-    assert_type((await app.interrupt("thread")).superseded, tuple[RunId, ...])
+    assert_type((await app.interrupt("thread")).superseded, tuple[str, ...])
     await app.interrupt(None)  # pyright: ignore[reportArgumentType]
 
 

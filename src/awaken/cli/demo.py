@@ -164,7 +164,7 @@ class _Watched:
         """Show the stream, and in its middle kill the server and start it again."""
         with (
             Client(self._server.url) as client,
-            client.stream("Take your time.", agent_id="slow", on_reconnect=self._reconnecting) as stream,
+            client.stream(None, "Take your time.", agent="slow", on_reconnect=self._reconnecting) as stream,
         ):
             for item in stream:
                 self._take(item)
@@ -195,7 +195,7 @@ class _Watched:
 
     def report(self) -> Report:
         """Everything counted, with the stream read once more from its start."""
-        with Client(self._server.url) as client, client.watch_run(self._run_id) as stream:
+        with Client(self._server.url) as client, client.run_events(self._run_id) as stream:
             uncut = [item for item in stream if isinstance(item, Event)]
         seen = [event.cursor for event in self._received]
         return Report(

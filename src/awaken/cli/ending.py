@@ -67,8 +67,10 @@ class _Watch:
         self._seconds = SystemClock().monotonic
         self._reading, self._writing = socket.socketpair()
         self._writing.setblocking(False)
+        self._before = -1
+        """The loop's own pipe, which is filled again when this is left."""
         self._theirs: int | None = None
-        """A second handle on the loop's own pipe, so that nobody else's file ever has this number."""
+        """A second handle on that, so that nobody else's file ever has this number."""
         self._first: signal.Signals | None = None
         self._until_s: float | None = None
         self._has_left = False
@@ -77,11 +79,14 @@ class _Watch:
         """Have the interpreter fill our pipe. False when it did already."""
         pipe = self._writing.fileno()
         theirs = signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
-        if theirs not in (-1, pipe) and sys.platform != "win32":
-            self._theirs, mine = os.dup(theirs), self._theirs
-            if mine is not None:
-                os.close(mine)
-        return theirs != pipe
+        if theirs == pipe:
+            return False
+        self._before = theirs
+        if theirs != -1 and sys.platform != "win32":
+            self._theirs, old = os.dup(theirs), self._theirs
+            if old is not None:
+                os.close(old)
+        return True
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """What Python runs for a signal. Usually the thread knows by now."""
@@ -90,7 +95,7 @@ class _Watch:
 
     def leave(self) -> bool:
         """Everything is stopped. True when no signal came, so that the process goes on."""
-        signal.set_wakeup_fd(-1 if self._theirs is None else self._theirs, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
         self._has_left = True
         if self._first is not None:
             self._until_s = self._seconds() + EXIT_S
@@ -104,6 +109,12 @@ class _Watch:
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
+        with self._reading, self._writing:
+            self._watch()
+        if self._theirs is not None:
+            os.close(self._theirs)
+
+    def _watch(self) -> None:
         while not (self._has_left and self._first is None):
             left_s = None if self._until_s is None else max(self._until_s - self._seconds(), 0.0)
             if not select.select((self._reading,), (), (), left_s)[0]:

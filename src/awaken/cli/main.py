@@ -31,6 +31,8 @@ app = App(
 app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP; without one, the demo agents.")
 app.command("awaken.cli.run:run", name="run", help="Give an agent a text and stream its answer to the terminal.")
 app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a thread or a run.")
+app.command("awaken.cli.show:show", name="show", help="Show a run and what it came to, or a thread.")
+app.command("awaken.cli.stop:stop", name="stop", help="Stop a run, or what a thread is executing.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
 app.command("awaken.cli.db:db", name="db", help="Show how large a database file is, and what could go.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")

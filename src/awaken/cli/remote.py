@@ -14,8 +14,9 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from awaken.cli.failure import usage
-from awaken.client import DEFAULT_URL, Client
+from awaken.cli.failure import Exit, Failure, usage
+from awaken.client import DEFAULT_URL, Client, Run, Thread
+from awaken.domain.errors import NotFound
 
 Url = Annotated[str, Parameter(env_var="AWAKEN_URL", help="The server's address; AWAKEN_URL when absent.")]
 URL: Url = DEFAULT_URL
@@ -54,3 +55,19 @@ def _parsed(lines: Sequence[str], source: str) -> dict[str, str]:
             usage(f'{source} has a header without a colon; write "Authorization: Bearer …"')
         found[name.strip().lower()] = value.strip()
     return found
+
+
+def found(client: Client, id: str) -> Run | Thread:
+    """The run or the thread with this id.
+
+    Raises:
+        Failure: There is neither.
+    """
+    for get in (client.get_run, client.get_thread):
+        try:
+            return get(id)
+        except NotFound:
+            continue
+    raise Failure(
+        f"no thread and no run has the id {id!r}; `awaken runs` lists runs, and their threads", Exit.NOT_FOUND
+    )

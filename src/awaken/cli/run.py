@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from awaken.cli import streams
-from awaken.cli.failure import Exit, Failure
+from awaken.cli.failure import Exit, Failure, usage
 from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
 from awaken.client import Client, Run
@@ -41,19 +41,29 @@ def run(
         Print the run as one JSON document when it has ended, and nothing before.
     """
     message = streams.given_text(text)
+    if not message:
+        usage("the text is empty; write what the agent is to answer, or - to read it from the standard input")
     with connected(url, header) as client:
         printer = AnswerPrinter(quiet=as_json)
         ended = _follow(client, printer, agent, message, thread)
         if as_json:
             print_json(ended)
         else:
+            _print_value(printer, ended)
             printer.note(summary(ended))
     return Exit.OK if ended.phase in _GOOD_ENDS else Exit.FAILED
 
 
+def _print_value(printer: AnswerPrinter, run: Run) -> None:
+    """What a structured agent returned is no text, so nothing of it was streamed."""
+    if run.output is not None and not isinstance(run.output, str):
+        printer.end_line()
+        print_json(run.output)
+
+
 def _follow(client: Client, printer: AnswerPrinter, agent: str, text: str, thread: str | None) -> Run:
     """Submit, and show everything until the run has ended."""
-    with client.stream(text, agent_id=agent, thread_id=thread, on_reconnect=printer.reconnecting) as stream:
+    with client.stream(thread, text, agent=agent, on_reconnect=printer.reconnecting) as stream:
         try:
             for item in stream:
                 printer.show(item)

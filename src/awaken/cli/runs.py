@@ -12,14 +12,16 @@ from awaken.cli.failure import Exit, usage
 from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import print_json, print_runs
 from awaken.domain.clock import SystemClock
+from awaken.domain.run import RunStatus
 
-_PAGE = 200
+_STATUSES = tuple(RunStatus)
 
 
 def runs(
     *,
     thread: str | None = None,
     status: str | None = None,
+    failed: bool = False,
     agent: str | None = None,
     limit: int = 20,
     url: Url = URL,
@@ -34,6 +36,8 @@ def runs(
         Only the runs of this thread.
     status
         created, running, waiting or done.
+    failed
+        Only runs that failed or were given up.
     agent
         Only the runs of this agent.
     limit
@@ -42,14 +46,22 @@ def runs(
         Print one JSON document.
     """
     if limit < 1:
-        usage("--limit is at least 1")
+        usage(f"--limit is 1 or more, not {limit}")
+    if status is not None and status not in _STATUSES:
+        usage(f"--status is one of {', '.join(_STATUSES)}, not {status!r}")
+    if failed and status not in (None, "done"):
+        usage("--failed looks at runs that are done; leave --status out")
     with connected(url, header) as client:
-        listed = client.list_runs(thread_id=thread, status=status, agent_id=agent, limit=min(limit, _PAGE))
-        found = list(islice(listed, limit))
+        wanted = client.list_runs(
+            thread_id=thread, status="done" if failed else status, agent=agent, limit=None if failed else limit
+        )
+        found = list(islice((run for run in wanted if run.is_failed or not failed), limit))
     if as_json:
         print_json({"items": found})
     elif found:
         print_runs(found, SystemClock().now())
     else:
-        Console(stderr=True).print("no runs yet; `awaken run AGENT TEXT` makes one", style="dim")
+        chosen = failed or any(given is not None for given in (thread, status, agent))
+        none = "no such runs" if chosen else "no runs yet; `awaken run AGENT TEXT` makes one"
+        Console(stderr=True).print(none, style="dim")
     return Exit.OK

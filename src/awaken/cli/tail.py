@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from awaken.cli.failure import Exit, Failure
-from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import event_line
-from awaken.client import Client, Reconnect, Stream
-from awaken.domain.errors import NotFound
+from awaken.cli.failure import Exit
+from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.terminal import event_line, printable
+from awaken.client import Client, Reconnect, Run, Stream
 
 
 def tail(
@@ -52,19 +51,25 @@ def tail(
 
 
 def _stream(client: Client, id: str, start: bool, deltas: bool) -> Stream:
-    """The stream of whatever has this id."""
-    try:
-        client.get_run(id)
-    except NotFound:
-        pass
-    else:
-        return client.watch_run(id, include_deltas=deltas, on_reconnect=_reconnecting)
-    try:
-        client.get_thread(id)
-    except NotFound:
-        raise Failure(f"no thread and no run has the id {id!r}; `awaken runs` lists both", Exit.NOT_FOUND) from None
-    since = "start" if start else "now"
-    return client.watch_thread(id, include_deltas=deltas, since=since, on_reconnect=_reconnecting)
+    """The stream of whatever has this id. What is waited for is printed to the standard error."""
+    target = found(client, id)
+    if isinstance(target, Run):
+        if not target.is_done:
+            _note(f"run {target.run_id} is {target.phase or target.status}; following it to its end{_why(target)}")
+        return client.run_events(id, include_deltas=deltas, on_reconnect=_reconnecting)
+    _note(f"following thread {id} {'from its start' if start else 'from now on'}, until Ctrl-C")
+    since: Literal["start", "now"] = "start" if start else "now"
+    return client.events(id, include_deltas=deltas, since=since, on_reconnect=_reconnecting)
+
+
+def _why(run: Run) -> str:
+    if run.waiting is not None:
+        return f" ({run.waiting.message or run.waiting.reason})"
+    return f" (due at {run.available_at})" if run.phase == "queued" and run.available_at else ""
+
+
+def _note(text: str) -> None:
+    print(f"· {printable(text)}", file=sys.stderr)
 
 
 def _reconnecting(reconnect: Reconnect) -> None:

@@ -44,6 +44,14 @@ def print_json(value: Any) -> None:
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def print_facts(facts: dict[str, object]) -> None:
+    """A line for each fact that there is."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        if value is not None:
+            print(f"{name:<{width}}  {printable(str(value))}")
+
+
 class AnswerPrinter:
     """Shows one run as it goes on: text live, tool calls as short lines, what was void marked as void."""
 
@@ -159,16 +167,18 @@ _KNOWN: Final = frozenset(
 
 
 def print_runs(runs: list[Run], now: Instant) -> None:
-    """A table as wide as the terminal. Ids are whole, because they are what the next command needs; what does not fit
-    beside them is left out. A pipe has no width and gets everything."""
+    """A table as wide as the terminal. Where it is too narrow, ids are cut and columns left out, the phase never. A
+    pipe has no width and gets everything, and so does `--json`."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)
     columns = [column for column in _COLUMNS if console.width >= column.from_width]
+    most = {} if console.width >= _WIDE else {"RUN": console.width - _BESIDE_ID, "AGENT": _AGENT_CHARS}
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        least = _ID_CHARS if column.name in ("RUN", "THREAD") else None
-        table.add_column(column.name, justify=column.justify, no_wrap=True, overflow="ellipsis", min_width=least)
+        table.add_column(
+            column.name, justify=column.justify, no_wrap=True, overflow="ellipsis", max_width=most.get(column.name)
+        )
     for run in runs:
         table.add_row(*[column.cell(run, now) for column in columns])
     console.print(table)
@@ -197,8 +207,12 @@ def _output(run: Run, now: Instant) -> str:
     return escape(_short(run.error.message if run.error is not None else run.final_output or ""))
 
 
-_ID_CHARS: Final = 36
 _PIPE_WIDTH: Final = 240
+_WIDE: Final = 112
+"""From here on everything of the usual size fits."""
+_AGENT_CHARS: Final = 20
+_BESIDE_ID: Final = 52
+"""Agent, phase, age and duration, with the space between them."""
 _COLUMNS: Final = (
     _Column("RUN", lambda run, now: run.run_id),
     _Column("THREAD", lambda run, now: run.thread_id, from_width=112),

@@ -3,26 +3,26 @@
 `AsyncClient` for programs with an event loop, `Client` for the others; both do the same.
 """
 
-from awaken.client.asynchronous import AsyncClient, AsyncStream
-from awaken.client.calls import RunOptions, ThreadOptions
+from awaken.client.asynchronous import AsyncClient, AsyncRunHandle, AsyncStream
 from awaken.client.connection import DEFAULT_URL, Reconnect
 from awaken.client.errors import ApiError, Unreachable
 from awaken.client.resume import ResumeSettings
-from awaken.client.synchronous import Client, Stream
+from awaken.client.synchronous import Client, RunHandle, Stream
 from awaken.client.transcript import Change, Transcript
-from awaken.client.wire import (
+from awaken.client.wire import Health, Resync, StreamItem
+from awaken.domain.errors import RunFailed, RunTimeout
+from awaken.domain.message import Json
+from awaken.domain.run import Limits
+from awaken.domain.shown import (
     Agent,
     Cancellation,
     Dispatch,
     Event,
-    Health,
     Interruption,
     Message,
-    Resync,
     Run,
     RunError,
-    RunResult,
-    StreamItem,
+    RunWaiting,
     Termination,
     Thread,
     ToolCall,
@@ -34,6 +34,7 @@ __all__ = [
     "Agent",
     "ApiError",
     "AsyncClient",
+    "AsyncRunHandle",
     "AsyncStream",
     "Cancellation",
     "Change",
@@ -42,19 +43,22 @@ __all__ = [
     "Event",
     "Health",
     "Interruption",
+    "Json",
+    "Limits",
     "Message",
     "Reconnect",
     "ResumeSettings",
     "Resync",
     "Run",
     "RunError",
-    "RunOptions",
-    "RunResult",
+    "RunFailed",
+    "RunHandle",
+    "RunTimeout",
+    "RunWaiting",
     "Stream",
     "StreamItem",
     "Termination",
     "Thread",
-    "ThreadOptions",
     "ToolCall",
     "Transcript",
     "Unreachable",

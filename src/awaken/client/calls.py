@@ -9,35 +9,42 @@ Source: `docs/reference/http.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, cast
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
 
 from awaken.client import wire
 from awaken.client.errors import error_of
+from awaken.domain import shown
+from awaken.domain.clock import to_rfc3339
+from awaken.domain.delivery import due_at
+from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import RemoteProtocolError
+from awaken.domain.given import Given, sent_form
 from awaken.domain.ids import Ids
+from awaken.domain.run import NO_LIMITS, Limits
 
 ResultT = TypeVar("ResultT")
 Params = Mapping[str, str]
-Input = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
-"""A text, one message, or several, as the API takes them: `{"role": "user", "content": …}`."""
 
 MAX_WAIT_S: Final = 60.0
 """How long one request may wait for a run; a longer wait is several. The server allows 300 s, proxies often less."""
-STOP_WAIT_S: Final = 30.0
-"""The server's own bound for `wait=true`."""
+MAX_STOP_WAIT_S: Final = 60.0
+"""The server's own bound for `wait_s` of a stop."""
+PAGE: Final = 200
+"""Items of one page, the most that the server gives."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class Call(msgspec.Struct, Generic[ResultT], frozen=True, kw_only=True):
-    """One request. `decode` reads the body of a 2xx answer, and of the statuses in `also`."""
+    """One request. `decode` reads the body, and the status, of a 2xx answer, and of the statuses in `also`."""
 
     method: str
     path: str
-    decode: Callable[[bytes], ResultT]
+    decode: Callable[[bytes, int], ResultT]
     params: Params = {}
     headers: Params = {}
     body: bytes | None = None
@@ -54,49 +61,20 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agent_id: str | None = None
     thread_id: str | None = None
     dedupe_key: str | None = None
-    after_seconds: float | None = None
-    priority: int | None = None
+    after_seconds: float = 0.0
+    available_at: str | None = None
+    priority: int = DEFAULT_PRIORITY
     max_attempts: int | None = None
-    metadata: dict[str, Any] = {}
+    metadata: Mapping[str, Any] = {}
+    limits: Limits = NO_LIMITS
     if_not_exists: str | None = None
 
 
-class ThreadOptions(TypedDict, total=False):
-    """What may be given with a new thread."""
+class Accepted(msgspec.Struct, frozen=True):
+    """A run that was submitted. `replayed`: the same request had been accepted before."""
 
-    thread_id: str | None
-    title: str | None
-    metadata: Mapping[str, Any] | None
-    resource_id: str | None
-    parent_thread_id: str | None
-    messages: Sequence[Mapping[str, Any]]
-    """Part of the conversation from its start; no run answers them."""
-    if_exists: Literal["raise", "do_nothing"]
-
-
-class RunOptions(TypedDict, total=False):
-    """What may be given with a new run, besides its input."""
-
-    agent_id: str | None
-    """None: the thread's last agent, else the only one there is."""
-    thread_id: str | None
-    """None: a new thread."""
-    create_thread: bool
-    """False: a `thread_id` that does not exist is an error. True by default."""
-    run_id: str | None
-    """Chosen here when absent; the same id with the same content is the same run."""
-    dedupe_key: str | None
-    after_seconds: float | None
-    priority: int | None
-    max_attempts: int | None
-    metadata: Mapping[str, Any] | None
-
-
-class Waited(msgspec.Struct, frozen=True):
-    """A wait that ended: the result, or the run as it is when the time ran out first."""
-
-    run: wire.Run
-    result: wire.RunResult | None
+    run: shown.Run
+    replayed: bool
 
 
 def read(call: Call[ResultT], status: int, body: bytes) -> ResultT:
@@ -109,75 +87,100 @@ def read(call: Call[ResultT], status: int, body: bytes) -> ResultT:
     if status not in call.also and not 200 <= status < 300:
         raise error_of(status, body)
     try:
-        return call.decode(body)
+        return call.decode(body, status)
     except msgspec.MsgspecError as error:
         raise RemoteProtocolError(f"{call.method} {call.path}: the answer is something else: {error}") from error
-
-
-def messages_of(content: Input) -> list[dict[str, Any]]:
-    """What was given, as the list of messages the API takes."""
-    if isinstance(content, str):
-        return [{"role": "user", "content": content}]
-    if isinstance(content, Mapping):
-        return [dict(content)]
-    return [dict(message) for message in content]
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 
-def create_thread(**members: Unpack[ThreadOptions]) -> Call[wire.Thread]:
-    body = {name: value for name, value in members.items() if value is not None}
-    return Call(method="POST", path="/v1/threads", body=_encode(body), decode=_as(wire.Thread))
+def create_thread(
+    thread_id: str | None,
+    *,
+    title: str | None,
+    metadata: Mapping[str, Any] | None,
+    resource_id: str | None,
+    parent_thread_id: str | None,
+    messages: Given,
+    if_exists: shown.IfExists,
+) -> Call[shown.Thread]:
+    given = {
+        "thread_id": thread_id,
+        "title": title,
+        "metadata": metadata,
+        "resource_id": resource_id,
+        "parent_thread_id": parent_thread_id,
+        "messages": sent_form(messages) or None,
+        "if_exists": if_exists,
+    }
+    body = {name: value for name, value in given.items() if value is not None}
+    return Call(method="POST", path="/v1/threads", body=_encode(body), decode=_as(shown.Thread))
 
 
-def get_thread(thread_id: str) -> Call[wire.Thread]:
-    return Call(method="GET", path=f"/v1/threads/{_part(thread_id)}", decode=_as(wire.Thread))
+def get_thread(thread_id: str) -> Call[shown.Thread]:
+    return Call(method="GET", path=f"/v1/threads/{_part(thread_id)}", decode=_as(shown.Thread))
 
 
-def list_threads(**filters: Any) -> Call[wire.Page[wire.Thread]]:
-    return _page("/v1/threads", wire.Page[wire.Thread], filters)
+def list_threads(**filters: Any) -> Call[wire.Page[shown.Thread]]:
+    return _page("/v1/threads", wire.Page[shown.Thread], filters)
 
 
-def list_messages(thread_id: str, **filters: Any) -> Call[wire.Page[wire.Message]]:
-    return _page(f"/v1/threads/{_part(thread_id)}/messages", wire.Page[wire.Message], filters)
+def list_messages(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Message]]:
+    return _page(f"/v1/threads/{_part(thread_id)}/messages", wire.Page[shown.Message], filters)
 
 
-def cancel_thread(thread_id: str, *, wait: bool = False) -> Call[wire.Cancellation]:
-    return _stop(f"/v1/threads/{_part(thread_id)}/cancel", wire.Cancellation, wait)
+def cancel_thread(thread_id: str, *, wait_s: float) -> Call[shown.Cancellation]:
+    return _stop(f"/v1/threads/{_part(thread_id)}/cancel", shown.Cancellation, wait_s)
 
 
-def interrupt(thread_id: str, *, wait: bool = False) -> Call[wire.Interruption]:
-    return _stop(f"/v1/threads/{_part(thread_id)}/interrupt", wire.Interruption, wait)
+def interrupt(thread_id: str, *, wait_s: float) -> Call[shown.Interruption]:
+    return _stop(f"/v1/threads/{_part(thread_id)}/interrupt", shown.Interruption, wait_s)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-def run_request(ids: Ids, content: Input, **options: Unpack[RunOptions]) -> RunRequest:
-    """The body for a new run, with an id of its own."""
-    thread_id = options.get("thread_id")
-    creates = thread_id is not None and options.get("create_thread", True)
+def run_request(
+    ids: Ids,
+    thread_id: str | None,
+    message: Given,
+    *,
+    agent: str | None,
+    run_id: str | None,
+    dedupe_key: str | None,
+    priority: int,
+    max_attempts: int | None,
+    metadata: Mapping[str, Any] | None,
+    limits: Limits | None,
+    create_thread: bool,
+    delay_s: float = 0.0,
+    at: datetime | str | None = None,
+) -> RunRequest:
+    """The body for a new run, with an id of its own. Raises ValidationError for what can never be sent."""
+    due = due_at(at, delay_s=delay_s)
     return RunRequest(
-        messages=messages_of(content),
-        run_id=options.get("run_id") or ids.run_id(),
-        agent_id=options.get("agent_id"),
+        messages=sent_form(message),
+        run_id=run_id or ids.run_id(),
+        agent_id=agent,
         thread_id=thread_id,
-        dedupe_key=options.get("dedupe_key"),
-        after_seconds=options.get("after_seconds"),
-        priority=options.get("priority"),
-        max_attempts=options.get("max_attempts"),
-        metadata=dict(options.get("metadata") or {}),
-        if_not_exists="create" if creates else None,
+        dedupe_key=dedupe_key,
+        after_seconds=delay_s,
+        available_at=None if due is None else to_rfc3339(due),
+        priority=priority,
+        max_attempts=max_attempts,
+        metadata=metadata or {},
+        limits=limits or NO_LIMITS,
+        if_not_exists="create" if thread_id is not None and create_thread else None,
     )
 
 
-def create_run(request: RunRequest) -> Call[wire.Run]:
+def create_run(request: RunRequest) -> Call[Accepted]:
     path, body = _target(request)
-    return Call(method="POST", path=path, body=body, decode=_as(wire.Run))
+    return Call(method="POST", path=path, body=body, decode=_accepted)
 
 
-def create_run_and_wait(request: RunRequest, *, timeout_s: float) -> Call[Waited]:
+def create_run_and_wait(request: RunRequest, *, timeout_s: float) -> Call[shown.Run]:
     path, body = _target(request)
     return Call(
         method="POST",
@@ -194,16 +197,16 @@ def create_run_and_stream(request: RunRequest, params: Params) -> Call[None]:
     return Call(method="POST", path=f"{path}/stream", params=params, headers=_EVENT_STREAM, body=body, decode=_nothing)
 
 
-def get_run(run_id: str) -> Call[wire.Run]:
-    return Call(method="GET", path=f"/v1/runs/{_part(run_id)}", decode=_as(wire.Run))
+def get_run(run_id: str) -> Call[shown.Run]:
+    return Call(method="GET", path=f"/v1/runs/{_part(run_id)}", decode=_as(shown.Run))
 
 
-def list_runs(*, thread_id: str | None = None, **filters: Any) -> Call[wire.Page[wire.Run]]:
+def list_runs(*, thread_id: str | None = None, **filters: Any) -> Call[wire.Page[shown.Run]]:
     path = "/v1/runs" if thread_id is None else f"/v1/threads/{_part(thread_id)}/runs"
-    return _page(path, wire.Page[wire.Run], filters)
+    return _page(path, wire.Page[shown.Run], filters)
 
 
-def wait_run(run_id: str, *, timeout_s: float) -> Call[Waited]:
+def wait_run(run_id: str, *, timeout_s: float) -> Call[shown.Run]:
     return Call(
         method="GET",
         path=f"/v1/runs/{_part(run_id)}/wait",
@@ -229,31 +232,31 @@ def watch_thread(thread_id: str, params: Params) -> Call[None]:
     )
 
 
-def cancel_run(run_id: str, *, wait: bool = False) -> Call[wire.Cancellation]:
-    return _stop(f"/v1/runs/{_part(run_id)}/cancel", wire.Cancellation, wait)
+def cancel_run(run_id: str, *, wait_s: float) -> Call[shown.Cancellation]:
+    return _stop(f"/v1/runs/{_part(run_id)}/cancel", shown.Cancellation, wait_s)
 
 
-def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[wire.Dispatch]]:
-    return _page(f"/v1/runs/{_part(run_id)}/dispatches", wire.Page[wire.Dispatch], filters)
+def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[shown.Dispatch]]:
+    return _page(f"/v1/runs/{_part(run_id)}/dispatches", wire.Page[shown.Dispatch], filters)
 
 
-def list_run_events(run_id: str, **filters: Any) -> Call[wire.Page[wire.Event]]:
-    return _page(f"/v1/runs/{_part(run_id)}/events", wire.Page[wire.Event], filters)
+def list_run_events(run_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]:
+    return _page(f"/v1/runs/{_part(run_id)}/events", wire.Page[shown.Event], filters)
 
 
-def list_thread_events(thread_id: str, **filters: Any) -> Call[wire.Page[wire.Event]]:
-    return _page(f"/v1/threads/{_part(thread_id)}/events", wire.Page[wire.Event], filters)
+def list_thread_events(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]:
+    return _page(f"/v1/threads/{_part(thread_id)}/events", wire.Page[shown.Event], filters)
 
 
 # --- the server -------------------------------------------------------------------------------------------------------
 
 
-def list_agents() -> Call[wire.Page[wire.Agent]]:
-    return _page("/v1/agents", wire.Page[wire.Agent], {})
+def list_agents() -> Call[wire.Page[shown.Agent]]:
+    return _page("/v1/agents", wire.Page[shown.Agent], {})
 
 
-def get_agent(agent_id: str) -> Call[wire.Agent]:
-    return Call(method="GET", path=f"/v1/agents/{_part(agent_id)}", decode=_as(wire.Agent))
+def get_agent(agent_id: str) -> Call[shown.Agent]:
+    return Call(method="GET", path=f"/v1/agents/{_part(agent_id)}", decode=_as(shown.Agent))
 
 
 def health() -> Call[wire.Health]:
@@ -264,6 +267,11 @@ def health() -> Call[wire.Health]:
 # --- how they are made ------------------------------------------------------------------------------------------------
 
 _EVENT_STREAM: Final = {"Accept": "text/event-stream"}
+
+
+def page_size(limit: int | None) -> int:
+    """How many items to ask for at once, when at most `limit` are wanted."""
+    return PAGE if limit is None else min(max(limit, 1), PAGE)
 
 
 def following(call: Call[wire.Page[ResultT]], page: wire.Page[ResultT]) -> Call[wire.Page[ResultT]] | None:
@@ -290,24 +298,34 @@ def _page(path: str, kind: type[ResultT], given: Mapping[str, Any]) -> Call[Resu
     return Call(method="GET", path=path, params=filters(given), decode=_as(kind))
 
 
-def _stop(path: str, kind: type[ResultT], wait: bool) -> Call[ResultT]:
-    params = {"wait": "true"} if wait else {}
-    return Call(method="POST", path=path, params=params, timeout_s=STOP_WAIT_S if wait else None, decode=_as(kind))
+def _stop(path: str, kind: type[ResultT], wait_s: float) -> Call[ResultT]:
+    wait_s = min(wait_s, MAX_STOP_WAIT_S)
+    params = {"wait_s": _plain(wait_s)} if wait_s > 0 else {}
+    return Call(method="POST", path=path, params=params, timeout_s=wait_s if params else None, decode=_as(kind))
 
 
-def _waited(body: bytes) -> Waited:
-    document = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    if "run" in document:
-        result = msgspec.json.decode(body, type=wire.RunResult)
-        return Waited(result.run, result)
-    return Waited(msgspec.json.decode(body, type=wire.Run), None)
+def _accepted(body: bytes, status: int) -> Accepted:
+    """202 for a new run, 200 for one that was accepted before."""
+    return Accepted(msgspec.json.decode(body, type=shown.Run), status == 200)
 
 
-def _as(kind: type[ResultT]) -> Callable[[bytes], ResultT]:
-    return msgspec.json.Decoder(kind).decode
+def _waited(body: bytes, status: int) -> shown.Run:
+    """200 holds the run with its messages; 202 the run as it is when the time ran out first."""
+    if status == 200:
+        return msgspec.json.decode(body, type=_Result).run
+    return msgspec.json.decode(body, type=shown.Run)
 
 
-def _nothing(body: bytes) -> None:
+class _Result(msgspec.Struct, frozen=True):
+    run: shown.Run
+
+
+def _as(kind: type[ResultT]) -> Callable[[bytes, int], ResultT]:
+    decoder = msgspec.json.Decoder(kind)
+    return lambda body, status: decoder.decode(body)
+
+
+def _nothing(body: bytes, status: int) -> None:
     return None
 
 

@@ -6,19 +6,27 @@ Holds: a method returns the server's answer or raises what it stands for; a stre
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar
 
 import httpx
 
 from awaken.client import calls, wire
-from awaken.client.calls import Call, Input, RunOptions, Waited
+from awaken.client.calls import Call
 from awaken.client.connection import DEFAULT_TIMEOUT_S, DEFAULT_URL, OnReconnect, Reconnect, Setup, check_stream
 from awaken.client.resume import ResumeSettings, Resumption
+from awaken.domain import shown
 from awaken.domain.clock import Clock
+from awaken.domain.dispatch import DEFAULT_PRIORITY
+from awaken.domain.given import Given
 from awaken.domain.ids import Chance
+from awaken.domain.run import Limits
+from awaken.domain.shown import IfExists, MessageVisibility, Order
 
 ResultT = TypeVar("ResultT")
 Pause = Callable[[float], None]
@@ -75,93 +83,293 @@ class Client:
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
-    def submit(self, content: Input, **options: Unpack[RunOptions]) -> wire.Run:
-        """Have a run accepted. It is durable when this returns, and goes on whoever watches."""
-        return self.send(calls.create_run(calls.run_request(self._setup.ids, content, **options)))
+    def submit(
+        self,
+        thread_id: str | None,
+        message: Given,
+        *,
+        agent: str | None = None,
+        delay_s: float = 0.0,
+        at: datetime | str | None = None,
+        run_id: str | None = None,
+        dedupe_key: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        max_attempts: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        create_thread: bool = True,
+    ) -> RunHandle:
+        """Have a run accepted. It is durable when this returns, and goes on whoever watches.
 
-    def run(self, content: Input, *, timeout_s: float = 300.0, **options: Unpack[RunOptions]) -> wire.RunResult:
-        """Submit and wait for the end, at most `timeout_s` seconds; then see `result.run.is_done`."""
-        request = calls.run_request(self._setup.ids, content, **options)
-        ends_s = self._setup.clock.monotonic() + timeout_s
-        waited = self.send(calls.create_run_and_wait(request, timeout_s=min(timeout_s, calls.MAX_WAIT_S)))
-        return self._until(ends_s, waited)
+        `thread_id` None makes a new thread. Without `agent`: the thread's last agent, else the only one there is. `at`:
+        a `datetime` with a time zone, or an RFC 3339 text, before which it does not start. Without `run_id` one is
+        chosen here; the same id with the same content is the same run.
+        """
+        request = calls.run_request(
+            self._setup.ids,
+            thread_id,
+            message,
+            agent=agent,
+            run_id=run_id,
+            dedupe_key=dedupe_key,
+            priority=priority,
+            max_attempts=max_attempts,
+            metadata=metadata,
+            limits=limits,
+            create_thread=create_thread,
+            delay_s=delay_s,
+            at=at,
+        )
+        accepted = self.send(calls.create_run(request))
+        return RunHandle(self, accepted.run, replayed=accepted.replayed)
+
+    def run(
+        self,
+        thread_id: str | None,
+        message: Given,
+        *,
+        timeout_s: float | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+        dedupe_key: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        max_attempts: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        create_thread: bool = True,
+    ) -> shown.Run:
+        """Submit and wait for the end; the run goes on whether or not anybody waits.
+
+        `timeout_s` is the caller's patience; `limits` bound the run itself.
+
+        Raises:
+            RunFailed: The run ended in an error, or was given up.
+            TimeoutError: It has not ended within `timeout_s` seconds (`RunTimeout`).
+        """
+        request = calls.run_request(
+            self._setup.ids,
+            thread_id,
+            message,
+            agent=agent,
+            run_id=run_id,
+            dedupe_key=dedupe_key,
+            priority=priority,
+            max_attempts=max_attempts,
+            metadata=metadata,
+            limits=limits,
+            create_thread=create_thread,
+        )
+        ends_s = self._deadline_s(timeout_s)
+        run = self.send(calls.create_run_and_wait(request, timeout_s=self._left_s(ends_s)))
+        return shown.ended_well(self._until(ends_s, run), timeout_s)
 
     def stream(
-        self, content: Input, *, on_reconnect: OnReconnect | None = None, **options: Unpack[RunOptions]
+        self,
+        thread_id: str | None,
+        message: Given,
+        *,
+        agent: str | None = None,
+        run_id: str | None = None,
+        dedupe_key: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        max_attempts: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        create_thread: bool = True,
+        on_reconnect: OnReconnect | None = None,
     ) -> Stream:
-        """Submit and watch. The run is accepted when the first item, or the end, has come."""
-        request = calls.run_request(self._setup.ids, content, **options)
+        """Submit and watch, until the end. The run is accepted when the first item, or the end, has come."""
+        request = calls.run_request(
+            self._setup.ids,
+            thread_id,
+            message,
+            agent=agent,
+            run_id=run_id,
+            dedupe_key=dedupe_key,
+            priority=priority,
+            max_attempts=max_attempts,
+            metadata=metadata,
+            limits=limits,
+            create_thread=create_thread,
+        )
         return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, calls.create_run_and_stream(request, {}))
 
-    def get_run(self, run_id: str) -> wire.Run:
+    def get_run(self, run_id: str) -> shown.Run:
         return self.send(calls.get_run(run_id))
 
-    def wait(self, run_id: str, *, timeout_s: float = 300.0) -> wire.RunResult:
-        """The run when it is done or waiting, or as it is after `timeout_s` seconds."""
-        ends_s = self._setup.clock.monotonic() + timeout_s
-        waited = self.send(calls.wait_run(run_id, timeout_s=min(timeout_s, calls.MAX_WAIT_S)))
-        return self._until(ends_s, waited)
+    def wait(self, run_id: str, *, timeout_s: float | None = None) -> shown.Run:
+        """The run once it is done, however it ended, or as it is after `timeout_s` seconds."""
+        ends_s = self._deadline_s(timeout_s)
+        run = self.send(calls.wait_run(run_id, timeout_s=self._left_s(ends_s)))
+        return self._until(ends_s, run)
 
-    def watch_run(
-        self, run_id: str, *, after: str | None = None, on_reconnect: OnReconnect | None = None, **filters: Any
+    def list_runs(
+        self,
+        *,
+        thread_id: str | None = None,
+        agent: str | None = None,
+        status: str | None = None,
+        order: Order = "desc",
+        limit: int | None = None,
+    ) -> Iterator[shown.Run]:
+        """Runs, newest first unless `order` is `asc`. At most `limit`."""
+        call = calls.list_runs(
+            thread_id=thread_id, agent_id=agent, status=status, order=order, limit=calls.page_size(limit)
+        )
+        return islice(self._items(call), limit)
+
+    def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Iterator[shown.Dispatch]:
+        """The queue entries that served a run, oldest first."""
+        call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
+        return islice(self._items(call), limit)
+
+    def cancel(self, run_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
+        """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60."""
+        return self.send(calls.cancel_run(run_id, wait_s=wait_s))
+
+    def run_events(
+        self,
+        run_id: str,
+        *,
+        after: str | None = None,
+        channels: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        on_reconnect: OnReconnect | None = None,
     ) -> Stream:
-        """A run's events from its start, or after a cursor, until its end. Filters: `channels`, `include_deltas` …"""
-        return self._stream(calls.watch_run(run_id, calls.filters(filters)), on_reconnect, after=after)
+        """A run's events from its start, or after a cursor, as they come, until its end."""
+        filters = calls.filters({"channels": channels, "include_deltas": None if include_deltas else False})
+        return self._stream(calls.watch_run(run_id, filters), on_reconnect, after=after)
 
-    def cancel(self, run_id: str, *, wait: bool = False) -> wire.Cancellation:
-        return self.send(calls.cancel_run(run_id, wait=wait))
-
-    def list_runs(self, *, thread_id: str | None = None, **filters: Any) -> Iterator[wire.Run]:
-        """Newest first. Filters: `status`, `agent_id`, `order`, and `limit`, the size of a page."""
-        return self._items(calls.list_runs(thread_id=thread_id, **filters))
-
-    def list_dispatches(self, run_id: str) -> Iterator[wire.Dispatch]:
-        return self._items(calls.list_dispatches(run_id))
-
-    def run_events(self, run_id: str, **filters: Any) -> Iterator[wire.Event]:
-        """The run's log so far, oldest first, page by page."""
-        return self._items(calls.list_run_events(run_id, **filters))
+    def list_run_events(
+        self,
+        run_id: str,
+        *,
+        after: str | None = None,
+        channels: Iterable[str] | None = None,
+        kinds: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        limit: int | None = None,
+    ) -> Iterator[shown.Event]:
+        """The run's log so far, oldest first."""
+        call = calls.list_run_events(
+            run_id,
+            cursor=after,
+            channels=channels,
+            kinds=kinds,
+            include_deltas=None if include_deltas else False,
+            limit=calls.page_size(limit),
+        )
+        return islice(self._items(call), limit)
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
-    def create_thread(self, **members: Unpack[calls.ThreadOptions]) -> wire.Thread:
-        return self.send(calls.create_thread(**members))
+    def create_thread(
+        self,
+        thread_id: str | None = None,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        resource_id: str | None = None,
+        parent_thread_id: str | None = None,
+        messages: Given = (),
+        if_exists: IfExists = "raise",
+    ) -> shown.Thread:
+        """Make a thread. `messages` are part of the conversation from its start; no run answers them."""
+        call = calls.create_thread(
+            thread_id,
+            title=title,
+            metadata=metadata,
+            resource_id=resource_id,
+            parent_thread_id=parent_thread_id,
+            messages=messages,
+            if_exists=if_exists,
+        )
+        return self.send(call)
 
-    def get_thread(self, thread_id: str) -> wire.Thread:
+    def get_thread(self, thread_id: str) -> shown.Thread:
         return self.send(calls.get_thread(thread_id))
 
-    def list_threads(self, **filters: Any) -> Iterator[wire.Thread]:
-        """Most recently active first."""
-        return self._items(calls.list_threads(**filters))
+    def list_threads(
+        self,
+        *,
+        resource_id: str | None = None,
+        id_prefix: str | None = None,
+        order: Order = "desc",
+        limit: int | None = None,
+    ) -> Iterator[shown.Thread]:
+        """Threads, most recently active first unless `order` is `asc`."""
+        call = calls.list_threads(
+            resource_id=resource_id, id_prefix=id_prefix, order=order, limit=calls.page_size(limit)
+        )
+        return islice(self._items(call), limit)
 
-    def messages(self, thread_id: str, **filters: Any) -> Iterator[wire.Message]:
+    def messages(
+        self,
+        thread_id: str,
+        *,
+        run_id: str | None = None,
+        visibility: MessageVisibility = "external",
+        order: Order = "asc",
+        limit: int | None = None,
+    ) -> Iterator[shown.Message]:
         """The conversation, oldest first."""
-        return self._items(calls.list_messages(thread_id, **filters))
+        call = calls.list_messages(
+            thread_id, run_id=run_id, visibility=visibility, order=order, limit=calls.page_size(limit)
+        )
+        return islice(self._items(call), limit)
 
-    def cancel_thread(self, thread_id: str, *, wait: bool = False) -> wire.Cancellation:
+    def cancel_thread(self, thread_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
         """Stop the thread's active run; its queue goes on."""
-        return self.send(calls.cancel_thread(thread_id, wait=wait))
+        return self.send(calls.cancel_thread(thread_id, wait_s=wait_s))
 
-    def interrupt(self, thread_id: str, *, wait: bool = False) -> wire.Interruption:
-        """Stop the thread's active run and supersede everything queued."""
-        return self.send(calls.interrupt(thread_id, wait=wait))
+    def interrupt(self, thread_id: str, *, wait_s: float = 0.0) -> shown.Interruption:
+        """Clear a thread: supersede what waits, stop what runs."""
+        return self.send(calls.interrupt(thread_id, wait_s=wait_s))
 
-    def thread_events(self, thread_id: str, **filters: Any) -> Iterator[wire.Event]:
-        """The thread's log so far, oldest first, page by page."""
-        return self._items(calls.list_thread_events(thread_id, **filters))
-
-    def watch_thread(
-        self, thread_id: str, *, after: str | None = None, on_reconnect: OnReconnect | None = None, **filters: Any
+    def events(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        since: Literal["start", "now"] = "start",
+        channels: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        on_reconnect: OnReconnect | None = None,
     ) -> Stream:
-        """A thread's events from now on (`since="start"`: all of them), or after a cursor, without end."""
-        return self._stream(calls.watch_thread(thread_id, calls.filters(filters)), on_reconnect, after=after)
+        """What happens on a thread, without end: from its start, after a cursor, or from now on."""
+        filters = calls.filters(
+            {"since": since, "channels": channels, "include_deltas": None if include_deltas else False}
+        )
+        return self._stream(calls.watch_thread(thread_id, filters), on_reconnect, after=after)
+
+    def list_events(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        channels: Iterable[str] | None = None,
+        kinds: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        limit: int | None = None,
+    ) -> Iterator[shown.Event]:
+        """The thread's log so far, oldest first."""
+        call = calls.list_thread_events(
+            thread_id,
+            cursor=after,
+            channels=channels,
+            kinds=kinds,
+            include_deltas=None if include_deltas else False,
+            limit=calls.page_size(limit),
+        )
+        return islice(self._items(call), limit)
 
     # --- the server ---------------------------------------------------------------------------------------------------
 
-    def list_agents(self) -> Iterator[wire.Agent]:
+    def list_agents(self) -> Iterator[shown.Agent]:
+        """The agents, in the order they were added."""
         return self._items(calls.list_agents())
 
-    def get_agent(self, agent_id: str) -> wire.Agent:
+    def get_agent(self, agent_id: str) -> shown.Agent:
         return self.send(calls.get_agent(agent_id))
 
     def health(self) -> wire.Health:
@@ -170,13 +378,17 @@ class Client:
 
     # --- how they work ------------------------------------------------------------------------------------------------
 
-    def _until(self, ends_s: float, waited: Waited) -> wire.RunResult:
-        while waited.result is None:
-            left_s = ends_s - self._setup.clock.monotonic()
-            if left_s <= 0:
-                return wire.RunResult(run=waited.run)
-            waited = self.send(calls.wait_run(waited.run.run_id, timeout_s=min(left_s, calls.MAX_WAIT_S)))
-        return waited.result
+    def _deadline_s(self, timeout_s: float | None) -> float:
+        return math.inf if timeout_s is None else self._setup.clock.monotonic() + timeout_s
+
+    def _left_s(self, ends_s: float) -> float:
+        """How long the next request may wait."""
+        return min(max(ends_s - self._setup.clock.monotonic(), 0.0), calls.MAX_WAIT_S)
+
+    def _until(self, ends_s: float, run: shown.Run) -> shown.Run:
+        while not run.is_done and ends_s > self._setup.clock.monotonic():
+            run = self.send(calls.wait_run(run.run_id, timeout_s=self._left_s(ends_s)))
+        return run
 
     def _items(self, call: Call[wire.Page[ResultT]]) -> Iterator[ResultT]:
         """Every item of every page, each page asked for when it is needed."""
@@ -196,6 +408,45 @@ class Client:
     ) -> Stream:
         machine = Resumption(self._setup.resume, self._setup.chance, watch=watch, create=create, after=after)
         return Stream(self._http, self._setup, machine, on_reconnect, self._pause)
+
+
+class RunHandle:
+    """An accepted run. What it knows is durable; `refresh` brings it up to date."""
+
+    def __init__(self, client: Client, record: shown.Run, *, replayed: bool = False) -> None:
+        self._client = client
+        self.record = record
+        """The run as last read."""
+        self.replayed = replayed
+        """The same request had been accepted before."""
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+    @property
+    def thread_id(self) -> str:
+        return self.record.thread_id
+
+    def events(
+        self, *, after: str | None = None, channels: Iterable[str] | None = None, include_deltas: bool = True
+    ) -> Stream:
+        """Everything the run publishes, from its start or after a cursor, until its end; as often as you like."""
+        return self._client.run_events(self.run_id, after=after, channels=channels, include_deltas=include_deltas)
+
+    def result(self, *, timeout_s: float | None = None) -> shown.Run:
+        """The run once it is done, or as it is after `timeout_s` seconds."""
+        self.record = self._client.wait(self.run_id, timeout_s=timeout_s)
+        return self.record
+
+    def refresh(self) -> shown.Run:
+        """The run as it is now."""
+        self.record = self._client.get_run(self.run_id)
+        return self.record
+
+    def cancel(self, *, wait_s: float = 0.0) -> shown.Cancellation:
+        """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
+        return self._client.cancel(self.run_id, wait_s=wait_s)
 
 
 class Stream:

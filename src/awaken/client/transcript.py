@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from awaken.client.wire import Event, Resync, StreamItem, text_of
+from awaken.client.wire import Event, Resync, StreamItem
+from awaken.domain.shown import text_of
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ import datetime
 import decimal
 import math
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 
@@ -29,6 +30,8 @@ _NOT_JSON: Final = (
     decimal.Decimal,
 )  # fmt: skip
 """What msgspec would write as text, and nobody would read back as it was."""
+MAX_WAIT_S: Final = 1e9
+"""Longer than anybody waits; what a timer can take."""
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _PART: Final = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
 _MAX_SHOWN: Final = 80
@@ -106,6 +109,31 @@ def check_settings(settings: msgspec.Struct, whose: str) -> None:
         except msgspec.ValidationError as error:
             _, text = explained(error, field.type)
             raise ValidationError(f"setting {field.name} = {shown(value)} {whose} cannot be: {text}") from None
+
+
+def checked_seconds(seconds: object, *, what: str) -> float:
+    """A time to wait, bounded by what a timer can take. Raises ValidationError for what is no number.
+
+    A timer that is set for no number at all would put every other timer out of order.
+    """
+    if not isinstance(seconds, bool) and isinstance(seconds, int | float) and not math.isnan(seconds):
+        return float(min(seconds, MAX_WAIT_S))
+    raise ValidationError(f"{what} is a number of seconds, and not {shown(seconds)}", loc=("body", what))
+
+
+def checked_choice(value: object, choices: Iterable[str], *, what: str) -> str:
+    """The value where it is one of the choices. Raises ValidationError, which lists them."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise ValidationError(f"{what} is one of {', '.join(known)}, and not {shown(value)}", loc=(what,))
+    return value
+
+
+def checked_limit(limit: object) -> int | None:
+    """How many items of a list are wanted; None for all. Raises ValidationError for what is no whole number."""
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise ValidationError(f"limit is a whole number from 0, or None, and not {shown(limit)}", loc=("limit",))
+    return limit
 
 
 def shown(value: object) -> str:

@@ -10,12 +10,13 @@ Source: ADR 0002, ADR 0028.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from awaken.domain.checking import shown
-from awaken.domain.clock import LAST_INSTANT, Instant
+from awaken.domain.clock import LAST_INSTANT, Instant, from_rfc3339
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import ValidationError
 
@@ -88,3 +89,22 @@ def _no_delay(delay: object) -> ValidationError:
     return ValidationError(
         f"a delay is 0 to {MAX_DELAY_S} seconds, and not {shown(delay)}", loc=("body", "after_seconds")
     )
+
+
+def due_at(at: datetime | str | None, *, delay_s: float = 0.0) -> Instant | None:
+    """The instant before which a run does not start, from a `datetime` with a time zone or an RFC 3339 text.
+
+    Raises:
+        ValidationError: It is neither, or a delay is given too.
+    """
+    if at is None:
+        return None
+    if delay_s:
+        raise ValidationError("give either a delay or an instant, not both", loc=("body", "available_at"))
+    try:
+        return from_rfc3339(at.isoformat() if isinstance(at, datetime) else at)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValidationError(
+            f"{shown(at)} is not an instant: give a datetime with a time zone, or a text as 2026-01-31T08:00:00Z",
+            loc=("body", "available_at"),
+        ) from error

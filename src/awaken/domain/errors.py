@@ -5,6 +5,11 @@ Above: the HTTP layer maps each class to a status in one table; nobody reads mes
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from awaken.domain.shown import Run
+
 
 class AwakenError(Exception):
     """Everything this package raises on purpose."""
@@ -30,6 +35,18 @@ class UnknownAgent(ValidationError):
         super().__init__(f"{asked}; registered agents: {names}", code="unknown_agent", loc=("body", "agent_id"))
         self.agent_id = agent_id
         self.known = known
+
+
+class Unauthorized(AwakenError):
+    """Whoever asks has not shown who they are."""
+
+    code = "unauthorized"
+
+
+class Forbidden(AwakenError):
+    """Whoever asks is known, and may not."""
+
+    code = "forbidden"
 
 
 class NotFound(AwakenError):
@@ -126,6 +143,28 @@ class ThreadBusy(Conflict):
         super().__init__(f"thread {thread_id!r} is executing run {active_run_id!r}")
         self.thread_id = thread_id
         self.active_run_id = active_run_id
+
+
+class RunFailed(AwakenError):
+    """A run that somebody waited for ended in an error. `run` is its record, with the error in it."""
+
+    code = "run_failed"
+
+    def __init__(self, run: Run) -> None:
+        reason = "it failed" if run.error is None else run.error.message
+        super().__init__(f"run {run.run_id!r} of agent {run.agent_id!r} failed: {reason}")
+        self.run = run
+
+
+class RunTimeout(AwakenError, TimeoutError):
+    """The patience of whoever waited is over; the run goes on. `run` is its record as it was then."""
+
+    code = "run_timeout"
+
+    def __init__(self, run: Run, timeout_s: float) -> None:
+        super().__init__(f"run {run.run_id!r} has not ended within {timeout_s:g} s and goes on; it is {run.phase}")
+        self.run = run
+        self.timeout_s = timeout_s
 
 
 class QueueFull(AwakenError):

@@ -8,12 +8,12 @@ Source: docs/concepts/executors.md; TR-047 to TR-069.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, cast, final
 
 import msgspec
 
-from awaken.domain.checking import shown
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import MessageId, RunId
 
@@ -172,6 +172,12 @@ def user_message(message_id: MessageId, text: str) -> Message:
     return Message(id=message_id, role=USER, content=(Text(text),))
 
 
+def data_of(messages: Iterable[Message]) -> Any:
+    """The value of their one `Json` block; None where they hold none, or several."""
+    found = [block.value for message in messages for block in message.content if isinstance(block, Json)]
+    return found[0] if len(found) == 1 else None
+
+
 def assistant_message(message_id: MessageId, text: str, *, state: MessageState = MessageState.COMMITTED) -> Message:
     return Message(id=message_id, role=ASSISTANT, content=(Text(text),), state=state)
 
@@ -222,26 +228,6 @@ def _check_calls(message: Message) -> None:
         if call.id in seen:
             raise ValidationError(f"message {message.id!r}: tool call id {call.id!r} appears twice")
         seen.add(call.id)
-
-
-def messages_of(asked: object) -> tuple[Message, ...]:
-    """What a program asks with: a text, a message, or messages. The mailbox checks what is in them.
-
-    Raises:
-        ValidationError: It is none of these, or empty.
-    """
-    if isinstance(asked, str) and asked:
-        return (user_message(MessageId(""), asked),)
-    if isinstance(asked, Message):
-        return (asked,)
-    several = tuple(cast("list[Any] | tuple[Any, ...]", asked)) if isinstance(asked, list | tuple) else ()
-    if several and all(isinstance(each, Message) for each in several):
-        return several
-    raise ValidationError(
-        "a run is asked for with a text, a Message, or a list of Messages, and not an empty one: "
-        f"{shown(cast(Any, asked))}",
-        loc=("body", "messages"),
-    )
 
 
 def check_messages(messages: tuple[Message, ...]) -> None:

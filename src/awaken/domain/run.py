@@ -170,10 +170,36 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     continues_run_id: RunId | None = None
 
 
+MAX_TIMEOUT_S: Final = 30 * 86_400
+"""A month."""
+
+
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """What a run may use."""
+
+    timeout_s: float | None = None
+    """Seconds it may execute, over all its dispatches; then it ends as `stopped`, with the code `timeout`. The time it
+    waits in the queue, or for somebody, does not count."""
+
+    def check(self) -> None:
+        """Raises ValidationError for a limit out of range."""
+        asked: object = self.timeout_s
+        if asked is None:
+            return
+        if type(asked) not in (int, float) or not 0 < asked <= MAX_TIMEOUT_S:
+            raise ValidationError(
+                f"limits.timeout_s is more than 0 and at most {MAX_TIMEOUT_S} seconds", loc=("body", "limits")
+            )
+
+
+NO_LIMITS: Final = Limits()
+
+
 class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Overrides for this execution, passed to the driver as they are."""
+    """Overrides for this execution, passed to the driver as they are, and the limits of the run."""
 
     overrides: Any = None
+    limits: Limits = NO_LIMITS
 
 
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -186,6 +212,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     parent_thread_id: ThreadId | None = None
     correlation_id: str | None = None
     transport_request_id: str | None = None
+    caller: str | None = None
+    """Who asked, as whoever authorised the request names them."""
 
 
 _UNNAMED: Final = (None, None, None)
@@ -202,6 +230,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def check(self) -> None:
         """Raises ValidationError for blank ids and for a continuation that names no run, or the reverse (TR-095)."""
         intent, trace = self.intent, self.trace
+        self.options.limits.check()
         if not intent.agent_id.strip():
             raise ValidationError("a run needs an agent_id")
         if (intent.kind == "continuation") != (intent.continues_run_id is not None):
@@ -263,6 +292,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cancel_requested_at: Instant | None = None
     dead_lettered: bool = False
     """The queue has given it up."""
+
+    @property
+    def output(self) -> Any:
+        """`final_output` as a value: the text of messages, or what the JSON of a structured output stands for."""
+        if self.final_output is None or self.output_message_ids:
+            return self.final_output
+        try:
+            return msgspec.json.decode(self.final_output)
+        except msgspec.DecodeError:
+            return self.final_output  # a driver's own text, in no message
 
     def check(self) -> None:
         """The shape a stored run has (TR-088, TR-089).

@@ -36,11 +36,11 @@ class Exited(Exception):
 @contextmanager
 def contained() -> Generator[None]:
     """Every task that is started from here on belongs to an agent."""
-    token = _INSIDE.set(True)
+    _INSIDE.set(True)
     try:
         yield
     finally:
-        _INSIDE.reset(token)
+        _INSIDE.set(False)  # and no reset: a loop that is abandoned has its tasks closed in another context
 
 
 def contain(loop: asyncio.AbstractEventLoop) -> None:

@@ -23,7 +23,7 @@ from awaken.domain.run import NATURAL_END, RunRequest, Termination, Usage
 
 
 class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is running. `instance_id` is new with every execution; frameworks that want a fresh id get that."""
+    """What is running, and for whom. `instance_id` is new with every execution; frameworks that want that get it."""
 
     scope: Scope
     thread_id: ThreadId
@@ -31,6 +31,12 @@ class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: AgentId
     dispatch_id: DispatchId
     instance_id: InstanceId
+    metadata: dict[str, Any] = {}
+    """What was submitted with the run."""
+    resource_id: str | None = None
+    """Whom the thread belongs to."""
+    caller: str | None = None
+    """Who asked, as the server's `authorize` names them."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +83,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     termination: Termination = NATURAL_END
     final_output: str | None = None
     """None: the text of the last of `messages`, or of the last assistant message committed before."""
+    is_structured: bool = False
+    """`final_output` is the JSON of a value, and no text, even where a message has the same text."""
     messages: tuple[Message, ...] = ()
     events: tuple[Event, ...] = ()
     usage: Usage | None = None

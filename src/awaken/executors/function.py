@@ -28,7 +28,7 @@ from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, TextDelta
 from awaken.domain.ids import MessageId
 from awaken.domain.loop import check_loop
-from awaken.domain.message import Message, MessageState, Role, assistant_message
+from awaken.domain.message import Message, MessageState, Role, assistant_message, data_of
 from awaken.domain.run import RunRequest
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
 from awaken.executors.results import decoded, encoded, step_decoder
@@ -127,6 +127,21 @@ class Context:
     def request(self) -> RunRequest:
         return self._port.request
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was submitted with the run."""
+        return self._port.identity.metadata
+
+    @property
+    def resource_id(self) -> str | None:
+        """Whom the thread belongs to."""
+        return self._port.identity.resource_id
+
+    @property
+    def caller(self) -> str | None:
+        """Who asked, as the server's `authorize` names them; None in a program, and where nobody authorises."""
+        return self._port.identity.caller
+
     async def messages(self) -> tuple[Message, ...]:
         """The conversation, this run's own input last. Read from the store once, when first asked for."""
         if self._messages is None:
@@ -138,6 +153,10 @@ class Context:
     async def input(self) -> str:
         """The text of the messages this run was given, a line each; empty when they hold none. Reads nothing."""
         return "\n".join([message.text for message in self._entry.input if message.text])
+
+    async def data(self) -> Any:
+        """The value of the `Json` block this run was given; None when it was given none, or several. Reads nothing."""
+        return data_of(self._entry.input)
 
     def new_message_id(self) -> MessageId:
         """An id for a `Message` the agent builds itself."""
@@ -236,7 +255,7 @@ class Context:
             if items and all(isinstance(item, Message) for item in items):
                 return Finished(messages=tuple(items))
         output = encoded(returned, "the agent", is_output=True).decode()
-        return Finished(messages=self._answer(), final_output=output)
+        return Finished(messages=self._answer(), final_output=output, is_structured=True)
 
     def unfinished(self) -> tuple[Message, ...]:
         """The output of a stopped run: whole messages, then the text it was in the middle of, marked so."""

@@ -163,7 +163,7 @@ class _Execution:
                     usage=to_run_usage(self._spent),
                     usage_limits=driver.usage_limits,
                     deps=deps,
-                    metadata={"awaken": {"run_id": identity.run_id, "thread_id": identity.thread_id}},
+                    metadata={"awaken": _shown_to_tools(identity)},
                     capabilities=[_Hooks(self), ReinjectSystemPrompt()],
                     infer_name=False,
                 ) as run,
@@ -351,6 +351,7 @@ class _Execution:
         steps = self._port.steps
         return Finished(
             final_output=text,
+            is_structured=not isinstance(output, str),
             messages=tuple(rest),
             events=(StepEnded(steps),),
             usage=self._usage(),
@@ -375,6 +376,17 @@ class _Execution:
     def reply(self) -> ModelResponse | None:
         """The committed response that answers the request about to be made, if this is the turn entered again."""
         return self._reply
+
+
+def _shown_to_tools(identity: RunIdentity) -> dict[str, Any]:
+    """What tools find in `ctx.metadata["awaken"]`."""
+    return {
+        "run_id": identity.run_id,
+        "thread_id": identity.thread_id,
+        "metadata": identity.metadata,
+        "resource_id": identity.resource_id,
+        "caller": identity.caller,
+    }
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import asyncio
 import importlib
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
@@ -22,8 +22,11 @@ from awaken.domain.checking import checked, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
 from awaken.domain.ids import AgentId, Route, checked_id
+from awaken.domain.message import Json, Message
+from awaken.domain.retry import RetryPolicy
 from awaken.executors.contract import AgentDriver, DriveOutcome, Entry, RunPort
 from awaken.executors.function import FunctionDriver
+from awaken.executors.schema import InputCheck, Schema, schema_of
 from awaken.threads import in_thread, result_of
 
 AgentKind = Literal["function", "pydantic_ai", "driver", "import"]
@@ -40,6 +43,16 @@ _CAPABILITIES: Final[dict[AgentKind, tuple[str, ...]]] = {
 }
 
 
+class Skill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Something an agent can do, for whoever looks for one."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
 class AgentInfo(msgspec.Struct, frozen=True):
     """An agent as it is listed."""
 
@@ -47,6 +60,13 @@ class AgentInfo(msgspec.Struct, frozen=True):
     description: str
     kind: AgentKind
     capabilities: tuple[str, ...]
+    title: str | None = None
+    """Its name for people."""
+    input_schema: dict[str, Any] | None = None
+    """What its input has to be; None: any text or messages."""
+    output_schema: dict[str, Any] | None = None
+    """What its output is, as its author says."""
+    skills: tuple[Skill, ...] = ()
 
 
 class LazyAgent(msgspec.Struct, frozen=True):
@@ -64,6 +84,8 @@ class Agents:
         self._infos: dict[AgentId, AgentInfo] = {}
         self._drivers: dict[AgentId, AgentDriver] = {}
         self._limits: dict[AgentId, int | None] = {}
+        self._retries: dict[AgentId, RetryPolicy | None] = {}
+        self._checks: dict[AgentId, InputCheck] = {}
         self._exposing: set[AgentId] = set()
         self._withdrawn: dict[AgentId, str] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -77,8 +99,13 @@ class Agents:
         agent_id: str,
         agent: Any,
         *,
+        title: str | None = None,
         description: str | None = None,
+        input_schema: Schema | None = None,
+        output_schema: Schema | None = None,
+        skills: Sequence[Skill | Mapping[str, Any]] = (),
         max_concurrent: int | None = None,
+        retry: RetryPolicy | None = None,
         expose_tool_errors: bool = False,
     ) -> None:
         """Make an agent known: an async function or generator, a Pydantic AI agent, an `AgentDriver`, the place of
@@ -87,7 +114,7 @@ class Agents:
         streams, get the text of whatever it and its tools raise, and not the class alone.
 
         Raises:
-            ValidationError: The id is not valid, nothing here can run the object, or the limit is not at least 1.
+            ValidationError: The id is not valid, nothing here can run the object, or an option is unacceptable.
             AlreadyExists: The id is taken.
         """
         name = AgentId(checked_id(agent_id, what="agent_id"))
@@ -101,14 +128,40 @@ class Agents:
             checked(description, str, what=f"the description of agent {name!r}")
         if name in self._infos and name not in self._withdrawn:
             raise AlreadyExists("agent", name)
+        if retry is not None:
+            _check_retry(retry, name)
         kind = kind_of(agent)
-        self._drivers[name] = make_driver(name, agent, self._clock)
-        text = _docline(agent) if description is None else description
-        self._infos[name] = AgentInfo(name, text, kind, _CAPABILITIES[kind])
+        driver = make_driver(name, agent, self._clock)
+        info = AgentInfo(
+            name,
+            _docline(agent) if description is None else description,
+            kind,
+            _CAPABILITIES[kind],
+            title,
+            schema_of(input_schema, f"input_schema of agent {name!r}"),
+            schema_of(output_schema, f"output_schema of agent {name!r}"),
+            _skills(skills, name),
+        )
+        self._infos[name], self._drivers[name] = info, driver
+        self._checks.pop(name, None)
+        if info.input_schema is not None:
+            self._checks[name] = InputCheck(info.input_schema, "input_schema")
         self._limits[name] = max_concurrent
+        self._retries[name] = retry
         (self._exposing.add if expose_tool_errors else self._exposing.discard)(name)
         self._withdrawn.pop(name, None)
         self._changed()
+
+    def replace(self, agent_id: str, agent: Any) -> AgentDriver:
+        """Have another object executed under a name from now on, and return the driver that was: for tests.
+
+        Raises:
+            AgentNotFound: There is no agent of that name.
+            ValidationError: Nothing here can run the object.
+        """
+        before = self.driver(agent_id)
+        self._drivers[AgentId(agent_id)] = make_driver(AgentId(agent_id), agent, self._clock)
+        return before
 
     def withdraw(self, agent_id: AgentId, why: str) -> None:
         """It cannot be run here, and is not until it is added again: its runs wait."""
@@ -143,6 +196,26 @@ class Agents:
             raise AgentNotFound(agent_id)
         return driver
 
+    def serves(self, agent_id: str) -> bool:
+        """Whether its runs are executed here: it was added, and could be loaded."""
+        return Route(agent_id) in self.routes
+
+    def retry_policy(self, agent_id: AgentId) -> RetryPolicy | None:
+        """How long its failed runs wait; None where that is left to the settings."""
+        return self._retries.get(agent_id)
+
+    def check_input(self, agent_id: AgentId, messages: Sequence[Message]) -> None:
+        """Hold the input to the agent's schema: the value of its one `Json` block, or else its text.
+
+        Raises:
+            ValidationError: It does not fit.
+        """
+        check = self._checks.get(agent_id)
+        if check is not None:
+            blocks = [block for message in messages for block in message.content if isinstance(block, Json)]
+            text = "\n".join([message.text for message in messages])
+            check.check(blocks[0].value if len(blocks) == 1 else text, agent_id)
+
     def exposes_errors(self, agent_id: AgentId) -> bool:
         """Whether the texts of what the agent and its tools raise may be read by everybody."""
         return agent_id in self._exposing
@@ -167,6 +240,21 @@ class Agents:
         elif len(self._infos) == 1:
             return next(iter(self._infos))
         raise UnknownAgent(agent_id, self.ids())
+
+
+def _check_retry(retry: object, name: str) -> None:
+    delays = (retry.base_delay_ms, retry.max_delay_ms) if isinstance(retry, RetryPolicy) else ()
+    if not delays or any(type(each) is not int for each in delays) or not 0 <= delays[0] <= delays[1]:
+        raise ValidationError(
+            f"retry = {retry!r} of agent {name!r} is no RetryPolicy with 0 <= base_delay_ms <= max_delay_ms"
+        )
+
+
+def _skills(given: Sequence[Skill | Mapping[str, Any]], name: str) -> tuple[Skill, ...]:
+    try:
+        return tuple([each if isinstance(each, Skill) else msgspec.convert(dict(each), Skill) for each in given])
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        raise ValidationError(f"skills of agent {name!r} cannot be read: {error}") from error
 
 
 def kind_of(agent: Any) -> AgentKind:

@@ -24,6 +24,7 @@ from starlette.types import Scope as AsgiScope
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import DEFAULT_SCOPE, Scope
 from awaken.http import guards
+from awaken.http.auth import Authorize, Caller, caller_of
 from awaken.http.body import ClientGone, parse_object, read_body
 from awaken.http.observer import HttpObserver, Uncounted
 from awaken.http.openapi import describe
@@ -55,16 +56,24 @@ def build_app(
     metrics: Rendering | None = None,
     observer: HttpObserver | None = None,
     scope: Scope = DEFAULT_SCOPE,
+    authorize: Authorize | None = None,
 ) -> HttpApp:
     """What the operations offer, over a mailbox, which somebody else enters and leaves, and reads of its store.
 
-    `metrics` renders what `/metrics` shows.
+    `metrics` renders what `/metrics` shows. `authorize` finds who asks; without it every request has `scope`.
 
     Raises:
         ValidationError: Two operations could be taken for one another.
     """
     return HttpApp(
-        mailbox, reads, tuple(operations), settings or HttpSettings(), metrics, observer or Uncounted(), scope
+        mailbox,
+        reads,
+        tuple(operations),
+        settings or HttpSettings(),
+        metrics,
+        observer or Uncounted(),
+        scope,
+        authorize,
     )
 
 
@@ -80,6 +89,7 @@ class HttpApp:
         metrics: Rendering | None,
         observer: HttpObserver,
         scope: Scope,
+        authorize: Authorize | None,
     ) -> None:
         streams = Streams(mailbox.clock, settings, observer)
 
@@ -88,6 +98,8 @@ class HttpApp:
             return describe(operations, server_path)
 
         self.service = Service(mailbox, reads, scope, settings, streams, metrics=metrics, describe=described)
+        self._authorize = authorize
+        self._anybody = Caller(scope)
         self._mailbox = mailbox
         self._settings = settings
         self._observer = observer
@@ -143,7 +155,8 @@ class HttpApp:
                 exchange.route = PREFLIGHT
                 return preflight
             operation = self._admit(exchange)
-            call = await self._call(operation, exchange)
+            caller = await self._caller(operation, exchange)
+            call = await self._call(operation, exchange, caller)
             return await operation.handler(call)
         except ClientGone:
             raise
@@ -170,7 +183,13 @@ class HttpApp:
             code = "stopping" if state in ("stopping", "stopped") else "starting"
             raise Unavailable(f"this server is {code}; try again shortly", code=code)
 
-    async def _call(self, operation: Operation, exchange: _Exchange) -> Call:
+    async def _caller(self, operation: Operation, exchange: _Exchange) -> Caller:
+        """Who asks. Health is asked by whatever keeps the server alive, which is nobody in particular."""
+        if self._authorize is None or operation.always_answers:
+            return self._anybody
+        return await caller_of(exchange.scope, self._authorize)
+
+    async def _call(self, operation: Operation, exchange: _Exchange, caller: Caller) -> Call:
         scope = exchange.scope
         query = parse_query(scope["query_string"], operation.query)
         body = None if operation.body is None else await self._body(operation, operation.body, exchange)
@@ -183,6 +202,7 @@ class HttpApp:
             receive=exchange.receive,
             request_id=exchange.request_id,
             root_path=self._origins.root_path(scope),
+            caller=caller,
         )
 
     async def _body(self, operation: Operation, type: type[Body], exchange: _Exchange) -> Body:

@@ -9,57 +9,20 @@ Source: ADR 0016; docs/concepts/events.md; SRV-020, SRV-024, SRV-027.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
 
 from awaken.domain.clock import to_rfc3339
-from awaken.domain.event import CHANNELS, DELTA_KINDS
-from awaken.domain.log import ALL, EventRow, ReadEvent
-from awaken.http.cursors import cursor_prefix, event_cursor
+from awaken.domain.cursor import cursor_prefix, event_cursor
+from awaken.domain.log import EventRow
+from awaken.domain.selection import Selection
 from awaken.http.frames import Encoded, EndReason, Opening, one_line
 from awaken.http.problems import Problem
-from awaken.http.query import CHANNEL_NAMES, OTHER_CHANNEL
 from awaken.http.wire import RunResource, ThreadResource
 
 Control = Literal["stream.open", "stream.resync", "stream.error", "stream.end"]
-DEFAULT_CHANNELS: Final = frozenset(CHANNEL_NAMES) - {"debug"}
 _json: Final = msgspec.json.Encoder().encode
-
-
-class Selection:
-    """Which events a reader wants. Made by `select`, so that equal ones are the same object."""
-
-    __slots__ = ("_channels", "_kinds", "_wanted", "_with_deltas")
-
-    def __init__(self, channels: frozenset[str], include_deltas: bool, kinds: frozenset[str] | None) -> None:
-        self._channels = channels
-        self._with_deltas = include_deltas
-        self._kinds = kinds
-        self._wanted: dict[str, bool] = {}
-
-    def wants(self, kind: str) -> bool:
-        wanted = self._wanted.get(kind)
-        if wanted is None:
-            in_channel = CHANNELS.get(kind, OTHER_CHANNEL) in self._channels
-            named = self._kinds is None or kind in self._kinds
-            wanted = in_channel and named and (self._with_deltas or kind not in DELTA_KINDS)
-            if len(self._wanted) < 256:
-                self._wanted[kind] = wanted
-        return wanted
-
-    def shows(self, event: ReadEvent) -> bool:
-        """Whether it is sent. Internal ones are not for clients."""
-        return self.wants(event.kind) and event.visibility is ALL
-
-
-@lru_cache(maxsize=1024)
-def select(
-    channels: frozenset[str] | None = None, include_deltas: bool = True, kinds: frozenset[str] | None = None
-) -> Selection:
-    """The selection of some channels (None: all but `debug`), with or without deltas, or of some kinds only."""
-    return Selection(DEFAULT_CHANNELS if channels is None else channels, include_deltas, kinds)
 
 
 def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, bytes]]:

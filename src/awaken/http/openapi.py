@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from awaken.domain.cursor import EVENT_CURSOR_PATTERN
 from awaken.domain.ids import ID_PATTERN
-from awaken.http.cursors import EVENT_CURSOR_PATTERN
 from awaken.http.operation import Operation
 from awaken.http.problems import STATUS
 from awaken.http.query import Query
@@ -27,7 +27,7 @@ _EVERYWHERE: Final = (
     "origin_not_allowed", "not_acceptable", "uri_too_long", "host_not_allowed", "invalid_request", "unknown_parameter",
     "headers_too_large", "internal", "data_integrity", "overloaded", "store_unavailable",
 )  # fmt: skip
-_UNLESS_ALWAYS: Final = ("starting", "stopping")
+_UNLESS_ALWAYS: Final = ("starting", "stopping", "unauthorized", "forbidden")
 _WITH_BODY: Final = ("malformed_json", "body_too_large", "unsupported_media_type")
 _ID_SCHEMA: Final = {"type": "string", "pattern": ID_PATTERN}
 _TEXT_SCHEMAS: Final[dict[str, dict[str, Any]]] = {

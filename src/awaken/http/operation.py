@@ -18,6 +18,7 @@ from starlette.responses import Response
 from awaken.domain.clock import Clock
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import RunId, Scope, ThreadId, checked_id
+from awaken.http.auth import Caller
 from awaken.http.body import Receive
 from awaken.http.connection import while_connected
 from awaken.http.problems import Problem
@@ -77,7 +78,7 @@ class Service:
 class Call:
     """One request whose operation is known and whose query and body have been checked."""
 
-    __slots__ = ("_body", "_query", "headers", "ids", "receive", "request_id", "root_path", "service")
+    __slots__ = ("_body", "_query", "caller", "headers", "ids", "receive", "request_id", "root_path", "service")
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Call:
         receive: Receive,
         request_id: str,
         root_path: str,
+        caller: Caller,
     ) -> None:
         self.service = service
         self.ids = ids
@@ -99,6 +101,7 @@ class Call:
         self.receive = receive
         self.request_id = request_id
         self.root_path = root_path
+        self.caller = caller
 
     @property
     def mailbox(self) -> Mailbox:
@@ -110,7 +113,8 @@ class Call:
 
     @property
     def scope(self) -> Scope:
-        return self.service.scope
+        """Whose data it sees."""
+        return self.caller.scope
 
     @property
     def thread_id(self) -> ThreadId:

@@ -25,11 +25,13 @@ from awaken.domain.errors import (
     Conflict,
     CursorExpired,
     DataIntegrity,
+    Forbidden,
     NotFound,
     QueueFull,
     RunNotOpen,
     StoreError,
     ThreadBusy,
+    Unauthorized,
     Unavailable,
     Unsupported,
     ValidationError,
@@ -39,6 +41,8 @@ _log = logging.getLogger("awaken.http")
 
 STATUS: Final[dict[str, int]] = {
     "malformed_json": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "origin_not_allowed": 403,
     "not_found": 404,
     "thread_not_found": 404,
@@ -168,6 +172,14 @@ def _validation(error: Any) -> Problem:
     return Problem(error.code, text, errors=(FieldError(error.loc or ("body",), text, error.code),))
 
 
+def _unauthorized(error: Any) -> Problem:
+    return Problem("unauthorized", str(error), headers={"WWW-Authenticate": "Bearer"})
+
+
+def _forbidden(error: Any) -> Problem:
+    return Problem("forbidden", str(error))
+
+
 def _not_found(error: Any) -> Problem:
     return Problem(error.code, str(error), facts={"id": error.id})
 
@@ -217,6 +229,8 @@ def _store(error: Any) -> Problem:
 _TABLE: Final[dict[type[Any], Callable[[Any], Problem]]] = {
     Problem: _itself,
     ValidationError: _validation,
+    Unauthorized: _unauthorized,
+    Forbidden: _forbidden,
     NotFound: _not_found,
     Conflict: _conflict,
     QueueFull: _later,

@@ -18,12 +18,11 @@ from msgspec import Meta
 from awaken.domain.errors import ValidationError
 from awaken.domain.event import CHANNELS
 from awaken.domain.ids import checked_id
+from awaken.domain.selection import CHANNEL_NAMES
 from awaken.http.problems import FieldError, Problem, invalid, shape_problem
 from awaken.http.settings import DEFAULT_LIMIT, MAX_LIMIT
 
 MAX_PARAMETERS: Final = 32
-OTHER_CHANNEL: Final = "other"
-CHANNEL_NAMES: Final = tuple(sorted({*CHANNELS.values(), OTHER_CHANNEL}))
 
 Order = Literal["asc", "desc"]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]

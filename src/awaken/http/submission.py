@@ -1,8 +1,8 @@
 """What callers send: request bodies as types, and what the mailbox is asked for in return.
 
 Above: the handlers of threads and runs. Below: `RunSubmission`, domain messages.
-Holds: a field of a run that this version does not serve is refused by name, never passed over; a field nobody knows
-is. Everything in a body has been checked when it leaves here.
+Holds: a field of a run that this version does not serve, and one that nobody knows, is refused by name, never passed
+over. Everything in a body has been checked when it leaves here.
 
 Source: docs/reference/http.md; SRV-001, SRV-002, SRV-010.
 """
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 import msgspec
 from msgspec import Meta
 
+from awaken.domain.clock import Instant
 from awaken.domain.delivery import (
     DEDUPE_PATTERN,
     LAST_PRIORITY,
@@ -24,12 +25,13 @@ from awaken.domain.delivery import (
     MAX_DELAY_S,
     Delivery,
     delay_ms,
+    due_at,
 )
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
 from awaken.domain.ids import ID_PATTERN, MessageId, Scope, ThreadId, checked_id
 from awaken.domain.message import Audio, Base64Source, Document, Image, Json, Message, Role, Text, Video
-from awaken.domain.run import Adapter, Trace
+from awaken.domain.run import NO_LIMITS, Adapter, Limits, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.http.settings import (
     MAX_ATTACHMENT_BYTES,
@@ -54,9 +56,10 @@ _CAMEL: Final = {
 }
 """Other names of the same field."""
 _NOT_SERVED: Final = (
-    "decisions", "available_at", "context", "state", "client_tools", "limits", "webhook", "on_disconnect",
-    "on_completion", "stream",
+    "decisions", "context", "state", "client_tools", "webhook", "on_disconnect", "on_completion", "stream",
 )  # fmt: skip
+_ABSENT: Final = frozenset({*_NOT_SERVED, "after_seconds", "available_at"})
+"""Given as null they are as good as absent, whether or not there is such a field."""
 _NOT_SERVED_STRATEGIES: Final = ("reject", "interrupt", "rollback")
 _RESERVED_RUN_IDS: Final = frozenset({"batch", "cancel", "stream", "summary", "wait"})
 """They are words of paths where a run's id could stand."""
@@ -80,13 +83,20 @@ InputBlock = Text | Image | Audio | Video | Document | Json
 _ATTACHMENTS: Final = (Image, Audio, Video, Document)
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True):
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request body. `read` makes one of a JSON object."""
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> Self:
         """Raises msgspec.ValidationError for a wrong shape, ValidationError and Unsupported for its content."""
-        return msgspec.convert(cls.renamed(raw), cls)
+        named = cls.renamed(raw)
+        for name in named:
+            if name not in cls.__struct_fields__:
+                raise ValidationError(
+                    f"there is no field {name[:80]!r} here; there are: {', '.join(cls.__struct_fields__)}",
+                    loc=("body", name[:80]),
+                )
+        return msgspec.convert(named, cls)
 
     @classmethod
     def renamed(cls, raw: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +112,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
         return named
 
 
-class MessageInput(msgspec.Struct, frozen=True, kw_only=True):
+class MessageInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message from outside, which is always a user's."""
 
     content: InputText | Annotated[list[InputBlock], Meta(min_length=1, max_length=MAX_BLOCKS)]
@@ -115,7 +125,7 @@ class MessageInput(msgspec.Struct, frozen=True, kw_only=True):
 InputMessages = Annotated[list[MessageInput], Meta(min_length=1, max_length=MAX_MESSAGES)]
 
 
-class WrappedMessages(msgspec.Struct, frozen=True, kw_only=True):
+class WrappedMessages(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     messages: InputMessages
 
 
@@ -133,6 +143,7 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     priority: Priority | None = None
     max_attempts: Attempts | None = None
     metadata: Metadata | None = None
+    limits: Limits | None = None
     if_not_exists: Literal["reject", "create"] | None = None
     multitask_strategy: Literal["enqueue"] | None = None
 
@@ -144,16 +155,21 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
         strategy = raw.get("multitask_strategy")
         if strategy in _NOT_SERVED_STRATEGIES:
             raise Unsupported(f"multitask_strategy={strategy}", "this version queues; use enqueue")
-        if "after_seconds" in raw and "after_seconds" not in cls.__struct_fields__ and raw["after_seconds"] is not None:
-            raise ValidationError(
-                "after_seconds delays a run that nobody watches; submit in the background and stream it later",
-                loc=("body", "after_seconds"),
-            )
-        return super().read(raw)
+        for name in ("after_seconds", "available_at"):
+            if name not in cls.__struct_fields__ and raw.get(name) is not None:
+                raise ValidationError(
+                    f"{name} delays a run that nobody watches; submit in the background and stream it later",
+                    loc=("body", name),
+                )
+        return super().read({name: value for name, value in raw.items() if value is not None or name not in _ABSENT})
 
     @property
     def delay_s(self) -> float:
         return 0.0
+
+    @property
+    def due_at(self) -> Instant | None:
+        return None
 
     def to_submission(self, scope: Scope, path_thread_id: str | None) -> RunSubmission:
         """What the mailbox is asked for.
@@ -177,8 +193,10 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
                 max_attempts=self.max_attempts,
                 dedupe_key=self.dedupe_key,
                 delay_ms=delay_ms(self.delay_s),
+                available_at=self.due_at,
             ),
             metadata=self.metadata or {},
+            limits=self.limits or NO_LIMITS,
             create_thread=not thread_id or self.if_not_exists == "create",
             trace=Trace(adapter=Adapter.HTTP),
         )
@@ -207,10 +225,16 @@ class RunCreate(WatchedRunCreate, frozen=True, kw_only=True):
     """A run in the background. One of `messages` and `input` is required."""
 
     after_seconds: Seconds | None = None
+    available_at: str | None = None
+    """RFC 3339; it does not start before. In the place of `after_seconds`."""
 
     @property
     def delay_s(self) -> float:
         return self.after_seconds or 0.0
+
+    @property
+    def due_at(self) -> Instant | None:
+        return due_at(self.available_at, delay_s=self.delay_s)
 
 
 class ThreadCreate(Body, frozen=True, kw_only=True):

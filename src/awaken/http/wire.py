@@ -14,13 +14,14 @@ from typing import Any, Final, Literal
 import msgspec
 
 from awaken.domain.clock import Instant, to_rfc3339
+from awaken.domain.cursor import event_cursor
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import Scope
 from awaken.domain.message import Block, MessageState, Role, Thinking, ToolCall, ToolStatus, Visibility
 from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Termination, TerminationType, Usage
+from awaken.domain.shown import MessageVisibility
 from awaken.domain.thread import Thread, ThreadStatus
-from awaken.executors.registry import AgentInfo
-from awaken.http.cursors import event_cursor
+from awaken.executors.registry import AgentInfo, Agents, Skill
 from awaken.store.contract import StoredMessage
 
 Phase = Literal[
@@ -120,6 +121,14 @@ class MessageResource(_Resource, frozen=True, kw_only=True):
         )
 
 
+VISIBILITIES: Final[dict[MessageVisibility, Visibility | None]] = {
+    "external": Visibility.ALL,
+    "internal": Visibility.INTERNAL,
+    "all": None,
+}
+"""What a caller asks for, as it is stored; None is both."""
+
+
 def _shown(block: Block) -> Block:
     """A reasoning signature is for the provider that made it, not for readers."""
     return Thinking(block.text) if isinstance(block, Thinking) else block
@@ -162,7 +171,10 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     queue_position: int | None = None
     """1 is next. Only where one run is read, and while it is queued."""
     input: RunInput
+    output: Any
+    """What it came to: a text, or what a structured agent returned."""
     final_output: str | None
+    """The same as text; a structured output as JSON."""
     usage: Usage
     steps: int
     error: RunError | None
@@ -181,22 +193,33 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     """The event with which it took this form: a stream from here misses nothing that this does not show."""
 
     @classmethod
-    def of(cls, scope: Scope, run: Run, dispatch: Dispatch | None, *, queue_position: int | None = None) -> RunResource:
+    def of(
+        cls,
+        scope: Scope,
+        run: Run,
+        dispatch: Dispatch | None,
+        *,
+        queue_position: int | None = None,
+        agents: Agents | None = None,
+    ) -> RunResource:
+        """`agents`: those of this process, so that a run that waits for one that is not here says so."""
         trace = run.request.trace
+        lacks_agent = agents is not None and _lacks_agent(run, dispatch, agents)
         return cls(
             run_id=run.run_id,
             thread_id=run.thread_id,
             agent_id=run.agent_id,
             parent_run_id=trace.parent_run_id,
             status=run.status,
-            phase=phase_of(run, dispatch),
+            phase="queued" if lacks_agent else phase_of(run, dispatch),
             termination=run.termination,
-            waiting=_waiting(run),
+            waiting=_no_agent(run) if lacks_agent else _waiting(run),
             attempt=None if dispatch is None else min(dispatch.attempt_count + 1, dispatch.max_attempts),
             max_attempts=None if dispatch is None else dispatch.max_attempts,
             available_at=None if dispatch is None else _rfc3339(dispatch.available_at),
             queue_position=queue_position,
             input=_input(run),
+            output=run.output,
             final_output=run.final_output,
             usage=run.usage,
             steps=run.steps,
@@ -230,6 +253,16 @@ def phase_of(run: Run, dispatch: Dispatch | None) -> Phase:
     if status is DispatchStatus.QUEUED:
         return "queued" if run.started_at is None else "retrying"
     return "running" if run.status is RunStatus.RUNNING else "starting"
+
+
+def _lacks_agent(run: Run, dispatch: Dispatch | None, agents: Agents) -> bool:
+    return dispatch is not None and dispatch.status is DispatchStatus.QUEUED and not agents.serves(run.agent_id)
+
+
+def _no_agent(run: Run) -> RunWaiting:
+    return RunWaiting(
+        reason="no_agent", message=f"agent {run.agent_id!r} is not registered here; the run starts when it is"
+    )
 
 
 def _waiting(run: Run) -> RunWaiting | None:
@@ -347,6 +380,12 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
     description: str
     kind: str
     capabilities: AgentCapabilities
+    title: str | None
+    """Its name for people."""
+    input_schema: dict[str, Any] | None
+    """What its input has to be: a `json` block of that, or a text where that is a text. Null: any."""
+    output_schema: dict[str, Any] | None
+    skills: tuple[Skill, ...]
 
     @classmethod
     def of(cls, info: AgentInfo) -> AgentResource:
@@ -356,6 +395,10 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
             description=info.description,
             kind=info.kind,
             capabilities=AgentCapabilities(streaming="streaming" in info.capabilities),
+            title=info.title,
+            input_schema=info.input_schema,
+            output_schema=info.output_schema,
+            skills=info.skills,
         )
 
 
@@ -414,7 +457,7 @@ class RunResult(_Resource, frozen=True, kw_only=True):
     """A run that has ended. `messages` are those it produced, in order."""
 
     run: RunResource
-    output: str | None
+    output: Any
     messages: tuple[MessageResource, ...]
 
 

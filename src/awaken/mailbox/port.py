@@ -98,6 +98,9 @@ class Port:
                 agent_id=run.agent_id,
                 dispatch_id=dispatch.dispatch_id,
                 instance_id=dispatch.instance_id or self._ids.instance_id(),
+                metadata=run.metadata,
+                resource_id=self._claimed.resource_id,
+                caller=run.request.trace.caller,
             )
         return self._identity
 

@@ -9,7 +9,6 @@ Source: docs/concepts/durability.md.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
@@ -17,7 +16,7 @@ from typing import Any, Final, Literal, Self, get_args
 import msgspec
 from msgspec.structs import replace
 
-from awaken.domain.checking import measured, shown
+from awaken.domain.checking import checked_seconds, measured, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
@@ -29,7 +28,6 @@ from awaken.domain.errors import (
     RunNotOpen,
     ThreadBusy,
     ThreadNotFound,
-    UnknownAgent,
     ValidationError,
 )
 from awaken.domain.ids import (
@@ -46,7 +44,20 @@ from awaken.domain.ids import (
     system_chance,
 )
 from awaken.domain.message import Message, check_messages
-from awaken.domain.run import CREATED, DONE, FOREGROUND, Intent, Origin, Run, RunMode, RunOptions, RunRequest, Trace
+from awaken.domain.run import (
+    CREATED,
+    DONE,
+    FOREGROUND,
+    NO_LIMITS,
+    Intent,
+    Limits,
+    Origin,
+    Run,
+    RunMode,
+    RunOptions,
+    RunRequest,
+    Trace,
+)
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.engine import Engine, Health
@@ -77,8 +88,8 @@ StopState = Literal["requested", "acknowledged", "stopped"]
 IfExists = Literal["raise", "keep", "replace"]
 _IF_EXISTS: Final = get_args(IfExists)
 
-_MAX_WAIT_S: Final = 1e9
-"""Longer than anybody waits; what a timer can take."""
+_NOBODY: Final = "nobody"
+"""Stands for an agent in a request that can only be answered as a repetition."""
 _LAST_SEQ: Final = 2**62
 
 
@@ -96,6 +107,7 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delivery: Delivery = Delivery()
     metadata: dict[str, Any] = {}
     overrides: Any = None
+    limits: Limits = NO_LIMITS
     create_thread: bool = True
     """False: a thread that does not exist is an error."""
     trace: Trace = Trace()
@@ -208,14 +220,12 @@ class Mailbox:
         """
         self._engine.require_ready()
         request, size = _sound(request)
-        try:
-            agent_id = self.agents.resolve(request.agent_id, await self._last_agent(request))
-        except UnknownAgent:
-            repeated = await self._repeated(request)
-            if repeated is None:
-                raise
-            return repeated
-        transition = self._transition(request, agent_id)
+        agent_id, refusal = self._agent_of(request, await self._last_agent(request))
+        if refusal is not None and not _may_be_repeated(request):
+            raise refusal
+        transition = self._transition(request, agent_id, only_if_repeated=refusal is not None)
+        if refusal is not None:
+            return await self._repeated(transition, size, refusal)
         if not waits:
             return _answered(transition.thread_id, await self._engine.combiner.ask(transition, size))
         hub, scope, run_id = self._engine.hub, transition.scope, transition.run_id
@@ -230,6 +240,26 @@ class Mailbox:
         hub.forget(scope, run_id, end)  # it had been accepted before, as another run
         return submission
 
+    async def _repeated(self, transition: Submit, size: int, refusal: ValidationError) -> Submission:
+        """What was accepted when the request came before. Raises the refusal where it never did."""
+        outcome = await self._engine.combiner.ask(transition, size)
+        if isinstance(outcome, Missing):
+            raise refusal
+        return _answered(transition.thread_id, outcome)
+
+    def _agent_of(self, request: RunSubmission, last: AgentId | None) -> tuple[AgentId, ValidationError | None]:
+        """The agent that the request means, and why it cannot have it: there is none, or the input does not suit it.
+
+        A request that was accepted before is answered all the same, so this does not raise.
+        """
+        agent_id = AgentId(request.agent_id or _NOBODY)
+        try:
+            agent_id = self.agents.resolve(request.agent_id, last)
+            self.agents.check_input(agent_id, request.messages)
+        except ValidationError as refusal:
+            return agent_id, refusal
+        return agent_id, None
+
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it."""
         thread_id = request.thread_id.strip()
@@ -238,16 +268,7 @@ class Mailbox:
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id
 
-    async def _repeated(self, request: RunSubmission) -> Submission | None:
-        """The run that the same request was accepted as, when its agent is not here any more."""
-        if request.run_id is None:
-            return None
-        run = await self.store.load_run(request.scope, RunId(request.run_id))
-        if run is None or run.request_digest != _digest(request):
-            return None
-        return _answered(run.thread_id, Replayed(run, await self.store.load_dispatch(request.scope, run.dispatch_id)))
-
-    def _transition(self, request: RunSubmission, agent_id: AgentId) -> Submit:
+    def _transition(self, request: RunSubmission, agent_id: AgentId, *, only_if_repeated: bool) -> Submit:
         """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
 
         Raises as `submit`.
@@ -260,7 +281,7 @@ class Mailbox:
         run_request = RunRequest(
             intent=Intent(agent_id),
             input_message_ids=tuple([message.id for message in messages]),
-            options=RunOptions(request.overrides),
+            options=RunOptions(request.overrides, request.limits),
             trace=normalise_mode(request.trace),
         )
         run_request.check()
@@ -280,7 +301,8 @@ class Mailbox:
             create_thread=request.create_thread or not thread_id,
             fresh_ids=not request.run_id and run_request.input_message_ids == tuple(message_ids),
             max_queued=self.settings.max_queued_per_thread,
-            offer=None if delivery.is_delayed else self._engine.submit_offer(Route(agent_id)),
+            offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
+            only_if_repeated=only_if_repeated,
         )
 
     async def save_thread(
@@ -328,7 +350,7 @@ class Mailbox:
             RunNotOpen: It ended before, and not by being cancelled.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
-        wait_s = _checked_seconds(wait_s, what="wait_s")
+        wait_s = checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         run = await self.get_run(scope, run_id)
         outcome = await self._engine.combiner.ask(Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id))
@@ -348,7 +370,7 @@ class Mailbox:
         Raises:
             ThreadNotFound: There is no such thread.
         """
-        wait_s = _checked_seconds(wait_s, what="wait_s")
+        wait_s = checked_seconds(wait_s, what="wait_s")
         thread = await self.get_thread(scope, thread_id)
         waits = thread.open_run_id if thread.status is ThreadStatus.WAITING else None
         run_id = thread.active_run_id or waits
@@ -366,7 +388,7 @@ class Mailbox:
             ThreadNotFound: There is no such thread.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
-        wait_s = _checked_seconds(wait_s, what="wait_s")
+        wait_s = checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         await self.get_thread(scope, thread_id)
         outcome = await self._engine.combiner.apply(Interrupt(scope=scope, thread_id=thread_id), Interrupted)
@@ -395,6 +417,10 @@ class Mailbox:
         return Cancellation("stopped" if run.status is DONE else state, run)
 
     # --- reading ------------------------------------------------------------------------------------------------------
+
+    def check_loop(self) -> None:
+        """Raises WrongLoop on another event loop than that of a running mailbox: for reads that go to the store."""
+        self._engine.check_loop()
 
     async def get_thread(self, scope: Scope, thread_id: ThreadId) -> Thread:
         """Raises ThreadNotFound; ValidationError for what is no id."""
@@ -455,7 +481,7 @@ class Mailbox:
         try:
             self._engine.check_loop()
             if timeout_s is not None:
-                timeout_s = _checked_seconds(timeout_s, what="timeout_s")
+                timeout_s = checked_seconds(timeout_s, what="timeout_s")
             deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s
             thread_id = None if known is None else known.thread_id
             is_here = known is not None and self._engine.is_executing(scope, known.thread_id, known.dispatch_id)
@@ -552,21 +578,20 @@ def _sound(request: RunSubmission) -> tuple[RunSubmission, int]:
     return request, size
 
 
+def _may_be_repeated(request: RunSubmission) -> bool:
+    """Whether the request names anything by which an earlier one could be recognised."""
+    known = request.run_id or request.delivery.dedupe_key
+    return bool(known) or (bool(request.messages) and all([message.id for message in request.messages]))
+
+
 def _digest(request: RunSubmission) -> str:
-    """Of what was asked, so that the same request under the same run id is recognised and another one refused.
+    """Of what was sent, so that the same request under the same run id is recognised and another one refused.
 
-    It is of what was sent, and not of what that meant at the time: a thread's last agent is another one by and by. How
-    it travelled is not part of it: a client that asks again does so over a new connection.
+    What was concluded from it is not part of it: the thread's last agent may be another one by now. Nor is how it
+    travelled, and from whom: a client that asks again does so over a new connection.
     """
-    asked = replace(request, trace=replace(request.trace, transport_request_id=None))
+    asked = replace(request, trace=replace(request.trace, transport_request_id=None, caller=None))
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
-
-
-def _checked_seconds(seconds: object, *, what: str) -> float:
-    """A timer that is set for no number at all would put every other timer out of order."""
-    if not isinstance(seconds, bool) and isinstance(seconds, int | float) and not math.isnan(seconds):
-        return float(min(seconds, _MAX_WAIT_S))
-    raise ValidationError(f"{what} is a number of seconds, and not {shown(seconds)}", loc=("body", what))
 
 
 def _checked_seq(seq: object, *, what: str) -> int:

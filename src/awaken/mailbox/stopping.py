@@ -19,16 +19,17 @@ from typing import Final, Literal
 from awaken.domain.clock import Clock
 from awaken.executors.contract import HandedOver
 
-StopReason = Literal["handover", "cancel", "interrupt", "lost", "unconfirmed", "abandoned"]
+StopReason = Literal["handover", "timeout", "cancel", "interrupt", "lost", "unconfirmed", "abandoned"]
 """Why an execution is stopped. After `lost`, `unconfirmed` or `abandoned` it writes nothing more."""
 
 _WEIGHT: Final[dict[StopReason, int]] = {
     "handover": 1,
-    "cancel": 2,
-    "interrupt": 3,
-    "lost": 4,
-    "unconfirmed": 4,
-    "abandoned": 4,
+    "timeout": 2,
+    "cancel": 3,
+    "interrupt": 4,
+    "lost": 5,
+    "unconfirmed": 5,
+    "abandoned": 5,
 }
 """A request replaces those of less weight."""
 _OUTLIVED: Final[frozenset[StopReason]] = frozenset({"lost", "unconfirmed", "abandoned"})

@@ -29,7 +29,7 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event
 from awaken.domain.checking import readable, shown
-from awaken.domain.clock import Clock, sleep
+from awaken.domain.clock import Clock, Timer, sleep
 from awaken.domain.errors import (
     AgentNotFound,
     AgentNotLoadable,
@@ -235,10 +235,12 @@ class Execution:
         if self._stop.reason is not None:
             return self._stopped(Stopped())
         self._stop.allow()
+        deadline: Timer | None = None
         try:
             if self._ahead is not None:
                 await self._ahead.rested()
                 self._ahead = None
+            deadline = self._deadline()
             self._is_at_work = True
             try:
                 driver = self._shop.agents.driver(self.claimed.run.agent_id)
@@ -254,10 +256,21 @@ class Execution:
         except BaseException as error:  # the supervisor of one run: it records and decides
             return self._ended_by(error)
         finally:
+            if deadline is not None:
+                deadline.cancel()
             self._stop.forbid()
             self._is_at_work = False
             if self._rest is not None:
                 self._rest.set()
+
+    def _deadline(self) -> Timer | None:
+        """Stops the run when it has executed for as long as it may, counting what its earlier dispatches took."""
+        run = self.claimed.run
+        timeout_s = run.request.options.limits.timeout_s
+        if timeout_s is None:
+            return None
+        left_s = max(timeout_s - run.executing_ms / 1000, 0.0)
+        return self._shop.clock.call_later(left_s, lambda: self.stop("timeout"))
 
     def _ended_by(self, error: BaseException) -> _End | None:
         if self._stop.is_lost:
@@ -281,7 +294,11 @@ class Execution:
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
         messages, size = self._produced(outcome.messages) if outcome.messages else _NOTHING
-        ending = mended(self._answer(outcome.termination, outcome.final_output, messages))
+        ending = mended(
+            Ack(outcome.termination, outcome.final_output)
+            if outcome.is_structured
+            else self._answer(outcome.termination, outcome.final_output, messages)
+        )
         spent = self._port.usage
         events = tuple(self._port.logged(outcome.events))
         usage = self._port.usage if outcome.usage is None and self._port.usage is not spent else outcome.usage
@@ -306,8 +323,14 @@ class Execution:
             replace(message, state=MessageState.INTERRUPTED) if message.role is ASSISTANT else message
             for message in kept
         )
-        ending = self._answer(CANCELLED, None, messages) if messages else Ack(CANCELLED)
-        return _End(ending, "cancelled", messages, size, stopped.usage)
+        termination = self._timed_out() if self._stop.reason == "timeout" else CANCELLED
+        ending = self._answer(termination, None, messages) if messages else Ack(termination)
+        label: OutcomeLabel = "completed" if termination is not CANCELLED else "cancelled"
+        return _End(ending, label, messages, size, stopped.usage)
+
+    def _timed_out(self) -> Termination:
+        limit_s = self.claimed.run.request.options.limits.timeout_s or 0.0
+        return Termination("stopped", code="timeout", detail=f"it executed for the {limit_s:g} s that it may")
 
     def _produced(self, messages: tuple[Message, ...]) -> _Produced:
         """As they will be stored. Raises for messages that cannot be."""
@@ -331,7 +354,8 @@ class Execution:
             return _End(DeadLetter(text), "permanent_error")
         settings = self._shop.settings
         retry_after_s = min(asked_wait_s(failure.retry_after_s) or 0.0, settings.max_retry_after_s)
-        return _End(Retry(text, settings.retry, round(retry_after_s * 1000)), "transient_error")
+        policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
+        return _End(Retry(text, policy, round(retry_after_s * 1000)), "transient_error")
 
     # --- settling -----------------------------------------------------------------------------------------------------
 

@@ -32,12 +32,13 @@ from awaken.domain.ids import (
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import Run, RunRequest, Termination, Usage
+from awaken.domain.run import Run, RunOptions, RunRequest, Termination, Usage
 from awaken.domain.thread import ThreadInfo
 
 MAX_ROWS: Final = 200
 """The most rows a set transition (`Renew`, `Reclaim`, `Claim`, `Purge`) may touch."""
 MAX_QUEUED_PER_THREAD: Final = 1_000
+_NO_OPTIONS: Final = RunOptions()
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +61,8 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 
     `messages`: those that the dispatch brings, in order. `resumed`: the run had started before. `queued`: how many
     dispatches wait behind it in its thread. `commit_no`: the number of the thread's last commit; the owner's next one
-    is one higher. `thread_no`: the thread's key inside the store, never used for another thread.
+    is one higher. `thread_no`: the thread's key inside the store, never used for another thread. `resource_id`: whom
+    the thread belongs to.
     """
 
     scope: Scope
@@ -71,6 +73,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     queued: int
     commit_no: int
     thread_no: int
+    resource_id: str | None = None
 
     @property
     def token(self) -> ClaimToken:
@@ -111,7 +114,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     are all known already, change nothing and answer `Replayed`; messages outlive their run, and where that is kept no
     longer the answer is `Known`. Known messages among new ones are not stored again; one whose content differs from
     what is stored is a `Conflict`.
-    Outcome: `Submitted`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`), `Full`.
+    Outcome: `Submitted`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`; what it would
+    repeat), `Full`.
     """
 
     scope: Scope
@@ -129,14 +133,14 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The caller minted every id itself, so the store need not look for earlier uses first."""
     max_queued: int = MAX_QUEUED_PER_THREAD
     offer: Offer | None = None
+    only_if_repeated: bool = False
+    """It cannot be accepted any more, and is asked only because it may have been: if it was not, it is `Missing`."""
 
     @property
     def is_own_run(self) -> bool:
         """It asks for something that only a run of its own can have."""
         delivery = self.delivery
-        return bool(
-            self.metadata or self.request.options.overrides is not None or delivery.is_delayed or delivery.dedupe_key
-        )
+        return bool(self.metadata or self.request.options != _NO_OPTIONS or delivery.is_delayed or delivery.dedupe_key)
 
 
 class JournalEntry(msgspec.Struct, frozen=True, gc=False):

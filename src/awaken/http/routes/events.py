@@ -12,12 +12,13 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from awaken.domain.cursor import event_cursor, event_seq
 from awaken.domain.event import CHANNELS
 from awaken.domain.ids import RunId, ThreadId
-from awaken.http.cursors import event_cursor, event_seq
-from awaken.http.encoder import Selection, event_objects, select
+from awaken.domain.selection import CHANNEL_NAMES, Selection, select
+from awaken.http.encoder import event_objects
 from awaken.http.operation import Call, Operation
-from awaken.http.query import CHANNEL_NAMES, ChannelNames, KindNames, Paging, parse_names
+from awaken.http.query import ChannelNames, KindNames, Paging, parse_names
 from awaken.http.routes.watching import RunResuming, ThreadResuming, check_reached, watch_run, watch_thread
 from awaken.http.wire import EventList
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
@@ -20,7 +21,7 @@ from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging, Query
 from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.watching import Watching, watch_run
-from awaken.http.settings import DEFAULT_WAIT_S, MAX_WAIT_S
+from awaken.http.settings import DEFAULT_WAIT_S, MAX_STOP_WAIT_S, MAX_WAIT_S
 from awaken.http.submission import Id, RunCreate, WatchedRunCreate
 from awaken.http.wire import (
     CancelResource,
@@ -52,6 +53,14 @@ class TimeLimit(Query, frozen=True, kw_only=True):
 class Stopping(Query, frozen=True, kw_only=True):
     wait: bool = False
     """Answer when the run has stopped, within 30 seconds."""
+    wait_s: Annotated[float, Meta(ge=0, le=MAX_STOP_WAIT_S)] | None = None
+    """The same, within so many seconds."""
+
+    def seconds(self, bound_s: float) -> float:
+        """How long to wait, where `wait` means `bound_s` seconds."""
+        if self.wait_s is not None:
+            return self.wait_s
+        return bound_s if self.wait else 0.0
 
 
 # --- submitting -------------------------------------------------------------------------------------------------------
@@ -60,7 +69,8 @@ class Stopping(Query, frozen=True, kw_only=True):
 async def create_run(call: Call) -> Response:
     """In the background: accepted and stored when this answers."""
     accepted = await _submitted(call, call.body(RunCreate))
-    answer = RunResource.of(call.scope, accepted.run, await _dispatch_of(call, accepted))
+    dispatch = await _dispatch_of(call, accepted)
+    answer = RunResource.of(call.scope, accepted.run, dispatch, agents=call.mailbox.agents)
     return json_response(answer, 200 if accepted.replayed else 202, _places(call, accepted.run))
 
 
@@ -77,7 +87,10 @@ async def create_run_and_wait(call: Call) -> Response:
 
 async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     path_thread_id = call.thread_id if "thread_id" in call.ids else None
-    return await call.mailbox.submit(asked.to_submission(call.scope, path_thread_id))
+    submission = asked.to_submission(call.scope, path_thread_id)
+    if call.caller.id is not None:
+        submission = replace(submission, trace=replace(submission.trace, caller=call.caller.id))
+    return await call.mailbox.submit(submission)
 
 
 async def _dispatch_of(call: Call, accepted: Submission) -> Dispatch | None:
@@ -118,7 +131,10 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
         ),
     )
     dispatches = await call.reads.load_dispatches(call.scope, [run.dispatch_id for run in page.items])
-    items = tuple([RunResource.of(call.scope, run, dispatches.get(run.dispatch_id)) for run in page.items])
+    agents = call.mailbox.agents
+    items = tuple(
+        [RunResource.of(call.scope, run, dispatches.get(run.dispatch_id), agents=agents) for run in page.items]
+    )
     cursor = next_cursor(page, "runs", filters)
     lost = [
         f"dispatch {each.dispatch_id!r} of run {each.run_id!r}"
@@ -133,7 +149,8 @@ async def get_run(call: Call) -> Response:
     run = await call.mailbox.get_run(call.scope, call.run_id)
     dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
     place = await _queue_position(call, dispatch)
-    return json_response(RunResource.of(call.scope, run, dispatch, queue_position=place))
+    agents = call.mailbox.agents
+    return json_response(RunResource.of(call.scope, run, dispatch, queue_position=place, agents=agents))
 
 
 async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
@@ -146,7 +163,8 @@ async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
 
 
 async def _resource(call: Call, run: Run) -> RunResource:
-    return RunResource.of(call.scope, run, await call.reads.load_dispatch(call.scope, run.dispatch_id))
+    dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
+    return RunResource.of(call.scope, run, dispatch, agents=call.mailbox.agents)
 
 
 async def list_run_dispatches(call: Call) -> Response:
@@ -186,7 +204,7 @@ async def _waited(call: Call, run: Run) -> Response:
     places = _places(call, run)
     if run.status is not RunStatus.DONE:
         return json_response(resource, 202, {**places, "Retry-After": str(retry_after_s)})
-    answer = RunResult(run=resource, output=run.final_output, messages=await _produced(call, run))
+    answer = RunResult(run=resource, output=run.output, messages=await _produced(call, run))
     return json_response(answer, 200, places)
 
 
@@ -207,7 +225,7 @@ async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
 
 
 async def cancel_run(call: Call) -> Response:
-    wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
+    wait_s = call.query(Stopping).seconds(call.service.settings.cancel_wait_s)
     return await answer_stop(call, call.mailbox.cancel(call.scope, call.run_id, wait_s=wait_s))
 
 

@@ -5,20 +5,28 @@ Source: docs/reference/http.md; SRV-004, SRV-015, SRV-016.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
 from awaken.domain.ids import RunId
-from awaken.domain.message import Visibility
+from awaken.domain.shown import MessageVisibility
 from awaken.http.cursors import Stored
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
 from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.runs import Stopping, answer_stop
 from awaken.http.submission import Id, ThreadCreate, to_messages
-from awaken.http.wire import CancelResource, InterruptResource, MessageList, MessageResource, ThreadList, ThreadResource
+from awaken.http.wire import (
+    VISIBILITIES,
+    CancelResource,
+    InterruptResource,
+    MessageList,
+    MessageResource,
+    ThreadList,
+    ThreadResource,
+)
 from awaken.store.contract import MessageQuery, ThreadQuery
 
 
@@ -33,7 +41,7 @@ class MessageFilters(Paging, frozen=True, kw_only=True):
     after: Stored = 0
     """A seq; only later messages."""
     before: Stored | None = None
-    visibility: Literal["external", "internal", "all"] = "external"
+    visibility: MessageVisibility = "external"
     run_id: Id | None = None
 
 
@@ -87,7 +95,7 @@ async def list_messages(call: Call) -> Response:
         before=asked.before,
         limit=asked.limit,
         descending=asked.order == "desc",
-        visibility=_VISIBILITIES[asked.visibility],
+        visibility=VISIBILITIES[asked.visibility],
         run_id=None if asked.run_id is None else RunId(asked.run_id),
     )
     if start is not None:
@@ -105,18 +113,15 @@ async def list_messages(call: Call) -> Response:
     return json_response(answer)
 
 
-_VISIBILITIES: Final = {"external": Visibility.ALL, "internal": Visibility.INTERNAL, "all": None}
-
-
 async def cancel_thread(call: Call) -> Response:
     """Stop what the thread is executing; its queue goes on."""
-    wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
+    wait_s = call.query(Stopping).seconds(call.service.settings.cancel_wait_s)
     return await answer_stop(call, call.mailbox.cancel_thread(call.scope, call.thread_id, wait_s=wait_s))
 
 
 async def interrupt_thread(call: Call) -> Response:
     """Stop what the thread is executing and clear its queue."""
-    wait_s = call.service.settings.cancel_wait_s if call.query(Stopping).wait else 0.0
+    wait_s = call.query(Stopping).seconds(call.service.settings.cancel_wait_s)
     done = await call.while_connected(call.mailbox.interrupt(call.scope, call.thread_id, wait_s=wait_s))
     idle = done.active_run_id is None and not done.superseded
     answer = InterruptResource(

@@ -16,15 +16,16 @@ from typing import Final, Literal
 import msgspec
 from starlette.responses import Response
 
+from awaken.domain.cursor import event_cursor, event_seq
 from awaken.domain.errors import CursorExpired
 from awaken.domain.ids import RunId, ThreadId
 from awaken.domain.run import Run, RunStatus
+from awaken.domain.selection import CHANNEL_NAMES, Selection, select
 from awaken.domain.thread import Thread
-from awaken.http.cursors import event_cursor, event_seq
-from awaken.http.encoder import NativeEncoder, Selection, select
+from awaken.http.encoder import NativeEncoder
 from awaken.http.frames import Opening
 from awaken.http.operation import Call
-from awaken.http.query import CHANNEL_NAMES, ChannelNames, Query, parse_names
+from awaken.http.query import ChannelNames, Query, parse_names
 from awaken.http.sse import EventStream, Waits
 from awaken.http.wire import RunResource, ThreadResource
 

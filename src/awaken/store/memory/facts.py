@@ -50,6 +50,9 @@ class FactLoader:
             self._look_at_queue(facts, needs, now)
         if needs.whole_queue:
             facts.queue = tuple([(each, tables.runs[scope, each.run_id]) for each in tables.queue(key)])
+        thread = facts.thread
+        if needs.crowd is not None and thread is not None and thread.queued + thread.waiting >= needs.crowd:
+            facts.later = len([each for each in tables.queue(key) if each.available_at > now])
         if needs.won is not None and claimed is not None and claimed.claim_token == needs.won:
             facts.won = self._queued(key, claimed)
         if needs.waiting:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event
 from awaken.domain.clock import Instant
+from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, QUEUED, Dispatch
 from awaken.domain.ids import Route
 from awaken.domain.message import Message
@@ -81,13 +82,15 @@ def submit(
     refusal = _replay_of(t, facts) or _differing(t, facts)
     if refusal is not None:
         return refusal
+    if t.only_if_repeated:
+        return Missing("run", t.run_id)
     thread = facts.thread
     if thread is None:
         if not t.create_thread:
             return Missing("thread", t.thread_id)
         thread = new_thread(t.scope, t.thread_id, changes, now)
     else:
-        if _goes_on(t, facts, thread) is None and thread.queued + thread.waiting >= t.max_queued:
+        if _goes_on(t, facts, thread) is None and _crowd(t, facts, thread, now) >= t.max_queued:
             return Full(t.max_queued)
         touch(thread, changes, now)
     messages = _new_messages(t, facts)
@@ -150,6 +153,19 @@ def _goes_on(t: Submit, facts: Facts, thread: ThreadRow) -> Run | None:
         return None
     run = facts.waiting[0].run
     return run if run.agent_id == t.request.intent.agent_id else None
+
+
+def _crowd(t: Submit, facts: Facts, thread: ThreadRow, now: Instant) -> int:
+    """How many runs stand in the way of this one: of what is due, or, for one with a delay, of what is not due yet. So
+    reminders for next week do not keep out today's work, and both have their bound.
+    """
+    if _due_at(t.delivery, now) > now:
+        return facts.later
+    return thread.queued - facts.later + thread.waiting
+
+
+def _due_at(delivery: Delivery, now: Instant) -> Instant:
+    return now + delivery.delay_ms if delivery.available_at is None else delivery.available_at
 
 
 _Accepted = tuple[Run, Dispatch, Log]
@@ -216,7 +232,7 @@ def _dispatch(t: Submit, run: Run, no: int, thread: ThreadRow, now: Instant) -> 
         priority=delivery.priority,
         position=thread.position,
         epoch=thread.epoch,
-        available_at=now + delivery.delay_ms if delivery.available_at is None else delivery.available_at,
+        available_at=_due_at(delivery, now),
         created_at=now,
         updated_at=now,
         max_attempts=DEFAULT_MAX_ATTEMPTS if delivery.max_attempts is None else delivery.max_attempts,

@@ -118,7 +118,17 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
         updated_at=now,
         updated_seq=log.last_seq,
     )
-    return Claimed(thread.scope, dispatch, run, entry.bodies, resumed, thread.queued, thread.commit_no, thread.no)
+    return Claimed(
+        thread.scope,
+        dispatch,
+        run,
+        entry.bodies,
+        resumed,
+        thread.queued,
+        thread.commit_no,
+        thread.no,
+        thread.info.resource_id,
+    )
 
 
 def _span(entry: Queued, thread: ThreadRow) -> SeqRange | None:

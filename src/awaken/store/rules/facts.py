@@ -148,6 +148,8 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     left_open: tuple[LeftOpen, ...] = ()
     queue: tuple[tuple[Dispatch, Run], ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    later: int = 0
+    """Queued dispatches that are not due yet."""
 
     @property
     def dispatch_of_run(self) -> Dispatch | None:

@@ -56,6 +56,9 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     waiting: Literal["", "last", "all"] = ""
     """`Facts.waiting`: the run that suspended last, or all that wait, that one first."""
 
+    crowd: int | None = None
+    """`Facts.later`: how much of what is queued is not due yet, where the thread has this many queued and waiting."""
+
     @property
     def key(self) -> ThreadKey:
         return self.scope, self.thread_id
@@ -109,6 +112,7 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         queue="" if t.offer is None else "if_free",
         head=t.offer is not None,
         waiting="last",
+        crowd=t.max_queued,
     )
 
 

@@ -101,7 +101,17 @@ def _won_before(facts: Facts) -> Claimed | None:
     if thread is None or won is None or won.run is None:
         return None
     resumed = won.run.started_at is not None and won.dispatch.why != "start"
-    return Claimed(thread.scope, won.dispatch, won.run, won.bodies, resumed, thread.queued, thread.commit_no, thread.no)
+    return Claimed(
+        thread.scope,
+        won.dispatch,
+        won.run,
+        won.bodies,
+        resumed,
+        thread.queued,
+        thread.commit_no,
+        thread.no,
+        thread.info.resource_id,
+    )
 
 
 def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:

@@ -78,6 +78,9 @@ class FactLoader:
         if needs.whole_queue and held.thread.queued:
             rows = self._db.execute(_QUEUE, {"thread": held.thread.no, "limit": _ALL}).fetchall()
             facts.queue = tuple([(each, self._get_run(needs.scope, each)) for each in map(dispatch_from, rows)])
+        thread = held.thread
+        if needs.crowd is not None and thread.queued + thread.waiting >= needs.crowd:
+            facts.later = self._db.execute(_COUNT_LATER, {"thread": thread.no, "now": now}).fetchone()[0]
         if needs.won is not None and held.claimed is not None and held.claimed.claim_token == needs.won:
             facts.won = self._queued(held, held.claimed, held.run)
         if needs.waiting and held.thread.waiting:
@@ -235,6 +238,7 @@ _NEXT_DUE = SQL["next_due"]
 _BEST_DUE = SQL["best_due"]
 _BEST_LATER = SQL["best_later"]
 _QUEUE = SQL["queue"]
+_COUNT_LATER = SQL["count_later"]
 _WAITING_RUNS = SQL["waiting_runs"]
 _LEFT_OPEN_RUNS = SQL["left_open_runs"]
 _TAIL = SQL["tail"]

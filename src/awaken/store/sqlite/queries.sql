@@ -127,6 +127,13 @@ SELECT {dispatch_columns}
  ORDER BY d.priority, d.position
  LIMIT :limit;
 
+-- name: count_later
+-- How much of a queue is not due yet. Asked only where the queue is at its bound. Index: dispatches_queue, read whole:
+-- the queue of one thread.
+SELECT count(*)
+  FROM dispatches INDEXED BY dispatches_queue
+ WHERE thread = :thread AND status = 'queued' AND available_at > :now;
+
 -- name: waiting_runs
 -- The suspended runs of a thread, the one that suspended last first. Index: runs_waiting.
 SELECT {run_columns}

@@ -317,6 +317,35 @@ async def test_a_full_queue_refuses_and_stores_nothing(store: Store, clock: Manu
     await submitted(store, "d3", max_queued=2)
 
 
+async def test_what_is_not_due_yet_keeps_nothing_out_that_is_and_has_a_bound_of_its_own(
+    store: Store, clock: ManualClock
+) -> None:
+    await submitted(store, "later-1", max_queued=2, delay_ms=60_000)
+    await submitted(store, "later-2", max_queued=2, delay_ms=60_000)
+    await submitted(store, "d1", max_queued=2)
+    await submitted(store, "d2", max_queued=2)
+
+    assert await apply(store, asked("d3", max_queued=2)) == Full(2)
+    assert await apply(store, asked("later-3", max_queued=2, delay_ms=1)) == Full(2)
+
+    clock.tick(60)  # now all four are due
+    assert await apply(store, asked("d3", max_queued=2)) == Full(2)
+    await submitted(store, "later-3", max_queued=2, delay_ms=1)
+
+
+async def test_what_is_asked_only_as_a_repetition_opens_nothing(store: Store, clock: ManualClock) -> None:
+    first = await submitted(store, "d1", dedupe_key="k")
+    repeated = replace(asked("d1"), only_if_repeated=True)
+
+    assert want(Replayed, await apply(store, repeated)).run == first.run
+    by_key = replace(asked("d2", dedupe_key="k"), only_if_repeated=True)
+    assert want(Replayed, await apply(store, by_key)).run == first.run
+    assert await apply(store, replace(asked("d3"), only_if_repeated=True)) == Missing("run", run_id("d3"))
+    assert want(Conflict, await apply(store, replace(repeated, digest="other"))).what == "run"
+
+    assert await names(store) == ["d1"]
+
+
 @behaviour("ST-030")
 async def test_a_repetition_is_known_also_where_the_queue_is_full_by_now(store: Store, clock: ManualClock) -> None:
     """Whether or not its caller says that every id is fresh, which was so when it was first asked."""

@@ -1,0 +1,90 @@
+"""`awaken show`: one run, or one thread, as it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from awaken.cli.failure import Exit
+from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.terminal import print_facts, print_json, printable
+from awaken.client import Client, Run, Thread
+
+_MESSAGES = 20
+
+
+def show(
+    thread_or_run: str,
+    /,
+    *,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Show a run and what it came to, or a thread and the end of its conversation.
+
+    Parameters
+    ----------
+    thread_or_run
+        The id of either.
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        target = found(client, thread_or_run)
+        if as_json:
+            print_json(target)
+        elif isinstance(target, Run):
+            print_facts(_facts_of(target))
+            _print_output(target)
+        else:
+            _print_thread(client, target)
+    return Exit.OK
+
+
+def _facts_of(run: Run) -> dict[str, object]:
+    attempts = None if run.attempt is None else f"{run.attempt} of {run.max_attempts}"
+    return {
+        "run": run.run_id,
+        "thread": run.thread_id,
+        "agent": run.agent_id,
+        "phase": run.phase or run.status,
+        "waiting": None if run.waiting is None else run.waiting.message or run.waiting.reason,
+        "why": None if run.termination is None else run.termination.detail or run.termination.code,
+        "error": None if run.error is None else run.error.message,
+        "attempt": attempts,
+        "queue": run.queue_position,
+        "due": run.available_at if run.phase == "queued" else None,
+        "created": run.created_at,
+        "started": run.started_at,
+        "finished": run.finished_at,
+        "steps": run.steps or None,
+        "metadata": msgspec.json.encode(run.metadata).decode() if run.metadata else None,
+    }
+
+
+def _print_output(run: Run) -> None:
+    if isinstance(run.output, str):
+        print(f"\n{printable(run.output)}")
+    elif run.output is not None:
+        print()
+        print_json(run.output)
+
+
+def _print_thread(client: Client, thread: Thread) -> None:
+    print_facts(
+        {
+            "thread": thread.thread_id,
+            "status": thread.status,
+            "title": thread.title,
+            "belongs to": thread.resource_id,
+            "executing": thread.active_run_id,
+            "latest run": thread.latest_run_id,
+            "messages": thread.message_count,
+            "queued": thread.queued_count,
+        }
+    )
+    for message in reversed(list(client.messages(thread.thread_id, order="desc", limit=_MESSAGES))):
+        print(f"\n{message.role}: {printable(message.text)}")

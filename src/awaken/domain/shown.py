@@ -1,0 +1,231 @@
+"""What callers are shown: runs, threads, messages and the rest, the same in a program and over HTTP.
+
+Above: `Awaken` gives these, and the client reads them out of a server's answers; `docs/reference/http.md` and
+`events.md` describe their JSON. Below: nothing.
+Holds: a field this version does not know is ignored and one it misses has a default, so that client and server can be
+of different versions; closed sets are plain text here, because a newer server may have more. Instants are RFC 3339.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from awaken.domain.errors import RunFailed, RunTimeout
+
+Order = Literal["asc", "desc"]
+IfExists = Literal["raise", "do_nothing"]
+MessageVisibility = Literal["external", "internal", "all"]
+"""Messages for everybody, those that only agents see, or both."""
+
+
+class _Shown(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Thread(_Shown, frozen=True):
+    thread_id: str
+    status: str = "idle"
+    title: str | None = None
+    metadata: dict[str, Any] = {}
+    resource_id: str | None = None
+    parent_thread_id: str | None = None
+    active_run_id: str | None = None
+    open_run_id: str | None = None
+    latest_run_id: str | None = None
+    message_count: int = 0
+    queued_count: int = 0
+    cursor: str = ""
+    """Its newest event: watching from here misses nothing that this does not show."""
+    created_at: str = ""
+    updated_at: str = ""
+
+
+class ToolCall(_Shown, frozen=True):
+    id: str
+    name: str
+    arguments: Any = None
+
+
+class Message(_Shown, frozen=True):
+    message_id: str
+    role: str
+    thread_id: str = ""
+    seq: int = 0
+    content: tuple[dict[str, Any], ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    tool_status: str | None = None
+    run_id: str | None = None
+    step_index: int | None = None
+    visibility: str = "all"
+    state: str = "committed"
+    created_at: str = ""
+
+    @property
+    def text(self) -> str:
+        """The visible text, blocks joined without a separator; empty when there is none."""
+        return text_of(self.content)
+
+
+class Termination(_Shown, frozen=True):
+    type: str
+    code: str | None = None
+    detail: str | None = None
+
+
+class Usage(_Shown, frozen=True):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    model_calls: int = 0
+
+
+class RunWaiting(_Shown, frozen=True):
+    reason: str
+    message: str | None = None
+
+
+class RunError(_Shown, frozen=True):
+    message: str
+    code: str = ""
+    retryable: bool = False
+
+
+class Run(_Shown, frozen=True):
+    """One execution of an agent. `phase` is the one word for people; `status` is `created`, `running`, `waiting` or
+    `done`.
+
+    `attempt`, `max_attempts` and `available_at` belong to its place in the queue: None where that was not read, or is
+    purged.
+    """
+
+    run_id: str
+    thread_id: str
+    agent_id: str = ""
+    parent_run_id: str | None = None
+    status: str = "created"
+    phase: str = ""
+    termination: Termination | None = None
+    attempt: int | None = None
+    max_attempts: int | None = None
+    available_at: str | None = None
+    queue_position: int | None = None
+    waiting: RunWaiting | None = None
+    """Why it does not go on by itself: what it was suspended for, or `no_agent`."""
+    output: Any = None
+    """What it came to: a text, or the object, number, list … that a structured agent returned."""
+    final_output: str | None = None
+    """The same as text: a structured one as JSON."""
+    usage: Usage = Usage()
+    steps: int = 0
+    error: RunError | None = None
+    metadata: dict[str, Any] = {}
+    dedupe_key: str | None = None
+    dispatch_id: str = ""
+    cancel_requested_at: str | None = None
+    created_at: str = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+    updated_at: str = ""
+    cursor: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        return self.status == "done"
+
+    @property
+    def is_failed(self) -> bool:
+        """It ended because of an error, or was given up."""
+        return self.termination is not None and self.termination.type == "error"
+
+
+class Dispatch(_Shown, frozen=True):
+    dispatch_id: str
+    thread_id: str
+    run_id: str
+    status: str
+    route: str = ""
+    why: str = ""
+    priority: int = 0
+    position: int = 0
+    epoch: int = 0
+    attempt_count: int = 0
+    max_attempts: int = 0
+    crash_count: int = 0
+    suspect: bool = False
+    last_error: str | None = None
+    claimed_by: str | None = None
+    instance_id: str | None = None
+    lease_until: str | None = None
+    lease_remaining_s: float | None = None
+    stale: bool = False
+    lag_s: float | None = None
+    available_at: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+    completed_at: str | None = None
+
+
+class Agent(_Shown, frozen=True):
+    agent_id: str
+    name: str = ""
+    description: str = ""
+    kind: str = ""
+    capabilities: dict[str, Any] = {}
+    title: str | None = None
+    input_schema: dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = None
+    skills: tuple[dict[str, Any], ...] = ()
+
+
+class Cancellation(_Shown, frozen=True):
+    """How far a stop has come: `requested`, `acknowledged` or `stopped`; `run` None: nothing was active."""
+
+    state: str
+    run: Run | None = None
+
+
+class Interruption(_Shown, frozen=True):
+    epoch: int
+    active_run_id: str | None = None
+    superseded: tuple[str, ...] = ()
+    cancel: str = "stopped"
+
+
+class Event(_Shown, frozen=True):
+    """One entry of a thread's log. `cursor` is where to read on after it."""
+
+    cursor: str
+    kind: str
+    thread_id: str = ""
+    run_id: str | None = None
+    created_at: str = ""
+    payload: dict[str, Any] = {}
+
+    @property
+    def seq(self) -> int:
+        """Its place in the log of its thread, from 1, without gaps."""
+        return int(self.cursor.rpartition(".")[2])
+
+
+def text_of(blocks: tuple[dict[str, Any], ...]) -> str:
+    """The text blocks of a message's content, joined without a separator."""
+    texts = [block.get("text") for block in blocks if block.get("type") == "text"]
+    return "".join([text for text in texts if isinstance(text, str)])
+
+
+def ended_well(run: Run, timeout_s: float | None) -> Run:
+    """The run itself.
+
+    Raises:
+        RunFailed, RunTimeout: It ended in an error, or not yet.
+    """
+    if not run.is_done:
+        raise RunTimeout(run, timeout_s or 0.0)
+    if run.is_failed:
+        raise RunFailed(run)
+    return run

@@ -1,0 +1,63 @@
+"""JSON schemas of agents: what their input has to be.
+
+Above: `registry`, when an agent is added and when something is submitted to it. Below: `jsonschema_rs`, imported when
+the first schema is given.
+Holds: a schema that is none is refused when the agent is added, and nothing is ever fetched for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from awaken.domain.errors import ValidationError
+
+Schema = Mapping[str, Any] | type
+"""A JSON schema, or a Pydantic model that has one."""
+_MAX_SHOWN = 3
+"""Faults of one input that a refusal names."""
+
+
+def schema_of(given: Schema | None, what: str) -> dict[str, Any] | None:
+    """The schema itself. Raises ValidationError for what is none."""
+    if given is None:
+        return None
+    make = getattr(given, "model_json_schema", None)
+    found = make() if make is not None else given
+    if not isinstance(found, Mapping):
+        raise ValidationError(f"{what} is a JSON schema (a mapping), or a Pydantic model, not {given!r}")
+    schema: dict[str, Any] = {**found}
+    InputCheck(schema, what)
+    return schema
+
+
+class InputCheck:
+    """Holds values to one schema."""
+
+    def __init__(self, schema: dict[str, Any], what: str) -> None:
+        """Raises ValidationError when it is no schema."""
+        import jsonschema_rs
+
+        try:
+            self._validator = jsonschema_rs.validator_for(schema, retriever=_fetch_nothing)
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+            raise ValidationError(f"{what} is not a JSON schema: {error}") from error
+
+    def check(self, value: Any, agent_id: str) -> None:
+        """Raises ValidationError, naming the first faults and where they are."""
+        faults = [_fault(error) for error in self._validator.iter_errors(value)]
+        if faults:
+            shown = "; ".join(faults[:_MAX_SHOWN])
+            more = f"; and {len(faults) - _MAX_SHOWN} more" if len(faults) > _MAX_SHOWN else ""
+            raise ValidationError(
+                f"the input does not fit what agent {agent_id!r} takes: {shown}{more}", loc=("body", "messages")
+            )
+
+
+def _fault(error: Any) -> str:
+    place = "/".join(map(str, error.instance_path))
+    return f"{place}: {error.message}" if place else str(error.message)
+
+
+def _fetch_nothing(uri: str) -> Any:
+    raise ValueError(f"{uri} is elsewhere; put what it holds into the schema")

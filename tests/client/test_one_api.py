@@ -1,0 +1,71 @@
+"""The API in a program and that of the two clients: one surface, held together by inspection."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+import awaken
+import awaken.client
+from awaken import Awaken, RunHandle
+from awaken.client import AsyncClient, AsyncRunHandle, Client
+from awaken.client import RunHandle as BlockingHandle
+from awaken.domain import shown
+
+ONLY_IN_A_PROGRAM: Final = frozenset(
+    {"agent", "agents", "asgi", "mailbox", "observer", "scope", "start", "stop", "store"}
+)
+"""What belongs to whoever runs a server."""
+ONLY_OVER_HTTP: Final = frozenset({"close", "health", "send"})
+"""What belongs to a connection, and to a server that may not be there."""
+ONLY_OVER_HTTP_PARAMETERS: Final = frozenset({"on_reconnect"})
+
+
+def methods(cls: type[Any]) -> set[str]:
+    return {name for name, _ in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")}
+
+
+def parameters(method: Callable[..., Any]) -> list[tuple[str, Any, Any, Any]]:
+    """Name, kind, default and annotation, in order."""
+    return [
+        (each.name, each.kind, each.default, each.annotation)
+        for each in inspect.signature(method).parameters.values()
+        if each.name not in ONLY_OVER_HTTP_PARAMETERS
+    ]
+
+
+@pytest.mark.parametrize("client", [AsyncClient, Client])
+def test_an_app_and_a_client_have_the_same_methods(client: type[Any]) -> None:
+    assert methods(Awaken) - ONLY_IN_A_PROGRAM == methods(client) - ONLY_OVER_HTTP
+
+
+@pytest.mark.parametrize("client", [AsyncClient, Client])
+@pytest.mark.parametrize("name", sorted(methods(Awaken) - ONLY_IN_A_PROGRAM))
+def test_a_method_has_the_same_parameters_order_and_defaults(client: type[Any], name: str) -> None:
+    assert parameters(getattr(Awaken, name)) == parameters(getattr(client, name))
+
+
+@pytest.mark.parametrize("handle", [AsyncRunHandle, BlockingHandle])
+def test_a_run_is_held_in_the_same_way(handle: type[Any]) -> None:
+    assert methods(RunHandle) == methods(handle)
+    for name in methods(RunHandle):
+        assert parameters(getattr(RunHandle, name)) == parameters(getattr(handle, name)), name
+
+
+def test_both_return_the_same_records() -> None:
+    assert (awaken.Run, awaken.Thread, awaken.Event) == (shown.Run, shown.Thread, shown.Event)
+    assert (awaken.client.Run, awaken.client.Thread, awaken.client.Event) == (shown.Run, shown.Thread, shown.Event)
+    for name in sorted(methods(Awaken) - ONLY_IN_A_PROGRAM - {"submit", "stream", "events", "run_events"}):
+        told = [inspect.signature(getattr(cls, name)).return_annotation for cls in (Awaken, AsyncClient, Client)]
+        assert told[0] == told[1] == told[2].replace("Iterator[", "Listing["), name
+
+
+def test_nothing_takes_what_it_does_not_know() -> None:
+    """An option that does not exist is a TypeError: no method swallows keywords."""
+    for cls in (Awaken, AsyncClient, Client):
+        for name in methods(cls):
+            kinds = {each.kind for each in inspect.signature(getattr(cls, name)).parameters.values()}
+            assert inspect.Parameter.VAR_KEYWORD not in kinds, f"{cls.__name__}.{name}"

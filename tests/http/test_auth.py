@@ -1,0 +1,125 @@
+"""Who asks decides what is there: one function per application, and every route goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+from starlette.requests import Request
+
+from awaken import Awaken, Context
+from awaken.domain.errors import Forbidden, Unauthorized
+from awaken.domain.ids import Scope
+from awaken.http.auth import Answer, Authorize, Caller
+from awaken.http.operation import Operation
+from awaken.http.table import OPERATIONS
+from tests.http.asgi import Answer as HttpAnswer
+from tests.http.asgi import Client
+
+GUARDED: Final = tuple(operation for operation in OPERATIONS if not operation.always_answers)
+ON_SOMETHING: Final = tuple(each for each in GUARDED if "{thread_id}" in each.path or "{run_id}" in each.path)
+LISTS: Final = ("/v1/threads", "/v1/runs")
+BODIES: Final[dict[str, Any]] = {"create_thread": {}, "default": {"agent_id": "whoami", "input": "hello"}}
+
+
+async def whoami(context: Context) -> dict[str, Any]:
+    return {"caller": context.caller, "resource_id": context.resource_id, "metadata": context.metadata}
+
+
+async def by_header(request: Request) -> Answer:
+    await asyncio.sleep(0)  # as one that looks somebody up
+    user = request.headers.get("x-user")
+    if user == "banned":
+        raise Forbidden("not you")
+    return None if user is None else Caller(Scope(f"user-{user}"), user)
+
+
+@asynccontextmanager
+async def served(authorize: Authorize = by_header) -> AsyncGenerator[Client]:
+    app = Awaken("memory://")
+    app.agent("whoami", whoami)
+    async with asyncio.timeout(20), app:
+        yield Client(app.asgi(authorize=authorize))
+
+
+def as_user(user: str) -> dict[str, str]:
+    return {"x-user": user}
+
+
+async def ask(client: Client, operation: Operation, headers: dict[str, str]) -> HttpAnswer:
+    path = operation.path.format(thread_id="anns", run_id="anns-run", agent_id="whoami")
+    body = None if operation.body is None else BODIES.get(operation.id, BODIES["default"])
+    return await client.request(operation.method, path, body, headers=headers)
+
+
+async def anns_run(client: Client) -> dict[str, Any]:
+    body = {"thread_id": "anns", "resource_id": "customer-7"}
+    assert (await client.post("/v1/threads", body, headers=as_user("ann"))).status == 201
+    asked = {**BODIES["default"], "run_id": "anns-run", "metadata": {"order": 7}}
+    answer = await client.post("/v1/threads/anns/runs/wait", asked, headers=as_user("ann"))
+    assert answer.status == 200
+    return answer.json()
+
+
+@pytest.mark.parametrize("operation", GUARDED, ids=lambda each: each.id)
+async def test_nobody_in_particular_gets_nothing(operation: Operation) -> None:
+    async with served() as client:
+        answer = await ask(client, operation, {})
+        assert (answer.status, answer.code) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        refused = await ask(client, operation, as_user("banned"))
+        assert (refused.status, refused.code) == (403, "forbidden")
+        assert (await client.get("/health")).status == 200
+
+
+@pytest.mark.parametrize("operation", ON_SOMETHING, ids=lambda each: each.id)
+async def test_what_belongs_to_somebody_else_is_not_there(operation: Operation) -> None:
+    async with served() as client:
+        await anns_run(client)
+        answer = await ask(client, operation, as_user("bob"))
+
+        assert answer.status == 404
+        assert answer.code in ("thread_not_found", "run_not_found")
+
+
+async def test_lists_hold_what_is_ones_own() -> None:
+    async with served() as client:
+        await anns_run(client)
+        for path in LISTS:
+            assert len((await client.get(path, headers=as_user("ann"))).json()["items"]) == 1
+            assert (await client.get(path, headers=as_user("bob"))).json()["items"] == []
+        cursor = (await client.get("/v1/threads/anns", headers=as_user("ann"))).json()["cursor"]
+        assert (await client.post("/v1/threads", {"thread_id": "anns"}, headers=as_user("bob"))).status == 201
+        stolen = await client.get(f"/v1/threads/anns/events?cursor={cursor}", headers=as_user("bob"))
+        assert stolen.code == "cursor_mismatch"
+
+
+async def test_an_agent_sees_for_whom_it_works() -> None:
+    async with served() as client:
+        output = (await anns_run(client))["output"]
+        assert output == {"caller": "ann", "resource_id": "customer-7", "metadata": {"order": 7}}
+
+
+async def test_a_request_repeated_by_somebody_else_of_the_same_scope_is_the_same_request() -> None:
+    def one_team(request: Request) -> Answer:
+        return Caller(Scope("team"), request.headers["x-user"])
+
+    async with served(one_team) as client:
+        asked = {**BODIES["default"], "run_id": "r"}
+        assert (await client.post("/v1/runs", asked, headers=as_user("ann"))).status == 202
+        assert (await client.post("/v1/runs", asked, headers=as_user("bob"))).status == 200
+
+
+async def test_a_scope_that_is_none_shows_nothing_to_anybody() -> None:
+    async with served(lambda request: "") as client:
+        assert (await client.get("/v1/threads")).code == "invalid_id"
+
+    def fails(request: Request) -> Answer:
+        raise Unauthorized("the token is expired")
+
+    async with served(fails) as client:
+        answer = await client.get("/v1/threads")
+        assert (answer.status, answer.json()["detail"]) == (401, "the token is expired")
