@@ -6,17 +6,18 @@ Holds: importing this module imports no agent framework and no web framework; `a
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, get_args
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 from msgspec.structs import replace
 
-from awaken.domain import shown
+from awaken.domain import checking, shown
 from awaken.domain.clock import Clock, SystemClock, to_rfc3339
 from awaken.domain.cursor import cursor_prefix, event_cursor, event_seq
 from awaken.domain.delivery import Delivery, delay_ms, due_at
@@ -54,6 +55,7 @@ from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuer
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.inspection import Inspection, inspect
+from awaken.store.sqlite.opening import Durability
 from awaken.telemetry.prometheus import PrometheusObserver
 
 if TYPE_CHECKING:
@@ -63,6 +65,9 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "sqlite:///awaken.db"
 EVENT_PAGE: Final = 256
+_SQLITE_URL: Final = re.compile(
+    r"sqlite:///(?P<path>(?:[^%?#]|%[0-9a-f]{2})+)(?:\?durability=(?P<durability>full|process))?", re.IGNORECASE
+)
 AgentT = TypeVar("AgentT")
 ShownT = TypeVar("ShownT")
 
@@ -143,11 +148,11 @@ class Awaken:
         if url is not None and store is not None:
             raise ValidationError("give either a url or a store, not both")
         clock = clock or SystemClock()
-        self.scope = scope
+        self.scope = Scope(checked_id(scope, what="scope"))
         self.http_settings = http
         """How it is served; None: as `HttpSettings()` says."""
         self.agents = Agents(clock)
-        self.store: Store = store or open_store(url or DEFAULT_URL, clock=clock)
+        self.store: Store = open_store(DEFAULT_URL if url is None else url, clock=clock) if store is None else store
         self.observer = PrometheusObserver(self.store, clock)
         self.mailbox = Mailbox(
             self.store,
@@ -735,23 +740,41 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         ValidationError: The URL is not understood.
         Unsupported: It names a database that this version cannot use.
     """
-    parts = urlsplit(url)
-    match parts.scheme:
+    scheme = url.partition(":")[0].lower() if isinstance(url, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+    match scheme:
         case "memory":
+            if url[len(scheme) :] != "://":
+                raise ValidationError(
+                    f"{checking.shown(url)} is not the URL of a store in memory, which is memory:// alone"
+                )
             return MemoryStore(clock)
         case "sqlite":
-            options = dict(parse_qsl(parts.query))
-            durability = options.pop("durability", "full")
-            path = unquote(parts.path.removeprefix("/"))
-            if parts.netloc or not path or options or durability not in ("full", "process"):
-                raise ValidationError(
-                    f"{url!r} is not a SQLite URL; write sqlite:///file.db, with ?durability=full or process at the end"
-                )
-            return SqliteStore(Path(path), clock=clock, durability=durability)
+            path, durability = _sqlite_place(url)
+            return SqliteStore(path, clock=clock, durability=durability)
         case "postgres" | "postgresql":
             raise Unsupported("PostgreSQL", "this version stores in SQLite; write sqlite:///file.db")
         case _:
-            raise ValidationError(f"{url!r} names no store; write sqlite:///file.db or memory://")
+            raise ValidationError(f"{checking.shown(url)} names no store; write sqlite:///file.db or memory://")
+
+
+def _sqlite_place(url: str) -> tuple[str, Durability]:
+    """The path and the durability in a URL, of which every character counts.
+
+    Raises:
+        ValidationError: It is not in the form, or has an option that there is not.
+    """
+    found = _SQLITE_URL.fullmatch(url)
+    try:
+        path = unquote(found["path"], errors="strict") if found else ""
+    except UnicodeDecodeError:
+        path = ""
+    if found is None or not path or not path.isprintable():
+        raise ValidationError(
+            f"{checking.shown(url)} is not a SQLite URL; write sqlite:///file.db, or sqlite:////folder/file.db, with"
+            " ?durability=full or ?durability=process at the end where wanted. In the name of a file, write %23 for #,"
+            " %3F for ? and %25 for %; it has no control characters"
+        )
+    return path, cast("Durability", found["durability"] or "full")
 
 
 def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) -> Inspection:

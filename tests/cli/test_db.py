@@ -72,3 +72,8 @@ def test_what_is_no_database_is_named_in_one_sentence(
 def test_a_retention_is_not_negative(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["db", "x.db", "--event-retention-days", "-1"]) == Exit.USAGE
     assert "retention" in capsys.readouterr().err
+
+
+def test_a_folder_is_called_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["db", str(tmp_path)]) != Exit.OK
+    assert f"database {tmp_path} is a folder. Name the file in it" in " ".join(capsys.readouterr().err.split())

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from awaken.domain.clock import Alarm, SystemClock, from_rfc3339, sleep, to_rfc3339
+from awaken.domain.clock import FIRST_INSTANT, LAST_INSTANT, Alarm, SystemClock, from_rfc3339, sleep, to_rfc3339
 from awaken.testing.clock import START, ManualClock, settle
 
 
@@ -55,6 +55,24 @@ async def test_a_cancelled_wait_leaves_the_alarm_usable() -> None:
 
     alarm.set()
     assert await alarm.wait(1) is True
+
+
+@pytest.mark.parametrize(
+    ("instant", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (1_790_000_000_001, "2026-09-21T14:13:20.001Z"),
+        (FIRST_INSTANT, "0001-01-01T00:00:00.000Z"),
+        (FIRST_INSTANT - 1, "0001-01-01T00:00:00.000Z"),
+        (LAST_INSTANT, "9999-12-31T23:59:59.999Z"),
+        (LAST_INSTANT + 1, "9999-12-31T23:59:59.999Z"),
+        (10**30, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_every_instant_has_a_text(instant: int, text: str) -> None:
+    """Beyond the years that the form can write, the nearest that it can."""
+    assert to_rfc3339(instant) == text
 
 
 async def test_sleeping_takes_the_clocks_time() -> None:

@@ -14,7 +14,7 @@ from awaken.domain.errors import ValidationError
         Delivery(),
         Delivery(priority=0),
         Delivery(priority=LAST_PRIORITY, max_attempts=1, delay_ms=MAX_DELAY_MS),
-        Delivery(available_at=-1),
+        Delivery(available_at=0),
     ],
 )
 def test_what_is_in_range_passes(sound: Delivery) -> None:

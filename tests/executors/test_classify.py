@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from awaken.domain.errors import (
     Unsupported,
     ValidationError,
 )
-from awaken.executors.classify import Verdict, classify, verdict_on
+from awaken.executors.classify import Verdict, asked_wait_s, classify, verdict_on
 from awaken.testing.behaviour import behaviour
 
 
@@ -230,6 +231,70 @@ def test_the_wait_a_provider_asks_for_is_kept(error: Exception, wait_s: float | 
     failure = classify(error)
     assert isinstance(failure, TransientFailure)
     assert failure.retry_after_s == wait_s
+
+
+LIMITED = http(429, ai.ModelRateLimitError, headers={"retry-after": "30"})
+LATER = http(429, ai.ModelRateLimitError, headers={"retry-after": "90"})
+
+
+@pytest.mark.parametrize(
+    ("error", "wait_s"),
+    [
+        (ai.FallbackExceptionGroup("all failed", [LIMITED, LATER]), 30.0),
+        (ai.FallbackExceptionGroup("all failed", [LIMITED, http(401)]), 30.0),  # the other one will never answer
+        (ai.FallbackExceptionGroup("all failed", [LIMITED, http(503)]), None),  # the other one may be asked at once
+        (ExceptionGroup("tasks", [LIMITED, LATER]), 90.0),
+        (ExceptionGroup("tasks", [LIMITED, http(503)]), 30.0),
+        (ExceptionGroup("tasks", [TransientFailure("busy", retry_after_s=30)]), 30.0),
+        (ExceptionGroup("tasks", [ExceptionGroup("inner", [LATER]), LIMITED]), 90.0),
+        (ExceptionGroup("tasks", [ai.FallbackExceptionGroup("all", [LIMITED, LATER]), http(503)]), 30.0),
+        (caused(RuntimeError("the agent failed"), ExceptionGroup("tasks", [LIMITED])), 30.0),
+    ],
+)
+def test_a_group_of_failures_asks_for_the_wait_of_its_members(error: Exception, wait_s: float | None) -> None:
+    """Of models one after the other the first that may be asked again is enough; side by side all have to be."""
+    failure = classify(error)
+    assert isinstance(failure, TransientFailure)
+    assert failure.retry_after_s == wait_s
+
+
+def test_side_by_side_one_permanent_failure_is_enough() -> None:
+    assert verdict_on(ExceptionGroup("tasks", [LIMITED, http(401)])) == "permanent"
+    assert verdict_on(ExceptionGroup("tasks", [ExceptionGroup("inner", [KeyError("x")]), LIMITED])) == "permanent"
+
+
+def test_the_text_of_a_group_names_its_members() -> None:
+    inner = ExceptionGroup("inner", [ValueError("too small")])
+    text = str(classify(ExceptionGroup("tasks", [TransientFailure("busy"), inner]), exposed=True))
+    assert text == "ExceptionGroup (TransientFailure: busy; ExceptionGroup (ValueError: too small))"
+
+
+@pytest.mark.parametrize(
+    ("asked", "wait_s"),
+    [
+        (3, 3.0),
+        ("2.5", 2.5),
+        ("inf", math.inf),
+        (10**400, math.inf),
+        (0, 0.0),
+        (-1, None),
+        (math.nan, None),
+        ("nan", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        (None, None),
+        (object(), None),
+        (b"\xff", None),
+    ],
+)
+def test_a_wait_is_read_whatever_was_written(asked: Any, wait_s: float | None) -> None:
+    assert asked_wait_s(asked) == wait_s
+
+
+@pytest.mark.parametrize(
+    "mistake", [AttributeError, NameError, TypeError, KeyError, IndexError, ValueError, ImportError]
+)
+def test_a_mistake_of_the_program_is_permanent(mistake: type[Exception]) -> None:
+    assert verdict_on(mistake("x")) == "permanent"
 
 
 def test_a_chain_of_causes_that_loops_ends() -> None:

@@ -85,15 +85,21 @@ def test_a_name_that_is_no_id_is_refused(name: str) -> None:
         Agents().add(name, hello)
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_that_lets_nothing_run_is_refused(limit: int) -> None:
-    with pytest.raises(ValidationError, match="max_concurrent"):
+@pytest.mark.parametrize("limit", [0, -1, "3", True, 1.0, [1]])
+def test_a_limit_that_lets_nothing_run_or_is_none_is_refused(limit: Any) -> None:
+    with pytest.raises(ValidationError, match="max_concurrent of agent 'hello' is a whole number, at least 1, and not"):
         Agents().add("hello", hello, max_concurrent=limit)
+
+
+@pytest.mark.parametrize("name", [5, None, b"hello", ["hello"], "a\0", "\ud800"])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(ValidationError, match="agent_id"):
+        Agents().add(name, hello)
 
 
 def test_a_name_is_given_once() -> None:
     found = agents(hello=hello)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists, match="the agent 'hello' is registered already; choose another name"):
         found.add("hello", hello)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from awaken.domain.errors import ValidationError
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import Purge
@@ -58,6 +59,18 @@ REFUSED: Final[list[tuple[dict[str, Any], str, list[str | int]]]] = [
 ]
 """Bodies, the code of the refusal, and where it says the fault is."""
 
+SAID: Final[list[tuple[dict[str, Any], str]]] = [
+    ({"priority": 256}, "priority is a whole number, 0 (first) to 255 (last), and not 256"),
+    ({"max_attempts": 101}, "max_attempts is a whole number, 1 to 100, and not 101"),
+    ({"dedupe_key": ""}, "dedupe_key is a text of 1 to 255 characters without control characters, not ''"),
+    ({"dedupe_key": "a\u0007"}, "dedupe_key is a text of 1 to 255 characters without control characters, not 'a\\x07'"),
+    ({"after_seconds": 31_536_001.0}, "a delay is 0 to 31536000 seconds, and not 31536001.0"),
+    ({"run_id": "a b"}, "run_id 'a b' is not a valid id; use 1 to 128 characters of A-Z a-z 0-9 . _ : @ -"),
+    ({"if_not_exists": "maybe"}, "body.if_not_exists: Invalid enum value 'maybe'; it is one of create, reject"),
+    ({"priority": "high"}, "body.priority: Expected `int | null`, got `str`"),
+]
+"""Fields, and what is answered; in Python the same is refused in the same words."""
+
 NOT_SERVED: Final[list[tuple[str, Any, str]]] = [
     ("webhook", "https://example.org", "webhook"),
     ("decisions", [], "decisions"),
@@ -72,6 +85,34 @@ NOT_SERVED: Final[list[tuple[str, Any, str]]] = [
     ("multitask_strategy", "rollback", "multitask_strategy=rollback"),
 ]
 """Fields or values of later versions, and the capability that the refusal names."""
+
+
+@pytest.mark.parametrize(("fields", "words"), SAID)
+async def test_a_refusal_names_the_range_or_the_values(
+    memory: Store, clock: ManualClock, fields: dict[str, Any], words: str
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.post("/v1/runs", {**ASK, **fields})
+        assert (answer.status, answer.json()["detail"]) == (422, words)
+        in_python = {"delay_s" if name == "after_seconds" else name: value for name, value in fields.items()}
+        if words.startswith("body.") or "run_id" in fields:
+            return
+        with pytest.raises(ValidationError) as refused:
+            await site.world.submit(**in_python)
+        assert str(refused.value) == words
+
+
+async def test_a_filter_that_knows_no_such_value_lists_those_there_are(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.get("/v1/runs?status=sleeping")
+        assert answer.json()["detail"] == (
+            "query.status: Invalid enum value 'sleeping'; it is one of created, running, waiting, done"
+        )
+        answer = await site.http.get("/v1/threads/t/events?channels=noise")
+        assert answer.status == 404
+        await site.submit("gated", "t")
+        answer = await site.http.get("/v1/threads/t/events?channels=noise")
+        assert "channels does not know 'noise'; there are: activity, debug, decisions" in answer.json()["detail"]
 
 
 @behaviour("SRV-001")

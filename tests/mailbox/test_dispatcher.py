@@ -92,7 +92,7 @@ async def test_the_next_instant_is_known_also_while_every_slot_is_taken(
     store.exclusive = False
     async with store:
         async with World(store, clock, executes=False, seed=9) as outsider:
-            submission = await outsider.submit(thread_id="of the dead")
+            submission = await outsider.submit(thread_id="of-the-dead")
             await claim_for(store, "dead", lease_ms=20_000)
         async with World(store, clock, settings=MailboxSettings(max_concurrent_runs=1, drain_s=0)) as world:
             await world.submit()

@@ -35,7 +35,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
-from awaken.testing.mailboxes import WatchedStore, World
+from awaken.testing.mailboxes import GatedAgent, WatchedStore, World
 
 
 def said(*texts: str) -> tuple[Message, ...]:
@@ -426,7 +426,7 @@ async def test_a_thread_whose_messages_cannot_be_stored_is_refused_before_the_st
     async with World(store, clock) as world:
         before = len(store.batches)
         brought = (user_message(MessageId("m"), "\ud800"),)
-        with pytest.raises(ValidationError, match="no JSON form"):
+        with pytest.raises(ValidationError, match="half of a character"):
             await world.mailbox.save_thread(DEFAULT_SCOPE, "t", ThreadInfo(), messages=brought)
 
         assert len(store.batches) == before and await store.load_thread(DEFAULT_SCOPE, ThreadId("t")) is None
@@ -457,6 +457,46 @@ async def test_the_same_request_under_the_same_run_id_is_accepted_once(store: Wa
         assert (again.replayed, again.run.run_id, len(world.agent.calls)) == (True, first.run.run_id, 1)
         with pytest.raises(AlreadyExists):
             await world.submit("something else", run_id="r1")
+
+
+async def test_a_repetition_is_known_by_what_was_sent_whatever_the_threads_last_agent_is_by_then(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    agents = {"sales": GatedAgent(), "support": GatedAgent()}
+    async with World(store, clock, agents=agents) as world:
+
+        async def done(by: str, **options: Any) -> Submission:
+            accepted = await world.submit(**options)
+            (await agents[by].next_call()).release("ok")
+            await world.done(accepted)
+            return accepted
+
+        await done("sales", agent_id="sales")
+        first = await done("sales", text="one of these", run_id="order-1", agent_id=None)
+        await done("support", agent_id="support")
+
+        again = await world.submit("one of these", run_id="order-1", agent_id=None)
+        assert (again.replayed, again.run.run_id) == (True, first.run.run_id)
+        with pytest.raises(AlreadyExists):
+            await world.submit("one of those", run_id="order-1", agent_id=None)
+
+
+async def test_a_repetition_is_known_when_its_agent_is_gone(store: WatchedStore, clock: ManualClock) -> None:
+    leaving = GatedAgent()
+    async with World(store, clock, agents={"leaving": leaving}) as world:
+        first = await world.submit("hi", run_id="order-1", agent_id="leaving")
+        (await leaving.next_call()).release("ok")
+        await world.done(first)
+
+    async with World(store, clock, seed=2) as later:
+        again = await later.submit("hi", run_id="order-1", agent_id="leaving")
+        assert (again.replayed, again.run.run_id) == (True, "order-1")
+        with pytest.raises(UnknownAgent):
+            await later.submit("hi", run_id="order-2", agent_id="leaving")
+        with pytest.raises(AlreadyExists):
+            await later.submit("ho", run_id="order-1", agent_id="leaving")
+        with pytest.raises(AlreadyExists):
+            await later.submit("hi", run_id="order-1", agent_id="leaving", priority=1)
 
 
 async def test_a_dedupe_key_in_use_answers_with_the_run_that_holds_it(store: WatchedStore, clock: ManualClock) -> None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from awaken.domain.errors import ValidationError
 from awaken.domain.retry import RetryPolicy
@@ -46,7 +47,6 @@ def test_settings_that_were_given_are_kept() -> None:
 
     settings = MailboxSettings(**given)  # pyright: ignore[reportArgumentType]
 
-    settings.check()
     assert {name: getattr(settings, name) for name in given} == given
 
 
@@ -69,16 +69,40 @@ def test_settings_that_were_given_are_kept() -> None:
         ],
         ("renew_interval_s", 12.0),
         ("renew_interval_s", 10.0),
-        ("stop_margin_s", 8.0),
+        ("lease_ms", 12_000.5),
+        ("drain_s", 1e9),
+        ("run_retention_s", 1e15),
+        ("max_retry_after_s", 86_401),
+        ("max_attempts", 101),
+        ("poll_interval_s", 1e-9),
+        ("retry", 5),
         ("retry", RetryPolicy(base_delay_ms=0.5)),  # pyright: ignore[reportArgumentType]
         ("retry", RetryPolicy(base_delay_ms=-1)),
         ("retry", RetryPolicy(base_delay_ms=2, max_delay_ms=1)),
+        ("retry", RetryPolicy(max_delay_ms=86_400_001)),
     ],
 )
-def test_a_setting_out_of_range_is_refused_when_the_mailbox_is_made(name: str, value: Any) -> None:
-    store, agents = MemoryStore(ManualClock()), Agents()
-    with pytest.raises(ValidationError, match="out of range"):
-        Mailbox(store, agents, settings=MailboxSettings(**{name: value}))
+def test_a_setting_out_of_range_is_refused_when_it_is_given(name: str, value: Any) -> None:
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(ValidationError, match="retry policy" if isinstance(value, RetryPolicy) else name):
+        MailboxSettings(**given)
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    """Every run would be stopped, as one whose lease cannot be confirmed, before its first renewal is due."""
+    with pytest.raises(ValidationError, match=r"renew_interval_s = .* has to be less than 4:"):
+        MailboxSettings(stop_margin_s=8.0)
+
+
+def test_settings_are_checked_again_when_one_is_replaced() -> None:
+    with pytest.raises(ValidationError, match="poll_interval_s"):
+        replace(MailboxSettings(), poll_interval_s=0)
+
+
+def test_what_is_no_settings_is_refused_when_the_mailbox_is_made() -> None:
+    settings: Any = {"drain_s": 1}
+    with pytest.raises(ValidationError, match="MailboxSettings"):
+        Mailbox(MemoryStore(ManualClock()), Agents(), settings=settings)
 
 
 @behaviour("MBX-006")

@@ -157,6 +157,6 @@ async def test_a_time_that_is_no_number_is_refused_and_stops_nothing(
             world.mailbox.cancel(DEFAULT_SCOPE, run.run_id, wait_s=seconds),
             world.mailbox.interrupt(DEFAULT_SCOPE, run.thread_id, wait_s=seconds),
         ):
-            with pytest.raises(ValidationError, match="must be a number of seconds"):
+            with pytest.raises(ValidationError, match="is a number of seconds"):
                 await asked
         assert (await world.run(run)).status is RunStatus.RUNNING

@@ -592,6 +592,8 @@ class TwoStores(RuleBasedStateMachine):
         )
         self._same(lambda store: store.list_messages(scope, thread_id, window))
         self._same(lambda store: store.list_events(scope, thread_id, after=at.after, limit=limit, run_id=run_id))
+        self._same(lambda store: store.page_messages(scope, thread_id, window))
+        self._same(lambda store: store.page_events(scope, thread_id, after=at.after, limit=limit, run_id=run_id))
         self._same_pages(lambda store, query: store.list_dispatches(scope, query), dispatches)
         self._same_pages(lambda store, query: store.list_threads(scope, query), some_threads)
         self._same_pages(lambda store, query: store.list_runs(scope, query), some_runs)

@@ -10,12 +10,17 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 Instant = int
 """Milliseconds since the Unix epoch, UTC."""
+_EPOCH: Final = datetime(1970, 1, 1)
+FIRST_INSTANT: Final = -62_135_596_800_000
+"""The beginning of the year 1."""
+LAST_INSTANT: Final = 253_402_300_799_999
+"""The end of the year 9999."""
 
 
 class Timer(Protocol):
@@ -102,9 +107,12 @@ async def sleep(clock: Clock, delay_s: float) -> None:
 
 
 def to_rfc3339(instant: Instant) -> str:
-    """UTC with milliseconds and `Z`, the only form in which an instant leaves the package."""
-    stamp = datetime.fromtimestamp(instant / 1000, UTC)
-    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
+    """UTC with milliseconds and `Z`, the only form in which an instant leaves the package.
+
+    An instant beyond the years 1 to 9999, which that form cannot write, is shown as the nearest one within.
+    """
+    stamp = _EPOCH + timedelta(milliseconds=min(max(instant, FIRST_INSTANT), LAST_INSTANT))
+    return stamp.isoformat(timespec="milliseconds") + "Z"
 
 
 def from_rfc3339(text: str) -> Instant:

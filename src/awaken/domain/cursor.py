@@ -40,7 +40,7 @@ def event_seq(text: str, scope: Scope, thread_id: ThreadId, *loc: str) -> int:
     Raises:
         ValidationError: `invalid_request` for what is no cursor, `cursor_mismatch` for one of another thread.
     """
-    parts = _EVENT.fullmatch(text)
+    parts = _EVENT.fullmatch(text) if isinstance(text, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if parts is None:
         raise ValidationError("this is not a cursor of this server", loc=loc)
     if not cursor_prefix(scope, thread_id).endswith(f".{parts[1]}."):

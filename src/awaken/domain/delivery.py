@@ -1,25 +1,33 @@
 """How a message wants to be taken: one value, handed unchanged from HTTP and Python to the `Submit` transition.
 
 Above: whoever submits fills it in once. Below: `store.rules.accept` reads it; nothing between the two looks inside.
-Holds: a new wish of a caller is a field here, and no new parameter anywhere else.
+Holds: a new wish of a caller is a field here, and no new parameter anywhere else. What it may hold is written here
+alone: HTTP publishes these bounds, and refuses in these words.
 
-Source: ADR 0002.
+Source: ADR 0002, ADR 0028.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from awaken.domain.clock import Instant, from_rfc3339
+from awaken.domain.checking import shown
+from awaken.domain.clock import LAST_INSTANT, Instant, from_rfc3339
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import ValidationError
 
 LAST_PRIORITY: Final = 255
-MAX_DELAY_MS: Final = 10 * 366 * 86_400_000
-"""Ten years."""
+MAX_ATTEMPTS: Final = 100
+MAX_DELAY_S: Final = 365 * 86_400
+"""A year."""
+MAX_DELAY_MS: Final = MAX_DELAY_S * 1000
+MAX_DEDUPE_CHARS: Final = 255
+DEDUPE_PATTERN: Final = "^[^\\x00-\\x1f\\x7f\ufffd]{1,255}$"
+_DEDUPE_KEY: Final = re.compile("[^\x00-\x1f\x7f\ufffd\ud800-\udfff]{1,255}")
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -28,7 +36,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     priority: int = DEFAULT_PRIORITY
     """0 (first) to 255 (last), inside the thread and among threads."""
     max_attempts: int | None = None
-    """Failures after which it is given up; None is the mailbox's own setting."""
+    """Failures after which it is given up, 1 to 100; None is the mailbox's own setting."""
     dedupe_key: str | None = None
     """An unfinished run of the thread with this key is the answer, instead of a new one."""
     delay_ms: int = 0
@@ -40,19 +48,27 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         return self.delay_ms > 0 or self.available_at is not None
 
     def check(self) -> None:
-        """Raises ValidationError for a quantity that is out of range."""
-        if not 0 <= self.priority <= LAST_PRIORITY:
-            raise ValidationError(f"priority is 0 (first) to {LAST_PRIORITY} (last)", loc=("body", "priority"))
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise ValidationError("max_attempts must be at least 1", loc=("body", "max_attempts"))
-        if not 0 <= self.delay_ms <= MAX_DELAY_MS:
-            raise _out_of_range()
+        """Raises ValidationError for what is no quantity of its kind, or out of range."""
+        if self == _USUAL:
+            return
+        _check_whole(self.priority, "priority", 0, LAST_PRIORITY, "0 (first) to 255 (last)")
+        if self.max_attempts is not None:
+            _check_whole(self.max_attempts, "max_attempts", 1, MAX_ATTEMPTS, f"1 to {MAX_ATTEMPTS}")
+        if self.dedupe_key is not None:
+            _check_dedupe_key(self.dedupe_key)
+        if type(self.delay_ms) is not int or not 0 <= self.delay_ms <= MAX_DELAY_MS:
+            raise _no_delay(self.delay_ms)
+        if self.available_at is not None:
+            _check_whole(self.available_at, "available_at", 0, LAST_INSTANT, "milliseconds since 1970, up to year 9999")
 
 
-def delay_ms(delay_s: float) -> int:
+_USUAL: Final = Delivery()
+
+
+def delay_ms(delay_s: object) -> int:
     """A delay in seconds, as a `Delivery` holds it. Raises ValidationError when it is out of range, or no number."""
-    if not 0 <= delay_s * 1000 <= MAX_DELAY_MS:
-        raise _out_of_range()
+    if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or not 0 <= delay_s <= MAX_DELAY_S:
+        raise _no_delay(delay_s)
     return round(delay_s * 1000)
 
 
@@ -75,5 +91,20 @@ def due_at(at: datetime | str | None, *, delay_s: float = 0.0) -> Instant | None
         ) from error
 
 
-def _out_of_range() -> ValidationError:
-    return ValidationError(f"a delay is 0 to {MAX_DELAY_MS // 1000} seconds", loc=("body", "after_seconds"))
+def _check_whole(value: object, name: str, least: int, most: int, words: str) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ValidationError(f"{name} is a whole number, {words}, and not {shown(value)}", loc=("body", name))
+
+
+def _check_dedupe_key(key: object) -> None:
+    if not isinstance(key, str) or _DEDUPE_KEY.fullmatch(key) is None:
+        raise ValidationError(
+            f"dedupe_key is a text of 1 to {MAX_DEDUPE_CHARS} characters without control characters, not {shown(key)}",
+            loc=("body", "dedupe_key"),
+        )
+
+
+def _no_delay(delay: object) -> ValidationError:
+    return ValidationError(
+        f"a delay is 0 to {MAX_DELAY_S} seconds, and not {shown(delay)}", loc=("body", "after_seconds")
+    )

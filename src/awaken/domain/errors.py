@@ -92,13 +92,21 @@ class Conflict(AwakenError):
     code = "conflict"
 
 
+_TAKEN = {
+    "agent": "is registered already; choose another name",
+    "thread": "exists already; submit to it, or choose another id",
+}
+"""What is not sent again, but taken."""
+
+
 class AlreadyExists(Conflict):
     """The id is taken by something else than what was sent."""
 
     code = "already_exists"
 
     def __init__(self, what: str, id: str) -> None:
-        super().__init__(f"the {what} {id!r} exists already and differs from what was sent")
+        hint = _TAKEN.get(what, "exists already and differs from what was sent; send the same again, or another id")
+        super().__init__(f"the {what} {id!r} {hint}")
         self.what = what
         self.id = id
 

@@ -36,7 +36,8 @@ from awaken.domain.agent_event import (
     ToolCallStarted,
     ToolCallStreamDelta,
 )
-from awaken.domain.errors import DataIntegrity
+from awaken.domain.checking import encoded, shown
+from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.log import LoggedEvent, MessagePayload, ReadEvent
 from awaken.domain.message import Visibility
 from awaken.domain.server_event import (
@@ -144,12 +145,17 @@ OPENS_STREAM: Final = frozenset(kind.name for kind in _ROWS if kind.opens_stream
 TERMINAL_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_terminal)
 WAIT_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_wait)
 
-_encoder: Final = msgspec.json.Encoder()
-
 
 def logged(event: Event) -> LoggedEvent:
-    """The log entry for an executor event."""
-    return LoggedEvent(KINDS[type(event)], msgspec.Raw(_encoder.encode(event)))
+    """The log entry for an executor event.
+
+    Raises:
+        ValidationError: It is none, or could not be read back from the log.
+    """
+    kind = KINDS.get(type(event))
+    if kind is None:
+        raise ValidationError(f"{shown(event)} is not an event that an agent publishes")
+    return LoggedEvent(kind, msgspec.Raw(encoded(event, type(event), what=type(event).__name__)))
 
 
 def opened(entry: LoggedEvent | ReadEvent) -> Any:

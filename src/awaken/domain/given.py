@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from awaken.domain.checking import shown
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Audio, Document, Image, Json, Message, Role, Text, Video, user_message
@@ -30,18 +31,18 @@ class _Sent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def messages_of(given: Given) -> tuple[Message, ...]:
-    """The input as messages; one without an id has an empty one.
+    """The input as messages; one without an id has an empty one. A list of none gives none.
 
     Raises:
         ValidationError: It is none of what may be given.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) and given:
         return (user_message(MessageId(""), given),)
     if isinstance(given, Json):
         return (Message(id=MessageId(""), role=Role.USER, content=(given,)),)
     if isinstance(given, (Message, Mapping)):
         return (_message(given),)
-    if isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
         return tuple([_message(each) for each in given])
     raise _refused(given)
 
@@ -69,7 +70,8 @@ def _message(given: GivenMessage) -> Message:
 
 
 def _refused(given: object) -> ValidationError:
-    kind = type(cast(Any, given)).__name__
     return ValidationError(
-        f"the input of a run is a text, Json(value), a Message or several, not {kind}", loc=("body", "messages")
+        "the input of a run is a text, Json(value), a Message, or a list of Messages, and not an empty one: "
+        f"{shown(cast(Any, given))}",
+        loc=("body", "messages"),
     )

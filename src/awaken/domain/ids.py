@@ -12,6 +12,7 @@ import uuid
 from itertools import islice
 from typing import Final, NewType, Protocol
 
+from awaken.domain.checking import shown
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import ValidationError
 
@@ -126,15 +127,16 @@ def derived_id(*parts: str) -> str:
     return str(uuid.uuid5(_DERIVED, "".join([f"{len(part)}:{part}" for part in parts])))
 
 
-def checked_id(text: str, *, what: str) -> str:
+def checked_id(text: object, *, what: str, loc: tuple[str | int, ...] = ()) -> str:
     """The text itself when it may name something: 1 to 128 of `A-Z a-z 0-9 . _ : @ -`, not `.` or `..`.
 
     Raises:
-        ValidationError: with code `invalid_id`.
+        ValidationError: with code `invalid_id`; it is another text, or no text at all.
     """
-    if _ID.fullmatch(text) is None:
+    if not isinstance(text, str) or _ID.fullmatch(text) is None:
         raise ValidationError(
-            f"{what} {text[:140]!r} is not a valid id; use 1 to 128 characters of A-Z a-z 0-9 . _ : @ -",
+            f"{what} {shown(text)} is not a valid id; use 1 to 128 characters of A-Z a-z 0-9 . _ : @ -",
             code="invalid_id",
+            loc=loc,
         )
     return text

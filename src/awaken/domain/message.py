@@ -208,8 +208,8 @@ def check_message(message: Message) -> None:
     Raises:
         ValidationError: naming the message and the rule it breaks.
     """
-    if not message.id.strip():
-        raise ValidationError("a message needs an id")
+    if not message.id.strip() or "\0" in message.id:
+        raise ValidationError("a message needs an id, without NUL", code="invalid_id")
     if (message.role is TOOL) != (message.tool_call_id is not None):
         raise ValidationError(f"message {message.id!r}: tool_call_id belongs on tool messages, and on all of them")
     if message.tool_call_id is not None and not message.tool_call_id.strip():

@@ -9,6 +9,10 @@ from typing import Final
 
 import msgspec
 
+from awaken.domain.errors import ValidationError
+
+MAX_RETRY_DELAY_MS: Final = 86_400_000
+"""A day."""
 _MAX_DOUBLINGS: Final = 6
 
 
@@ -17,6 +21,15 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     base_delay_ms: int = 250
     max_delay_ms: int = 30_000
+
+    def check(self) -> None:
+        """Raises ValidationError for delays that are not whole, or not in the order 0, base, maximum, a day."""
+        whole = type(self.base_delay_ms) is int and type(self.max_delay_ms) is int
+        if not whole or not 0 <= self.base_delay_ms <= self.max_delay_ms <= MAX_RETRY_DELAY_MS:
+            raise ValidationError(
+                "a retry policy has whole milliseconds with 0 <= base_delay_ms <= max_delay_ms <="
+                f" {MAX_RETRY_DELAY_MS}, not {self.base_delay_ms!r} and {self.max_delay_ms!r}"
+            )
 
     def delay_ms(self, attempt_count: int, retry_after_ms: int = 0) -> int:
         """The wait after failure number `attempt_count` (counting this one; 0 is read as 1).

@@ -12,7 +12,7 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import ValidationError
-from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.ids import RunId, ThreadId, checked_id
 from awaken.domain.run import Run, RunStatus
 
 
@@ -33,14 +33,12 @@ class ThreadInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     parent_thread_id: ThreadId | None = None
 
     def check(self, thread_id: ThreadId) -> None:
-        """Raises ValidationError for blank ids and for a thread that is its own parent (TR-004)."""
-        if not thread_id.strip():
-            raise ValidationError("a thread needs an id")
-        if self.resource_id is not None and not self.resource_id.strip():
-            raise ValidationError("resource_id is blank; leave it out instead")
+        """Raises ValidationError for what is no id, and for a thread that is its own parent (TR-004)."""
+        checked_id(thread_id, what="thread_id", loc=("body", "thread_id"))
+        if self.resource_id is not None:
+            checked_id(self.resource_id, what="resource_id", loc=("body", "resource_id"))
         if self.parent_thread_id is not None:
-            if not self.parent_thread_id.strip():
-                raise ValidationError("parent_thread_id is blank; leave it out instead")
+            checked_id(self.parent_thread_id, what="parent_thread_id", loc=("body", "parent_thread_id"))
             if self.parent_thread_id == thread_id:
                 raise ValidationError(f"thread {thread_id!r} cannot be its own parent")
 

@@ -11,6 +11,7 @@ Source: `docs/concepts/executors.md` (errors).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, cast
 
@@ -62,6 +63,8 @@ MISTAKES: Final = (
     NotImplementedError, RecursionError, asyncio.CancelledError,
 )  # fmt: skip
 """What a program's own mistakes raise, cancelling what it waits for included: the same again on every attempt."""
+_ONE_AFTER_THE_OTHER: Final = "FallbackExceptionGroup"
+"""The group of models that were tried until one would answer; the members of every other group ran side by side."""
 
 
 def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure | PermanentFailure:
@@ -75,6 +78,8 @@ def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure
     for link in _chain(error):
         if isinstance(link, (TransientFailure, PermanentFailure)):
             return link
+        if isinstance(link, BaseExceptionGroup):
+            return _of_group(error, cast("BaseExceptionGroup[BaseException]", link), exposed)
         verdict = _definite(link)
         if verdict is not None:
             return _failure(error, exposed, transient=verdict, retry_after_s=_retry_after_s(link))
@@ -104,8 +109,6 @@ def _definite(error: BaseException) -> bool | None:
         return isinstance(error, (StoreUnavailable, Unavailable))
     if isinstance(error, SystemExit):
         return False  # code that ends the process does so every time
-    if isinstance(error, BaseExceptionGroup):
-        return _group(cast("BaseExceptionGroup[BaseException]", error))
     if GIVE_UP_CODES.intersection(_codes(error)):
         return False
     known = _known_class(error)
@@ -117,10 +120,34 @@ def _definite(error: BaseException) -> bool | None:
     return True if isinstance(error, (ConnectionError, TimeoutError)) else None
 
 
-def _group(error: BaseExceptionGroup[BaseException]) -> bool:
-    """Models tried one after the other fail for good only together; tasks run side by side all have to succeed."""
-    verdicts = [verdict_on(member) == "transient" for member in error.exceptions]
-    return any(verdicts) if type(error).__name__ == "FallbackExceptionGroup" else all(verdicts)
+def _of_group(
+    error: BaseException, group: BaseExceptionGroup[BaseException], exposed: bool
+) -> TransientFailure | PermanentFailure:
+    """Models tried one after the other fail for good only together, and the first that may be asked again is enough;
+    tasks run side by side all have to succeed, and all have to be waited for.
+    """
+    failures = [classify(member) for member in _members(group)]
+    waits = [asked_wait_s(each.retry_after_s) or 0.0 for each in failures if isinstance(each, TransientFailure)]
+    if type(group).__name__ == _ONE_AFTER_THE_OTHER:
+        is_transient, wait_s = bool(waits), min(waits, default=0.0)
+    else:
+        is_transient, wait_s = len(waits) == len(failures), max(waits, default=0.0)
+    return _failure(error, exposed, transient=is_transient, retry_after_s=wait_s or None)
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions of a group, and those of plain groups inside it in their place: a task group in a task group is
+    still side by side.
+    """
+    found: list[BaseException] = []
+    waiting: list[BaseException] = [*reversed(group.exceptions)]
+    while waiting:
+        member = waiting.pop()
+        if isinstance(member, BaseExceptionGroup) and type(cast(Any, member)).__name__ != _ONE_AFTER_THE_OTHER:
+            waiting += [*reversed(cast("BaseExceptionGroup[BaseException]", member).exceptions)]
+        else:
+            found.append(cast(BaseException, member))
+    return found
 
 
 def _known_class(error: BaseException) -> bool | None:
@@ -159,11 +186,21 @@ def _retry_after_s(error: BaseException) -> float | None:
     asked: Any = getattr(error, "retry_after", None)
     if asked is None:
         asked = _get(getattr(_response(error), "headers", None), "retry-after")
+    return asked_wait_s(asked)
+
+
+def asked_wait_s(asked: object) -> float | None:
+    """A wait in seconds that somebody else asks for, whatever he wrote; None where that is no wait.
+
+    An endless one is a wait, too, which its caller bounds; what is less than nothing, or no number, is none.
+    """
     try:
-        wait_s = float(asked)
+        wait_s = float(cast(Any, asked))
     except (TypeError, ValueError):
         return None
-    return wait_s if 0 <= wait_s < float("inf") else None
+    except OverflowError:
+        return math.inf
+    return wait_s if wait_s >= 0 else None
 
 
 def _response(error: BaseException) -> Any:

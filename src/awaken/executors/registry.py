@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
+from awaken.domain.checking import checked, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
 from awaken.domain.ids import AgentId, Route, checked_id
@@ -119,8 +120,12 @@ class Agents:
         name = AgentId(checked_id(agent_id, what="agent_id"))
         if _RESERVED.intersection(name):
             raise ValidationError(f"agent_id {name!r} contains one of {' '.join(sorted(_RESERVED))}", code="invalid_id")
-        if max_concurrent is not None and max_concurrent < 1:
-            raise ValidationError(f"max_concurrent = {max_concurrent!r} of agent {name!r} is not at least 1")
+        if max_concurrent is not None and (type(max_concurrent) is not int or max_concurrent < 1):
+            raise ValidationError(
+                f"max_concurrent of agent {name!r} is a whole number, at least 1, and not {shown(max_concurrent)}"
+            )
+        if description is not None:
+            checked(description, str, what=f"the description of agent {name!r}")
         if name in self._infos and name not in self._withdrawn:
             raise AlreadyExists("agent", name)
         if retry is not None:

@@ -214,7 +214,7 @@ class HttpApp:
         try:
             return type.read(parse_object(raw, max_depth=settings.max_json_depth))
         except msgspec.ValidationError as error:
-            raise shape_problem(error, "body") from error
+            raise shape_problem(error, "body", type) from error
 
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         """What every answer carries."""

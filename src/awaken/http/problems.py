@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from awaken.domain.checking import explained
 from awaken.domain.errors import (
     AlreadyAccepted,
     AlreadyExists,
@@ -80,7 +81,6 @@ STATUS: Final[dict[str, int]] = {
 """Every code this server answers with."""
 
 _RETRY_AFTER_S: Final = {"queue_full": 1, "thread_busy": 1, "starting": 1, "stopping": 1, "store_unavailable": 1}
-_PATH_PART: Final = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
 _MISSING: Final = re.compile(r"missing required field `([^`]+)`")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -151,15 +151,10 @@ def problem_of(error: Exception) -> Problem:
     return Problem("internal", "something went wrong here; the log has more under this request id")
 
 
-def shape_problem(error: msgspec.ValidationError, origin: str) -> Problem:
-    """A 422 for input of the wrong shape; `origin` is `body` or `query`.
-
-    The decoder names the place only inside its text, so that is read here and nowhere else.
-    """
-    text, _, place = str(error).partition(" - at ")
-    loc: list[str | int] = [origin]
-    for name, index in _PATH_PART.findall(place):
-        loc.append(int(index) if index else name)
+def shape_problem(error: msgspec.ValidationError, origin: str, type: type[Any]) -> Problem:
+    """A 422 for input that has not the shape of the type; `origin` is `body` or `query`."""
+    place, text = explained(error, type)
+    loc: list[str | int] = [origin, *place]
     missing = _MISSING.search(text)
     if missing is not None:
         loc.append(missing[1])

@@ -76,7 +76,7 @@ def parse_query(raw: bytes, type: type[Q]) -> Q:
     try:
         found = msgspec.convert(values, type, strict=False)
     except msgspec.ValidationError as error:
-        raise shape_problem(error, "query") from error
+        raise shape_problem(error, "query", type) from error
     for name in values:
         if getattr(found, name) is None:  # the decoder takes the text `null` for an absent value
             raise invalid("invalid_request", f"{name} cannot be null; leave it out instead", "query", name)
@@ -89,7 +89,8 @@ def parse_names(text: str | None, known: frozenset[str], parameter: str) -> froz
         return None
     names = frozenset(text.split(","))
     for name in sorted(names - known):
-        raise invalid("invalid_request", f"{parameter} does not know {name[:80]!r}", "query", parameter)
+        detail = f"{parameter} does not know {name[:80]!r}; there are: {', '.join(sorted(known))}"
+        raise invalid("invalid_request", detail, "query", parameter)
     return names
 
 

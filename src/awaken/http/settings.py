@@ -5,10 +5,12 @@ Source: docs/reference/settings.md.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
+from awaken.domain.checking import MAX_DEPTH, check_settings
 from awaken.http import addresses
 
 ANY: Final = "*"
@@ -23,16 +25,23 @@ MAX_ATTACHMENT_BYTES: Final = 8 * 1024 * 1024
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_METADATA_KEYS: Final = 64
 MAX_METADATA_KEY_CHARS: Final = 64
-MAX_DELAY_S: Final = 31_536_000
 MAX_WAIT_S: Final = 300
 MAX_STOP_WAIT_S: Final = 60
 DEFAULT_WAIT_S: Final = 60
 MAX_LIMIT: Final = 200
 DEFAULT_LIMIT: Final = 50
 
+_Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+_Bytes = Annotated[int, Meta(ge=1, le=2**40)]
+_Interval = Annotated[float, Meta(ge=0.001, le=366 * 86_400)]
+
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations end in their unit. One object may serve any number of applications."""
+    """Durations end in their unit. One object may serve any number of applications. Checked whole when it is made.
+
+    Raises:
+        ValidationError: A setting has another type, or lies outside its bounds.
+    """
 
     public_url: str | None = None
     """Where clients find this application when a proxy stands in front of it, such as `https://agents.example`, with
@@ -47,34 +56,34 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     forwarded_allow_ips: tuple[str, ...] = ()
     """Addresses, or ranges of them, of proxies whose `X-Forwarded-Host` is believed; `*` for any. The name in it has to
     be allowed like that in `Host`."""
-    max_body_bytes: int = 1024 * 1024
-    max_run_body_bytes: int = 16 * 1024 * 1024
+    max_body_bytes: _Bytes = 1024 * 1024
+    max_run_body_bytes: _Bytes = 16 * 1024 * 1024
     """For the routes that take messages, which may carry attachments."""
-    max_header_bytes: int = 64 * 1024
-    max_uri_bytes: int = 8 * 1024
-    max_json_depth: int = 64
-    max_requests: int = 512
+    max_header_bytes: _Bytes = 64 * 1024
+    max_uri_bytes: _Bytes = 8 * 1024
+    max_json_depth: Annotated[int, Meta(ge=1, le=MAX_DEPTH)] = 64
+    max_requests: _Count = 512
     """Requests in progress, streams not counted. Beyond it waiting would only add to the load."""
-    max_streams: int = 4096
-    retry_ms: int = 2000
+    max_streams: _Count = 4096
+    retry_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 2000
     """How long a browser waits before it reconnects a stream."""
-    keepalive_s: float = 15.0
+    keepalive_s: _Interval = 15.0
     """Of silence; proxies drop connections that are silent for about a minute."""
-    write_stall_s: float = 30.0
+    write_stall_s: _Interval = 30.0
     """A reader that takes nothing for this long is disconnected; it can resume."""
-    max_stream_life_s: float = 3600.0
+    max_stream_life_s: _Interval = 3600.0
     """A stream is closed, without an end event, after this long, so that balancers can move it."""
-    chunk_bytes: int = 64 * 1024
+    chunk_bytes: _Bytes = 64 * 1024
     """What is ready is sent together up to about this size."""
-    frame_cache_bytes: int = 8 * 1024 * 1024
+    frame_cache_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 8 * 1024 * 1024
     """Encoded rows kept for the other readers of the same thread."""
-    cancel_wait_s: float = 30.0
+    cancel_wait_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = 30.0
     """The bound of `wait=true` on cancel and interrupt."""
-    retry_after_s: int = 1
+    retry_after_s: Annotated[int, Meta(ge=0, le=86_400)] = 1
     """The `Retry-After` of what is refused because of load or start-up."""
 
     def __post_init__(self) -> None:
-        """Raises ValidationError for an address that is none."""
+        # Addresses first: what is wrong with one has words of its own.
         if self.public_url is not None:
             addresses.public_url(self.public_url)
         for host in addresses.texts(self.allowed_hosts or (), "allowed_hosts"):
@@ -85,3 +94,4 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
         for proxy in addresses.texts(self.forwarded_allow_ips, "forwarded_allow_ips"):
             if proxy != ANY:
                 addresses.network(proxy)
+        check_settings(self, "of HttpSettings")

@@ -17,7 +17,16 @@ import msgspec
 from msgspec import Meta
 
 from awaken.domain.clock import Instant
-from awaken.domain.delivery import Delivery, delay_ms, due_at
+from awaken.domain.delivery import (
+    DEDUPE_PATTERN,
+    LAST_PRIORITY,
+    MAX_ATTEMPTS,
+    MAX_DEDUPE_CHARS,
+    MAX_DELAY_S,
+    Delivery,
+    delay_ms,
+    due_at,
+)
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
 from awaken.domain.ids import ID_PATTERN, MessageId, Scope, ThreadId, checked_id
@@ -28,7 +37,6 @@ from awaken.http.settings import (
     MAX_ATTACHMENT_BYTES,
     MAX_ATTACHMENTS,
     MAX_BLOCKS,
-    MAX_DELAY_S,
     MAX_MESSAGES,
     MAX_METADATA_BYTES,
     MAX_METADATA_KEY_CHARS,
@@ -60,7 +68,15 @@ Id = Annotated[str, Meta(extra_json_schema={"pattern": ID_PATTERN})]
 """Checked by `checked_id`, which gives the refusal its own code."""
 MaybeId = Annotated[str, Meta(extra_json_schema={"pattern": ID_PATTERN.replace("{1,128}", "{0,128}")})]
 """An id, or empty text for a new one."""
-DedupeKey = Annotated[str, Meta(pattern="^[^\\x00-\\x1f\\x7f\ufffd]{1,255}$")]
+
+# What these may hold, the mailbox checks: here it is only published.
+DedupeKey = Annotated[
+    str, Meta(extra_json_schema={"pattern": DEDUPE_PATTERN, "minLength": 1, "maxLength": MAX_DEDUPE_CHARS})
+]
+Priority = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": LAST_PRIORITY})]
+Attempts = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": MAX_ATTEMPTS})]
+Seconds = Annotated[float, Meta(extra_json_schema={"minimum": 0, "maximum": MAX_DELAY_S})]
+
 Metadata = Annotated[dict[str, Any], Meta(max_length=MAX_METADATA_KEYS)]
 InputText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
 InputBlock = Text | Image | Audio | Video | Document | Json
@@ -124,8 +140,8 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     """Empty or absent: a new thread. The thread of the path, where there is one, must be the same."""
     run_id: Id | None = None
     dedupe_key: DedupeKey | None = None
-    priority: Annotated[int, Meta(ge=0, le=255)] | None = None
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] | None = None
+    priority: Priority | None = None
+    max_attempts: Attempts | None = None
     metadata: Metadata | None = None
     limits: Limits | None = None
     if_not_exists: Literal["reject", "create"] | None = None
@@ -208,7 +224,7 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
 class RunCreate(WatchedRunCreate, frozen=True, kw_only=True):
     """A run in the background. One of `messages` and `input` is required."""
 
-    after_seconds: Annotated[float, Meta(ge=0, le=MAX_DELAY_S)] | None = None
+    after_seconds: Seconds | None = None
     available_at: str | None = None
     """RFC 3339; it does not start before. In the place of `after_seconds`."""
 
@@ -303,10 +319,7 @@ def check_metadata(metadata: dict[str, Any]) -> None:
 
 def _check_id(text: str, what: str, *loc: str | int, reserved: frozenset[str] = frozenset()) -> str:
     where = ("body", *(loc or (what,)))
-    try:
-        checked_id(text, what=what)
-    except ValidationError as error:
-        raise ValidationError(str(error), code=error.code, loc=where) from None
+    checked_id(text, what=what, loc=where)
     if text in reserved:
         raise ValidationError(f"{what} {text!r} is a word of a path here; choose another", code="invalid_id", loc=where)
     return text

@@ -427,12 +427,15 @@ class MessageList(_Resource, frozen=True, kw_only=True):
     next_cursor: str | None
     version: int
     """How many messages the conversation has."""
+    unreadable: tuple[str, ...] = ()
+    """As in a `ThreadList`."""
 
 
 class DispatchList(_Resource, frozen=True, kw_only=True):
     items: tuple[DispatchResource, ...]
     has_more: bool
     next_cursor: str | None
+    unreadable: tuple[str, ...] = ()
 
 
 class EventList(_Resource, frozen=True, kw_only=True):
@@ -441,6 +444,7 @@ class EventList(_Resource, frozen=True, kw_only=True):
     items: tuple[EventResource, ...]
     has_more: bool
     next_cursor: str
+    unreadable: tuple[str, ...] = ()
 
 
 class AgentList(_Resource, frozen=True, kw_only=True):

@@ -119,7 +119,9 @@ class Engine:
         if self.state == "ready":
             return
         code = "stopping" if self.state in ("stopping", "stopped") else "starting"
-        raise Unavailable(f"the mailbox is {self.state}; enter it with `async with` first", code=code)
+        raise Unavailable(
+            f"awaken is {self.state} here; use it inside `async with app:`, or after `await app.start()`", code=code
+        )
 
     def check_loop(self) -> None:
         """Raises WrongLoop when it runs on another event loop: futures of that one would never be answered here."""

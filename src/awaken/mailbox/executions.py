@@ -143,9 +143,7 @@ class Executions:
         execution.abandon()
         self._keeper.release(execution.token)
         if execution.at_work is not execution:
-            _log.error(
-                "run %s could not be settled before the mailbox was left; its claim is taken back later", run.run_id
-            )
+            _log.error("run %s could not be settled before awaken was left; its claim is taken back later", run.run_id)
             task.cancel()
             return
         del self._tasks[execution]

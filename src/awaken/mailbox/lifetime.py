@@ -138,7 +138,7 @@ class _Life:
             self._opening.set_exception(Unavailable("it was stopped while it started", code="stopping"))
         except Exception as error:
             if self._opening.done():
-                _log.exception("the mailbox failed, and is closed")
+                _log.exception("awaken failed, and is closed")
                 raise
             self._opening.set_exception(error)
         finally:

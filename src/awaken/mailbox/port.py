@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from awaken.domain.errors import PermanentFailure
+from awaken.domain.checking import readable, shown
+from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.event import Event, InferenceComplete, logged
 from awaken.domain.ids import Ids, MessageId
 from awaken.domain.log import LoggedEvent
@@ -117,11 +118,12 @@ class Port:
                 await self._writer.durable()
 
     async def commit_assistant(self, message: Message, *events: Event) -> None:
-        self.last = message
-        await self._commit(message, events)
+        produced = self.produced(message)
+        self.last = produced
+        await self._commit(produced, events)
 
     async def commit_tool(self, message: Message, *events: Event) -> None:
-        await self._commit(message, events)
+        await self._commit(self.produced(message), events)
 
     async def commit_extra(self, *messages: Message) -> None:
         self._writer.add(*[self.produced(message) for message in messages])
@@ -130,6 +132,7 @@ class Port:
     async def close_step(
         self, *, turn: MessageId | None, usage: Usage, extra: Sequence[Message] = ()
     ) -> tuple[Message, ...]:
+        usage = readable(usage, Usage, what="the usage of a step")
         self.steps += 1
         self.usage = usage
         if extra:
@@ -140,6 +143,7 @@ class Port:
         return committed.taken
 
     async def commit_step(self, key: str, value: msgspec.Raw, *events: Event, is_progress: bool = True) -> None:
+        _check_key(key)
         size = len(memoryview(value))
         if size > self.max_result_bytes:
             raise PermanentFailure(
@@ -153,13 +157,13 @@ class Port:
         self._stop.hand_over()
 
     def produced(self, message: Message) -> Message:
-        """The message with its producer. Raises ValidationError where it has not the shape of a stored one."""
-        message = mended(message)
+        """The message with its producer, mended. Raises ValidationError where it could not be stored and read back."""
+        message = readable(mended(message), Message, what="a message of the agent")
         check_message(message)
         return message.produced_by(self._run.run_id, self.steps)
 
     async def _commit(self, message: Message, events: Sequence[Event]) -> None:
-        self._add(events, self.produced(message))
+        self._add(events, message)
         await to_the_end(self._writer.durable())
 
     def _add(self, events: Sequence[Event], *messages: Message) -> None:
@@ -169,12 +173,23 @@ class Port:
             self._writer.add_usage(self.usage)
 
     def logged(self, events: Sequence[Event]) -> list[LoggedEvent]:
-        """The entries for the log. A model call among them is paid for, whatever becomes of its step."""
+        """The entries for the log. A model call among them is paid for, whatever becomes of its step.
+
+        Raises:
+            ValidationError: One is no event, or could not be read back.
+        """
         try:
             entries = [logged(event) for event in events]
-        except UnicodeEncodeError:
+        except ValidationError:  # half a character is mended; whatever else it is, is found again
             entries = [logged(mended(event)) for event in events]
         for event in events:
             if type(event) is InferenceComplete:
                 self.usage = self.usage.plus(event.usage)
         return entries
+
+
+def _check_key(key: str) -> None:
+    """Raises ValidationError for a step that no store could find again."""
+    readable(key, str, what="the name of a step")
+    if "\0" in key:
+        raise ValidationError(f"the name of a step holds a NUL: {shown(key)}")

@@ -146,7 +146,7 @@ class Hub:
 
 
 def _stopping() -> Unavailable:
-    return Unavailable("the mailbox is stopping; the run is not lost, ask again later", code="stopping")
+    return Unavailable("awaken is stopping; the run is not lost, ask again later", code="stopping")
 
 
 class Reader:

@@ -12,11 +12,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import msgspec
 from msgspec.structs import replace
 
+from awaken.domain.checking import measured, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
@@ -40,6 +41,7 @@ from awaken.domain.ids import (
     RunId,
     Scope,
     ThreadId,
+    checked_id,
     system_chance,
 )
 from awaken.domain.message import Message, check_messages
@@ -84,10 +86,14 @@ from awaken.store.transitions import (
 )
 
 StopState = Literal["requested", "acknowledged", "stopped"]
+IfExists = Literal["raise", "keep", "replace"]
+_IF_EXISTS: Final = get_args(IfExists)
 
-_encoder: Final = msgspec.json.Encoder()
 _NOBODY: Final = "nobody"
 """Stands for an agent in a request that can only be answered as a repetition."""
+_MAX_WAIT_S: Final = 1e9
+"""Longer than anybody waits; what a timer can take."""
+_LAST_SEQ: Final = 2**62
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -151,8 +157,9 @@ class Mailbox:
         observer: Observer | None = None,
         executes: bool = True,
     ) -> None:
-        self.settings = settings or MailboxSettings()
-        self.settings.check()
+        self.settings = MailboxSettings() if settings is None else settings
+        if not isinstance(self.settings, MailboxSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValidationError(f"settings are MailboxSettings(…), and not {shown(settings)}")
         self.store = store
         self.agents = agents
         self.clock: Clock = clock or SystemClock()
@@ -214,10 +221,12 @@ class Mailbox:
             Unavailable: The mailbox is not running.
             WrongLoop: It runs on another event loop, or in another thread; as from every other method here.
         """
+        self._engine.require_ready()
+        request, size = _sound(request)
         agent_id, refusal = self._agent_of(request, await self._last_agent(request))
         if refusal is not None and not _may_be_repeated(request):
             raise refusal
-        transition, size = self._transition(request, agent_id, only_if_repeated=refusal is not None)
+        transition = self._transition(request, agent_id, only_if_repeated=refusal is not None)
         if refusal is not None:
             return await self._repeated(transition, size, refusal)
         if not waits:
@@ -255,23 +264,19 @@ class Mailbox:
         return agent_id, None
 
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
-        """The agent of the thread's last run, where the request leaves the choice to it. Raises Unavailable."""
-        self._engine.require_ready()
+        """The agent of the thread's last run, where the request leaves the choice to it."""
         thread_id = request.thread_id.strip()
         if request.agent_id is not None or not thread_id or len(self.agents.ids()) <= 1:
             return None
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id
 
-    def _transition(self, request: RunSubmission, agent_id: AgentId, *, only_if_repeated: bool) -> tuple[Submit, int]:
-        """The request as a transition, with an id for everything that has none, and with a free slot if there is one;
-        and about how many bytes it writes.
+    def _transition(self, request: RunSubmission, agent_id: AgentId, *, only_if_repeated: bool) -> Submit:
+        """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
 
         Raises as `submit`.
         """
         self._engine.require_ready()
-        if not request.messages:
-            raise ValidationError("at least one message is required", loc=("body", "messages"))
         thread_id = request.thread_id.strip()
         run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
         messages = _with_ids(request.messages, message_ids)
@@ -283,11 +288,10 @@ class Mailbox:
             trace=normalise_mode(request.trace),
         )
         run_request.check()
-        size = _storable_bytes(request, run_request, messages)
         delivery = request.delivery
         if delivery.max_attempts is None:
             delivery = replace(delivery, max_attempts=self.settings.max_attempts)
-        transition = Submit(
+        return Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
             run_id=RunId(request.run_id or run_id),
@@ -303,7 +307,6 @@ class Mailbox:
             offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
             only_if_repeated=only_if_repeated,
         )
-        return transition, size
 
     async def save_thread(
         self,
@@ -312,7 +315,7 @@ class Mailbox:
         info: ThreadInfo,
         *,
         messages: Sequence[Message] = (),
-        if_exists: Literal["raise", "keep", "replace"] = "raise",
+        if_exists: IfExists = "raise",
     ) -> tuple[Thread, bool]:
         """Create a thread (a blank id is minted), with messages that belong to no run; and whether it is new.
 
@@ -322,14 +325,17 @@ class Mailbox:
             ThreadBusy: Messages were to join the conversation of a thread whose run executes.
         """
         self._engine.require_ready()
-        minted, *message_ids = self.ids.mint_some(1 + len(messages))
-        named = ThreadId(thread_id.strip() or minted)
+        sent, size = measured(messages, tuple[Message, ...], what="messages")
+        info, info_size = measured(info, ThreadInfo)
+        minted, *message_ids = self.ids.mint_some(1 + len(sent))
+        named = ThreadId(minted if thread_id == "" else thread_id)
         info.check(named)
-        stored = _with_ids(messages, message_ids)
+        if if_exists not in _IF_EXISTS:
+            raise ValidationError(f"if_exists is one of {', '.join(_IF_EXISTS)}, and not {shown(if_exists)}")
+        stored = _with_ids(sent, message_ids)
         check_messages(stored)
-        size = _json_bytes(info, stored)
         transition = SaveThread(scope=scope, thread_id=named, info=info, messages=stored, if_exists=if_exists)
-        outcome = await self._engine.combiner.ask(transition, size)
+        outcome = await self._engine.combiner.ask(transition, size + info_size)
         if isinstance(outcome, Conflict):
             raise AlreadyExists(outcome.what, outcome.id)
         if isinstance(outcome, Busy):
@@ -347,7 +353,7 @@ class Mailbox:
             RunNotOpen: It ended before, and not by being cancelled.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
-        _check_seconds(wait_s, what="wait_s")
+        wait_s = _checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         run = await self.get_run(scope, run_id)
         outcome = await self._engine.combiner.ask(Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id))
@@ -367,6 +373,7 @@ class Mailbox:
         Raises:
             ThreadNotFound: There is no such thread.
         """
+        wait_s = _checked_seconds(wait_s, what="wait_s")
         thread = await self.get_thread(scope, thread_id)
         waits = thread.open_run_id if thread.status is ThreadStatus.WAITING else None
         run_id = thread.active_run_id or waits
@@ -384,7 +391,7 @@ class Mailbox:
             ThreadNotFound: There is no such thread.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
-        _check_seconds(wait_s, what="wait_s")
+        wait_s = _checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         await self.get_thread(scope, thread_id)
         outcome = await self._engine.combiner.apply(Interrupt(scope=scope, thread_id=thread_id), Interrupted)
@@ -419,30 +426,38 @@ class Mailbox:
         self._engine.check_loop()
 
     async def get_thread(self, scope: Scope, thread_id: ThreadId) -> Thread:
-        """Raises ThreadNotFound."""
+        """Raises ThreadNotFound; ValidationError for what is no id."""
         self._engine.check_loop()
+        checked_id(thread_id, what="thread_id")
         thread = await self.store.load_thread(scope, thread_id)
         if thread is None:
             raise ThreadNotFound(thread_id)
         return thread
 
     async def get_run(self, scope: Scope, run_id: RunId) -> Run:
-        """Raises RunNotFound."""
+        """Raises RunNotFound; ValidationError for what is no id."""
         self._engine.check_loop()
+        checked_id(run_id, what="run_id")
         run = await self.store.load_run(scope, run_id)
         if run is None:
             raise RunNotFound(run_id)
         return run
 
     def read_thread(self, scope: Scope, thread_id: ThreadId, *, after: int = 0) -> Reader:
-        """Everything of the thread after the event seq `after`, then live without end."""
+        """Everything of the thread after the event seq `after`, then live without end.
+
+        Raises:
+            ValidationError: That is no id, or no seq.
+        """
         self._engine.check_loop()
+        checked_id(thread_id, what="thread_id")
+        _checked_seq(after, what="after")
         return self._engine.hub.reader(scope, thread_id, after=after)
 
     def read_run(self, scope: Scope, run: Run, *, after: int = 0) -> Reader:
-        """The run's events after the seq `after`, until its last one."""
+        """The run's events after the seq `after`, until its last one. Raises ValidationError for what is no seq."""
         self._engine.check_loop()
-        start = max(after, run.first_event_seq - 1)
+        start = max(_checked_seq(after, what="after"), run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
     async def wait(
@@ -469,7 +484,7 @@ class Mailbox:
         try:
             self._engine.check_loop()
             if timeout_s is not None:
-                _check_seconds(timeout_s, what="timeout_s")
+                timeout_s = _checked_seconds(timeout_s, what="timeout_s")
             deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s
             thread_id = None if known is None else known.thread_id
             is_here = known is not None and self._engine.is_executing(scope, known.thread_id, known.dispatch_id)
@@ -542,22 +557,28 @@ def normalise_mode(trace: Trace) -> Trace:
     return replace(trace, mode=mode)
 
 
-def _storable_bytes(request: RunSubmission, run_request: RunRequest, messages: tuple[Message, ...]) -> int:
-    """The size of what is to be stored. Refuses here what would fail a whole batch in the store.
+def _sound(request: RunSubmission) -> tuple[RunSubmission, int]:
+    """The request as it was meant and can be stored, and its size. What cannot be is refused here, where it costs
+    nobody else anything.
 
     Raises:
-        ValidationError: A quantity is out of range, or a value has no JSON form.
+        ValidationError: Something in it is not what it should be, or out of range.
     """
-    request.delivery.check()
-    return _json_bytes(messages, request.metadata, run_request, request.delivery)
-
-
-def _json_bytes(*values: object) -> int:
-    """The size of the values as JSON. Raises ValidationError where one has none."""
-    try:
-        return len(_encoder.encode(values))
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise ValidationError(f"the request has no JSON form: {error}") from error
+    asked: object = getattr(request, "delivery", None)
+    if isinstance(asked, Delivery):
+        asked.check()  # in better words than those of its type
+    request, size = measured(request, RunSubmission)
+    if not request.messages:
+        raise ValidationError("at least one message is required", loc=("body", "messages"))
+    thread_id = request.thread_id.strip()
+    if thread_id:
+        checked_id(thread_id, what="thread_id", loc=("body", "thread_id"))
+    if request.run_id is not None:
+        checked_id(request.run_id, what="run_id", loc=("body", "run_id"))
+    for index, message in enumerate(request.messages):
+        if message.id:
+            checked_id(message.id, what="message id", loc=("body", "messages", index, "message_id"))
+    return request, size
 
 
 def _may_be_repeated(request: RunSubmission) -> bool:
@@ -577,7 +598,14 @@ def _digest(request: RunSubmission) -> str:
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
-def _check_seconds(seconds: object, *, what: str) -> None:
+def _checked_seconds(seconds: object, *, what: str) -> float:
     """A timer that is set for no number at all would put every other timer out of order."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
-        raise ValidationError(f"{what} must be a number of seconds")
+    if not isinstance(seconds, bool) and isinstance(seconds, int | float) and not math.isnan(seconds):
+        return float(min(seconds, _MAX_WAIT_S))
+    raise ValidationError(f"{what} is a number of seconds, and not {shown(seconds)}", loc=("body", what))
+
+
+def _checked_seq(seq: object, *, what: str) -> int:
+    if type(seq) is not int or not 0 <= seq <= _LAST_SEQ:
+        raise ValidationError(f"{what} is the seq of an event, a whole number from 0, and not {shown(seq)}")
+    return seq

@@ -5,11 +5,12 @@ Source: docs/reference/settings.md; ADR 0013 for what belongs to leases.
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Final
 
 import msgspec
 
+from awaken.domain.checking import check_settings
+from awaken.domain.delivery import MAX_ATTEMPTS
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS
 from awaken.domain.errors import ValidationError
 from awaken.domain.retry import RetryPolicy
@@ -25,18 +26,25 @@ READER_BUFFER_EVENTS: Final = 256
 READER_BUFFER_BYTES: Final = 1024 * 1024
 READER_PAGE_EVENTS: Final = 512
 
-_Count = Annotated[int, msgspec.Meta(ge=1)]
-_Interval = Annotated[float, msgspec.Meta(gt=0)]
+_Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+_Lease = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400_000)]
+_Interval = Annotated[float, msgspec.Meta(ge=0.001, le=366 * 86_400)]
 """Something is done again and again, or waited for that needs a moment: never at once."""
-_Duration = Annotated[float, msgspec.Meta(ge=0)]
+_Duration = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+_Retention = Annotated[float, msgspec.Meta(ge=0, le=36_600 * 86_400)]
+"""Up to a hundred years, which is for ever."""
 
 
 class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations end in their unit."""
+    """Durations end in their unit. Checked whole when they are made.
+
+    Raises:
+        ValidationError: A setting has another type, lies outside its bounds, or contradicts another one.
+    """
 
     max_concurrent_runs: _Count = 100
     """Per process. A run in progress costs memory and, with most agents, somebody's rate limit."""
-    lease_ms: _Count = 12_000
+    lease_ms: _Lease = 12_000
     """Dead workers on other machines are noticed after this long; the takeover promise is 15 s."""
     renew_interval_s: _Interval = 4.0
     """A third of the lease: one renewal may fail and the next still arrives in time."""
@@ -47,14 +55,17 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: _Interval = 30.0
     """Behind every wake-up and timer, in case one was lost."""
     purge_interval_s: _Interval = 60.0
-    run_retention_s: _Duration = 30 * 86_400.0
+    run_retention_s: _Retention = 30 * 86_400.0
     """A run that has ended is kept this long, with its dispatches and journal. Dead letters are kept for ever."""
-    event_retention_s: _Duration = 7 * 86_400.0
+    event_retention_s: _Retention = 7 * 86_400.0
     """Events are kept this long, and those of unfinished runs for as long as these last."""
     retry: RetryPolicy = RetryPolicy()
-    max_attempts: _Count = DEFAULT_MAX_ATTEMPTS
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = DEFAULT_MAX_ATTEMPTS
+    max_retry_after_s: _Duration = 86_400.0
+    """The longest wait that a provider, or an agent, may ask for before the next attempt: what it writes may be an
+    instant, or nonsense."""
     max_queued_per_thread: _Count = 1_000
-    max_result_bytes: _Count = 8 * 1024 * 1024
+    max_result_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 8 * 1024 * 1024
     """What a step or a tool returns, as JSON. It is as much as a batch of commits may hold; what is larger belongs into
     a file, and its name into the result."""
     drain_s: _Duration = 10.0
@@ -75,22 +86,13 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The longest that agents can keep a mailbox that is left."""
         return self.drain_s + self.handover_s + self.tidy_s
 
-    def check(self) -> None:
-        """Every setting has its type and lies within its bounds, and those that depend on each other agree.
-
-        Raises:
-            ValidationError: Naming the setting.
-        """
-        try:
-            msgspec.convert(msgspec.to_builtins(self), MailboxSettings)
-        except (msgspec.ValidationError, TypeError) as error:
-            raise ValidationError(f"a setting of the mailbox is out of range: {error}") from error
-        lease_s = self.lease_ms / 1000
-        relations = {
-            # Else every run would be stopped, as one whose lease cannot be confirmed, before its first renewal is due.
-            "renew_interval_s": self.renew_interval_s < lease_s - self.stop_margin_s,
-            "retry": 0 <= self.retry.base_delay_ms <= self.retry.max_delay_ms,
-        }
-        endless = [name for name in self.__struct_fields__ if getattr(self, name) == math.inf]
-        for name in [*endless, *[name for name, holds in relations.items() if not holds]]:
-            raise ValidationError(f"setting {name} = {getattr(self, name)!r} is out of range")
+    def __post_init__(self) -> None:
+        check_settings(self, "of MailboxSettings")
+        self.retry.check()
+        # Else every run would be stopped, as one whose lease cannot be confirmed, before its first renewal is due.
+        longest_s = self.lease_ms / 1000 - self.stop_margin_s
+        if self.renew_interval_s >= longest_s:
+            raise ValidationError(
+                f"setting renew_interval_s = {self.renew_interval_s!r} of MailboxSettings has to be less than"
+                f" {longest_s:g}: lease_ms without stop_margin_s"
+            )

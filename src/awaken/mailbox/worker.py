@@ -22,11 +22,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from awaken.domain import server_event
+from awaken.domain.checking import readable, shown
 from awaken.domain.clock import Clock, Timer, sleep
 from awaken.domain.errors import (
     AgentNotFound,
@@ -36,14 +38,15 @@ from awaken.domain.errors import (
     PermanentFailure,
     StoreUnavailable,
     TransientFailure,
+    ValidationError,
 )
 from awaken.domain.ids import ClaimToken, DispatchId, Ids, Scope
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Termination, Usage
-from awaken.executors.classify import classify
+from awaken.executors.classify import asked_wait_s, classify
 from awaken.executors.containment import contained
-from awaken.executors.contract import DriveOutcome, Stopped
+from awaken.executors.contract import DriveOutcome, Finished, Stopped
 from awaken.executors.mending import mended
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
@@ -71,6 +74,14 @@ from awaken.store.transitions import (
 
 _log = logging.getLogger("awaken.worker")
 _MAX_ERROR_CHARS = 4_000
+
+_PLAIN: Final = Finished()
+_TYPES_OF_FINISHED: Final[dict[str, Any]] = {
+    "termination": Termination,
+    "final_output": str,
+    "usage": Usage,
+    "steps": Annotated[int, msgspec.Meta(ge=0, le=2**53)],
+}
 
 _Produced = tuple[tuple[Message, ...], int]
 """Messages, and their size in bytes."""
@@ -279,6 +290,7 @@ class Execution:
         return _End(Release("not served here"), "released")  # why, is in the log: it may quote what a module raised
 
     def _finished(self, outcome: DriveOutcome) -> _End:
+        outcome = _sound(outcome)
         if outcome.termination.type == "suspended":
             return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
         messages, size = self._produced(outcome.messages) if outcome.messages else _NOTHING
@@ -287,9 +299,6 @@ class Execution:
             if outcome.is_structured
             else self._answer(outcome.termination, outcome.final_output, messages)
         )
-        output = ending.final_output
-        if output is not None or outcome.termination is not NATURAL_END:
-            msgspec.json.encode(ending)  # what cannot be stored must fail here, where it costs only this run
         spent = self._port.usage
         events = tuple(self._port.logged(outcome.events))
         usage = self._port.usage if outcome.usage is None and self._port.usage is not spent else outcome.usage
@@ -343,9 +352,10 @@ class Execution:
         _log.warning("run %s of agent %s failed: %s", run.run_id, run.agent_id, text, exc_info=error)
         if isinstance(failure, PermanentFailure):
             return _End(DeadLetter(text), "permanent_error")
-        retry_after_ms = round((failure.retry_after_s or 0.0) * 1000)
-        policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or self._shop.settings.retry
-        return _End(Retry(text, policy, retry_after_ms), "transient_error")
+        settings = self._shop.settings
+        policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
+        retry_after_s = min(asked_wait_s(failure.retry_after_s) or 0.0, settings.max_retry_after_s)
+        return _End(Retry(text, policy, round(retry_after_s * 1000)), "transient_error")
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
@@ -425,6 +435,25 @@ class Execution:
         """
         heeded = self._stop.reason == "interrupt" or end.label == "cancelled"
         return heeded and not self._writer.has_acknowledged
+
+
+def _sound(outcome: object) -> Finished:
+    """What an agent returned, as it can be stored. Its messages and events are looked at where they are made ready.
+
+    Raises:
+        PermanentFailure: It is not what a driver returns; here it costs only this run.
+    """
+    if type(outcome) is Finished and outcome == _PLAIN:
+        return outcome
+    if not isinstance(outcome, Finished):
+        raise PermanentFailure(f"the agent's driver returned no Finished, but {shown(outcome)}")
+    try:
+        for name, type_ in _TYPES_OF_FINISHED.items():
+            if getattr(outcome, name) is not None:
+                readable(mended(getattr(outcome, name)), type_, what=name)
+        return replace(outcome, messages=tuple(outcome.messages), events=tuple(outcome.events))
+    except (ValidationError, TypeError) as error:
+        raise PermanentFailure(f"the agent returned a Finished that cannot be stored: {error}") from error
 
 
 def _without_messages(settle: Settle, conflict: Conflict) -> Settle:

@@ -186,7 +186,7 @@ class Reads(Protocol):
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None: ...
 
     async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
-        """Those of them that exist, for a page of runs: one read for all."""
+        """Those of them that exist and can be read, for a page of runs: one read for all."""
         ...
 
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
@@ -196,7 +196,7 @@ class Reads(Protocol):
     async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]: ...
 
     async def list_queue(self, scope: Scope, thread_id: ThreadId, *, limit: int = MAX_PAGE) -> list[Dispatch]:
-        """What waits in the thread, in claim order: priority, then position."""
+        """What waits in the thread, in claim order: priority, then position. What is damaged is left out."""
         ...
 
     async def list_claims(self, consumer: ConsumerId, *, after: int = 0, limit: int = MAX_PAGE) -> list[Held]:
@@ -225,7 +225,14 @@ class Reads(Protocol):
         ...
 
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
-        """The log, by seq."""
+        """The log, by seq, for who must not read over damage: an agent that is to go on from it."""
+        ...
+
+    async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
+        """As `list_messages`, for who wants to see what there is: a message that is damaged or gone is named.
+
+        `next` is the `after` of the page behind, or, descending, its `before`.
+        """
         ...
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
@@ -238,6 +245,16 @@ class Reads(Protocol):
         """Whole rows holding events with a seq greater than `after`, oldest first, until `limit` events are reached.
 
         The first row is cut so that it starts after `after`; the last row is never cut, so a page may exceed the limit.
+        For who must not read over damage: a stream promises to have no gap.
+        """
+        ...
+
+    async def page_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> Page[EventRow]:
+        """As `list_events`, for who wants to see what there is: rows that are damaged or gone are named.
+
+        `next` is the `after` of the page behind.
         """
         ...
 

@@ -124,6 +124,9 @@ class ForwardingStore:
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
         return await self._read(self._store.list_messages(scope, thread_id, query))
 
+    async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
+        return await self._read(self._store.page_messages(scope, thread_id, query))
+
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return await self._read(self._store.list_journal(scope, run_id))
 
@@ -131,6 +134,11 @@ class ForwardingStore:
         self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
     ) -> list[EventRow]:
         return await self._read(self._store.list_events(scope, thread_id, after=after, limit=limit, run_id=run_id))
+
+    async def page_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> Page[EventRow]:
+        return await self._read(self._store.page_events(scope, thread_id, after=after, limit=limit, run_id=run_id))
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return await self._read(self._store.event_bounds(scope, thread_id))

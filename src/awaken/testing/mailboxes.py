@@ -400,7 +400,7 @@ class World:
         text: str = "hello",
         *,
         thread_id: str = "t",
-        agent_id: str = "gated",
+        agent_id: str | None = "gated",
         delay_s: float = 0.0,
         **options: Any,
     ) -> Submission:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -528,4 +529,12 @@ async def test_a_value_that_cannot_be_stored_is_nobody_elses_loss(store: SqliteS
     endless = asked("d1", thread=thread_id("t1"), available_at=1 << 70)
     culprit, neighbour = await store.apply([endless, asked("d2", thread=thread_id("t2"))])
     assert isinstance(want(Failed, culprit).error, OverflowError)
+    assert isinstance(neighbour, Submitted)
+
+
+async def test_a_value_of_no_column_is_nobody_elses_loss(store: SqliteStore) -> None:
+    key: Any = ["a"]
+    odd = asked("d3", thread=thread_id("t1"), dedupe_key=key)
+    culprit, neighbour = await store.apply([odd, asked("d4", thread=thread_id("t2"))])
+    assert isinstance(want(Failed, culprit).error, sqlite3.Error)
     assert isinstance(neighbour, Submitted)

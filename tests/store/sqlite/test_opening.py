@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from awaken.domain.dispatch import DispatchStatus
-from awaken.domain.errors import DataIntegrity, StoreError, StoreUnavailable
+from awaken.domain.errors import DataIntegrity, StoreError, StoreUnavailable, ValidationError
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.migrate import APPLICATION_ID, migrations
 from awaken.store.sqlite.opening import OLDEST_SQLITE, PAGE_BYTES, Durability, check_library
@@ -132,10 +132,38 @@ async def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
     assert "is a folder" in str(await refusal(tmp_path))
 
 
-async def test_memory_is_another_store() -> None:
-    with pytest.raises(StoreUnavailable, match="memory://"):
-        async with SqliteStore(":memory:"):
-            pass
+def test_memory_is_another_store() -> None:
+    with pytest.raises(ValidationError, match="memory://"):
+        SqliteStore(":memory:")
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "a\tb", "\ud800", 5, None])
+def test_what_is_no_path_is_refused_when_the_store_is_made(path: Any) -> None:
+    with pytest.raises(ValidationError, match="not the path of a database file"):
+        SqliteStore(path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("durability", "none"), ("durability", 5), ("wal_limit_bytes", 1), ("wal_limit_bytes", 2.0**25)],
+)
+def test_an_option_that_there_is_not_is_refused_when_the_store_is_made(option: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=option):
+        SqliteStore("a.db", **{option: value})
+
+
+async def test_a_store_stays_with_its_file_when_the_process_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(home)
+    store = SqliteStore("a.db")
+    monkeypatch.chdir(elsewhere)
+    async with store:
+        assert (home / "a.db").exists() and (home / "a.db.lock").exists()
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"hello", b"not a database, but long enough to be one " * 100])

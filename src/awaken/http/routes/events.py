@@ -38,11 +38,12 @@ class EventFilters(Paging, frozen=True, kw_only=True):
 
 
 class EventPage(msgspec.Struct):
-    """Items already encoded, how far the log was read for them, and whether it goes on."""
+    """Items already encoded, how far the log was read for them, whether it goes on, and what of it is damaged."""
 
     items: list[bytes]
     reached: int
     has_more: bool
+    unreadable: list[str]
 
 
 async def list_thread_events(call: Call) -> Response:
@@ -69,28 +70,34 @@ async def _page(call: Call, thread_id: ThreadId, run_id: RunId | None, *, at_sta
     found = await _read(call, thread_id, run_id, after, asked.limit, select(channels, asked.include_deltas, kinds))
     cursor = event_cursor(call.scope, thread_id, found.reached)
     more = b"true" if found.has_more else b"false"
-    body = b'{"items":[%b],"has_more":%b,"next_cursor":"%b"}' % (b",".join(found.items), more, cursor.encode())
+    body = b'{"items":[%b],"has_more":%b,"next_cursor":"%b","unreadable":%b}' % (
+        b",".join(found.items),
+        more,
+        cursor.encode(),
+        msgspec.json.encode(found.unreadable),
+    )
     return Response(body, media_type="application/json")
 
 
 async def _read(
     call: Call, thread_id: ThreadId, run_id: RunId | None, after: int, limit: int, selection: Selection
 ) -> EventPage:
-    page, scanned = EventPage([], after, has_more=True), 0
+    page, scanned = EventPage([], after, has_more=True, unreadable=[]), 0
     while scanned < _MAX_SCANNED:
-        rows = await call.reads.list_events(call.scope, thread_id, after=page.reached, limit=_SCAN_PAGE, run_id=run_id)
-        for row in rows:
+        read = await call.reads.page_events(call.scope, thread_id, after=page.reached, limit=_SCAN_PAGE, run_id=run_id)
+        page.unreadable += read.unreadable
+        for row in read.items:
             for seq, _, object_ in event_objects(row, selection):
                 if len(page.items) == limit:
                     return page
                 page.items.append(object_)
                 page.reached = seq
             page.reached = row.last_seq
-        count = sum([len(row.events) for row in rows])
-        scanned += count
-        if count < _SCAN_PAGE:
+        if read.next is None:
             page.has_more = False
             break
+        page.reached = read.next
+        scanned += _SCAN_PAGE
     return page
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from awaken.http.cursors import list_cursor, list_key
 from awaken.store.contract import Page
 
-R = TypeVar("R")
 Place = Annotated[int, Meta(ge=0, le=2**62)]
 """Where a page of the store goes on, as it may come from outside."""
 
@@ -27,13 +25,3 @@ def start_of_page(cursor: str | None, list_name: str, filters: Any) -> int | Non
 def next_cursor(page: Page[Any], list_name: str, filters: Any) -> str | None:
     """The cursor that leads to what comes after a page of the store."""
     return None if page.next is None else list_cursor(list_name, filters, (page.next,))
-
-
-def cut_page(
-    rows: Sequence[R], limit: int, list_name: str, filters: Any, key: Callable[[R], Any]
-) -> tuple[Sequence[R], bool, str | None]:
-    """Of up to `limit + 1` rows those of this page, whether there are more, and the cursor that leads to them."""
-    page = rows[:limit]
-    if len(rows) <= limit:
-        return page, False, None
-    return page, True, list_cursor(list_name, filters, key(page[-1]))

@@ -136,7 +136,12 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
         [RunResource.of(call.scope, run, dispatches.get(run.dispatch_id), agents=agents) for run in page.items]
     )
     cursor = next_cursor(page, "runs", filters)
-    answer = RunList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=page.unreadable)
+    lost = [
+        f"dispatch {each.dispatch_id!r} of run {each.run_id!r}"
+        for each in page.items
+        if each.dispatch_id not in dispatches
+    ]
+    answer = RunList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=(*page.unreadable, *lost))
     return json_response(answer)
 
 
@@ -172,7 +177,8 @@ async def list_run_dispatches(call: Call) -> Response:
     now = await call.reads.now()
     items = tuple([DispatchResource.of(dispatch, now) for dispatch in page.items])
     cursor = next_cursor(page, "dispatches", filters)
-    return json_response(DispatchList(items=items, has_more=cursor is not None, next_cursor=cursor))
+    answer = DispatchList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=page.unreadable)
+    return json_response(answer)
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------

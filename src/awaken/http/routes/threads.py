@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from awaken.domain.ids import RunId
 from awaken.domain.shown import MessageVisibility
-from awaken.http.cursors import Stored, list_key
+from awaken.http.cursors import Stored
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
-from awaken.http.routes.lists import cut_page, next_cursor, start_of_page
+from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.runs import Stopping, answer_stop
 from awaken.http.submission import Id, ThreadCreate, to_messages
 from awaken.http.wire import (
@@ -27,7 +27,7 @@ from awaken.http.wire import (
     ThreadList,
     ThreadResource,
 )
-from awaken.store.contract import MessageQuery, StoredMessage, ThreadQuery
+from awaken.store.contract import MessageQuery, ThreadQuery
 
 
 class ThreadFilters(Paging, frozen=True, kw_only=True):
@@ -89,25 +89,28 @@ async def list_messages(call: Call) -> Response:
     asked, thread_id = call.query(MessageFilters), call.thread_id
     filters = [thread_id, asked.order, asked.after, asked.before, asked.visibility, asked.run_id]
     thread = await call.mailbox.get_thread(call.scope, thread_id)
+    start = start_of_page(asked.cursor, "messages", filters)
     window = MessageQuery(
         after=asked.after,
         before=asked.before,
-        limit=asked.limit + 1,
+        limit=asked.limit,
         descending=asked.order == "desc",
         visibility=VISIBILITIES[asked.visibility],
         run_id=None if asked.run_id is None else RunId(asked.run_id),
     )
-    if asked.cursor is not None:
-        (seq,) = list_key(asked.cursor, "messages", filters, tuple[Stored])
-        window = msgspec.structs.replace(window, **({"before": seq} if window.descending else {"after": seq}))
-    rows = await call.reads.list_messages(call.scope, thread_id, window)
-    page, more, cursor = cut_page(rows, asked.limit, "messages", filters, _key)
-    items = tuple([MessageResource.of(thread_id, stored) for stored in page])
-    return json_response(MessageList(items=items, has_more=more, next_cursor=cursor, version=thread.message_count))
-
-
-def _key(stored: StoredMessage) -> tuple[int]:
-    return (stored.seq or 0,)
+    if start is not None:
+        window = msgspec.structs.replace(window, **({"before": start} if window.descending else {"after": start}))
+    page = await call.reads.page_messages(call.scope, thread_id, window)
+    items = tuple([MessageResource.of(thread_id, stored) for stored in page.items])
+    cursor = next_cursor(page, "messages", filters)
+    answer = MessageList(
+        items=items,
+        has_more=cursor is not None,
+        next_cursor=cursor,
+        version=thread.message_count,
+        unreadable=page.unreadable,
+    )
+    return json_response(answer)
 
 
 async def cancel_thread(call: Call) -> Response:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from awaken.domain.dispatch import CLAIMED, SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import ConsumerId, MessageId, Route, RunId, Scope, ThreadId
@@ -146,6 +148,11 @@ class Reading:
             found.append(stored)
         return found
 
+    def page_messages(self, key: ThreadKey, query: MessageQuery) -> Page[StoredMessage]:
+        found = self.list_messages(key, replace(query, limit=query.limit + 1))
+        page = found[: query.limit]
+        return Page(tuple(page), page[-1].seq if page and len(found) > len(page) else None)
+
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         run = self._tables.runs.get((scope, run_id))
         entries = {} if run is None else self._tables.journal.get(run.no, {})
@@ -169,6 +176,14 @@ class Reading:
         if rows and run_id is None and rows[0].first_seq > max(after + 1, self.event_bounds(key)[0]):
             raise DataIntegrity(f"thread {key[1]!r}: the event log has a hole before {rows[0].first_seq}")
         return rows
+
+    def page_events(self, key: ThreadKey, after: int, limit: int, run_id: RunId | None) -> Page[EventRow]:
+        rows = self.list_events(key, after, limit, run_id)
+        last = rows[-1].last_seq if rows else after
+        more = bool(rows) and any(
+            each.last_seq > last and run_id in (None, each.run_id) for each in self._tables.data[key].events
+        )
+        return Page(tuple(rows), last if more else None)
 
     def event_bounds(self, key: ThreadKey) -> tuple[int, int]:
         row = self._tables.threads.get(key)

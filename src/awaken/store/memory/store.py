@@ -174,6 +174,9 @@ class MemoryStore:
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
         return self._reading.list_messages((scope, thread_id), query)
 
+    async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
+        return self._reading.page_messages((scope, thread_id), query)
+
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return self._reading.list_journal(scope, run_id)
 
@@ -181,6 +184,11 @@ class MemoryStore:
         self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
     ) -> list[EventRow]:
         return self._reading.list_events((scope, thread_id), after, limit, run_id)
+
+    async def page_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> Page[EventRow]:
+        return self._reading.page_events((scope, thread_id), after, limit, run_id)
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return self._reading.event_bounds((scope, thread_id))

@@ -39,6 +39,8 @@ from awaken.store.transitions import (
 
 _log = logging.getLogger("awaken.store")
 _SETS: Final = get_args(SetTransition)
+_OF_A_VALUE: Final = (sqlite3.InterfaceError, sqlite3.ProgrammingError)
+"""What the library raises for a value that no column can hold: that is the item's own failure, not the database's."""
 _DATA_VERSION: Final = SQL["data_version"]
 _LAST_NUMBERS: Final = SQL["last_numbers"]
 _TRIED_BYTES: Final = 256 * 1024
@@ -118,9 +120,9 @@ class Transactor:
         self._begin()
         try:
             outcomes = self._together(batch, now)
-        except sqlite3.Error:
-            raise
-        except Exception:  # whatever it was, the replay finds whose it is
+        except Exception as error:  # whatever it was, the replay finds whose it is
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_A_VALUE):
+                raise
             self._undo()
             self._begin()
             outcomes = [self._alone(t, now) for t in batch]
@@ -160,9 +162,9 @@ class Transactor:
         self._db.execute("SAVEPOINT item")
         try:
             outcome = self._one(t, now, careful=True)
-        except sqlite3.Error:
-            raise
         except Exception as error:  # the item's own failure: its caller is answered with it, its neighbours are not
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_A_VALUE):
+                raise
             self._db.execute("ROLLBACK TO item")
             self._forget()
             outcome = Failed(_explained(error))

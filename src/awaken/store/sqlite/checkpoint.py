@@ -45,6 +45,7 @@ from awaken.store.sqlite.opening import Durability, open_checkpointer, open_writ
 WAL_LIMIT_BYTES: Final = 128 * 1024 * 1024
 """The size of the log at which writing waits for it, unless the store is given another. A larger log is copied more
 rarely, so that a page changed by many commits is written less often; a smaller one is read sooner after a crash."""
+MAX_WAL_LIMIT_BYTES: Final = 2**40
 MIN_WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """One large batch is a few MB; the sizes derived from the limit mean nothing when one commit exceeds them."""
 

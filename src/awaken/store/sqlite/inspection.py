@@ -51,6 +51,8 @@ def inspect(path: Path, now: Instant, *, run_retention_ms: int, event_retention_
     Raises:
         StoreUnavailable, DataIntegrity: It is not there, cannot be read, or is not a database of this version.
     """
+    if path.is_dir():
+        raise StoreUnavailable(f"database {path} is a folder. Name the file in it")
     if not path.is_file():
         raise StoreUnavailable(f"database {path}: there is no such file")
     db = open_reader(path)

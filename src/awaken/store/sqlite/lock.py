@@ -169,8 +169,8 @@ def _refusal(database: Path, holder: Holder | None) -> str:
     if holder is not None:
         who = f"process {holder.pid} on {holder.host} (since {holder.started_at})"
     return (
-        f"database {database} is already served by {who}. An SQLite file has one owner: talk to that server over HTTP,"
-        " or use a Postgres database for several processes"
+        f"database {database} is already served by {who}. An SQLite file has one owner: talk to that server over HTTP"
+        " (awaken.client, or --url of the commands), or stop it first"
     )
 
 

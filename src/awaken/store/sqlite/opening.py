@@ -10,9 +10,10 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from awaken.domain.errors import StoreUnavailable
+from awaken.domain.checking import shown
+from awaken.domain.errors import StoreUnavailable, ValidationError
 from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.migrate import check_schema, migrate
 
@@ -20,6 +21,7 @@ OLDEST_SQLITE: Final = (3, 40, 0)
 """The oldest library the tests run with."""
 
 Durability = Literal["full", "process"]
+DURABILITIES: Final = get_args(Durability)
 _SYNCHRONOUS: Final[dict[Durability, str]] = {"full": "FULL", "process": "NORMAL"}
 
 PAGE_BYTES: Final = 2_048
@@ -37,8 +39,23 @@ def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Non
     if version < OLDEST_SQLITE:
         have, need = ".".join(map(str, version)), ".".join(map(str, OLDEST_SQLITE))
         raise StoreUnavailable(
-            f"this Python uses SQLite {have}, and awaken needs {need} or newer. Use a newer Python build, or Postgres"
+            f"this Python uses SQLite {have}, and awaken needs {need} or newer. Use a newer Python build"
         )
+
+
+def absolute(path: object) -> Path:
+    """The place of a database, which a later change of the working directory does not move.
+
+    Raises:
+        ValidationError: It is no path, or none that a file can have.
+    """
+    if not isinstance(path, str | Path) or not str(path) or not str(path).isprintable():
+        raise ValidationError(
+            f"{shown(path)} is not the path of a database file; a path is a text without control characters"
+        )
+    if str(path) == ":memory:":
+        raise ValidationError("an SQLite store is a file; for one in memory use memory://")
+    return Path(path).absolute()
 
 
 def check_place(path: Path) -> None:
@@ -47,8 +64,6 @@ def check_place(path: Path) -> None:
     Raises:
         StoreUnavailable: There is no place for a database that this user may write.
     """
-    if path.name == ":memory:":
-        raise StoreUnavailable("an SQLite store is a file; for one in memory use memory://")
     if not path.parent.is_dir():
         raise StoreUnavailable(f"database {path}: the folder {path.parent} does not exist. Create it first")
     if path.is_dir():

@@ -204,8 +204,13 @@ class Reading:
         return None if row is None else dispatch_from(row)
 
     def load_dispatches(self, scope: Scope, ids: Iterable[DispatchId]) -> dict[DispatchId, Dispatch]:
-        found = [self.load_dispatch(scope, each) for each in ids]
-        return {each.dispatch_id: each for each in found if each is not None}
+        found: dict[DispatchId, Dispatch] = {}
+        for dispatch_id in ids:
+            with suppress(DataIntegrity):  # the list that it is for names it
+                dispatch = self.load_dispatch(scope, dispatch_id)
+                if dispatch is not None:
+                    found[dispatch_id] = dispatch
+        return found
 
     def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         thread = self._thread_row(scope, thread_id)
@@ -238,7 +243,11 @@ class Reading:
     def list_queue(self, scope: Scope, thread_id: ThreadId, limit: int) -> list[Dispatch]:
         thread = self._thread_row(scope, thread_id)
         rows = [] if thread is None else self._rows("queue", {"thread": thread.no, "limit": limit})
-        return [dispatch_from(row) for row in rows]
+        found: list[Dispatch] = []
+        for row in rows:
+            with suppress(DataIntegrity):
+                found.append(dispatch_from(row))
+        return found
 
     def list_claims(self, consumer: ConsumerId, after: int, limit: int) -> list[Held]:
         found: list[Held] = []
@@ -279,22 +288,36 @@ class Reading:
         return None if row is None else message_from(row)
 
     def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
+        return _whole(self.page_messages(scope, thread_id, query))
+
+    def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
         thread = self._thread_row(scope, thread_id)
         if thread is None:
-            return []
+            return Page(())
+        is_whole = query.visibility is None and query.run_id is None
         values = {
             "thread": thread.no,
             "after": query.after,
             "before": _LAST if query.before is None else query.before,
             "internal": None if query.visibility is None else query.visibility is Visibility.INTERNAL,
             "run_id": None if query.run_id is None else pack(query.run_id),
-            "limit": query.limit,
+            "limit": query.limit if is_whole else query.limit + 1,
         }
         rows = self._rows("log_backward" if query.descending else "log_forward", values)
-        found = [message_from(row) for row in rows]
-        if query.visibility is None and query.run_id is None:
-            _check_log(thread, query, [stored.seq or 0 for stored in found])
-        return found
+        found: dict[int, StoredMessage] = {}
+        damaged: dict[int, str] = {}
+        for row in rows[: query.limit]:
+            seq: int = row[1] or 0
+            try:
+                found[seq] = message_from(row)
+            except DataIntegrity as error:
+                damaged[seq] = str(error)
+        if is_whole:
+            return _window_page(thread, query, found, damaged)
+        end = None
+        if len(rows) > query.limit > 0:
+            end = (min if query.descending else max)([*found, *damaged])
+        return Page(tuple(found.values()), end, tuple(damaged.values()))
 
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return [journal_from(row) for row in self._rows("journal", {"scope": scope, "run_id": pack(run_id)})]
@@ -304,27 +327,35 @@ class Reading:
     def list_events(
         self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
     ) -> list[EventRow]:
+        return _whole(self.page_events(scope, thread_id, after, limit, run_id))
+
+    def page_events(
+        self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
+    ) -> Page[EventRow]:
         thread = self._thread_row(scope, thread_id)
-        if thread is None:
-            return []
+        if thread is None or limit < 1:
+            return Page(())
         place: dict[str, Any] = {"thread": thread.no, "first": after + 1}
         if run_id is not None:
             place |= {"scope": scope, "run_id": pack(run_id)}
         found: list[EventRow] = []
-        count = 0
+        unreadable: list[str] = []
+        reached, count = max(after, thread.first_event_seq - 1), 0
         for raw in self._db.execute(SQL["events_from" if run_id is None else "events_of_run"], place):
             if count >= limit:
-                break
-            stored = events_from(thread_id, raw)
-            if stored.last_seq <= after:
+                return Page(tuple(found), reached, tuple(unreadable))
+            first_seq, last_seq = raw[0], raw[0] + raw[1] - 1
+            if last_seq <= after:
                 continue
-            first_missing = max(found[-1].last_seq if found else after, thread.first_event_seq - 1) + 1
-            if run_id is None and stored.first_seq > first_missing:
-                raise DataIntegrity(f"thread {thread_id!r}: the event log has a hole before {stored.first_seq}")
-            row = self._completed(thread, stored).starting_after(after)
-            found.append(row)
-            count += len(row.events)
-        return found
+            if run_id is None and first_seq > reached + 1:
+                unreadable.append(f"thread {thread_id!r}: the event log has a hole before {first_seq}")
+            try:
+                found.append(self._completed(thread, events_from(thread_id, raw)).starting_after(after))
+            except DataIntegrity as error:
+                unreadable.append(str(error))
+            count += last_seq - max(first_seq - 1, reached)
+            reached = max(reached, last_seq)
+        return Page(tuple(found), None, tuple(unreadable))
 
     def _completed(self, thread: ThreadRow, stored: StoredEvents) -> EventRow:
         """The row with the bodies of the messages that it refers to."""
@@ -399,14 +430,31 @@ def _way(*, descending: bool) -> tuple[str, bool]:
     return ("down" if descending else "up"), descending
 
 
-def _check_log(thread: ThreadRow, query: MessageQuery, seqs: list[int]) -> None:
-    """An unfiltered window has every seq that the thread has counted."""
+def _window_page(
+    thread: ThreadRow, query: MessageQuery, found: dict[int, StoredMessage], damaged: dict[int, str]
+) -> Page[StoredMessage]:
+    """An unfiltered window has every seq that the thread has counted, in order; what it lacks is named."""
     first = query.after + 1
     last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
     window = range(last, first - 1, -1) if query.descending else range(first, last + 1)
-    if seqs != list(window[: query.limit]):
-        name = thread.thread_id
-        raise DataIntegrity(f"thread {name!r}: the log from {first} to {last} has the messages {seqs[:20]}")
+    page = window[: query.limit]
+    unreadable = [
+        damaged.get(seq, f"thread {thread.thread_id!r}: message {seq} of its log is missing")
+        for seq in page
+        if seq not in found
+    ]
+    strays = [seq for seq in found if seq not in window]
+    if strays:
+        unreadable.append(f"thread {thread.thread_id!r}: the log has a message {strays[0]} where it does not belong")
+    items = [found[seq] for seq in page if seq in found]
+    return Page(tuple(items), page[-1] if len(window) > len(page) > 0 else None, tuple(unreadable))
+
+
+def _whole(page: Page[RecordT]) -> list[RecordT]:
+    """What a page holds. Raises DataIntegrity where it lacks something."""
+    if page.unreadable:
+        raise DataIntegrity(page.unreadable[0])
+    return list(page.items)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from awaken.domain.checking import shown
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ValidationError
@@ -38,8 +39,8 @@ from awaken.store.contract import (
     ThreadQuery,
 )
 from awaken.store.signals import Listeners
-from awaken.store.sqlite.checkpoint import MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
-from awaken.store.sqlite.opening import Durability
+from awaken.store.sqlite.checkpoint import MAX_WAL_LIMIT_BYTES, MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
+from awaken.store.sqlite.opening import DURABILITIES, Durability, absolute
 from awaken.store.sqlite.readers import Readers
 from awaken.store.sqlite.reading import Reading
 from awaken.store.sqlite.shared import Shared
@@ -67,14 +68,20 @@ class SqliteStore:
         durability: Durability = "full",
         wal_limit_bytes: int = WAL_LIMIT_BYTES,
     ) -> None:
-        """`wal_limit_bytes`: the size of the write-ahead log, at least 16 MiB, at which writing waits for it.
+        """`path` is the same file from now on, wherever the process goes. `wal_limit_bytes`: the size of the
+        write-ahead log, at least 16 MiB, at which writing waits for it.
 
         Raises:
-            ValidationError: It is less.
+            ValidationError: An argument is not what it should be; the message names what it can be.
         """
-        if wal_limit_bytes < MIN_WAL_LIMIT_BYTES:
-            raise ValidationError(f"wal_limit_bytes is {wal_limit_bytes}; it must be {MIN_WAL_LIMIT_BYTES} or more")
-        self.path: Final = Path(path).absolute()  # once: a process may change its folder
+        if type(wal_limit_bytes) is not int or not MIN_WAL_LIMIT_BYTES <= wal_limit_bytes <= MAX_WAL_LIMIT_BYTES:
+            raise ValidationError(
+                f"wal_limit_bytes is a whole number from {MIN_WAL_LIMIT_BYTES} to {MAX_WAL_LIMIT_BYTES}, and not"
+                f" {shown(wal_limit_bytes)}"
+            )
+        if durability not in DURABILITIES:
+            raise ValidationError(f"durability is one of {', '.join(DURABILITIES)}, and not {shown(durability)}")
+        self.path: Final = absolute(path)
         self.capabilities: Final = Capabilities(
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
@@ -127,7 +134,7 @@ class SqliteStore:
         if self._owner_pid and os.getpid() != self._owner_pid:
             raise StoreUnavailable(
                 f"database {self.path} belongs to process {self._owner_pid}, from which this one was forked;"
-                " talk to it over HTTP, or use a Postgres database for several processes"
+                " talk to it over HTTP, with awaken.client"
             )
         if not self._shared.is_open:
             raise StoreUnavailable(f"database {self.path} is not open")
@@ -199,6 +206,10 @@ class SqliteStore:
         is_filtered = query.visibility is not None or query.run_id is not None
         return await self._read(lambda state: state.list_messages(scope, thread_id, query), many=is_filtered)
 
+    async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
+        is_filtered = query.visibility is not None or query.run_id is not None
+        return await self._read(lambda state: state.page_messages(scope, thread_id, query), many=is_filtered)
+
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return await self._read(lambda state: state.list_journal(scope, run_id))
 
@@ -206,6 +217,11 @@ class SqliteStore:
         self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
     ) -> list[EventRow]:
         return await self._read(lambda state: state.list_events(scope, thread_id, after, limit, run_id))
+
+    async def page_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> Page[EventRow]:
+        return await self._read(lambda state: state.page_events(scope, thread_id, after, limit, run_id))
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return await self._read(lambda state: state.event_bounds(scope, thread_id))

@@ -182,3 +182,22 @@ async def test_the_event_of_a_message_is_completed_for_whoever_reads_it(store: S
 
 def _bytes(row: EventRow) -> list[tuple[str, bytes]]:
     return [(event.kind, bytes(event.payload)) for event in row.events]
+
+
+async def test_pages_of_events_lead_through_all_of_them(store: Store, clock: ManualClock) -> None:
+    """Of a thread, and of one run of it; the last one says that it is."""
+    for dispatch in ("d1", "d2"):
+        mine = await claimed(store, dispatch)
+        await committed(store, mine, delta("a"), answered(f"turn-{dispatch}"))
+        await settled(store, mine, DONE)
+    for run in (None, run_id("d1"), run_id("d2")):
+        whole = await store.list_events(SCOPE, THREAD, after=0, limit=1_000, run_id=run)
+        found: list[EventRow] = []
+        after: int | None = 0
+        while after is not None:
+            page = await store.page_events(SCOPE, THREAD, after=after, limit=2, run_id=run)
+            found += page.items
+            assert page.unreadable == ()
+            assert page.next in (None, found[-1].last_seq)
+            after = page.next
+        assert found == whole

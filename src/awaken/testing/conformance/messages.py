@@ -29,7 +29,7 @@ from awaken.domain.message import (
     Visibility,
     assistant_message,
 )
-from awaken.store.contract import Store
+from awaken.store.contract import MessageQuery, Store
 from awaken.store.transitions import Committed, Offer, Submitted
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -295,3 +295,26 @@ async def test_ids_that_are_uuids_come_back_as_they_were(store: Store, clock: Ma
     }
     assert [held.dispatch for held in await store.list_claims(ConsumerId(uuid(1)))] == [stored]
     assert await store.load_run(SCOPE, RunId(uuid(7).upper())) is None
+
+
+async def test_pages_of_a_log_lead_through_all_of_it(store: Store, clock: ManualClock) -> None:
+    """In both directions and with a filter, and the last one says that it is."""
+    mine = await claimed(store, "d1")
+    await committed(store, mine, answered("m2"), answered("m3"))
+    for query in (
+        MessageQuery(limit=2),
+        MessageQuery(limit=2, descending=True),
+        MessageQuery(limit=1, visibility=Visibility.ALL),
+        MessageQuery(limit=1, run_id=mine.run.run_id, descending=True),
+    ):
+        seqs: list[int | None] = []
+        place = query
+        while True:
+            page = await store.page_messages(SCOPE, THREAD, place)
+            seqs += [stored.seq for stored in page.items]
+            assert (len(page.items) <= query.limit, page.unreadable) == (True, ())
+            if page.next is None:
+                break
+            place = replace(query, before=page.next) if query.descending else replace(query, after=page.next)
+        assert seqs == ([3, 2, 1] if query.descending else [1, 2, 3])
+    assert (await store.page_messages(OTHER_SCOPE, THREAD, MessageQuery())).items == ()

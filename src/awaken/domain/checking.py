@@ -1,0 +1,241 @@
+"""Values from outside, checked once where they come in: what passes is what a store gives back.
+
+Above: the mailbox checks what it is asked for, and what agents return; HTTP explains its refusals with `explained`.
+Below: msgspec.
+Holds: a value passes when its JSON reads back as the same value of its type; the difference between a list and a tuple
+is none. So nothing is stored that cannot be read, and nothing is changed in silence on its way: a NaN would become
+null, and bytes a text.
+
+Source: ADR 0028.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import re
+from functools import cache
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+
+from awaken.domain.errors import ValidationError
+
+MAX_DEPTH: Final = 100
+"""How deep a value may be nested: one that is deeper than a decoder goes could be written and never be read."""
+_NOT_JSON: Final = (
+    bytes, bytearray, memoryview, datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
+    decimal.Decimal,
+)  # fmt: skip
+"""What msgspec would write as text, and nobody would read back as it was."""
+_FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_PART: Final = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
+_MAX_SHOWN: Final = 80
+
+Place = tuple[str | int, ...]
+"""Where in a value something is: names of fields and keys, and positions in lists."""
+T = TypeVar("T")
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def checked(value: object, type: type[T], *, what: str = "") -> T:
+    """The value as it reads back from a store. `what` is its name in the message of the error.
+
+    Raises:
+        ValidationError: It is no such value, or holds something that has no JSON form.
+    """
+    return measured(value, type, what=what)[0]
+
+
+def measured(value: object, type: type[T], *, what: str = "") -> tuple[T, int]:
+    """As `checked`, with the size of the value as JSON, in bytes."""
+    try:
+        data = _encode(value)
+        found = _decoder(type).decode(data)
+    except _FAILURES as error:
+        _examine(value, type, what)
+        raise ValidationError(f"{what or 'the value'} has no JSON form: {error}") from error
+    if found != value or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        _examine(value, type, what)
+    return found, len(data)
+
+
+def readable(value: object, type: type[T], *, what: str = "") -> T:
+    """As `checked` for the parts of the value that have a type; what may be any JSON is taken as it can be written.
+
+    For what agents produce: a number that is none, in what a tool returned, is no reason to lose the run.
+
+    Raises:
+        ValidationError: It could not be read back.
+    """
+    return _read_back(value, type, what)[0]
+
+
+def encoded(value: object, type: Any, *, what: str = "") -> bytes:
+    """The JSON of a value that is `readable`. Raises ValidationError as that does."""
+    return _read_back(value, type, what)[1]
+
+
+def _read_back(value: object, type: type[T], what: str) -> tuple[T, bytes]:
+    try:
+        data = _encode(value)
+        found = _decoder(type).decode(data)
+    except _FAILURES as error:
+        _examine(value, type, what)
+        raise ValidationError(f"{what or 'the value'} has no JSON form: {error}") from error
+    if found != value:
+        _convert(value, type, what)
+    return found, data
+
+
+def check_settings(settings: msgspec.Struct, whose: str) -> None:
+    """Every field has its type and lies within its bounds: a whole number is whole, and no number is infinite. To be
+    called when they are made: a list where a tuple belongs becomes one.
+
+    Raises:
+        ValidationError: Naming the setting.
+    """
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        try:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise msgspec.ValidationError("Expected a finite number")
+            msgspec.structs.force_setattr(settings, field.name, msgspec.convert(value, field.type))
+        except msgspec.ValidationError as error:
+            _, text = explained(error, field.type)
+            raise ValidationError(f"setting {field.name} = {shown(value)} {whose} cannot be: {text}") from None
+
+
+def shown(value: object) -> str:
+    """The value as an error message may show it: short, and without raising."""
+    try:
+        text = ascii(value)
+    except Exception:  # whatever an object of somebody else does when it is asked what it is
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def explained(error: msgspec.ValidationError, type: Any) -> tuple[Place, str]:
+    """Where a value does not fit its type and why; of a choice, what can be chosen.
+
+    The decoder names the place only inside its text, so that is read here and nowhere else.
+    """
+    text, _, place = str(error).partition(" - at ")
+    parts = tuple([_part(name, index) for name, index in _PART.findall(place)])
+    if text.startswith("Invalid "):
+        choices = _choices(msgspec.inspect.type_info(type), parts)
+        if choices:
+            text = f"{text}; it is one of {', '.join(choices)}"
+    return parts, text
+
+
+def place_text(place: Place, what: str = "") -> str:
+    """A place as it is written: `messages[0].role`."""
+    text = what
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+@cache
+def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type)
+
+
+def _examine(value: object, type: Any, what: str) -> None:
+    """Raises ValidationError that names the place of what is wrong; passes what is merely written otherwise."""
+    _check_json(_convert(value, type, what), (), what)
+
+
+def _convert(value: object, type: Any, what: str) -> Any:
+    """The value in plain parts, of which those that have a type fit it."""
+    try:
+        plain = msgspec.to_builtins(value, builtin_types=_NOT_JSON)
+    except RecursionError:
+        raise _refused((), f"nested deeper than {MAX_DEPTH} levels, or inside itself", what) from None
+    except _FAILURES as error:
+        raise _refused((), f"it has no JSON form ({error})", what) from error
+    try:
+        msgspec.convert(plain, type)
+    except msgspec.ValidationError as error:
+        raise _refused(*explained(error, type), what) from None
+    return plain
+
+
+def _check_json(value: Any, place: Place, what: str) -> None:
+    kind: Any = cast(object, value).__class__
+    if kind is str:
+        if not _is_text(value):
+            raise _refused(place, f"{shown(value)} holds half of a character", what)
+    elif kind is float:
+        if not math.isfinite(value):
+            raise _refused(place, f"{value} is not a JSON number", what)
+    elif len(place) > MAX_DEPTH:
+        raise _refused((), f"nested deeper than {MAX_DEPTH} levels, or inside itself", what)
+    elif kind is dict:
+        for key, item in cast("dict[Any, Any]", value).items():
+            if type(key) is not str or not _is_text(key):
+                raise _refused(place, f"the key {shown(key)} is not a text", what)
+            _check_json(item, (*place, key), what)
+    elif kind is list or kind is tuple:
+        for index, item in enumerate(cast("list[Any]", value)):
+            _check_json(item, (*place, index), what)
+    elif value is not None and kind is not bool and kind is not int:
+        raise _refused(place, f"{shown(value)} is not a JSON value", what)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refused(place: Place, text: str, what: str) -> ValidationError:
+    where = place_text(place, what)
+    return ValidationError(f"{where}: {text}" if where else text, loc=("body", *place))
+
+
+def _part(name: str, index: str) -> str | int:
+    if name:
+        return name
+    return int(index) if index.isdecimal() else index
+
+
+def _choices(node: Any, place: Place) -> list[str]:
+    """What the type at a place in another type lets choose from; nothing where it is not a choice."""
+    options = _options(node)
+    if not place:
+        return [value for each in options for value in _values(each)]
+    [name, *rest] = place
+    found: list[str] = []
+    for each in options:
+        if not rest and name == getattr(each, "tag_field", None):
+            found.append(str(each.tag))
+        for inner in _inside(each, name):
+            found += [value for value in _choices(inner, tuple(rest)) if value not in found]
+    return found
+
+
+def _options(node: Any) -> list[Any]:
+    if isinstance(node, msgspec.inspect.Metadata):
+        return _options(node.type)
+    return [*node.types] if isinstance(node, msgspec.inspect.UnionType) else [node]
+
+
+def _values(node: Any) -> list[str]:
+    if isinstance(node, msgspec.inspect.EnumType):
+        return [str(member.value) for member in node.cls]
+    return [str(value) for value in node.values] if isinstance(node, msgspec.inspect.LiteralType) else []
+
+
+def _inside(node: Any, name: str | int) -> list[Any]:
+    if isinstance(node, msgspec.inspect.StructType):
+        return [field.type for field in node.fields if field.encode_name == name]
+    if isinstance(node, msgspec.inspect.TupleType):
+        return [*node.item_types]
+    item = getattr(node, "value_type", None) or getattr(node, "item_type", None)
+    return [] if item is None else [item]
