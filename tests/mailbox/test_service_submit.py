@@ -491,11 +491,12 @@ async def test_a_repetition_is_known_when_its_agent_is_gone(store: WatchedStore,
     async with World(store, clock, seed=2) as later:
         again = await later.submit("hi", run_id="order-1", agent_id="leaving")
         assert (again.replayed, again.run.run_id) == (True, "order-1")
-        changes: tuple[dict[str, Any], ...] = ({"run_id": "order-2"}, {"text": "ho"}, {"priority": 1})
-        for changed in changes:
-            asked: dict[str, Any] = {"text": "hi", "run_id": "order-1", "agent_id": "leaving", **changed}
-            with pytest.raises(UnknownAgent):
-                await later.submit(**asked)
+        with pytest.raises(UnknownAgent):
+            await later.submit("hi", run_id="order-2", agent_id="leaving")
+        with pytest.raises(AlreadyExists):
+            await later.submit("ho", run_id="order-1", agent_id="leaving")
+        with pytest.raises(AlreadyExists):
+            await later.submit("hi", run_id="order-1", agent_id="leaving", priority=1)
 
 
 async def test_a_dedupe_key_in_use_answers_with_the_run_that_holds_it(store: WatchedStore, clock: ManualClock) -> None:

@@ -32,7 +32,7 @@ class _Sent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def messages_of(given: Given) -> tuple[Message, ...]:
-    """The input as messages; one without an id has an empty one.
+    """The input as messages; one without an id has an empty one. A list of none gives none.
 
     Raises:
         ValidationError: It is none of what may be given.

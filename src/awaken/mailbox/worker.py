@@ -353,6 +353,7 @@ class Execution:
         if isinstance(failure, PermanentFailure):
             return _End(DeadLetter(text), "permanent_error")
         settings = self._shop.settings
+        policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
         retry_after_s = min(asked_wait_s(failure.retry_after_s) or 0.0, settings.max_retry_after_s)
         policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
         return _End(Retry(text, policy, round(retry_after_s * 1000)), "transient_error")
