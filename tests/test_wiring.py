@@ -61,46 +61,6 @@ async def test_events_that_are_cut_off_by_a_stop_do_not_end_as_if_the_run_had() 
     assert kinds[-1] == "RunStarted"
 
 
-# --- the address of a store -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "name"),
-    [
-        ("sqlite:///a.db", "a.db"),
-        ("sqlite:///a b.db?durability=process", "a b.db"),
-        ("sqlite:///tenant%231.db", "tenant#1.db"),
-        ("sqlite:///what%3F.db", "what?.db"),
-        ("sqlite:///50%25.db", "50%.db"),
-        ("sqlite:///%C3%BC.db", "ü.db"),
-        ("sqlite:///ü&;=.db", "ü&;=.db"),
-        ("SQLite:///a.db", "a.db"),
-    ],
-)
-def test_an_address_is_used_in_full(address: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    store = Awaken(address).store
-    assert isinstance(store, SqliteStore)
-    assert store.path == tmp_path / name
-    assert store.capabilities.durability == ("process" if "process" in address else "full")
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "sqlite:///tenant#1.db", "sqlite:///a.db#", "sqlite:///what?.db", "sqlite:///a.db?", "sqlite:///a.db?durability",
-        "sqlite:///a.db?durability=", "sqlite:///a.db?durability=none", "sqlite:///a.db?wal=1",
-        "sqlite:///a.db?durability=full&durability=process", "sqlite:///a\tb.db", "sqlite:///a.db\n", "sqlite:///%00.db",
-        "sqlite:///%0a.db", "sqlite:///%zz.db", "sqlite:///%ff.db", "sqlite:///\ud800.db", "sqlite:///", "sqlite://host/a.db",
-        "sqlite:a.db", "sqlite:///:memory:", "memory:", "memory://x?y", "memory://?a=1", "memory://#", "memory:// ", "",
-        "a.db", "redis://a", 5, b"sqlite:///a.db", Path("a.db"),
-    ],
-)  # fmt: skip
-def test_an_address_that_cannot_be_used_in_full_is_refused(address: Any) -> None:
-    with pytest.raises(ValidationError):
-        Awaken(address)
-
-
 async def test_structured_output_is_a_value_and_text_stays_text() -> None:
     async def data(context: Context) -> dict[str, object]:
         yielded = '{"a": 1}'
@@ -216,6 +176,46 @@ async def test_what_does_not_fit_an_agents_schema_is_not_accepted_and_a_repetiti
     stricter.agent("orders", orders, input_schema={"type": "string"})
     async with asyncio.timeout(20), stricter:
         assert (await stricter.submit("t", Json({"number": 7}), run_id="r")).replayed
+
+
+# --- the address of a store -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("sqlite:///a.db", "a.db"),
+        ("sqlite:///a b.db?durability=process", "a b.db"),
+        ("sqlite:///tenant%231.db", "tenant#1.db"),
+        ("sqlite:///what%3F.db", "what?.db"),
+        ("sqlite:///50%25.db", "50%.db"),
+        ("sqlite:///%C3%BC.db", "ü.db"),
+        ("sqlite:///ü&;=.db", "ü&;=.db"),
+        ("SQLite:///a.db", "a.db"),
+    ],
+)
+def test_an_address_is_used_in_full(address: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Awaken(address).store
+    assert isinstance(store, SqliteStore)
+    assert store.path == tmp_path / name
+    assert store.capabilities.durability == ("process" if "process" in address else "full")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite:///tenant#1.db", "sqlite:///a.db#", "sqlite:///what?.db", "sqlite:///a.db?", "sqlite:///a.db?durability",
+        "sqlite:///a.db?durability=", "sqlite:///a.db?durability=none", "sqlite:///a.db?wal=1",
+        "sqlite:///a.db?durability=full&durability=process", "sqlite:///a\tb.db", "sqlite:///a.db\n", "sqlite:///%00.db",
+        "sqlite:///%0a.db", "sqlite:///%zz.db", "sqlite:///%ff.db", "sqlite:///\ud800.db", "sqlite:///", "sqlite://host/a.db",
+        "sqlite:a.db", "sqlite:///:memory:", "memory:", "memory://x?y", "memory://?a=1", "memory://#", "memory:// ", "",
+        "a.db", "redis://a", 5, b"sqlite:///a.db", Path("a.db"),
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_in_full_is_refused(address: Any) -> None:
+    with pytest.raises(ValidationError):
+        Awaken(address)
 
 
 async def test_events_of_a_thread_that_does_not_exist_are_refused() -> None:

@@ -524,7 +524,7 @@ class Awaken:
             self.scope,
             thread_id or "",
             ThreadInfo(title, cast(dict[str, Any], {} if metadata is None else metadata), resource_id, parent),
-            messages=() if messages == () else messages_of(messages),
+            messages=messages_of(messages),
             if_exists="keep" if if_exists == "do_nothing" else "raise",
         )
         return self._shown_thread(thread)

@@ -332,7 +332,7 @@ def test_whatever_is_given_as_an_address_is_taken_or_refused(address: Any, scope
         ({"message": "\ud800"}, "half of a character"),
         ({"message": ""}, "a text, Json.value., a Message or several, and not ''"),
         ({"message": None}, "a text, Json.value., a Message or several"),
-        ({"message": []}, "a text, Json.value., a Message or several"),
+        ({"message": []}, "at least one message"),
         ({"metadata": ["x"]}, "metadata: Expected `object`, got `array`"),
         ({"metadata": 0}, "metadata: Expected `object`, got `int`"),
         ({"metadata": {1: 2}}, "Expected `str`|the key 1 is not a text"),

@@ -72,25 +72,6 @@ def delay_ms(delay_s: object) -> int:
     return round(delay_s * 1000)
 
 
-def _check_whole(value: object, name: str, least: int, most: int, words: str) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise ValidationError(f"{name} is a whole number, {words}, and not {shown(value)}", loc=("body", name))
-
-
-def _check_dedupe_key(key: object) -> None:
-    if not isinstance(key, str) or _DEDUPE_KEY.fullmatch(key) is None:
-        raise ValidationError(
-            f"dedupe_key is a text of 1 to {MAX_DEDUPE_CHARS} characters without control characters, not {shown(key)}",
-            loc=("body", "dedupe_key"),
-        )
-
-
-def _no_delay(delay: object) -> ValidationError:
-    return ValidationError(
-        f"a delay is 0 to {MAX_DELAY_S} seconds, and not {shown(delay)}", loc=("body", "after_seconds")
-    )
-
-
 def due_at(at: datetime | str | None, *, delay_s: float = 0.0) -> Instant | None:
     """The instant before which a run does not start, from a `datetime` with a time zone or an RFC 3339 text.
 
@@ -108,3 +89,22 @@ def due_at(at: datetime | str | None, *, delay_s: float = 0.0) -> Instant | None
             f"{shown(at)} is not an instant: give a datetime with a time zone, or a text as 2026-01-31T08:00:00Z",
             loc=("body", "available_at"),
         ) from error
+
+
+def _check_whole(value: object, name: str, least: int, most: int, words: str) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ValidationError(f"{name} is a whole number, {words}, and not {shown(value)}", loc=("body", name))
+
+
+def _check_dedupe_key(key: object) -> None:
+    if not isinstance(key, str) or _DEDUPE_KEY.fullmatch(key) is None:
+        raise ValidationError(
+            f"dedupe_key is a text of 1 to {MAX_DEDUPE_CHARS} characters without control characters, not {shown(key)}",
+            loc=("body", "dedupe_key"),
+        )
+
+
+def _no_delay(delay: object) -> ValidationError:
+    return ValidationError(
+        f"a delay is 0 to {MAX_DELAY_S} seconds, and not {shown(delay)}", loc=("body", "after_seconds")
+    )

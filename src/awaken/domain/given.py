@@ -43,7 +43,7 @@ def messages_of(given: Given) -> tuple[Message, ...]:
         return (Message(id=MessageId(""), role=Role.USER, content=(given,)),)
     if isinstance(given, (Message, Mapping)):
         return (_message(given),)
-    if isinstance(given, Sequence) and given and not isinstance(given, _TEXTS):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(given, Sequence) and not isinstance(given, _TEXTS):  # pyright: ignore[reportUnnecessaryIsInstance]
         return tuple([_message(each) for each in given])
     raise _refused(given)
 
