@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -84,47 +86,30 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     Raises:
         StoreUnavailable, DataIntegrity: The file cannot be served; the message says why and what to do.
     """
-    connection: sqlite3.Connection | None = None
-    try:
-        connection = _connect(f"{path.absolute().as_uri()}?mode=rwc")
+    with _opened(path, "rwc") as connection:
         version = check_schema(connection, path)
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         _use_wal(connection, path)
         _make_durable(connection, durability)
         connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
         migrate(connection, version)
-    except BaseException as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise translated(error, path) from error
-        raise
     return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that sees every commit made before a statement starts, and cannot write."""
-    try:
-        connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+    with _opened(path, "ro") as connection:
         connection.execute("PRAGMA query_only = 1")
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
-    except sqlite3.Error as error:
-        raise translated(error, path) from error
     return connection
 
 
 def open_checkpointer(path: Path, durability: Durability) -> sqlite3.Connection:
     """A connection that copies the write-ahead log into the database file, and neither reads rows nor writes any."""
-    connection: sqlite3.Connection | None = None
-    try:
-        connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
+    with _opened(path, "rw") as connection:
         _make_durable(connection, durability)
         # SQLite finds out that there is a log when it first reads; a checkpoint before that would do nothing.
         connection.execute("PRAGMA schema_version").fetchone()
-    except sqlite3.Error as error:
-        if connection is not None:
-            connection.close()
-        raise translated(error, path) from error
     return connection
 
 
@@ -135,12 +120,26 @@ def _make_durable(connection: sqlite3.Connection, durability: Durability) -> Non
         connection.execute("PRAGMA fullfsync = 1")  # a plain fsync leaves the data in the drive's cache there
 
 
-def _connect(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENT_CACHE
-    )
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    return connection
+@contextmanager
+def _opened(path: Path, mode: str) -> Generator[sqlite3.Connection]:
+    """A new connection. Where something fails before it is handed out it is closed, and an error of SQLite's is
+    translated.
+    """
+    with ExitStack() as failed:
+        try:
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=_STATEMENT_CACHE,
+            )
+            failed.callback(connection.close)
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            yield connection
+        except sqlite3.Error as error:
+            raise translated(error, path) from error
+        failed.pop_all()
 
 
 def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
