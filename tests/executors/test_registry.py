@@ -303,6 +303,7 @@ def test_an_agent_is_shown_with_what_its_author_says_of_it() -> None:
         {"skills": [{"id": "x", "colour": "blue"}]},
         {"retry": RetryPolicy(10, 5)},
         {"retry": RetryPolicy(-1, 5)},
+        {"retry": RetryPolicy(5, 2**60)},
         {"retry": 5},
     ],
 )

@@ -243,11 +243,12 @@ class Agents:
 
 
 def _check_retry(retry: object, name: str) -> None:
-    delays = (retry.base_delay_ms, retry.max_delay_ms) if isinstance(retry, RetryPolicy) else ()
-    if not delays or any(type(each) is not int for each in delays) or not 0 <= delays[0] <= delays[1]:
-        raise ValidationError(
-            f"retry = {retry!r} of agent {name!r} is no RetryPolicy with 0 <= base_delay_ms <= max_delay_ms"
-        )
+    if not isinstance(retry, RetryPolicy):
+        raise ValidationError(f"retry = {shown(retry)} of agent {name!r} is no RetryPolicy")
+    try:
+        retry.check()
+    except ValidationError as error:
+        raise ValidationError(f"retry of agent {name!r}: {error}") from None
 
 
 def _skills(given: Sequence[Skill | Mapping[str, Any]], name: str) -> tuple[Skill, ...]:
