@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,19 @@ async def test_a_forked_child_neither_uses_the_store_nor_keeps_its_lock(path: Pa
 def exit_code_of(child: int) -> int:
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
+
+
+def test_threads_that_take_and_release_files_of_their_own_do_not_meet(tmp_path: Path, clock: ManualClock) -> None:
+    """A handle that one of them closes may be looked at by another at that moment, or belong to its file by then."""
+    together = threading.Barrier(4)
+
+    def take_and_release(name: str) -> None:
+        together.wait(timeout=10)
+        for _ in range(300):
+            lock = FileLock(tmp_path / name)
+            lock.take(clock)
+            lock.release()
+
+    with ThreadPoolExecutor(4) as threads:
+        for each in [threads.submit(take_and_release, f"{n}.db") for n in range(4)]:
+            each.result(timeout=30)

@@ -27,6 +27,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import weakref
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,10 @@ else:
     import fcntl
 
 _HELD: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
+_book = threading.Lock()
+"""Held while a file is taken or given back: another thread must not find a handle that is just being closed, whose
+number the next file may have already.
+"""
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -87,6 +92,10 @@ class FileLock:
         Raises:
             StoreUnavailable: Somebody else is, or the lock file or the database cannot be made.
         """
+        with _book:
+            self._take(clock)
+
+    def _take(self, clock: Clock) -> None:
         self.file = os.path.realpath(self._database)
         self._refuse_if_held_here()
         self._fd = self._open(self.path, "its lock file cannot be made")
@@ -118,11 +127,12 @@ class FileLock:
 
     def release(self) -> None:
         """All connections are closed."""
-        if self._handle is not None:
-            _lock_bytes(self._handle, _UNLOCK, _OWNER_BYTE, 1)
-        if self._fd is not None:
-            _unlock(self._fd)
-        self.forget()
+        with _book:
+            if self._handle is not None:
+                _lock_bytes(self._handle, _UNLOCK, _OWNER_BYTE, 1)
+            if self._fd is not None:
+                _unlock(self._fd)
+            self.forget()
 
     def forget(self) -> None:
         """Close the handles. In a forked child this lets go of what was inherited, without giving the parent's lock
@@ -155,6 +165,8 @@ class FileLock:
 
 
 def _forget_all() -> None:
+    global _book
+    _book = threading.Lock()  # a thread of the parent may have held the other one
     for lock in list(_HELD):
         lock.forget()
 
