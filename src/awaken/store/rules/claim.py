@@ -270,19 +270,19 @@ class _Round:
         run, dispatch = entry.run, entry.dispatch
         log = Log(thread, dispatch.run_id, dispatch.dispatch_id, self.now)
         if run is not None and run.status is DONE:
-            closed = supersede_queued(dispatch, run, thread, changes, log, "its run has ended")
+            closed = supersede_queued(dispatch, run, thread, facts, changes, log, "its run has ended")
         elif run is None or entry.lacks is not None or entry.damage is not None:
-            closed = _bury_queued(entry, thread, changes, log)
+            closed = _bury_queued(entry, thread, facts, changes, log)
         elif run.cancel_requested_at is not None:
-            closed = close_queued(dispatch, run, thread, changes, log)
+            closed = close_queued(dispatch, run, thread, facts, changes, log)
         else:
-            closed = supersede_queued(dispatch, run, thread, changes, log)
+            closed = supersede_queued(dispatch, run, thread, facts, changes, log)
         thread.ready = None if facts.ready is None else facts.ready.key(self.now)
         self.appended += log.write(changes)
         return closed
 
 
-def _bury_queued(entry: Queued, thread: ThreadRow, changes: Changes, log: Log) -> Closed:
+def _bury_queued(entry: Queued, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> Closed:
     """Dead-letter a dispatch that can never run because a row it needs is gone (MBX-068, MBX-069)."""
     dispatch, run = entry.dispatch, entry.run
     if entry.damage is not None:
@@ -293,7 +293,7 @@ def _bury_queued(entry: Queued, thread: ThreadRow, changes: Changes, log: Log) -
         error = f"message {entry.lacks!r} not found for run {run.run_id!r}"
     buried = moves.dead_letter(dispatch, log.now, error)
     if run is not None:
-        run = after_failure(buried, run, "", thread, log)
+        run = after_failure(buried, run, "", thread, facts, changes, log)
         changes.runs.append((thread, run))
     else:
         log.add(server_event.dead_lettered(buried))

@@ -18,7 +18,7 @@ from awaken.domain import server_event
 from awaken.domain.dispatch import QUEUED, Dispatch
 from awaken.domain.ids import MessageId
 from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, Waiting, moved
-from awaken.store.rules.facts import Changes, ThreadRow
+from awaken.store.rules.facts import Changes, Facts, ThreadRow
 from awaken.store.rules.writing import Log
 from awaken.store.transitions import Closed
 
@@ -27,6 +27,8 @@ def finish(
     run: Run,
     termination: Termination,
     thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
     log: Log,
     *,
     output: str | None = None,
@@ -73,21 +75,23 @@ def executed(run: Run, dispatch: Dispatch, log: Log) -> Run:
     return replace(run, executing_ms=run.executing_ms + max(log.now - started_at, 0))
 
 
-def after_failure(settled: Dispatch, run: Run, reason: str, thread: ThreadRow, log: Log) -> Run:
+def after_failure(
+    settled: Dispatch, run: Run, reason: str, thread: ThreadRow, facts: Facts, changes: Changes, log: Log
+) -> Run:
     """The run of a dispatch that failed: back in the queue with it, or ended because it was given up."""
     if settled.status is QUEUED:
         log.add(server_event.rescheduled(settled, reason))
         return replace(run, stream_open=False, updated_at=log.now, updated_seq=log.last_seq)
     log.add(server_event.dead_lettered(settled))
     termination = Termination("error", detail=settled.last_error)
-    return replace(finish(run, termination, thread, log, cause="dead_letter"), dead_lettered=True)
+    return replace(finish(run, termination, thread, facts, changes, log, cause="dead_letter"), dead_lettered=True)
 
 
-def close_queued(dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Closed:
+def close_queued(dispatch: Dispatch, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> Closed:
     """Cancel queued work: dispatch and run in one piece."""
     cancelled = moves.cancel(dispatch, log.now)
     log.reset_stream(run)
-    run = finish(run, CANCELLED, thread, log)
+    run = finish(run, CANCELLED, thread, facts, changes, log)
     thread.queued -= 1
     changes.dispatches.append((thread, dispatch, cancelled))
     changes.runs.append((thread, run))
@@ -95,7 +99,13 @@ def close_queued(dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Chang
 
 
 def supersede_queued(
-    dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log, cause: str = "interrupted"
+    dispatch: Dispatch,
+    run: Run,
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    log: Log,
+    cause: str = "interrupted",
 ) -> Closed:
     """Close queued work with its run. A run that has ended already (a restore, a hand edit) stays as it is."""
     superseded = moves.supersede(dispatch, log.now, cause)
@@ -103,6 +113,6 @@ def supersede_queued(
     changes.dispatches.append((thread, dispatch, superseded))
     if run.status is not DONE:
         log.reset_stream(run)
-        run = finish(run, CANCELLED, thread, log, superseded=True, cause=cause)
+        run = finish(run, CANCELLED, thread, facts, changes, log, superseded=True, cause=cause)
         changes.runs.append((thread, run))
     return Closed(thread.scope, superseded, run)

@@ -73,9 +73,9 @@ def _reclaim(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -> t
         log.reset_stream(run)
         run = replace(executed(run, dispatch, log), stream_open=False)
         if taken.status in (DispatchStatus.SUPERSEDED, DispatchStatus.CANCELLED):
-            run = finish(run, CANCELLED, thread, log, cause="owner_lost")
+            run = finish(run, CANCELLED, thread, facts, changes, log, cause="owner_lost")
         else:
-            run = after_failure(taken, run, "expired_lease_reclaimed", thread, log)
+            run = after_failure(taken, run, "expired_lease_reclaimed", thread, facts, changes, log)
         changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, taken))
     if taken.status is QUEUED:

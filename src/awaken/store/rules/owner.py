@@ -74,7 +74,7 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     touch(thread, changes, now)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
     run = _write_progress(t, executed(run, dispatch, log), thread, changes, log)
-    settled, run = _ended(t, _progressed(t, dispatch, now), run, thread, facts, log)
+    settled, run = _ended(t, _progressed(t, dispatch, now), run, thread, facts, changes, log)
     changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, settled))
     appended = log.write(changes)
@@ -125,31 +125,35 @@ def _lost(t: Commit | Settle, facts: Facts) -> LeaseLost | None:
     return None
 
 
-def _ended(t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, facts: Facts, log: Log) -> tuple[Dispatch, Run]:
+def _ended(
+    t: Settle, dispatch: Dispatch, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log
+) -> tuple[Dispatch, Run]:
     """The dispatch and run after the ending, with the events that report it."""
     ending, now = t.ending, log.now
     log.reset_stream(run)
     if dispatch.epoch < thread.epoch:
         output = ending.final_output if isinstance(ending, Ack) else None
         superseded = moves.supersede(dispatch, now, "interrupted")
-        return superseded, finish(run, CANCELLED, thread, log, output=output, cause="interrupted")
+        return superseded, finish(run, CANCELLED, thread, facts, changes, log, output=output, cause="interrupted")
     suspends = isinstance(ending, Ack) and ending.termination.type == "suspended"
     if run.cancel_requested_at is not None and (suspends or not isinstance(ending, Ack)):
-        return moves.cancel(dispatch, now), finish(run, CANCELLED, thread, log, cause="cancel_requested")
+        return moves.cancel(dispatch, now), finish(
+            run, CANCELLED, thread, facts, changes, log, cause="cancel_requested"
+        )
     match ending:
         case Ack(termination=termination, final_output=output):
             ids = _output_ids(ending, t, facts)
-            ended = finish(run, termination, thread, log, output=output, output_message_ids=ids)
+            ended = finish(run, termination, thread, facts, changes, log, output=output, output_message_ids=ids)
             return moves.ack(dispatch, now), ended
         case Retry(error=error, policy=policy, retry_after_ms=retry_after_ms):
             settled = moves.nack(dispatch, now, error, policy, retry_after_ms)
-            return settled, after_failure(settled, run, "retry_backoff", thread, log)
+            return settled, after_failure(settled, run, "retry_backoff", thread, facts, changes, log)
         case DeadLetter(error=error):
             settled = moves.dead_letter(dispatch, now, error)
-            return settled, after_failure(settled, run, "", thread, log)
+            return settled, after_failure(settled, run, "", thread, facts, changes, log)
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
-            return settled, after_failure(settled, run, reason, thread, log)
+            return settled, after_failure(settled, run, reason, thread, facts, changes, log)
 
 
 def _output_ids(ack: Ack, t: Settle, facts: Facts) -> tuple[MessageId, ...]:

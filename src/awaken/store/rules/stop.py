@@ -35,13 +35,13 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
         run = _request_cancel(dispatch, run, thread, changes, log)
         return CancelResult("requested", run, log.write(changes))
     if dispatch is not None and dispatch.status is QUEUED:
-        closed = close_queued(dispatch, run, thread, changes, log)
+        closed = close_queued(dispatch, run, thread, facts, changes, log)
         if facts.claimed is None:
             set_ready(thread, facts, now)
         assert closed.run is not None, "it was given"
         return CancelResult("stopped", closed.run, log.write(changes))
     # It waits, so that nothing executes it; or its dispatch is gone, in a restored or edited file.
-    run = finish(run, CANCELLED, thread, log)
+    run = finish(run, CANCELLED, thread, facts, changes, log)
     changes.runs.append((thread, run))
     return CancelResult("stopped", run, log.write(changes))
 
@@ -57,14 +57,14 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
     superseded: list[Dispatch] = []
     for dispatch, run in facts.queue:
         log = Log(thread, run.run_id, dispatch.dispatch_id, now)
-        superseded.append(supersede_queued(dispatch, run, thread, changes, log).dispatch)
+        superseded.append(supersede_queued(dispatch, run, thread, facts, changes, log).dispatch)
         appended += log.write(changes)
     ended: list[Run] = []
     in_queue = {run.run_id for _, run in facts.queue}
     for waits in facts.waiting:
         if waits.run.run_id not in in_queue:
             log = Log(thread, waits.run.run_id, waits.run.dispatch_id, now)
-            ended.append(finish(waits.run, CANCELLED, thread, log, cause="interrupted"))
+            ended.append(finish(waits.run, CANCELLED, thread, facts, changes, log, cause="interrupted"))
             changes.runs.append((thread, ended[-1]))
             appended += log.write(changes)
     thread.ready = None
