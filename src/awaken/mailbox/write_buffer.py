@@ -7,10 +7,10 @@ while; what somebody waits for never does. Once something could not be written n
 or asks is answered why.
 
 How it works. There are two heaps: `_open`, to which everything is added, and `_flying`, which the commit on its way has
-taken. Whatever is added schedules a look in the next turn of the event loop; what the agent adds in the same turn, such
-as a message with its events or the results of parallel tools, therefore leaves with it. The look turns the open heap
-into a `Commit` and hands that to the combiner, which answers through a future. When the answer arrives, whoever waited
-for that heap is resumed, and the same look is taken at what has gathered meanwhile.
+taken. What is added, or waited for, schedules a look in the next turn of the event loop; what the agent adds in the
+same turn, such as a message with its events or the results of parallel tools, therefore leaves with it. The look turns
+the open heap into a `Commit` and hands that to the combiner, which answers through a future. When the answer arrives,
+whoever waited for that heap is resumed, and the same look is taken at what has gathered meanwhile.
 
 The look lets a heap leave when somebody waits for it (at the bound `emit` does), or when no commit of this execution
 has landed yet, so that its first text is seen at once. Otherwise it is text that is being streamed, whose next piece is
@@ -135,7 +135,8 @@ class RunWriter:
         heap.entries += entries
         heap.payload_bytes += size
         self.stream_open = stream_open
-        self._schedule()
+        if self._gathering is None:
+            self._schedule()
 
     def add_step(self, closes: StepClosed, journal: JournalEntry | None = None) -> None:
         """Close a step, behind everything added before. Raises as `add`."""
@@ -180,6 +181,7 @@ class RunWriter:
         else:
             assert self._open is not None, "what was added in this turn has not left yet"
             self._open.waiters.append(future)
+            self._schedule()
         return future
 
     def _filling(self) -> Unwritten:
