@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,13 +11,16 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 
+from awaken import Awaken
 from awaken.domain.errors import ValidationError
+from awaken.http.forwarded import Proxies
 from awaken.http.settings import HttpSettings
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
-from tests.http.asgi import Answer
+from tests.http.asgi import Answer, Client
 from tests.http.site import Site, served
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -126,6 +130,77 @@ async def test_only_a_trusted_proxy_reports_the_name_by_which_it_was_called(
     async with served(memory, clock, settings=settings) as site:
         answer = await wait(site, {"host": host, "x-forwarded-host": forwarded, "origin": PUBLIC})
         assert answer.status == status, answer
+
+
+def asked_by(client: tuple[str, int] | None, headers: Mapping[str, str], *trusted: str) -> tuple[Any, str, str | None]:
+    """The client, the scheme, and the reported name of a request, as they are seen."""
+    scope = {"type": "http", "client": client, "scheme": "http"}
+    raw = {name.encode(): value.encode() for name, value in headers.items()}
+    seen, host = Proxies(HttpSettings(forwarded_allow_ips=trusted)).seen_through(scope, raw)
+    assert scope["client"] == client, "the server's own view of its connection stays"
+    return seen["client"], seen["scheme"], host
+
+
+PROXY = ("10.0.0.9", 4711)
+REPORTED = {"x-forwarded-for": "8.8.8.8", "x-forwarded-proto": "https", "x-forwarded-host": "agents.example"}
+
+
+@behaviour("WEB-003")
+def test_a_trusted_proxy_reports_client_scheme_and_name() -> None:
+    assert asked_by(PROXY, REPORTED, "10.0.0.0/8") == (("8.8.8.8", 0), "https", "agents.example")
+    assert asked_by(("::ffff:10.0.0.9", 1), REPORTED, "10.0.0.0/8")[0] == ("8.8.8.8", 0)
+    assert asked_by(None, REPORTED, "*")[0] == ("8.8.8.8", 0)  # through a Unix socket
+
+
+@behaviour("WEB-003")
+def test_nobody_else_is_believed() -> None:
+    for client, trusted in ((PROXY, ()), (PROXY, ("10.1.0.0/16",)), (None, ("10.0.0.0/8",)), (("web", 1), ("::1",))):
+        assert asked_by(client, REPORTED, *trusted) == (client, "http", None)
+
+
+@behaviour("WEB-003")
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("8.8.8.8, 10.0.0.7", "8.8.8.8"),
+        ("1.1.1.1, 8.8.8.8, 10.0.0.7", "8.8.8.8"),  # what the client itself wrote stands first
+        ("10.0.0.5, 10.0.0.7", "10.0.0.5"),
+        ("8.8.8.8:1234", "8.8.8.8"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("unknown, 10.0.0.7", "10.0.0.7"),
+        ("unknown", "10.0.0.9"),
+        ("", "10.0.0.9"),
+    ],
+)
+def test_the_client_is_the_last_address_that_is_no_trusted_proxy(forwarded: str, client: str) -> None:
+    assert asked_by(PROXY, {"x-forwarded-for": forwarded}, "10.0.0.0/8")[0][0] == client
+
+
+@behaviour("WEB-003")
+def test_where_any_proxy_is_trusted_the_first_address_is_the_client() -> None:
+    assert asked_by(PROXY, {"x-forwarded-for": "1.1.1.1, 8.8.8.8"}, "*")[0] == ("1.1.1.1", 0)
+
+
+@behaviour("WEB-003")
+@pytest.mark.parametrize(("proto", "scheme"), [("https", "https"), ("HTTP, HTTPS", "https"), ("gopher", "http")])
+def test_the_scheme_is_the_one_that_the_nearest_proxy_reports(proto: str, scheme: str) -> None:
+    assert asked_by(PROXY, {"x-forwarded-proto": proto}, "10.0.0.9")[1] == scheme
+
+
+@behaviour("WEB-003")
+async def test_whoever_authorises_sees_the_client_and_not_the_proxy() -> None:
+    seen: list[tuple[Any, str]] = []
+
+    def authorize(request: Request) -> str:
+        seen.append((request.client and request.client.host, request.url.scheme))
+        return "anybody"
+
+    app = Awaken("memory://")
+    async with asyncio.timeout(20), app:
+        client = Client(app.asgi(authorize=authorize, settings=HttpSettings(forwarded_allow_ips=("127.0.0.1",))))
+        assert (await client.get("/v1/agents", headers=REPORTED)).status == 200
+    assert seen == [("8.8.8.8", "https")]
 
 
 # --- origins ----------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def serve(
         An origin besides the server's own whose pages may call, such as https://shop.example; * for any. May be given
         again.
     forwarded_allow_ips
-        Addresses of proxies whose X-Forwarded-Host is believed, separated by commas; * for any.
+        Addresses of proxies whose X-Forwarded-For, -Proto and -Host are believed, separated by commas; * for any.
     insecure_no_auth
         Serve beyond this machine although there is no authentication.
     """

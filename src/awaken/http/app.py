@@ -26,6 +26,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, Scope
 from awaken.http import guards
 from awaken.http.auth import Authorize, Caller, caller_of
 from awaken.http.body import ClientGone, parse_object, read_body
+from awaken.http.forwarded import Proxies
 from awaken.http.observer import HttpObserver, Uncounted
 from awaken.http.openapi import describe
 from awaken.http.operation import Call, Operation, Rendering, Service
@@ -104,6 +105,7 @@ class HttpApp:
         self._settings = settings
         self._observer = observer
         self._router = Router(operations)
+        self._proxies = Proxies(settings)
         self._origins = Origins(settings)
         self._gate = _Gate(settings)
         self._durability = reads.capabilities.durability.encode()
@@ -131,7 +133,9 @@ class HttpApp:
         clock = self._mailbox.clock
         started_s = clock.monotonic()
         headers = _headers(scope["headers"])
-        exchange = _Exchange(scope, receive, headers, guards.request_id_of(headers) or self._mailbox.ids.mint())
+        scope, forwarded_host = self._proxies.seen_through(scope, headers)
+        request_id = guards.request_id_of(headers) or self._mailbox.ids.mint()
+        exchange = _Exchange(scope, receive, headers, request_id, forwarded_host)
         self._observer.request_started()
         try:
             response = await self._answer(exchange)
@@ -144,12 +148,14 @@ class HttpApp:
             took_s = clock.monotonic() - started_s
             self._observer.request_ended(scope["method"], exchange.route, exchange.status or _CLIENT_GONE, took_s)
             if _log.isEnabledFor(logging.DEBUG):
-                _log.debug("%s %s: %d in %.1f ms", exchange.method, exchange.route, exchange.status, took_s * 1000)
+                client = (scope.get("client") or ("-",))[0]
+                what = (client, exchange.method, exchange.route, exchange.status, took_s * 1000)
+                _log.debug("%s %s %s: %d in %.1f ms", *what)
 
     async def _answer(self, exchange: _Exchange) -> Response:
         try:
             guards.check_size(exchange.scope, self._settings)
-            self._origins.check(exchange.scope, exchange.headers)
+            self._origins.check(exchange.scope, exchange.headers, exchange.forwarded_host)
             preflight = self._origins.preflight(exchange.method, exchange.headers)
             if preflight is not None:
                 exchange.route = PREFLIGHT
@@ -235,10 +241,21 @@ class HttpApp:
 class _Exchange:
     """What is known about one request so far."""
 
-    __slots__ = ("headers", "ids", "method", "operation", "place", "receive", "request_id", "route", "scope", "status")
+    __slots__ = (
+        "forwarded_host", "headers", "ids", "method", "operation", "place", "receive", "request_id", "route", "scope",
+        "status",
+    )  # fmt: skip
 
-    def __init__(self, scope: AsgiScope, receive: Receive, headers: Mapping[bytes, bytes], request_id: str) -> None:
+    def __init__(
+        self,
+        scope: AsgiScope,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        request_id: str,
+        forwarded_host: str | None,
+    ) -> None:
         self.scope = scope
+        self.forwarded_host = forwarded_host
         self.receive = receive
         self.headers = headers
         self.request_id = request_id

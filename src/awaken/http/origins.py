@@ -2,9 +2,9 @@
 
 Above: `app` asks before anything else is looked at, and hands every answer through. Below: the settings, and headers as
 they came.
-Holds: a name that somebody could point at this machine is refused, whoever reports it: a proxy's `X-Forwarded-Host` is
-looked at beside `Host`, not instead of it, and only when it comes from an address that is trusted. Where origins are
-named, an answer depends on `Origin`, so every one says so (`Vary`), also one to somebody else.
+Holds: a name that somebody could point at this machine is refused, whoever reports it: the name that a trusted proxy
+reports (`forwarded`) is looked at beside `Host`, not instead of it. Where origins are named, an answer depends on
+`Origin`, so every one says so (`Vary`), also one to somebody else.
 
 Source: docs/howto/behind-a-proxy.md, docs/howto/in-a-browser.md; SRV-040.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -46,15 +45,14 @@ class Origins:
             self._names = frozenset([*own, *(addresses.host_name(host) for host in settings.allowed_hosts)])
         self._any_origin = ANY in settings.allowed_origins
         self._origins = frozenset(addresses.origin(each) for each in settings.allowed_origins if each != ANY)
-        self._any_proxy = ANY in settings.forwarded_allow_ips
-        self._proxies = [addresses.network(each) for each in settings.forwarded_allow_ips if each != ANY]
 
     def root_path(self, scope: Mapping[str, Any]) -> str:
         """What comes before the paths of this application where a client finds it."""
         return scope.get("root_path", "").rstrip("/") if self._public is None else self._public.path
 
-    def check(self, scope: Mapping[str, Any], headers: Headers) -> None:
-        """Refuse a name that is not the server's own, and a page of another origin.
+    def check(self, scope: Mapping[str, Any], headers: Headers, forwarded_host: str | None = None) -> None:
+        """Refuse a name that is not the server's own, and a page of another origin. The names are those by which the
+        server was called: by its client, and by the client of a trusted proxy, where that reports one.
 
         Raises:
             Problem: `host_not_allowed`, `origin_not_allowed`.
@@ -62,7 +60,9 @@ class Origins:
         origin = headers.get(b"origin")
         if self._names is None and origin is None:
             return
-        hosts = self._hosts(scope, headers)
+        hosts = [headers.get(b"host", b"").decode("latin-1").lower()]
+        if forwarded_host is not None:
+            hosts.append(forwarded_host)
         if self._names is not None and not all([_name(host) in self._names for host in hosts]):
             raise Problem("host_not_allowed", "this server does not answer to the name in the Host header")
         if origin is not None and not self._is_own(origin, hosts, scope) and not self._is_listed(origin):
@@ -95,26 +95,8 @@ class Origins:
                 added.append((b"access-control-allow-credentials", b"true"))
                 added.append((b"access-control-expose-headers", EXPOSED))
 
-    def _hosts(self, scope: Mapping[str, Any], headers: Headers) -> list[str]:
-        """The names by which the server was called: by its client, and by the client of a trusted proxy."""
-        hosts = [headers.get(b"host", b"").decode("latin-1").lower()]
-        forwarded = headers.get(b"x-forwarded-host")
-        if forwarded is not None and self._is_trusted(scope.get("client")):
-            # A proxy behind a proxy adds a name at the end: that is what the nearest one, the trusted one, was called.
-            hosts.append(forwarded.decode("latin-1").lower().rpartition(",")[2].strip())
-        return hosts
-
-    def _is_trusted(self, client: tuple[str, int] | None) -> bool:
-        if self._any_proxy or client is None or not self._proxies:
-            return self._any_proxy
-        try:
-            address = ip_address(client[0])
-        except ValueError:
-            return False
-        return any([address in network for network in self._proxies])
-
     def _is_own(self, origin: bytes, hosts: list[str], scope: Mapping[str, Any]) -> bool:
-        """Compared are name and port: where TLS ends in front of this server, only the browser knows the scheme."""
+        """Compared are name and port: a proxy that ends TLS need not report the scheme; only the browser knows it."""
         its_scheme, _, authority = origin.decode("latin-1").lower().partition("://")
         own = {without_default_port(host, each) for host in hosts for each in (its_scheme, scope.get("scheme", "http"))}
         own.update(hosts)

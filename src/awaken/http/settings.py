@@ -54,8 +54,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Origins besides the server's own whose pages may call, such as `https://app.example.org`; `*` for any. Nothing
     else is needed for such a page: pre-flights are answered, and answers carry what browsers ask for."""
     forwarded_allow_ips: tuple[str, ...] = ()
-    """Addresses, or ranges of them, of proxies whose `X-Forwarded-Host` is believed; `*` for any. The name in it has to
-    be allowed like that in `Host`."""
+    """Addresses, or ranges of them, of proxies that are believed when they report the client (`X-Forwarded-For`), the
+    scheme (`X-Forwarded-Proto`) and the name (`X-Forwarded-Host`); `*` for any. The name has to be allowed like that in
+    `Host`."""
     max_body_bytes: _Bytes = 1024 * 1024
     max_run_body_bytes: _Bytes = 16 * 1024 * 1024
     """For the routes that take messages, which may carry attachments."""
