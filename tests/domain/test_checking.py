@@ -16,16 +16,13 @@ from awaken.domain.checking import (
     check_settings,
     checked,
     encoded,
-    explained,
     measured,
-    place_text,
     readable,
-    shown,
 )
 from awaken.domain.errors import ValidationError
 from awaken.domain.event import TextDelta, ToolCallStreamDelta, logged
 from awaken.domain.ids import MessageId
-from awaken.domain.message import Image, Json, Message, Role, Text, UrlSource, user_message
+from awaken.domain.message import Json, Message, Role, Text, user_message
 from awaken.domain.run import Usage
 
 HI = user_message(MessageId("m"), "hi")
@@ -92,21 +89,20 @@ def test_what_is_inside_itself_is_refused() -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        (5, "Expected `object`, got `int`"),
-        (Message(id=MessageId("m"), role=Role.USER, content="hello"), "content: Expected `array`, got `str`"),  # pyright: ignore[reportArgumentType]
-        (Message(id=5, role=Role.USER), "id: Expected `str`, got `int`"),  # pyright: ignore[reportArgumentType]
+        (5, "expected an object, got 5"),
+        (Message(id=MessageId("m"), role=Role.USER, content="hello"), "content: expected a list, got 'hello'"),  # pyright: ignore[reportArgumentType]
+        (Message(id=5, role=Role.USER), "id: expected a text, got 5"),  # pyright: ignore[reportArgumentType]
         (
             Message(id=MessageId("m"), role=Role.USER, content=(Text(b"x"),)),  # pyright: ignore[reportArgumentType]
-            "content[0].text: Expected `str`, got `bytes`",
+            "content[0].text: expected a text, got bytes",
         ),
         (
             Message(id=MessageId("m"), role="boss"),  # pyright: ignore[reportArgumentType]
-            "role: Invalid enum value 'boss'; it is one of system, user, assistant, tool",
+            "role: expected one of system, user, assistant, tool, got 'boss'",
         ),
         (
             Message(id=MessageId("m"), role=Role.USER, content=({"type": "smell"},)),  # pyright: ignore[reportArgumentType]
-            "content[0].type: Invalid value 'smell'; it is one of"
-            " text, image, audio, video, document, thinking, json, opaque",
+            "content[0].type: expected one of text, image, audio, video, document, thinking, json, opaque, got 'smell'",
         ),
     ],
 )
@@ -139,30 +135,6 @@ def test_an_event_that_could_not_be_read_back_enters_no_log() -> None:
     for event in wrong:
         with pytest.raises(ValidationError):
             logged(event)
-
-
-def test_the_choices_of_a_type_are_found_wherever_it_stands() -> None:
-    with pytest.raises(msgspec.ValidationError) as failed:
-        msgspec.convert({"a": [{"role": "boss"}]}, dict[str, list[Message]])
-    assert "one of system" in explained(failed.value, dict[str, list[Message]])[1]
-    with pytest.raises(msgspec.ValidationError) as failed:
-        msgspec.convert({"source": {"type": "ftp"}, "type": "image"}, Image)
-    assert explained(failed.value, Image) == (
-        ("source", "type"),
-        "Invalid value 'ftp'; it is one of base64, url",
-    )
-    assert checked(Image(UrlSource("u")), Image) == Image(UrlSource("u"))
-    assert place_text(("a", 1, "b")) == "a[1].b"
-
-
-def test_a_value_is_shown_short_and_without_raising() -> None:
-    class Odd:
-        def __repr__(self) -> str:
-            raise RuntimeError("no")
-
-    assert shown(Odd()) == "<Odd>"
-    assert shown("\ud800ü") == "'\\ud800\\xfc'"
-    assert len(shown("x" * 10_000)) == 80
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

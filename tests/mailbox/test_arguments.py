@@ -324,7 +324,10 @@ def test_whatever_is_given_as_an_address_is_taken_or_refused(address: Any, scope
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"message": Message(id=MessageId(""), role=Role.USER, content="hello")}, r"content: Expected `array`, got"),  # pyright: ignore[reportArgumentType]
+        (
+            {"message": Message(id=MessageId(""), role=Role.USER, content="hello")},
+            "content: expected a list, got 'hello'",
+        ),  # pyright: ignore[reportArgumentType]
         ({"message": Message(id=MessageId(""), role="boss")}, "one of system, user, assistant, tool"),  # pyright: ignore[reportArgumentType]
         ({"message": Message(id=MessageId(""), role=Role.USER, content=(Json(math.nan),))}, "nan is not a JSON number"),
         ({"message": Message(id=MessageId(""), role=Role.USER, content=(Json({"a": b"x"}),))}, "value.a: b'x' is not"),
@@ -333,13 +336,13 @@ def test_whatever_is_given_as_an_address_is_taken_or_refused(address: Any, scope
         ({"message": ""}, "a text, Json.value., a Message or several, and not ''"),
         ({"message": None}, "a text, Json.value., a Message or several"),
         ({"message": []}, "at least one message"),
-        ({"metadata": ["x"]}, "metadata: Expected `object`, got `array`"),
-        ({"metadata": 0}, "metadata: Expected `object`, got `int`"),
-        ({"metadata": {1: 2}}, "Expected `str`|the key 1 is not a text"),
+        ({"metadata": ["x"]}, "metadata: expected an object, got a list"),
+        ({"metadata": 0}, "metadata: expected an object, got 0"),
+        ({"metadata": {1: 2}}, "expected a text|the key 1 is not a text"),
         ({"thread_id": 5}, "thread_id 5 is not a valid id"),
         ({"thread_id": "a\0"}, "thread_id .* is not a valid id"),
         ({"run_id": ""}, "run_id '' is not a valid id"),
-        ({"agent": ["a"]}, "agent_id: Expected `str"),
+        ({"agent": ["a"]}, "agent_id: expected a text"),
         ({"priority": "high"}, r"priority is a whole number, 0 \(first\) to 255 \(last\), and not 'high'"),
         ({"priority": True}, "priority is a whole number"),
         ({"max_attempts": 10**30}, "max_attempts is a whole number, 1 to 100"),

@@ -91,7 +91,7 @@ async def test_the_error_of_a_bad_result_names_what_is_wrong_with_it(store: Watc
         _, dispatch = await _driven(world, "bad")
 
         assert dispatch.last_error == (
-            "the agent returned a Finished that cannot be stored: usage.input_tokens: Expected `int`, got `str`"
+            "the agent returned a Finished that cannot be stored: usage.input_tokens: expected a whole number, got '3'"
         )
 
 

@@ -1,7 +1,7 @@
 """Values from outside, checked once where they come in: what passes is what a store gives back.
 
-Above: the mailbox checks what it is asked for, and what agents return; HTTP explains its refusals with `explained`.
-Below: msgspec.
+Above: the mailbox checks what it is asked for, and what agents return. Below: msgspec, whose refusals `explaining` puts
+into words.
 Holds: a value passes when its JSON reads back as the same value of its type; the difference between a list and a tuple
 is none. So nothing is stored that cannot be read, and nothing is changed in silence on its way: a NaN would become
 null, and bytes a text.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
-import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final, TypeVar, cast
@@ -22,6 +21,8 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from awaken.domain.errors import ValidationError
+from awaken.domain.explaining import Place, explained, place_text
+from awaken.domain.explaining import shown as shown
 
 MAX_DEPTH: Final = 100
 """How deep a value may be nested: one that is deeper than a decoder goes could be written and never be read."""
@@ -33,11 +34,6 @@ _NOT_JSON: Final = (
 MAX_WAIT_S: Final = 1e9
 """Longer than anybody waits; what a timer can take."""
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
-_PART: Final = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
-_MAX_SHOWN: Final = 80
-
-Place = tuple[str | int, ...]
-"""Where in a value something is: names of fields and keys, and positions in lists."""
 T = TypeVar("T")
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -107,7 +103,7 @@ def check_settings(settings: msgspec.Struct, whose: str) -> None:
                 raise msgspec.ValidationError("Expected a finite number")
             msgspec.structs.force_setattr(settings, field.name, msgspec.convert(value, field.type))
         except msgspec.ValidationError as error:
-            _, text = explained(error, field.type)
+            _, text = explained(error, field.type, value)
             raise ValidationError(f"setting {field.name} = {shown(value)} {whose} cannot be: {text}") from None
 
 
@@ -136,37 +132,6 @@ def checked_limit(limit: object) -> int | None:
     return limit
 
 
-def shown(value: object) -> str:
-    """The value as an error message may show it: short, and without raising."""
-    try:
-        text = ascii(value)
-    except Exception:  # whatever an object of somebody else does when it is asked what it is
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
-
-
-def explained(error: msgspec.ValidationError, type: Any) -> tuple[Place, str]:
-    """Where a value does not fit its type and why; of a choice, what can be chosen.
-
-    The decoder names the place only inside its text, so that is read here and nowhere else.
-    """
-    text, _, place = str(error).partition(" - at ")
-    parts = tuple([_part(name, index) for name, index in _PART.findall(place)])
-    if text.startswith("Invalid "):
-        choices = _choices(msgspec.inspect.type_info(type), parts)
-        if choices:
-            text = f"{text}; it is one of {', '.join(choices)}"
-    return parts, text
-
-
-def place_text(place: Place, what: str = "") -> str:
-    """A place as it is written: `messages[0].role`."""
-    text = what
-    for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
 @cache
 def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type)
@@ -188,7 +153,7 @@ def _convert(value: object, type: Any, what: str) -> Any:
     try:
         msgspec.convert(plain, type)
     except msgspec.ValidationError as error:
-        raise _refused(*explained(error, type), what) from None
+        raise _refused(*explained(error, type, plain), what) from None
     return plain
 
 
@@ -225,45 +190,3 @@ def _is_text(text: str) -> bool:
 def _refused(place: Place, text: str, what: str) -> ValidationError:
     where = place_text(place, what)
     return ValidationError(f"{where}: {text}" if where else text, loc=("body", *place))
-
-
-def _part(name: str, index: str) -> str | int:
-    if name:
-        return name
-    return int(index) if index.isdecimal() else index
-
-
-def _choices(node: Any, place: Place) -> list[str]:
-    """What the type at a place in another type lets choose from; nothing where it is not a choice."""
-    options = _options(node)
-    if not place:
-        return [value for each in options for value in _values(each)]
-    [name, *rest] = place
-    found: list[str] = []
-    for each in options:
-        if not rest and name == getattr(each, "tag_field", None):
-            found.append(str(each.tag))
-        for inner in _inside(each, name):
-            found += [value for value in _choices(inner, tuple(rest)) if value not in found]
-    return found
-
-
-def _options(node: Any) -> list[Any]:
-    if isinstance(node, msgspec.inspect.Metadata):
-        return _options(node.type)
-    return [*node.types] if isinstance(node, msgspec.inspect.UnionType) else [node]
-
-
-def _values(node: Any) -> list[str]:
-    if isinstance(node, msgspec.inspect.EnumType):
-        return [str(member.value) for member in node.cls]
-    return [str(value) for value in node.values] if isinstance(node, msgspec.inspect.LiteralType) else []
-
-
-def _inside(node: Any, name: str | int) -> list[Any]:
-    if isinstance(node, msgspec.inspect.StructType):
-        return [field.type for field in node.fields if field.encode_name == name]
-    if isinstance(node, msgspec.inspect.TupleType):
-        return [*node.item_types]
-    item = getattr(node, "value_type", None) or getattr(node, "item_type", None)
-    return [] if item is None else [item]

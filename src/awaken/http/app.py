@@ -217,10 +217,11 @@ class HttpApp:
         limit = settings.max_run_body_bytes if operation.carries_messages else settings.max_body_bytes
         declared = exchange.headers.get(b"content-length")
         raw = await read_body(exchange.receive, limit, None if declared is None else declared.decode("latin-1"))
+        value = parse_object(raw, max_depth=settings.max_json_depth)
         try:
-            return type.read(parse_object(raw, max_depth=settings.max_json_depth))
+            return type.read(value)
         except msgspec.ValidationError as error:
-            raise shape_problem(error, "body", type) from error
+            raise shape_problem(error, "body", type, value) from error
 
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         """What every answer carries."""

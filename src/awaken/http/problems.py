@@ -10,14 +10,12 @@ Source: docs/reference/errors.md; SRV-007.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
-from awaken.domain.checking import explained
 from awaken.domain.errors import (
     AlreadyAccepted,
     AlreadyExists,
@@ -36,6 +34,7 @@ from awaken.domain.errors import (
     Unsupported,
     ValidationError,
 )
+from awaken.domain.explaining import explained, missing_field
 
 _log = logging.getLogger("awaken.http")
 
@@ -81,7 +80,6 @@ STATUS: Final[dict[str, int]] = {
 """Every code this server answers with."""
 
 _RETRY_AFTER_S: Final = {"queue_full": 1, "thread_busy": 1, "starting": 1, "stopping": 1, "store_unavailable": 1}
-_MISSING: Final = re.compile(r"missing required field `([^`]+)`")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -151,14 +149,14 @@ def problem_of(error: Exception) -> Problem:
     return Problem("internal", "something went wrong here; the log has more under this request id")
 
 
-def shape_problem(error: msgspec.ValidationError, origin: str, type: type[Any]) -> Problem:
-    """A 422 for input that has not the shape of the type; `origin` is `body` or `query`."""
-    place, text = explained(error, type)
+def shape_problem(error: msgspec.ValidationError, origin: str, type: type[Any], value: object) -> Problem:
+    """A 422 for input, the `value`, that has not the shape of the type; `origin` is `body` or `query`."""
+    place, text = explained(error, type, value)
     loc: list[str | int] = [origin, *place]
-    missing = _MISSING.search(text)
+    missing = missing_field(error)
     if missing is not None:
-        loc.append(missing[1])
-    kind = "missing" if missing is not None else "wrong_type" if text.startswith("Expected") else "wrong_value"
+        loc.append(missing)
+    kind = "missing" if missing is not None else "wrong_type" if str(error).startswith("Expected") else "wrong_value"
     where = ".".join(str(part) for part in loc)
     return Problem("invalid_request", f"{where}: {text}", errors=(FieldError(tuple(loc), text, kind),))
 

@@ -76,7 +76,7 @@ def parse_query(raw: bytes, type: type[Q]) -> Q:
     try:
         found = msgspec.convert(values, type, strict=False)
     except msgspec.ValidationError as error:
-        raise shape_problem(error, "query", type) from error
+        raise shape_problem(error, "query", type, values) from error
     for name in values:
         if getattr(found, name) is None:  # the decoder takes the text `null` for an absent value
             raise invalid("invalid_request", f"{name} cannot be null; leave it out instead", "query", name)
