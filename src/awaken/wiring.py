@@ -712,17 +712,16 @@ class Awaken:
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
         then it answers 503 `starting`. `settings` replaces those of this object, `allowed_hosts` the names in them that
-        `Host` may carry.
-
-        `authorize` gets each request and returns the scope whose data it sees, so that everybody has their own
-        threads; None or `Unauthorized` refuses it with 401, `Forbidden` with 403. It may be async. Health is answered
-        to anybody.
+        `Host` may carry, and `authorize` the function that finds who asks, so that everybody has their own threads. One
+        that this object has (`HttpSettings.authorize`) holds wherever no other one is given.
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
         from awaken.http.table import OPERATIONS
 
-        settings = settings or self.http_settings or HttpSettings()
+        own = self.http_settings or HttpSettings()
+        settings = settings or own
+        settings = msgspec.structs.replace(settings, authorize=authorize or settings.authorize or own.authorize)
         if allowed_hosts is not None:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         return build_app(
@@ -733,7 +732,6 @@ class Awaken:
             metrics=self.observer.scrape,
             observer=self.observer.http,
             scope=self.scope,
-            authorize=authorize,
         )
 
 

@@ -54,6 +54,14 @@ def test_an_address_beyond_this_machine_is_refused_without_authentication(awaken
     refused(awaken("serve", "--host", address.rpartition(":")[0]), Exit.USAGE, "no authentication")
 
 
+def test_an_app_that_finds_out_who_asks_may_be_reached_from_elsewhere(here: Path, awaken: Awaken) -> None:
+    (here / "guarded.py").write_text(
+        "from awaken import Awaken\nfrom awaken.http.settings import HttpSettings\n"
+        "app = Awaken('memory://', http=HttpSettings(authorize=lambda request: 'ann'))\n"
+    )
+    refused(awaken("serve", "guarded:app", "--bind", "192.0.2.7:0"), Exit.FAILED, "192.0.2.7")
+
+
 def test_a_port_in_use_is_named_with_the_flag_that_helps(awaken: Awaken) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

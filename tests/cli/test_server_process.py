@@ -317,6 +317,16 @@ def test_behind_a_proxy_a_server_is_told_its_name_by_flags_or_by_its_app(folder:
         assert called(server.url, "evil.example", "https://agents.example")[0] == 421
 
 
+def test_an_app_served_by_the_command_finds_out_who_asks(folder: Path) -> None:
+    settings = "http=HttpSettings(authorize=lambda request: request.headers.get('x-user')), settings"
+    source = "from awaken.http.settings import HttpSettings\n" + APP.format(drain_s=0).replace("settings", settings)
+    (folder / "mine.py").write_text(source)
+    with Process(folder, "mine:app") as server:
+        assert httpx.get(f"{server.url}/health").status_code == 200
+        assert httpx.get(f"{server.url}/v1/agents").json()["code"] == "unauthorized"
+        assert httpx.get(f"{server.url}/v1/agents", headers={"X-User": "ann"}).status_code == 200
+
+
 def test_a_request_whose_head_does_not_end_is_refused_and_others_go_on(folder: Path) -> None:
     with Process(folder, "--store", "memory://", "--access-log") as server, client(server.url) as calling:
         with socket.create_connection(("127.0.0.1", server.port)) as endless:

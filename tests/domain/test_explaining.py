@@ -19,25 +19,25 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     inner: Order | None = None
 
 
-@pytest.mark.parametrize(
-    ("value", "place", "words"),
-    [
-        ({"count": "3"}, ("count",), "expected a whole number, got '3'"),
-        ({"count": 0}, ("count",), "expected a whole number >= 1, got 0"),
-        ({"count": None}, ("count",), "expected a whole number, got null"),
-        ({"count": 1, "notes": "a"}, ("notes",), "expected a list, got 'a'"),
-        ({"count": 1, "notes": ["a", {}]}, ("notes", 1), "expected a text, got an object"),
-        ({"count": 1, "price": [1]}, ("price",), "expected a number or null, got a list"),
-        ({"count": 1, "inner": {"count": 1.5}}, ("inner", "count"), "expected a whole number, got 1.5"),
-        ([], (), "expected an object, got a list"),
-        ({"count": 1, "inner": {}}, ("inner",), "the field count is missing"),
-        (
-            {"count": 1, "inner": {"cuont": 1}},
-            ("inner",),
-            "there is no field 'cuont' here; there are: count, notes, price, inner",
-        ),
-    ],
-)
+MISFITS: list[tuple[Any, tuple[Any, ...], str]] = [
+    ({"count": "3"}, ("count",), "expected a whole number, got '3'"),
+    ({"count": 0}, ("count",), "expected a whole number >= 1, got 0"),
+    ({"count": None}, ("count",), "expected a whole number, got null"),
+    ({"count": 1, "notes": "a"}, ("notes",), "expected a list, got 'a'"),
+    ({"count": 1, "notes": ["a", {}]}, ("notes", 1), "expected a text, got an object"),
+    ({"count": 1, "price": [1]}, ("price",), "expected a number or null, got a list"),
+    ({"count": 1, "inner": {"count": 1.5}}, ("inner", "count"), "expected a whole number, got 1.5"),
+    ([], (), "expected an object, got a list"),
+    ({"count": 1, "inner": {}}, ("inner",), "the field count is missing"),
+    (
+        {"count": 1, "inner": {"cuont": 1}},
+        ("inner",),
+        "there is no field 'cuont' here; there are: count, notes, price, inner",
+    ),
+]
+
+
+@pytest.mark.parametrize(("value", "place", "words"), MISFITS)
 def test_a_misfit_is_explained_with_what_was_expected_and_what_was_given(
     value: Any, place: tuple[Any, ...], words: str
 ) -> None:

@@ -11,10 +11,11 @@ import pytest
 from starlette.requests import Request
 
 from awaken import Awaken, Context
-from awaken.domain.errors import Forbidden, Unauthorized
+from awaken.domain.errors import Forbidden, Unauthorized, ValidationError
 from awaken.domain.ids import Scope
 from awaken.http.auth import Answer, Authorize, Caller
 from awaken.http.operation import Operation
+from awaken.http.settings import HttpSettings
 from awaken.http.table import OPERATIONS
 from tests.http.asgi import Answer as HttpAnswer
 from tests.http.asgi import Client
@@ -35,6 +36,10 @@ async def by_header(request: Request) -> Answer:
     if user == "banned":
         raise Forbidden("not you")
     return None if user is None else Caller(Scope(f"user-{user}"), user)
+
+
+def anybody(request: Request) -> Answer:
+    return "all"
 
 
 @asynccontextmanager
@@ -83,6 +88,24 @@ async def test_what_belongs_to_somebody_else_is_not_there(operation: Operation) 
 
         assert answer.status == 404
         assert answer.code in ("thread_not_found", "run_not_found")
+
+
+async def test_what_an_app_decides_holds_for_every_application_that_has_no_other() -> None:
+    app = Awaken("memory://", http=HttpSettings(authorize=by_header))
+    app.agent("whoami", whoami)
+    async with asyncio.timeout(20), app:
+        for given in ({}, {"settings": HttpSettings(max_requests=7)}, {"allowed_hosts": ["testserver"]}):
+            options: Any = given
+            client = Client(app.asgi(**options))
+            assert (await client.get("/v1/agents")).code == "unauthorized"
+            assert (await client.get("/v1/agents", headers=as_user("ann"))).status == 200
+        for http in (app.asgi(authorize=anybody), app.asgi(settings=HttpSettings(authorize=anybody))):
+            assert (await Client(http).get("/v1/agents")).status == 200
+
+
+def test_what_finds_out_who_asks_is_a_function() -> None:
+    with pytest.raises(ValidationError, match="authorize = 'ann' of HttpSettings cannot be: expected a function"):
+        HttpSettings(authorize="ann")  # pyright: ignore[reportArgumentType]
 
 
 async def test_lists_hold_what_is_ones_own() -> None:

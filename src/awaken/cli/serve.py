@@ -92,14 +92,9 @@ def serve(
     forwarded_allow_ips
         Addresses of proxies whose X-Forwarded-For, -Proto and -Host are believed, separated by commas; * for any.
     insecure_no_auth
-        Serve beyond this machine although there is no authentication.
+        Serve beyond this machine although the app has no authorize.
     """
     address = _address(bind_to, host, port)
-    if not address.is_loopback and not insecure_no_auth:
-        usage(
-            f"{address.host} is reachable from other machines and this version has no authentication: bind to 127.0.0.1"
-            " and put a proxy in front, or accept that anybody may use it with --insecure-no-auth"
-        )
     if not 0 <= shutdown_drain_s < math.inf:
         usage(f"--shutdown-drain-s {shutdown_drain_s:g} is no length of time; give seconds, 0 for none")
     configure_logging(log_format, log_level)
@@ -107,6 +102,12 @@ def serve(
     if access_log:
         logging.getLogger("awaken.http").setLevel(logging.DEBUG)
     app = _app(target, DemoOptions(db, store, durability, max_concurrent_runs))
+    if not (address.is_loopback or insecure_no_auth or _is_guarded(app)):
+        usage(
+            f"{address.host} is reachable from other machines and there is no authentication: give the app one"
+            " (HttpSettings(authorize=…)), or bind to 127.0.0.1 and put a proxy in front, or accept with"
+            " --insecure-no-auth that anybody may use it"
+        )
     bound = bind(address)
     with bound:
         served = Address(address.host, bound.getsockname()[1])
@@ -120,6 +121,11 @@ def serve(
         )
         _run(serving)
     return Exit.OK
+
+
+def _is_guarded(app: Awaken) -> bool:
+    """Whether the app itself finds out who asks."""
+    return app.http_settings is not None and app.http_settings.authorize is not None
 
 
 def _address(bind_to: str | None, host: str | None, port: int | None) -> Address:
@@ -197,7 +203,7 @@ def _announce(app: Awaken, address: Address, public_url: str | None) -> None:
     ]
     if public_url is not None:
         lines.append(f"  public      {public_url}")
-    if not address.is_loopback:
+    if not (address.is_loopback or _is_guarded(app)):
         lines.append("  warning     no authentication: whoever reaches this address may use it")
     if agents:
         body = f'{{"agent_id": "{_to_try(agents)}", "input": "What can you do?"}}'

@@ -25,6 +25,7 @@ _NOT_GIVEN: Final = object()
 _WORDS: Final = {
     "int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "array": "a list",
     "object": "an object", "null": "null", "datetime": "an instant", "bytes": "bytes",
+    "Callable": "a function",
 }  # fmt: skip
 
 
@@ -82,11 +83,12 @@ def _about_field(fault: str, name: str, type: Any, place: Place) -> str:
     return f"there is no field {shown(name)} here{f'; there are: {known}' if known else ''}"
 
 
-def _given(value: Any, place: Place, kind: str | None) -> str:
+def _given(value: object, place: Place, kind: str | None) -> str:
     """What stands at the place; its kind where that says more, or the place cannot be found."""
     try:
         for part in place:
-            value = value[part] if isinstance(value, dict | list | tuple) else getattr(value, cast(str, part))
+            inner = cast(Any, value)
+            value = inner[part] if isinstance(value, dict | list | tuple) else getattr(inner, str(part))
     except (LookupError, TypeError, AttributeError):
         value = _NOT_GIVEN
     if value is None or isinstance(value, str | int | float):

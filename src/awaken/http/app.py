@@ -24,7 +24,7 @@ from starlette.types import Scope as AsgiScope
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import DEFAULT_SCOPE, Scope
 from awaken.http import guards
-from awaken.http.auth import Authorize, Caller, caller_of
+from awaken.http.auth import Caller, caller_of
 from awaken.http.body import ClientGone, parse_object, read_body
 from awaken.http.forwarded import Proxies
 from awaken.http.observer import HttpObserver, Uncounted
@@ -57,11 +57,10 @@ def build_app(
     metrics: Rendering | None = None,
     observer: HttpObserver | None = None,
     scope: Scope = DEFAULT_SCOPE,
-    authorize: Authorize | None = None,
 ) -> HttpApp:
     """What the operations offer, over a mailbox, which somebody else enters and leaves, and reads of its store.
 
-    `metrics` renders what `/metrics` shows. `authorize` finds who asks; without it every request has `scope`.
+    `metrics` renders what `/metrics` shows. Every request has `scope`, unless the settings' `authorize` finds another.
 
     Raises:
         ValidationError: Two operations could be taken for one another.
@@ -74,7 +73,6 @@ def build_app(
         metrics,
         observer or Uncounted(),
         scope,
-        authorize,
     )
 
 
@@ -90,7 +88,6 @@ class HttpApp:
         metrics: Rendering | None,
         observer: HttpObserver,
         scope: Scope,
-        authorize: Authorize | None,
     ) -> None:
         streams = Streams(mailbox.clock, settings, observer)
 
@@ -99,7 +96,7 @@ class HttpApp:
             return describe(operations, server_path)
 
         self.service = Service(mailbox, reads, scope, settings, streams, metrics=metrics, describe=described)
-        self._authorize = authorize
+        self._authorize = settings.authorize
         self._anybody = Caller(scope)
         self._mailbox = mailbox
         self._settings = settings

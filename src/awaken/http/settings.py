@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from awaken.domain.checking import MAX_DEPTH, check_settings
 from awaken.http import addresses
+from awaken.http.auth import Authorize
 
 ANY: Final = "*"
 MAX_MESSAGES: Final = 256
@@ -43,6 +44,10 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
         ValidationError: A setting has another type, or lies outside its bounds.
     """
 
+    authorize: Authorize | None = None
+    """Finds who asks, for every request: the scope whose data it sees. It gets the request without its body, and may be
+    async. None or `Unauthorized` refuses with 401, `Forbidden` with 403; health is answered to anybody. Without it
+    everybody sees everything of the application's scope."""
     public_url: str | None = None
     """Where clients find this application when a proxy stands in front of it, such as `https://agents.example`, with
     the path at which the proxy has it. Its name is one of the server's own, its pages may call, and links begin with
