@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -217,20 +218,40 @@ def test_code_that_ends_the_process_does_so_every_time_and_a_key_press_does_not(
     assert verdict_on(KeyboardInterrupt()) == "transient"
 
 
+AT_FIRST = "Wed, 21 Oct 2026 07:27:30 GMT"
+NOW = round(datetime(2026, 10, 21, 7, 28, tzinfo=UTC).timestamp() * 1000)
+LATER_ON = "Wed, 21 Oct 2026 07:28:10 GMT"
+
+
 @pytest.mark.parametrize(
     ("error", "wait_s"),
     [
         (http(429, ai.ModelRateLimitError, headers={"retry-after": "7"}), 7.0),
         (ProviderError(status_code=429, response=Response(429, {"retry-after": "2.5"})), 2.5),
         (ProviderError(status_code=429, response=Response(429, {"retry-after": "Wed, 21 Oct"})), None),
+        # A date counts from when the answer was made, by the clock of whoever made it; or else from now.
+        (ProviderError(status_code=503, response=Response(503, {"retry-after": LATER_ON, "date": AT_FIRST})), 40.0),
+        (ProviderError(status_code=503, response=Response(503, {"retry-after": AT_FIRST, "date": LATER_ON})), 0.0),
+        (ProviderError(status_code=503, response=Response(503, {"retry-after": LATER_ON})), 10.0),
+        (ProviderError(status_code=503, retry_after=LATER_ON), 10.0),
+        (ProviderError(status_code=503, retry_after=datetime(2026, 10, 21, 7, 28, 10, tzinfo=UTC)), 10.0),
+        (ProviderError(status_code=503, retry_after=datetime(2026, 10, 21, 7, 28, 10)), 10.0),
+        (ProviderError(status_code=503, retry_after="Wed, 21 Oct 99999 07:28:00 GMT"), None),
+        (ExceptionGroup("tasks", [ProviderError(status_code=503, retry_after=LATER_ON)]), 10.0),
         (ProviderError(status_code=429, retry_after=-1), None),
         (ProviderError(status_code=429), None),
     ],
 )
 def test_the_wait_a_provider_asks_for_is_kept(error: Exception, wait_s: float | None) -> None:
-    failure = classify(error)
+    failure = classify(error, now=NOW)
     assert isinstance(failure, TransientFailure)
     assert failure.retry_after_s == wait_s
+
+
+def test_a_date_is_no_wait_where_nobody_knows_the_time() -> None:
+    failure = classify(ProviderError(status_code=503, retry_after=LATER_ON))
+    assert isinstance(failure, TransientFailure)
+    assert failure.retry_after_s is None
 
 
 LIMITED = http(429, ai.ModelRateLimitError, headers={"retry-after": "30"})

@@ -13,8 +13,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, cast
 
+from awaken.domain.clock import Instant
 from awaken.domain.errors import (
     AwakenError,
     ExecutorError,
@@ -67,9 +70,12 @@ _ONE_AFTER_THE_OTHER: Final = "FallbackExceptionGroup"
 """The group of models that were tried until one would answer; the members of every other group ran side by side."""
 
 
-def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure | PermanentFailure:
+def classify(
+    error: BaseException, *, exposed: bool = False, now: Instant | None = None
+) -> TransientFailure | PermanentFailure:
     """The failure this exception amounts to; itself when it is one, otherwise a new one caused by it. `exposed`: its
-    text may be read by everybody, else only its class.
+    text may be read by everybody, else only its class. `now`: what a date until which to wait is compared with, where
+    the answer that asks for it does not say when it was made.
 
     Looks for something definite along the chain of causes, nearest first: this package's own errors, a known class, a
     code, a status, a broken connection. Failing that, a program's own mistake is permanent and everything unknown is
@@ -79,10 +85,10 @@ def classify(error: BaseException, *, exposed: bool = False) -> TransientFailure
         if isinstance(link, (TransientFailure, PermanentFailure)):
             return link
         if isinstance(link, BaseExceptionGroup):
-            return _of_group(error, cast("BaseExceptionGroup[BaseException]", link), exposed)
+            return _of_group(error, cast("BaseExceptionGroup[BaseException]", link), exposed, now)
         verdict = _definite(link)
         if verdict is not None:
-            return _failure(error, exposed, transient=verdict, retry_after_s=_retry_after_s(link))
+            return _failure(error, exposed, transient=verdict, retry_after_s=_retry_after_s(link, now))
     return _failure(error, exposed, transient=not isinstance(error, MISTAKES))
 
 
@@ -121,12 +127,12 @@ def _definite(error: BaseException) -> bool | None:
 
 
 def _of_group(
-    error: BaseException, group: BaseExceptionGroup[BaseException], exposed: bool
+    error: BaseException, group: BaseExceptionGroup[BaseException], exposed: bool, now: Instant | None
 ) -> TransientFailure | PermanentFailure:
     """Models tried one after the other fail for good only together, and the first that may be asked again is enough;
     tasks run side by side all have to succeed, and all have to be waited for.
     """
-    failures = [classify(member) for member in _members(group)]
+    failures = [classify(member, now=now) for member in _members(group)]
     waits = [asked_wait_s(each.retry_after_s) or 0.0 for each in failures if isinstance(each, TransientFailure)]
     if type(group).__name__ == _ONE_AFTER_THE_OTHER:
         is_transient, wait_s = bool(waits), min(waits, default=0.0)
@@ -181,12 +187,34 @@ def _status(error: BaseException) -> int | None:
     return None
 
 
-def _retry_after_s(error: BaseException) -> float | None:
-    """The wait the other side asks for, in seconds; a date in the header is not read."""
+def _retry_after_s(error: BaseException, now: Instant | None) -> float | None:
+    """The wait the other side asks for: in seconds, or as the date at which it ends."""
+    headers = getattr(_response(error), "headers", None)
     asked: Any = getattr(error, "retry_after", None)
     if asked is None:
-        asked = _get(getattr(_response(error), "headers", None), "retry-after")
-    return asked_wait_s(asked)
+        asked = _get(headers, "retry-after")
+    wait_s = asked_wait_s(asked)
+    return _wait_until_s(asked, _get(headers, "date"), now) if wait_s is None else wait_s
+
+
+def _wait_until_s(asked: Any, said_at: Any, now: Instant | None) -> float | None:
+    """How long it is until a date, by the clock of whoever names it, whose answer says when it was made: ours may
+    differ by more than the wait. None for what is no date; nothing for what is over.
+    """
+    ends_s = _date_s(asked)
+    begins_s = _date_s(said_at)
+    if begins_s is None and now is not None:
+        begins_s = now / 1000
+    return None if ends_s is None or begins_s is None else max(ends_s - begins_s, 0.0)
+
+
+def _date_s(value: Any) -> float | None:
+    """Seconds since the epoch of a date as HTTP writes it, or of a `datetime`; None for what is neither."""
+    try:
+        date = value if isinstance(value, datetime) else parsedate_to_datetime(value)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        return None
 
 
 def asked_wait_s(asked: object) -> float | None:

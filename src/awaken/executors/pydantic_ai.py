@@ -181,7 +181,7 @@ class _Execution:
         except (AwakenError, Stopped):
             raise
         except Exception as error:  # whatever the framework, a provider or a capability raised is classified once, here
-            raise classify(error, exposed=self._port.exposes_errors) from error
+            raise classify(error, exposed=self._port.exposes_errors, now=driver.clock.now()) from error
 
     async def _drive(self, run: AnyRun) -> Finished:
         async for node in run:

@@ -29,7 +29,7 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event
 from awaken.domain.checking import readable, shown
-from awaken.domain.clock import Clock, Timer, sleep
+from awaken.domain.clock import Clock, Instant, Timer, sleep
 from awaken.domain.errors import (
     AgentNotFound,
     AgentNotLoadable,
@@ -348,12 +348,11 @@ class Execution:
 
     def _failed(self, error: BaseException) -> _End:
         run = self.claimed.run
-        failure, text = _diagnosis(error, exposed=self._port.exposes_errors)
+        failure, text = _diagnosis(error, exposed=self._port.exposes_errors, now=self._shop.clock.now())
         _log.warning("run %s of agent %s failed: %s", run.run_id, run.agent_id, text, exc_info=error)
         if isinstance(failure, PermanentFailure):
             return _End(DeadLetter(text), "permanent_error")
         settings = self._shop.settings
-        policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
         retry_after_s = min(asked_wait_s(failure.retry_after_s) or 0.0, settings.max_retry_after_s)
         policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
         return _End(Retry(text, policy, round(retry_after_s * 1000)), "transient_error")
@@ -464,10 +463,10 @@ def _without_messages(settle: Settle, conflict: Conflict) -> Settle:
     return replace(settle, ending=DeadLetter(error), entries=events, offer=None)
 
 
-def _diagnosis(error: BaseException, *, exposed: bool) -> tuple[TransientFailure | PermanentFailure, str]:
+def _diagnosis(error: BaseException, *, exposed: bool, now: Instant) -> tuple[TransientFailure | PermanentFailure, str]:
     """What the exception means, and what of it may be stored and read, however oddly the exception behaves."""
     try:
-        failure = classify(error, exposed=exposed)
+        failure = classify(error, exposed=exposed, now=now)
         text = str(failure)
     except Exception:  # an exception whose own methods fail
         failure, text = TransientFailure(type(error).__name__), ""
