@@ -10,7 +10,6 @@ Source: ADR 0004, ADR 0008, ADR 0012.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from awaken.mailbox.reader import Hub
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Sweeper
 from awaken.store.contract import Signal
+from awaken.store.given_up import report_given_up
 from awaken.store.transitions import (
     Cancel,
     CancelResult,
@@ -43,8 +43,6 @@ from awaken.store.transitions import (
     Submitted,
     Transition,
 )
-
-_log = logging.getLogger("awaken.mailbox")
 
 
 class Reactions:
@@ -115,7 +113,7 @@ class Reactions:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
             self._end(transition.scope, settled.run)
-            _report(settled.run)
+            report_given_up(settled.dispatch)
             self._executions.settled(transition.scope, transition.thread_id, transition.token)
             if settled.dispatch.is_suspect and settled.dispatch.status.is_terminal:
                 self._dispatcher.suspect_progressed()
@@ -126,6 +124,7 @@ class Reactions:
         self._slots.claim_answered(transition, len(outcome.claims))
         for closed in outcome.closed:
             self._end(closed.scope, closed.run)
+            report_given_up(closed.dispatch)
         for claimed, offer in zip(outcome.claims, transition.offers, strict=False):
             self._start(claimed, offer, asked_s)
         self._dispatcher.answered(outcome)
@@ -184,7 +183,7 @@ class Reactions:
         assert isinstance(outcome, Reclaimed), "a reclaim answers with what it took back"
         for item in outcome.items:
             self._end(item.scope, item.run)
-            _report(item.run)
+            report_given_up(item.dispatch)
             execution = self._executions.of_dispatch(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
@@ -193,10 +192,3 @@ class Reactions:
         """Resume whoever waits for the run, if it has ended."""
         if run is not None and run.status is DONE:
             self._hub.ended(scope, run.run_id, run)
-
-
-def _report(run: Run | None) -> None:
-    """Log that the queue has given the run up: nobody will try it again."""
-    if run is not None and run.dead_lettered:
-        why = None if run.termination is None else run.termination.detail
-        _log.error("run %s of agent %s is given up: %s", run.run_id, run.agent_id, why)

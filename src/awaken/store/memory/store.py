@@ -30,6 +30,7 @@ from awaken.store.contract import (
     StoredMessage,
     ThreadQuery,
 )
+from awaken.store.given_up import report_given_up
 from awaken.store.memory.asks import Answers
 from awaken.store.memory.facts import FactLoader
 from awaken.store.memory.reading import Reading
@@ -77,7 +78,11 @@ class MemoryStore:
         continued = False
         while True:
             taken = self._apply_alone(Reclaim(abandoned=True, continued=continued), self._clock.now())
-            if not isinstance(taken, Reclaimed) or not taken.more:
+            if not isinstance(taken, Reclaimed):
+                return
+            for item in taken.items:
+                report_given_up(item.dispatch)
+            if not taken.more:
                 return
             continued = True
 

@@ -16,6 +16,7 @@ from typing import Final, cast, get_args
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.store import rules
+from awaken.store.given_up import report_given_up
 from awaken.store.rules import asks
 from awaken.store.rules.facts import Changes, Numbers
 from awaken.store.rules.needs import needs
@@ -75,6 +76,8 @@ class Transactor:
                 raise taken.error
             assert isinstance(taken, Reclaimed), "a reclaim answers with what it took back"
             count, more = count + len(taken.items), taken.more
+            for item in taken.items:
+                report_given_up(item.dispatch)
         if count:
             _log.info("database %s: took over %d unfinished dispatches", self._path, count)
 
