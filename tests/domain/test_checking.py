@@ -114,9 +114,20 @@ def test_what_has_another_type_is_refused_and_a_choice_is_listed(asked: Any, rea
     assert refused.value.loc[0] == "body"
 
 
-def test_what_an_agent_says_by_chance_is_written_as_it_can_be_where_it_has_no_type() -> None:
-    """A tool that returns no number is no reason to lose the run; what could not be read back is."""
-    assert readable(with_value(math.nan), Message) == with_value(None)
+def test_what_an_agent_says_is_written_as_it_can_be_where_it_has_no_type() -> None:
+    assert readable(with_value({1: (b"x", datetime.date(2026, 1, 2))}), Message) == with_value(
+        {"1": ["eA==", "2026-01-02"]}
+    )
+
+
+def test_no_number_that_is_none_is_written_as_null() -> None:
+    for value, place in ((math.nan, ""), ({"a": [1, math.inf]}, ".a[1]"), ((-math.inf,), "[0]")):
+        with pytest.raises(ValidationError) as refused:
+            readable(with_value(value), Message)
+        assert str(refused.value).startswith(f"content[0].value{place}: ")
+
+
+def test_what_could_not_be_read_back_is_refused() -> None:
     for wrong in (Usage(input_tokens="3"), Usage(input_tokens=1.5)):  # pyright: ignore[reportArgumentType]
         with pytest.raises(ValidationError, match="usage"):
             readable(wrong, Usage, what="usage")

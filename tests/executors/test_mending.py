@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from awaken.domain.event import ActivitySnapshot
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Json, assistant_message
-from awaken.executors.mending import mended, plain
+from awaken.executors.mending import mended, plain, storable
 
 TEXTS = st.text(st.characters(exclude_categories=()))
 VALUES = st.recursive(
@@ -48,6 +48,8 @@ def test_plain_json_reads_back_as_it_was_written(value: Any) -> None:
 
 
 def test_a_number_that_is_none_has_its_name() -> None:
+    event = ActivitySnapshot("a", "t", {"loss": (math.nan, "\ud83d")})
+    assert storable(event).content == {"loss": ("NaN", "\ufffd")}
     assert plain({"a": [math.nan, math.inf, -math.inf, 1.5]}) == {"a": ["NaN", "Infinity", "-Infinity", 1.5]}
     whole: dict[str, Any] = {"a": [1.5, None]}
     assert plain(whole) is whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -10,9 +11,9 @@ import pytest
 
 from awaken.domain.clock import Timer
 from awaken.domain.errors import LeaseLost, PermanentFailure, StoreUnavailable
-from awaken.domain.event import Event
+from awaken.domain.event import ActivitySnapshot, Event, StateSnapshot, ToolCallStreamDelta
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
-from awaken.domain.message import Json, Role, assistant_message, user_message
+from awaken.domain.message import Json, Message, Role, assistant_message, user_message
 from awaken.domain.run import Usage
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
@@ -543,6 +544,29 @@ async def test_half_characters_of_messages_and_events_are_mended(store: WatchedS
 
         assert run.final_output == "half \ufffd"
         assert msgspec.json.decode(delta.payload)["delta"] == "half \ufffd"
+
+
+async def test_numbers_that_are_none_have_their_names_in_messages_and_events(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Null would be another value, and nobody would hear of it."""
+    value = {"loss": [math.nan, math.inf, -math.inf, 0.5]}
+    named = {"loss": ["NaN", "Infinity", "-Infinity", 0.5]}
+
+    async def script(port: RunPort) -> None:
+        await port.emit(ActivitySnapshot("train", "progress", value), StateSnapshot(value, 1))
+        await port.emit(ToolCallStreamDelta("c", value=(math.nan,)))
+        await port.commit_tool(Message(id=port.new_message_id(), role=Role.ASSISTANT, content=(Json(value),)))
+
+    async with World(store, clock, agents={"d": Driver(script)}) as world:
+        await world.done(await world.submit(agent_id="d"))
+        rows = await store.list_events(DEFAULT_SCOPE, ThreadId("t"), after=0, limit=100)
+        found = {event.kind: msgspec.json.decode(event.payload) for row in rows for event in row.events}
+
+        assert found["ActivitySnapshotObserved"]["content"] == named
+        assert found["StateSnapshotObserved"]["state"] == named
+        assert found["ToolCallStreamDeltaObserved"]["value"] == ["NaN"]
+        assert (await world.messages())[-1].content == (Json(named),)
 
 
 async def test_the_journal_counts_against_the_buffer(store: WatchedStore, clock: ManualClock) -> None:

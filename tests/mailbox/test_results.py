@@ -136,7 +136,9 @@ async def test_a_driver_that_breaks_its_contract_fails_its_run_alone(
         assert (await _next_run(world)).final_output == "fine"
 
 
-async def test_a_number_that_is_none_in_a_message_costs_no_run(store: WatchedStore, clock: ManualClock) -> None:
+async def test_a_number_that_is_none_in_a_message_has_its_name_and_costs_no_run(
+    store: WatchedStore, clock: ManualClock
+) -> None:
     async def measures(context: Context) -> Message:
         return Message(id=context.new_message_id(), role=Role.ASSISTANT, content=(Json(math.nan), Text("see")))
 
@@ -144,7 +146,7 @@ async def test_a_number_that_is_none_in_a_message_costs_no_run(store: WatchedSto
         run, _ = await _driven(world, "measures")
 
         assert run.final_output == "see"
-        assert (await world.messages())[-1].content == (Json(None), Text("see"))
+        assert (await world.messages())[-1].content == (Json("NaN"), Text("see"))
 
 
 # --- waits that are asked for -----------------------------------------------------------------------------------------

@@ -64,10 +64,10 @@ def measured(value: object, type: type[T], *, what: str = "") -> tuple[T, int]:
 def readable(value: object, type: type[T], *, what: str = "") -> T:
     """As `checked` for the parts of the value that have a type; what may be any JSON is taken as it can be written.
 
-    For what agents produce: a number that is none, in what a tool returned, is no reason to lose the run.
+    For what agents produce, once `mending` has made of it what a store can hold.
 
     Raises:
-        ValidationError: It could not be read back.
+        ValidationError: It could not be read back, or a number in it is none, and would become null.
     """
     return _read_back(value, type, what)[0]
 
@@ -85,7 +85,7 @@ def _read_back(value: object, type: type[T], what: str) -> tuple[T, bytes]:
         _examine(value, type, what)
         raise ValidationError(f"{what or 'the value'} has no JSON form: {error}") from error
     if found != value:
-        _convert(value, type, what)
+        _check_numbers(_convert(value, type, what), (), what)
     return found, data
 
 
@@ -157,14 +157,29 @@ def _convert(value: object, type: Any, what: str) -> Any:
     return plain
 
 
+def _check_numbers(value: Any, place: Place, what: str) -> None:
+    if isinstance(value, float):
+        _check_number(value, place, what)
+    elif isinstance(value, dict):
+        for key, item in cast("dict[Any, Any]", value).items():
+            _check_numbers(item, (*place, str(key)), what)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(cast("list[Any]", value)):
+            _check_numbers(item, (*place, index), what)
+
+
+def _check_number(value: float, place: Place, what: str) -> None:
+    if not math.isfinite(value):
+        raise _refused(place, f"{value} is not a JSON number", what)
+
+
 def _check_json(value: Any, place: Place, what: str) -> None:
     kind: Any = cast(object, value).__class__
     if kind is str:
         if not _is_text(value):
             raise _refused(place, f"{shown(value)} holds half of a character", what)
     elif kind is float:
-        if not math.isfinite(value):
-            raise _refused(place, f"{value} is not a JSON number", what)
+        _check_number(value, place, what)
     elif len(place) > MAX_DEPTH:
         raise _refused((), f"nested deeper than {MAX_DEPTH} levels, or inside itself", what)
     elif kind is dict:

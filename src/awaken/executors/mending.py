@@ -31,6 +31,11 @@ def mended(value: T) -> T:
     return value
 
 
+def storable(value: T) -> T:
+    """The value without half characters and numbers that are none, for one that was refused as it is."""
+    return cast(T, named(mend(value)))
+
+
 def mend(value: Any) -> Any:
     """As `mended`, for a value that need not be JSON: texts in the containers of JSON and in structs."""
     if isinstance(value, str):
@@ -58,11 +63,15 @@ def plain(value: Any) -> Any:
 
 
 def named(value: Any) -> Any:
-    """Plain JSON in which numbers that are none have their names, as Pydantic gives them."""
+    """The value with names, as Pydantic gives them, for the numbers in it that are none."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, list):
         return [named(item) for item in cast("list[Any]", value)]
+    if isinstance(value, tuple):
+        return tuple([named(item) for item in cast("tuple[Any, ...]", value)])
     if isinstance(value, dict):
         return {key: named(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(value, **{name: named(getattr(value, name)) for name in value.__struct_fields__})
     return value

@@ -23,7 +23,7 @@ from awaken.domain.message import Message, check_message
 from awaken.domain.run import RunRequest, Usage
 from awaken.executors.contract import Conversation, RunIdentity
 from awaken.executors.entry import conversation
-from awaken.executors.mending import mended
+from awaken.executors.mending import storable
 from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.stopping import Stop
@@ -158,7 +158,10 @@ class Port:
 
     def produced(self, message: Message) -> Message:
         """The message with its producer, mended. Raises ValidationError where it could not be stored and read back."""
-        message = readable(mended(message), Message, what="a message of the agent")
+        try:
+            message = readable(message, Message, what="a message of the agent")
+        except ValidationError:  # what was said by chance is mended; whatever else it is, is found again
+            message = readable(storable(message), Message, what="a message of the agent")
         check_message(message)
         return message.produced_by(self._run.run_id, self.steps)
 
@@ -180,8 +183,8 @@ class Port:
         """
         try:
             entries = [logged(event) for event in events]
-        except ValidationError:  # half a character is mended; whatever else it is, is found again
-            entries = [logged(mended(event)) for event in events]
+        except ValidationError:  # as in a message
+            entries = [logged(storable(event)) for event in events]
         for event in events:
             if type(event) is InferenceComplete:
                 self.usage = self.usage.plus(event.usage)
