@@ -208,7 +208,8 @@ class Awaken:
         imported at its first run. One that could not be loaded may be registered again; its runs have waited.
 
         `title`, `description`, `skills` and the schemas are shown to whoever lists the agents. A schema is a JSON
-        schema or a Pydantic model; an input that does not fit `input_schema` is refused when it is submitted.
+        schema or a Pydantic model; an input that does not fit `input_schema` is refused when it is submitted, a run
+        that ends with something else than `output_schema` says, text or value, fails at once and for good.
         `max_concurrent`: how many of its runs this process executes at once, besides the bound for all agents. `retry`:
         how long its failed runs wait, in place of `MailboxSettings.retry`. `expose_tool_errors`: its model, and the
         readers of its streams, get the text of whatever it and its tools raise, and not the class alone.

@@ -6,20 +6,29 @@ import re
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic_ai import Agent
 
-from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
+from awaken.domain.errors import (
+    AgentNotFound,
+    AgentNotLoadable,
+    AlreadyExists,
+    PermanentFailure,
+    UnknownAgent,
+    ValidationError,
+)
 from awaken.domain.ids import AgentId, MessageId
 from awaken.domain.message import Json, Message, Role, Text
 from awaken.domain.retry import RetryPolicy
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunPort
 from awaken.executors.function import Context, FunctionDriver
 from awaken.executors.registry import Agents, LazyAgent, Skill
+from awaken.executors.results import encoded
 from awaken.testing.behaviour import behaviour
 from awaken.testing.executors import RecordedRun, Script
 
@@ -288,7 +297,7 @@ def test_an_agent_is_shown_with_what_its_author_says_of_it() -> None:
 
     [info] = found.describe()
     assert (info.title, info.input_schema) == ("Orders", ORDER)
-    assert info.output_schema == Answer.model_json_schema()
+    assert info.output_schema == Answer.model_json_schema(mode="serialization")
     assert info.skills == (Skill(id="find", name="Find an order", tags=("orders",)),)
 
 
@@ -312,6 +321,36 @@ def test_an_option_of_an_agent_that_makes_no_sense_is_refused(options: dict[str,
     with pytest.raises(ValidationError, match="'a'"):
         found.add("a", hello, **options)
     assert found.ids() == ()
+
+
+def test_output_is_held_to_the_schema_of_its_agent() -> None:
+    class Found(BaseModel):
+        order_id: str = Field(alias="orderId")
+        price: Decimal = Decimal(0)
+
+    found = Agents()
+    found.add("orders", hello, output_schema=ORDER)
+    found.add("finds", hello, output_schema=Found)
+    found.add("texts", hello, output_schema={"type": "string", "maxLength": 5})
+    found.add("free", hello)
+
+    def check(agent_id: str, text: str | None, *, is_structured: bool = True) -> None:
+        found.check_output(AgentId(agent_id), text, is_structured=is_structured)
+
+    check("orders", '{"number":7}')
+    check("finds", encoded(Found(orderId="7", price=Decimal("1.5")), "the agent", is_output=True).decode())
+    check("texts", "short", is_structured=False)
+    check("free", "anything", is_structured=False)
+    check("free", None)
+    for agent_id, text, is_structured, says in (
+        ("orders", '{"number":"7"}', True, 'number: "7" is not of type "integer"'),
+        ("orders", '{"number":7}', False, 'is not of type "object"'),
+        ("orders", None, False, 'null is not of type "object"'),
+        ("orders", '{"number":', True, "it is not JSON"),
+        ("texts", "too long", False, "longer than 5"),
+    ):
+        with pytest.raises(PermanentFailure, match=re.escape(says)):
+            check(agent_id, text, is_structured=is_structured)
 
 
 def test_input_is_held_to_the_schema_of_its_agent() -> None:

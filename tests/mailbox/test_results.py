@@ -136,6 +136,45 @@ async def test_a_driver_that_breaks_its_contract_fails_its_run_alone(
         assert (await _next_run(world)).final_output == "fine"
 
 
+async def test_an_output_that_does_not_fit_its_schema_fails_the_run_for_good_after_one_effect(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    effects: list[str] = []
+
+    async def prices(context: Context) -> Any:
+        price = await context.step("look up", lambda: effects.append("looked up") or "much")
+        return {"price": price}
+
+    async def says(context: Context) -> Any:
+        yield "it costs much"
+
+    schema = {"type": "object", "properties": {"price": {"type": "number"}}}
+    async with World(store, clock) as world:
+        for name, agent in (("prices", prices), ("says", says)):
+            world.agents.add(name, agent, output_schema=schema)
+        for name, fault in (("prices", 'price: "much" is not of type "number"'), ("says", 'is not of type "object"')):
+            run, dispatch = await _driven(world, name)
+
+            assert (run.termination.type, dispatch.status) == ("error", DispatchStatus.DEAD_LETTER)
+            assert run.final_output is None
+            assert run.termination.detail == dispatch.last_error
+            assert dispatch.last_error.startswith(f"the output does not fit the output_schema of agent '{name}': ")
+            assert fault in dispatch.last_error
+        assert effects == ["looked up"]
+        assert (await _next_run(world)).final_output == "fine"
+
+
+async def test_what_was_stopped_is_held_to_no_schema(store: WatchedStore, clock: ManualClock) -> None:
+    async def blocked(context: Context) -> Finished:
+        return Finished(termination=Termination("blocked", detail="no"), final_output="half of it")
+
+    async with World(store, clock) as world:
+        world.agents.add("blocked", blocked, output_schema={"type": "object"})
+        run, _ = await _driven(world, "blocked")
+
+        assert (run.termination.type, run.final_output) == ("blocked", "half of it")
+
+
 async def test_a_number_that_is_none_in_a_message_has_its_name_and_costs_no_run(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -20,13 +20,20 @@ import msgspec
 
 from awaken.domain.checking import checked, shown
 from awaken.domain.clock import Clock, SystemClock
-from awaken.domain.errors import AgentNotFound, AgentNotLoadable, AlreadyExists, UnknownAgent, ValidationError
+from awaken.domain.errors import (
+    AgentNotFound,
+    AgentNotLoadable,
+    AlreadyExists,
+    PermanentFailure,
+    UnknownAgent,
+    ValidationError,
+)
 from awaken.domain.ids import AgentId, Route, checked_id
 from awaken.domain.message import Json, Message
 from awaken.domain.retry import RetryPolicy
 from awaken.executors.contract import AgentDriver, DriveOutcome, Entry, RunPort
 from awaken.executors.function import FunctionDriver
-from awaken.executors.schema import InputCheck, Schema, schema_of
+from awaken.executors.schema import Schema, SchemaCheck, schema_of
 from awaken.threads import in_thread, result_of
 
 AgentKind = Literal["function", "pydantic_ai", "driver", "import"]
@@ -65,7 +72,7 @@ class AgentInfo(msgspec.Struct, frozen=True):
     input_schema: dict[str, Any] | None = None
     """What its input has to be; None: any text or messages."""
     output_schema: dict[str, Any] | None = None
-    """What its output is, as its author says."""
+    """What its output is; None: anything."""
     skills: tuple[Skill, ...] = ()
 
 
@@ -85,7 +92,8 @@ class Agents:
         self._drivers: dict[AgentId, AgentDriver] = {}
         self._limits: dict[AgentId, int | None] = {}
         self._retries: dict[AgentId, RetryPolicy | None] = {}
-        self._checks: dict[AgentId, InputCheck] = {}
+        self._inputs: dict[AgentId, SchemaCheck] = {}
+        self._outputs: dict[AgentId, SchemaCheck] = {}
         self._exposing: set[AgentId] = set()
         self._withdrawn: dict[AgentId, str] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -138,14 +146,15 @@ class Agents:
             kind,
             _CAPABILITIES[kind],
             title,
-            schema_of(input_schema, f"input_schema of agent {name!r}"),
-            schema_of(output_schema, f"output_schema of agent {name!r}"),
+            schema_of(input_schema, "validation", f"input_schema of agent {name!r}"),
+            schema_of(output_schema, "serialization", f"output_schema of agent {name!r}"),
             _skills(skills, name),
         )
         self._infos[name], self._drivers[name] = info, driver
-        self._checks.pop(name, None)
-        if info.input_schema is not None:
-            self._checks[name] = InputCheck(info.input_schema, "input_schema")
+        for checks, schema in ((self._inputs, info.input_schema), (self._outputs, info.output_schema)):
+            checks.pop(name, None)
+            if schema is not None:
+                checks[name] = SchemaCheck(schema, "a schema")
         self._limits[name] = max_concurrent
         self._retries[name] = retry
         (self._exposing.add if expose_tool_errors else self._exposing.discard)(name)
@@ -210,11 +219,32 @@ class Agents:
         Raises:
             ValidationError: It does not fit.
         """
-        check = self._checks.get(agent_id)
-        if check is not None:
-            blocks = [block for message in messages for block in message.content if isinstance(block, Json)]
-            text = "\n".join([message.text for message in messages])
-            check.check(blocks[0].value if len(blocks) == 1 else text, agent_id)
+        check = self._inputs.get(agent_id)
+        if check is None:
+            return
+        blocks = [block for message in messages for block in message.content if isinstance(block, Json)]
+        text = "\n".join([message.text for message in messages])
+        faults = check.faults(blocks[0].value if len(blocks) == 1 else text)
+        if faults:
+            raise ValidationError(
+                f"the input does not fit what agent {agent_id!r} takes: {faults}", loc=("body", "messages")
+            )
+
+    def check_output(self, agent_id: AgentId, text: str | None, *, is_structured: bool) -> None:
+        """Hold what the agent came to, to its schema: a text, or the value that the text is the JSON of.
+
+        Raises:
+            PermanentFailure: It does not fit; the agent would return the like again, after the same effects.
+        """
+        check = self._outputs.get(agent_id)
+        if check is None:
+            return
+        try:
+            faults = check.faults(msgspec.json.decode(text) if is_structured and text is not None else text)
+        except msgspec.DecodeError as error:
+            faults = f"it is not JSON: {error}"
+        if faults:
+            raise PermanentFailure(f"the output does not fit the output_schema of agent {agent_id!r}: {faults}")
 
     def exposes_errors(self, agent_id: AgentId) -> bool:
         """Whether the texts of what the agent and its tools raise may be read by everybody."""

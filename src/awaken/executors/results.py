@@ -112,7 +112,7 @@ def _dumped(value: Any) -> Any:
     if dump is None:
         raise TypeError(f"objects of type {type(value).__qualname__} are not JSON")
     try:
-        return dump(mode="json")
+        return dump(mode="json", by_alias=True)  # under the names by which it is read back
     except Exception as error:
         raise TypeError from error
 

@@ -1,37 +1,41 @@
-"""JSON schemas of agents: what their input has to be.
+"""JSON schemas of agents: what their input has to be, and what their output is.
 
-Above: `registry`, when an agent is added and when something is submitted to it. Below: `jsonschema_rs`, imported when
-the first schema is given.
+Above: `registry`, when an agent is added, when something is submitted to it, and when it has ended. Below:
+`jsonschema_rs`, imported when the first schema is given.
 Holds: a schema that is none is refused when the agent is added, and nothing is ever fetched for one.
+
+Source: ADR 0032.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from awaken.domain.errors import ValidationError
 
 Schema = Mapping[str, Any] | type
 """A JSON schema, or a Pydantic model that has one."""
+Direction = Literal["validation", "serialization"]
+"""Of a Pydantic model: what it takes, or what it becomes."""
 _MAX_SHOWN = 3
-"""Faults of one input that a refusal names."""
+"""Faults of one value that an error names."""
 
 
-def schema_of(given: Schema | None, what: str) -> dict[str, Any] | None:
+def schema_of(given: Schema | None, direction: Direction, what: str) -> dict[str, Any] | None:
     """The schema itself. Raises ValidationError for what is none."""
     if given is None:
         return None
     make = getattr(given, "model_json_schema", None)
-    found = make() if make is not None else given
+    found = make(mode=direction) if make is not None else given
     if not isinstance(found, Mapping):
         raise ValidationError(f"{what} is a JSON schema (a mapping), or a Pydantic model, not {given!r}")
     schema: dict[str, Any] = {**found}
-    InputCheck(schema, what)
+    SchemaCheck(schema, what)
     return schema
 
 
-class InputCheck:
+class SchemaCheck:
     """Holds values to one schema."""
 
     def __init__(self, schema: dict[str, Any], what: str) -> None:
@@ -43,15 +47,11 @@ class InputCheck:
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise ValidationError(f"{what} is not a JSON schema: {error}") from error
 
-    def check(self, value: Any, agent_id: str) -> None:
-        """Raises ValidationError, naming the first faults and where they are."""
+    def faults(self, value: Any) -> str:
+        """The first faults and where they are; empty for a value that fits."""
         faults = [_fault(error) for error in self._validator.iter_errors(value)]
-        if faults:
-            shown = "; ".join(faults[:_MAX_SHOWN])
-            more = f"; and {len(faults) - _MAX_SHOWN} more" if len(faults) > _MAX_SHOWN else ""
-            raise ValidationError(
-                f"the input does not fit what agent {agent_id!r} takes: {shown}{more}", loc=("body", "messages")
-            )
+        more = f"; and {len(faults) - _MAX_SHOWN} more" if len(faults) > _MAX_SHOWN else ""
+        return "; ".join(faults[:_MAX_SHOWN]) + more
 
 
 def _fault(error: Any) -> str:

@@ -299,6 +299,7 @@ class Execution:
             if outcome.is_structured
             else self._answer(outcome.termination, outcome.final_output, messages)
         )
+        self._check_output(ending, is_structured=outcome.is_structured)
         spent = self._port.usage
         events = tuple(self._port.logged(outcome.events))
         usage = self._port.usage if outcome.usage is None and self._port.usage is not spent else outcome.usage
@@ -307,6 +308,16 @@ class Execution:
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
         return _End(self._answer(NATURAL_END, None, ()), "completed", *self._kept(stopped), stopped.usage)
+
+    def _check_output(self, ending: Ack, *, is_structured: bool) -> None:
+        """What a run came to is held to its agent's schema where it ended by itself: other ends leave what there was.
+
+        Raises:
+            PermanentFailure: It does not fit.
+        """
+        if ending.termination.type == "natural_end":
+            agent_id = self.claimed.run.agent_id
+            self._shop.agents.check_output(agent_id, ending.final_output, is_structured=is_structured)
 
     def _answer(self, termination: Termination, output: str | None, messages: tuple[Message, ...]) -> Ack:
         """The run's output: what the agent returned, or else the text of the last message; of which message it is."""
