@@ -181,6 +181,7 @@ class HttpApp:
         return operation
 
     def _require_ready(self) -> None:
+        self._mailbox.check_loop()
         state = self._mailbox.state
         if state != "ready":
             code = "stopping" if state in ("stopping", "stopped") else "starting"

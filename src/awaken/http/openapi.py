@@ -27,7 +27,7 @@ _EVERYWHERE: Final = (
     "origin_not_allowed", "not_acceptable", "uri_too_long", "host_not_allowed", "invalid_request", "unknown_parameter",
     "headers_too_large", "internal", "data_integrity", "overloaded", "store_unavailable",
 )  # fmt: skip
-_UNLESS_ALWAYS: Final = ("starting", "stopping", "unauthorized", "forbidden")
+_UNLESS_ALWAYS: Final = ("starting", "stopping", "wrong_loop", "unauthorized", "forbidden")
 _WITH_BODY: Final = ("malformed_json", "body_too_large", "unsupported_media_type")
 _ID_SCHEMA: Final = {"type": "string", "pattern": ID_PATTERN}
 _TEXT_SCHEMAS: Final[dict[str, dict[str, Any]]] = {

@@ -33,6 +33,7 @@ from awaken.domain.errors import (
     Unavailable,
     Unsupported,
     ValidationError,
+    WrongLoop,
 )
 from awaken.domain.explaining import explained, missing_field
 
@@ -76,6 +77,7 @@ STATUS: Final[dict[str, int]] = {
     "stopping": 503,
     "overloaded": 503,
     "store_unavailable": 503,
+    "wrong_loop": 503,
 }
 """Every code this server answers with."""
 
@@ -121,7 +123,7 @@ class Problem(AwakenError):
             "code": self.code,
             "message": self.detail,
             "request_id": request_id,
-            "retryable": self.status in (429, 503) or self.code == "thread_busy",
+            "retryable": (self.status in (429, 503) and self.code != "wrong_loop") or self.code == "thread_busy",
         }
         if self.errors:
             document["errors"] = list(self.errors)
@@ -217,6 +219,11 @@ def _cursor_expired(error: Any) -> Problem:
     return Problem("cursor_expired", str(error), facts={"oldest_cursor": error.oldest})
 
 
+def _wrong_loop(error: Any) -> Problem:
+    _log.error("a request came on another event loop: %s", error)
+    return Problem("wrong_loop", str(error))
+
+
 def _store(error: Any) -> Problem:
     if isinstance(error, DataIntegrity):
         _log.error("a stored record is damaged", exc_info=error)
@@ -236,5 +243,6 @@ _TABLE: Final[dict[type[Any], Callable[[Any], Problem]]] = {
     CursorExpired: _cursor_expired,
     Unavailable: _later,
     StoreError: _store,
+    WrongLoop: _wrong_loop,
 }
 """By class, the nearest in the exception's own order of inheritance. What is missing here is a bug."""

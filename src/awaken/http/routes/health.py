@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from starlette.responses import Response
 
 from awaken.domain.clock import to_rfc3339
-from awaken.domain.errors import StoreError
+from awaken.domain.errors import StoreError, WrongLoop
 from awaken.domain.ids import ThreadId
 from awaken.http.operation import Call, Operation, json_response, not_offered
 from awaken.http.wire import Component, HealthResource, Live
@@ -41,8 +41,9 @@ async def ready(call: Call) -> Response:
 
 
 async def _check(call: Call) -> HealthResource:
-    health = call.mailbox.health()
-    store = await _store_component(call) if health.state == "ready" else Component(state="unknown")
+    health, misplaced = call.mailbox.health(), _misplaced(call)
+    asks = health.state == "ready" and misplaced is None
+    store = await _store_component(call) if asks else Component(state="unknown")
     status: Status
     match health.state:
         case "ready" if call.service.is_leaving:
@@ -59,7 +60,7 @@ async def _check(call: Call) -> HealthResource:
         store=health.store,
         components={
             "store": store,
-            "mailbox": Component(state=health.state),
+            "mailbox": Component(state=health.state) if misplaced is None else misplaced,
             "agents": _agents_component(health.not_loadable, health.unserved),
         },
         executing=health.executing,
@@ -67,6 +68,15 @@ async def _check(call: Call) -> HealthResource:
         streams=call.mailbox.reader_count,
         checked_at=to_rfc3339(call.service.clock.now()),
     )
+
+
+def _misplaced(call: Call) -> Component | None:
+    """Why nothing can be done on this event loop, if the mailbox lives on another one."""
+    try:
+        call.mailbox.check_loop()
+    except WrongLoop as error:
+        return Component(state="failed", detail=str(error))
+    return None
 
 
 def _agents_component(not_loadable: Sequence[str], unserved: Sequence[str]) -> Component:
