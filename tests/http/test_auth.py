@@ -17,6 +17,7 @@ from awaken.http.auth import Answer, Authorize, Caller
 from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
 from awaken.http.table import OPERATIONS
+from awaken.testing.behaviour import behaviour
 from tests.http.asgi import Answer as HttpAnswer
 from tests.http.asgi import Client
 
@@ -101,6 +102,30 @@ async def test_what_an_app_decides_holds_for_every_application_that_has_no_other
             assert (await client.get("/v1/agents", headers=as_user("ann"))).status == 200
         for http in (app.asgi(authorize=anybody), app.asgi(settings=HttpSettings(authorize=anybody))):
             assert (await Client(http).get("/v1/agents")).status == 200
+
+
+@behaviour("SC-001")
+@pytest.mark.parametrize("scope", ["", " ", "a b", "a\n", "a\0", "ü", "a/b", ".", "..", "x" * 129, 5])
+async def test_a_scope_is_a_short_name(scope: Any) -> None:
+    with pytest.raises(ValidationError, match="scope"):
+        Awaken("memory://", scope=scope)
+    async with served(lambda _: Caller(scope)) as client:
+        assert (await client.get("/v1/runs")).code == "invalid_id"
+
+
+@behaviour("SC-004")
+async def test_a_cursor_of_one_scope_is_none_in_another() -> None:
+    """Also where scope and thread, one behind the other, are the same text."""
+    places = (("a", "bc"), ("ab", "c"), ("a.b", "c"), ("a", "b.c"))
+    async with served(lambda request: request.headers["x-user"]) as client:
+        cursors: dict[str, str] = {}
+        for scope, thread in places:
+            made = await client.post("/v1/threads", {"thread_id": thread}, headers=as_user(scope))
+            cursors[f"{scope} {thread}"] = made.json()["cursor"]
+        for scope, thread in places:
+            for owner, cursor in cursors.items():
+                answer = await client.get(f"/v1/threads/{thread}/events?cursor={cursor}", headers=as_user(scope))
+                assert answer.status == (200 if owner == f"{scope} {thread}" else 422)
 
 
 def test_what_finds_out_who_asks_is_a_function() -> None:

@@ -13,9 +13,17 @@ AREA: Final = Area(
         sentence="Two scopes with the same ids see nothing of each other.",
         note="In the store and the mailbox; keys that name a scope come with tenants.",
     ),
-    later("SC-001", sentence="A scope is a short name without control characters.", by=Wing.TENANTS),
-    later("SC-003", sentence="A list holds everything of its scope and nothing of another.", by=Wing.TENANTS),
-    later("SC-004", sentence="No id can be written so that it names something of another scope.", by=Wing.TENANTS),
+    built(
+        "SC-001",
+        sentence="A scope is a short name without control characters.",
+        note="It has the form of every id: 1 to 128 characters, where the reference lets 512 bytes pass.",
+    ),
+    built("SC-003", sentence="A list holds everything of its scope and nothing of another."),
+    built(
+        "SC-004",
+        sentence="No id can be written so that it names something of another scope.",
+        note="Scope and id are columns of their own; a cursor holds a fingerprint of both.",
+    ),
     later(
         "SRV-005",
         sentence="One tenant cannot see, change or guess anything of another, through any door.",
