@@ -1,6 +1,6 @@
 """How long the stream of a run goes on: until the run has ended, or until it waits for somebody.
 
-No agent can suspend its run yet, so a store makes a suspension of what its owner settles.
+Whatever its agent does, a store makes a suspension of what its owner settles.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import DispatchId, RunId, Scope
-from awaken.domain.run import Run, Termination
+from awaken.domain.run import Run
 from awaken.store.contract import Store
-from awaken.store.transitions import Ack, Outcome, Settle, Transition
+from awaken.store.transitions import Ack, Outcome, Settle, Suspend, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.forwarding import ForwardingStore
@@ -47,7 +47,7 @@ class Suspending(ForwardingStore):
 
 def _suspending(transition: Transition) -> Transition:
     if isinstance(transition, Settle) and isinstance(transition.ending, Ack):
-        return replace(transition, ending=Ack(Termination("suspended")))
+        return replace(transition, ending=Suspend(next_dispatch_id=DispatchId(f"next-{transition.dispatch_id}")))
     return transition
 
 

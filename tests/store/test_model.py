@@ -48,7 +48,18 @@ from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Vis
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
 from awaken.domain.thread import Thread, ThreadInfo
-from awaken.store.contract import DispatchQuery, Held, MessageQuery, Page, RunQuery, Store, StoredMessage, ThreadQuery
+from awaken.domain.ticket import Decision, Ticket, TicketRequest
+from awaken.store.contract import (
+    DispatchQuery,
+    Held,
+    MessageQuery,
+    Page,
+    RunQuery,
+    Store,
+    StoredMessage,
+    ThreadQuery,
+    TicketQuery,
+)
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
@@ -62,6 +73,7 @@ from awaken.store.transitions import (
     Committed,
     Conflict,
     DeadLetter,
+    Decide,
     Ending,
     Failed,
     Full,
@@ -80,6 +92,7 @@ from awaken.store.transitions import (
     Replayed,
     Retry,
     Rooms,
+    Ruling,
     SaveThread,
     Settle,
     Settled,
@@ -87,6 +100,7 @@ from awaken.store.transitions import (
     StepClosed,
     Submit,
     Submitted,
+    Suspend,
     ThreadTransition,
 )
 from awaken.testing.behaviour import behaviour
@@ -179,11 +193,36 @@ terminations = pick(
         NATURAL_END,
         CANCELLED,
         Termination("error", detail="no"),
-        *[Termination("suspended")] * 4,
         Termination("stopped", "x"),
     )
 )
+KEYS: Final = ("c1", "c2", "ask#1", "start#1")
+requests = st.builds(
+    TicketRequest,
+    key=pick(KEYS),
+    kind=pick(("approval", "input", "external")),
+    tool_call_id=pick(("c1", None)),
+    tool_name=pick(("tool", "other", None)),
+    message=pick(("well?", None)),
+    expires_in_ms=pick((None, None, None, 0, 5, 1_000)),
+    on_expiry=pick(("deny", "deny", "answer", "fail", "cancel")),
+    default=pick((None, {"n": [1]})),
+).map(lambda asked: replace(asked, kind="child", tool_call_id=None) if asked.key == "start#1" else asked)
+asked_tickets = st.lists(requests, max_size=3, unique_by=lambda asked: asked.key).map(tuple)
+decisions = st.builds(
+    Decision,
+    decision_id=pick(("x", "y")),
+    action=pick(("approve", "approve", "deny", "answer")),
+    result=pick((None, {"n": [1]})),
+    reason=pick((None, None, "because")),
+    decided_by=pick((None, "ann")),
+)
+suspensions = st.builds(
+    Suspend, next_dispatch_id=st.just(DispatchId("")), opens=asked_tickets, mode=pick(("any", "any", "all"))
+)
 endings: SearchStrategy[Ending] = st.one_of(
+    suspensions,
+    suspensions,
     st.builds(Ack, terminations, maybe(pick(("out",)))),
     st.builds(Ack, terminations, maybe(pick(("out",)))),
     st.builds(Retry, pick(("failed",)), policies, pick((0, 700))),
@@ -253,6 +292,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
     answers = draw(st.booleans())
     beside, gone = draw(pick(("", "", "", "and more"))), draw(pick((False, False, False, True)))
+    early = draw(asked_tickets) if draw(pick((False, False, True))) else ()
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -272,10 +312,14 @@ def owner_writes(draw: st.DrawFn) -> Plan:
             stream_open=stream_open,
         )
         if ending is None:
-            return commit
-        shared: dict[str, Any] = {field: getattr(commit, field) for field in commit.__struct_fields__}
-        settle = Settle(**shared, ending=ending, offer=None if room is None else world.offer(*room))
-        return replace(settle, ending=_answering(ending, settle.messages, beside, gone)) if answers else settle
+            return replace(commit, opens=early)
+        fields = [field for field in commit.__struct_fields__ if field != "opens"]
+        shared: dict[str, Any] = {field: getattr(commit, field) for field in fields}
+        end = ending
+        if isinstance(ending, Suspend):
+            end = replace(ending, next_dispatch_id=DispatchId(world.fresh("next")))
+        settle = Settle(**shared, ending=end, offer=None if room is None else world.offer(*room))
+        return replace(settle, ending=_answering(end, settle.messages, beside, gone)) if answers else settle
 
     return plan
 
@@ -312,6 +356,30 @@ def cancels(draw: st.DrawFn) -> Plan:
             seen_scope, run_id, thread_id = known[which % len(known)]
             return Cancel(scope=seen_scope, thread_id=thread if which % 7 == 0 else thread_id, run_id=run_id)
         return Cancel(scope=scope, thread_id=thread, run_id=pooled)
+
+    return plan
+
+
+@st.composite
+def verdicts(draw: st.DrawFn) -> Plan:
+    """Decisions about tickets of one run, open or not, and a look at whose time is over."""
+    which, made = draw(numbers), draw(st.lists(decisions, max_size=2))
+    looks = draw(st.booleans())
+
+    def plan(world: TwoStores) -> Decide | None:
+        tickets = world.tickets_at(which)
+        if not tickets:
+            return None
+        scope, first = tickets[0]
+        return Decide(
+            scope=scope,
+            thread_id=first.thread_id,
+            run_id=first.run_id,
+            rulings=tuple(
+                [Ruling(each.ticket_id, decision) for (_, each), decision in zip(tickets, made, strict=False)]
+            ),
+            expires=tuple([each.ticket_id for _, each in tickets]) if looks else (),
+        )
 
     return plan
 
@@ -394,7 +462,8 @@ def purges(draw: st.DrawFn) -> Plan:
 batches = st.lists(
     st.one_of(
         *[submits() for _ in range(4)], *[owner_writes() for _ in range(6)], *[repetitions() for _ in range(2)],
-        *[claims() for _ in range(2)], cancels(), saves(), interrupts(), renewals(), reclaims(), purges(),
+        *[verdicts() for _ in range(2)], *[claims() for _ in range(2)], cancels(), saves(), interrupts(), renewals(),
+        reclaims(), purges(),
     ),
     min_size=1,
     max_size=6,
@@ -597,6 +666,19 @@ class TwoStores(RuleBasedStateMachine):
         self._same_pages(lambda store, query: store.list_dispatches(scope, query), dispatches)
         self._same_pages(lambda store, query: store.list_threads(scope, query), some_threads)
         self._same_pages(lambda store, query: store.list_runs(scope, query), some_runs)
+        some_tickets = TicketQuery(
+            limit=limit,
+            descending=at.has(0),
+            thread_id=thread_id if at.has(1) else None,
+            state=(None, "open", "decided", "expired", "withdrawn")[at.which % 5],
+            kind="input" if at.has(4) else None,
+            tool_name="tool" if at.has(5) else None,
+            agent_id=AGENTS[at.which % len(AGENTS)] if at.has(6) else None,
+            run_id=run_id,
+            expires_before=self.clock.now() + 500 if at.has(7) else None,
+        )
+        self._same_pages(lambda store, query: store.list_tickets(scope, query), some_tickets)
+        self._same(lambda store: store.list_overdue_tickets(limit=max(limit, 1)))
 
     def _look_up(self, at: Glance) -> None:
         run_id, dispatch_id = RUNS[at.which % len(RUNS)], DISPATCHES[at.which % len(DISPATCHES)]
@@ -635,6 +717,7 @@ class TwoStores(RuleBasedStateMachine):
             for view in self._view.threads:
                 check_thread(view)
             check_counts(self._view)
+            check_tickets(self._view)
             next_due_in_ms = self._same(lambda store: store.next_due_in_ms(frozenset(ROUTES)))
             assert (next_due_in_ms is not None) == self._view.waits_for_time(), "what waits for time has an instant"
             with closing(self._connect()) as db:
@@ -678,6 +761,16 @@ class TwoStores(RuleBasedStateMachine):
                 return view.scope, max(waiting, key=lambda run: run.updated_seq)
         return None
 
+    def tickets_at(self, which: int) -> list[tuple[Scope, Ticket]]:
+        """Those of one run; of one with an open ticket twice in three times."""
+        known = [] if self._view is None else self._view.tickets
+        live = [each for each in known if each[1].is_open] if which % 3 else []
+        found = live or known
+        if not found:
+            return []
+        scope, chosen = found[-1 - which % min(len(found), 1 + which % 8)]
+        return [(scope, each) for owner, each in known if (owner, each.run_id) == (scope, chosen.run_id)]
+
     def next_number(self, claim: Claimed) -> int:
         """One more than that of the last commit that the claim's owner has been told of."""
         last = self.last_writes.get((claim.scope, claim.dispatch.thread_id))
@@ -712,6 +805,13 @@ class TwoStores(RuleBasedStateMachine):
                 held
                 for consumer in CONSUMERS
                 for held in self._same(lambda store, consumer=consumer: store.list_claims(consumer, limit=ALL))
+            ],
+            tickets=[
+                (scope, ticket)
+                for scope in SCOPES
+                for ticket in self._same(
+                    lambda store, scope=scope: _items(store.list_tickets(scope, TicketQuery(limit=ALL)))
+                )
             ],
             journals=[self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]],
         )
@@ -795,6 +895,7 @@ class View(msgspec.Struct):
     open_runs: list[Any]
     counts: dict[DispatchStatus, int]
     claims: list[Held]
+    tickets: list[tuple[Scope, Ticket]]
     journals: list[list[JournalEntry]]
 
     def runs(self, scope: Scope) -> list[Run]:
@@ -817,7 +918,8 @@ class View(msgspec.Struct):
     def waits_for_time(self) -> bool:
         """Something is queued in a free thread, or held for as long as a lease."""
         free = any(not each.having(DispatchStatus.CLAIMED) and each.queue for each in self.threads)
-        return free or any(held.dispatch.lease_until is not None for held in self.claims)
+        expiring = any(ticket.is_open and ticket.expires_at is not None for _, ticket in self.tickets)
+        return free or expiring or any(held.dispatch.lease_until is not None for held in self.claims)
 
 
 def check_thread(view: ThreadView) -> None:
@@ -863,7 +965,8 @@ def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> Non
         if run.status in (RunStatus.CREATED, RunStatus.RUNNING):
             assert dispatch is not None and dispatch.dispatch_id == run.dispatch_id, "an unfinished run is due or held"
         elif run.status is RunStatus.WAITING and dispatch is not None:
-            assert (dispatch.dispatch_id, dispatch.why, dispatch.status) == (run.dispatch_id, "input", "queued")
+            assert (dispatch.dispatch_id, dispatch.status) == (run.dispatch_id, "queued")
+            assert dispatch.why in ("input", "decided", "children")
         else:
             assert dispatch is None, "a run that ended or waits holds nothing"
         if dispatch is not None and dispatch.status is DispatchStatus.CLAIMED:
@@ -883,6 +986,32 @@ def _check_events(run: Run, kinds: list[str]) -> None:
     assert (run.started_at is None) == (run.status is RunStatus.CREATED or "RunStarted" not in kinds)
     ends = [n for n, kind in enumerate(kinds) if kind in TERMINAL_KINDS]
     assert ends == ([len(kinds) - 1] if run.status is RunStatus.DONE else []), "one end, and the last"
+
+
+def check_tickets(view: View) -> None:
+    """A run counts its open tickets, and one that waits for a ticket waits for an open one."""
+    for scope in SCOPES:
+        mine = [ticket for owner, ticket in view.tickets if owner == scope]
+        for run in view.runs(scope):
+            own = {ticket.ticket_id: ticket for ticket in mine if ticket.run_id == run.run_id}
+            still = [ticket for ticket in own.values() if ticket.is_open]
+            assert (run.open_tickets, run.tickets) == (len(still), len(own))
+            if run.status is RunStatus.DONE:
+                assert {ticket.asked.kind for ticket in still} <= {"child"}
+            if run.waiting is not None:
+                assert all(own[each].is_open for each in run.waiting.tickets)
+        for each in view.threads:
+            if each.scope == scope and each.thread is not None:
+                in_thread = [ticket for ticket in mine if ticket.thread_id == each.thread_id and ticket.is_open]
+                assert each.thread.open_ticket_count == len(in_thread)
+                for run in each.runs:
+                    _check_waits_for_something(run, each, [t for t in mine if t.run_id == run.run_id])
+
+
+def _check_waits_for_something(run: Run, view: ThreadView, tickets: list[Ticket]) -> None:
+    if run.waiting is not None and tickets and not any(each.run_id == run.run_id for each in view.queue):
+        named = run.waiting.next_dispatch_id
+        assert run.waiting.tickets or named not in {each.dispatch_id for each in view.dispatches}
 
 
 def check_counts(view: View) -> None:

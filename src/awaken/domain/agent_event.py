@@ -249,6 +249,5 @@ FINISHED_KINDS: Final[dict[TerminationType, str]] = {
     "blocked": "RunTerminated",
     "cancelled": "RunCancelled",
     "error": "RunErrored",
-    "suspended": "RunSuspended",
 }
 """The kind of a run's end, by its termination."""

@@ -50,8 +50,9 @@ CLAIMED: Final = DispatchStatus.CLAIMED
 ACKED: Final = DispatchStatus.ACKED
 
 Move = Literal["claim", "ack", "nack", "release", "dead_letter", "expire", "cancel", "supersede"]
-Why = Literal["start", "input", "retry", "takeover", "handover"]
-"""Why a dispatch is in the queue: a new run, input for a waiting one, or the end of an earlier claim."""
+Why = Literal["start", "input", "decided", "children", "retry", "takeover", "handover"]
+"""Why a dispatch is in the queue: a new run; input for a waiting one, a decision, or the end of a run that it started;
+or the end of an earlier claim."""
 
 DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
     (QUEUED, "claim"): CLAIMED,

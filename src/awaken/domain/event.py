@@ -46,7 +46,12 @@ from awaken.domain.server_event import (
     RunEndedPayload,
     RunQueuedPayload,
     RunStartedPayload,
+    RunSuspendedPayload,
     ThreadPayload,
+    TicketDecidedPayload,
+    TicketExpiredPayload,
+    TicketOpenedPayload,
+    TicketWithdrawnPayload,
 )
 
 Channel = Literal["lifecycle", "mailbox", "messages", "tools", "decisions", "state", "activity", "usage", "debug"]
@@ -79,7 +84,7 @@ _ROWS: Final = (
     Kind("ThreadDeleted", "lifecycle", LATER),
     Kind("RunStarted", "lifecycle", RunStartedPayload),
     Kind("RunResumed", "lifecycle", RunStartedPayload),
-    Kind("RunSuspended", "lifecycle", RunEndedPayload, is_wait=True),
+    Kind("RunSuspended", "lifecycle", RunSuspendedPayload, is_wait=True),
     Kind("RunFinished", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("RunTerminated", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("RunCancelled", "lifecycle", RunEndedPayload, is_terminal=True),
@@ -117,10 +122,10 @@ _ROWS: Final = (
     Kind("ToolCallStreamDeltaObserved", "tools", ToolCallStreamDelta, is_delta=True),
     Kind("ToolCallDone", "tools", ToolCallDone),
     # what a run waits for
-    Kind("TicketOpened", "decisions", LATER),
-    Kind("TicketDecided", "decisions", LATER),
-    Kind("TicketExpired", "decisions", LATER),
-    Kind("TicketWithdrawn", "decisions", LATER),
+    Kind("TicketOpened", "decisions", TicketOpenedPayload),
+    Kind("TicketDecided", "decisions", TicketDecidedPayload),
+    Kind("TicketExpired", "decisions", TicketExpiredPayload),
+    Kind("TicketWithdrawn", "decisions", TicketWithdrawnPayload),
     # beside the conversation
     Kind("StateSnapshotObserved", "state", StateSnapshot),
     Kind("StateDeltaObserved", "state", StateDelta),

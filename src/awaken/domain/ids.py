@@ -22,6 +22,8 @@ ThreadId = NewType("ThreadId", str)
 RunId = NewType("RunId", str)
 DispatchId = NewType("DispatchId", str)
 MessageId = NewType("MessageId", str)
+TicketId = NewType("TicketId", str)
+"""Names something that a run waits for; derived from the run and what it calls it."""
 AgentId = NewType("AgentId", str)
 Route = NewType("Route", str)
 """Who can run something: an agent's name."""

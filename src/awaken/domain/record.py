@@ -31,8 +31,9 @@ from awaken.domain.message import (
 )
 from awaken.domain.run import NO_USAGE, Run, RunRequest, SeqRange, Termination, Usage, Waiting
 from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import Decision, TicketRequest
 
-RecordKind = Literal["thread", "run_request", "run_state", "dispatch", "message", "events", "journal"]
+RecordKind = Literal["thread", "run_request", "run_state", "dispatch", "message", "events", "journal", "ticket"]
 
 CURRENT: Final[dict[RecordKind, int]] = {
     "thread": 1,
@@ -42,6 +43,7 @@ CURRENT: Final[dict[RecordKind, int]] = {
     "message": 1,
     "events": 1,
     "journal": 1,
+    "ticket": 1,
 }
 """The version each kind of record is written in."""
 
@@ -92,6 +94,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     usage: Usage | None = None
     closed_turn: MessageId | None = None
     stream_open: bool = False
+    tickets: int = 0
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -101,6 +104,8 @@ _thread_info: Final = msgspec.json.Decoder(ThreadInfo)
 _body: Final = msgspec.json.Decoder(MessageBody)
 _events: Final = msgspec.json.Decoder(tuple[LoggedEvent, ...])
 _json: Final = msgspec.json.Decoder(msgspec.Raw)
+_ticket: Final = msgspec.json.Decoder(TicketRequest)
+_decision: Final = msgspec.json.Decoder(Decision)
 _DAMAGE: Final = (msgspec.MsgspecError, ValidationError)
 
 
@@ -124,6 +129,7 @@ def encode_run_state(run: Run) -> bytes:
             None if run.usage == NO_USAGE else run.usage,
             run.closed_turn,
             run.stream_open,
+            run.tickets,
         )
     )
 
@@ -203,6 +209,22 @@ def decode_events(data: bytes, version: int, name: str) -> tuple[LoggedEvent, ..
 def decode_journal_value(data: bytes, version: int, name: str) -> msgspec.Raw:
     """A value that only its function understands."""
     return _decoded("journal", version, data, _json, name)
+
+
+def encode_ticket(asked: TicketRequest) -> bytes:
+    return _encode(asked)
+
+
+def decode_ticket(data: bytes, version: int, name: str) -> TicketRequest:
+    return _decoded("ticket", version, data, _ticket, name)
+
+
+def encode_decision(decision: Decision) -> bytes:
+    return _encode(decision)
+
+
+def decode_decision(data: bytes, version: int, name: str) -> Decision:
+    return _decoded("ticket", version, data, _decision, name)
 
 
 def check_version(kind: RecordKind, version: int, name: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId
+from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId, TicketId
 
 
 class RunStatus(StrEnum):
@@ -242,11 +242,24 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             raise ValidationError("an input message id is blank")
 
 
+WaitReason = Literal[
+    "tool_permission", "user_input", "background_tasks", "external_event", "rate_limit", "manual_pause"
+]
+WaitMode = Literal["any", "all"]
+
+
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a suspended run waits for."""
 
-    reason: Literal["tool_permission", "user_input", "background_tasks", "external_event", "rate_limit", "manual_pause"]
+    reason: WaitReason
     message: str | None = None
+    tickets: tuple[TicketId, ...] = ()
+    """Those that are still open: it goes on when one of them closes, or when all have. None of them: it goes on with
+    input only."""
+    mode: WaitMode = "any"
+    next_dispatch_id: DispatchId | None = None
+    """The dispatch with which it goes on then."""
+    since: Instant = 0
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -292,6 +305,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cancel_requested_at: Instant | None = None
     dead_lettered: bool = False
     """The queue has given it up."""
+    tickets: int = 0
+    """How many it has ever opened."""
+    open_tickets: int = 0
 
     @property
     def output(self) -> Any:

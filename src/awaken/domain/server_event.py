@@ -16,11 +16,23 @@ import msgspec
 from awaken.domain.agent_event import FINISHED_KINDS, StreamReset, ToolCallDone
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route
+from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, TicketId
 from awaken.domain.log import ServerEvent
 from awaken.domain.message import Message, ToolCall
-from awaken.domain.run import NO_USAGE, Adapter, Origin, Run, RunRequest, Termination, Usage
+from awaken.domain.run import (
+    NO_USAGE,
+    Adapter,
+    Origin,
+    Run,
+    RunRequest,
+    Termination,
+    Usage,
+    Waiting,
+    WaitMode,
+    WaitReason,
+)
 from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import Action, Decision, OnExpiry, ResumeMode, Ticket, TicketKind
 
 
 class _Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -28,7 +40,7 @@ class _Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class RunQueuedPayload(_Payload, frozen=True):
-    """A dispatch was accepted. `why`: start, or input for a run that waited."""
+    """A dispatch was accepted. `why`: start, or what a run that waited goes on with: input, decided, children."""
 
     agent_id: AgentId
     route: Route
@@ -80,8 +92,68 @@ class ThreadPayload(_Payload, frozen=True):
     info: ThreadInfo
 
 
+class RunSuspendedPayload(_Payload, frozen=True):
+    """The run waits for one of these tickets to close, or for all (`mode`). `until`: when the first of them expires, in
+    milliseconds.
+    """
+
+    reason: WaitReason
+    ticket_ids: tuple[TicketId, ...] = ()
+    child_run_ids: tuple[RunId, ...] = ()
+    mode: WaitMode = "any"
+    until: Instant | None = None
+    usage: Usage | None = None
+    steps: int = 0
+
+
+class TicketOpenedPayload(_Payload, frozen=True):
+    """The whole ticket. `expires_at` in milliseconds."""
+
+    ticket_id: TicketId
+    kind: TicketKind
+    allowed_actions: tuple[Action, ...]
+    resume_mode: ResumeMode
+    agent_id: AgentId
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    arguments: Any = None
+    message: str | None = None
+    response_schema: dict[str, Any] | None = None
+    expires_at: Instant | None = None
+    on_expiry: OnExpiry | None = None
+
+
+class TicketDecidedPayload(_Payload, frozen=True):
+    ticket_id: TicketId
+    decision_id: str
+    action: Action
+    tool_call_id: str | None = None
+    result: Any = None
+    arguments: Any = None
+    reason: str | None = None
+    decided_by: str | None = None
+
+
+class TicketExpiredPayload(_Payload, frozen=True):
+    """Nobody decided in time; `on_expiry` says what that means."""
+
+    ticket_id: TicketId
+    on_expiry: OnExpiry
+    tool_call_id: str | None = None
+
+
+class TicketWithdrawnPayload(_Payload, frozen=True):
+    """`why`: the run ended, or went on with input."""
+
+    ticket_id: TicketId
+    why: str
+    tool_call_id: str | None = None
+
+
 def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> ServerEvent:
     brought = request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
+    if dispatch.why not in ("start", "input"):
+        brought = ()  # it goes on with what was brought before
     payload = RunQueuedPayload(
         agent_id,
         dispatch.route,
@@ -153,13 +225,61 @@ def superseded(run: Run, termination: Termination, cause: str) -> ServerEvent:
 def ended(
     run: Run, termination: Termination, *, output_message_ids: Sequence[MessageId] = (), cause: str | None = None
 ) -> ServerEvent:
-    """The last event of a run; of an execution, when it suspends."""
+    """The last event of a run."""
     payload = RunEndedPayload(termination, tuple(output_message_ids), _usage(run), run.steps, cause)
     return ServerEvent(FINISHED_KINDS[termination.type], payload)
 
 
 def _usage(run: Run) -> Usage | None:
     return None if run.usage == NO_USAGE else run.usage
+
+
+def suspended(run: Run, waiting: Waiting, until: Instant | None) -> ServerEvent:
+    """The last event of an execution whose run waits."""
+    payload = RunSuspendedPayload(waiting.reason, waiting.tickets, (), waiting.mode, until, _usage(run), run.steps)
+    return ServerEvent("RunSuspended", payload)
+
+
+def ticket_opened(ticket: Ticket) -> ServerEvent:
+    asked = ticket.asked
+    payload = TicketOpenedPayload(
+        ticket.ticket_id,
+        asked.kind,
+        asked.actions,
+        asked.mode,
+        ticket.agent_id,
+        asked.tool_call_id,
+        asked.tool_name,
+        asked.arguments,
+        asked.message,
+        asked.response_schema,
+        ticket.expires_at,
+        None if ticket.expires_at is None else asked.on_expiry,
+    )
+    return ServerEvent("TicketOpened", payload)
+
+
+def ticket_decided(ticket: Ticket, decision: Decision) -> ServerEvent:
+    payload = TicketDecidedPayload(
+        ticket.ticket_id,
+        decision.decision_id,
+        decision.action,
+        ticket.asked.tool_call_id,
+        decision.result,
+        decision.arguments,
+        decision.reason,
+        decision.decided_by,
+    )
+    return ServerEvent("TicketDecided", payload)
+
+
+def ticket_expired(ticket: Ticket) -> ServerEvent:
+    asked = ticket.asked
+    return ServerEvent("TicketExpired", TicketExpiredPayload(ticket.ticket_id, asked.on_expiry, asked.tool_call_id))
+
+
+def ticket_withdrawn(ticket: Ticket, why: str) -> ServerEvent:
+    return ServerEvent("TicketWithdrawn", TicketWithdrawnPayload(ticket.ticket_id, why, ticket.asked.tool_call_id))
 
 
 def thread_saved(info: ThreadInfo, *, created: bool) -> ServerEvent:

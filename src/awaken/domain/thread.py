@@ -54,6 +54,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     queued_count: int
     created_at: Instant
     updated_at: Instant
+    open_ticket_count: int = 0
     active_run_id: RunId | None = None
     open_run_id: RunId | None = None
     latest_run_id: RunId | None = None

@@ -16,11 +16,12 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket, TicketKind, TicketState
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
 MAX_PAGE: Final = 200
@@ -109,6 +110,47 @@ class DispatchQuery(msgspec.Struct, frozen=True, kw_only=True):
     after: int | None = None
     """The `next` of the page before."""
     limit: int = 50
+
+
+class TicketQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Tickets in the order of their arrival, oldest first unless `descending`."""
+
+    after: int | None = None
+    """The `next` of the page before."""
+    limit: int = 50
+    descending: bool = False
+    thread_id: ThreadId | None = None
+    run_id: RunId | None = None
+    state: TicketState | None = None
+    kind: TicketKind | None = None
+    agent_id: AgentId | None = None
+    tool_name: str | None = None
+    expires_before: Instant | None = None
+    """Open ones only."""
+
+    def fits(self, ticket: Ticket) -> bool:
+        asked = ticket.asked
+        return (
+            self.thread_id in (None, ticket.thread_id)
+            and self.run_id in (None, ticket.run_id)
+            and self.state in (None, ticket.state)
+            and self.kind in (None, asked.kind)
+            and self.agent_id in (None, ticket.agent_id)
+            and self.tool_name in (None, asked.tool_name)
+            and (self.expires_before is None or self._expires_in_time(ticket, self.expires_before))
+        )
+
+    def _expires_in_time(self, ticket: Ticket, before: Instant) -> bool:
+        return ticket.is_open and ticket.expires_at is not None and ticket.expires_at < before
+
+
+class OverdueTicket(msgspec.Struct, frozen=True):
+    """An open ticket whose time is over, and where it is."""
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId
+    ticket_id: TicketId
 
 
 class Page(msgspec.Struct, Generic[RecordT], frozen=True):
@@ -217,7 +259,19 @@ class Reads(Protocol):
         ...
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
-        """In how long something of these routes can be claimed or a lease ends; 0 when it is due already."""
+        """In how long something of these routes can be claimed, a ticket expires or a lease ends; 0 when it is due
+        already.
+        """
+        ...
+
+    async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None: ...
+
+    async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]: ...
+
+    async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
+        """Open tickets whose time is over, of every scope; those first that expired first. What is damaged is left
+        out.
+        """
         ...
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:

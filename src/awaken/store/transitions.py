@@ -28,12 +28,14 @@ from awaken.domain.ids import (
     RunId,
     Scope,
     ThreadId,
+    TicketId,
 )
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import Run, RunOptions, RunRequest, Termination, Usage
+from awaken.domain.run import Run, RunOptions, RunRequest, Termination, Usage, WaitMode
 from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import Decision, Ticket, TicketRequest
 
 MAX_ROWS: Final = 200
 """The most rows a set transition (`Renew`, `Reclaim`, `Claim`, `Purge`) may touch."""
@@ -189,6 +191,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the run has spent, where a model call was made since the last closed step; None leaves it to `closes`."""
     stream_open: bool | None = None
     """Whether the log then ends with deltas of an uncommitted turn; None leaves it as it is."""
+    opens: tuple[TicketRequest, ...] = ()
+    """Tickets of the run; one that it has already stays as it is."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -226,7 +230,20 @@ class Release(msgspec.Struct, frozen=True):
     reason: str
 
 
-Ending = Ack | Retry | DeadLetter | Release
+class Suspend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The run waits until one of these tickets has closed, or all have; then it goes on with the dispatch named.
+
+    Where that is so already, the dispatch is queued in the same transaction. `opens` are opened first, where the run
+    does not have them yet. A run that waits for no ticket goes on with input only.
+    """
+
+    next_dispatch_id: DispatchId
+    opens: tuple[TicketRequest, ...] = ()
+    waits_for: tuple[TicketId, ...] = ()
+    mode: WaitMode = "any"
+
+
+Ending = Ack | Retry | DeadLetter | Release | Suspend
 
 
 @final
@@ -259,6 +276,30 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def messages(self) -> tuple[Message, ...]:
         return tuple([entry for entry in self.entries if type(entry) is Message])
+
+
+class Ruling(msgspec.Struct, frozen=True, gc=False):
+    """A decision, and the ticket that it is about."""
+
+    ticket_id: TicketId
+    decision: Decision
+
+
+@final
+class Decide(msgspec.Struct, frozen=True, kw_only=True):
+    """Decide tickets of one run, all of them or none; and close those of `expires` whose time is over.
+
+    Requires: what is decided is allowed by its ticket. Guarantees: a ticket is decided once. Where that is what its run
+    waits for, the run's next dispatch is queued. A ticket whose time is over expires instead, whether anybody looked
+    after it or not.
+    Outcome: `Decided`, `Undecided`, or `Missing`.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId
+    rulings: tuple[Ruling, ...] = ()
+    expires: tuple[TicketId, ...] = ()
 
 
 @final
@@ -362,7 +403,7 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
     after_row: int = 0
 
 
-ThreadTransition = SaveThread | Submit | Commit | Settle | Cancel | Interrupt
+ThreadTransition = SaveThread | Submit | Commit | Settle | Decide | Cancel | Interrupt
 SetTransition = Renew | Reclaim | Claim | Purge
 Transition = ThreadTransition | SetTransition
 
@@ -376,7 +417,7 @@ SET_ORDER: Final[dict[type[object], int]] = {Renew: 1, Reclaim: 2, Claim: 3, Pur
 class Missing(msgspec.Struct, frozen=True):
     """Nothing has that id; nothing was written."""
 
-    what: Literal["thread", "run", "dispatch"]
+    what: Literal["thread", "run", "dispatch", "ticket"]
     id: str
     appended: tuple[Appended, ...] = ()
 
@@ -478,6 +519,30 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     appended: tuple[Appended, ...] = ()
 
 
+class Decided(msgspec.Struct, frozen=True):
+    """Each ticket as it is now, in the order of the rulings; `duplicates` says of each whether it had been decided so
+    before. `dispatch`: that with which the run goes on, if this queued it; `ready_in_ms` as in `Submitted`.
+    """
+
+    run: Run
+    tickets: tuple[Ticket, ...]
+    duplicates: tuple[bool, ...]
+    dispatch: Dispatch | None
+    ready_in_ms: int | None
+    appended: tuple[Appended, ...] = ()
+
+
+class Undecided(msgspec.Struct, frozen=True):
+    """A ticket was closed before, in another way, or its time is over: none was decided. `run` as it is now, which the
+    expiry of the ticket may have moved.
+    """
+
+    ticket: Ticket
+    run: Run
+    ready_in_ms: int | None
+    appended: tuple[Appended, ...] = ()
+
+
 class CancelResult(msgspec.Struct, frozen=True):
     """`stopped`: it was queued or waiting, or had ended. `requested`: its owner has been asked, now or earlier."""
 
@@ -570,6 +635,8 @@ Outcome = (
     | Replayed
     | Committed
     | Settled
+    | Decided
+    | Undecided
     | CancelResult
     | Interrupted
     | Renewed

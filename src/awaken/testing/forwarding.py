@@ -12,10 +12,11 @@ from typing import Any, Self, TypeVar
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
     MAX_PAGE,
     Capabilities,
@@ -24,11 +25,13 @@ from awaken.store.contract import (
     Listener,
     MessageQuery,
     OpenCount,
+    OverdueTicket,
     Page,
     RunQuery,
     Store,
     StoredMessage,
     ThreadQuery,
+    TicketQuery,
 )
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
@@ -117,6 +120,15 @@ class ForwardingStore:
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         return await self._read(self._store.next_due_in_ms(routes))
+
+    async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
+        return await self._read(self._store.load_ticket(scope, ticket_id))
+
+    async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        return await self._read(self._store.list_tickets(scope, query))
+
+    async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
+        return await self._read(self._store.list_overdue_tickets(limit=limit))
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(self._store.load_message(scope, thread_id, message_id))

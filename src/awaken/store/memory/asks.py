@@ -73,11 +73,15 @@ class Answers:
                 raise AssertionError(f"no answer to {type(ask).__name__}")
 
     def next_due(self, routes: Iterable[Route], *, after: Instant | None) -> Instant | None:
-        """When, later than `after`, something of the routes falls due or the end of a lease has passed."""
+        """When, later than `after`, something of the routes falls due, a ticket expires, or the end of a lease has
+        passed.
+        """
         wanted = [*routes, *[route + SUSPECT_MARK for route in routes]]
         ready = [key.at for key, _ in self._ready(wanted)]
         leases = [each.lease_until + 1 for each in self._tables.dispatches.values() if each.lease_until is not None]
-        return min([at for at in (*ready, *leases) if after is None or at > after], default=None)
+        tickets = [each.expires_at for each in self._tables.tickets.values() if each.is_open]
+        instants = (*ready, *leases, *[at for at in tickets if at is not None])
+        return min([at for at in instants if after is None or at > after], default=None)
 
     def _ready(self, routes: Iterable[str]) -> list[tuple[ReadyKey, ThreadRow]]:
         wanted = set(routes)
@@ -122,7 +126,7 @@ class Answers:
     def _old_runs(self, ask: OldRuns) -> list[tuple[ThreadKey, int, Run]]:
         old: list[tuple[Instant, int, ThreadKey, Run]] = []
         for (scope, _), run in self._tables.runs.items():
-            kept = run.dead_lettered or run.open_turn is not None
+            kept = run.dead_lettered or run.open_turn is not None or run.open_tickets
             if run.finished_at is not None and run.finished_at < ask.before and not kept:
                 old.append((run.finished_at, run.no, (scope, run.thread_id), run))
         old.sort(key=lambda item: item[:2])

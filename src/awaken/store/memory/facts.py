@@ -60,6 +60,12 @@ class FactLoader:
             facts.waiting = tuple(
                 [Waiting(run, tables.dispatches[scope, run.dispatch_id], self._tail(key, run)) for run in waiting]
             )
+        if needs.tickets:
+            named = [tables.tickets.get((scope, each)) for each in needs.tickets]
+            facts.tickets = {each.ticket_id: each for each in named if each is not None}
+        if needs.open_tickets:
+            for run in facts.runs_with_open_tickets():
+                facts.open_tickets[run.run_id] = tables.open_tickets(scope, run.run_id)
         return facts
 
     def _find_known(self, facts: Facts, key: ThreadKey, ids: Iterable[MessageId]) -> None:

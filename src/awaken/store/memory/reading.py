@@ -11,22 +11,26 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import ConsumerId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.run import DONE, Run
 from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
     MAX_COUNTED,
     DispatchQuery,
     Held,
     MessageQuery,
     OpenCount,
+    OverdueTicket,
     Page,
     RunQuery,
     StoredMessage,
     ThreadQuery,
+    TicketQuery,
 )
 from awaken.store.memory.tables import Tables
 from awaken.store.rules.facts import ThreadKey, ThreadRow
@@ -58,6 +62,7 @@ class Reading:
             head=tables.runs[key[0], queue[0].run_id] if queue else None,
             waits=waiting[0] if waiting else None,
             latest=self.latest_run(*key),
+            open_tickets=len([each for run in tables.runs_of(key) for each in tables.open_tickets(key[0], run.run_id)]),
         )
 
     def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
@@ -129,6 +134,19 @@ class Reading:
     def list_ready_routes(self) -> list[Route]:
         ready = [row.ready.route for row in self._tables.threads.values() if row.ready is not None]
         return sorted({Route(route.removesuffix(SUSPECT_MARK)) for route in ready})
+
+    # --- tickets ------------------------------------------------------------------------------------------------------
+
+    def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        tickets = [
+            ticket for (owner, _), ticket in self._tables.tickets.items() if owner == scope and query.fits(ticket)
+        ]
+        return _page(tickets, lambda ticket: ticket.no, query.after, query.limit, query.descending)
+
+    def list_overdue_tickets(self, now: Instant, limit: int) -> list[OverdueTicket]:
+        found = [(scope, each) for (scope, _), each in self._tables.tickets.items() if each.is_overdue(now)]
+        found.sort(key=lambda item: (item[1].expires_at or 0, item[1].no))
+        return [OverdueTicket(scope, each.thread_id, each.run_id, each.ticket_id) for scope, each in found[:limit]]
 
     # --- messages, journal and events ---------------------------------------------------------------------------------
 

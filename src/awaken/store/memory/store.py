@@ -12,10 +12,11 @@ from typing import Final, Self, cast, get_args
 
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket
 from awaken.store import rules
 from awaken.store.contract import (
     MAX_PAGE,
@@ -25,10 +26,12 @@ from awaken.store.contract import (
     Listener,
     MessageQuery,
     OpenCount,
+    OverdueTicket,
     Page,
     RunQuery,
     StoredMessage,
     ThreadQuery,
+    TicketQuery,
 )
 from awaken.store.given_up import report_given_up
 from awaken.store.memory.asks import Answers
@@ -172,6 +175,15 @@ class MemoryStore:
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         due_at = self._answers.next_due(routes, after=None)
         return None if due_at is None else max(due_at - self._clock.now(), 0)
+
+    async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
+        return self._tables.tickets.get((scope, ticket_id))
+
+    async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        return self._reading.list_tickets(scope, query)
+
+    async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
+        return self._reading.list_overdue_tickets(self._clock.now(), limit)
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return self._reading.load_message((scope, thread_id), message_id)

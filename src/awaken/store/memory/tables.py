@@ -9,9 +9,10 @@ from collections import defaultdict
 from typing import Final
 
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, TicketId
 from awaken.domain.log import Appended
 from awaken.domain.run import DONE, WAITING, Run
+from awaken.domain.ticket import Ticket
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import Numbers, ThreadKey, ThreadRow
 from awaken.store.transitions import JournalEntry
@@ -43,11 +44,17 @@ class Tables:
         self.event_row = 0
         self.journal: dict[int, dict[str, JournalEntry]] = {}
         """By the number of the run."""
+        self.tickets: dict[tuple[Scope, TicketId], Ticket] = {}
+        self.tickets_of: defaultdict[tuple[Scope, RunId], dict[TicketId, None]] = defaultdict(dict)
 
     def queue(self, key: ThreadKey) -> list[Dispatch]:
         """What waits in a thread, in claim order."""
         waiting = [self.dispatches[key[0], each] for each in self.data[key].queued]
         return sorted(waiting, key=lambda dispatch: (dispatch.priority, dispatch.position))
+
+    def open_tickets(self, scope: Scope, run_id: RunId) -> tuple[Ticket, ...]:
+        found = [self.tickets[scope, each] for each in self.tickets_of.get((scope, run_id), ())]
+        return tuple([ticket for ticket in found if ticket.is_open])
 
     def claimed(self, key: ThreadKey) -> Dispatch | None:
         claimed = self.data[key].claimed

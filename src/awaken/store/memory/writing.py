@@ -45,6 +45,11 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.event_rows[tables.event_row] = (key, appended)
     for run, entry, _ in changes.journal:
         tables.journal.setdefault(run.no, {})[entry.key] = entry
+    for thread, _, ticket in changes.new_tickets:
+        tables.tickets[thread.scope, ticket.ticket_id] = ticket
+        tables.tickets_of[thread.scope, ticket.run_id][ticket.ticket_id] = None
+    for thread, ticket in changes.tickets:
+        tables.tickets[thread.scope, ticket.ticket_id] = ticket
     _purge(tables, changes)
     changes.clear()
 
@@ -67,6 +72,8 @@ def _purge(tables: Tables, changes: Changes) -> None:
         del tables.runs[key[0], run.run_id]
         del tables.data[key].runs[run.run_id]
         tables.journal.pop(run.no, None)
+        for ticket_id in tables.tickets_of.pop((key[0], run.run_id), ()):
+            del tables.tickets[key[0], ticket_id]
         for place, dispatch in [*tables.dispatches.items()]:
             if place[0] == key[0] and dispatch.run_id == run.run_id:
                 del tables.dispatches[place]

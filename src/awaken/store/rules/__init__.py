@@ -17,6 +17,7 @@ from awaken.domain.clock import Instant
 from awaken.store.rules.accept import save_thread, submit
 from awaken.store.rules.asks import Rule
 from awaken.store.rules.claim import claim_some
+from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.lease import reclaim_some, renew_some
 from awaken.store.rules.owner import commit, settle
@@ -26,6 +27,7 @@ from awaken.store.transitions import (
     Cancel,
     Claim,
     Commit,
+    Decide,
     Interrupt,
     Outcome,
     Purge,
@@ -52,6 +54,8 @@ def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> 
             return commit(t, facts, changes, now)
         case SaveThread():
             return save_thread(t, facts, changes, now)
+        case Decide():
+            return decide(t, facts, changes, now)
         case Cancel():
             return cancel(t, facts, changes, now)
         case Interrupt():

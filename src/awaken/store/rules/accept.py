@@ -24,6 +24,7 @@ from awaken.domain.run import CREATED, Run
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.claim import claim_queued, go_on_with_input, is_taken_by, take
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter
+from awaken.store.rules.ticket import withdraw_calls
 from awaken.store.rules.writing import (
     Log,
     append,
@@ -215,6 +216,8 @@ def _continued(
         message_ids=tuple([message.id for message in messages]),
     )
     log = Log(thread, waits.run_id, dispatch.dispatch_id, now)
+    if waits.open_tickets:
+        waits = withdraw_calls(waits, thread, facts, changes, log)
     log.add(server_event.queued(dispatch, waits.agent_id, waits.request))
     return replace(waits, dispatch_id=t.dispatch_id, updated_at=now, updated_seq=log.last_seq), dispatch, log
 

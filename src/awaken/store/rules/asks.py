@@ -84,7 +84,9 @@ class DueLeft(Ask[int], frozen=True):
 
 
 class NextDue(Ask[Instant | None], frozen=True):
-    """The first instant after `now` at which something of these routes falls due, or the end of a lease has passed."""
+    """The first instant after `now` at which something of these routes falls due, a ticket expires, or the end of a
+    lease has passed.
+    """
 
     routes: frozenset[Route]
     now: Instant

@@ -17,8 +17,9 @@ from awaken.domain import dispatch as moves
 from awaken.domain import server_event
 from awaken.domain.dispatch import QUEUED, Dispatch
 from awaken.domain.ids import MessageId
-from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, Waiting, moved
+from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, moved
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
+from awaken.store.rules.ticket import withdraw_at_end
 from awaken.store.rules.writing import Log
 from awaken.store.transitions import Closed
 
@@ -36,23 +37,15 @@ def finish(
     cause: str | None = None,
     superseded: bool = False,
 ) -> Run:
-    """Log the end of the run, or that it suspends; the run as it is to be written then."""
+    """Log the end of the run; the run as it is to be written then."""
+    if run.open_tickets:
+        run = withdraw_at_end(run, termination, thread, facts, changes, log)
     if superseded:
         log.add(server_event.superseded(run, termination, cause or "interrupted"))
     else:
         log.add(server_event.ended(run, termination, output_message_ids=output_message_ids, cause=cause))
     if run.status is WAITING:
         thread.waiting -= 1
-    if termination.type == "suspended":
-        thread.waiting += 1
-        return replace(
-            run,
-            status=moved(run, "wait"),
-            waiting=Waiting("external_event"),
-            stream_open=False,
-            updated_at=log.now,
-            updated_seq=log.last_seq,
-        )
     if run.open_turn is not None:
         thread.left_open += 1
     return replace(

@@ -11,11 +11,12 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import ClaimToken, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import ClaimToken, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import Appended
 from awaken.domain.message import Message
 from awaken.domain.run import Run
 from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import Ticket
 from awaken.store.contract import StoredMessage
 from awaken.store.transitions import JournalEntry
 
@@ -150,12 +151,25 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     waiting: tuple[Waiting, ...] = ()
     later: int = 0
     """Queued dispatches that are not due yet."""
+    tickets: dict[TicketId, Ticket] = {}
+    open_tickets: dict[RunId, tuple[Ticket, ...]] = {}
+    """Of every run in these facts that has some."""
 
     @property
     def dispatch_of_run(self) -> Dispatch | None:
         """The dispatch of `run`, also where another run has brought its id again."""
         owned = self.run is not None and self.dispatch is not None and self.dispatch.run_id == self.run.run_id
         return self.dispatch if owned else None
+
+    def runs_with_open_tickets(self) -> list[Run]:
+        found: list[Run] = []
+        if self.run is not None and self.run.open_tickets:
+            found.append(self.run)
+        if self.next is not None and self.next.run is not None and self.next.run.open_tickets:
+            found.append(self.next.run)
+        found += [run for _, run in self.queue if run.open_tickets]
+        found += [waits.run for waits in self.waiting if waits.run.open_tickets]
+        return found
 
 
 class MessageWrite(msgspec.Struct, frozen=True, gc=False):
@@ -198,6 +212,9 @@ class Changes(msgspec.Struct, kw_only=True):
     """As `dispatches`, for a renewal, which touches no thread."""
     events: list[tuple[ThreadRow, Appended]] = []
     journal: list[tuple[Run, JournalEntry, Instant]] = []
+    new_tickets: list[tuple[ThreadRow, Run, Ticket]] = []
+    tickets: list[tuple[ThreadRow, Ticket]] = []
+    """That were open, and are not any more."""
     purged_runs: list[tuple[ThreadKey, int, Run]] = []
     """With the number of its thread, which forgets that it was its newest one."""
     purged_events: list[tuple[ThreadKey, int, int, int, int]] = []

@@ -15,9 +15,20 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from awaken.domain.ids import ClaimToken, DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.ids import ClaimToken, DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.store.rules.facts import ThreadKey
-from awaken.store.transitions import Ack, Cancel, Commit, Interrupt, SaveThread, Settle, Submit, ThreadTransition
+from awaken.store.transitions import (
+    Ack,
+    Cancel,
+    Commit,
+    Decide,
+    Interrupt,
+    SaveThread,
+    Settle,
+    Submit,
+    Suspend,
+    ThreadTransition,
+)
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -56,6 +67,10 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     waiting: Literal["", "last", "all"] = ""
     """`Facts.waiting`: the run that suspended last, or all that wait, that one first."""
 
+    tickets: tuple[TicketId, ...] = ()
+    """`Facts.tickets`: the tickets with these ids, by id."""
+    open_tickets: bool = True
+    """`Facts.open_tickets`: those of every run that is loaded and has some, because the run may end."""
     crowd: int | None = None
     """`Facts.later`: how much of what is queued is not due yet, where the thread has this many queued and waiting."""
 
@@ -74,7 +89,15 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
         return _of_submit(t, careful)
     if type(t) is Commit:
         known = _ids(t) if careful else ()
-        return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, dispatch=t.dispatch_id, messages=known)
+        return Needs(
+            scope=t.scope,
+            thread_id=t.thread_id,
+            run=t.run_id,
+            dispatch=t.dispatch_id,
+            messages=known,
+            tickets=_asked_tickets(t),
+            open_tickets=False,
+        )
     if type(t) is Settle:
         return Needs(
             scope=t.scope,
@@ -87,10 +110,16 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             head=t.offer is not None,
             won=None if t.offer is None else t.offer.token,
             outputs=_outputs_of(t),
+            tickets=_asked_tickets(t),
         )
     match t:
         case SaveThread():
             return Needs(scope=t.scope, thread_id=t.thread_id, messages=_ids(t))
+        case Decide():
+            named = tuple([each.ticket_id for each in t.rulings]) + t.expires
+            return Needs(
+                scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free", tickets=named
+            )
         case Cancel():
             return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free")
         case Interrupt():
@@ -122,6 +151,16 @@ def _outputs_of(t: Settle) -> tuple[MessageId, ...]:
         return ()
     brought = {message.id for message in t.messages}
     return tuple([each for each in t.ending.output_message_ids if each not in brought])
+
+
+def _asked_tickets(t: Commit | Settle) -> tuple[TicketId, ...]:
+    """The tickets that the run has asked for, or waits for."""
+    if type(t) is Commit:
+        return tuple([each.id_in(t.run_id) for each in t.opens]) if t.opens else ()
+    ending = t.ending
+    if type(ending) is not Suspend:
+        return ()
+    return tuple(dict.fromkeys([*[each.id_in(t.run_id) for each in ending.opens], *ending.waits_for]))
 
 
 def _ids(t: SaveThread | Submit | Commit | Settle) -> tuple[MessageId, ...]:

@@ -20,8 +20,10 @@ from awaken.domain.ids import MessageId
 from awaken.domain.message import ASSISTANT, Message
 from awaken.domain.run import CANCELLED, DONE, Run
 from awaken.store.rules.claim import claim_queued
+from awaken.store.rules.decide import suspend
 from awaken.store.rules.ending import after_failure, executed, finish
 from awaken.store.rules.facts import Changes, Facts, LeftOpen, ThreadRow
+from awaken.store.rules.ticket import open_tickets
 from awaken.store.rules.writing import Log, append, ready_in_ms, set_ready, touch
 from awaken.store.transitions import (
     Ack,
@@ -35,6 +37,7 @@ from awaken.store.transitions import (
     Retry,
     Settle,
     Settled,
+    Suspend,
 )
 
 
@@ -53,6 +56,8 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     touch(thread, changes, now, active=False)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
     run = _write_progress(t, run, thread, changes, log)
+    if t.opens:
+        run = open_tickets(t.opens, run, thread, facts, changes, log)
     after = _progressed(t, dispatch, now)
     if after is not dispatch:
         changes.dispatches.append((thread, dispatch, after))
@@ -81,6 +86,8 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
     if settled.status is QUEUED:
         thread.queued += 1
         set_ready(thread, facts, now, settled)
+    elif type(t.ending) is Suspend and run.dispatch_id == t.ending.next_dispatch_id:  # it goes on at once
+        set_ready(thread, facts, now, changes.new_dispatches[-1][1])
     else:
         set_ready(thread, facts, now)
         if t.offer is not None and facts.next is not None:
@@ -135,8 +142,7 @@ def _ended(
         output = ending.final_output if isinstance(ending, Ack) else None
         superseded = moves.supersede(dispatch, now, "interrupted")
         return superseded, finish(run, CANCELLED, thread, facts, changes, log, output=output, cause="interrupted")
-    suspends = isinstance(ending, Ack) and ending.termination.type == "suspended"
-    if run.cancel_requested_at is not None and (suspends or not isinstance(ending, Ack)):
+    if run.cancel_requested_at is not None and not isinstance(ending, Ack):
         return moves.cancel(dispatch, now), finish(
             run, CANCELLED, thread, facts, changes, log, cause="cancel_requested"
         )
@@ -154,6 +160,9 @@ def _ended(
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
             return settled, after_failure(settled, run, reason, thread, facts, changes, log)
+        case Suspend():
+            settled = moves.ack(dispatch, now)
+            return settled, suspend(ending, run, settled, thread, facts, changes, log)
 
 
 def _output_ids(ack: Ack, t: Settle, facts: Facts) -> tuple[MessageId, ...]:

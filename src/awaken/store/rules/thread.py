@@ -13,7 +13,13 @@ from awaken.store.rules.facts import ThreadRow
 
 
 def derive_thread(
-    row: ThreadRow, *, active: Run | None, head: Run | None, waits: Run | None, latest: Run | None
+    row: ThreadRow,
+    *,
+    active: Run | None,
+    head: Run | None,
+    waits: Run | None,
+    latest: Run | None,
+    open_tickets: int,
 ) -> Thread:
     """`active`: the run of the claimed dispatch; `head`: of the first queued one; `waits`: the run that suspended last;
     `latest`: the newest one.
@@ -26,6 +32,7 @@ def derive_thread(
         message_count=row.message_seq,
         event_count=row.event_seq,
         queued_count=row.queued,
+        open_ticket_count=open_tickets,
         created_at=row.created_at,
         updated_at=row.updated_at,
         active_run_id=None if active is None else active.run_id,

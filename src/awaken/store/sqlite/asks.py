@@ -192,7 +192,7 @@ def _key(scope: Any, packed_thread_id: Any) -> ThreadKey:
 
 
 def next_due(db: sqlite3.Connection, routes: frozenset[Any], *, after: Instant = _LONG_AGO) -> Instant | None:
-    """When, later than `after`, something of the routes falls due or the end of a lease has passed."""
+    """When, later than `after`, something of the routes falls due, a ticket expires, or a lease has ended."""
     due: list[Instant | None] = []
     for route in routes:
         for each in (route, route + SUSPECT_MARK):
@@ -201,4 +201,5 @@ def next_due(db: sqlite3.Connection, routes: frozenset[Any], *, after: Instant =
                 due.append(0)
     [lease_until] = db.execute(SQL["first_lease_end"], {"after": after}).fetchone()
     due.append(None if lease_until is None else lease_until + 1)
+    due += db.execute(SQL["first_expiry"], {"after": after + 1}).fetchone()
     return min([each for each in due if each is not None], default=None)

@@ -31,6 +31,7 @@ from awaken.store.sqlite.rows import (
     pack,
     run_from,
     thread_from,
+    ticket_from,
     waiter_from,
 )
 
@@ -86,6 +87,14 @@ class FactLoader:
         if needs.waiting and held.thread.waiting:
             limit = 1 if needs.waiting == "last" else _ALL
             facts.waiting = tuple([self._waiting(held, run) for run in self._runs(_WAITING_RUNS, held, limit=limit)])
+        for ticket_id in needs.tickets:
+            row = self._row(_TICKET, {"scope": needs.scope, "ticket_id": pack(ticket_id)})
+            if row is not None:
+                facts.tickets[ticket_id] = ticket_from(row)
+        if needs.open_tickets:
+            for run in facts.runs_with_open_tickets():
+                rows = self._db.execute(_OPEN_TICKETS, {"run": run.no}).fetchall()
+                facts.open_tickets[run.run_id] = tuple([ticket_from(row) for row in rows])
         return facts
 
     def held(self, key: ThreadKey) -> Held | None:
@@ -242,3 +251,5 @@ _COUNT_LATER = SQL["count_later"]
 _WAITING_RUNS = SQL["waiting_runs"]
 _LEFT_OPEN_RUNS = SQL["left_open_runs"]
 _TAIL = SQL["tail"]
+_TICKET = SQL["ticket"]
+_OPEN_TICKETS = SQL["open_tickets_of_run"]

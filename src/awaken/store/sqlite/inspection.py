@@ -20,7 +20,7 @@ from awaken.store.sqlite.migrate import check_schema
 from awaken.store.sqlite.opening import open_reader
 from awaken.store.sqlite.queries import SQL
 
-_PARTS: Final = ("threads", "messages", "runs", "dispatches", "events", "journal", "thread_entries")
+_PARTS: Final = ("threads", "messages", "runs", "dispatches", "events", "journal", "tickets", "thread_entries")
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -12,13 +12,17 @@ t.created_at, t.updated_at, t.v, t.info
 
 -- part: run_columns
 r.no, r.run_id, t.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.started_at, r.finished_at,
-r.first_event_seq, r.updated_seq, r.open_turn, r.executing_ms, r.dedupe_key, r.cancel_requested_at, r.dead_lettered, r.v,
-r.request, r.state_v, r.state
+r.first_event_seq, r.updated_seq, r.open_turn, r.executing_ms, r.dedupe_key, r.cancel_requested_at, r.dead_lettered,
+r.open_tickets, r.v, r.request, r.state_v, r.state
 
 -- part: dispatch_columns
 d.no, d.dispatch_id, t.thread_id, d.run_id, d.route, d.status, d.why, d.priority, d.position, d.epoch, d.available_at,
 d.created_at, d.updated_at, d.max_attempts, d.attempt_count, d.crash_count, d.message_ids, d.last_error, d.claim_token,
 d.claimed_by, d.lease_until, d.instance_id, d.tried_at, d.tried_by, d.completed_at, d.v
+
+-- part: ticket_columns
+k.no, k.ticket_id, t.thread_id, r.run_id, k.agent_id, k.state, k.created_at, k.expires_at, k.closed_at, k.v, k.asked,
+k.decision
 
 -- part: message_columns
 m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body
@@ -32,9 +36,10 @@ m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body
 PRAGMA data_version;
 
 -- name: last_numbers
--- The highest number of threads, runs and dispatches; of messages; of rows of events. Index: primary keys.
+-- The highest number of threads, runs, dispatches and tickets; of messages; of rows of events. Index: primary keys.
 SELECT max(coalesce((SELECT arrivals FROM numbers), 0), coalesce((SELECT max(no) FROM threads), 0),
-           coalesce((SELECT max(no) FROM runs), 0), coalesce((SELECT max(no) FROM dispatches), 0)),
+           coalesce((SELECT max(no) FROM runs), 0), coalesce((SELECT max(no) FROM dispatches), 0),
+           coalesce((SELECT max(no) FROM tickets), 0)),
        coalesce((SELECT max(no) FROM messages), 0),
        max(coalesce((SELECT events FROM numbers), 0), coalesce((SELECT max(no) FROM events), 0));
 
@@ -159,6 +164,23 @@ SELECT {message_columns}
  WHERE e.thread = :thread AND e.kind = 2 AND e.no >= :from_seq AND m.no = e.row AND m.run_id = :run_id
  ORDER BY e.no;
 
+-- name: ticket
+-- Index: tickets_id.
+SELECT {ticket_columns}
+  FROM tickets k
+ CROSS JOIN runs r
+ CROSS JOIN threads t
+ WHERE k.ticket_id = :ticket_id AND k.scope = :scope AND r.no = k.run AND t.no = k.thread;
+
+-- name: open_tickets_of_run
+-- Asked only where the run has some. Index: tickets_run.
+SELECT {ticket_columns}
+  FROM tickets k INDEXED BY tickets_run
+ CROSS JOIN runs r
+ CROSS JOIN threads t
+ WHERE k.run = :run AND k.state = 'open' AND r.no = k.run AND t.no = k.thread
+ ORDER BY k.no;
+
 -- ====================================================================================================================
 -- Writes. A count of changed rows that differs from the rows given means that a guard held: the batch is replayed.
 -- ====================================================================================================================
@@ -205,14 +227,14 @@ SELECT thread, 2, seq, no
 -- name: insert_run
 INSERT INTO runs (no, scope, run_id, thread, agent_id, dispatch_id, status, created_at, updated_at, started_at,
                   finished_at, first_event_seq, updated_seq, open_turn, executing_ms, dedupe_key, cancel_requested_at,
-                  dead_lettered, v, request, state_v, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                  dead_lettered, open_tickets, v, request, state_v, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_run
 -- What a run was asked to do, by whom and when it was created never changes.
 UPDATE runs
    SET dispatch_id = ?, status = ?, updated_at = ?, started_at = ?, finished_at = ?, updated_seq = ?, open_turn = ?,
-       executing_ms = ?, cancel_requested_at = ?, dead_lettered = ?, state_v = ?, state = ?
+       executing_ms = ?, cancel_requested_at = ?, dead_lettered = ?, open_tickets = ?, state_v = ?, state = ?
  WHERE no = ?;
 
 -- name: insert_dispatch
@@ -239,6 +261,22 @@ INSERT INTO journal (run, key, created_at, v, value)
 VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (run, key) DO UPDATE
    SET created_at = excluded.created_at, v = excluded.v, value = excluded.value;
+
+-- name: insert_ticket
+INSERT INTO tickets (no, scope, ticket_id, thread, run, agent_id, kind, tool_name, state, created_at, expires_at,
+                     closed_at, v, asked, decision)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: close_ticket
+-- Once: what is closed stays as it is.
+UPDATE tickets
+   SET state = ?, closed_at = ?, decision = ?
+ WHERE no = ? AND state = 'open';
+
+-- name: delete_tickets
+-- Index: tickets_run.
+DELETE FROM tickets
+ WHERE run = ?;
 
 -- name: delete_run
 DELETE FROM runs
@@ -336,6 +374,12 @@ SELECT min(lease_until)
   FROM dispatches INDEXED BY dispatches_claimed
  WHERE status = 'claimed' AND lease_until >= :after;
 
+-- name: first_expiry
+-- The first instant from one on at which a ticket expires. Index: tickets_due.
+SELECT min(expires_at)
+  FROM tickets INDEXED BY tickets_due
+ WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at >= :after;
+
 -- name: expired
 -- Claims whose lease has ended, or all: suspects first, then longest ended. Index: dispatches_claimed, read whole.
 SELECT t.scope, t.thread_id, d.claimed_by
@@ -364,7 +408,8 @@ SELECT {dispatch_columns}, t.epoch, (SELECT cancel_requested_at FROM runs r WHER
 SELECT r.scope, r.thread, {run_columns}
   FROM runs r INDEXED BY runs_finished
  CROSS JOIN threads t
- WHERE r.finished_at IS NOT NULL AND r.dead_lettered = 0 AND r.open_turn IS NULL AND r.finished_at < :before
+ WHERE r.finished_at IS NOT NULL AND r.dead_lettered = 0 AND r.open_turn IS NULL AND r.open_tickets = 0
+   AND r.finished_at < :before
    AND t.no = r.thread
  ORDER BY r.finished_at, r.no;
 
@@ -613,6 +658,120 @@ SELECT {message_columns}
  ORDER BY e.no DESC
  LIMIT :limit;
 
+-- name: ticket_by_no
+-- Index: primary keys.
+SELECT {ticket_columns}
+  FROM tickets k
+ CROSS JOIN runs r
+ CROSS JOIN threads t
+ WHERE k.no = :no AND r.no = k.run AND t.no = k.thread;
+
+-- name: tickets_of_run_up
+-- Index: tickets_run.
+SELECT no
+  FROM tickets INDEXED BY tickets_run
+ WHERE run = :run AND no > :after
+ ORDER BY no;
+
+-- name: tickets_of_run_down
+-- Index: tickets_run.
+SELECT no
+  FROM tickets INDEXED BY tickets_run
+ WHERE run = :run AND no < :after
+ ORDER BY no DESC;
+
+-- name: tickets_of_thread_up
+-- Those in one state. Index: tickets_thread.
+SELECT no
+  FROM tickets INDEXED BY tickets_thread
+ WHERE thread = :thread AND state = :state AND no > :after
+ ORDER BY no;
+
+-- name: tickets_of_thread_down
+-- Those in one state. Index: tickets_thread.
+SELECT no
+  FROM tickets INDEXED BY tickets_thread
+ WHERE thread = :thread AND state = :state AND no < :after
+ ORDER BY no DESC;
+
+-- name: tickets_up
+-- Those in one state. Index: tickets_state.
+SELECT no
+  FROM tickets INDEXED BY tickets_state
+ WHERE scope = :scope AND state = :state AND no > :after
+ ORDER BY no;
+
+-- name: tickets_down
+-- Those in one state. Index: tickets_state.
+SELECT no
+  FROM tickets INDEXED BY tickets_state
+ WHERE scope = :scope AND state = :state AND no < :after
+ ORDER BY no DESC;
+
+-- name: open_tickets_of_agent_up
+-- Index: tickets_agent.
+SELECT no
+  FROM tickets INDEXED BY tickets_agent
+ WHERE scope = :scope AND agent_id = :agent_id AND state = 'open' AND no > :after
+ ORDER BY no;
+
+-- name: open_tickets_of_agent_down
+-- Index: tickets_agent.
+SELECT no
+  FROM tickets INDEXED BY tickets_agent
+ WHERE scope = :scope AND agent_id = :agent_id AND state = 'open' AND no < :after
+ ORDER BY no DESC;
+
+-- name: open_tickets_of_kind_up
+-- Index: tickets_kind.
+SELECT no
+  FROM tickets INDEXED BY tickets_kind
+ WHERE scope = :scope AND kind = :kind AND state = 'open' AND no > :after
+ ORDER BY no;
+
+-- name: open_tickets_of_kind_down
+-- Index: tickets_kind.
+SELECT no
+  FROM tickets INDEXED BY tickets_kind
+ WHERE scope = :scope AND kind = :kind AND state = 'open' AND no < :after
+ ORDER BY no DESC;
+
+-- name: open_tickets_of_tool_up
+-- Index: tickets_tool.
+SELECT no
+  FROM tickets INDEXED BY tickets_tool
+ WHERE scope = :scope AND tool_name = :tool_name AND state = 'open' AND no > :after
+ ORDER BY no;
+
+-- name: open_tickets_of_tool_down
+-- Index: tickets_tool.
+SELECT no
+  FROM tickets INDEXED BY tickets_tool
+ WHERE scope = :scope AND tool_name = :tool_name AND state = 'open' AND no < :after
+ ORDER BY no DESC;
+
+-- name: tickets_expiring
+-- Open tickets of a scope, or of all, that expire before an instant; first those that do first. Index: tickets_due.
+SELECT no
+  FROM tickets INDEXED BY tickets_due
+ WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at < :before AND (:scope IS NULL OR scope = :scope)
+ ORDER BY expires_at, no
+ LIMIT :limit;
+
+-- name: overdue_ticket
+-- Index: primary keys.
+SELECT k.scope, {ticket_columns}
+  FROM tickets k
+ CROSS JOIN runs r
+ CROSS JOIN threads t
+ WHERE k.no = :no AND r.no = k.run AND t.no = k.thread;
+
+-- name: count_open_tickets
+-- Of a thread. Index: tickets_thread.
+SELECT count(*)
+  FROM tickets INDEXED BY tickets_thread
+ WHERE thread = :thread AND state = 'open';
+
 -- name: message_by_seq
 -- Index: thread_entries.
 SELECT {message_columns}
@@ -665,7 +824,8 @@ SELECT s.tbl_name, sum(d.pgsize)
 -- name: old
 -- What a retention would remove now, and what it leaves alone. Index: runs_finished, dispatches_closed; events are read whole.
 SELECT (SELECT count(*) FROM runs INDEXED BY runs_finished
-         WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND finished_at < :runs_before),
+         WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND open_tickets = 0
+           AND finished_at < :runs_before),
        (SELECT coalesce(sum(count), 0) FROM events WHERE created_at < :events_before),
        (SELECT count(*) FROM dispatches INDEXED BY dispatches_closed
          WHERE status = 'dead_letter');
@@ -687,6 +847,9 @@ SELECT coalesce(sum(count), 0) FROM events;
 
 -- name: count_journal
 SELECT count(*) FROM journal;
+
+-- name: count_tickets
+SELECT count(*) FROM tickets;
 
 -- name: count_thread_entries
 SELECT count(*) FROM thread_entries;

@@ -12,15 +12,16 @@ import heapq
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow, completed, referred
 from awaken.domain.message import Message, Visibility
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket, TicketState
 from awaken.store.contract import (
     MAX_COUNTED,
     MAX_SCANNED,
@@ -28,10 +29,12 @@ from awaken.store.contract import (
     Held,
     MessageQuery,
     OpenCount,
+    OverdueTicket,
     Page,
     RunQuery,
     StoredMessage,
     ThreadQuery,
+    TicketQuery,
 )
 from awaken.store.rules.facts import ThreadRow
 from awaken.store.rules.thread import derive_thread
@@ -50,12 +53,15 @@ from awaken.store.sqlite.rows import (
     pack,
     run_from,
     thread_from,
+    ticket_from,
     unpack,
 )
 from awaken.store.transitions import JournalEntry
 
 _LAST: Final = (1 << 63) - 1
 _OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
+_TICKET_STATES: Final = get_args(TicketState)
+_TICKET_COLUMNS: Final = {"tool": "tool_name", "kind": "kind", "agent": "agent_id"}
 RecordT = TypeVar("RecordT")
 
 
@@ -87,6 +93,7 @@ class Reading:
             head=None if head is None else self.load_run(row.scope, RunId(unpack(head[0]))),
             waits=None if waits is None else run_from(waits),
             latest=None if row.latest_run_no is None else self._run_by_no(row.latest_run_no),
+            open_tickets=self._rows("count_open_tickets", place)[0][0],
         )
 
     def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
@@ -277,6 +284,64 @@ class Reading:
 
     def next_due_at(self, routes: frozenset[Route]) -> int | None:
         return next_due(self._db, routes)
+
+    # --- tickets ------------------------------------------------------------------------------------------------------
+
+    def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
+        row = self._row("ticket", {"scope": scope, "ticket_id": pack(ticket_id)})
+        return None if row is None else ticket_from(row)
+
+    def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        numbers = self._ticket_numbers(scope, query)
+
+        def load(no: int, _: None) -> Ticket | None:
+            row = self._row("ticket_by_no", {"no": no})
+            ticket = None if row is None else ticket_from(row)
+            return ticket if ticket is not None and query.fits(ticket) else None
+
+        return _page(((no, None) for no in numbers), load, query.limit)
+
+    def _ticket_numbers(self, scope: Scope, query: TicketQuery) -> Iterator[int]:
+        """The tickets that may fit, in order, by the index that leaves out most of the others."""
+        start = _start(query.after, descending=query.descending)
+        way, descending = _way(descending=query.descending)
+        place: dict[str, Any] = {"scope": scope, "after": start}
+        if query.run_id is not None:
+            run = self._row("run", {"scope": scope, "run_id": pack(query.run_id)})
+            return self._walk(f"tickets_of_run_{way}", {"run": 0 if run is None else run[0], "after": start})
+        of_thread = query.thread_id is not None
+        if query.thread_id is not None:
+            thread = self._thread_row(scope, query.thread_id)
+            place["thread"] = 0 if thread is None else thread.no
+        elif query.expires_before is not None:
+            expiring = self._expiring(scope, query.expires_before)
+            if expiring is not None:
+                ordered = sorted(expiring, reverse=descending)
+                return iter([no for no in ordered if (no < start if descending else no > start)])
+        elif query.state == "open":
+            for name, value in (("tool", query.tool_name), ("kind", query.kind), ("agent", query.agent_id)):
+                if value is not None:
+                    return self._walk(f"open_tickets_of_{name}_{way}", {**place, _TICKET_COLUMNS[name]: value})
+        statement = f"tickets_of_thread_{way}" if of_thread else f"tickets_{way}"
+        states = ("open",) if query.expires_before is not None else _TICKET_STATES
+        walks = [self._walk(statement, {**place, "state": state}) for state in states if query.state in (None, state)]
+        return heapq.merge(*walks, reverse=descending)
+
+    def _expiring(self, scope: Scope, before: int) -> list[int] | None:
+        """None when they are too many to be put in order: then this is a filter without an index."""
+        found = [*self._walk("tickets_expiring", {"scope": scope, "before": before, "limit": MAX_SCANNED + 1})]
+        return found if len(found) <= MAX_SCANNED else None
+
+    def list_overdue_tickets(self, now: int, limit: int) -> list[OverdueTicket]:
+        found: list[OverdueTicket] = []
+        for no in self._walk("tickets_expiring", {"scope": None, "before": now + 1, "limit": limit}):
+            with suppress(DataIntegrity):
+                row = self._row("overdue_ticket", {"no": no})
+                if row is not None:
+                    scope, *columns = row
+                    ticket = ticket_from(tuple(columns))
+                    found.append(OverdueTicket(scope, ticket.thread_id, ticket.run_id, ticket.ticket_id))
+        return found
 
     # --- messages and journal -----------------------------------------------------------------------------------------
 

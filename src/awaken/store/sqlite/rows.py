@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Final, overload
+from typing import Any, Final, get_args, overload
 
 import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus, ready_route
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId
+from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId, TicketId
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Visibility
 from awaken.domain.record import (
     CURRENT,
     check_version,
+    decode_decision,
     decode_events,
     decode_journal_value,
     decode_message,
     decode_run_request,
     decode_run_state,
     decode_thread_info,
+    decode_ticket,
+    encode_decision,
     encode_message,
     encode_run_request,
     encode_run_state,
     encode_thread_info,
+    encode_ticket,
 )
 from awaken.domain.run import NO_USAGE, Run, RunStatus
 from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import Ticket, TicketState
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import MessageWrite, ReadyKey, ThreadRow, Waiter
 from awaken.store.transitions import JournalEntry
@@ -65,6 +70,8 @@ _STATE_V: Final = CURRENT["run_state"]
 _DISPATCH_V: Final = CURRENT["dispatch"]
 _EVENTS_V: Final = CURRENT["events"]
 _JOURNAL_V: Final = CURRENT["journal"]
+_TICKET_V: Final = CURRENT["ticket"]
+_TICKET_STATES: Final = get_args(TicketState)
 _NO_INFO: Final = ThreadInfo()
 _encode: Final = msgspec.json.Encoder().encode
 _message_ids: Final = msgspec.json.Decoder(tuple[MessageId, ...])
@@ -189,6 +196,7 @@ def new_run_values(thread: ThreadRow, run: Run) -> Row:
         run.dedupe_key,
         run.cancel_requested_at,
         int(run.dead_lettered),
+        run.open_tickets,
         _REQUEST_V,
         encode_run_request(run),
         _STATE_V,
@@ -208,6 +216,7 @@ def run_values(run: Run) -> Row:
         run.executing_ms,
         run.cancel_requested_at,
         int(run.dead_lettered),
+        run.open_tickets,
         _STATE_V,
         encode_run_state(run),
         run.no,
@@ -283,6 +292,32 @@ def new_events_values(no: int, thread: ThreadRow, row: Appended) -> Row:
     )
 
 
+def new_ticket_values(thread: ThreadRow, run: Run, ticket: Ticket) -> Row:
+    asked = ticket.asked
+    return (
+        ticket.no,
+        thread.scope,
+        pack(ticket.ticket_id),
+        thread.no,
+        run.no,
+        ticket.agent_id,
+        asked.kind,
+        asked.tool_name,
+        ticket.state,
+        ticket.created_at,
+        ticket.expires_at,
+        ticket.closed_at,
+        _TICKET_V,
+        encode_ticket(asked),
+        None,
+    )
+
+
+def ticket_values(ticket: Ticket) -> Row:
+    decision = None if ticket.decision is None else encode_decision(ticket.decision)
+    return ticket.state, ticket.closed_at, decision, ticket.no
+
+
 def journal_values(run: Run, entry: JournalEntry, now: Instant) -> Row:
     return run.no, entry.key, now, _JOURNAL_V, bytes(entry.value)
 
@@ -339,7 +374,7 @@ def run_from(row: Row) -> Run:
     (
         no, run_id, thread_id, agent_id, dispatch_id, status_text, created_at, updated_at, started_at, finished_at,
         first_event_seq, updated_seq, open_turn, executing_ms, dedupe_key, cancel_requested_at, dead_lettered,
-        request_version, request, state_version, state_data,
+        open_tickets, request_version, request, state_version, state_data,
     ) = row  # fmt: skip
     run_id = RunId(unpack(run_id))
     name = f"run {run_id!r}"
@@ -378,6 +413,8 @@ def run_from(row: Row) -> Run:
         dedupe_key=dedupe_key,
         cancel_requested_at=cancel_requested_at,
         dead_lettered=bool(dead_lettered),
+        tickets=state.tickets,
+        open_tickets=open_tickets,
     )
     run.check()
     return run
@@ -464,6 +501,29 @@ def events_from(thread_id: ThreadId, row: Row) -> StoredEvents:
     if len(events) != count or not events or first_seq < 1:
         raise DataIntegrity(f"{name}: {len(events)} events where {count} were written")
     return StoredEvents(_unpack_any(run_id), _unpack_any(dispatch_id), first_seq, created_at, events)
+
+
+def ticket_from(row: Row) -> Ticket:
+    (
+        no, ticket_id, thread_id, run_id, agent_id, state, created_at, expires_at, closed_at, version, asked, decision,
+    ) = row  # fmt: skip
+    ticket_id = TicketId(unpack(ticket_id))
+    name = f"ticket {ticket_id!r}"
+    if state not in _TICKET_STATES or (state == "open") != (closed_at is None):
+        raise DataIntegrity(f"{name}: {state!r} and when it was closed disagree")
+    return Ticket(
+        no=no,
+        ticket_id=ticket_id,
+        thread_id=ThreadId(unpack(thread_id)),
+        run_id=RunId(unpack(run_id)),
+        agent_id=agent_id,
+        asked=decode_ticket(asked, version, name),
+        state=state,
+        created_at=created_at,
+        expires_at=expires_at,
+        closed_at=closed_at,
+        decision=None if decision is None else decode_decision(decision, version, name),
+    )
 
 
 def journal_from(row: Row) -> JournalEntry:

@@ -21,10 +21,11 @@ from awaken.domain.checking import shown
 from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ValidationError
-from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
     MAX_PAGE,
     Capabilities,
@@ -33,10 +34,12 @@ from awaken.store.contract import (
     Listener,
     MessageQuery,
     OpenCount,
+    OverdueTicket,
     Page,
     RunQuery,
     StoredMessage,
     ThreadQuery,
+    TicketQuery,
 )
 from awaken.store.signals import Listeners
 from awaken.store.sqlite.checkpoint import MAX_WAL_LIMIT_BYTES, MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
@@ -198,6 +201,16 @@ class SqliteStore:
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
         due_at = await self._read(lambda state: state.next_due_at(routes))
         return None if due_at is None else max(due_at - self._clock.now(), 0)
+
+    async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
+        return await self._read(lambda state: state.load_ticket(scope, ticket_id))
+
+    async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        return await self._read(lambda state: state.list_tickets(scope, query), many=True)
+
+    async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
+        now = self._clock.now()
+        return await self._read(lambda state: state.list_overdue_tickets(now, limit))
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(lambda state: state.load_message(scope, thread_id, message_id))

@@ -32,6 +32,8 @@ _INSERT_DISPATCH: Final = SQL["insert_dispatch"]
 _UPDATE_DISPATCH: Final = SQL["update_dispatch"]
 _INSERT_EVENTS: Final = SQL["insert_events"]
 _PUT_JOURNAL: Final = SQL["put_journal"]
+_INSERT_TICKET: Final = SQL["insert_ticket"]
+_CLOSE_TICKET: Final = SQL["close_ticket"]
 
 VALUES_AT_ONCE: Final = 999
 """New rows go many in one statement, where there are so many: for each statement the interpreter is given up and taken
@@ -86,6 +88,8 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     put(db, _UPDATE_DISPATCH, [rows.dispatch_values(before, after) for _, before, after in changes.leases])
     _write_events(db, changes, numbers, entries)
     insert(db, _INSERT_ENTRY, entries)
+    put(db, _INSERT_TICKET, [rows.new_ticket_values(*each) for each in changes.new_tickets])
+    put(db, _CLOSE_TICKET, [rows.ticket_values(ticket) for _, ticket in changes.tickets])
     put(db, _PUT_JOURNAL, [rows.journal_values(*each) for each in changes.journal])
     _purge(db, changes, numbers)
 
@@ -117,6 +121,7 @@ def _purge(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> Non
         db.executemany(SQL["delete_first_dispatch"], [(run.no,) for _, _, run in runs])
         db.executemany(SQL["delete_later_dispatches"], [(thread, pack(run.run_id)) for _, thread, run in runs])
         db.executemany(SQL["delete_journal"], [(run.no,) for _, _, run in runs])
+        db.executemany(SQL["delete_tickets"], [(run.no,) for _, _, run in runs if run.tickets])
         db.executemany(SQL["delete_entry"], [(thread, RUNS, run.no) for _, thread, run in runs])
         db.executemany(SQL["forget_newest_run"], [(thread, run.no) for _, thread, run in runs])
     if events:

@@ -33,9 +33,10 @@ from awaken.domain.ids import (
 from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, assistant_message, user_message
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Termination, Usage
+from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Usage, WaitMode
 from awaken.domain.thread import Thread
-from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, StoredMessage, ThreadQuery
+from awaken.domain.ticket import TicketRequest
+from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, StoredMessage, ThreadQuery, TicketQuery
 from awaken.store.transitions import (
     Ack,
     Cancel,
@@ -67,6 +68,7 @@ from awaken.store.transitions import (
     StepClosed,
     Submit,
     Submitted,
+    Suspend,
     Transition,
 )
 from awaken.testing.events import text_delta
@@ -285,6 +287,7 @@ def committing(
     closes: StepClosed | None = None,
     usage: Usage | None = None,
     stream_open: bool | None = None,
+    opens: Sequence[TicketRequest] = (),
     token: str | None = None,
     number: int | None = None,
 ) -> Commit:
@@ -300,6 +303,7 @@ def committing(
         closes=closes,
         usage=usage,
         stream_open=stream_open,
+        opens=tuple(opens),
     )
 
 
@@ -361,8 +365,9 @@ def every_ending() -> tuple[Ending, ...]:
     return (DONE, Retry("failed"), DeadLetter("hopeless"), suspended())
 
 
-def suspended() -> Ack:
-    return Ack(Termination("suspended"))
+def suspended(*asked: TicketRequest, mode: WaitMode = "any", then: str = "") -> Suspend:
+    """The run waits for these tickets, and goes on as the dispatch `then`."""
+    return Suspend(next_dispatch_id=DispatchId(then or f"next-{next(_numbers)}"), opens=asked, mode=mode)
 
 
 async def renew(store: Store, *claims: Claimed, lease_ms: int = LEASE_MS, token: str | None = None) -> list[Renewal]:
@@ -478,4 +483,5 @@ async def snapshot(store: Store) -> list[object]:
         seen += (await store.list_dispatches(SCOPE, DispatchQuery(thread_id=key, limit=200))).items
     for run in await runs_in(store):
         seen.append(await store.list_journal(SCOPE, run.run_id))
+    seen += (await store.list_tickets(SCOPE, TicketQuery(limit=200))).items
     return seen

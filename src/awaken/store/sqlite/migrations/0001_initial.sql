@@ -115,14 +115,12 @@ CREATE TABLE runs (
     dedupe_key          TEXT,
     cancel_requested_at INTEGER,
     dead_lettered       INTEGER NOT NULL,
+    open_tickets        INTEGER NOT NULL,
     v                   INTEGER NOT NULL,
     request             BLOB NOT NULL,  -- written once
     state_v             INTEGER NOT NULL,
     state               BLOB NOT NULL,
-    -- later: tickets, children, retries, rollback, callers
-    open_tickets        INTEGER NOT NULL DEFAULT 0,
-    waits_for           BLOB,  -- the tickets it waits for, all or any
-    next_dispatch_id    ANY,
+    -- later: children, retries, rollback, callers
     parent_run_id       ANY,
     depth               INTEGER,
     detached            INTEGER,
@@ -153,9 +151,10 @@ CREATE INDEX runs_left_open ON runs (thread) WHERE open_turn IS NOT NULL AND sta
 -- One unfinished run per dedupe key and thread.
 CREATE UNIQUE INDEX runs_dedupe ON runs (thread, dedupe_key) WHERE dedupe_key IS NOT NULL AND status <> 'done';
 
--- What retention removes, longest ended first; it leaves dead letters alone, and runs that the next claim still closes.
+-- What retention removes, longest ended first; it leaves dead letters alone, runs that the next claim still closes, and
+-- those that will still be told something.
 CREATE INDEX runs_finished ON runs (finished_at, no)
- WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL;
+ WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND open_tickets = 0;
 
 CREATE TABLE dispatches (
     no            INTEGER PRIMARY KEY,  -- an arrival number; that of its run for the first dispatch of a run
@@ -225,6 +224,41 @@ CREATE TABLE numbers (
 ) STRICT;
 
 INSERT INTO numbers (arrivals, events) VALUES (0, 0);
+
+-- What runs wait for. Runs that wait for nobody have none, so these indexes cost only who uses them.
+CREATE TABLE tickets (
+    no         INTEGER PRIMARY KEY,  -- an arrival number
+    scope      TEXT NOT NULL,
+    ticket_id  ANY NOT NULL,
+    thread     INTEGER NOT NULL,
+    run        INTEGER NOT NULL,  -- the run's number
+    agent_id   TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    tool_name  TEXT,
+    state      TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    closed_at  INTEGER,
+    v          INTEGER NOT NULL,
+    asked      BLOB NOT NULL,  -- written once
+    decision   BLOB
+) STRICT;
+
+CREATE UNIQUE INDEX tickets_id ON tickets (ticket_id, scope);
+
+CREATE INDEX tickets_run ON tickets (run, no);
+
+CREATE INDEX tickets_thread ON tickets (thread, state, no);
+
+CREATE INDEX tickets_state ON tickets (scope, state, no);
+
+-- The inbox of those who decide, by whom and what they look after.
+CREATE INDEX tickets_agent ON tickets (scope, agent_id, no) WHERE state = 'open';
+CREATE INDEX tickets_kind ON tickets (scope, kind, no) WHERE state = 'open';
+CREATE INDEX tickets_tool ON tickets (scope, tool_name, no) WHERE state = 'open';
+
+-- What expires, and when.
+CREATE INDEX tickets_due ON tickets (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 
 CREATE TABLE journal (
     run        INTEGER NOT NULL,  -- the run's number
