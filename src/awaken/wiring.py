@@ -34,7 +34,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, RunId, Scope, ThreadI
 from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import DONE, NO_LIMITS, Limits, Run, RunStatus
+from awaken.domain.run import DONE, NO_LIMITS, Limits, Origin, Run, RunStatus, Trace
 from awaken.domain.selection import Selection, selection_of
 from awaken.domain.shown import IfExists, MessageVisibility, Order, ended_well
 from awaken.domain.thread import Thread, ThreadInfo
@@ -382,6 +382,33 @@ class Awaken:
         )
         async for event in handle.events():
             yield event
+
+    async def send(
+        self,
+        agent: str,
+        message: Given,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> RunHandle:
+        """Send an agent a message that is from no user: it opens a run of its own, also on a thread whose run waits for
+        somebody. Inside an agent `ctx.send` does so in the name of its run.
+
+        Raises as `submit`.
+        """
+        request = self._request(
+            thread_id,
+            message,
+            agent=agent,
+            run_id=run_id,
+            delivery=Delivery(),
+            metadata=metadata,
+            limits=None,
+            create_thread=True,
+        )
+        submission = await self.mailbox.submit(replace(request, trace=Trace(origin=Origin.INTERNAL)))
+        return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
 
     async def get_run(self, run_id: str) -> shown.Run:
         """Raises RunNotFound."""

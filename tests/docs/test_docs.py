@@ -53,6 +53,13 @@ def test_the_quickstart_of_the_front_page_runs_as_it_stands(tmp_path: Path) -> N
     assert (tmp_path / "quickstart.db").exists()
 
 
+def test_agents_that_talk_to_each_other_do_as_their_page_says(tmp_path: Path) -> None:
+    page = ROOT / "docs/howto/talk-between-agents.md"
+    [program], [printed] = code(page, "python"), code(page, "text")
+
+    assert run(program.text, tmp_path) == printed.text.splitlines()
+
+
 def test_the_quickstart_is_also_a_file_among_the_examples() -> None:
     [quickstart] = code(ROOT / "README.md", "python")
     assert (ROOT / "examples/quickstart/quickstart.py").read_text() == quickstart.text

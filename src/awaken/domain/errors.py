@@ -80,6 +80,11 @@ class AgentNotFound(NotFound):
     code = "agent_not_found"
 
 
+class ScheduleNotFound(NotFound):
+    what = "schedule"
+    code = "schedule_not_found"
+
+
 class AgentNotLoadable(AwakenError):
     """The agent is registered and cannot be run here: what it names cannot be imported, or making it failed."""
 
@@ -132,6 +137,26 @@ class RunNotOpen(Conflict):
         super().__init__(f"run {run_id!r} is {status} and cannot be changed")
         self.id = run_id
         self.status = status
+
+
+class ScheduleDeclared(Conflict):
+    """The program declares the schedule, and only there it can be changed."""
+
+    code = "schedule_declared"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"schedule {name!r} is declared by the program; change it there, or pause it")
+        self.id = name
+
+
+class TooManySchedules(Conflict):
+    """There are as many schedules as there may be."""
+
+    code = "too_many_schedules"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} schedules already, and more cannot be made; delete some")
+        self.limit = limit
 
 
 class ThreadBusy(Conflict):

@@ -42,6 +42,7 @@ from awaken.domain.log import LoggedEvent, MessagePayload, ReadEvent
 from awaken.domain.message import Visibility
 from awaken.domain.server_event import (
     DispatchPayload,
+    MessageSentPayload,
     RunClaimedPayload,
     RunEndedPayload,
     RunQueuedPayload,
@@ -110,6 +111,8 @@ _ROWS: Final = (
     Kind("PendingRetracted", "messages", LATER),
     Kind("MessageConsumed", "messages", LATER),
     Kind("MessagesHidden", "messages", LATER),
+    Kind("MessageSent", "messages", MessageSentPayload),
+    Kind("MessageUndeliverable", "messages", MessageSentPayload),
     Kind("ArtifactWritten", "messages", LATER),
     Kind("TextDeltaObserved", "messages", TextDelta, is_delta=True, opens_stream=True),
     Kind("ReasoningDeltaObserved", "messages", ReasoningDelta, is_delta=True, opens_stream=True),

@@ -19,6 +19,7 @@ from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Block, Message, MessageState, Role, ToolCall, ToolStatus, Visibility
+from awaken.domain.outbox import OutboxRow
 
 ALL: Final = Visibility.ALL
 
@@ -99,6 +100,8 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     messages: tuple[tuple[int, Message], ...] = ()
     """Those that its events refer to, by their seq: for live readers, as a reader of the store looks them up."""
+    posted: tuple[OutboxRow, ...] = ()
+    """What the same transition wrote into the outbox, for whoever delivers it."""
 
     @property
     def last_seq(self) -> int:

@@ -29,11 +29,15 @@ from awaken.domain.message import (
     Visibility,
     known_blocks,
 )
+from awaken.domain.outbox import Errand
 from awaken.domain.run import NO_USAGE, Run, RunRequest, SeqRange, Termination, Usage, Waiting
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Decision, TicketRequest
 
-RecordKind = Literal["thread", "run_request", "run_state", "dispatch", "message", "events", "journal", "ticket"]
+RecordKind = Literal[
+    "thread", "run_request", "run_state", "dispatch", "message", "events", "journal", "ticket", "errand", "schedule"
+]
 
 CURRENT: Final[dict[RecordKind, int]] = {
     "thread": 1,
@@ -44,6 +48,8 @@ CURRENT: Final[dict[RecordKind, int]] = {
     "events": 1,
     "journal": 1,
     "ticket": 1,
+    "errand": 1,
+    "schedule": 1,
 }
 """The version each kind of record is written in."""
 
@@ -106,6 +112,8 @@ _events: Final = msgspec.json.Decoder(tuple[LoggedEvent, ...])
 _json: Final = msgspec.json.Decoder(msgspec.Raw)
 _ticket: Final = msgspec.json.Decoder(TicketRequest)
 _decision: Final = msgspec.json.Decoder(Decision)
+_errand: Final = msgspec.json.Decoder(Errand)
+_schedule: Final = msgspec.json.Decoder(Schedule)
 _DAMAGE: Final = (msgspec.MsgspecError, ValidationError)
 
 
@@ -225,6 +233,22 @@ def encode_decision(decision: Decision) -> bytes:
 
 def decode_decision(data: bytes, version: int, name: str) -> Decision:
     return _decoded("ticket", version, data, _decision, name)
+
+
+def encode_errand(errand: Errand) -> bytes:
+    return _encode(errand)
+
+
+def decode_errand(data: bytes, version: int, name: str) -> Errand:
+    return _decoded("errand", version, data, _errand, name)
+
+
+def encode_schedule(schedule: Schedule) -> bytes:
+    return _encode(schedule)
+
+
+def decode_schedule(data: bytes, version: int, name: str) -> Schedule:
+    return _decoded("schedule", version, data, _schedule, name)
 
 
 def check_version(kind: RecordKind, version: int, name: str) -> None:

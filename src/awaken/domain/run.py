@@ -56,6 +56,10 @@ class Origin(StrEnum):
     SCHEDULE = "schedule"
 
 
+INSIDE: Final = frozenset({Origin.SUBAGENT, Origin.INTERNAL, Origin.SCHEDULE})
+"""What comes from inside opens a run of its own, and continues nobody else's."""
+
+
 class RunMode(StrEnum):
     FOREGROUND = "foreground"
     SCHEDULED = "scheduled"
@@ -202,6 +206,14 @@ class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     limits: Limits = NO_LIMITS
 
 
+class Sender(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who sent a message to an agent from inside: an agent, in a run of a thread."""
+
+    agent_id: AgentId | None = None
+    thread_id: ThreadId | None = None
+    run_id: RunId | None = None
+
+
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the request came from."""
 
@@ -214,6 +226,10 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     transport_request_id: str | None = None
     caller: str | None = None
     """Who asked, as whoever authorised the request names them."""
+    sender: Sender | None = None
+    """Which agent sent it, where one did."""
+    hops: int = 0
+    """How many runs before this one were each caused by a message of the run before."""
 
 
 _UNNAMED: Final = (None, None, None)

@@ -16,9 +16,10 @@ import msgspec
 from awaken.domain.agent_event import FINISHED_KINDS, StreamReset, ToolCallDone
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, TicketId
+from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, ThreadId, TicketId
 from awaken.domain.log import ServerEvent
 from awaken.domain.message import Message, ToolCall
+from awaken.domain.outbox import Begin, Errand
 from awaken.domain.run import (
     NO_USAGE,
     Adapter,
@@ -148,6 +149,18 @@ class TicketWithdrawnPayload(_Payload, frozen=True):
     ticket_id: TicketId
     why: str
     tool_call_id: str | None = None
+
+
+class MessageSentPayload(_Payload, frozen=True):
+    """A run has sent something to an agent on another thread, where it opens the run of this id. `error`: why it never
+    will.
+    """
+
+    to_thread_id: ThreadId
+    to_run_id: RunId
+    to_agent_id: AgentId | None = None
+    message_ids: tuple[MessageId, ...] = ()
+    error: str | None = None
 
 
 def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> ServerEvent:
@@ -284,6 +297,23 @@ def ticket_withdrawn(ticket: Ticket, why: str) -> ServerEvent:
 
 def thread_saved(info: ThreadInfo, *, created: bool) -> ServerEvent:
     return ServerEvent("ThreadCreated" if created else "ThreadUpdated", ThreadPayload(info))
+
+
+def posted(thread_id: ThreadId, errand: Errand) -> ServerEvent:
+    """The run does something to another thread."""
+    return ServerEvent("MessageSent", _sent(thread_id, errand))
+
+
+def refused(thread_id: ThreadId, errand: Errand, error: str) -> ServerEvent:
+    """The other thread can never take it."""
+    return ServerEvent("MessageUndeliverable", _sent(thread_id, errand, error))
+
+
+def _sent(thread_id: ThreadId, errand: Errand, error: str | None = None) -> MessageSentPayload:
+    if isinstance(errand, Begin):
+        agent_id, message_ids = errand.request.intent.agent_id, errand.request.input_message_ids
+        return MessageSentPayload(thread_id, errand.run_id, agent_id, message_ids, error)
+    return MessageSentPayload(thread_id, errand.run_id, error=error)
 
 
 def _about(

@@ -20,6 +20,7 @@ from awaken.domain.event import Event
 from awaken.domain.ids import AgentId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.run import NATURAL_END, RunRequest, Termination, Usage
+from awaken.executors.sending import Outgoing, Sent
 
 
 class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +161,15 @@ class RunPort(Protocol):
 
         Raises:
             PermanentFailure: The result is larger than `max_result_bytes`. Nothing was recorded.
+        """
+        ...
+
+    async def send(self, key: str, outgoing: Outgoing) -> Sent:
+        """Send something to an agent, once for each key of the run. Returns when it is durable; it is delivered behind.
+
+        Raises:
+            ValidationError: The agent is not known (UnknownAgent), or the message does not suit it.
+            PermanentFailure: It is too large, or too many runs in a row were caused by messages of runs.
         """
         ...
 

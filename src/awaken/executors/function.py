@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar, cast, overload
 
@@ -26,12 +26,14 @@ from msgspec.structs import replace
 
 from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, TextDelta
+from awaken.domain.given import Given, messages_of
 from awaken.domain.ids import MessageId
 from awaken.domain.loop import check_loop
 from awaken.domain.message import Message, MessageState, Role, assistant_message, data_of
-from awaken.domain.run import RunRequest
+from awaken.domain.run import RunRequest, Sender
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
 from awaken.executors.results import decoded, encoded, step_decoder
+from awaken.executors.sending import SEND_PREFIX, Outgoing, Sent
 
 T = TypeVar("T")
 
@@ -44,6 +46,7 @@ AgentFunction = PlainFunction | GeneratorFunction
 _NOTHING: Final = Finished()
 MAX_STEPS: Final = 10_000
 """How many steps a run may record."""
+_sent: Final = msgspec.json.Decoder(Sent)
 _TEXT_PART: Final = 0
 """The streamed text is the one block of its message."""
 
@@ -188,10 +191,50 @@ class Context:
             WrongLoop: It was called from another event loop than the run's; `fn` was not.
         """
         _check_name(name)
+        return self._step(self._key(name), fn, Any if type is None else type)
+
+    def _key(self, name: str) -> str:
+        """What the next thing of this name is known by in the run."""
         if self._uses is None:
             self._uses = Counter()
         self._uses[name] += 1
-        return self._step(f"{name}#{self._uses[name]}", fn, Any if type is None else type)
+        return f"{name}#{self._uses[name]}"
+
+    async def send(
+        self,
+        agent: str,
+        message: Given,
+        *,
+        thread_id: str | None = None,
+        name: str = "send",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Sent:
+        """Send a message to an agent, once in the life of the run: it opens a run of its own on the thread, or on a new
+        one. It is on its way when this returns, whatever becomes of this run.
+
+        What is sent is known by `name` and by how many of that name were sent before in this execution, as a step is.
+
+        Raises:
+            ValidationError: The agent is not known (UnknownAgent), or an id or the message is unacceptable.
+            PermanentFailure: It is too large, the run has recorded 10 000 steps, or 32 runs in a row were caused by
+                messages of runs.
+        """
+        _check_name(name)
+        key = self._key(SEND_PREFIX + name)
+        known = await self._recorded(key)
+        if known is not None:
+            return _sent.decode(known)
+        outgoing = Outgoing(
+            agent_id=agent, messages=messages_of(message), thread_id=thread_id, metadata=dict(metadata or {})
+        )
+        sent = await self._port.send(key, outgoing)
+        self._record(key, msgspec.Raw(encoded(sent, key)))
+        return sent
+
+    @property
+    def sender(self) -> Sender | None:
+        """The agent that sent this run its message, with its run and its thread; None where no agent did."""
+        return self._port.request.trace.sender
 
     async def emit(self, item: Event | str) -> None:
         """Put an event, or a piece of the answer's text, in the log. Readers see it at once.
@@ -263,26 +306,35 @@ class Context:
         return tuple(self._produced or ())
 
     async def _step(self, key: str, fn: Callable[[], Any], type: Any) -> Any:
-        check_loop(self._loop, "this run")  # before the effect
         decoder = step_decoder(type, key)
-        if self._journal is None:
-            self._journal = await self._entry.journal()
-            self._ahead = set(self._journal)
-        self._ahead.discard(key)
-        recorded = self._journal.get(key)
+        recorded = await self._recorded(key)
         if recorded is not None:
             return decoded(recorded, decoder, key)
-        if len(self._journal) >= MAX_STEPS:
-            raise PermanentFailure(f"the run has recorded {MAX_STEPS} steps, and cannot record step {key!r}")
         await self._begin()
         value = fn()
         if inspect.isawaitable(value):
             value = await value
         raw = msgspec.Raw(encoded(value, f"step {key!r}"))
         result = decoded(raw, decoder, key)
-        self._journal[key] = raw
+        self._record(key, raw)
         await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
         return result
+
+    async def _recorded(self, key: str) -> msgspec.Raw | None:
+        """What an earlier execution recorded under the key; None where that is still to be done, and may be."""
+        check_loop(self._loop, "this run")  # before the effect
+        if self._journal is None:
+            self._journal = await self._entry.journal()
+            self._ahead = set(self._journal)
+        self._ahead.discard(key)
+        recorded = self._journal.get(key)
+        if recorded is None and len(self._journal) >= MAX_STEPS:
+            raise PermanentFailure(f"the run has recorded {MAX_STEPS} steps, and cannot record step {key!r}")
+        return recorded
+
+    def _record(self, key: str, value: msgspec.Raw) -> None:
+        assert self._journal is not None, "it was looked at first"
+        self._journal[key] = value
 
     async def _begin(self) -> None:
         if not self._in_step:

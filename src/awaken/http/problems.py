@@ -27,6 +27,7 @@ from awaken.domain.errors import (
     NotFound,
     QueueFull,
     RunNotOpen,
+    ScheduleDeclared,
     StoreError,
     ThreadBusy,
     Unauthorized,
@@ -49,13 +50,16 @@ STATUS: Final[dict[str, int]] = {
     "run_not_found": 404,
     "dispatch_not_found": 404,
     "agent_not_found": 404,
+    "schedule_not_found": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,
     "already_accepted": 409,
     "already_exists": 409,
     "conflict": 409,
     "run_not_open": 409,
+    "schedule_declared": 409,
     "thread_busy": 409,
+    "too_many_schedules": 409,
     "version_conflict": 409,
     "cursor_expired": 410,
     "body_too_large": 413,
@@ -189,7 +193,7 @@ def _conflict(error: Any) -> Problem:
     match error:
         case AlreadyAccepted():
             facts = {"id": error.id} if error.run_id is None else {"id": error.id, "run_id": error.run_id}
-        case AlreadyExists():
+        case AlreadyExists() | ScheduleDeclared():
             facts = {"id": error.id}
         case RunNotOpen():
             facts = {"id": error.id, "run_status": error.status}

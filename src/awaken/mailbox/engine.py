@@ -26,8 +26,10 @@ from awaken.mailbox.lifetime import Lifetime, State
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.loop_watch import LoopWatch
 from awaken.mailbox.observer import Observer
+from awaken.mailbox.outbox import Outbox
 from awaken.mailbox.reactions import Reactions
 from awaken.mailbox.reader import Hub
+from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Sweeper
@@ -68,6 +70,7 @@ class Engine:
     ) -> None:
         self.combiner = Combiner(store, clock, self._applied, self._failed, observer.applied)
         self.hub = Hub(store, clock)
+        self.schedules = Schedules(self.combiner, store, agents, self.require_ready)
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -80,6 +83,7 @@ class Engine:
             self.combiner, store, clock, settings, self._slots, agents, self._wake_dispatcher, observer
         )
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
+        self.outbox = Outbox(self.combiner, store, clock, settings, self.submit_offer)
         workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer, self._dispatcher, LogCache())
         self._executions = Executions(
             workshop, self._slots, self._keeper, clock, settings, lambda: self._sweeper.expect(0)
@@ -90,6 +94,7 @@ class Engine:
             executions=self._executions,
             dispatcher=self._dispatcher,
             sweeper=self._sweeper,
+            outbox=self.outbox,
             observer=observer,
         )
         self._lifetime = Lifetime(self._opened)
@@ -193,6 +198,8 @@ class Engine:
             stack.push_async_callback(self._close_combiner, combining)
             if self._executes:
                 await self._take_over()
+                await self.schedules.declare()
+                await self._sweeper.tick()
             stack.callback(_cancel_all, self._set_in_motion(group))
             if isinstance(self._clock, SystemClock):  # the time of another clock passes when somebody says so
                 stack.enter_context(LoopWatch(self._woke))
@@ -219,7 +226,8 @@ class Engine:
             _log.info("took over %d unfinished dispatches", taken)
 
     def _set_in_motion(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        loops: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.outbox.look()
+        loops: dict[str, Callable[[], Awaitable[None]]] = {"outbox": self.outbox.run_forever}
         if self._executes:
             loops |= {"dispatcher": self._dispatcher.run_forever, "sweeper": self._sweeper.run_forever}
         if not self._store.capabilities.exclusive:

@@ -10,7 +10,8 @@ Source: ADR 0005, ADR 0011, ADR 0015.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -20,16 +21,20 @@ from awaken.domain.event import Event, InferenceComplete, logged
 from awaken.domain.ids import Ids, MessageId
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Message, check_message
+from awaken.domain.outbox import Begin, Posting
 from awaken.domain.run import RunRequest, Usage
 from awaken.executors.contract import Conversation, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.executors.mending import storable
+from awaken.executors.sending import Outgoing, Sent
 from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.stopping import Stop
 from awaken.mailbox.write_buffer import RunWriter
 from awaken.store.contract import Reads
 from awaken.store.transitions import Claimed, JournalEntry, StepClosed
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Start:
@@ -73,9 +78,12 @@ class Port:
         *,
         exposes_errors: bool,
         max_result_bytes: int,
+        sending: Callable[[str, Outgoing], tuple[Posting, int]],
     ) -> None:
+        """`sending` makes an errand of what the run sends, under a key, and says how large it is."""
         self.exposes_errors = exposes_errors
         self.max_result_bytes = max_result_bytes
+        self._sending = sending
         self._claimed = claimed
         self._run = claimed.run
         self._writer = writer
@@ -155,6 +163,15 @@ class Port:
             self._add(events)
         await to_the_end(self._writer.durable())
         self._stop.hand_over()
+
+    async def send(self, key: str, outgoing: Outgoing) -> Sent:
+        _check_key(key)
+        posting, size = self._sending(key, outgoing)
+        assert isinstance(posting.errand, Begin), "what is sent begins a run"
+        sent = Sent(posting.errand.run_id, posting.thread_id)
+        self._writer.add_post(posting, size, JournalEntry(key, msgspec.Raw(_encode(sent))))
+        await to_the_end(self._writer.durable())
+        return sent
 
     def produced(self, message: Message) -> Message:
         """The message with its producer, mended. Raises ValidationError where it could not be stored and read back."""

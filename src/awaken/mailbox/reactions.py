@@ -18,6 +18,7 @@ from awaken.domain.run import DONE, Run
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
 from awaken.mailbox.observer import Observer
+from awaken.mailbox.outbox import Outbox
 from awaken.mailbox.reader import Hub
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Sweeper
@@ -31,16 +32,20 @@ from awaken.store.transitions import (
     ClaimedSome,
     Commit,
     Committed,
+    EditSchedules,
     Interrupt,
     Interrupted,
     Offer,
     Outcome,
     Reclaim,
     Reclaimed,
+    SchedulesEdited,
     Settle,
     Settled,
     Submit,
     Submitted,
+    Tick,
+    Ticked,
     Transition,
 )
 
@@ -56,6 +61,7 @@ class Reactions:
         executions: Executions,
         dispatcher: Dispatcher,
         sweeper: Sweeper,
+        outbox: Outbox,
         observer: Observer,
     ) -> None:
         self._hub = hub
@@ -63,6 +69,7 @@ class Reactions:
         self._executions = executions
         self._dispatcher = dispatcher
         self._sweeper = sweeper
+        self._outbox = outbox
         self._observer = observer
         self._by_kind: Mapping[type[Any], Callable[[Any, Outcome, float], None]] = {
             Submit: self._submitted,
@@ -71,6 +78,8 @@ class Reactions:
             Cancel: self._cancelled,
             Interrupt: self._interrupted,
             Reclaim: self._reclaimed,
+            EditSchedules: self._schedules_changed,
+            Tick: self._ticked,
         }
         """The other kinds set off nothing but what they appended."""
 
@@ -78,9 +87,14 @@ class Reactions:
         """A transition was applied, in a batch that left for the store at `asked_s`."""
         if self._hub.readers:
             self._hub.publish(outcome.appended)
+        for row in outcome.appended:
+            if row.posted:
+                self._outbox.post(row.posted)
         if isinstance(outcome, Committed | Settled) and outcome.repeated and isinstance(transition, Commit | Settle):
             # Its answer was lost the first time, and its events with it.
             self._hub.stir(Signal(frozenset([(transition.scope, transition.thread_id)])))
+            if transition.posts:
+                self._outbox.look()
         react = self._by_kind.get(type(transition))
         if react is not None:
             react(transition, outcome, asked_s)
@@ -95,6 +109,7 @@ class Reactions:
         elif isinstance(transition, Claim):
             self._slots.claim_lost(transition)
         self._dispatcher.slot_freed()
+        self._outbox.look()
         self._observer.failed(transition)
 
     # --- what starts executions ---------------------------------------------------------------------------------------
@@ -150,6 +165,17 @@ class Reactions:
             self._sweeper.expect(ready_in_ms)
         else:
             self._dispatcher.expect()
+
+    # --- schedules ----------------------------------------------------------------------------------------------------
+
+    def _schedules_changed(self, transition: EditSchedules, outcome: Outcome, asked_s: float) -> None:
+        assert isinstance(outcome, SchedulesEdited), "an edit answers with what it changed"
+        self._sweeper.expect_tick(outcome.next_due_in_ms)
+
+    def _ticked(self, transition: Tick, outcome: Outcome, asked_s: float) -> None:
+        assert isinstance(outcome, Ticked), "a tick answers with what it wrote"
+        self._outbox.post(outcome.posted)
+        self._sweeper.expect_tick(0 if outcome.more else outcome.next_due_in_ms)
 
     # --- what stops executions, and ends waits ------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.observer import Observer, Unobserved
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
+from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -200,6 +201,10 @@ class Mailbox:
     @property
     def state(self) -> State:
         return self._engine.state
+
+    @property
+    def schedules(self) -> Schedules:
+        return self._engine.schedules
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What is looked after from time to time: what falls due, claims that nobody carries, and what is old.
 
-Above: whoever learns that something falls due later calls `expect`. Below: the `Reclaim`, `Settle` and `Purge`
-transitions.
+Above: whoever learns that something falls due later calls `expect`. Below: the `Reclaim`, `Settle`, `Tick`
+and `Purge` transitions.
 Holds: one timer for the next thing that falls due, as far as this process knows, and a slow look behind it. Instants
 never leave the store: it answers in how long, and the waiting is done on the monotonic clock.
 
@@ -26,7 +26,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
 from awaken.store.contract import MAX_PAGE, Held, Store
-from awaken.store.transitions import Purge, Purged, Reclaim, Reclaimed, Release, Settle
+from awaken.store.transitions import Purge, Purged, Reclaim, Reclaimed, Release, Settle, Tick, Ticked
 
 _log = logging.getLogger("awaken.mailbox")
 PURGES_PER_SWEEP = 50
@@ -59,6 +59,8 @@ class Sweeper:
         """When the next thing falls due, on the monotonic clock."""
         self._sooner = Alarm(clock)
         self._purged_row = 0
+        self._has_schedules = True
+        """One of them may fall due."""
         self.unserved: tuple[Route, ...] = ()
         """Routes for which something is queued and which nobody here can run, as of the last sweep."""
 
@@ -71,6 +73,12 @@ class Sweeper:
             self._due_s = due_s if self._due_s is None else min(due_s, self._due_s)
             self._sooner.set()
 
+    def expect_tick(self, in_ms: int | None) -> None:
+        """A schedule falls due in so many milliseconds; None: none does."""
+        self._has_schedules = in_ms is not None
+        if in_ms is not None:
+            self.expect(in_ms)
+
     async def run_forever(self) -> None:
         purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
         while True:
@@ -79,6 +87,8 @@ class Sweeper:
             self._due_s = None
             try:
                 await self.take_back()
+                if self._has_schedules:
+                    await self.tick()
                 await self._learn()
                 if self._clock.monotonic() >= purge_due_s:
                     purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
@@ -130,6 +140,13 @@ class Sweeper:
             ending=Release("nobody carried its claim"),
         )
         await self._combiner.ask(settle)
+
+    async def tick(self) -> None:
+        """Have the schedules that are due begin their runs."""
+        more = True
+        while more:
+            ticked = await self._combiner.apply(Tick(max_attempts=self._settings.max_attempts), Ticked)
+            more = ticked.more
 
     async def purge(self) -> int:
         """Remove what retention no longer keeps, as far as a sweep goes; how many runs and events."""

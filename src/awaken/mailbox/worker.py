@@ -50,6 +50,7 @@ from awaken.executors.contract import DriveOutcome, Finished, Stopped
 from awaken.executors.mending import mended
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
+from awaken.mailbox.errands import sending
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.mailbox.port import Port, Start
@@ -143,6 +144,7 @@ class Execution:
             self._stop,
             exposes_errors=workshop.agents.exposes_errors(claimed.run.agent_id),
             max_result_bytes=workshop.settings.max_result_bytes,
+            sending=lambda key, outgoing: sending(claimed.run, key, outgoing, workshop.agents, workshop.settings),
         )
         self._is_followed = claimed.queued > 0
         """Whether something waits behind it in its thread, as far as this process knows."""
@@ -437,6 +439,7 @@ class Execution:
             closes=closes,
             usage=rest.usage if end.usage is None else None,
             stream_open=stream_open,
+            posts=tuple(rest.posts),
             offer=offer,
         )
 

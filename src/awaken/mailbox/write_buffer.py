@@ -40,6 +40,7 @@ from awaken.domain.event import KINDS, OPENS_STREAM, StreamReset
 from awaken.domain.log import LoggedEvent
 from awaken.domain.loop import check_loop
 from awaken.domain.message import ASSISTANT, Message
+from awaken.domain.outbox import Posting
 from awaken.domain.run import Usage
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
 from awaken.mailbox.stopping import Stop
@@ -57,6 +58,7 @@ class Unwritten:
     def __init__(self) -> None:
         self.entries: list[LoggedEvent | Message] = []
         self.journal: list[JournalEntry] = []
+        self.posts: list[Posting] = []
         self.closes: StepClosed | None = None
         self.usage: Usage | None = None
         """What the run has spent by then, where a model call was added behind the last closed step."""
@@ -145,6 +147,14 @@ class RunWriter:
             heap.journal.append(journal)
             heap.payload_bytes += len(journal.key) + len(memoryview(journal.value))
         heap.closes, heap.usage = closes, None
+        self._schedule()
+
+    def add_post(self, posting: Posting, size: int, journal: JournalEntry) -> None:
+        """Do something to another thread, and remember that it is done. Raises as `add`."""
+        heap = self._filling()
+        heap.posts.append(posting)
+        heap.journal.append(journal)
+        heap.payload_bytes += size + len(journal.key) + len(memoryview(journal.value))
         self._schedule()
 
     def add_usage(self, usage: Usage) -> None:
@@ -238,6 +248,7 @@ class RunWriter:
                 closes=heap.closes,
                 usage=heap.usage,
                 stream_open=self.stream_open,
+                posts=tuple(heap.posts),
             ),
             heap.payload_bytes,
         )

@@ -45,16 +45,7 @@ from typing import Final, TypeVar
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
 from awaken.store.contract import Store
-from awaken.store.transitions import (
-    Claim,
-    Failed,
-    Outcome,
-    Purge,
-    Reclaim,
-    Renew,
-    ThreadTransition,
-    Transition,
-)
+from awaken.store.transitions import SET_ORDER, Failed, Outcome, ThreadTransition, Transition
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Events and messages in one batch, beyond which the rest waits for the next: none may hold the store for long."""
@@ -62,9 +53,6 @@ MAX_IN_FLIGHT: Final = 2
 """Batches handed to the store and not answered yet; the second one only when it is full."""
 DELIVERY_SLICE: Final = 32
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else."""
-
-_SET_ORDER: Final[dict[type[object], int]] = {Renew: 1, Reclaim: 2, Claim: 3, Purge: 4}
-"""The transitions over many threads, in the order in which they end a batch."""
 
 _log = logging.getLogger("awaken.store")
 OutcomeT = TypeVar("OutcomeT")
@@ -86,7 +74,7 @@ class _Batch:
     def put_in_order(self) -> None:
         """The transitions over many threads come last."""
         if self.over_many:
-            ordered = sorted(self.asked(), key=lambda asked: _SET_ORDER.get(type(asked[0]), 0))
+            ordered = sorted(self.asked(), key=lambda asked: SET_ORDER.get(type(asked[0]), 0))
             self.transitions = [transition for transition, _ in ordered]
             self.answers = [answer for _, answer in ordered]
 
@@ -142,7 +130,7 @@ class Combiner:
         if self.closed:
             self._fail([(transition, answer)], StoreUnavailable("the store is closed"))
             return answer
-        over_many = type(transition) in _SET_ORDER
+        over_many = type(transition) in SET_ORDER
         if over_many:
             thread: object = object()  # equal to no other
         else:

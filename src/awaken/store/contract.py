@@ -19,7 +19,9 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
+from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run, RunStatus
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket, TicketKind, TicketState
 from awaken.store.transitions import JournalEntry, Outcome, Transition
@@ -259,8 +261,8 @@ class Reads(Protocol):
         ...
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
-        """In how long something of these routes can be claimed, a ticket expires or a lease ends; 0 when it is due
-        already.
+        """In how long something of these routes can be claimed, a schedule falls due, a ticket expires or a lease ends;
+        0 when it is due already.
         """
         ...
 
@@ -314,6 +316,16 @@ class Reads(Protocol):
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         """The seqs of the first event that is still kept, and of the newest; (1, 0) when there was never one."""
+        ...
+
+    async def list_outbox(self, *, after: int = 0, lane: Lane | None = None, limit: int = MAX_PAGE) -> list[OutboxRow]:
+        """Errands that are not known to be delivered, by number: of one lane, or all. What is damaged is left out."""
+        ...
+
+    async def load_schedule(self, scope: Scope, name: str) -> Schedule | None: ...
+
+    async def list_schedules(self, scope: Scope, *, after: int | None = None, limit: int = MAX_PAGE) -> Page[Schedule]:
+        """Schedules in the order in which they were made; `after` is the `next` of the page before."""
         ...
 
 

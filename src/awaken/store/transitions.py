@@ -7,7 +7,7 @@ answers with delays from its own now, so that nobody compares its instants with 
 
 `appended` on an outcome holds the event rows the transition wrote, in seq order.
 
-Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026.
+Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026, 0035, 0036.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ from awaken.domain.ids import (
 )
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
+from awaken.domain.outbox import OutboxRow, Posting
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import Run, RunOptions, RunRequest, Termination, Usage, WaitMode
+from awaken.domain.run import INSIDE, Run, RunOptions, RunRequest, Termination, Usage, WaitMode
+from awaken.domain.schedule import Schedule, ScheduleSpec
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Decision, Ticket, TicketRequest
 
 MAX_ROWS: Final = 200
-"""The most rows a set transition (`Renew`, `Reclaim`, `Claim`, `Purge`) may touch."""
+"""The most rows a set transition may touch."""
 MAX_QUEUED_PER_THREAD: Final = 1_000
 _NO_OPTIONS: Final = RunOptions()
 
@@ -131,6 +133,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: dict[str, Any] = {}
     delivery: Delivery = Delivery()
     create_thread: bool = True
+    info: ThreadInfo | None = None
+    """Of the thread, where this makes it."""
     fresh_ids: bool = False
     """The caller minted every id itself, so the store need not look for earlier uses first."""
     max_queued: int = MAX_QUEUED_PER_THREAD
@@ -142,6 +146,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def is_own_run(self) -> bool:
         """It asks for something that only a run of its own can have."""
         delivery = self.delivery
+        if self.request.trace.origin in INSIDE:
+            return True
         return bool(self.metadata or self.request.options != _NO_OPTIONS or delivery.is_delayed or delivery.dedupe_key)
 
 
@@ -193,6 +199,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the log then ends with deltas of an uncommitted turn; None leaves it as it is."""
     opens: tuple[TicketRequest, ...] = ()
     """Tickets of the run; one that it has already stays as it is."""
+    posts: tuple[Posting, ...] = ()
+    """What the run does to other threads; reported behind `entries`."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -271,6 +279,8 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage: Usage | None = None
     """As in `Commit`."""
     stream_open: bool | None = None
+    posts: tuple[Posting, ...] = ()
+    """As in `Commit`."""
     offer: Offer | None = None
 
     @property
@@ -403,11 +413,97 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
     after_row: int = 0
 
 
+class Handled(msgspec.Struct, frozen=True):
+    """What became of a row of the outbox: it is delivered, or `refused` for good and why; one of a schedule may be
+    `skipped`, because an earlier run was not done.
+    """
+
+    no: int
+    refused: str | None = None
+    skipped: bool = False
+
+
+@final
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove rows of the outbox, at most `MAX_ROWS`. Where one was refused for good, the log of the thread it came from
+    says so; a schedule remembers what became of its last instant.
+
+    Rows that are gone already are passed over, so it may be asked again. Outcome: `DeliveredSome`.
+    """
+
+    rows: tuple[Handled, ...]
+
+
+@final
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """Move on the schedules that are due, at most `limit`, and write an errand for each instant they are to serve.
+
+    `max_attempts`: of the runs that are begun. Outcome: `Ticked`.
+    """
+
+    max_attempts: int
+    limit: int = MAX_ROWS
+
+
+class MakeSchedule(msgspec.Struct, frozen=True, tag="make"):
+    """One that is there already with the same spec is the answer; another one of that name is a refusal."""
+
+    spec: ScheduleSpec
+
+
+class ChangeSchedule(msgspec.Struct, frozen=True, tag="change"):
+    """Have it be otherwise, if it still is as it `was`. Its next instant is counted anew where its timing changes."""
+
+    spec: ScheduleSpec
+    was: ScheduleSpec
+
+
+class PauseSchedule(msgspec.Struct, frozen=True, tag="pause"):
+    name: str
+
+
+class ResumeSchedule(msgspec.Struct, frozen=True, tag="resume"):
+    """What fell due meanwhile is not made up for."""
+
+    name: str
+
+
+class RemoveSchedule(msgspec.Struct, frozen=True, tag="remove"):
+    """What it has begun goes on."""
+
+    name: str
+
+
+class DeclareSchedules(msgspec.Struct, frozen=True, tag="declare"):
+    """These are all that the program declares: they are made, changed or resumed; one that it declared before and does
+    no more is paused.
+    """
+
+    specs: tuple[ScheduleSpec, ...]
+
+
+ScheduleEdit = MakeSchedule | ChangeSchedule | PauseSchedule | ResumeSchedule | RemoveSchedule | DeclareSchedules
+
+
+@final
+class EditSchedules(msgspec.Struct, frozen=True, kw_only=True):
+    """Change the schedules of a scope. One that the program declares may be paused and resumed; the rest of it only the
+    program changes.
+
+    Outcome: `SchedulesEdited`.
+    """
+
+    scope: Scope
+    edit: ScheduleEdit
+
+
 ThreadTransition = SaveThread | Submit | Commit | Settle | Decide | Cancel | Interrupt
-SetTransition = Renew | Reclaim | Claim | Purge
+SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge
 Transition = ThreadTransition | SetTransition
 
-SET_ORDER: Final[dict[type[object], int]] = {Renew: 1, Reclaim: 2, Claim: 3, Purge: 4}
+SET_ORDER: Final[dict[type[object], int]] = {
+    Renew: 1, Reclaim: 2, Claim: 3, Delivered: 4, EditSchedules: 5, Tick: 6, Purge: 7,
+}  # fmt: skip
 """The transitions over many threads, and their order behind those of one thread in a batch."""
 
 
@@ -622,6 +718,34 @@ class Purged(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class DeliveredSome(msgspec.Struct, frozen=True):
+    """How many rows were removed."""
+
+    count: int
+    appended: tuple[Appended, ...] = ()
+
+
+class Ticked(msgspec.Struct, frozen=True):
+    """What was written into the outbox; `more` may be due, or else the next is in `next_due_in_ms`."""
+
+    posted: tuple[OutboxRow, ...]
+    more: bool
+    next_due_in_ms: int | None
+    appended: tuple[Appended, ...] = ()
+
+
+class SchedulesEdited(msgspec.Struct, frozen=True):
+    """The schedule as it is now, or as it was before it was removed; or why nothing was changed.
+
+    `next_due_in_ms`: when the next one of all falls due.
+    """
+
+    schedule: Schedule | None
+    refused: Literal["missing", "exists", "declared", "changed", "too_many"] | None = None
+    next_due_in_ms: int | None = None
+    appended: tuple[Appended, ...] = ()
+
+
 Outcome = (
     Missing
     | Conflict
@@ -642,5 +766,8 @@ Outcome = (
     | Renewed
     | Reclaimed
     | ClaimedSome
+    | DeliveredSome
+    | SchedulesEdited
+    | Ticked
     | Purged
 )

@@ -37,6 +37,9 @@ from awaken.store.transitions import (
     Commit,
     Committed,
     DeadLetter,
+    Delivered,
+    DeliveredSome,
+    EditSchedules,
     Ending,
     Failed,
     Interrupt,
@@ -58,6 +61,8 @@ from awaken.store.transitions import (
     Submit,
     Submitted,
     ThreadSaved,
+    Tick,
+    Ticked,
     Transition,
 )
 from awaken.telemetry import names
@@ -117,6 +122,8 @@ class PrometheusObserver:
             Renew: self._renewed,
             Reclaim: self._reclaimed,
             Claim: self._claimed,
+            Delivered: self._delivered,
+            Tick: self._ticked,
             Purge: self._purged,
         }
         self._registry = CollectorRegistry(auto_describe=False)
@@ -285,6 +292,16 @@ class PrometheusObserver:
             self._count("purged", amount=outcome.runs)
             self._count("purged_events", amount=outcome.events)
 
+    def _delivered(self, transition: Delivered, outcome: Outcome, took_s: float) -> None:
+        if type(outcome) is DeliveredSome:
+            refused = len([row for row in transition.rows if row.refused is not None])
+            self._count("deliver", "ok", outcome.count - refused)
+            self._count("deliver", "refused", refused)
+
+    def _ticked(self, transition: Tick, outcome: Outcome, took_s: float) -> None:
+        if type(outcome) is Ticked:
+            self._count("tick", amount=len(outcome.posted))
+
     def _closed_some(self, items: Iterable[Closed]) -> None:
         for item in items:
             if item.dispatch.status.is_terminal:
@@ -324,6 +341,12 @@ def operation_of(transition: Transition) -> str:
             return "reclaim"
         case Claim():
             return "claim"
+        case Delivered():
+            return "deliver"
+        case EditSchedules():
+            return "edit_schedules"
+        case Tick():
+            return "tick"
         case Purge():
             return "purge_terminal"
         case _:

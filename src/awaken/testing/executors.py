@@ -38,17 +38,19 @@ from awaken.domain.ids import (
     MessageId,
     RunId,
     ThreadId,
+    derived_id,
     seeded_chance,
 )
 from awaken.domain.message import Message, Role, check_message, user_message
 from awaken.domain.run import Intent, RunRequest, Usage
 from awaken.executors.contract import AgentDriver, Conversation, Finished, RunIdentity
 from awaken.executors.entry import conversation
+from awaken.executors.sending import Outgoing, Sent
 
-Method = Literal["emit", "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step"]
+Method = Literal["emit", "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send"]
 MAX_RESULT_BYTES = 1024 * 1024
 """How large what a tool returns may be here."""
-DURABLE: tuple[Method, ...] = ("commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step")
+DURABLE: tuple[Method, ...] = ("commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send")
 
 
 _Nth = tuple[int, int]
@@ -86,6 +88,8 @@ class RecordedRun:
         self.is_stream_open = False
         """Deltas have been published of a message that is not committed."""
         self.journal: dict[str, msgspec.Raw] = {}
+        self.sent: dict[str, Outgoing] = {}
+        """What was sent to other agents, by key."""
         self.progress: list[bool] = []
         """Of each recorded step, whether it was progress."""
         self.exposes_errors = False
@@ -240,6 +244,16 @@ class RecordingPort:
         self._run.progress.append(is_progress)
         self._run.steps += 1
         await self._written("commit_step", nth, events)
+
+    async def send(self, key: str, outgoing: Outgoing) -> Sent:
+        nth = self._begin("send")
+        assert key not in self._run.journal, f"{key} was sent twice"
+        thread_id = ThreadId(outgoing.thread_id or derived_id(self._run.run_id, key, "thread"))
+        sent = Sent(RunId(derived_id(self._run.run_id, key, "run")), thread_id)
+        self._run.journal[key] = msgspec.Raw(msgspec.json.encode(sent))
+        self._run.sent[key] = outgoing
+        await self._written("send", nth, ())
+        return sent
 
     async def _written(self, method: Method, nth: _Nth, events: Sequence[Event]) -> None:
         self._run.commits.append(method)

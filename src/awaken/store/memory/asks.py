@@ -10,8 +10,9 @@ from typing import Any
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, SUSPECT_MARK
-from awaken.domain.ids import ConsumerId, Route
+from awaken.domain.ids import ConsumerId, Route, Scope
 from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
 from awaken.store.memory.facts import FactLoader
 from awaken.store.memory.tables import Tables
 from awaken.store.memory.writing import write
@@ -19,14 +20,18 @@ from awaken.store.rules.asks import (
     Ask,
     Due,
     DueLeft,
+    DueSchedules,
+    Errands,
     EventRowsBefore,
     Expired,
     Lease,
     Leases,
     Load,
     NextDue,
+    NextTick,
     OldEvents,
     OldRuns,
+    SchedulesOf,
     Suspects,
     SuspectsHeld,
     Write,
@@ -65,6 +70,15 @@ class Answers:
                 return self._suspects_held(ask.consumers)
             case Leases():
                 return [self._lease(ref) for ref in ask.refs]
+            case Errands():
+                found = self._tables.outbox
+                return [found[no] for no in ask.numbers if no in found]
+            case SchedulesOf():
+                return self._schedules_of(ask)
+            case DueSchedules():
+                return self._due_schedules(ask)
+            case NextTick():
+                return self._next_tick(ask.after)
             case OldRuns():
                 return self._old_runs(ask)
             case EventRowsBefore():
@@ -81,7 +95,25 @@ class Answers:
         leases = [each.lease_until + 1 for each in self._tables.dispatches.values() if each.lease_until is not None]
         tickets = [each.expires_at for each in self._tables.tickets.values() if each.is_open]
         instants = (*ready, *leases, *[at for at in tickets if at is not None])
+        tick = self._next_tick(after)
+        instants = (*instants, *([] if tick is None else [tick]))
         return min([at for at in instants if after is None or at > after], default=None)
+
+    def _next_tick(self, after: Instant | None) -> Instant | None:
+        instants = [each.next_at for each in self._tables.schedules.values() if each.next_at is not None]
+        return min([at for at in instants if after is None or at > after], default=None)
+
+    def _schedules_of(self, ask: SchedulesOf) -> list[Schedule]:
+        items = self._tables.schedules.items()
+        return [each for (scope, name), each in items if scope == ask.scope and ask.name in (None, name)]
+
+    def _due_schedules(self, ask: DueSchedules) -> list[tuple[Scope, Schedule]]:
+        found: list[tuple[Instant, int, Scope, Schedule]] = []
+        for (scope, _), each in self._tables.schedules.items():
+            if each.next_at is not None and each.next_at <= ask.now:
+                found.append((each.next_at, each.no, scope, each))
+        found.sort(key=lambda item: item[:2])
+        return [(scope, each) for _, _, scope, each in found[: ask.limit]]
 
     def _ready(self, routes: Iterable[str]) -> list[tuple[ReadyKey, ThreadRow]]:
         wanted = set(routes)
@@ -125,8 +157,9 @@ class Answers:
 
     def _old_runs(self, ask: OldRuns) -> list[tuple[ThreadKey, int, Run]]:
         old: list[tuple[Instant, int, ThreadKey, Run]] = []
+        owing = {(row.scope, row.run_id) for row in self._tables.outbox.values()}
         for (scope, _), run in self._tables.runs.items():
-            kept = run.dead_lettered or run.open_turn is not None or run.open_tickets
+            kept = run.dead_lettered or run.open_turn is not None or run.open_tickets or (scope, run.run_id) in owing
             if run.finished_at is not None and run.finished_at < ask.before and not kept:
                 old.append((run.finished_at, run.no, (scope, run.thread_id), run))
         old.sort(key=lambda item: item[:2])

@@ -16,7 +16,9 @@ from awaken.domain.dispatch import CLAIMED, SUSPECT_MARK, Dispatch, DispatchStat
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import ConsumerId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
+from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import DONE, Run
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
@@ -206,6 +208,19 @@ class Reading:
     def event_bounds(self, key: ThreadKey) -> tuple[int, int]:
         row = self._tables.threads.get(key)
         return (1, 0) if row is None else (row.first_event_seq, row.event_seq)
+
+    # --- errands and schedules ----------------------------------------------------------------------------------------
+
+    def list_outbox(self, after: int, lane: Lane | None, limit: int) -> list[OutboxRow]:
+        rows = self._tables.outbox.values()
+        return [row for row in rows if row.no > after and lane in (None, row.lane)][:limit]
+
+    def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
+        return self._tables.schedules.get((scope, name))
+
+    def list_schedules(self, scope: Scope, after: int | None, limit: int) -> Page[Schedule]:
+        found = [each for (owner, _), each in self._tables.schedules.items() if owner == scope]
+        return _page(found, lambda each: each.no, after, limit, descending=False)
 
 
 def _page(

@@ -14,7 +14,9 @@ from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
+from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
 from awaken.store import rules
@@ -209,3 +211,12 @@ class MemoryStore:
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return self._reading.event_bounds((scope, thread_id))
+
+    async def list_outbox(self, *, after: int = 0, lane: Lane | None = None, limit: int = MAX_PAGE) -> list[OutboxRow]:
+        return self._reading.list_outbox(after, lane, limit)
+
+    async def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
+        return self._reading.load_schedule(scope, name)
+
+    async def list_schedules(self, scope: Scope, *, after: int | None = None, limit: int = MAX_PAGE) -> Page[Schedule]:
+        return self._reading.list_schedules(scope, after, limit)

@@ -11,7 +11,9 @@ from typing import Final
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, TicketId
 from awaken.domain.log import Appended
+from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import DONE, WAITING, Run
+from awaken.domain.schedule import Schedule
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import Numbers, ThreadKey, ThreadRow
@@ -46,6 +48,10 @@ class Tables:
         """By the number of the run."""
         self.tickets: dict[tuple[Scope, TicketId], Ticket] = {}
         self.tickets_of: defaultdict[tuple[Scope, RunId], dict[TicketId, None]] = defaultdict(dict)
+        self.outbox: dict[int, OutboxRow] = {}
+        """By number, in that order."""
+        self.schedules: dict[tuple[Scope, str], Schedule] = {}
+        """By name, in the order in which they were made."""
 
     def queue(self, key: ThreadKey) -> list[Dispatch]:
         """What waits in a thread, in claim order."""

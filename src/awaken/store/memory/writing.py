@@ -50,6 +50,14 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.tickets_of[thread.scope, ticket.run_id][ticket.ticket_id] = None
     for thread, ticket in changes.tickets:
         tables.tickets[thread.scope, ticket.ticket_id] = ticket
+    for row in changes.outbox:
+        tables.outbox[row.no] = row
+    for row in changes.delivered:
+        del tables.outbox[row.no]
+    for scope, schedule in (*changes.new_schedules, *changes.schedules):
+        tables.schedules[scope, schedule.spec.name] = schedule
+    for scope, schedule in changes.removed_schedules:
+        del tables.schedules[scope, schedule.spec.name]
     _purge(tables, changes)
     changes.clear()
 

@@ -20,14 +20,18 @@ from awaken.store.rules.claim import claim_some
 from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.lease import reclaim_some, renew_some
+from awaken.store.rules.outbox import deliver_some
 from awaken.store.rules.owner import commit, settle
 from awaken.store.rules.purge import purge_some
+from awaken.store.rules.schedule import edit_schedules, tick_some
 from awaken.store.rules.stop import cancel, interrupt
 from awaken.store.transitions import (
     Cancel,
     Claim,
     Commit,
     Decide,
+    Delivered,
+    EditSchedules,
     Interrupt,
     Outcome,
     Purge,
@@ -38,6 +42,7 @@ from awaken.store.transitions import (
     SetTransition,
     Submit,
     ThreadTransition,
+    Tick,
 )
 
 __all__ = ["apply", "apply_to_many"]
@@ -73,6 +78,12 @@ def apply_to_many(t: SetTransition, changes: Changes, now: Instant) -> Rule[Any]
             return renew_some(t, changes, now)
         case Reclaim():
             return reclaim_some(t, changes, now)
+        case Delivered():
+            return deliver_some(t, changes, now)
+        case EditSchedules():
+            return edit_schedules(t, changes, now)
+        case Tick():
+            return tick_some(t, changes, now)
         case Purge():
             return purge_some(t, changes, now)
         case _:

@@ -90,6 +90,8 @@ def submit(
         if not t.create_thread:
             return Missing("thread", t.thread_id)
         thread = new_thread(t.scope, t.thread_id, changes, now)
+        if t.info is not None:
+            thread.info = t.info
     else:
         if _goes_on(t, facts, thread) is None and _crowd(t, facts, thread, now) >= t.max_queued:
             return Full(t.max_queued)

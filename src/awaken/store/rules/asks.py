@@ -20,8 +20,10 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import ConsumerId, Route
+from awaken.domain.ids import ConsumerId, Route, Scope
+from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
 from awaken.store.rules.facts import Changes, Facts, ThreadKey
 from awaken.store.rules.needs import Needs
 from awaken.store.transitions import LeaseRef
@@ -84,8 +86,8 @@ class DueLeft(Ask[int], frozen=True):
 
 
 class NextDue(Ask[Instant | None], frozen=True):
-    """The first instant after `now` at which something of these routes falls due, a ticket expires, or the end of a
-    lease has passed.
+    """The first instant after `now` at which something of these routes or a schedule falls due, a ticket expires, or
+    the end of a lease has passed.
     """
 
     routes: frozenset[Route]
@@ -124,9 +126,36 @@ class Leases(Ask[list[Lease | None]], frozen=True):
     refs: tuple[LeaseRef, ...]
 
 
+class Errands(Ask[list[OutboxRow]], frozen=True):
+    """The rows of the outbox with these numbers that are still there, in that order."""
+
+    numbers: tuple[int, ...]
+
+
+class SchedulesOf(Ask[list[Schedule]], frozen=True):
+    """The schedules of a scope, in the order in which they were made; only the one of that name, where one is given."""
+
+    scope: Scope
+    name: str | None = None
+
+
+class DueSchedules(Ask[list[tuple[Scope, Schedule]]], frozen=True):
+    """Schedules that are due, longest due first."""
+
+    now: Instant
+    limit: int
+
+
+class NextTick(Ask[Instant | None], frozen=True):
+    """The first instant after one at which a schedule falls due."""
+
+    after: Instant
+
+
 class OldRuns(Ask[list[tuple[ThreadKey, int, Run]]], frozen=True):
     """Runs that ended before an instant, longest ended first, each with its thread's number. Left out are dead letters,
-    and runs whose last calls nobody answered yet: the next claim in their thread does that, and needs them.
+    runs whose last calls nobody answered yet: the next claim in their thread does that, and needs them; and runs with
+    errands that are not delivered.
     """
 
     before: Instant

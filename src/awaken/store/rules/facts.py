@@ -14,7 +14,9 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import ClaimToken, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import Appended
 from awaken.domain.message import Message
+from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import StoredMessage
@@ -215,6 +217,12 @@ class Changes(msgspec.Struct, kw_only=True):
     new_tickets: list[tuple[ThreadRow, Run, Ticket]] = []
     tickets: list[tuple[ThreadRow, Ticket]] = []
     """That were open, and are not any more."""
+    outbox: list[OutboxRow] = []
+    delivered: list[OutboxRow] = []
+    """Rows of the outbox that go."""
+    new_schedules: list[tuple[Scope, Schedule]] = []
+    schedules: list[tuple[Scope, Schedule]] = []
+    removed_schedules: list[tuple[Scope, Schedule]] = []
     purged_runs: list[tuple[ThreadKey, int, Run]] = []
     """With the number of its thread, which forgets that it was its newest one."""
     purged_events: list[tuple[ThreadKey, int, int, int, int]] = []

@@ -14,6 +14,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
+from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.ids import MessageId
@@ -194,6 +195,9 @@ def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Ch
                 open_turn, last_turn = seq if entry.tool_calls else None, entry.id
         else:
             log.add(entry)
+    for each in t.posts:
+        log.add(server_event.posted(each.thread_id, each.errand))
+        log.post(each.thread_id, each.errand)
     for step in t.journal:
         changes.journal.append((run, step, log.now))
     stream_open = run.stream_open if t.stream_open is None else t.stream_open

@@ -16,6 +16,7 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId, derived_id
 from awaken.domain.log import Appended, LoggedEvent, ServerEvent, message_committed
 from awaken.domain.message import ASSISTANT, Message, cancelled_tool_message, unanswered_calls
+from awaken.domain.outbox import Errand, OutboxRow
 from awaken.domain.record import encode_events
 from awaken.domain.run import Run
 from awaken.domain.thread import ThreadInfo
@@ -27,7 +28,7 @@ UNANSWERED: Final = "cancelled: the run ended before this call was answered"
 class Log:
     """Collects the events one transition appends to one thread for one run, and gives them their seqs."""
 
-    __slots__ = ("_dispatch_id", "_events", "_messages", "_run_id", "_thread", "add", "now")
+    __slots__ = ("_dispatch_id", "_events", "_messages", "_posts", "_run_id", "_thread", "add", "now")
 
     def __init__(self, thread: ThreadRow, run_id: RunId | None, dispatch_id: DispatchId | None, now: Instant) -> None:
         self._thread = thread
@@ -36,6 +37,7 @@ class Log:
         self.now: Final = now
         self._events: list[LoggedEvent | ServerEvent] = []
         self._messages: list[tuple[int, Message]] = []
+        self._posts: list[tuple[ThreadId, Errand]] | None = None
         self.add: Final = self._events.append
 
     def add_message(self, message: Message) -> int:
@@ -45,6 +47,12 @@ class Log:
         self._messages.append((thread.message_seq, message))
         self.add(message_committed(thread.message_seq))
         return thread.message_seq
+
+    def post(self, thread_id: ThreadId, errand: Errand) -> None:
+        """Have something done to another thread. An event that says so belongs in the same log."""
+        if self._posts is None:
+            self._posts = []
+        self._posts.append((thread_id, errand))
 
     @property
     def last_seq(self) -> int:
@@ -72,10 +80,28 @@ class Log:
             count,
             encode_events(events),
             tuple(self._messages),
+            () if self._posts is None else self._posted(self._posts, changes),
         )
         thread.event_seq += count
         changes.events.append((thread, row))
         return (row,)
+
+    def _posted(self, posts: list[tuple[ThreadId, Errand]], changes: Changes) -> tuple[OutboxRow, ...]:
+        thread = self._thread
+        rows = [
+            OutboxRow(
+                no=changes.numbers.next(),
+                scope=thread.scope,
+                sender=thread.thread_id,
+                run_id=self._run_id,
+                thread_id=thread_id,
+                errand=errand,
+                created_at=self.now,
+            )
+            for thread_id, errand in posts
+        ]
+        changes.outbox += rows
+        return tuple(rows)
 
 
 def new_thread(scope: Scope, thread_id: ThreadId, changes: Changes, now: Instant) -> ThreadRow:

@@ -15,20 +15,26 @@ from typing import Any, Final
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import SUSPECT_MARK
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import ConsumerId, ThreadId
+from awaken.domain.ids import ConsumerId, Scope, ThreadId
+from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
 from awaken.store.rules.asks import (
     Ask,
     Due,
     DueLeft,
+    DueSchedules,
+    Errands,
     EventRowsBefore,
     Expired,
     Lease,
     Leases,
     Load,
     NextDue,
+    NextTick,
     OldEvents,
     OldRuns,
+    SchedulesOf,
     Suspects,
     SuspectsHeld,
     Write,
@@ -37,7 +43,7 @@ from awaken.store.rules.facts import Changes, Facts, ThreadKey
 from awaken.store.rules.needs import Needs
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.rows import Row, dispatch_from, pack, run_from, unpack
+from awaken.store.sqlite.rows import Row, dispatch_from, errand_from, pack, run_from, schedule_from, unpack
 from awaken.store.transitions import MAX_ROWS, LeaseRef
 
 _LONG_AGO: Final = -(1 << 63)
@@ -79,6 +85,14 @@ class Answers:
                 return {consumer: held.get(consumer, 0) for consumer in ask.consumers}
             case Leases():
                 return [self._lease(ref) for ref in ask.refs]
+            case Errands():
+                return self._errands(ask)
+            case SchedulesOf():
+                return [schedule for _, schedule in self._schedules_of(ask)]
+            case DueSchedules():
+                return self._schedules("due_schedules", {"now": ask.now, "limit": ask.limit})
+            case NextTick():
+                return self._rows("next_tick", {"after": ask.after})[0][0]
             case OldRuns():
                 return self._old_runs(ask)
             case EventRowsBefore():
@@ -159,6 +173,28 @@ class Answers:
             self._report((ref.scope, ref.dispatch_id), f"a lease cannot be renewed: {error}")
             return None
 
+    # --- errands and schedules ----------------------------------------------------------------------------------------
+
+    def _errands(self, ask: Errands) -> list[OutboxRow]:
+        found: list[OutboxRow] = []
+        for no in ask.numbers:
+            found += [errand_from(row) for row in self._rows("errand", {"no": no})]
+        return found
+
+    def _schedules_of(self, ask: SchedulesOf) -> list[tuple[Scope, Schedule]]:
+        if ask.name is not None:
+            return self._schedules("schedule", {"scope": ask.scope, "name": ask.name})
+        return self._schedules("schedules", {"scope": ask.scope, "after": 0, "limit": -1})
+
+    def _schedules(self, name: str, values: dict[str, Any]) -> list[tuple[Scope, Schedule]]:
+        found: list[tuple[Scope, Schedule]] = []
+        for row in self._rows(name, values):
+            try:
+                found.append(schedule_from(row))
+            except DataIntegrity as error:
+                self._report((row[1], row[2]), f"a schedule stands still until it is repaired: {error}")
+        return found
+
     # --- retention ----------------------------------------------------------------------------------------------------
 
     def _old_runs(self, ask: OldRuns) -> list[tuple[ThreadKey, int, Run]]:
@@ -192,7 +228,7 @@ def _key(scope: Any, packed_thread_id: Any) -> ThreadKey:
 
 
 def next_due(db: sqlite3.Connection, routes: frozenset[Any], *, after: Instant = _LONG_AGO) -> Instant | None:
-    """When, later than `after`, something of the routes falls due, a ticket expires, or a lease has ended."""
+    """When, later than `after`, something of the routes or a schedule falls due, a ticket expires, or a lease ended."""
     due: list[Instant | None] = []
     for route in routes:
         for each in (route, route + SUSPECT_MARK):
@@ -202,4 +238,5 @@ def next_due(db: sqlite3.Connection, routes: frozenset[Any], *, after: Instant =
     [lease_until] = db.execute(SQL["first_lease_end"], {"after": after}).fetchone()
     due.append(None if lease_until is None else lease_until + 1)
     due += db.execute(SQL["first_expiry"], {"after": after + 1}).fetchone()
+    due += db.execute(SQL["next_tick"], {"after": after}).fetchone()
     return min([each for each in due if each is not None], default=None)

@@ -27,6 +27,12 @@ k.decision
 -- part: message_columns
 m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body
 
+-- part: outbox_columns
+o.no, o.scope, o.sender, o.run_id, o.thread_id, o.created_at, o.v, o.body
+
+-- part: schedule_columns
+s.no, s.scope, s.name, s.next_at, s.v, s.body
+
 -- ====================================================================================================================
 -- Facts
 -- ====================================================================================================================
@@ -36,10 +42,12 @@ m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body
 PRAGMA data_version;
 
 -- name: last_numbers
--- The highest number of threads, runs, dispatches and tickets; of messages; of rows of events. Index: primary keys.
+-- The highest arrival number, which threads, runs, dispatches, tickets, errands and schedules have; of messages; of rows
+-- of events. Index: primary keys.
 SELECT max(coalesce((SELECT arrivals FROM numbers), 0), coalesce((SELECT max(no) FROM threads), 0),
            coalesce((SELECT max(no) FROM runs), 0), coalesce((SELECT max(no) FROM dispatches), 0),
-           coalesce((SELECT max(no) FROM tickets), 0)),
+           coalesce((SELECT max(no) FROM tickets), 0),
+           coalesce((SELECT max(no) FROM outbox), 0), coalesce((SELECT max(no) FROM schedules), 0)),
        coalesce((SELECT max(no) FROM messages), 0),
        max(coalesce((SELECT events FROM numbers), 0), coalesce((SELECT max(no) FROM events), 0));
 
@@ -278,6 +286,27 @@ UPDATE tickets
 DELETE FROM tickets
  WHERE run = ?;
 
+-- name: insert_errand
+INSERT INTO outbox (no, scope, sender, run_id, thread_id, created_at, v, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: delete_errand
+DELETE FROM outbox
+ WHERE no = ?;
+
+-- name: insert_schedule
+INSERT INTO schedules (no, scope, name, next_at, v, body)
+VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: update_schedule
+UPDATE schedules
+   SET next_at = ?, v = ?, body = ?
+ WHERE no = ?;
+
+-- name: delete_schedule
+DELETE FROM schedules
+ WHERE no = ?;
+
 -- name: delete_run
 DELETE FROM runs
  WHERE no = ?;
@@ -403,14 +432,50 @@ SELECT {dispatch_columns}, t.epoch, (SELECT cancel_requested_at FROM runs r WHER
  CROSS JOIN threads t
  WHERE d.dispatch_id = :dispatch_id AND d.scope = :scope AND t.no = d.thread;
 
+-- name: errand
+-- Index: primary key.
+SELECT {outbox_columns}
+  FROM outbox o
+ WHERE o.no = :no;
+
+-- name: schedule
+-- Index: schedules_name.
+SELECT {schedule_columns}
+  FROM schedules s
+ WHERE s.scope = :scope AND s.name = :name;
+
+-- name: schedules
+-- Index: schedules_scope.
+SELECT {schedule_columns}
+  FROM schedules s INDEXED BY schedules_scope
+ WHERE s.scope = :scope AND s.no > :after
+ ORDER BY s.no
+ LIMIT :limit;
+
+-- name: due_schedules
+-- Index: schedules_due.
+SELECT {schedule_columns}
+  FROM schedules s INDEXED BY schedules_due
+ WHERE s.next_at IS NOT NULL AND s.next_at <= :now
+ ORDER BY s.next_at, s.no
+ LIMIT :limit;
+
+-- name: next_tick
+-- The first instant after one at which a schedule falls due. Index: schedules_due.
+SELECT min(next_at)
+  FROM schedules INDEXED BY schedules_due
+ WHERE next_at IS NOT NULL AND next_at > :after;
+
 -- name: old_runs
--- Index: runs_finished.
+-- Index: runs_finished, outbox_run.
 SELECT r.scope, r.thread, {run_columns}
   FROM runs r INDEXED BY runs_finished
  CROSS JOIN threads t
  WHERE r.finished_at IS NOT NULL AND r.dead_lettered = 0 AND r.open_turn IS NULL AND r.open_tickets = 0
    AND r.finished_at < :before
    AND t.no = r.thread
+   AND NOT EXISTS (SELECT 1 FROM outbox o INDEXED BY outbox_run
+                    WHERE o.run_id IS NOT NULL AND o.run_id = r.run_id AND o.scope = r.scope)
  ORDER BY r.finished_at, r.no;
 
 -- name: oldest_events
@@ -809,6 +874,22 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
            (SELECT max(no) FROM thread_entries WHERE thread = :thread AND kind = 1 AND no <= :first), 0))
    AND e.no <= CASE r.status WHEN 'done' THEN r.updated_seq ELSE 9223372036854775807 END
  ORDER BY e.no;
+
+-- name: outbox
+-- Errands that are not known to be delivered. Index: primary key.
+SELECT {outbox_columns}
+  FROM outbox o
+ WHERE o.no > :after
+ ORDER BY o.no
+ LIMIT :limit;
+
+-- name: outbox_of_lane
+-- As `outbox`, of one sender for one thread. Index: outbox_lane.
+SELECT {outbox_columns}
+  FROM outbox o INDEXED BY outbox_lane
+ WHERE o.scope = :scope AND o.sender = :sender AND o.thread_id = :thread_id AND o.no > :after
+ ORDER BY o.no
+ LIMIT :limit;
 
 -- ====================================================================================================================
 -- Inspection, which reads whole tables

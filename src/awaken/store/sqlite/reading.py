@@ -19,7 +19,9 @@ from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow, completed, referred
 from awaken.domain.message import Message, Visibility
+from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run, RunStatus
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket, TicketState
 from awaken.store.contract import (
@@ -47,11 +49,13 @@ from awaken.store.sqlite.rows import (
     Row,
     StoredEvents,
     dispatch_from,
+    errand_from,
     events_from,
     journal_from,
     message_from,
     pack,
     run_from,
+    schedule_from,
     thread_from,
     ticket_from,
     unpack,
@@ -448,6 +452,29 @@ class Reading:
         return (1, 0) if thread is None else (thread.first_event_seq, thread.event_seq)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
+
+    # --- errands and schedules ----------------------------------------------------------------------------------------
+
+    def list_outbox(self, after: int, lane: Lane | None, limit: int) -> list[OutboxRow]:
+        found: list[OutboxRow] = []
+        place: dict[str, Any] = {"after": after, "limit": limit}
+        if lane is not None:
+            place |= {"scope": lane[0], "sender": pack(lane[1]), "thread_id": pack(lane[2])}
+        for row in self._rows("outbox" if lane is None else "outbox_of_lane", place):
+            with suppress(DataIntegrity):  # it stays where it is until it is repaired
+                found.append(errand_from(row))
+        return found
+
+    def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
+        row = self._row("schedule", {"scope": scope, "name": name})
+        return None if row is None else schedule_from(row)[1]
+
+    def list_schedules(self, scope: Scope, after: int | None, limit: int) -> Page[Schedule]:
+        def load(no: int, row: Row) -> Schedule:
+            return schedule_from(row)[1]
+
+        place = {"scope": scope, "after": after or 0, "limit": limit + 1}
+        return _page([(row[0], row) for row in self._rows("schedules", place)], load, limit)
 
     def _row(self, name: str, values: dict[str, Any]) -> Row | None:
         row: Row | None = self._db.execute(SQL[name], values).fetchone()

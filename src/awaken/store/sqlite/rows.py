@@ -16,28 +16,34 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch, DispatchStatus, ready_route
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId, TicketId
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Visibility
+from awaken.domain.outbox import OutboxRow
 from awaken.domain.record import (
     CURRENT,
     check_version,
     decode_decision,
+    decode_errand,
     decode_events,
     decode_journal_value,
     decode_message,
     decode_run_request,
     decode_run_state,
+    decode_schedule,
     decode_thread_info,
     decode_ticket,
     encode_decision,
+    encode_errand,
     encode_message,
     encode_run_request,
     encode_run_state,
+    encode_schedule,
     encode_thread_info,
     encode_ticket,
 )
 from awaken.domain.run import NO_USAGE, Run, RunStatus
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Ticket, TicketState
 from awaken.store.contract import StoredMessage
@@ -72,6 +78,8 @@ _EVENTS_V: Final = CURRENT["events"]
 _JOURNAL_V: Final = CURRENT["journal"]
 _TICKET_V: Final = CURRENT["ticket"]
 _TICKET_STATES: Final = get_args(TicketState)
+_ERRAND_V: Final = CURRENT["errand"]
+_SCHEDULE_V: Final = CURRENT["schedule"]
 _NO_INFO: Final = ThreadInfo()
 _encode: Final = msgspec.json.Encoder().encode
 _message_ids: Final = msgspec.json.Decoder(tuple[MessageId, ...])
@@ -322,6 +330,27 @@ def journal_values(run: Run, entry: JournalEntry, now: Instant) -> Row:
     return run.no, entry.key, now, _JOURNAL_V, bytes(entry.value)
 
 
+def new_errand_values(row: OutboxRow) -> Row:
+    return (
+        row.no,
+        row.scope,
+        pack(row.sender),
+        pack(row.run_id),
+        pack(row.thread_id),
+        row.created_at,
+        _ERRAND_V,
+        encode_errand(row.errand),
+    )
+
+
+def new_schedule_values(scope: Scope, schedule: Schedule) -> Row:
+    return schedule.no, scope, schedule.spec.name, schedule.next_at, _SCHEDULE_V, encode_schedule(schedule)
+
+
+def schedule_values(schedule: Schedule) -> Row:
+    return schedule.next_at, _SCHEDULE_V, encode_schedule(schedule), schedule.no
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -529,3 +558,24 @@ def ticket_from(row: Row) -> Ticket:
 def journal_from(row: Row) -> JournalEntry:
     key, version, value = row
     return JournalEntry(key, decode_journal_value(value, version, f"journal entry {key!r}"))
+
+
+def errand_from(row: Row) -> OutboxRow:
+    no, scope, sender, run_id, thread_id, created_at, version, body = row
+    return OutboxRow(
+        no=no,
+        scope=scope,
+        sender=unpack(sender),
+        run_id=_unpack_any(run_id),
+        thread_id=ThreadId(unpack(thread_id)),
+        errand=decode_errand(body, version, f"errand {no}"),
+        created_at=created_at,
+    )
+
+
+def schedule_from(row: Row) -> tuple[Scope, Schedule]:
+    no, scope, name, next_at, version, body = row
+    schedule = decode_schedule(body, version, f"schedule {name!r}")
+    if (schedule.no, schedule.spec.name, schedule.next_at) != (no, name, next_at):
+        raise DataIntegrity(f"schedule {name!r}: its row says something else than its record")
+    return scope, schedule

@@ -23,7 +23,9 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ValidationError
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
+from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
@@ -238,3 +240,12 @@ class SqliteStore:
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return await self._read(lambda state: state.event_bounds(scope, thread_id))
+
+    async def list_outbox(self, *, after: int = 0, lane: Lane | None = None, limit: int = MAX_PAGE) -> list[OutboxRow]:
+        return await self._read(lambda state: state.list_outbox(after, lane, limit))
+
+    async def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
+        return await self._read(lambda state: state.load_schedule(scope, name))
+
+    async def list_schedules(self, scope: Scope, *, after: int | None = None, limit: int = MAX_PAGE) -> Page[Schedule]:
+        return await self._read(lambda state: state.list_schedules(scope, after, limit))

@@ -34,6 +34,8 @@ _INSERT_EVENTS: Final = SQL["insert_events"]
 _PUT_JOURNAL: Final = SQL["put_journal"]
 _INSERT_TICKET: Final = SQL["insert_ticket"]
 _CLOSE_TICKET: Final = SQL["close_ticket"]
+_INSERT_ERRAND: Final = SQL["insert_errand"]
+_DELETE_ERRAND: Final = SQL["delete_errand"]
 
 VALUES_AT_ONCE: Final = 999
 """New rows go many in one statement, where there are so many: for each statement the interpreter is given up and taken
@@ -91,7 +93,16 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     put(db, _INSERT_TICKET, [rows.new_ticket_values(*each) for each in changes.new_tickets])
     put(db, _CLOSE_TICKET, [rows.ticket_values(ticket) for _, ticket in changes.tickets])
     put(db, _PUT_JOURNAL, [rows.journal_values(*each) for each in changes.journal])
+    put(db, _INSERT_ERRAND, [rows.new_errand_values(row) for row in changes.outbox])
+    put(db, _DELETE_ERRAND, [(row.no,) for row in changes.delivered])
+    _write_schedules(db, changes)
     _purge(db, changes, numbers)
+
+
+def _write_schedules(db: sqlite3.Connection, changes: Changes) -> None:
+    put(db, SQL["insert_schedule"], [rows.new_schedule_values(*each) for each in changes.new_schedules])
+    put(db, SQL["update_schedule"], [rows.schedule_values(schedule) for _, schedule in changes.schedules])
+    put(db, SQL["delete_schedule"], [(schedule.no,) for _, schedule in changes.removed_schedules])
 
 
 def _write_messages(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers, entries: list[Row]) -> None:

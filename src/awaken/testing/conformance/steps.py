@@ -32,6 +32,7 @@ from awaken.domain.ids import (
 )
 from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, assistant_message, user_message
+from awaken.domain.outbox import Posting
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Usage, WaitMode
 from awaken.domain.thread import Thread
@@ -288,6 +289,7 @@ def committing(
     usage: Usage | None = None,
     stream_open: bool | None = None,
     opens: Sequence[TicketRequest] = (),
+    posts: Sequence[Posting] = (),
     token: str | None = None,
     number: int | None = None,
 ) -> Commit:
@@ -304,6 +306,7 @@ def committing(
         usage=usage,
         stream_open=stream_open,
         opens=tuple(opens),
+        posts=tuple(posts),
     )
 
 
@@ -323,6 +326,7 @@ def settling(
     journal: Sequence[JournalEntry] = (),
     usage: Usage | None = None,
     stream_open: bool | None = None,
+    posts: Sequence[Posting] = (),
     offered: Offer | None = None,
     token: str | None = None,
     number: int | None = None,
@@ -340,6 +344,7 @@ def settling(
         closes=closes,
         usage=usage,
         stream_open=stream_open,
+        posts=tuple(posts),
         offer=offered,
     )
 

@@ -260,6 +260,41 @@ CREATE INDEX tickets_tool ON tickets (scope, tool_name, no) WHERE state = 'open'
 -- What expires, and when.
 CREATE INDEX tickets_due ON tickets (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 
+-- What a run, or a schedule, does to another thread, until it is delivered.
+CREATE TABLE outbox (
+    no         INTEGER PRIMARY KEY,  -- an arrival number
+    scope      TEXT NOT NULL,
+    sender     ANY NOT NULL,  -- the thread that it comes from, or the schedule
+    run_id     ANY,           -- the run that wrote it; NULL: a schedule
+    thread_id  ANY NOT NULL,  -- the thread that it is for
+    created_at INTEGER NOT NULL,
+    v          INTEGER NOT NULL,
+    body       BLOB NOT NULL
+) STRICT;
+
+-- What one sender has for one thread, which is delivered in order.
+CREATE INDEX outbox_lane ON outbox (sender, thread_id, scope, no);
+
+-- Retention keeps a run while something of it is here.
+CREATE INDEX outbox_run ON outbox (run_id) WHERE run_id IS NOT NULL;
+
+CREATE TABLE schedules (
+    no      INTEGER PRIMARY KEY,  -- an arrival number
+    scope   TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    next_at INTEGER,  -- NULL: paused
+    v       INTEGER NOT NULL,
+    body    BLOB NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX schedules_name ON schedules (scope, name);
+
+-- Lists the schedules of a scope.
+CREATE INDEX schedules_scope ON schedules (scope, no);
+
+-- What falls due next.
+CREATE INDEX schedules_due ON schedules (next_at, no) WHERE next_at IS NOT NULL;
+
 CREATE TABLE journal (
     run        INTEGER NOT NULL,  -- the run's number
     key        TEXT NOT NULL,
