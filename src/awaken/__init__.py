@@ -3,9 +3,10 @@
 from awaken.domain.errors import AwakenError, RunFailed, RunTimeout
 from awaken.domain.message import Json, Message
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import Limits
+from awaken.domain.run import ClientTool, Limits
 from awaken.domain.shown import Event, Run, Thread
 from awaken.executors.contract import AgentDriver
+from awaken.executors.current import current_run
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.wiring import Awaken, RunHandle
@@ -14,6 +15,7 @@ __all__ = [
     "AgentDriver",
     "Awaken",
     "AwakenError",
+    "ClientTool",
     "Context",
     "Event",
     "Json",
@@ -26,4 +28,5 @@ __all__ = [
     "RunHandle",
     "RunTimeout",
     "Thread",
+    "current_run",
 ]

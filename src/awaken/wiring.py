@@ -25,18 +25,19 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
 from awaken.domain.errors import (
     AgentNotFound,
     CursorExpired,
+    DataIntegrity,
     Unavailable,
     Unsupported,
     ValidationError,
 )
 from awaken.domain.given import Given, messages_of
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, RunId, Scope, ThreadId, checked_id, system_chance
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
 from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import DONE, NO_LIMITS, Limits, Origin, Run, RunStatus, Trace
+from awaken.domain.run import DONE, NO_LIMITS, ClientTool, Limits, Origin, Run, RunOptions, RunStatus, Trace
 from awaken.domain.selection import Selection, selection_of
-from awaken.domain.shown import IfExists, MessageVisibility, Order, ended_well
+from awaken.domain.shown import IfExists, MessageView, MessageVisibility, Order, StopAction, ended_well
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
@@ -47,6 +48,8 @@ from awaken.http.wire import (
     MessageResource,
     RunResource,
     ThreadResource,
+    shown_hiding,
+    shown_state,
 )
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox, RunSubmission
@@ -118,9 +121,9 @@ class RunHandle:
         self._dispatch = await self._app.mailbox.store.load_dispatch(self._app.scope, self._run.dispatch_id)
         return self.record
 
-    async def cancel(self, *, wait_s: float = 0.0) -> shown.Cancellation:
+    async def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
-        return await self._app.cancel(self.run_id, wait_s=wait_s)
+        return await self._app.cancel(self.run_id, action=action, wait_s=wait_s)
 
 
 class Awaken:
@@ -248,6 +251,10 @@ class Awaken:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
     ) -> RunHandle:
         """Accept a run. It is stored when this returns, and survives the process from then on.
@@ -277,6 +284,10 @@ class Awaken:
                 ),
                 metadata=metadata,
                 limits=limits,
+                context=context,
+                state=state,
+                client_tools=client_tools,
+                overrides=overrides,
                 create_thread=create_thread,
             )
         )
@@ -292,6 +303,10 @@ class Awaken:
         delivery: Delivery,
         metadata: Mapping[str, Any] | None,
         limits: Limits | None,
+        context: str | Mapping[str, Any] | None,
+        state: Mapping[str, Any] | None,
+        client_tools: Sequence[ClientTool],
+        overrides: Mapping[str, Any] | None,
         create_thread: bool,
     ) -> RunSubmission:
         """Raises ValidationError for an id that is none, and for what cannot be the input of a run."""
@@ -306,7 +321,13 @@ class Awaken:
             run_id=run_id,
             delivery=delivery,
             metadata=cast(dict[str, Any], {} if metadata is None else metadata),
-            limits=NO_LIMITS if limits is None else limits,
+            context=cast(Any, context),
+            options=RunOptions(
+                overrides=overrides,
+                limits=NO_LIMITS if limits is None else limits,
+                state=cast(Any, state),
+                client_tools=tuple(client_tools),
+            ),
             create_thread=create_thread,
         )
 
@@ -323,6 +344,10 @@ class Awaken:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
     ) -> shown.Run:
         """Submit and wait for the end; the run goes on whether or not anybody waits.
@@ -345,6 +370,10 @@ class Awaken:
                 delivery=Delivery(priority=priority, max_attempts=max_attempts, dedupe_key=dedupe_key),
                 metadata=metadata,
                 limits=limits,
+                context=context,
+                state=state,
+                client_tools=client_tools,
+                overrides=overrides,
                 create_thread=create_thread,
             ),
             waits=True,
@@ -365,6 +394,10 @@ class Awaken:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
     ) -> AsyncGenerator[shown.Event]:
         """Submit and watch, until the end. The run is accepted when the first event has come. Raises as `submit`."""
@@ -378,6 +411,10 @@ class Awaken:
             max_attempts=max_attempts,
             metadata=metadata,
             limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
             create_thread=create_thread,
         )
         async for event in handle.events():
@@ -405,6 +442,10 @@ class Awaken:
             delivery=Delivery(),
             metadata=metadata,
             limits=None,
+            context=None,
+            state=None,
+            client_tools=(),
+            overrides=None,
             create_thread=True,
         )
         submission = await self.mailbox.submit(replace(request, trace=Trace(origin=Origin.INTERNAL)))
@@ -472,9 +513,14 @@ class Awaken:
                 return
             query = replace(query, after=page.next)
 
-    async def cancel(self, run_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
-        """Stop one run. Raises RunNotFound; RunNotOpen when it has ended otherwise."""
-        return await self._cancellation(await self.mailbox.cancel(self.scope, RunId(run_id), wait_s=wait_s))
+    async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
+        """Stop one run. Raises RunNotFound; RunNotOpen when it has ended otherwise.
+
+        `action="rollback"`: when it has ended, what belongs to it is read no more.
+        """
+        rollback = checking.checked_choice(action, get_args(StopAction), what="action") == "rollback"
+        done = await self.mailbox.cancel(self.scope, RunId(run_id), rollback=rollback, wait_s=wait_s)
+        return await self._cancellation(done)
 
     async def run_events(
         self,
@@ -594,28 +640,62 @@ class Awaken:
         *,
         run_id: str | None = None,
         visibility: MessageVisibility = "external",
+        view: MessageView = "effective",
         order: Order = "asc",
         limit: int | None = None,
     ) -> Listing[shown.Message]:
-        """The conversation, oldest first: iterate it, or await a list of it. Raises ThreadNotFound."""
+        """The conversation as it is read, oldest first: iterate it, or await a list of it. Raises ThreadNotFound.
+
+        `view="log"`: also what is hidden of it.
+        """
         query = MessageQuery(
             limit=_page_size(limit),
             descending=_descends(order),
             visibility=VISIBILITIES[cast(Any, checking.checked_choice(visibility, VISIBILITIES, what="visibility"))],
             run_id=None if run_id is None else RunId(checked_id(run_id, what="run_id")),
+            view=cast(Any, checking.checked_choice(view, get_args(MessageView), what="view")),
         )
         return Listing(lambda: self._messages(ThreadId(thread_id), query), limit)
 
     async def _messages(self, thread_id: ThreadId, query: MessageQuery) -> AsyncGenerator[shown.Message]:
         await self.mailbox.get_thread(self.scope, thread_id)
         while True:
-            page = await self.store.list_messages(self.scope, thread_id, query)
-            for stored in page:
+            page = await self.store.page_messages(self.scope, thread_id, query)
+            if page.unreadable:
+                raise DataIntegrity(page.unreadable[0])
+            for stored in page.items:
                 yield as_shown(MessageResource.of(thread_id, stored), shown.Message)
-            if len(page) < query.limit:
+            if page.next is None:
                 return
-            last = page[-1].seq or 0
-            query = replace(query, before=last) if query.descending else replace(query, after=last)
+            query = replace(query, before=page.next) if query.descending else replace(query, after=page.next)
+
+    async def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
+        """Have a message of the conversation read no more; a call and its answers go together.
+
+        Raises ThreadNotFound, MessageNotFound; ThreadBusy for calls that an executing or a waiting run has open.
+        """
+        spans = await self.mailbox.threads.hide(self.scope, ThreadId(thread_id), MessageId(message_id))
+        return as_shown(shown_hiding(spans), shown.Hiding)
+
+    async def get_state(self, thread_id: str) -> shown.ThreadState:
+        """The thread's state, and from which event on to follow it. Raises ThreadNotFound."""
+        snapshot = await self.mailbox.threads.snapshot(self.scope, ThreadId(thread_id))
+        return as_shown(shown_state(self.scope, snapshot), shown.ThreadState)
+
+    async def patch_state(
+        self, thread_id: str, values: Mapping[str, Any], *, if_version: int | None = None
+    ) -> shown.ThreadState:
+        """Change the thread's state by a merge patch: None removes a key, an object is merged, anything else replaces.
+
+        `if_version`: only if the state still has this version; StaleVersion otherwise.
+
+        Raises:
+            ThreadNotFound: There is no such thread.
+            StaleVersion: It has another version by now.
+            ValidationError: The values are no JSON object, or the state would be too large (StateTooLarge).
+        """
+        await self.mailbox.threads.patch_state(self.scope, ThreadId(thread_id), values, if_version=if_version)
+        return await self.get_state(thread_id)
 
     async def cancel_thread(self, thread_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
         """Stop the thread's active run; its queue goes on. Raises ThreadNotFound."""

@@ -131,3 +131,17 @@ def test_whatever_the_log_holds_every_call_is_answered_once_right_after_its_turn
             assert not open_calls
             open_calls = {call.id for call in message.tool_calls}
     assert not open_calls
+
+
+def test_a_run_that_waited_does_not_read_what_others_said_meanwhile() -> None:
+    log = (user("u1"), turn("a1"), user("u2", OLD), turn("a2", run=OLD), user("u3"), turn("a3"))
+
+    assert ids(start(*log[:4], closed="a1").history) == ["u1", "a1"]
+    assert ids(start(*log, closed="a3").history) == ["u1", "a1", "u2", "a2", "u3", "a3"]
+
+
+def test_what_a_run_reads_of_later_messages_is_its_own() -> None:
+    found = start(user("u1"), turn("a1", "x"), user("u2", OLD), tool("t1", "x"), turn("a2", run=OLD))
+
+    assert found.reenter is not None
+    assert (ids(found.history), found.reenter.id, ids(found.answers)) == (["u1"], "a1", ["t1"])

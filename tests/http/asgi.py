@@ -151,6 +151,12 @@ class Client:
     async def post(self, path: str, body: Any = None, **options: Any) -> Answer:
         return await self.request("POST", path, body, **options)
 
+    async def patch(self, path: str, body: Any = None, **options: Any) -> Answer:
+        return await self.request("PATCH", path, body, **options)
+
+    async def delete(self, path: str, **options: Any) -> Answer:
+        return await self.request("DELETE", path, **options)
+
     async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         async with self.open(method, path, body, **options) as connection:
             await connection.rest()

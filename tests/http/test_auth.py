@@ -24,7 +24,11 @@ from tests.http.asgi import Client
 GUARDED: Final = tuple(operation for operation in OPERATIONS if not operation.always_answers)
 ON_SOMETHING: Final = tuple(each for each in GUARDED if "{thread_id}" in each.path or "{run_id}" in each.path)
 LISTS: Final = ("/v1/threads", "/v1/runs")
-BODIES: Final[dict[str, Any]] = {"create_thread": {}, "default": {"agent_id": "whoami", "input": "hello"}}
+BODIES: Final[dict[str, Any]] = {
+    "create_thread": {},
+    "patch_state": {"values": {}},
+    "default": {"agent_id": "whoami", "input": "hello"},
+}
 
 
 async def whoami(context: Context) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def as_user(user: str) -> dict[str, str]:
 
 
 async def ask(client: Client, operation: Operation, headers: dict[str, str]) -> HttpAnswer:
-    path = operation.path.format(thread_id="anns", run_id="anns-run", agent_id="whoami")
+    path = operation.path.format(thread_id="anns", run_id="anns-run", agent_id="whoami", message_id="m")
     body = None if operation.body is None else BODIES.get(operation.id, BODIES["default"])
     return await client.request(operation.method, path, body, headers=headers)
 

@@ -7,7 +7,7 @@ Holds: a method returns the server's answer or raises what it stands for; a stre
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -24,8 +24,8 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.given import Given
 from awaken.domain.ids import Chance
 from awaken.domain.listing import Listing
-from awaken.domain.run import Limits
-from awaken.domain.shown import IfExists, MessageVisibility, Order
+from awaken.domain.run import ClientTool, Limits
+from awaken.domain.shown import IfExists, MessageView, MessageVisibility, Order, StopAction
 
 ResultT = TypeVar("ResultT")
 
@@ -87,6 +87,10 @@ class AsyncClient:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
     ) -> AsyncRunHandle:
         """Have a run accepted. It is durable when this returns, and goes on whoever watches.
@@ -106,6 +110,10 @@ class AsyncClient:
             max_attempts=max_attempts,
             metadata=metadata,
             limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
             create_thread=create_thread,
             delay_s=delay_s,
             at=at,
@@ -126,6 +134,10 @@ class AsyncClient:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
     ) -> shown.Run:
         """Submit and wait for the end; the run goes on whether or not anybody waits.
@@ -147,6 +159,10 @@ class AsyncClient:
             max_attempts=max_attempts,
             metadata=metadata,
             limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
             create_thread=create_thread,
         )
         ends_s = self._deadline_s(timeout_s)
@@ -165,6 +181,10 @@ class AsyncClient:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
         on_reconnect: OnReconnect | None = None,
     ) -> AsyncStream:
@@ -180,6 +200,10 @@ class AsyncClient:
             max_attempts=max_attempts,
             metadata=metadata,
             limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
             create_thread=create_thread,
         )
         return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, calls.create_run_and_stream(request, {}))
@@ -213,9 +237,12 @@ class AsyncClient:
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
         return Listing(lambda: self._items(call), limit)
 
-    async def cancel(self, run_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
-        """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60."""
-        return await self.send(calls.cancel_run(run_id, wait_s=wait_s))
+    async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
+        """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
+
+        `action="rollback"`: when it has ended, what belongs to it is read no more.
+        """
+        return await self.send(calls.cancel_run(run_id, action=action, wait_s=wait_s))
 
     def run_events(
         self,
@@ -299,14 +326,32 @@ class AsyncClient:
         *,
         run_id: str | None = None,
         visibility: MessageVisibility = "external",
+        view: MessageView = "effective",
         order: Order = "asc",
         limit: int | None = None,
     ) -> Listing[shown.Message]:
-        """The conversation, oldest first."""
+        """The conversation as it is read, oldest first; with `view="log"` also what is hidden of it."""
         call = calls.list_messages(
-            thread_id, run_id=run_id, visibility=visibility, order=order, limit=calls.page_size(limit)
+            thread_id, run_id=run_id, visibility=visibility, view=view, order=order, limit=calls.page_size(limit)
         )
         return Listing(lambda: self._items(call), limit)
+
+    async def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
+        """Have a message of the conversation read no more; a call and its answers go together."""
+        return await self.send(calls.hide_message(thread_id, message_id))
+
+    async def get_state(self, thread_id: str) -> shown.ThreadState:
+        """The thread's state, and from which event on to follow it."""
+        return await self.send(calls.get_state(thread_id))
+
+    async def patch_state(
+        self, thread_id: str, values: Mapping[str, Any], *, if_version: int | None = None
+    ) -> shown.ThreadState:
+        """Change the thread's state by a merge patch: None removes a key, an object is merged, anything else replaces.
+
+        `if_version`: only if the state still has this version; StaleVersion otherwise.
+        """
+        return await self.send(calls.patch_state(thread_id, values, if_version=if_version))
 
     async def cancel_thread(self, thread_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
         """Stop the thread's active run; its queue goes on."""
@@ -435,9 +480,9 @@ class AsyncRunHandle:
         self.record = await self._client.get_run(self.run_id)
         return self.record
 
-    async def cancel(self, *, wait_s: float = 0.0) -> shown.Cancellation:
+    async def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
-        return await self._client.cancel(self.run_id, wait_s=wait_s)
+        return await self._client.cancel(self.run_id, action=action, wait_s=wait_s)
 
 
 class AsyncStream:

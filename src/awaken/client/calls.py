@@ -9,7 +9,7 @@ Source: `docs/reference/http.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
@@ -25,7 +25,8 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import RemoteProtocolError
 from awaken.domain.given import Given, sent_form
 from awaken.domain.ids import Ids
-from awaken.domain.run import NO_LIMITS, Limits
+from awaken.domain.run import NO_LIMITS, ClientTool, Limits
+from awaken.domain.state import checked_patch
 
 ResultT = TypeVar("ResultT")
 Params = Mapping[str, str]
@@ -67,6 +68,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int | None = None
     metadata: Mapping[str, Any] = {}
     limits: Limits = NO_LIMITS
+    context: str | Mapping[str, Any] | None = None
+    state: Mapping[str, Any] | None = None
+    client_tools: tuple[ClientTool, ...] = ()
+    overrides: Mapping[str, Any] | None = None
     if_not_exists: str | None = None
 
 
@@ -130,6 +135,25 @@ def list_messages(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Messag
     return _page(f"/v1/threads/{_part(thread_id)}/messages", wire.Page[shown.Message], filters)
 
 
+def hide_message(thread_id: str, message_id: str) -> Call[shown.Hiding]:
+    path = f"/v1/threads/{_part(thread_id)}/messages/{_part(message_id)}/hide"
+    return Call(method="POST", path=path, decode=_as(shown.Hiding))
+
+
+def get_state(thread_id: str) -> Call[shown.ThreadState]:
+    return Call(method="GET", path=f"/v1/threads/{_part(thread_id)}/state", decode=_as(shown.ThreadState))
+
+
+def patch_state(thread_id: str, values: Mapping[str, Any], *, if_version: int | None) -> Call[shown.ThreadState]:
+    return Call(
+        method="PATCH",
+        path=f"/v1/threads/{_part(thread_id)}/state",
+        headers=_if_match(if_version),
+        body=_encode({"values": checked_patch(values)}),
+        decode=_as(shown.ThreadState),
+    )
+
+
 def cancel_thread(thread_id: str, *, wait_s: float) -> Call[shown.Cancellation]:
     return _stop(f"/v1/threads/{_part(thread_id)}/cancel", shown.Cancellation, wait_s)
 
@@ -153,6 +177,10 @@ def run_request(
     max_attempts: int | None,
     metadata: Mapping[str, Any] | None,
     limits: Limits | None,
+    context: str | Mapping[str, Any] | None,
+    state: Mapping[str, Any] | None,
+    client_tools: Sequence[ClientTool],
+    overrides: Mapping[str, Any] | None,
     create_thread: bool,
     delay_s: float = 0.0,
     at: datetime | str | None = None,
@@ -171,6 +199,10 @@ def run_request(
         max_attempts=max_attempts,
         metadata=metadata or {},
         limits=limits or NO_LIMITS,
+        context=context,
+        state=None if state is None else checked_patch(state),
+        client_tools=tuple(client_tools),
+        overrides=overrides,
         if_not_exists="create" if thread_id is not None and create_thread else None,
     )
 
@@ -232,8 +264,9 @@ def watch_thread(thread_id: str, params: Params) -> Call[None]:
     )
 
 
-def cancel_run(run_id: str, *, wait_s: float) -> Call[shown.Cancellation]:
-    return _stop(f"/v1/runs/{_part(run_id)}/cancel", shown.Cancellation, wait_s)
+def cancel_run(run_id: str, *, action: shown.StopAction = "cancel", wait_s: float) -> Call[shown.Cancellation]:
+    call = _stop(f"/v1/runs/{_part(run_id)}/cancel", shown.Cancellation, wait_s)
+    return call if action == "cancel" else msgspec.structs.replace(call, params={**call.params, "action": action})
 
 
 def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[shown.Dispatch]]:
@@ -302,6 +335,10 @@ def _stop(path: str, kind: type[ResultT], wait_s: float) -> Call[ResultT]:
     wait_s = min(wait_s, MAX_STOP_WAIT_S)
     params = {"wait_s": _plain(wait_s)} if wait_s > 0 else {}
     return Call(method="POST", path=path, params=params, timeout_s=wait_s if params else None, decode=_as(kind))
+
+
+def _if_match(version: int | None) -> Params:
+    return {} if version is None else {"If-Match": f'"{version}"'}
 
 
 def _accepted(body: bytes, status: int) -> Accepted:

@@ -21,12 +21,14 @@ from awaken.domain.errors import (
     DataIntegrity,
     DispatchNotFound,
     Forbidden,
+    MessageNotFound,
     NotFound,
     QueueFull,
     RunNotFound,
     RunNotOpen,
     ScheduleDeclared,
     ScheduleNotFound,
+    StaleVersion,
     StoreUnavailable,
     ThreadBusy,
     ThreadNotFound,
@@ -36,6 +38,7 @@ from awaken.domain.errors import (
     Unsupported,
     ValidationError,
 )
+from awaken.domain.state import StateTooLarge
 
 RETRYABLE: Final = frozenset({429, 502, 503, 504})
 """Statuses after which the same request may well succeed later."""
@@ -130,6 +133,11 @@ def _made(make: Callable[[dict[str, Any]], AwakenError]) -> _Make:
     return made
 
 
+def _number(problem: dict[str, Any], member: str) -> int:
+    value = problem.get(member)
+    return value if isinstance(value, int) else 0
+
+
 def _fact(problem: dict[str, Any], member: str) -> str:
     return _text(problem, member) or ""
 
@@ -138,10 +146,13 @@ _BY_CODE: Final[dict[str, _Make]] = {
     "thread_not_found": _not_found(ThreadNotFound),
     "run_not_found": _not_found(RunNotFound),
     "dispatch_not_found": _not_found(DispatchNotFound),
+    "message_not_found": _not_found(MessageNotFound),
     "agent_not_found": _not_found(AgentNotFound),
     "schedule_not_found": _not_found(ScheduleNotFound),
     "schedule_declared": _made(lambda problem: ScheduleDeclared(_fact(problem, "id"))),
     "too_many_schedules": _made(lambda problem: TooManySchedules(0)),
+    "precondition_failed": _made(lambda problem: StaleVersion("", _number(problem, "version"))),
+    "state_too_large": _made(lambda problem: StateTooLarge(0)),
     "run_not_open": _made(lambda problem: RunNotOpen(_fact(problem, "id"), _fact(problem, "run_status"))),
     "already_accepted": _made(lambda problem: AlreadyAccepted(_fact(problem, "id"), _text(problem, "run_id"))),
     "already_exists": _made(lambda problem: AlreadyExists("object", _fact(problem, "id"))),

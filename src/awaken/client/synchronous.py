@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from types import TracebackType
@@ -25,8 +25,8 @@ from awaken.domain.clock import Clock
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.given import Given
 from awaken.domain.ids import Chance
-from awaken.domain.run import Limits
-from awaken.domain.shown import IfExists, MessageVisibility, Order
+from awaken.domain.run import ClientTool, Limits
+from awaken.domain.shown import IfExists, MessageView, MessageVisibility, Order, StopAction
 
 ResultT = TypeVar("ResultT")
 Pause = Callable[[float], None]
@@ -97,6 +97,10 @@ class Client:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
     ) -> RunHandle:
         """Have a run accepted. It is durable when this returns, and goes on whoever watches.
@@ -116,6 +120,10 @@ class Client:
             max_attempts=max_attempts,
             metadata=metadata,
             limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
             create_thread=create_thread,
             delay_s=delay_s,
             at=at,
@@ -136,6 +144,10 @@ class Client:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
     ) -> shown.Run:
         """Submit and wait for the end; the run goes on whether or not anybody waits.
@@ -157,6 +169,10 @@ class Client:
             max_attempts=max_attempts,
             metadata=metadata,
             limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
             create_thread=create_thread,
         )
         ends_s = self._deadline_s(timeout_s)
@@ -175,6 +191,10 @@ class Client:
         max_attempts: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        context: str | Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        client_tools: Sequence[ClientTool] = (),
+        overrides: Mapping[str, Any] | None = None,
         create_thread: bool = True,
         on_reconnect: OnReconnect | None = None,
     ) -> Stream:
@@ -190,6 +210,10 @@ class Client:
             max_attempts=max_attempts,
             metadata=metadata,
             limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
             create_thread=create_thread,
         )
         return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, calls.create_run_and_stream(request, {}))
@@ -223,9 +247,12 @@ class Client:
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
         return islice(self._items(call), limit)
 
-    def cancel(self, run_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
-        """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60."""
-        return self.send(calls.cancel_run(run_id, wait_s=wait_s))
+    def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
+        """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
+
+        `action="rollback"`: when it has ended, what belongs to it is read no more.
+        """
+        return self.send(calls.cancel_run(run_id, action=action, wait_s=wait_s))
 
     def run_events(
         self,
@@ -309,14 +336,32 @@ class Client:
         *,
         run_id: str | None = None,
         visibility: MessageVisibility = "external",
+        view: MessageView = "effective",
         order: Order = "asc",
         limit: int | None = None,
     ) -> Iterator[shown.Message]:
-        """The conversation, oldest first."""
+        """The conversation as it is read, oldest first; with `view="log"` also what is hidden of it."""
         call = calls.list_messages(
-            thread_id, run_id=run_id, visibility=visibility, order=order, limit=calls.page_size(limit)
+            thread_id, run_id=run_id, visibility=visibility, view=view, order=order, limit=calls.page_size(limit)
         )
         return islice(self._items(call), limit)
+
+    def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
+        """Have a message of the conversation read no more; a call and its answers go together."""
+        return self.send(calls.hide_message(thread_id, message_id))
+
+    def get_state(self, thread_id: str) -> shown.ThreadState:
+        """The thread's state, and from which event on to follow it."""
+        return self.send(calls.get_state(thread_id))
+
+    def patch_state(
+        self, thread_id: str, values: Mapping[str, Any], *, if_version: int | None = None
+    ) -> shown.ThreadState:
+        """Change the thread's state by a merge patch: None removes a key, an object is merged, anything else replaces.
+
+        `if_version`: only if the state still has this version; StaleVersion otherwise.
+        """
+        return self.send(calls.patch_state(thread_id, values, if_version=if_version))
 
     def cancel_thread(self, thread_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
         """Stop the thread's active run; its queue goes on."""
@@ -444,9 +489,9 @@ class RunHandle:
         self.record = self._client.get_run(self.run_id)
         return self.record
 
-    def cancel(self, *, wait_s: float = 0.0) -> shown.Cancellation:
+    def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
-        return self._client.cancel(self.run_id, wait_s=wait_s)
+        return self._client.cancel(self.run_id, action=action, wait_s=wait_s)
 
 
 class Stream:

@@ -18,6 +18,7 @@ import msgspec
 
 from awaken.domain.ids import MessageId
 from awaken.domain.run import TerminationType, Usage
+from awaken.domain.state import JsonPatch
 
 RunsOn = Literal["server", "client", "person"]
 """Who carries a tool call out: this process, the program that asked for the run, or somebody."""
@@ -27,8 +28,6 @@ CallStatus = Literal["succeeded", "failed", "invalid_arguments", "denied", "time
 """How a tool call ended. `invalid_arguments`: it was never made. `unknown`: begun, and nobody knows how it ended."""
 FinishReason = Literal["stop", "length", "content_filter", "tool_call", "error"]
 """Why a model ended its answer."""
-JsonPatch = tuple[dict[str, Any], ...]
-"""The operations of an RFC 6902 patch."""
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

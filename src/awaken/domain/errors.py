@@ -75,6 +75,11 @@ class DispatchNotFound(NotFound):
     code = "dispatch_not_found"
 
 
+class MessageNotFound(NotFound):
+    what = "message of the conversation"
+    code = "message_not_found"
+
+
 class AgentNotFound(NotFound):
     what = "agent"
     code = "agent_not_found"
@@ -165,7 +170,7 @@ class ThreadBusy(Conflict):
     code = "thread_busy"
 
     def __init__(self, thread_id: str, active_run_id: str | None) -> None:
-        super().__init__(f"thread {thread_id!r} is executing run {active_run_id!r}")
+        super().__init__(f"thread {thread_id!r} is in the hands of run {active_run_id!r}")
         self.thread_id = thread_id
         self.active_run_id = active_run_id
 
@@ -207,6 +212,16 @@ class VersionConflict(Conflict):
     """The caller acted on a state that is gone."""
 
     code = "version_conflict"
+
+
+class StaleVersion(VersionConflict):
+    """The caller named a version, and what it is of has another one by now: `version`."""
+
+    code = "precondition_failed"
+
+    def __init__(self, what: str, version: int) -> None:
+        super().__init__(f"{what} has version {version} by now; read it again, and decide anew")
+        self.version = version
 
 
 class LeaseLost(VersionConflict):

@@ -43,6 +43,7 @@ from awaken.domain.message import Visibility
 from awaken.domain.server_event import (
     DispatchPayload,
     MessageSentPayload,
+    MessagesHiddenPayload,
     RunClaimedPayload,
     RunEndedPayload,
     RunQueuedPayload,
@@ -110,7 +111,7 @@ _ROWS: Final = (
     Kind("PendingEdited", "messages", LATER),
     Kind("PendingRetracted", "messages", LATER),
     Kind("MessageConsumed", "messages", LATER),
-    Kind("MessagesHidden", "messages", LATER),
+    Kind("MessagesHidden", "messages", MessagesHiddenPayload),
     Kind("MessageSent", "messages", MessageSentPayload),
     Kind("MessageUndeliverable", "messages", MessageSentPayload),
     Kind("ArtifactWritten", "messages", LATER),

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.ids import MessageId, RunId
 from awaken.domain.log import LoggedEvent, ServerEvent
@@ -32,11 +33,22 @@ from awaken.domain.message import (
 from awaken.domain.outbox import Errand
 from awaken.domain.run import NO_USAGE, Run, RunRequest, SeqRange, Termination, Usage, Waiting
 from awaken.domain.schedule import Schedule
+from awaken.domain.state import Values
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Decision, TicketRequest
 
 RecordKind = Literal[
-    "thread", "run_request", "run_state", "dispatch", "message", "events", "journal", "ticket", "errand", "schedule"
+    "thread",
+    "run_request",
+    "run_state",
+    "dispatch",
+    "message",
+    "events",
+    "journal",
+    "ticket",
+    "errand",
+    "schedule",
+    "state",
 ]
 
 CURRENT: Final[dict[RecordKind, int]] = {
@@ -50,6 +62,7 @@ CURRENT: Final[dict[RecordKind, int]] = {
     "ticket": 1,
     "errand": 1,
     "schedule": 1,
+    "state": 1,
 }
 """The version each kind of record is written in."""
 
@@ -101,6 +114,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     closed_turn: MessageId | None = None
     stream_open: bool = False
     tickets: int = 0
+    hide_requested_at: Instant | None = None
+    hidden: bool = False
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -114,6 +129,7 @@ _ticket: Final = msgspec.json.Decoder(TicketRequest)
 _decision: Final = msgspec.json.Decoder(Decision)
 _errand: Final = msgspec.json.Decoder(Errand)
 _schedule: Final = msgspec.json.Decoder(Schedule)
+_values: Final = msgspec.json.Decoder(dict[str, Any])
 _DAMAGE: Final = (msgspec.MsgspecError, ValidationError)
 
 
@@ -138,6 +154,8 @@ def encode_run_state(run: Run) -> bytes:
             run.closed_turn,
             run.stream_open,
             run.tickets,
+            run.hide_requested_at,
+            run.hidden,
         )
     )
 
@@ -249,6 +267,14 @@ def encode_schedule(schedule: Schedule) -> bytes:
 
 def decode_schedule(data: bytes, version: int, name: str) -> Schedule:
     return _decoded("schedule", version, data, _schedule, name)
+
+
+def encode_state(values: Values) -> bytes:
+    return _encode(values)
+
+
+def decode_state(data: bytes, version: int, name: str) -> Values:
+    return _decoded("state", version, data, _values, name)
 
 
 def check_version(kind: RecordKind, version: int, name: str) -> None:

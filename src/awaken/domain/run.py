@@ -7,6 +7,7 @@ Source: ADR 0014; TR-088 to TR-095.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any, Final, Literal, get_args
 
@@ -15,6 +16,7 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId, TicketId
+from awaken.domain.state import checked_patch
 
 
 class RunStatus(StrEnum):
@@ -176,6 +178,12 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 MAX_TIMEOUT_S: Final = 30 * 86_400
 """A month."""
+MAX_STEP_LIMIT: Final = 1_000_000
+MAX_TOKEN_LIMIT: Final = 10**12
+MAX_OVERRIDE_BYTES: Final = 64 * 1024
+MAX_CLIENT_TOOLS: Final = 128
+MAX_TOOL_BYTES: Final = 64 * 1024
+"""Of one client tool, as JSON."""
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
@@ -184,26 +192,82 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_u
     timeout_s: float | None = None
     """Seconds it may execute, over all its dispatches; then it ends as `stopped`, with the code `timeout`. The time it
     waits in the queue, or for somebody, does not count."""
+    max_steps: int | None = None
+    """Steps it may close. Where another would begin it ends as `stopped`, with the code `max_steps`."""
+    max_total_tokens: int | None = None
+    """Tokens, of input and output, after which no step begins: it ends as `stopped`, with the code `budget`."""
 
     def check(self) -> None:
         """Raises ValidationError for a limit out of range."""
-        asked: object = self.timeout_s
-        if asked is None:
+        if self == NO_LIMITS:
             return
-        if type(asked) not in (int, float) or not 0 < asked <= MAX_TIMEOUT_S:
+        asked: object = self.timeout_s
+        if asked is not None and (type(asked) not in (int, float) or not 0 < asked <= MAX_TIMEOUT_S):
             raise ValidationError(
                 f"limits.timeout_s is more than 0 and at most {MAX_TIMEOUT_S} seconds", loc=("body", "limits")
             )
+        for name, most in (("max_steps", MAX_STEP_LIMIT), ("max_total_tokens", MAX_TOKEN_LIMIT)):
+            given: object = getattr(self, name)
+            if given is not None and (type(given) is not int or not 1 <= given <= most):
+                raise ValidationError(f"limits.{name} is a whole number from 1 to {most}", loc=("body", "limits", name))
+
+    def reached(self, steps: int, usage: Usage) -> Termination | None:
+        """How a run that has come so far ends, where it may not begin another step."""
+        spent = usage.input_tokens + usage.output_tokens
+        if self.max_steps is not None and steps >= self.max_steps:
+            detail = f"it closed the {self.max_steps} steps that it may (limits.max_steps)"
+            return Termination("stopped", code="max_steps", detail=detail)
+        if self.max_total_tokens is not None and spent >= self.max_total_tokens:
+            detail = f"it used {spent} tokens, and may use {self.max_total_tokens} (limits.max_total_tokens)"
+            return Termination("stopped", code="budget", detail=detail)
+        return None
 
 
 NO_LIMITS: Final = Limits()
 
 
+class ClientTool(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A tool that the program which asks for the run carries out itself. `parameters`: the JSON schema of its input."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+
+OnCompletion = Literal["keep", "delete"]
+OnDisconnect = Literal["continue", "cancel"]
+
+
 class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Overrides for this execution, passed to the driver as they are, and the limits of the run."""
+    """What a run is asked for beside its input. Agents find it in `ctx.request.options`."""
 
     overrides: Any = None
+    """For the agent's driver, as they are."""
     limits: Limits = NO_LIMITS
+    state: dict[str, Any] | None = None
+    """A merge patch of the thread's state, made when the run's messages are taken."""
+    client_tools: tuple[ClientTool, ...] = ()
+    on_disconnect: OnDisconnect = "continue"
+    """`cancel`: it is stopped when nobody has watched it for a while."""
+    on_completion: OnCompletion = "keep"
+    """`delete`: its thread is deleted some time after its end."""
+
+    def check(self) -> None:
+        """Raises ValidationError for what is out of range."""
+        if self == NO_OPTIONS:
+            return
+        self.limits.check()
+        if self.client_tools:
+            _check_tools(self.client_tools)
+        if self.overrides is not None and len(msgspec.json.encode(self.overrides)) > MAX_OVERRIDE_BYTES:
+            raise ValidationError(
+                f"overrides have at most {MAX_OVERRIDE_BYTES} bytes of JSON", loc=("body", "overrides")
+            )
+        if self.state is not None:
+            checked_patch(self.state)
+
+
+NO_OPTIONS: Final = RunOptions()
 
 
 class Sender(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -233,6 +297,7 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _UNNAMED: Final = (None, None, None)
+_TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -240,13 +305,13 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     intent: Intent
     input_message_ids: tuple[MessageId, ...]
-    options: RunOptions = RunOptions()
+    options: RunOptions = NO_OPTIONS
     trace: Trace = Trace()
 
     def check(self) -> None:
         """Raises ValidationError for blank ids and for a continuation that names no run, or the reverse (TR-095)."""
         intent, trace = self.intent, self.trace
-        self.options.limits.check()
+        self.options.check()
         if not intent.agent_id.strip():
             raise ValidationError("a run needs an agent_id")
         if (intent.kind == "continuation") != (intent.continues_run_id is not None):
@@ -262,6 +327,28 @@ WaitReason = Literal[
     "tool_permission", "user_input", "background_tasks", "external_event", "rate_limit", "manual_pause"
 ]
 WaitMode = Literal["any", "all"]
+
+
+def _check_tools(tools: tuple[ClientTool, ...]) -> None:
+    loc = ("body", "client_tools")
+    if len(tools) > MAX_CLIENT_TOOLS:
+        raise ValidationError(f"a run has at most {MAX_CLIENT_TOOLS} client tools, and not {len(tools)}", loc=loc)
+    seen: set[str] = set()
+    for tool in tools:
+        if _TOOL_NAME.fullmatch(tool.name) is None:
+            raise ValidationError(
+                f"the name of a client tool is 1 to 64 of the characters A-Z a-z 0-9 _ -, not {tool.name!a:.80}",
+                loc=loc,
+            )
+        if tool.name in seen:
+            raise ValidationError(f"two client tools are called {tool.name!r}", loc=loc)
+        if len(msgspec.json.encode(tool)) > MAX_TOOL_BYTES:
+            raise ValidationError(
+                f"client tool {tool.name!r} has more than {MAX_TOOL_BYTES} bytes of JSON; shorten its description or"
+                " parameters",
+                loc=loc,
+            )
+        seen.add(tool.name)
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -324,6 +411,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tickets: int = 0
     """How many it has ever opened."""
     open_tickets: int = 0
+    hide_requested_at: Instant | None = None
+    """When somebody asked that what belongs to it be hidden once it ends."""
+    hidden: bool = False
+    """It is left out of lists."""
 
     @property
     def output(self) -> Any:

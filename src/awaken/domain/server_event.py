@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from awaken.domain.agent_event import FINISHED_KINDS, StreamReset, ToolCallDone
+from awaken.domain.agent_event import FINISHED_KINDS, ErrorRecorded, StateDelta, StreamReset, ToolCallDone
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, ThreadId, TicketId
@@ -32,6 +32,8 @@ from awaken.domain.run import (
     WaitMode,
     WaitReason,
 )
+from awaken.domain.span import Span, Why
+from awaken.domain.state import JsonPatch
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Action, Decision, OnExpiry, ResumeMode, Ticket, TicketKind
 
@@ -161,6 +163,15 @@ class MessageSentPayload(_Payload, frozen=True):
     to_agent_id: AgentId | None = None
     message_ids: tuple[MessageId, ...] = ()
     error: str | None = None
+
+
+class MessagesHiddenPayload(_Payload, frozen=True):
+    """Messages of the log are read no more, or another one in their place. Seqs are those of messages."""
+
+    first_seq: int
+    last_seq: int
+    why: Why
+    replacement_message_id: MessageId | None = None
 
 
 def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> ServerEvent:
@@ -314,6 +325,20 @@ def _sent(thread_id: ThreadId, errand: Errand, error: str | None = None) -> Mess
         agent_id, message_ids = errand.request.intent.agent_id, errand.request.input_message_ids
         return MessageSentPayload(thread_id, errand.run_id, agent_id, message_ids, error)
     return MessageSentPayload(thread_id, errand.run_id, error=error)
+
+
+def messages_hidden(span: Span) -> ServerEvent:
+    payload = MessagesHiddenPayload(span.first_seq, span.last_seq, span.why, span.replacement_id)
+    return ServerEvent("MessagesHidden", payload)
+
+
+def state_changed(patch: JsonPatch, version: int) -> ServerEvent:
+    return ServerEvent("StateDeltaObserved", StateDelta(patch, version))
+
+
+def error_recorded(message: str, code: str) -> ServerEvent:
+    """Something went wrong that did not end the run."""
+    return ServerEvent("ErrorRecorded", ErrorRecorded(message, code))
 
 
 def _about(

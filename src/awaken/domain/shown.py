@@ -18,6 +18,10 @@ Order = Literal["asc", "desc"]
 IfExists = Literal["raise", "do_nothing"]
 MessageVisibility = Literal["external", "internal", "all"]
 """Messages for everybody, those that only agents see, or both."""
+MessageView = Literal["effective", "log"]
+"""What is read of a conversation, or everything that it holds."""
+StopAction = Literal["cancel", "rollback"]
+"""Stop a run; or also have what belongs to it read no more."""
 
 
 class _Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +44,20 @@ class Thread(_Shown, frozen=True):
     """Its newest event: watching from here misses nothing that this does not show."""
     created_at: str = ""
     updated_at: str = ""
+
+
+class ThreadState(_Shown, frozen=True):
+    """The state of a thread and what somebody who shows the thread needs beside it, all of one moment.
+
+    `next`: the runs that are open or queued, in the order in which they go on.
+    """
+
+    values: dict[str, Any] = {}
+    version: int = 0
+    tickets: tuple[dict[str, Any], ...] = ()
+    pending: tuple[dict[str, Any], ...] = ()
+    next: tuple[str, ...] = ()
+    cursor: str = ""
 
 
 class ToolCall(_Shown, frozen=True):
@@ -187,6 +205,20 @@ class Cancellation(_Shown, frozen=True):
 
     state: str
     run: Run | None = None
+
+
+class HiddenRange(_Shown, frozen=True):
+    """Messages of a conversation that are read no more, both ends included; `seq`s of messages."""
+
+    first_seq: int
+    last_seq: int
+    why: str
+
+
+class Hiding(_Shown, frozen=True):
+    """What was hidden, in order; nothing where the message was not read already."""
+
+    spans: tuple[HiddenRange, ...] = ()
 
 
 class Interruption(_Shown, frozen=True):

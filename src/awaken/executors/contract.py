@@ -20,6 +20,7 @@ from awaken.domain.event import Event
 from awaken.domain.ids import AgentId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.run import NATURAL_END, RunRequest, Termination, Usage
+from awaken.domain.state import ThreadState, Values
 from awaken.executors.sending import Outgoing, Sent
 
 
@@ -73,6 +74,10 @@ class Entry(Protocol):
         """Read the thread's log, once; its cost is linear in the log."""
         ...
 
+    async def state(self) -> ThreadState:
+        """The thread's state as it is now."""
+        ...
+
     async def journal(self) -> dict[str, msgspec.Raw]:
         """The finished steps of this run by key. Empty, without a read, on a first execution."""
         ...
@@ -101,7 +106,7 @@ class RunPort(Protocol):
     """Everything a driver may do to the outside world.
 
     Every method may raise `LeaseLost`: the run belongs to somebody else now; let it pass through. A method that has
-    closed a step may raise `HandedOver`; let that pass through, too.
+    closed a step may raise `HandedOver` or `RunEnds`; let those pass through, too.
     Every method may be cancelled; what it had begun to make durable is then finished before the cancellation passes.
     """
 
@@ -156,8 +161,11 @@ class RunPort(Protocol):
         """
         ...
 
-    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event, is_progress: bool = True) -> None:
-        """Make the result of a function's step durable; closes a step. `is_progress`: failures before it count no more.
+    async def commit_step(
+        self, key: str, value: msgspec.Raw, *events: Event, closes: bool = True, is_progress: bool = True
+    ) -> None:
+        """Make the result of a function's step durable. `closes`: it closes a step of the run. `is_progress`: failures
+        before it count no more.
 
         Raises:
             PermanentFailure: The result is larger than `max_result_bytes`. Nothing was recorded.
@@ -170,6 +178,20 @@ class RunPort(Protocol):
         Raises:
             ValidationError: The agent is not known (UnknownAgent), or the message does not suit it.
             PermanentFailure: It is too large, or too many runs in a row were caused by messages of runs.
+        """
+        ...
+
+    def check_limits(self) -> None:
+        """To be called before a step of a function begins; `close_step` looks by itself.
+
+        Raises:
+            RunEnds: The run has used up what it may: nothing is begun any more.
+        """
+        ...
+
+    def change_state(self, patch: Values) -> None:
+        """Change the thread's state by a merge patch: durable with the next `commit_tool` or `close_step`, or else with
+        the settlement that ends the run.
         """
         ...
 
@@ -205,6 +227,18 @@ class HandedOver(BaseException):
     Like a cancellation it is no `Exception`, so that an agent that catches whatever its steps may raise does not take
     it for a step that failed.
     """
+
+
+class RunEnds(BaseException):
+    """The run ends here, with this termination, and is not tried again. `messages` are committed with the settlement.
+
+    No `Exception`, as `HandedOver` is none.
+    """
+
+    def __init__(self, termination: Termination, messages: tuple[Message, ...] = ()) -> None:
+        super().__init__(termination.detail or termination.type)
+        self.termination = termination
+        self.messages = messages
 
 
 DriverFactory = Callable[[Any], AgentDriver]

@@ -33,11 +33,12 @@ def conversation(
     usage: Usage = NO_USAGE,
     steps: int = 0,
 ) -> Conversation:
-    """What the run `run_id` continues from, given the whole log in order.
+    """What the run `run_id` continues from, given the whole log, or what is read of it, in order.
 
     `closed_turn`, `usage` and `steps` are the run's own, as its last closed step left them; the totals of a turn that
     is entered again are therefore those before it.
     """
+    log = _history_of(log, run_id)
     messages = [message for message, _ in log]
     start = _open_turn(log, run_id, closed_turn)
     if start is None:
@@ -73,6 +74,18 @@ def answered(messages: Iterable[Message]) -> list[Message]:
     if turn is not None:
         found += _closing(turn, open_calls)
     return found
+
+
+def _history_of(log: Sequence[LoggedMessage], run_id: RunId) -> Sequence[LoggedMessage]:
+    """What the run may read: all up to the newest message that came to it, and of what lies behind only its own. What
+    others said while it waited is for later runs.
+    """
+    for index in range(len(log) - 1, -1, -1):
+        message, producer = log[index]
+        given = message.role in (Role.USER, Role.SYSTEM) and message.metadata.run_id != run_id
+        if given and producer == run_id:
+            return [*log[: index + 1], *[entry for entry in log[index + 1 :] if entry[1] == run_id]]
+    return log
 
 
 def _open_turn(log: Sequence[LoggedMessage], run_id: RunId, closed_turn: MessageId | None) -> int | None:

@@ -31,9 +31,12 @@ from awaken.domain.ids import MessageId
 from awaken.domain.loop import check_loop
 from awaken.domain.message import Message, MessageState, Role, assistant_message, data_of
 from awaken.domain.run import RunRequest, Sender
-from awaken.executors.contract import DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
+from awaken.executors.contract import DriveOutcome, Entry, Finished, RunEnds, RunIdentity, RunPort, Stopped
+from awaken.executors.current import executing
 from awaken.executors.results import decoded, encoded, step_decoder
 from awaken.executors.sending import SEND_PREFIX, Outgoing, Sent
+from awaken.executors.state import State
+from awaken.executors.tool_call import call_in_turn
 
 T = TypeVar("T")
 
@@ -79,15 +82,18 @@ class FunctionDriver:
         """
         context = Context(entry, port)
         try:
-            if self._plain is not None:
-                return await context.finish(await self._plain(context))
-            assert self._generator is not None
-            return await self._consume(self._generator, context)
+            with executing(context):
+                if self._plain is not None:
+                    return await context.finish(await self._plain(context))
+                assert self._generator is not None
+                return await self._consume(self._generator, context)
         except asyncio.CancelledError:
             unfinished = context.unfinished()
             if unfinished and is_stopping():
                 raise Stopped(unfinished) from None
             raise
+        except RunEnds as ends:
+            raise RunEnds(ends.termination, (*context.unfinished(), *ends.messages)) from None
 
     async def _consume(self, generator: GeneratorFunction, context: Context) -> DriveOutcome:
         async with aclosing(cast("AsyncGenerator[Any]", generator(context))) as items:
@@ -100,8 +106,8 @@ class Context:
     """What an agent function is given: its run, the conversation, durable steps and a way to stream."""
 
     __slots__ = (
-        "_ahead", "_entry", "_in_step", "_journal", "_loop", "_message_id", "_messages", "_port", "_produced", "_text",
-        "_uses",
+        "_ahead", "_entry", "_in_step", "_journal", "_loop", "_message_id", "_messages", "_port", "_produced", "_state",
+        "_text", "_uses",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, port: RunPort) -> None:
@@ -113,6 +119,7 @@ class Context:
         self._ahead: set[str] = set()
         """Those that were recorded before and have not been asked for yet."""
         self._messages: tuple[Message, ...] | None = None
+        self._state: State | None = None
         self._uses: Counter[str] | None = None
         self._produced: list[Message] | None = None
         """Whole messages, in the order they are committed at the end."""
@@ -145,6 +152,13 @@ class Context:
         """Who asked, as the server's `authorize` names them; None in a program, and where nobody authorises."""
         return self._port.identity.caller
 
+    @property
+    def state(self) -> State:
+        """The thread's state. What a function changes is stored when its run ends; a tool's, with its answer."""
+        if self._state is None:
+            self._state = State(self._entry, self._port)
+        return self._state
+
     async def messages(self) -> tuple[Message, ...]:
         """The conversation, this run's own input last. Read from the store once, when first asked for."""
         if self._messages is None:
@@ -155,7 +169,8 @@ class Context:
 
     async def input(self) -> str:
         """The text of the messages this run was given, a line each; empty when they hold none. Reads nothing."""
-        return "\n".join([message.text for message in self._entry.input if message.text])
+        given = [message for message in self._entry.input if message.role is not Role.SYSTEM]
+        return "\n".join([message.text for message in given if message.text])
 
     async def data(self) -> Any:
         """The value of the `Json` block this run was given; None when it was given none, or several. Reads nothing."""
@@ -197,6 +212,7 @@ class Context:
         """What the next thing of this name is known by in the run."""
         if self._uses is None:
             self._uses = Counter()
+        name = f"{call_in_turn()}{name}"
         self._uses[name] += 1
         return f"{name}#{self._uses[name]}"
 
@@ -310,14 +326,20 @@ class Context:
         recorded = await self._recorded(key)
         if recorded is not None:
             return decoded(recorded, decoder, key)
-        await self._begin()
+        closes = not call_in_turn()  # inside a tool it is a part of the step that its turn is
+        if closes:
+            self._port.check_limits()
+            await self._begin()
         value = fn()
         if inspect.isawaitable(value):
             value = await value
         raw = msgspec.Raw(encoded(value, f"step {key!r}"))
         result = decoded(raw, decoder, key)
         self._record(key, raw)
-        await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
+        if closes:
+            await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
+        else:
+            await self._port.commit_step(key, raw, closes=False)
         return result
 
     async def _recorded(self, key: str) -> msgspec.Raw | None:

@@ -56,7 +56,8 @@ from awaken.domain.run import Termination, Usage
 from awaken.executors.call_ids import CallIds
 from awaken.executors.classify import classify
 from awaken.executors.contract import Conversation, DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
-from awaken.executors.function import is_stopping
+from awaken.executors.current import executing
+from awaken.executors.function import Context, is_stopping
 from awaken.executors.mending import mended
 from awaken.executors.pydantic_answers import DEFERRED, Answers, ToolHandler
 from awaken.executors.pydantic_events import (
@@ -117,7 +118,8 @@ class PydanticAIDriver:
         A usage limit, or the agent cancelling itself, ends the run as `stopped`. A stopped execution raises `Stopped`
         with the text its readers have seen and no message holds yet.
         """
-        return await _Execution(self, port, await entry.conversation()).run()
+        with executing(Context(entry, port)):
+            return await _Execution(self, port, await entry.conversation()).run()
 
 
 class _Execution:
@@ -219,6 +221,7 @@ class _Execution:
             return  # the answer is known and shown
         if self._turn is not None:
             await self._close_step(run, node.request.parts)
+        self._port.check_limits()
         self._turn = self._port.new_message_id()
         self._call_ids.open_turn(self._turn)
         self._asked_at_s = self._driver.clock.monotonic()

@@ -31,6 +31,12 @@ def tool_call_key() -> str:
     return key
 
 
+def call_in_turn() -> str:
+    """A prefix that tells what this tool call does from everything else in its run; empty outside of a call."""
+    key = _KEY.get()
+    return "" if key is None else f"{key.partition('/')[2]}/"
+
+
 @contextmanager
 def serving(run_id: RunId, turn: MessageId, call_id: str) -> Generator[None]:
     """Give the call its key while it is being served."""

@@ -26,7 +26,7 @@ _json: Final = msgspec.json.Encoder().encode
 
 
 def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, bytes]]:
-    """Seq, kind and JSON object of each selected event of the row, in order."""
+    """Seq, kind and JSON object, in one line, of each selected event of the row, in order."""
     prefix = cursor_prefix(row.scope, row.thread_id)
     middle = b',"thread_id":%b,"run_id":%b,"dispatch_id":%b,"visibility":"all","created_at":"%b","payload":' % (
         _json(row.thread_id),
@@ -38,7 +38,7 @@ def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, b
     for seq, event in enumerate(row.events, row.first_seq):
         if selection.shows(event):
             head = f'{{"cursor":"{prefix}{seq}","kind":'.encode()
-            found.append((seq, event.kind, b"".join((head, _json(event.kind), middle, event.payload, b"}"))))
+            found.append((seq, event.kind, one_line(b"".join((head, _json(event.kind), middle, event.payload, b"}")))))
     return found
 
 
@@ -75,7 +75,7 @@ class NativeEncoder:
         objects = event_objects(row, self.shared_as)
         for seq, kind, object_ in objects:
             parts += (f"id: {prefix}{seq}\nevent: {kind}\ndata: ".encode(), object_, b"\n\n")
-        return Encoded(one_line(b"".join(parts)), len(objects))
+        return Encoded(b"".join(parts), len(objects))
 
     def keepalive(self) -> bytes:
         return b": ka\n\n"

@@ -28,6 +28,7 @@ from awaken.domain.errors import (
     QueueFull,
     RunNotOpen,
     ScheduleDeclared,
+    StaleVersion,
     StoreError,
     ThreadBusy,
     Unauthorized,
@@ -49,6 +50,7 @@ STATUS: Final[dict[str, int]] = {
     "thread_not_found": 404,
     "run_not_found": 404,
     "dispatch_not_found": 404,
+    "message_not_found": 404,
     "agent_not_found": 404,
     "schedule_not_found": 404,
     "method_not_allowed": 405,
@@ -62,6 +64,7 @@ STATUS: Final[dict[str, int]] = {
     "too_many_schedules": 409,
     "version_conflict": 409,
     "cursor_expired": 410,
+    "precondition_failed": 412,
     "body_too_large": 413,
     "uri_too_long": 414,
     "unsupported_media_type": 415,
@@ -69,6 +72,7 @@ STATUS: Final[dict[str, int]] = {
     "invalid_request": 422,
     "invalid_id": 422,
     "unknown_parameter": 422,
+    "state_too_large": 422,
     "unknown_agent": 422,
     "cursor_mismatch": 422,
     "queue_full": 429,
@@ -199,6 +203,8 @@ def _conflict(error: Any) -> Problem:
             facts = {"id": error.id, "run_status": error.status}
         case ThreadBusy():
             facts = {"active_run_id": error.active_run_id}
+        case StaleVersion():
+            facts = {"version": error.version}
         case _:
             pass
     return Problem(error.code, str(error), facts=facts) if error.code != "thread_busy" else _later(error, facts)

@@ -31,7 +31,7 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
 from awaken.domain.ids import ID_PATTERN, MessageId, Scope, ThreadId, checked_id
 from awaken.domain.message import Audio, Base64Source, Document, Image, Json, Message, Role, Text, Video
-from awaken.domain.run import NO_LIMITS, Adapter, Limits, Trace
+from awaken.domain.run import NO_LIMITS, Adapter, ClientTool, Limits, RunOptions, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.http.settings import (
     MAX_ATTACHMENT_BYTES,
@@ -56,9 +56,11 @@ _CAMEL: Final = {
 }
 """Other names of the same field."""
 _NOT_SERVED: Final = (
-    "decisions", "context", "state", "client_tools", "webhook", "on_disconnect", "on_completion", "stream",
+    "decisions", "webhook", "on_disconnect", "on_completion", "stream",
 )  # fmt: skip
-_ABSENT: Final = frozenset({*_NOT_SERVED, "after_seconds", "available_at"})
+_ABSENT: Final = frozenset(
+    {*_NOT_SERVED, "after_seconds", "available_at", "context", "state", "client_tools", "overrides"}
+)
 """Given as null they are as good as absent, whether or not there is such a field."""
 _NOT_SERVED_STRATEGIES: Final = ("reject", "interrupt", "rollback")
 _RESERVED_RUN_IDS: Final = frozenset({"batch", "cancel", "stream", "summary", "wait"})
@@ -144,6 +146,14 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     max_attempts: Attempts | None = None
     metadata: Metadata | None = None
     limits: Limits | None = None
+    context: InputText | dict[str, Any] | None = None
+    """Told to the agent beside the input, and shown to nobody else."""
+    state: dict[str, Any] | None = None
+    """A merge patch of the thread's state."""
+    client_tools: list[ClientTool] | None = None
+    """Tools that the caller carries out itself."""
+    overrides: dict[str, Any] | None = None
+    """For the agent's driver, as they are."""
     if_not_exists: Literal["reject", "create"] | None = None
     multitask_strategy: Literal["enqueue"] | None = None
 
@@ -196,7 +206,13 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
                 available_at=self.due_at,
             ),
             metadata=self.metadata or {},
-            limits=self.limits or NO_LIMITS,
+            context=self.context,
+            options=RunOptions(
+                overrides=self.overrides,
+                limits=self.limits or NO_LIMITS,
+                state=self.state,
+                client_tools=tuple(self.client_tools or ()),
+            ),
             create_thread=not thread_id or self.if_not_exists == "create",
             trace=Trace(adapter=Adapter.HTTP),
         )

@@ -8,6 +8,7 @@ Source: docs/reference/http.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -20,9 +21,10 @@ from awaken.domain.ids import Scope
 from awaken.domain.message import Block, MessageState, Role, Thinking, ToolCall, ToolStatus, Visibility
 from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Termination, TerminationType, Usage
 from awaken.domain.shown import MessageVisibility
+from awaken.domain.span import Span, Why
 from awaken.domain.thread import Thread, ThreadStatus
 from awaken.executors.registry import AgentInfo, Agents, Skill
-from awaken.store.contract import StoredMessage
+from awaken.store.contract import Snapshot, StoredMessage
 
 Phase = Literal[
     "queued", "starting", "running", "retrying", "waiting", "completed", "stopped", "blocked", "cancelled",
@@ -84,6 +86,50 @@ class ThreadResource(_Resource, frozen=True, kw_only=True):
             created_at=_rfc3339(thread.created_at),
             updated_at=_rfc3339(thread.updated_at),
         )
+
+
+class StateResource(_Resource, frozen=True, kw_only=True):
+    """The state of a thread and what somebody who shows the thread needs beside it, all of one moment."""
+
+    values: dict[str, Any]
+    version: int
+    tickets: tuple[dict[str, Any], ...]
+    pending: tuple[dict[str, Any], ...]
+    next: tuple[str, ...]
+    """The runs that are open or queued, in the order in which they go on."""
+    cursor: str
+
+
+def shown_state(scope: Scope, snapshot: Snapshot) -> StateResource:
+    thread = snapshot.thread
+    following = ([] if thread.open_run_id is None else [thread.open_run_id]) + [*snapshot.queue]
+    return StateResource(
+        values=snapshot.state.values,
+        version=snapshot.state.version,
+        tickets=(),
+        pending=(),
+        next=tuple(dict.fromkeys(following)),
+        cursor=event_cursor(scope, thread.thread_id, thread.event_count),
+    )
+
+
+class HiddenResource(_Resource, frozen=True, kw_only=True):
+    """A range of messages, by their seqs, both ends included."""
+
+    first_seq: int
+    last_seq: int
+    why: Why
+
+
+class HidingResource(_Resource, frozen=True, kw_only=True):
+    """What was hidden, in order; nothing where the message was not read already."""
+
+    spans: tuple[HiddenResource, ...]
+
+
+def shown_hiding(spans: Iterable[Span]) -> HidingResource:
+    ranges = [HiddenResource(first_seq=span.first_seq, last_seq=span.last_seq, why=span.why) for span in spans]
+    return HidingResource(spans=tuple(ranges))
 
 
 class MessageResource(_Resource, frozen=True, kw_only=True):

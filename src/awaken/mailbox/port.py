@@ -23,7 +23,9 @@ from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Message, check_message
 from awaken.domain.outbox import Begin, Posting
 from awaken.domain.run import RunRequest, Usage
-from awaken.executors.contract import Conversation, RunIdentity
+from awaken.domain.span import effective
+from awaken.domain.state import ThreadState, Values, joined
+from awaken.executors.contract import Conversation, RunEnds, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.executors.mending import storable
 from awaken.executors.sending import Outgoing, Sent
@@ -56,8 +58,13 @@ class Start:
     async def conversation(self) -> Conversation:
         claimed, run = self._claimed, self._claimed.run
         log = await self._logs.read(self._reads, claimed.scope, run.thread_id, claimed.thread_no)
+        if claimed.spans:
+            log = effective(log, await self._reads.list_spans(claimed.scope, run.thread_id))
         known = [(stored.message, stored.run_id) for stored in log]
         return conversation(known, run_id=run.run_id, closed_turn=run.closed_turn, usage=run.usage, steps=run.steps)
+
+    async def state(self) -> ThreadState:
+        return await self._reads.load_state(self._claimed.scope, self._claimed.run.thread_id)
 
     async def journal(self) -> dict[str, msgspec.Raw]:
         if not self._claimed.resumed:
@@ -92,6 +99,8 @@ class Port:
         self._identity: RunIdentity | None = None
         self.steps = claimed.run.steps
         self.usage = claimed.run.usage
+        self._changes: list[Values] = []
+        """Of the state, that are in no commit yet."""
         self.last: Message | None = None
         """The last assistant message this execution committed."""
 
@@ -131,7 +140,9 @@ class Port:
         await self._commit(produced, events)
 
     async def commit_tool(self, message: Message, *events: Event) -> None:
-        await self._commit(self.produced(message), events)
+        produced = self.produced(message)
+        self._writer.add_state(self.take_changes())
+        await self._commit(produced, events)
 
     async def commit_extra(self, *messages: Message) -> None:
         self._writer.add(*[self.produced(message) for message in messages])
@@ -145,24 +156,50 @@ class Port:
         self.usage = usage
         if extra:
             self._writer.add(*[self.produced(message) for message in extra])
+        self._writer.add_state(self.take_changes())
         self._writer.add_step(StepClosed(self.steps, usage, turn))
         committed = await to_the_end(self._writer.durable())
         self._stop.hand_over()
+        self.check_limits()
         return committed.taken
 
-    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event, is_progress: bool = True) -> None:
+    async def commit_step(
+        self, key: str, value: msgspec.Raw, *events: Event, closes: bool = True, is_progress: bool = True
+    ) -> None:
         _check_key(key)
         size = len(memoryview(value))
         if size > self.max_result_bytes:
             raise PermanentFailure(
                 f"the result of step {key!r} has {size} bytes, and may have {self.max_result_bytes} (max_result_bytes)"
             )
-        self.steps += 1
-        self._writer.add_step(StepClosed(self.steps, self.usage, is_progress=is_progress), JournalEntry(key, value))
+        entry = JournalEntry(key, value)
+        if closes:
+            self.steps += 1
+            self._writer.add_step(StepClosed(self.steps, self.usage, is_progress=is_progress), entry)
+        else:
+            self._writer.add_journal(entry)
         if events:
             self._add(events)
         await to_the_end(self._writer.durable())
-        self._stop.hand_over()
+        if closes:
+            self._stop.hand_over()
+
+    def check_limits(self) -> None:
+        reached = self._run.request.options.limits.reached(self.steps, self.usage)
+        if reached is not None:
+            raise RunEnds(reached)
+
+    def change_state(self, patch: Values) -> None:
+        both = joined(self._changes[-1], patch) if self._changes else None
+        if both is None:
+            self._changes.append(patch)
+        else:
+            self._changes[-1] = both
+
+    def take_changes(self) -> tuple[Values, ...]:
+        """What has changed of the state and is in no commit yet; whoever takes it commits it."""
+        changes, self._changes = tuple(self._changes), []
+        return changes
 
     async def send(self, key: str, outgoing: Outgoing) -> Sent:
         _check_key(key)

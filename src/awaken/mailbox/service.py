@@ -41,16 +41,16 @@ from awaken.domain.ids import (
     Scope,
     ThreadId,
     checked_id,
+    derived_id,
     system_chance,
 )
-from awaken.domain.message import Message, check_messages
+from awaken.domain.message import Message, Role, Text, Visibility, check_messages
 from awaken.domain.run import (
     CREATED,
     DONE,
     FOREGROUND,
-    NO_LIMITS,
+    NO_OPTIONS,
     Intent,
-    Limits,
     Origin,
     Run,
     RunMode,
@@ -66,6 +66,7 @@ from awaken.mailbox.observer import Observer, Unobserved
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.threads import Threads
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Busy,
@@ -107,8 +108,9 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run_id: str | None = None
     delivery: Delivery = Delivery()
     metadata: dict[str, Any] = {}
-    overrides: Any = None
-    limits: Limits = NO_LIMITS
+    context: str | dict[str, Any] | None = None
+    """For the agent alone: an internal system message in front of the others; an object as JSON."""
+    options: RunOptions = NO_OPTIONS
     create_thread: bool = True
     """False: a thread that does not exist is an error."""
     trace: Trace = Trace()
@@ -171,6 +173,7 @@ class Mailbox:
             observer=observer or Unobserved(),
             executes=executes,
         )
+        self.threads = Threads(self._engine, store)
 
     async def start(self) -> None:
         """Return when recovered and ready. May be called again, by many tasks at once, and after `stop`.
@@ -281,12 +284,12 @@ class Mailbox:
         self._engine.require_ready()
         thread_id = request.thread_id.strip()
         run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
-        messages = _with_ids(request.messages, message_ids)
+        messages = _with_context(request, _with_ids(request.messages, message_ids))
         check_messages(messages)
         run_request = RunRequest(
             intent=Intent(agent_id),
             input_message_ids=tuple([message.id for message in messages]),
-            options=RunOptions(request.overrides, request.limits),
+            options=request.options,
             trace=normalise_mode(request.trace),
         )
         run_request.check()
@@ -304,7 +307,7 @@ class Mailbox:
             metadata=request.metadata,
             delivery=delivery,
             create_thread=request.create_thread or not thread_id,
-            fresh_ids=not request.run_id and run_request.input_message_ids == tuple(message_ids),
+            fresh_ids=not request.run_id and not any([message.id for message in request.messages]),
             max_queued=self.settings.max_queued_per_thread,
             offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
             only_if_repeated=only_if_repeated,
@@ -347,23 +350,32 @@ class Mailbox:
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 
-    async def cancel(self, scope: Scope, run_id: RunId, *, wait_s: float = 0.0) -> Cancellation:
+    async def cancel(self, scope: Scope, run_id: RunId, *, rollback: bool = False, wait_s: float = 0.0) -> Cancellation:
         """Stop one run. The request is durable when this returns; with `wait_s` it waits that long for the end.
+
+        `rollback`: when it has ended, nothing that belongs to it is read in its conversation any more.
 
         Raises:
             RunNotFound: There is no such run.
-            RunNotOpen: It ended before, and not by being cancelled.
+            RunNotOpen: It ended before, and not by being cancelled; or it is done and cannot be rolled back any more.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
         wait_s = checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         run = await self.get_run(scope, run_id)
-        outcome = await self._engine.combiner.ask(Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id))
+        cancel = Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id, hide=rollback)
+        outcome = await self._engine.combiner.ask(cancel)
         if not isinstance(outcome, CancelResult):
             raise RunNotFound(run_id)
         run = outcome.run
         if outcome.state == "stopped":
-            if not outcome.appended and (run.termination is None or run.termination.type != "cancelled"):
+            if rollback and run.hide_requested_at is None:
+                raise RunNotOpen(run_id, run.status)
+            if (
+                not outcome.appended
+                and not rollback
+                and (run.termination is None or run.termination.type != "cancelled")
+            ):
                 raise RunNotOpen(run_id, run.status)
             return Cancellation("stopped", run)
         return await self._stopping(scope, run, wait_s)
@@ -549,6 +561,19 @@ def _with_ids(messages: Sequence[Message], minted: Sequence[str]) -> tuple[Messa
     """The messages, each with the id it has or else one of those minted for them."""
     fresh = iter(minted)
     return tuple([message if message.id else replace(message, id=MessageId(next(fresh))) for message in messages])
+
+
+def _with_context(request: RunSubmission, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages behind what the agent is told beside them. Its id is that of its run, or of the first message, so
+    that the same request has the same one.
+    """
+    if request.context is None:
+        return messages
+    given = request.context
+    text = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+    named = derived_id("context", request.thread_id, request.run_id or messages[0].id)
+    context = Message(id=MessageId(named), role=Role.SYSTEM, content=(Text(text),), visibility=Visibility.INTERNAL)
+    return (context, *messages)
 
 
 def normalise_mode(trace: Trace) -> Trace:

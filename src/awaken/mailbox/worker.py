@@ -44,9 +44,10 @@ from awaken.domain.ids import ClaimToken, DispatchId, Ids, Scope
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Termination, Usage
+from awaken.domain.state import Values, state_bytes
 from awaken.executors.classify import asked_wait_s, classify
 from awaken.executors.containment import contained
-from awaken.executors.contract import DriveOutcome, Finished, Stopped
+from awaken.executors.contract import DriveOutcome, Finished, RunEnds, Stopped
 from awaken.executors.mending import mended
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
@@ -114,6 +115,8 @@ class _End(msgspec.Struct, frozen=True):
     steps: int | None = None
     events: tuple[LoggedEvent, ...] = ()
     """They follow the messages."""
+    state: tuple[Values, ...] = ()
+    """What the agent changed of the thread's state."""
 
 
 class Execution:
@@ -279,6 +282,8 @@ class Execution:
             return None
         if self._stop.is_delivered:
             return self._stopped(Stopped())
+        if isinstance(error, RunEnds):
+            return self._finished(Finished(termination=error.termination, messages=error.messages))
         if isinstance(error, AgentNotLoadable):
             return self._unserved(error)
         if isinstance(error, asyncio.CancelledError):
@@ -305,7 +310,8 @@ class Execution:
         spent = self._port.usage
         events = tuple(self._port.logged(outcome.events))
         usage = self._port.usage if outcome.usage is None and self._port.usage is not spent else outcome.usage
-        return _End(ending, "completed", messages, size, usage, outcome.steps, events)
+        state = self._port.take_changes()
+        return _End(ending, "completed", messages, size, usage, outcome.steps, events, state)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
@@ -382,7 +388,8 @@ class Execution:
         rest = self._writer.take_rest()
         settle = self._settlement(end, rest, offer)
         try:
-            return await self._asked_until_answered(settle, rest.payload_bytes + end.messages_bytes)
+            size = rest.payload_bytes + end.messages_bytes + sum([state_bytes(patch) for patch in end.state])
+            return await self._asked_until_answered(settle, size)
         finally:
             if offer is not None:  # answered, or given up
                 self._shop.dispatcher.lost(offer)
@@ -440,6 +447,7 @@ class Execution:
             usage=rest.usage if end.usage is None else None,
             stream_open=stream_open,
             posts=tuple(rest.posts),
+            state=(*rest.state, *end.state),
             offer=offer,
         )
 

@@ -7,10 +7,10 @@ while; what somebody waits for never does. Once something could not be written n
 or asks is answered why.
 
 How it works. There are two heaps: `_open`, to which everything is added, and `_flying`, which the commit on its way has
-taken. What is added, or waited for, schedules a look in the next turn of the event loop; what the agent adds in the
-same turn, such as a message with its events or the results of parallel tools, therefore leaves with it. The look turns
-the open heap into a `Commit` and hands that to the combiner, which answers through a future. When the answer arrives,
-whoever waited for that heap is resumed, and the same look is taken at what has gathered meanwhile.
+taken. Whatever is added schedules a look in the next turn of the event loop; what the agent adds in the same turn, such
+as a message with its events or the results of parallel tools, therefore leaves with it. The look turns the open heap
+into a `Commit` and hands that to the combiner, which answers through a future. When the answer arrives, whoever waited
+for that heap is resumed, and the same look is taken at what has gathered meanwhile.
 
 The look lets a heap leave when somebody waits for it (at the bound `emit` does), or when no commit of this execution
 has landed yet, so that its first text is seen at once. Otherwise it is text that is being streamed, whose next piece is
@@ -28,7 +28,7 @@ Source: ADR 0005.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -42,6 +42,7 @@ from awaken.domain.loop import check_loop
 from awaken.domain.message import ASSISTANT, Message
 from awaken.domain.outbox import Posting
 from awaken.domain.run import Usage
+from awaken.domain.state import Values, state_bytes
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
 from awaken.mailbox.stopping import Stop
 from awaken.store.combiner import Combiner
@@ -59,6 +60,7 @@ class Unwritten:
         self.entries: list[LoggedEvent | Message] = []
         self.journal: list[JournalEntry] = []
         self.posts: list[Posting] = []
+        self.state: list[Values] = []
         self.closes: StepClosed | None = None
         self.usage: Usage | None = None
         """What the run has spent by then, where a model call was added behind the last closed step."""
@@ -137,15 +139,13 @@ class RunWriter:
         heap.entries += entries
         heap.payload_bytes += size
         self.stream_open = stream_open
-        if self._gathering is None:
-            self._schedule()
+        self._schedule()
 
     def add_step(self, closes: StepClosed, journal: JournalEntry | None = None) -> None:
         """Close a step, behind everything added before. Raises as `add`."""
         heap = self._filling()
         if journal is not None:
-            heap.journal.append(journal)
-            heap.payload_bytes += len(journal.key) + len(memoryview(journal.value))
+            self.add_journal(journal)
         heap.closes, heap.usage = closes, None
         self._schedule()
 
@@ -156,6 +156,20 @@ class RunWriter:
         heap.journal.append(journal)
         heap.payload_bytes += size + len(journal.key) + len(memoryview(journal.value))
         self._schedule()
+
+    def add_journal(self, entry: JournalEntry) -> None:
+        """Record what need not be done again. Raises as `add`."""
+        heap = self._filling()
+        heap.journal.append(entry)
+        heap.payload_bytes += len(entry.key) + len(memoryview(entry.value))
+        self._schedule()
+
+    def add_state(self, patches: Sequence[Values]) -> None:
+        """Change the thread's state with what is added next. Raises as `add`."""
+        if patches:
+            heap = self._filling()
+            heap.state += patches
+            heap.payload_bytes += sum([state_bytes(patch) for patch in patches])
 
     def add_usage(self, usage: Usage) -> None:
         """What the run has spent with the model call that was just added."""
@@ -191,7 +205,6 @@ class RunWriter:
         else:
             assert self._open is not None, "what was added in this turn has not left yet"
             self._open.waiters.append(future)
-            self._schedule()
         return future
 
     def _filling(self) -> Unwritten:
@@ -249,6 +262,7 @@ class RunWriter:
                 usage=heap.usage,
                 stream_open=self.stream_open,
                 posts=tuple(heap.posts),
+                state=tuple(heap.state),
             ),
             heap.payload_bytes,
         )

@@ -22,6 +22,8 @@ from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket, TicketKind, TicketState
 from awaken.store.transitions import JournalEntry, Outcome, Transition
@@ -72,6 +74,8 @@ class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
     before: int | None = None
     limit: int = 50
     descending: bool = False
+    view: Literal["log", "effective"] = "log"
+    """`effective`: without what is hidden, and with what stands in its place there. `after` and `before` are places."""
     visibility: Visibility | None = None
     run_id: RunId | None = None
 
@@ -153,6 +157,15 @@ class OverdueTicket(msgspec.Struct, frozen=True):
     thread_id: ThreadId
     run_id: RunId
     ticket_id: TicketId
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A thread as it is at one moment: what somebody who shows it needs, and from which event on to follow it."""
+
+    thread: Thread
+    state: ThreadState
+    queue: tuple[RunId, ...]
+    """The runs that wait, in claim order; at most `MAX_PAGE`."""
 
 
 class Page(msgspec.Struct, Generic[RecordT], frozen=True):
@@ -290,6 +303,16 @@ class Reads(Protocol):
         `next` is the `after` of the page behind, or, descending, its `before`.
         """
         ...
+
+    async def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
+        """What is hidden of the thread's log, in the order in which that was decided."""
+        ...
+
+    async def load_state(self, scope: Scope, thread_id: ThreadId) -> ThreadState:
+        """The thread's state; version 0 where nothing ever changed it, or there is no such thread."""
+        ...
+
+    async def load_snapshot(self, scope: Scope, thread_id: ThreadId) -> Snapshot | None: ...
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         """The run's finished steps, by key."""

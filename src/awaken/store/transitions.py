@@ -7,7 +7,7 @@ answers with delays from its own now, so that nobody compares its instants with 
 
 `appended` on an outcome holds the event rows the transition wrote, in seq order.
 
-Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026, 0035, 0036.
+Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026, 0035, 0036, 0037.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
 from awaken.domain.outbox import OutboxRow, Posting
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import INSIDE, Run, RunOptions, RunRequest, Termination, Usage, WaitMode
+from awaken.domain.run import INSIDE, NO_OPTIONS, Run, RunRequest, Termination, Usage, WaitMode
 from awaken.domain.schedule import Schedule, ScheduleSpec
+from awaken.domain.span import Span
+from awaken.domain.state import ThreadState, Values
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Decision, Ticket, TicketRequest
 
 MAX_ROWS: Final = 200
 """The most rows a set transition may touch."""
 MAX_QUEUED_PER_THREAD: Final = 1_000
-_NO_OPTIONS: Final = RunOptions()
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +67,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     `messages`: those that the dispatch brings, in order. `resumed`: the run had started before. `queued`: how many
     dispatches wait behind it in its thread. `commit_no`: the number of the thread's last commit; the owner's next one
     is one higher. `thread_no`: the thread's key inside the store, never used for another thread. `resource_id`: whom
-    the thread belongs to.
+    the thread belongs to. `spans`: how many ranges of its log are hidden.
     """
 
     scope: Scope
@@ -78,6 +79,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     commit_no: int
     thread_no: int
     resource_id: str | None = None
+    spans: int = 0
 
     @property
     def token(self) -> ClaimToken:
@@ -148,7 +150,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         delivery = self.delivery
         if self.request.trace.origin in INSIDE:
             return True
-        return bool(self.metadata or self.request.options != _NO_OPTIONS or delivery.is_delayed or delivery.dedupe_key)
+        return bool(self.metadata or self.request.options != NO_OPTIONS or delivery.is_delayed or delivery.dedupe_key)
 
 
 class JournalEntry(msgspec.Struct, frozen=True, gc=False):
@@ -201,6 +203,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tickets of the run; one that it has already stays as it is."""
     posts: tuple[Posting, ...] = ()
     """What the run does to other threads; reported behind `entries`."""
+    state: tuple[Values, ...] = ()
+    """Merge patches of the thread's state, in order."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -281,6 +285,9 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stream_open: bool | None = None
     posts: tuple[Posting, ...] = ()
     """As in `Commit`."""
+    state: tuple[Values, ...] = ()
+    """Merge patches of the thread's state, in order. They are made when the run ends by an `Ack`, and dropped when it
+    suspends or goes back to the queue."""
     offer: Offer | None = None
 
     @property
@@ -316,12 +323,14 @@ class Decide(msgspec.Struct, frozen=True, kw_only=True):
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """Stop one run. Queued or waiting work is closed here; claimed work gets a durable request its owner must heed.
 
-    Outcome: `CancelResult` or `Missing`.
+    `hide`: what belongs to the run is hidden from the view when it ends, however it ends. A run that is done already is
+    not rolled back. Outcome: `CancelResult` or `Missing`.
     """
 
     scope: Scope
     thread_id: ThreadId
     run_id: RunId
+    hide: bool = False
 
 
 @final
@@ -334,6 +343,33 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
 
     scope: Scope
     thread_id: ThreadId
+
+
+@final
+class PatchState(msgspec.Struct, frozen=True, kw_only=True):
+    """Change a thread's state by a merge patch; where `if_version` is given, only that version of it.
+
+    A repetition is known by the version that it made and by that the patch changes nothing any more. A patch that
+    changes nothing makes no version. Outcome: `StatePatched`, `Stale`, `Oversize`, or `Missing`.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    patch: Values
+    if_version: int | None = None
+
+
+@final
+class Hide(msgspec.Struct, frozen=True, kw_only=True):
+    """Hide a message of the log from the thread's view; a call and its answers go together.
+
+    One that is not read already stays as it is. Outcome: `Hidden`; `Missing` where the log has no such message; `Busy`
+    while the run that made its calls is executing or waits for their answers.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    message_id: MessageId
 
 
 # --- transitions over many threads ------------------------------------------------------------------------------------
@@ -497,7 +533,7 @@ class EditSchedules(msgspec.Struct, frozen=True, kw_only=True):
     edit: ScheduleEdit
 
 
-ThreadTransition = SaveThread | Submit | Commit | Settle | Decide | Cancel | Interrupt
+ThreadTransition = SaveThread | Submit | Commit | Settle | Decide | Cancel | Interrupt | PatchState | Hide
 SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge
 Transition = ThreadTransition | SetTransition
 
@@ -513,7 +549,7 @@ SET_ORDER: Final[dict[type[object], int]] = {
 class Missing(msgspec.Struct, frozen=True):
     """Nothing has that id; nothing was written."""
 
-    what: Literal["thread", "run", "dispatch", "ticket"]
+    what: Literal["thread", "run", "dispatch", "message", "ticket"]
     id: str
     appended: tuple[Appended, ...] = ()
 
@@ -548,6 +584,20 @@ class Busy(msgspec.Struct, frozen=True):
     """The thread's conversation is in the hands of the run that executes; nothing was written."""
 
     run_id: RunId
+    appended: tuple[Appended, ...] = ()
+
+
+class Stale(msgspec.Struct, frozen=True):
+    """It was asked of another version than the one there is; nothing was written."""
+
+    version: int
+    appended: tuple[Appended, ...] = ()
+
+
+class Oversize(msgspec.Struct, frozen=True):
+    """The state would be larger than a state may be; nothing was written."""
+
+    size: int
     appended: tuple[Appended, ...] = ()
 
 
@@ -636,6 +686,20 @@ class Undecided(msgspec.Struct, frozen=True):
     ticket: Ticket
     run: Run
     ready_in_ms: int | None
+    appended: tuple[Appended, ...] = ()
+
+
+class StatePatched(msgspec.Struct, frozen=True):
+    """The state as it is now."""
+
+    state: ThreadState
+    appended: tuple[Appended, ...] = ()
+
+
+class Hidden(msgspec.Struct, frozen=True):
+    """The spans that were made, in the order of the log; none where the message was not read already."""
+
+    spans: tuple[Span, ...]
     appended: tuple[Appended, ...] = ()
 
 
@@ -752,6 +816,8 @@ Outcome = (
     | Known
     | Full
     | Busy
+    | Stale
+    | Oversize
     | LeaseLost
     | Failed
     | ThreadSaved
@@ -761,6 +827,8 @@ Outcome = (
     | Settled
     | Decided
     | Undecided
+    | StatePatched
+    | Hidden
     | CancelResult
     | Interrupted
     | Renewed

@@ -37,15 +37,18 @@ from awaken.store.transitions import (
     Commit,
     Committed,
     DeadLetter,
+    Decide,
     Delivered,
     DeliveredSome,
     EditSchedules,
     Ending,
     Failed,
+    Hide,
     Interrupt,
     Interrupted,
     LeaseLost,
     Outcome,
+    PatchState,
     Purge,
     Purged,
     Reclaim,
@@ -60,6 +63,7 @@ from awaken.store.transitions import (
     Settled,
     Submit,
     Submitted,
+    Suspend,
     ThreadSaved,
     Tick,
     Ticked,
@@ -335,6 +339,12 @@ def operation_of(transition: Transition) -> str:
             return "cancel"
         case Interrupt():
             return "interrupt"
+        case PatchState():
+            return "patch_state"
+        case Hide():
+            return "hide"
+        case Decide():
+            return "decide"
         case Renew():
             return "lease_renewal"
         case Reclaim():
@@ -363,6 +373,8 @@ def _ending_operation(ending: Ending) -> str:
             return "dead_letter"
         case Release():
             return "release"
+        case Suspend():
+            return "suspend"
         case _:
             assert_never(ending)
 

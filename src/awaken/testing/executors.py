@@ -42,8 +42,9 @@ from awaken.domain.ids import (
     seeded_chance,
 )
 from awaken.domain.message import Message, Role, check_message, user_message
-from awaken.domain.run import Intent, RunRequest, Usage
-from awaken.executors.contract import AgentDriver, Conversation, Finished, RunIdentity
+from awaken.domain.run import Intent, RunOptions, RunRequest, Usage
+from awaken.domain.state import ThreadState, Values, merged
+from awaken.executors.contract import AgentDriver, Conversation, Finished, RunEnds, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.executors.sending import Outgoing, Sent
 
@@ -92,6 +93,11 @@ class RecordedRun:
         """What was sent to other agents, by key."""
         self.progress: list[bool] = []
         """Of each recorded step, whether it was progress."""
+        self.state = ThreadState()
+        """Of the thread, with what executions have changed so far."""
+        self.options = RunOptions()
+        """What the runs are asked for."""
+        self.metadata: dict[str, Any] = {}
         self.exposes_errors = False
         """As if the agent were registered with `expose_tool_errors`."""
         self.commits: list[Method] = []
@@ -126,6 +132,7 @@ class RecordedRun:
         """One execution. Settles the run when it finishes; lets everything else through."""
         port = self.port(fault)
         outcome = await driver.drive(port, port)
+        port.keep_changes()
         for message in outcome.messages:
             self.append(message)
         self.publish(outcome.events)
@@ -179,8 +186,10 @@ class RecordingPort:
             agent_id=AgentId("agent"),
             dispatch_id=DispatchId(f"dispatch-of-{run.run_id}"),
             instance_id=InstanceId(f"{run.run_id}.{run.executions}"),
+            metadata=run.metadata,
         )
-        self.request = RunRequest(Intent(AgentId("agent")), run.input_ids)
+        self.request = RunRequest(Intent(AgentId("agent")), run.input_ids, run.options)
+        self._changes: list[Values] = []
 
     @property
     def input(self) -> tuple[Message, ...]:
@@ -191,6 +200,24 @@ class RecordingPort:
         run = self._run
         run.conversations_read += 1
         return conversation(run.log, run_id=run.run_id, closed_turn=run.closed_turn, usage=run.usage, steps=run.steps)
+
+    async def state(self) -> ThreadState:
+        return self._run.state
+
+    def check_limits(self) -> None:
+        reached = self.request.options.limits.reached(self._run.steps, self._run.usage)
+        if reached is not None:
+            raise RunEnds(reached)
+
+    def change_state(self, patch: Values) -> None:
+        self._changes.append(patch)
+
+    def keep_changes(self) -> None:
+        """What has changed of the state is durable."""
+        for patch in self._changes:
+            state = self._run.state
+            self._run.state = ThreadState(merged(state.values, patch), state.version + 1)
+        self._changes.clear()
 
     async def journal(self) -> dict[str, msgspec.Raw]:
         return dict(self._run.journal) if self.resumed else {}
@@ -217,6 +244,7 @@ class RecordingPort:
         nth = self._begin("commit_tool")
         assert message.role is Role.TOOL
         self._run.append(message)
+        self.keep_changes()
         await self._written("commit_tool", nth, events)
 
     async def commit_extra(self, *messages: Message) -> None:
@@ -234,15 +262,20 @@ class RecordingPort:
         self._run.closed_turn = turn or self._run.closed_turn
         self._run.usage = usage
         self._run.steps += 1
+        self.keep_changes()
         await self._written("close_step", nth, ())
+        self.check_limits()
         return ()
 
-    async def commit_step(self, key: str, value: msgspec.Raw, *events: Event, is_progress: bool = True) -> None:
+    async def commit_step(
+        self, key: str, value: msgspec.Raw, *events: Event, closes: bool = True, is_progress: bool = True
+    ) -> None:
         nth = self._begin("commit_step")
         assert key not in self._run.journal, f"step {key} was recorded twice"
         self._run.journal[key] = value
-        self._run.progress.append(is_progress)
-        self._run.steps += 1
+        if closes:
+            self._run.progress.append(is_progress)
+            self._run.steps += 1
         await self._written("commit_step", nth, events)
 
     async def send(self, key: str, outgoing: Outgoing) -> Sent:

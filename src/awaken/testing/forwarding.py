@@ -17,6 +17,8 @@ from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
@@ -30,6 +32,7 @@ from awaken.store.contract import (
     OverdueTicket,
     Page,
     RunQuery,
+    Snapshot,
     Store,
     StoredMessage,
     ThreadQuery,
@@ -140,6 +143,15 @@ class ForwardingStore:
 
     async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
         return await self._read(self._store.page_messages(scope, thread_id, query))
+
+    async def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
+        return await self._read(self._store.list_spans(scope, thread_id))
+
+    async def load_state(self, scope: Scope, thread_id: ThreadId) -> ThreadState:
+        return await self._read(self._store.load_state(scope, thread_id))
+
+    async def load_snapshot(self, scope: Scope, thread_id: ThreadId) -> Snapshot | None:
+        return await self._read(self._store.load_snapshot(scope, thread_id))
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return await self._read(self._store.list_journal(scope, run_id))

@@ -40,7 +40,7 @@ from awaken.domain.ids import (
     seeded_chance,
 )
 from awaken.domain.message import Message, user_message
-from awaken.domain.run import Run
+from awaken.domain.run import Run, RunOptions
 from awaken.executors.function import Context
 from awaken.executors.registry import Agents
 from awaken.mailbox.observer import Observer, OutcomeLabel
@@ -404,12 +404,18 @@ class World:
         delay_s: float = 0.0,
         **options: Any,
     ) -> Submission:
-        """Submit one user message; `options` are those of `RunSubmission` and of its `Delivery`."""
+        """Submit one user message; `options` are those of `RunSubmission`, of its `Delivery` and its `RunOptions`."""
         message = user_message(MessageId(""), text)
         wishes = {name: options.pop(name) for name in Delivery.__struct_fields__ if name in options}
         delivery = Delivery(delay_ms=delay_ms(delay_s), **wishes)
+        asked = {name: options.pop(name) for name in RunOptions.__struct_fields__ if name in options}
         request = RunSubmission(
-            messages=(message,), thread_id=thread_id, agent_id=agent_id, delivery=delivery, **options
+            messages=(message,),
+            thread_id=thread_id,
+            agent_id=agent_id,
+            delivery=delivery,
+            options=RunOptions(**asked),
+            **options,
         )
         return await self.mailbox.submit(request)
 

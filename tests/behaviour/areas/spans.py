@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, later
+from tests.behaviour.ledger import Area, Wing, built, later
 
 AREA: Final = Area(
     "spans and the effective view",
-    later("TR-051", sentence="A span lies inside the log, and before what replaces it.", by=Wing.PEOPLE),
+    built("TR-051", sentence="A span lies inside the log, and before what replaces it."),
     later(
         "TR-059", sentence="A call that is still open is read with a placeholder that is never stored.", by=Wing.PEOPLE
     ),
-    later("TR-060", sentence="What a span hides is not read, and the log keeps it.", by=Wing.PEOPLE),
-    later("TR-061", sentence="Without spans the effective view is the log.", by=Wing.PEOPLE),
-    later("TR-062", sentence="A replacement is read where its span begins.", by=Wing.PEOPLE),
-    later("TR-063", sentence="Spans that do not meet are read in order.", by=Wing.PEOPLE),
-    later("TR-064", sentence="A span may reach the end of the log.", by=Wing.PEOPLE),
-    later("TR-065", sentence="Of spans inside each other the outermost is read.", by=Wing.PEOPLE),
+    built("TR-060", sentence="What a span hides is not read, and the log keeps it."),
+    built("TR-061", sentence="Without spans the effective view is the log."),
+    built("TR-062", sentence="A replacement is read where its span begins."),
+    built("TR-063", sentence="Spans that do not meet are read in order."),
+    built("TR-064", sentence="A span may reach the end of the log."),
+    built("TR-065", sentence="Of spans inside each other the outermost is read."),
     later("TR-066", sentence="A replacement that was appended as a message is read as one.", by=Wing.PEOPLE),
     later(
         "DS-011",

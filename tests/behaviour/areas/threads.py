@@ -40,10 +40,8 @@ AREA: Final = Area(
     later("TR-024", sentence="Deleting a thread a second time is no error.", by=Wing.OPERATIONS),
     later("TR-025", sentence="With a thread go its messages, its pending messages and its state.", by=Wing.OPERATIONS),
     later("TR-026", sentence="What is said about a thread is changed, where there is one.", by=Wing.PEOPLE),
-    later(
-        "TR-027",
-        sentence="The state of a thread changes with the transition that brings a change, and with no other.",
-        by=Wing.PEOPLE,
+    built(
+        "TR-027", sentence="The state of a thread changes with the transition that brings a change, and with no other."
     ),
     built("TR-028", sentence="Concurrent saves of many threads lose none."),
     built("TR-029", sentence="A run that has not started is open and not active."),

@@ -17,7 +17,6 @@ from awaken.domain.event import CHANNELS
 from awaken.domain.ids import RunId, ThreadId
 from awaken.domain.selection import CHANNEL_NAMES, Selection, select
 from awaken.http.encoder import event_objects
-from awaken.http.frames import one_line
 from awaken.http.operation import Call, Operation
 from awaken.http.query import ChannelNames, KindNames, Paging, parse_names
 from awaken.http.routes.watching import RunResuming, ThreadResuming, check_reached, watch_run, watch_thread
@@ -77,7 +76,7 @@ async def _page(call: Call, thread_id: ThreadId, run_id: RunId | None, *, at_sta
         cursor.encode(),
         msgspec.json.encode(found.unreadable),
     )
-    return Response(one_line(body), media_type="application/json")
+    return Response(body, media_type="application/json")
 
 
 async def _read(

@@ -17,6 +17,7 @@ from awaken.domain.errors import Unavailable
 from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Role
 from awaken.domain.run import Run, RunStatus
+from awaken.domain.shown import StopAction
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging, Query
 from awaken.http.routes.lists import next_cursor, start_of_page
@@ -61,6 +62,11 @@ class Stopping(Query, frozen=True, kw_only=True):
         if self.wait_s is not None:
             return self.wait_s
         return bound_s if self.wait else 0.0
+
+
+class RunStopping(Stopping, frozen=True, kw_only=True):
+    action: StopAction = "cancel"
+    """`rollback`: when it has ended, what belongs to it is read no more."""
 
 
 # --- submitting -------------------------------------------------------------------------------------------------------
@@ -225,8 +231,9 @@ async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
 
 
 async def cancel_run(call: Call) -> Response:
-    wait_s = call.query(Stopping).seconds(call.service.settings.cancel_wait_s)
-    return await answer_stop(call, call.mailbox.cancel(call.scope, call.run_id, wait_s=wait_s))
+    asked = call.query(RunStopping)
+    wait_s, rollback = asked.seconds(call.service.settings.cancel_wait_s), asked.action == "rollback"
+    return await answer_stop(call, call.mailbox.cancel(call.scope, call.run_id, rollback=rollback, wait_s=wait_s))
 
 
 async def answer_stop(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -> Response:
@@ -334,7 +341,7 @@ RUN_OPERATIONS: Final = (
         id="cancel_run",
         summary="Stop a run",
         handler=cancel_run,
-        query=Stopping,
+        query=RunStopping,
         answers={202: CancelResource, 200: CancelResource},
         problems=("run_not_found", "invalid_id", "run_not_open"),
     ),

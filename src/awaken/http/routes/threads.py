@@ -11,7 +11,7 @@ import msgspec
 from starlette.responses import Response
 
 from awaken.domain.ids import RunId
-from awaken.domain.shown import MessageVisibility
+from awaken.domain.shown import MessageView, MessageVisibility
 from awaken.http.cursors import Stored
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
@@ -43,6 +43,8 @@ class MessageFilters(Paging, frozen=True, kw_only=True):
     before: Stored | None = None
     visibility: MessageVisibility = "external"
     run_id: Id | None = None
+    view: MessageView = "effective"
+    """`log`: also what is hidden."""
 
 
 async def create_thread(call: Call) -> Response:
@@ -87,7 +89,7 @@ async def get_thread(call: Call) -> Response:
 
 async def list_messages(call: Call) -> Response:
     asked, thread_id = call.query(MessageFilters), call.thread_id
-    filters = [thread_id, asked.order, asked.after, asked.before, asked.visibility, asked.run_id]
+    filters = [thread_id, asked.order, asked.after, asked.before, asked.visibility, asked.run_id, asked.view]
     thread = await call.mailbox.get_thread(call.scope, thread_id)
     start = start_of_page(asked.cursor, "messages", filters)
     window = MessageQuery(
@@ -97,6 +99,7 @@ async def list_messages(call: Call) -> Response:
         descending=asked.order == "desc",
         visibility=VISIBILITIES[asked.visibility],
         run_id=None if asked.run_id is None else RunId(asked.run_id),
+        view=asked.view,
     )
     if start is not None:
         window = msgspec.structs.replace(window, **({"before": start} if window.descending else {"after": start}))

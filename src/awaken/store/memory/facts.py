@@ -14,6 +14,7 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Message
 from awaken.domain.run import DONE, Run
+from awaken.domain.span import stretches
 from awaken.store.memory.tables import Tables
 from awaken.store.rules.facts import Facts, LeftOpen, Queued, ThreadKey, Waiter, Waiting
 from awaken.store.rules.needs import Needs
@@ -66,7 +67,24 @@ class FactLoader:
         if needs.open_tickets:
             for run in facts.runs_with_open_tickets():
                 facts.open_tickets[run.run_id] = tables.open_tickets(scope, run.run_id)
+        if needs.state or facts.brings_state:
+            facts.state = tables.data[key].state
+        facts.own = {run.run_id: self._own(key, run) for run in facts.to_hide(asked=needs.hides)}
+        if needs.hide is not None:
+            self._look_at_view(facts, key)
         return facts
+
+    def _own(self, key: ThreadKey, run: Run) -> tuple[tuple[int, int], ...]:
+        data = self._tables.data[key]
+        own = [seq for seq, each in enumerate(data.log, 1) if data.messages[each].run_id == run.run_id]
+        return tuple(stretches(own))
+
+    def _look_at_view(self, facts: Facts, key: ThreadKey) -> None:
+        data = self._tables.data[key]
+        facts.spans = tuple(data.spans)
+        if facts.known:
+            run_id = facts.known[0].run_id
+            facts.turn = tuple([data.messages[each] for each in data.log if data.messages[each].run_id == run_id])
 
     def _find_known(self, facts: Facts, key: ThreadKey, ids: Iterable[MessageId]) -> None:
         stored = self._tables.data[key].messages

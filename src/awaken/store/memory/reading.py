@@ -19,6 +19,8 @@ from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import DONE, Run
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
@@ -38,6 +40,7 @@ from awaken.store.memory.tables import Tables
 from awaken.store.rules.facts import ThreadKey, ThreadRow
 from awaken.store.rules.thread import derive_thread
 from awaken.store.transitions import JournalEntry
+from awaken.store.view import page_of_view
 
 RecordT = TypeVar("RecordT")
 
@@ -157,6 +160,8 @@ class Reading:
 
     def list_messages(self, key: ThreadKey, query: MessageQuery) -> list[StoredMessage]:
         data = self._tables.data[key]
+        if query.view == "effective" and data.spans:
+            return [*self.page_messages(key, query).items]
         first, last = query.after + 1, len(data.log) if query.before is None else min(query.before - 1, len(data.log))
         found: list[StoredMessage] = []
         for seq in reversed(range(first, last + 1)) if query.descending else range(first, last + 1):
@@ -169,9 +174,18 @@ class Reading:
         return found
 
     def page_messages(self, key: ThreadKey, query: MessageQuery) -> Page[StoredMessage]:
+        data = self._tables.data[key]
+        if query.view == "effective" and data.spans:
+            return page_of_view(data.spans, len(data.log), query, lambda window: self.page_messages(key, window))
         found = self.list_messages(key, replace(query, limit=query.limit + 1))
         page = found[: query.limit]
         return Page(tuple(page), page[-1].seq if page and len(found) > len(page) else None)
+
+    def list_spans(self, key: ThreadKey) -> list[Span]:
+        return [*self._tables.data[key].spans]
+
+    def load_state(self, key: ThreadKey) -> ThreadState:
+        return self._tables.data[key].state
 
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         run = self._tables.runs.get((scope, run_id))

@@ -17,6 +17,8 @@ from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
 from awaken.store import rules
@@ -31,6 +33,7 @@ from awaken.store.contract import (
     OverdueTicket,
     Page,
     RunQuery,
+    Snapshot,
     StoredMessage,
     ThreadQuery,
     TicketQuery,
@@ -195,6 +198,19 @@ class MemoryStore:
 
     async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
         return self._reading.page_messages((scope, thread_id), query)
+
+    async def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
+        return self._reading.list_spans((scope, thread_id))
+
+    async def load_state(self, scope: Scope, thread_id: ThreadId) -> ThreadState:
+        return self._reading.load_state((scope, thread_id))
+
+    async def load_snapshot(self, scope: Scope, thread_id: ThreadId) -> Snapshot | None:
+        thread = self._reading.load_thread(scope, thread_id)
+        if thread is None:
+            return None
+        queue = tuple([dispatch.run_id for dispatch in self._tables.queue((scope, thread_id))[:MAX_PAGE]])
+        return Snapshot(thread, self._reading.load_state((scope, thread_id)), queue)
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return self._reading.list_journal(scope, run_id)

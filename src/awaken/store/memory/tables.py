@@ -14,6 +14,8 @@ from awaken.domain.log import Appended
 from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import DONE, WAITING, Run
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import NO_STATE, ThreadState
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import Numbers, ThreadKey, ThreadRow
@@ -30,6 +32,8 @@ class ThreadData:
         self.queued: dict[DispatchId, None] = {}
         self.claimed: DispatchId | None = None
         self.events: list[Appended] = []
+        self.state: ThreadState = NO_STATE
+        self.spans: list[Span] = []
 
 
 class Tables:

@@ -58,6 +58,10 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.schedules[scope, schedule.spec.name] = schedule
     for scope, schedule in changes.removed_schedules:
         del tables.schedules[scope, schedule.spec.name]
+    for thread, state, _ in changes.states:
+        tables.data[thread.scope, thread.thread_id].state = state
+    for thread, span in changes.spans:
+        tables.data[thread.scope, thread.thread_id].spans.append(span)
     _purge(tables, changes)
     changes.clear()
 

@@ -24,6 +24,8 @@ from awaken.store.rules.outbox import deliver_some
 from awaken.store.rules.owner import commit, settle
 from awaken.store.rules.purge import purge_some
 from awaken.store.rules.schedule import edit_schedules, tick_some
+from awaken.store.rules.span import hide_message
+from awaken.store.rules.state import patch_state
 from awaken.store.rules.stop import cancel, interrupt
 from awaken.store.transitions import (
     Cancel,
@@ -32,8 +34,10 @@ from awaken.store.transitions import (
     Decide,
     Delivered,
     EditSchedules,
+    Hide,
     Interrupt,
     Outcome,
+    PatchState,
     Purge,
     Reclaim,
     Renew,
@@ -65,6 +69,10 @@ def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> 
             return cancel(t, facts, changes, now)
         case Interrupt():
             return interrupt(t, facts, changes, now)
+        case PatchState():
+            return patch_state(t, facts, changes, now)
+        case Hide():
+            return hide_message(t, facts, changes, now)
         case _:
             assert_never(t)
 

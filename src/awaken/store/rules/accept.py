@@ -24,6 +24,7 @@ from awaken.domain.run import CREATED, Run
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.claim import claim_queued, go_on_with_input, is_taken_by, take
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter
+from awaken.store.rules.state import bring_state
 from awaken.store.rules.ticket import withdraw_calls
 from awaken.store.rules.writing import (
     Log,
@@ -267,6 +268,7 @@ def _taken(
         seq = append(message, thread, run.run_id, changes, log)
         brought.append(StoredMessage(message, seq, run.run_id, log.now))
     tail = () if is_new else facts.waiting[0].tail
+    bring_state(run, thread, facts, changes, log)
     claimed = take(Queued(dispatch, run, tuple(brought), tail=tail), run, t.offer, thread, log)
     (changes.new_runs if is_new else changes.runs).append((thread, claimed.run))
     changes.new_dispatches.append((thread, claimed.dispatch))

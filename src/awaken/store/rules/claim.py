@@ -25,6 +25,7 @@ from awaken.store.rules.asks import Due, DueLeft, Load, NextDue, Rule, Suspects,
 from awaken.store.rules.ending import after_failure, close_queued, supersede_queued
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRow
 from awaken.store.rules.needs import of_claim
+from awaken.store.rules.state import bring_state
 from awaken.store.rules.writing import Log, close_calls, close_left_open, set_ready, touch
 from awaken.store.transitions import MAX_ROWS, Claim, Claimed, ClaimedSome, Closed, Offer
 
@@ -68,6 +69,7 @@ def _claim(
         if stored.seq is None:
             seq = log.add_message(stored.message)
             changes.appended_messages.append((thread, stored.message.id, seq))
+    bring_state(run, thread, facts, changes, log)
     thread.queued -= 1
     claimed = take(entry, run, offer, thread, log)
     changes.runs.append((thread, claimed.run))
@@ -128,6 +130,7 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
         thread.commit_no,
         thread.no,
         thread.info.resource_id,
+        thread.spans,
     )
 
 

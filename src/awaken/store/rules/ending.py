@@ -4,7 +4,7 @@ Above: the rules that settle, cancel, interrupt, reclaim or bury. Below: the tab
 Holds: the run's last event and its record are written together. What a run leaves behind when it ends is counted on its
 thread here, and nowhere else: a turn whose calls nobody answered is closed by the next claim that starts a run.
 
-Source: ADR 0011, 0012, 0014.
+Source: ADR 0011, 0012, 0014, 0037.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from awaken.domain.dispatch import QUEUED, Dispatch
 from awaken.domain.ids import MessageId
 from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, moved
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
+from awaken.store.rules.span import hide_own
 from awaken.store.rules.ticket import withdraw_at_end
 from awaken.store.rules.writing import Log
 from awaken.store.transitions import Closed
@@ -40,6 +41,8 @@ def finish(
     """Log the end of the run; the run as it is to be written then."""
     if run.open_tickets:
         run = withdraw_at_end(run, termination, thread, facts, changes, log)
+    if run.hide_requested_at is not None:
+        run = hide_own(run, thread, facts, changes, log)
     if superseded:
         log.add(server_event.superseded(run, termination, cause or "interrupted"))
     else:

@@ -17,6 +17,8 @@ from awaken.domain.message import Message
 from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import NO_STATE, ThreadState
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import StoredMessage
@@ -65,6 +67,8 @@ class ThreadRow(msgspec.Struct, kw_only=True):
     """Runs that are suspended."""
     left_open: int = 0
     """Runs that have ended and whose last calls nobody answered yet."""
+    spans: int = 0
+    """Ranges of its log that are hidden."""
     commit_no: int = 0
     commit_token: ClaimToken | None = None
     """The claim that made the commit with that number."""
@@ -156,6 +160,26 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     tickets: dict[TicketId, Ticket] = {}
     open_tickets: dict[RunId, tuple[Ticket, ...]] = {}
     """Of every run in these facts that has some."""
+    state: ThreadState = NO_STATE
+    """What a rule puts in its place is what the next one changes."""
+    own: dict[RunId, tuple[tuple[int, int], ...]] = {}
+    """The stretches of the log whose messages belong to a run: it brought, took or produced them."""
+    spans: tuple[Span, ...] = ()
+    turn: tuple[StoredMessage, ...] = ()
+    """The messages of the log that belong to the same run as the one to hide."""
+
+    @property
+    def brings_state(self) -> bool:
+        """Claiming `next` would change the state."""
+        run = None if self.next is None else self.next.run
+        return run is not None and run.started_at is None and run.request.options.state is not None
+
+    def to_hide(self, *, asked: bool) -> list[Run]:
+        """The runs whose messages are hidden if they end; `asked`: all that are given."""
+        given = [self.run, *[waits.run for waits in self.waiting], *[run for _, run in self.queue]]
+        if self.next is not None:
+            given.append(self.next.run)
+        return [run for run in given if run is not None and (asked or run.hide_requested_at is not None)]
 
     @property
     def dispatch_of_run(self) -> Dispatch | None:
@@ -223,6 +247,8 @@ class Changes(msgspec.Struct, kw_only=True):
     new_schedules: list[tuple[Scope, Schedule]] = []
     schedules: list[tuple[Scope, Schedule]] = []
     removed_schedules: list[tuple[Scope, Schedule]] = []
+    states: list[tuple[ThreadRow, ThreadState, Instant]] = []
+    spans: list[tuple[ThreadRow, Span]] = []
     purged_runs: list[tuple[ThreadKey, int, Run]] = []
     """With the number of its thread, which forgets that it was its newest one."""
     purged_events: list[tuple[ThreadKey, int, int, int, int]] = []

@@ -4,7 +4,7 @@ Above: `batch` of every store asks for the needs of what it applies, and the rul
 the threads they visit. Below: one field of `Facts` for each key or flag.
 Holds: the `match` is exhaustive, so a new transition that says nothing about its needs fails the type check. A thread
 and its claimed dispatch are loaded always. Counters of the thread row say what there is none of, so that looking for it
-costs nothing: `queued`, `waiting`, `left_open`.
+costs nothing: `queued`, `waiting`, `left_open`, `spans`.
 
 Source: ADR 0003.
 """
@@ -22,7 +22,9 @@ from awaken.store.transitions import (
     Cancel,
     Commit,
     Decide,
+    Hide,
     Interrupt,
+    PatchState,
     SaveThread,
     Settle,
     Submit,
@@ -71,6 +73,12 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`Facts.tickets`: the tickets with these ids, by id."""
     open_tickets: bool = True
     """`Facts.open_tickets`: those of every run that is loaded and has some, because the run may end."""
+    state: bool = False
+    """`Facts.state`. It is loaded besides where `Facts.next` is the start of a run that changes it."""
+    hides: bool = False
+    """`Facts.own` of `run`. It is loaded besides for every run that is given and is to be hidden."""
+    hide: MessageId | None = None
+    """`Facts.spans`; and `Facts.turn`, where the message makes calls or answers one."""
     crowd: int | None = None
     """`Facts.later`: how much of what is queued is not due yet, where the thread has this many queued and waiting."""
 
@@ -97,6 +105,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             messages=known,
             tickets=_asked_tickets(t),
             open_tickets=False,
+            state=bool(t.state),
         )
     if type(t) is Settle:
         return Needs(
@@ -111,6 +120,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             won=None if t.offer is None else t.offer.token,
             outputs=_outputs_of(t),
             tickets=_asked_tickets(t),
+            state=bool(t.state),
         )
     match t:
         case SaveThread():
@@ -121,9 +131,13 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
                 scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free", tickets=named
             )
         case Cancel():
-            return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free")
+            return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free", hides=t.hide)
         case Interrupt():
             return Needs(scope=t.scope, thread_id=t.thread_id, of_claim=True, whole_queue=True, waiting="all")
+        case PatchState():
+            return Needs(scope=t.scope, thread_id=t.thread_id, state=True)
+        case Hide():
+            return Needs(scope=t.scope, thread_id=t.thread_id, messages=(t.message_id,), hide=t.message_id)
         case _:
             assert_never(t)
 
@@ -141,6 +155,7 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         queue="" if t.offer is None else "if_free",
         head=t.offer is not None,
         waiting="last",
+        state=t.offer is not None and t.request.options.state is not None,
         crowd=t.max_queued,
     )
 

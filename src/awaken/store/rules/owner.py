@@ -24,6 +24,7 @@ from awaken.store.rules.claim import claim_queued
 from awaken.store.rules.decide import suspend
 from awaken.store.rules.ending import after_failure, executed, finish
 from awaken.store.rules.facts import Changes, Facts, LeftOpen, ThreadRow
+from awaken.store.rules.state import apply_patches
 from awaken.store.rules.ticket import open_tickets
 from awaken.store.rules.writing import Log, append, ready_in_ms, set_ready, touch
 from awaken.store.transitions import (
@@ -59,6 +60,7 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     run = _write_progress(t, run, thread, changes, log)
     if t.opens:
         run = open_tickets(t.opens, run, thread, facts, changes, log)
+    apply_patches(t.state, thread, facts, changes, log)
     after = _progressed(t, dispatch, now)
     if after is not dispatch:
         changes.dispatches.append((thread, dispatch, after))
@@ -119,6 +121,7 @@ def _won_before(facts: Facts) -> Claimed | None:
         thread.commit_no,
         thread.no,
         thread.info.resource_id,
+        thread.spans,
     )
 
 
@@ -150,6 +153,7 @@ def _ended(
     match ending:
         case Ack(termination=termination, final_output=output):
             ids = _output_ids(ending, t, facts)
+            apply_patches(t.state, thread, facts, changes, log)
             ended = finish(run, termination, thread, facts, changes, log, output=output, output_message_ids=ids)
             return moves.ack(dispatch, now), ended
         case Retry(error=error, policy=policy, retry_after_ms=retry_after_ms):

@@ -27,9 +27,15 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
     if run.status is DONE:
         return CancelResult("stopped", run)
     claimed = dispatch is not None and dispatch.status is CLAIMED
-    if claimed and run.cancel_requested_at is not None:
+    hides = t.hide and run.hide_requested_at is None
+    if claimed and run.cancel_requested_at is not None and not hides:
         return CancelResult("requested", run)
     touch(thread, changes, now)
+    if hides:
+        run = replace(run, hide_requested_at=now)
+    if claimed and run.cancel_requested_at is not None:
+        changes.runs.append((thread, run))
+        return CancelResult("requested", run)
     log = Log(thread, run.run_id, run.dispatch_id, now)
     if dispatch is not None and claimed:
         run = _request_cancel(dispatch, run, thread, changes, log)

@@ -17,8 +17,10 @@ from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope
-from awaken.domain.message import Message
+from awaken.domain.message import TOOL, Message
 from awaken.domain.run import Run
+from awaken.domain.span import stretches
+from awaken.domain.state import NO_STATE
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import Facts, LeftOpen, Queued, ThreadKey, Waiter, Waiting
 from awaken.store.rules.needs import Needs
@@ -30,6 +32,8 @@ from awaken.store.sqlite.rows import (
     message_from,
     pack,
     run_from,
+    span_from,
+    state_from,
     thread_from,
     ticket_from,
     waiter_from,
@@ -95,6 +99,13 @@ class FactLoader:
             for run in facts.runs_with_open_tickets():
                 rows = self._db.execute(_OPEN_TICKETS, {"run": run.no}).fetchall()
                 facts.open_tickets[run.run_id] = tuple([ticket_from(row) for row in rows])
+        if needs.state or facts.brings_state:
+            row = self._row(_STATE, {"thread": thread.no})
+            facts.state = NO_STATE if row is None else state_from(thread.thread_id, row)
+        for run in facts.to_hide(asked=needs.hides):
+            facts.own[run.run_id] = self._own(held, run)
+        if needs.hide is not None:
+            self._look_at_view(facts, held)
         return facts
 
     def held(self, key: ThreadKey) -> Held | None:
@@ -199,6 +210,19 @@ class FactLoader:
         place = {"thread": held.thread.no, "from_seq": run.open_turn, "run_id": pack(run.run_id)}
         return tuple([message_from(row).message for row in self._db.execute(_TAIL, place).fetchall()])
 
+    def _own(self, held: Held, run: Run) -> tuple[tuple[int, int], ...]:
+        first = 1 if run.input is None else run.input.from_seq
+        place = {"thread": held.thread.no, "from_seq": first, "run_id": pack(run.run_id)}
+        return tuple(stretches(seq for (seq,) in self._db.execute(_OWN_SEQS, place)))
+
+    def _look_at_view(self, facts: Facts, held: Held) -> None:
+        place: dict[str, Any] = {"thread": held.thread.no}
+        if held.thread.spans:
+            facts.spans = tuple([span_from(row) for row in self._db.execute(_SPANS, place)])
+        if facts.known and (facts.known[0].message.tool_calls or facts.known[0].message.role is TOOL):
+            place["run_id"] = pack(facts.known[0].run_id)
+            facts.turn = tuple([message_from(row) for row in self._db.execute(_OWN_MESSAGES, place)])
+
     def _run_of_claimed(self, scope: Scope, held: Held) -> Run | None:
         if held.run is None and held.claimed is not None:
             held.run = self.run(scope, held.claimed.run_id)
@@ -238,7 +262,7 @@ class FactLoader:
 
 _OUTPUT = SQL["output_message"]
 _THREAD = SQL["thread_and_claimed"]
-_THREAD_COLUMNS = 22
+_THREAD_COLUMNS = 23
 _RUN = SQL["run"]
 _DISPATCH = SQL["dispatch"]
 _MESSAGE = SQL["message"]
@@ -253,3 +277,7 @@ _LEFT_OPEN_RUNS = SQL["left_open_runs"]
 _TAIL = SQL["tail"]
 _TICKET = SQL["ticket"]
 _OPEN_TICKETS = SQL["open_tickets_of_run"]
+_OWN_SEQS = SQL["own_seqs"]
+_OWN_MESSAGES = SQL["own_messages"]
+_SPANS = SQL["spans"]
+_STATE = SQL["state"]

@@ -7,7 +7,7 @@
 
 -- part: thread_columns
 t.no, t.scope, t.thread_id, t.epoch, t.message_seq, t.event_seq, t.first_event_seq, t.position, t.queued, t.waiting,
-t.left_open, t.commit_no, t.commit_token, t.ready_route, t.ready_priority, t.ready_at, t.ready_no, t.latest_run_no,
+t.left_open, t.spans, t.commit_no, t.commit_token, t.ready_route, t.ready_priority, t.ready_at, t.ready_no, t.latest_run_no,
 t.created_at, t.updated_at, t.v, t.info
 
 -- part: run_columns
@@ -188,6 +188,34 @@ SELECT {ticket_columns}
  CROSS JOIN threads t
  WHERE k.run = :run AND k.state = 'open' AND r.no = k.run AND t.no = k.thread
  ORDER BY k.no;
+-- name: own_seqs
+-- The places in the log, from one on, of what belongs to a run. Index: thread_entries.
+SELECT e.no
+  FROM thread_entries e
+ CROSS JOIN messages m
+ WHERE e.thread = :thread AND e.kind = 2 AND e.no >= :from_seq AND m.no = e.row AND m.run_id = :run_id
+ ORDER BY e.no;
+
+-- name: own_messages
+-- The messages of the log that belong to a run, or, without one, to none. Index: thread_entries.
+SELECT {message_columns}
+  FROM thread_entries e
+ CROSS JOIN messages m
+ WHERE e.thread = :thread AND e.kind = 2 AND m.no = e.row AND m.run_id IS :run_id
+ ORDER BY e.no;
+
+-- name: spans
+-- Index: primary key.
+SELECT first_seq, last_seq, why, event_seq, replacement_seq, replacement_id
+  FROM spans
+ WHERE thread = :thread
+ ORDER BY event_seq;
+
+-- name: state
+-- Index: primary key.
+SELECT version, v, body
+  FROM states
+ WHERE thread = :thread;
 
 -- ====================================================================================================================
 -- Writes. A count of changed rows that differs from the rows given means that a guard held: the batch is replayed.
@@ -195,15 +223,15 @@ SELECT {ticket_columns}
 
 -- name: insert_thread
 INSERT INTO threads (no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting,
-                     left_open, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no, latest_run_no,
-                     created_at, updated_at, v, info)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                     left_open, spans, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no,
+                     latest_run_no, created_at, updated_at, v, info)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_thread
 UPDATE threads
-   SET epoch = ?, message_seq = ?, event_seq = ?, position = ?, queued = ?, waiting = ?, left_open = ?, commit_no = ?,
-       commit_token = ?, ready_route = ?, ready_priority = ?, ready_at = ?, ready_no = ?, latest_run_no = ?,
-       updated_at = ?
+   SET epoch = ?, message_seq = ?, event_seq = ?, position = ?, queued = ?, waiting = ?, left_open = ?, spans = ?,
+       commit_no = ?, commit_token = ?, ready_route = ?, ready_priority = ?, ready_at = ?, ready_no = ?,
+       latest_run_no = ?, updated_at = ?
  WHERE no = ?;
 
 -- name: update_thread_info
@@ -285,6 +313,15 @@ UPDATE tickets
 -- Index: tickets_run.
 DELETE FROM tickets
  WHERE run = ?;
+-- name: put_state
+INSERT INTO states (thread, version, updated_at, v, body)
+VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (thread) DO UPDATE
+   SET version = excluded.version, updated_at = excluded.updated_at, v = excluded.v, body = excluded.body;
+
+-- name: insert_span
+INSERT INTO spans (thread, event_seq, first_seq, last_seq, why, replacement_seq, replacement_id)
+VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_errand
 INSERT INTO outbox (no, scope, sender, run_id, thread_id, created_at, v, body)

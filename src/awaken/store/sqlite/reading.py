@@ -22,10 +22,13 @@ from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import NO_STATE, ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket, TicketState
 from awaken.store.contract import (
     MAX_COUNTED,
+    MAX_PAGE,
     MAX_SCANNED,
     DispatchQuery,
     Held,
@@ -34,6 +37,7 @@ from awaken.store.contract import (
     OverdueTicket,
     Page,
     RunQuery,
+    Snapshot,
     StoredMessage,
     ThreadQuery,
     TicketQuery,
@@ -56,11 +60,14 @@ from awaken.store.sqlite.rows import (
     pack,
     run_from,
     schedule_from,
+    span_from,
+    state_from,
     thread_from,
     ticket_from,
     unpack,
 )
 from awaken.store.transitions import JournalEntry
+from awaken.store.view import page_of_view
 
 _LAST: Final = (1 << 63) - 1
 _OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
@@ -363,6 +370,13 @@ class Reading:
         thread = self._thread_row(scope, thread_id)
         if thread is None:
             return Page(())
+        if query.view == "effective" and thread.spans:
+            spans = self._spans(thread)
+            return page_of_view(spans, thread.message_seq, query, lambda window: self._window(thread, window))
+        return self._window(thread, query)
+
+    def _window(self, thread: ThreadRow, query: MessageQuery) -> Page[StoredMessage]:
+        """As `page_messages`, of the log."""
         is_whole = query.visibility is None and query.run_id is None
         values = {
             "thread": thread.no,
@@ -387,6 +401,25 @@ class Reading:
         if len(rows) > query.limit > 0:
             end = (min if query.descending else max)([*found, *damaged])
         return Page(tuple(found.values()), end, tuple(damaged.values()))
+
+    def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
+        thread = self._thread_row(scope, thread_id)
+        return [] if thread is None or not thread.spans else self._spans(thread)
+
+    def _spans(self, thread: ThreadRow) -> list[Span]:
+        return [span_from(row) for row in self._rows("spans", {"thread": thread.no})]
+
+    def load_state(self, scope: Scope, thread_id: ThreadId) -> ThreadState:
+        thread = self._thread_row(scope, thread_id)
+        row = None if thread is None else self._row("state", {"thread": thread.no})
+        return NO_STATE if row is None else state_from(thread_id, row)
+
+    def load_snapshot(self, scope: Scope, thread_id: ThreadId) -> Snapshot | None:
+        thread = self.load_thread(scope, thread_id)
+        if thread is None:
+            return None
+        queue = self.list_queue(scope, thread_id, MAX_PAGE)
+        return Snapshot(thread, self.load_state(scope, thread_id), tuple([each.run_id for each in queue]))
 
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return [journal_from(row) for row in self._rows("journal", {"scope": scope, "run_id": pack(run_id)})]

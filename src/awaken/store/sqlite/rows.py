@@ -31,6 +31,7 @@ from awaken.domain.record import (
     decode_run_request,
     decode_run_state,
     decode_schedule,
+    decode_state,
     decode_thread_info,
     decode_ticket,
     encode_decision,
@@ -39,11 +40,14 @@ from awaken.domain.record import (
     encode_run_request,
     encode_run_state,
     encode_schedule,
+    encode_state,
     encode_thread_info,
     encode_ticket,
 )
 from awaken.domain.run import NO_USAGE, Run, RunStatus
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span, Why
+from awaken.domain.state import ThreadState
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Ticket, TicketState
 from awaken.store.contract import StoredMessage
@@ -80,6 +84,8 @@ _TICKET_V: Final = CURRENT["ticket"]
 _TICKET_STATES: Final = get_args(TicketState)
 _ERRAND_V: Final = CURRENT["errand"]
 _SCHEDULE_V: Final = CURRENT["schedule"]
+_THREAD_STATE_V: Final = CURRENT["state"]
+_WHYS: Final = frozenset(get_args(Why))
 _NO_INFO: Final = ThreadInfo()
 _encode: Final = msgspec.json.Encoder().encode
 _message_ids: Final = msgspec.json.Decoder(tuple[MessageId, ...])
@@ -127,6 +133,7 @@ def new_thread_values(thread: ThreadRow) -> Row:
         thread.queued,
         thread.waiting,
         thread.left_open,
+        thread.spans,
         thread.commit_no,
         pack(thread.commit_token),
         *_ready_values(thread),
@@ -147,6 +154,7 @@ def thread_values(thread: ThreadRow) -> Row:
         thread.queued,
         thread.waiting,
         thread.left_open,
+        thread.spans,
         thread.commit_no,
         pack(thread.commit_token),
         *_ready_values(thread),
@@ -351,20 +359,36 @@ def schedule_values(schedule: Schedule) -> Row:
     return schedule.next_at, _SCHEDULE_V, encode_schedule(schedule), schedule.no
 
 
+def state_values(thread: ThreadRow, state: ThreadState, now: Instant) -> Row:
+    return thread.no, state.version, now, _THREAD_STATE_V, encode_state(state.values)
+
+
+def span_values(thread: ThreadRow, span: Span) -> Row:
+    return (
+        thread.no,
+        span.event_seq,
+        span.first_seq,
+        span.last_seq,
+        span.why,
+        span.replacement_seq,
+        pack(span.replacement_id),
+    )
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def thread_from(row: Row) -> ThreadRow:
     (
         no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting, left_open,
-        commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no, latest_run_no, created_at, updated_at,
-        version, info,
+        spans, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no, latest_run_no, created_at,
+        updated_at, version, info,
     ) = row  # fmt: skip
     thread_id = ThreadId(unpack(thread_id))
     name = f"thread {thread_id!r}"
     check_version("thread", version, name)
     ready_parts = [part is None for part in (ready_route, ready_priority, ready_at, ready_no)]
-    if min(epoch, message_seq, event_seq, position, queued, waiting, left_open) < 0 or len({*ready_parts}) != 1:
+    if min(epoch, message_seq, event_seq, position, queued, waiting, left_open, spans) < 0 or len({*ready_parts}) != 1:
         raise DataIntegrity(f"{name}: its counters contradict each other")
     return ThreadRow(
         no=no,
@@ -381,6 +405,7 @@ def thread_from(row: Row) -> ThreadRow:
         queued=queued,
         waiting=waiting,
         left_open=left_open,
+        spans=spans,
         commit_no=commit_no,
         commit_token=_unpack_any(commit_token),
         latest_run_no=latest_run_no,
@@ -444,6 +469,8 @@ def run_from(row: Row) -> Run:
         dead_lettered=bool(dead_lettered),
         tickets=state.tickets,
         open_tickets=open_tickets,
+        hide_requested_at=state.hide_requested_at,
+        hidden=state.hidden,
     )
     run.check()
     return run
@@ -579,3 +606,20 @@ def schedule_from(row: Row) -> tuple[Scope, Schedule]:
     if (schedule.no, schedule.spec.name, schedule.next_at) != (no, name, next_at):
         raise DataIntegrity(f"schedule {name!r}: its row says something else than its record")
     return scope, schedule
+
+
+def state_from(thread_id: ThreadId, row: Row) -> ThreadState:
+    version, record_version, body = row
+    name = f"the state of thread {thread_id!r}"
+    if version < 1:
+        raise DataIntegrity(f"{name}: it was changed and has version {version}")
+    return ThreadState(decode_state(body, record_version, name), version)
+
+
+def span_from(row: Row) -> Span:
+    first_seq, last_seq, why, event_seq, replacement_seq, replacement_id = row
+    if why not in _WHYS:
+        raise DataIntegrity(f"span {first_seq} to {last_seq} of a log: unknown reason {why!r}")
+    span = Span(first_seq, last_seq, why, event_seq, replacement_seq, _unpack_any(replacement_id))
+    span.check()
+    return span

@@ -26,6 +26,8 @@ from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
 from awaken.store.contract import (
@@ -39,6 +41,7 @@ from awaken.store.contract import (
     OverdueTicket,
     Page,
     RunQuery,
+    Snapshot,
     StoredMessage,
     ThreadQuery,
     TicketQuery,
@@ -224,6 +227,15 @@ class SqliteStore:
     async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
         is_filtered = query.visibility is not None or query.run_id is not None
         return await self._read(lambda state: state.page_messages(scope, thread_id, query), many=is_filtered)
+
+    async def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
+        return await self._read(lambda state: state.list_spans(scope, thread_id))
+
+    async def load_state(self, scope: Scope, thread_id: ThreadId) -> ThreadState:
+        return await self._read(lambda state: state.load_state(scope, thread_id))
+
+    async def load_snapshot(self, scope: Scope, thread_id: ThreadId) -> Snapshot | None:
+        return await self._read(lambda state: state.load_snapshot(scope, thread_id))
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return await self._read(lambda state: state.list_journal(scope, run_id))

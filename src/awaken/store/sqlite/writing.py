@@ -36,6 +36,8 @@ _INSERT_TICKET: Final = SQL["insert_ticket"]
 _CLOSE_TICKET: Final = SQL["close_ticket"]
 _INSERT_ERRAND: Final = SQL["insert_errand"]
 _DELETE_ERRAND: Final = SQL["delete_errand"]
+_PUT_STATE: Final = SQL["put_state"]
+_INSERT_SPAN: Final = SQL["insert_span"]
 
 VALUES_AT_ONCE: Final = 999
 """New rows go many in one statement, where there are so many: for each statement the interpreter is given up and taken
@@ -96,6 +98,8 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     put(db, _INSERT_ERRAND, [rows.new_errand_values(row) for row in changes.outbox])
     put(db, _DELETE_ERRAND, [(row.no,) for row in changes.delivered])
     _write_schedules(db, changes)
+    put(db, _PUT_STATE, [rows.state_values(*each) for each in changes.states])
+    put(db, _INSERT_SPAN, [rows.span_values(*each) for each in changes.spans])
     _purge(db, changes, numbers)
 
 

@@ -34,7 +34,7 @@ from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, assistant_message, user_message
 from awaken.domain.outbox import Posting
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import NATURAL_END, Intent, Run, RunRequest, Usage, WaitMode
+from awaken.domain.run import NATURAL_END, Intent, Run, RunOptions, RunRequest, Usage, WaitMode
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import TicketRequest
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, StoredMessage, ThreadQuery, TicketQuery
@@ -87,6 +87,7 @@ DONE: Final = Ack(NATURAL_END)
 AT_ONCE: Final = RetryPolicy(base_delay_ms=0)
 
 FOR_EVER: Final = 10**13
+NO_OPTIONS: Final = RunOptions()
 
 T = TypeVar("T")
 _numbers = itertools.count(1)
@@ -180,6 +181,7 @@ def asked(
     available_at: Instant | None = None,
     create_thread: bool = True,
     max_queued: int = 1_000,
+    options: RunOptions = NO_OPTIONS,
     offered: Offer | None = None,
 ) -> Submit:
     """The submit a name stands for."""
@@ -189,7 +191,7 @@ def asked(
         thread_id=thread,
         run_id=run_id(name),
         dispatch_id=dispatch or dispatch_id(name),
-        request=RunRequest(Intent(agent), tuple(message.id for message in brought)),
+        request=RunRequest(Intent(agent), tuple(message.id for message in brought), options),
         messages=brought,
         digest=f"digest of {name}" if digest is None else digest,
         metadata=metadata or {},
@@ -290,6 +292,7 @@ def committing(
     stream_open: bool | None = None,
     opens: Sequence[TicketRequest] = (),
     posts: Sequence[Posting] = (),
+    state: Sequence[dict[str, Any]] = (),
     token: str | None = None,
     number: int | None = None,
 ) -> Commit:
@@ -307,6 +310,7 @@ def committing(
         stream_open=stream_open,
         opens=tuple(opens),
         posts=tuple(posts),
+        state=tuple(state),
     )
 
 
@@ -327,6 +331,7 @@ def settling(
     usage: Usage | None = None,
     stream_open: bool | None = None,
     posts: Sequence[Posting] = (),
+    state: Sequence[dict[str, Any]] = (),
     offered: Offer | None = None,
     token: str | None = None,
     number: int | None = None,
@@ -345,6 +350,7 @@ def settling(
         usage=usage,
         stream_open=stream_open,
         posts=tuple(posts),
+        state=tuple(state),
         offer=offered,
     )
 
@@ -386,12 +392,16 @@ async def renew(store: Store, *claims: Claimed, lease_ms: int = LEASE_MS, token:
 # --- stopping, leases, purging ----------------------------------------------------------------------------------------
 
 
-async def cancel(store: Store, name: str, *, thread: ThreadId = THREAD, scope: Scope = SCOPE) -> Outcome:
-    return await apply(store, Cancel(scope=scope, thread_id=thread, run_id=run_id(name)))
+async def cancel(
+    store: Store, name: str, *, thread: ThreadId = THREAD, scope: Scope = SCOPE, hide: bool = False
+) -> Outcome:
+    return await apply(store, Cancel(scope=scope, thread_id=thread, run_id=run_id(name), hide=hide))
 
 
-async def cancelled(store: Store, name: str, *, thread: ThreadId = THREAD, scope: Scope = SCOPE) -> CancelResult:
-    return want(CancelResult, await cancel(store, name, thread=thread, scope=scope))
+async def cancelled(
+    store: Store, name: str, *, thread: ThreadId = THREAD, scope: Scope = SCOPE, hide: bool = False
+) -> CancelResult:
+    return want(CancelResult, await cancel(store, name, thread=thread, scope=scope, hide=hide))
 
 
 async def interrupt(store: Store, thread: ThreadId = THREAD, *, scope: Scope = SCOPE) -> Interrupted:
@@ -484,6 +494,7 @@ async def snapshot(store: Store) -> list[object]:
     for thread in await threads_in(store):
         key = thread.thread_id
         seen += [thread, await log_of(store, key), await events_of(store, key)]
+        seen += [await store.load_state(SCOPE, key), await store.list_spans(SCOPE, key)]
         seen += await runs_in(store, thread_id=key)
         seen += (await store.list_dispatches(SCOPE, DispatchQuery(thread_id=key, limit=200))).items
     for run in await runs_in(store):

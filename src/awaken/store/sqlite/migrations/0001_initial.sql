@@ -25,6 +25,7 @@ CREATE TABLE threads (
     queued          INTEGER NOT NULL,
     waiting         INTEGER NOT NULL,
     left_open       INTEGER NOT NULL,
+    spans           INTEGER NOT NULL,
     commit_no       INTEGER NOT NULL,
     commit_token    ANY,
     ready_route     TEXT,
@@ -120,14 +121,12 @@ CREATE TABLE runs (
     request             BLOB NOT NULL,  -- written once
     state_v             INTEGER NOT NULL,
     state               BLOB NOT NULL,
-    -- later: children, retries, rollback, callers
+    -- later: children, retries, callers
     parent_run_id       ANY,
     depth               INTEGER,
     detached            INTEGER,
     hop_count           INTEGER,
     retry_of_run_id     ANY,
-    hide_requested_at   INTEGER,
-    hidden              INTEGER,
     result              BLOB,
     principal           TEXT,
     traceparent         TEXT,
@@ -214,6 +213,27 @@ CREATE TABLE events (
     body        BLOB NOT NULL,  -- [[kind, payload], …]; a message is referred to by its seq
     -- later
     trace_id    TEXT
+) STRICT;
+
+-- Ranges of a thread's log that are not read, each known by the event that reports it.
+CREATE TABLE spans (
+    thread          INTEGER NOT NULL,
+    event_seq       INTEGER NOT NULL,
+    first_seq       INTEGER NOT NULL,
+    last_seq        INTEGER NOT NULL,
+    why             TEXT NOT NULL,
+    replacement_seq INTEGER,
+    replacement_id  ANY,
+    PRIMARY KEY (thread, event_seq)
+) STRICT, WITHOUT ROWID;
+
+-- The state of each thread that has one.
+CREATE TABLE states (
+    thread     INTEGER PRIMARY KEY,
+    version    INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    v          INTEGER NOT NULL,
+    body       BLOB NOT NULL
 ) STRICT;
 
 -- One row: the highest arrival number, and the highest number of a row of events, that had been given when something was
