@@ -22,7 +22,9 @@ from awaken.domain.message import Json, Message, MessageMetadata, Role, Text, Th
 from awaken.domain.run import Limits, Origin, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.executors.function import Context
+from awaken.http.settings import HttpSettings
 from awaken.mailbox.service import RunSubmission
+from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, ThreadQuery
 from awaken.wiring import Awaken
 
@@ -325,9 +327,9 @@ def test_whatever_is_given_as_an_address_is_taken_or_refused(address: Any, scope
     ("asked", "words"),
     [
         (
-            {"message": Message(id=MessageId(""), role=Role.USER, content="hello")},
+            {"message": Message(id=MessageId(""), role=Role.USER, content="hello")},  # pyright: ignore[reportArgumentType]
             "content: expected a list, got 'hello'",
-        ),  # pyright: ignore[reportArgumentType]
+        ),
         ({"message": Message(id=MessageId(""), role="boss")}, "one of system, user, assistant, tool"),  # pyright: ignore[reportArgumentType]
         ({"message": Message(id=MessageId(""), role=Role.USER, content=(Json(math.nan),))}, "nan is not a JSON number"),
         ({"message": Message(id=MessageId(""), role=Role.USER, content=(Json({"a": b"x"}),))}, "value.a: b'x' is not"),
@@ -373,3 +375,60 @@ async def test_what_was_submitted_is_what_is_stored_whatever_the_caller_does_wit
         assert (await handle.result(timeout_s=10)).metadata == {"order": [1, [2, 3]]}
         assert run.final_output == "done: hi"
         assert [message.role for message in await app.messages("t")] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"store": "sqlite:///x.db"}, r"store= takes a store object \(an address goes first, .* 'sqlite:///x.db'"),
+        ({"store": Path("x.db")}, "store= takes a store object"),
+        ({"url": "memory://", "clock": 5}, "clock= takes a Clock, and not 5"),
+        ({"url": "memory://", "ids": 5}, r"ids= takes Ids\(…\), and not 5"),
+        ({"url": "memory://", "http": MailboxSettings()}, r"http= takes HttpSettings\(…\), and not MailboxSettings"),
+        ({"url": "memory://", "settings": "\ud800"}, r"settings are MailboxSettings\(…\), and not '.ud800'"),
+        ({"url": "\ud800"}, "'.ud800' names no store"),
+    ],
+)
+def test_what_an_app_cannot_be_made_of_is_refused_by_name(made: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Awaken(**made)
+
+
+@pytest.mark.parametrize("settings_of", [MailboxSettings, HttpSettings])
+def test_whatever_a_setting_is_given_is_taken_or_refused(settings_of: type[Any]) -> None:
+    values: list[Any] = ["\ud800", 10**5000, [[], []], math.nan, {1: {2}}, _deep(5000)]
+    for field in settings_of.__struct_fields__:
+        for value in values:
+            with pytest.raises(ValidationError):
+                settings_of(**{field: value})
+
+
+@pytest.mark.parametrize("value", [5, 10**5000, "\ud800"], ids=["number", "huge", "half"])
+def test_an_agent_is_registered_with_what_it_can_have(value: Any) -> None:
+    app = Awaken("memory://")
+    for option in ("input_schema", "output_schema", "expose_tool_errors", "retry", "skills"):
+        with pytest.raises(ValidationError):
+            app.agent("q", answer, **{option: value})
+    with pytest.raises(ValidationError):
+        app.agent("q", value)
+    with pytest.raises(ValidationError):
+        app.agent("q", _deep(5000))
+
+
+def _deep(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+async def test_a_text_of_a_class_of_its_own_is_an_id_everywhere(url: str) -> None:
+    class Name(str):
+        pass
+
+    app = Awaken(url)
+    app.agent("a", answer)
+    async with app:
+        run = await app.run("t", "hi", agent="a")
+        assert (await app.get_run(Name(run.run_id))).run_id == run.run_id
+        assert len(await app.messages(Name("t"))) == len(await app.list_events(Name("t"), kinds=["MessageCommitted"]))

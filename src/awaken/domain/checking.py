@@ -15,6 +15,7 @@ import datetime
 import decimal
 import math
 from collections.abc import Iterable
+from enum import Enum
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 
@@ -105,16 +106,26 @@ def check_settings(settings: msgspec.Struct, whose: str) -> None:
         except msgspec.ValidationError as error:
             _, text = explained(error, field.type, value)
             raise ValidationError(f"setting {field.name} = {shown(value)} {whose} cannot be: {text}") from None
+        except UnicodeEncodeError:
+            text = f"setting {field.name} = {shown(value)} {whose} cannot be: it holds half of a character"
+            raise ValidationError(text) from None
 
 
 def checked_seconds(seconds: object, *, what: str) -> float:
-    """A time to wait, bounded by what a timer can take. Raises ValidationError for what is no number.
+    """A time to wait, bounded by what a timer can take. Raises ValidationError for what is no number, or below 0.
 
     A timer that is set for no number at all would put every other timer out of order.
     """
-    if not isinstance(seconds, bool) and isinstance(seconds, int | float) and not math.isnan(seconds):
+    if not isinstance(seconds, bool) and isinstance(seconds, int | float) and seconds >= 0:  # a NaN is not
         return float(min(seconds, MAX_WAIT_S))
-    raise ValidationError(f"{what} is a number of seconds, and not {shown(seconds)}", loc=("body", what))
+    raise ValidationError(f"{what} is a number of seconds from 0, and not {shown(seconds)}", loc=("body", what))
+
+
+def checked_flag(value: object, *, what: str) -> bool:
+    """Raises ValidationError for what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValidationError(f"{what} is true or false, and not {shown(value)}", loc=("body", what))
+    return value
 
 
 def checked_choice(value: object, choices: Iterable[str], *, what: str) -> str:
@@ -139,7 +150,8 @@ def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
 
 def _examine(value: object, type: Any, what: str) -> None:
     """Raises ValidationError that names the place of what is wrong; passes what is merely written otherwise."""
-    _check_json(_convert(value, type, what), (), what)
+    _convert(value, type, what)
+    _check_json(value, (), what)
 
 
 def _convert(value: object, type: Any, what: str) -> Any:
@@ -154,6 +166,9 @@ def _convert(value: object, type: Any, what: str) -> Any:
         msgspec.convert(plain, type)
     except msgspec.ValidationError as error:
         raise _refused(*explained(error, type, plain), what) from None
+    except UnicodeEncodeError as error:
+        _check_json(value, (), what)  # names the place
+        raise _refused((), "half of a character", what) from error
     return plain
 
 
@@ -174,23 +189,26 @@ def _check_number(value: float, place: Place, what: str) -> None:
 
 
 def _check_json(value: Any, place: Place, what: str) -> None:
-    kind: Any = cast(object, value).__class__
-    if kind is str:
+    """Of records, which a type describes, what they hold; of all else, whether it is a JSON value itself."""
+    if isinstance(value, str):
         if not _is_text(value):
             raise _refused(place, f"{shown(value)} holds half of a character", what)
-    elif kind is float:
+    elif isinstance(value, float):
         _check_number(value, place, what)
     elif len(place) > MAX_DEPTH:
         raise _refused((), f"nested deeper than {MAX_DEPTH} levels, or inside itself", what)
-    elif kind is dict:
+    elif isinstance(value, dict):
         for key, item in cast("dict[Any, Any]", value).items():
-            if type(key) is not str or not _is_text(key):
+            if not isinstance(key, str) or not _is_text(key):
                 raise _refused(place, f"the key {shown(key)} is not a text", what)
             _check_json(item, (*place, key), what)
-    elif kind is list or kind is tuple:
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(cast("list[Any]", value)):
             _check_json(item, (*place, index), what)
-    elif value is not None and kind is not bool and kind is not int:
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _check_json(getattr(value, name), (*place, name), what)
+    elif value is not None and not isinstance(value, int | Enum):
         raise _refused(place, f"{shown(value)} is not a JSON value", what)
 
 

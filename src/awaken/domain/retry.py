@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from awaken.domain.errors import ValidationError
+from awaken.domain.explaining import shown
 
 MAX_RETRY_DELAY_MS: Final = 86_400_000
 """A day."""
@@ -28,7 +29,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         if not whole or not 0 <= self.base_delay_ms <= self.max_delay_ms <= MAX_RETRY_DELAY_MS:
             raise ValidationError(
                 "a retry policy has whole milliseconds with 0 <= base_delay_ms <= max_delay_ms <="
-                f" {MAX_RETRY_DELAY_MS}, not {self.base_delay_ms!r} and {self.max_delay_ms!r}"
+                f" {MAX_RETRY_DELAY_MS}, not {shown(self.base_delay_ms)} and {shown(self.max_delay_ms)}"
             )
 
     def delay_ms(self, attempt_count: int, retry_after_ms: int = 0) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from awaken.domain.checking import shown
+from awaken.domain.checking import checked_flag, shown
 from awaken.domain.errors import ValidationError
 from awaken.domain.event import CHANNELS, DELTA_KINDS
 from awaken.domain.log import ALL, ReadEvent
@@ -60,8 +60,9 @@ def selection_of(channels: Iterable[str] | None, kinds: Iterable[str] | None, in
     """As `select`; a kind asked for by name is wanted whatever channel it is in.
 
     Raises:
-        ValidationError: There is no such channel or kind.
+        ValidationError: There is no such channel or kind, or a choice of none, with which nothing would ever come.
     """
+    checked_flag(include_deltas, what="include_deltas")
     chosen = _known(channels, frozenset(CHANNEL_NAMES), "channels")
     named = _known(kinds, frozenset(CHANNELS), "kinds")
     if chosen is None and named is not None:
@@ -69,13 +70,23 @@ def selection_of(channels: Iterable[str] | None, kinds: Iterable[str] | None, in
     return select(chosen, include_deltas, named)
 
 
-def _known(names: Iterable[str] | None, known: frozenset[str], what: str) -> frozenset[str] | None:
+def chosen_names(names: Iterable[str] | None, what: str) -> frozenset[str] | None:
+    """The names of a choice; None for all. Raises ValidationError for what is none, and for a choice of nothing."""
     if names is None:
         return None
     try:
         asked = frozenset((names,) if isinstance(names, str) else names)
     except TypeError:
         raise ValidationError(f"{what} are names, and not {shown(names)}", loc=(what,)) from None
+    if not asked:
+        raise ValidationError(f"{what} names none, so that nothing would come; leave it out", loc=(what,))
+    return asked
+
+
+def _known(names: Iterable[str] | None, known: frozenset[str], what: str) -> frozenset[str] | None:
+    asked = chosen_names(names, what)
+    if asked is None:
+        return None
     for name in sorted(asked - known, key=shown):
         raise ValidationError(f"{what} does not know {shown(name)}; there are: {', '.join(sorted(known))}", loc=(what,))
     return asked

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from awaken.domain.checking import checked, shown
+from awaken.domain.checking import checked, checked_flag, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import (
     AgentNotFound,
@@ -138,6 +138,7 @@ class Agents:
             raise AlreadyExists("agent", name)
         if retry is not None:
             _check_retry(retry, name)
+        checked_flag(expose_tool_errors, what="expose_tool_errors")
         kind = kind_of(agent)
         driver = make_driver(name, agent, self._clock)
         info = AgentInfo(
@@ -305,7 +306,7 @@ def kind_of(agent: Any) -> AgentKind:
     if callable(agent) and not isinstance(agent, type):
         return "function"
     raise ValidationError(
-        f"{agent!r} is not an agent: give an async function, an async generator function, a Pydantic AI agent, "
+        f"{shown(agent)} is not an agent: give an async function, an async generator function, a Pydantic AI agent, "
         'an AgentDriver, or the place of one as "module:attribute"'
     )
 
@@ -323,7 +324,7 @@ def make_driver(agent_id: AgentId, agent: Any, clock: Clock) -> AgentDriver:
             return LazyDriver(agent_id, lambda: agent, clock)
         case "import":
             if not all(part.strip() for part in _place(agent)):
-                raise ValidationError(f'{agent!r} does not name an agent; write it as "module:attribute"')
+                raise ValidationError(f'{shown(agent)} does not name an agent; write it as "module:attribute"')
             return LazyDriver(agent_id, partial(imported, agent), clock)
 
 

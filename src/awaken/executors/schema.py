@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from awaken.domain.errors import ValidationError
+from awaken.domain.explaining import shown
 
 Schema = Mapping[str, Any] | type
 """A JSON schema, or a Pydantic model that has one."""
@@ -29,7 +30,7 @@ def schema_of(given: Schema | None, direction: Direction, what: str) -> dict[str
     make = getattr(given, "model_json_schema", None)
     found = make(mode=direction) if make is not None else given
     if not isinstance(found, Mapping):
-        raise ValidationError(f"{what} is a JSON schema (a mapping), or a Pydantic model, not {given!r}")
+        raise ValidationError(f"{what} is a JSON schema (a mapping), or a Pydantic model, and not {shown(given)}")
     schema: dict[str, Any] = {**found}
     SchemaCheck(schema, what)
     return schema

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from awaken.domain.errors import ValidationError
+from awaken.domain.explaining import shown
 
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]|[0-9a-f:.]*:[0-9a-f:.]*")
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
@@ -38,11 +39,11 @@ class PublicUrl(msgspec.Struct, frozen=True):
 def texts(value: object, setting: str) -> tuple[str, ...]:
     """The texts of a setting that takes several. Raises ValidationError for one text, and for what is none."""
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ValidationError(f"{setting} takes several texts, in a tuple; got {value!r}")
+        raise ValidationError(f"{setting} takes several texts, in a tuple; got {shown(value)}")
     several = tuple(cast("Sequence[object]", value))
     for each in several:
         if not isinstance(each, str):
-            raise ValidationError(f"{setting} takes texts; got {each!r}")
+            raise ValidationError(f"{setting} takes texts; got {shown(each)}")
     return cast("tuple[str, ...]", several)
 
 
@@ -78,8 +79,8 @@ def public_url(text: object) -> PublicUrl:
         return PublicUrl(host_name(parts.hostname or ""), authority, unquote(parts.path).rstrip("/"))
     except (ValueError, ValidationError) as error:
         raise ValidationError(
-            f"public_url: {text!r} is not where a browser finds a server; write https://agents.example, with the path"
-            " at which the proxy has it"
+            f"public_url: {shown(text)} is not where a browser finds a server; write https://agents.example, with the"
+            " path at which the proxy has it"
         ) from error
 
 

@@ -497,6 +497,8 @@ class Mailbox:
         hub, clock = self._engine.hub, self.clock
         try:
             self._engine.check_loop()
+            if known is None:
+                checked_id(run_id, what="run_id")
             if timeout_s is not None:
                 timeout_s = checked_seconds(timeout_s, what="timeout_s")
             deadline_s = None if timeout_s is None else clock.monotonic() + timeout_s

@@ -1,0 +1,215 @@
+"""What a client is given is refused where `Awaken` refuses it, in the same words, or arrives as it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import math
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+
+from awaken import Awaken, Limits
+from awaken.client import ApiError, AsyncClient, Client, Json
+from awaken.domain.errors import AwakenError, RemoteProtocolError, UnknownAgent, ValidationError
+from awaken.domain.explaining import shown
+from tests.client.live import LiveServer, add_agents
+from tests.client.scripted import KINDS, Kind, Script, call
+from tests.mailbox.test_arguments import ASKS, FUZZED, VALUES
+
+Use = Callable[[Any], Any]
+
+SUBMITTED: Final[tuple[dict[str, Any], ...]] = (
+    {"thread_id": ""},
+    {"thread_id": 5},
+    {"thread_id": "a/b"},
+    {"run_id": ""},
+    {"run_id": ".."},
+    {"agent": ["talk"]},
+    {"priority": True},
+    {"priority": 256},
+    {"max_attempts": 10**5000},
+    {"dedupe_key": ""},
+    {"dedupe_key": "\ud800"},
+    {"delay_s": math.nan},
+    {"delay_s": math.inf},
+    {"delay_s": "1"},
+    {"at": "tomorrow"},
+    {"at": 10**5000},
+    {"metadata": 0},
+    {"metadata": ["a"]},
+    {"metadata": "\ud800"},
+    {"metadata": {"a": math.nan}},
+    {"metadata": {"a": [b"x"]}},
+    {"metadata": {"a": {1, 2}}},
+    {"metadata": {"a": datetime.date(2026, 1, 31)}},
+    {"metadata": {"a": uuid.UUID(int=1)}},
+    {"metadata": {"a": "\ud800"}},
+    {"metadata": {1: 2}},
+    {"limits": {"timeout_s": math.nan}},
+    {"limits": Limits(timeout_s=math.nan)},
+    {"limits": Limits(timeout_s=-1)},
+    {"limits": "\ud800"},
+    {"limits": {"\ud800": 1}},
+    {"create_thread": "no"},
+    {"create_thread": "\ud800"},
+    {"message": ""},
+    {"message": []},
+    {"message": Json({1, 2})},
+    {"message": Json(math.nan)},
+    {"message": {"\ud800": 1}},
+    {"message": [{"content": "hi"}, 5]},
+)
+ASKED: Final[dict[str, Use]] = {
+    "no id": lambda api: api.get_run(""),
+    "an id that is none": lambda api: api.get_run(None),
+    "an id that is a number": lambda api: api.get_thread(5),
+    "an id that is a folder": lambda api: api.get_run(".."),
+    "an id that is a path": lambda api: api.get_thread("a/b"),
+    "an id that is half a character": lambda api: api.get_run("\ud800"),
+    "an agent that is none": lambda api: api.get_agent(10**5000),
+    "a run to stop": lambda api: api.cancel(""),
+    "a thread to stop": lambda api: api.cancel_thread("."),
+    "a thread to clear": lambda api: api.interrupt(""),
+    "a run to wait for": lambda api: api.wait([]),
+    "a wait that is no time": lambda api: api.wait("r", timeout_s="5"),
+    "a wait that is no number": lambda api: api.run("t", "x", timeout_s=math.nan),
+    "a wait below nothing": lambda api: api.run("t", "x", timeout_s=-1),
+    "a wait in words": lambda api: api.cancel("r", wait_s="5"),
+    "messages of nothing": lambda api: api.messages(""),
+    "messages in no order": lambda api: api.messages("t", order="up"),
+    "messages for nobody": lambda api: api.messages("t", visibility="mine"),
+    "runs of no thread": lambda api: api.list_runs(thread_id=""),
+    "runs of no agent": lambda api: api.list_runs(agent=""),
+    "less than no runs": lambda api: api.list_runs(limit=-1),
+    "half a run": lambda api: api.list_runs(limit=1.5),
+    "dispatches of nothing": lambda api: api.list_dispatches("", limit=1),
+    "threads of nobody": lambda api: api.list_threads(resource_id=""),
+    "threads by a number": lambda api: api.list_threads(id_prefix=5),
+    "events of no channel": lambda api: api.list_events("t", channels=[]),
+    "events of a number": lambda api: api.list_events("t", channels=5),
+    "events of no kind": lambda api: api.list_run_events("r", kinds=()),
+    "events with perhaps deltas": lambda api: api.list_events("t", include_deltas=[]),
+    "a thread that is none": lambda api: api.create_thread(""),
+    "a thread of nobody": lambda api: api.create_thread(resource_id=""),
+    "a thread with a number for a title": lambda api: api.create_thread(title=5),
+    "a thread with bytes": lambda api: api.create_thread(metadata={"a": b"x"}),
+    "a thread with half a character": lambda api: api.create_thread(metadata="\ud800"),
+    "a thread made somehow": lambda api: api.create_thread("t", if_exists="maybe"),
+    "messages that are none": lambda api: api.create_thread(messages=[{"\ud800": 1}]),
+    **{shown(changed): lambda api, changed=changed: _submit(api, changed) for changed in SUBMITTED},
+}
+WATCHED: Final[dict[str, Use]] = {
+    "events of no thread": lambda api: api.events(""),
+    "events of nothing": lambda api: api.events("elsewhere", channels=[]),
+    "events from somewhere": lambda api: api.events("elsewhere", since="later"),
+    "events with perhaps deltas": lambda api: api.events("elsewhere", include_deltas=0),
+    "events after nothing": lambda api: api.events("elsewhere", after=""),
+    "events after a number": lambda api: api.events("elsewhere", after=5),
+    "events of no run": lambda api: api.run_events(None),
+    "a run that is streamed": lambda api: api.stream("", "x"),
+}
+
+
+def _submit(api: Any, changed: dict[str, Any]) -> Any:
+    return api.submit(**{"thread_id": None, "message": "hi", "agent": "talk", **changed})
+
+
+def in_a_program(use: Use) -> ValidationError:
+    """What `Awaken` says to it."""
+
+    async def asked() -> None:
+        app = Awaken("memory://")
+        add_agents(app)
+        async with asyncio.timeout(20), app:
+            await app.create_thread("elsewhere")
+            found = use(app)
+            if hasattr(found, "__aiter__") and not hasattr(found, "__await__"):
+                await anext(aiter(found))
+            else:
+                await found
+
+    with pytest.raises(ValidationError) as refused:
+        asyncio.run(asked())
+    return refused.value
+
+
+@pytest.mark.parametrize("ask", [*ASKED, *WATCHED])
+def test_a_client_refuses_what_a_program_refuses_in_the_same_words_and_sends_nothing(ask: str) -> None:
+    use = ASKED.get(ask) or WATCHED[ask]
+    said = in_a_program(use)
+    for kind in KINDS:
+        nothing = Script()
+        with pytest.raises(ValidationError) as refused:
+            call(kind, nothing, use)
+        assert (str(refused.value), refused.value.code) == (str(said), said.code)
+        assert nothing.requests == []
+
+
+@pytest.fixture(scope="module")
+def anothers() -> Iterator[str]:
+    """A server that nobody else asks for anything."""
+    with LiveServer() as url:
+        yield url
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_whatever_a_client_is_asked_for_is_answered_or_refused(anothers: str, ask: str) -> None:
+    """By the API: nothing it is given leads to another path of it, or to no path at all."""
+    with asyncio.Runner() as runner:
+        client = AsyncClient(anothers)
+        runner.run(client.create_thread("elsewhere", if_exists="do_nothing"))
+
+        @settings(FUZZED, max_examples=20)
+        @given(VALUES)
+        def check(value: Any) -> None:
+            async def asked() -> None:
+                async with asyncio.timeout(10):
+                    try:
+                        await ASKS[ask](client, value)  # pyright: ignore[reportArgumentType]
+                    except (ApiError, RemoteProtocolError):
+                        raise
+                    except AwakenError:
+                        return
+
+            runner.run(asked())
+
+        check()
+        runner.run(client.close())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_agent_that_a_server_does_not_have_is_an_error_of_its_own(kind: Kind, server: str) -> None:
+    with pytest.raises(UnknownAgent, match="there is no agent 'zzz'; registered agents: talk") as refused:
+        call(kind, None, lambda client: client.run(None, "hi", agent="zzz"), url=server)
+    assert (refused.value.agent_id, refused.value.code) == ("zzz", "unknown_agent")
+    assert refused.value.known[0] == "talk"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_may_be_asked_for_more_than_can_be_counted(kind: Kind, server: str) -> None:
+    agents = call(kind, None, lambda client: client.list_runs(limit=10**30), url=server)
+    assert isinstance(agents, list)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"url": 5}, "5 is not the address of a server"),
+        ({"url": "http://[::1"}, "is not the address of a server"),
+        ({"url": "http://here:no"}, "is not the address of a server"),
+        ({"url": "http://here\n"}, "is not the address of a server"),
+        ({"headers": [("a", "b")]}, "headers= takes a mapping of names to values, and not a list"),
+        ({"headers": {"a": 5}}, "the value of the header a is not a text"),
+        ({"headers": {5: "a"}}, "5 cannot be the name of a header"),
+        ({"timeout_s": math.nan}, "timeout_s is a number of seconds"),
+        ({"resume": 5}, r"resume= takes ResumeSettings\(…\), and not 5"),
+    ],
+)
+def test_a_client_is_made_of_what_it_can_use(options: dict[str, Any], says: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValidationError, match=says):
+            kind(**options)
