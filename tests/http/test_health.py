@@ -88,6 +88,8 @@ async def test_outside_its_life_the_server_answers_only_about_its_health(memory:
         return found
 
     assert await codes() == {(503, "starting")}
+    detail = (await http.request("GET", "/v1/agents", {})).json()["detail"]
+    assert "nobody has started this server; enter it in the lifespan" in detail
     assert (await http.get("/health")).json()["status"] == "starting"
     async with mailbox:
         assert (await http.get("/health/ready")).status == 200

@@ -185,7 +185,10 @@ class HttpApp:
         state = self._mailbox.state
         if state != "ready":
             code = "stopping" if state in ("stopping", "stopped") else "starting"
-            raise Unavailable(f"this server is {code}; try again shortly", code=code)
+            why = f"this server is {code}; try again shortly"
+            if state == "new":  # for ever, where nobody does it
+                why = "nobody has started this server; enter it in the lifespan of what serves it: `async with app:`"
+            raise Unavailable(why, code=code)
 
     async def _caller(self, operation: Operation, exchange: _Exchange) -> Caller:
         """Who asks. Health is asked by whatever keeps the server alive, which is nobody in particular."""

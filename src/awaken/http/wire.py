@@ -250,16 +250,16 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     ) -> RunResource:
         """`agents`: those of this process, so that a run that waits for one that is not here says so."""
         trace = run.request.trace
-        lacks_agent = agents is not None and _lacks_agent(run, dispatch, agents)
+        no_agent = None if agents is None else _no_agent(run, dispatch, agents)
         return cls(
             run_id=run.run_id,
             thread_id=run.thread_id,
             agent_id=run.agent_id,
             parent_run_id=trace.parent_run_id,
             status=run.status,
-            phase="queued" if lacks_agent else phase_of(run, dispatch),
+            phase="queued" if no_agent is not None else phase_of(run, dispatch),
             termination=run.termination,
-            waiting=_no_agent(run) if lacks_agent else _waiting(run),
+            waiting=no_agent or _waiting(run),
             attempt=None if dispatch is None else min(dispatch.attempt_count + 1, dispatch.max_attempts),
             max_attempts=None if dispatch is None else dispatch.max_attempts,
             available_at=None if dispatch is None else _rfc3339(dispatch.available_at),
@@ -301,14 +301,14 @@ def phase_of(run: Run, dispatch: Dispatch | None) -> Phase:
     return "running" if run.status is RunStatus.RUNNING else "starting"
 
 
-def _lacks_agent(run: Run, dispatch: Dispatch | None, agents: Agents) -> bool:
-    return dispatch is not None and dispatch.status is DispatchStatus.QUEUED and not agents.serves(run.agent_id)
-
-
-def _no_agent(run: Run) -> RunWaiting:
-    return RunWaiting(
-        reason="no_agent", message=f"agent {run.agent_id!r} is not registered here; the run starts when it is"
-    )
+def _no_agent(run: Run, dispatch: Dispatch | None, agents: Agents) -> RunWaiting | None:
+    """Why a run that is queued cannot run here; None where it can."""
+    if dispatch is None or dispatch.status is not DispatchStatus.QUEUED or agents.serves(run.agent_id):
+        return None
+    lacks = "is not registered here; the run starts when it is"
+    if run.agent_id in agents.withdrawn:
+        lacks = "cannot be loaded here, for a reason that is in the log; the run starts when it can"
+    return RunWaiting(reason="no_agent", message=f"agent {run.agent_id!r} {lacks}")
 
 
 def _waiting(run: Run) -> RunWaiting | None:
