@@ -17,6 +17,7 @@ from awaken.domain.errors import (
     PermanentFailure,
     RunFailed,
     RunTimeout,
+    StoreUnavailable,
     ThreadNotFound,
     Unavailable,
     ValidationError,
@@ -154,6 +155,79 @@ async def test_a_run_whose_agent_is_missing_waits_for_it_in_so_many_words(tmp_pa
         assert run.waiting is not None
         assert run.waiting.reason == "no_agent"
         assert "'stuck' is not registered here" in (run.waiting.message or "")
+
+
+async def test_a_run_whose_agent_cannot_be_loaded_does_not_say_that_it_was_never_registered() -> None:
+    app = Awaken("memory://")
+    app.agent("lost", "no.such:thing")
+    async with asyncio.timeout(20), app:
+        await app.submit("t", "x", run_id="r")
+        while (run := await app.get_run("r")).waiting is None:
+            await settle()
+        assert run.waiting.reason == "no_agent"
+        assert "'lost' cannot be loaded here, for a reason that is in the log" in (run.waiting.message or "")
+
+
+# --- entered several times --------------------------------------------------------------------------------------------
+
+
+async def test_an_app_that_is_entered_again_runs_until_the_last_one_leaves() -> None:
+    app = Awaken("memory://")
+    app.agent("echo", echo)
+    async with asyncio.timeout(20):
+        async with app:
+            async with app:
+                assert (await app.run("t", "inner")).output == "inner"
+            assert (await app.run("t", "outer")).output == "outer"
+        with pytest.raises(Unavailable):
+            await app.submit("t", "nobody is left")
+        async with app:
+            assert app.mailbox.state == "ready"
+        assert app.mailbox.state == "stopped"
+
+
+async def test_many_tasks_enter_and_leave_an_app_beside_one_another() -> None:
+    app = Awaken("memory://")
+    app.agent("echo", echo)
+    begun = [asyncio.Event() for _ in range(5)]
+
+    async def visit(number: int) -> str:
+        async with app:
+            begun[number].set()
+            for other in begun[: number + 2]:
+                await other.wait()
+            return (await app.run(f"t{number}", str(number))).output
+
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*[visit(number) for number in range(5)]) == ["0", "1", "2", "3", "4"]
+        assert app.mailbox.state == "stopped"
+
+
+async def test_whoever_fails_to_enter_an_app_takes_nothing_from_those_inside(tmp_path: Path) -> None:
+    """And where nobody is inside, it is as if nobody had tried."""
+    broken = Awaken(f"sqlite:///{tmp_path}/no/such/folder/a.db")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await broken.__aenter__()
+    app = Awaken("memory://")
+    async with asyncio.timeout(20):
+        first, second = [asyncio.create_task(app.__aenter__()) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert app.mailbox.state == "starting"
+        first.cancel()
+        await second
+        assert (first.cancelled(), app.mailbox.state) == (True, "ready")
+        await app.__aexit__(None, None, None)
+    assert app.mailbox.state == "stopped"
+
+
+async def test_a_stop_is_for_everybody_whoever_is_inside() -> None:
+    app = Awaken("memory://")
+    async with asyncio.timeout(20), app:
+        await app.stop()
+        with pytest.raises(Unavailable):
+            await app.submit("t", "x")
+    assert app.mailbox.state == "stopped"
 
 
 async def test_what_does_not_fit_an_agents_schema_is_not_accepted_and_a_repetition_still_is(tmp_path: Path) -> None:

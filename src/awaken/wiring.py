@@ -150,10 +150,16 @@ class Awaken:
         """
         if url is not None and store is not None:
             raise ValidationError("give either a url or a store, not both")
-        clock = clock or SystemClock()
+        _check_part(store, "capabilities", "store= takes a store object (an address goes first, without a name)")
+        _check_part(clock, "monotonic", "clock= takes a Clock")
+        _check_part(ids, "mint_some", "ids= takes Ids(…)")
+        _check_part(http, "allowed_hosts", "http= takes HttpSettings(…)")
+        clock = SystemClock() if clock is None else clock
         self.scope = Scope(checked_id(scope, what="scope"))
         self.http_settings = http
         """How it is served; None: as `HttpSettings()` says."""
+        self._entered = 0
+        """How often `async with` was begun and has not ended."""
         self.agents = Agents(clock)
         self.store: Store = open_store(DEFAULT_URL if url is None else url, clock=clock) if store is None else store
         self.observer = PrometheusObserver(self.store, clock)
@@ -170,7 +176,8 @@ class Awaken:
 
     async def start(self) -> None:
         """Open the store, take over what dead processes left, and run what waits. `async with app:` calls this, and
-        `stop` at its end. May be called again, by many tasks at once, and after `stop`.
+        `stop` at its end; of several, one inside the other or side by side, the last one to end does. May be called
+        again, by many tasks at once, and after `stop`.
 
         Raises:
             StoreError: The store could not be opened; nothing is left open.
@@ -183,13 +190,23 @@ class Awaken:
         await self.mailbox.stop()
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        self._entered += 1
+        try:
+            await self.start()
+        except BaseException:
+            await self._left()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        await self._left()
+
+    async def _left(self) -> None:
+        self._entered -= 1
+        if not self._entered:
+            await self.stop()
 
     def agent(
         self,
@@ -658,7 +675,7 @@ class Awaken:
         return Listing(lambda: self._messages(ThreadId(thread_id), query), limit)
 
     async def _messages(self, thread_id: ThreadId, query: MessageQuery) -> AsyncGenerator[shown.Message]:
-        await self.mailbox.get_thread(self.scope, thread_id)
+        thread_id = (await self.mailbox.get_thread(self.scope, thread_id)).thread_id
         while True:
             page = await self.store.page_messages(self.scope, thread_id, query)
             if page.unreadable:
@@ -790,6 +807,7 @@ class Awaken:
 
     async def get_agent(self, agent_id: str) -> shown.Agent:
         """Raises AgentNotFound."""
+        checked_id(agent_id, what="agent_id")
         async for agent in self.list_agents():
             if agent.agent_id == agent_id:
                 return agent
@@ -841,6 +859,12 @@ class Awaken:
             observer=self.observer.http,
             scope=self.scope,
         )
+
+
+def _check_part(part: object, has: str, takes: str) -> None:
+    """Raises ValidationError for what cannot be such a part, because it lacks what each of them has."""
+    if part is not None and not hasattr(part, has):
+        raise ValidationError(f"{takes}, and not {checking.shown(part)}")
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
