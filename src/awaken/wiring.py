@@ -343,7 +343,7 @@ class Awaken:
                 overrides=overrides,
                 limits=NO_LIMITS if limits is None else limits,
                 state=cast(Any, state),
-                client_tools=tuple(client_tools),
+                client_tools=cast(Any, client_tools),
             ),
             create_thread=create_thread,
         )

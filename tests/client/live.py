@@ -54,6 +54,15 @@ class Stuck:
         return "never"
 
 
+def add_agents(app: Awaken) -> None:
+    """All of the above."""
+    app.agent("talk", talk)
+    app.agent("stuck", Stuck())
+    app.agent("clerk", clerk)
+    app.agent("broken", broken)
+    app.agent("structured", structured)
+
+
 class LiveServer:
     """Serves in a thread while it is entered, which gives its address. Without `required` headers it answers 401."""
 
@@ -78,11 +87,7 @@ class LiveServer:
 
     async def _main(self) -> None:
         app = Awaken(store=MemoryStore(), settings=MailboxSettings(drain_s=0))
-        app.agent("talk", talk)
-        app.agent("stuck", Stuck())
-        app.agent("clerk", clerk)
-        app.agent("broken", broken)
-        app.agent("structured", structured)
+        add_agents(app)
         async with app:
             config = uvicorn.Config(
                 self._guarded(app.asgi()), log_config=None, lifespan="off", ws="none", access_log=False

@@ -19,6 +19,7 @@ from awaken.client.calls import Call
 from awaken.client.connection import DEFAULT_TIMEOUT_S, DEFAULT_URL, OnReconnect, Reconnect, Setup, check_stream
 from awaken.client.resume import ResumeSettings, Resumption
 from awaken.domain import shown
+from awaken.domain.checking import checked_seconds
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.given import Given
@@ -254,7 +255,7 @@ class AsyncClient:
         on_reconnect: OnReconnect | None = None,
     ) -> AsyncStream:
         """A run's events from its start, or after a cursor, as they come, until its end."""
-        filters = calls.filters({"channels": channels, "include_deltas": None if include_deltas else False})
+        filters = calls.filters({"channels": channels, "include_deltas": include_deltas})
         return self._stream(calls.watch_run(run_id, filters), on_reconnect, after=after)
 
     def list_run_events(
@@ -273,7 +274,7 @@ class AsyncClient:
             cursor=after,
             channels=channels,
             kinds=kinds,
-            include_deltas=None if include_deltas else False,
+            include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
         return Listing(lambda: self._items(call), limit)
@@ -372,9 +373,7 @@ class AsyncClient:
         on_reconnect: OnReconnect | None = None,
     ) -> AsyncStream:
         """What happens on a thread, without end: from its start, after a cursor, or from now on."""
-        filters = calls.filters(
-            {"since": since, "channels": channels, "include_deltas": None if include_deltas else False}
-        )
+        filters = calls.filters({"since": since, "channels": channels, "include_deltas": include_deltas})
         return self._stream(calls.watch_thread(thread_id, filters), on_reconnect, after=after)
 
     def list_events(
@@ -393,7 +392,7 @@ class AsyncClient:
             cursor=after,
             channels=channels,
             kinds=kinds,
-            include_deltas=None if include_deltas else False,
+            include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
         return Listing(lambda: self._items(call), limit)
@@ -414,7 +413,9 @@ class AsyncClient:
     # --- how they work ------------------------------------------------------------------------------------------------
 
     def _deadline_s(self, timeout_s: float | None) -> float:
-        return math.inf if timeout_s is None else self._setup.clock.monotonic() + timeout_s
+        if timeout_s is None:
+            return math.inf
+        return self._setup.clock.monotonic() + checked_seconds(timeout_s, what="timeout_s")
 
     def _left_s(self, ends_s: float) -> float:
         """How long the next request may wait."""
@@ -442,6 +443,8 @@ class AsyncClient:
         *,
         after: str | None = None,
     ) -> AsyncStream:
+        if after is not None:
+            calls.checked_cursor(after)
         machine = Resumption(self._setup.resume, self._setup.chance, watch=watch, create=create, after=after)
         return AsyncStream(self._http, self._setup, machine, on_reconnect)
 

@@ -2,16 +2,19 @@
 
 Above: the two transports send a `Call` and hand the answer to `read`. Below: `wire.py` and `errors.py`.
 Holds: a run is always created under an id that this side chose, so that sending the request again, after a connection
-that broke before the answer, finds the run instead of making another.
+that broke before the answer, finds the run instead of making another. What would arrive as something else than was
+given, or at another path, is refused here in the words of `Awaken`; the rest is left to the server, which may be newer.
 
 Source: `docs/reference/http.md`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast, get_args
 from urllib.parse import quote
 
 import msgspec
@@ -19,14 +22,23 @@ import msgspec
 from awaken.client import wire
 from awaken.client.errors import error_of
 from awaken.domain import shown
+from awaken.domain.checking import (
+    checked,
+    checked_choice,
+    checked_flag,
+    checked_limit,
+    checked_seconds,
+)
 from awaken.domain.clock import to_rfc3339
-from awaken.domain.delivery import due_at
+from awaken.domain.delivery import Delivery, delay_ms, due_at
 from awaken.domain.dispatch import DEFAULT_PRIORITY
-from awaken.domain.errors import RemoteProtocolError
+from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.given import Given, sent_form
-from awaken.domain.ids import Ids
-from awaken.domain.run import NO_LIMITS, ClientTool, Limits
-from awaken.domain.state import checked_patch
+from awaken.domain.ids import Ids, ThreadId, checked_id
+from awaken.domain.run import NO_LIMITS, ClientTool, Limits, RunOptions
+from awaken.domain.selection import chosen_names
+from awaken.domain.state import checked_patch, checked_version
+from awaken.domain.thread import ThreadInfo
 
 ResultT = TypeVar("ResultT")
 Params = Mapping[str, str]
@@ -37,6 +49,8 @@ MAX_STOP_WAIT_S: Final = 60.0
 """The server's own bound for `wait_s` of a stop."""
 PAGE: Final = 200
 """Items of one page, the most that the server gives."""
+_CURSOR: Final = re.compile(r"[!-~]{1,256}")
+"""What a cursor of any version looks like."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -75,6 +89,16 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     if_not_exists: str | None = None
 
 
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What has to read back as it was given, by the names under which `Awaken` checks it."""
+
+    agent_id: str | None
+    metadata: dict[str, Any]
+    context: str | dict[str, Any] | None
+    options: RunOptions
+    create_thread: bool
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """A run that was submitted. `replayed`: the same request had been accepted before."""
 
@@ -110,21 +134,22 @@ def create_thread(
     messages: Given,
     if_exists: shown.IfExists,
 ) -> Call[shown.Thread]:
+    """Raises ValidationError for what can never be sent."""
+    _check_ids(thread_id=thread_id, resource_id=resource_id, parent_thread_id=parent_thread_id)
+    parent = None if parent_thread_id is None else ThreadId(parent_thread_id)
+    info = checked(ThreadInfo(title, _metadata(metadata), resource_id, parent), ThreadInfo)
     given = {
         "thread_id": thread_id,
-        "title": title,
-        "metadata": metadata,
-        "resource_id": resource_id,
-        "parent_thread_id": parent_thread_id,
+        **{name: getattr(info, name) for name in info.__struct_fields__},
         "messages": sent_form(messages) or None,
-        "if_exists": if_exists,
+        "if_exists": checked_choice(if_exists, get_args(shown.IfExists), what="if_exists"),
     }
     body = {name: value for name, value in given.items() if value is not None}
     return Call(method="POST", path="/v1/threads", body=_encode(body), decode=_as(shown.Thread))
 
 
 def get_thread(thread_id: str) -> Call[shown.Thread]:
-    return Call(method="GET", path=f"/v1/threads/{_part(thread_id)}", decode=_as(shown.Thread))
+    return Call(method="GET", path=_thread(thread_id), decode=_as(shown.Thread))
 
 
 def list_threads(**filters: Any) -> Call[wire.Page[shown.Thread]]:
@@ -132,22 +157,22 @@ def list_threads(**filters: Any) -> Call[wire.Page[shown.Thread]]:
 
 
 def list_messages(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Message]]:
-    return _page(f"/v1/threads/{_part(thread_id)}/messages", wire.Page[shown.Message], filters)
+    return _page(f"{_thread(thread_id)}/messages", wire.Page[shown.Message], filters)
 
 
 def hide_message(thread_id: str, message_id: str) -> Call[shown.Hiding]:
-    path = f"/v1/threads/{_part(thread_id)}/messages/{_part(message_id)}/hide"
+    path = f"{_thread(thread_id)}/messages/{_part(message_id, 'message_id')}/hide"
     return Call(method="POST", path=path, decode=_as(shown.Hiding))
 
 
 def get_state(thread_id: str) -> Call[shown.ThreadState]:
-    return Call(method="GET", path=f"/v1/threads/{_part(thread_id)}/state", decode=_as(shown.ThreadState))
+    return Call(method="GET", path=f"{_thread(thread_id)}/state", decode=_as(shown.ThreadState))
 
 
 def patch_state(thread_id: str, values: Mapping[str, Any], *, if_version: int | None) -> Call[shown.ThreadState]:
     return Call(
         method="PATCH",
-        path=f"/v1/threads/{_part(thread_id)}/state",
+        path=f"{_thread(thread_id)}/state",
         headers=_if_match(if_version),
         body=_encode({"values": checked_patch(values)}),
         decode=_as(shown.ThreadState),
@@ -155,11 +180,11 @@ def patch_state(thread_id: str, values: Mapping[str, Any], *, if_version: int | 
 
 
 def cancel_thread(thread_id: str, *, wait_s: float) -> Call[shown.Cancellation]:
-    return _stop(f"/v1/threads/{_part(thread_id)}/cancel", shown.Cancellation, wait_s)
+    return _stop(f"{_thread(thread_id)}/cancel", shown.Cancellation, wait_s)
 
 
 def interrupt(thread_id: str, *, wait_s: float) -> Call[shown.Interruption]:
-    return _stop(f"/v1/threads/{_part(thread_id)}/interrupt", shown.Interruption, wait_s)
+    return _stop(f"{_thread(thread_id)}/interrupt", shown.Interruption, wait_s)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -186,24 +211,51 @@ def run_request(
     at: datetime | str | None = None,
 ) -> RunRequest:
     """The body for a new run, with an id of its own. Raises ValidationError for what can never be sent."""
+    _check_ids(thread_id=thread_id, run_id=run_id)
     due = due_at(at, delay_s=delay_s)
+    Delivery(
+        priority=priority,
+        max_attempts=max_attempts,
+        dedupe_key=dedupe_key,
+        delay_ms=delay_ms(delay_s),
+        available_at=due,
+    ).check()
+    asked = checked(
+        _Asked(
+            agent_id=agent,
+            metadata=_metadata(metadata),
+            context=cast("dict[str, Any] | None", context),
+            options=RunOptions(
+                overrides=overrides,
+                limits=NO_LIMITS if limits is None else limits,
+                state=cast("dict[str, Any] | None", state),
+                client_tools=cast("tuple[ClientTool, ...]", client_tools),
+            ),
+            create_thread=create_thread,
+        ),
+        _Asked,
+    )
+    asked.options.check()
+    messages = sent_form(message)
+    if not messages:
+        raise ValidationError("at least one message is required", loc=("body", "messages"))
     return RunRequest(
-        messages=sent_form(message),
-        run_id=run_id or ids.run_id(),
-        agent_id=agent,
+        messages=messages,
+        run_id=ids.run_id() if run_id is None else run_id,
+        agent_id=asked.agent_id,
         thread_id=thread_id,
         dedupe_key=dedupe_key,
         after_seconds=delay_s,
         available_at=None if due is None else to_rfc3339(due),
         priority=priority,
         max_attempts=max_attempts,
-        metadata=metadata or {},
-        limits=limits or NO_LIMITS,
-        context=context,
-        state=None if state is None else checked_patch(state),
-        client_tools=tuple(client_tools),
-        overrides=overrides,
-        if_not_exists="create" if thread_id is not None and create_thread else None,
+        metadata=asked.metadata,
+        limits=asked.options.limits,
+        context=asked.context,
+        state=asked.options.state,
+        client_tools=asked.options.client_tools,
+        overrides=asked.options.overrides,
+        if_not_exists="create" if thread_id is not None and asked.create_thread else None,
     )
 
 
@@ -217,7 +269,7 @@ def create_run_and_wait(request: RunRequest, *, timeout_s: float) -> Call[shown.
     return Call(
         method="POST",
         path=f"{path}/wait",
-        params={"timeout_s": _plain(timeout_s)},
+        params={"timeout_s": str(timeout_s)},
         body=body,
         timeout_s=timeout_s,
         decode=_waited,
@@ -230,34 +282,32 @@ def create_run_and_stream(request: RunRequest, params: Params) -> Call[None]:
 
 
 def get_run(run_id: str) -> Call[shown.Run]:
-    return Call(method="GET", path=f"/v1/runs/{_part(run_id)}", decode=_as(shown.Run))
+    return Call(method="GET", path=_run(run_id), decode=_as(shown.Run))
 
 
 def list_runs(*, thread_id: str | None = None, **filters: Any) -> Call[wire.Page[shown.Run]]:
-    path = "/v1/runs" if thread_id is None else f"/v1/threads/{_part(thread_id)}/runs"
+    path = "/v1/runs" if thread_id is None else f"{_thread(thread_id)}/runs"
     return _page(path, wire.Page[shown.Run], filters)
 
 
 def wait_run(run_id: str, *, timeout_s: float) -> Call[shown.Run]:
     return Call(
         method="GET",
-        path=f"/v1/runs/{_part(run_id)}/wait",
-        params={"timeout_s": _plain(timeout_s)},
+        path=f"{_run(run_id)}/wait",
+        params={"timeout_s": str(timeout_s)},
         timeout_s=timeout_s,
         decode=_waited,
     )
 
 
 def watch_run(run_id: str, params: Params) -> Call[None]:
-    return Call(
-        method="GET", path=f"/v1/runs/{_part(run_id)}/stream", params=params, headers=_EVENT_STREAM, decode=_nothing
-    )
+    return Call(method="GET", path=f"{_run(run_id)}/stream", params=params, headers=_EVENT_STREAM, decode=_nothing)
 
 
 def watch_thread(thread_id: str, params: Params) -> Call[None]:
     return Call(
         method="GET",
-        path=f"/v1/threads/{_part(thread_id)}/events/stream",
+        path=f"{_thread(thread_id)}/events/stream",
         params=params,
         headers=_EVENT_STREAM,
         decode=_nothing,
@@ -265,20 +315,21 @@ def watch_thread(thread_id: str, params: Params) -> Call[None]:
 
 
 def cancel_run(run_id: str, *, action: shown.StopAction = "cancel", wait_s: float) -> Call[shown.Cancellation]:
-    call = _stop(f"/v1/runs/{_part(run_id)}/cancel", shown.Cancellation, wait_s)
+    call = _stop(f"{_run(run_id)}/cancel", shown.Cancellation, wait_s)
+    checked_choice(action, get_args(shown.StopAction), what="action")
     return call if action == "cancel" else msgspec.structs.replace(call, params={**call.params, "action": action})
 
 
 def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[shown.Dispatch]]:
-    return _page(f"/v1/runs/{_part(run_id)}/dispatches", wire.Page[shown.Dispatch], filters)
+    return _page(f"{_run(run_id)}/dispatches", wire.Page[shown.Dispatch], filters)
 
 
 def list_run_events(run_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]:
-    return _page(f"/v1/runs/{_part(run_id)}/events", wire.Page[shown.Event], filters)
+    return _page(f"{_run(run_id)}/events", wire.Page[shown.Event], filters)
 
 
 def list_thread_events(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]:
-    return _page(f"/v1/threads/{_part(thread_id)}/events", wire.Page[shown.Event], filters)
+    return _page(f"{_thread(thread_id)}/events", wire.Page[shown.Event], filters)
 
 
 # --- the server -------------------------------------------------------------------------------------------------------
@@ -289,7 +340,7 @@ def list_agents() -> Call[wire.Page[shown.Agent]]:
 
 
 def get_agent(agent_id: str) -> Call[shown.Agent]:
-    return Call(method="GET", path=f"/v1/agents/{_part(agent_id)}", decode=_as(shown.Agent))
+    return Call(method="GET", path=f"/v1/agents/{_part(agent_id, 'agent_id')}", decode=_as(shown.Agent))
 
 
 def health() -> Call[wire.Health]:
@@ -303,7 +354,8 @@ _EVENT_STREAM: Final = {"Accept": "text/event-stream"}
 
 
 def page_size(limit: int | None) -> int:
-    """How many items to ask for at once, when at most `limit` are wanted."""
+    """How many items to ask for at once, when at most `limit` are wanted. Raises ValidationError if that is none."""
+    checked_limit(limit)
     return PAGE if limit is None else min(max(limit, 1), PAGE)
 
 
@@ -314,16 +366,74 @@ def following(call: Call[wire.Page[ResultT]], page: wire.Page[ResultT]) -> Call[
     return msgspec.structs.replace(call, params={**call.params, "cursor": page.next_cursor})
 
 
+def countable(limit: int | None) -> int | None:
+    """The limit as far as anything can be counted."""
+    return None if limit is None else min(limit, sys.maxsize)
+
+
 def filters(given: Mapping[str, Any]) -> Params:
-    """As query parameters: None is left out, a list is joined with commas."""
-    return {name: _plain(value) for name, value in given.items() if value is not None}
+    """As query parameters: what is absent, or as it is by default, is left out; names are joined with commas.
+
+    Raises:
+        ValidationError: One of them is nothing that could be asked for.
+    """
+    asked = {name: value for name, value in given.items() if value is not _BY_DEFAULT.get(name)}
+    return {name: _FILTERS.get(name, str)(value) for name, value in asked.items()}
+
+
+def _id_filter(what: str) -> Callable[[Any], str]:
+    return lambda value: checked_id(value, what=what)
+
+
+def _choice(choices: Any, what: str) -> Callable[[Any], str]:
+    return lambda value: checked_choice(value, get_args(choices), what=what)
+
+
+def _text(what: str) -> Callable[[Any], str]:
+    """A text of which the server knows more."""
+    return lambda value: checked(value, str, what=what)
+
+
+def _names(what: str) -> Callable[[Any], str]:
+    def joined(value: Iterable[str]) -> str:
+        names = chosen_names(value, what) or ()
+        return ",".join(sorted([checked(name, str, what=what) for name in names]))
+
+    return joined
+
+
+def checked_cursor(cursor: Any) -> str:
+    """Raises ValidationError for what no server can have given."""
+    if not isinstance(cursor, str) or _CURSOR.fullmatch(cursor) is None:
+        raise ValidationError("this is not a cursor of this server", loc=("after",))
+    return cursor
+
+
+_FILTERS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "agent_id": _id_filter("agent"),
+    "channels": _names("channels"),
+    "cursor": checked_cursor,
+    "id_prefix": _text("id_prefix"),
+    "include_deltas": lambda value: str(checked_flag(value, what="include_deltas")).lower(),
+    "kinds": _names("kinds"),
+    "order": _choice(shown.Order, "order"),
+    "resource_id": _id_filter("resource_id"),
+    "run_id": _id_filter("run_id"),
+    "since": lambda value: checked_choice(value, ("start", "now"), what="since"),
+    "status": _text("status"),
+    "view": _choice(shown.MessageView, "view"),
+    "visibility": _choice(shown.MessageVisibility, "visibility"),
+}
+"""How those are checked and written that could be something else on their way."""
+_BY_DEFAULT: Final = {"include_deltas": True}
+"""None for all others."""
 
 
 def _target(request: RunRequest) -> tuple[str, bytes]:
     """A run on a named thread is created under it, unless the thread may have to be made."""
     body = _encode(request)
     if request.thread_id is not None and request.if_not_exists != "create":
-        return f"/v1/threads/{_part(request.thread_id)}/runs", body
+        return f"{_thread(request.thread_id)}/runs", body
     return "/v1/runs", body
 
 
@@ -332,12 +442,13 @@ def _page(path: str, kind: type[ResultT], given: Mapping[str, Any]) -> Call[Resu
 
 
 def _stop(path: str, kind: type[ResultT], wait_s: float) -> Call[ResultT]:
-    wait_s = min(wait_s, MAX_STOP_WAIT_S)
-    params = {"wait_s": _plain(wait_s)} if wait_s > 0 else {}
+    wait_s = min(checked_seconds(wait_s, what="wait_s"), MAX_STOP_WAIT_S)
+    params = {"wait_s": str(wait_s)} if wait_s > 0 else {}
     return Call(method="POST", path=path, params=params, timeout_s=wait_s if params else None, decode=_as(kind))
 
 
 def _if_match(version: int | None) -> Params:
+    checked_version(version)
     return {} if version is None else {"If-Match": f'"{version}"'}
 
 
@@ -366,13 +477,24 @@ def _nothing(body: bytes, status: int) -> None:
     return None
 
 
-def _part(id: str) -> str:
-    return quote(id, safe="")
+def _thread(thread_id: str) -> str:
+    return f"/v1/threads/{_part(thread_id, 'thread_id')}"
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple | set | frozenset):
-        return ",".join(str(item) for item in cast(list[Any], value))
-    return str(value)
+def _run(run_id: str) -> str:
+    return f"/v1/runs/{_part(run_id, 'run_id')}"
+
+
+def _part(id: str, what: str) -> str:
+    """An id as part of a path, which it cannot change."""
+    return quote(checked_id(id, what=what), safe="")
+
+
+def _check_ids(**ids: str | None) -> None:
+    for what, id in ids.items():
+        if id is not None:
+            checked_id(id, what=what)
+
+
+def _metadata(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return cast("dict[str, Any]", {} if given is None else given)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,6 +18,7 @@ import msgspec
 from awaken.client.calls import Call
 from awaken.client.errors import Unreachable
 from awaken.client.resume import ResumeSettings
+from awaken.domain.checking import checked_seconds, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.ids import Chance, Ids, system_chance
@@ -52,16 +53,17 @@ class Setup:
         chance: Chance | None,
     ) -> None:
         """Raises ValidationError for a URL that is not http or https, and for a header that cannot be sent."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValidationError(f"{url!r} is not the address of a server; write http://127.0.0.1:8000")
+        if not _is_address(url):
+            raise ValidationError(f"{shown(url)} is not the address of a server; write http://127.0.0.1:8000")
         self.url = url.rstrip("/")
-        self.timeout_s = timeout_s
-        self.resume = resume or ResumeSettings()
+        self.timeout_s = checked_seconds(timeout_s, what="timeout_s")
+        self.resume = ResumeSettings() if resume is None else resume
+        if not isinstance(self.resume, ResumeSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValidationError(f"resume= takes ResumeSettings(…), and not {shown(resume)}")
         self.clock: Clock = clock or SystemClock()
         self.chance = chance or system_chance()
         self.ids = Ids(self.clock, self.chance)
-        self._headers = _checked(headers or {})
+        self._headers = _checked({} if headers is None else headers)
 
     def httpx_arguments(self) -> dict[str, Any]:
         """For httpx's own client, async or not."""
@@ -101,12 +103,23 @@ class Setup:
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     """Raises ValidationError, which names the header and keeps its value, maybe a secret, to itself."""
-    for name, value in headers.items():
-        if _HEADER_NAME.fullmatch(name) is None:
-            raise ValidationError(f"{name[:80]!r} cannot be the name of a header; write letters, digits and hyphens")
-        if _HEADER_VALUE.fullmatch(value) is None:
-            raise ValidationError(f"the value of the header {name} has characters other than printable ASCII")
+    if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValidationError(f"headers= takes a mapping of names to values, and not a {type(headers).__name__}")
+    for name, value in cast("dict[object, object]", headers).items():
+        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
+            raise ValidationError(f"{shown(name)} cannot be the name of a header; write letters, digits and hyphens")
+        if not isinstance(value, str) or _HEADER_VALUE.fullmatch(value) is None:
+            raise ValidationError(f"the value of the header {name} is not a text of printable ASCII characters")
     return dict(headers)
+
+
+def _is_address(url: object) -> bool:
+    """Whether it is where a server could be: http or https, a name, and a port that there can be."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) and url.isprintable() else None
+        return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or half of an address in brackets
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -35,6 +35,7 @@ from awaken.domain.errors import (
     TooManySchedules,
     Unauthorized,
     Unavailable,
+    UnknownAgent,
     Unsupported,
     ValidationError,
 )
@@ -138,6 +139,13 @@ def _number(problem: dict[str, Any], member: str) -> int:
     return value if isinstance(value, int) else 0
 
 
+def _names(problem: dict[str, Any], member: str) -> tuple[str, ...]:
+    try:
+        return msgspec.convert(problem.get(member, ()), tuple[str, ...])
+    except msgspec.ValidationError:
+        return ()
+
+
 def _fact(problem: dict[str, Any], member: str) -> str:
     return _text(problem, member) or ""
 
@@ -160,6 +168,7 @@ _BY_CODE: Final[dict[str, _Make]] = {
     "queue_full": _made(lambda problem: QueueFull(_fact(problem, "id"), 0)),
     "not_supported": _made(lambda problem: Unsupported(_fact(problem, "capability"))),
     "cursor_expired": _made(lambda problem: CursorExpired(_fact(problem, "cursor"), _fact(problem, "oldest_cursor"))),
+    "unknown_agent": _made(lambda problem: UnknownAgent(_text(problem, "agent_id"), _names(problem, "known"))),
     "unauthorized": lambda problem, detail: Unauthorized(detail),
     "forbidden": lambda problem, detail: Forbidden(detail),
     "starting": lambda problem, detail: Unavailable(detail, code="starting"),

@@ -21,6 +21,7 @@ from awaken.client.calls import Call
 from awaken.client.connection import DEFAULT_TIMEOUT_S, DEFAULT_URL, OnReconnect, Reconnect, Setup, check_stream
 from awaken.client.resume import ResumeSettings, Resumption
 from awaken.domain import shown
+from awaken.domain.checking import checked_seconds
 from awaken.domain.clock import Clock
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.given import Given
@@ -240,12 +241,12 @@ class Client:
         call = calls.list_runs(
             thread_id=thread_id, agent_id=agent, status=status, order=order, limit=calls.page_size(limit)
         )
-        return islice(self._items(call), limit)
+        return islice(self._items(call), calls.countable(limit))
 
     def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Iterator[shown.Dispatch]:
         """The queue entries that served a run, oldest first."""
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
-        return islice(self._items(call), limit)
+        return islice(self._items(call), calls.countable(limit))
 
     def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
@@ -264,7 +265,7 @@ class Client:
         on_reconnect: OnReconnect | None = None,
     ) -> Stream:
         """A run's events from its start, or after a cursor, as they come, until its end."""
-        filters = calls.filters({"channels": channels, "include_deltas": None if include_deltas else False})
+        filters = calls.filters({"channels": channels, "include_deltas": include_deltas})
         return self._stream(calls.watch_run(run_id, filters), on_reconnect, after=after)
 
     def list_run_events(
@@ -283,10 +284,10 @@ class Client:
             cursor=after,
             channels=channels,
             kinds=kinds,
-            include_deltas=None if include_deltas else False,
+            include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return islice(self._items(call), limit)
+        return islice(self._items(call), calls.countable(limit))
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -328,7 +329,7 @@ class Client:
         call = calls.list_threads(
             resource_id=resource_id, id_prefix=id_prefix, order=order, limit=calls.page_size(limit)
         )
-        return islice(self._items(call), limit)
+        return islice(self._items(call), calls.countable(limit))
 
     def messages(
         self,
@@ -344,7 +345,7 @@ class Client:
         call = calls.list_messages(
             thread_id, run_id=run_id, visibility=visibility, view=view, order=order, limit=calls.page_size(limit)
         )
-        return islice(self._items(call), limit)
+        return islice(self._items(call), calls.countable(limit))
 
     def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
         """Have a message of the conversation read no more; a call and its answers go together."""
@@ -382,9 +383,7 @@ class Client:
         on_reconnect: OnReconnect | None = None,
     ) -> Stream:
         """What happens on a thread, without end: from its start, after a cursor, or from now on."""
-        filters = calls.filters(
-            {"since": since, "channels": channels, "include_deltas": None if include_deltas else False}
-        )
+        filters = calls.filters({"since": since, "channels": channels, "include_deltas": include_deltas})
         return self._stream(calls.watch_thread(thread_id, filters), on_reconnect, after=after)
 
     def list_events(
@@ -403,10 +402,10 @@ class Client:
             cursor=after,
             channels=channels,
             kinds=kinds,
-            include_deltas=None if include_deltas else False,
+            include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return islice(self._items(call), limit)
+        return islice(self._items(call), calls.countable(limit))
 
     # --- the server ---------------------------------------------------------------------------------------------------
 
@@ -424,7 +423,9 @@ class Client:
     # --- how they work ------------------------------------------------------------------------------------------------
 
     def _deadline_s(self, timeout_s: float | None) -> float:
-        return math.inf if timeout_s is None else self._setup.clock.monotonic() + timeout_s
+        if timeout_s is None:
+            return math.inf
+        return self._setup.clock.monotonic() + checked_seconds(timeout_s, what="timeout_s")
 
     def _left_s(self, ends_s: float) -> float:
         """How long the next request may wait."""
@@ -451,6 +452,8 @@ class Client:
         *,
         after: str | None = None,
     ) -> Stream:
+        if after is not None:
+            calls.checked_cursor(after)
         machine = Resumption(self._setup.resume, self._setup.chance, watch=watch, create=create, after=after)
         return Stream(self._http, self._setup, machine, on_reconnect, self._pause)
 

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from awaken.domain.checking import measured
+from awaken.domain.checking import measured, shown
 from awaken.domain.errors import ValidationError
 
 MAX_STATE_BYTES: Final = 256 * 1024
@@ -53,6 +53,13 @@ def checked_patch(patch: object) -> Values:
     if size > MAX_STATE_BYTES:
         raise StateTooLarge(size)
     return found
+
+
+def checked_version(version: object) -> int | None:
+    """The version that a state has to have for a change to be made; None for any. Raises ValidationError."""
+    if version is not None and (type(version) is not int or version < 0):
+        raise ValidationError(f"if_version is a whole number from 0, and not {shown(version)}", loc=("if_version",))
+    return version
 
 
 def state_bytes(values: Values) -> int:

@@ -33,6 +33,7 @@ from awaken.domain.errors import (
     ThreadBusy,
     Unauthorized,
     Unavailable,
+    UnknownAgent,
     Unsupported,
     ValidationError,
     WrongLoop,
@@ -177,7 +178,8 @@ def _itself(problem: Any) -> Problem:
 
 def _validation(error: Any) -> Problem:
     text = str(error)
-    return Problem(error.code, text, errors=(FieldError(error.loc or ("body",), text, error.code),))
+    facts = {"agent_id": error.agent_id, "known": error.known} if isinstance(error, UnknownAgent) else None
+    return Problem(error.code, text, facts=facts, errors=(FieldError(error.loc or ("body",), text, error.code),))
 
 
 def _unauthorized(error: Any) -> Problem:

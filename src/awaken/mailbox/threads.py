@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from awaken.domain.checking import shown
-from awaken.domain.errors import MessageNotFound, StaleVersion, ThreadBusy, ThreadNotFound, ValidationError
+from awaken.domain.errors import MessageNotFound, StaleVersion, ThreadBusy, ThreadNotFound
 from awaken.domain.ids import MessageId, Scope, ThreadId, checked_id
 from awaken.domain.span import Span
-from awaken.domain.state import StateTooLarge, ThreadState, checked_patch, state_bytes
+from awaken.domain.state import StateTooLarge, ThreadState, checked_patch, checked_version, state_bytes
 from awaken.mailbox.engine import Engine
 from awaken.store.contract import Reads, Snapshot
 from awaken.store.transitions import Busy, Hidden, Hide, Missing, Oversize, PatchState, Stale, StatePatched
@@ -54,9 +53,8 @@ class Threads:
         self._engine.require_ready()
         checked_id(thread_id, what="thread_id")
         checked = checked_patch(patch)
-        if if_version is not None and (type(if_version) is not int or if_version < 0):
-            raise ValidationError(f"if_version is a whole number from 0, and not {shown(if_version)}")
-        transition = PatchState(scope=scope, thread_id=thread_id, patch=checked, if_version=if_version)
+        version = checked_version(if_version)
+        transition = PatchState(scope=scope, thread_id=thread_id, patch=checked, if_version=version)
         match await self._engine.combiner.ask(transition, state_bytes(checked)):
             case StatePatched(state=state):
                 return state
