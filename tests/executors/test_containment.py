@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from awaken.executors.classify import verdict_on
-from awaken.executors.containment import Exited, contain, contained
+from awaken.executors.containment import Exited, contain, contained, kept
 from awaken.executors.wording import described
 
 
@@ -26,6 +26,10 @@ async def leaves_later() -> None:
 
 async def in_thread() -> None:
     await asyncio.to_thread(sys.exit, 4)
+
+
+def _close_in_thread() -> None:
+    raise GeneratorExit
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +49,45 @@ async def test_a_task_of_an_agent_that_ends_the_process_fails_for_whoever_waits_
         await task
     assert isinstance(exited.value.__cause__, asked)
     assert described(exited.value) == asked.__name__
+
+
+async def test_a_generator_exit_that_is_waited_for_closes_nobody() -> None:
+    """Whoever waits goes on: asyncio throws it into his coroutine, which would otherwise be closed by it."""
+
+    async def close() -> None:
+        raise GeneratorExit
+
+    async def waits(work: Any) -> BaseException | None:
+        try:
+            await work
+        except Exited as exited:
+            await asyncio.sleep(0)
+            return exited.__cause__
+        return None
+
+    loop = asyncio.get_running_loop()
+    with contained():
+        for start in (lambda: loop.create_task(close()), lambda: asyncio.to_thread(_close_in_thread)):
+            assert isinstance(await loop.create_task(waits(start())), GeneratorExit)
+    future = loop.create_future()
+    task = loop.create_task(kept(waits(future)))
+    loop.call_soon(future.set_exception, GeneratorExit())
+    assert isinstance(await task, GeneratorExit)
+
+
+async def test_a_contained_task_that_is_thrown_away_is_closed() -> None:
+    ended: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("closed")
+
+    work = kept(waits())
+    work.send(None)
+    work.close()
+    assert ended == ["closed"]
 
 
 async def test_tasks_that_such_a_task_starts_are_contained_too() -> None:

@@ -929,7 +929,7 @@ class OnlyBase(BaseException):
 
 @behaviour("UC-007")
 @pytest.mark.parametrize(
-    "error", [SystemExit(2), KeyboardInterrupt(), OnlyBase("secret")], ids=lambda e: type(e).__name__
+    "error", [SystemExit(2), KeyboardInterrupt(), GeneratorExit(), OnlyBase("secret")], ids=lambda e: type(e).__name__
 )
 @pytest.mark.parametrize("place", ["task", "thread", "child"])
 async def test_a_tool_that_raises_what_no_except_catches_has_a_failed_answer(error: BaseException, place: str) -> None:

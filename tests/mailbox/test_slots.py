@@ -157,7 +157,7 @@ def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock)
     assert Route("few") not in slots.rooms(0)[1].routes
 
     slots.answered(offer, None)
-    assert (slots.free, slots.rooms(0)[1].routes[Route("few")], slots.knows(offer.token)) == (3, 1, False)
+    assert (slots.free, slots.rooms(0)[1].routes[Route("few")], slots.may_have_won(offer.token)) == (3, 1, False)
 
 
 # --- agents that cannot be loaded -------------------------------------------------------------------------------------

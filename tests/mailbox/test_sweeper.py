@@ -103,6 +103,30 @@ async def test_what_is_on_its_way_is_never_taken_for_a_claim_that_nobody_carries
         assert (costs(await world.dispatch(second)), world.free_slots) == ((0, 0), 99)
 
 
+async def test_a_run_whose_end_is_being_settled_is_not_taken_for_one_that_nobody_carries(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Its slot is free by then, and the store has not heard of its end: a sweep may look before that is asked again."""
+    starts: list[str] = []
+
+    async def once(context: Context) -> str:
+        starts.append("started")
+        return "done"
+
+    async with World(store, clock, agents={"once": once}) as world:
+        store.fail_once(Settle)
+        run = await world.submit(agent_id="once")
+        await world.quiet()
+        assert (await world.dispatch(run)).status is DispatchStatus.CLAIMED
+        world.agents.add("later", once)  # which has the sweep look at once
+        await world.quiet()
+        assert (await world.dispatch(run)).status is DispatchStatus.CLAIMED
+        await world.advance(1)
+
+        assert (starts, (await world.run(run)).final_output) == (["started"], "done")
+        assert costs(await world.dispatch(run)) == (0, 0)
+
+
 # --- answers that were lost -------------------------------------------------------------------------------------------
 
 

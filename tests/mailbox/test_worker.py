@@ -7,6 +7,7 @@ import logging
 import math
 import sqlite3
 import sys
+from collections.abc import AsyncIterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -335,6 +336,40 @@ async def test_a_tool_that_calls_exit_has_a_failed_answer_and_its_neighbours_go_
         assert (run.termination, run.final_output) == (NATURAL_END, "I could not convert it.")
         assert await world.texts() == ["hello", "", "SystemExit", "I could not convert it."]
         assert (await world.done(neighbour)).final_output == "well"
+
+
+@pytest.mark.parametrize("where", ["a function", "a generator", "a step", "a task"])
+async def test_a_generator_exit_of_an_agents_own_ends_its_run_like_any_other_exception(
+    store: WatchedStore, clock: ManualClock, where: str
+) -> None:
+    """It ends no coroutine of ours: one that is thrown away gets the like from outside its task."""
+
+    def leave() -> None:
+        raise GeneratorExit
+
+    async def leave_later() -> None:
+        raise GeneratorExit
+
+    async def function(context: Context) -> None:
+        if where == "a step":
+            await context.step("leave", leave)
+        if where == "a task":
+            await asyncio.create_task(leave_later())
+        raise GeneratorExit
+
+    async def generator(context: Context) -> AsyncIterator[str]:
+        yield "so "
+        raise GeneratorExit
+
+    agents: dict[str, Any] = {"leaves": generator if where == "a generator" else function}
+    async with World(store, clock, agents=agents) as world:
+        run = await world.submit(agent_id="leaves", max_attempts=2)
+        await world.advance(10)
+
+        dispatch = await world.dispatch(run)
+        assert (dispatch.status, dispatch.attempt_count) == (DispatchStatus.DEAD_LETTER, 2)
+        assert (await world.run(run)).termination == Termination("error", detail="GeneratorExit")
+        assert world.free_slots == 100
 
 
 @behaviour("UC-003")

@@ -1,10 +1,11 @@
 """Keep what asks the process to end inside the run whose code asks for it.
 
-Above: the mailbox contains the loop its executions live on, and executes each agent `contained`. Below: asyncio, whose
-tasks hand `SystemExit` and `KeyboardInterrupt` to the loop, which stops: one `sys.exit` in one tool would end the
-server for everybody.
-Holds: in a task that was started, however indirectly, by an agent, both arrive at whoever waits for the task, as an
-`Exited`. What such a task does is otherwise its own; tasks of nobody's agent are left alone.
+Above: the mailbox contains the loop its executions live on, and executes each agent `contained`, as the work of a task
+that is `kept`. Below: asyncio, whose tasks hand `SystemExit` and `KeyboardInterrupt` to the loop, which stops: one
+`sys.exit` in one tool would end the server for everybody. A `GeneratorExit` that somebody waits for is thrown into his
+coroutine, which to Python means that it is closed, and may do nothing more: a run would end without a settlement.
+Holds: in a task that was started, however indirectly, by an agent, all three arrive at whoever waits for the task, as
+an `Exited`. What such a task does is otherwise its own; tasks of nobody's agent are left alone.
 
 A factory of tasks is the one place that all of them pass: those of a framework, of a library, and of the agent itself.
 Which task belongs to an agent is known by its context, which asyncio copies from the task that starts it. A callback
@@ -26,11 +27,12 @@ _INSIDE: Final[ContextVar[bool]] = ContextVar("awaken_agent", default=False)
 
 EXITS: Final = (SystemExit, KeyboardInterrupt)
 """What asyncio lets through to the loop."""
+_LEAVING: Final = (*EXITS, GeneratorExit)
 TaskFactory = Callable[..., asyncio.Future[Any]]
 
 
 class Exited(Exception):
-    """Code of an agent asked the process to end. The process stays; what was asked is the cause."""
+    """Code of an agent asked the process, or a coroutine, to end. Both stay; what was asked is the cause."""
 
 
 @contextmanager
@@ -41,6 +43,23 @@ def contained() -> Generator[None]:
         yield
     finally:
         _INSIDE.set(False)  # and no reset: a loop that is abandoned has its tasks closed in another context
+
+
+def kept(work: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+    """The work of a task that is contained although no agent has started it."""
+    return _Contained(work)
+
+
+def running_task() -> asyncio.Task[Any] | None:
+    """The task that is running here, None where there is none.
+
+    A coroutine that is thrown away, as with a loop that was closed, gets a `GeneratorExit` outside its own task, and
+    can await nothing then. Inside of it, the like was raised by somebody's code.
+    """
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def contain(loop: asyncio.AbstractEventLoop) -> None:
@@ -85,7 +104,7 @@ class _Contained(Coroutine[Any, Any, Any]):
     def send(self, value: Any) -> Any:
         try:
             return self._work.send(value)
-        except EXITS as exited:
+        except _LEAVING as exited:
             raise _stayed(exited) from exited
 
     def throw(
@@ -95,8 +114,10 @@ class _Contained(Coroutine[Any, Any, Any]):
         tb: TracebackType | None = None,
     ) -> Any:
         try:
+            if isinstance(typ, GeneratorExit):  # it was waited for; whoever throws this away calls `close`
+                return self._work.throw(_caused(typ))
             return self._work.throw(typ) if val is None and tb is None else self._work.throw(typ, val, tb)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        except EXITS as exited:
+        except _LEAVING as exited:
             raise _stayed(exited) from exited
 
     def close(self) -> None:
@@ -105,3 +126,9 @@ class _Contained(Coroutine[Any, Any, Any]):
 
 def _stayed(exited: BaseException) -> Exited:
     return Exited(f"{type(exited).__name__} was raised, and the process stays")
+
+
+def _caused(exited: BaseException) -> Exited:
+    stayed = _stayed(exited)
+    stayed.__cause__ = exited
+    return stayed

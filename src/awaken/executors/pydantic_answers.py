@@ -44,6 +44,7 @@ from awaken.domain.errors import ExecutorError, LeaseLost, PermanentFailure, Val
 from awaken.domain.event import ToolCallDone
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Json, Message
+from awaken.executors.containment import running_task
 from awaken.executors.contract import HandedOver, RunPort
 from awaken.executors.function import is_stopping
 from awaken.executors.mending import mended, named, plain
@@ -131,6 +132,7 @@ class Answers:
         stored = self._stored.get(call_id)
         if stored is not None:
             return _from_log(stored, call)
+        own = running_task()
         with serving(self._port.identity.run_id, self._turn, call_id):
             try:
                 result = await handler(args)
@@ -139,9 +141,11 @@ class Answers:
             except SkipToolExecution as skipped:
                 skipped.result = await self._answer_with(call, tool, skipped.result)
                 raise
-            except (GeneratorExit, HandedOver):
+            except HandedOver:
                 raise
             except BaseException as error:  # a tool may call `sys.exit`, and what it waits for may have been cancelled
+                if isinstance(error, GeneratorExit) and running_task() is not own:
+                    raise
                 failed = self._failed_answer(ctx, call, tool, error)
                 await self._answer(failed, "timed_out" if _is_timeout(error) else "failed")
                 raise _as_the_framework_has_it(error, failed) from error

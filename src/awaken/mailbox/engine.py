@@ -80,7 +80,15 @@ class Engine:
         self._slots = Slots(settings.max_concurrent_runs, ids, lambda: agents.routes, lease_ms=lease_ms)
         self._keeper = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(
-            self.combiner, store, clock, settings, self._slots, agents, self._wake_dispatcher, observer
+            self.combiner,
+            store,
+            clock,
+            settings,
+            self._slots,
+            lambda token: self._executions.carries(token),
+            agents,
+            self._wake_dispatcher,
+            observer,
         )
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
         self.outbox = Outbox(self.combiner, store, clock, settings, self.submit_offer)

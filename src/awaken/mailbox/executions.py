@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.ids import ClaimToken, DispatchId, Scope, ThreadId
-from awaken.executors.containment import contain
+from awaken.executors.containment import contain, kept
 from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
@@ -59,6 +59,8 @@ class Executions:
         self._latest: dict[_Key, Execution] = {}
         """Of each thread, the execution of its latest claim, until that is settled or over; then the one it waited for,
         if that is still at work."""
+        self._carried: set[ClaimToken] = set()
+        """The claims of everything that is not over."""
         self._idle = Alarm(clock)
         self._is_leaving = False
 
@@ -80,12 +82,19 @@ class Executions:
             earlier.stop("lost")  # a thread has one claim, so an older one is over, whatever its execution believes
             execution = Execution(claimed, asked_s, self._workshop, earlier.at_work)
         self._latest[key] = execution
+        self._carried.add(claimed.token)
         self._slots.take(claimed)
         if claimed.dispatch.lease_until is not None:
             self._keeper.hold(execution, asked_s=asked_s)
         if self._is_leaving:
             execution.stop("handover")
-        self._tasks[execution] = asyncio.get_running_loop().create_task(self._supervised(execution, key))
+        self._tasks[execution] = asyncio.get_running_loop().create_task(kept(self._supervised(execution, key)))
+
+    def carries(self, token: ClaimToken) -> bool:
+        """Whether a claim has an execution that is not over: its agent is at work, or what it came to is being settled,
+        which may have to be asked more than once. Its slot is no sign of that: it is given back before.
+        """
+        return token in self._carried
 
     def in_thread(self, scope: Scope, thread_id: ThreadId) -> Execution | None:
         """What this process executes in the thread, and has not settled."""
@@ -168,6 +177,7 @@ class Executions:
 
     def _end(self, execution: Execution, key: _Key) -> None:
         self._tasks.pop(execution, None)
+        self._carried.discard(execution.token)
         was_abandoned = self._abandoned.pop(execution, None) is not None
         if self._latest.get(key) is execution:
             self._leave_thread(execution, key)

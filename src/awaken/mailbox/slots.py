@@ -75,9 +75,9 @@ class Slots:
         """How many places are taken."""
         return len(self._taken)
 
-    def knows(self, token: ClaimToken) -> bool:
-        """Whether a claim with this token is executed here, or may just have been won."""
-        return token in self._taken or token in self._offered or token in self._handed_on
+    def may_have_won(self, token: ClaimToken) -> bool:
+        """Whether a transition on its way may just have won a claim with this token."""
+        return token in self._offered or token in self._handed_on
 
     # --- offers -------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreError
-from awaken.domain.ids import Route
+from awaken.domain.ids import ClaimToken, Route
 from awaken.executors.registry import Agents
 from awaken.mailbox.observer import Observer
 from awaken.mailbox.settings import MailboxSettings
@@ -43,15 +43,18 @@ class Sweeper:
         clock: Clock,
         settings: MailboxSettings,
         slots: Slots,
+        carries: Callable[[ClaimToken], bool],
         agents: Agents,
         wake_dispatcher: Callable[[], None],
         observer: Observer,
     ) -> None:
+        """`carries`: whether an execution of this process has a claim with that token."""
         self._combiner = combiner
         self._store = store
         self._clock = clock
         self._settings = settings
         self._slots = slots
+        self._carries = carries
         self._agents = agents
         self._wake_dispatcher = wake_dispatcher
         self._observer = observer
@@ -119,11 +122,17 @@ class Sweeper:
             for held in claims:
                 after = held.dispatch.no
                 token = held.dispatch.claim_token
-                if token is not None and not self._slots.knows(token):
+                if token is not None and not self._is_held(token):
                     await self._release(held)
                     count += 1
             more = len(claims) == MAX_PAGE
         return count
+
+    def _is_held(self, token: ClaimToken) -> bool:
+        """To be asked when the claim has been read: what was won before that is known here since then, or still on its
+        way; and what has been settled before that is not read as claimed, or its release changes nothing.
+        """
+        return self._carries(token) or self._slots.may_have_won(token)
 
     async def _release(self, held: Held) -> None:
         """A settlement like any other: if the claim has ended meanwhile, it changes nothing."""

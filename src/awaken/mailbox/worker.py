@@ -46,7 +46,7 @@ from awaken.domain.message import ASSISTANT, Message, MessageState, check_messag
 from awaken.domain.run import CANCELLED, NATURAL_END, Termination, Usage
 from awaken.domain.state import Values, state_bytes
 from awaken.executors.classify import asked_wait_s, classify
-from awaken.executors.containment import contained
+from awaken.executors.containment import contained, running_task
 from awaken.executors.contract import DriveOutcome, Finished, RunEnds, Stopped
 from awaken.executors.mending import mended
 from awaken.executors.registry import Agents
@@ -239,6 +239,7 @@ class Execution:
         """Drive the agent. None: the claim is somebody else's now."""
         if self._stop.reason is not None:
             return self._stopped(Stopped())
+        own = running_task()
         self._stop.allow()
         deadline: Timer | None = None
         try:
@@ -256,9 +257,9 @@ class Execution:
             return self._finished(outcome) if self._writer.failure is None else self._ended_by(self._writer.failure)
         except Stopped as stopped:
             return self._stopped(stopped) if self._stop.is_delivered else self._finished_early(stopped)
-        except GeneratorExit:
-            raise
         except BaseException as error:  # the supervisor of one run: it records and decides
+            if isinstance(error, GeneratorExit) and running_task() is not own:
+                raise  # its event loop is gone
             return self._ended_by(error)
         finally:
             if deadline is not None:
