@@ -327,6 +327,31 @@ def test_an_app_served_by_the_command_finds_out_who_asks(folder: Path) -> None:
         assert httpx.get(f"{server.url}/v1/agents", headers={"X-User": "ann"}).status_code == 200
 
 
+@behaviour("UC-001")
+def test_what_an_agent_hands_to_the_loop_does_not_end_the_server(folder: Path) -> None:
+    agent = """
+
+async def hands(context):
+    import sys
+    loop = asyncio.get_running_loop()
+    loop.call_soon(lambda: sys.exit(3))
+    loop.call_soon(lambda: 1 / 0)
+    await asyncio.sleep(0.01)
+    return "handed"
+
+
+app.agent("hands", hands)
+"""
+    (folder / "mine.py").write_text(APP.format(drain_s=0) + agent)
+    with Process(folder, "mine:app") as server, client(server.url) as calling:
+        assert calling.run("t", "x", agent="hands").output == "handed"
+        assert calling.run("t", "x", agent="quick").output == "done"
+        server.process.send_signal(signal.SIGINT)
+        _, err = server.process.communicate(timeout=WITHIN_S)
+    assert server.process.returncode == 0
+    assert "asked for its end with SystemExit" in err and "ZeroDivisionError" in err
+
+
 def test_a_request_whose_head_does_not_end_is_refused_and_others_go_on(folder: Path) -> None:
     with Process(folder, "--store", "memory://", "--access-log") as server, client(server.url) as calling:
         with socket.create_connection(("127.0.0.1", server.port)) as endless:

@@ -6,13 +6,12 @@ Holds: what is wrong with the command, the address or the database is printed in
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
@@ -20,6 +19,7 @@ from cyclopts import Parameter
 from awaken.cli import streams
 from awaken.cli.failure import Exit, usage
 from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
+from awaken.cli.loop import run_to_the_end
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
 from awaken.http.settings import HttpSettings
 from awaken.store.contract import Store
@@ -119,7 +119,7 @@ def serve(
             settings=settings,
             shutdown_drain_s=shutdown_drain_s,
         )
-        _run(serving)
+        run_to_the_end(serving)
     return Exit.OK
 
 
@@ -177,15 +177,6 @@ def _app(target: str | None, options: DemoOptions) -> Awaken:
     if flags:
         usage(f"{', '.join(flags)} is for the demo agents; {target} decides it where it makes its Awaken object")
     return load_app(target)
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:  # it exists for CPython on POSIX systems
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 def _announce(app: Awaken, address: Address, public_url: str | None) -> None:
