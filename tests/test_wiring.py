@@ -17,12 +17,15 @@ from awaken.domain.errors import (
     PermanentFailure,
     RunFailed,
     RunTimeout,
+    ScheduleDeclared,
     StoreUnavailable,
     ThreadNotFound,
     Unavailable,
     ValidationError,
     WrongLoop,
 )
+from awaken.domain.ids import RunId
+from awaken.domain.run import Origin
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
@@ -430,3 +433,52 @@ def test_a_loop_that_is_closed_under_a_running_app_is_explained_without_a_traceb
     assert "an event loop was closed while the mailbox ran on it" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 0
+
+
+# --- schedules and messages to agents ---------------------------------------------------------------------------------
+
+
+async def test_a_declared_schedule_is_stored_at_the_start_and_only_there_changed() -> None:
+    clock = ManualClock()
+    app = Awaken(store=MemoryStore(clock), clock=clock)
+    app.agent("echo", echo)
+    app.schedule("nightly", "tidy up", agent="echo", cron="0 3 * * *", zone="Europe/Paris", metadata={"a": 1})
+    with pytest.raises(ValidationError, match="declared already"):
+        app.schedule("nightly", "tidy up", agent="echo", every_s=60)
+    async with app:
+        [schedule] = await app.list_schedules()
+        assert (schedule.name, schedule.cron, schedule.declared, schedule.next_at) == (
+            "nightly", "0 3 * * *", True, "2027-01-16T02:00:00.000Z",
+        )  # fmt: skip
+        with pytest.raises(ScheduleDeclared):
+            await app.update_schedule("nightly", every_s=60)
+        with pytest.raises(ValidationError, match="before the app is started"):
+            app.schedule("more", "tidy up", agent="echo", every_s=60)
+        made = await app.create_schedule("more", "tidy up", agent="echo", every_s=60)
+        assert await app.get_schedule("more") == made
+        assert (await app.pause_schedule("more")).paused
+        assert not (await app.resume_schedule("more")).paused
+        await app.delete_schedule("more")
+        assert [each.name for each in await app.list_schedules(limit=5)] == ["nightly"]
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{}, {"every_s": 1.5}, {"every_s": 60, "overlap": "often"}, {"cron": 5}, {"every_s": 60, "metadata": {1: 2}}],
+)
+async def test_what_is_no_schedule_is_refused_where_it_is_declared(details: dict[str, Any]) -> None:
+    app = Awaken(store=MemoryStore())
+    with pytest.raises(ValidationError):
+        app.schedule("nightly", "tidy up", agent="echo", **details)
+
+
+async def test_a_program_sends_an_agent_a_message_that_is_from_no_user() -> None:
+    app = Awaken(store=MemoryStore())
+    app.agent("echo", echo)
+    async with app:
+        handle = await app.send("echo", "hello", thread_id="t", run_id="r", metadata={"a": 1})
+        run = await handle.result()
+        assert (run.output, run.metadata, run.run_id) == ("hello", {"a": 1}, "r")
+        assert (await app.send("echo", "hello", thread_id="t", run_id="r", metadata={"a": 1})).replayed
+        stored = await app.mailbox.get_run(app.scope, RunId("r"))
+        assert stored.request.trace.origin is Origin.INTERNAL

@@ -36,11 +36,13 @@ from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import DONE, NO_LIMITS, ClientTool, Limits, Origin, Run, RunOptions, RunStatus, Trace
+from awaken.domain.schedule import Missed, Overlap, Schedule, ScheduleSpec
 from awaken.domain.selection import Selection, selection_of
 from awaken.domain.shown import IfExists, MessageView, MessageVisibility, Order, StopAction, ended_well
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
+from awaken.http.schedule_wire import ScheduleResource
 from awaken.http.wire import (
     VISIBILITIES,
     AgentResource,
@@ -171,6 +173,7 @@ class Awaken:
             ids=ids or Ids(clock, system_chance()),
             observer=self.observer,
         )
+        self.mailbox.schedules.declared[self.scope] = ()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -794,6 +797,154 @@ class Awaken:
             raise CursorExpired(after, event_cursor(self.scope, thread_id, first - 1))
         return seq
 
+    # --- schedules ----------------------------------------------------------------------------------------------------
+
+    def schedule(
+        self,
+        name: str,
+        message: Given,
+        *,
+        agent: str | None = None,
+        cron: str | None = None,
+        every_s: int | None = None,
+        zone: str = "UTC",
+        overlap: Overlap = "skip",
+        missed: Missed = "one",
+        thread_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Declare that an agent is to run again and again with a message: by `cron`, five fields in the time of `zone`,
+        or every `every_s` seconds. Say so before this object is started.
+
+        The schedule is stored at the start, changed where it was declared otherwise before, and paused at the first
+        start of a program that declares it no more. `overlap`: what happens at an instant while an earlier run of it is
+        not done. `missed`: what is made up for after nobody was there to serve.
+
+        Raises:
+            ValidationError: It is no schedule, it is declared already, or this object runs; then `create_schedule`
+                makes one.
+        """
+        if self.mailbox.state not in ("new", "stopped"):
+            raise ValidationError("declare a schedule before the app is started; create_schedule makes one meanwhile")
+        spec = _schedule_spec(
+            name,
+            message=message,
+            agent=agent,
+            cron=cron,
+            every_s=every_s,
+            zone=zone,
+            overlap=overlap,
+            missed=missed,
+            thread_id=thread_id,
+            metadata=metadata,
+        )
+        spec.check()
+        declared = self.mailbox.schedules.declared[self.scope]
+        if any(each.name == name for each in declared):
+            raise ValidationError(f"schedule {name!r} is declared already; choose another name")
+        self.mailbox.schedules.declared[self.scope] = (*declared, spec)
+
+    async def create_schedule(
+        self,
+        name: str,
+        message: Given,
+        *,
+        agent: str | None = None,
+        cron: str | None = None,
+        every_s: int | None = None,
+        zone: str = "UTC",
+        overlap: Overlap = "skip",
+        missed: Missed = "one",
+        thread_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> shown.Schedule:
+        """Have an agent run again and again, with a message: by a cron expression, or every so many seconds.
+
+        One that is there already and says the same is the answer. Raises as `schedule`, and:
+            AlreadyExists: There is another one of that name.
+            TooManySchedules: There are as many as there may be.
+        """
+        spec = _schedule_spec(
+            name,
+            message=message,
+            agent=agent,
+            cron=cron,
+            every_s=every_s,
+            zone=zone,
+            overlap=overlap,
+            missed=missed,
+            thread_id=thread_id,
+            metadata=metadata,
+        )
+        schedule, _ = await self.mailbox.schedules.make(self.scope, spec)
+        return _shown_schedule(schedule)
+
+    async def get_schedule(self, name: str) -> shown.Schedule:
+        """Raises ScheduleNotFound."""
+        self.mailbox.check_loop()
+        return _shown_schedule(await self.mailbox.schedules.get(self.scope, name))
+
+    def list_schedules(self, *, limit: int | None = None) -> Listing[shown.Schedule]:
+        """The schedules, in the order in which they were made."""
+        page_size = _page_size(limit)
+        return Listing(lambda: self._schedules(page_size), limit)
+
+    async def _schedules(self, page_size: int) -> AsyncGenerator[shown.Schedule]:
+        self.mailbox.check_loop()
+        after: int | None = None
+        while True:
+            page = await self.mailbox.schedules.page(self.scope, after=after, limit=page_size)
+            for schedule in page.items:
+                yield _shown_schedule(schedule)
+            if page.next is None:
+                return
+            after = page.next
+
+    async def update_schedule(
+        self,
+        name: str,
+        *,
+        message: Given | None = None,
+        agent: str | None = None,
+        cron: str | None = None,
+        every_s: int | None = None,
+        zone: str | None = None,
+        overlap: Overlap | None = None,
+        missed: Missed | None = None,
+        thread_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> shown.Schedule:
+        """Change what is given. `cron` takes the place of `every_s`, and the reverse.
+
+        Raises:
+            ScheduleNotFound, ScheduleDeclared: There is none; or the program declares it, and only there it is changed.
+            ValidationError: It would be no schedule.
+        """
+        changes = _schedule_changes(
+            message=message,
+            agent=agent,
+            cron=cron,
+            every_s=every_s,
+            zone=zone,
+            overlap=overlap,
+            missed=missed,
+            thread_id=thread_id,
+            metadata=metadata,
+        )
+        return _shown_schedule(await self.mailbox.schedules.change(self.scope, name, changes))
+
+    async def pause_schedule(self, name: str) -> shown.Schedule:
+        """Have it begin nothing until it is resumed. Raises ScheduleNotFound."""
+        return _shown_schedule(await self.mailbox.schedules.pause(self.scope, name))
+
+    async def resume_schedule(self, name: str) -> shown.Schedule:
+        """Have it go on with its next instant; what fell due meanwhile is not made up for. Raises ScheduleNotFound."""
+        return _shown_schedule(await self.mailbox.schedules.resume(self.scope, name))
+
+    async def delete_schedule(self, name: str) -> None:
+        """Delete it; the runs that it has begun go on. Raises ScheduleNotFound, ScheduleDeclared."""
+        await self.mailbox.schedules.remove(self.scope, name)
+
     # --- agents -------------------------------------------------------------------------------------------------------
 
     def list_agents(self) -> Listing[shown.Agent]:
@@ -927,6 +1078,28 @@ def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) 
 def _shown_run(app: Awaken, run: Run, dispatch: Dispatch | None) -> shown.Run:
     """A stored run as its callers see it."""
     return as_shown(RunResource.of(app.scope, run, dispatch, agents=app.agents), shown.Run)
+
+
+def _schedule_spec(name: str, *, message: Given, agent: str | None, **given: Any) -> ScheduleSpec:
+    """Raises ValidationError for what is no field of a schedule."""
+    fields = _schedule_changes(message=message, agent=agent or "", **given)
+    return checking.checked(ScheduleSpec(name=name, **fields), ScheduleSpec, what="the schedule")
+
+
+def _schedule_changes(*, message: Given | None, agent: str | None, **given: Any) -> dict[str, Any]:
+    """The fields that are given, as a spec holds them."""
+    fields = {name: value for name, value in given.items() if value is not None}
+    if len(fields.keys() & {"cron", "every_s"}) == 1:
+        fields = {"cron": None, "every_s": None} | fields
+    if message is not None:
+        fields["messages"] = messages_of(message)
+    if agent is not None:
+        fields["agent_id"] = agent
+    return fields
+
+
+def _shown_schedule(schedule: Schedule) -> shown.Schedule:
+    return as_shown(ScheduleResource.of(schedule), shown.Schedule)
 
 
 async def _dispatch_of(app: Awaken, run: Run) -> Dispatch | None:

@@ -295,3 +295,29 @@ def test_what_is_no_header_is_refused_without_printing_it(awaken: Awaken, header
     shown = awaken("runs", "--header", header)
     assert (shown.code, shown.err.count("\n"), "header" in shown.err) == (Exit.USAGE, 1, True)
     assert "topsecret" not in shown.err
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_are_made_listed_paused_and_deleted(awaken: Awaken) -> None:
+    made = awaken("schedules", "add", "nightly", "tidy up", "--agent", "talk", "--cron", "0 3 * * *", "--zone", "UTC")
+    assert made.code == Exit.OK
+    assert "0 3 * * * (UTC)" in made.out
+
+    assert "nightly" in awaken("schedules").out
+    [listed] = json.loads(awaken("schedules", "--json").out)["items"]
+    assert (listed["name"], listed["agent_id"], listed["paused"]) == ("nightly", "talk", False)
+    assert "paused" in awaken("schedules", "pause", "nightly").out
+    assert json.loads(awaken("schedules", "resume", "nightly", "--json").out)["paused_by"] is None
+    assert "talk" in awaken("schedules", "show", "nightly").out
+
+    assert awaken("schedules", "delete", "nightly").out == "schedule nightly is deleted\n"
+    assert awaken("schedules", "show", "nightly").code == Exit.NOT_FOUND
+    assert "no schedules yet" in awaken("schedules").err
+
+
+def test_a_schedule_without_a_time_is_a_usage_error(awaken: Awaken) -> None:
+    shown = awaken("schedules", "add", "nightly", "tidy up", "--agent", "talk")
+    assert (shown.code, shown.err.count("\n")) == (Exit.USAGE, 1)
+    assert awaken("schedules", "add", "nightly", "tidy up", "--agent", "talk", "--every", "0").code == Exit.USAGE

@@ -17,6 +17,7 @@ from awaken.domain.errors import (
     NotFound,
     RunNotFound,
     RunNotOpen,
+    ScheduleNotFound,
     ThreadNotFound,
     Unsupported,
     ValidationError,
@@ -159,6 +160,33 @@ def test_lists_go_over_all_pages_and_end_at_their_limit(do: Do, thread_id: str) 
     seqs = [event.seq for event in events]
     assert seqs == sorted(set(seqs))  # with gaps: what is only for debugging is left out
     assert do(lambda c: c.list_events(thread_id, after=events[199].cursor, limit=3)) == events[200:203]
+
+
+def test_schedules_are_made_changed_and_deleted(do: Do, thread_id: str) -> None:
+    name = thread_id
+    made = do(lambda c: c.create_schedule(name, "tidy up", agent="talk", every_s=3600, metadata={"a": 1}))
+    assert (made.every_s, made.thread_id, made.metadata, made.paused) == (3600, f"schedule:{name}", {"a": 1}, False)
+    assert do(lambda c: c.create_schedule(name, "tidy up", agent="talk", every_s=3600, metadata={"a": 1})) == made
+    with pytest.raises(AlreadyExists):
+        do(lambda c: c.create_schedule(name, "tidy up", agent="talk", every_s=60))
+
+    assert name in [each.name for each in do(lambda c: c.list_schedules())]
+    changed = do(lambda c: c.update_schedule(name, cron="0 8 * * *", zone="Europe/Paris", overlap="queue"))
+    assert (changed.cron, changed.every_s, changed.zone, changed.overlap) == (
+        "0 8 * * *",
+        None,
+        "Europe/Paris",
+        "queue",
+    )
+    assert do(lambda c: c.pause_schedule(name)).paused_by == "caller"
+    assert do(lambda c: c.resume_schedule(name)).next_at is not None
+    assert do(lambda c: c.get_schedule(name)).name == name
+
+    do(lambda c: c.delete_schedule(name))
+    with pytest.raises(ScheduleNotFound):
+        do(lambda c: c.get_schedule(name))
+    with pytest.raises(ValidationError):
+        do(lambda c: c.create_schedule("a b", "x", agent="talk", every_s=60))
 
 
 def test_the_server_tells_about_itself(do: Do) -> None:

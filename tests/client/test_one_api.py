@@ -16,7 +16,7 @@ from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
-    {"agent", "agents", "asgi", "mailbox", "observer", "scope", "send", "start", "stop", "store"}
+    {"agent", "agents", "asgi", "mailbox", "observer", "schedule", "scope", "send", "start", "stop", "store"}
 )
 """What belongs to whoever runs a server."""
 ONLY_OVER_HTTP: Final = frozenset({"close", "health", "send"})

@@ -34,6 +34,9 @@ app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a th
 app.command("awaken.cli.show:show", name="show", help="Show a run and what it came to, or a thread.")
 app.command("awaken.cli.stop:stop", name="stop", help="Stop a run, or what a thread is executing.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
+app.command(
+    "awaken.cli.schedules:schedules", name="schedules", help="List schedules; make, pause, resume or delete one."
+)
 app.command("awaken.cli.db:db", name="db", help="Show how large a database file is, and what could go.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
 

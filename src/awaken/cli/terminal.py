@@ -171,7 +171,7 @@ def print_runs(runs: list[Run], now: Instant) -> None:
     pipe has no width and gets everything, and so does `--json`."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPE_WIDTH)
+        console = Console(highlight=False, width=PIPE_WIDTH)
     columns = [column for column in _COLUMNS if console.width >= column.from_width]
     most = {} if console.width >= _WIDE else {"RUN": console.width - _BESIDE_ID, "AGENT": _AGENT_CHARS}
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -207,7 +207,7 @@ def _output(run: Run, now: Instant) -> str:
     return escape(_short(run.error.message if run.error is not None else run.final_output or ""))
 
 
-_PIPE_WIDTH: Final = 240
+PIPE_WIDTH: Final = 240
 _WIDE: Final = 112
 """From here on everything of the usual size fits."""
 _AGENT_CHARS: Final = 20

@@ -36,6 +36,7 @@ from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.given import Given, sent_form
 from awaken.domain.ids import Ids, ThreadId, checked_id
 from awaken.domain.run import NO_LIMITS, ClientTool, Limits, RunOptions
+from awaken.domain.schedule import check_schedule_name
 from awaken.domain.selection import chosen_names
 from awaken.domain.state import checked_patch, checked_version
 from awaken.domain.thread import ThreadInfo
@@ -330,6 +331,70 @@ def list_run_events(run_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]
 
 def list_thread_events(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]:
     return _page(f"{_thread(thread_id)}/events", wire.Page[shown.Event], filters)
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+def schedule_fields(
+    *,
+    message: Given | None,
+    agent: str | None,
+    cron: str | None,
+    every_s: int | None,
+    zone: str | None,
+    overlap: str | None,
+    missed: str | None,
+    thread_id: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The fields of a schedule as they are sent; None is left out."""
+    given = {
+        "agent_id": agent,
+        "messages": None if message is None else sent_form(message),
+        "cron": cron,
+        "every_s": every_s,
+        "zone": zone,
+        "overlap": overlap,
+        "missed": missed,
+        "thread_id": thread_id,
+        "metadata": metadata,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _of_schedule(name: str) -> str:
+    return f"/v1/schedules/{check_schedule_name(name)}"
+
+
+def create_schedule(name: str, fields: Mapping[str, Any]) -> Call[shown.Schedule]:
+    body = _encode({"name": name, **fields})
+    return Call(method="POST", path="/v1/schedules", body=body, decode=_as(shown.Schedule))
+
+
+def get_schedule(name: str) -> Call[shown.Schedule]:
+    return Call(method="GET", path=_of_schedule(name), decode=_as(shown.Schedule))
+
+
+def list_schedules(**filters: Any) -> Call[wire.Page[shown.Schedule]]:
+    return _page("/v1/schedules", wire.Page[shown.Schedule], filters)
+
+
+def update_schedule(name: str, fields: Mapping[str, Any]) -> Call[shown.Schedule]:
+    path = _of_schedule(name)
+    return Call(method="PATCH", path=path, body=_encode(fields), decode=_as(shown.Schedule))
+
+
+def delete_schedule(name: str) -> Call[None]:
+    return Call(method="DELETE", path=_of_schedule(name), decode=_nothing)
+
+
+def pause_schedule(name: str) -> Call[shown.Schedule]:
+    return Call(method="POST", path=_of_schedule(name) + "/pause", decode=_as(shown.Schedule))
+
+
+def resume_schedule(name: str) -> Call[shown.Schedule]:
+    return Call(method="POST", path=_of_schedule(name) + "/resume", decode=_as(shown.Schedule))
 
 
 # --- the server -------------------------------------------------------------------------------------------------------

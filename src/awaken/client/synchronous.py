@@ -27,6 +27,7 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.given import Given
 from awaken.domain.ids import Chance
 from awaken.domain.run import ClientTool, Limits
+from awaken.domain.schedule import Missed, Overlap
 from awaken.domain.shown import IfExists, MessageView, MessageVisibility, Order, StopAction
 
 ResultT = TypeVar("ResultT")
@@ -406,6 +407,87 @@ class Client:
             limit=calls.page_size(limit),
         )
         return islice(self._items(call), calls.countable(limit))
+
+    # --- schedules ----------------------------------------------------------------------------------------------------
+
+    def create_schedule(
+        self,
+        name: str,
+        message: Given,
+        *,
+        agent: str | None = None,
+        cron: str | None = None,
+        every_s: int | None = None,
+        zone: str = "UTC",
+        overlap: Overlap = "skip",
+        missed: Missed = "one",
+        thread_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> shown.Schedule:
+        """Have an agent run again and again, with a message: by a cron expression, or every so many seconds.
+
+        One that is there already and says the same is the answer.
+        """
+        fields = calls.schedule_fields(
+            message=message,
+            agent=agent,
+            cron=cron,
+            every_s=every_s,
+            zone=zone,
+            overlap=overlap,
+            missed=missed,
+            thread_id=thread_id,
+            metadata=metadata,
+        )
+        return self.send(calls.create_schedule(name, fields))
+
+    def get_schedule(self, name: str) -> shown.Schedule:
+        return self.send(calls.get_schedule(name))
+
+    def list_schedules(self, *, limit: int | None = None) -> Iterator[shown.Schedule]:
+        """The schedules, in the order in which they were made."""
+        call = calls.list_schedules(limit=calls.page_size(limit))
+        return islice(self._items(call), calls.countable(limit))
+
+    def update_schedule(
+        self,
+        name: str,
+        *,
+        message: Given | None = None,
+        agent: str | None = None,
+        cron: str | None = None,
+        every_s: int | None = None,
+        zone: str | None = None,
+        overlap: Overlap | None = None,
+        missed: Missed | None = None,
+        thread_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> shown.Schedule:
+        """Change what is given. `cron` takes the place of `every_s`, and the reverse."""
+        fields = calls.schedule_fields(
+            message=message,
+            agent=agent,
+            cron=cron,
+            every_s=every_s,
+            zone=zone,
+            overlap=overlap,
+            missed=missed,
+            thread_id=thread_id,
+            metadata=metadata,
+        )
+        return self.send(calls.update_schedule(name, fields))
+
+    def pause_schedule(self, name: str) -> shown.Schedule:
+        """Have it begin nothing until it is resumed."""
+        return self.send(calls.pause_schedule(name))
+
+    def resume_schedule(self, name: str) -> shown.Schedule:
+        """Have it go on with its next instant; what fell due meanwhile is not made up for."""
+        return self.send(calls.resume_schedule(name))
+
+    def delete_schedule(self, name: str) -> None:
+        """Delete it; the runs that it has begun go on."""
+        self.send(calls.delete_schedule(name))
 
     # --- the server ---------------------------------------------------------------------------------------------------
 

@@ -200,6 +200,31 @@ class Agent(_Shown, frozen=True):
     skills: tuple[dict[str, Any], ...] = ()
 
 
+class Schedule(_Shown, frozen=True):
+    """When an agent is run again and again. `next_at` None: it is paused."""
+
+    name: str
+    agent_id: str = ""
+    cron: str | None = None
+    every_s: int | None = None
+    zone: str = "UTC"
+    overlap: str = "skip"
+    missed: str = "one"
+    thread_id: str = ""
+    messages: tuple[dict[str, Any], ...] = ()
+    metadata: dict[str, Any] = {}
+    declared: bool = False
+    paused: bool = False
+    paused_by: str | None = None
+    next_at: str | None = None
+    last_at: str | None = None
+    last_run_id: str | None = None
+    skipped: int = 0
+    last_error: str | None = None
+    created_at: str = ""
+    updated_at: str = ""
+
+
 class Cancellation(_Shown, frozen=True):
     """How far a stop has come: `requested`, `acknowledged` or `stopped`; `run` None: nothing was active."""
 

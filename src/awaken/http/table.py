@@ -13,6 +13,7 @@ from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import SYSTEM_OPERATIONS
 from awaken.http.routes.runs import RUN_OPERATIONS
+from awaken.http.routes.schedules import SCHEDULE_OPERATIONS
 from awaken.http.routes.state import STATE_OPERATIONS
 from awaken.http.routes.threads import THREAD_OPERATIONS
 
@@ -22,6 +23,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *RUN_OPERATIONS,
     *EVENT_OPERATIONS,
     *AGENT_OPERATIONS,
+    *SCHEDULE_OPERATIONS,
     *BROWSER_OPERATIONS,
     *SYSTEM_OPERATIONS,
 )

@@ -74,8 +74,8 @@ class Schedules:
                 return False
             after = page.next
 
-    async def make(self, scope: Scope, spec: ScheduleSpec) -> Schedule:
-        """Make a schedule. One that is there already and says the same is the answer.
+    async def make(self, scope: Scope, spec: ScheduleSpec) -> tuple[Schedule, bool]:
+        """Make a schedule; and whether it is new. One that is there already and says the same is the answer.
 
         Raises:
             ValidationError: It is no schedule, its agent is not known (UnknownAgent), or the input does not suit that.
@@ -83,7 +83,8 @@ class Schedules:
             TooManySchedules: The scope has as many as it may have.
         """
         sound, size = self._sound(spec)
-        return self._answered(spec.name, await self._edit(scope, MakeSchedule(sound), size))
+        edited = await self._edit(scope, MakeSchedule(sound), size)
+        return self._answered(sound.name, edited), edited.made
 
     async def change(self, scope: Scope, name: str, changes: dict[str, Any]) -> Schedule:
         """Change some fields of it. What its instants depend on, changed, lets it begin anew.

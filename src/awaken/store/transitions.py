@@ -799,13 +799,14 @@ class Ticked(msgspec.Struct, frozen=True):
 
 
 class SchedulesEdited(msgspec.Struct, frozen=True):
-    """The schedule as it is now, or as it was before it was removed; or why nothing was changed.
+    """The schedule as it is now, or as it was before it was removed; or why nothing was changed. `made`: it is new.
 
     `next_due_in_ms`: when the next one of all falls due.
     """
 
     schedule: Schedule | None
     refused: Literal["missing", "exists", "declared", "changed", "too_many"] | None = None
+    made: bool = False
     next_due_in_ms: int | None = None
     appended: tuple[Appended, ...] = ()
 

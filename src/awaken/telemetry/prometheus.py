@@ -59,6 +59,7 @@ from awaken.store.transitions import (
     Replayed,
     Retry,
     SaveThread,
+    SchedulesEdited,
     Settle,
     Settled,
     Submit,
@@ -127,6 +128,7 @@ class PrometheusObserver:
             Reclaim: self._reclaimed,
             Claim: self._claimed,
             Delivered: self._delivered,
+            EditSchedules: self._edited,
             Tick: self._ticked,
             Purge: self._purged,
         }
@@ -301,6 +303,10 @@ class PrometheusObserver:
             refused = len([row for row in transition.rows if row.refused is not None])
             self._count("deliver", "ok", outcome.count - refused)
             self._count("deliver", "refused", refused)
+
+    def _edited(self, transition: EditSchedules, outcome: Outcome, took_s: float) -> None:
+        done = type(outcome) is SchedulesEdited and outcome.refused is None
+        self._note(took_s, "edit_schedules", "ok" if done else "refused")
 
     def _ticked(self, transition: Tick, outcome: Outcome, took_s: float) -> None:
         if type(outcome) is Ticked:

@@ -126,7 +126,7 @@ def _make(spec: ScheduleSpec, known: list[Schedule], scope: Scope, changes: Chan
         return SchedulesEdited(None, "too_many")
     made = _new(spec, changes, now, declared=False)
     changes.new_schedules.append((scope, made))
-    return SchedulesEdited(made)
+    return SchedulesEdited(made, made=True)
 
 
 def _new(spec: ScheduleSpec, changes: Changes, now: Instant, *, declared: bool) -> Schedule:
