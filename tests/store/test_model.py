@@ -28,9 +28,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
 
-from awaken.domain.delivery import Delivery
+from awaken.domain.delivery import Delivery, Mode
 from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import TERMINAL_KINDS, logged
+from awaken.domain.event import TERMINAL_KINDS, logged, opened
 from awaken.domain.ids import (
     AgentId,
     ClaimToken,
@@ -44,7 +44,8 @@ from awaken.domain.ids import (
     ThreadId,
 )
 from awaken.domain.log import EventRow
-from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility
+from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility, user_message
+from awaken.domain.receipt import Receipt
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
 from awaken.domain.thread import Thread, ThreadInfo
@@ -54,6 +55,7 @@ from awaken.store.contract import (
     Held,
     MessageQuery,
     Page,
+    PendingMessage,
     RunQuery,
     Store,
     StoredMessage,
@@ -65,6 +67,8 @@ from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
     SET_ORDER,
     Ack,
+    Blocked,
+    Busy,
     Cancel,
     Claim,
     Claimed,
@@ -72,16 +76,24 @@ from awaken.store.transitions import (
     Commit,
     Committed,
     Conflict,
+    Consumed,
+    Continued,
     DeadLetter,
     Decide,
+    Edit,
+    Edited,
     Ending,
     Failed,
     Full,
+    Incomplete,
     Interrupt,
+    Interrupted,
     JournalEntry,
     LeaseLost,
     LeaseRef,
     Missing,
+    NotOpen,
+    NotWaiting,
     Offer,
     Outcome,
     Purge,
@@ -89,7 +101,11 @@ from awaken.store.transitions import (
     Reclaim,
     Release,
     Renew,
+    Reorder,
+    Reordered,
     Replayed,
+    Retract,
+    Retracted,
     Retry,
     Rooms,
     Ruling,
@@ -97,6 +113,8 @@ from awaken.store.transitions import (
     Settle,
     Settled,
     SetTransition,
+    Staged,
+    Stale,
     StepClosed,
     Submit,
     Submitted,
@@ -120,7 +138,13 @@ CONSUMERS: Final = (ConsumerId("worker"), ConsumerId("0190b6c4-8a5e-7d11-9c3f-2f
 RUNS: Final = tuple(RunId(f"r{n}") for n in range(6))
 DISPATCHES: Final = tuple(DispatchId(f"d{n}") for n in range(6))
 MESSAGES: Final = tuple(MessageId(f"m{n}") for n in range(8))
-REFUSALS: Final = (Missing, Conflict, Full, LeaseLost, Replayed)
+REFUSALS: Final = (
+    Missing, Conflict, Full, LeaseLost, Replayed, Busy, NotOpen, NotWaiting, Blocked, Stale, Consumed, Incomplete,
+)  # fmt: skip
+_STEER: Final[Mode] = "steer"
+_QUEUE: Final[Mode] = "queue"
+_RARE: Final[tuple[Mode, ...]] = ("follow_up", "interrupt", "reject", "resume")
+MODES: Final = (*[_QUEUE] * 5, *[_STEER] * 5, *_RARE)
 PLENTY: Final = 50
 ALL: Final = 10_000
 FOR_EVER: Final = 10**13
@@ -240,6 +264,18 @@ def submits(draw: st.DrawFn) -> Plan:
     if own:
         key, delay_ms = draw(maybe(pick(("k1", "k2")))), draw(pick((0, 0, 0, 5, 1_000)))
         delivery = replace(delivery, dedupe_key=key, delay_ms=delay_ms)
+    mode = draw(pick(MODES))
+    if mode in ("steer", "follow_up", "resume"):
+        delivery = replace(delivery, dedupe_key=None, delay_ms=0)
+    delivery = replace(
+        delivery,
+        mode=mode,
+        granularity=draw(pick(("batch", "batch", "one"))),
+        barrier=draw(pick((False, False, False, True))),
+        fallback_to_new_run=draw(pick((True, True, False))),
+        interrupt_id=draw(pick((None, "i1", "i2"))) if mode == "interrupt" else None,
+    )
+    aimed = draw(maybe(numbers)) if mode != "reject" else None
     asked = Submit(
         scope=draw(scopes),
         thread_id=draw(threads),
@@ -252,6 +288,7 @@ def submits(draw: st.DrawFn) -> Plan:
         delivery=delivery,
         create_thread=draw(pick((True, True, True, False))),
         max_queued=draw(pick((1_000, 1_000, 2))),
+        max_pending=draw(pick((1_000, 1_000, 3))),
     )
     reuse_run, reuse_dispatch = draw(pick((False, False, False, True))), draw(pick((False, False, False, True)))
     at_ms, room = draw(maybe(pick((-1_000, 0, 3_000)))) if own else None, draw(offers)
@@ -271,11 +308,18 @@ def submits(draw: st.DrawFn) -> Plan:
             submit = replace(submit, scope=scope, thread_id=run.thread_id)
             if at_home:
                 submit = replace(submit, request=replace(submit.request, intent=Intent(run.agent_id)))
+        if aimed is not None and world.runs_seen:
+            scope, run_id, thread_id = world.runs_seen[-1 - aimed % min(len(world.runs_seen), 1 + aimed % 8)]
+            submit = replace(submit, scope=scope, thread_id=submit.thread_id if aimed % 11 == 0 else thread_id)
+            submit = replace(submit, delivery=replace(submit.delivery, target_run_id=run_id))
         return replace(
             submit,
             messages=brought,
             request=replace(submit.request, input_message_ids=tuple(message.id for message in brought)),
-            delivery=replace(submit.delivery, available_at=None if at_ms is None else world.clock.now() + at_ms),
+            delivery=replace(
+                submit.delivery,
+                available_at=None if at_ms is None or mode in ("steer", "resume") else world.clock.now() + at_ms,
+            ),
             fresh_ids=trusted and not pooled,
             offer=None if room is None else world.offer(*room),
         )
@@ -292,6 +336,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     ending, room = draw(endings) if draw(st.booleans()) else None, draw(offers)
     answers = draw(st.booleans())
     beside, gone = draw(pick(("", "", "", "and more"))), draw(pick((False, False, False, True)))
+    takes, goes_on = draw(pick((None, "next_step", "next_step", "on_natural_end"))), draw(st.booleans())
     early = draw(asked_tickets) if draw(pick((False, False, True))) else ()
 
     def plan(world: TwoStores) -> Commit | Settle | None:
@@ -312,13 +357,14 @@ def owner_writes(draw: st.DrawFn) -> Plan:
             stream_open=stream_open,
         )
         if ending is None:
-            return replace(commit, opens=early)
-        fields = [field for field in commit.__struct_fields__ if field != "opens"]
+            return replace(commit, opens=early, takes=takes)
+        fields = [field for field in commit.__struct_fields__ if field not in ("opens", "takes")]
         shared: dict[str, Any] = {field: getattr(commit, field) for field in fields}
         end = ending
         if isinstance(ending, Suspend):
             end = replace(ending, next_dispatch_id=DispatchId(world.fresh("next")))
-        settle = Settle(**shared, ending=end, offer=None if room is None else world.offer(*room))
+        offer = None if room is None else world.offer(*room)
+        settle = Settle(**shared, ending=end, offer=offer, unless_pending=goes_on)
         return replace(settle, ending=_answering(end, settle.messages, beside, gone)) if answers else settle
 
     return plan
@@ -398,8 +444,42 @@ def saves(draw: st.DrawFn) -> Plan:
 
 @st.composite
 def interrupts(draw: st.DrawFn) -> Plan:
-    asked = Interrupt(scope=draw(scopes), thread_id=draw(threads))
+    asked = Interrupt(scope=draw(scopes), thread_id=draw(threads), id=draw(pick((None, None, "i1"))))
     return lambda world: asked
+
+
+@st.composite
+def changes_of_messages(draw: st.DrawFn) -> Plan:
+    """An edit, a retraction or another order of what waits, now and then of what does so no more."""
+    scope, thread, which, kind = draw(scopes), draw(threads), draw(numbers), draw(pick(("edit", "retract", "order")))
+    text, boundary = draw(pick((None, "text", "other"))), draw(pick((None, None, "next_step", "on_natural_end")))
+    barrier, off = draw(pick((None, None, True, False))), draw(pick((0, 0, 0, None, 1)))
+    order, gone = draw(st.randoms(use_true_random=False)), draw(pick((0, 0, 0, 1)))
+
+    def plan(world: TwoStores) -> Edit | Retract | Reorder | None:
+        known = world.messages_at(scope, thread)
+        if not known:
+            return None
+        message_id, revision = known[which % len(known)]
+        at = None if off is None else revision + off
+        if kind == "retract":
+            return Retract(scope=scope, thread_id=thread, message_id=message_id, revision=at)
+        if kind == "edit":
+            message = None if text is None else user_message(message_id, text)
+            return Edit(
+                scope=scope,
+                thread_id=thread,
+                message_id=message_id,
+                revision=at,
+                message=message,
+                boundary=boundary,
+                barrier=barrier,
+            )
+        waiting = [each for each, _ in world.pending_at(scope, thread)][gone:]
+        order.shuffle(waiting)
+        return Reorder(scope=scope, thread_id=thread, message_ids=tuple(waiting))
+
+    return plan
 
 
 @st.composite
@@ -463,6 +543,7 @@ batches = st.lists(
     st.one_of(
         *[submits() for _ in range(4)], *[owner_writes() for _ in range(6)], *[repetitions() for _ in range(2)],
         *[verdicts() for _ in range(2)], *[claims() for _ in range(2)], cancels(), saves(), interrupts(), renewals(),
+        changes_of_messages(),
         reclaims(), purges(),
     ),
     min_size=1,
@@ -611,7 +692,9 @@ class TwoStores(RuleBasedStateMachine):
             if isinstance(outcome, Submitted) and isinstance(asked, Submit):
                 self.runs_seen.append((asked.scope, outcome.run.run_id, asked.thread_id))
                 self._accepted.append(asked)
-            if isinstance(asked, Commit | Settle) and isinstance(outcome, Committed | Settled):
+            if isinstance(outcome, Staged) and isinstance(asked, Submit):
+                self._accepted.append(asked)
+            if isinstance(asked, Commit | Settle) and isinstance(outcome, Committed | Continued | Settled):
                 self.last_writes.pop((asked.scope, asked.thread_id), None)
                 self.last_writes[asked.scope, asked.thread_id] = asked
             if isinstance(outcome, Purged):
@@ -744,6 +827,21 @@ class TwoStores(RuleBasedStateMachine):
             named.append(entry)
         return tuple(named)
 
+    def pending_at(self, scope: Scope, thread_id: ThreadId) -> list[tuple[MessageId, int]]:
+        """What is pending, in order, each with its revision."""
+        views = [] if self._view is None else self._view.threads
+        [entries] = [view.pending for view in views if (view.scope, view.thread_id) == (scope, thread_id)] or [[]]
+        return [(each.entry.message_id, each.entry.revision) for each in entries]
+
+    def messages_at(self, scope: Scope, thread_id: ThreadId) -> list[tuple[MessageId, int]]:
+        """What is pending, or brought by something queued, or in the log."""
+        views = [] if self._view is None else self._view.threads
+        found = self.pending_at(scope, thread_id)
+        for view in views:
+            if (view.scope, view.thread_id) == (scope, thread_id):
+                found += [(receipt.message_id, 1) for receipt in view.receipts]
+        return found
+
     def claim_at(self, which: int) -> Claimed | None:
         """Two times in three a claim that holds, otherwise one of the past; recent ones come up most often."""
         live: list[Claimed] = []
@@ -827,7 +925,9 @@ class TwoStores(RuleBasedStateMachine):
 
 
 def _is_repeated(outcome: Outcome) -> bool:
-    return isinstance(outcome, Committed | Settled) and outcome.repeated
+    if isinstance(outcome, Edited | Retracted | Reordered | Interrupted):
+        return not outcome.appended
+    return isinstance(outcome, Committed | Continued | Settled) and outcome.repeated
 
 
 def _claims_of(outcome: Outcome) -> tuple[Claimed, ...]:
@@ -853,15 +953,26 @@ def _reading_thread(
     scope: Scope, thread_id: ThreadId, runs: list[Run]
 ) -> Callable[[Store], Coroutine[Any, Any, ThreadView]]:
     async def read(store: Store) -> ThreadView:
+        mine = [run for run in runs if run.thread_id == thread_id]
+        dispatches = await _items(store.list_dispatches(scope, DispatchQuery(thread_id=thread_id, limit=ALL)))
+        log = await store.list_messages(scope, thread_id, MessageQuery(limit=ALL))
+        events = await store.list_events(scope, thread_id, after=0, limit=100_000)
+        named = [each.message.id for each in log]
+        named += [each for run in mine for each in run.request.input_message_ids]
+        named += [each for dispatch in dispatches for each in dispatch.message_ids or ()]
+        named += [opened(each).message_id for row in events for each in row.events if each.kind == "MessagePended"]
+        receipts = [await store.load_receipt(scope, thread_id, each) for each in dict.fromkeys(named)]
         return ThreadView(
             scope=scope,
             thread_id=thread_id,
             thread=await store.load_thread(scope, thread_id),
-            runs=[run for run in runs if run.thread_id == thread_id],
-            dispatches=await _items(store.list_dispatches(scope, DispatchQuery(thread_id=thread_id, limit=ALL))),
+            runs=mine,
+            dispatches=dispatches,
             queue=await store.list_queue(scope, thread_id, limit=ALL),
-            log=await store.list_messages(scope, thread_id, MessageQuery(limit=ALL)),
-            events=await store.list_events(scope, thread_id, after=0, limit=100_000),
+            log=log,
+            pending=await store.list_pending(scope, thread_id),
+            receipts=[each for each in receipts if each is not None],
+            events=events,
             bounds=await store.event_bounds(scope, thread_id),
         )
 
@@ -881,6 +992,8 @@ class ThreadView(msgspec.Struct):
     dispatches: list[Dispatch]
     queue: list[Dispatch]
     log: list[StoredMessage]
+    pending: list[PendingMessage]
+    receipts: list[Receipt]
     events: list[EventRow]
     bounds: tuple[int, int]
 
@@ -947,6 +1060,31 @@ def check_thread(view: ThreadView) -> None:
     for dispatch in view.dispatches:
         dispatch.check()
     _check_runs(view, {dispatch.run_id: dispatch for dispatch in (*queued, *claimed)})
+    _check_messages(view)
+
+
+def _check_messages(view: ThreadView) -> None:
+    """What waits does so for an open run; every message has one fate, and what has none waits, or is brought."""
+    assert view.thread is not None
+    assert view.thread.pending_count == len(view.pending)
+    entries = [each.entry for each in view.pending]
+    assert [entry.position for entry in entries] == sorted({entry.position for entry in entries})
+    unfinished = {run.run_id: run for run in view.runs if run.status is not RunStatus.DONE}
+    for entry in entries:
+        run = unfinished[entry.run_id]
+        assert (entry.boundary == "resume_input") <= (run.status is RunStatus.WAITING)
+    in_log = {stored.message.id: stored.seq for stored in view.log}
+    assert not in_log.keys() & {entry.message_id for entry in entries}
+    waits = {entry.message_id for entry in entries}
+    for dispatch in view.queue:
+        runs = [run for run in view.runs if run.run_id == dispatch.run_id]
+        waits |= {each for run in runs for each in dispatch.message_ids or run.request.input_message_ids}
+    for receipt in view.receipts:
+        assert (receipt.fate == "consumed") == (receipt.message_id in in_log)
+        assert receipt.seq == in_log.get(receipt.message_id)
+        assert (receipt.settled_at is None) == (receipt.fate == "pending")
+        if receipt.fate == "pending":
+            assert receipt.message_id in waits, f"{receipt} waits for nothing"
 
 
 def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> None:
@@ -1034,6 +1172,7 @@ def check_rows(db: sqlite3.Connection) -> None:
         " OR waiting <> (SELECT count(*) FROM runs r WHERE r.thread = t.no AND r.status = 'waiting')"
         " OR left_open <> (SELECT count(*) FROM runs r WHERE r.thread = t.no AND r.status = 'done'"
         "                  AND r.open_turn IS NOT NULL)"
+        " OR pending <> (SELECT count(*) FROM messages m WHERE m.thread = t.no AND m.position IS NOT NULL)"
     ).fetchone()
     assert counters == 0
     [unkeyed] = db.execute(

@@ -4,21 +4,34 @@ Above: whoever submits fills it in once. Below: `store.rules.accept` reads it; n
 Holds: a new wish of a caller is a field here, and no new parameter anywhere else. What it may hold is written here
 alone: HTTP publishes these bounds, and refuses in these words.
 
-Source: ADR 0002, ADR 0028.
+Source: ADR 0002, ADR 0028, ADR 0033.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal, get_args
 
 import msgspec
 
-from awaken.domain.checking import shown
+from awaken.domain.checking import checked_choice, shown
 from awaken.domain.clock import LAST_INSTANT, Instant, from_rfc3339
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import ValidationError
+from awaken.domain.ids import RunId, checked_id
+from awaken.domain.pending import Granularity
+
+Mode = Literal["queue", "reject", "interrupt", "steer", "follow_up", "resume"]
+"""What a submit does on a thread that is not idle.
+
+`queue`: it waits behind what is there, or goes on with the run that waits for somebody. `reject`: it is refused.
+`interrupt`: it clears the thread and takes its place. `steer`: the run that executes takes it at its next step.
+`follow_up`: that run takes it when it would end. `resume`: the run that waits goes on with it, or else it is refused.
+"""
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+_FOR_A_RUN: Final = frozenset({"steer", "follow_up", "resume"})
+"""Modes in which a message is for a run that is there."""
 
 LAST_PRIORITY: Final = 255
 MAX_ATTEMPTS: Final = 100
@@ -42,6 +55,17 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     delay_ms: int = 0
     available_at: Instant | None = None
     """A caller's explicit instant; wins over `delay_ms`."""
+    mode: Mode = "queue"
+    target_run_id: RunId | None = None
+    """The run that it is for; None is whichever the mode finds."""
+    granularity: Granularity = "batch"
+    """`one`: each message is taken by itself; `batch`: together with its neighbours."""
+    barrier: bool = False
+    """Of what waits for a run, nothing behind it is taken before it, or together with it."""
+    fallback_to_new_run: bool = True
+    """Where the run that it is for ends first, it opens a run of its own; False: it is retracted then."""
+    interrupt_id: str | None = None
+    """Of an interrupt that several submits share: the first of them clears the thread, the others do not."""
 
     @property
     def is_delayed(self) -> bool:
@@ -60,6 +84,29 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
             raise _no_delay(self.delay_ms)
         if self.available_at is not None:
             _check_whole(self.available_at, "available_at", 0, LAST_INSTANT, "milliseconds since 1970, up to year 9999")
+        self._check_mode()
+
+    def _check_mode(self) -> None:
+        checked_choice(self.mode, MODES, what="mode")
+        checked_choice(self.granularity, get_args(Granularity), what="granularity")
+        for name in ("barrier", "fallback_to_new_run"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValidationError(f"{name} is true or false, not {shown(getattr(self, name))}", loc=("body", name))
+        for id, name in ((self.target_run_id, "target_run_id"), (self.interrupt_id, "interrupt_id")):
+            if id is not None:
+                checked_id(id, what=name, loc=("body", name))
+        if self.target_run_id is not None and self.mode == "reject":
+            raise ValidationError("mode 'reject' is about a thread, and names no run", loc=("body", "target_run_id"))
+        if self.interrupt_id is not None and self.mode != "interrupt":
+            raise ValidationError("an interrupt_id goes with mode 'interrupt'", loc=("body", "interrupt_id"))
+        if self.mode in _FOR_A_RUN and self.dedupe_key is not None:
+            raise ValidationError(
+                f"a dedupe_key belongs to a new run, and mode {self.mode!r} is for one that is there; send the message"
+                " with an id of its own, by which a repetition is known",
+                loc=("body", "dedupe_key"),
+            )
+        if self.mode in ("steer", "resume") and self.is_delayed:
+            raise ValidationError(f"mode {self.mode!r} is for now, and takes no delay", loc=("body", "mode"))
 
 
 _USUAL: Final = Delivery()

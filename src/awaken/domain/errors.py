@@ -76,7 +76,7 @@ class DispatchNotFound(NotFound):
 
 
 class MessageNotFound(NotFound):
-    what = "message of the conversation"
+    what = "message"
     code = "message_not_found"
 
 
@@ -134,12 +134,14 @@ class AlreadyAccepted(Conflict):
 
 
 class RunNotOpen(Conflict):
-    """The run has ended otherwise than asked."""
+    """The run has ended otherwise than asked, or takes nothing any more."""
 
     code = "run_not_open"
 
     def __init__(self, run_id: str, status: str) -> None:
-        super().__init__(f"run {run_id!r} is {status} and cannot be changed")
+        super().__init__(
+            f"run {run_id!r} is {status} and cannot be changed" if run_id else "no run executes that could take it"
+        )
         self.id = run_id
         self.status = status
 
@@ -164,13 +166,51 @@ class TooManySchedules(Conflict):
         self.limit = limit
 
 
+class RunNotWaiting(Conflict):
+    """What was sent goes on with a run that waits for somebody, and this one does not."""
+
+    code = "run_not_waiting"
+
+    def __init__(self, thread_id: str, run_id: str | None, status: str | None) -> None:
+        which = f"no run of thread {thread_id!r} waits" if run_id is None else f"run {run_id!r} is {status}, and waits"
+        rest = "for input" if run_id is None else "for nothing"
+        super().__init__(f"{which} {rest}; send it in another mode")
+        self.id = run_id
+        self.status = status
+
+
+class DeliveryBlocked(Conflict):
+    """A message that is pending stands in the way, because it is a barrier."""
+
+    code = "delivery_blocked"
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(
+            f"message {message_id!r} is pending, and a barrier: it has to be taken or retracted before the thread may"
+            " be interrupted for something else"
+        )
+        self.id = message_id
+
+
+class AlreadyConsumed(Conflict):
+    """What has become of the message is final, so it can be changed no more. `fate` as in its receipt."""
+
+    code = "already_consumed"
+
+    def __init__(self, message_id: str, fate: str) -> None:
+        super().__init__(f"message {message_id!r} is {fate} already, and cannot be changed any more")
+        self.id = message_id
+        self.fate = fate
+
+
 class ThreadBusy(Conflict):
     """The thread's running run did not let go in time, or what was asked must not happen while it runs."""
 
     code = "thread_busy"
 
     def __init__(self, thread_id: str, active_run_id: str | None) -> None:
-        super().__init__(f"thread {thread_id!r} is in the hands of run {active_run_id!r}")
+        what = "has work that is not due yet" if active_run_id is None else f"is in the hands of run {active_run_id!r}"
+        super().__init__(f"thread {thread_id!r} {what}")
         self.thread_id = thread_id
         self.active_run_id = active_run_id
 
@@ -198,12 +238,12 @@ class RunTimeout(AwakenError, TimeoutError):
 
 
 class QueueFull(AwakenError):
-    """The thread holds as many waiting runs as it may."""
+    """The thread holds as many waiting runs, or pending messages, as it may."""
 
     code = "queue_full"
 
-    def __init__(self, thread_id: str, limit: int) -> None:
-        super().__init__(f"thread {thread_id!r} already has {limit} runs waiting; let some finish first")
+    def __init__(self, thread_id: str, limit: int, what: str = "runs waiting") -> None:
+        super().__init__(f"thread {thread_id!r} may have {limit} {what}; let some finish first")
         self.thread_id = thread_id
         self.limit = limit
 
@@ -219,7 +259,7 @@ class StaleVersion(VersionConflict):
 
     code = "precondition_failed"
 
-    def __init__(self, what: str, version: int) -> None:
+    def __init__(self, what: str, version: int | str) -> None:
         super().__init__(f"{what} has version {version} by now; read it again, and decide anew")
         self.version = version
 

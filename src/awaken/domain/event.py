@@ -40,6 +40,12 @@ from awaken.domain.checking import encoded, shown
 from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.log import LoggedEvent, MessagePayload, ReadEvent
 from awaken.domain.message import Visibility
+from awaken.domain.message_event import (
+    MessageConsumedPayload,
+    MessagePendedPayload,
+    PendingEditedPayload,
+    PendingRetractedPayload,
+)
 from awaken.domain.server_event import (
     DispatchPayload,
     MessageSentPayload,
@@ -107,10 +113,10 @@ _ROWS: Final = (
     Kind("MailboxTimeout", "mailbox", LATER),
     # the conversation
     Kind("MessageCommitted", "messages", MessagePayload),
-    Kind("MessagePended", "messages", LATER),
-    Kind("PendingEdited", "messages", LATER),
-    Kind("PendingRetracted", "messages", LATER),
-    Kind("MessageConsumed", "messages", LATER),
+    Kind("MessagePended", "messages", MessagePendedPayload),
+    Kind("PendingEdited", "messages", PendingEditedPayload),
+    Kind("PendingRetracted", "messages", PendingRetractedPayload),
+    Kind("MessageConsumed", "messages", MessageConsumedPayload),
     Kind("MessagesHidden", "messages", MessagesHiddenPayload),
     Kind("MessageSent", "messages", MessageSentPayload),
     Kind("MessageUndeliverable", "messages", MessageSentPayload),

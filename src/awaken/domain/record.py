@@ -116,6 +116,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tickets: int = 0
     hide_requested_at: Instant | None = None
     hidden: bool = False
+    taken: int = 0
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -156,6 +157,7 @@ def encode_run_state(run: Run) -> bytes:
             run.tickets,
             run.hide_requested_at,
             run.hidden,
+            run.taken,
         )
     )
 

@@ -396,6 +396,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The messages whose text, joined, `final_output` is; none where the agent returned something else."""
     waiting: Waiting | None = None
     steps: int = 0
+    taken: int = 0
+    """How many messages came to it while it was under way."""
     usage: Usage = Usage()
     closed_turn: MessageId | None = None
     open_turn: int | None = None

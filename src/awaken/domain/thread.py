@@ -52,6 +52,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     message_count: int
     event_count: int
     queued_count: int
+    pending_count: int
     created_at: Instant
     updated_at: Instant
     open_ticket_count: int = 0

@@ -82,6 +82,12 @@ class Entry(Protocol):
         """The finished steps of this run by key. Empty, without a read, on a first execution."""
         ...
 
+    async def taken(self) -> tuple[tuple[int, Message], ...]:
+        """What earlier executions of this run took while it was under way, in order: each message with the number of
+        steps that were closed then. Empty, without a read, where they took nothing.
+        """
+        ...
+
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """The agent is done. `messages` are committed together with the settlement, and `events` follow them in the log."""
@@ -97,6 +103,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """New totals; None leaves those of the last closed step."""
     steps: int | None = None
     """Steps of the run in all; None leaves those that the port has counted."""
+    continues: bool = False
+    """A natural end that finds messages waiting for the run is none: `drive` is called again, with those in the log."""
 
 
 DriveOutcome = Finished
@@ -157,7 +165,13 @@ class RunPort(Protocol):
     ) -> tuple[Message, ...]:
         """All calls of the turn are answered and another inference follows (C3). `usage` is the new total.
 
-        Returns the messages that the run took at this boundary, in order.
+        Returns the messages that the run took at this boundary, in order, and has to go on with.
+        """
+        ...
+
+    async def inbox(self) -> tuple[Message, ...]:
+        """What was sent to the run while it is under way, in order, each message once: from now on it is part of the
+        conversation. Nothing is written, nor waited for, where nothing is known to wait.
         """
         ...
 

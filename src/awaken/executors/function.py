@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar, cast, overload
@@ -106,8 +106,8 @@ class Context:
     """What an agent function is given: its run, the conversation, durable steps and a way to stream."""
 
     __slots__ = (
-        "_ahead", "_entry", "_in_step", "_journal", "_loop", "_message_id", "_messages", "_port", "_produced", "_state",
-        "_text", "_uses",
+        "_ahead", "_arrived", "_entry", "_finished_steps", "_in_step", "_journal", "_loop", "_message_id", "_messages",
+        "_port", "_produced", "_recorded_steps", "_state", "_taken_before", "_text", "_uses",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, port: RunPort) -> None:
@@ -128,6 +128,13 @@ class Context:
         self._message_id: MessageId | None = None
         self._in_step = False
         """A `StepStarted` has been published that has no `StepEnded` yet."""
+        self._finished_steps = 0
+        """How many steps have returned in this execution."""
+        self._recorded_steps = port.steps
+        """How many were closed before it."""
+        self._taken_before: deque[tuple[int, Message]] | None = None
+        """What earlier executions took, with the number of steps that were closed then, and was not asked for yet."""
+        self._arrived: list[Message] = []
 
     @property
     def identity(self) -> RunIdentity:
@@ -175,6 +182,33 @@ class Context:
     async def data(self) -> Any:
         """The value of the `Json` block this run was given; None when it was given none, or several. Reads nothing."""
         return data_of(self._entry.input)
+
+    async def inbox(self) -> tuple[Message, ...]:
+        """What was sent to the run since it was last asked, in order; empty when there is nothing.
+
+        Each message is handed out once, and from then on is part of the conversation. Executed again after a takeover
+        it hands out the same at the same place: everything that was taken after as many steps. Asking costs nothing
+        while nothing is there. What the run never asks for opens a run of its own when it ends.
+
+        Raises:
+            WrongLoop: It was called from another event loop than the run's.
+        """
+        check_loop(self._loop, "this run")
+        if self._taken_before is None:
+            self._taken_before = deque(await self._entry.taken())
+        found: list[Message] = []
+        while self._taken_before and self._taken_before[0][0] <= self._finished_steps:
+            found.append(self._taken_before.popleft()[1])
+        if not found and self._finished_steps >= self._recorded_steps:
+            found += await self._port.inbox()
+        self._arrived += found
+        return tuple(found)
+
+    def new_messages(self) -> tuple[Message, ...]:
+        """What this execution was given: the messages of its dispatch, and what `inbox` has handed out so far. Reads
+        nothing.
+        """
+        return (*self._entry.input, *self._arrived)
 
     def new_message_id(self) -> MessageId:
         """An id for a `Message` the agent builds itself."""
@@ -325,7 +359,9 @@ class Context:
         decoder = step_decoder(type, key)
         recorded = await self._recorded(key)
         if recorded is not None:
-            return decoded(recorded, decoder, key)
+            value = decoded(recorded, decoder, key)
+            self._finished_steps += not call_in_turn()
+            return value
         closes = not call_in_turn()  # inside a tool it is a part of the step that its turn is
         if closes:
             self._port.check_limits()
@@ -338,6 +374,7 @@ class Context:
         self._record(key, raw)
         if closes:
             await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
+            self._finished_steps += 1
         else:
             await self._port.commit_step(key, raw, closes=False)
         return result

@@ -220,7 +220,11 @@ class _Execution:
         if self._reply is not None:
             return  # the answer is known and shown
         if self._turn is not None:
-            await self._close_step(run, node.request.parts)
+            taken = await self._close_step(run, node.request.parts)
+        else:
+            taken = await self._port.inbox()
+        if taken:
+            self._tell(node, taken)
         self._port.check_limits()
         self._turn = self._port.new_message_id()
         self._call_ids.open_turn(self._turn)
@@ -232,6 +236,12 @@ class _Execution:
                 async for event in stream:
                     await self._notice(event)
                     await self._publish(self._answer_shown(self._turn).events(event))
+
+    def _tell(self, node: ModelRequestNode[Any, Any], taken: Sequence[Message]) -> None:
+        """The model reads what the run has just taken; that is in the log already."""
+        parts = [part for message in to_native(taken) if isinstance(message, ModelRequest) for part in message.parts]
+        self._recorded += parts
+        node.request = replace(node.request, parts=[*node.request.parts, *parts])
 
     def _answer_shown(self, turn: MessageId) -> Shown:
         """What is shown of the turn's answer. Made when the answer begins, because only then its tools are known."""
@@ -298,8 +308,10 @@ class _Execution:
 
     # --- between steps ------------------------------------------------------------------------------------------------
 
-    async def _close_step(self, run: AnyRun, parts: Sequence[ModelRequestPart]) -> None:
-        """C3: every call of the turn has its answer, and the model is asked again, with `parts`."""
+    async def _close_step(self, run: AnyRun, parts: Sequence[ModelRequestPart]) -> tuple[Message, ...]:
+        """C3: every call of the turn has its answer, and the model is asked again, with `parts` and what the run takes
+        here.
+        """
         if not self._is_committed and not await self._commit_unseen(run):
             await self._withdraw("the model's response was rejected")
             self._turn = None
@@ -307,7 +319,7 @@ class _Execution:
         await self._port.emit(StepEnded(self._port.steps))
         turn, self._turn, self._is_committed = self._turn, None, False
         self.answers.close()
-        await self._port.close_step(turn=turn, usage=self._usage(), extra=extra)
+        return await self._port.close_step(turn=turn, usage=self._usage(), extra=extra)
 
     async def _commit_unseen(self, run: AnyRun) -> bool:
         """Commit a response that the framework went past without acting on it. False: it kept none."""
@@ -359,6 +371,7 @@ class _Execution:
             events=(StepEnded(steps),),
             usage=self._usage(),
             steps=steps + 1,
+            continues=True,
         )
 
     def _ended_early(self, code: str, detail: str) -> Finished:

@@ -19,7 +19,7 @@ from awaken.domain.ids import ClaimToken, Route
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
-from awaken.store.transitions import Claim, ClaimedSome, Offer
+from awaken.store.transitions import Claim, Claimed, ClaimedSome, Offer
 
 BY_AGE_EACH: Final = 8
 """Each so-manieth claim goes by age alone, so that urgent work does not hold back everything else for ever."""
@@ -85,6 +85,11 @@ class Dispatcher:
             self.slot_freed()
             if is_scarce:  # somebody may have waited for just this while other slots were free
                 self.wake()
+
+    def take_again(self, claimed: Claimed) -> None:
+        """A claim whose place may have been given back goes on."""
+        if not self._slots.holds(claimed.token):
+            self._slots.take(claimed)
 
     def suspect_progressed(self) -> None:
         """A suspect has closed a step or ended: it was not what killed its process, and others may be tried."""

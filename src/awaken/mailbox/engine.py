@@ -160,6 +160,7 @@ class Engine:
         whose claim is executed here.
         """
         self.hub.stir(signal)
+        self._executions.stir(signal.threads)
         if signal.threads is None or any(self._executions.in_thread(*key) is None for key in signal.threads):
             self._dispatcher.wake()
 

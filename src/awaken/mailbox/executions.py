@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.ids import ClaimToken, DispatchId, Scope, ThreadId
@@ -104,6 +104,13 @@ class Executions:
         """As `in_thread`, if it is the execution of this dispatch."""
         execution = self._latest.get((scope, thread_id))
         return execution if execution is not None and execution.dispatch_id == dispatch_id else None
+
+    def stir(self, threads: Collection[_Key] | None) -> None:
+        """Something was committed elsewhere in these threads, or who knows where: maybe messages for what executes."""
+        for key in self._latest if threads is None else threads:
+            execution = self._latest.get(key)
+            if execution is not None:
+                execution.stir()
 
     def settled(self, scope: Scope, thread_id: ThreadId, token: ClaimToken) -> None:
         """The claim has ended in the store, so the thread's next one is no sign of a loss."""

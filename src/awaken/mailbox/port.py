@@ -22,6 +22,7 @@ from awaken.domain.ids import Ids, MessageId
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Message, check_message
 from awaken.domain.outbox import Begin, Posting
+from awaken.domain.pending import selected
 from awaken.domain.run import RunRequest, Usage
 from awaken.domain.span import effective
 from awaken.domain.state import ThreadState, Values, joined
@@ -33,7 +34,7 @@ from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.stopping import Stop
 from awaken.mailbox.write_buffer import RunWriter
-from awaken.store.contract import Reads
+from awaken.store.contract import MAX_PAGE, MessageQuery, Reads
 from awaken.store.transitions import Claimed, JournalEntry, StepClosed
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -66,6 +67,20 @@ class Start:
     async def state(self) -> ThreadState:
         return await self._reads.load_state(self._claimed.scope, self._claimed.run.thread_id)
 
+    async def taken(self) -> tuple[tuple[int, Message], ...]:
+        run = self._claimed.run
+        if not run.taken or run.input is None:
+            return ()
+        found: list[tuple[int, Message]] = []
+        after = run.input.from_seq - 1
+        while True:
+            query = MessageQuery(after=after, limit=MAX_PAGE, run_id=run.run_id)
+            page = await self._reads.list_messages(self._claimed.scope, run.thread_id, query)
+            found += [(each.step_index, each.message) for each in page if each.step_index is not None]
+            if len(page) < MAX_PAGE:
+                return tuple(found)
+            after = page[-1].seq or 0
+
     async def journal(self) -> dict[str, msgspec.Raw]:
         if not self._claimed.resumed:
             return {}
@@ -82,6 +97,7 @@ class Port:
         writer: RunWriter,
         ids: Ids,
         stop: Stop,
+        reads: Reads,
         *,
         exposes_errors: bool,
         max_result_bytes: int,
@@ -95,6 +111,8 @@ class Port:
         self._run = claimed.run
         self._writer = writer
         self._stop = stop
+        self._reads = reads
+        self._is_stirred = False
         self._ids = ids
         self._identity: RunIdentity | None = None
         self.steps = claimed.run.steps
@@ -158,10 +176,39 @@ class Port:
             self._writer.add(*[self.produced(message) for message in extra])
         self._writer.add_state(self.take_changes())
         self._writer.add_step(StepClosed(self.steps, usage, turn))
-        committed = await to_the_end(self._writer.durable())
+        self._writer.take("next_step")
+        await to_the_end(self._writer.durable())
         self._stop.hand_over()
         self.check_limits()
-        return committed.taken
+        return self._writer.arrived()
+
+    async def inbox(self) -> tuple[Message, ...]:
+        if self._is_stirred:
+            await self._look_for_pending()
+        if self._writer.pending and not self._stop.is_delivered:
+            self._writer.take("next_step")
+            await to_the_end(self._writer.durable())
+        return self._writer.arrived()
+
+    async def _look_for_pending(self) -> None:
+        """Somebody else has written to the thread: what the last answer said may not be so any more."""
+        self._is_stirred = False
+        waiting = await self._reads.list_pending(self._claimed.scope, self._run.thread_id)
+        mine = [each.entry for each in waiting if each.entry.run_id == self._run.run_id]
+        self._writer.pending = len(selected(mine, "next_step", self._run.run_id))
+
+    def note_pending(self) -> None:
+        """A message was accepted for this run."""
+        self._writer.pending += 1
+
+    def stir(self) -> None:
+        """Messages may have been accepted for this run elsewhere."""
+        self._is_stirred = True
+
+    def go_on(self, claimed: Claimed) -> None:
+        """The run goes on under the same claim, with what it has taken where it would have ended."""
+        self._claimed, self._run = claimed, claimed.run
+        self.steps, self.usage = claimed.run.steps, claimed.run.usage
 
     async def commit_step(
         self, key: str, value: msgspec.Raw, *events: Event, closes: bool = True, is_progress: bool = True

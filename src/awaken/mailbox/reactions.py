@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from awaken.domain.ids import Scope
+from awaken.domain.ids import Scope, ThreadId
 from awaken.domain.run import DONE, Run
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
@@ -32,6 +32,7 @@ from awaken.store.transitions import (
     ClaimedSome,
     Commit,
     Committed,
+    Continued,
     EditSchedules,
     Interrupt,
     Interrupted,
@@ -39,9 +40,12 @@ from awaken.store.transitions import (
     Outcome,
     Reclaim,
     Reclaimed,
+    Retract,
+    Retracted,
     SchedulesEdited,
     Settle,
     Settled,
+    Staged,
     Submit,
     Submitted,
     Tick,
@@ -80,6 +84,7 @@ class Reactions:
             Reclaim: self._reclaimed,
             EditSchedules: self._schedules_changed,
             Tick: self._ticked,
+            Retract: self._retracted,
         }
         """The other kinds set off nothing but what they appended."""
 
@@ -90,7 +95,11 @@ class Reactions:
         for row in outcome.appended:
             if row.posted:
                 self._outbox.post(row.posted)
-        if isinstance(outcome, Committed | Settled) and outcome.repeated and isinstance(transition, Commit | Settle):
+        if (
+            isinstance(outcome, Committed | Continued | Settled)
+            and outcome.repeated
+            and isinstance(transition, Commit | Settle)
+        ):
             # Its answer was lost the first time, and its events with it.
             self._hub.stir(Signal(frozenset([(transition.scope, transition.thread_id)])))
             if transition.posts:
@@ -116,6 +125,8 @@ class Reactions:
 
     def _submitted(self, transition: Submit, outcome: Outcome, asked_s: float) -> None:
         accepted = outcome if type(outcome) is Submitted else None
+        if accepted is not None and accepted.interrupted is not None:
+            self._cleared(transition.scope, transition.thread_id, accepted.interrupted)
         self._offered(transition.offer, accepted, asked_s)
         if transition.offer is not None and (accepted is None or accepted.claimed is None):
             self._dispatcher.slot_freed()
@@ -123,6 +134,11 @@ class Reactions:
             ahead = self._executions.in_thread(transition.scope, transition.thread_id)
             if ahead is not None:
                 ahead.note_follower()
+        if type(outcome) is Staged:
+            key = (transition.scope, transition.thread_id)
+            execution = self._executions.of_dispatch(*key, outcome.dispatch.dispatch_id)
+            if execution is not None:
+                execution.note_pending()
 
     def _settled(self, transition: Settle, outcome: Outcome, asked_s: float) -> None:
         settled = outcome if type(outcome) is Settled else None
@@ -193,16 +209,25 @@ class Reactions:
             self._dispatcher.wake()
 
     def _interrupted(self, transition: Interrupt, outcome: Outcome, asked_s: float) -> None:
-        if not isinstance(outcome, Interrupted):
-            return
-        for dispatch in outcome.superseded:
-            self._hub.ended(transition.scope, dispatch.run_id, None)
-        for run in outcome.ended:
-            self._end(transition.scope, run)
-        if outcome.active is not None:
-            execution = self._executions.in_thread(transition.scope, transition.thread_id)
-            if execution is not None and execution.token == outcome.active.claim_token:
+        if isinstance(outcome, Interrupted):
+            self._cleared(transition.scope, transition.thread_id, outcome)
+
+    def _cleared(self, scope: Scope, thread_id: ThreadId, interrupted: Interrupted) -> None:
+        for dispatch in interrupted.superseded:
+            self._hub.ended(scope, dispatch.run_id, None)
+        for run in interrupted.ended:
+            self._end(scope, run)
+        if interrupted.active is not None:
+            execution = self._executions.in_thread(scope, thread_id)
+            if execution is not None and execution.token == interrupted.active.claim_token:
                 execution.stop("interrupt")
+
+    def _retracted(self, transition: Retract, outcome: Outcome, asked_s: float) -> None:
+        """With its last message a queued run is cancelled; what waited behind it may be due now."""
+        if isinstance(outcome, Retracted) and outcome.appended:
+            self._end(transition.scope, outcome.cancelled)
+            if self._executions.in_thread(transition.scope, transition.thread_id) is None:
+                self._dispatcher.wake()
 
     def _reclaimed(self, transition: Reclaim, outcome: Outcome, asked_s: float) -> None:
         """A claim of this process that was taken back has ended, whatever its execution still believes."""

@@ -23,9 +23,11 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
     AlreadyAccepted,
     AlreadyExists,
+    DeliveryBlocked,
     QueueFull,
     RunNotFound,
     RunNotOpen,
+    RunNotWaiting,
     ThreadBusy,
     ThreadNotFound,
     ValidationError,
@@ -45,6 +47,7 @@ from awaken.domain.ids import (
     system_chance,
 )
 from awaken.domain.message import Message, Role, Text, Visibility, check_messages
+from awaken.domain.receipt import Path
 from awaken.domain.run import (
     CREATED,
     DONE,
@@ -62,6 +65,7 @@ from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
+from awaken.mailbox.messages import Messages
 from awaken.mailbox.observer import Observer, Unobserved
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
@@ -69,6 +73,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.threads import Threads
 from awaken.store.contract import Store
 from awaken.store.transitions import (
+    Blocked,
     Busy,
     Cancel,
     CancelResult,
@@ -78,9 +83,12 @@ from awaken.store.transitions import (
     Interrupted,
     Known,
     Missing,
+    NotOpen,
+    NotWaiting,
     Outcome,
     Replayed,
     SaveThread,
+    Staged,
     Submit,
     Submitted,
     ThreadSaved,
@@ -117,12 +125,15 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
-    """What was accepted. `running`: this very run was claimed at once. `replayed`: it had been accepted before."""
+    """What was accepted, and the run that takes it. `running`: that was claimed at once, or is under way. `replayed`:
+    it had been accepted before.
+    """
 
     run: Run
     dispatch: Dispatch | None
     status: Literal["running", "queued"]
     replayed: bool = False
+    path: Path = "queued"
     end: EndOfRun | None = None
     """For `Mailbox.wait`, where it was asked for."""
 
@@ -174,6 +185,8 @@ class Mailbox:
             executes=executes,
         )
         self.threads = Threads(self._engine, store)
+        self.messages: Final = Messages(self._engine, store, self.clock, self.ids, self.submit)
+        """Messages for runs that are there: sent, waited for, changed."""
 
     async def start(self) -> None:
         """Return when recovered and ready. May be called again, by many tasks at once, and after `stop`.
@@ -222,12 +235,16 @@ class Mailbox:
             ValidationError: The request can never be accepted (UnknownAgent among them); nothing was stored.
             ThreadNotFound: `create_thread` is False and there is no such thread.
             AlreadyExists: An id is taken by something that differs.
-            QueueFull: The thread's queue is at its bound.
+            QueueFull: The thread's queue, or what is pending in it, is at its bound.
+            ThreadBusy, RunNotOpen, RunNotWaiting, DeliveryBlocked: What the mode asks for is not possible now.
+            RunNotFound: It is for a run that does not exist.
             Unavailable: The mailbox is not running.
             WrongLoop: It runs on another event loop, or in another thread; as from every other method here.
         """
         self._engine.require_ready()
         request, size = _sound(request)
+        if request.delivery.target_run_id is not None:
+            request = await self._aimed(request, request.delivery.target_run_id)
         agent_id, refusal = self._agent_of(request, await self._last_agent(request))
         if refusal is not None and not _may_be_repeated(request):
             raise refusal
@@ -247,6 +264,17 @@ class Mailbox:
             return replace(submission, end=end)
         hub.forget(scope, run_id, end)  # it had been accepted before, as another run
         return submission
+
+    async def _aimed(self, request: RunSubmission, run_id: RunId) -> RunSubmission:
+        """The request, in the thread of the run that it is for, and for that run's agent unless it names another.
+
+        Raises:
+            RunNotFound: There is no such run in the thread.
+        """
+        run = await self.get_run(request.scope, run_id)
+        if request.thread_id.strip() not in ("", run.thread_id):
+            raise RunNotFound(run_id)
+        return replace(request, thread_id=run.thread_id, agent_id=request.agent_id or run.agent_id)
 
     async def _repeated(self, transition: Submit, size: int, refusal: ValidationError) -> Submission:
         """What was accepted when the request came before. Raises the refusal where it never did."""
@@ -284,6 +312,9 @@ class Mailbox:
         self._engine.require_ready()
         thread_id = request.thread_id.strip()
         run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
+        if request.run_id and request.delivery.mode not in ("queue", "reject"):
+            # It may open no run, by whose id a repetition would be known; so its messages are known by that.
+            message_ids = [derived_id(request.run_id, str(place)) for place in range(len(request.messages))]
         messages = _with_context(request, _with_ids(request.messages, message_ids))
         check_messages(messages)
         run_request = RunRequest(
@@ -309,6 +340,7 @@ class Mailbox:
             create_thread=request.create_thread or not thread_id,
             fresh_ids=not request.run_id and not any([message.id for message in request.messages]),
             max_queued=self.settings.max_queued_per_thread,
+            max_pending=self.settings.max_pending_per_thread,
             offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
             only_if_repeated=only_if_repeated,
         )
@@ -543,20 +575,39 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
     match outcome:
         case Submitted(run=run, dispatch=dispatch, claimed=claimed):
             running = claimed is not None and claimed.run.run_id == run.run_id
-            return Submission(run, dispatch, "running" if running else "queued")
+            return (
+                Submission(run, dispatch, "running", path="started") if running else Submission(run, dispatch, "queued")
+            )
+        case Staged(run=run, dispatch=dispatch):
+            return Submission(run, dispatch, "queued" if run.status is CREATED else "running", path="steered")
         case Replayed(run=run, dispatch=dispatch):
             queued = run.status is CREATED
             return Submission(run, dispatch, "queued" if queued else "running", replayed=True)
+        case Missing(what="run", id=missing):
+            raise RunNotFound(missing)
         case Missing():
             raise ThreadNotFound(thread_id)
+        case Busy(run_id=run_id):
+            raise ThreadBusy(thread_id, run_id)
+        case NotOpen(run=run):
+            raise RunNotOpen("", "") if run is None else RunNotOpen(run.run_id, _state_of(run))
+        case NotWaiting(run=run):
+            named = (None, None) if run is None else (run.run_id, run.status)
+            raise RunNotWaiting(thread_id, *named)
+        case Blocked(message_id=message_id):
+            raise DeliveryBlocked(message_id)
         case Known(message_id=message_id, run_id=run_id):
             raise AlreadyAccepted(message_id, run_id)
         case Conflict(what=what, id=taken):
             raise AlreadyExists(what, taken)
-        case Full(limit=limit):
-            raise QueueFull(thread_id, limit)
+        case Full(limit=limit, pending=pending):
+            raise QueueFull(thread_id, limit, "messages pending" if pending else "runs waiting")
         case _:
             raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
+
+
+def _state_of(run: Run) -> str:
+    return run.status if run.cancel_requested_at is None or run.status is DONE else "stopping"
 
 
 def _with_ids(messages: Sequence[Message], minted: Sequence[str]) -> tuple[Message, ...]:

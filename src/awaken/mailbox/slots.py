@@ -79,6 +79,10 @@ class Slots:
         """Whether a transition on its way may just have won a claim with this token."""
         return token in self._offered or token in self._handed_on
 
+    def holds(self, token: ClaimToken) -> bool:
+        """Whether this claim has a place."""
+        return token in self._taken
+
     # --- offers -------------------------------------------------------------------------------------------------------
 
     def offer(self, route: Route) -> Offer | None:

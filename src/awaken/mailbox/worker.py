@@ -6,6 +6,8 @@ Holds: every end of an execution is a settlement, unless its claim is lost: then
 ours only if a stop was asked for; an agent's own is a failure like any other, and so is its wish to end the process.
 What an agent raises is logged with its traceback, and stored as what everybody may read of it.
 
+A natural end that finds messages waiting for the run is none: the settlement answers so, and the agent is driven again.
+
 How it works. The task drives the agent, then waits until the write buffer has no commit on its way, then asks for the
 settlement, which takes along what the buffer still holds, and asks again while the store cannot write. The agent's part
 may be cancelled (`Stop`); what comes after it may not, so a request to stop that arrives then changes nothing. Between
@@ -64,6 +66,7 @@ from awaken.store.transitions import (
     Ack,
     Claimed,
     Conflict,
+    Continued,
     DeadLetter,
     Ending,
     Offer,
@@ -117,6 +120,8 @@ class _End(msgspec.Struct, frozen=True):
     """They follow the messages."""
     state: tuple[Values, ...] = ()
     """What the agent changed of the thread's state."""
+    continues: bool = False
+    """It is none where messages wait for the run."""
 
 
 class Execution:
@@ -145,6 +150,7 @@ class Execution:
             self._writer,
             workshop.ids,
             self._stop,
+            workshop.store,
             exposes_errors=workshop.agents.exposes_errors(claimed.run.agent_id),
             max_result_bytes=workshop.settings.max_result_bytes,
             sending=lambda key, outgoing: sending(claimed.run, key, outgoing, workshop.agents, workshop.settings),
@@ -152,6 +158,8 @@ class Execution:
         self._is_followed = claimed.queued > 0
         """Whether something waits behind it in its thread, as far as this process knows."""
         self._is_at_work = False
+        self._began_s: float | None = None
+        """When its agent first began, in seconds of the monotonic clock."""
         self._rest: asyncio.Event | None = None
         """Set when its agent is at work no more, if somebody waits for that."""
 
@@ -175,6 +183,14 @@ class Execution:
     def note_follower(self) -> None:
         """Something waits behind it in its thread, so its settlement may take that up."""
         self._is_followed = True
+
+    def note_pending(self) -> None:
+        """A message was accepted for its run."""
+        self._port.note_pending()
+
+    def stir(self) -> None:
+        """Something was written to its thread elsewhere."""
+        self._port.stir()
 
     def stop(self, reason: StopReason) -> None:
         """Ask the execution to stop. A settlement that has begun is left to finish."""
@@ -222,16 +238,28 @@ class Execution:
         label: OutcomeLabel = "lost"
         shop.observer.started(self.claimed, started_s - self._asked_s)
         try:
-            end = await self._execute()
-            if end is not None:
-                await self._writer.landed()  # the settlement must be the last that the store gets of this run
-            if end is None or self._stop.is_lost:
-                _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
-            elif await self._settled(end):
-                label = end.label
+            while True:
+                end = await self._execute()
+                if end is not None:
+                    await self._writer.landed()  # the settlement must be the last that the store gets of this run
+                if end is None or self._stop.is_lost:
+                    _log.warning("lease lost: run %s wrote nothing more", self.claimed.run.run_id)
+                    return
+                outcome = await self._settled(end)
+                if type(outcome) is not Continued:
+                    label = "lost" if outcome is None else end.label
+                    return
+                self._go_on(outcome)
         finally:
             self._writer.close()
             shop.observer.ended(self.claimed, label, shop.clock.monotonic() - started_s)
+
+    def _go_on(self, continued: Continued) -> None:
+        """The run has not ended: it took what waited for its end, and its agent begins again, from the log."""
+        self.claimed = replace(self.claimed, run=continued.run, messages=continued.taken, resumed=True)
+        self._port.go_on(self.claimed)
+        self._writer.go_on(continued.pending)
+        self._shop.dispatcher.take_again(self.claimed)
 
     # --- executing ----------------------------------------------------------------------------------------------------
 
@@ -275,7 +303,9 @@ class Execution:
         timeout_s = run.request.options.limits.timeout_s
         if timeout_s is None:
             return None
-        left_s = max(timeout_s - run.executing_ms / 1000, 0.0)
+        now_s = self._shop.clock.monotonic()
+        self._began_s = now_s if self._began_s is None else self._began_s
+        left_s = max(timeout_s - run.executing_ms / 1000 - (now_s - self._began_s), 0.0)
         return self._shop.clock.call_later(left_s, lambda: self.stop("timeout"))
 
     def _ended_by(self, error: BaseException) -> _End | None:
@@ -312,7 +342,7 @@ class Execution:
         events = tuple(self._port.logged(outcome.events))
         usage = self._port.usage if outcome.usage is None and self._port.usage is not spent else outcome.usage
         state = self._port.take_changes()
-        return _End(ending, "completed", messages, size, usage, outcome.steps, events, state)
+        return _End(ending, "completed", messages, size, usage, outcome.steps, events, state, outcome.continues)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
@@ -379,13 +409,14 @@ class Execution:
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
-    async def _settled(self, end: _End) -> bool:
-        """Settle, asking again while the store cannot write and the claim may still hold. Whether it was settled.
+    async def _settled(self, end: _End) -> Settled | Continued | None:
+        """Settle, asking again while the store cannot write and the claim may still hold. None: it was not settled.
 
         From here to the first question nothing is awaited: what the buffer holds leaves in this settlement, and what is
         added to it afterwards is too late.
         """
-        offer = self._shop.dispatcher.hand_on(self.token, is_followed=self._is_followed)
+        keeps_slot = end.continues and self._writer.pending > 0
+        offer = None if keeps_slot else self._shop.dispatcher.hand_on(self.token, is_followed=self._is_followed)
         rest = self._writer.take_rest()
         settle = self._settlement(end, rest, offer)
         try:
@@ -395,7 +426,7 @@ class Execution:
             if offer is not None:  # answered, or given up
                 self._shop.dispatcher.lost(offer)
 
-    async def _asked_until_answered(self, settle: Settle, size: int) -> bool:
+    async def _asked_until_answered(self, settle: Settle, size: int) -> Settled | Continued | None:
         shop = self._shop
         has_lease = self.claimed.dispatch.lease_until is not None
         give_up_s = shop.clock.monotonic() + shop.settings.lease_ms / 1000 if has_lease else math.inf
@@ -406,16 +437,16 @@ class Execution:
                 over = shop.clock.monotonic() >= give_up_s or self._stop.is_lost or shop.combiner.closed
                 if over or not isinstance(error, StoreUnavailable):
                     _log.error("run %s could not be settled: %s", settle.run_id, error)
-                    return False
+                    return None
                 await sleep(shop.clock, shop.settings.settle_retry_s)
                 continue
             if type(outcome) is Conflict and type(settle.ending) is not DeadLetter:
                 settle = _without_messages(settle, outcome)
                 continue
-            if type(outcome) is not Settled:
-                _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
-                return False
-            return True
+            if type(outcome) is Settled or type(outcome) is Continued:
+                return outcome
+            _log.warning("lease lost: run %s was not settled by its old owner", settle.run_id)
+            return None
 
     def _settlement(self, end: _End, rest: Unwritten, offer: Offer | None) -> Settle:
         entries = list(rest.entries)
@@ -450,6 +481,7 @@ class Execution:
             posts=tuple(rest.posts),
             state=(*rest.state, *end.state),
             offer=offer,
+            unless_pending=end.continues and self._stop.reason is None,
         )
 
     def _owes_acknowledgement(self, end: _End) -> bool:
@@ -483,7 +515,7 @@ def _without_messages(settle: Settle, conflict: Conflict) -> Settle:
     """The same end as a failure, when an id of its messages is taken by another one. What it offered was answered."""
     error = f"the run's last messages could not be stored: message id {conflict.id!r} is taken"
     events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
-    return replace(settle, ending=DeadLetter(error), entries=events, offer=None)
+    return replace(settle, ending=DeadLetter(error), entries=events, offer=None, unless_pending=False)
 
 
 def _diagnosis(error: BaseException, *, exposed: bool, now: Instant) -> tuple[TransientFailure | PermanentFailure, str]:

@@ -41,6 +41,7 @@ from awaken.domain.log import LoggedEvent
 from awaken.domain.loop import check_loop
 from awaken.domain.message import ASSISTANT, Message
 from awaken.domain.outbox import Posting
+from awaken.domain.pending import Boundary
 from awaken.domain.run import Usage
 from awaken.domain.state import Values, state_bytes
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
@@ -54,7 +55,7 @@ _RESET = KINDS[StreamReset]
 
 
 class Unwritten:
-    """What leaves together, and who waits until it is durable."""
+    """What leaves together, the boundary that the run has reached with it, and who waits until it is durable."""
 
     def __init__(self) -> None:
         self.entries: list[LoggedEvent | Message] = []
@@ -64,6 +65,7 @@ class Unwritten:
         self.closes: StepClosed | None = None
         self.usage: Usage | None = None
         """What the run has spent by then, where a model call was added behind the last closed step."""
+        self.takes: Boundary | None = None
         self.payload_bytes = 0
         self.waiters: list[asyncio.Future[Committed]] = []
 
@@ -113,6 +115,10 @@ class RunWriter:
         """Ends the time for which the open heap gathers."""
         self._retry: Timer | None = None
         self._acknowledgement: asyncio.Future[Committed] | None = None
+        self.pending = claimed.pending
+        """How many messages the run would take at its next step, as far as this process knows."""
+        self._arrived: list[Message] = []
+        """Messages that the run has taken, and that its agent was not given yet."""
         self.failure: AwakenError | None = None
         """Why nothing more can be written."""
         self.stream_open = False
@@ -174,6 +180,16 @@ class RunWriter:
     def add_usage(self, usage: Usage) -> None:
         """What the run has spent with the model call that was just added."""
         self._filling().usage = usage
+
+    def take(self, boundary: Boundary) -> None:
+        """The run has reached a boundary, behind everything added before. Raises as `add`."""
+        self._filling().takes = boundary
+        self._schedule()
+
+    def arrived(self) -> tuple[Message, ...]:
+        """What the run has taken and its agent was not given yet: each message once, in order."""
+        arrived, self._arrived = self._arrived, []
+        return tuple(arrived)
 
     def acknowledge_cancel(self) -> None:
         """Put into the log that the agent has been asked to stop."""
@@ -263,6 +279,7 @@ class RunWriter:
                 stream_open=self.stream_open,
                 posts=tuple(heap.posts),
                 state=tuple(heap.state),
+                takes=heap.takes,
             ),
             heap.payload_bytes,
         )
@@ -298,6 +315,8 @@ class RunWriter:
     def _committed(self, committed: Committed) -> None:
         landed, self._flying = self._flying, None
         self._has_landed = True
+        self._arrived += committed.taken
+        self.pending = committed.pending
         if landed is not None:
             landed.resolve(committed)
             if landed.closes is not None and landed.closes.is_progress:
@@ -327,6 +346,12 @@ class RunWriter:
         rest, self._open = self._open or Unwritten(), None
         self._flying = rest
         return rest
+
+    def go_on(self, pending: int) -> None:
+        """The settlement was none: what is added leaves by itself again."""
+        self._flying = None
+        self.pending = pending
+        self._look()
 
     def abandon(self, failure: AwakenError) -> None:
         """Write nothing more, and have whoever waits fail. What is on its way may still arrive."""

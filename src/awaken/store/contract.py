@@ -20,6 +20,8 @@ from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route,
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.pending import Pending
+from awaken.domain.receipt import FinalFate, Receipt
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
@@ -51,13 +53,26 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
-    """A message with its place. `seq` None: accepted, not yet part of the conversation."""
+    """A message with its place. `seq` None: accepted, not yet part of the conversation, and, with a `fate`, never."""
 
     message: Message
     seq: int | None
     run_id: RunId | None
-    """The run it was submitted with, or the run that produced it."""
+    """The run it was submitted with, or waits for, or the run that produced it."""
     created_at: Instant
+    fate: FinalFate | None = None
+    step_index: int | None = None
+    """How many steps its run had closed when it took it, where it was taken between two."""
+    revision: int = 1
+    digest: bytes | None = None
+    """Of what was first sent, where that is not its content any more."""
+
+
+class PendingMessage(msgspec.Struct, frozen=True):
+    """A message that waits for a run, with its content."""
+
+    entry: Pending
+    message: Message
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -291,6 +306,18 @@ class Reads(Protocol):
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         """Any message the thread has accepted, in the log or not."""
+        ...
+
+    async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
+        """Everything that waits for a run of the thread, in order."""
+        ...
+
+    async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
+        """What has become of any message that the thread has accepted."""
+        ...
+
+    async def threads_of_message(self, scope: Scope, message_id: MessageId, *, limit: int) -> list[ThreadId]:
+        """The threads that have accepted a message with this id."""
         ...
 
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:

@@ -7,7 +7,7 @@ answers with delays from its own now, so that nobody compares its instants with 
 
 `appended` on an outcome holds the event rows the transition wrote, in seq order.
 
-Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026, 0035, 0036, 0037.
+Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026, 0033, 0035, 0036, 0037.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from awaken.domain.ids import (
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
 from awaken.domain.outbox import OutboxRow, Posting
+from awaken.domain.pending import Boundary, Pending
+from awaken.domain.receipt import FinalFate
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import INSIDE, NO_OPTIONS, Run, RunRequest, Termination, Usage, WaitMode
 from awaken.domain.schedule import Schedule, ScheduleSpec
@@ -44,6 +46,7 @@ from awaken.domain.ticket import Decision, Ticket, TicketRequest
 MAX_ROWS: Final = 200
 """The most rows a set transition may touch."""
 MAX_QUEUED_PER_THREAD: Final = 1_000
+MAX_PENDING_PER_THREAD: Final = 1_000
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +70,8 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     `messages`: those that the dispatch brings, in order. `resumed`: the run had started before. `queued`: how many
     dispatches wait behind it in its thread. `commit_no`: the number of the thread's last commit; the owner's next one
     is one higher. `thread_no`: the thread's key inside the store, never used for another thread. `resource_id`: whom
-    the thread belongs to. `spans`: how many ranges of its log are hidden.
+    the thread belongs to. `spans`: how many ranges of its log are hidden. `pending`: how many messages the run would
+    take at its next step.
     """
 
     scope: Scope
@@ -80,6 +84,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     thread_no: int
     resource_id: str | None = None
     spans: int = 0
+    pending: int = 0
 
     @property
     def token(self) -> ClaimToken:
@@ -120,8 +125,10 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     are all known already, change nothing and answer `Replayed`; messages outlive their run, and where that is kept no
     longer the answer is `Known`. Known messages among new ones are not stored again; one whose content differs from
     what is stored is a `Conflict`.
-    Outcome: `Submitted`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`; what it would
-    repeat), `Full`.
+    That is what the mode `queue` does. `rules.modes` has what each other one does, in the same transaction: it
+    interrupts the thread, has the messages wait for a run that is there (`Staged`), or refuses.
+    Outcome: `Submitted`, `Staged`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`; the
+    run that it is for; what it would repeat), `Full`, `Busy`, `NotOpen`, `NotWaiting`, `Blocked`.
     """
 
     scope: Scope
@@ -140,9 +147,15 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fresh_ids: bool = False
     """The caller minted every id itself, so the store need not look for earlier uses first."""
     max_queued: int = MAX_QUEUED_PER_THREAD
+    max_pending: int = MAX_PENDING_PER_THREAD
     offer: Offer | None = None
     only_if_repeated: bool = False
     """It cannot be accepted any more, and is asked only because it may have been: if it was not, it is `Missing`."""
+
+    @property
+    def run_count(self) -> int:
+        """How many runs it opens, where it opens any."""
+        return len(self.messages) if self.delivery.granularity == "one" else 1
 
     @property
     def is_own_run(self) -> bool:
@@ -183,6 +196,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `MessageCommitted` in its place. Requires: the token of the present claim, and no interrupt since it was taken.
     `number` is one higher than that of the owner's commit before; asked again with the same number and token, it
     writes nothing and answers as before.
+    `takes` names a boundary that the run has reached: what waits for it joins the conversation behind the entries, as
+    much as a run takes at once, unless the run was asked to stop.
     Outcome: `Committed` or `LeaseLost`; `Conflict` when a message id is in the thread already.
     """
 
@@ -205,6 +220,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the run does to other threads; reported behind `entries`."""
     state: tuple[Values, ...] = ()
     """Merge patches of the thread's state, in order."""
+    takes: Boundary | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -266,8 +282,9 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offer won, while that holds.
     Guarantees: a run whose cancel was requested ends cancelled unless it was acked, and cannot suspend; after an
     interrupt dispatch and run are closed as superseded and cancelled whatever the ending says. With an offer the
-    thread's best due dispatch is claimed in the same transaction.
-    Outcome: `Settled` or `LeaseLost`; `Conflict` when a message id is in the thread already.
+    thread's best due dispatch is claimed in the same transaction. `unless_pending`: a natural end that finds something
+    waiting for it is none; the run takes that as a `Commit` would, and goes on under the same claim.
+    Outcome: `Settled`, `Continued` or `LeaseLost`; `Conflict` when a message id is in the thread already.
     """
 
     scope: Scope
@@ -289,6 +306,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Merge patches of the thread's state, in order. They are made when the run ends by an `Ack`, and dropped when it
     suspends or goes back to the queue."""
     offer: Offer | None = None
+    unless_pending: bool = False
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -338,11 +356,58 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
     """Raise the thread's epoch: what is queued is superseded, what waits ends, a running run is asked to stop.
 
     The running run keeps the thread busy until its owner settles it or its lease ends, but commits nothing more.
-    An unknown thread gets a row that holds the new epoch. Outcome: `Interrupted`.
+    An unknown thread gets a row that holds the new epoch. Asked again with the `id` of the thread's last interrupt it
+    changes nothing. Outcome: `Interrupted`.
     """
 
     scope: Scope
     thread_id: ThreadId
+    id: str | None = None
+
+
+@final
+class Edit(msgspec.Struct, frozen=True, kw_only=True):
+    """Change a message that nobody has taken yet: its content, or, where it is pending, when it may be taken.
+
+    Until its dispatch is first claimed this may also be a message of a queued run. `revision`: that of the message as
+    the caller knows it; None changes it as it is. The new content has the id of the old one.
+    Outcome: `Edited`, `Missing`, `Stale`, `Consumed`, or `Conflict` (a boundary for what is not pending).
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    message_id: MessageId
+    revision: int | None = None
+    message: Message | None = None
+    boundary: Boundary | None = None
+    barrier: bool | None = None
+
+
+@final
+class Retract(msgspec.Struct, frozen=True, kw_only=True):
+    """Take back a message that nobody has taken yet. With the last message of a queued run that run is cancelled.
+
+    `revision` as in `Edit`. Outcome: `Retracted`, `Missing`, `Stale`, `Consumed`.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    message_id: MessageId
+    revision: int | None = None
+
+
+@final
+class Reorder(msgspec.Struct, frozen=True, kw_only=True):
+    """Put everything that is pending in a thread into another order. Each message gets a new revision.
+
+    `revision`: that of the whole (`queue_revision`), as the caller knows it.
+    Outcome: `Reordered`, `Missing` (the thread, or a message that is unknown), `Stale`, `Consumed`, `Incomplete`.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    message_ids: tuple[MessageId, ...]
+    revision: str | None = None
 
 
 @final
@@ -533,7 +598,9 @@ class EditSchedules(msgspec.Struct, frozen=True, kw_only=True):
     edit: ScheduleEdit
 
 
-ThreadTransition = SaveThread | Submit | Commit | Settle | Decide | Cancel | Interrupt | PatchState | Hide
+ThreadTransition = (
+    SaveThread | Submit | Commit | Settle | Decide | Cancel | Interrupt | Edit | Retract | Reorder | PatchState | Hide
+)
 SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge
 Transition = ThreadTransition | SetTransition
 
@@ -574,23 +641,60 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Full(msgspec.Struct, frozen=True):
-    """The thread's queue is at its bound; nothing was written."""
+    """The thread's queue, or what is `pending` in it, is at its bound; nothing was written."""
 
     limit: int
+    pending: bool = False
     appended: tuple[Appended, ...] = ()
 
 
 class Busy(msgspec.Struct, frozen=True):
-    """The thread's conversation is in the hands of the run that executes; nothing was written."""
+    """The thread is in the hands of this run, or has work that is not due yet; nothing was written."""
 
-    run_id: RunId
+    run_id: RunId | None
+    appended: tuple[Appended, ...] = ()
+
+
+class NotOpen(msgspec.Struct, frozen=True):
+    """The run that a message is for has ended, or is to stop; without one, none executes. Nothing was written."""
+
+    run: Run | None
+    appended: tuple[Appended, ...] = ()
+
+
+class NotWaiting(msgspec.Struct, frozen=True):
+    """The run that a message is to resume does not wait for anybody; without one, none does. Nothing was written."""
+
+    run: Run | None
+    appended: tuple[Appended, ...] = ()
+
+
+class Blocked(msgspec.Struct, frozen=True):
+    """A pending message that is a barrier would be passed over; nothing was written."""
+
+    message_id: MessageId
+    appended: tuple[Appended, ...] = ()
+
+
+class Consumed(msgspec.Struct, frozen=True):
+    """The message's fate is decided; nothing was written."""
+
+    message_id: MessageId
+    fate: Literal["consumed"] | FinalFate
+    appended: tuple[Appended, ...] = ()
+
+
+class Incomplete(msgspec.Struct, frozen=True):
+    """An order names some messages twice, or not all that are pending; nothing was written."""
+
+    missing: tuple[MessageId, ...]
     appended: tuple[Appended, ...] = ()
 
 
 class Stale(msgspec.Struct, frozen=True):
     """It was asked of another version than the one there is; nothing was written."""
 
-    version: int
+    version: int | str
     appended: tuple[Appended, ...] = ()
 
 
@@ -632,6 +736,17 @@ class Submitted(msgspec.Struct, frozen=True, gc=False):
     claimed: Claimed | None
     ready_in_ms: int | None
     appended: tuple[Appended, ...] = ()
+    interrupted: Interrupted | None = None
+    """What it cleared away, in mode `interrupt`."""
+
+
+class Staged(msgspec.Struct, frozen=True, gc=False):
+    """The messages are stored and wait for this run, which is executed by this dispatch, or will be."""
+
+    run: Run
+    dispatch: Dispatch
+    entries: tuple[Pending, ...]
+    appended: tuple[Appended, ...] = ()
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -643,13 +758,27 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
-    """Durable. `cancel_requested`: somebody asked this run to stop. `taken`: messages that came to the run with it."""
+    """Durable. `cancel_requested`: somebody asked this run to stop. `taken`: messages that came to the run with it.
+    `pending`: how many it would take at its next step.
+    """
 
     cancel_requested: bool
     last_message_seq: int
     taken: tuple[Message, ...] = ()
     repeated: bool = False
     """It had been committed before; whoever reads the thread may not have been given its events."""
+    appended: tuple[Appended, ...] = ()
+    pending: int = 0
+
+
+class Continued(msgspec.Struct, frozen=True, gc=False):
+    """It is no end: the run, as it now is, has taken these messages and goes on under its claim."""
+
+    run: Run
+    taken: tuple[Message, ...]
+    pending: int = 0
+    repeated: bool = False
+    """As in `Committed`."""
     appended: tuple[Appended, ...] = ()
 
 
@@ -718,6 +847,30 @@ class Interrupted(msgspec.Struct, frozen=True):
     active: Dispatch | None
     superseded: tuple[Dispatch, ...]
     ended: tuple[Run, ...] = ()
+    appended: tuple[Appended, ...] = ()
+
+
+class Edited(msgspec.Struct, frozen=True):
+    """The message as it is now. `pending` None: it belongs to a queued run."""
+
+    message: Message
+    revision: int
+    pending: Pending | None
+    appended: tuple[Appended, ...] = ()
+
+
+class Retracted(msgspec.Struct, frozen=True):
+    """It will not be taken. `cancelled`: its run, where it was the last message of that."""
+
+    message_id: MessageId
+    cancelled: Run | None = None
+    appended: tuple[Appended, ...] = ()
+
+
+class Reordered(msgspec.Struct, frozen=True):
+    """Everything pending, in its order."""
+
+    entries: tuple[Pending, ...]
     appended: tuple[Appended, ...] = ()
 
 
@@ -819,12 +972,19 @@ Outcome = (
     | Busy
     | Stale
     | Oversize
+    | NotOpen
+    | NotWaiting
+    | Blocked
+    | Consumed
+    | Incomplete
     | LeaseLost
     | Failed
     | ThreadSaved
     | Submitted
+    | Staged
     | Replayed
     | Committed
+    | Continued
     | Settled
     | Decided
     | Undecided
@@ -832,6 +992,9 @@ Outcome = (
     | Hidden
     | CancelResult
     | Interrupted
+    | Edited
+    | Retracted
+    | Reordered
     | Renewed
     | Reclaimed
     | ClaimedSome

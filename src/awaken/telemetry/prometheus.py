@@ -40,6 +40,7 @@ from awaken.store.transitions import (
     Decide,
     Delivered,
     DeliveredSome,
+    Edit,
     EditSchedules,
     Ending,
     Failed,
@@ -56,7 +57,9 @@ from awaken.store.transitions import (
     Release,
     Renew,
     Renewed,
+    Reorder,
     Replayed,
+    Retract,
     Retry,
     SaveThread,
     SchedulesEdited,
@@ -351,6 +354,12 @@ def operation_of(transition: Transition) -> str:
             return "hide"
         case Decide():
             return "decide"
+        case Edit():
+            return "edit"
+        case Retract():
+            return "retract"
+        case Reorder():
+            return "reorder"
         case Renew():
             return "lease_renewal"
         case Reclaim():

@@ -88,6 +88,10 @@ class RecordedRun:
         """What executions added to the log, messages and events in one order."""
         self.is_stream_open = False
         """Deltas have been published of a message that is not committed."""
+        self.waiting: list[Message] = []
+        """What was sent to the run, and it has not taken yet."""
+        self.taken: list[tuple[int, Message]] = []
+        """What it has taken, with the number of steps that were closed then."""
         self.journal: dict[str, msgspec.Raw] = {}
         self.sent: dict[str, Outgoing] = {}
         """What was sent to other agents, by key."""
@@ -114,6 +118,7 @@ class RecordedRun:
         self.usage = Usage()
         self.steps = 0
         self.closed_turn: MessageId | None = None
+        self.taken = []
         self.finished = None
         messages = [user_message(self.ids.message_id(), item) if isinstance(item, str) else item for item in inputs]
         self.input_ids = tuple(message.id for message in messages)
@@ -157,6 +162,20 @@ class RecordedRun:
             opens = KINDS[type(event)] in OPENS_STREAM
             self.is_stream_open = opens or (self.is_stream_open and not isinstance(event, StreamReset))
             self.on_event(event)
+
+    def send(self, text: str) -> Message:
+        """Have a message wait for the run."""
+        message = user_message(self.ids.message_id(), text)
+        self.waiting.append(message)
+        return message
+
+    def take(self) -> tuple[Message, ...]:
+        """What waits joins the log."""
+        taken, self.waiting = tuple(self.waiting), []
+        for message in taken:
+            self.append(message)
+            self.taken.append((self.steps, message))
+        return taken
 
     def append(self, message: Message) -> None:
         """Append to the log, as a store would: well formed, and never twice."""
@@ -263,9 +282,18 @@ class RecordingPort:
         self._run.usage = usage
         self._run.steps += 1
         self.keep_changes()
+        taken = self._run.take()
         await self._written("close_step", nth, ())
         self.check_limits()
-        return ()
+        return taken
+
+    async def inbox(self) -> tuple[Message, ...]:
+        if self._is_dead:
+            raise Killed
+        return self._run.take()
+
+    async def taken(self) -> tuple[tuple[int, Message], ...]:
+        return tuple(self._run.taken)
 
     async def commit_step(
         self, key: str, value: msgspec.Raw, *events: Event, closes: bool = True, is_progress: bool = True

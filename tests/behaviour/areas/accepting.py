@@ -80,10 +80,9 @@ AREA: Final = Area(
         sentence="What a submit does follows from its strategy and from what the thread is doing.",
         by=Wing.PEOPLE,
     ),
-    later(
+    built(
         "SRV-012",
         sentence="Of many submits that want to be refused on a busy thread exactly one is accepted.",
-        by=Wing.PEOPLE,
     ),
     built(
         "SRV-001",

@@ -57,7 +57,7 @@ AREA: Final = Area(
     built("MBX-101", sentence="An interrupt raises the epoch.", note="The thread exists."),
     built("MBX-102", sentence="An interrupt supersedes the queue with its runs."),
     cannot("MBX-081", because="Claim and start are one transaction: an interrupt comes before both or after both."),
-    later("MBX-103", sentence="A submit that interrupts clears what is queued and takes its place.", by=Wing.PEOPLE),
+    built("MBX-103", sentence="A submit that interrupts clears what is queued and takes its place."),
     later(
         "MBX-104",
         "LV-019",

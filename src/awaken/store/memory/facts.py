@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import MessageId
+from awaken.domain.ids import MessageId, RunId, Scope
 from awaken.domain.message import Message
+from awaken.domain.pending import MAX_TAKEN
 from awaken.domain.run import DONE, Run
 from awaken.domain.span import stretches
 from awaken.store.memory.tables import Tables
@@ -34,12 +35,19 @@ class FactLoader:
             facts.run = tables.runs.get((scope, needs.run))
         elif needs.of_claim and claimed is not None:
             facts.run = tables.runs.get((scope, claimed.run_id))
+        if needs.active and claimed is not None:
+            facts.active = tables.runs.get((scope, claimed.run_id))
+        if needs.target is not None:
+            facts.target = self._target(scope, needs.target)
         if needs.newest and facts.run is not None:
             facts.dispatch = tables.dispatches.get((scope, facts.run.dispatch_id))
         elif needs.dispatch is not None:
             facts.dispatch = tables.dispatches.get((scope, needs.dispatch))
         if needs.messages:
             self._find_known(facts, key, needs.messages)
+        if needs.siblings and facts.known_dispatch is not None:
+            brought = self._queued(key, facts.known_dispatch)
+            facts.siblings = brought.messages
         if needs.outputs:
             stored = tables.data[key].messages
             facts.outputs = tuple([stored[each] for each in needs.outputs if each in stored])
@@ -51,11 +59,17 @@ class FactLoader:
             self._look_at_queue(facts, needs, now)
         if needs.whole_queue:
             facts.queue = tuple([(each, tables.runs[scope, each.run_id]) for each in tables.queue(key)])
+            self._find_left_open(facts, key)
         thread = facts.thread
         if needs.crowd is not None and thread is not None and thread.queued + thread.waiting >= needs.crowd:
             facts.later = len([each for each in tables.queue(key) if each.available_at > now])
         if needs.won is not None and claimed is not None and claimed.claim_token == needs.won:
             facts.won = self._queued(key, claimed)
+        if needs.pending:
+            self._find_pending(facts, needs)
+        if needs.taken is not None and thread is not None and thread.commit_no == needs.taken:
+            ids = tables.data[key].taken.get(needs.taken, [])
+            facts.taken = tuple([tables.data[key].messages[each].message for each in ids])
         if needs.waiting:
             waiting = tables.waiting(key)[: 1 if needs.waiting == "last" else None]
             facts.waiting = tuple(
@@ -86,6 +100,20 @@ class FactLoader:
             run_id = facts.known[0].run_id
             facts.turn = tuple([data.messages[each] for each in data.log if data.messages[each].run_id == run_id])
 
+    def _target(self, scope: Scope, run_id: RunId) -> Waiting | None:
+        run = self._tables.runs.get((scope, run_id))
+        if run is None:
+            return None
+        key = (scope, run.thread_id)
+        return Waiting(run, self._tables.dispatches[scope, run.dispatch_id], self._tail(key, run))
+
+    def _find_pending(self, facts: Facts, needs: Needs) -> None:
+        facts.pending = self._tables.pending(needs.key)
+        run_id = needs.run if facts.next is None else facts.next.dispatch.run_id
+        if needs.bodies and run_id is not None:
+            mine = [entry.message_id for entry in facts.pending if entry.run_id == run_id][:MAX_TAKEN]
+            facts.bodies = tuple([self._tables.data[needs.key].messages[each].message for each in mine])
+
     def _find_known(self, facts: Facts, key: ThreadKey, ids: Iterable[MessageId]) -> None:
         stored = self._tables.data[key].messages
         facts.known = tuple([stored[each] for each in ids if each in stored])
@@ -102,7 +130,8 @@ class FactLoader:
 
     def _look_at_queue(self, facts: Facts, needs: Needs, now: Instant) -> None:
         key = needs.key
-        without = facts.run.dispatch_id if needs.newest and facts.run is not None else None
+        named = facts.run if needs.run is not None else facts.known_run
+        without = named.dispatch_id if needs.newest and named is not None else None
         queue = [each for each in self._tables.queue(key) if each.dispatch_id != without]
         due = [each for each in queue if each.available_at <= now]
         if needs.head and due:
@@ -111,8 +140,11 @@ class FactLoader:
         if queue:
             facts.ready = min([Waiter.of(each) for each in queue], key=lambda waiter: waiter.order(now))
         if needs.head:
-            ended = [run for run in self._tables.runs_of(key) if run.status is DONE and run.open_turn is not None]
-            facts.left_open = tuple([LeftOpen(run, self._tail(key, run)) for run in ended])
+            self._find_left_open(facts, key)
+
+    def _find_left_open(self, facts: Facts, key: ThreadKey) -> None:
+        ended = [run for run in self._tables.runs_of(key) if run.status is DONE and run.open_turn is not None]
+        facts.left_open = tuple([LeftOpen(run, self._tail(key, run)) for run in ended])
 
     def _queued(self, key: ThreadKey, dispatch: Dispatch) -> Queued:
         run = self._tables.runs.get((key[0], dispatch.run_id))
@@ -120,7 +152,7 @@ class FactLoader:
             return Queued(dispatch, None)
         messages = self._tables.data[key].messages
         ids = run.request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
-        found = tuple([messages[each] for each in ids if each in messages])
+        found = tuple([messages[each] for each in ids if each in messages and messages[each].fate is None])
         lacks = next((each for each in ids if each not in messages), None)
         return Queued(dispatch, run, found, lacks, self._tail(key, run))
 

@@ -17,6 +17,7 @@ from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import ConsumerId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.receipt import Receipt
 from awaken.domain.run import DONE, Run
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
@@ -31,13 +32,15 @@ from awaken.store.contract import (
     OpenCount,
     OverdueTicket,
     Page,
+    PendingMessage,
     RunQuery,
     StoredMessage,
     ThreadQuery,
     TicketQuery,
 )
-from awaken.store.memory.tables import Tables
+from awaken.store.memory.tables import MessageFacts, Tables
 from awaken.store.rules.facts import ThreadKey, ThreadRow
+from awaken.store.rules.receipt import receipt_of
 from awaken.store.rules.thread import derive_thread
 from awaken.store.transitions import JournalEntry
 from awaken.store.view import page_of_view
@@ -157,6 +160,22 @@ class Reading:
 
     def load_message(self, key: ThreadKey, message_id: MessageId) -> StoredMessage | None:
         return self._tables.data[key].messages.get(message_id)
+
+    def list_pending(self, key: ThreadKey) -> list[PendingMessage]:
+        messages = self._tables.data[key].messages
+        return [PendingMessage(entry, messages[entry.message_id].message) for entry in self._tables.pending(key)]
+
+    def load_receipt(self, key: ThreadKey, message_id: MessageId) -> Receipt | None:
+        data = self._tables.data[key]
+        stored = data.messages.get(message_id)
+        if stored is None:
+            return None
+        known = data.facts.get(message_id) or MessageFacts()
+        return receipt_of(key[1], stored, is_steered=known.steered, settled_at=known.settled_at)
+
+    def threads_of_message(self, scope: Scope, message_id: MessageId, limit: int) -> list[ThreadId]:
+        found = [key[1] for key, data in self._tables.data.items() if key[0] == scope and message_id in data.messages]
+        return found[:limit]
 
     def list_messages(self, key: ThreadKey, query: MessageQuery) -> list[StoredMessage]:
         data = self._tables.data[key]

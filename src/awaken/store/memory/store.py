@@ -15,6 +15,7 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.receipt import Receipt
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
@@ -32,6 +33,7 @@ from awaken.store.contract import (
     OpenCount,
     OverdueTicket,
     Page,
+    PendingMessage,
     RunQuery,
     Snapshot,
     StoredMessage,
@@ -192,6 +194,15 @@ class MemoryStore:
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return self._reading.load_message((scope, thread_id), message_id)
+
+    async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
+        return self._reading.list_pending((scope, thread_id))
+
+    async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
+        return self._reading.load_receipt((scope, thread_id), message_id)
+
+    async def threads_of_message(self, scope: Scope, message_id: MessageId, *, limit: int) -> list[ThreadId]:
+        return self._reading.threads_of_message(scope, message_id, limit)
 
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
         return self._reading.list_messages((scope, thread_id), query)

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
+import msgspec
+
+from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, TicketId
 from awaken.domain.log import Appended
 from awaken.domain.outbox import OutboxRow
+from awaken.domain.pending import Pending
 from awaken.domain.run import DONE, WAITING, Run
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
@@ -22,11 +26,22 @@ from awaken.store.rules.facts import Numbers, ThreadKey, ThreadRow
 from awaken.store.transitions import JournalEntry
 
 
+class MessageFacts(msgspec.Struct):
+    """What a receipt says besides what is stored with the message."""
+
+    steered: bool = False
+    settled_at: Instant | None = None
+
+
 class ThreadData:
     """Everything that hangs on one thread."""
 
     def __init__(self) -> None:
         self.messages: dict[MessageId, StoredMessage] = {}
+        self.facts: dict[MessageId, MessageFacts] = {}
+        self.pending: dict[MessageId, Pending] = {}
+        self.taken: dict[int, list[MessageId]] = {}
+        """By the number of the commit that took them."""
         self.log: list[MessageId] = []
         self.runs: dict[RunId, None] = {}
         self.queued: dict[DispatchId, None] = {}
@@ -77,6 +92,10 @@ class Tables:
         """The runs that are suspended, the one that suspended last first."""
         found = [run for run in self.runs_of(key) if run.status is WAITING]
         return sorted(found, key=lambda run: -run.updated_seq)
+
+    def pending(self, key: ThreadKey) -> tuple[Pending, ...]:
+        """What waits for a run of the thread, in order."""
+        return tuple(sorted(self.data[key].pending.values(), key=lambda entry: entry.position))
 
     def unfinished(self, key: ThreadKey) -> list[Run]:
         return [run for run in self.runs_of(key) if run.status is not DONE]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.ids import Scope
 from awaken.store.contract import StoredMessage
-from awaken.store.memory.tables import Tables
+from awaken.store.memory.tables import MessageFacts, Tables
 from awaken.store.rules.facts import Changes
 
 
@@ -23,10 +23,12 @@ def write(tables: Tables, changes: Changes) -> None:
         data.messages[new.message.id] = StoredMessage(new.message, new.seq, new.run_id, new.created_at)
         if new.seq is not None:
             data.log.append(new.message.id)
-    for thread, message_id, seq in changes.appended_messages:
+    for thread, message_id, seq, now in changes.appended_messages:
         data = tables.data[thread.scope, thread.thread_id]
         data.messages[message_id] = replace(data.messages[message_id], seq=seq)
+        data.facts.setdefault(message_id, MessageFacts()).settled_at = now
         data.log.append(message_id)
+    _write_pending(tables, changes)
     for thread, run in changes.new_runs:
         tables.runs[thread.scope, run.run_id] = run
         tables.data[thread.scope, thread.thread_id].runs[run.run_id] = None
@@ -64,6 +66,40 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.data[thread.scope, thread.thread_id].spans.append(span)
     _purge(tables, changes)
     changes.clear()
+
+
+def _write_pending(tables: Tables, changes: Changes) -> None:
+    for thread, entry, message in changes.pended:
+        data = tables.data[thread.scope, thread.thread_id]
+        data.messages[message.id] = StoredMessage(message, None, entry.run_id, entry.created_at)
+        data.facts[message.id] = MessageFacts(steered=True)
+        data.pending[message.id] = entry
+    for thread, stored in changes.edited:
+        tables.data[thread.scope, thread.thread_id].messages[stored.message.id] = stored
+    for thread, entry in changes.moved:
+        data = tables.data[thread.scope, thread.thread_id]
+        data.pending[entry.message_id] = entry
+        data.messages[entry.message_id] = replace(data.messages[entry.message_id], revision=entry.revision)
+    for taken, now in changes.taken:
+        data = tables.data[taken.thread.scope, taken.thread.thread_id]
+        stored = data.messages[taken.message_id]
+        data.messages[taken.message_id] = replace(stored, seq=taken.seq, step_index=taken.step_index)
+        data.facts[taken.message_id].settled_at = now
+        data.log.append(taken.message_id)
+        del data.pending[taken.message_id]
+        if taken.commit_no is not None:
+            data.taken.setdefault(taken.commit_no, []).append(taken.message_id)
+    for thread, message_id, run_id in changes.requeued:
+        data = tables.data[thread.scope, thread.thread_id]
+        data.messages[message_id] = replace(data.messages[message_id], run_id=run_id)
+        data.pending.pop(message_id, None)
+    for thread, message_id, fate, now in changes.fates:
+        data = tables.data[thread.scope, thread.thread_id]
+        stored = data.messages.get(message_id)
+        if stored is not None and stored.seq is None and stored.fate is None:
+            data.messages[message_id] = replace(stored, fate=fate)
+            data.facts.setdefault(message_id, MessageFacts()).settled_at = now
+            data.pending.pop(message_id, None)
 
 
 def _write_dispatch(tables: Tables, scope: Scope, dispatch: Dispatch) -> None:

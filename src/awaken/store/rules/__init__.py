@@ -16,6 +16,7 @@ from typing import Any, assert_never
 from awaken.domain.clock import Instant
 from awaken.store.rules.accept import save_thread, submit
 from awaken.store.rules.asks import Rule
+from awaken.store.rules.change import edit, reorder, retract
 from awaken.store.rules.claim import claim_some
 from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts
@@ -33,6 +34,7 @@ from awaken.store.transitions import (
     Commit,
     Decide,
     Delivered,
+    Edit,
     EditSchedules,
     Hide,
     Interrupt,
@@ -41,6 +43,8 @@ from awaken.store.transitions import (
     Purge,
     Reclaim,
     Renew,
+    Reorder,
+    Retract,
     SaveThread,
     Settle,
     SetTransition,
@@ -73,6 +77,12 @@ def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> 
             return patch_state(t, facts, changes, now)
         case Hide():
             return hide_message(t, facts, changes, now)
+        case Edit():
+            return edit(t, facts, changes, now)
+        case Retract():
+            return retract(t, facts, changes, now)
+        case Reorder():
+            return reorder(t, facts, changes, now)
         case _:
             assert_never(t)
 

@@ -1,14 +1,16 @@
 """Accepting: a thread that is saved, messages that are submitted.
 
-Above: `apply`. Below: `claim`, where a submit's offer finds the thread free.
+Above: `apply`. Below: `modes`, which says what a submit does; `claim`, where its offer finds the thread free.
 Holds: a submit is first compared with what was accepted before, then admitted, then becomes a dispatch of a new run or
-of the run that waits in its thread; and only then may it be claimed.
+of the run that waits in its thread, or waits for a run that is there; and only then may it be claimed. Nothing is
+refused once something was cleared away for it.
 
-Source: ADR 0006, 0008, 0014.
+Source: ADR 0006, 0008, 0014, 0033.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 import msgspec
@@ -20,11 +22,16 @@ from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, QUEUED, Dispatch
 from awaken.domain.ids import Route
 from awaken.domain.message import Message
+from awaken.domain.pending import Pending
+from awaken.domain.record import encode_message
 from awaken.domain.run import CREATED, Run
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.claim import claim_queued, go_on_with_input, is_taken_by, take
-from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter
+from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter, Waiting
+from awaken.store.rules.modes import Refusal, Stages, Way, way_of, without_thread
+from awaken.store.rules.pending import open_runs, opens, stage
 from awaken.store.rules.state import bring_state
+from awaken.store.rules.stop import clear
 from awaken.store.rules.ticket import withdraw_calls
 from awaken.store.rules.writing import (
     Log,
@@ -40,10 +47,12 @@ from awaken.store.transitions import (
     Busy,
     Conflict,
     Full,
+    Interrupted,
     Known,
     Missing,
     Replayed,
     SaveThread,
+    Staged,
     Submit,
     Submitted,
     ThreadSaved,
@@ -78,9 +87,12 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
     return ThreadSaved(created=created, appended=log.write(changes))
 
 
+_Accepted = tuple[Run, Dispatch, Log]
+
+
 def submit(
     t: Submit, facts: Facts, changes: Changes, now: Instant
-) -> Submitted | Replayed | Known | Conflict | Missing | Full:
+) -> Submitted | Staged | Replayed | Known | Conflict | Full | Refusal:
     refusal = _replay_of(t, facts) or _differing(t, facts)
     if refusal is not None:
         return refusal
@@ -90,20 +102,88 @@ def submit(
     if thread is None:
         if not t.create_thread:
             return Missing("thread", t.thread_id)
+        way = without_thread(t)
+        if not isinstance(way, Way):
+            return way
         thread = new_thread(t.scope, t.thread_id, changes, now)
         if t.info is not None:
             thread.info = t.info
     else:
-        if _goes_on(t, facts, thread) is None and _crowd(t, facts, thread, now) >= t.max_queued:
-            return Full(t.max_queued)
+        way = way_of(t, facts)
+        if not isinstance(way, Way | Waiting | Stages):
+            return way
+        full = _full(t, facts, way, thread, now)
+        if full is not None:
+            return full
         touch(thread, changes, now)
     messages = _new_messages(t, facts)
-    accepted = _continued(t, messages, facts, thread, changes, now) or _opened(t, messages, thread, changes, now)
+    if type(way) is Stages:
+        log = Log(thread, way.run.run_id, way.dispatch.dispatch_id, now)
+        entries = stage(t, messages, way.run, way.boundary, thread, changes, log)
+        return Staged(way.run, way.dispatch, entries, log.write(changes))
+    cleared = clear(thread, facts, changes, now, t.delivery.interrupt_id) if way is Way.CLEARS else None
+    together, apart = _split(t, messages)
+    accepted = (
+        _continued(t, messages, way, thread, facts, changes, now)
+        if type(way) is Waiting
+        else _opened(t, together, thread, changes, now)
+    )
     run, dispatch, log = accepted
+    brought = messages if type(way) is Waiting else together
+    if apart and brought is together:
+        _open_apart(t, apart, thread, facts, changes, log)
     takes = t.offer is not None and facts.claimed is None and is_taken_by(dispatch, t.offer)
-    if takes and _is_next(dispatch, facts, now):
-        return _taken(t, accepted, messages, thread, facts, changes)
-    return _queued(t, run, dispatch, messages, thread, facts, changes, log)
+    if takes and _is_next(dispatch, facts, now) and not (cleared is not None and _leaves_calls(cleared, facts)):
+        tail = way.tail if type(way) is Waiting else ()
+        submitted = _taken(t, accepted, brought, tail, thread, facts, changes)
+    else:
+        submitted = _queued(t, run, dispatch, brought, thread, facts, changes, log)
+    if cleared is None:
+        return submitted
+    return replace(submitted, interrupted=cleared, appended=cleared.appended + submitted.appended)
+
+
+def _full(t: Submit, facts: Facts, way: Way | Waiting | Stages, thread: ThreadRow, now: Instant) -> Full | None:
+    if type(way) is Stages:
+        return Full(t.max_pending, pending=True) if thread.pending + len(t.messages) > t.max_pending else None
+    if way is Way.OPENS and _crowd(t, facts, thread, now) + t.run_count > t.max_queued:
+        return Full(t.max_queued)
+    return None
+
+
+def _split(t: Submit, messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """What the submit's own run brings, and what gets runs of its own behind it."""
+    return (messages[:1], messages[1:]) if t.delivery.granularity == "one" else (messages, ())
+
+
+def _open_apart(
+    t: Submit, messages: tuple[Message, ...], thread: ThreadRow, facts: Facts, changes: Changes, log: Log
+) -> None:
+    """Each of the messages opens a run of its own."""
+    entries: list[Pending] = []
+    for message in messages:
+        thread.position += 1
+        own = opens(t, message.id)
+        entries.append(
+            Pending(
+                message_id=message.id,
+                run_id=own.run_id,
+                position=thread.position,
+                boundary="new_run",
+                granularity="one",
+                created_at=log.now,
+                opens=own,
+            )
+        )
+        changes.new_messages.append(MessageWrite(thread, message, None, own.run_id, log.now))
+    log.follow(lambda: open_runs(entries, thread, facts, changes, log.now))
+
+
+def _leaves_calls(cleared: Interrupted, facts: Facts) -> bool:
+    """Something that was cleared away has calls that nobody answered, which the claim that comes next closes."""
+    ended = {run.run_id for run in cleared.ended} | {dispatch.run_id for dispatch in cleared.superseded}
+    runs = [run for _, run in facts.queue] + [waits.run for waits in facts.waiting]
+    return any(run.open_turn is not None and run.run_id in ended for run in runs)
 
 
 def _replay_of(t: Submit, facts: Facts) -> Replayed | Known | Conflict | None:
@@ -134,9 +214,17 @@ def _differing(t: Submit, facts: Facts) -> Conflict | None:
     brought = {message.id: message for message in t.messages}
     for stored in facts.known:
         message = brought[stored.message.id]
-        if stored.message != message and _as_read(stored.message) != _as_read(message):
+        if stored.digest is not None:
+            if stored.digest != digest_of(message):
+                return Conflict("message", stored.message.id)
+        elif stored.message != message and _as_read(stored.message) != _as_read(message):
             return Conflict("message", stored.message.id)
     return None
+
+
+def digest_of(message: Message) -> bytes:
+    """Of a message as it was first sent: what it is compared with after an edit."""
+    return hashlib.sha256(encode_message(message, None)).digest()
 
 
 def _as_read(message: Message) -> Message:
@@ -151,14 +239,6 @@ def _new_messages(t: Submit, facts: Facts) -> tuple[Message, ...]:
     return tuple([message for message in t.messages if message.id not in known])
 
 
-def _goes_on(t: Submit, facts: Facts, thread: ThreadRow) -> Run | None:
-    """The waiting run that the submit continues: that of a thread with nothing running or queued."""
-    if facts.claimed is not None or thread.queued or not facts.waiting or t.is_own_run:
-        return None
-    run = facts.waiting[0].run
-    return run if run.agent_id == t.request.intent.agent_id else None
-
-
 def _crowd(t: Submit, facts: Facts, thread: ThreadRow, now: Instant) -> int:
     """How many runs stand in the way of this one: of what is due, or, for one with a delay, of what is not due yet. So
     reminders for next week do not keep out today's work, and both have their bound.
@@ -170,9 +250,6 @@ def _crowd(t: Submit, facts: Facts, thread: ThreadRow, now: Instant) -> int:
 
 def _due_at(delivery: Delivery, now: Instant) -> Instant:
     return now + delivery.delay_ms if delivery.available_at is None else delivery.available_at
-
-
-_Accepted = tuple[Run, Dispatch, Log]
 
 
 def _opened(t: Submit, messages: tuple[Message, ...], thread: ThreadRow, changes: Changes, now: Instant) -> _Accepted:
@@ -206,23 +283,27 @@ def _opened(t: Submit, messages: tuple[Message, ...], thread: ThreadRow, changes
 
 
 def _continued(
-    t: Submit, messages: tuple[Message, ...], facts: Facts, thread: ThreadRow, changes: Changes, now: Instant
-) -> _Accepted | None:
-    """The next dispatch of the run that waits, at the place of its first."""
-    waits = _goes_on(t, facts, thread)
-    if waits is None:
-        return None
+    t: Submit,
+    messages: tuple[Message, ...],
+    waits: Waiting,
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    now: Instant,
+) -> _Accepted:
+    """The next dispatch of a run that waits, at the place of its first."""
+    run = waits.run
     dispatch = replace(
-        _dispatch(t, waits, changes.numbers.next(), thread, now),
+        _dispatch(t, run, changes.numbers.next(), thread, now),
         why="input",
-        position=facts.waiting[0].dispatch.position,
+        position=waits.dispatch.position,
         message_ids=tuple([message.id for message in messages]),
     )
-    log = Log(thread, waits.run_id, dispatch.dispatch_id, now)
-    if waits.open_tickets:
-        waits = withdraw_calls(waits, thread, facts, changes, log)
-    log.add(server_event.queued(dispatch, waits.agent_id, waits.request))
-    return replace(waits, dispatch_id=t.dispatch_id, updated_at=now, updated_seq=log.last_seq), dispatch, log
+    log = Log(thread, run.run_id, dispatch.dispatch_id, now)
+    if run.open_tickets:
+        run = withdraw_calls(run, thread, facts, changes, log)
+    log.add(server_event.queued(dispatch, run.agent_id, run.request))
+    return replace(run, dispatch_id=t.dispatch_id, updated_at=now, updated_seq=log.last_seq), dispatch, log
 
 
 def _dispatch(t: Submit, run: Run, no: int, thread: ThreadRow, now: Instant) -> Dispatch:
@@ -254,7 +335,13 @@ def _is_next(dispatch: Dispatch, facts: Facts, now: Instant) -> bool:
 
 
 def _taken(
-    t: Submit, accepted: _Accepted, messages: tuple[Message, ...], thread: ThreadRow, facts: Facts, changes: Changes
+    t: Submit,
+    accepted: _Accepted,
+    messages: tuple[Message, ...],
+    tail: tuple[Message, ...],
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
 ) -> Submitted:
     """Claimed as it is accepted: it is written once, as its owner has it, and its messages with their seqs."""
     run, dispatch, log = accepted
@@ -262,12 +349,11 @@ def _taken(
     close_left_open(thread, facts, changes, log, t.offer.token)
     is_new = run.status is CREATED
     if not is_new:
-        run = go_on_with_input(run, facts.waiting[0].tail, thread, changes, log, t.offer.token)
+        run = go_on_with_input(run, tail, thread, changes, log, t.offer.token)
     brought: list[StoredMessage] = []
     for message in messages:
         seq = append(message, thread, run.run_id, changes, log)
         brought.append(StoredMessage(message, seq, run.run_id, log.now))
-    tail = () if is_new else facts.waiting[0].tail
     bring_state(run, thread, facts, changes, log)
     claimed = take(Queued(dispatch, run, tuple(brought), tail=tail), run, t.offer, thread, log)
     (changes.new_runs if is_new else changes.runs).append((thread, claimed.run))

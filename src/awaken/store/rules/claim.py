@@ -5,7 +5,7 @@ the table of moves.
 Holds: what a dispatch brings joins the conversation with its first claim, behind the answers to calls that ended runs
 left open. The order inside a thread wins: a head that nobody here can run holds what is behind it.
 
-Source: ADR 0006, 0008, 0023.
+Source: ADR 0006, 0008, 0023, 0033.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from awaken.domain.message import Message, Role
 from awaken.domain.run import DONE, WAITING, Run, SeqRange, moved
 from awaken.store.rules.asks import Due, DueLeft, Load, NextDue, Rule, Suspects, Write, ask
 from awaken.store.rules.ending import after_failure, close_queued, supersede_queued
-from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRow
+from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRow, Waiter, best_of
 from awaken.store.rules.needs import of_claim
+from awaken.store.rules.pending import end_brought, take_later, takeable
+from awaken.store.rules.pending import take as take_pending
 from awaken.store.rules.state import bring_state
 from awaken.store.rules.writing import Log, close_calls, close_left_open, set_ready, touch
 from awaken.store.transitions import MAX_ROWS, Claim, Claimed, ClaimedSome, Closed, Offer
@@ -68,10 +70,18 @@ def _claim(
     for stored in entry.messages:
         if stored.seq is None:
             seq = log.add_message(stored.message)
-            changes.appended_messages.append((thread, stored.message.id, seq))
+            changes.appended_messages.append((thread, stored.message.id, seq, now))
+    came: tuple[Message, ...] = ()
+    if thread.pending and run.status is WAITING:
+        came = take_pending("resume_input", run, thread, facts, changes, log)
+        run = replace(run, taken=run.taken + len(came))
+        take_later(run, len(came), thread, facts, changes)
     bring_state(run, thread, facts, changes, log)
     thread.queued -= 1
     claimed = take(entry, run, offer, thread, log)
+    if thread.pending or came:
+        pending = takeable(claimed.run, facts, thread, but=len(came))
+        claimed = replace(claimed, messages=claimed.messages + came, pending=pending)
     changes.runs.append((thread, claimed.run))
     changes.dispatches.append((thread, entry.dispatch, claimed.dispatch))
     return claimed, log.write(changes)
@@ -280,8 +290,9 @@ class _Round:
             closed = close_queued(dispatch, run, thread, facts, changes, log)
         else:
             closed = supersede_queued(dispatch, run, thread, facts, changes, log)
-        thread.ready = None if facts.ready is None else facts.ready.key(self.now)
         self.appended += log.write(changes)
+        left = [Waiter.of(dispatch) for dispatch in facts.left]
+        thread.ready = best_of(left if facts.ready is None else [facts.ready, *left], self.now)
         return closed
 
 
@@ -296,6 +307,7 @@ def _bury_queued(entry: Queued, thread: ThreadRow, facts: Facts, changes: Change
         error = f"message {entry.lacks!r} not found for run {run.run_id!r}"
     buried = moves.dead_letter(dispatch, log.now, error)
     if run is not None:
+        end_brought(dispatch, run, "dead_lettered", thread, changes, log.now)
         run = after_failure(buried, run, "", thread, facts, changes, log)
         changes.runs.append((thread, run))
     else:

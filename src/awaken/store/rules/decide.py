@@ -24,6 +24,7 @@ from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, Waitin
 from awaken.domain.ticket import Decision, Ticket, TicketRequest, wait_reason
 from awaken.store.rules.ending import finish
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
+from awaken.store.rules.pending import leave
 from awaken.store.rules.ticket import close, open_tickets
 from awaken.store.rules.writing import Log, ready_in_ms, set_ready, touch
 from awaken.store.transitions import Decide, Decided, Missing, Ruling, Suspend, Undecided
@@ -69,6 +70,8 @@ def decide(t: Decide, facts: Facts, changes: Changes, now: Instant) -> Decided |
     run, dispatch = _moved_on(before, run, [*closed.values()], thread, facts, changes, log)
     changes.runs.append((thread, run))
     appended = log.write(changes)
+    if facts.left and facts.claimed is None:
+        set_ready(thread, facts, now)
     if refused is not None:
         return Undecided(closed.get(refused.ticket_id, refused), run, ready_in_ms(thread, now), appended)
     now_are = tuple([closed.get(each.ticket_id, each) for each in tickets])
@@ -164,6 +167,9 @@ def suspend(
         if each not in asked:
             raise DataIntegrity(f"run {run.run_id!r} waits for ticket {each!r}, which does not exist")
     left = tuple([each for each in named if each not in known or known[each].is_open])
+    goes_on = bool(come) and (ending.mode == "any" or not left)
+    if not goes_on:
+        leave(run, thread, facts, changes, log, suspends=True)
     reason, message = wait_reason([asked[each] for each in left or named])
     waiting = Waiting(reason, message, left, ending.mode, ending.next_dispatch_id, now)
     log.add(server_event.suspended(run, waiting, _until(left, known, asked, now)))
@@ -176,7 +182,7 @@ def suspend(
         updated_at=now,
         updated_seq=log.last_seq,
     )
-    if come and (ending.mode == "any" or not left):
+    if goes_on:
         run, _ = _wake(run, settled, come, thread, changes, log)
     return run
 

@@ -2,9 +2,10 @@
 
 Above: the rules that settle, cancel, interrupt, reclaim or bury. Below: the tables of `domain`.
 Holds: the run's last event and its record are written together. What a run leaves behind when it ends is counted on its
-thread here, and nowhere else: a turn whose calls nobody answered is closed by the next claim that starts a run.
+thread here, and nowhere else: a turn whose calls nobody answered is closed by the next claim that starts a run, and
+messages that still wait for the run are queued as runs. What a run brought and nobody ever took gets its fate.
 
-Source: ADR 0011, 0012, 0014, 0037.
+Source: ADR 0011, 0012, 0014, 0033, 0037.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from awaken.domain.dispatch import QUEUED, Dispatch
 from awaken.domain.ids import MessageId
 from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, moved
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
+from awaken.store.rules.pending import end_brought, leave
 from awaken.store.rules.span import hide_own
 from awaken.store.rules.ticket import withdraw_at_end
 from awaken.store.rules.writing import Log
@@ -43,6 +45,7 @@ def finish(
         run = withdraw_at_end(run, termination, thread, facts, changes, log)
     if run.hide_requested_at is not None:
         run = hide_own(run, thread, facts, changes, log)
+    leave(run, thread, facts, changes, log)
     if superseded:
         log.add(server_event.superseded(run, termination, cause or "interrupted"))
     else:
@@ -86,6 +89,7 @@ def after_failure(
 def close_queued(dispatch: Dispatch, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> Closed:
     """Cancel queued work: dispatch and run in one piece."""
     cancelled = moves.cancel(dispatch, log.now)
+    end_brought(dispatch, run, "cancelled", thread, changes, log.now)
     log.reset_stream(run)
     run = finish(run, CANCELLED, thread, facts, changes, log)
     thread.queued -= 1
@@ -107,6 +111,7 @@ def supersede_queued(
     superseded = moves.supersede(dispatch, log.now, cause)
     thread.queued -= 1
     changes.dispatches.append((thread, dispatch, superseded))
+    end_brought(dispatch, run, "superseded", thread, changes, log.now)
     if run.status is not DONE:
         log.reset_stream(run)
         run = finish(run, CANCELLED, thread, facts, changes, log, superseded=True, cause=cause)

@@ -15,6 +15,8 @@ from awaken.domain.ids import ClaimToken, MessageId, RunId, Scope, ThreadId, Tic
 from awaken.domain.log import Appended
 from awaken.domain.message import Message
 from awaken.domain.outbox import OutboxRow
+from awaken.domain.pending import Pending
+from awaken.domain.receipt import FinalFate
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
@@ -69,6 +71,10 @@ class ThreadRow(msgspec.Struct, kw_only=True):
     """Runs that have ended and whose last calls nobody answered yet."""
     spans: int = 0
     """Ranges of its log that are hidden."""
+    pending: int = 0
+    """Messages that wait for a run."""
+    interrupt_id: str | None = None
+    """Of its last interrupt, where that had one."""
     commit_no: int = 0
     commit_token: ClaimToken | None = None
     """The claim that made the commit with that number."""
@@ -106,7 +112,8 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     run: Run | None
     """None: the row is gone, by hand or through damage."""
     messages: tuple[StoredMessage, ...] = ()
-    """Those that the dispatch brings, in its order; the ones without a seq are not in the log yet."""
+    """Those that the dispatch brings, in its order, without those that were retracted; the ones without a seq are not
+    in the log yet."""
     lacks: MessageId | None = None
     """A message it brings and the thread does not have."""
     tail: tuple[Message, ...] = ()
@@ -142,6 +149,13 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     """The thread's claimed dispatch."""
     run: Run | None = None
     dispatch: Dispatch | None = None
+    active: Run | None = None
+    target: Waiting | None = None
+    """Whatever its status is."""
+    siblings: tuple[StoredMessage, ...] = ()
+    pending: tuple[Pending, ...] = ()
+    bodies: tuple[Message, ...] = ()
+    taken: tuple[Message, ...] = ()
     deduped: Run | None = None
     deduped_dispatch: Dispatch | None = None
     known: tuple[StoredMessage, ...] = ()
@@ -181,6 +195,9 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
             given.append(self.next.run)
         return [run for run in given if run is not None and (asked or run.hide_requested_at is not None)]
 
+    left: list[Dispatch] = []
+    """What the rule itself has queued for a run that ended, for the scheduling key: nothing at first."""
+
     @property
     def dispatch_of_run(self) -> Dispatch | None:
         """The dispatch of `run`, also where another run has brought its id again."""
@@ -193,6 +210,8 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
             found.append(self.run)
         if self.next is not None and self.next.run is not None and self.next.run.open_tickets:
             found.append(self.next.run)
+        if self.target is not None and self.target.run.open_tickets:
+            found.append(self.target.run)
         found += [run for _, run in self.queue if run.open_tickets]
         found += [waits.run for waits in self.waiting if waits.run.open_tickets]
         return found
@@ -206,6 +225,16 @@ class MessageWrite(msgspec.Struct, frozen=True, gc=False):
     seq: int | None
     run_id: RunId | None
     created_at: Instant
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """A message that has waited and now gets its seq, with the commit or the claim that took it."""
+
+    thread: ThreadRow
+    message_id: MessageId
+    seq: int
+    step_index: int
+    commit_no: int | None
 
 
 class Numbers(msgspec.Struct):
@@ -227,8 +256,18 @@ class Changes(msgspec.Struct, kw_only=True):
     infos: list[ThreadRow] = []
     """Existing threads whose info is replaced."""
     new_messages: list[MessageWrite] = []
-    appended_messages: list[tuple[ThreadRow, MessageId, int]] = []
+    appended_messages: list[tuple[ThreadRow, MessageId, int, Instant]] = []
     """Stored messages that now get their seq."""
+    pended: list[tuple[ThreadRow, Pending, Message]] = []
+    """New messages that wait for a run."""
+    taken: list[tuple[Taken, Instant]] = []
+    moved: list[tuple[ThreadRow, Pending]] = []
+    """Pending messages with another boundary or place."""
+    edited: list[tuple[ThreadRow, StoredMessage]] = []
+    requeued: list[tuple[ThreadRow, MessageId, RunId]] = []
+    """Messages that are pending no more, but brought by this run."""
+    fates: list[tuple[ThreadRow, MessageId, FinalFate, Instant]] = []
+    """Of messages that have neither a seq nor a fate; of others nothing is changed."""
     new_runs: list[tuple[ThreadRow, Run]] = []
     runs: list[tuple[ThreadRow, Run]] = []
     new_dispatches: list[tuple[ThreadRow, Dispatch]] = []
@@ -253,6 +292,12 @@ class Changes(msgspec.Struct, kw_only=True):
     """With the number of its thread, which forgets that it was its newest one."""
     purged_events: list[tuple[ThreadKey, int, int, int, int]] = []
     """Thread, its number, first and last seq, and row, of each event row; the thread's `first_event_seq` follows."""
+
+    @property
+    def touches_pending(self) -> bool:
+        """Whether anything of what waits for a run, or waited, changes."""
+        lists = (self.pended, self.taken, self.moved, self.edited, self.requeued, self.fates)
+        return any(lists)
 
     def clear(self) -> None:
         """They have been written."""

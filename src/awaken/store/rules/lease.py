@@ -78,12 +78,13 @@ def _reclaim(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -> t
             run = after_failure(taken, run, "expired_lease_reclaimed", thread, facts, changes, log)
         changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, taken))
+    appended = log.write(changes)
     if taken.status is QUEUED:
         thread.queued += 1
         set_ready(thread, facts, now, taken)
     else:
         set_ready(thread, facts, now)
-    return Closed(thread.scope, taken, run), log.write(changes)
+    return Closed(thread.scope, taken, run), appended
 
 
 def renew_some(t: Renew, changes: Changes, now: Instant) -> Rule[Renewed]:

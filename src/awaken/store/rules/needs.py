@@ -4,7 +4,7 @@ Above: `batch` of every store asks for the needs of what it applies, and the rul
 the threads they visit. Below: one field of `Facts` for each key or flag.
 Holds: the `match` is exhaustive, so a new transition that says nothing about its needs fails the type check. A thread
 and its claimed dispatch are loaded always. Counters of the thread row say what there is none of, so that looking for it
-costs nothing: `queued`, `waiting`, `left_open`, `spans`.
+costs nothing: `queued`, `waiting`, `left_open`, `pending`, `spans`.
 
 Source: ADR 0003.
 """
@@ -22,9 +22,12 @@ from awaken.store.transitions import (
     Cancel,
     Commit,
     Decide,
+    Edit,
     Hide,
     Interrupt,
     PatchState,
+    Reorder,
+    Retract,
     SaveThread,
     Settle,
     Submit,
@@ -46,6 +49,18 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where `run` is found, `Facts.dispatch` is its newest one instead."""
     of_claim: bool = False
     """`Facts.run`: that of the claimed dispatch."""
+    active: bool = False
+    """`Facts.active`: the run of the claimed dispatch, beside `run`."""
+    target: RunId | None = None
+    """`Facts.target`: the run with this id, of whatever thread, with what going on with it takes."""
+    siblings: bool = False
+    """`Facts.siblings`: what the dispatch of the first known message brings."""
+    pending: bool = False
+    """`Facts.pending`: everything that is pending in the thread."""
+    bodies: bool = False
+    """With `pending`: `Facts.bodies`, of the first that wait for `run`, or else for that of `next`."""
+    taken: int | None = None
+    """`Facts.taken`: what the commit with this number took, where that is the thread's last one."""
     tail: bool = False
     """`Facts.tail`: the messages of `run` from its open turn on."""
     messages: tuple[MessageId, ...] = ()
@@ -55,8 +70,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dedupe_key: str | None = None
     """`Facts.deduped`: the unfinished run of the thread that holds this key, with its newest dispatch."""
     queue: Literal["", "if_free", "always"] = ""
-    """`Facts.ready`: the best of what is queued, without `next` and without the newest dispatch of `run`; in a free
-    thread only, or also in one whose claim is about to end.
+    """`Facts.ready`: the best of what is queued, without `next` and, with `newest`, without the newest dispatch of
+    `run`, or else of the first known message's run; in a free thread only, or also in one whose claim is about to end.
     """
     head: bool = False
     """With `queue`: `Facts.next`, the best due dispatch with what claiming it takes, and `Facts.left_open`."""
@@ -96,16 +111,18 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
     if type(t) is Submit:
         return _of_submit(t, careful)
     if type(t) is Commit:
-        known = _ids(t) if careful else ()
         return Needs(
             scope=t.scope,
             thread_id=t.thread_id,
             run=t.run_id,
             dispatch=t.dispatch_id,
-            messages=known,
+            messages=_ids(t) if careful else (),
             tickets=_asked_tickets(t),
             open_tickets=False,
             state=bool(t.state),
+            pending=True,
+            bodies=t.takes is not None,
+            taken=None if t.takes is None else t.number,
         )
     if type(t) is Settle:
         return Needs(
@@ -121,6 +138,9 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             outputs=_outputs_of(t),
             tickets=_asked_tickets(t),
             state=bool(t.state),
+            pending=True,
+            bodies=t.unless_pending,
+            taken=t.number if t.unless_pending else None,
         )
     match t:
         case SaveThread():
@@ -128,22 +148,54 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
         case Decide():
             named = tuple([each.ticket_id for each in t.rulings]) + t.expires
             return Needs(
-                scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free", tickets=named
+                scope=t.scope,
+                thread_id=t.thread_id,
+                run=t.run_id,
+                newest=True,
+                queue="if_free",
+                tickets=named,
+                pending=True,
             )
         case Cancel():
-            return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free", hides=t.hide)
+            return Needs(
+                scope=t.scope,
+                thread_id=t.thread_id,
+                run=t.run_id,
+                newest=True,
+                queue="if_free",
+                hides=t.hide,
+                pending=True,
+            )
         case Interrupt():
-            return Needs(scope=t.scope, thread_id=t.thread_id, of_claim=True, whole_queue=True, waiting="all")
+            return Needs(
+                scope=t.scope, thread_id=t.thread_id, active=True, whole_queue=True, waiting="all", pending=True
+            )
         case PatchState():
             return Needs(scope=t.scope, thread_id=t.thread_id, state=True)
         case Hide():
             return Needs(scope=t.scope, thread_id=t.thread_id, messages=(t.message_id,), hide=t.message_id)
+        case Edit():
+            return Needs(scope=t.scope, thread_id=t.thread_id, messages=(t.message_id,), pending=True)
+        case Retract():
+            return Needs(
+                scope=t.scope,
+                thread_id=t.thread_id,
+                messages=(t.message_id,),
+                siblings=True,
+                newest=True,
+                queue="if_free",
+                pending=True,
+            )
+        case Reorder():
+            return Needs(scope=t.scope, thread_id=t.thread_id, messages=t.message_ids, pending=True)
         case _:
             assert_never(t)
 
 
 def _of_submit(t: Submit, careful: bool) -> Needs:
     looks = careful or not t.fresh_ids
+    mode, offers = t.delivery.mode, t.offer is not None
+    clears = mode == "interrupt"
     return Needs(
         scope=t.scope,
         thread_id=t.thread_id,
@@ -152,11 +204,16 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         newest=True,
         messages=_ids(t) if looks else (),
         dedupe_key=t.delivery.dedupe_key,
-        queue="" if t.offer is None else "if_free",
-        head=t.offer is not None,
-        waiting="last",
+        queue="if_free" if (offers or mode == "reject") and not clears else "",
+        head=(offers or mode == "reject") and not clears,
+        whole_queue=clears,
+        waiting="all" if clears else "last",
+        crowd=t.max_queued - t.run_count + 1,
+        active=mode != "queue",
+        target=t.delivery.target_run_id,
+        pending=offers or clears,
+        bodies=offers,
         state=t.offer is not None and t.request.options.state is not None,
-        crowd=t.max_queued,
     )
 
 
@@ -184,9 +241,9 @@ def _ids(t: SaveThread | Submit | Commit | Settle) -> tuple[MessageId, ...]:
 
 def of_claim(key: ThreadKey) -> Needs:
     """For taking the next dispatch of a free thread."""
-    return Needs(scope=key[0], thread_id=key[1], queue="always", head=True)
+    return Needs(scope=key[0], thread_id=key[1], queue="always", head=True, pending=True, bodies=True)
 
 
 def of_reclaim(key: ThreadKey) -> Needs:
     """For taking back the claimed dispatch of a thread."""
-    return Needs(scope=key[0], thread_id=key[1], of_claim=True, queue="always")
+    return Needs(scope=key[0], thread_id=key[1], of_claim=True, queue="always", pending=True)

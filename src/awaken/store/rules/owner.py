@@ -6,7 +6,7 @@ of a thread's last commit stands on its row with the token that wrote it: the sa
 commit again, asked because its answer was lost, and writes nothing. It is looked at before the claim, since the
 settlement that is asked again has ended the claim itself.
 
-Source: ADR 0010, 0011, 0026.
+Source: ADR 0010, 0011, 0026, 0033.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.ids import MessageId
+from awaken.domain.log import Appended
 from awaken.domain.message import ASSISTANT, Message
 from awaken.domain.run import CANCELLED, DONE, Run
 from awaken.store.rules.claim import claim_queued
 from awaken.store.rules.decide import suspend
 from awaken.store.rules.ending import after_failure, executed, finish
-from awaken.store.rules.facts import Changes, Facts, LeftOpen, ThreadRow
+from awaken.store.rules.facts import Changes, Facts, LeftOpen, ThreadRow, Waiter
+from awaken.store.rules.pending import take, takeable
 from awaken.store.rules.state import apply_patches
 from awaken.store.rules.ticket import open_tickets
 from awaken.store.rules.writing import Log, append, ready_in_ms, set_ready, touch
@@ -33,6 +35,7 @@ from awaken.store.transitions import (
     Commit,
     Committed,
     Conflict,
+    Continued,
     DeadLetter,
     LeaseLost,
     Release,
@@ -46,7 +49,8 @@ from awaken.store.transitions import (
 def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed | LeaseLost | Conflict:
     thread, dispatch, run = facts.thread, facts.dispatch, facts.run
     if thread is not None and run is not None and _is_repeated(t, thread):
-        return Committed(run.cancel_requested_at is not None, thread.message_seq, repeated=True)
+        stops, pending = run.cancel_requested_at is not None, takeable(run, facts, thread)
+        return Committed(stops, thread.message_seq, taken=facts.taken, repeated=True, pending=pending)
     lost = _lost(t, facts)
     if lost is not None:
         return lost
@@ -61,17 +65,44 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
     if t.opens:
         run = open_tickets(t.opens, run, thread, facts, changes, log)
     apply_patches(t.state, thread, facts, changes, log)
-    after = _progressed(t, dispatch, now)
+    taken: tuple[Message, ...] = ()
+    if t.takes is not None and thread.pending and run.cancel_requested_at is None:
+        taken = take(t.takes, run, thread, facts, changes, log, commit_no=t.number)
+    return Committed(
+        run.cancel_requested_at is not None,
+        thread.message_seq,
+        taken=taken,
+        pending=takeable(run, facts, thread, but=len(taken)),
+        appended=_write_run(t, run, dispatch, len(taken), thread, facts, changes, log),
+    )
+
+
+def _write_run(
+    t: Commit | Settle,
+    run: Run,
+    dispatch: Dispatch,
+    taken: int,
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    log: Log,
+) -> tuple[Appended, ...]:
+    """Have a run written that goes on."""
+    after = _progressed(t, dispatch, log.now)
     if after is not dispatch:
         changes.dispatches.append((thread, dispatch, after))
+    if taken:
+        run = replace(run, taken=run.taken + taken)
     if run is not facts.run:
-        changes.runs.append((thread, replace(run, updated_at=now, updated_seq=log.last_seq)))
-    return Committed(run.cancel_requested_at is not None, thread.message_seq, appended=log.write(changes))
+        changes.runs.append((thread, replace(run, updated_at=log.now, updated_seq=log.last_seq)))
+    return log.write(changes)
 
 
-def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled | LeaseLost | Conflict:
+def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled | Continued | LeaseLost | Conflict:
     thread, dispatch, run = facts.thread, facts.dispatch, facts.run
     if thread is not None and dispatch is not None and run is not None and _is_repeated(t, thread):
+        if dispatch.status is CLAIMED and dispatch.claim_token == t.token:
+            return Continued(run, facts.taken, takeable(run, facts, thread), repeated=True)
         return Settled(run, dispatch, _won_before(facts), ready_in_ms(thread, now), repeated=True)
     lost = _lost(t, facts)
     if lost is not None:
@@ -81,7 +112,15 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
         return Conflict("message", facts.known[0].message.id)
     touch(thread, changes, now)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
-    run = _write_progress(t, executed(run, dispatch, log), thread, changes, log)
+    run = _write_progress(t, run, thread, changes, log)
+    if t.unless_pending and thread.pending and _would_end(t, run, dispatch, thread):
+        taken = take("on_natural_end", run, thread, facts, changes, log, commit_no=t.number)
+        if taken:
+            apply_patches(t.state, thread, facts, changes, log)
+            rows = _write_run(t, run, dispatch, len(taken), thread, facts, changes, log)
+            run = changes.runs[-1][1]
+            return Continued(run, taken, takeable(run, facts, thread, but=len(taken)), appended=rows)
+    run = executed(run, dispatch, log)
     settled, run = _ended(t, _progressed(t, dispatch, now), run, thread, facts, changes, log)
     changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, settled))
@@ -93,12 +132,26 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
         set_ready(thread, facts, now, changes.new_dispatches[-1][1])
     else:
         set_ready(thread, facts, now)
-        if t.offer is not None and facts.next is not None:
+        if t.offer is not None and facts.next is not None and not _is_behind(facts, now):
             taken = claim_queued(facts.next, t.offer, thread, _with_own_turn(facts, run, t), changes, now)
             if taken is not None:
                 claimed, rows = taken
                 return Settled(run, settled, claimed, None, appended=appended + rows)
     return Settled(run, settled, None, ready_in_ms(thread, now), appended=appended)
+
+
+def _would_end(t: Settle, run: Run, dispatch: Dispatch, thread: ThreadRow) -> bool:
+    """The run has come to its natural end, and nobody has stopped it."""
+    ends = isinstance(t.ending, Ack) and t.ending.termination.type == "natural_end"
+    return ends and run.cancel_requested_at is None and dispatch.epoch >= thread.epoch
+
+
+def _is_behind(facts: Facts, now: Instant) -> bool:
+    """Something that the run has left goes before what waits in the queue."""
+    if not facts.left or facts.next is None:
+        return False
+    first = Waiter.of(facts.next.dispatch).order(now)
+    return any(Waiter.of(dispatch).order(now) < first for dispatch in facts.left)
 
 
 def _is_repeated(t: Commit | Settle, thread: ThreadRow) -> bool:
@@ -122,6 +175,7 @@ def _won_before(facts: Facts) -> Claimed | None:
         thread.no,
         thread.info.resource_id,
         thread.spans,
+        takeable(won.run, facts, thread),
     )
 
 

@@ -16,6 +16,7 @@ from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE, Run
 from awaken.store.rules.ending import close_queued, finish, supersede_queued
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
+from awaken.store.rules.pending import give_up
 from awaken.store.rules.writing import Log, new_thread, set_ready, touch
 from awaken.store.transitions import Cancel, CancelResult, Interrupt, Interrupted, Missing
 
@@ -42,24 +43,37 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
         return CancelResult("requested", run, log.write(changes))
     if dispatch is not None and dispatch.status is QUEUED:
         closed = close_queued(dispatch, run, thread, facts, changes, log)
+        appended = log.write(changes)
         if facts.claimed is None:
             set_ready(thread, facts, now)
         assert closed.run is not None, "it was given"
-        return CancelResult("stopped", closed.run, log.write(changes))
+        return CancelResult("stopped", closed.run, appended)
     # It waits, so that nothing executes it; or its dispatch is gone, in a restored or edited file.
     run = finish(run, CANCELLED, thread, facts, changes, log)
     changes.runs.append((thread, run))
-    return CancelResult("stopped", run, log.write(changes))
+    appended = log.write(changes)
+    if facts.claimed is None and facts.left:
+        set_ready(thread, facts, now)
+    return CancelResult("stopped", run, appended)
 
 
 def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Interrupted:
     thread = facts.thread
     if thread is None:
         thread = new_thread(t.scope, t.thread_id, changes, now)
+    elif t.id is not None and t.id == thread.interrupt_id:
+        active = facts.claimed
+        return Interrupted(thread.epoch, active if active is not None and active.epoch < thread.epoch else None, ())
     else:
         touch(thread, changes, now)
+    return clear(thread, facts, changes, now, t.id)
+
+
+def clear(thread: ThreadRow, facts: Facts, changes: Changes, now: Instant, id: str | None) -> Interrupted:
+    """End everything that a thread has, but for the run that executes, which is asked to stop."""
     thread.epoch += 1
-    appended: tuple[Appended, ...] = ()
+    thread.interrupt_id = id
+    appended = _clear_pending(thread, facts, changes, now)
     superseded: list[Dispatch] = []
     for dispatch, run in facts.queue:
         log = Log(thread, run.run_id, dispatch.dispatch_id, now)
@@ -75,13 +89,25 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
             appended += log.write(changes)
     thread.ready = None
     active = facts.claimed
-    if active is not None and facts.run is not None:
-        log = Log(thread, facts.run.run_id, active.dispatch_id, now)
+    if active is not None and facts.active is not None:
+        log = Log(thread, facts.active.run_id, active.dispatch_id, now)
         log.add(server_event.interrupted(active))
-        if facts.run.cancel_requested_at is None:
-            _request_cancel(active, facts.run, thread, changes, log)
+        if facts.active.cancel_requested_at is None:
+            _request_cancel(active, facts.active, thread, changes, log)
         appended += log.write(changes)
     return Interrupted(thread.epoch, active, tuple(superseded), tuple(ended), appended)
+
+
+def _clear_pending(thread: ThreadRow, facts: Facts, changes: Changes, now: Instant) -> tuple[Appended, ...]:
+    """Nobody takes any more what waits for a run, whichever that is."""
+    rows: tuple[Appended, ...] = ()
+    for run_id in dict.fromkeys([entry.run_id for entry in facts.pending]):
+        log = Log(thread, run_id, None, now)
+        for entry in facts.pending:
+            if entry.run_id == run_id:
+                give_up(entry, "superseded", "interrupted", thread, changes, log)
+        rows += log.write(changes)
+    return rows
 
 
 def _request_cancel(dispatch: Dispatch, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Run:

@@ -6,6 +6,7 @@ Holds: every part records what it does in `Changes`, and events get their seqs i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ UNANSWERED: Final = "cancelled: the run ended before this call was answered"
 class Log:
     """Collects the events one transition appends to one thread for one run, and gives them their seqs."""
 
-    __slots__ = ("_dispatch_id", "_events", "_messages", "_posts", "_run_id", "_thread", "add", "now")
+    __slots__ = ("_dispatch_id", "_events", "_follow", "_messages", "_posts", "_run_id", "_thread", "add", "now")
 
     def __init__(self, thread: ThreadRow, run_id: RunId | None, dispatch_id: DispatchId | None, now: Instant) -> None:
         self._thread = thread
@@ -38,6 +39,7 @@ class Log:
         self._events: list[LoggedEvent | ServerEvent] = []
         self._messages: list[tuple[int, Message]] = []
         self._posts: list[tuple[ThreadId, Errand]] | None = None
+        self._follow: list[Callable[[], tuple[Appended, ...]]] = []
         self.add: Final = self._events.append
 
     def add_message(self, message: Message) -> int:
@@ -54,6 +56,10 @@ class Log:
             self._posts = []
         self._posts.append((thread_id, errand))
 
+    def follow(self, write: Callable[[], tuple[Appended, ...]]) -> None:
+        """Have `write` called when this log has been written: for what the same transition does to other runs."""
+        self._follow.append(write)
+
     @property
     def last_seq(self) -> int:
         """The seq of what was added last."""
@@ -68,7 +74,7 @@ class Log:
     def write(self, changes: Changes) -> tuple[Appended, ...]:
         events = self._events
         if not events:
-            return ()
+            return self._followed()
         thread, count = self._thread, len(events)
         row = Appended(
             thread.scope,
@@ -84,7 +90,10 @@ class Log:
         )
         thread.event_seq += count
         changes.events.append((thread, row))
-        return (row,)
+        return (row, *self._followed()) if self._follow else (row,)
+
+    def _followed(self) -> tuple[Appended, ...]:
+        return tuple([row for write in self._follow for row in write()])
 
     def _posted(self, posts: list[tuple[ThreadId, Errand]], changes: Changes) -> tuple[OutboxRow, ...]:
         thread = self._thread
@@ -159,7 +168,7 @@ def close_calls(
 
 def set_ready(thread: ThreadRow, facts: Facts, now: Instant, *queued: Dispatch) -> None:
     """The scheduling key of a free thread: the best of what its facts know of the queue, and of `queued`."""
-    waiters = [Waiter.of(dispatch) for dispatch in queued]
+    waiters = [Waiter.of(dispatch) for dispatch in (*queued, *facts.left)]
     if facts.next is not None:
         waiters.append(Waiter.of(facts.next.dispatch))
     if facts.ready is not None:

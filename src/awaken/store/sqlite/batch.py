@@ -27,8 +27,12 @@ from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.writing import Overtaken, RowNumbers, write
 from awaken.store.transitions import (
+    Blocked,
+    Busy,
     Failed,
     Full,
+    NotOpen,
+    NotWaiting,
     Outcome,
     Reclaim,
     Reclaimed,
@@ -40,6 +44,8 @@ from awaken.store.transitions import (
 
 _log = logging.getLogger("awaken.store")
 _SETS: Final = get_args(SetTransition)
+_REFUSALS: Final = frozenset({Full, Busy, NotOpen, NotWaiting, Blocked})
+"""What a submit can be answered with because of what its thread does."""
 _OF_A_VALUE: Final = (sqlite3.InterfaceError, sqlite3.ProgrammingError)
 """What the library raises for a value that no column can hold: that is the item's own failure, not the database's."""
 _DATA_VERSION: Final = SQL["data_version"]
@@ -187,7 +193,7 @@ class Transactor:
         for t in items:
             facts = self._loader.load(needs(t, careful=careful), now)
             outcome = rules.apply(t, facts, changes, now)
-            if not careful and type(outcome) is Full:
+            if not careful and type(outcome) in _REFUSALS:
                 # Nothing of it meets a constraint, which would have shown that it had been accepted before.
                 outcome = rules.apply(t, self._loader.load(needs(t), now), changes, now)
             outcomes.append(outcome)

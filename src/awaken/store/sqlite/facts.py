@@ -18,6 +18,7 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope
 from awaken.domain.message import TOOL, Message
+from awaken.domain.pending import MAX_TAKEN
 from awaken.domain.run import Run
 from awaken.domain.span import stretches
 from awaken.domain.state import NO_STATE
@@ -31,6 +32,7 @@ from awaken.store.sqlite.rows import (
     dispatch_from,
     message_from,
     pack,
+    pending_from,
     run_from,
     span_from,
     state_from,
@@ -69,8 +71,14 @@ class FactLoader:
         self._find_run(facts, needs, held)
         if held is None:
             return facts
+        if needs.active:
+            facts.active = self._run_of_claimed(needs.scope, held)
+        if needs.target is not None:
+            facts.target = self._target(needs.scope, needs.target, held)
         if needs.messages:
             self._find_known(facts, needs, held)
+        if needs.siblings and facts.known_dispatch is not None and facts.known_run is not None:
+            facts.siblings = self._with_messages(held, facts.known_dispatch, facts.known_run).messages
         if needs.outputs:
             found = [self._message(held, message_id) for message_id in needs.outputs]
             facts.outputs = tuple([stored for stored in found if stored is not None])
@@ -83,11 +91,18 @@ class FactLoader:
         if needs.whole_queue and held.thread.queued:
             rows = self._db.execute(_QUEUE, {"thread": held.thread.no, "limit": _ALL}).fetchall()
             facts.queue = tuple([(each, self._get_run(needs.scope, each)) for each in map(dispatch_from, rows)])
+        if needs.whole_queue:
+            self._find_left_open(facts, held)
         thread = held.thread
         if needs.crowd is not None and thread.queued + thread.waiting >= needs.crowd:
             facts.later = self._db.execute(_COUNT_LATER, {"thread": thread.no, "now": now}).fetchone()[0]
         if needs.won is not None and held.claimed is not None and held.claimed.claim_token == needs.won:
             facts.won = self._queued(held, held.claimed, held.run)
+        if needs.pending and thread.pending:
+            self._find_pending(facts, needs, held)
+        if needs.taken is not None and thread.commit_no == needs.taken:
+            place = {"thread": thread.no, "commit_no": needs.taken}
+            facts.taken = tuple([message_from(row).message for row in self._db.execute(_TAKEN, place).fetchall()])
         if needs.waiting and held.thread.waiting:
             limit = 1 if needs.waiting == "last" else _ALL
             facts.waiting = tuple([self._waiting(held, run) for run in self._runs(_WAITING_RUNS, held, limit=limit)])
@@ -134,6 +149,21 @@ class FactLoader:
         elif dispatch_id is not None:
             facts.dispatch = self._dispatch(scope, dispatch_id)
 
+    def _target(self, scope: Scope, run_id: RunId, held: Held) -> Waiting | None:
+        run = self.run(scope, run_id)
+        if run is None or run.thread_id != held.thread.thread_id:
+            return None
+        return self._waiting(held, run)
+
+    def _find_pending(self, facts: Facts, needs: Needs, held: Held) -> None:
+        rows = self._db.execute(_PENDING, {"thread": held.thread.no}).fetchall()
+        facts.pending = tuple(map(pending_from, rows))
+        run_id = needs.run if facts.next is None else facts.next.dispatch.run_id
+        if needs.bodies and run_id is not None:
+            mine = [entry.message_id for entry in facts.pending if entry.run_id == run_id][:MAX_TAKEN]
+            found = [self._message(held, message_id) for message_id in mine]
+            facts.bodies = tuple([stored.message for stored in found if stored is not None])
+
     def _find_known(self, facts: Facts, needs: Needs, held: Held) -> None:
         found = [self._message(held, message_id) for message_id in needs.messages]
         facts.known = tuple([stored for stored in found if stored is not None])
@@ -151,12 +181,12 @@ class FactLoader:
     def _look_at_queue(self, facts: Facts, needs: Needs, held: Held, now: Instant) -> None:
         """What waits in the thread: the dispatch to run next, and the best of the rest."""
         thread = held.thread
-        if needs.head and thread.left_open:
-            runs = self._runs(_LEFT_OPEN_RUNS, held)
-            facts.left_open = tuple([LeftOpen(run, self._tail(held, run)) for run in runs])
+        if needs.head:
+            self._find_left_open(facts, held)
         if not thread.queued:
             return
-        without = facts.run.dispatch_id if needs.newest and facts.run is not None else None
+        named = facts.run if needs.run is not None else facts.known_run
+        without = named.dispatch_id if needs.newest and named is not None else None
         head: Dispatch | None = None
         only = held.only_queued
         if only is not None:
@@ -176,6 +206,11 @@ class FactLoader:
         row = self._row(_BEST_DUE, place) or self._row(_BEST_LATER, place)
         facts.ready = None if row is None else waiter_from(row)
 
+    def _find_left_open(self, facts: Facts, held: Held) -> None:
+        if held.thread.left_open:
+            runs = self._runs(_LEFT_OPEN_RUNS, held)
+            facts.left_open = tuple([LeftOpen(run, self._tail(held, run)) for run in runs])
+
     def _queued(self, held: Held, dispatch: Dispatch, run: Run | None = None) -> Queued:
         """The dispatch with what it takes to run it. Damage to that is a fact like any other: the rule buries the
         dispatch with the reason, where an error would keep every other thread from being claimed.
@@ -194,7 +229,7 @@ class FactLoader:
             stored = self._message(held, message_id)
             if stored is None:
                 lacks = lacks or message_id
-            else:
+            elif stored.fate is None:
                 brought.append(stored)
         return Queued(dispatch, run, tuple(brought), lacks, self._tail(held, run))
 
@@ -262,7 +297,7 @@ class FactLoader:
 
 _OUTPUT = SQL["output_message"]
 _THREAD = SQL["thread_and_claimed"]
-_THREAD_COLUMNS = 23
+_THREAD_COLUMNS = 25
 _RUN = SQL["run"]
 _DISPATCH = SQL["dispatch"]
 _MESSAGE = SQL["message"]
@@ -281,3 +316,5 @@ _OWN_SEQS = SQL["own_seqs"]
 _OWN_MESSAGES = SQL["own_messages"]
 _SPANS = SQL["spans"]
 _STATE = SQL["state"]
+_PENDING = SQL["pending"]
+_TAKEN = SQL["taken"]

@@ -7,7 +7,8 @@
 
 -- part: thread_columns
 t.no, t.scope, t.thread_id, t.epoch, t.message_seq, t.event_seq, t.first_event_seq, t.position, t.queued, t.waiting,
-t.left_open, t.spans, t.commit_no, t.commit_token, t.ready_route, t.ready_priority, t.ready_at, t.ready_no, t.latest_run_no,
+t.left_open, t.spans, t.pending, t.interrupt_id, t.commit_no, t.commit_token, t.ready_route, t.ready_priority,
+t.ready_at, t.ready_no, t.latest_run_no,
 t.created_at, t.updated_at, t.v, t.info
 
 -- part: run_columns
@@ -25,7 +26,11 @@ k.no, k.ticket_id, t.thread_id, r.run_id, k.agent_id, k.state, k.created_at, k.e
 k.decision
 
 -- part: message_columns
-m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body
+m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body, m.fate, m.step_index, m.revision, m.digest
+
+-- part: pending_columns
+m.message_id, m.run_id, m.position, m.boundary, m.granularity, m.barrier, m.fallback, m.target_run_id, m.revision,
+m.created_at, m.opens
 
 -- part: outbox_columns
 o.no, o.scope, o.sender, o.run_id, o.thread_id, o.created_at, o.v, o.body
@@ -90,6 +95,20 @@ SELECT {dispatch_columns}
 SELECT {message_columns}
   FROM messages m
  WHERE m.message_id = :message_id AND m.thread = :thread;
+
+-- name: pending
+-- What waits for a run of a thread, in order. Index: messages_pending.
+SELECT {pending_columns}
+  FROM messages m INDEXED BY messages_pending
+ WHERE m.thread = :thread AND m.position IS NOT NULL
+ ORDER BY m.position;
+
+-- name: taken
+-- What a commit took, in the order of the log. Index: messages_taken, read whole: one commit, of at most 100.
+SELECT {message_columns}
+  FROM messages m INDEXED BY messages_taken
+ WHERE m.thread = :thread AND m.commit_no = :commit_no AND m.commit_no IS NOT NULL
+ ORDER BY m.seq;
 
 -- name: output_message
 -- A message of the thread of a run. Index: primary key, messages_id.
@@ -223,15 +242,15 @@ SELECT version, v, body
 
 -- name: insert_thread
 INSERT INTO threads (no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting,
-                     left_open, spans, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no,
-                     latest_run_no, created_at, updated_at, v, info)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                     left_open, spans, pending, interrupt_id, commit_no, commit_token, ready_route, ready_priority,
+                     ready_at, ready_no, latest_run_no, created_at, updated_at, v, info)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_thread
 UPDATE threads
    SET epoch = ?, message_seq = ?, event_seq = ?, position = ?, queued = ?, waiting = ?, left_open = ?, spans = ?,
-       commit_no = ?, commit_token = ?, ready_route = ?, ready_priority = ?, ready_at = ?, ready_no = ?,
-       latest_run_no = ?, updated_at = ?
+       pending = ?, interrupt_id = ?, commit_no = ?, commit_token = ?, ready_route = ?, ready_priority = ?, ready_at = ?,
+       ready_no = ?, latest_run_no = ?, updated_at = ?
  WHERE no = ?;
 
 -- name: update_thread_info
@@ -250,8 +269,42 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: append_message
 -- Give an accepted message its place in the log, once.
 UPDATE messages
-   SET seq = ?
- WHERE message_id = ? AND thread = ? AND seq IS NULL;
+   SET seq = ?, settled_at = ?
+ WHERE message_id = ? AND thread = ? AND seq IS NULL AND fate IS NULL;
+
+-- name: insert_pending
+-- A message that waits for a run.
+INSERT INTO messages (no, thread, message_id, run_id, internal, created_at, v, body, position, boundary, granularity,
+                      barrier, fallback, target_run_id, opens)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: take_message
+-- Give a message that waits its place in the log, once.
+UPDATE messages
+   SET seq = ?, settled_at = ?, step_index = ?, commit_no = ?, position = NULL
+ WHERE message_id = ? AND thread = ? AND seq IS NULL AND fate IS NULL AND position IS NOT NULL;
+
+-- name: move_pending
+UPDATE messages
+   SET position = ?, boundary = ?, barrier = ?, revision = ?
+ WHERE message_id = ? AND thread = ? AND seq IS NULL AND fate IS NULL AND position IS NOT NULL;
+
+-- name: edit_message
+UPDATE messages
+   SET internal = ?, v = ?, body = ?, revision = ?, digest = ?
+ WHERE message_id = ? AND thread = ? AND seq IS NULL AND fate IS NULL;
+
+-- name: requeue_message
+-- It is brought by a run of its own now.
+UPDATE messages
+   SET run_id = ?, position = NULL
+ WHERE message_id = ? AND thread = ? AND seq IS NULL AND fate IS NULL;
+
+-- name: mark_fate
+-- The first fate is the final one: a message that has a seq or a fate already is left as it is.
+UPDATE messages
+   SET fate = ?, settled_at = ?, position = NULL
+ WHERE message_id = ? AND thread = ? AND seq IS NULL AND fate IS NULL;
 
 -- name: insert_entry_of_message
 -- The entry of a message that was accepted earlier.
@@ -873,6 +926,27 @@ SELECT k.scope, {ticket_columns}
 SELECT count(*)
   FROM tickets INDEXED BY tickets_thread
  WHERE thread = :thread AND state = 'open';
+
+-- name: pending_messages
+-- What waits for a run of a thread, with its content. Index: messages_pending.
+SELECT {pending_columns}, {message_columns}
+  FROM messages m INDEXED BY messages_pending
+ WHERE m.thread = :thread AND m.position IS NOT NULL
+ ORDER BY m.position;
+
+-- name: receipt
+-- Index: messages_id.
+SELECT m.boundary IS NOT NULL, m.settled_at, {message_columns}
+  FROM messages m
+ WHERE m.message_id = :message_id AND m.thread = :thread;
+
+-- name: threads_of_message
+-- Index: messages_id, primary key.
+SELECT t.thread_id
+  FROM messages m
+ CROSS JOIN threads t
+ WHERE m.message_id = :message_id AND t.no = m.thread AND t.scope = :scope
+ LIMIT :limit;
 
 -- name: message_by_seq
 -- Index: thread_entries.

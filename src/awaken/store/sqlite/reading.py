@@ -20,6 +20,7 @@ from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route,
 from awaken.domain.log import EventRow, completed, referred
 from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.receipt import Receipt
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
@@ -36,6 +37,7 @@ from awaken.store.contract import (
     OpenCount,
     OverdueTicket,
     Page,
+    PendingMessage,
     RunQuery,
     Snapshot,
     StoredMessage,
@@ -43,6 +45,7 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.rules.facts import ThreadRow
+from awaken.store.rules.receipt import receipt_of
 from awaken.store.rules.thread import derive_thread
 from awaken.store.sqlite.asks import next_due
 from awaken.store.sqlite.facts import with_output
@@ -58,6 +61,7 @@ from awaken.store.sqlite.rows import (
     journal_from,
     message_from,
     pack,
+    pending_from,
     run_from,
     schedule_from,
     span_from,
@@ -70,6 +74,8 @@ from awaken.store.transitions import JournalEntry
 from awaken.store.view import page_of_view
 
 _LAST: Final = (1 << 63) - 1
+_OF_PENDING: Final = 11
+"""How many columns an entry has that waits."""
 _OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
 _TICKET_STATES: Final = get_args(TicketState)
 _TICKET_COLUMNS: Final = {"tool": "tool_name", "kind": "kind", "agent": "agent_id"}
@@ -362,6 +368,27 @@ class Reading:
             return None
         row = self._row("message", {"thread": thread.no, "message_id": pack(message_id)})
         return None if row is None else message_from(row)
+
+    def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
+        thread = self._thread_row(scope, thread_id)
+        if thread is None or not thread.pending:
+            return []
+        found: list[PendingMessage] = []
+        for row in self._rows("pending_messages", {"thread": thread.no}):
+            found.append(PendingMessage(pending_from(row[:_OF_PENDING]), message_from(row[_OF_PENDING:]).message))
+        return found
+
+    def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
+        thread = self._thread_row(scope, thread_id)
+        row = None if thread is None else self._row("receipt", {"thread": thread.no, "message_id": pack(message_id)})
+        if row is None:
+            return None
+        is_steered, settled_at, *columns = row
+        return receipt_of(thread_id, message_from(tuple(columns)), is_steered=bool(is_steered), settled_at=settled_at)
+
+    def threads_of_message(self, scope: Scope, message_id: MessageId, limit: int) -> list[ThreadId]:
+        place = {"scope": scope, "message_id": pack(message_id), "limit": limit}
+        return [ThreadId(unpack(packed)) for (packed,) in self._rows("threads_of_message", place)]
 
     def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
         return _whole(self.page_messages(scope, thread_id, query))

@@ -18,8 +18,9 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus, ready_route
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import Appended, LoggedEvent
-from awaken.domain.message import Visibility
+from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import OutboxRow
+from awaken.domain.pending import Opens, Pending
 from awaken.domain.record import (
     CURRENT,
     check_version,
@@ -51,7 +52,7 @@ from awaken.domain.state import ThreadState
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Ticket, TicketState
 from awaken.store.contract import StoredMessage
-from awaken.store.rules.facts import MessageWrite, ReadyKey, ThreadRow, Waiter
+from awaken.store.rules.facts import MessageWrite, ReadyKey, Taken, ThreadRow, Waiter
 from awaken.store.transitions import JournalEntry
 
 Row = tuple[Any, ...]
@@ -89,6 +90,7 @@ _WHYS: Final = frozenset(get_args(Why))
 _NO_INFO: Final = ThreadInfo()
 _encode: Final = msgspec.json.Encoder().encode
 _message_ids: Final = msgspec.json.Decoder(tuple[MessageId, ...])
+_opens: Final = msgspec.json.Decoder(Opens)
 
 
 @overload
@@ -134,6 +136,8 @@ def new_thread_values(thread: ThreadRow) -> Row:
         thread.waiting,
         thread.left_open,
         thread.spans,
+        thread.pending,
+        thread.interrupt_id,
         thread.commit_no,
         pack(thread.commit_token),
         *_ready_values(thread),
@@ -155,6 +159,8 @@ def thread_values(thread: ThreadRow) -> Row:
         thread.waiting,
         thread.left_open,
         thread.spans,
+        thread.pending,
+        thread.interrupt_id,
         thread.commit_no,
         pack(thread.commit_token),
         *_ready_values(thread),
@@ -190,6 +196,41 @@ def new_message_values(no: int, write: MessageWrite) -> Row:
         _MESSAGE_V,
         encode_message(message, write.run_id),
     )
+
+
+def new_pending_values(no: int, thread: ThreadRow, entry: Pending, message: Message) -> Row:
+    return (
+        no,
+        thread.no,
+        pack(message.id),
+        pack(entry.run_id),
+        int(message.visibility is Visibility.INTERNAL),
+        entry.created_at,
+        _MESSAGE_V,
+        encode_message(message, None),
+        entry.position,
+        entry.boundary,
+        entry.granularity,
+        int(entry.barrier),
+        int(entry.fallback_to_new_run),
+        pack(entry.target_run_id),
+        _encode(entry.opens),
+    )
+
+
+def taken_values(taken: Taken, now: Instant) -> Row:
+    return taken.seq, now, taken.step_index, taken.commit_no, pack(taken.message_id), taken.thread.no
+
+
+def moved_values(thread: ThreadRow, entry: Pending) -> Row:
+    return entry.position, entry.boundary, int(entry.barrier), entry.revision, pack(entry.message_id), thread.no
+
+
+def edited_values(thread: ThreadRow, stored: StoredMessage) -> Row:
+    message = stored.message
+    internal = int(message.visibility is Visibility.INTERNAL)
+    body = encode_message(message, None)
+    return internal, _MESSAGE_V, body, stored.revision, stored.digest, pack(message.id), thread.no
 
 
 def new_run_values(thread: ThreadRow, run: Run) -> Row:
@@ -381,14 +422,15 @@ def span_values(thread: ThreadRow, span: Span) -> Row:
 def thread_from(row: Row) -> ThreadRow:
     (
         no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting, left_open,
-        spans, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no, latest_run_no, created_at,
-        updated_at, version, info,
+        spans, pending, interrupt_id, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no,
+        latest_run_no, created_at, updated_at, version, info,
     ) = row  # fmt: skip
     thread_id = ThreadId(unpack(thread_id))
     name = f"thread {thread_id!r}"
     check_version("thread", version, name)
     ready_parts = [part is None for part in (ready_route, ready_priority, ready_at, ready_no)]
-    if min(epoch, message_seq, event_seq, position, queued, waiting, left_open, spans) < 0 or len({*ready_parts}) != 1:
+    counters = (epoch, message_seq, event_seq, position, queued, waiting, left_open, spans, pending)
+    if min(counters) < 0 or len({*ready_parts}) != 1:
         raise DataIntegrity(f"{name}: its counters contradict each other")
     return ThreadRow(
         no=no,
@@ -406,6 +448,8 @@ def thread_from(row: Row) -> ThreadRow:
         waiting=waiting,
         left_open=left_open,
         spans=spans,
+        pending=pending,
+        interrupt_id=interrupt_id,
         commit_no=commit_no,
         commit_token=_unpack_any(commit_token),
         latest_run_no=latest_run_no,
@@ -414,13 +458,43 @@ def thread_from(row: Row) -> ThreadRow:
 
 
 def message_from(row: Row) -> StoredMessage:
-    packed_id, seq, run_id, created_at, version, body = row
+    packed_id, seq, run_id, created_at, version, body, fate, step_index, revision, digest = row
     message_id = MessageId(unpack(packed_id))
     name = f"message {message_id!r}"
     run_id = _unpack_any(run_id)
     if not message_id.strip() or (seq is not None and seq < 1):
         raise DataIntegrity(f"{name}: its id or its place in the log is not what it should be")
-    return StoredMessage(decode_message(body, version, name, message_id, run_id), seq, run_id, created_at)
+    if seq is not None and fate is not None:
+        raise DataIntegrity(f"{name}: it is in the log, and {fate}")
+    message = decode_message(body, version, name, message_id, run_id)
+    return StoredMessage(message, seq, run_id, created_at, fate, step_index, revision or 1, digest)
+
+
+def pending_from(row: Row) -> Pending:
+    (
+        message_id, run_id, position, boundary, granularity, barrier, fallback, target_run_id, revision, created_at,
+        opens,
+    ) = row  # fmt: skip
+    message_id = MessageId(unpack(message_id))
+    if run_id is None or opens is None or boundary is None:
+        raise DataIntegrity(f"message {message_id!r} waits for a run, and it is not known for which, or how")
+    try:
+        opened = _opens.decode(opens)
+    except msgspec.MsgspecError as error:
+        raise DataIntegrity(f"message {message_id!r} is damaged: {error}") from error
+    return Pending(
+        message_id=message_id,
+        run_id=RunId(unpack(run_id)),
+        position=position,
+        boundary=boundary,
+        granularity=granularity,
+        barrier=bool(barrier),
+        fallback_to_new_run=bool(fallback),
+        target_run_id=_unpack_any(target_run_id),
+        revision=revision or 1,
+        created_at=created_at,
+        opens=opened,
+    )
 
 
 def run_from(row: Row) -> Run:
@@ -459,6 +533,7 @@ def run_from(row: Row) -> Run:
         output_message_ids=state.output_message_ids,
         waiting=state.waiting,
         steps=state.steps,
+        taken=state.taken,
         usage=NO_USAGE if state.usage is None else state.usage,
         closed_turn=state.closed_turn,
         stream_open=state.stream_open,

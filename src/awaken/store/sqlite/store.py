@@ -24,6 +24,7 @@ from awaken.domain.errors import StoreUnavailable, ValidationError
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.receipt import Receipt
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
@@ -40,6 +41,7 @@ from awaken.store.contract import (
     OpenCount,
     OverdueTicket,
     Page,
+    PendingMessage,
     RunQuery,
     Snapshot,
     StoredMessage,
@@ -219,6 +221,15 @@ class SqliteStore:
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(lambda state: state.load_message(scope, thread_id, message_id))
+
+    async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
+        return await self._read(lambda state: state.list_pending(scope, thread_id), many=True)
+
+    async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
+        return await self._read(lambda state: state.load_receipt(scope, thread_id, message_id))
+
+    async def threads_of_message(self, scope: Scope, message_id: MessageId, *, limit: int) -> list[ThreadId]:
+        return await self._read(lambda state: state.threads_of_message(scope, message_id, limit))
 
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
         is_filtered = query.visibility is not None or query.run_id is not None

@@ -115,8 +115,24 @@ def _write_messages(db: sqlite3.Connection, changes: Changes, numbers: RowNumber
     insert(db, _INSERT_MESSAGE, [rows.new_message_values(no, each) for no, each in new])
     entries += [(each.thread.no, MESSAGES, each.seq, no) for no, each in new if each.seq is not None]
     joined = changes.appended_messages
-    put(db, _APPEND_MESSAGE, [(seq, pack(message_id), thread.no) for thread, message_id, seq in joined])
-    put(db, _INSERT_ENTRY_OF_MESSAGE, [(pack(message_id), thread.no) for thread, message_id, _ in joined])
+    put(db, _APPEND_MESSAGE, [(seq, now, pack(message_id), thread.no) for thread, message_id, seq, now in joined])
+    put(db, _INSERT_ENTRY_OF_MESSAGE, [(pack(message_id), thread.no) for thread, message_id, _, _ in joined])
+    if changes.touches_pending:
+        _write_pending(db, changes, numbers)
+
+
+def _write_pending(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None:
+    new = [*zip(count(numbers.message + 1), changes.pended)]
+    numbers.message += len(new)
+    put(db, SQL["insert_pending"], [rows.new_pending_values(no, *each) for no, each in new])
+    put(db, SQL["edit_message"], [rows.edited_values(*each) for each in changes.edited])
+    put(db, SQL["move_pending"], [rows.moved_values(*each) for each in changes.moved])
+    put(db, SQL["take_message"], [rows.taken_values(*each) for each in changes.taken])
+    put(db, _INSERT_ENTRY_OF_MESSAGE, [(pack(taken.message_id), taken.thread.no) for taken, _ in changes.taken])
+    requeued = [(pack(run_id), pack(message_id), thread.no) for thread, message_id, run_id in changes.requeued]
+    put(db, SQL["requeue_message"], requeued)
+    fates = [(fate, now, pack(message_id), thread.no) for thread, message_id, fate, now in changes.fates]
+    db.executemany(SQL["mark_fate"], fates)
 
 
 def _write_events(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers, entries: list[Row]) -> None:

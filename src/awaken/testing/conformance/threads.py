@@ -75,6 +75,7 @@ async def test_a_thread_is_read_as_it_was_saved(store: Store, clock: ManualClock
         message_count=0,
         event_count=1,
         queued_count=0,
+        pending_count=0,
         created_at=clock.now(),
         updated_at=clock.now(),
     )

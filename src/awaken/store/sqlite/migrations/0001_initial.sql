@@ -26,6 +26,8 @@ CREATE TABLE threads (
     waiting         INTEGER NOT NULL,
     left_open       INTEGER NOT NULL,
     spans           INTEGER NOT NULL,
+    pending         INTEGER NOT NULL,
+    interrupt_id    ANY,
     commit_no       INTEGER NOT NULL,
     commit_token    ANY,
     ready_route     TEXT,
@@ -38,8 +40,6 @@ CREATE TABLE threads (
     v               INTEGER NOT NULL,
     info            TEXT,  -- NULL: its owner said nothing about it
     -- later
-    pending         INTEGER NOT NULL DEFAULT 0,
-    interrupt_id    ANY,
     deleted_at      INTEGER
 ) STRICT;
 
@@ -69,33 +69,39 @@ CREATE TABLE messages (
     no         INTEGER PRIMARY KEY,
     thread     INTEGER NOT NULL,
     message_id ANY NOT NULL,
-    seq        INTEGER,  -- NULL: accepted, not yet part of the conversation
-    run_id     ANY,      -- the run that brought it, or that produced it
+    seq        INTEGER,  -- NULL: accepted, not yet part of the conversation; with a fate, never
+    run_id     ANY,      -- the run that brought it, that it waits for, or that produced it
     internal   INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     v          INTEGER NOT NULL,
     body       BLOB NOT NULL,
-    -- later: what became of it, and how it wants to be taken
-    fate        TEXT,
-    digest      BLOB,  -- of what was first sent; NULL: that is the body
-    position    INTEGER,
-    revision    INTEGER,
-    delivery    BLOB,
+    fate       TEXT,     -- how it ended without a seq
+    settled_at INTEGER,  -- when it got its seq or its fate; NULL: neither, or when it was accepted
+    revision   INTEGER,  -- NULL: the first
+    digest     BLOB,     -- of what was first sent, after an edit
+    step_index INTEGER,  -- how many steps its run had closed when it took it
+    commit_no  INTEGER,  -- the commit that took it
+    -- of one that waits for a run, or did:
+    position    INTEGER,  -- NULL: it waits no more
     boundary    TEXT,
     granularity TEXT,
     barrier     INTEGER,
     fallback    INTEGER,
-    target_run_id        ANY,
-    reserved_run_id      ANY,
-    reserved_dispatch_id ANY,
+    target_run_id ANY,
+    opens       BLOB,     -- the run that it opens if the other does not take it
+    -- later
     sender      BLOB,
-    hop_count   INTEGER,
-    step_index  INTEGER,
-    commit_no   INTEGER
+    hop_count   INTEGER
 ) STRICT;
 
 -- The id comes before the thread: ids are minted in order, so this grows at one end, and it is as unique.
 CREATE UNIQUE INDEX messages_id ON messages (message_id, thread);
+
+-- What waits for a run, in order.
+CREATE INDEX messages_pending ON messages (thread, position) WHERE position IS NOT NULL;
+
+-- What each commit took, for one that is asked again.
+CREATE INDEX messages_taken ON messages (thread, commit_no) WHERE commit_no IS NOT NULL;
 
 CREATE TABLE runs (
     no                  INTEGER PRIMARY KEY,  -- an arrival number
