@@ -26,7 +26,7 @@ from awaken.telemetry import names
 from tests.docs.repository import PAGES, ROOT
 
 REFERENCE = ROOT / "docs/reference"
-FOR_DRIVERS = {"take", "finish", "unfinished"}
+FOR_DRIVERS = {"take", "finish", "suspend", "unfinished"}
 """What the function driver does with a context; an agent never calls these."""
 _CODE = re.compile(r"`([^`]+)`")
 

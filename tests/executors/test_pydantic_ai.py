@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, CustomEvent, ModelRetry, RunContext, Tool, ToolReturn
 from pydantic_ai.capabilities import AbstractCapability
-from pydantic_ai.exceptions import ApprovalRequired, ModelHTTPError, ModelRateLimitError, SkipToolExecution, ToolFailed
+from pydantic_ai.exceptions import ModelHTTPError, ModelRateLimitError, SkipToolExecution, ToolFailed
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -550,15 +550,6 @@ async def test_an_agent_inside_a_tool_is_the_tools_own_business() -> None:
     assert run.texts == ["user: go", "assistant: ", "tool: inner", "assistant: outer"]
     assert outcome.usage is not None and outcome.usage.model_calls == 4
     assert len([event for event in run.events if isinstance(event, ToolCallDone)]) == 1
-
-
-async def test_a_tool_that_needs_a_person_fails_the_run_with_a_sentence() -> None:
-    async def dangerous() -> str:
-        raise ApprovalRequired
-
-    driver = PydanticAIDriver(Script(Turn("", (Call("dangerous"),))).agent(tools=[dangerous]))
-    with pytest.raises(PermanentFailure, match="'dangerous' cannot finish: it asked for an approval"):
-        await RecordedRun("go").drive(driver)
 
 
 def test_a_tool_key_is_known_only_inside_a_tool() -> None:

@@ -80,6 +80,18 @@ class MessageNotFound(NotFound):
     code = "message_not_found"
 
 
+class TicketNotFound(NotFound):
+    what = "ticket"
+    code = "ticket_not_found"
+
+
+class UnknownToolCall(NotFound):
+    """The run waits for no call of that id."""
+
+    what = "ticket of a tool call"
+    code = "unknown_tool_call"
+
+
 class AgentNotFound(NotFound):
     what = "agent"
     code = "agent_not_found"
@@ -201,6 +213,45 @@ class AlreadyConsumed(Conflict):
         super().__init__(f"message {message_id!r} is {fate} already, and cannot be changed any more")
         self.id = message_id
         self.fate = fate
+
+
+class TicketWithdrawn(Conflict):
+    """The run waits for the ticket no longer, because it has ended or gone on without it."""
+
+    code = "ticket_withdrawn"
+
+    def __init__(self, run_id: str, status: str, ticket_id: str) -> None:
+        super().__init__(f"run {run_id!r} is {status}, and waits for ticket {ticket_id!r} no longer")
+        self.id = ticket_id
+        self.run_id = run_id
+        self.status = status
+
+
+class DecisionConflict(Conflict):
+    """The ticket was decided before, otherwise; what was decided then counts."""
+
+    code = "decision_conflict"
+
+    def __init__(self, ticket_id: str, decision_id: str, action: str, decided_by: str | None, decided_at: str) -> None:
+        who = "" if decided_by is None else f" by {decided_by!r}"
+        super().__init__(f"ticket {ticket_id!r} was decided before{who}, at {decided_at}: {action}")
+        self.id = ticket_id
+        self.decision_id = decision_id
+        self.action = action
+        self.decided_by = decided_by
+        self.decided_at = decided_at
+
+
+class TicketExpired(AwakenError):
+    """The time of a ticket was over before anybody decided. Raised in the agent that asked, where it gave no default,
+    and to whoever decides too late.
+    """
+
+    code = "ticket_expired"
+
+    def __init__(self, ticket_id: str, why: str) -> None:
+        super().__init__(f"ticket {ticket_id!r} has expired: {why}")
+        self.id = ticket_id
 
 
 class ThreadBusy(Conflict):

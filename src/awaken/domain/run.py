@@ -362,6 +362,8 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     mode: WaitMode = "any"
     next_dispatch_id: DispatchId | None = None
     """The dispatch with which it goes on then."""
+    suspended_by: DispatchId | None = None
+    """The dispatch that was executed last."""
     since: Instant = 0
 
 
@@ -417,6 +419,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When somebody asked that what belongs to it be hidden once it ends."""
     hidden: bool = False
     """It is left out of lists."""
+
+    @property
+    def is_parked(self) -> bool:
+        """It waits, and nothing is queued with which it would go on."""
+        return self.waiting is not None and self.waiting.suspended_by in (None, self.dispatch_id)
 
     @property
     def output(self) -> Any:

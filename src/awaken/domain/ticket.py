@@ -137,6 +137,30 @@ def _content(decision: Decision) -> bytes:
     return _encode((decision.action, decision.result, decision.arguments, decision.reason))
 
 
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A decision as it is asked for, about a ticket or a tool call of a run. `resume` and `cancel` are other words for
+    yes and no. Without a `decision_id` it gets one.
+    """
+
+    action: Action | Literal["resume", "cancel"]
+    ticket_id: str = ""
+    tool_call_id: str = ""
+    result: Any = None
+    arguments: Any = None
+    reason: str | None = None
+    decision_id: str = ""
+    decided_by: str | None = None
+
+    def action_on(self, kind: TicketKind) -> Action:
+        match self.action:
+            case "resume":
+                return "approve" if kind == "approval" else "answer"
+            case "cancel":
+                return "deny" if kind == "approval" else "fail"
+            case action:
+                return action
+
+
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """A ticket as stored."""
 

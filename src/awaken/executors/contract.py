@@ -11,7 +11,7 @@ Source: ADR 0015 (interface), `docs/concepts/executors.md` (commit points C1 to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -19,8 +19,9 @@ import msgspec
 from awaken.domain.event import Event
 from awaken.domain.ids import AgentId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
-from awaken.domain.run import NATURAL_END, RunRequest, Termination, Usage
+from awaken.domain.run import NATURAL_END, RunRequest, Termination, Usage, WaitMode
 from awaken.domain.state import ThreadState, Values
+from awaken.domain.ticket import Ticket, TicketRequest
 from awaken.executors.sending import Outgoing, Sent
 
 
@@ -88,6 +89,12 @@ class Entry(Protocol):
         """
         ...
 
+    async def decisions(self) -> Mapping[str, Ticket]:
+        """The tickets that the run has opened, by key, each with what it has come to so far. Empty, without a read, for
+        a run that has opened none.
+        """
+        ...
+
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """The agent is done. `messages` are committed together with the settlement, and `events` follow them in the log."""
@@ -107,7 +114,22 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """A natural end that finds messages waiting for the run is none: `drive` is called again, with those in the log."""
 
 
-DriveOutcome = Finished
+class Suspended(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent waits for somebody, and is executed again when one of the tickets is closed, or all are.
+
+    `messages` are committed together with the settlement, and `events` follow them in the log. `usage` and `steps` as
+    in `Finished`.
+    """
+
+    tickets: tuple[TicketRequest, ...]
+    mode: WaitMode = "any"
+    messages: tuple[Message, ...] = ()
+    events: tuple[Event, ...] = ()
+    usage: Usage | None = None
+    steps: int | None = None
+
+
+DriveOutcome = Finished | Suspended
 
 
 class RunPort(Protocol):
@@ -195,6 +217,14 @@ class RunPort(Protocol):
         """
         ...
 
+    async def open_tickets(self, *requests: TicketRequest) -> None:
+        """Let people see what the run will wait for while it is still at work. One that it has already stays as it is.
+
+        Raises:
+            PermanentFailure: One cannot be stored, or there are too many.
+        """
+        ...
+
     def check_limits(self) -> None:
         """To be called before a step of a function begins; `close_step` looks by itself.
 
@@ -214,7 +244,7 @@ class AgentDriver(Protocol):
     """Runs one agent of one framework."""
 
     async def drive(self, entry: Entry, port: RunPort) -> DriveOutcome:
-        """Execute until the agent ends.
+        """Execute until the agent ends, or waits for somebody.
 
         Cancellation of the task is the request to stop: tidy up, then either let it pass, or raise `Stopped`
         with the partial output the user has seen.

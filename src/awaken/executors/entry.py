@@ -10,16 +10,16 @@ Source: ADR 0006, `docs/concepts/executors.md` (starting again).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from awaken.domain.ids import MessageId, RunId
-from awaken.domain.message import Message, MessageState, Role, ToolCall, cancelled_tool_message
+from awaken.domain.message import Message, MessageState, Role, cancelled_tool_message
 from awaken.domain.run import Usage
 from awaken.executors.contract import Conversation
 
 NO_USAGE: Final = Usage()
-NO_ANSWER: Final = "the call was not answered: the run that made it ended first"
+NO_ANSWER: Final = "the call has not been answered yet"
 
 LoggedMessage = tuple[Message, RunId | None]
 """A message of the thread's log and the run that brought it."""
@@ -56,23 +56,20 @@ def conversation(
 def answered(messages: Iterable[Message]) -> list[Message]:
     """The messages as a model accepts them: each call is answered once, right after the turn that made it.
 
-    Logs are written that way; a client's own messages and edited or restored data need not be. A call without an
-    answer gets a `cancelled` one, an answer without a call is left out, and of two answers the first counts.
+    The answers of a run that waited stand where it went on, behind what others said meanwhile; a client's own messages,
+    and edited or restored data, need not be in order either. A call without an answer gets one that says so and is
+    never stored, an answer without a call is left out, and of two answers the first counts.
     """
+    log = [*messages]
+    answers = _answers_by_turn(log)
     found: list[Message] = []
-    open_calls: dict[str, ToolCall] = {}
-    turn: Message | None = None
-    for message in messages:
-        if message.role is Role.TOOL:
-            if open_calls.pop(message.tool_call_id or "", None) is not None:
-                found.append(message)
-            continue
-        if turn is not None:
-            found += _closing(turn, open_calls)
-        found.append(message)
-        turn, open_calls = message, {call.id: call for call in message.tool_calls}
-    if turn is not None:
-        found += _closing(turn, open_calls)
+    for index, message in enumerate(log):
+        if message.role is not Role.TOOL:
+            found.append(message)
+            if message.tool_calls:
+                given = answers.get(index, {})
+                found += given.values()
+                found += _closing(message, given)
     return found
 
 
@@ -86,6 +83,20 @@ def _history_of(log: Sequence[LoggedMessage], run_id: RunId) -> Sequence[LoggedM
         if given and producer == run_id:
             return [*log[: index + 1], *[entry for entry in log[index + 1 :] if entry[1] == run_id]]
     return log
+
+
+def _answers_by_turn(log: Sequence[Message]) -> dict[int, dict[str, Message]]:
+    """The answers of each turn by call, in the order of the log."""
+    waiting: dict[str, int] = {}
+    answers: dict[int, dict[str, Message]] = {}
+    for index, message in enumerate(log):
+        if message.role is Role.TOOL:
+            turn = waiting.pop(message.tool_call_id or "", None)
+            if turn is not None:
+                answers.setdefault(turn, {})[message.tool_call_id or ""] = message
+        else:
+            waiting.update(dict.fromkeys([call.id for call in message.tool_calls], index))
+    return answers
 
 
 def _open_turn(log: Sequence[LoggedMessage], run_id: RunId, closed_turn: MessageId | None) -> int | None:
@@ -110,8 +121,9 @@ def _answers(turn: Message, tail: list[Message]) -> list[Message]:
     return found
 
 
-def _closing(turn: Message, open_calls: dict[str, ToolCall]) -> list[Message]:
+def _closing(turn: Message, answers: Mapping[str, Message]) -> list[Message]:
     return [
         cancelled_tool_message(MessageId(f"{turn.id}.{call.id}.unanswered"), call, NO_ANSWER)
-        for call in open_calls.values()
+        for call in turn.tool_calls
+        if call.id not in answers
     ]

@@ -15,6 +15,7 @@ Source: `docs/howto/write-a-function-agent.md`, `docs/reference/events.md`.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import inspect
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -31,7 +32,17 @@ from awaken.domain.ids import MessageId
 from awaken.domain.loop import check_loop
 from awaken.domain.message import Message, MessageState, Role, assistant_message, data_of
 from awaken.domain.run import RunRequest, Sender
-from awaken.executors.contract import DriveOutcome, Entry, Finished, RunEnds, RunIdentity, RunPort, Stopped
+from awaken.executors.asking import UNSET, Approval, Asks, approve, ask, in_step
+from awaken.executors.contract import (
+    DriveOutcome,
+    Entry,
+    Finished,
+    RunEnds,
+    RunIdentity,
+    RunPort,
+    Stopped,
+    Suspended,
+)
 from awaken.executors.current import executing
 from awaken.executors.results import decoded, encoded, step_decoder
 from awaken.executors.sending import SEND_PREFIX, Outgoing, Sent
@@ -80,7 +91,7 @@ class FunctionDriver:
 
         A stopped run raises `Stopped` with the output it had so far; one that had none lets the cancellation pass.
         """
-        context = Context(entry, port)
+        context = Context(entry, port, Asks(await entry.decisions()))
         try:
             with executing(context):
                 if self._plain is not None:
@@ -88,6 +99,8 @@ class FunctionDriver:
                 assert self._generator is not None
                 return await self._consume(self._generator, context)
         except asyncio.CancelledError:
+            if context.asks.suspended():
+                return await context.suspend()
             unfinished = context.unfinished()
             if unfinished and is_stopping():
                 raise Stopped(unfinished) from None
@@ -107,12 +120,13 @@ class Context:
 
     __slots__ = (
         "_ahead", "_arrived", "_entry", "_finished_steps", "_in_step", "_journal", "_loop", "_message_id", "_messages",
-        "_port", "_produced", "_recorded_steps", "_state", "_taken_before", "_text", "_uses",
+        "_port", "_produced", "_recorded_steps", "_state", "_taken_before", "_text", "_uses", "asks",
     )  # fmt: skip
 
-    def __init__(self, entry: Entry, port: RunPort) -> None:
+    def __init__(self, entry: Entry, port: RunPort, asks: Asks | None = None) -> None:
         self._entry = entry
         self._port = port
+        self.asks = Asks({}, suspends=False) if asks is None else asks
         self._loop = asyncio.get_running_loop()
         self._journal: dict[str, msgspec.Raw] | None = None
         """The steps that are recorded, also those of this execution."""
@@ -286,6 +300,58 @@ class Context:
         """The agent that sent this run its message, with its run and its thread; None where no agent did."""
         return self._port.request.trace.sender
 
+    @overload
+    def ask(
+        self, question: str, *, name: str = "ask", expires_in_s: float | None = None, default: Any = UNSET
+    ) -> Coroutine[Any, Any, str]: ...
+    @overload
+    def ask(
+        self,
+        question: str,
+        *,
+        name: str = "ask",
+        type: builtins.type[T],
+        expires_in_s: float | None = None,
+        default: Any = UNSET,
+    ) -> Coroutine[Any, Any, T]: ...
+    def ask(
+        self,
+        question: str,
+        *,
+        name: str = "ask",
+        type: Any = str,
+        expires_in_s: float | None = None,
+        default: Any = UNSET,
+    ) -> Coroutine[Any, Any, Any]:
+        """Ask somebody, and return the answer, however long that takes.
+
+        Nothing waits meanwhile: the function is cancelled here, so that its `finally` runs, and its run is a row in the
+        store. With the answer it runs from the top, and this returns the answer; steps are not repeated, and what it
+        says before it comes here again is dropped. What is asked side by side is all asked at once, and waited for
+        together. Inside a tool the tool is run again from its top, and nothing else of the turn.
+
+        A question is known by its name and by how many of that name were asked before it in this execution. `type` is
+        what the answer is decoded into; whoever answers otherwise is refused. `default` is the answer when nobody has
+        answered within `expires_in_s` seconds.
+
+        Raises:
+            TicketExpired: Nobody answered in time, and there is no default.
+            PermanentFailure: It cannot be asked so, or is asked inside of a step.
+        """
+        return ask(self.asks, question, name, type, expires_in_s, default)
+
+    def approve(
+        self, question: str, *, name: str = "approve", arguments: Any = None, expires_in_s: float | None = None
+    ) -> Coroutine[Any, Any, Approval]:
+        """Ask somebody for permission, as `ask` does.
+
+        `arguments` is shown to whoever decides, and may come back changed. Nobody in `expires_in_s` seconds is a no.
+
+        Raises:
+            PermanentFailure: It cannot be asked so, or is asked inside of a step.
+        """
+        return approve(self.asks, question, name, arguments, expires_in_s)
+
     async def emit(self, item: Event | str) -> None:
         """Put an event, or a piece of the answer's text, in the log. Readers see it at once.
 
@@ -308,6 +374,8 @@ class Context:
         if isinstance(item, str):
             await self._stream(item)
         elif isinstance(item, Message):
+            if self.asks.is_replaying:
+                return
             if item.id == self._message_id:  # the message that the text was streamed for
                 await self._withdraw_unless_in((item,))
                 self._text = self._message_id = None
@@ -325,6 +393,7 @@ class Context:
         was a preview of it, withdrawn unless it is the same. Any other JSON value: the run's output, beside the
         streamed text. `Finished`: as it is.
         """
+        self.asks.check_end()
         outcome = self._outcome(returned)
         await self._withdraw_unless_in(outcome.messages)
         if outcome.messages and not self._in_step:
@@ -333,6 +402,15 @@ class Context:
         if not self._in_step:
             return outcome
         return replace(outcome, events=(*outcome.events, StepEnded(self._port.steps)))
+
+    async def suspend(self) -> Suspended:
+        """What the run waits for; what was said so far becomes part of the conversation."""
+        messages = self._answer()
+        if messages and not self._in_step:
+            self._message_id = next((m.id for m in messages if m.role is Role.ASSISTANT), None)
+            await self._publish()
+        events = (StepEnded(self._port.steps),) if self._in_step else ()
+        return Suspended(tickets=tuple(self.asks.requests.values()), mode="all", messages=messages, events=events)
 
     def _outcome(self, returned: Any) -> Finished:
         if returned is None:
@@ -368,7 +446,8 @@ class Context:
             await self._begin()
         value = fn()
         if inspect.isawaitable(value):
-            value = await value
+            with in_step():
+                value = await value
         raw = msgspec.Raw(encoded(value, f"step {key!r}"))
         result = decoded(raw, decoder, key)
         self._record(key, raw)
@@ -409,14 +488,16 @@ class Context:
         return [*events, StepEnded(index)]
 
     async def _publish(self, *events: Event) -> None:
-        """Put events in the log, within a step."""
+        """Put events in the log, within a step; not again those of an earlier execution."""
+        if self.asks.is_replaying:
+            return
         if not self._in_step:
             self._in_step = True
             events = (StepStarted(self.message_id, self._port.steps), *events)
         await self._port.emit(*events)
 
     async def _stream(self, text: str) -> None:
-        if text:
+        if text and not self.asks.is_replaying:
             if self._text is None:
                 self._text = []
             self._text.append(text)

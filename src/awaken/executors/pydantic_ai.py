@@ -4,9 +4,10 @@ Above: `registry` imports this module when the first run of such an agent starts
 of the framework; `pydantic_messages` for the translation.
 Holds: a model response is committed before its tools run (C1), each tool's answer before anybody sees it (C2), a step
 is closed before the next inference (C3). After a crash the open turn is entered again: the model is not asked, answered
-calls are not run, and nothing is published that the log already has. What is committed is what passed by, never a
-difference of two lists of messages, because the framework merges and re-stamps its own. A message is committed under
-the id its deltas had, and where it differs from them they are withdrawn first.
+calls are not run, and nothing is published that the log already has. So it is when a call waits for somebody: the turn
+stays open, and what was decided answers its calls. What is committed is what passed by, never a difference of two lists
+of messages, because the framework merges and re-stamps its own. A message is committed under the id its deltas had, and
+where it differs from them they are withdrawn first.
 
 Source: ADR 0015, ADR 0011, `docs/concepts/executors.md`, `docs/reference/events.md`.
 """
@@ -30,7 +31,7 @@ from typing import Any, Final, cast
 import msgspec
 from pydantic_ai import Agent, CallToolsNode, ModelRequestNode
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, ReinjectSystemPrompt
-from pydantic_ai.exceptions import RunCancelled, SkipModelRequest, UsageLimitExceeded
+from pydantic_ai.exceptions import RunCancelled, SkipModelRequest, UsageLimitExceeded, UserError
 from pydantic_ai.messages import (
     CustomEvent,
     EnqueuedMessagesEvent,
@@ -44,7 +45,7 @@ from pydantic_ai.messages import (
     ToolReturnPart,
 )
 from pydantic_ai.run import AgentRun
-from pydantic_ai.tools import DeferredToolRequests, RunContext, ToolDefinition
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolDefinition
 from pydantic_ai.usage import UsageLimits
 
 from awaken.domain.clock import Clock, SystemClock
@@ -55,11 +56,20 @@ from awaken.domain.message import Message, MessageState, Role
 from awaken.domain.run import Termination, Usage
 from awaken.executors.call_ids import CallIds
 from awaken.executors.classify import classify
-from awaken.executors.contract import Conversation, DriveOutcome, Entry, Finished, RunIdentity, RunPort, Stopped
+from awaken.executors.contract import (
+    Conversation,
+    DriveOutcome,
+    Entry,
+    Finished,
+    RunIdentity,
+    RunPort,
+    Stopped,
+    Suspended,
+)
 from awaken.executors.current import executing
 from awaken.executors.function import Context, is_stopping
 from awaken.executors.mending import mended
-from awaken.executors.pydantic_answers import DEFERRED, Answers, ToolHandler
+from awaken.executors.pydantic_answers import Answers, ToolHandler
 from awaken.executors.pydantic_events import (
     Shown,
     inference,
@@ -80,6 +90,7 @@ from awaken.executors.pydantic_messages import (
     to_native,
     to_response,
 )
+from awaken.executors.pydantic_waits import CallWaits
 
 NO_SDK_RETRIES: Final = {"max_retries": 0}
 """Retries have one owner: a provider's client gives up at once, and the queue tries again. Left out for models that do
@@ -118,23 +129,25 @@ class PydanticAIDriver:
         A usage limit, or the agent cancelling itself, ends the run as `stopped`. A stopped execution raises `Stopped`
         with the text its readers have seen and no message holds yet.
         """
+        waits = CallWaits(port, await entry.decisions())
         with executing(Context(entry, port)):
-            return await _Execution(self, port, await entry.conversation()).run()
+            return await _Execution(self, port, await entry.conversation(), waits).run()
 
 
 class _Execution:
     """One execution of one run: the state between the framework's hooks and the port."""
 
-    def __init__(self, driver: PydanticAIDriver, port: RunPort, start: Conversation) -> None:
+    def __init__(self, driver: PydanticAIDriver, port: RunPort, start: Conversation, waits: CallWaits) -> None:
         self._driver = driver
         self._port = port
+        self._waits = waits
         self._start = start
         self._run: AnyRun | None = None
         self._turn: MessageId | None = None
         """The message id of the open turn: minted when the model is asked, or that of the turn entered again."""
         self._is_committed = False
         """The open turn is in the log; no text of it is partial any more."""
-        self.answers = Answers(port, driver.clock)
+        self.answers = Answers(port, driver.clock, waits)
         self._spent = start.usage
         """What the run had spent before what the framework counts."""
         self._reply: ModelResponse | None = None
@@ -149,7 +162,7 @@ class _Execution:
         """Parts already committed, so that the two ways by which they pass do not commit them twice."""
         self._asked_at_s = 0.0
 
-    async def run(self) -> Finished:
+    async def run(self) -> DriveOutcome:
         history = self._history()
         if self._start.reenter is not None:
             self._enter_again(self._start.reenter)
@@ -182,10 +195,15 @@ class _Execution:
             return self._ended_early("cancelled_by_agent", str(cancelled))
         except (AwakenError, Stopped):
             raise
+        except UserError:
+            # The framework's word for calls that nobody has answered, where the agent declares no output for them.
+            if not self._waits.pending:
+                raise
+            return self._suspended()
         except Exception as error:  # whatever the framework, a provider or a capability raised is classified once, here
             raise classify(error, exposed=self._port.exposes_errors, now=driver.clock.now()) from error
 
-    async def _drive(self, run: AnyRun) -> Finished:
+    async def _drive(self, run: AnyRun) -> DriveOutcome:
         async for node in run:
             if isinstance(node, ModelRequestNode):
                 await self._ask(run, node)
@@ -355,11 +373,19 @@ class _Execution:
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
-    async def _finish(self, run: AnyRun) -> Finished:
+    def deferred(self, requests: DeferredToolRequests) -> DeferredToolResults | None:
+        """What was decided about calls that the framework does not make by itself."""
+        return self._waits.results(requests, self.answers.ids, self.tools)
+
+    def _suspended(self) -> Suspended:
+        """The turn stays open: it is entered again when one of its calls can go on."""
+        return Suspended(tickets=tuple(self._waits.pending.values()), usage=self._usage(), steps=self._port.steps)
+
+    async def _finish(self, run: AnyRun) -> DriveOutcome:
         assert run.result is not None
         output: Any = run.result.output
         if isinstance(output, DeferredToolRequests):
-            raise PermanentFailure(f"the agent cannot finish: {DEFERRED}")
+            return self._suspended()
         last = run.all_messages()[-1]
         rest = await self._settle_parts(last.parts) if isinstance(last, ModelRequest) else []
         text = output if isinstance(output, str) else msgspec.json.encode(jsonable(output)).decode()
@@ -458,6 +484,11 @@ class _Hooks(AbstractCapability[Any]):
             settings = cast("dict[str, Any]", request_context.model_settings or {})
             return replace(request_context, model_settings={**settings, **NO_SDK_RETRIES})
         return request_context
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        return self._execution.deferred(requests)
 
     async def before_tool_validate(
         self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: Any

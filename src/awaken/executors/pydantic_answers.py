@@ -44,18 +44,19 @@ from awaken.domain.errors import ExecutorError, LeaseLost, PermanentFailure, Val
 from awaken.domain.event import ToolCallDone
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Json, Message
+from awaken.executors.asking import Waits, asking_in_call
 from awaken.executors.containment import running_task
 from awaken.executors.contract import HandedOver, RunPort
 from awaken.executors.function import is_stopping
 from awaken.executors.mending import mended, named, plain
 from awaken.executors.pydantic_messages import from_return, named_tool, to_tool_return
+from awaken.executors.pydantic_waits import CallWaits
 from awaken.executors.tool_call import serving
 from awaken.executors.wording import described
 
 MAX_ITEMS: Final = 100_000
 """How many items of an iterator that a tool returns are read."""
 CUT_OFF: Final = "the tool waited for something that was cancelled"
-DEFERRED: Final = "it asked for an approval or a result from outside, which this version cannot wait for"
 _STATUS: Final[dict[str, CallStatus]] = {
     "success": "succeeded",
     "failed": "failed",
@@ -72,8 +73,9 @@ ToolHandler = Callable[[dict[str, Any]], Awaitable[Any]]
 class Answers:
     """The calls of the open turn of one execution, and which of them are answered."""
 
-    def __init__(self, port: RunPort, clock: Clock) -> None:
+    def __init__(self, port: RunPort, clock: Clock, waits: CallWaits) -> None:
         self._port = port
+        self._waits = waits
         self._clock = clock
         self._turn: MessageId | None = None
         self._ids: Mapping[str, str] = {}
@@ -98,6 +100,11 @@ class Answers:
         self._turn, self._ids = None, {}
         self._misfits = set()
         self._answered, self._stored = set(), {}
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """The thread's ids of the open turn's calls, by the framework's."""
+        return self._ids
 
     def id_of(self, call_id: str | None) -> str | None:
         """The thread's id of a call of the open turn; None for any other, such as one that a tool makes itself."""
@@ -132,12 +139,17 @@ class Answers:
         stored = self._stored.get(call_id)
         if stored is not None:
             return _from_log(stored, call)
+        self._waits.before(ctx, call_id)
+        asks = self._waits.asks_of(call_id, tool)
         own = running_task()
-        with serving(self._port.identity.run_id, self._turn, call_id):
+        with serving(self._port.identity.run_id, self._turn, call_id), asking_in_call(asks):
             try:
                 result = await handler(args)
+            except Waits:
+                raise await self._waits.asked(call, call_id, asks) from None
             except (CallDeferred, ApprovalRequired) as deferred:
-                raise PermanentFailure(f"the tool {call.tool_name!r} cannot finish: {DEFERRED}") from deferred
+                await self._waits.deferred(ctx, call, call_id, tool, deferred)
+                raise
             except SkipToolExecution as skipped:
                 skipped.result = await self._answer_with(call, tool, skipped.result)
                 raise
@@ -243,6 +255,7 @@ class Answers:
             status=status,
             result=_result_of(message) if status == "succeeded" else None,
             error_text=None if status == "succeeded" else part.model_response_str(wrap_if_error=False),
+            ticket_id=self._waits.ticket_id_of(call_id),
         )
         await self._port.commit_tool(message, done)
 

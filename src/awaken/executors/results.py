@@ -62,6 +62,18 @@ def step_decoder(type: Any, key: str) -> msgspec.json.Decoder[Any]:
         raise PermanentFailure(f"the type of step {key!r} cannot be used: {error}") from error
 
 
+def json_schema_of(type: Any) -> dict[str, Any] | None:
+    """The JSON schema of what is decoded into the type; None where anything is, or nobody can say."""
+    if type is Any:
+        return None
+    make = getattr(type, "model_json_schema", None)
+    try:
+        schema: dict[str, Any] = make() if make is not None else msgspec.json.schema(type)
+    except Exception:  # of a type with parts that only their own methods know
+        return None
+    return schema
+
+
 def _made(type: Any) -> msgspec.json.Decoder[Any]:
     decoder = msgspec.json.Decoder(type, dec_hook=_validated)
     for custom in _custom_types(types.type_info(type), set()):

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from awaken.store.transitions import Claimed, Outcome, Transition
 
-OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cancelled", "released", "lost"]
+OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cancelled", "suspended", "released", "lost"]
 """How an execution ended, as metrics name it (MBX-016). The first three are the classes of an executor's failures."""
 
 

@@ -10,13 +10,13 @@ Source: ADR 0005, ADR 0011, ADR 0015.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from awaken.domain.checking import readable, shown
-from awaken.domain.errors import PermanentFailure, ValidationError
+from awaken.domain.errors import DataIntegrity, PermanentFailure, ValidationError
 from awaken.domain.event import Event, InferenceComplete, logged
 from awaken.domain.ids import Ids, MessageId
 from awaken.domain.log import LoggedEvent
@@ -26,6 +26,7 @@ from awaken.domain.pending import selected
 from awaken.domain.run import RunRequest, Usage
 from awaken.domain.span import effective
 from awaken.domain.state import ThreadState, Values, joined
+from awaken.domain.ticket import MAX_OPEN_TICKETS, Ticket, TicketRequest
 from awaken.executors.contract import Conversation, RunEnds, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.executors.mending import storable
@@ -34,7 +35,7 @@ from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.stopping import Stop
 from awaken.mailbox.write_buffer import RunWriter
-from awaken.store.contract import MAX_PAGE, MessageQuery, Reads
+from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, TicketQuery
 from awaken.store.transitions import Claimed, JournalEntry, StepClosed
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -87,6 +88,20 @@ class Start:
         entries = await self._reads.list_journal(self._claimed.scope, self._claimed.run.run_id)
         return {entry.key: entry.value for entry in entries}
 
+    async def decisions(self) -> Mapping[str, Ticket]:
+        run, found = self._claimed.run, dict[str, Ticket]()
+        after: int | None = None
+        while run.tickets:
+            query = TicketQuery(run_id=run.run_id, after=after, limit=MAX_PAGE)
+            page = await self._reads.list_tickets(self._claimed.scope, query)
+            if page.unreadable:
+                raise DataIntegrity(page.unreadable[0])
+            found.update([(ticket.asked.key, ticket) for ticket in page.items])
+            after = page.next
+            if after is None:
+                break
+        return found
+
 
 class Port:
     """The `RunPort` of one execution."""
@@ -115,6 +130,7 @@ class Port:
         self._is_stirred = False
         self._ids = ids
         self._identity: RunIdentity | None = None
+        self._opened = claimed.run.open_tickets
         self.steps = claimed.run.steps
         self.usage = claimed.run.usage
         self._changes: list[Values] = []
@@ -257,6 +273,13 @@ class Port:
         await to_the_end(self._writer.durable())
         return sent
 
+    async def open_tickets(self, *requests: TicketRequest) -> None:
+        self._opened += len(requests)
+        if self._opened > MAX_OPEN_TICKETS:
+            raise PermanentFailure(f"a run has at most {MAX_OPEN_TICKETS} open tickets")
+        self._writer.add_tickets(*[checked_request(each) for each in requests])
+        await to_the_end(self._writer.durable())
+
     def produced(self, message: Message) -> Message:
         """The message with its producer, mended. Raises ValidationError where it could not be stored and read back."""
         try:
@@ -290,6 +313,16 @@ class Port:
             if type(event) is InferenceComplete:
                 self.usage = self.usage.plus(event.usage)
         return entries
+
+
+def checked_request(request: TicketRequest) -> TicketRequest:
+    """What a run asks for, as it can be stored. Raises PermanentFailure where it cannot."""
+    try:
+        request = readable(storable(request), TicketRequest, what="what the agent asks for")
+        request.check()
+    except ValidationError as error:
+        raise PermanentFailure(str(error)) from error
+    return request
 
 
 def _check_key(key: str) -> None:

@@ -10,11 +10,12 @@ Source: ADR 0004, ADR 0008, ADR 0012.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from awaken.domain.ids import Scope, ThreadId
 from awaken.domain.run import DONE, Run
+from awaken.domain.ticket import TicketRequest
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
 from awaken.mailbox.observer import Observer
@@ -33,6 +34,8 @@ from awaken.store.transitions import (
     Commit,
     Committed,
     Continued,
+    Decide,
+    Decided,
     EditSchedules,
     Interrupt,
     Interrupted,
@@ -48,9 +51,11 @@ from awaken.store.transitions import (
     Staged,
     Submit,
     Submitted,
+    Suspend,
     Tick,
     Ticked,
     Transition,
+    Undecided,
 )
 
 
@@ -79,6 +84,7 @@ class Reactions:
             Submit: self._submitted,
             Settle: self._settled,
             Claim: self._claimed,
+            Decide: self._decided,
             Cancel: self._cancelled,
             Interrupt: self._interrupted,
             Reclaim: self._reclaimed,
@@ -104,6 +110,8 @@ class Reactions:
             self._hub.stir(Signal(frozenset([(transition.scope, transition.thread_id)])))
             if transition.posts:
                 self._outbox.look()
+        if type(transition) is Commit and transition.opens:
+            self._expect_expiry(transition.opens)
         react = self._by_kind.get(type(transition))
         if react is not None:
             react(transition, outcome, asked_s)
@@ -144,11 +152,34 @@ class Reactions:
         settled = outcome if type(outcome) is Settled else None
         if settled is not None:
             self._end(transition.scope, settled.run)
+            if type(transition.ending) is Suspend:
+                self._suspended(transition.scope, settled.run, transition.ending)
             report_given_up(settled.dispatch)
             self._executions.settled(transition.scope, transition.thread_id, transition.token)
             if settled.dispatch.is_suspect and settled.dispatch.status.is_terminal:
                 self._dispatcher.suspect_progressed()
         self._offered(transition.offer, settled, asked_s)
+
+    def _suspended(self, scope: Scope, run: Run, ending: Suspend) -> None:
+        self._expect_expiry(ending.opens)
+        if run.is_parked:
+            self._hub.parked(scope, run)
+
+    def _expect_expiry(self, opened: Iterable[TicketRequest]) -> None:
+        """Should nobody decide in time, nobody finds that sooner than this process."""
+        for asked in opened:
+            if asked.expires_in_ms is not None:
+                self._sweeper.expect(asked.expires_in_ms)
+
+    def _decided(self, transition: Decide, outcome: Outcome, asked_s: float) -> None:
+        """The run goes on, or ends; a repeated answer carries no events, so whoever watches looks for himself."""
+        if not isinstance(outcome, Decided | Undecided):
+            return
+        self._end(transition.scope, outcome.run)
+        if isinstance(outcome, Decided) and any(outcome.duplicates):
+            self._hub.stir(Signal(frozenset([(transition.scope, transition.thread_id)])))
+        if outcome.ready_in_ms is not None:
+            self._ready(outcome.ready_in_ms)
 
     def _claimed(self, transition: Claim, outcome: Outcome, asked_s: float) -> None:
         assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"

@@ -50,6 +50,8 @@ class Hub:
         self._closed = False
         self._ends: dict[tuple[Scope, RunId], dict[EndOfRun, _Key | None]] = {}
         """Who waits for the end of a run, and in which thread that is, where he knows."""
+        self._until_parked: set[EndOfRun] = set()
+        """Those of them who are content when it waits for somebody."""
 
     def publish(self, appended: tuple[Appended, ...]) -> None:
         """Offer rows to whoever watches. Call in commit order; needless while there are no `readers`."""
@@ -82,9 +84,11 @@ class Hub:
         """A reader of everything after the seq `after`; with a run, of that run's events until its end."""
         return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id)
 
-    def end_of(self, scope: Scope, run_id: RunId, thread_id: ThreadId | None) -> EndOfRun:
-        """Resolved when the run ends from now on, or has to be looked at again. For what ended before it is
-        never resolved.
+    def end_of(
+        self, scope: Scope, run_id: RunId, thread_id: ThreadId | None, *, until_parked: bool = False
+    ) -> EndOfRun:
+        """Resolved when the run ends from now on, or has to be looked at again; with `until_parked` also when it waits
+        for somebody. For what ended before it is never resolved.
 
         Must be forgotten by whoever asked.
 
@@ -95,10 +99,13 @@ class Hub:
             raise _stopping()
         end: EndOfRun = asyncio.get_running_loop().create_future()
         self._ends.setdefault((scope, run_id), {})[end] = None if thread_id is None else (scope, thread_id)
+        if until_parked:
+            self._until_parked.add(end)
         return end
 
     def forget(self, scope: Scope, run_id: RunId, end: EndOfRun) -> None:
         """Nobody waits for it any more."""
+        self._until_parked.discard(end)
         waiting = self._ends.get((scope, run_id))
         if waiting is not None and waiting.pop(end, self) is not self and not waiting:
             del self._ends[scope, run_id]
@@ -108,6 +115,13 @@ class Hub:
         for end in self._ends.pop((scope, run_id), ()):
             if not end.done():
                 end.set_result(run)
+
+    def parked(self, scope: Scope, run: Run) -> None:
+        """Resume whoever waits until the run has ended or waits for somebody, which it does now."""
+        if self._until_parked:
+            for end in self._ends.get((scope, run.run_id), ()):
+                if end in self._until_parked and not end.done():
+                    end.set_result(run)
 
     @property
     def reader_count(self) -> int:

@@ -63,6 +63,7 @@ from awaken.domain.run import (
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
+from awaken.mailbox.decisions import Decisions
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.messages import Messages
@@ -187,6 +188,8 @@ class Mailbox:
         self.threads = Threads(self._engine, store)
         self.messages: Final = Messages(self._engine, store, self.clock, self.ids, self.submit)
         """Messages for runs that are there: sent, waited for, changed."""
+        self.decisions = Decisions(self._engine, store, self.ids)
+        """Of what runs wait for."""
 
     async def start(self) -> None:
         """Return when recovered and ready. May be called again, by many tasks at once, and after `stop`.
@@ -514,8 +517,10 @@ class Mailbox:
         timeout_s: float | None = None,
         known: Run | None = None,
         end: EndOfRun | None = None,
+        until_parked: bool = False,
     ) -> Run:
-        """The run when it is done, or as it is after `timeout_s` seconds.
+        """The run when it is done, or as it is after `timeout_s` seconds; with `until_parked` also when it waits for
+        somebody.
 
         Nothing is read with the `end` of the submission, nor, with `known`, an earlier record of the run, while this
         process executes it.
@@ -539,11 +544,13 @@ class Mailbox:
             while True:
                 must_read = end is None and not is_here
                 if end is None:
-                    end = hub.end_of(scope, run_id, thread_id)  # before the run is read: its end is not missed
+                    # Before the run is read, so that its end is not missed.
+                    end = hub.end_of(scope, run_id, thread_id, until_parked=until_parked)
                 left_s = None if deadline_s is None else deadline_s - clock.monotonic()
                 if must_read:
                     run = await self.get_run(scope, run_id)
-                    if run.status is DONE or (left_s is not None and left_s <= 0):
+                    is_over = run.status is DONE or (until_parked and run.is_parked)
+                    if is_over or (left_s is not None and left_s <= 0):
                         return run
                 ended = await (end if left_s is None else self._within(end, left_s))
                 if ended is not None:

@@ -1,6 +1,6 @@
 """What is looked after from time to time: what falls due, claims that nobody carries, and what is old.
 
-Above: whoever learns that something falls due later calls `expect`. Below: the `Reclaim`, `Settle`, `Tick`
+Above: whoever learns that something falls due later calls `expect`. Below: the `Reclaim`, `Settle`, `Decide`, `Tick`
 and `Purge` transitions.
 Holds: one timer for the next thing that falls due, as far as this process knows, and a slow look behind it. Instants
 never leave the store: it answers in how long, and the waiting is done on the monotonic clock.
@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable
 
 from awaken.domain.clock import Alarm, Clock
-from awaken.domain.errors import StoreError
+from awaken.domain.errors import DataIntegrity, StoreError
 from awaken.domain.ids import ClaimToken, Route
 from awaken.executors.registry import Agents
 from awaken.mailbox.observer import Observer
@@ -26,7 +26,18 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.store.combiner import Combiner
 from awaken.store.contract import MAX_PAGE, Held, Store
-from awaken.store.transitions import Purge, Purged, Reclaim, Reclaimed, Release, Settle, Tick, Ticked
+from awaken.store.transitions import (
+    Decide,
+    Decided,
+    Purge,
+    Purged,
+    Reclaim,
+    Reclaimed,
+    Release,
+    Settle,
+    Tick,
+    Ticked,
+)
 
 _log = logging.getLogger("awaken.mailbox")
 PURGES_PER_SWEEP = 50
@@ -84,12 +95,14 @@ class Sweeper:
 
     async def run_forever(self) -> None:
         purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
+        await self._expire_first()
         while True:
             if await self._sooner.wait(self._patience_s()):
                 continue  # something earlier became known
             self._due_s = None
             try:
                 await self.take_back()
+                await self.expire()
                 if self._has_schedules:
                     await self.tick()
                 await self._learn()
@@ -156,6 +169,34 @@ class Sweeper:
         while more:
             ticked = await self._combiner.apply(Tick(max_attempts=self._settings.max_attempts), Ticked)
             more = ticked.more
+
+    async def _expire_first(self) -> None:
+        """What fell due while nobody looked; everything later is expected."""
+        try:
+            await self.expire()
+        except StoreError:
+            self.expect(round(self._settings.store_retry_s * 1000))
+
+    async def expire(self) -> int:
+        """Close the tickets whose time is over; how many they were. One that cannot be closed costs no other."""
+        count = 0
+        while True:
+            overdue = await self._store.list_overdue_tickets()
+            asked = [
+                self._combiner.ask(
+                    Decide(scope=each.scope, thread_id=each.thread_id, run_id=each.run_id, expires=(each.ticket_id,))
+                )
+                for each in overdue
+            ]
+            closed = 0
+            for each, answer in zip(overdue, asked, strict=True):
+                try:
+                    closed += isinstance(await answer, Decided)
+                except DataIntegrity as error:
+                    _log.error("ticket %s of run %s cannot expire: %s", each.ticket_id, each.run_id, error)
+            count += closed
+            if len(overdue) < MAX_PAGE or not closed:
+                return count
 
     async def purge(self) -> int:
         """Remove what retention no longer keeps, as far as a sweep goes; how many runs and events."""

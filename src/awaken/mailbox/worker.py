@@ -47,16 +47,17 @@ from awaken.domain.log import LoggedEvent
 from awaken.domain.message import ASSISTANT, Message, MessageState, check_messages
 from awaken.domain.run import CANCELLED, NATURAL_END, Termination, Usage
 from awaken.domain.state import Values, state_bytes
+from awaken.domain.ticket import MAX_OPEN_TICKETS
 from awaken.executors.classify import asked_wait_s, classify
 from awaken.executors.containment import contained, running_task
-from awaken.executors.contract import DriveOutcome, Finished, RunEnds, Stopped
+from awaken.executors.contract import DriveOutcome, Finished, RunEnds, Stopped, Suspended
 from awaken.executors.mending import mended
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.errands import sending
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.observer import Observer, OutcomeLabel
-from awaken.mailbox.port import Port, Start
+from awaken.mailbox.port import Port, Start, checked_request
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.stopping import Stop, StopReason
 from awaken.mailbox.write_buffer import RunWriter, Unwritten, stored_bytes
@@ -75,6 +76,7 @@ from awaken.store.transitions import (
     Settle,
     Settled,
     StepClosed,
+    Suspend,
 )
 
 _log = logging.getLogger("awaken.worker")
@@ -328,9 +330,11 @@ class Execution:
         return _End(Release("not served here"), "released")  # why, is in the log: it may quote what a module raised
 
     def _finished(self, outcome: DriveOutcome) -> _End:
+        if isinstance(outcome, Suspended):
+            return self._suspended(outcome)
         outcome = _sound(outcome)
         if outcome.termination.type == "suspended":
-            return self._failed(PermanentFailure("the agent suspended itself, which this version cannot resume"))
+            return self._failed(PermanentFailure("an agent that waits returns Suspended, with what it waits for"))
         messages, size = self._produced(outcome.messages) if outcome.messages else _NOTHING
         ending = mended(
             Ack(outcome.termination, outcome.final_output)
@@ -343,6 +347,19 @@ class Execution:
         usage = self._port.usage if outcome.usage is None and self._port.usage is not spent else outcome.usage
         state = self._port.take_changes()
         return _End(ending, "completed", messages, size, usage, outcome.steps, events, state, outcome.continues)
+
+    def _suspended(self, outcome: Suspended) -> _End:
+        """The run waits. What it asks for is checked here, since nobody could answer what cannot be stored."""
+        asked = tuple([checked_request(each) for each in outcome.tickets])
+        if not asked or len(asked) > MAX_OPEN_TICKETS:
+            raise PermanentFailure(f"a run waits for 1 to {MAX_OPEN_TICKETS} tickets, and not for {len(asked)}")
+        messages, size = self._produced(tuple(outcome.messages)) if outcome.messages else _NOTHING
+        events = tuple(self._port.logged(outcome.events))
+        waits_for = tuple([each.id_in(self.claimed.run.run_id) for each in asked])
+        ending = Suspend(
+            next_dispatch_id=self._shop.ids.dispatch_id(), opens=asked, waits_for=waits_for, mode=outcome.mode
+        )
+        return _End(ending, "suspended", messages, size, outcome.usage, outcome.steps, events)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
@@ -457,6 +474,9 @@ class Execution:
             entries.append(message)
             stream_open = stream_open and message.role is not ASSISTANT
         entries += end.events
+        ending = end.ending
+        if rest.tickets and type(ending) is Suspend:
+            ending = replace(ending, opens=(*rest.tickets, *ending.opens))
         closes = rest.closes
         if end.usage is not None or end.steps is not None:
             closes = StepClosed(
@@ -472,7 +492,7 @@ class Execution:
             dispatch_id=claimed.dispatch.dispatch_id,
             token=self.token,
             number=self._writer.next_number(),
-            ending=end.ending,
+            ending=ending,
             entries=tuple(entries),
             journal=tuple(rest.journal),
             closes=closes,

@@ -44,6 +44,7 @@ from awaken.domain.outbox import Posting
 from awaken.domain.pending import Boundary
 from awaken.domain.run import Usage
 from awaken.domain.state import Values, state_bytes
+from awaken.domain.ticket import TicketRequest
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S
 from awaken.mailbox.stopping import Stop
 from awaken.store.combiner import Combiner
@@ -62,6 +63,7 @@ class Unwritten:
         self.journal: list[JournalEntry] = []
         self.posts: list[Posting] = []
         self.state: list[Values] = []
+        self.tickets: list[TicketRequest] = []
         self.closes: StepClosed | None = None
         self.usage: Usage | None = None
         """What the run has spent by then, where a model call was added behind the last closed step."""
@@ -177,6 +179,13 @@ class RunWriter:
             heap.state += patches
             heap.payload_bytes += sum([state_bytes(patch) for patch in patches])
 
+    def add_tickets(self, *requests: TicketRequest) -> None:
+        """Open tickets, behind everything added before. Raises as `add`."""
+        heap = self._filling()
+        heap.tickets += requests
+        heap.payload_bytes += sum([len(_encoder.encode(each)) for each in requests])
+        self._schedule()
+
     def add_usage(self, usage: Usage) -> None:
         """What the run has spent with the model call that was just added."""
         self._filling().usage = usage
@@ -280,6 +289,7 @@ class RunWriter:
                 posts=tuple(heap.posts),
                 state=tuple(heap.state),
                 takes=heap.takes,
+                opens=tuple(heap.tickets),
             ),
             heap.payload_bytes,
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 from pydantic_ai import Agent
 from pydantic_ai.messages import (
     ModelMessage,
@@ -44,14 +45,27 @@ from awaken.domain.ids import (
 from awaken.domain.message import Message, Role, check_message, user_message
 from awaken.domain.run import Intent, RunOptions, RunRequest, Usage
 from awaken.domain.state import ThreadState, Values, merged
-from awaken.executors.contract import AgentDriver, Conversation, Finished, RunEnds, RunIdentity
+from awaken.domain.ticket import Action, Decision, Ticket, TicketRequest
+from awaken.executors.contract import (
+    AgentDriver,
+    Conversation,
+    DriveOutcome,
+    Finished,
+    RunEnds,
+    RunIdentity,
+    Suspended,
+)
 from awaken.executors.entry import conversation
 from awaken.executors.sending import Outgoing, Sent
 
-Method = Literal["emit", "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send"]
+Method = Literal[
+    "emit", "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send", "open_tickets"
+]
 MAX_RESULT_BYTES = 1024 * 1024
 """How large what a tool returns may be here."""
-DURABLE: tuple[Method, ...] = ("commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send")
+DURABLE: tuple[Method, ...] = (
+    "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send", "open_tickets",
+)  # fmt: skip
 
 
 _Nth = tuple[int, int]
@@ -104,6 +118,8 @@ class RecordedRun:
         self.metadata: dict[str, Any] = {}
         self.exposes_errors = False
         """As if the agent were registered with `expose_tool_errors`."""
+        self.tickets: dict[str, Ticket] = {}
+        """What the run has asked for, by key."""
         self.commits: list[Method] = []
         self.finished: Finished | None = None
         self.conversations_read = 0
@@ -119,6 +135,7 @@ class RecordedRun:
         self.steps = 0
         self.closed_turn: MessageId | None = None
         self.taken = []
+        self.tickets = {}
         self.finished = None
         messages = [user_message(self.ids.message_id(), item) if isinstance(item, str) else item for item in inputs]
         self.input_ids = tuple(message.id for message in messages)
@@ -135,6 +152,19 @@ class RecordedRun:
 
     async def drive(self, driver: AgentDriver, fault: Fault | None = None) -> Finished:
         """One execution. Settles the run when it finishes; lets everything else through."""
+        outcome = await self._driven(driver, fault)
+        assert isinstance(outcome, Finished), f"it waits: {outcome}"
+        self.finished = outcome
+        return outcome
+
+    async def wait(self, driver: AgentDriver, fault: Fault | None = None) -> Suspended:
+        """One execution, which has to end by waiting for somebody. Settles it, and opens its tickets."""
+        outcome = await self._driven(driver, fault)
+        assert isinstance(outcome, Suspended), f"it has ended: {outcome}"
+        self.open(*outcome.tickets)
+        return outcome
+
+    async def _driven(self, driver: AgentDriver, fault: Fault | None) -> DriveOutcome:
         port = self.port(fault)
         outcome = await driver.drive(port, port)
         port.keep_changes()
@@ -143,8 +173,35 @@ class RecordedRun:
         self.publish(outcome.events)
         self.usage = outcome.usage or self.usage
         self.steps = self.steps if outcome.steps is None else outcome.steps
-        self.finished = outcome
         return outcome
+
+    def open(self, *requests: TicketRequest) -> None:
+        """Keep what the run asks for; what it has asked for before stays as it is."""
+        for asked in requests:
+            asked.check()
+            ticket = Ticket(
+                no=len(self.tickets) + 1,
+                ticket_id=asked.id_in(self.run_id),
+                thread_id=self.thread_id,
+                run_id=self.run_id,
+                agent_id=AgentId("agent"),
+                asked=asked,
+                state="open",
+                created_at=0,
+            )
+            self.tickets.setdefault(asked.key, ticket)
+
+    def decide(self, key: str, action: Action, result: Any = None, **details: Any) -> None:
+        """Somebody decides what the run calls `key`."""
+        decision = Decision(decision_id="decision", action=action, result=result, **details)
+        self.tickets[key] = replace(self.tickets[key], state="decided", closed_at=0, decision=decision)
+
+    def expire(self, key: str) -> None:
+        """Nobody has decided it in time."""
+        asked = self.tickets[key].asked
+        default = Decision(decision_id="default", action="answer", result=asked.default)
+        decision = default if asked.on_expiry == "answer" else None
+        self.tickets[key] = replace(self.tickets[key], state="expired", closed_at=0, decision=decision)
 
     def port(self, fault: Fault | None = None) -> RecordingPort:
         """The port and entry of the next execution."""
@@ -240,6 +297,14 @@ class RecordingPort:
 
     async def journal(self) -> dict[str, msgspec.Raw]:
         return dict(self._run.journal) if self.resumed else {}
+
+    async def decisions(self) -> dict[str, Ticket]:
+        return dict(self._run.tickets)
+
+    async def open_tickets(self, *requests: TicketRequest) -> None:
+        nth = self._begin("open_tickets")
+        self._run.open(*requests)
+        await self._written("open_tickets", nth, ())
 
     @property
     def steps(self) -> int:

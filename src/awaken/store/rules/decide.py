@@ -171,7 +171,9 @@ def suspend(
     if not goes_on:
         leave(run, thread, facts, changes, log, suspends=True)
     reason, message = wait_reason([asked[each] for each in left or named])
-    waiting = Waiting(reason, message, left, ending.mode, ending.next_dispatch_id, now)
+    waiting = Waiting(
+        reason, message, left, ending.mode, ending.next_dispatch_id, suspended_by=settled.dispatch_id, since=now
+    )
     log.add(server_event.suspended(run, waiting, _until(left, known, asked, now)))
     thread.waiting += 1
     run = replace(

@@ -1,0 +1,243 @@
+"""Decide what runs wait for.
+
+Above: HTTP, `Awaken`. Below: the `Decide` transition; the store, for tickets.
+Holds: what a decision may be is checked here against its ticket, which never changes: once it is with the store,
+nothing but another decision, the end of the run, or the time of the ticket can be in its way. Several decisions about
+one run are made together, or none is.
+
+Source: ADR 0034; SRV-017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from awaken.domain.checking import measured
+from awaken.domain.clock import to_rfc3339
+from awaken.domain.dispatch import Dispatch
+from awaken.domain.errors import (
+    DecisionConflict,
+    RunNotFound,
+    ThreadNotFound,
+    TicketExpired,
+    TicketNotFound,
+    TicketWithdrawn,
+    UnknownToolCall,
+    ValidationError,
+)
+from awaken.domain.ids import Ids, RunId, Scope, ThreadId, TicketId, checked_id
+from awaken.domain.run import DONE, Run
+from awaken.domain.ticket import MAX_DECISION_BYTES, Decision, Ticket, Verdict
+from awaken.executors.schema import SchemaCheck
+from awaken.mailbox.engine import Engine
+from awaken.store.contract import MAX_PAGE, Page, Store, TicketQuery
+from awaken.store.transitions import Decide, Decided, Missing, Outcome, Ruling, Undecided
+
+MAX_VERDICTS = 256
+"""In one request."""
+
+
+class Verdicts(msgspec.Struct, frozen=True):
+    """What came of decisions: the run, its dispatch if they queued one, and each ticket with its decision, in order.
+
+    `duplicates` says of each whether it had been decided so before.
+    """
+
+    run: Run
+    dispatch: Dispatch | None
+    tickets: tuple[Ticket, ...]
+    duplicates: tuple[bool, ...]
+
+
+class Decisions:
+    """A part of the mailbox."""
+
+    def __init__(self, engine: Engine, store: Store, ids: Ids) -> None:
+        self._engine = engine
+        self._store = store
+        self._ids = ids
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def get_ticket(self, scope: Scope, ticket_id: str) -> Ticket:
+        """Raises TicketNotFound; ValidationError for what is no id."""
+        self._engine.check_loop()
+        checked_id(ticket_id, what="ticket_id")
+        ticket = await self._store.load_ticket(scope, TicketId(ticket_id))
+        if ticket is None:
+            raise TicketNotFound(ticket_id)
+        return ticket
+
+    async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        self._engine.check_loop()
+        return await self._store.list_tickets(scope, query)
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    async def decide_ticket(self, scope: Scope, ticket_id: str, verdict: Verdict) -> Verdicts:
+        """Decide one ticket. Raises as `decide`, and TicketNotFound."""
+        ticket = await self.get_ticket(scope, ticket_id)
+        return await self._decide(scope, ticket.thread_id, ticket.run_id, [(ticket, verdict)])
+
+    async def decide_thread(self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict]) -> Verdicts:
+        """Decide tickets of the thread's open run, else of its latest one. Raises as `decide`, and ThreadNotFound."""
+        self._engine.check_loop()
+        checked_id(thread_id, what="thread_id")
+        thread = await self._store.load_thread(scope, thread_id)
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        run_id = thread.open_run_id or thread.latest_run_id
+        if run_id is None:
+            raise UnknownToolCall(_named(verdicts))
+        return await self.decide(scope, run_id, verdicts)
+
+    async def decide(self, scope: Scope, run_id: RunId, verdicts: Sequence[Verdict]) -> Verdicts:
+        """Decide tickets of one run, all of them or none. Durable when this returns, wherever the run is.
+
+        Raises:
+            RunNotFound: There is no such run.
+            TicketNotFound, UnknownToolCall: The run has no such ticket; it has none of that call.
+            ValidationError: What a ticket asks for cannot be answered so.
+            DecisionConflict: A ticket was decided otherwise before.
+            TicketExpired: The time of a ticket was over.
+            TicketWithdrawn: The run has ended, or gone on without it.
+            Unavailable: The mailbox is not running.
+        """
+        self._engine.check_loop()
+        checked_id(run_id, what="run_id")
+        if not 1 <= len(verdicts) <= MAX_VERDICTS:
+            raise ValidationError(f"give 1 to {MAX_VERDICTS} decisions", loc=("body", "decisions"))
+        run = await self._store.load_run(scope, run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        tickets = await self._tickets_of(scope, run)
+        found = [(_ticket_meant(each, tickets, run), each) for each in verdicts]
+        return await self._decide(scope, run.thread_id, run_id, found)
+
+    async def _tickets_of(self, scope: Scope, run: Run) -> list[Ticket]:
+        found: list[Ticket] = []
+        after: int | None = None
+        while run.tickets:
+            query = TicketQuery(run_id=run.run_id, after=after, limit=MAX_PAGE)
+            page = await self._store.list_tickets(scope, query)
+            found += page.items
+            after = page.next
+            if after is None:
+                break
+        return found
+
+    async def _decide(
+        self, scope: Scope, thread_id: ThreadId, run_id: RunId, found: Sequence[tuple[Ticket, Verdict]]
+    ) -> Verdicts:
+        self._engine.require_ready()
+        rulings = tuple([Ruling(ticket.ticket_id, self._decision(ticket, verdict)) for ticket, verdict in found])
+        decide = Decide(scope=scope, thread_id=thread_id, run_id=run_id, rulings=rulings)
+        return _answered(await self._engine.combiner.ask(decide))
+
+    def _decision(self, ticket: Ticket, verdict: Verdict) -> Decision:
+        """What was asked for, as a decision about this ticket.
+
+        Raises:
+            ValidationError: The ticket does not allow it.
+        """
+        verdict, size = measured(verdict, Verdict, what="a decision")
+        asked = ticket.asked
+        action = verdict.action_on(asked.kind)
+        if asked.kind == "child" or action not in asked.actions:
+            allowed = "its end" if asked.kind == "child" else ", ".join(asked.actions)
+            raise ValidationError(
+                f"ticket {ticket.ticket_id!r} is decided by {allowed}, and not by {verdict.action!r}",
+                code="action_not_allowed",
+                loc=("body", "action"),
+            )
+        if size > MAX_DECISION_BYTES:
+            raise ValidationError(f"a decision has at most {MAX_DECISION_BYTES} bytes of JSON", loc=("body",))
+        _check_parts(action, verdict)
+        if action == "answer" and asked.response_schema is not None:
+            _check_schema(ticket, asked.response_schema, verdict.result)
+        if verdict.decision_id:
+            checked_id(verdict.decision_id, what="decision_id", loc=("body", "decision_id"))
+        return Decision(
+            decision_id=verdict.decision_id or self._ids.mint(),
+            action=action,
+            result=verdict.result if action == "answer" else None,
+            arguments=verdict.arguments if action == "edit" else None,
+            reason=verdict.reason,
+            decided_by=verdict.decided_by,
+        )
+
+
+def _check_parts(action: str, verdict: Verdict) -> None:
+    arguments: object = verdict.arguments
+    if action == "edit" and not isinstance(arguments, dict):
+        raise ValidationError("edit brings the arguments, all of them, as an object", loc=("body", "arguments"))
+    if action != "edit" and arguments is not None:
+        raise ValidationError(f"arguments belong to edit, and not to {verdict.action}", loc=("body", "arguments"))
+    is_yes_or_no = verdict.action in ("resume", "cancel")  # which bring {"approved": …} along
+    if action != "answer" and verdict.result is not None and not is_yes_or_no:
+        raise ValidationError(f"a result belongs to answer, and not to {verdict.action}", loc=("body", "result"))
+
+
+def _check_schema(ticket: Ticket, schema: dict[str, Any], result: Any) -> None:
+    faults = SchemaCheck(schema, f"the response_schema of ticket {ticket.ticket_id!r}").faults(result)
+    if faults:
+        raise ValidationError(
+            f"the result is not what ticket {ticket.ticket_id!r} asks for: {faults}",
+            code="decision_rejected_by_schema",
+            loc=("body", "result"),
+        )
+
+
+def _ticket_meant(verdict: Verdict, tickets: Sequence[Ticket], run: Run) -> Ticket:
+    """The ticket of the run that is named, by itself or by its call."""
+    if verdict.ticket_id:
+        for ticket in tickets:
+            if ticket.ticket_id == verdict.ticket_id:
+                return ticket
+        raise TicketNotFound(verdict.ticket_id)
+    if not verdict.tool_call_id:
+        raise ValidationError("a decision names its ticket_id or tool_call_id", loc=("body", "ticket_id"))
+    of_call = [ticket for ticket in tickets if ticket.asked.tool_call_id == verdict.tool_call_id]
+    still = [ticket for ticket in of_call if ticket.is_open]
+    if len(still) > 1:
+        names = ", ".join([ticket.ticket_id for ticket in still])
+        raise ValidationError(
+            f"call {verdict.tool_call_id!r} has several open tickets; name one: {names}", loc=("body", "tool_call_id")
+        )
+    if not of_call:
+        raise UnknownToolCall(verdict.tool_call_id)
+    return still[0] if still else of_call[-1]
+
+
+def _named(verdicts: Sequence[Verdict]) -> str:
+    return verdicts[0].tool_call_id or verdicts[0].ticket_id if verdicts else ""
+
+
+def _answered(outcome: Outcome) -> Verdicts:
+    """What a decision came to, as its caller is answered. Raises as `Decisions.decide`."""
+    match outcome:
+        case Decided(run=run, dispatch=dispatch, tickets=tickets, duplicates=duplicates):
+            return Verdicts(run, dispatch, tickets, duplicates)
+        case Undecided(ticket=ticket, run=run):
+            raise _refusal(ticket, run)
+        case Missing(what="run", id=id):
+            raise RunNotFound(id)
+        case Missing(id=id):
+            raise TicketNotFound(id)
+        case _:
+            raise AssertionError(f"a decision cannot end in {type(outcome).__name__}")
+
+
+def _refusal(ticket: Ticket, run: Run) -> Exception:
+    decision = ticket.decision
+    if ticket.state == "decided" and decision is not None:
+        at = to_rfc3339(decision.decided_at)
+        return DecisionConflict(ticket.ticket_id, decision.decision_id, decision.action, decision.decided_by, at)
+    if ticket.state == "expired":
+        follows = {"deny": "nobody had decided", "answer": "its default answer counts"}
+        ended = "its run has ended because of that" if run.status is DONE else "its run will end because of that"
+        return TicketExpired(ticket.ticket_id, follows.get(ticket.asked.on_expiry, ended))
+    return TicketWithdrawn(run.run_id, run.status, ticket.ticket_id)
