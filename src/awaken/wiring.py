@@ -25,7 +25,6 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
 from awaken.domain.errors import (
     AgentNotFound,
     CursorExpired,
-    DataIntegrity,
     Unavailable,
     Unsupported,
     ValidationError,
@@ -120,7 +119,7 @@ class RunHandle:
     async def refresh(self) -> shown.Run:
         """The run as it is now."""
         self._run = await self._app.mailbox.get_run(self._app.scope, self._run.run_id)
-        self._dispatch = await self._app.mailbox.store.load_dispatch(self._app.scope, self._run.dispatch_id)
+        self._dispatch = await _read_dispatch(self._app, self._run)
         return self.record
 
     async def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
@@ -474,7 +473,7 @@ class Awaken:
     async def get_run(self, run_id: str) -> shown.Run:
         """Raises RunNotFound."""
         run = await self.mailbox.get_run(self.scope, RunId(run_id))
-        return _shown_run(self, run, await self.store.load_dispatch(self.scope, run.dispatch_id))
+        return _shown_run(self, run, await _read_dispatch(self, run), reads_dispatch=True)
 
     async def wait(self, run_id: str, *, timeout_s: float | None = None) -> shown.Run:
         """The run once it is done, however it ended, or as it is after `timeout_s` seconds. Raises RunNotFound."""
@@ -502,30 +501,33 @@ class Awaken:
             status=None if status is None else RunStatus(checking.checked_choice(status, RunStatus, what="status")),
             agent_id=None if agent is None else AgentId(checked_id(agent, what="agent")),
         )
-        return Listing(lambda: self._runs(query), limit)
+        return Listing(lambda lost: self._runs(query, lost), limit)
 
-    async def _runs(self, query: RunQuery) -> AsyncGenerator[shown.Run]:
+    async def _runs(self, query: RunQuery, lost: list[str]) -> AsyncGenerator[shown.Run]:
         self.mailbox.check_loop()
         if query.thread_id is not None:
             await self.mailbox.get_thread(self.scope, query.thread_id)
         while True:
             page = await self.store.list_runs(self.scope, query)
             dispatches = await self.store.load_dispatches(self.scope, [run.dispatch_id for run in page.items])
-            for run in page.items:
-                yield _shown_run(self, run, dispatches.get(run.dispatch_id))
+            items = [_shown_run(self, run, dispatches.get(run.dispatch_id), reads_dispatch=True) for run in page.items]
+            lost += [*page.unreadable, *[name for run in items for name in run.unreadable]]
+            for run in items:
+                yield run
             if page.next is None:
                 return
             query = replace(query, after=page.next)
 
     def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Dispatch]:
         """The queue entries that served a run, oldest first. Raises RunNotFound."""
-        return Listing(lambda: self._dispatches(run_id, _page_size(limit)), limit)
+        return Listing(lambda lost: self._dispatches(run_id, _page_size(limit), lost), limit)
 
-    async def _dispatches(self, run_id: str, page_size: int) -> AsyncGenerator[shown.Dispatch]:
+    async def _dispatches(self, run_id: str, page_size: int, lost: list[str]) -> AsyncGenerator[shown.Dispatch]:
         run = await self.mailbox.get_run(self.scope, RunId(run_id))
         query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=page_size)
         while True:
             page = await self.store.list_dispatches(self.scope, query)
+            lost += page.unreadable
             now = await self.store.now()
             for dispatch in page.items:
                 yield as_shown(DispatchResource.of(dispatch, now), shown.Dispatch)
@@ -578,11 +580,13 @@ class Awaken:
         """The run's log so far, oldest first. Raises RunNotFound."""
         checking.checked_limit(limit)
         selection = selection_of(channels, kinds, include_deltas)
-        return Listing(lambda: self._run_log(run_id, after, selection), limit)
+        return Listing(lambda lost: self._run_log(run_id, after, selection, lost), limit)
 
-    async def _run_log(self, run_id: str, after: str | None, selection: Selection) -> AsyncGenerator[shown.Event]:
+    async def _run_log(
+        self, run_id: str, after: str | None, selection: Selection, lost: list[str]
+    ) -> AsyncGenerator[shown.Event]:
         run = await self.mailbox.get_run(self.scope, RunId(run_id))
-        async for event in self._log(run.thread_id, after, selection, run):
+        async for event in self._log(run.thread_id, after, selection, run, lost):
             yield event
 
     # --- threads ------------------------------------------------------------------------------------------------------
@@ -642,12 +646,13 @@ class Awaken:
             resource_id=None if resource_id is None else checked_id(resource_id, what="resource_id"),
             id_prefix="" if id_prefix is None else checking.checked(id_prefix, str, what="id_prefix"),
         )
-        return Listing(lambda: self._threads(query), limit)
+        return Listing(lambda lost: self._threads(query, lost), limit)
 
-    async def _threads(self, query: ThreadQuery) -> AsyncGenerator[shown.Thread]:
+    async def _threads(self, query: ThreadQuery, lost: list[str]) -> AsyncGenerator[shown.Thread]:
         self.mailbox.check_loop()
         while True:
             page = await self.store.list_threads(self.scope, query)
+            lost += [*page.unreadable, *[name for thread in page.items for name in thread.unreadable]]
             for thread in page.items:
                 yield self._shown_thread(thread)
             if page.next is None:
@@ -675,14 +680,15 @@ class Awaken:
             run_id=None if run_id is None else RunId(checked_id(run_id, what="run_id")),
             view=cast(Any, checking.checked_choice(view, get_args(MessageView), what="view")),
         )
-        return Listing(lambda: self._messages(ThreadId(thread_id), query), limit)
+        return Listing(lambda lost: self._messages(ThreadId(thread_id), query, lost), limit)
 
-    async def _messages(self, thread_id: ThreadId, query: MessageQuery) -> AsyncGenerator[shown.Message]:
+    async def _messages(
+        self, thread_id: ThreadId, query: MessageQuery, lost: list[str]
+    ) -> AsyncGenerator[shown.Message]:
         thread_id = (await self.mailbox.get_thread(self.scope, thread_id)).thread_id
         while True:
             page = await self.store.page_messages(self.scope, thread_id, query)
-            if page.unreadable:
-                raise DataIntegrity(page.unreadable[0])
+            lost += page.unreadable
             for stored in page.items:
                 yield as_shown(MessageResource.of(thread_id, stored), shown.Message)
             if page.next is None:
@@ -766,26 +772,29 @@ class Awaken:
         """The thread's log so far, oldest first. Raises ThreadNotFound."""
         checking.checked_limit(limit)
         selection = selection_of(channels, kinds, include_deltas)
-        return Listing(lambda: self._thread_log(thread_id, after, selection), limit)
+        return Listing(lambda lost: self._thread_log(thread_id, after, selection, lost), limit)
 
-    async def _thread_log(self, thread_id: str, after: str | None, selection: Selection) -> AsyncGenerator[shown.Event]:
+    async def _thread_log(
+        self, thread_id: str, after: str | None, selection: Selection, lost: list[str]
+    ) -> AsyncGenerator[shown.Event]:
         thread = await self.mailbox.get_thread(self.scope, ThreadId(thread_id))
-        async for event in self._log(thread.thread_id, after, selection, None):
+        async for event in self._log(thread.thread_id, after, selection, None, lost):
             yield event
 
     async def _log(
-        self, thread_id: ThreadId, after: str | None, selection: Selection, run: Run | None
+        self, thread_id: ThreadId, after: str | None, selection: Selection, run: Run | None, lost: list[str]
     ) -> AsyncGenerator[shown.Event]:
         seq = max(await self._place(thread_id, after), 0 if run is None else run.first_event_seq - 1)
         run_id = None if run is None else run.run_id
         while True:
-            rows = await self.store.list_events(self.scope, thread_id, after=seq, limit=EVENT_PAGE, run_id=run_id)
-            for row in rows:
+            page = await self.store.page_events(self.scope, thread_id, after=seq, limit=EVENT_PAGE, run_id=run_id)
+            lost += page.unreadable
+            for row in page.items:
                 for event in _opened(row, selection):
                     yield event
-                seq = row.last_seq
-            if sum([len(row.events) for row in rows]) < EVENT_PAGE:
+            if page.next is None:
                 return
+            seq = page.next
 
     async def _place(self, thread_id: ThreadId, after: str | None) -> int:
         """The seq that a cursor names. Raises ValidationError, and CursorExpired where the log does not hold it."""
@@ -887,13 +896,14 @@ class Awaken:
     def list_schedules(self, *, limit: int | None = None) -> Listing[shown.Schedule]:
         """The schedules, in the order in which they were made."""
         page_size = _page_size(limit)
-        return Listing(lambda: self._schedules(page_size), limit)
+        return Listing(lambda lost: self._schedules(page_size, lost), limit)
 
-    async def _schedules(self, page_size: int) -> AsyncGenerator[shown.Schedule]:
+    async def _schedules(self, page_size: int, lost: list[str]) -> AsyncGenerator[shown.Schedule]:
         self.mailbox.check_loop()
         after: int | None = None
         while True:
             page = await self.mailbox.schedules.page(self.scope, after=after, limit=page_size)
+            lost += page.unreadable
             for schedule in page.items:
                 yield _shown_schedule(schedule)
             if page.next is None:
@@ -950,7 +960,7 @@ class Awaken:
     def list_agents(self) -> Listing[shown.Agent]:
         """The agents, in the order they were added."""
 
-        async def described() -> AsyncGenerator[shown.Agent]:
+        async def described(lost: list[str]) -> AsyncGenerator[shown.Agent]:
             for info in self.agents.describe():
                 yield as_shown(AgentResource.of(info), shown.Agent)
 
@@ -973,7 +983,7 @@ class Awaken:
         run = done.run
         if run is None:
             return shown.Cancellation(state=done.state)
-        dispatch = await self.store.load_dispatch(self.scope, run.dispatch_id)
+        dispatch = await _read_dispatch(self, run)
         return shown.Cancellation(state=done.state, run=_shown_run(self, run, dispatch))
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
@@ -1075,9 +1085,10 @@ def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) 
     return inspect(path, now, run_retention_ms=run_retention_ms, event_retention_ms=event_retention_ms)
 
 
-def _shown_run(app: Awaken, run: Run, dispatch: Dispatch | None) -> shown.Run:
-    """A stored run as its callers see it."""
-    return as_shown(RunResource.of(app.scope, run, dispatch, agents=app.agents), shown.Run)
+def _shown_run(app: Awaken, run: Run, dispatch: Dispatch | None, *, reads_dispatch: bool = False) -> shown.Run:
+    """A stored run as its callers see it. `reads_dispatch`: its dispatch is damaged when it is None."""
+    resource = RunResource.of(app.scope, run, dispatch, agents=app.agents, reads_dispatch=reads_dispatch)
+    return as_shown(resource, shown.Run)
 
 
 def _schedule_spec(name: str, *, message: Given, agent: str | None, **given: Any) -> ScheduleSpec:
@@ -1107,7 +1118,12 @@ async def _dispatch_of(app: Awaken, run: Run) -> Dispatch | None:
     termination = run.termination
     if run.status is DONE and termination is not None and termination.type not in ("cancelled", "error"):
         return None
-    return await app.store.load_dispatch(app.scope, run.dispatch_id)
+    return await _read_dispatch(app, run)
+
+
+async def _read_dispatch(app: Awaken, run: Run) -> Dispatch | None:
+    """The run's newest dispatch; None where it cannot be read."""
+    return (await app.store.load_dispatches(app.scope, [run.dispatch_id])).get(run.dispatch_id)
 
 
 def as_shown(resource: object, type: type[ShownT]) -> ShownT:

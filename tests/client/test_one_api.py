@@ -60,7 +60,7 @@ def test_both_return_the_same_records() -> None:
     assert (awaken.client.Run, awaken.client.Thread, awaken.client.Event) == (shown.Run, shown.Thread, shown.Event)
     for name in sorted(methods(Awaken) - ONLY_IN_A_PROGRAM - {"submit", "stream", "events", "run_events"}):
         told = [inspect.signature(getattr(cls, name)).return_annotation for cls in (Awaken, AsyncClient, Client)]
-        assert told[0] == told[1] == told[2].replace("Iterator[", "Listing["), name
+        assert told[0] == told[1] == told[2].replace("Items[", "Listing["), name
 
 
 def test_nothing_takes_what_it_does_not_know() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from awaken import Awaken
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.clock import ManualClock
-from tests.http.site import Site, served
+from tests.http.site import Site, served, talk
 
 Hand = Callable[[str], None]
 
@@ -192,3 +194,95 @@ async def test_an_absurd_instant_fails_no_list(
             page = await _page(site, path)
             created = page["created_at"] if "created_at" in page else page["items"][0]["created_at"]
             assert created == ("0001-01-01T00:00:00.000Z" if instant < 0 else "9999-12-31T23:59:59.999Z")
+
+
+LAST_RUN = "(SELECT max(no) FROM runs)"
+OUTPUT = "UPDATE messages SET body = x'fffe00' WHERE seq = 4"
+NO_OUTPUT = "DELETE FROM messages WHERE seq = 4"
+LAST_DISPATCH = "UPDATE dispatches SET attempt_count = 99 WHERE no = (SELECT max(no) FROM dispatches)"
+
+
+@pytest.mark.parametrize("damage", [OUTPUT, NO_OUTPUT])
+async def test_a_run_whose_output_is_damaged_is_shown_with_the_damage_named(
+    store: SqliteStore, clock: ManualClock, by_hand: Hand, damage: str
+) -> None:
+    """And so is everything that begins with reading the run, or the thread whose newest run it is."""
+    async with served(store, clock) as site:
+        first, last = await _two_runs(site)
+        before = await _page(site, f"/v1/runs/{last['run_id']}")
+        by_hand(damage)
+
+        run = await _page(site, f"/v1/runs/{last['run_id']}")
+        assert (run["output"], run["final_output"], run["status"], run["phase"]) == (None, None, "done", "completed")
+        assert len(run["unreadable"]) == 1 and last["run_id"] in run["unreadable"][0]
+        assert before["unreadable"] == []
+        for path in ("/v1/runs", "/v1/threads/t/runs"):
+            page = await _page(site, path)
+            assert [each["run_id"] for each in page["items"]] == [last["run_id"], first["run_id"]]
+            assert page["unreadable"] == run["unreadable"] == page["items"][0]["unreadable"]
+        result = await _page(site, f"/v1/runs/{last['run_id']}/wait")
+        assert (result["output"], result["messages"]) == (None, [])
+        assert len(result["unreadable"]) == (damage == OUTPUT)  # what is gone a filter cannot miss
+        dispatches = await _page(site, f"/v1/runs/{last['run_id']}/dispatches")
+        assert (len(dispatches["items"]), dispatches["unreadable"]) == (1, [])
+        events = await _page(site, f"/v1/runs/{last['run_id']}/events")
+        assert len(events["items"]) > 0 and len(events["unreadable"]) == 1
+        thread = await _page(site, "/v1/threads/t")
+        assert (thread["status"], thread["latest_run_id"], thread["unreadable"]) == ("idle", last["run_id"], [])
+        messages = await _page(site, "/v1/threads/t/messages?visibility=all")
+        assert [each["seq"] for each in messages["items"]] == [1, 2, 3] and len(messages["unreadable"]) == 1
+        assert (await site.finished(await site.submit("talk", "t")))["output"] == "The order left today."
+
+
+async def test_a_run_whose_dispatch_is_damaged_says_so_by_itself_too(
+    store: SqliteStore, clock: ManualClock, by_hand: Hand
+) -> None:
+    async with served(store, clock) as site:
+        _, last = await _two_runs(site)
+        by_hand(LAST_DISPATCH)
+
+        run = await _page(site, f"/v1/runs/{last['run_id']}")
+        assert (run["attempt"], run["output"]) == (None, "The order left today.")
+        assert run["unreadable"] == [f"dispatch {last['dispatch_id']!r} of run {last['run_id']!r}"]
+        assert (await _page(site, f"/v1/runs/{last['run_id']}/wait"))["run"]["unreadable"] == run["unreadable"]
+
+
+@pytest.mark.parametrize("damage", ["status = 'bogus'", "request = x'7b'"])
+async def test_a_thread_whose_newest_run_is_damaged_is_shown_with_its_log(
+    store: SqliteStore, clock: ManualClock, by_hand: Hand, damage: str
+) -> None:
+    async with served(store, clock) as site:
+        _, last = await _two_runs(site)
+        by_hand(f"UPDATE runs SET {damage} WHERE no = {LAST_RUN}")
+
+        thread = await _page(site, "/v1/threads/t")
+        assert (thread["latest_run_id"], thread["message_count"]) == (None, 4)
+        assert len(thread["unreadable"]) == 1 and last["run_id"] in thread["unreadable"][0]
+        threads = await _page(site, "/v1/threads")
+        assert [each["thread_id"] for each in threads["items"]] == ["t"]
+        assert threads["unreadable"] == thread["unreadable"]
+        for path in ("messages", "events", "runs"):
+            assert len((await _page(site, f"/v1/threads/t/{path}"))["items"]) > 0
+        assert (await site.http.get(f"/v1/runs/{last['run_id']}")).code == "data_integrity"
+
+
+async def test_lists_of_a_program_name_what_is_damaged_too(path: Path, by_hand: Hand) -> None:
+    app = Awaken(f"sqlite:///{path}?durability=process")
+    app.agent("talk", talk)
+    async with asyncio.timeout(20), app:
+        done = [await app.run("t", "Where?") for _ in range(2)]
+        by_hand(OUTPUT)
+
+        runs = app.list_runs()
+        assert [run.run_id for run in await runs] == [done[1].run_id, done[0].run_id]
+        assert len(runs.unreadable) == 1 and done[1].run_id in runs.unreadable[0]
+        assert (await app.get_run(done[1].run_id)).unreadable == tuple(runs.unreadable)
+        messages = app.messages("t")
+        assert (len(await messages), len(messages.unreadable)) == (3, 1)
+        for events in (app.list_events("t"), app.list_run_events(done[1].run_id)):
+            assert len(await events) > 0 and len(events.unreadable) == 1
+        by_hand(LAST_DISPATCH)
+        dispatches, threads = app.list_dispatches(done[1].run_id), app.list_threads()
+        assert (await dispatches, len(dispatches.unreadable)) == ([], 1)
+        assert (len(await threads), threads.unreadable) == (1, [])
+        assert (len(await runs), len(runs.unreadable)) == (2, 2), "each use reads anew"

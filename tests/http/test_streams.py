@@ -12,7 +12,7 @@ from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.settings import READER_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S, MailboxSettings
-from awaken.store.contract import Store
+from awaken.store.contract import Page, Store
 from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -247,12 +247,12 @@ class Failing(MemoryStore):
 
     error: Exception | None = None
 
-    async def list_events(
+    async def page_events(
         self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
-    ) -> list[EventRow]:
+    ) -> Page[EventRow]:
         if self.error is not None:
             raise self.error
-        return await super().list_events(scope, thread_id, after=after, limit=limit, run_id=run_id)
+        return await super().page_events(scope, thread_id, after=after, limit=limit, run_id=run_id)
 
 
 @pytest.mark.parametrize(

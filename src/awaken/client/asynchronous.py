@@ -232,12 +232,12 @@ class AsyncClient:
         call = calls.list_runs(
             thread_id=thread_id, agent_id=agent, status=status, order=order, limit=calls.page_size(limit)
         )
-        return Listing(lambda: self._items(call), limit)
+        return Listing(lambda lost: self._items(call, lost), limit)
 
     def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Dispatch]:
         """The queue entries that served a run, oldest first."""
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
-        return Listing(lambda: self._items(call), limit)
+        return Listing(lambda lost: self._items(call, lost), limit)
 
     async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
@@ -278,7 +278,7 @@ class AsyncClient:
             include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return Listing(lambda: self._items(call), limit)
+        return Listing(lambda lost: self._items(call, lost), limit)
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class AsyncClient:
         call = calls.list_threads(
             resource_id=resource_id, id_prefix=id_prefix, order=order, limit=calls.page_size(limit)
         )
-        return Listing(lambda: self._items(call), limit)
+        return Listing(lambda lost: self._items(call, lost), limit)
 
     def messages(
         self,
@@ -336,7 +336,7 @@ class AsyncClient:
         call = calls.list_messages(
             thread_id, run_id=run_id, visibility=visibility, view=view, order=order, limit=calls.page_size(limit)
         )
-        return Listing(lambda: self._items(call), limit)
+        return Listing(lambda lost: self._items(call, lost), limit)
 
     async def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
         """Have a message of the conversation read no more; a call and its answers go together."""
@@ -396,7 +396,7 @@ class AsyncClient:
             include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return Listing(lambda: self._items(call), limit)
+        return Listing(lambda lost: self._items(call, lost), limit)
 
     # --- schedules ----------------------------------------------------------------------------------------------------
 
@@ -437,7 +437,7 @@ class AsyncClient:
     def list_schedules(self, *, limit: int | None = None) -> Listing[shown.Schedule]:
         """The schedules, in the order in which they were made."""
         call = calls.list_schedules(limit=calls.page_size(limit))
-        return Listing(lambda: self._items(call), limit)
+        return Listing(lambda lost: self._items(call, lost), limit)
 
     async def update_schedule(
         self,
@@ -483,7 +483,7 @@ class AsyncClient:
 
     def list_agents(self) -> Listing[shown.Agent]:
         """The agents, in the order they were added."""
-        return Listing(lambda: self._items(calls.list_agents()))
+        return Listing(lambda lost: self._items(calls.list_agents(), lost))
 
     async def get_agent(self, agent_id: str) -> shown.Agent:
         return await self.send(calls.get_agent(agent_id))
@@ -508,11 +508,12 @@ class AsyncClient:
             run = await self.send(calls.wait_run(run.run_id, timeout_s=self._left_s(ends_s)))
         return run
 
-    async def _items(self, call: Call[wire.Page[ResultT]]) -> AsyncIterator[ResultT]:
+    async def _items(self, call: Call[wire.Page[ResultT]], lost: list[str]) -> AsyncIterator[ResultT]:
         """Every item of every page, each page asked for when it is needed."""
         following: Call[wire.Page[ResultT]] | None = call
         while following is not None:
             page = await self.send(following)
+            lost += page.unreadable
             for item in page.items:
                 yield item
             following = calls.following(following, page)

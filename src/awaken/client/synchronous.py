@@ -237,17 +237,17 @@ class Client:
         status: str | None = None,
         order: Order = "desc",
         limit: int | None = None,
-    ) -> Iterator[shown.Run]:
+    ) -> Items[shown.Run]:
         """Runs, newest first unless `order` is `asc`. At most `limit`."""
         call = calls.list_runs(
             thread_id=thread_id, agent_id=agent, status=status, order=order, limit=calls.page_size(limit)
         )
-        return islice(self._items(call), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
 
-    def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Iterator[shown.Dispatch]:
+    def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Items[shown.Dispatch]:
         """The queue entries that served a run, oldest first."""
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
-        return islice(self._items(call), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
 
     def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
@@ -278,7 +278,7 @@ class Client:
         kinds: Iterable[str] | None = None,
         include_deltas: bool = True,
         limit: int | None = None,
-    ) -> Iterator[shown.Event]:
+    ) -> Items[shown.Event]:
         """The run's log so far, oldest first."""
         call = calls.list_run_events(
             run_id,
@@ -288,7 +288,7 @@ class Client:
             include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return islice(self._items(call), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -325,12 +325,12 @@ class Client:
         id_prefix: str | None = None,
         order: Order = "desc",
         limit: int | None = None,
-    ) -> Iterator[shown.Thread]:
+    ) -> Items[shown.Thread]:
         """Threads, most recently active first unless `order` is `asc`."""
         call = calls.list_threads(
             resource_id=resource_id, id_prefix=id_prefix, order=order, limit=calls.page_size(limit)
         )
-        return islice(self._items(call), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
 
     def messages(
         self,
@@ -341,12 +341,12 @@ class Client:
         view: MessageView = "effective",
         order: Order = "asc",
         limit: int | None = None,
-    ) -> Iterator[shown.Message]:
+    ) -> Items[shown.Message]:
         """The conversation as it is read, oldest first; with `view="log"` also what is hidden of it."""
         call = calls.list_messages(
             thread_id, run_id=run_id, visibility=visibility, view=view, order=order, limit=calls.page_size(limit)
         )
-        return islice(self._items(call), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
 
     def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
         """Have a message of the conversation read no more; a call and its answers go together."""
@@ -396,7 +396,7 @@ class Client:
         kinds: Iterable[str] | None = None,
         include_deltas: bool = True,
         limit: int | None = None,
-    ) -> Iterator[shown.Event]:
+    ) -> Items[shown.Event]:
         """The thread's log so far, oldest first."""
         call = calls.list_thread_events(
             thread_id,
@@ -406,7 +406,7 @@ class Client:
             include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return islice(self._items(call), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
 
     # --- schedules ----------------------------------------------------------------------------------------------------
 
@@ -444,10 +444,10 @@ class Client:
     def get_schedule(self, name: str) -> shown.Schedule:
         return self.send(calls.get_schedule(name))
 
-    def list_schedules(self, *, limit: int | None = None) -> Iterator[shown.Schedule]:
+    def list_schedules(self, *, limit: int | None = None) -> Items[shown.Schedule]:
         """The schedules, in the order in which they were made."""
         call = calls.list_schedules(limit=calls.page_size(limit))
-        return islice(self._items(call), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
 
     def update_schedule(
         self,
@@ -491,9 +491,9 @@ class Client:
 
     # --- the server ---------------------------------------------------------------------------------------------------
 
-    def list_agents(self) -> Iterator[shown.Agent]:
+    def list_agents(self) -> Items[shown.Agent]:
         """The agents, in the order they were added."""
-        return self._items(calls.list_agents())
+        return Items(lambda lost: self._items(calls.list_agents(), lost))
 
     def get_agent(self, agent_id: str) -> shown.Agent:
         return self.send(calls.get_agent(agent_id))
@@ -518,11 +518,12 @@ class Client:
             run = self.send(calls.wait_run(run.run_id, timeout_s=self._left_s(ends_s)))
         return run
 
-    def _items(self, call: Call[wire.Page[ResultT]]) -> Iterator[ResultT]:
+    def _items(self, call: Call[wire.Page[ResultT]], lost: list[str]) -> Iterator[ResultT]:
         """Every item of every page, each page asked for when it is needed."""
         following: Call[wire.Page[ResultT]] | None = call
         while following is not None:
             page = self.send(following)
+            lost += page.unreadable
             yield from page.items
             following = calls.following(following, page)
 
@@ -538,6 +539,19 @@ class Client:
             calls.checked_cursor(after)
         machine = Resumption(self._setup.resume, self._setup.chance, watch=watch, create=create, after=after)
         return Stream(self._http, self._setup, machine, on_reconnect, self._pause)
+
+
+class Items(Iterator[ResultT]):
+    """A list as it is read, each page when it is needed; to be gone through once."""
+
+    def __init__(self, read: Callable[[list[str]], Iterator[ResultT]], limit: int | None = None) -> None:
+        """As `awaken.domain.listing.Listing`."""
+        self.unreadable: list[str] = []
+        """What is damaged or gone of what was read so far, by name; it is left out, or shown in part."""
+        self._items = islice(read(self.unreadable), limit)
+
+    def __next__(self) -> ResultT:
+        return next(self._items)
 
 
 class RunHandle:

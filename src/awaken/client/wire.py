@@ -52,3 +52,4 @@ class Page(_Resource, Generic[ItemT], frozen=True):
     items: tuple[ItemT, ...]
     has_more: bool = False
     next_cursor: str | None = None
+    unreadable: tuple[str, ...] = ()

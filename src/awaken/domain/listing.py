@@ -17,16 +17,19 @@ class Listing(Generic[ItemT]):
     Each use reads anew. Nothing is read, and nothing refused, before.
     """
 
-    def __init__(self, read: Callable[[], AsyncIterator[ItemT]], limit: int | None = None) -> None:
-        """`limit`: at most so many items."""
+    def __init__(self, read: Callable[[list[str]], AsyncIterator[ItemT]], limit: int | None = None) -> None:
+        """`read` adds to the list that it is given what it cannot show, by name. `limit`: at most so many items."""
         self._read = read
         self._limit = limit
+        self.unreadable: list[str] = []
+        """What is damaged or gone of what the latest use has read so far, by name; it is left out, or shown in part."""
 
     async def __aiter__(self) -> AsyncIterator[ItemT]:
         left = self._limit
+        lost = self.unreadable = []
         if left is not None and left <= 0:
             return
-        async for item in self._read():
+        async for item in self._read(lost):
             yield item
             if left is not None:
                 left -= 1

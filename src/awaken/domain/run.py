@@ -435,6 +435,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         except msgspec.DecodeError:
             return self.final_output  # a driver's own text, in no message
 
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """What of it a read could not show, by name: its output, where a message with that is damaged or gone."""
+        if self.final_output is not None or not self.output_message_ids:
+            return ()
+        return tuple([f"message {each!r}, the output of run {self.run_id!r}" for each in self.output_message_ids])
+
     def check(self) -> None:
         """The shape a stored run has (TR-088, TR-089).
 

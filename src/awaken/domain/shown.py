@@ -42,6 +42,8 @@ class Thread(_Shown, frozen=True):
     queued_count: int = 0
     cursor: str = ""
     """Its newest event: watching from here misses nothing that this does not show."""
+    unreadable: tuple[str, ...] = ()
+    """What of it is damaged, by name; the rest is shown."""
     created_at: str = ""
     updated_at: str = ""
 
@@ -150,6 +152,8 @@ class Run(_Shown, frozen=True):
     finished_at: str | None = None
     updated_at: str = ""
     cursor: str = ""
+    unreadable: tuple[str, ...] = ()
+    """What of it is damaged, by name; the rest is shown."""
 
     @property
     def is_done(self) -> bool:

@@ -60,6 +60,8 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     open_run_id: RunId | None = None
     latest_run_id: RunId | None = None
     status: ThreadStatus = ThreadStatus.IDLE
+    unreadable: tuple[str, ...] = ()
+    """What of it a read could not show, by name: runs and dispatches that are damaged, which its status leaves out."""
 
 
 def derive_status(

@@ -66,6 +66,8 @@ class ThreadResource(_Resource, frozen=True, kw_only=True):
     """The newest event: a stream from here misses nothing that this does not show."""
     created_at: str
     updated_at: str
+    unreadable: tuple[str, ...] = ()
+    """Runs and dispatches of it that are damaged, by name; its status leaves them out."""
 
     @classmethod
     def of(cls, scope: Scope, thread: Thread) -> ThreadResource:
@@ -85,6 +87,7 @@ class ThreadResource(_Resource, frozen=True, kw_only=True):
             cursor=event_cursor(scope, thread.thread_id, thread.event_count),
             created_at=_rfc3339(thread.created_at),
             updated_at=_rfc3339(thread.updated_at),
+            unreadable=thread.unreadable,
         )
 
 
@@ -237,6 +240,8 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     updated_at: str
     cursor: str
     """The event with which it took this form: a stream from here misses nothing that this does not show."""
+    unreadable: tuple[str, ...] = ()
+    """What of it is damaged, by name: the messages with its output, its dispatch. The rest is shown."""
 
     @classmethod
     def of(
@@ -247,8 +252,11 @@ class RunResource(_Resource, frozen=True, kw_only=True):
         *,
         queue_position: int | None = None,
         agents: Agents | None = None,
+        reads_dispatch: bool = False,
     ) -> RunResource:
-        """`agents`: those of this process, so that a run that waits for one that is not here says so."""
+        """`agents`: those of this process, so that a run that waits for one that is not here says so. It names
+        its dispatch as lost where that was looked for (`reads_dispatch`) and is not there.
+        """
         trace = run.request.trace
         no_agent = None if agents is None else _no_agent(run, dispatch, agents)
         return cls(
@@ -282,7 +290,12 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             finished_at=_instant(run.finished_at),
             updated_at=_rfc3339(run.updated_at),
             cursor=event_cursor(scope, run.thread_id, run.updated_seq),
+            unreadable=run.unreadable if dispatch is not None or not reads_dispatch else (*run.unreadable, _lost(run)),
         )
+
+
+def _lost(run: Run) -> str:
+    return f"dispatch {run.dispatch_id!r} of run {run.run_id!r}"
 
 
 def phase_of(run: Run, dispatch: Dispatch | None) -> Phase:
@@ -500,11 +513,12 @@ class AgentList(_Resource, frozen=True, kw_only=True):
 
 
 class RunResult(_Resource, frozen=True, kw_only=True):
-    """A run that has ended. `messages` are those it produced, in order."""
+    """A run that has ended. `messages` are those it produced, in order; `unreadable` names those that are damaged."""
 
     run: RunResource
     output: Any
     messages: tuple[MessageResource, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 StopState = Literal["requested", "acknowledged", "stopped"]

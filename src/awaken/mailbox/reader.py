@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from awaken.domain.clock import Alarm, Clock, sleep
-from awaken.domain.errors import Unavailable
+from awaken.domain.errors import DataIntegrity, Unavailable
 from awaken.domain.event import TERMINAL_KINDS
 from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.log import Appended, EventRow
@@ -268,21 +268,24 @@ class Reader:
         scope, thread_id = self._key
         try:
             _, mark = await self._store.event_bounds(scope, thread_id)
-            rows = await self._store.list_events(
+            page = await self._store.page_events(
                 scope, thread_id, after=self.position, limit=READER_PAGE_EVENTS, run_id=self._run_id
             )
+            if page.unreadable:
+                raise DataIntegrity(page.unreadable[0])
         except BaseException:
             self._behind = True  # cancelled or refused: the next call must read the same page again
             raise
-        if sum(len(row.events) for row in rows) >= READER_PAGE_EVENTS:
+        rows = page.items
+        if page.next is not None:
             self._behind = True
             self._forget()
-            self.position = rows[-1].last_seq
+            self.position = page.next
         else:
             self.position = max(self.position, mark, rows[-1].last_seq if rows else 0)
             if self._run_over:
                 self.ended = True
-        return self._handed(tuple(rows))
+        return self._handed(rows)
 
     def _drain(self) -> tuple[EventRow, ...]:
         """Everything buffered that lies after the position; paging resumes if something is missing in between."""

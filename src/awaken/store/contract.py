@@ -321,7 +321,9 @@ class Reads(Protocol):
         ...
 
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
-        """The log, by seq, for who must not read over damage: an agent that is to go on from it."""
+        """The log, by seq, for who must not read over damage: an agent that is to go on from it. With a filter it looks
+        at all of the log, if need be; who answers others asks for pages.
+        """
         ...
 
     async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
@@ -351,7 +353,7 @@ class Reads(Protocol):
         """Whole rows holding events with a seq greater than `after`, oldest first, until `limit` events are reached.
 
         The first row is cut so that it starts after `after`; the last row is never cut, so a page may exceed the limit.
-        For who must not read over damage: a stream promises to have no gap.
+        For who must not read over damage: a stream promises to have no gap. As `list_messages` for those of one run.
         """
         ...
 

@@ -10,7 +10,7 @@ import pytest
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId
-from awaken.domain.log import LoggedEvent
+from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Opaque, Text
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery
@@ -25,6 +25,7 @@ from awaken.testing.conformance.steps import (
     answered,
     apply,
     cancelled,
+    claim_some,
     claimed,
     committed,
     delta,
@@ -191,15 +192,68 @@ async def test_a_damaged_thread_is_named(store: SqliteStore, by_hand: Hand, dama
 
 
 @pytest.mark.parametrize("table", ["runs", "dispatches"])
-async def test_a_thread_whose_run_or_claim_is_damaged_is_named_among_threads(
+async def test_a_thread_whose_run_or_claim_is_damaged_is_shown_and_says_so(
     store: SqliteStore, by_hand: Hand, table: str
 ) -> None:
     await claimed(store, "d1")
     await claimed(store, "d2", thread=ThreadId("thread-2"))
     by_hand(f"UPDATE {table} SET v = 2 WHERE run_id = 'run-d1'")
     page = await store.list_threads(SCOPE, ThreadQuery(ascending=True))
-    assert [thread.thread_id for thread in page.items] == ["thread-2"]
-    assert ["d1" in name for name in page.unreadable] == [True]
+    assert [thread.thread_id for thread in page.items] == [THREAD, "thread-2"]
+    damaged, whole = page.items
+    assert len(damaged.unreadable) > 0 and all("d1" in name for name in damaged.unreadable)
+    assert (whole.unreadable, page.unreadable, damaged) == ((), (), await store.load_thread(SCOPE, THREAD))
+
+
+async def test_a_filter_looks_at_so_many_messages_and_says_where_to_go_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_SCANNED", 4)
+    for number in range(6):
+        await settled(store, await claimed(store, f"d{number}"), DONE, answered(f"a{number}"))
+    for descending in (False, True):
+        found: list[str] = []
+        pages, query = 0, MessageQuery(run_id=run_id("d5" if not descending else "d0"), descending=descending)
+        while True:
+            page = await store.page_messages(SCOPE, THREAD, query)
+            found += [each.message.id for each in page.items]
+            pages += 1
+            if page.next is None:
+                break
+            query = msgspec.structs.replace(query, **{"before" if descending else "after": page.next})
+        assert (found, pages) == ((["a0", "msg-d0"], 3) if descending else (["msg-d5", "a5"], 3))
+        whole = await store.list_messages(SCOPE, THREAD, msgspec.structs.replace(query, after=0, before=None))
+        assert [each.message.id for each in whole] == found
+
+
+async def test_the_events_of_a_run_are_looked_for_among_so_many_and_the_page_says_where_to_go_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was queued early and runs late has those of others between its own."""
+    first = await claimed(store, "first")
+    await submitted(store, "late", priority=255)
+    for number in range(6):
+        await submitted(store, f"d{number}", priority=0)
+    await settled(store, first)
+    for _ in range(7):
+        claim = await claim_some(store)
+        await settled(store, claim.claims[0])
+    every = await store.list_events(SCOPE, THREAD, after=0, limit=1_000, run_id=run_id("late"))
+    assert every[-1].events[-1].kind == "RunFinished"
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_SCANNED", 4)
+
+    found: list[EventRow] = []
+    pages, after = 0, 0
+    while True:
+        page = await store.page_events(SCOPE, THREAD, after=after, limit=100, run_id=run_id("late"))
+        found += page.items
+        pages += 1
+        if page.next is None:
+            break
+        after = page.next
+    assert found == every and pages > 3
+    assert await store.list_events(SCOPE, THREAD, after=0, limit=1_000, run_id=run_id("late")) == every
+    assert await store.list_events(SCOPE, THREAD, after=0, limit=2, run_id=run_id("late")) == every[:2]
 
 
 async def test_a_damaged_journal_entry_is_named(store: SqliteStore, by_hand: Hand) -> None:

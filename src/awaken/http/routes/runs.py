@@ -75,7 +75,7 @@ class RunStopping(Stopping, frozen=True, kw_only=True):
 async def create_run(call: Call) -> Response:
     """In the background: accepted and stored when this answers."""
     accepted = await _submitted(call, call.body(RunCreate))
-    dispatch = await _dispatch_of(call, accepted)
+    dispatch = accepted.dispatch or await _dispatch_of(call, accepted.run)
     answer = RunResource.of(call.scope, accepted.run, dispatch, agents=call.mailbox.agents)
     return json_response(answer, 200 if accepted.replayed else 202, _places(call, accepted.run))
 
@@ -99,10 +99,9 @@ async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     return await call.mailbox.submit(submission)
 
 
-async def _dispatch_of(call: Call, accepted: Submission) -> Dispatch | None:
-    if accepted.dispatch is not None:
-        return accepted.dispatch
-    return await call.reads.load_dispatch(call.scope, accepted.run.dispatch_id)
+async def _dispatch_of(call: Call, run: Run) -> Dispatch | None:
+    """The run's newest dispatch; None where that cannot be read, which the run then says."""
+    return (await call.reads.load_dispatches(call.scope, [run.dispatch_id])).get(run.dispatch_id)
 
 
 def _places(call: Call, run: Run) -> dict[str, str]:
@@ -139,24 +138,25 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
     dispatches = await call.reads.load_dispatches(call.scope, [run.dispatch_id for run in page.items])
     agents = call.mailbox.agents
     items = tuple(
-        [RunResource.of(call.scope, run, dispatches.get(run.dispatch_id), agents=agents) for run in page.items]
+        [
+            RunResource.of(call.scope, run, dispatches.get(run.dispatch_id), agents=agents, reads_dispatch=True)
+            for run in page.items
+        ]
     )
     cursor = next_cursor(page, "runs", filters)
-    lost = [
-        f"dispatch {each.dispatch_id!r} of run {each.run_id!r}"
-        for each in page.items
-        if each.dispatch_id not in dispatches
-    ]
+    lost = [name for run in items for name in run.unreadable]
     answer = RunList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=(*page.unreadable, *lost))
     return json_response(answer)
 
 
 async def get_run(call: Call) -> Response:
     run = await call.mailbox.get_run(call.scope, call.run_id)
-    dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
+    dispatch = await _dispatch_of(call, run)
     place = await _queue_position(call, dispatch)
     agents = call.mailbox.agents
-    return json_response(RunResource.of(call.scope, run, dispatch, queue_position=place, agents=agents))
+    return json_response(
+        RunResource.of(call.scope, run, dispatch, queue_position=place, agents=agents, reads_dispatch=True)
+    )
 
 
 async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
@@ -169,8 +169,9 @@ async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
 
 
 async def _resource(call: Call, run: Run) -> RunResource:
-    dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
-    return RunResource.of(call.scope, run, dispatch, agents=call.mailbox.agents)
+    return RunResource.of(
+        call.scope, run, await _dispatch_of(call, run), agents=call.mailbox.agents, reads_dispatch=True
+    )
 
 
 async def list_run_dispatches(call: Call) -> Response:
@@ -210,21 +211,23 @@ async def _waited(call: Call, run: Run) -> Response:
     places = _places(call, run)
     if run.status is not RunStatus.DONE:
         return json_response(resource, 202, {**places, "Retry-After": str(retry_after_s)})
-    answer = RunResult(run=resource, output=run.output, messages=await _produced(call, run))
+    messages, unreadable = await _produced(call, run)
+    answer = RunResult(run=resource, output=run.output, messages=messages, unreadable=unreadable)
     return json_response(answer, 200, places)
 
 
-async def _produced(call: Call, run: Run) -> tuple[MessageResource, ...]:
-    """What the run added to the conversation, without what it was given."""
+async def _produced(call: Call, run: Run) -> tuple[tuple[MessageResource, ...], tuple[str, ...]]:
+    """What the run added to the conversation, without what it was given; and what of that cannot be read."""
     found: list[MessageResource] = []
-    after = 0 if run.input is None else run.input.from_seq - 1
-    while True:
+    unreadable: list[str] = []
+    after: int | None = 0 if run.input is None else run.input.from_seq - 1
+    while after is not None:
         query = MessageQuery(after=after, limit=MAX_PAGE, run_id=run.run_id)
-        page = await call.reads.list_messages(call.scope, run.thread_id, query)
-        found += [MessageResource.of(run.thread_id, each) for each in page if each.message.role is not Role.USER]
-        if len(page) < MAX_PAGE:
-            return tuple(found)
-        after = page[-1].seq or 0
+        page = await call.reads.page_messages(call.scope, run.thread_id, query)
+        found += [MessageResource.of(run.thread_id, each) for each in page.items if each.message.role is not Role.USER]
+        unreadable += page.unreadable
+        after = page.next
+    return tuple(found), tuple(unreadable)
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------

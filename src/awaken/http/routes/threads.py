@@ -78,7 +78,8 @@ async def list_threads(call: Call) -> Response:
     )
     items = tuple([ThreadResource.of(call.scope, thread) for thread in page.items])
     cursor = next_cursor(page, "threads", filters)
-    answer = ThreadList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=page.unreadable)
+    lost = (*page.unreadable, *[name for thread in items for name in thread.unreadable])
+    answer = ThreadList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=lost)
     return json_response(answer)
 
 

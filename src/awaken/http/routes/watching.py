@@ -124,8 +124,8 @@ async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[s
             return Response(status_code=204)
     if start.is_lost:
         run = await call.mailbox.get_run(call.scope, run.run_id)
-        dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
-        start, state = Start(run.updated_seq), RunResource.of(call.scope, run, dispatch)
+        dispatch = (await call.reads.load_dispatches(call.scope, [run.dispatch_id])).get(run.dispatch_id)
+        start, state = Start(run.updated_seq), RunResource.of(call.scope, run, dispatch, reads_dispatch=True)
     return EventStream(
         call.service.streams,
         call.mailbox.read_run(call.scope, run, after=start.after),
@@ -143,12 +143,12 @@ async def _is_over(call: Call, run: Run, after: int, selection: Selection) -> bo
     if run.status is not RunStatus.DONE:
         return False
     while True:
-        rows = await call.reads.list_events(call.scope, run.thread_id, after=after, limit=_SCAN_PAGE, run_id=run.run_id)
-        if any([selection.shows(event) for row in rows for event in row.events]):
+        page = await call.reads.page_events(call.scope, run.thread_id, after=after, limit=_SCAN_PAGE, run_id=run.run_id)
+        if page.unreadable or any([selection.shows(event) for row in page.items for event in row.events]):
             return False
-        if sum([len(row.events) for row in rows]) < _SCAN_PAGE:
+        if page.next is None:
             return True
-        after = rows[-1].last_seq
+        after = page.next
 
 
 def waits_of(call: Call, run_id: RunId) -> Waits:

@@ -973,7 +973,8 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
  ORDER BY e.no;
 
 -- name: events_of_run
--- As `events_from` for one run: between the event it was queued with and, once it is done, the one that ended it.
+-- As `events_from` for one run: between the event it was queued with and, once it is done, the one that ended it, and up
+-- to the seq `last`.
 -- Index: runs_id, thread_entries.
 SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
   FROM runs r
@@ -984,6 +985,7 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
    AND e.no >= max(r.first_event_seq, coalesce(
            (SELECT max(no) FROM thread_entries WHERE thread = :thread AND kind = 1 AND no <= :first), 0))
    AND e.no <= CASE r.status WHEN 'done' THEN r.updated_seq ELSE 9223372036854775807 END
+   AND e.no <= :last
  ORDER BY e.no;
 
 -- name: outbox

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar, get_args
 
+from msgspec.structs import replace
+
 from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
@@ -99,19 +101,30 @@ class Reading:
         return None if row is None else thread_from(row)
 
     def _thread(self, row: ThreadRow) -> Thread:
-        """The thread with what is derived from its runs and dispatches."""
+        """The thread with what is derived from its runs and dispatches, as far as those can be read."""
         place = {"thread": row.no, "limit": 1}
         claimed = self._row("claimed", place)
         head = self._row("head_of_queue", place) if row.queued else None
         waits = self._row("waiting_runs", place) if row.waiting else None
-        return derive_thread(
+        latest = row.latest_run_no
+        lost: list[str] = []
+
+        def found(load: Callable[[], Run | None]) -> Run | None:
+            try:
+                return load()
+            except DataIntegrity as error:
+                lost.append(str(error))
+                return None
+
+        thread = derive_thread(
             row,
-            active=None if claimed is None else self.load_run(row.scope, dispatch_from(claimed).run_id),
-            head=None if head is None else self.load_run(row.scope, RunId(unpack(head[0]))),
-            waits=None if waits is None else run_from(waits),
-            latest=None if row.latest_run_no is None else self._run_by_no(row.latest_run_no),
+            active=None if claimed is None else found(lambda: self.load_run(row.scope, dispatch_from(claimed).run_id)),
+            head=None if head is None else found(lambda: self.load_run(row.scope, RunId(unpack(head[0])))),
+            waits=None if waits is None else found(lambda: run_from(waits)),
+            latest=None if latest is None else found(lambda: self._run_by_no(latest)),
             open_tickets=self._rows("count_open_tickets", place)[0][0],
         )
+        return replace(thread, unreadable=tuple(dict.fromkeys(lost))) if lost else thread
 
     def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
         """Threads that have run something, through their newest run; and those that have not, by their own number."""
@@ -158,11 +171,18 @@ class Reading:
 
     def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
         row = self._row("run", {"scope": scope, "run_id": pack(run_id)})
-        return None if row is None else with_output(self._db, run_from(row))
+        return None if row is None else self._run(row)
 
     def _run_by_no(self, no: int) -> Run | None:
         row = self._row("run_by_no", {"no": no})
-        return None if row is None else with_output(self._db, run_from(row))
+        return None if row is None else self._run(row)
+
+    def _run(self, row: Row) -> Run:
+        """With its output, where that can be read: a run says itself what of it cannot (`Run.unreadable`)."""
+        run = run_from(row)
+        with suppress(DataIntegrity):
+            run = with_output(self._db, run)
+        return run
 
     def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
         row = self._thread_row(scope, thread_id)
@@ -391,7 +411,13 @@ class Reading:
         return [ThreadId(unpack(packed)) for (packed,) in self._rows("threads_of_message", place)]
 
     def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
-        return _whole(self.page_messages(scope, thread_id, query))
+        found: list[StoredMessage] = []
+        while True:
+            page = self.page_messages(scope, thread_id, replace(query, limit=query.limit - len(found)))
+            found += _whole(page)
+            if page.next is None or len(found) >= query.limit:
+                return found
+            query = replace(query, **{"before" if query.descending else "after": page.next})
 
     def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
         thread = self._thread_row(scope, thread_id)
@@ -405,10 +431,11 @@ class Reading:
     def _window(self, thread: ThreadRow, query: MessageQuery) -> Page[StoredMessage]:
         """As `page_messages`, of the log."""
         is_whole = query.visibility is None and query.run_id is None
+        first, last, further = _scanned(thread, query)
         values = {
             "thread": thread.no,
-            "after": query.after,
-            "before": _LAST if query.before is None else query.before,
+            "after": query.after if is_whole else first - 1,
+            "before": _LAST if is_whole and query.before is None else last + 1,
             "internal": None if query.visibility is None else query.visibility is Visibility.INTERNAL,
             "run_id": None if query.run_id is None else pack(query.run_id),
             "limit": query.limit if is_whole else query.limit + 1,
@@ -424,10 +451,9 @@ class Reading:
                 damaged[seq] = str(error)
         if is_whole:
             return _window_page(thread, query, found, damaged)
-        end = None
         if len(rows) > query.limit > 0:
-            end = (min if query.descending else max)([*found, *damaged])
-        return Page(tuple(found.values()), end, tuple(damaged.values()))
+            further = (min if query.descending else max)([*found, *damaged])
+        return Page(tuple(found.values()), further, tuple(damaged.values()))
 
     def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
         thread = self._thread_row(scope, thread_id)
@@ -456,7 +482,13 @@ class Reading:
     def list_events(
         self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
     ) -> list[EventRow]:
-        return _whole(self.page_events(scope, thread_id, after, limit, run_id))
+        found: list[EventRow] = []
+        while True:
+            page = self.page_events(scope, thread_id, after, limit - sum([len(row.events) for row in found]), run_id)
+            found += _whole(page)
+            if page.next is None or sum([len(row.events) for row in found]) >= limit:
+                return found
+            after = page.next
 
     def page_events(
         self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
@@ -465,8 +497,17 @@ class Reading:
         if thread is None or limit < 1:
             return Page(())
         place: dict[str, Any] = {"thread": thread.no, "first": after + 1}
+        further: int | None = None
         if run_id is not None:
-            place |= {"scope": scope, "run_id": pack(run_id)}
+            row = self._row("run", {"scope": scope, "run_id": pack(run_id)})
+            run = None if row is None else run_from(row)
+            if run is None or run.thread_id != thread_id:
+                return Page(())
+            # Between the events of a run lie those of others, which no index leaves out.
+            scanned = max(after, run.first_event_seq - 1) + MAX_SCANNED
+            end = run.updated_seq if run.status is RunStatus.DONE else thread.event_seq
+            further = scanned if scanned < end else None
+            place |= {"scope": scope, "run_id": pack(run_id), "last": scanned}
         found: list[EventRow] = []
         unreadable: list[str] = []
         reached, count = max(after, thread.first_event_seq - 1), 0
@@ -484,7 +525,9 @@ class Reading:
                 unreadable.append(str(error))
             count += last_seq - max(first_seq - 1, reached)
             reached = max(reached, last_seq)
-        return Page(tuple(found), None, tuple(unreadable))
+        if further is not None:
+            further = max(further, reached)  # the last row may reach further
+        return Page(tuple(found), further, tuple(unreadable))
 
     def _completed(self, thread: ThreadRow, stored: StoredEvents) -> EventRow:
         """The row with the bodies of the messages that it refers to."""
@@ -580,6 +623,17 @@ def _start(after: int | None, *, descending: bool) -> int:
 
 def _way(*, descending: bool) -> tuple[str, bool]:
     return ("down" if descending else "up"), descending
+
+
+def _scanned(thread: ThreadRow, query: MessageQuery) -> tuple[int, int, int | None]:
+    """The first and the last seq that a filtered page looks at, and where the next one goes on."""
+    first = query.after + 1
+    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
+    if last - first < MAX_SCANNED:
+        return first, last, None
+    if query.descending:
+        return last - MAX_SCANNED + 1, last, last - MAX_SCANNED + 1
+    return first, first + MAX_SCANNED - 1, first + MAX_SCANNED - 1
 
 
 def _window_page(
