@@ -53,6 +53,8 @@ async def preflight(site: Site, origin: str, *, asks: str = "content-type", path
         ("evil.example", 421),
         ("localhost.evil.example:8000", 421),
         ("", 421),
+        ("127.0.0.1:8000, evil.example:8000", 421),  # two headers, as they are joined
+        ("evil.example, 127.0.0.1:8000", 421),
     ],
 )
 async def test_only_the_servers_own_names_are_answered_to(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from typing import Any
@@ -144,6 +145,20 @@ async def test_a_body_of_another_type_is_refused(
         )
 
         check(operation, answer, 415, "unsupported_media_type")
+
+
+@behaviour("SRV-007")
+@WITH_BODY
+async def test_a_compressed_body_is_refused_and_the_header_named(
+    memory: Store, clock: ManualClock, operation: Operation
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.request(
+            operation.method, path_of(operation), gzip.compress(b"{}"), headers={"content-encoding": "gzip"}
+        )
+
+        check(operation, answer, 415, "unsupported_media_type")
+        assert "Content-Encoding" in answer.json()["detail"]
 
 
 @behaviour("SRV-007")

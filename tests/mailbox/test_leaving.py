@@ -289,6 +289,32 @@ async def test_an_agent_that_ignores_being_cancelled_is_abandoned_by_name(
         assert (await world.run(submission)).status is RunStatus.RUNNING, "what it does now is not written"
 
 
+async def test_an_agent_that_goes_on_after_it_was_cancelled_is_named_once_in_the_log(
+    store: WatchedStore, clock: ManualClock, deaf: Deaf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that stops in time is not: it tidies up, as it may."""
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "after it was asked to stop" in record.getMessage()]
+
+    async with store, World(store, clock, agents={"deaf": deaf}, settings=PATIENT) as world:
+        obedient = await world.submit(thread_id="other")
+        submission = await world.submit(agent_id="deaf")
+        await world.quiet()
+        for run in (obedient, submission):
+            await world.mailbox.cancel(DEFAULT_SCOPE, run.run.run_id)
+        await world.advance(PATIENT.tidy_s - 0.1)
+        assert told() == []
+        await world.advance(0.2)
+        [message] = told()
+        assert "agent deaf" in message and submission.run.run_id in message
+        await world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)
+        await world.advance(2 * PATIENT.tidy_s)
+        assert told() == [message]
+        deaf.may_end.set()
+        await world.quiet()
+
+
 async def test_a_bound_around_a_mailbox_with_an_agent_that_ignores_everything_gets_through(
     store: WatchedStore, clock: ManualClock, deaf: Deaf
 ) -> None:

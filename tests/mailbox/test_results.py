@@ -164,6 +164,33 @@ async def test_an_output_that_does_not_fit_its_schema_fails_the_run_for_good_aft
         assert (await _next_run(world)).final_output == "fine"
 
 
+LARGE: dict[str, Callable[[Context], Any]] = {
+    "a text": lambda _: "x" * 2_000,
+    "a value": lambda _: {"text": "x" * 2_000},
+    "a message": lambda c: assistant_message(c.new_message_id(), "x" * 2_000),
+    "an output": lambda _: Finished(final_output="x" * 2_000),
+    "an event": lambda _: Finished(events=(TextDelta(MessageId("m"), 0, "x" * 2_000),)),
+}
+
+
+@pytest.mark.parametrize("what", [*LARGE, "an event that is emitted", "a text that is streamed"])
+async def test_nothing_of_an_agent_is_larger_than_it_may_be(store: WatchedStore, clock: ManualClock, what: str) -> None:
+    async def large(context: Context) -> Any:
+        if what == "an event that is emitted":
+            await context.emit(TextDelta(context.message_id, 0, "x" * 2_000))
+        if what == "a text that is streamed":
+            await context.emit("x" * 2_000)
+        return LARGE[what](context)
+
+    settings = MailboxSettings(max_result_bytes=1_000, drain_s=0)
+    async with World(store, clock, agents={"large": large}, settings=settings) as world:
+        run, dispatch = await _driven(world, "large")
+
+        assert (run.termination.type, dispatch.status) == ("error", DispatchStatus.DEAD_LETTER)
+        assert "and may have 1000 (max_result_bytes)" in dispatch.last_error
+        assert (await _next_run(world)).final_output == "fine"
+
+
 async def test_what_was_stopped_is_held_to_no_schema(store: WatchedStore, clock: ManualClock) -> None:
     async def blocked(context: Context) -> Finished:
         return Finished(termination=Termination("blocked", detail="no"), final_output="half of it")

@@ -70,7 +70,13 @@ def readable(value: object, type: type[T], *, what: str = "") -> T:
     Raises:
         ValidationError: It could not be read back, or a number in it is none, and would become null.
     """
-    return _read_back(value, type, what)[0]
+    return weighed(value, type, what=what)[0]
+
+
+def weighed(value: object, type: type[T], *, what: str = "") -> tuple[T, int]:
+    """As `readable`, with the size of the value as JSON, in bytes."""
+    found, data = _read_back(value, type, what)
+    return found, len(data)
 
 
 def encoded(value: object, type: Any, *, what: str = "") -> bytes:

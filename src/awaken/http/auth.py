@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from awaken.domain.errors import Unauthorized
+from awaken.domain.errors import Unauthorized, ValidationError
 from awaken.domain.ids import Scope, checked_id
 
 
@@ -25,6 +25,10 @@ class Caller(msgspec.Struct, frozen=True):
 
     scope: Scope
     id: str | None = None
+
+
+class UnusableAnswer(Exception):
+    """The function's own mistake, which whoever asked can do nothing about: the log has it, and the answer is a 500."""
 
 
 Answer = Caller | str | None
@@ -38,7 +42,7 @@ async def caller_of(scope: Any, authorize: Authorize) -> Caller:
 
     Raises:
         Unauthorized, Forbidden: As the function decided.
-        ValidationError: What it returned cannot be a scope.
+        UnusableAnswer: What it returned cannot be a scope.
     """
     answer = authorize(Request(scope))
     if inspect.isawaitable(answer):
@@ -46,5 +50,8 @@ async def caller_of(scope: Any, authorize: Authorize) -> Caller:
     if answer is None:
         raise Unauthorized("this server needs to know who asks")
     caller = answer if isinstance(answer, Caller) else Caller(Scope(answer), answer)
-    checked_id(caller.scope, what="scope")
+    try:
+        checked_id(caller.scope, what="scope")
+    except ValidationError as error:
+        raise UnusableAnswer(f"authorize returned what cannot be used: {error}") from error
     return caller

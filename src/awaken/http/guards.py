@@ -54,7 +54,10 @@ def check_accept(headers: Headers, media_type: str) -> None:
 
 
 def check_content_type(headers: Headers) -> None:
-    """Raises Problem `unsupported_media_type` for a body that is not declared as JSON in UTF-8."""
+    """Raises Problem `unsupported_media_type` for a body that is not declared as JSON in UTF-8, or is compressed."""
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding.strip().lower() != b"identity":
+        raise Problem("unsupported_media_type", "send the body as it is, without Content-Encoding")
     declared = headers.get(b"content-type", b"")
     if declared != b"application/json" and _JSON_TYPE.fullmatch(declared) is None:
         raise Problem("unsupported_media_type", "send the body as application/json")

@@ -63,6 +63,8 @@ class Origins:
         hosts = [headers.get(b"host", b"").decode("latin-1").lower()]
         if forwarded_host is not None:
             hosts.append(forwarded_host)
+        if "," in hosts[0]:
+            raise Problem("host_not_allowed", "the request has more than one Host header")
         if self._names is not None and not all([_name(host) in self._names for host in hosts]):
             raise Problem("host_not_allowed", "this server does not answer to the name in the Host header")
         if origin is not None and not self._is_own(origin, hosts, scope) and not self._is_listed(origin):

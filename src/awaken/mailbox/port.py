@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from awaken.domain.checking import readable, shown
+from awaken.domain.checking import readable, shown, weighed
 from awaken.domain.errors import DataIntegrity, PermanentFailure, ValidationError
 from awaken.domain.event import Event, InferenceComplete, logged
 from awaken.domain.ids import Ids, MessageId
@@ -230,11 +230,7 @@ class Port:
         self, key: str, value: msgspec.Raw, *events: Event, closes: bool = True, is_progress: bool = True
     ) -> None:
         _check_key(key)
-        size = len(memoryview(value))
-        if size > self.max_result_bytes:
-            raise PermanentFailure(
-                f"the result of step {key!r} has {size} bytes, and may have {self.max_result_bytes} (max_result_bytes)"
-            )
+        self.check_size(len(memoryview(value)), f"the result of step {key!r}")
         entry = JournalEntry(key, value)
         if closes:
             self.steps += 1
@@ -280,12 +276,18 @@ class Port:
         self._writer.add_tickets(*[checked_request(each) for each in requests])
         await to_the_end(self._writer.durable())
 
+    def check_size(self, size: int, what: str) -> None:
+        """Raises PermanentFailure for what is larger than anything of an agent may be."""
+        if size > self.max_result_bytes:
+            raise PermanentFailure(f"{what} has {size} bytes, and may have {self.max_result_bytes} (max_result_bytes)")
+
     def produced(self, message: Message) -> Message:
         """The message with its producer, mended. Raises ValidationError where it could not be stored and read back."""
         try:
-            message = readable(message, Message, what="a message of the agent")
+            message, size = weighed(message, Message, what="a message of the agent")
         except ValidationError:  # what was said by chance is mended; whatever else it is, is found again
-            message = readable(storable(message), Message, what="a message of the agent")
+            message, size = weighed(storable(message), Message, what="a message of the agent")
+        self.check_size(size, "a message of the agent")
         check_message(message)
         return message.produced_by(self._run.run_id, self.steps)
 
@@ -309,6 +311,8 @@ class Port:
             entries = [logged(event) for event in events]
         except ValidationError:  # as in a message
             entries = [logged(storable(event)) for event in events]
+        for entry in entries:
+            self.check_size(len(memoryview(entry.payload)), f"an event {entry.kind}")
         for event in events:
             if type(event) is InferenceComplete:
                 self.usage = self.usage.plus(event.usage)

@@ -160,6 +160,8 @@ class Execution:
         self._is_followed = claimed.queued > 0
         """Whether something waits behind it in its thread, as far as this process knows."""
         self._is_at_work = False
+        self._obedience: Timer | None = None
+        """Looks whether the agent has stopped when it was asked to."""
         self._began_s: float | None = None
         """When its agent first began, in seconds of the monotonic clock."""
         self._rest: asyncio.Event | None = None
@@ -198,12 +200,33 @@ class Execution:
         """Ask the execution to stop. A settlement that has begun is left to finish."""
         if not self._stop.ask(reason):
             return
+        if self._is_at_work and reason != "handover":
+            self._watch_obedience()
         if self._stop.is_lost:
             self._writer.abandon(LeaseLost(self.dispatch_id, reason))
         elif reason == "cancel" and self._stop.is_cancellable:
             self._writer.acknowledge_cancel()
         elif reason == "handover" and not self._is_at_work:
             self._stop.cut_short()  # it waits for the one ahead, and has nothing to bring to an end
+
+    def _watch_obedience(self) -> None:
+        """Say so in the log when the agent is still at work after its grace: nothing can end it but itself."""
+        run, grace_s = self.claimed.run, self._shop.settings.tidy_s
+
+        def note() -> None:
+            if self._is_at_work:
+                _log.warning(
+                    "agent %s goes on %g s after it was asked to stop: run %s, and thread %s, wait until it ends. An"
+                    " agent must let `asyncio.CancelledError` pass",
+                    run.agent_id,
+                    grace_s,
+                    run.run_id,
+                    run.thread_id,
+                )
+
+        if self._obedience is not None:
+            self._obedience.cancel()
+        self._obedience = self._shop.clock.call_later(grace_s, note)
 
     def _step_closed(self) -> None:
         if self.claimed.dispatch.is_suspect and not self._has_progressed:
@@ -294,6 +317,8 @@ class Execution:
         finally:
             if deadline is not None:
                 deadline.cancel()
+            if self._obedience is not None:
+                self._obedience.cancel()
             self._stop.forbid()
             self._is_at_work = False
             if self._rest is not None:
@@ -341,6 +366,7 @@ class Execution:
             if outcome.is_structured
             else self._answer(outcome.termination, outcome.final_output, messages)
         )
+        self._port.check_size(len(ending.final_output or ""), "the output")
         self._check_output(ending, is_structured=outcome.is_structured)
         spent = self._port.usage
         events = tuple(self._port.logged(outcome.events))

@@ -195,6 +195,28 @@ async def test_a_newer_schema_asks_for_a_newer_program(path: Path, by_hand: Hand
     assert content_of(path) == before
 
 
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        ("DROP TABLE journal", "table journal"),
+        ("DROP INDEX runs_id", "index runs_id"),
+        ("ALTER TABLE threads RENAME COLUMN epoch TO era", "column threads.epoch"),
+    ],
+)
+async def test_a_file_that_lacks_a_part_of_its_schema_is_named_when_it_is_opened(
+    path: Path, by_hand: Hand, damage: str, lost: str
+) -> None:
+    """It would be served otherwise, and fail later: at every run, or never, and slowly."""
+    async with SqliteStore(path):
+        pass
+    by_hand("CREATE TABLE somebody_elses (note TEXT)")
+    async with SqliteStore(path):
+        pass  # what it has besides hurts nobody
+    by_hand(damage)
+    error = await refusal(path)
+    assert isinstance(error, DataIntegrity) and lost in str(error) and "not whole" in str(error)
+
+
 async def test_a_corrupt_file_is_named_when_it_is_opened(path: Path) -> None:
     async with SqliteStore(path):
         pass

@@ -8,12 +8,14 @@ refused untouched.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from awaken.domain.errors import DataIntegrity, StoreUnavailable
 
+_NAMED_PARTS: Final = 5
 APPLICATION_ID: Final = 0x4157_414B
 """Marks the file as ours: `AWAK`, where the `file` command and SQLite look for it."""
 
@@ -46,6 +48,31 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> int:
             " Upgrade awaken, or restore the backup made before the upgrade"
         )
     return version
+
+
+def check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Hold the file to the schema that it says it has. What it has besides hurts nobody.
+
+    Raises:
+        DataIntegrity: A table, a column or an index is missing.
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh, 0)
+        gone = _parts(fresh) - _parts(connection)
+    # Of a table that is gone, its columns say nothing more.
+    lost = sorted([part for part in gone if f"table {part.partition(' ')[2].partition('.')[0]}" not in gone - {part}])
+    if lost:
+        more = f" and {len(lost) - _NAMED_PARTS} more" if len(lost) > _NAMED_PARTS else ""
+        named = ", ".join(lost[:_NAMED_PARTS]) + more
+        raise DataIntegrity(f"database {path} is not whole: it lacks {named}. Restore a backup, or choose another path")
+
+
+def _parts(connection: sqlite3.Connection) -> set[str]:
+    named = connection.execute("SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'").fetchall()
+    columns = connection.execute(
+        "SELECT m.name, p.name FROM sqlite_schema m JOIN pragma_table_info(m.name) p WHERE m.type = 'table'"
+    ).fetchall()
+    return {f"{kind} {name}" for kind, name in named} | {f"column {table}.{name}" for table, name in columns}
 
 
 def migrate(connection: sqlite3.Connection, version: int, *, target: int | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import Final, Literal, get_args
 from awaken.domain.checking import shown
 from awaken.domain.errors import StoreUnavailable, ValidationError
 from awaken.store.sqlite.faults import translated
-from awaken.store.sqlite.migrate import check_schema, migrate
+from awaken.store.sqlite.migrate import check_schema, check_whole, migrate
 
 OLDEST_SQLITE: Final = (3, 40, 0)
 """The oldest library the tests run with."""
@@ -93,6 +93,7 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
         _make_durable(connection, durability)
         connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
         migrate(connection, version)
+        check_whole(connection, path)
     return connection
 
 
