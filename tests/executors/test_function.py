@@ -613,8 +613,10 @@ class Bare:
         ("half \ud83d", None),
         ("nul \0", None),
         (("a", 1), None),
+        ("", None),
+        ("a" * 1_001, None),
     ],
-    ids=["unresolved", "inside", "model", "class", "class inside", "text", "half", "nul", "no text"],
+    ids=["unresolved", "inside", "model", "class", "class inside", "text", "half", "nul", "no text", "empty", "long"],
 )
 async def test_what_can_be_known_to_fail_is_found_before_the_effect(name: Any, type: Any) -> None:
     effects: list[int] = []

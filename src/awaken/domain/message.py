@@ -239,7 +239,7 @@ def check_messages(messages: tuple[Message, ...]) -> None:
     for message in messages:
         check_message(message)
     if len(messages) > 1 and len({message.id for message in messages}) != len(messages):
-        raise ValidationError("a message id appears twice in one request")
+        raise ValidationError("two messages that go together have one message id")
 
 
 def known_blocks(raw: Any) -> Any:

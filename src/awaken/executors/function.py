@@ -58,6 +58,8 @@ GeneratorFunction = Callable[["Context"], AsyncIterator[Any]]
 AgentFunction = PlainFunction | GeneratorFunction
 
 _NOTHING: Final = Finished()
+MAX_NAME_CHARS: Final = 1_000
+"""Of the name of a step, which is a part of the key of its record."""
 MAX_STEPS: Final = 10_000
 """How many steps a run may record."""
 _sent: Final = msgspec.json.Decoder(Sent)
@@ -546,8 +548,10 @@ def is_stopping() -> bool:
 
 def _check_name(name: object) -> None:
     """Raises PermanentFailure for a name under which nothing could be recorded."""
-    if not isinstance(name, str) or not name.isprintable():
-        raise PermanentFailure(f"the name of a step is a text of printable characters, not {name!a:.100}")
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME_CHARS:
+        raise PermanentFailure(
+            f"the name of a step is a text of 1 to {MAX_NAME_CHARS} printable characters, not {name!a:.100}"
+        )
 
 
 def _name(thing: Any) -> str:

@@ -78,7 +78,7 @@ class OpenedFiles:
             fate = f"made unreachable ({error.strerror})"
         raise StoreUnavailable(
             f"database {self._path}: {path} was {fate} while it was served; nothing was written. Put the file that was"
-            " opened back in its place, or start the server again"
+            " opened back in its place, or stop the server with SIGTERM (not with kill -9) and start it again"
         )
 
 
