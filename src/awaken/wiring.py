@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast, get_
 from urllib.parse import unquote
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from awaken.domain import checking, shown
@@ -33,12 +34,33 @@ from awaken.domain.given import Given, messages_of
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
 from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
+from awaken.domain.phase import Phase
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import DONE, NO_LIMITS, ClientTool, Limits, Origin, Run, RunOptions, RunStatus, Trace
+from awaken.domain.run import (
+    DONE,
+    NO_LIMITS,
+    ClientTool,
+    Limits,
+    Origin,
+    Run,
+    RunOptions,
+    RunStatus,
+    TerminationType,
+    Trace,
+)
 from awaken.domain.schedule import Missed, Overlap, Schedule, ScheduleSpec
 from awaken.domain.selection import Selection, selection_of
-from awaken.domain.shown import IfExists, MessageView, MessageVisibility, Order, StopAction, ended_well
-from awaken.domain.thread import Thread, ThreadInfo
+from awaken.domain.shown import (
+    CancelledStatus,
+    ChildStrategy,
+    IfExists,
+    MessageView,
+    MessageVisibility,
+    Order,
+    StopAction,
+    ended_well,
+)
+from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
 from awaken.http.schedule_wire import ScheduleResource
@@ -48,10 +70,12 @@ from awaken.http.wire import (
     DispatchResource,
     MessageResource,
     RunResource,
+    SummaryResource,
     ThreadResource,
     shown_hiding,
     shown_state,
 )
+from awaken.mailbox.bulk import cancel_many
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox, RunSubmission
 from awaken.mailbox.settings import MailboxSettings
@@ -486,6 +510,13 @@ class Awaken:
         thread_id: str | None = None,
         agent: str | None = None,
         status: str | None = None,
+        phase: str | None = None,
+        termination: str | None = None,
+        failed: bool = False,
+        id_prefix: str | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
         limit: int | None = None,
     ) -> Listing[shown.Run]:
@@ -500,6 +531,17 @@ class Awaken:
             thread_id=None if thread_id is None else ThreadId(checked_id(thread_id, what="thread_id")),
             status=None if status is None else RunStatus(checking.checked_choice(status, RunStatus, what="status")),
             agent_id=None if agent is None else AgentId(checked_id(agent, what="agent")),
+            phase=None if phase is None else cast(Any, checking.checked_choice(phase, get_args(Phase), what="phase")),
+            termination=(
+                None
+                if termination is None
+                else cast(Any, checking.checked_choice(termination, get_args(TerminationType), what="termination"))
+            ),
+            failed=bool(failed),
+            id_prefix="" if id_prefix is None else checking.checked(id_prefix, str, what="id_prefix"),
+            created_after=due_at(created_after, delay_s=0.0),
+            created_before=due_at(created_before, delay_s=0.0),
+            metadata=_metadata_filter(metadata),
         )
         return Listing(lambda lost: self._runs(query, lost), limit)
 
@@ -534,6 +576,30 @@ class Awaken:
             if page.next is None:
                 return
             query = replace(query, after=page.next)
+
+    async def cancel_runs(
+        self,
+        *,
+        run_ids: Sequence[str] | None = None,
+        thread_id: str | None = None,
+        status: CancelledStatus | None = None,
+    ) -> list[shown.CancelledRun]:
+        """Stop the runs that are named, or those of a thread, of a status, or both; what became of each.
+
+        Raises ThreadNotFound; ValidationError when nothing says which runs, or there are more than 1 000.
+        """
+        done = await cancel_many(self.mailbox, self.scope, run_ids=run_ids, thread_id=thread_id, status=status)
+        return [shown.CancelledRun(run_id=each.run_id, state=each.state) for each in done]
+
+    async def hide_run(self, run_id: str) -> None:
+        """Leave a run that has ended out of lists; its messages stay. Raises RunNotFound, RunNotFinished."""
+        await self.mailbox.threads.hide_run(self.scope, await self.mailbox.get_run(self.scope, RunId(run_id)))
+
+    async def run_summary(self) -> shown.RunSummary:
+        """The runs that are not done, counted by agent and phase."""
+        self.mailbox.check_loop()
+        summary = await self.store.summarize_runs(self.scope)
+        return as_shown(SummaryResource.of(summary, await self.store.now()), shown.RunSummary)
 
     async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. Raises RunNotFound; RunNotOpen when it has ended otherwise.
@@ -636,6 +702,11 @@ class Awaken:
         *,
         resource_id: str | None = None,
         id_prefix: str | None = None,
+        parent_thread_id: str | None = None,
+        root: bool = False,
+        status: str | None = None,
+        q: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
         limit: int | None = None,
     ) -> Listing[shown.Thread]:
@@ -645,6 +716,15 @@ class Awaken:
             ascending=not _descends(order),
             resource_id=None if resource_id is None else checked_id(resource_id, what="resource_id"),
             id_prefix="" if id_prefix is None else checking.checked(id_prefix, str, what="id_prefix"),
+            parent_thread_id=(
+                None if parent_thread_id is None else ThreadId(checked_id(parent_thread_id, what="parent_thread_id"))
+            ),
+            is_root=bool(root),
+            status=(
+                None if status is None else ThreadStatus(checking.checked_choice(status, ThreadStatus, what="status"))
+            ),
+            title="" if q is None else checking.checked(q, str, what="q"),
+            metadata=_metadata_filter(metadata),
         )
         return Listing(lambda lost: self._threads(query, lost), limit)
 
@@ -694,6 +774,74 @@ class Awaken:
             if page.next is None:
                 return
             query = replace(query, before=page.next) if query.descending else replace(query, after=page.next)
+
+    async def edit_thread(
+        self,
+        thread_id: str,
+        *,
+        title: str | UnsetType | None = UNSET,
+        metadata: Mapping[str, Any] | UnsetType = UNSET,
+        resource_id: str | UnsetType | None = UNSET,
+        parent_thread_id: str | UnsetType | None = UNSET,
+        if_version: int | None = None,
+    ) -> shown.Thread:
+        """Change what is said about a thread. What is not given stays, None takes it away; `metadata` is merged.
+
+        Raises:
+            ThreadNotFound: There is no such thread, or no such parent.
+            LineageCycle: It would be its own ancestor.
+            StaleVersion: What is said about it has another version than `if_version` by now.
+            ValidationError: Something given is unacceptable.
+        """
+        patch = ThreadPatch(
+            title=title,
+            metadata=cast(Any, metadata),
+            resource_id=resource_id,
+            parent_thread_id=cast(Any, parent_thread_id),
+        )
+        thread = await self.mailbox.threads.edit(self.scope, ThreadId(thread_id), patch, if_version=if_version)
+        return self._shown_thread(thread)
+
+    async def delete_thread(
+        self, thread_id: str, *, child_strategy: ChildStrategy = "reject", force: bool = False
+    ) -> None:
+        """Delete a thread: nobody reads it any more when this returns. Again is no error.
+
+        `child_strategy`: what becomes of the threads whose parent it is: they refuse it, lose their parent (`detach`),
+        or go with it (`cascade`). `force`: runs that are not done are stopped as by an interrupt.
+
+        Raises:
+            ThreadNotFound: There never was such a thread.
+            ThreadBusy: A run is not done, and it is not forced.
+            HasChildThreads: There are children, and nothing was said about them.
+        """
+        await self.mailbox.threads.delete(self.scope, ThreadId(thread_id), child_strategy=child_strategy, force=force)
+
+    async def fork_thread(
+        self,
+        thread_id: str,
+        *,
+        at_seq: int | None = None,
+        at_message_id: str | None = None,
+        new_thread_id: str | None = None,
+        title: str | None = None,
+    ) -> shown.Thread:
+        """A new thread with what is read of this one, up to and including a message, or all of it.
+
+        Raises:
+            ThreadNotFound, MessageNotFound: There is none.
+            ValidationError: No message is read at that place, or the copy would be larger than 8 MiB.
+            AlreadyExists: The new thread is there already.
+        """
+        thread = await self.mailbox.threads.fork(
+            self.scope,
+            ThreadId(thread_id),
+            at_seq=at_seq,
+            at_message_id=at_message_id,
+            new_thread_id=new_thread_id or "",
+            title=title,
+        )
+        return self._shown_thread(thread)
 
     async def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
         """Have a message of the conversation read no more; a call and its answers go together.
@@ -1129,6 +1277,13 @@ async def _read_dispatch(app: Awaken, run: Run) -> Dispatch | None:
 def as_shown(resource: object, type: type[ShownT]) -> ShownT:
     """What a server would send, as its client would read it, so that a program is given the same."""
     return msgspec.convert(msgspec.to_builtins(resource), type)
+
+
+def _metadata_filter(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Raises ValidationError for what is no mapping of texts to texts."""
+    if metadata is None:
+        return ()
+    return tuple(checking.checked(dict(metadata), dict[str, str], what="metadata").items())
 
 
 def _page_size(limit: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -27,6 +28,8 @@ LISTS: Final = ("/v1/threads", "/v1/runs")
 BODIES: Final[dict[str, Any]] = {
     "create_thread": {},
     "patch_state": {"values": {}},
+    "edit_thread": {},
+    "fork_thread": {},
     "default": {"agent_id": "whoami", "input": "hello"},
 }
 
@@ -60,7 +63,8 @@ def as_user(user: str) -> dict[str, str]:
 
 
 async def ask(client: Client, operation: Operation, headers: dict[str, str]) -> HttpAnswer:
-    path = operation.path.format(thread_id="anns", run_id="anns-run", agent_id="whoami", message_id="m")
+    names = {"thread_id": "anns", "run_id": "anns-run", "agent_id": "whoami", "message_id": "m", "name": "none"}
+    path = operation.path.format_map(defaultdict(lambda: "none", names))
     body = None if operation.body is None else BODIES.get(operation.id, BODIES["default"])
     return await client.request(operation.method, path, body, headers=headers)
 

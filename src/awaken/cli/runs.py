@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -52,10 +51,7 @@ def runs(
     if failed and status not in (None, "done"):
         usage("--failed looks at runs that are done; leave --status out")
     with connected(url, header) as client:
-        wanted = client.list_runs(
-            thread_id=thread, status="done" if failed else status, agent=agent, limit=None if failed else limit
-        )
-        found = list(islice((run for run in wanted if run.is_failed or not failed), limit))
+        found = list(client.list_runs(thread_id=thread, status=status, agent=agent, failed=failed, limit=limit))
     if as_json:
         print_json({"items": found})
     elif found:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import httpx
+from msgspec import UNSET, UnsetType
 
 from awaken.client import calls, wire
 from awaken.client.calls import Call
@@ -27,7 +28,15 @@ from awaken.domain.ids import Chance
 from awaken.domain.listing import Listing
 from awaken.domain.run import ClientTool, Limits
 from awaken.domain.schedule import Missed, Overlap
-from awaken.domain.shown import IfExists, MessageView, MessageVisibility, Order, StopAction
+from awaken.domain.shown import (
+    CancelledStatus,
+    ChildStrategy,
+    IfExists,
+    MessageView,
+    MessageVisibility,
+    Order,
+    StopAction,
+)
 
 ResultT = TypeVar("ResultT")
 
@@ -225,12 +234,30 @@ class AsyncClient:
         thread_id: str | None = None,
         agent: str | None = None,
         status: str | None = None,
+        phase: str | None = None,
+        termination: str | None = None,
+        failed: bool = False,
+        id_prefix: str | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
         limit: int | None = None,
     ) -> Listing[shown.Run]:
         """Runs, newest first unless `order` is `asc`. At most `limit`."""
         call = calls.list_runs(
-            thread_id=thread_id, agent_id=agent, status=status, order=order, limit=calls.page_size(limit)
+            thread_id=thread_id,
+            agent_id=agent,
+            status=status,
+            phase=phase,
+            termination=termination,
+            failed=failed,
+            id_prefix=id_prefix,
+            created_after=calls.instant(created_after),
+            created_before=calls.instant(created_before),
+            metadata=metadata,
+            order=order,
+            limit=calls.page_size(limit),
         )
         return Listing(lambda lost: self._items(call, lost), limit)
 
@@ -238,6 +265,24 @@ class AsyncClient:
         """The queue entries that served a run, oldest first."""
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
         return Listing(lambda lost: self._items(call, lost), limit)
+
+    async def cancel_runs(
+        self,
+        *,
+        run_ids: Sequence[str] | None = None,
+        thread_id: str | None = None,
+        status: CancelledStatus | None = None,
+    ) -> list[shown.CancelledRun]:
+        """Stop the runs that are named, or those of a thread, of a status, or both; what became of each."""
+        return await self.send(calls.cancel_runs(run_ids=run_ids, thread_id=thread_id, status=status))
+
+    async def hide_run(self, run_id: str) -> None:
+        """Leave a run that has ended out of lists; its messages stay."""
+        await self.send(calls.hide_run(run_id))
+
+    async def run_summary(self) -> shown.RunSummary:
+        """The runs that are not done, counted by agent and phase."""
+        return await self.send(calls.run_summary())
 
     async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
@@ -313,12 +358,25 @@ class AsyncClient:
         *,
         resource_id: str | None = None,
         id_prefix: str | None = None,
+        parent_thread_id: str | None = None,
+        root: bool = False,
+        status: str | None = None,
+        q: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
         limit: int | None = None,
     ) -> Listing[shown.Thread]:
         """Threads, most recently active first unless `order` is `asc`."""
         call = calls.list_threads(
-            resource_id=resource_id, id_prefix=id_prefix, order=order, limit=calls.page_size(limit)
+            resource_id=resource_id,
+            id_prefix=id_prefix,
+            parent_thread_id=parent_thread_id,
+            root=root,
+            status=status,
+            q=q,
+            metadata=metadata,
+            order=order,
+            limit=calls.page_size(limit),
         )
         return Listing(lambda lost: self._items(call, lost), limit)
 
@@ -337,6 +395,48 @@ class AsyncClient:
             thread_id, run_id=run_id, visibility=visibility, view=view, order=order, limit=calls.page_size(limit)
         )
         return Listing(lambda lost: self._items(call, lost), limit)
+
+    async def edit_thread(
+        self,
+        thread_id: str,
+        *,
+        title: str | UnsetType | None = UNSET,
+        metadata: Mapping[str, Any] | UnsetType = UNSET,
+        resource_id: str | UnsetType | None = UNSET,
+        parent_thread_id: str | UnsetType | None = UNSET,
+        if_version: int | None = None,
+    ) -> shown.Thread:
+        """Change what is said about a thread. What is not given stays, None takes it away; `metadata` is merged."""
+        call = calls.edit_thread(
+            thread_id,
+            title=title,
+            metadata=metadata,
+            resource_id=resource_id,
+            parent_thread_id=parent_thread_id,
+            if_version=if_version,
+        )
+        return await self.send(call)
+
+    async def delete_thread(
+        self, thread_id: str, *, child_strategy: ChildStrategy = "reject", force: bool = False
+    ) -> None:
+        """Delete a thread: nobody reads it any more when this returns. Again is no error."""
+        await self.send(calls.delete_thread(thread_id, child_strategy=child_strategy, force=force))
+
+    async def fork_thread(
+        self,
+        thread_id: str,
+        *,
+        at_seq: int | None = None,
+        at_message_id: str | None = None,
+        new_thread_id: str | None = None,
+        title: str | None = None,
+    ) -> shown.Thread:
+        """A new thread with what is read of this one, up to and including a message, or all of it."""
+        call = calls.fork_thread(
+            thread_id, at_seq=at_seq, at_message_id=at_message_id, new_thread_id=new_thread_id, title=title
+        )
+        return await self.send(call)
 
     async def hide_message(self, thread_id: str, message_id: str) -> shown.Hiding:
         """Have a message of the conversation read no more; a call and its answers go together."""

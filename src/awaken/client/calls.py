@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeVar, cast, get_args
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from awaken.client import wire
 from awaken.client.errors import error_of
@@ -159,6 +160,44 @@ def list_threads(**filters: Any) -> Call[wire.Page[shown.Thread]]:
 
 def list_messages(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Message]]:
     return _page(f"{_thread(thread_id)}/messages", wire.Page[shown.Message], filters)
+
+
+def edit_thread(
+    thread_id: str,
+    *,
+    title: str | UnsetType | None,
+    metadata: Mapping[str, Any] | UnsetType,
+    resource_id: str | UnsetType | None,
+    parent_thread_id: str | UnsetType | None,
+    if_version: int | None,
+) -> Call[shown.Thread]:
+    given = {
+        "title": title, "metadata": metadata, "resource_id": resource_id, "parent_thread_id": parent_thread_id,
+    }  # fmt: skip
+    body = {name: value for name, value in given.items() if value is not UNSET}
+    return Call(
+        method="PATCH",
+        path=f"/v1/threads/{_part(thread_id, what='thread_id')}",
+        headers=_if_match(if_version),
+        body=_encode(body),
+        decode=_as(shown.Thread),
+    )
+
+
+def delete_thread(thread_id: str, *, child_strategy: shown.ChildStrategy, force: bool) -> Call[None]:
+    params = filters({"child_strategy": child_strategy, "force": force})
+    return Call(
+        method="DELETE", path=f"/v1/threads/{_part(thread_id, what='thread_id')}", params=params, decode=_nothing
+    )
+
+
+def fork_thread(
+    thread_id: str, *, at_seq: int | None, at_message_id: str | None, new_thread_id: str | None, title: str | None
+) -> Call[shown.Thread]:
+    given = {"at_seq": at_seq, "at_message_id": at_message_id, "thread_id": new_thread_id, "title": title}
+    body = {name: value for name, value in given.items() if value is not None}
+    path = f"/v1/threads/{_part(thread_id, what='thread_id')}/fork"
+    return Call(method="POST", path=path, body=_encode(body), decode=_as(shown.Thread))
 
 
 def hide_message(thread_id: str, message_id: str) -> Call[shown.Hiding]:
@@ -321,6 +360,27 @@ def cancel_run(run_id: str, *, action: shown.StopAction = "cancel", wait_s: floa
     return call if action == "cancel" else msgspec.structs.replace(call, params={**call.params, "action": action})
 
 
+def cancel_runs(
+    *, run_ids: Sequence[str] | None, thread_id: str | None, status: shown.CancelledStatus | None
+) -> Call[list[shown.CancelledRun]]:
+    given = {"run_ids": None if run_ids is None else list(run_ids), "thread_id": thread_id, "status": status}
+    body = {name: value for name, value in given.items() if value is not None}
+    return Call(
+        method="POST",
+        path="/v1/runs/cancel",
+        body=_encode(body),
+        decode=lambda answer, status: msgspec.json.decode(answer, type=_CancelledRuns).items,
+    )
+
+
+def hide_run(run_id: str) -> Call[None]:
+    return Call(method="DELETE", path=f"/v1/runs/{_part(run_id, what='run_id')}", decode=_nothing)
+
+
+def run_summary() -> Call[shown.RunSummary]:
+    return Call(method="GET", path="/v1/runs/summary", decode=_as(shown.RunSummary))
+
+
 def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[shown.Dispatch]]:
     return _page(f"{_run(run_id)}/dispatches", wire.Page[shown.Dispatch], filters)
 
@@ -443,7 +503,15 @@ def filters(given: Mapping[str, Any]) -> Params:
         ValidationError: One of them is nothing that could be asked for.
     """
     asked = {name: value for name, value in given.items() if value is not _BY_DEFAULT.get(name)}
-    return {name: _FILTERS.get(name, str)(value) for name, value in asked.items()}
+    metadata = checked(dict(asked.pop("metadata", {})), dict[str, str], what="metadata")
+    plain = {name: _FILTERS.get(name, str)(value) for name, value in asked.items()}
+    return plain | {f"metadata.{key}": value for key, value in metadata.items()}
+
+
+def instant(at: datetime | str | None) -> str | None:
+    """An instant as it is sent. Raises ValidationError for what is none."""
+    due = due_at(at, delay_s=0.0)
+    return None if due is None else to_rfc3339(due)
 
 
 def _id_filter(what: str) -> Callable[[Any], str]:
@@ -478,19 +546,27 @@ _FILTERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "agent_id": _id_filter("agent"),
     "channels": _names("channels"),
     "cursor": checked_cursor,
+    "failed": lambda value: str(checked_flag(value, what="failed")).lower(),
+    "force": lambda value: str(checked_flag(value, what="force")).lower(),
+    "child_strategy": _choice(shown.ChildStrategy, "child_strategy"),
     "id_prefix": _text("id_prefix"),
     "include_deltas": lambda value: str(checked_flag(value, what="include_deltas")).lower(),
     "kinds": _names("kinds"),
     "order": _choice(shown.Order, "order"),
+    "parent_thread_id": _id_filter("parent_thread_id"),
+    "phase": _text("phase"),
+    "q": _text("q"),
     "resource_id": _id_filter("resource_id"),
+    "root": lambda value: str(checked_flag(value, what="root")).lower(),
     "run_id": _id_filter("run_id"),
     "since": lambda value: checked_choice(value, ("start", "now"), what="since"),
     "status": _text("status"),
+    "termination": _text("termination"),
     "view": _choice(shown.MessageView, "view"),
     "visibility": _choice(shown.MessageVisibility, "visibility"),
 }
 """How those are checked and written that could be something else on their way."""
-_BY_DEFAULT: Final = {"include_deltas": True}
+_BY_DEFAULT: Final = {"include_deltas": True, "failed": False, "force": False, "root": False}
 """None for all others."""
 
 
@@ -527,6 +603,10 @@ def _waited(body: bytes, status: int) -> shown.Run:
     if status == 200:
         return msgspec.json.decode(body, type=_Result).run
     return msgspec.json.decode(body, type=shown.Run)
+
+
+class _CancelledRuns(msgspec.Struct, frozen=True):
+    items: list[shown.CancelledRun]
 
 
 class _Result(msgspec.Struct, frozen=True):

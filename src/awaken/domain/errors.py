@@ -75,6 +75,17 @@ class DispatchNotFound(NotFound):
     code = "dispatch_not_found"
 
 
+class ThreadGone(NotFound):
+    """It was deleted. Its id is not used again."""
+
+    what = "thread"
+    code = "thread_deleted"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.args = (f"thread {id!r} was deleted; its id is not used again, so choose another",)
+
+
 class MessageNotFound(NotFound):
     what = "message"
     code = "message_not_found"
@@ -303,6 +314,40 @@ class VersionConflict(Conflict):
     """The caller acted on a state that is gone."""
 
     code = "version_conflict"
+
+
+class HasChildThreads(Conflict):
+    """Other threads name the thread as their parent; `child` is one of them."""
+
+    code = "has_children"
+
+    def __init__(self, thread_id: str, child: str) -> None:
+        super().__init__(
+            f"thread {thread_id!r} is the parent of {child!r} and perhaps others;"
+            " say with child_strategy whether they are to stay (detach) or to go with it (cascade)"
+        )
+        self.id = thread_id
+        self.child = child
+
+
+class LineageCycle(Conflict):
+    """A thread would be its own ancestor."""
+
+    code = "lineage_cycle"
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(f"thread {thread_id!r} cannot get that parent: it would be its own ancestor, or too deep")
+        self.id = thread_id
+
+
+class RunNotFinished(Conflict):
+    """What was asked is for runs that have ended."""
+
+    code = "run_not_finished"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id!r} has not ended")
+        self.id = run_id
 
 
 class StaleVersion(VersionConflict):

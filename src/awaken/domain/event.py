@@ -55,6 +55,7 @@ from awaken.domain.server_event import (
     RunQueuedPayload,
     RunStartedPayload,
     RunSuspendedPayload,
+    ThreadDeletedPayload,
     ThreadPayload,
     TicketDecidedPayload,
     TicketExpiredPayload,
@@ -89,7 +90,7 @@ class Kind(msgspec.Struct, frozen=True):
 _ROWS: Final = (
     Kind("ThreadCreated", "lifecycle", ThreadPayload),
     Kind("ThreadUpdated", "lifecycle", ThreadPayload),
-    Kind("ThreadDeleted", "lifecycle", LATER),
+    Kind("ThreadDeleted", "lifecycle", ThreadDeletedPayload),
     Kind("RunStarted", "lifecycle", RunStartedPayload),
     Kind("RunResumed", "lifecycle", RunStartedPayload),
     Kind("RunSuspended", "lifecycle", RunSuspendedPayload, is_wait=True),

@@ -165,6 +165,10 @@ class MessageSentPayload(_Payload, frozen=True):
     error: str | None = None
 
 
+class ThreadDeletedPayload(_Payload, frozen=True):
+    """The last event of a thread, but for those of a run that is being stopped."""
+
+
 class MessagesHiddenPayload(_Payload, frozen=True):
     """Messages of the log are read no more, or another one in their place. Seqs are those of messages."""
 
@@ -339,6 +343,10 @@ def state_changed(patch: JsonPatch, version: int) -> ServerEvent:
 def error_recorded(message: str, code: str) -> ServerEvent:
     """Something went wrong that did not end the run."""
     return ServerEvent("ErrorRecorded", ErrorRecorded(message, code))
+
+
+def thread_deleted() -> ServerEvent:
+    return ServerEvent("ThreadDeleted", ThreadDeletedPayload())
 
 
 def _about(

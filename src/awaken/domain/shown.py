@@ -20,6 +20,10 @@ MessageVisibility = Literal["external", "internal", "all"]
 """Messages for everybody, those that only agents see, or both."""
 MessageView = Literal["effective", "log"]
 """What is read of a conversation, or everything that it holds."""
+ChildStrategy = Literal["reject", "detach", "cascade"]
+"""What becomes of the threads whose parent is deleted: they refuse it, lose their parent, or go with it."""
+CancelledStatus = Literal["queued", "running", "all"]
+"""Which runs to stop: those that have not started, those that have, or all that are not done."""
 StopAction = Literal["cancel", "rollback"]
 """Stop a run; or also have what belongs to it read no more."""
 
@@ -163,6 +167,26 @@ class Run(_Shown, frozen=True):
     def is_failed(self) -> bool:
         """It ended because of an error, or was given up."""
         return self.termination is not None and self.termination.type == "error"
+
+
+class PhaseCount(_Shown, frozen=True):
+    agent_id: str
+    phase: str
+    count: int = 0
+
+
+class RunSummary(_Shown, frozen=True):
+    """The runs that are not done, by agent and phase; and how long the one that is due longest waits for its turn."""
+
+    counts: tuple[PhaseCount, ...] = ()
+    oldest_queued_s: float | None = None
+
+
+class CancelledRun(_Shown, frozen=True):
+    """`state`: `requested`, `acknowledged`, `stopped`; `ended` for one that had ended otherwise, or `not_found`."""
+
+    run_id: str
+    state: str
 
 
 class Dispatch(_Shown, frozen=True):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import ValidationError
@@ -43,6 +44,21 @@ class ThreadInfo(msgspec.Struct, frozen=True, omit_defaults=True):
                 raise ValidationError(f"thread {thread_id!r} cannot be its own parent")
 
 
+class ThreadPatch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be said otherwise about a thread. Left out: it stays; None: it is taken away. `metadata` is merged."""
+
+    title: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    resource_id: str | UnsetType | None = UNSET
+    parent_thread_id: ThreadId | UnsetType | None = UNSET
+
+    def check(self, thread_id: ThreadId) -> None:
+        """Raises ValidationError for what is no id, and for a thread that is its own parent."""
+        resource_id = None if self.resource_id is UNSET else self.resource_id
+        parent = None if self.parent_thread_id is UNSET else self.parent_thread_id
+        ThreadInfo(resource_id=resource_id, parent_thread_id=parent).check(thread_id)
+
+
 class Thread(msgspec.Struct, frozen=True, kw_only=True):
     """A thread as read. Its runs and status are looked up when it is read, never stored with it."""
 
@@ -56,6 +72,8 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Instant
     updated_at: Instant
     open_ticket_count: int = 0
+    info_version: int = 1
+    """Counts the changes of what is said about it."""
     active_run_id: RunId | None = None
     open_run_id: RunId | None = None
     latest_run_id: RunId | None = None

@@ -9,7 +9,7 @@ Source: `docs/howto/use-pydantic-ai.md`.
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
@@ -38,4 +38,5 @@ def executing(context: Context) -> Generator[None]:
     try:
         yield
     finally:
-        _CURRENT.reset(token)
+        with suppress(ValueError):  # thrown away with its event loop, outside the context it had
+            _CURRENT.reset(token)

@@ -104,7 +104,10 @@ def _names(path: str) -> list[str]:
 def _query_parameters(query: type[Query], components: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     described = components.get(query.__name__, {}).get("properties", {})
     for name, schema in described.items():
-        yield {"name": name, "in": "query", "required": False, "schema": _plain(schema)}
+        if name == "metadata":
+            yield {"name": "metadata.{key}", "in": "query", "required": False, "schema": {"type": "string"}}
+        else:
+            yield {"name": name, "in": "query", "required": False, "schema": _plain(schema)}
 
 
 def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,11 @@ from awaken.domain.errors import (
     CursorExpired,
     DataIntegrity,
     Forbidden,
+    HasChildThreads,
+    LineageCycle,
     NotFound,
     QueueFull,
+    RunNotFinished,
     RunNotOpen,
     ScheduleDeclared,
     StaleVersion,
@@ -64,7 +67,11 @@ STATUS: Final[dict[str, int]] = {
     "thread_busy": 409,
     "too_many_schedules": 409,
     "version_conflict": 409,
+    "has_children": 409,
+    "lineage_cycle": 409,
+    "run_not_finished": 409,
     "cursor_expired": 410,
+    "thread_deleted": 410,
     "precondition_failed": 412,
     "body_too_large": 413,
     "uri_too_long": 414,
@@ -207,6 +214,10 @@ def _conflict(error: Any) -> Problem:
             facts = {"active_run_id": error.active_run_id}
         case StaleVersion():
             facts = {"version": error.version}
+        case HasChildThreads():
+            facts = {"id": error.id, "child_thread_id": error.child}
+        case LineageCycle() | RunNotFinished():
+            facts = {"id": error.id}
         case _:
             pass
     return Problem(error.code, str(error), facts=facts) if error.code != "thread_busy" else _later(error, facts)

@@ -23,6 +23,7 @@ from awaken.http.problems import FieldError, Problem, invalid, shape_problem
 from awaken.http.settings import DEFAULT_LIMIT, MAX_LIMIT
 
 MAX_PARAMETERS: Final = 32
+METADATA_PREFIX: Final = "metadata."
 
 Order = Literal["asc", "desc"]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
@@ -37,8 +38,14 @@ ChannelNames = Annotated[str, _listed(CHANNEL_NAMES)]
 KindNames = Annotated[str, _listed(tuple(sorted(CHANNELS)))]
 
 
+MetadataFilter = Annotated[dict[str, str], Meta(max_length=MAX_PARAMETERS)]
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """No parameters at all; those of an operation are a subclass."""
+    """No parameters at all; those of an operation are a subclass.
+
+    A field `metadata` takes every `metadata.<key>=value`.
+    """
 
 
 class Paging(Query, frozen=True, kw_only=True):
@@ -65,8 +72,12 @@ def parse_query(raw: bytes, type: type[Q]) -> Q:
         raise Problem("invalid_request", "the query string cannot be read") from error
     known = type.__struct_fields__
     values: dict[str, str] = {}
+    metadata: dict[str, str] = {}
     for name, value in pairs:
-        if name not in known:
+        if name.startswith(METADATA_PREFIX) and "metadata" in known:
+            _take_metadata(metadata, name, value)
+            continue
+        if name not in known or name == "metadata":
             raise _unknown(name, known)
         if name in values:
             raise invalid("invalid_request", f"the parameter {name} is given twice", "query", name)
@@ -74,7 +85,8 @@ def parse_query(raw: bytes, type: type[Q]) -> Q:
         if name.endswith("_id"):
             _check_id(name, value)
     try:
-        found = msgspec.convert(values, type, strict=False)
+        given = {**values, "metadata": metadata} if metadata else values
+        found = msgspec.convert(given, type, strict=False)
     except msgspec.ValidationError as error:
         raise shape_problem(error, "query", type, values) from error
     for name in values:
@@ -92,6 +104,13 @@ def parse_names(text: str | None, known: frozenset[str], parameter: str) -> froz
         detail = f"{parameter} does not know {name[:80]!r}; there are: {', '.join(sorted(known))}"
         raise invalid("invalid_request", detail, "query", parameter)
     return names
+
+
+def _take_metadata(found: dict[str, str], name: str, value: str) -> None:
+    key = name.removeprefix(METADATA_PREFIX)
+    if key in found:
+        raise invalid("invalid_request", f"the parameter {name} is given twice", "query", name)
+    found[key] = value
 
 
 def _check_id(name: str, value: str) -> None:

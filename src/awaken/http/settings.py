@@ -17,6 +17,10 @@ from awaken.http.auth import Authorize
 ANY: Final = "*"
 MAX_MESSAGES: Final = 256
 """Messages in one request."""
+MAX_BATCH_RUNS: Final = 100
+"""Runs that one request may submit."""
+MAX_CANCELLED_RUNS: Final = 1_000
+"""Runs that one request may stop."""
 MAX_BLOCKS: Final = 64
 """Blocks in one message."""
 MAX_TEXT_CHARS: Final = 512 * 1024

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.responses import Response
@@ -27,6 +28,7 @@ from awaken.http.frames import Encoder, EndReason, FrameCache, Opening
 from awaken.http.observer import HttpObserver, StreamScope
 from awaken.http.problems import problem_of
 from awaken.http.settings import HttpSettings
+from awaken.mailbox.attendance import Watcher
 from awaken.mailbox.reader import Reader
 
 _HEADERS: Final = {
@@ -75,6 +77,7 @@ class EventStream(Response):
         headers: Mapping[str, str] | None = None,
         waits: Waits | None = None,
         is_resumed: bool = False,
+        watching: AbstractContextManager[Watcher] | None = None,
     ) -> None:
         super().__init__(None, headers={**_HEADERS, **(headers or {})})
         self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
@@ -86,11 +89,21 @@ class EventStream(Response):
         self._request_id = request_id
         self._waits = waits
         self._is_resumed = is_resumed
+        self._watching = watching
         self._writing: asyncio.Task[None] | None = None
         self._is_gone = False
         self._stalled = False
+        self._end: EndReason | None = None
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if self._watching is None or scope["method"] == "HEAD":
+            await self._answer(scope, receive, send)
+            return
+        with self._watching as watcher:
+            await self._answer(scope, receive, send)
+            watcher.has_seen_all = not self._is_gone and self._end in ("done", "waiting")
+
+    async def _answer(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
@@ -120,7 +133,7 @@ class EventStream(Response):
         try:
             await self._send(send, self._first_frames)
             async with self._reader:
-                reason = await self._follow(send)
+                reason = self._end = await self._follow(send)
             last = self._encoder.close(reason)
         except OSError:
             self._is_gone = True

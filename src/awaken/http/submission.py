@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self, cast
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from awaken.domain.clock import Instant
 from awaken.domain.delivery import (
@@ -31,12 +31,14 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
 from awaken.domain.ids import ID_PATTERN, MessageId, Scope, ThreadId, checked_id
 from awaken.domain.message import Audio, Base64Source, Document, Image, Json, Message, Role, Text, Video
-from awaken.domain.run import NO_LIMITS, Adapter, ClientTool, Limits, RunOptions, Trace
-from awaken.domain.thread import ThreadInfo
+from awaken.domain.run import NO_LIMITS, Adapter, ClientTool, Limits, OnCompletion, OnDisconnect, RunOptions, Trace
+from awaken.domain.thread import ThreadInfo, ThreadPatch
 from awaken.http.settings import (
     MAX_ATTACHMENT_BYTES,
     MAX_ATTACHMENTS,
+    MAX_BATCH_RUNS,
     MAX_BLOCKS,
+    MAX_CANCELLED_RUNS,
     MAX_MESSAGES,
     MAX_METADATA_BYTES,
     MAX_METADATA_KEY_CHARS,
@@ -56,10 +58,20 @@ _CAMEL: Final = {
 }
 """Other names of the same field."""
 _NOT_SERVED: Final = (
-    "decisions", "webhook", "on_disconnect", "on_completion", "stream",
+    "decisions", "webhook", "stream",
 )  # fmt: skip
 _ABSENT: Final = frozenset(
-    {*_NOT_SERVED, "after_seconds", "available_at", "context", "state", "client_tools", "overrides"}
+    {
+        *_NOT_SERVED,
+        "after_seconds",
+        "available_at",
+        "context",
+        "state",
+        "client_tools",
+        "overrides",
+        "on_disconnect",
+        "on_completion",
+    }
 )
 """Given as null they are as good as absent, whether or not there is such a field."""
 _NOT_SERVED_STRATEGIES: Final = ("reject", "interrupt", "rollback")
@@ -154,6 +166,10 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     """Tools that the caller carries out itself."""
     overrides: dict[str, Any] | None = None
     """For the agent's driver, as they are."""
+    on_disconnect: OnDisconnect | None = None
+    """`cancel`: stop it when nobody has watched it for ten seconds. Not in the background."""
+    on_completion: OnCompletion | None = None
+    """`delete`: its thread goes some time after its end. Only on a new thread."""
     if_not_exists: Literal["reject", "create"] | None = None
     multitask_strategy: Literal["enqueue"] | None = None
 
@@ -212,10 +228,20 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
                 limits=self.limits or NO_LIMITS,
                 state=self.state,
                 client_tools=tuple(self.client_tools or ()),
+                on_disconnect=self.on_disconnect or "continue",
+                on_completion=self._on_completion(thread_id),
             ),
             create_thread=not thread_id or self.if_not_exists == "create",
             trace=Trace(adapter=Adapter.HTTP),
         )
+
+    def _on_completion(self, thread_id: str) -> OnCompletion:
+        """Raises ValidationError for a thread that is to go with a run, and is not made by it."""
+        if self.on_completion == "delete" and thread_id:
+            raise ValidationError(
+                "on_completion=delete is for a run on a new thread; leave thread_id out", loc=("body", "on_completion")
+            )
+        return self.on_completion or "keep"
 
     def _thread_id(self, path_thread_id: str | None) -> str:
         named = (self.thread_id or "").strip()
@@ -243,6 +269,15 @@ class RunCreate(WatchedRunCreate, frozen=True, kw_only=True):
     after_seconds: Seconds | None = None
     available_at: str | None = None
     """RFC 3339; it does not start before. In the place of `after_seconds`."""
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> Self:
+        if raw.get("on_disconnect") == "cancel":
+            raise ValidationError(
+                "on_disconnect=cancel is for a run that is watched from its start; use /stream or /wait",
+                loc=("body", "on_disconnect"),
+            )
+        return super().read(raw)
 
     @property
     def delay_s(self) -> float:
@@ -277,6 +312,50 @@ class ThreadCreate(Body, frozen=True, kw_only=True):
             check_metadata(self.metadata)
         parent = None if self.parent_thread_id is None else ThreadId(self.parent_thread_id)
         return ThreadInfo(self.title, self.metadata or {}, self.resource_id, parent)
+
+
+class ThreadEdit(Body, frozen=True, kw_only=True):
+    """What is to be said otherwise. What is left out stays; null takes it away. `metadata` is merged, key by key."""
+
+    title: Annotated[str, Meta(max_length=1000)] | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType = UNSET
+    resource_id: Id | UnsetType | None = UNSET
+    parent_thread_id: Id | UnsetType | None = UNSET
+
+    def to_patch(self) -> ThreadPatch:
+        """Raises ValidationError for metadata that cannot be."""
+        if self.metadata:
+            check_metadata(self.metadata)
+        parent = self.parent_thread_id
+        return ThreadPatch(
+            title=self.title,
+            metadata=self.metadata,
+            resource_id=self.resource_id,
+            parent_thread_id=ThreadId(parent) if isinstance(parent, str) else parent,
+        )
+
+
+class ThreadFork(Body, frozen=True, kw_only=True):
+    """Where the copy ends: with a message, named by its seq or its id, or else with the last one."""
+
+    at_seq: Annotated[int, Meta(ge=1)] | None = None
+    at_message_id: Id | None = None
+    thread_id: MaybeId | None = None
+    """Of the copy; empty or absent: a new one."""
+    title: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+class RunBatch(Body, frozen=True, kw_only=True):
+    runs: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_BATCH_RUNS)]
+    """Each as the body of `POST /v1/runs`."""
+
+
+class RunsCancel(Body, frozen=True, kw_only=True):
+    """Which runs to stop: those that are named; or those of a thread, in one state, or both."""
+
+    run_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_CANCELLED_RUNS)] | None = None
+    thread_id: Id | None = None
+    status: Literal["queued", "running", "all"] | None = None
 
 
 def to_messages(sent: Iterable[MessageInput], *loc: str) -> tuple[Message, ...]:

@@ -12,6 +12,7 @@ from awaken.http.routes.agents import AGENT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import SYSTEM_OPERATIONS
+from awaken.http.routes.many import MANY_OPERATIONS
 from awaken.http.routes.runs import RUN_OPERATIONS
 from awaken.http.routes.schedules import SCHEDULE_OPERATIONS
 from awaken.http.routes.state import STATE_OPERATIONS
@@ -20,6 +21,7 @@ from awaken.http.routes.threads import THREAD_OPERATIONS
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *THREAD_OPERATIONS,
     *STATE_OPERATIONS,
+    *MANY_OPERATIONS,
     *RUN_OPERATIONS,
     *EVENT_OPERATIONS,
     *AGENT_OPERATIONS,

@@ -19,28 +19,13 @@ from awaken.domain.cursor import event_cursor
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import Scope
 from awaken.domain.message import Block, MessageState, Role, Thinking, ToolCall, ToolStatus, Visibility
-from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Termination, TerminationType, Usage
+from awaken.domain.phase import Phase, phase_of
+from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Termination, Usage
 from awaken.domain.shown import MessageVisibility
 from awaken.domain.span import Span, Why
 from awaken.domain.thread import Thread, ThreadStatus
 from awaken.executors.registry import AgentInfo, Agents, Skill
-from awaken.store.contract import Snapshot, StoredMessage
-
-Phase = Literal[
-    "queued", "starting", "running", "retrying", "waiting", "completed", "stopped", "blocked", "cancelled",
-    "superseded", "failed", "dead_letter",
-]  # fmt: skip
-"""Where a run is, in one word for people."""
-
-_ENDED: Final[dict[TerminationType, Phase]] = {
-    "natural_end": "completed",
-    "behavior_requested": "completed",
-    "stopped": "stopped",
-    "blocked": "blocked",
-    "cancelled": "cancelled",
-    "suspended": "waiting",
-    "error": "failed",
-}
+from awaken.store.contract import RunSummary, Snapshot, StoredMessage
 
 _rfc3339: Final = lru_cache(maxsize=4096)(to_rfc3339)
 """One answer names the same few instants again and again."""
@@ -298,22 +283,6 @@ def _lost(run: Run) -> str:
     return f"dispatch {run.dispatch_id!r} of run {run.run_id!r}"
 
 
-def phase_of(run: Run, dispatch: Dispatch | None) -> Phase:
-    """One word for where the run is, from its record and its dispatch's (absent once purged)."""
-    status = None if dispatch is None else dispatch.status
-    if run.status is RunStatus.DONE:
-        if status is DispatchStatus.SUPERSEDED:
-            return "superseded"
-        if status is DispatchStatus.DEAD_LETTER:
-            return "dead_letter"
-        return "completed" if run.termination is None else _ENDED[run.termination.type]
-    if run.status is RunStatus.WAITING:
-        return "waiting"
-    if status is DispatchStatus.QUEUED:
-        return "queued" if run.started_at is None else "retrying"
-    return "running" if run.status is RunStatus.RUNNING else "starting"
-
-
 def _no_agent(run: Run, dispatch: Dispatch | None, agents: Agents) -> RunWaiting | None:
     """Why a run that is queued cannot run here; None where it can."""
     if dispatch is None or dispatch.status is not DispatchStatus.QUEUED or agents.serves(run.agent_id):
@@ -522,6 +491,48 @@ class RunResult(_Resource, frozen=True, kw_only=True):
 
 
 StopState = Literal["requested", "acknowledged", "stopped"]
+
+
+class BatchItem(_Resource, frozen=True, kw_only=True):
+    """A run that was accepted, or why it was not."""
+
+    run: RunResource | None
+    problem: dict[str, Any] | None
+
+
+class BatchResource(_Resource, frozen=True, kw_only=True):
+    items: tuple[BatchItem, ...]
+
+
+class CancelledResource(_Resource, frozen=True, kw_only=True):
+    """`state`: `requested`, `acknowledged`, `stopped`; `ended` for one that had ended otherwise, or `not_found`."""
+
+    run_id: str
+    state: str
+
+
+class CancelledRuns(_Resource, frozen=True, kw_only=True):
+    items: tuple[CancelledResource, ...]
+
+
+class PhaseResource(_Resource, frozen=True, kw_only=True):
+    agent_id: str
+    phase: Phase
+    count: int
+
+
+class SummaryResource(_Resource, frozen=True, kw_only=True):
+    """The runs that are not done; exact below 10 000 of a status."""
+
+    counts: tuple[PhaseResource, ...]
+    oldest_queued_s: float | None
+    """How long the run that is due longest waits for its turn; null when none is due."""
+
+    @classmethod
+    def of(cls, summary: RunSummary, now: Instant) -> SummaryResource:
+        due_at = summary.oldest_due_at
+        counts = [PhaseResource(agent_id=each.agent_id, phase=each.phase, count=each.count) for each in summary.counts]
+        return cls(counts=tuple(counts), oldest_queued_s=None if due_at is None else max(now - due_at, 0) / 1000)
 
 
 class CancelResource(_Resource, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from awaken.store.transitions import (
     Delivered,
     DeliveredSome,
     Full,
+    Gone,
     Handled,
     Known,
     Missing,
@@ -239,6 +240,8 @@ class Outbox:
                 return Handled(row.no)  # it was refused when it was to begin, or is gone with its retention
             case Missing(what=what):
                 return _refused(row, f"there is no such {what}")
+            case Gone():
+                return _refused(row, "the thread was deleted")
             case Conflict(what=what, id=taken):
                 return _refused(row, f"{what} id {taken!r} is taken by something else")
             case _:

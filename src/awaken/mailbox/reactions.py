@@ -36,6 +36,7 @@ from awaken.store.transitions import (
     Continued,
     Decide,
     Decided,
+    DeleteThread,
     EditSchedules,
     Interrupt,
     Interrupted,
@@ -52,6 +53,7 @@ from awaken.store.transitions import (
     Submit,
     Submitted,
     Suspend,
+    ThreadDeleted,
     Tick,
     Ticked,
     Transition,
@@ -87,6 +89,7 @@ class Reactions:
             Decide: self._decided,
             Cancel: self._cancelled,
             Interrupt: self._interrupted,
+            DeleteThread: self._deleted,
             Reclaim: self._reclaimed,
             EditSchedules: self._schedules_changed,
             Tick: self._ticked,
@@ -252,6 +255,10 @@ class Reactions:
             execution = self._executions.in_thread(scope, thread_id)
             if execution is not None and execution.token == interrupted.active.claim_token:
                 execution.stop("interrupt")
+
+    def _deleted(self, transition: DeleteThread, outcome: Outcome, asked_s: float) -> None:
+        if isinstance(outcome, ThreadDeleted) and outcome.cleared is not None:
+            self._cleared(transition.scope, transition.thread_id, outcome.cleared)
 
     def _retracted(self, transition: Retract, outcome: Outcome, asked_s: float) -> None:
         """With its last message a queued run is cancelled; what waited behind it may be due now."""

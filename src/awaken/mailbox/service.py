@@ -29,6 +29,7 @@ from awaken.domain.errors import (
     RunNotOpen,
     RunNotWaiting,
     ThreadBusy,
+    ThreadGone,
     ThreadNotFound,
     ValidationError,
 )
@@ -63,6 +64,7 @@ from awaken.domain.run import (
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.executors.registry import Agents
+from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.decisions import Decisions
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
@@ -80,6 +82,7 @@ from awaken.store.transitions import (
     CancelResult,
     Conflict,
     Full,
+    Gone,
     Interrupt,
     Interrupted,
     Known,
@@ -185,7 +188,10 @@ class Mailbox:
             observer=observer or Unobserved(),
             executes=executes,
         )
-        self.threads = Threads(self._engine, store)
+        self.attendance: Final = Attendance(self._engine.combiner.ask, self.clock)
+        """Who watches runs that are to be stopped when nobody does."""
+        self.threads: Final = Threads(self._engine, store, self.ids, self.save_thread)
+        """What is done to threads beside running them."""
         self.messages: Final = Messages(self._engine, store, self.clock, self.ids, self.submit)
         """Messages for runs that are there: sent, waited for, changed."""
         self.decisions = Decisions(self._engine, store, self.ids)
@@ -206,6 +212,7 @@ class Mailbox:
 
         A caller who is cancelled meanwhile stays until the end.
         """
+        self.attendance.close()
         await self._engine.stop()
 
     async def __aenter__(self) -> Self:
@@ -380,6 +387,8 @@ class Mailbox:
             raise AlreadyExists(outcome.what, outcome.id)
         if isinstance(outcome, Busy):
             raise ThreadBusy(named, outcome.run_id)
+        if isinstance(outcome, Gone):
+            raise ThreadGone(named)
         assert isinstance(outcome, ThreadSaved), "a thread is saved, in conflict, or busy"
         return await self.get_thread(scope, named), outcome.created
 
@@ -443,7 +452,9 @@ class Mailbox:
         wait_s = checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         await self.get_thread(scope, thread_id)
-        outcome = await self._engine.combiner.apply(Interrupt(scope=scope, thread_id=thread_id), Interrupted)
+        outcome = await self._engine.combiner.ask(Interrupt(scope=scope, thread_id=thread_id))
+        if not isinstance(outcome, Interrupted):
+            raise ThreadGone(thread_id)
         active_run_id = None if outcome.active is None else outcome.active.run_id
         state: StopState = "stopped"
         if active_run_id is not None:
@@ -609,6 +620,8 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
             raise AlreadyExists(what, taken)
         case Full(limit=limit, pending=pending):
             raise QueueFull(thread_id, limit, "messages pending" if pending else "runs waiting")
+        case Gone():
+            raise ThreadGone(thread_id)
         case _:
             raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
 

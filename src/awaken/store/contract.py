@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -21,12 +21,13 @@ from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.pending import Pending
+from awaken.domain.phase import Phase
 from awaken.domain.receipt import FinalFate, Receipt
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import Run, RunStatus, TerminationType
 from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
-from awaken.domain.thread import Thread
+from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
@@ -82,6 +83,19 @@ class Held(msgspec.Struct, frozen=True):
     dispatch: Dispatch
 
 
+MetadataFilter = tuple[tuple[str, str], ...]
+"""Keys of metadata and what their values are, as texts: a value that is no text is compared as JSON."""
+
+
+def has_metadata(metadata: dict[str, Any], wanted: MetadataFilter) -> bool:
+    """Whether every key has its value."""
+    return all(key in metadata and value in _texts_of(metadata[key]) for key, value in wanted)
+
+
+def _texts_of(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else (msgspec.json.encode(value).decode(),)
+
+
 class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A window of a thread's log. `after` and `before` are seqs, exclusive."""
 
@@ -104,6 +118,24 @@ class ThreadQuery(msgspec.Struct, frozen=True, kw_only=True):
     ascending: bool = False
     resource_id: str | None = None
     id_prefix: str = ""
+    parent_thread_id: ThreadId | None = None
+    is_root: bool = False
+    """Only those without a parent."""
+    status: ThreadStatus | None = None
+    title: str = ""
+    """Only those whose title holds this text, in capitals or not."""
+    metadata: MetadataFilter = ()
+
+    def fits_info(self, thread_id: ThreadId, info: ThreadInfo) -> bool:
+        """All of it but the status."""
+        return (
+            thread_id.startswith(self.id_prefix)
+            and self.resource_id in (None, info.resource_id)
+            and self.parent_thread_id in (None, info.parent_thread_id)
+            and (not self.is_root or info.parent_thread_id is None)
+            and (not self.title or self.title.casefold() in (info.title or "").casefold())
+            and has_metadata(info.metadata, self.metadata)
+        )
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +148,33 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
     thread_id: ThreadId | None = None
     status: RunStatus | None = None
     agent_id: AgentId | None = None
+    id_prefix: str = ""
     thread_id_prefix: str = ""
+    termination: TerminationType | None = None
+    phase: Phase | None = None
+    failed: bool = False
+    """Only those that ended in an error, or were given up."""
+    created_after: Instant | None = None
+    created_before: Instant | None = None
+    """Exclusive, both of them."""
+    metadata: MetadataFilter = ()
+
+    def fits(self, run: Run) -> bool:
+        """All of it but the phase, for which the dispatch has to be known."""
+        ended = None if run.termination is None else run.termination.type
+        return (
+            not run.hidden
+            and self.thread_id in (None, run.thread_id)
+            and self.status in (None, run.status)
+            and self.agent_id in (None, run.agent_id)
+            and run.run_id.startswith(self.id_prefix)
+            and run.thread_id.startswith(self.thread_id_prefix)
+            and self.termination in (None, ended)
+            and (not self.failed or ended == "error")
+            and (self.created_after is None or run.created_at > self.created_after)
+            and (self.created_before is None or run.created_at < self.created_before)
+            and has_metadata(run.metadata, self.metadata)
+        )
 
 
 class DispatchQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +253,24 @@ class Page(msgspec.Struct, Generic[RecordT], frozen=True):
     unreadable: tuple[str, ...] = ()
 
 
+class PhaseCount(msgspec.Struct, frozen=True):
+    """How many unfinished runs of an agent are in one phase."""
+
+    agent_id: AgentId
+    phase: Phase
+    count: int
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """The unfinished runs, by agent and phase, in that order; exact below `MAX_COUNTED` of each status.
+
+    `oldest_due_at`: since when the one that is due longest waits for its turn; None when none is due.
+    """
+
+    counts: tuple[PhaseCount, ...]
+    oldest_due_at: Instant | None
+
+
 class OpenCount(msgspec.Struct, frozen=True):
     """How many unfinished runs of an agent are in one phase; exact below `MAX_COUNTED`, which means that or more."""
 
@@ -254,6 +330,8 @@ class Reads(Protocol):
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         """The unfinished runs by agent and phase, in that order; what there is none of is left out."""
         ...
+
+    async def summarize_runs(self, scope: Scope) -> RunSummary: ...
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None: ...
 

@@ -40,7 +40,7 @@ from awaken.domain.run import INSIDE, NO_OPTIONS, Run, RunRequest, Termination, 
 from awaken.domain.schedule import Schedule, ScheduleSpec
 from awaken.domain.span import Span
 from awaken.domain.state import ThreadState, Values
-from awaken.domain.thread import ThreadInfo
+from awaken.domain.thread import ThreadInfo, ThreadPatch
 from awaken.domain.ticket import Decision, Ticket, TicketRequest
 
 MAX_ROWS: Final = 200
@@ -437,6 +437,44 @@ class Hide(msgspec.Struct, frozen=True, kw_only=True):
     message_id: MessageId
 
 
+@final
+class EditThread(msgspec.Struct, frozen=True, kw_only=True):
+    """Change what is said about a thread; where `if_version` is given, only that version of it.
+
+    A parent has to exist, with all its ancestors, and not to descend from the thread. A repetition is known by the
+    version that it made. Outcome: `ThreadEdited`, `Stale`; `Missing` (the thread, or an ancestor); `Conflict` for a
+    lineage that would be a circle.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    patch: ThreadPatch
+    if_version: int | None = None
+
+
+@final
+class DeleteThread(msgspec.Struct, frozen=True, kw_only=True):
+    """Mark a thread as deleted: nobody reads it any more, and nothing is accepted for it. Its rows go by `Purge`.
+
+    `force`: what is unfinished is cleared as by `Interrupt`; otherwise it refuses. `keeps_children`: threads that name
+    it as their parent do not refuse it. Outcome: `ThreadDeleted`, `Busy`, `HasChildren`, or `Missing`.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    force: bool = False
+    keeps_children: bool = False
+
+
+@final
+class HideRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave a run that is done out of lists; its messages stay. Outcome: `RunHidden`, `Busy`, or `Missing`."""
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId
+
+
 # --- transitions over many threads ------------------------------------------------------------------------------------
 
 
@@ -505,7 +543,9 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
     Runs go, with their dispatches and journals, when they have been done for longer than `run_retention_ms`; dead
     letters stay. Events go when they are older than `event_retention_ms`, but none from the first event of the
     thread's oldest unfinished run on; the thread remembers its first remaining event. Messages stay with their thread.
-    `after_row` skips event rows that an earlier `Purge` of the same sweep had to leave. Outcome: `Purged`.
+    `after_row` skips event rows that an earlier `Purge` of the same sweep had to leave. Threads that were to go some
+    time after the end of their run are marked as deleted; of deleted threads at most `limit` rows go. Outcome:
+    `Purged`.
     """
 
     run_retention_ms: int
@@ -599,7 +639,21 @@ class EditSchedules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ThreadTransition = (
-    SaveThread | Submit | Commit | Settle | Decide | Cancel | Interrupt | Edit | Retract | Reorder | PatchState | Hide
+    SaveThread
+    | Submit
+    | Commit
+    | Settle
+    | Decide
+    | Cancel
+    | Interrupt
+    | Edit
+    | Retract
+    | Reorder
+    | PatchState
+    | Hide
+    | EditThread
+    | DeleteThread
+    | HideRun
 )
 SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge
 Transition = ThreadTransition | SetTransition
@@ -624,7 +678,7 @@ class Missing(msgspec.Struct, frozen=True):
 class Conflict(msgspec.Struct, frozen=True):
     """The id is taken by something that differs; nothing was written."""
 
-    what: Literal["thread", "run", "dispatch", "message"]
+    what: Literal["thread", "run", "dispatch", "message", "lineage"]
     id: str
     appended: tuple[Appended, ...] = ()
 
@@ -688,6 +742,20 @@ class Incomplete(msgspec.Struct, frozen=True):
     """An order names some messages twice, or not all that are pending; nothing was written."""
 
     missing: tuple[MessageId, ...]
+    appended: tuple[Appended, ...] = ()
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The thread was deleted, and its id is not used again; nothing was written."""
+
+    thread_id: ThreadId
+    appended: tuple[Appended, ...] = ()
+
+
+class HasChildren(msgspec.Struct, frozen=True):
+    """A thread names it as its parent: one of those that do; nothing was written."""
+
+    child: ThreadId
     appended: tuple[Appended, ...] = ()
 
 
@@ -832,6 +900,26 @@ class Hidden(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class ThreadEdited(msgspec.Struct, frozen=True):
+    """The version of what is said about the thread now."""
+
+    version: int
+    appended: tuple[Appended, ...] = ()
+
+
+class ThreadDeleted(msgspec.Struct, frozen=True):
+    """Marked. `cleared`: what was unfinished, where there was something. `repeated`: it had been deleted before."""
+
+    cleared: Interrupted | None = None
+    repeated: bool = False
+    appended: tuple[Appended, ...] = ()
+
+
+class RunHidden(msgspec.Struct, frozen=True):
+    run: Run
+    appended: tuple[Appended, ...] = ()
+
+
 class CancelResult(msgspec.Struct, frozen=True):
     """`stopped`: it was queued or waiting, or had ended. `requested`: its owner has been asked, now or earlier."""
 
@@ -926,12 +1014,16 @@ class ClaimedSome(msgspec.Struct, frozen=True):
 
 
 class Purged(msgspec.Struct, frozen=True):
-    """How many runs and events were removed; `more` may remain, behind `last_row` where event rows were left."""
+    """How many runs and events were removed, and rows of deleted threads; `more` may remain, behind `last_row` where
+    event rows were left. `deleted`: threads whose time was over.
+    """
 
     runs: int
     events: int
     more: bool
     last_row: int = 0
+    rows: int = 0
+    deleted: int = 0
     appended: tuple[Appended, ...] = ()
 
 
@@ -970,6 +1062,8 @@ Outcome = (
     | Known
     | Full
     | Busy
+    | Gone
+    | HasChildren
     | Stale
     | Oversize
     | NotOpen
@@ -990,6 +1084,9 @@ Outcome = (
     | Undecided
     | StatePatched
     | Hidden
+    | ThreadEdited
+    | ThreadDeleted
+    | RunHidden
     | CancelResult
     | Interrupted
     | Edited

@@ -38,13 +38,16 @@ from awaken.store.transitions import (
     Committed,
     DeadLetter,
     Decide,
+    DeleteThread,
     Delivered,
     DeliveredSome,
     Edit,
     EditSchedules,
+    EditThread,
     Ending,
     Failed,
     Hide,
+    HideRun,
     Interrupt,
     Interrupted,
     LeaseLost,
@@ -352,6 +355,12 @@ def operation_of(transition: Transition) -> str:
             return "patch_state"
         case Hide():
             return "hide"
+        case EditThread():
+            return "edit_thread"
+        case DeleteThread():
+            return "delete_thread"
+        case HideRun():
+            return "hide_run"
         case Decide():
             return "decide"
         case Edit():

@@ -34,6 +34,7 @@ from awaken.store.contract import (
     Page,
     PendingMessage,
     RunQuery,
+    RunSummary,
     Snapshot,
     Store,
     StoredMessage,
@@ -100,6 +101,9 @@ class ForwardingStore:
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         return await self._read(self._store.count_open_runs(scope))
+
+    async def summarize_runs(self, scope: Scope) -> RunSummary:
+        return await self._read(self._store.summarize_runs(scope))
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return await self._read(self._store.load_dispatch(scope, dispatch_id))

@@ -12,14 +12,17 @@ from msgspec import Meta
 from msgspec.structs import replace
 from starlette.responses import Response
 
+from awaken.domain.clock import Instant, from_rfc3339
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Role
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.phase import Phase
+from awaken.domain.run import Run, RunStatus, TerminationType
 from awaken.domain.shown import StopAction
 from awaken.http.operation import Call, Operation, json_response
-from awaken.http.query import Order, Paging, Query
+from awaken.http.problems import invalid
+from awaken.http.query import MetadataFilter, Order, Paging, Query
 from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.watching import Watching, watch_run
 from awaken.http.settings import DEFAULT_WAIT_S, MAX_STOP_WAIT_S, MAX_WAIT_S
@@ -41,6 +44,15 @@ class ThreadRunFilters(Paging, frozen=True, kw_only=True):
     order: Order = "desc"
     status: RunStatus | None = None
     agent_id: Id | None = None
+    phase: Phase | None = None
+    termination: TerminationType | None = None
+    failed: bool = False
+    """Only those that ended in an error, or were given up."""
+    id_prefix: str = ""
+    created_after: str | None = None
+    created_before: str | None = None
+    """RFC 3339, exclusive both of them."""
+    metadata: MetadataFilter | None = None
 
 
 class RunFilters(ThreadRunFilters, frozen=True, kw_only=True):
@@ -74,24 +86,24 @@ class RunStopping(Stopping, frozen=True, kw_only=True):
 
 async def create_run(call: Call) -> Response:
     """In the background: accepted and stored when this answers."""
-    accepted = await _submitted(call, call.body(RunCreate))
-    dispatch = accepted.dispatch or await _dispatch_of(call, accepted.run)
+    accepted = await submitted(call, call.body(RunCreate))
+    dispatch = accepted.dispatch or await dispatch_of(call, accepted.run)
     answer = RunResource.of(call.scope, accepted.run, dispatch, agents=call.mailbox.agents)
     return json_response(answer, 200 if accepted.replayed else 202, _places(call, accepted.run))
 
 
 async def create_run_and_stream(call: Call) -> Response:
     """A submit plus a watch: the run goes on whether or not the stream does."""
-    accepted = await _submitted(call, call.body(WatchedRunCreate))
+    accepted = await submitted(call, call.body(WatchedRunCreate))
     return await watch_run(call, accepted.run, call.query(Watching), headers=_places(call, accepted.run))
 
 
 async def create_run_and_wait(call: Call) -> Response:
-    accepted = await _submitted(call, call.body(WatchedRunCreate))
+    accepted = await submitted(call, call.body(WatchedRunCreate))
     return await _waited(call, accepted.run)
 
 
-async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
+async def submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     path_thread_id = call.thread_id if "thread_id" in call.ids else None
     submission = asked.to_submission(call.scope, path_thread_id)
     if call.caller.id is not None:
@@ -99,7 +111,7 @@ async def _submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     return await call.mailbox.submit(submission)
 
 
-async def _dispatch_of(call: Call, run: Run) -> Dispatch | None:
+async def dispatch_of(call: Call, run: Run) -> Dispatch | None:
     """The run's newest dispatch; None where that cannot be read, which the run then says."""
     return (await call.reads.load_dispatches(call.scope, [run.dispatch_id])).get(run.dispatch_id)
 
@@ -123,7 +135,8 @@ async def list_thread_runs(call: Call) -> Response:
 
 
 async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) -> Response:
-    filters = (asked.order, asked.status, asked.agent_id, thread_id)
+    filters = [getattr(asked, name) for name in asked.__struct_fields__ if name not in ("limit", "cursor")]
+    filters.append(thread_id)
     page = await call.reads.list_runs(
         call.scope,
         RunQuery(
@@ -133,6 +146,13 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
             thread_id=None if thread_id is None else ThreadId(thread_id),
             status=asked.status,
             agent_id=None if asked.agent_id is None else AgentId(asked.agent_id),
+            phase=asked.phase,
+            termination=asked.termination,
+            failed=asked.failed,
+            id_prefix=asked.id_prefix,
+            created_after=_instant(asked.created_after, "created_after"),
+            created_before=_instant(asked.created_before, "created_before"),
+            metadata=tuple((asked.metadata or {}).items()),
         ),
     )
     dispatches = await call.reads.load_dispatches(call.scope, [run.dispatch_id for run in page.items])
@@ -149,9 +169,18 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
     return json_response(answer)
 
 
+def _instant(text: str | None, name: str) -> Instant | None:
+    if text is None:
+        return None
+    try:
+        return from_rfc3339(text)
+    except ValueError as error:
+        raise invalid("invalid_request", f"{name} is an instant as 2026-01-31T08:00:00Z", "query", name) from error
+
+
 async def get_run(call: Call) -> Response:
     run = await call.mailbox.get_run(call.scope, call.run_id)
-    dispatch = await _dispatch_of(call, run)
+    dispatch = await dispatch_of(call, run)
     place = await _queue_position(call, dispatch)
     agents = call.mailbox.agents
     return json_response(
@@ -168,9 +197,9 @@ async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
     return ahead.index(dispatch.dispatch_id) + 1 if dispatch.dispatch_id in ahead else None
 
 
-async def _resource(call: Call, run: Run) -> RunResource:
+async def resource_of(call: Call, run: Run) -> RunResource:
     return RunResource.of(
-        call.scope, run, await _dispatch_of(call, run), agents=call.mailbox.agents, reads_dispatch=True
+        call.scope, run, await dispatch_of(call, run), agents=call.mailbox.agents, reads_dispatch=True
     )
 
 
@@ -203,20 +232,22 @@ async def _waited(call: Call, run: Run) -> Response:
     timeout_s = call.query(TimeLimit).timeout_s
     retry_after_s = 0
     try:
-        run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
+        with call.mailbox.attendance.watching(call.scope, run) as watcher:
+            run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
+            watcher.has_seen_all = run.status in (RunStatus.DONE, RunStatus.WAITING)
     except Unavailable:
         run = await call.mailbox.get_run(call.scope, run.run_id)
         retry_after_s = call.service.settings.retry_after_s
-    resource = await _resource(call, run)
+    resource = await resource_of(call, run)
     places = _places(call, run)
     if run.status is not RunStatus.DONE:
         return json_response(resource, 202, {**places, "Retry-After": str(retry_after_s)})
-    messages, unreadable = await _produced(call, run)
+    messages, unreadable = await produced(call, run)
     answer = RunResult(run=resource, output=run.output, messages=messages, unreadable=unreadable)
     return json_response(answer, 200, places)
 
 
-async def _produced(call: Call, run: Run) -> tuple[tuple[MessageResource, ...], tuple[str, ...]]:
+async def produced(call: Call, run: Run) -> tuple[tuple[MessageResource, ...], tuple[str, ...]]:
     """What the run added to the conversation, without what it was given; and what of that cannot be read."""
     found: list[MessageResource] = []
     unreadable: list[str] = []
@@ -242,7 +273,7 @@ async def cancel_run(call: Call) -> Response:
 async def answer_stop(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -> Response:
     """200 when nothing runs any more, 202 while the owner has yet to stop. Runs the stop given to it."""
     done = await call.while_connected(stopping)
-    run = None if done.run is None else await _resource(call, done.run)
+    run = None if done.run is None else await resource_of(call, done.run)
     return json_response(CancelResource(state=done.state, run=run), 200 if done.state == "stopped" else 202)
 
 

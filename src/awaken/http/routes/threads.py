@@ -10,14 +10,17 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from awaken.domain.ids import RunId
-from awaken.domain.shown import MessageView, MessageVisibility
+from awaken.domain.ids import RunId, ThreadId
+from awaken.domain.shown import ChildStrategy, MessageView, MessageVisibility
+from awaken.domain.thread import ThreadStatus
 from awaken.http.cursors import Stored
+from awaken.http.etags import etag, if_match
 from awaken.http.operation import Call, Operation, json_response
-from awaken.http.query import Order, Paging
+from awaken.http.problems import invalid
+from awaken.http.query import MetadataFilter, Order, Paging, Query
 from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.runs import Stopping, answer_stop
-from awaken.http.submission import Id, ThreadCreate, to_messages
+from awaken.http.submission import Id, ThreadCreate, ThreadEdit, ThreadFork, to_messages
 from awaken.http.wire import (
     VISIBILITIES,
     CancelResource,
@@ -34,6 +37,20 @@ class ThreadFilters(Paging, frozen=True, kw_only=True):
     order: Order = "desc"
     resource_id: str | None = None
     id_prefix: str = ""
+    parent_thread_id: str | None = None
+    root: bool = False
+    """Only those without a parent."""
+    status: ThreadStatus | None = None
+    q: str = ""
+    """A text that the title holds, in capitals or not."""
+    metadata: MetadataFilter | None = None
+
+
+class Deleting(Query, frozen=True, kw_only=True):
+    child_strategy: ChildStrategy = "reject"
+    """What becomes of the threads whose parent it is: they refuse it, lose their parent, or go with it."""
+    force: bool = False
+    """Stop what is not done, as an interrupt does."""
 
 
 class MessageFilters(Paging, frozen=True, kw_only=True):
@@ -65,7 +82,9 @@ async def create_thread(call: Call) -> Response:
 
 async def list_threads(call: Call) -> Response:
     asked = call.query(ThreadFilters)
-    filters = (asked.order, asked.resource_id, asked.id_prefix)
+    filters = [getattr(asked, name) for name in asked.__struct_fields__ if name not in ("limit", "cursor")]
+    if asked.root and asked.parent_thread_id is not None:
+        raise invalid("invalid_request", "give root or parent_thread_id, not both", "query", "root")
     page = await call.reads.list_threads(
         call.scope,
         ThreadQuery(
@@ -74,6 +93,11 @@ async def list_threads(call: Call) -> Response:
             ascending=asked.order == "asc",
             resource_id=asked.resource_id,
             id_prefix=asked.id_prefix,
+            parent_thread_id=None if asked.parent_thread_id is None else ThreadId(asked.parent_thread_id),
+            is_root=asked.root,
+            status=asked.status,
+            title=asked.q,
+            metadata=tuple((asked.metadata or {}).items()),
         ),
     )
     items = tuple([ThreadResource.of(call.scope, thread) for thread in page.items])
@@ -85,7 +109,35 @@ async def list_threads(call: Call) -> Response:
 
 async def get_thread(call: Call) -> Response:
     thread = await call.mailbox.get_thread(call.scope, call.thread_id)
-    return json_response(ThreadResource.of(call.scope, thread))
+    return json_response(ThreadResource.of(call.scope, thread), 200, {"ETag": etag(thread.info_version)})
+
+
+async def edit_thread(call: Call) -> Response:
+    patch = call.body(ThreadEdit).to_patch()
+    thread = await call.mailbox.threads.edit(call.scope, call.thread_id, patch, if_version=if_match(call))
+    return json_response(ThreadResource.of(call.scope, thread), 200, {"ETag": etag(thread.info_version)})
+
+
+async def delete_thread(call: Call) -> Response:
+    asked = call.query(Deleting)
+    await call.mailbox.threads.delete(
+        call.scope, call.thread_id, child_strategy=asked.child_strategy, force=asked.force
+    )
+    return Response(None, 204)
+
+
+async def fork_thread(call: Call) -> Response:
+    asked = call.body(ThreadFork)
+    thread = await call.mailbox.threads.fork(
+        call.scope,
+        call.thread_id,
+        at_seq=asked.at_seq,
+        at_message_id=asked.at_message_id,
+        new_thread_id=(asked.thread_id or "").strip(),
+        title=asked.title,
+    )
+    place = {"Location": call.link("v1", "threads", thread.thread_id)}
+    return json_response(ThreadResource.of(call.scope, thread), 201, place)
 
 
 async def list_messages(call: Call) -> Response:
@@ -164,6 +216,36 @@ THREAD_OPERATIONS: Final = (
         handler=get_thread,
         answers={200: ThreadResource},
         problems=("thread_not_found", "invalid_id"),
+    ),
+    Operation(
+        method="PATCH",
+        path="/v1/threads/{thread_id}",
+        id="edit_thread",
+        summary="Change what is said about a thread",
+        handler=edit_thread,
+        body=ThreadEdit,
+        answers={200: ThreadResource},
+        problems=("thread_not_found", "thread_deleted", "invalid_id", "lineage_cycle", "precondition_failed"),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/threads/{thread_id}",
+        id="delete_thread",
+        summary="Delete a thread",
+        handler=delete_thread,
+        query=Deleting,
+        answers={204: None},
+        problems=("thread_not_found", "invalid_id", "thread_busy", "has_children"),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/threads/{thread_id}/fork",
+        id="fork_thread",
+        summary="Make a thread of what is read of this one, up to a message",
+        handler=fork_thread,
+        body=ThreadFork,
+        answers={201: ThreadResource},
+        problems=("thread_not_found", "message_not_found", "already_exists", "thread_deleted", "invalid_id"),
     ),
     Operation(
         method="GET",

@@ -135,6 +135,7 @@ async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[s
         headers=headers,
         waits=None if until_done else waits_of(call, run.run_id),
         is_resumed=start.after >= run.first_event_seq,
+        watching=call.mailbox.attendance.watching(call.scope, run),
     )
 
 

@@ -14,11 +14,12 @@ from awaken.domain.ids import ConsumerId, Route, Scope
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
 from awaken.store.memory.facts import FactLoader
-from awaken.store.memory.tables import Tables
+from awaken.store.memory.tables import EVENTS, MESSAGES, RUNS, Tables
 from awaken.store.memory.writing import write
 from awaken.store.rules.asks import (
     Ask,
     Due,
+    DueDeletions,
     DueLeft,
     DueSchedules,
     Errands,
@@ -31,12 +32,13 @@ from awaken.store.rules.asks import (
     NextTick,
     OldEvents,
     OldRuns,
+    RowsOfDeleted,
     SchedulesOf,
     Suspects,
     SuspectsHeld,
     Write,
 )
-from awaken.store.rules.facts import ReadyKey, ThreadKey, ThreadRow
+from awaken.store.rules.facts import ReadyKey, Removed, ThreadKey, ThreadRow
 from awaken.store.transitions import MAX_ROWS, LeaseRef
 
 
@@ -83,6 +85,12 @@ class Answers:
                 return self._old_runs(ask)
             case EventRowsBefore():
                 return self._old_events(ask)
+            case DueDeletions():
+                due = [(row.delete_at, row) for row in self._tables.threads.values() if row.delete_at is not None]
+                found = sorted([(at, row.no, _key(row)) for at, row in due if at <= ask.now])
+                return [key for _, _, key in found][: ask.limit]
+            case RowsOfDeleted():
+                return self._rows_of_deleted(ask.limit)
             case _:
                 raise AssertionError(f"no answer to {type(ask).__name__}")
 
@@ -164,6 +172,22 @@ class Answers:
                 old.append((run.finished_at, run.no, (scope, run.thread_id), run))
         old.sort(key=lambda item: item[:2])
         return [(key, self._tables.threads[key].no, run) for _, _, key, run in old[: ask.limit]]
+
+    def _rows_of_deleted(self, limit: int) -> list[Removed]:
+        """Messages are named by their place in the thread, as there is nothing shorter here."""
+        found: list[Removed] = []
+        for key, row in self._tables.threads.items():
+            if row.deleted_at is None or self._tables.claimed(key) is not None or limit <= 0:
+                continue
+            data = self._tables.data[key]
+            rows = [(MESSAGES, place, place) for place in range(len(data.messages))]
+            rows += [(RUNS, run.no, run.no) for run in self._tables.runs_of(key)]
+            rows += [(EVENTS, no, no) for no, (owner, _) in self._tables.event_rows.items() if owner == key]
+            part = tuple(rows[:limit])
+            limit -= len(part)
+            if part or data.spans or data.state.version:
+                found.append(Removed(key, row.no, part, is_last=len(part) == len(rows)))
+        return found
 
     def _old_events(self, ask: EventRowsBefore) -> list[OldEvents]:
         found: list[OldEvents] = []

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import MessageId, RunId, Scope
+from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.pending import MAX_TAKEN
 from awaken.domain.run import DONE, Run
 from awaken.domain.span import stretches
 from awaken.store.memory.tables import Tables
-from awaken.store.rules.facts import Facts, LeftOpen, Queued, ThreadKey, Waiter, Waiting
+from awaken.store.rules.facts import MAX_LINEAGE, Facts, LeftOpen, Lineage, Queued, ThreadKey, Waiter, Waiting
 from awaken.store.rules.needs import Needs
 
 
@@ -86,7 +86,24 @@ class FactLoader:
         facts.own = {run.run_id: self._own(key, run) for run in facts.to_hide(asked=needs.hides)}
         if needs.hide is not None:
             self._look_at_view(facts, key)
+        if needs.parent is not None:
+            facts.lineage = self._lineage(scope, needs.parent)
+        if needs.child:
+            facts.child = next(iter(tables.children(key)), None)
         return facts
+
+    def _lineage(self, scope: Scope, thread_id: ThreadId) -> Lineage:
+        ids: list[ThreadId] = []
+        following: ThreadId | None = thread_id
+        while following is not None:
+            row = self._tables.threads.get((scope, following))
+            if row is None or row.deleted_at is not None:
+                return Lineage(tuple(ids), lacks=following)
+            ids.append(following)
+            following = row.info.parent_thread_id
+            if following in ids or len(ids) > MAX_LINEAGE:
+                return Lineage(tuple(ids), is_too_deep=True)
+        return Lineage(tuple(ids))
 
     def _own(self, key: ThreadKey, run: Run) -> tuple[tuple[int, int], ...]:
         data = self._tables.data[key]

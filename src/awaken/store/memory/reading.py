@@ -12,11 +12,12 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import CLAIMED, SUSPECT_MARK, Dispatch, DispatchStatus
+from awaken.domain.dispatch import CLAIMED, QUEUED, SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import ConsumerId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.phase import Phase, phase_of
 from awaken.domain.receipt import Receipt
 from awaken.domain.run import DONE, Run
 from awaken.domain.schedule import Schedule
@@ -33,12 +34,14 @@ from awaken.store.contract import (
     OverdueTicket,
     Page,
     PendingMessage,
+    PhaseCount,
     RunQuery,
+    RunSummary,
     StoredMessage,
     ThreadQuery,
     TicketQuery,
 )
-from awaken.store.memory.tables import MessageFacts, Tables
+from awaken.store.memory.tables import MessageFacts, Tables, ThreadData
 from awaken.store.rules.facts import ThreadKey, ThreadRow
 from awaken.store.rules.receipt import receipt_of
 from awaken.store.rules.thread import derive_thread
@@ -58,7 +61,7 @@ class Reading:
 
     def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
         row = self._tables.threads.get((scope, thread_id))
-        return None if row is None else self._thread(row)
+        return None if row is None or row.deleted_at is not None else self._thread(row)
 
     def _thread(self, row: ThreadRow) -> Thread:
         tables, key = self._tables, (row.scope, row.thread_id)
@@ -78,8 +81,9 @@ class Reading:
             row
             for row in self._tables.threads.values()
             if row.scope == scope
-            and row.thread_id.startswith(query.id_prefix)
-            and (query.resource_id is None or row.info.resource_id == query.resource_id)
+            and row.deleted_at is None
+            and query.fits_info(row.thread_id, row.info)
+            and query.status in (None, self._thread(row).status)
         ]
         page = _page(rows, lambda row: row.latest_run_no or row.no, query.after, query.limit, not query.ascending)
         return Page(tuple([self._thread(row) for row in page.items]), page.next)
@@ -87,10 +91,11 @@ class Reading:
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
-        return self._tables.runs.get((scope, run_id))
+        run = self._tables.runs.get((scope, run_id))
+        return run if run is not None and self._tables.is_shown((scope, run.thread_id)) else None
 
     def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
-        row = self._tables.threads.get((scope, thread_id))
+        row = self._tables.threads.get((scope, thread_id)) if self._tables.is_shown((scope, thread_id)) else None
         runs = self._tables.runs_of((scope, thread_id))
         return next((run for run in reversed(runs) if row is not None and run.no == row.latest_run_no), None)
 
@@ -99,10 +104,9 @@ class Reading:
             run
             for (owner, _), run in self._tables.runs.items()
             if owner == scope
-            and (query.thread_id is None or run.thread_id == query.thread_id)
-            and (query.status is None or run.status is query.status)
-            and (query.agent_id is None or run.agent_id == query.agent_id)
-            and run.thread_id.startswith(query.thread_id_prefix)
+            and query.fits(run)
+            and query.phase in (None, phase_of(run, self._tables.dispatches.get((scope, run.dispatch_id))))
+            and self._tables.is_shown((scope, run.thread_id))
         ]
         return _page(runs, lambda run: run.no, query.after, query.limit, query.descending)
 
@@ -114,6 +118,19 @@ class Reading:
         )
         return [OpenCount(agent, status, min(count, MAX_COUNTED)) for (agent, status), count in sorted(found.items())]
 
+    def summarize_runs(self, scope: Scope, now: Instant) -> RunSummary:
+        counts: Counter[tuple[AgentId, Phase]] = Counter()
+        due: list[Instant] = []
+        for (owner, _), run in self._tables.runs.items():
+            if owner != scope or run.status is DONE or not self._tables.is_shown((scope, run.thread_id)):
+                continue
+            dispatch = self._tables.dispatches.get((scope, run.dispatch_id))
+            counts[run.agent_id, phase_of(run, dispatch)] += 1
+            if dispatch is not None and dispatch.status is QUEUED and dispatch.available_at <= now:
+                due.append(dispatch.available_at)
+        found = [PhaseCount(agent, phase, count) for (agent, phase), count in sorted(counts.items())]
+        return RunSummary(tuple(found), min(due, default=None))
+
     # --- dispatches ---------------------------------------------------------------------------------------------------
 
     def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
@@ -122,6 +139,7 @@ class Reading:
             for (owner, _), dispatch in self._tables.dispatches.items()
             if owner == scope
             and dispatch.thread_id == query.thread_id
+            and self._tables.is_shown((scope, dispatch.thread_id))
             and (query.run_id is None or dispatch.run_id == query.run_id)
             and (query.statuses is None or dispatch.status in query.statuses)
         ]
@@ -158,8 +176,12 @@ class Reading:
 
     # --- messages, journal and events ---------------------------------------------------------------------------------
 
+    def _data(self, key: ThreadKey) -> ThreadData:
+        """Nothing of a thread that is deleted."""
+        return self._tables.data[key] if self._tables.is_shown(key) else ThreadData()
+
     def load_message(self, key: ThreadKey, message_id: MessageId) -> StoredMessage | None:
-        return self._tables.data[key].messages.get(message_id)
+        return self._data(key).messages.get(message_id)
 
     def list_pending(self, key: ThreadKey) -> list[PendingMessage]:
         messages = self._tables.data[key].messages
@@ -178,7 +200,7 @@ class Reading:
         return found[:limit]
 
     def list_messages(self, key: ThreadKey, query: MessageQuery) -> list[StoredMessage]:
-        data = self._tables.data[key]
+        data = self._data(key)
         if query.view == "effective" and data.spans:
             return [*self.page_messages(key, query).items]
         first, last = query.after + 1, len(data.log) if query.before is None else min(query.before - 1, len(data.log))
@@ -193,7 +215,7 @@ class Reading:
         return found
 
     def page_messages(self, key: ThreadKey, query: MessageQuery) -> Page[StoredMessage]:
-        data = self._tables.data[key]
+        data = self._data(key)
         if query.view == "effective" and data.spans:
             return page_of_view(data.spans, len(data.log), query, lambda window: self.page_messages(key, window))
         found = self.list_messages(key, replace(query, limit=query.limit + 1))
@@ -201,10 +223,10 @@ class Reading:
         return Page(tuple(page), page[-1].seq if page and len(found) > len(page) else None)
 
     def list_spans(self, key: ThreadKey) -> list[Span]:
-        return [*self._tables.data[key].spans]
+        return [*self._data(key).spans]
 
     def load_state(self, key: ThreadKey) -> ThreadState:
-        return self._tables.data[key].state
+        return self._data(key).state
 
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         run = self._tables.runs.get((scope, run_id))
@@ -219,7 +241,7 @@ class Reading:
             if run is None:
                 return rows
             after = max(after, run.first_event_seq - 1)  # an earlier run, which is gone, may have had its id
-        for appended in self._tables.data[key].events:
+        for appended in self._data(key).events:
             if count >= limit:
                 break
             if appended.last_seq > after and (run_id is None or appended.run_id == run_id):
@@ -234,7 +256,7 @@ class Reading:
         rows = self.list_events(key, after, limit, run_id)
         last = rows[-1].last_seq if rows else after
         more = bool(rows) and any(
-            each.last_seq > last and run_id in (None, each.run_id) for each in self._tables.data[key].events
+            each.last_seq > last and run_id in (None, each.run_id) for each in self._data(key).events
         )
         return Page(tuple(rows), last if more else None)
 

@@ -35,6 +35,7 @@ from awaken.store.contract import (
     Page,
     PendingMessage,
     RunQuery,
+    RunSummary,
     Snapshot,
     StoredMessage,
     ThreadQuery,
@@ -153,6 +154,9 @@ class MemoryStore:
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         return self._reading.count_open_runs(scope)
+
+    async def summarize_runs(self, scope: Scope) -> RunSummary:
+        return self._reading.summarize_runs(scope, self._clock.now())
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return self._tables.dispatches.get((scope, dispatch_id))

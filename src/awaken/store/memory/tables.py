@@ -12,7 +12,7 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, TicketId
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import Appended
 from awaken.domain.outbox import OutboxRow
 from awaken.domain.pending import Pending
@@ -24,6 +24,11 @@ from awaken.domain.ticket import Ticket
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import Numbers, ThreadKey, ThreadRow
 from awaken.store.transitions import JournalEntry
+
+# Kinds of rows of a thread.
+EVENTS: Final = 1
+MESSAGES: Final = 2
+RUNS: Final = 3
 
 
 class MessageFacts(msgspec.Struct):
@@ -96,6 +101,17 @@ class Tables:
     def pending(self, key: ThreadKey) -> tuple[Pending, ...]:
         """What waits for a run of the thread, in order."""
         return tuple(sorted(self.data[key].pending.values(), key=lambda entry: entry.position))
+
+    def children(self, key: ThreadKey) -> list[ThreadId]:
+        """The threads whose parent it is, in the order of their arrival."""
+        rows = [row for row in self.threads.values() if row.scope == key[0] and row.deleted_at is None]
+        found = [row for row in rows if row.info.parent_thread_id == key[1]]
+        return [row.thread_id for row in sorted(found, key=lambda row: row.no)]
+
+    def is_shown(self, key: ThreadKey) -> bool:
+        """The thread exists, and is not deleted."""
+        row = self.threads.get(key)
+        return row is not None and row.deleted_at is None
 
     def unfinished(self, key: ThreadKey) -> list[Run]:
         return [run for run in self.runs_of(key) if run.status is not DONE]

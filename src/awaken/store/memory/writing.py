@@ -9,9 +9,11 @@ from msgspec.structs import replace
 
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.ids import Scope
+from awaken.domain.run import Run
+from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import StoredMessage
-from awaken.store.memory.tables import MessageFacts, Tables
-from awaken.store.rules.facts import Changes
+from awaken.store.memory.tables import EVENTS, MESSAGES, RUNS, MessageFacts, Tables
+from awaken.store.rules.facts import Changes, Removed, ThreadKey
 
 
 def write(tables: Tables, changes: Changes) -> None:
@@ -65,6 +67,8 @@ def write(tables: Tables, changes: Changes) -> None:
     for thread, span in changes.spans:
         tables.data[thread.scope, thread.thread_id].spans.append(span)
     _purge(tables, changes)
+    for removed in changes.removed:
+        _remove(tables, removed)
     changes.clear()
 
 
@@ -117,14 +121,7 @@ def _write_dispatch(tables: Tables, scope: Scope, dispatch: Dispatch) -> None:
 
 def _purge(tables: Tables, changes: Changes) -> None:
     for key, _, run in changes.purged_runs:
-        del tables.runs[key[0], run.run_id]
-        del tables.data[key].runs[run.run_id]
-        tables.journal.pop(run.no, None)
-        for ticket_id in tables.tickets_of.pop((key[0], run.run_id), ()):
-            del tables.tickets[key[0], ticket_id]
-        for place, dispatch in [*tables.dispatches.items()]:
-            if place[0] == key[0] and dispatch.run_id == run.run_id:
-                del tables.dispatches[place]
+        _forget_run(tables, key, run)
         if tables.threads[key].latest_run_no == run.no:
             tables.threads[key].latest_run_no = max([each.no for each in tables.runs_of(key)], default=None)
     for key, _, _, last_seq, row in changes.purged_events:
@@ -132,3 +129,34 @@ def _purge(tables: Tables, changes: Changes) -> None:
         tables.data[key].events.remove(appended)
         thread = tables.threads[key]
         thread.first_event_seq = max(thread.first_event_seq, last_seq + 1)
+
+
+def _remove(tables: Tables, removed: Removed) -> None:
+    key = removed.key
+    data, scope = tables.data[key], key[0]
+    runs = {run.no: run for run in tables.runs_of(key)}
+    gone = {kind: {no for each, _, no in removed.rows if each == kind} for kind in (EVENTS, MESSAGES, RUNS)}
+    kept = [each for place, each in enumerate(data.messages) if place not in gone[MESSAGES]]
+    data.messages = {each: data.messages[each] for each in kept}
+    for no in gone[EVENTS]:
+        data.events.remove(tables.event_rows.pop(no)[1])
+    for no in gone[RUNS]:
+        _forget_run(tables, key, runs[no])
+    if removed.is_last:
+        del tables.data[key]
+        for place, dispatch in [*tables.dispatches.items()]:
+            if place[0] == scope and dispatch.thread_id == key[1]:
+                del tables.dispatches[place]
+        row = tables.threads[key]
+        row.info, row.latest_run_no, row.ready = ThreadInfo(), None, None
+
+
+def _forget_run(tables: Tables, key: ThreadKey, run: Run) -> None:
+    del tables.runs[key[0], run.run_id]
+    del tables.data[key].runs[run.run_id]
+    tables.journal.pop(run.no, None)
+    for ticket_id in tables.tickets_of.pop((key[0], run.run_id), ()):
+        del tables.tickets[key[0], ticket_id]
+    for place, dispatch in [*tables.dispatches.items()]:
+        if place[0] == key[0] and dispatch.run_id == run.run_id:
+            del tables.dispatches[place]

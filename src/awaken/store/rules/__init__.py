@@ -11,7 +11,7 @@ Source: ADR 0003.
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from awaken.domain.clock import Instant
 from awaken.store.rules.accept import save_thread, submit
@@ -21,6 +21,7 @@ from awaken.store.rules.claim import claim_some
 from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.lease import reclaim_some, renew_some
+from awaken.store.rules.manage import delete_thread, edit_thread, hide_run
 from awaken.store.rules.outbox import deliver_some
 from awaken.store.rules.owner import commit, settle
 from awaken.store.rules.purge import purge_some
@@ -33,10 +34,14 @@ from awaken.store.transitions import (
     Claim,
     Commit,
     Decide,
+    DeleteThread,
     Delivered,
     Edit,
     EditSchedules,
+    EditThread,
+    Gone,
     Hide,
+    HideRun,
     Interrupt,
     Outcome,
     PatchState,
@@ -55,9 +60,16 @@ from awaken.store.transitions import (
 
 __all__ = ["apply", "apply_to_many"]
 
+_OF_DELETED: Final = frozenset({Commit, Settle, DeleteThread})
+
 
 def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> Outcome:
-    """What a transition of one thread does, by the rule for its kind."""
+    """What a transition of one thread does, by the rule for its kind. A deleted thread accepts nothing more; what its
+    last owner still writes goes with the rest.
+    """
+    thread = facts.thread
+    if thread is not None and thread.deleted_at is not None and type(t) not in _OF_DELETED:
+        return Gone(t.thread_id)
     match t:
         case Submit():
             return submit(t, facts, changes, now)
@@ -83,6 +95,12 @@ def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> 
             return retract(t, facts, changes, now)
         case Reorder():
             return reorder(t, facts, changes, now)
+        case EditThread():
+            return edit_thread(t, facts, changes, now)
+        case DeleteThread():
+            return delete_thread(t, facts, changes, now)
+        case HideRun():
+            return hide_run(t, facts, changes, now)
         case _:
             assert_never(t)
 

@@ -24,7 +24,7 @@ from awaken.domain.ids import ConsumerId, Route, Scope
 from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
-from awaken.store.rules.facts import Changes, Facts, ThreadKey
+from awaken.store.rules.facts import Changes, Facts, Removed, ThreadKey
 from awaken.store.rules.needs import Needs
 from awaken.store.transitions import LeaseRef
 
@@ -181,6 +181,19 @@ class EventRowsBefore(Ask[list[OldEvents]], frozen=True):
 
     before: Instant
     after: int
+    limit: int
+
+
+class DueDeletions(Ask[list[ThreadKey]], frozen=True):
+    """Threads that were to go by themselves by now, longest due first, at most `limit`."""
+
+    now: Instant
+    limit: int
+
+
+class RowsOfDeleted(Ask[list[Removed]], frozen=True):
+    """Rows of deleted threads that nobody executes any more, at most `limit` of them."""
+
     limit: int
 
 

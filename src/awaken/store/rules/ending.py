@@ -11,11 +11,13 @@ Source: ADR 0011, 0012, 0014, 0033, 0037.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
 from awaken.domain import server_event
+from awaken.domain.clock import Instant
 from awaken.domain.dispatch import QUEUED, Dispatch
 from awaken.domain.ids import MessageId
 from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, moved
@@ -25,6 +27,9 @@ from awaken.store.rules.span import hide_own
 from awaken.store.rules.ticket import withdraw_at_end
 from awaken.store.rules.writing import Log
 from awaken.store.transitions import Closed
+
+EPHEMERAL_MS: Final = 60_000
+"""How long a thread that is not to be kept stays after the end of its run, so that who waited for that can read it."""
 
 
 def finish(
@@ -54,6 +59,8 @@ def finish(
         thread.waiting -= 1
     if run.open_turn is not None:
         thread.left_open += 1
+    if run.request.options.on_completion == "delete":
+        expect_deletion(thread, changes, log.now)
     return replace(
         run,
         status=moved(run, "finish"),
@@ -66,6 +73,12 @@ def finish(
         updated_at=log.now,
         updated_seq=log.last_seq,
     )
+
+
+def expect_deletion(thread: ThreadRow, changes: Changes, now: Instant) -> None:
+    """The thread goes some time later, unless it has unfinished work then."""
+    thread.delete_at = now + EPHEMERAL_MS
+    changes.marks.append(thread)
 
 
 def executed(run: Run, dispatch: Dispatch, log: Log) -> Run:

@@ -7,6 +7,8 @@ copy made for it, and leaves everything else in the facts as it is.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from awaken.domain.clock import Instant
@@ -75,6 +77,10 @@ class ThreadRow(msgspec.Struct, kw_only=True):
     """Messages that wait for a run."""
     interrupt_id: str | None = None
     """Of its last interrupt, where that had one."""
+    info_version: int = 1
+    deleted_at: Instant | None = None
+    delete_at: Instant | None = None
+    """When it goes by itself, if nothing of it is unfinished then."""
     commit_no: int = 0
     commit_token: ClaimToken | None = None
     """The claim that made the commit with that number."""
@@ -141,6 +147,19 @@ class LeftOpen(msgspec.Struct, frozen=True, gc=False):
     tail: tuple[Message, ...]
 
 
+class Lineage(msgspec.Struct, frozen=True, gc=False):
+    """A thread and its ancestors, in that order; `lacks`: the first that does not exist."""
+
+    ids: tuple[ThreadId, ...]
+    lacks: ThreadId | None = None
+    is_too_deep: bool = False
+    """It goes on behind these."""
+
+
+MAX_LINEAGE: Final = 100
+"""Ancestors of a thread."""
+
+
 class Facts(msgspec.Struct, kw_only=True, gc=False):
     """The rows a transition touches: `thread` and `claimed` always, the rest as far as its `Needs` name it."""
 
@@ -179,6 +198,9 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     own: dict[RunId, tuple[tuple[int, int], ...]] = {}
     """The stretches of the log whose messages belong to a run: it brought, took or produced them."""
     spans: tuple[Span, ...] = ()
+    lineage: Lineage | None = None
+    child: ThreadId | None = None
+    """A thread whose parent it is."""
     turn: tuple[StoredMessage, ...] = ()
     """The messages of the log that belong to the same run as the one to hide."""
 
@@ -247,6 +269,16 @@ class Numbers(msgspec.Struct):
         return self.last
 
 
+class Removed(msgspec.Struct, frozen=True, gc=False):
+    """Rows of a deleted thread that go. `is_last`: then nothing of it is left but its own row."""
+
+    key: ThreadKey
+    thread_no: int
+    rows: tuple[tuple[int, int, int], ...]
+    """Kind of the row as the store names it, its place in the thread, and the number of the row."""
+    is_last: bool
+
+
 class Changes(msgspec.Struct, kw_only=True):
     """Everything a batch will write, in the order it was decided."""
 
@@ -255,6 +287,8 @@ class Changes(msgspec.Struct, kw_only=True):
     threads: list[ThreadRow] = []
     infos: list[ThreadRow] = []
     """Existing threads whose info is replaced."""
+    marks: list[ThreadRow] = []
+    """Threads that are deleted, or will be."""
     new_messages: list[MessageWrite] = []
     appended_messages: list[tuple[ThreadRow, MessageId, int, Instant]] = []
     """Stored messages that now get their seq."""
@@ -292,6 +326,7 @@ class Changes(msgspec.Struct, kw_only=True):
     """With the number of its thread, which forgets that it was its newest one."""
     purged_events: list[tuple[ThreadKey, int, int, int, int]] = []
     """Thread, its number, first and last seq, and row, of each event row; the thread's `first_event_seq` follows."""
+    removed: list[Removed] = []
 
     @property
     def touches_pending(self) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Literal, assert_never
 
 import msgspec
+from msgspec import UNSET
 
 from awaken.domain.ids import ClaimToken, DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.store.rules.facts import ThreadKey
@@ -22,8 +23,11 @@ from awaken.store.transitions import (
     Cancel,
     Commit,
     Decide,
+    DeleteThread,
     Edit,
+    EditThread,
     Hide,
+    HideRun,
     Interrupt,
     PatchState,
     Reorder,
@@ -92,6 +96,10 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`Facts.state`. It is loaded besides where `Facts.next` is the start of a run that changes it."""
     hides: bool = False
     """`Facts.own` of `run`. It is loaded besides for every run that is given and is to be hidden."""
+    parent: ThreadId | None = None
+    """`Facts.lineage` of this thread."""
+    child: bool = False
+    """`Facts.child`."""
     hide: MessageId | None = None
     """`Facts.spans`; and `Facts.turn`, where the message makes calls or answers one."""
     crowd: int | None = None
@@ -188,6 +196,13 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             )
         case Reorder():
             return Needs(scope=t.scope, thread_id=t.thread_id, messages=t.message_ids, pending=True)
+        case EditThread():
+            parent = None if t.patch.parent_thread_id is UNSET else t.patch.parent_thread_id
+            return Needs(scope=t.scope, thread_id=t.thread_id, parent=parent)
+        case DeleteThread():
+            return of_deletion((t.scope, t.thread_id))
+        case HideRun():
+            return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id)
         case _:
             assert_never(t)
 
@@ -242,6 +257,11 @@ def _ids(t: SaveThread | Submit | Commit | Settle) -> tuple[MessageId, ...]:
 def of_claim(key: ThreadKey) -> Needs:
     """For taking the next dispatch of a free thread."""
     return Needs(scope=key[0], thread_id=key[1], queue="always", head=True, pending=True, bodies=True)
+
+
+def of_deletion(key: ThreadKey) -> Needs:
+    """For marking a thread as deleted."""
+    return Needs(scope=key[0], thread_id=key[1], active=True, whole_queue=True, waiting="all", pending=True, child=True)
 
 
 def of_reclaim(key: ThreadKey) -> Needs:

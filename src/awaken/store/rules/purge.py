@@ -1,18 +1,19 @@
-"""Retention: which runs and which events are no longer kept.
+"""Retention: which runs, which events and which threads are no longer kept.
 
-Above: the stores, for `Purge`. Below: nothing.
+Above: the stores, for `Purge`. Below: `manage`, for threads whose time is over.
 Holds: a run goes as a whole, with its dispatches and its journal. Nothing that an unfinished run needs goes: of events,
 none from the first one of the thread's oldest unfinished run on, and a log loses its beginning only. Messages, and the
 thread's row with its epoch, stay.
 
-Source: ADR 0025.
+Source: ADR 0025, 0038.
 """
 
 from __future__ import annotations
 
 from awaken.domain.clock import Instant
-from awaken.store.rules.asks import EventRowsBefore, OldRuns, Rule, Write, ask
+from awaken.store.rules.asks import EventRowsBefore, OldRuns, RowsOfDeleted, Rule, Write, ask
 from awaken.store.rules.facts import Changes, ThreadKey
+from awaken.store.rules.manage import delete_ephemeral
 from awaken.store.transitions import Purge, Purged
 
 
@@ -31,5 +32,11 @@ def purge_some(t: Purge, changes: Changes, now: Instant) -> Rule[Purged]:
             first_kept[old.key] = old.last_seq + 1
             events += old.last_seq - old.first_seq + 1
     yield from ask(Write(changes))
-    more = len(runs) == t.limit or len(rows) == t.limit
-    return Purged(len(runs), events, more, rows[-1].row if rows else t.after_row)
+    deleted = yield from delete_ephemeral(t.limit, changes, now)
+    yield from ask(Write(changes))
+    removed = yield from ask(RowsOfDeleted(t.limit))
+    changes.removed += removed
+    yield from ask(Write(changes))
+    gone = sum([len(each.rows) for each in removed])
+    more = t.limit in (len(runs), len(rows), deleted) or gone >= t.limit
+    return Purged(len(runs), events, more, rows[-1].row if rows else t.after_row, gone, deleted)

@@ -34,6 +34,7 @@ def derive_thread(
         queued_count=row.queued,
         open_ticket_count=open_tickets,
         pending_count=row.pending,
+        info_version=row.info_version,
         created_at=row.created_at,
         updated_at=row.updated_at,
         active_run_id=None if active is None else active.run_id,

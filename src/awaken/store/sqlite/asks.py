@@ -22,6 +22,7 @@ from awaken.domain.schedule import Schedule
 from awaken.store.rules.asks import (
     Ask,
     Due,
+    DueDeletions,
     DueLeft,
     DueSchedules,
     Errands,
@@ -34,16 +35,27 @@ from awaken.store.rules.asks import (
     NextTick,
     OldEvents,
     OldRuns,
+    RowsOfDeleted,
     SchedulesOf,
     Suspects,
     SuspectsHeld,
     Write,
 )
-from awaken.store.rules.facts import Changes, Facts, ThreadKey
+from awaken.store.rules.facts import Changes, Facts, Removed, ThreadKey
 from awaken.store.rules.needs import Needs
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.rows import Row, dispatch_from, errand_from, pack, run_from, schedule_from, unpack
+from awaken.store.sqlite.rows import (
+    MESSAGES,
+    NO_PLACE,
+    Row,
+    dispatch_from,
+    errand_from,
+    pack,
+    run_from,
+    schedule_from,
+    unpack,
+)
 from awaken.store.transitions import MAX_ROWS, LeaseRef
 
 _LONG_AGO: Final = -(1 << 63)
@@ -97,6 +109,11 @@ class Answers:
                 return self._old_runs(ask)
             case EventRowsBefore():
                 return self._old_events(ask)
+            case DueDeletions():
+                rows = self._rows("expiring_threads", {"now": ask.now, "limit": ask.limit})
+                return [_key(scope, packed) for scope, packed in rows]
+            case RowsOfDeleted():
+                return self._rows_of_deleted(ask.limit)
             case _:
                 raise AssertionError(f"no answer to {type(ask).__name__}")
 
@@ -217,6 +234,19 @@ class Answers:
             [(floor,)] = self._rows("first_event_of_open_runs", {"thread": thread})
             seqs = (first_seq, first_seq + count - 1, first_kept)
             found.append(OldEvents(_key(scope, packed), thread, no, *seqs, floor))
+        return found
+
+    def _rows_of_deleted(self, limit: int) -> list[Removed]:
+        found: list[Removed] = []
+        for no, scope, packed in self._rows("deleted_threads", {"limit": limit}):
+            if limit <= 0:
+                break
+            place = {"thread": no, "limit": limit}
+            rows = tuple(self._rows("entries_of_thread", place))
+            unplaced = self._rows("unplaced_messages", {**place, "limit": limit - len(rows)})
+            rows += tuple([(MESSAGES, NO_PLACE, message) for (message,) in unplaced])
+            limit -= len(rows)
+            found.append(Removed(_key(scope, packed), no, rows, is_last=limit > 0))
         return found
 
     def _rows(self, name: str, values: dict[str, Any]) -> list[Row]:

@@ -86,3 +86,5 @@ class ThreadCache(dict[ThreadKey, Held]):
                 entry.follow(dispatch)
         for key, *_ in (*changes.purged_events, *changes.purged_runs):
             self.pop(key, None)
+        for removed in changes.removed:
+            self.pop(removed.key, None)

@@ -16,14 +16,14 @@ from msgspec.structs import replace
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import DispatchId, MessageId, RunId, Scope
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import TOOL, Message
 from awaken.domain.pending import MAX_TAKEN
 from awaken.domain.run import Run
 from awaken.domain.span import stretches
 from awaken.domain.state import NO_STATE
 from awaken.store.contract import StoredMessage
-from awaken.store.rules.facts import Facts, LeftOpen, Queued, ThreadKey, Waiter, Waiting
+from awaken.store.rules.facts import MAX_LINEAGE, Facts, LeftOpen, Lineage, Queued, ThreadKey, Waiter, Waiting
 from awaken.store.rules.needs import Needs
 from awaken.store.sqlite.cache import Held, ThreadCache
 from awaken.store.sqlite.queries import SQL
@@ -38,6 +38,7 @@ from awaken.store.sqlite.rows import (
     state_from,
     thread_from,
     ticket_from,
+    unpack,
     waiter_from,
 )
 
@@ -121,6 +122,11 @@ class FactLoader:
             facts.own[run.run_id] = self._own(held, run)
         if needs.hide is not None:
             self._look_at_view(facts, held)
+        if needs.parent is not None:
+            facts.lineage = self._lineage(needs.scope, needs.parent)
+        if needs.child:
+            row = self._row(_CHILD, {"scope": needs.scope, "parent": needs.thread_id})
+            facts.child = None if row is None else ThreadId(unpack(row[0]))
         return facts
 
     def held(self, key: ThreadKey) -> Held | None:
@@ -245,6 +251,20 @@ class FactLoader:
         place = {"thread": held.thread.no, "from_seq": run.open_turn, "run_id": pack(run.run_id)}
         return tuple([message_from(row).message for row in self._db.execute(_TAIL, place).fetchall()])
 
+    def _lineage(self, scope: Scope, thread_id: ThreadId) -> Lineage:
+        """From rows that are remembered, so that what the same batch has changed before counts."""
+        ids: list[ThreadId] = []
+        following: ThreadId | None = thread_id
+        while following is not None:
+            held = self.held((scope, following))
+            if held is None or held.thread.deleted_at is not None:
+                return Lineage(tuple(ids), lacks=following)
+            ids.append(following)
+            following = held.thread.info.parent_thread_id
+            if following in ids or len(ids) > MAX_LINEAGE:
+                return Lineage(tuple(ids), is_too_deep=True)
+        return Lineage(tuple(ids))
+
     def _own(self, held: Held, run: Run) -> tuple[tuple[int, int], ...]:
         first = 1 if run.input is None else run.input.from_seq
         place = {"thread": held.thread.no, "from_seq": first, "run_id": pack(run.run_id)}
@@ -297,7 +317,7 @@ class FactLoader:
 
 _OUTPUT = SQL["output_message"]
 _THREAD = SQL["thread_and_claimed"]
-_THREAD_COLUMNS = 25
+_THREAD_COLUMNS = 28
 _RUN = SQL["run"]
 _DISPATCH = SQL["dispatch"]
 _MESSAGE = SQL["message"]
@@ -318,3 +338,4 @@ _SPANS = SQL["spans"]
 _STATE = SQL["state"]
 _PENDING = SQL["pending"]
 _TAKEN = SQL["taken"]
+_CHILD = SQL["child"]

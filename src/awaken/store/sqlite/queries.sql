@@ -8,8 +8,7 @@
 -- part: thread_columns
 t.no, t.scope, t.thread_id, t.epoch, t.message_seq, t.event_seq, t.first_event_seq, t.position, t.queued, t.waiting,
 t.left_open, t.spans, t.pending, t.interrupt_id, t.commit_no, t.commit_token, t.ready_route, t.ready_priority,
-t.ready_at, t.ready_no, t.latest_run_no,
-t.created_at, t.updated_at, t.v, t.info
+t.ready_at, t.ready_no, t.latest_run_no, t.created_at, t.updated_at, t.v, t.info, t.info_version, t.deleted_at, t.delete_at
 
 -- part: run_columns
 r.no, r.run_id, t.thread_id, r.agent_id, r.dispatch_id, r.status, r.created_at, r.updated_at, r.started_at, r.finished_at,
@@ -207,6 +206,15 @@ SELECT {ticket_columns}
  CROSS JOIN threads t
  WHERE k.run = :run AND k.state = 'open' AND r.no = k.run AND t.no = k.thread
  ORDER BY k.no;
+-- name: child
+-- A thread whose parent it is. Index: threads_parent.
+SELECT thread_id
+  FROM threads INDEXED BY threads_parent
+ WHERE scope = :scope AND info ->> '$.parent_thread_id' = :parent AND info ->> '$.parent_thread_id' IS NOT NULL
+   AND deleted_at IS NULL
+ ORDER BY no
+ LIMIT 1;
+
 -- name: own_seqs
 -- The places in the log, from one on, of what belongs to a run. Index: thread_entries.
 SELECT e.no
@@ -255,7 +263,13 @@ UPDATE threads
 
 -- name: update_thread_info
 UPDATE threads
-   SET info = ?, v = ?
+   SET info = ?, v = ?, info_version = ?
+ WHERE no = ?;
+
+-- name: mark_thread
+-- That it is deleted, or when it will be.
+UPDATE threads
+   SET deleted_at = ?, delete_at = ?, has_rows = ?
  WHERE no = ?;
 
 -- name: insert_entry
@@ -426,6 +440,30 @@ DELETE FROM dispatches
 DELETE FROM journal
  WHERE run = ?;
 
+-- name: delete_message
+DELETE FROM messages
+ WHERE no = ?;
+
+-- name: delete_spans
+-- Index: primary key.
+DELETE FROM spans
+ WHERE thread = ?;
+
+-- name: delete_state
+DELETE FROM states
+ WHERE thread = ?;
+
+-- name: delete_all_later_dispatches
+-- Index: dispatches_later.
+DELETE FROM dispatches
+ WHERE thread = ? AND message_ids IS NOT NULL;
+
+-- name: empty_thread
+-- Nothing of a deleted thread is left but this.
+UPDATE threads
+   SET has_rows = NULL, info = NULL, latest_run_no = NULL
+ WHERE no = ?;
+
 -- name: delete_entry
 DELETE FROM thread_entries
  WHERE thread = ? AND kind = ? AND no = ?;
@@ -577,6 +615,38 @@ SELECT e.no, e.thread, e.first_seq, e.count, e.created_at, t.scope, t.thread_id,
  ORDER BY e.no
  LIMIT :limit;
 
+-- name: expiring_threads
+-- Threads that were to go by now. Index: threads_expiring.
+SELECT scope, thread_id
+  FROM threads INDEXED BY threads_expiring
+ WHERE delete_at IS NOT NULL AND delete_at <= :now
+ ORDER BY delete_at, no
+ LIMIT :limit;
+
+-- name: deleted_threads
+-- Deleted threads of which something is left and nothing is executed. Index: threads_deleted, read whole: it holds only
+-- what the sweep has not removed yet; dispatches_claimed.
+SELECT t.no, t.scope, t.thread_id
+  FROM threads t INDEXED BY threads_deleted
+ WHERE t.has_rows = 1
+   AND NOT EXISTS (SELECT 1 FROM dispatches d INDEXED BY dispatches_claimed WHERE d.thread = t.no AND d.status = 'claimed')
+ ORDER BY t.no
+ LIMIT :limit;
+
+-- name: entries_of_thread
+-- What belongs to a thread. Index: thread_entries.
+SELECT kind, no, row
+  FROM thread_entries
+ WHERE thread = :thread
+ LIMIT :limit;
+
+-- name: unplaced_messages
+-- Index: messages_unplaced.
+SELECT no
+  FROM messages INDEXED BY messages_unplaced
+ WHERE thread = :thread AND seq IS NULL
+ LIMIT :limit;
+
 -- name: first_event_of_open_runs
 -- The first event of a thread's oldest unfinished run. Index: dispatches_claimed, dispatches_queue, runs_waiting, runs_id.
 SELECT min(first_event_seq)
@@ -600,11 +670,31 @@ SELECT {thread_columns}
  WHERE t.no = :no;
 
 -- name: run_by_no
--- Index: primary key.
+-- A run of a thread that is not deleted. Index: primary key.
 SELECT {run_columns}
   FROM runs r
  CROSS JOIN threads t
- WHERE r.no = :no AND t.no = r.thread;
+ WHERE r.no = :no AND t.no = r.thread AND t.deleted_at IS NULL;
+
+-- name: shown_run
+-- As `run`, of a thread that is not deleted. Index: runs_id.
+SELECT {run_columns}
+  FROM runs r
+ CROSS JOIN threads t
+ WHERE r.run_id = :run_id AND r.scope = :scope AND t.no = r.thread AND t.deleted_at IS NULL;
+
+-- name: summarize_runs
+-- Unfinished runs in one phase, at most `limit`, by agent and by what their dispatch is; and since when the first of
+-- those that are due waits. Index: runs_open, dispatches_id; what they lead to is read whole, up to the limit.
+SELECT r.agent_id, r.started_at IS NOT NULL, d.status, count(*), min(iif(d.available_at <= :now, d.available_at, NULL))
+  FROM (SELECT agent_id, started_at, dispatch_id, scope, thread
+          FROM runs INDEXED BY runs_open
+         WHERE scope = :scope AND status = :status AND status <> 'done'
+         LIMIT :limit) r
+ CROSS JOIN threads t
+  LEFT JOIN dispatches d ON d.dispatch_id = r.dispatch_id AND d.scope = r.scope
+ WHERE t.no = r.thread AND t.deleted_at IS NULL
+ GROUP BY 1, 2, 3;
 
 -- name: head_of_queue
 -- The run that a thread's queue begins with, due or not. Index: dispatches_queue.
@@ -715,6 +805,13 @@ SELECT no
 SELECT no, coalesce(latest_run_no, no)
   FROM threads INDEXED BY threads_resource
  WHERE scope = :scope AND info ->> '$.resource_id' = :resource_id AND info IS NOT NULL
+ LIMIT :limit;
+
+-- name: threads_of_parent
+-- The threads whose parent it is, with what orders them. Index: threads_parent.
+SELECT no, coalesce(latest_run_no, no)
+  FROM threads INDEXED BY threads_parent
+ WHERE scope = :scope AND info ->> '$.parent_thread_id' = :parent AND info ->> '$.parent_thread_id' IS NOT NULL
  LIMIT :limit;
 
 -- name: later_dispatches

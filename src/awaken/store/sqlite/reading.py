@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar, get_args
 
 from msgspec.structs import replace
 
+from awaken.domain.clock import Instant
 from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow, completed, referred
 from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.phase import Phase, open_phase, phase_of
 from awaken.domain.receipt import Receipt
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.schedule import Schedule
@@ -40,7 +43,9 @@ from awaken.store.contract import (
     OverdueTicket,
     Page,
     PendingMessage,
+    PhaseCount,
     RunQuery,
+    RunSummary,
     Snapshot,
     StoredMessage,
     ThreadQuery,
@@ -97,8 +102,10 @@ class Reading:
         return None if row is None else self._thread(row)
 
     def _thread_row(self, scope: Scope, thread_id: ThreadId) -> ThreadRow | None:
+        """None also for a deleted one."""
         row = self._row("thread", {"scope": scope, "thread_id": pack(thread_id)})
-        return None if row is None else thread_from(row)
+        thread = None if row is None else thread_from(row)
+        return thread if thread is not None and thread.deleted_at is None else None
 
     def _thread(self, row: ThreadRow) -> Thread:
         """The thread with what is derived from its runs and dispatches, as far as those can be read."""
@@ -129,9 +136,12 @@ class Reading:
     def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
         """Threads that have run something, through their newest run; and those that have not, by their own number."""
         start = _start(query.after, descending=not query.ascending)
-        resource_id = query.resource_id
-        of_resource = None if resource_id is None else self._threads_of_resource(scope, resource_id, start, query)
-        numbered = self._all_threads(scope, start, query) if of_resource is None else of_resource
+        few: list[tuple[int, int | None]] | None = None
+        if query.resource_id is not None:
+            few = self._few_threads("threads_of_resource", start, query, scope=scope, resource_id=query.resource_id)
+        elif query.parent_thread_id is not None:
+            few = self._few_threads("threads_of_parent", start, query, scope=scope, parent=query.parent_thread_id)
+        numbered = self._all_threads(scope, start, query) if few is None else few
 
         def load(no: int, thread_no: int | None) -> Thread | None:
             if thread_no is None:
@@ -140,10 +150,13 @@ class Reading:
                     return None
                 [thread_no] = found
             row = self._row("thread_by_no", {"no": thread_no})
-            if row is None or not unpack(row[2]).startswith(query.id_prefix):
+            if row is None:
                 return None
-            thread = thread_from(row)
-            return self._thread(thread) if resource_id in (None, thread.info.resource_id) else None
+            found = thread_from(row)
+            if found.deleted_at is not None or not query.fits_info(found.thread_id, found.info):
+                return None
+            thread = self._thread(found)
+            return thread if query.status in (None, thread.status) else None
 
         return _page(numbered, load, query.limit)
 
@@ -156,12 +169,12 @@ class Reading:
             key=lambda each: -each[0] if descending else each[0],
         )
 
-    def _threads_of_resource(
-        self, scope: Scope, resource_id: str, start: int, query: ThreadQuery
+    def _few_threads(
+        self, name: str, start: int, query: ThreadQuery, **place: str
     ) -> list[tuple[int, int | None]] | None:
         """In order; None when they are too many to be put in order: then this is a filter without an index."""
-        place = {"scope": scope, "resource_id": resource_id, "limit": MAX_SCANNED + 1}
-        found: list[tuple[int, int | None]] = [(order, no) for no, order in self._rows("threads_of_resource", place)]
+        rows = self._rows(name, {**place, "limit": MAX_SCANNED + 1})
+        found: list[tuple[int, int | None]] = [(order, no) for no, order in rows]
         if len(found) > MAX_SCANNED:
             return None
         found.sort(reverse=not query.ascending)
@@ -170,7 +183,7 @@ class Reading:
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
-        row = self._row("run", {"scope": scope, "run_id": pack(run_id)})
+        row = self._row("shown_run", {"scope": scope, "run_id": pack(run_id)})
         return None if row is None else self._run(row)
 
     def _run_by_no(self, no: int) -> Run | None:
@@ -193,14 +206,11 @@ class Reading:
 
         def load(no: int, _: None) -> Run | None:
             run = self._run_by_no(no)
-            fits = (
-                run is not None
-                and query.status in (None, run.status)
-                and query.agent_id in (None, run.agent_id)
-                and query.thread_id in (None, run.thread_id)
-                and run.thread_id.startswith(query.thread_id_prefix)
-            )
-            return run if fits else None
+            if run is None or not query.fits(run):
+                return None
+            if query.phase is not None and phase_of(run, self.load_dispatch(scope, run.dispatch_id)) != query.phase:
+                return None
+            return run
 
         return _page(((no, None) for no in numbers), load, query.limit)
 
@@ -240,6 +250,19 @@ class Reading:
                 [(count,)] = self._rows("count_open_runs", {**place, "agent_id": agent})
                 found.append(OpenCount(agent, status, count))
         return sorted(found, key=lambda each: (each.agent_id, each.status))
+
+    def summarize_runs(self, scope: Scope, now: Instant) -> RunSummary:
+        counts: Counter[tuple[AgentId, Phase]] = Counter()
+        due: list[Instant] = []
+        for status in _OPEN:
+            place = {"scope": scope, "status": RUN_TEXT[status], "now": now, "limit": MAX_COUNTED}
+            for agent, started, dispatch_status, count, due_at in self._rows("summarize_runs", place):
+                is_queued = dispatch_status == DISPATCH_TEXT[DispatchStatus.QUEUED]
+                counts[agent, open_phase(status, has_started=bool(started), is_queued=is_queued)] += count
+                if is_queued and due_at is not None:
+                    due.append(due_at)
+        found = [PhaseCount(agent, phase, count) for (agent, phase), count in sorted(counts.items())]
+        return RunSummary(tuple(found), min(due, default=None))
 
     # --- dispatches ---------------------------------------------------------------------------------------------------
 

@@ -64,6 +64,8 @@ of `bytes`; nobody changes it."""
 EVENTS: Final = 1
 MESSAGES: Final = 2
 RUNS: Final = 3
+NO_PLACE: Final = 0
+"""Of a message that is in no log: the place that no entry has."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_CHARS: Final = 36
@@ -176,7 +178,11 @@ def _ready_values(thread: ThreadRow) -> Row:
 
 
 def thread_info_values(thread: ThreadRow) -> Row:
-    return _info_text(thread.info), _THREAD_V, thread.no
+    return _info_text(thread.info), _THREAD_V, thread.info_version, thread.no
+
+
+def thread_mark_values(thread: ThreadRow) -> Row:
+    return thread.deleted_at, thread.delete_at, None if thread.deleted_at is None else 1, thread.no
 
 
 def _info_text(info: ThreadInfo) -> str | None:
@@ -423,7 +429,7 @@ def thread_from(row: Row) -> ThreadRow:
     (
         no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting, left_open,
         spans, pending, interrupt_id, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no,
-        latest_run_no, created_at, updated_at, version, info,
+        latest_run_no, created_at, updated_at, version, info, info_version, deleted_at, delete_at,
     ) = row  # fmt: skip
     thread_id = ThreadId(unpack(thread_id))
     name = f"thread {thread_id!r}"
@@ -450,6 +456,9 @@ def thread_from(row: Row) -> ThreadRow:
         spans=spans,
         pending=pending,
         interrupt_id=interrupt_id,
+        info_version=info_version,
+        deleted_at=deleted_at,
+        delete_at=delete_at,
         commit_no=commit_no,
         commit_token=_unpack_any(commit_token),
         latest_run_no=latest_run_no,

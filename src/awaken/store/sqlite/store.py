@@ -43,6 +43,7 @@ from awaken.store.contract import (
     Page,
     PendingMessage,
     RunQuery,
+    RunSummary,
     Snapshot,
     StoredMessage,
     ThreadQuery,
@@ -180,6 +181,10 @@ class SqliteStore:
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         return await self._read(lambda state: state.count_open_runs(scope), many=True)
+
+    async def summarize_runs(self, scope: Scope) -> RunSummary:
+        now = self._clock.now()
+        return await self._read(lambda state: state.summarize_runs(scope, now), many=True)
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
         return await self._read(lambda state: state.load_dispatch(scope, dispatch_id))

@@ -22,6 +22,7 @@ from awaken.store.sqlite.rows import EVENTS, MESSAGES, RUNS, Row, pack
 _INSERT_THREAD: Final = SQL["insert_thread"]
 _UPDATE_THREAD: Final = SQL["update_thread"]
 _UPDATE_INFO: Final = SQL["update_thread_info"]
+_MARK_THREAD: Final = SQL["mark_thread"]
 _INSERT_ENTRY: Final = SQL["insert_entry"]
 _INSERT_MESSAGE: Final = SQL["insert_message"]
 _APPEND_MESSAGE: Final = SQL["append_message"]
@@ -83,6 +84,7 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     put(db, _INSERT_THREAD, [rows.new_thread_values(each) for each in changes.new_threads])
     put(db, _UPDATE_THREAD, [rows.thread_values(each) for each in changes.threads])
     put(db, _UPDATE_INFO, [rows.thread_info_values(each) for each in changes.infos])
+    put(db, _MARK_THREAD, [rows.thread_mark_values(each) for each in changes.marks])
     entries: list[Row] = [(thread.no, RUNS, run.no, run.no) for thread, run in changes.new_runs]
     _write_messages(db, changes, numbers, entries)
     insert(db, _INSERT_RUN, [rows.new_run_values(*each) for each in changes.new_runs])
@@ -101,6 +103,7 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     put(db, _PUT_STATE, [rows.state_values(*each) for each in changes.states])
     put(db, _INSERT_SPAN, [rows.span_values(*each) for each in changes.spans])
     _purge(db, changes, numbers)
+    _remove(db, changes, numbers)
 
 
 def _write_schedules(db: sqlite3.Connection, changes: Changes) -> None:
@@ -159,6 +162,23 @@ def _purge(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> Non
         db.executemany(SQL["delete_events"], [(row,) for *_, row in events])
         db.executemany(SQL["delete_entry"], [(thread, EVENTS, first) for _, thread, first, _, _ in events])
         db.executemany(SQL["keep_events_from"], [(last + 1, thread) for _, thread, _, last, _ in events])
+
+
+def _remove(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None:
+    """Rows of deleted threads."""
+    if not changes.removed:
+        return
+    db.execute(SQL["keep_numbers"], (changes.numbers.last, numbers.events))
+    rows_of = [(each.thread_no, *row) for each in changes.removed for row in each.rows]
+    by_kind = {kind: [(row,) for _, of, _, row in rows_of if of == kind] for kind in (EVENTS, MESSAGES, RUNS)}
+    db.executemany(SQL["delete_events"], by_kind[EVENTS])
+    db.executemany(SQL["delete_message"], by_kind[MESSAGES])
+    for name in ("delete_run", "delete_first_dispatch", "delete_journal", "delete_tickets"):
+        db.executemany(SQL[name], by_kind[RUNS])
+    db.executemany(SQL["delete_entry"], [(thread, kind, no) for thread, kind, no, _ in rows_of])
+    emptied = [(each.thread_no,) for each in changes.removed if each.is_last]
+    for name in ("delete_all_later_dispatches", "delete_spans", "delete_state", "empty_thread"):
+        db.executemany(SQL[name], emptied)
 
 
 def insert(db: sqlite3.Connection, statement: str, values: Sequence[Row]) -> None:

@@ -39,8 +39,10 @@ CREATE TABLE threads (
     updated_at      INTEGER NOT NULL,
     v               INTEGER NOT NULL,
     info            TEXT,  -- NULL: its owner said nothing about it
-    -- later
-    deleted_at      INTEGER
+    info_version    INTEGER NOT NULL DEFAULT 1,
+    deleted_at      INTEGER,
+    delete_at       INTEGER,  -- it goes by itself then
+    has_rows        INTEGER   -- 1 for a deleted thread of which something is left
 ) STRICT;
 
 CREATE UNIQUE INDEX threads_id ON threads (scope, thread_id);
@@ -53,6 +55,14 @@ CREATE INDEX threads_delayed ON threads (ready_route, ready_at, ready_no) WHERE 
 
 -- Lists threads by what happened last: those with runs are found through their newest run, these are the others.
 CREATE INDEX threads_unused ON threads (scope, no) WHERE latest_run_no IS NULL;
+
+-- The threads that name another one as their parent.
+CREATE INDEX threads_parent ON threads (scope, info ->> '$.parent_thread_id', no)
+ WHERE info ->> '$.parent_thread_id' IS NOT NULL;
+
+-- Deleted threads whose rows are removed by and by; and threads that will be deleted.
+CREATE INDEX threads_deleted ON threads (no) WHERE has_rows = 1;
+CREATE INDEX threads_expiring ON threads (delete_at) WHERE delete_at IS NOT NULL;
 
 CREATE INDEX threads_resource ON threads (scope, info ->> '$.resource_id', no) WHERE info IS NOT NULL;
 
@@ -102,6 +112,8 @@ CREATE INDEX messages_pending ON messages (thread, position) WHERE position IS N
 
 -- What each commit took, for one that is asked again.
 CREATE INDEX messages_taken ON messages (thread, commit_no) WHERE commit_no IS NOT NULL;
+-- Accepted messages that are not part of a conversation: what of a deleted thread no entry leads to.
+CREATE INDEX messages_unplaced ON messages (thread) WHERE seq IS NULL;
 
 CREATE TABLE runs (
     no                  INTEGER PRIMARY KEY,  -- an arrival number
