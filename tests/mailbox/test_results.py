@@ -51,6 +51,8 @@ BAD: dict[str, Callable[[Context], Any]] = {
         role=Role.ASSISTANT,
         content=(Text(b"x"),),  # pyright: ignore[reportArgumentType]
     ),
+    "a message whose id no address can name": lambda _: assistant_message(MessageId("a b"), "hello"),
+    "a message without an id": lambda _: assistant_message(MessageId(""), "hello"),
     "a message whose id holds a NUL": lambda _: assistant_message(MessageId("a\0"), "hello"),
     "an event that is none": lambda _: Finished(events=("hello",)),  # pyright: ignore[reportArgumentType]
     "an event of bytes": lambda _: Finished(events=(TextDelta(MessageId("m"), 0, b"x"),)),  # pyright: ignore[reportArgumentType]

@@ -103,6 +103,7 @@ async def test_what_is_on_its_way_is_never_taken_for_a_claim_that_nobody_carries
         assert (costs(await world.dispatch(second)), world.free_slots) == ((0, 0), 99)
 
 
+@behaviour("EX-002")
 async def test_a_run_whose_end_is_being_settled_is_not_taken_for_one_that_nobody_carries(
     store: WatchedStore, clock: ManualClock
 ) -> None:

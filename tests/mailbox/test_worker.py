@@ -338,6 +338,7 @@ async def test_a_tool_that_calls_exit_has_a_failed_answer_and_its_neighbours_go_
         assert (await world.done(neighbour)).final_output == "well"
 
 
+@behaviour("UC-001")
 @pytest.mark.parametrize("where", ["a function", "a generator", "a step", "a task"])
 async def test_a_generator_exit_of_an_agents_own_ends_its_run_like_any_other_exception(
     store: WatchedStore, clock: ManualClock, where: str

@@ -18,7 +18,7 @@ import msgspec
 from awaken.domain.checking import readable, shown, weighed
 from awaken.domain.errors import DataIntegrity, PermanentFailure, ValidationError
 from awaken.domain.event import Event, InferenceComplete, logged
-from awaken.domain.ids import Ids, MessageId
+from awaken.domain.ids import Ids, MessageId, checked_id
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Message, check_message
 from awaken.domain.outbox import Begin, Posting
@@ -288,6 +288,7 @@ class Port:
         except ValidationError:  # what was said by chance is mended; whatever else it is, is found again
             message, size = weighed(storable(message), Message, what="a message of the agent")
         self.check_size(size, "a message of the agent")
+        checked_id(message.id, what="the id of a message of the agent")
         check_message(message)
         return message.produced_by(self._run.run_id, self.steps)
 
