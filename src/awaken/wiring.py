@@ -1312,6 +1312,7 @@ def _opened(row: EventRow, selection: Selection) -> list[shown.Event]:
             kind=event.kind,
             thread_id=row.thread_id,
             run_id=row.run_id,
+            dispatch_id=row.dispatch_id,
             created_at=created_at,
             payload=msgspec.json.decode(event.payload),
         )

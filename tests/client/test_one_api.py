@@ -14,6 +14,7 @@ from awaken import Awaken, RunHandle
 from awaken.client import AsyncClient, AsyncRunHandle, Client
 from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
+from awaken.http import wire
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
     {"agent", "agents", "asgi", "mailbox", "observer", "schedule", "scope", "send", "start", "stop", "store"}
@@ -61,6 +62,26 @@ def test_both_return_the_same_records() -> None:
     for name in sorted(methods(Awaken) - ONLY_IN_A_PROGRAM - {"submit", "stream", "events", "run_events"}):
         told = [inspect.signature(getattr(cls, name)).return_annotation for cls in (Awaken, AsyncClient, Client)]
         assert told[0] == told[1] == told[2].replace("Items[", "Listing["), name
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (wire.RunResource, shown.Run),
+        (wire.RunInput, shown.RunInput),
+        (wire.RunWaiting, shown.RunWaiting),
+        (wire.RunError, shown.RunError),
+        (wire.ThreadResource, shown.Thread),
+        (wire.MessageResource, shown.Message),
+        (wire.DispatchResource, shown.Dispatch),
+        (wire.EventResource, shown.Event),
+        (wire.AgentResource, shown.Agent),
+        (wire.CancelResource, shown.Cancellation),
+        (wire.InterruptResource, shown.Interruption),
+    ],
+)
+def test_a_record_has_every_field_that_the_server_sends(sent: type[Any], read: type[Any]) -> None:
+    assert set(sent.__struct_fields__) == set(read.__struct_fields__)
 
 
 def test_nothing_takes_what_it_does_not_know() -> None:

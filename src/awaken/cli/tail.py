@@ -12,7 +12,7 @@ from rich.console import Console
 from awaken.cli.failure import Exit
 from awaken.cli.remote import URL, Headers, Url, connected, found
 from awaken.cli.terminal import event_line, printable
-from awaken.client import Client, Reconnect, Run, Stream
+from awaken.client import Client, Event, Reconnect, Run, Stream, StreamItem
 
 
 def tail(
@@ -38,13 +38,13 @@ def tail(
     deltas
         Show the pieces of text and arguments too.
     as_json
-        One event per line, as the server sends them.
+        One event per line, as the server sends it.
     """
     console = Console(highlight=False, soft_wrap=True)
     with connected(url, header) as client, _stream(client, thread_or_run, start, deltas) as stream:
         for item in stream:
             if as_json:
-                print(msgspec.json.encode(item).decode(), flush=True)
+                print(msgspec.json.encode(_sent(item)).decode(), flush=True)
             else:
                 console.print(event_line(item))
     return Exit.OK
@@ -60,6 +60,11 @@ def _stream(client: Client, id: str, start: bool, deltas: bool) -> Stream:
     _note(f"following thread {id} {'from its start' if start else 'from now on'}, until Ctrl-C")
     since: Literal["start", "now"] = "start" if start else "now"
     return client.events(id, include_deltas=deltas, since=since, on_reconnect=_reconnecting)
+
+
+def _sent(item: StreamItem) -> object:
+    """The object that the server sent; of a lost place, with what kind of frame it was."""
+    return item if isinstance(item, Event) else {"kind": "stream.resync", "cursor": item.cursor, **item.state}
 
 
 def _why(run: Run) -> str:

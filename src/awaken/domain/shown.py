@@ -119,6 +119,14 @@ class RunError(_Shown, frozen=True):
     retryable: bool = False
 
 
+class RunInput(_Shown, frozen=True):
+    """The messages it was given, and their places once they are part of the conversation."""
+
+    from_seq: int | None = None
+    to_seq: int | None = None
+    trigger_message_ids: tuple[str, ...] = ()
+
+
 class Run(_Shown, frozen=True):
     """One execution of an agent. `phase` is the one word for people; `status` is `created`, `running`, `waiting` or
     `done`.
@@ -140,6 +148,7 @@ class Run(_Shown, frozen=True):
     queue_position: int | None = None
     waiting: RunWaiting | None = None
     """Why it does not go on by itself: what it was suspended for, or `no_agent`."""
+    input: RunInput = RunInput()
     output: Any = None
     """What it came to: a text, or the object, number, list … that a structured agent returned."""
     final_output: str | None = None
@@ -149,6 +158,12 @@ class Run(_Shown, frozen=True):
     error: RunError | None = None
     metadata: dict[str, Any] = {}
     dedupe_key: str | None = None
+    origin: str = ""
+    """Who asked for it: `user`, `internal` …"""
+    adapter: str = ""
+    """Over what: `http`, or `internal` from a program."""
+    mode: str = ""
+    """`foreground` where somebody waits or watches, `scheduled` …"""
     dispatch_id: str = ""
     cancel_requested_at: str | None = None
     created_at: str = ""
@@ -288,6 +303,8 @@ class Event(_Shown, frozen=True):
     kind: str
     thread_id: str = ""
     run_id: str | None = None
+    dispatch_id: str | None = None
+    visibility: str = "all"
     created_at: str = ""
     payload: dict[str, Any] = {}
 
