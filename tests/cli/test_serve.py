@@ -225,3 +225,22 @@ def _in_another_process(folder: Path) -> Result:
     command = [sys.executable, "-m", "awaken.cli.main", "serve", "--port", "0", "--db", "busy.db"]
     done = subprocess.run(command, capture_output=True, timeout=60, cwd=folder, text=True)
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("app.agent('x', agent)\napp.agent('x', agent)", "AlreadyExists: the agent 'x' is registered already"),
+        ("app.agent('a b', agent)", "ValidationError: agent_id 'a b' is not a valid id"),
+        ("app.agent('x', 5)", "ValidationError: 5 is not an agent"),
+        ("import json\njson.loads('{')", "JSONDecodeError"),
+        ("raise SystemExit('no key')", "SystemExit: no key"),
+        ("def broken(:", "SyntaxError"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+    ],
+)
+def test_a_mistake_in_an_app_is_placed_in_its_own_file(here: Path, awaken: Awaken, source: str, words: str) -> None:
+    before = "from awaken import Awaken\n\napp = Awaken('memory://')\nasync def agent(ctx): pass\n"
+    (here / "mistaken.py").write_text(f"{before}{source}\n")
+    line = before.count("\n") + source.count("\n") + 1
+    refused(awaken("serve", "mistaken:app"), Exit.FAILED, words, f"mistaken.py:{line})")

@@ -8,12 +8,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
 import msgspec
 
+import awaken
+from awaken.cli import streams
 from awaken.cli.failure import Failure, usage
 from awaken.domain.clock import SystemClock
 from awaken.executors.demo import add_demo_agents
@@ -23,6 +27,11 @@ from awaken.wiring import Awaken
 DEMO_URL: Final = "sqlite:///awaken-demo.db"
 """A file of its own: an application in the same folder keeps its runs in `awaken.db`, and serving those with the demo
 agents would take them over."""
+
+_NOT_OWN: Final = (
+    str(Path(awaken.__file__).parent), *[sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")], "<",
+)  # fmt: skip
+"""How the paths begin of files that are not the user's: this package, what is installed, what has no file."""
 
 StoreDurability = Literal["full", "process"]
 
@@ -79,11 +88,19 @@ def _imported(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             usage(f"there is no module {name!r} here; run this in the folder that holds it, or install it")
-        raise Failure(f"{name} could not be imported: {error}") from error
-    except Exception as error:  # the user's own module, which may do anything
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{last.filename}:{last.lineno}"
-        raise Failure(f"{name} could not be imported: {type(error).__name__}: {error} ({place})") from error
+        raise Failure(f"{name} could not be imported: {error} ({_place(error)})") from error
+    except (Exception, SystemExit) as error:  # the user's own module, which may do anything
+        raise Failure(f"{name} could not be imported: {type(error).__name__}: {error} ({_place(error)})") from error
+
+
+def _place(error: BaseException) -> str:
+    """Where in the user's own files it happened, not in what they call."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_OWN)]
+    last = (own or frames)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def _store_url(options: DemoOptions) -> str:
@@ -91,7 +108,7 @@ def _store_url(options: DemoOptions) -> str:
         usage("give either --db or --store, not both")
     url = DEMO_URL if options.store is None else options.store
     if options.db is not None:
-        url = f"sqlite:///{quote(options.db)}"
+        url = f"sqlite:///{quote(streams.utf8(options.db, '--db'))}"
     if options.durability is None:
         return url
     if not url.startswith("sqlite:") or "durability=" in url:

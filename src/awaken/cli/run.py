@@ -1,31 +1,33 @@
-"""`awaken run`: give an agent a text, and stream its answer to the terminal."""
+"""`awaken run`: give an agent a text, or a value, and stream its answer to the terminal."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+import msgspec
 from cyclopts import Parameter
 
 from awaken.cli import streams
 from awaken.cli.failure import Exit, Failure, usage
 from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
-from awaken.client import Client, Run
+from awaken.client import Client, Json, Run
 
 _GOOD_ENDS: Final = frozenset({"completed", "waiting", "stopped"})
 
 
 def run(
     agent: str,
-    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     thread: str | None = None,
     url: Url = URL,
     header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
-    """Give an agent a text and stream its answer to the terminal.
+    """Give an agent a text, or a value, and stream its answer to the terminal.
 
     The run goes on when this command ends, whatever ends it; and a server that is started again continues it here.
 
@@ -35,23 +37,41 @@ def run(
         The agent's name.
     text
         Its input; - reads the standard input.
+    data
+        Its input as JSON, for an agent that takes a value; - reads the standard input.
     thread
         The conversation to continue; a new one when absent, or when it does not exist.
     as_json
         Print the run as one JSON document when it has ended, and nothing before.
     """
-    message = streams.given_text(text)
-    if not message:
-        usage("the text is empty; write what the agent is to answer, or - to read it from the standard input")
+    given = _given(text, data)
     with connected(url, header) as client:
         printer = AnswerPrinter(quiet=as_json)
-        ended = _follow(client, printer, agent, message, thread)
+        ended = _follow(client, printer, agent, given, thread)
         if as_json:
             print_json(ended)
         else:
             _print_value(printer, ended)
             printer.note(summary(ended))
     return Exit.OK if ended.phase in _GOOD_ENDS else Exit.FAILED
+
+
+def _given(text: str | None, data: str | None) -> str | Json:
+    """What the agent is given: one of the two."""
+    if data is not None:
+        if text is not None:
+            usage("give either a text or --data, not both")
+        try:
+            return Json(msgspec.json.decode(streams.given_text(data, "--data")))
+        except (msgspec.DecodeError, RecursionError) as error:
+            usage(f"--data is not JSON: {error}")
+    found = "" if text is None else streams.given_text(text)
+    if not found:
+        usage(
+            "the text is empty; write what the agent is to answer, or - to read it from the standard input, or"
+            " --data with a value as JSON"
+        )
+    return found
 
 
 def _print_value(printer: AnswerPrinter, run: Run) -> None:
@@ -61,9 +81,9 @@ def _print_value(printer: AnswerPrinter, run: Run) -> None:
         print_json(run.output)
 
 
-def _follow(client: Client, printer: AnswerPrinter, agent: str, text: str, thread: str | None) -> Run:
+def _follow(client: Client, printer: AnswerPrinter, agent: str, given: str | Json, thread: str | None) -> Run:
     """Submit, and show everything until the run has ended."""
-    with client.stream(thread, text, agent=agent, on_reconnect=printer.reconnecting) as stream:
+    with client.stream(thread, given, agent=agent, on_reconnect=printer.reconnecting) as stream:
         try:
             for item in stream:
                 printer.show(item)

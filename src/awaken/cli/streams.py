@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Final, NoReturn
 
 from awaken.cli.failure import Failure, usage
 
@@ -50,24 +50,37 @@ def output_failure(error: OSError) -> Failure | None:
     return Failure(f"the standard output does not take what was to be printed: {why}")
 
 
-def given_text(text: str) -> str:
-    """A text from the command line; `-` stands for the standard input.
+def given_text(text: str, what: str = "the text") -> str:
+    """A text from the command line; `-` stands for the standard input, whose last line need not end.
 
     Raises:
         Failure: It is not UTF-8, or there is no standard input.
     """
+    if text != "-":
+        return utf8(text, what)
     try:
-        found = text if text != "-" else _input()
-        found.encode()  # what could not be decoded may have become half characters
-    except UnicodeError:
-        usage(f"{'the text' if text != '-' else 'the standard input'} is not in UTF-8; convert it first, with iconv")
-    return found
+        return utf8(_input(), "the standard input")
+    except UnicodeDecodeError:
+        _not_utf8("the standard input")
+
+
+def utf8(text: str, what: str) -> str:
+    """The text itself. Raises Failure where something in it is half a character, as what is not UTF-8 becomes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _not_utf8(what)
+    return text
+
+
+def _not_utf8(what: str) -> NoReturn:
+    usage(f"{what} is not in UTF-8; convert it first, with iconv")
 
 
 def _input() -> str:
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]: it is None where it was closed
         usage("the standard input is closed; give the text instead of -")
     try:
-        return sys.stdin.read()
+        return sys.stdin.read().removesuffix("\n")
     except OSError as error:
         raise Failure(f"the standard input cannot be read: {error.strerror or error}") from error

@@ -227,6 +227,8 @@ class Agents:
         text = "\n".join([message.text for message in messages])
         faults = check.faults(blocks[0].value if len(blocks) == 1 else text)
         if faults:
+            if len(blocks) != 1:
+                faults += "; it was given a text: give a value as Json(…), a `json` block, or --data of `awaken run`"
             raise ValidationError(
                 f"the input does not fit what agent {agent_id!r} takes: {faults}", loc=("body", "messages")
             )
