@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Generator
 
+import httpx
+import msgspec
 import pytest
 
 from awaken.cli.failure import Exit
@@ -55,7 +57,7 @@ def test_an_answer_can_be_had_as_json(awaken: Awaken) -> None:
 
 
 def test_the_text_can_come_from_the_standard_input(awaken: Awaken, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("piped"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("piped\n"))
     assert awaken("run", "talk", "-").out.startswith("piped 0 piped 1 ")
 
 
@@ -127,6 +129,15 @@ def test_a_runs_events_are_followed_to_its_end(awaken: Awaken) -> None:
     assert [event["kind"] for event in whole].count("TextDeltaObserved") == WORDS
 
 
+def test_a_tail_as_json_is_what_the_server_sends(awaken: Awaken, server: str) -> None:
+    run_id = json.loads(awaken("run", "clerk", "hi", "--json").out)["run_id"]
+    sent = httpx.get(f"{server}/v1/runs/{run_id}/stream").text
+    frames = [line.removeprefix("data: ") for line in sent.splitlines() if line.startswith('data: {"cursor":')]
+    told = [json.loads(line) for line in awaken("tail", run_id, "--deltas", "--json").out.splitlines()]
+    assert told == [event for event in map(json.loads, frames) if "kind" in event]
+    assert {"dispatch_id", "visibility"} <= told[0].keys()
+
+
 def test_an_id_that_names_nothing_is_not_found(awaken: Awaken) -> None:
     shown = awaken("tail", "nothing")
     assert shown.code == Exit.NOT_FOUND
@@ -190,6 +201,13 @@ def test_structured_output_is_printed_as_json(awaken: Awaken) -> None:
     assert json.loads(awaken("run", "structured", "hi").out) == {"given": None}
 
 
+def test_an_agent_is_given_a_value(awaken: Awaken, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(awaken("run", "structured", "--data", '{"order": 7}').out) == {"given": {"order": 7}}
+    assert json.loads(awaken("run", "structured", "--data", "-5").out) == {"given": -5}
+    monkeypatch.setattr("sys.stdin", io.StringIO("[1, 2]\n"))
+    assert json.loads(awaken("run", "structured", "--data", "-").out) == {"given": [1, 2]}
+
+
 def test_an_empty_text_is_a_usage_error_in_plain_words(awaken: Awaken) -> None:
     shown = awaken("run", "talk", "")
     assert shown.code == Exit.USAGE
@@ -231,7 +249,7 @@ def test_failed_runs_are_listed_alone(awaken: Awaken, thread: str) -> None:
     assert [run["agent_id"] for run in listed] == ["broken"]
     for wrong, says in (
         (("--status", "red"), "created, running, waiting, done"),
-        (("--limit", "0"), "1 or more, not 0"),
+        (("--limit", "0"), "1 to 100000, not 0"),
     ):
         refused = awaken("runs", *wrong)
         assert (refused.code, says in refused.err) == (Exit.USAGE, True)
@@ -245,25 +263,66 @@ def test_what_a_tail_waits_for_is_printed_beside_it(awaken: Awaken, server: str,
     assert "following" not in followed.out
 
 
-def test_a_narrow_table_cuts_ids_and_keeps_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+LISTED = Run(
+    run_id="01a3185c-5000-7082-a46d-d6122265b1f5",
+    thread_id="01a3185c-5000-7082-a46d-d6122265b1f4",
+    agent_id="support",
+    phase="dead_letter",
+    created_at="2027-01-15T08:00:00.000Z",
+    started_at="2027-01-15T08:00:00.000Z",
+    finished_at="2027-01-15T08:00:02.000Z",
+    final_output="It left the house today [and] comes tomorrow. Is there anything else that I can do for you?",
+)
+
+
+def table_of(run: Run, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a terminal so wide is shown."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(columns))
     screen = Terminal()
-    monkeypatch.setattr("sys.stdout", screen)
-    run = Run(
-        run_id="01a3185c-5000-7082-a46d-d6122265b1f5",
-        thread_id="t",
-        agent_id="an-agent-with-a-rather-long-name-for-it",
-        phase="dead_letter",
-        created_at="2027-01-15T08:00:00.000Z",
-    )
-    print_runs([run], from_rfc3339("2027-01-15T08:01:00.000Z"))
-    [head, row] = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
-    assert head.split() == ["RUN", "AGENT", "PHASE", "AGE", "TOOK"]
-    assert row.split()[2:4] == ["dead_letter", "1m"]
-    assert max(len(head), len(row)) <= 80
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", screen)
+        print_runs([run], from_rfc3339("2027-01-15T08:01:00.000Z"))
     assert "\x1b[3" not in screen.getvalue()
+    return re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("columns", "head", "row"),
+    [
+        (40, "RUN PHASE AGE", "01a3185c-5000-7082-a4… dead_letter 1m"),
+        (60, "RUN PHASE AGE", f"{LISTED.run_id} dead_letter 1m"),
+        (80, "RUN AGENT PHASE AGE TOOK", f"{LISTED.run_id} support dead_letter 1m 2.0 s"),
+        (
+            100,
+            "RUN AGENT PHASE AGE TOOK OUTPUT",
+            f"{LISTED.run_id} support dead_letter 1m 2.0 s It left the house today [an…",
+        ),
+        (
+            120,
+            "RUN AGENT PHASE AGE TOOK OUTPUT",
+            f"{LISTED.run_id} support dead_letter 1m 2.0 s It left the house today [and] comes tomorrow. I…",
+        ),
+        (
+            140,
+            "RUN THREAD AGENT PHASE AGE TOOK OUTPUT",
+            f"{LISTED.run_id} {LISTED.thread_id} support dead_letter 1m 2.0 s It left the house today [and]…",
+        ),
+    ],
+)
+def test_a_table_shows_ids_whole_where_there_is_room_and_no_column_squeezed_to_nothing(
+    monkeypatch: pytest.MonkeyPatch, columns: int, head: str, row: str
+) -> None:
+    lines = table_of(LISTED, columns, monkeypatch).splitlines()
+    assert [" ".join(line.split()) for line in lines] == [head, row]
+    assert max(map(len, lines)) <= columns
+
+
+def test_a_long_name_of_an_agent_gives_way_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = msgspec.structs.replace(LISTED, agent_id="an-agent-with-a-rather-long-name-for-it")
+    [_, row] = table_of(run, 80, monkeypatch).splitlines()
+    assert row.split() == [run.run_id, "an-agent-with-a-…", "dead_letter", "1m", "2.0", "s"]
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------

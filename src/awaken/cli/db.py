@@ -15,6 +15,7 @@ from awaken.mailbox.settings import MailboxSettings
 
 _DAY_S = 86_400
 _DEFAULTS = MailboxSettings()
+MAX_RETENTION_DAYS = 1_000_000
 
 
 def db(
@@ -40,8 +41,9 @@ def db(
     """
     from awaken.wiring import inspect_file
 
-    if not (run_retention_days >= 0 and event_retention_days >= 0):
-        usage("a retention is a number of days, 0 or more")
+    for days in (run_retention_days, event_retention_days):
+        if not 0 <= days <= MAX_RETENTION_DAYS:
+            usage(f"a retention is 0 to {MAX_RETENTION_DAYS} days, not {days:g}")
     found = inspect_file(
         path,
         run_retention_ms=round(run_retention_days * _DAY_S * 1000),

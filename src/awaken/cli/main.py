@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 from awaken.cli import streams
 from awaken.cli.failure import Exit, Failure, failure_of
 from awaken.domain.errors import AwakenError
+from awaken.domain.explaining import shown
 
 _INTERRUPTED: Final = 130
 
@@ -29,7 +30,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP; without one, the demo agents.")
-app.command("awaken.cli.run:run", name="run", help="Give an agent a text and stream its answer to the terminal.")
+app.command("awaken.cli.run:run", name="run", help="Give an agent a text, or a value, and stream its answer.")
 app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a thread or a run.")
 app.command("awaken.cli.show:show", name="show", help="Show a run and what it came to, or a thread.")
 app.command("awaken.cli.stop:stop", name="stop", help="Stop a run, or what a thread is executing.")
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _printed(Failure(f"{str(error).rstrip('.')}. `awaken --help` lists what there is", Exit.USAGE))
+        return _printed(_misused(error))
     except Failure as failure:
         return _printed(failure)
     except AwakenError as error:
@@ -78,8 +79,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else Exit.OK
 
 
+def _misused(error: CycloptsError) -> Failure:
+    """How the command was called wrongly, and where to read how it is called."""
+    command = " ".join(["awaken", *(error.command_chain or ())])
+    match error:
+        case UnknownCommandError(unused_tokens=[token, *_]):
+            why = f"there is no command {shown(token)}"
+        case UnusedCliTokensError(unused_tokens=[token, *_]):
+            why = f"{shown(token)} is one argument too many"
+        case _:
+            why = str(error).rstrip(".")
+    return Failure(f"{why}; `{command} --help` lists what there is", Exit.USAGE)
+
+
 def _printed(failure: Failure) -> int:
-    print(f"awaken: {failure}", file=sys.stderr)
+    sentence = str(failure).encode(errors="backslashreplace").decode()  # an argument may hold half characters
+    print(f"awaken: {sentence}", file=sys.stderr)
     return failure.code
 
 

@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from awaken.cli.failure import Exit, Failure, usage
 from awaken.client import DEFAULT_URL, Client, Run, Thread
 from awaken.domain.errors import NotFound
+from awaken.domain.ids import checked_id
 
 Url = Annotated[str, Parameter(env_var="AWAKEN_URL", help="The server's address; AWAKEN_URL when absent.")]
 URL: Url = DEFAULT_URL
@@ -61,8 +62,10 @@ def found(client: Client, id: str) -> Run | Thread:
     """The run or the thread with this id.
 
     Raises:
+        ValidationError: It is no id.
         Failure: There is neither.
     """
+    checked_id(id, what="thread or run")
     for get in (client.get_run, client.get_thread):
         try:
             return get(id)

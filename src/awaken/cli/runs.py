@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -11,9 +11,12 @@ from awaken.cli.failure import Exit, usage
 from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import print_json, print_runs
 from awaken.domain.clock import SystemClock
+from awaken.domain.explaining import shown
 from awaken.domain.run import RunStatus
 
-_STATUSES = tuple(RunStatus)
+MAX_LIMIT: Final = 100_000
+"""They are read into memory before they are printed."""
+_STATUSES: Final = tuple(RunStatus)
 
 
 def runs(
@@ -40,14 +43,14 @@ def runs(
     agent
         Only the runs of this agent.
     limit
-        How many.
+        How many, up to 100000.
     as_json
         Print one JSON document.
     """
-    if limit < 1:
-        usage(f"--limit is 1 or more, not {limit}")
+    if not 1 <= limit <= MAX_LIMIT:
+        usage(f"--limit is 1 to {MAX_LIMIT}, not {shown(limit)}")
     if status is not None and status not in _STATUSES:
-        usage(f"--status is one of {', '.join(_STATUSES)}, not {status!r}")
+        usage(f"--status is one of {', '.join(_STATUSES)}, not {shown(status)}")
     if failed and status not in (None, "done"):
         usage("--failed looks at runs that are done; leave --status out")
     with connected(url, header) as client:

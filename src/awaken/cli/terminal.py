@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from awaken.client import Event, Reconnect, Resync, Run, StreamItem, Transcript
 from awaken.domain.clock import Instant, from_rfc3339
@@ -167,61 +168,85 @@ _KNOWN: Final = frozenset(
 
 
 def print_runs(runs: list[Run], now: Instant) -> None:
-    """A table as wide as the terminal. Where it is too narrow, ids are cut and columns left out, the phase never. A
-    pipe has no width and gets everything, and so does `--json`."""
+    """A table as wide as the terminal. A pipe has no width and gets everything, and so does `--json`."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
-    columns = [column for column in _COLUMNS if console.width >= column.from_width]
-    most = {} if console.width >= _WIDE else {"RUN": console.width - _BESIDE_ID, "AGENT": _AGENT_CHARS}
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(
-            column.name, justify=column.justify, no_wrap=True, overflow="ellipsis", max_width=most.get(column.name)
-        )
-    for run in runs:
-        table.add_row(*[column.cell(run, now) for column in columns])
+    cells = {column: [column.cell(run, now) for run in runs] for column in _COLUMNS}
+    widths = _fitted(
+        {column: max(len(column.name), *[cell.cell_len for cell in cells[column]]) for column in _COLUMNS},
+        console.width,
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for column, width in widths.items():
+        table.add_column(column.name, justify=column.justify, no_wrap=True, overflow="ellipsis", width=width)
+    for row in zip(*[cells[column] for column in widths], strict=True):
+        table.add_row(*row)
     console.print(table)
 
 
 class _Column(msgspec.Struct, frozen=True):
-    """`from_width`: shown on terminals at least this wide."""
+    """`least`: it may be cut to so many characters. None: it is shown whole or not at all."""
 
     name: str
-    cell: Callable[[Run, Instant], str]
-    from_width: int = 0
+    cell: Callable[[Run, Instant], Text]
+    least: int | None = None
     justify: Literal["left", "right"] = "left"
 
 
-def _phase(run: Run, now: Instant) -> str:
+def _fitted(widths: dict[_Column, int], room: int) -> dict[_Column, int]:
+    """The columns that fit, each with its width, given how wide they would be.
+
+    As many columns as fit when each is cut as far as it may be; what is left of the room goes to the first ones. The
+    run's id is cut only where nothing but it, the phase and the age is left.
+    """
+    shown = {column: width if column.least is None else min(width, column.least) for column, width in widths.items()}
+    for column in _LEAVING:
+        if _taken(shown) > room:
+            del shown[column]
+    shown[_RUN] = max(shown[_RUN] - max(_taken(shown) - room, 0), 1)
+    for column, width in shown.items():
+        if column.least is not None:
+            shown[column] = min(widths[column], width + room - _taken(shown))
+    return shown
+
+
+def _taken(widths: dict[_Column, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
+
+
+def _phase(run: Run, now: Instant) -> Text:
     phase = run.phase or run.status
-    return f"[{_PHASE_STYLES.get(phase, 'default')}]{escape(phase)}[/]"
+    return Text(printable(phase), style=_PHASE_STYLES.get(phase, "default"))
 
 
-def _took(run: Run, now: Instant) -> str:
+def _took(run: Run, now: Instant) -> Text:
     took_s = _seconds_between(run.started_at, run.finished_at)
-    return "" if took_s is None else f"{took_s:.1f} s"
+    return Text("" if took_s is None else f"{took_s:.1f} s")
 
 
-def _output(run: Run, now: Instant) -> str:
-    return escape(_short(run.error.message if run.error is not None else run.final_output or ""))
+def _output(run: Run, now: Instant) -> Text:
+    return Text(_short(run.error.message if run.error is not None else run.final_output or ""))
 
 
 PIPE_WIDTH: Final = 240
-_WIDE: Final = 112
-"""From here on everything of the usual size fits."""
-_AGENT_CHARS: Final = 20
-_BESIDE_ID: Final = 52
-"""Agent, phase, age and duration, with the space between them."""
+_GAP: Final = 2
+_RUN: Final = _Column("RUN", lambda run, now: Text(run.run_id))
+_THREAD: Final = _Column("THREAD", lambda run, now: Text(run.thread_id))
+_AGENT: Final = _Column("AGENT", lambda run, now: Text(run.agent_id), least=8)
+_TOOK: Final = _Column("TOOK", _took, justify="right")
+_OUTPUT: Final = _Column("OUTPUT", _output, least=16)
 _COLUMNS: Final = (
-    _Column("RUN", lambda run, now: run.run_id),
-    _Column("THREAD", lambda run, now: run.thread_id, from_width=112),
-    _Column("AGENT", lambda run, now: run.agent_id),
+    _RUN,
+    _THREAD,
+    _AGENT,
     _Column("PHASE", _phase),
-    _Column("AGE", lambda run, now: _age(run.created_at, now), justify="right"),
-    _Column("TOOK", _took, from_width=76, justify="right"),
-    _Column("OUTPUT", _output, from_width=90),
+    _Column("AGE", lambda run, now: Text(_age(run.created_at, now)), justify="right"),
+    _TOOK,
+    _OUTPUT,
 )
+_LEAVING: Final = (_THREAD, _OUTPUT, _TOOK, _AGENT)
+"""What is left out on narrow terminals, in this order."""
 
 
 def _short(value: Any, chars: int = _ARGUMENT_CHARS) -> str:

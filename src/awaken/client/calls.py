@@ -11,7 +11,6 @@ Source: `docs/reference/http.md`.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast, get_args
@@ -489,11 +488,6 @@ def following(call: Call[wire.Page[ResultT]], page: wire.Page[ResultT]) -> Call[
     if not page.has_more or page.next_cursor is None:
         return None
     return msgspec.structs.replace(call, params={**call.params, "cursor": page.next_cursor})
-
-
-def countable(limit: int | None) -> int | None:
-    """The limit as far as anything can be counted."""
-    return None if limit is None else min(limit, sys.maxsize)
 
 
 def filters(given: Mapping[str, Any]) -> Params:

@@ -7,6 +7,7 @@ Holds: a method returns the server's answer or raises what it stands for; a stre
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -269,12 +270,12 @@ class Client:
             order=order,
             limit=calls.page_size(limit),
         )
-        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
 
     def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Items[shown.Dispatch]:
         """The queue entries that served a run, oldest first."""
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
-        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
 
     def cancel_runs(
         self,
@@ -333,7 +334,7 @@ class Client:
             include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -388,7 +389,7 @@ class Client:
             order=order,
             limit=calls.page_size(limit),
         )
-        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
 
     def messages(
         self,
@@ -404,7 +405,7 @@ class Client:
         call = calls.list_messages(
             thread_id, run_id=run_id, visibility=visibility, view=view, order=order, limit=calls.page_size(limit)
         )
-        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
 
     def edit_thread(
         self,
@@ -504,7 +505,7 @@ class Client:
             include_deltas=include_deltas,
             limit=calls.page_size(limit),
         )
-        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
 
     # --- schedules ----------------------------------------------------------------------------------------------------
 
@@ -545,7 +546,7 @@ class Client:
     def list_schedules(self, *, limit: int | None = None) -> Items[shown.Schedule]:
         """The schedules, in the order in which they were made."""
         call = calls.list_schedules(limit=calls.page_size(limit))
-        return Items(lambda lost: self._items(call, lost), calls.countable(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
 
     def update_schedule(
         self,
@@ -646,7 +647,7 @@ class Items(Iterator[ResultT]):
         """As `awaken.domain.listing.Listing`."""
         self.unreadable: list[str] = []
         """What is damaged or gone of what was read so far, by name; it is left out, or shown in part."""
-        self._items = islice(read(self.unreadable), limit)
+        self._items = islice(read(self.unreadable), None if limit is None else min(limit, sys.maxsize))
 
     def __next__(self) -> ResultT:
         return next(self._items)

@@ -51,10 +51,13 @@ def inspect(path: Path, now: Instant, *, run_retention_ms: int, event_retention_
     Raises:
         StoreUnavailable, DataIntegrity: It is not there, cannot be read, or is not a database of this version.
     """
-    if path.is_dir():
-        raise StoreUnavailable(f"database {path} is a folder. Name the file in it")
-    if not path.is_file():
-        raise StoreUnavailable(f"database {path}: there is no such file")
+    try:
+        if path.is_dir():
+            raise StoreUnavailable(f"database {path} is a folder. Name the file in it")
+        if not path.is_file():
+            raise StoreUnavailable(f"database {path}: there is no such file")
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise StoreUnavailable(f"database {path} cannot be looked at: {error.strerror}") from error
     db = open_reader(path)
     try:
         if check_schema(db, path) == 0:

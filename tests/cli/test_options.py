@@ -1,0 +1,112 @@
+"""Every argument of every command, with nonsense: one sentence and an exit code, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from awaken.cli import main as main_module
+from awaken.cli import serve as serve_module
+from awaken.cli.failure import Exit
+from tests.cli.conftest import Awaken
+
+NONSENSE: Final = (
+    "",
+    " ",
+    ".",
+    "..",
+    "a/b",
+    "../agents",
+    "\udcff\udcfe",
+    "naïve",
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "-inf",
+    "1e300",
+    "1e400",
+    "99999999999999999999",
+    "9" * 5000,
+    "x" * 5000,
+    "http://[::1",
+    "http://here:99999",
+    "sqlite:///\udcff",
+    "no.such:thing",
+    "{",
+    "[" * 5000,
+)
+GOOD: Final = {"AGENT": "nobody", "TEXT": "hi", "THREAD_OR_RUN": "nobody"}
+"""What is required besides the one that is nonsense."""
+COMMANDS: Final = ("serve", "run", "tail", "show", "stop", "runs", "db")
+
+
+def _arguments() -> Iterator[tuple[str, str]]:
+    for command in COMMANDS:
+        for argument in main_module.app[command].assemble_argument_collection():
+            if argument.hint is not bool:
+                yield command, argument.name
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, a server that answers, and a `serve` that does not wait for a signal."""
+
+    async def served(*given: object, **options: object) -> None:
+        return None
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWAKEN_URL", server)
+    monkeypatch.setattr(serve_module, "serve_until_stopped", served)
+
+
+@pytest.mark.parametrize(("command", "argument"), list(_arguments()))
+def test_nonsense_is_answered_in_one_line(awaken: Awaken, command: str, argument: str) -> None:
+    for nonsense in NONSENSE:
+        given: list[str] = []
+        for each in main_module.app[command].assemble_argument_collection():
+            if each.name in GOOD and each.name != argument and not (argument == "--data" and each.name == "TEXT"):
+                given.append(GOOD[each.name])
+            elif each.name == argument and not argument.startswith("-"):
+                given.append(nonsense)
+        if command == "serve" and argument != "--port" and argument not in ("--bind", "TARGET"):
+            given += ["--port", "0"]
+        if argument.startswith("-"):
+            given.append(f"{argument}={nonsense}")
+        shown = awaken(command, *given)
+        assert shown.code in (*Exit,), (given, shown)
+        if shown.code != Exit.OK:
+            assert (shown.err[:8], shown.err.count("\n"), shown.out) == ("awaken: ", 1, ""), (given, shown)
+
+
+def test_every_command_is_tried() -> None:
+    commands = {name for name in main_module.app if not name.startswith("-")}
+    assert commands - {"demo", "version"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (("show", ""), "thread or run '' is not a valid id"),
+        (("show", "."), "thread or run '.' is not a valid id"),
+        (("stop", "a/b"), "thread or run 'a/b' is not a valid id"),
+        (("tail", "\udcff\udcfe"), r"thread or run '\udcff\udcfe' is not a valid id"),
+        (("run", "talk", "hi", "--thread", ""), "thread_id '' is not a valid id"),
+        (("runs", "--limit", "99999999999999999999"), "--limit is 1 to 100000, not 99999999999999999999"),
+        (("db", "a.db", "--run-retention-days", "1e300"), "a retention is 0 to 1000000 days, not 1e+300"),
+        (("serve", "--db", "\udcff"), "--db is not in UTF-8"),
+        (("frob",), "there is no command 'frob'; `awaken --help` lists what there is"),
+        (("version", "x"), "'x' is one argument too many; `awaken version --help`"),
+        (("run", "talk", "hi", "there"), "'there' is one argument too many; `awaken run --help`"),
+        (("run", "talk"), "the text is empty; write what the agent is to answer"),
+        (("run", "talk", "--data", "{"), "--data is not JSON"),
+        (("run", "talk", "hi", "--data", "1"), "give either a text or --data, not both"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(awaken: Awaken, call: tuple[str, ...], words: str) -> None:
+    shown = awaken(*call)
+    assert (shown.code, shown.out, shown.err.count("\n")) == (Exit.USAGE, "", 1)
+    assert words in shown.err
