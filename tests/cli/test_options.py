@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from cyclopts import App, ArgumentCollection
 
 from awaken.cli import main as main_module
 from awaken.cli import serve as serve_module
@@ -39,16 +40,33 @@ NONSENSE: Final = (
     "{",
     "[" * 5000,
 )
-GOOD: Final = {"AGENT": "nobody", "TEXT": "hi", "THREAD_OR_RUN": "nobody"}
+GOOD: Final = {"AGENT": "nobody", "TEXT": "hi", "THREAD_OR_RUN": "nobody", "NAME": "nothing"}
 """What is required besides the one that is nonsense."""
-COMMANDS: Final = ("serve", "run", "tail", "show", "stop", "runs", "db")
+BESIDES: Final = {"serve": ["--port=0"], "schedules add": ["--every=3600"]}
+"""Without these a command has something else to complain about, or is not repeatable."""
+IN_PLACE_OF: Final = {
+    "--bind": "--port",
+    "--port": "--port",
+    "--cron": "--every",
+    "--every": "--every",
+    "--data": "TEXT",
+}
+UNTRIED: Final = {"demo", "version"}
+"""They take nothing."""
 
 
-def _arguments() -> Iterator[tuple[str, str]]:
-    for command in COMMANDS:
-        for argument in main_module.app[command].assemble_argument_collection():
-            if argument.hint is not bool:
-                yield command, argument.name
+def commands(app: App = main_module.app, chain: tuple[str, ...] = ()) -> Iterator[tuple[str, ArgumentCollection]]:
+    """Every command there is, with what it takes."""
+    for name in app:
+        if not name.startswith("-") and name not in UNTRIED:
+            yield " ".join((*chain, name)), app[name].assemble_argument_collection()
+            yield from commands(app[name], (*chain, name))
+
+
+COMMANDS: Final = dict(commands())
+ARGUMENTS: Final = [
+    (command, each.name) for command, arguments in COMMANDS.items() for each in arguments if each.hint is not bool
+]
 
 
 @pytest.fixture(autouse=True)
@@ -63,28 +81,22 @@ def elsewhere(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(serve_module, "serve_until_stopped", served)
 
 
-@pytest.mark.parametrize(("command", "argument"), list(_arguments()))
+@pytest.mark.parametrize(("command", "argument"), ARGUMENTS)
 def test_nonsense_is_answered_in_one_line(awaken: Awaken, command: str, argument: str) -> None:
+    replaced = IN_PLACE_OF.get(argument, argument)
+    besides = [each for each in BESIDES.get(command, ()) if not each.startswith(f"{replaced}=")]
     for nonsense in NONSENSE:
-        given: list[str] = []
-        for each in main_module.app[command].assemble_argument_collection():
-            if each.name in GOOD and each.name != argument and not (argument == "--data" and each.name == "TEXT"):
-                given.append(GOOD[each.name])
-            elif each.name == argument and not argument.startswith("-"):
-                given.append(nonsense)
-        if command == "serve" and argument != "--port" and argument not in ("--bind", "TARGET"):
-            given += ["--port", "0"]
-        if argument.startswith("-"):
-            given.append(f"{argument}={nonsense}")
-        shown = awaken(command, *given)
+        good = {**GOOD, argument: nonsense}
+        given = [*command.split(), *besides]
+        for each in COMMANDS[command]:
+            if each.name == argument and argument.startswith("-"):
+                given.append(f"{argument}={nonsense}")
+            elif each.name in good and (each.name == argument or each.name != replaced):
+                given.append(good[each.name])
+        shown = awaken(*given)
         assert shown.code in (*Exit,), (given, shown)
         if shown.code != Exit.OK:
             assert (shown.err[:8], shown.err.count("\n"), shown.out) == ("awaken: ", 1, ""), (given, shown)
-
-
-def test_every_command_is_tried() -> None:
-    commands = {name for name in main_module.app if not name.startswith("-")}
-    assert commands - {"demo", "version"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize(

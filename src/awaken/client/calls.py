@@ -100,6 +100,20 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     create_thread: bool
 
 
+class _Scheduled(msgspec.Struct, frozen=True, kw_only=True):
+    """The same of a schedule."""
+
+    agent_id: str | None
+    messages: list[dict[str, Any]] | None
+    cron: str | None
+    every_s: int | None
+    zone: str | None
+    overlap: str | None
+    missed: str | None
+    thread_id: str | None
+    metadata: dict[str, Any] | None
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """A run that was submitted. `replayed`: the same request had been accepted before."""
 
@@ -176,7 +190,7 @@ def edit_thread(
     body = {name: value for name, value in given.items() if value is not UNSET}
     return Call(
         method="PATCH",
-        path=f"/v1/threads/{_part(thread_id, what='thread_id')}",
+        path=_thread(thread_id),
         headers=_if_match(if_version),
         body=_encode(body),
         decode=_as(shown.Thread),
@@ -185,9 +199,7 @@ def edit_thread(
 
 def delete_thread(thread_id: str, *, child_strategy: shown.ChildStrategy, force: bool) -> Call[None]:
     params = filters({"child_strategy": child_strategy, "force": force})
-    return Call(
-        method="DELETE", path=f"/v1/threads/{_part(thread_id, what='thread_id')}", params=params, decode=_nothing
-    )
+    return Call(method="DELETE", path=_thread(thread_id), params=params, decode=_nothing)
 
 
 def fork_thread(
@@ -195,7 +207,7 @@ def fork_thread(
 ) -> Call[shown.Thread]:
     given = {"at_seq": at_seq, "at_message_id": at_message_id, "thread_id": new_thread_id, "title": title}
     body = {name: value for name, value in given.items() if value is not None}
-    path = f"/v1/threads/{_part(thread_id, what='thread_id')}/fork"
+    path = f"{_thread(thread_id)}/fork"
     return Call(method="POST", path=path, body=_encode(body), decode=_as(shown.Thread))
 
 
@@ -373,7 +385,7 @@ def cancel_runs(
 
 
 def hide_run(run_id: str) -> Call[None]:
-    return Call(method="DELETE", path=f"/v1/runs/{_part(run_id, what='run_id')}", decode=_nothing)
+    return Call(method="DELETE", path=_run(run_id), decode=_nothing)
 
 
 def run_summary() -> Call[shown.RunSummary]:
@@ -407,19 +419,21 @@ def schedule_fields(
     thread_id: str | None,
     metadata: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The fields of a schedule as they are sent; None is left out."""
-    given = {
-        "agent_id": agent,
-        "messages": None if message is None else sent_form(message),
-        "cron": cron,
-        "every_s": every_s,
-        "zone": zone,
-        "overlap": overlap,
-        "missed": missed,
-        "thread_id": thread_id,
-        "metadata": metadata,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+    """The fields of a schedule as they are sent; None is left out. Raises ValidationError for what cannot be."""
+    _check_ids(thread_id=thread_id)
+    given = _Scheduled(
+        agent_id=agent,
+        messages=None if message is None else sent_form(message),
+        cron=cron,
+        every_s=every_s,
+        zone=zone,
+        overlap=overlap,
+        missed=missed,
+        thread_id=thread_id,
+        metadata=cast("dict[str, Any] | None", metadata),
+    )
+    asked = msgspec.structs.asdict(checked(given, _Scheduled, what="the schedule"))
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _of_schedule(name: str) -> str:
@@ -427,7 +441,7 @@ def _of_schedule(name: str) -> str:
 
 
 def create_schedule(name: str, fields: Mapping[str, Any]) -> Call[shown.Schedule]:
-    body = _encode({"name": name, **fields})
+    body = _encode({"name": check_schedule_name(name), **fields})
     return Call(method="POST", path="/v1/schedules", body=body, decode=_as(shown.Schedule))
 
 
