@@ -8,8 +8,7 @@ Source: `docs/howto/use-pydantic-ai.md`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
@@ -31,12 +30,17 @@ def current_run() -> Context:
     return context
 
 
-@contextmanager
-def executing(context: Context) -> Generator[None]:
-    """Make it the current run for what is called inside."""
-    token = _CURRENT.set(context)
-    try:
-        yield
-    finally:
+class executing:
+    """Make it the current run for what is called inside: `with executing(context):`."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = _CURRENT.set(self._context)
+
+    def __exit__(self, *_: object) -> None:
         with suppress(ValueError):  # thrown away with its event loop, outside the context it had
-            _CURRENT.reset(token)
+            _CURRENT.reset(self._token)

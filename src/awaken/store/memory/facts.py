@@ -78,12 +78,13 @@ class FactLoader:
         if needs.tickets:
             named = [tables.tickets.get((scope, each)) for each in needs.tickets]
             facts.tickets = {each.ticket_id: each for each in named if each is not None}
-        if needs.open_tickets:
-            for run in facts.runs_with_open_tickets():
+        for run in facts.runs():
+            if run.open_tickets and needs.open_tickets:
                 facts.open_tickets[run.run_id] = tables.open_tickets(scope, run.run_id)
+            if needs.hides or run.hide_requested_at is not None:
+                facts.own[run.run_id] = self._own(key, run)
         if needs.state or facts.brings_state:
             facts.state = tables.data[key].state
-        facts.own = {run.run_id: self._own(key, run) for run in facts.to_hide(asked=needs.hides)}
         if needs.hide is not None:
             self._look_at_view(facts, key)
         if needs.parent is not None:

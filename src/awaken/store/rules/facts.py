@@ -203,6 +203,8 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     """A thread whose parent it is."""
     turn: tuple[StoredMessage, ...] = ()
     """The messages of the log that belong to the same run as the one to hide."""
+    left: list[Dispatch] = []
+    """What the rule itself has queued for a run that ended, for the scheduling key: nothing at first."""
 
     @property
     def brings_state(self) -> bool:
@@ -210,32 +212,23 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
         run = None if self.next is None else self.next.run
         return run is not None and run.started_at is None and run.request.options.state is not None
 
-    def to_hide(self, *, asked: bool) -> list[Run]:
-        """The runs whose messages are hidden if they end; `asked`: all that are given."""
-        given = [self.run, *[waits.run for waits in self.waiting], *[run for _, run in self.queue]]
-        if self.next is not None:
-            given.append(self.next.run)
-        return [run for run in given if run is not None and (asked or run.hide_requested_at is not None)]
-
-    left: list[Dispatch] = []
-    """What the rule itself has queued for a run that ended, for the scheduling key: nothing at first."""
-
     @property
     def dispatch_of_run(self) -> Dispatch | None:
         """The dispatch of `run`, also where another run has brought its id again."""
         owned = self.run is not None and self.dispatch is not None and self.dispatch.run_id == self.run.run_id
         return self.dispatch if owned else None
 
-    def runs_with_open_tickets(self) -> list[Run]:
-        found: list[Run] = []
-        if self.run is not None and self.run.open_tickets:
+    def runs(self) -> list[Run]:
+        """Every run that is given because it may end, or be claimed."""
+        found = [waits.run for waits in self.waiting] if self.waiting else []
+        if self.queue:
+            found += [run for _, run in self.queue]
+        if self.run is not None:
             found.append(self.run)
-        if self.next is not None and self.next.run is not None and self.next.run.open_tickets:
-            found.append(self.next.run)
-        if self.target is not None and self.target.run.open_tickets:
+        if self.target is not None:
             found.append(self.target.run)
-        found += [run for _, run in self.queue if run.open_tickets]
-        found += [waits.run for waits in self.waiting if waits.run.open_tickets]
+        if self.next is not None and self.next.run is not None:
+            found.append(self.next.run)
         return found
 
 

@@ -111,15 +111,15 @@ class FactLoader:
             row = self._row(_TICKET, {"scope": needs.scope, "ticket_id": pack(ticket_id)})
             if row is not None:
                 facts.tickets[ticket_id] = ticket_from(row)
-        if needs.open_tickets:
-            for run in facts.runs_with_open_tickets():
+        for run in facts.runs():
+            if run.open_tickets and needs.open_tickets:
                 rows = self._db.execute(_OPEN_TICKETS, {"run": run.no}).fetchall()
                 facts.open_tickets[run.run_id] = tuple([ticket_from(row) for row in rows])
+            if needs.hides or run.hide_requested_at is not None:
+                facts.own[run.run_id] = self._own(held, run)
         if needs.state or facts.brings_state:
             row = self._row(_STATE, {"thread": thread.no})
             facts.state = NO_STATE if row is None else state_from(thread.thread_id, row)
-        for run in facts.to_hide(asked=needs.hides):
-            facts.own[run.run_id] = self._own(held, run)
         if needs.hide is not None:
             self._look_at_view(facts, held)
         if needs.parent is not None:
