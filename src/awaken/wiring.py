@@ -537,7 +537,7 @@ class Awaken:
                 if termination is None
                 else cast(Any, checking.checked_choice(termination, get_args(TerminationType), what="termination"))
             ),
-            failed=bool(failed),
+            failed=checking.checked_flag(failed, what="failed"),
             id_prefix="" if id_prefix is None else checking.checked(id_prefix, str, what="id_prefix"),
             created_after=due_at(created_after, delay_s=0.0),
             created_before=due_at(created_before, delay_s=0.0),
@@ -719,7 +719,7 @@ class Awaken:
             parent_thread_id=(
                 None if parent_thread_id is None else ThreadId(checked_id(parent_thread_id, what="parent_thread_id"))
             ),
-            is_root=bool(root),
+            is_root=checking.checked_flag(root, what="root"),
             status=(
                 None if status is None else ThreadStatus(checking.checked_choice(status, ThreadStatus, what="status"))
             ),

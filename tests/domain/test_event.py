@@ -20,6 +20,7 @@ from awaken.domain.event import (
     WAIT_KINDS,
     ActivityDelta,
     ActivitySnapshot,
+    ArtifactWritten,
     Channel,
     ErrorRecorded,
     Event,
@@ -42,7 +43,7 @@ from awaken.domain.event import (
 )
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow, LoggedEvent, completed, message_committed
-from awaken.domain.message import Message, Role, Visibility
+from awaken.domain.message import Message, Role, Text, Visibility
 from awaken.domain.run import NATURAL_END, RunStatus, Termination, TerminationType, Usage
 from awaken.domain.thread import ThreadInfo
 from awaken.testing.behaviour import behaviour
@@ -99,6 +100,14 @@ PAYLOADS: list[tuple[Event, str]] = [
         ActivityDelta("a", "progress", ({"op": "add", "path": "/n", "value": 1},)),
         '{"id":"a","type":"progress","patch":[{"op":"add","path":"/n","value":1}]}',
     ),
+    (
+        ArtifactWritten("a", "report", (Text("x"),)),
+        '{"artifact_id":"a","name":"report","blocks":[{"type":"text","text":"x"}]}',
+    ),
+    (
+        ArtifactWritten("a", "report", (), append=True, last=False),
+        '{"artifact_id":"a","name":"report","blocks":[],"append":true,"last":false}',
+    ),
     (ErrorRecorded("bad"), '{"message":"bad"}'),
     (ErrorRecorded("bad", "code"), '{"message":"bad","error_code":"code"}'),
 ]
@@ -131,7 +140,7 @@ def test_what_is_never_committed_is_a_delta_and_only_some_of_it_shows_a_message(
 
 def test_a_kind_that_only_a_later_version_writes_has_a_place_and_no_payload() -> None:
     later = {name for name, kind in TABLE.items() if kind.payload is None}
-    assert {"ChildStarted", "ArtifactWritten"} <= later
+    assert {"ChildStarted"} <= later
     assert later.isdisjoint(KINDS.values())
     assert all(opened(LoggedEvent(name, msgspec.Raw(b"{}"))) is None for name in later)
 

@@ -9,6 +9,8 @@ from pydantic_ai import Agent
 
 from awaken import Context, current_run
 from awaken.domain.errors import PermanentFailure
+from awaken.domain.event import ArtifactWritten
+from awaken.domain.message import Json, Text
 from awaken.domain.run import ClientTool, Limits, RunOptions
 from awaken.domain.state import MAX_STATE_BYTES, ThreadState
 from awaken.executors.contract import RunEnds, RunIdentity
@@ -219,3 +221,44 @@ async def test_an_agent_that_has_spent_its_tokens_is_not_asked_again() -> None:
     with pytest.raises(RunEnds):
         await run.drive(PydanticAIDriver(agent))
     assert script.asked == [0, 1]
+
+
+async def test_an_artifact_is_published_under_the_same_id_however_often_the_run_is_executed() -> None:
+    async def agent(ctx: Context) -> None:
+        report = await ctx.artifact("report.md", "# Report", last=False)
+        await ctx.artifact("report.md", [Text("the end")], artifact_id=report, append=True)
+        await ctx.artifact("report.md", "another")
+        await ctx.step("one", lambda: 1)
+
+    run = RecordedRun("hello")
+    with pytest.raises(Killed):
+        await run.drive(FunctionDriver(agent), Fault("kill", 1, on="commit_step"))
+    await run.drive(FunctionDriver(agent))
+
+    written = [event for event in run.events if isinstance(event, ArtifactWritten)]
+    first, more, other = written[:3]
+    assert written[3:] == [first, more, other]
+    assert (first.name, first.blocks, first.append, first.last) == ("report.md", (Text("# Report"),), False, False)
+    assert (more.artifact_id, more.append, more.last) == (first.artifact_id, True, True)
+    assert other.artifact_id != first.artifact_id
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "artifact_id"),
+    [
+        ("", 5, None),
+        (5, "x", None),
+        ("a\n", "x", None),
+        ("a", Json(float("nan")), None),
+        ("a", "x", "\n"),
+        ("a", [5], None),
+    ],
+)
+async def test_an_artifact_that_cannot_be_published_is_the_agents_error(
+    name: Any, content: Any, artifact_id: Any
+) -> None:
+    async def agent(ctx: Context) -> None:
+        await ctx.artifact(name, content, artifact_id=artifact_id)
+
+    with pytest.raises(PermanentFailure):
+        await RecordedRun("hello").drive(FunctionDriver(agent))

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar, cast, get_args
 from urllib.parse import quote
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from awaken.client import wire
 from awaken.client.errors import error_of
@@ -39,7 +39,7 @@ from awaken.domain.run import NO_LIMITS, ClientTool, Limits, RunOptions
 from awaken.domain.schedule import check_schedule_name
 from awaken.domain.selection import chosen_names
 from awaken.domain.state import checked_patch, checked_version
-from awaken.domain.thread import ThreadInfo
+from awaken.domain.thread import ThreadInfo, ThreadPatch
 
 ResultT = TypeVar("ResultT")
 Params = Mapping[str, str]
@@ -184,15 +184,20 @@ def edit_thread(
     parent_thread_id: str | UnsetType | None,
     if_version: int | None,
 ) -> Call[shown.Thread]:
-    given = {
-        "title": title, "metadata": metadata, "resource_id": resource_id, "parent_thread_id": parent_thread_id,
-    }  # fmt: skip
-    body = {name: value for name, value in given.items() if value is not UNSET}
+    place = _thread(thread_id)
+    patch = ThreadPatch(
+        title=title,
+        metadata=cast(Any, metadata),
+        resource_id=resource_id,
+        parent_thread_id=cast(Any, parent_thread_id),
+    )
+    patch = checked(patch, ThreadPatch)
+    patch.check(ThreadId(thread_id))
     return Call(
         method="PATCH",
-        path=_thread(thread_id),
+        path=place,
         headers=_if_match(if_version),
-        body=_encode(body),
+        body=_encode(patch),
         decode=_as(shown.Thread),
     )
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from awaken.domain.ids import MessageId
+from awaken.domain.message import Block
 from awaken.domain.run import TerminationType, Usage
 from awaken.domain.state import JsonPatch
 
@@ -210,6 +211,19 @@ class ActivityDelta(_Event, frozen=True):
     patch: JsonPatch
 
 
+class ArtifactWritten(_Event, frozen=True):
+    """A document that the agent has made, or a piece of one: `blocks` are the whole of it, or follow what there is.
+
+    `last`: nothing more is coming.
+    """
+
+    artifact_id: str
+    name: str
+    blocks: tuple[Block, ...]
+    append: bool = False
+    last: bool = True
+
+
 class ErrorRecorded(_Event, frozen=True):
     """An error that did not end the run."""
 
@@ -234,6 +248,7 @@ Event = (
     | StateDelta
     | ActivitySnapshot
     | ActivityDelta
+    | ArtifactWritten
     | ErrorRecorded
 )
 

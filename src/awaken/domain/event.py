@@ -19,6 +19,7 @@ from awaken.domain.agent_event import FINISHED_KINDS as FINISHED_KINDS
 from awaken.domain.agent_event import (
     ActivityDelta,
     ActivitySnapshot,
+    ArtifactWritten,
     ErrorRecorded,
     Event,
     InferenceComplete,
@@ -121,7 +122,7 @@ _ROWS: Final = (
     Kind("MessagesHidden", "messages", MessagesHiddenPayload),
     Kind("MessageSent", "messages", MessageSentPayload),
     Kind("MessageUndeliverable", "messages", MessageSentPayload),
-    Kind("ArtifactWritten", "messages", LATER),
+    Kind("ArtifactWritten", "messages", ArtifactWritten),
     Kind("TextDeltaObserved", "messages", TextDelta, is_delta=True, opens_stream=True),
     Kind("ReasoningDeltaObserved", "messages", ReasoningDelta, is_delta=True, opens_stream=True),
     Kind("ReasoningEncryptedValueObserved", "messages", ReasoningEncryptedValue, is_delta=True, opens_stream=True),

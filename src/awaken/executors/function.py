@@ -18,19 +18,20 @@ import asyncio
 import builtins
 import inspect
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeVar, cast, overload
 
 import msgspec
 from msgspec.structs import replace
 
+from awaken.domain.checking import readable
 from awaken.domain.errors import PermanentFailure, ValidationError
-from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, TextDelta
+from awaken.domain.event import ArtifactWritten, Event, StepEnded, StepStarted, StreamReset, TextDelta
 from awaken.domain.given import Given, messages_of
-from awaken.domain.ids import MessageId
+from awaken.domain.ids import MessageId, derived_id
 from awaken.domain.loop import check_loop
-from awaken.domain.message import Message, MessageState, Role, assistant_message, data_of
+from awaken.domain.message import Block, Message, MessageState, Role, Text, assistant_message, data_of
 from awaken.domain.run import RunRequest, Sender
 from awaken.executors.asking import UNSET, Approval, Asks, approve, ask, in_step
 from awaken.executors.contract import (
@@ -366,6 +367,43 @@ class Context:
             raise PermanentFailure("an agent does not publish the events of its steps; they are published for it")
         else:
             await self._publish(item)
+
+    async def artifact(
+        self,
+        name: str,
+        content: str | Block | Sequence[Block],
+        *,
+        artifact_id: str | None = None,
+        append: bool = False,
+        last: bool = True,
+    ) -> str:
+        """Publish a document that the agent has made, or a piece of one; its id.
+
+        `content`: a text, or blocks. Without an id it is another artifact each time, the same when the run is executed
+        again. `append`: it follows what was published under this id, instead of replacing it; `last=False`: more is
+        coming. Readers see it at once; nothing of it is part of the conversation.
+
+        Raises:
+            PermanentFailure: The name or an id is no text, or the content has no JSON form.
+        """
+        _check_name(name)
+        if artifact_id is None:
+            if self._uses is None:
+                self._uses = Counter()
+            use = f"{call_in_turn()}artifact:{name}"
+            self._uses[use] += 1
+            artifact_id = derived_id("artifact", self._port.identity.run_id, f"{use}#{self._uses[use]}")
+        _check_name(artifact_id)
+        given = (Text(content),) if isinstance(content, str) else content
+        blocks = tuple(given) if isinstance(given, Sequence) else (given,)
+        try:
+            event = readable(
+                ArtifactWritten(artifact_id, name, blocks, append, last), ArtifactWritten, what="an artifact"
+            )
+        except ValidationError as error:
+            raise PermanentFailure(f"the artifact {name!r} cannot be published: {error}") from error
+        await self._publish(event)
+        return artifact_id
 
     async def take(self, item: Yielded) -> None:
         """Take what a generator yielded.

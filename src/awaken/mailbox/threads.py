@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from awaken.domain.checking import checked_choice, measured
+from awaken.domain.checking import checked_choice, checked_flag, measured
 from awaken.domain.errors import (
     DataIntegrity,
     HasChildThreads,
@@ -227,7 +227,7 @@ class Threads:
         checked_id(thread_id, what="thread_id")
         patch, size = measured(patch, ThreadPatch)
         patch.check(thread_id)
-        edit = EditThread(scope=scope, thread_id=thread_id, patch=patch, if_version=if_version)
+        edit = EditThread(scope=scope, thread_id=thread_id, patch=patch, if_version=checked_version(if_version))
         match await self._engine.combiner.ask(edit, size):
             case ThreadEdited():
                 pass
@@ -269,6 +269,7 @@ class Threads:
         self._engine.require_ready()
         checked_id(thread_id, what="thread_id")
         checked_choice(child_strategy, get_args(ChildStrategy), what="child_strategy")
+        checked_flag(force, what="force")
         for _ in range(MAX_TRIES):
             if child_strategy != "reject":
                 await self._see_to_children(scope, thread_id, child_strategy, force=force, depth=0)

@@ -239,6 +239,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     state: ThreadState
     queue: tuple[RunId, ...]
     """The runs that wait, in claim order; at most `MAX_PAGE`."""
+    tickets: tuple[Ticket, ...] = ()
+    """The open ones, in the order of their arrival; at most `MAX_PAGE`."""
+    pending: tuple[PendingMessage, ...] = ()
 
 
 class Page(msgspec.Struct, Generic[RecordT], frozen=True):

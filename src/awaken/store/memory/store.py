@@ -225,7 +225,10 @@ class MemoryStore:
         if thread is None:
             return None
         queue = tuple([dispatch.run_id for dispatch in self._tables.queue((scope, thread_id))[:MAX_PAGE]])
-        return Snapshot(thread, self._reading.load_state((scope, thread_id)), queue)
+        state = self._reading.load_state((scope, thread_id))
+        tickets = self._reading.list_tickets(scope, TicketQuery(thread_id=thread_id, state="open", limit=MAX_PAGE))
+        pending = self._reading.list_pending((scope, thread_id))
+        return Snapshot(thread, state, queue, tickets.items, tuple(pending))
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return self._reading.list_journal(scope, run_id)

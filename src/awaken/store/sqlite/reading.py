@@ -495,7 +495,12 @@ class Reading:
         if thread is None:
             return None
         queue = self.list_queue(scope, thread_id, MAX_PAGE)
-        return Snapshot(thread, self.load_state(scope, thread_id), tuple([each.run_id for each in queue]))
+        tickets: tuple[Ticket, ...] = ()
+        if thread.open_ticket_count:
+            tickets = self.list_tickets(scope, TicketQuery(thread_id=thread_id, state="open", limit=MAX_PAGE)).items
+        pending = tuple(self.list_pending(scope, thread_id)) if thread.pending_count else ()
+        waiting = tuple([each.run_id for each in queue])
+        return Snapshot(thread, self.load_state(scope, thread_id), waiting, tickets, pending)
 
     def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
         return [journal_from(row) for row in self._rows("journal", {"scope": scope, "run_id": pack(run_id)})]

@@ -8,6 +8,7 @@ from awaken.domain.event import opened
 from awaken.domain.ids import ThreadId
 from awaken.domain.run import CANCELLED, RunOptions
 from awaken.domain.state import MAX_STATE_BYTES, NO_STATE, ThreadState
+from awaken.domain.ticket import TicketRequest
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Ack,
@@ -39,6 +40,7 @@ from awaken.testing.conformance.steps import (
     interrupt,
     kinds,
     offer,
+    run_id,
     settled,
     settling,
     snapshot,
@@ -234,3 +236,22 @@ async def test_a_change_that_comes_with_something_else_and_is_too_large_is_recor
 
     assert await _state(store) == ThreadState({"a": _LARGE, "c": 1}, 2)
     assert (await kinds(store)).count("ErrorRecorded") == 2
+
+
+async def test_a_snapshot_shows_a_thread_at_one_moment(store: Store, clock: ManualClock) -> None:
+    assert await store.load_snapshot(SCOPE, THREAD) is None
+    await settled(
+        store,
+        await claimed(store, "d1"),
+        suspended(TicketRequest(key="name#1", kind="input", allowed_actions=("answer",))),
+    )
+    await submitted(store, "d2", metadata={"own": True})
+    await _patched(store, {"a": 1})
+
+    found = await store.load_snapshot(SCOPE, THREAD)
+
+    assert found is not None
+    assert found.thread == await store.load_thread(SCOPE, THREAD)
+    assert (found.state, found.queue) == (ThreadState({"a": 1}, 1), (run_id("d2"),))
+    assert [ticket.run_id for ticket in found.tickets] == [run_id("d1")]
+    assert found.pending == ()

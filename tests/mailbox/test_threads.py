@@ -1,0 +1,145 @@
+"""State, view and deletion while things go wrong: answers are lost, processes die, runs are in the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from awaken.domain.errors import ThreadBusy, ThreadGone, ThreadNotFound
+from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
+from awaken.domain.run import RunStatus
+from awaken.executors.function import Context
+from awaken.store.transitions import DeleteThread, Settle
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+T = ThreadId("t")
+
+
+async def counting(ctx: Context) -> str:
+    """Counts its runs in the state of its thread."""
+    await ctx.state.set("runs", await ctx.state.get("runs", 0) + 1)
+    await ctx.step("one", lambda: 1)
+    return "counted"
+
+
+async def _state(world: World) -> object:
+    return (await world.store.load_state(DEFAULT_SCOPE, T)).values
+
+
+async def test_a_settlement_whose_answer_is_lost_changes_the_state_once(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock, agents={"counting": counting}) as world:
+        store.lose_answer(Settle)
+        submission = await world.submit(agent_id="counting")
+        await world.advance(5)
+        await world.done(submission)
+
+        assert (await world.store.load_state(DEFAULT_SCOPE, T)).version == 1
+        assert await _state(world) == {"runs": 1}
+
+
+async def test_what_a_failed_execution_changed_is_changed_by_the_next_one_alone(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    tries: list[int] = []
+
+    async def flaky(ctx: Context) -> str:
+        await ctx.state.patch({"seen": await ctx.state.get("seen", 0) + 1})
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError("not now")
+        return "at last"
+
+    async with World(store, clock, agents={"flaky": flaky}) as world:
+        submission = await world.submit(agent_id="flaky")
+        await world.advance(60)
+        await world.done(submission)
+
+        assert await _state(world) == {"seen": 1}
+
+
+async def test_a_cancelled_run_changes_no_state(store: WatchedStore, clock: ManualClock) -> None:
+    async def patient(ctx: Context) -> None:
+        await ctx.state.set("began", True)
+        await ctx.emit("hello")
+        await asyncio.Event().wait()
+
+    async with World(store, clock, agents={"patient": patient}) as world:
+        submission = await world.submit(agent_id="patient")
+        await world.quiet()
+        await world.mailbox.cancel(DEFAULT_SCOPE, submission.run.run_id)
+        run = await world.done(submission)
+
+        assert (run.termination and run.termination.type, await _state(world)) == ("cancelled", {})
+
+
+async def test_a_rolled_back_run_is_not_read_by_the_next_one(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        first = await world.submit("one")
+        await world.agent.next_call()
+        second = await world.submit("two")
+        await world.mailbox.cancel(DEFAULT_SCOPE, first.run.run_id, rollback=True)
+        call = await world.agent.next_call()
+        heard = [message.text for message in await call.context.messages()]
+        call.release("fine")
+        await world.done(second)
+
+        assert heard == ["two"]
+        assert await world.texts() == ["one", "two", "fine"]
+
+
+async def test_deleting_by_force_ends_everybodys_waiting(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        running = await world.submit("one")
+        call = await world.agent.next_call()
+        queued = await world.submit("two")
+        waits = [asyncio.create_task(world.done(each)) for each in (running, queued)]
+        await world.quiet()
+        threads = world.mailbox.threads
+
+        with pytest.raises(ThreadBusy):
+            await threads.delete(DEFAULT_SCOPE, T)
+        await threads.delete(DEFAULT_SCOPE, T, force=True)
+        async with asyncio.timeout(20):
+            await call.over()
+            await asyncio.wait(waits)
+
+        assert {task.exception().__class__.__name__ for task in waits if task.exception()} <= {"RunNotFound"}
+        with pytest.raises(ThreadGone):
+            await world.submit("three")
+        with pytest.raises(ThreadNotFound):
+            await world.mailbox.get_thread(DEFAULT_SCOPE, T)
+
+
+async def test_a_deletion_whose_answer_is_lost_is_asked_again(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        await world.submit("one")
+        (await world.agent.next_call()).release("fine")
+        await world.quiet()
+        store.lose_answer(DeleteThread)
+        with pytest.raises(Exception, match="broke before the answer"):
+            await world.mailbox.threads.delete(DEFAULT_SCOPE, T)
+
+        await world.mailbox.threads.delete(DEFAULT_SCOPE, T)
+
+        await world.advance(121)
+        assert await world.store.load_message(DEFAULT_SCOPE, T, MessageId("any")) is None
+
+
+async def test_a_thread_deleted_while_its_process_dies_is_purged_by_the_next_one(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock, executes=False) as world:
+        submission = await world.submit("one")
+        await world.mailbox.threads.delete(DEFAULT_SCOPE, T, force=True)
+        run_id: RunId = submission.run.run_id
+        assert await world.store.load_run(DEFAULT_SCOPE, run_id) is None
+    async with World(store, clock) as world:
+        await world.advance(121)
+
+        other = await world.submit("two", thread_id="other")
+        (await world.agent.next_call()).release("fine")
+        assert (await world.done(other)).status is RunStatus.DONE
