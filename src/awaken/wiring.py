@@ -76,6 +76,7 @@ from awaken.http.wire import (
     shown_state,
 )
 from awaken.mailbox.bulk import cancel_many
+from awaken.mailbox.children import children_of
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox, RunSubmission
 from awaken.mailbox.settings import MailboxSettings
@@ -559,6 +560,23 @@ class Awaken:
             if page.next is None:
                 return
             query = replace(query, after=page.next)
+
+    def list_children(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Run]:
+        """The runs that a run has started, in that order. Raises RunNotFound."""
+        return Listing(lambda lost: self._children(run_id, _page_size(limit), lost), limit)
+
+    async def _children(self, run_id: str, page_size: int, lost: list[str]) -> AsyncGenerator[shown.Run]:
+        run = await self.mailbox.get_run(self.scope, RunId(run_id))
+        after: int | None = None
+        while True:
+            page = await children_of(self.store, self.scope, run, after=after, limit=page_size)
+            lost += page.unreadable
+            dispatches = await self.store.load_dispatches(self.scope, [child.dispatch_id for child in page.items])
+            for child in page.items:
+                yield _shown_run(self, child, dispatches.get(child.dispatch_id))
+            if page.next is None:
+                return
+            after = page.next
 
     def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Dispatch]:
         """The queue entries that served a run, oldest first. Raises RunNotFound."""

@@ -60,6 +60,13 @@ def test_agents_that_talk_to_each_other_do_as_their_page_says(tmp_path: Path) ->
     assert run(program.text, tmp_path) == printed.text.splitlines()
 
 
+def test_work_in_the_background_goes_as_its_page_says(tmp_path: Path) -> None:
+    page = ROOT / "docs/howto/work-in-the-background.md"
+    [program], [printed] = code(page, "python"), code(page, "text")
+
+    assert run(program.text, tmp_path) == printed.text.splitlines()
+
+
 def test_the_quickstart_is_also_a_file_among_the_examples() -> None:
     [quickstart] = code(ROOT / "README.md", "python")
     assert (ROOT / "examples/quickstart/quickstart.py").read_text() == quickstart.text

@@ -35,6 +35,7 @@ def path_of(operation: Operation) -> str:
         .replace("{run_id}", "r")
         .replace("{agent_id}", "talk")
         .replace("{note_id}", "n")
+        .replace("{name}", "nightly")
     )
 
 
@@ -247,6 +248,7 @@ async def test_a_slash_at_the_end_changes_nothing(memory: Store, clock: ManualCl
 async def test_head_answers_like_get_without_a_body(memory: Store, clock: ManualClock) -> None:
     async with served(memory, clock) as site:
         await site.finished(await site.submit("talk", "t", run_id="r"))
+        await site.http.post("/v1/schedules", {"name": "nightly", "input": "hi", "agent_id": "talk", "every_s": 60})
         for operation in SERVED:
             if operation.method == "GET" and operation.id != "list_run_dispatches":
                 path = path_of(operation)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from awaken.domain.errors import ValidationError
+from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
 from awaken.store.transitions import Purge
@@ -418,3 +419,24 @@ async def test_a_full_queue_is_refused_with_the_time_to_come_back(memory: Store,
         answer = await site.http.post("/v1/threads/t/runs", ASK)
 
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (429, "queue_full", "1")
+
+
+async def test_the_children_of_a_run_are_listed(memory: Store, clock: ManualClock) -> None:
+    async def boss(ctx: Context) -> None:
+        for number in range(3 if ctx.sender is None else 0):
+            await ctx.start("talk", f"hello {number}", name=f"n{number}")
+
+    async with served(memory, clock, agents={"boss": boss}) as site:
+        run = await site.submit("boss", "t")
+        await site.finished(run)
+        await site.world.quiet()
+        first = (await site.http.get(f"/v1/runs/{run['run_id']}/children?limit=2")).json()
+        rest = (await site.http.get(f"/v1/runs/{run['run_id']}/children?cursor={first['next_cursor']}&limit=2")).json()
+        children = first["items"] + rest["items"]
+
+        assert [child["agent_id"] for child in children] == ["talk"] * 3
+        assert {child["parent_run_id"] for child in children} == {run["run_id"]}
+        assert {child["origin"] for child in children} == {"subagent"}
+        thread = (await site.http.get(f"/v1/threads/{children[0]['thread_id']}")).json()
+        assert thread["parent_thread_id"] == "t"
+        assert (await site.http.get("/v1/runs/nobody/children")).code == "run_not_found"

@@ -261,6 +261,11 @@ class AsyncClient:
         )
         return Listing(lambda lost: self._items(call, lost), limit)
 
+    def list_children(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Run]:
+        """The runs that a run has started, in that order."""
+        call = calls.list_children(run_id, limit=calls.page_size(limit))
+        return Listing(lambda lost: self._items(call, lost), limit)
+
     def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Dispatch]:
         """The queue entries that served a run, oldest first."""
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))

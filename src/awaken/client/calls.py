@@ -401,6 +401,10 @@ def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[shown.Dispatc
     return _page(f"{_run(run_id)}/dispatches", wire.Page[shown.Dispatch], filters)
 
 
+def list_children(run_id: str, **filters: Any) -> Call[wire.Page[shown.Run]]:
+    return _page(f"{_run(run_id)}/children", wire.Page[shown.Run], filters)
+
+
 def list_run_events(run_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]:
     return _page(f"{_run(run_id)}/events", wire.Page[shown.Event], filters)
 

@@ -272,6 +272,11 @@ class Client:
         )
         return Items(lambda lost: self._items(call, lost), limit)
 
+    def list_children(self, run_id: str, *, limit: int | None = None) -> Items[shown.Run]:
+        """The runs that a run has started, in that order."""
+        call = calls.list_children(run_id, limit=calls.page_size(limit))
+        return Items(lambda lost: self._items(call, lost), limit)
+
     def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Items[shown.Dispatch]:
         """The queue entries that served a run, oldest first."""
         call = calls.list_dispatches(run_id, limit=calls.page_size(limit))

@@ -444,6 +444,18 @@ class PermanentFailure(ExecutorError):
     """Will fail the same way however often it is tried."""
 
 
+class ChildFailed(PermanentFailure):
+    """A run that was started, and waited for, has failed or was stopped."""
+
+    code = "child_failed"
+
+    def __init__(self, run_id: str, name: str, why: str) -> None:
+        super().__init__(f"the run {run_id!r}, started as {name!r}, came to nothing: {why}")
+        self.run_id = run_id
+        self.name = name
+        self.why = why
+
+
 class ProtocolError(AwakenError):
     """Two sides of a protocol disagree; the subclasses say whose fault it is."""
 

@@ -48,6 +48,8 @@ from awaken.domain.message_event import (
     PendingRetractedPayload,
 )
 from awaken.domain.server_event import (
+    ChildFinishedPayload,
+    ChildStartedPayload,
     DispatchPayload,
     MessageSentPayload,
     MessagesHiddenPayload,
@@ -99,9 +101,9 @@ _ROWS: Final = (
     Kind("RunTerminated", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("RunCancelled", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("RunErrored", "lifecycle", RunEndedPayload, is_terminal=True),
-    Kind("ChildStarted", "lifecycle", LATER),
+    Kind("ChildStarted", "lifecycle", ChildStartedPayload),
     Kind("ChildSuspended", "lifecycle", LATER),
-    Kind("ChildFinished", "lifecycle", LATER),
+    Kind("ChildFinished", "lifecycle", ChildFinishedPayload),
     Kind("ErrorRecorded", "lifecycle", ErrorRecorded),
     # the queue
     Kind("RunQueued", "mailbox", RunQueuedPayload),

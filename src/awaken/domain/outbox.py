@@ -18,10 +18,12 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.delivery import Delivery
-from awaken.domain.ids import DispatchId, RunId, Scope, ThreadId
+from awaken.domain.ids import DispatchId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.message import Message
+from awaken.domain.pending import Opens
 from awaken.domain.run import RunRequest
 from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import Decision
 
 MAX_HOPS: Final = 32
 """So many runs in a row may have been caused by messages of runs: two agents that answer each other come to an end."""
@@ -44,13 +46,25 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin", omit_default
     """The schedule whose instant it serves."""
 
 
+class Tell(msgspec.Struct, frozen=True, kw_only=True, tag="tell"):
+    """Decide the ticket with which a run of the thread follows the end of a child. Where it does not wait for that, the
+    message tells it, or opens a run that is told.
+    """
+
+    run_id: RunId
+    ticket_id: TicketId
+    decision: Decision
+    message: Message
+    opens: Opens
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """Stop a run of the thread. An earlier errand of the same lane has begun it, or was refused."""
 
     run_id: RunId
 
 
-Errand = Begin | Stop
+Errand = Begin | Tell | Stop
 
 
 class Posting(msgspec.Struct, frozen=True, gc=False):

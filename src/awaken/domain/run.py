@@ -278,6 +278,18 @@ class Sender(msgspec.Struct, frozen=True, omit_defaults=True):
     run_id: RunId | None = None
 
 
+class ChildOf(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a run is to the one that started it, which the trace names: its end decides that run's ticket."""
+
+    ticket_id: TicketId
+    agent_id: AgentId
+    """That of the run that started it."""
+    name: str
+    """What that run calls it."""
+    depth: int = 1
+    """How many runs are above it."""
+
+
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the request came from."""
 
@@ -294,6 +306,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which agent sent it, where one did."""
     hops: int = 0
     """How many runs before this one were each caused by a message of the run before."""
+    child: ChildOf | None = None
+    """Where a run has started it."""
 
 
 _UNNAMED: Final = (None, None, None)

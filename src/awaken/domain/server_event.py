@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from awaken.domain.agent_event import FINISHED_KINDS, ErrorRecorded, StateDelta, StreamReset, ToolCallDone
+from awaken.domain.child import ChildEnd, ChildTicket
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, ThreadId, TicketId
@@ -150,6 +151,24 @@ class TicketWithdrawnPayload(_Payload, frozen=True):
 
     ticket_id: TicketId
     why: str
+    tool_call_id: str | None = None
+
+
+class ChildStartedPayload(_Payload, frozen=True):
+    """The run has started another one, on a thread of its own."""
+
+    run_id: RunId
+    thread_id: ThreadId
+    agent_id: AgentId
+    tool_call_id: str | None = None
+
+
+class ChildFinishedPayload(_Payload, frozen=True):
+    """A run that it started has ended. The output is left out where it is too large."""
+
+    run_id: RunId
+    termination: Termination
+    output: Any = None
     tool_call_id: str | None = None
 
 
@@ -316,12 +335,20 @@ def thread_saved(info: ThreadInfo, *, created: bool) -> ServerEvent:
 
 def posted(thread_id: ThreadId, errand: Errand) -> ServerEvent:
     """The run does something to another thread."""
+    if isinstance(errand, Begin) and errand.request.trace.child is not None:
+        agent_id = errand.request.intent.agent_id
+        return ServerEvent("ChildStarted", ChildStartedPayload(errand.run_id, thread_id, agent_id))
     return ServerEvent("MessageSent", _sent(thread_id, errand))
 
 
 def refused(thread_id: ThreadId, errand: Errand, error: str) -> ServerEvent:
     """The other thread can never take it."""
     return ServerEvent("MessageUndeliverable", _sent(thread_id, errand, error))
+
+
+def child_finished(child: ChildTicket, end: ChildEnd, tool_call_id: str | None) -> ServerEvent:
+    """A run that the run has started has ended."""
+    return ServerEvent("ChildFinished", ChildFinishedPayload(child.run_id, end.termination, end.output, tool_call_id))
 
 
 def _sent(thread_id: ThreadId, errand: Errand, error: str | None = None) -> MessageSentPayload:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -61,8 +61,41 @@ class Asks:
         self.requests: dict[str, TicketRequest] = {}
         """What it waits for now."""
         self._seen = 0
+        self._started: dict[str, TicketRequest] = {}
+        self.notes: list[str] = []
+        """Where it waits for children now, for the next execution to find."""
         self.is_suspending = False
         """Its task has been cancelled because of that."""
+
+    # --- children -----------------------------------------------------------------------------------------------------
+
+    def known(self, key: str) -> Ticket | None:
+        """The ticket of that key, as it was when this execution began; None where there was none."""
+        return self._known.get(key)
+
+    def opened(self, request: TicketRequest) -> None:
+        """A child was started."""
+        self._started[request.key] = request
+
+    def request_of(self, key: str) -> TicketRequest | None:
+        """What was asked for under the key."""
+        ticket = self._known.get(key)
+        return self._started.get(key) if ticket is None else ticket.asked
+
+    @property
+    def open_children(self) -> int:
+        """How many have not ended, as far as this execution knows."""
+        return _count_open(self._known, self._started)
+
+    def expect(self, places: Iterable[str]) -> None:
+        """It has waited for children in these places before."""
+        self._ahead.update(places)
+
+    def reached(self, place: str) -> None:
+        self._ahead.discard(place)
+
+    def waits_at(self, place: str) -> None:
+        self.notes.append(place)
 
     @property
     def is_replaying(self) -> bool:
@@ -136,7 +169,36 @@ class CallAsks:
         self._tool_name = tool_name
         self._known = known
         self._uses: Counter[str] = Counter()
+        self._started: dict[str, TicketRequest] = {}
         self.requests: dict[str, TicketRequest] = {}
+
+    @property
+    def call_id(self) -> str:
+        return self._call_id
+
+    def known(self, key: str) -> Ticket | None:
+        """As `Asks.known`; the others likewise."""
+        return self._known.get(key)
+
+    def opened(self, request: TicketRequest) -> None:
+        self._started[request.key] = request
+
+    def request_of(self, key: str) -> TicketRequest | None:
+        ticket = self._known.get(key)
+        return self._started.get(key) if ticket is None else ticket.asked
+
+    @property
+    def open_children(self) -> int:
+        return _count_open(self._known, self._started)
+
+    async def answer_all(self, requests: Iterable[TicketRequest]) -> None:
+        """Wait for all of them. Raises Waits where one is open."""
+        for request in requests:
+            ticket = self._known.get(request.key)
+            if ticket is None or not is_final(ticket):
+                self.requests[request.key] = request
+        if self.requests:
+            raise Waits(self._tool_name)
 
     def key_of(self, name: str) -> str:
         _check_name(name)
@@ -228,6 +290,16 @@ def approval_of(decision: Decision | None, asked: Any) -> Approval:
     if decision.action == "edit":
         return Approval(True, decision.reason, decision.arguments)
     return Approval(decision.action == "approve", decision.reason, asked)
+
+
+def in_call(asks: Asking) -> Asking:
+    """What belongs to the call of a tool that is being executed, or else to the function."""
+    return _IN_CALL.get() or asks
+
+
+def _count_open(known: Mapping[str, Ticket], started: Mapping[str, TicketRequest]) -> int:
+    open_before = [ticket for ticket in known.values() if ticket.asked.kind == "child" and ticket.is_open]
+    return len(open_before) + len(started)
 
 
 def is_final(ticket: Ticket) -> bool:

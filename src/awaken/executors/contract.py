@@ -12,10 +12,11 @@ Source: ADR 0015 (interface), `docs/concepts/executors.md` (commit points C1 to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from awaken.domain.child import ChildTicket
 from awaken.domain.event import Event
 from awaken.domain.ids import AgentId, DispatchId, InstanceId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
@@ -23,6 +24,9 @@ from awaken.domain.run import NATURAL_END, RunRequest, Termination, Usage, WaitM
 from awaken.domain.state import ThreadState, Values
 from awaken.domain.ticket import Ticket, TicketRequest
 from awaken.executors.sending import Outgoing, Sent
+
+if TYPE_CHECKING:
+    from awaken.executors.children import Starting
 
 
 class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +99,10 @@ class Entry(Protocol):
         """
         ...
 
+    async def output_of(self, run_id: RunId) -> Any:
+        """What a child has come to, read from its run."""
+        ...
+
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """The agent is done. `messages` are committed together with the settlement, and `events` follow them in the log."""
@@ -127,6 +135,8 @@ class Suspended(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     usage: Usage | None = None
     steps: int | None = None
+    notes: tuple[str, ...] = ()
+    """Recorded with it, as keys of the journal."""
 
 
 DriveOutcome = Finished | Suspended
@@ -223,6 +233,19 @@ class RunPort(Protocol):
         Raises:
             PermanentFailure: One cannot be stored, or there are too many.
         """
+        ...
+
+    async def start(self, starting: Starting) -> ChildTicket:
+        """Start a run that tells this one of its end, once for each key. Returns when it is durable, with its ticket.
+
+        Raises:
+            ValidationError: The agent is not known (UnknownAgent), or the input does not suit it.
+            PermanentFailure: It is too large, or too many runs are above this one.
+        """
+        ...
+
+    async def awaited(self, *keys: str) -> None:
+        """The run goes on with the ends of these children: nothing else needs to tell it of them."""
         ...
 
     def check_limits(self) -> None:

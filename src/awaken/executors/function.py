@@ -33,7 +33,8 @@ from awaken.domain.ids import MessageId, derived_id
 from awaken.domain.loop import check_loop
 from awaken.domain.message import Block, Message, MessageState, Role, Text, assistant_message, data_of
 from awaken.domain.run import RunRequest, Sender
-from awaken.executors.asking import UNSET, Approval, Asks, approve, ask, in_step
+from awaken.executors.asking import UNSET, Approval, Asks, approve, ask, in_call, in_step
+from awaken.executors.children import WAIT_PREFIX, Child, gather, start
 from awaken.executors.contract import (
     DriveOutcome,
     Entry,
@@ -94,7 +95,7 @@ class FunctionDriver:
 
         A stopped run raises `Stopped` with the output it had so far; one that had none lets the cancellation pass.
         """
-        context = Context(entry, port, Asks(await entry.decisions()))
+        context = Context(entry, port, await _asks_of(entry))
         try:
             with executing(context):
                 if self._plain is not None:
@@ -355,6 +356,52 @@ class Context:
         """
         return approve(self.asks, question, name, arguments, expires_in_s)
 
+    async def start(
+        self,
+        agent: str,
+        input: Given,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        detached: bool = False,
+    ) -> Child:
+        """Start a run of an agent in the background, on a thread of its own, once in the life of this run. It is stored
+        when this returns.
+
+        `gather` waits for it. If nothing does, its end is told all the same: with a message at the next step of this
+        run, or with a run of the thread when this one has ended. It is stopped when this run is cancelled or
+        interrupted, unless it is `detached`.
+
+        A child is known by its name, that of the agent unless you give one, and by how many of that name were started
+        before it in this execution.
+
+        Raises:
+            ValidationError: The agent is not known (UnknownAgent), or the input does not suit it.
+            PermanentFailure: It is too large, 100 children of this run have not ended, or 8 runs are above this one.
+        """
+        check_loop(self._loop, "this run")
+        return await start(in_call(self.asks), self._port, agent, input, name or agent, dict(metadata or {}), detached)
+
+    async def gather(self, *children: Child, return_exceptions: bool = False) -> list[Any]:
+        """Wait for children to end, however long that takes, and return what they came to, in the order given.
+
+        Nothing waits meanwhile, as in `ask`: the function is executed again, from the top, when all have ended.
+
+        Raises:
+            ChildFailed: One has failed or was stopped; with `return_exceptions` it stands in the place of its output.
+            PermanentFailure: One of them was not started by this run, or it is asked inside of a step.
+        """
+        return await gather(in_call(self.asks), self._entry, self._port, children, return_exceptions)
+
+    async def call(
+        self, agent: str, input: Given, *, name: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Have another agent do something, and return what it came to: `start`, and `gather` of that one. Raises as
+        these do.
+        """
+        [output] = await self.gather(await self.start(agent, input, name=name, metadata=metadata))
+        return output
+
     async def emit(self, item: Event | str) -> None:
         """Put an event, or a piece of the answer's text, in the log. Readers see it at once.
 
@@ -450,7 +497,13 @@ class Context:
             self._message_id = next((m.id for m in messages if m.role is Role.ASSISTANT), None)
             await self._publish()
         events = (StepEnded(self._port.steps),) if self._in_step else ()
-        return Suspended(tickets=tuple(self.asks.requests.values()), mode="all", messages=messages, events=events)
+        return Suspended(
+            tickets=tuple(self.asks.requests.values()),
+            mode="all",
+            messages=messages,
+            events=events,
+            notes=tuple(self.asks.notes),
+        )
 
     def _outcome(self, returned: Any) -> Finished:
         if returned is None:
@@ -565,6 +618,15 @@ class Context:
                 await self._port.emit(
                     StreamReset("the agent returned another answer than it streamed", self.message_id)
                 )
+
+
+async def _asks_of(entry: Entry) -> Asks:
+    """What the run has asked and started so far, and where it has waited for what it started."""
+    known = await entry.decisions()
+    asks = Asks(known)
+    if any(ticket.asked.kind == "child" for ticket in known.values()):
+        asks.expect([key for key in await entry.journal() if key.startswith(WAIT_PREFIX)])
+    return asks
 
 
 def _is_kind(agent: object, judge: Callable[[Any], bool]) -> bool:

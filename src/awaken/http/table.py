@@ -10,6 +10,7 @@ from typing import Final
 from awaken.http.operation import Operation
 from awaken.http.routes.agents import AGENT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
+from awaken.http.routes.children import CHILD_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import SYSTEM_OPERATIONS
 from awaken.http.routes.many import MANY_OPERATIONS
@@ -23,6 +24,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *STATE_OPERATIONS,
     *MANY_OPERATIONS,
     *RUN_OPERATIONS,
+    *CHILD_OPERATIONS,
     *EVENT_OPERATIONS,
     *AGENT_OPERATIONS,
     *SCHEDULE_OPERATIONS,

@@ -11,12 +11,16 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from awaken.domain.checking import measured
+from awaken.domain.child import MAX_DEPTH, ChildTicket
 from awaken.domain.delivery import Delivery
 from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId, checked_id, derived_id
 from awaken.domain.message import Message, check_messages
 from awaken.domain.outbox import MAX_HOPS, Begin, Posting
-from awaken.domain.run import Intent, Origin, Run, RunMode, RunRequest, Sender, Trace
+from awaken.domain.run import ChildOf, Intent, Origin, Run, RunMode, RunRequest, Sender, Trace
+from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import TicketRequest, ticket_id
+from awaken.executors.children import Starting, request_of
 from awaken.executors.registry import Agents
 from awaken.executors.sending import Outgoing
 from awaken.mailbox.settings import MailboxSettings
@@ -29,11 +33,58 @@ def sending(run: Run, key: str, outgoing: Outgoing, agents: Agents, settings: Ma
         ValidationError: The agent is not known (UnknownAgent), or the thread's id or the message is unacceptable.
         PermanentFailure: It is larger than a result may be, or so many runs in a row were caused by messages of runs.
     """
-    hops = run.request.trace.hops + 1
-    if hops > MAX_HOPS:
-        raise PermanentFailure(
-            f"{MAX_HOPS} runs in a row were each caused by a message of the run before, and this run may send none on"
-        )
+    hops = _hops(run) + 1
+    sender = Sender(run.agent_id, run.thread_id, run.run_id)
+    trace = Trace(origin=Origin.INTERNAL, mode=RunMode.INTERNAL_WAKE, sender=sender, hops=hops)
+    return _beginning(run, key, outgoing, trace, None, agents, settings)
+
+
+def starting(
+    run: Run, asked: Starting, agents: Agents, settings: MailboxSettings
+) -> tuple[TicketRequest, Posting, int]:
+    """A child of the run: its ticket, the errand that begins it, and the size of that.
+
+    Raises:
+        ValidationError: The agent is not known (UnknownAgent), or the input is unacceptable.
+        PermanentFailure: It is larger than a result may be, or too many runs are above this one.
+    """
+    hops, above = _hops(run), run.request.trace.child
+    depth = 1 if above is None else above.depth + 1
+    if depth > MAX_DEPTH:
+        raise PermanentFailure(f"{MAX_DEPTH} runs are above this one, and it may start none")
+    child = ChildOf(ticket_id=ticket_id(run.run_id, asked.key), agent_id=run.agent_id, name=asked.name, depth=depth)
+    trace = Trace(
+        origin=Origin.SUBAGENT,
+        mode=RunMode.SCHEDULED,
+        parent_run_id=run.run_id,
+        parent_thread_id=run.thread_id,
+        sender=Sender(run.agent_id, run.thread_id, run.run_id),
+        hops=hops,
+        child=child,
+    )
+    info = ThreadInfo(parent_thread_id=run.thread_id)
+    posting, size = _beginning(run, asked.key, asked.outgoing, trace, info, agents, settings)
+    assert isinstance(posting.errand, Begin), "a child begins"
+    begin = posting.errand
+    about = ChildTicket(
+        run_id=begin.run_id,
+        thread_id=posting.thread_id,
+        agent_id=begin.request.intent.agent_id,
+        detached=asked.detached,
+    )
+    return request_of(asked, about), posting, size
+
+
+def _beginning(
+    run: Run,
+    key: str,
+    outgoing: Outgoing,
+    trace: Trace,
+    info: ThreadInfo | None,
+    agents: Agents,
+    settings: MailboxSettings,
+) -> tuple[Posting, int]:
+    """A run of another agent, with ids that follow from the run and the key."""
     outgoing, size = measured(outgoing, Outgoing)
     if size > settings.max_result_bytes:
         raise PermanentFailure(
@@ -47,20 +98,28 @@ def sending(run: Run, key: str, outgoing: Outgoing, agents: Agents, settings: Ma
     messages = tuple([_named(each, run, key, index) for index, each in enumerate(outgoing.messages)])
     check_messages(messages)
     thread_id = derived_id(run.run_id, key, "thread") if outgoing.thread_id is None else outgoing.thread_id
-    sender = Sender(run.agent_id, run.thread_id, run.run_id)
     begin = Begin(
         run_id=RunId(derived_id(run.run_id, key, "run")),
         dispatch_id=DispatchId(derived_id(run.run_id, key, "dispatch")),
         request=RunRequest(
-            intent=Intent(agent_id),
-            input_message_ids=tuple([message.id for message in messages]),
-            trace=Trace(origin=Origin.INTERNAL, mode=RunMode.INTERNAL_WAKE, sender=sender, hops=hops),
+            intent=Intent(agent_id), input_message_ids=tuple([message.id for message in messages]), trace=trace
         ),
         messages=messages,
         metadata=outgoing.metadata,
         delivery=Delivery(max_attempts=settings.max_attempts),
+        info=info,
     )
     return Posting(ThreadId(checked_id(thread_id, what="thread_id")), begin), size
+
+
+def _hops(run: Run) -> int:
+    """How many there were before the run. Raises PermanentFailure where it may cause no other."""
+    hops = run.request.trace.hops
+    if hops >= MAX_HOPS:
+        raise PermanentFailure(
+            f"{MAX_HOPS} runs in a row were each caused by the run before, and this one may cause no other"
+        )
+    return hops
 
 
 def _named(message: Message, run: Run, key: str, index: int) -> Message:

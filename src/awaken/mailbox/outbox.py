@@ -25,10 +25,12 @@ from typing import Final
 
 import msgspec
 
+from awaken.domain.child import ChildEnd, tell
 from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import StoreError
-from awaken.domain.ids import Route
-from awaken.domain.outbox import ERRAND_DIGEST, Begin, Lane, OutboxRow, Stop
+from awaken.domain.ids import Route, Scope, ThreadId
+from awaken.domain.outbox import ERRAND_DIGEST, Begin, Lane, OutboxRow, Stop, Tell
+from awaken.domain.run import Sender, Termination
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.contract import MAX_PAGE, Store
@@ -36,6 +38,8 @@ from awaken.store.transitions import (
     Cancel,
     CancelResult,
     Conflict,
+    Decide,
+    Decided,
     Delivered,
     DeliveredSome,
     Full,
@@ -46,9 +50,11 @@ from awaken.store.transitions import (
     Offer,
     Outcome,
     Replayed,
+    Ruling,
     Submit,
     Submitted,
     ThreadTransition,
+    Undecided,
 )
 
 MAX_KNOWN: Final = 10_000
@@ -149,6 +155,8 @@ class Outbox:
         handled: list[Handled] = []
         for lane, answer in zip(lanes, asked, strict=True):
             done = self._judged(lane.rows[0], answer)
+            if done is not None and done.refused is not None:
+                await self._tell_of_refusal(lane.rows[0], done.refused)
             if done is None:
                 self._put_off(lane)
             else:
@@ -203,6 +211,8 @@ class Outbox:
         errand = row.errand
         if isinstance(errand, Stop):
             return Cancel(scope=row.scope, thread_id=row.thread_id, run_id=errand.run_id)
+        if isinstance(errand, Tell):
+            return _deciding(row.scope, row.thread_id, errand)
         route = Route(errand.request.intent.agent_id)
         return Submit(
             scope=row.scope,
@@ -227,7 +237,7 @@ class Outbox:
             return None
         outcome, errand = answer.result(), row.errand
         match outcome:
-            case Submitted() | Known() | CancelResult():
+            case Submitted() | Known() | CancelResult() | Decided() | Undecided():
                 return Handled(row.no)
             case Replayed(run=run):
                 is_other = isinstance(errand, Begin) and run.run_id != errand.run_id
@@ -236,7 +246,7 @@ class Outbox:
                 if isinstance(errand, Begin) and errand.schedule is not None:
                     return _refused(row, f"the thread's queue is full: {limit} runs wait")
                 return None
-            case Missing() if isinstance(errand, Stop):
+            case Missing() if not isinstance(errand, Begin):
                 return Handled(row.no)  # it was refused when it was to begin, or is gone with its retention
             case Missing(what=what):
                 return _refused(row, f"there is no such {what}")
@@ -246,6 +256,17 @@ class Outbox:
                 return _refused(row, f"{what} id {taken!r} is taken by something else")
             case _:
                 raise AssertionError(f"an errand cannot end in {type(outcome).__name__}")
+
+    async def _tell_of_refusal(self, row: OutboxRow, why: str) -> None:
+        """A child that can never be begun has failed."""
+        errand = row.errand
+        trace = errand.request.trace if isinstance(errand, Begin) else None
+        if trace is None or trace.child is None or trace.parent_run_id is None or not isinstance(errand, Begin):
+            return
+        end = ChildEnd(run_id=errand.run_id, termination=Termination("error", detail=why))
+        sender = Sender(errand.request.intent.agent_id, row.thread_id, errand.run_id)
+        told = tell(trace, end, sender)
+        await self._combiner.ask(_deciding(row.scope, ThreadId(row.sender), told))
 
     def _put_off(self, lane: _Queue) -> None:
         lane.pause_s = min(max(lane.pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
@@ -266,6 +287,12 @@ class Outbox:
             return None if self._store.capabilities.exclusive else self._settings.poll_interval_s
         first_s = min([lane.not_before_s for lane in self._lanes.values()])
         return max(first_s - self._clock.monotonic(), 0.0)
+
+
+def _deciding(scope: Scope, thread_id: ThreadId, told: Tell) -> Decide:
+    """What a child has told, as a transition of the thread of its parent."""
+    ruling = Ruling(told.ticket_id, told.decision)
+    return Decide(scope=scope, thread_id=thread_id, run_id=told.run_id, rulings=(ruling,), told=told)
 
 
 def _refused(row: OutboxRow, why: str) -> Handled:

@@ -11,14 +11,15 @@ Source: ADR 0005, ADR 0011, ADR 0015.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from awaken.domain.checking import readable, shown, weighed
+from awaken.domain.child import ChildTicket
 from awaken.domain.errors import DataIntegrity, PermanentFailure, ValidationError
 from awaken.domain.event import Event, InferenceComplete, logged
-from awaken.domain.ids import Ids, MessageId, checked_id
+from awaken.domain.ids import Ids, MessageId, RunId, checked_id
 from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Message, check_message
 from awaken.domain.outbox import Begin, Posting
@@ -26,7 +27,8 @@ from awaken.domain.pending import selected
 from awaken.domain.run import RunRequest, Usage
 from awaken.domain.span import effective
 from awaken.domain.state import ThreadState, Values, joined
-from awaken.domain.ticket import MAX_OPEN_TICKETS, Ticket, TicketRequest
+from awaken.domain.ticket import MAX_OPEN_TICKETS, Ticket, TicketRequest, ticket_id
+from awaken.executors.children import Starting
 from awaken.executors.contract import Conversation, RunEnds, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.executors.mending import storable
@@ -88,6 +90,10 @@ class Start:
         entries = await self._reads.list_journal(self._claimed.scope, self._claimed.run.run_id)
         return {entry.key: entry.value for entry in entries}
 
+    async def output_of(self, run_id: RunId) -> Any:
+        run = await self._reads.load_run(self._claimed.scope, run_id)
+        return None if run is None else run.output
+
     async def decisions(self) -> Mapping[str, Ticket]:
         run, found = self._claimed.run, dict[str, Ticket]()
         after: int | None = None
@@ -117,8 +123,12 @@ class Port:
         exposes_errors: bool,
         max_result_bytes: int,
         sending: Callable[[str, Outgoing], tuple[Posting, int]],
+        starting: Callable[[Starting], tuple[TicketRequest, Posting, int]],
     ) -> None:
-        """`sending` makes an errand of what the run sends, under a key, and says how large it is."""
+        """`sending` makes an errand of what the run sends, under a key, and says how large it is; `starting` one of a
+        child, with its ticket.
+        """
+        self._starting = starting
         self.exposes_errors = exposes_errors
         self.max_result_bytes = max_result_bytes
         self._sending = sending
@@ -265,9 +275,22 @@ class Port:
         posting, size = self._sending(key, outgoing)
         assert isinstance(posting.errand, Begin), "what is sent begins a run"
         sent = Sent(posting.errand.run_id, posting.thread_id)
-        self._writer.add_post(posting, size, JournalEntry(key, msgspec.Raw(_encode(sent))))
+        self._writer.add_post(posting, size)
+        self._writer.add_journal(JournalEntry(key, msgspec.Raw(_encode(sent))))
         await to_the_end(self._writer.durable())
         return sent
+
+    async def start(self, starting: Starting) -> ChildTicket:
+        request, posting, size = self._starting(starting)
+        self._writer.add_tickets(request)
+        self._writer.add_post(posting, size)
+        await to_the_end(self._writer.durable())
+        return msgspec.convert(request.arguments, ChildTicket)
+
+    async def awaited(self, *keys: str) -> None:
+        if self._writer.pending:
+            self._writer.add_awaited(*[ticket_id(self._run.run_id, key) for key in keys])
+            await to_the_end(self._writer.durable())
 
     async def open_tickets(self, *requests: TicketRequest) -> None:
         self._opened += len(requests)

@@ -54,7 +54,7 @@ from awaken.executors.contract import DriveOutcome, Finished, RunEnds, Stopped, 
 from awaken.executors.mending import mended
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
-from awaken.mailbox.errands import sending
+from awaken.mailbox.errands import sending, starting
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.mailbox.port import Port, Start, checked_request
@@ -70,6 +70,7 @@ from awaken.store.transitions import (
     Continued,
     DeadLetter,
     Ending,
+    JournalEntry,
     Offer,
     Release,
     Retry,
@@ -93,6 +94,7 @@ _TYPES_OF_FINISHED: Final[dict[str, Any]] = {
 _Produced = tuple[tuple[Message, ...], int]
 """Messages, and their size in bytes."""
 _NOTHING: _Produced = (), 0
+_NOTED: Final = msgspec.Raw(b"true")
 
 
 class Workshop(msgspec.Struct, frozen=True):
@@ -124,6 +126,8 @@ class _End(msgspec.Struct, frozen=True):
     """What the agent changed of the thread's state."""
     continues: bool = False
     """It is none where messages wait for the run."""
+    notes: tuple[str, ...] = ()
+    """Keys of the journal that are recorded with it."""
 
 
 class Execution:
@@ -155,6 +159,7 @@ class Execution:
             workshop.store,
             exposes_errors=workshop.agents.exposes_errors(claimed.run.agent_id),
             max_result_bytes=workshop.settings.max_result_bytes,
+            starting=lambda asked: starting(claimed.run, asked, workshop.agents, workshop.settings),
             sending=lambda key, outgoing: sending(claimed.run, key, outgoing, workshop.agents, workshop.settings),
         )
         self._is_followed = claimed.queued > 0
@@ -385,7 +390,8 @@ class Execution:
         ending = Suspend(
             next_dispatch_id=self._shop.ids.dispatch_id(), opens=asked, waits_for=waits_for, mode=outcome.mode
         )
-        return _End(ending, "suspended", messages, size, outcome.usage, outcome.steps, events)
+        end = _End(ending, "suspended", messages, size, outcome.usage, outcome.steps, events)
+        return msgspec.structs.replace(end, notes=outcome.notes)
 
     def _finished_early(self, stopped: Stopped) -> _End:
         """A driver that stops without having been asked has simply ended."""
@@ -520,11 +526,12 @@ class Execution:
             number=self._writer.next_number(),
             ending=ending,
             entries=tuple(entries),
-            journal=tuple(rest.journal),
+            journal=(*rest.journal, *[JournalEntry(note, _NOTED) for note in end.notes]),
             closes=closes,
             usage=rest.usage if end.usage is None else None,
             stream_open=stream_open,
             posts=tuple(rest.posts),
+            awaits=tuple(rest.awaits),
             state=(*rest.state, *end.state),
             offer=offer,
             unless_pending=end.continues and self._stop.reason is None,

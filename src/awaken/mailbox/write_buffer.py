@@ -37,6 +37,7 @@ from awaken.domain import server_event
 from awaken.domain.clock import Clock, Timer
 from awaken.domain.errors import AwakenError, LeaseLost, PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import KINDS, OPENS_STREAM, StreamReset
+from awaken.domain.ids import TicketId
 from awaken.domain.log import LoggedEvent
 from awaken.domain.loop import check_loop
 from awaken.domain.message import ASSISTANT, Message
@@ -62,6 +63,7 @@ class Unwritten:
         self.entries: list[LoggedEvent | Message] = []
         self.journal: list[JournalEntry] = []
         self.posts: list[Posting] = []
+        self.awaits: list[TicketId] = []
         self.state: list[Values] = []
         self.tickets: list[TicketRequest] = []
         self.closes: StepClosed | None = None
@@ -157,12 +159,16 @@ class RunWriter:
         heap.closes, heap.usage = closes, None
         self._schedule()
 
-    def add_post(self, posting: Posting, size: int, journal: JournalEntry) -> None:
-        """Do something to another thread, and remember that it is done. Raises as `add`."""
+    def add_post(self, posting: Posting, size: int) -> None:
+        """Do something to another thread. Raises as `add`."""
         heap = self._filling()
         heap.posts.append(posting)
-        heap.journal.append(journal)
-        heap.payload_bytes += size + len(journal.key) + len(memoryview(journal.value))
+        heap.payload_bytes += size
+        self._schedule()
+
+    def add_awaited(self, *tickets: TicketId) -> None:
+        """The run goes on with what has become of these children. Raises as `add`."""
+        self._filling().awaits += tickets
         self._schedule()
 
     def add_journal(self, entry: JournalEntry) -> None:
@@ -287,6 +293,7 @@ class RunWriter:
                 usage=heap.usage,
                 stream_open=self.stream_open,
                 posts=tuple(heap.posts),
+                awaits=tuple(heap.awaits),
                 state=tuple(heap.state),
                 takes=heap.takes,
                 opens=tuple(heap.tickets),

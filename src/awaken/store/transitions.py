@@ -32,7 +32,7 @@ from awaken.domain.ids import (
 )
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
-from awaken.domain.outbox import OutboxRow, Posting
+from awaken.domain.outbox import OutboxRow, Posting, Tell
 from awaken.domain.pending import Boundary, Pending
 from awaken.domain.receipt import FinalFate
 from awaken.domain.retry import RetryPolicy
@@ -218,6 +218,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tickets of the run; one that it has already stays as it is."""
     posts: tuple[Posting, ...] = ()
     """What the run does to other threads; reported behind `entries`."""
+    awaits: tuple[TicketId, ...] = ()
+    """Tickets of children that it goes on with: what tells it of them otherwise is retracted."""
     state: tuple[Values, ...] = ()
     """Merge patches of the thread's state, in order."""
     takes: Boundary | None = None
@@ -301,6 +303,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """As in `Commit`."""
     stream_open: bool | None = None
     posts: tuple[Posting, ...] = ()
+    awaits: tuple[TicketId, ...] = ()
     """As in `Commit`."""
     state: tuple[Values, ...] = ()
     """Merge patches of the thread's state, in order. They are made when the run ends by an `Ack`, and dropped when it
@@ -335,6 +338,8 @@ class Decide(msgspec.Struct, frozen=True, kw_only=True):
     run_id: RunId
     rulings: tuple[Ruling, ...] = ()
     expires: tuple[TicketId, ...] = ()
+    told: Tell | None = None
+    """A child says so: where its run does not wait for it, that is told with a message, or a run of its own."""
 
 
 @final
@@ -872,6 +877,8 @@ class Decided(msgspec.Struct, frozen=True):
     duplicates: tuple[bool, ...]
     dispatch: Dispatch | None
     ready_in_ms: int | None
+    pended: bool = False
+    """A message about it waits for the run."""
     appended: tuple[Appended, ...] = ()
 
 

@@ -27,6 +27,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
+from awaken.domain.child import ChildTicket
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import LeaseLost
 from awaken.domain.event import KINDS, OPENS_STREAM, Event, InferenceComplete, StreamReset
@@ -46,6 +47,7 @@ from awaken.domain.message import Message, Role, check_message, user_message
 from awaken.domain.run import Intent, RunOptions, RunRequest, Usage
 from awaken.domain.state import ThreadState, Values, merged
 from awaken.domain.ticket import Action, Decision, Ticket, TicketRequest
+from awaken.executors.children import Starting, request_of
 from awaken.executors.contract import (
     AgentDriver,
     Conversation,
@@ -59,12 +61,20 @@ from awaken.executors.entry import conversation
 from awaken.executors.sending import Outgoing, Sent
 
 Method = Literal[
-    "emit", "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send", "open_tickets"
+    "emit",
+    "commit_assistant",
+    "commit_tool",
+    "commit_extra",
+    "close_step",
+    "commit_step",
+    "send",
+    "start",
+    "open_tickets",
 ]
 MAX_RESULT_BYTES = 1024 * 1024
 """How large what a tool returns may be here."""
 DURABLE: tuple[Method, ...] = (
-    "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send", "open_tickets",
+    "commit_assistant", "commit_tool", "commit_extra", "close_step", "commit_step", "send", "start", "open_tickets",
 )  # fmt: skip
 
 
@@ -107,6 +117,8 @@ class RecordedRun:
         self.taken: list[tuple[int, Message]] = []
         """What it has taken, with the number of steps that were closed then."""
         self.journal: dict[str, msgspec.Raw] = {}
+        self.started: dict[str, Starting] = {}
+        """The children, by key."""
         self.sent: dict[str, Outgoing] = {}
         """What was sent to other agents, by key."""
         self.progress: list[bool] = []
@@ -380,6 +392,22 @@ class RecordingPort:
         self._run.sent[key] = outgoing
         await self._written("send", nth, ())
         return sent
+
+    async def start(self, starting: Starting) -> ChildTicket:
+        nth = self._begin("start")
+        run_id = RunId(derived_id(self._run.run_id, starting.key, "run"))
+        thread_id = ThreadId(derived_id(self._run.run_id, starting.key, "thread"))
+        about = ChildTicket(run_id=run_id, thread_id=thread_id, agent_id=AgentId(starting.outgoing.agent_id))
+        self._run.open(request_of(starting, about))
+        self._run.started[starting.key] = starting
+        await self._written("start", nth, ())
+        return about
+
+    async def awaited(self, *keys: str) -> None:
+        """Nothing else tells it of them here."""
+
+    async def output_of(self, run_id: RunId) -> Any:
+        return None
 
     async def _written(self, method: Method, nth: _Nth, events: Sequence[Event]) -> None:
         self._run.commits.append(method)

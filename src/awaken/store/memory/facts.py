@@ -13,12 +13,11 @@ from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
-from awaken.domain.pending import MAX_TAKEN
 from awaken.domain.run import DONE, Run
 from awaken.domain.span import stretches
 from awaken.store.memory.tables import Tables
 from awaken.store.rules.facts import MAX_LINEAGE, Facts, LeftOpen, Lineage, Queued, ThreadKey, Waiter, Waiting
-from awaken.store.rules.needs import Needs
+from awaken.store.rules.needs import Needs, first_of_runs
 
 
 class FactLoader:
@@ -127,9 +126,8 @@ class FactLoader:
 
     def _find_pending(self, facts: Facts, needs: Needs) -> None:
         facts.pending = self._tables.pending(needs.key)
-        run_id = needs.run if facts.next is None else facts.next.dispatch.run_id
-        if needs.bodies and run_id is not None:
-            mine = [entry.message_id for entry in facts.pending if entry.run_id == run_id][:MAX_TAKEN]
+        if needs.bodies:
+            mine = first_of_runs(facts, needs)
             facts.bodies = tuple([self._tables.data[needs.key].messages[each].message for each in mine])
 
     def _find_known(self, facts: Facts, key: ThreadKey, ids: Iterable[MessageId]) -> None:

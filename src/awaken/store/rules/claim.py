@@ -72,7 +72,7 @@ def _claim(
             seq = log.add_message(stored.message)
             changes.appended_messages.append((thread, stored.message.id, seq, now))
     came: tuple[Message, ...] = ()
-    if thread.pending and run.status is WAITING:
+    if thread.pending and (run.status is WAITING or entry.dispatch.why == "start"):
         came = take_pending("resume_input", run, thread, facts, changes, log)
         run = replace(run, taken=run.taken + len(came))
         take_later(run, len(came), thread, facts, changes)

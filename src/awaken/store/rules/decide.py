@@ -16,12 +16,14 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from awaken.domain import server_event
+from awaken.domain.child import child_of, end_of
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch, Why
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import TicketId
 from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, Waiting, moved
 from awaken.domain.ticket import Decision, Ticket, TicketRequest, wait_reason
+from awaken.store.rules.child import take_back, tell_run
 from awaken.store.rules.ending import finish
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
 from awaken.store.rules.pending import leave
@@ -67,15 +69,22 @@ def decide(t: Decide, facts: Facts, changes: Changes, now: Instant) -> Decided |
                 closed[ticket.ticket_id] = done
                 if ticket.asked.kind != "child":
                     log.add(server_event.ticket_decided(done, decision))
+                else:
+                    log.add(server_event.child_finished(child_of(done), end_of(decision), done.asked.tool_call_id))
     run, dispatch = _moved_on(before, run, [*closed.values()], thread, facts, changes, log)
+    pended = (
+        t.told is not None and t.told.ticket_id in closed and tell_run(t.told, before, run, thread, facts, changes, log)
+    )
     changes.runs.append((thread, run))
     appended = log.write(changes)
+    if facts.claimed is None and facts.left:
+        set_ready(thread, facts, now)
     if facts.left and facts.claimed is None:
         set_ready(thread, facts, now)
     if refused is not None:
         return Undecided(closed.get(refused.ticket_id, refused), run, ready_in_ms(thread, now), appended)
     now_are = tuple([closed.get(each.ticket_id, each) for each in tickets])
-    return Decided(run, now_are, tuple(duplicates), dispatch, ready_in_ms(thread, now), appended)
+    return Decided(run, now_are, tuple(duplicates), dispatch, ready_in_ms(thread, now), pended, appended)
 
 
 def _overdue(tickets: Iterable[Ticket], run: Run, now: Instant) -> list[Ticket]:
@@ -157,6 +166,7 @@ def suspend(
         known[ticket.ticket_id], run = _expire(ticket, run, thread, changes, log)
     named = ending.waits_for or tuple([each.id_in(run.run_id) for each in ending.opens])
     come = [known[each] for each in named if each in known and not known[each].is_open]
+    take_back([each.ticket_id for each in come], run, thread, facts, changes, log)
     ended = _end_of(come)
     if ended is not None:
         return finish(run, ended, thread, facts, changes, log, cause="ticket_expired")

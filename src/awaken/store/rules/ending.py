@@ -21,6 +21,7 @@ from awaken.domain.clock import Instant
 from awaken.domain.dispatch import QUEUED, Dispatch
 from awaken.domain.ids import MessageId
 from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, moved
+from awaken.store.rules.child import stop_children, tell_parent
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
 from awaken.store.rules.pending import end_brought, leave
 from awaken.store.rules.span import hide_own
@@ -47,6 +48,7 @@ def finish(
 ) -> Run:
     """Log the end of the run; the run as it is to be written then."""
     if run.open_tickets:
+        stop_children(run, termination, facts, log)
         run = withdraw_at_end(run, termination, thread, facts, changes, log)
     if run.hide_requested_at is not None:
         run = hide_own(run, thread, facts, changes, log)
@@ -61,7 +63,7 @@ def finish(
         thread.left_open += 1
     if run.request.options.on_completion == "delete":
         expect_deletion(thread, changes, log.now)
-    return replace(
+    ended = replace(
         run,
         status=moved(run, "finish"),
         termination=termination,
@@ -73,6 +75,9 @@ def finish(
         updated_at=log.now,
         updated_seq=log.last_seq,
     )
+    if ended.request.trace.child is not None:
+        tell_parent(ended, log)
+    return ended
 
 
 def expect_deletion(thread: ThreadRow, changes: Changes, now: Instant) -> None:

@@ -17,7 +17,8 @@ import msgspec
 from msgspec import UNSET
 
 from awaken.domain.ids import ClaimToken, DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
-from awaken.store.rules.facts import ThreadKey
+from awaken.domain.pending import MAX_TAKEN
+from awaken.store.rules.facts import Facts, ThreadKey
 from awaken.store.transitions import (
     Ack,
     Cancel,
@@ -62,7 +63,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     pending: bool = False
     """`Facts.pending`: everything that is pending in the thread."""
     bodies: bool = False
-    """With `pending`: `Facts.bodies`, of the first that wait for `run`, or else for that of `next`."""
+    """With `pending`: `Facts.bodies`, of the first that wait for `run`, and for that of `next`."""
     taken: int | None = None
     """`Facts.taken`: what the commit with this number took, where that is the thread's last one."""
     tail: bool = False
@@ -147,7 +148,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             tickets=_asked_tickets(t),
             state=bool(t.state),
             pending=True,
-            bodies=t.unless_pending,
+            bodies=t.unless_pending or t.offer is not None,
             taken=t.number if t.unless_pending else None,
         )
     match t:
@@ -163,6 +164,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
                 queue="if_free",
                 tickets=named,
                 pending=True,
+                whole_queue=t.told is not None,
             )
         case Cancel():
             return Needs(
@@ -252,6 +254,15 @@ def _asked_tickets(t: Commit | Settle) -> tuple[TicketId, ...]:
 
 def _ids(t: SaveThread | Submit | Commit | Settle) -> tuple[MessageId, ...]:
     return tuple([message.id for message in t.messages])
+
+
+def first_of_runs(facts: Facts, needs: Needs) -> list[MessageId]:
+    """The messages whose bodies a rule may need: the first that wait for the run, and for the one that may be next."""
+    runs = [needs.run, None if facts.next is None else facts.next.dispatch.run_id]
+    found: list[MessageId] = []
+    for run_id in dict.fromkeys(runs):
+        found += [entry.message_id for entry in facts.pending if entry.run_id == run_id][:MAX_TAKEN]
+    return found
 
 
 def of_claim(key: ThreadKey) -> Needs:

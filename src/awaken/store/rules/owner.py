@@ -21,6 +21,7 @@ from awaken.domain.ids import MessageId
 from awaken.domain.log import Appended
 from awaken.domain.message import ASSISTANT, Message
 from awaken.domain.run import CANCELLED, DONE, Run
+from awaken.store.rules.child import take_back
 from awaken.store.rules.claim import claim_queued
 from awaken.store.rules.decide import suspend
 from awaken.store.rules.ending import after_failure, executed, finish
@@ -61,7 +62,7 @@ def commit(t: Commit, facts: Facts, changes: Changes, now: Instant) -> Committed
         return Conflict("message", facts.known[0].message.id)
     touch(thread, changes, now, active=False)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
-    run = _write_progress(t, run, thread, changes, log)
+    run = _write_progress(t, run, thread, facts, changes, log)
     if t.opens:
         run = open_tickets(t.opens, run, thread, facts, changes, log)
     apply_patches(t.state, thread, facts, changes, log)
@@ -112,7 +113,7 @@ def settle(t: Settle, facts: Facts, changes: Changes, now: Instant) -> Settled |
         return Conflict("message", facts.known[0].message.id)
     touch(thread, changes, now)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
-    run = _write_progress(t, run, thread, changes, log)
+    run = _write_progress(t, run, thread, facts, changes, log)
     if t.unless_pending and thread.pending and _would_end(t, run, dispatch, thread):
         taken = take("on_natural_end", run, thread, facts, changes, log, commit_no=t.number)
         if taken:
@@ -241,7 +242,7 @@ def _progressed(t: Commit | Settle, dispatch: Dispatch, now: Instant) -> Dispatc
     return moves.progressed(dispatch, now) if t.closes is not None and t.closes.is_progress else dispatch
 
 
-def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Changes, log: Log) -> Run:
+def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> Run:
     """Append messages, events and journal, and count the commit; the run with its new totals, or the same object."""
     thread.commit_no = t.number
     thread.commit_token = t.token
@@ -256,6 +257,8 @@ def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, changes: Ch
     for each in t.posts:
         log.add(server_event.posted(each.thread_id, each.errand))
         log.post(each.thread_id, each.errand)
+    if t.awaits:
+        take_back(t.awaits, run, thread, facts, changes, log)
     for step in t.journal:
         changes.journal.append((run, step, log.now))
     stream_open = run.stream_open if t.stream_open is None else t.stream_open

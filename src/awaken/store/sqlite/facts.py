@@ -18,13 +18,12 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import TOOL, Message
-from awaken.domain.pending import MAX_TAKEN
 from awaken.domain.run import Run
 from awaken.domain.span import stretches
 from awaken.domain.state import NO_STATE
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.facts import MAX_LINEAGE, Facts, LeftOpen, Lineage, Queued, ThreadKey, Waiter, Waiting
-from awaken.store.rules.needs import Needs
+from awaken.store.rules.needs import Needs, first_of_runs
 from awaken.store.sqlite.cache import Held, ThreadCache
 from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.rows import (
@@ -164,10 +163,8 @@ class FactLoader:
     def _find_pending(self, facts: Facts, needs: Needs, held: Held) -> None:
         rows = self._db.execute(_PENDING, {"thread": held.thread.no}).fetchall()
         facts.pending = tuple(map(pending_from, rows))
-        run_id = needs.run if facts.next is None else facts.next.dispatch.run_id
-        if needs.bodies and run_id is not None:
-            mine = [entry.message_id for entry in facts.pending if entry.run_id == run_id][:MAX_TAKEN]
-            found = [self._message(held, message_id) for message_id in mine]
+        if needs.bodies:
+            found = [self._message(held, message_id) for message_id in first_of_runs(facts, needs)]
             facts.bodies = tuple([stored.message for stored in found if stored is not None])
 
     def _find_known(self, facts: Facts, needs: Needs, held: Held) -> None:

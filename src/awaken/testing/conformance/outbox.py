@@ -8,7 +8,7 @@ from msgspec import json
 
 from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Message
-from awaken.domain.outbox import ERRAND_DIGEST, Begin, OutboxRow, Posting, Stop
+from awaken.domain.outbox import ERRAND_DIGEST, Begin, OutboxRow, Posting, Stop, Tell
 from awaken.domain.run import Intent, Origin, RunRequest, RunStatus, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import Store
@@ -17,12 +17,14 @@ from awaken.store.transitions import (
     CancelResult,
     Committed,
     Conflict,
+    Decide,
     Delivered,
     DeliveredSome,
     Handled,
     LeaseLost,
     Missing,
     Replayed,
+    Ruling,
     Settled,
     Submit,
     Submitted,
@@ -78,9 +80,12 @@ def begins(name: str, thread: ThreadId = ELSEWHERE, **details: Any) -> Posting:
     return Posting(thread, errand(name, **details))
 
 
-def delivering(row: OutboxRow) -> Submit | Cancel:
+def delivering(row: OutboxRow) -> Submit | Cancel | Decide:
     """What the mailbox asks for an errand."""
     what = row.errand
+    if isinstance(what, Tell):
+        ruling = Ruling(what.ticket_id, what.decision)
+        return Decide(scope=row.scope, thread_id=row.thread_id, run_id=what.run_id, rulings=(ruling,), told=what)
     if isinstance(what, Stop):
         return Cancel(scope=row.scope, thread_id=row.thread_id, run_id=what.run_id)
     return Submit(

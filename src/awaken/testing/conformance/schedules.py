@@ -29,6 +29,7 @@ from awaken.store.transitions import (
     ResumeSchedule,
     ScheduleEdit,
     SchedulesEdited,
+    Submit,
     Submitted,
     Tick,
     Ticked,
@@ -148,7 +149,7 @@ async def test_with_queue_every_instant_gets_its_run(store: Store, clock: Manual
         want(Submitted, await apply(store, delivering(row)))
     clock.tick(MINUTE)
     [row] = (await tick(store)).posted
-    full = want(Full, await apply(store, replace(delivering(row), max_queued=2)))
+    full = want(Full, await apply(store, replace(want(Submit, delivering(row)), max_queued=2)))
     await handled(store, row, refused=f"{full.limit} wait")
 
     assert (await schedule_of(store)).last_error == "2 wait"

@@ -1,0 +1,102 @@
+"""Children: what the end of a run means for those that it started, and for the one that started it.
+
+Above: `ending`, for every run that ends; `decide`, for a child that tells of its end. Below: `pending`, for those
+that do not wait for it.
+Holds: a run that was started tells its parent of its end in the transaction that ends it. A parent that is stopped has
+its children stopped, but for detached ones; after any other end they go on, and tell its thread.
+
+Source: ADR 0035.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from awaken.domain import message_event
+from awaken.domain.child import child_of, telling, told_message_id
+from awaken.domain.ids import TicketId
+from awaken.domain.outbox import Stop, Tell
+from awaken.domain.pending import Pending
+from awaken.domain.run import CREATED, DONE, WAITING, Run, Termination
+from awaken.store.rules.facts import Changes, Facts, MessageWrite, ThreadRow
+from awaken.store.rules.pending import give_up, open_runs
+from awaken.store.rules.writing import Log
+
+_AWAITED: Final = "the run waits for it"
+
+
+def stop_children(run: Run, termination: Termination, facts: Facts, log: Log) -> None:
+    """The run was stopped, and with it what it started."""
+    if termination.type != "cancelled":
+        return
+    for ticket in facts.open_tickets.get(run.run_id, ()):
+        if ticket.asked.kind == "child":
+            child = child_of(ticket)
+            if not child.detached:
+                log.post(child.thread_id, Stop(run_id=child.run_id))
+
+
+def tell_parent(run: Run, log: Log) -> None:
+    """The run has ended: the one that started it, if one did, is told."""
+    told = telling(run)
+    if told is not None:
+        log.post(*told)
+
+
+def tell_run(told: Tell, before: Run, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> bool:
+    """The child of a run has ended. Whether a message about that waits for the run now: it does where the run is open
+    and does not wait for this. One that has ended is told with a run of its own, which other endings join until it is
+    claimed.
+    """
+    if before.waiting is not None and told.ticket_id in before.waiting.tickets:
+        return False
+    thread.position += 1
+    entry = Pending(
+        message_id=told.message.id,
+        run_id=run.run_id,
+        position=thread.position,
+        boundary="resume_input" if run.status is WAITING else "next_step",
+        created_at=log.now,
+        opens=told.opens,
+    )
+    if run.status is not DONE:
+        _pend(entry, told, thread, changes, log)
+        return True
+    wake = _queued_wake(run, facts)
+    if wake is not None:
+        _pend(replace(entry, run_id=wake.run_id, boundary="resume_input"), told, thread, changes, log)
+        return False
+    changes.new_messages.append(MessageWrite(thread, told.message, None, told.opens.run_id, log.now))
+    opening = [replace(entry, run_id=told.opens.run_id, boundary="new_run")]
+    log.follow(lambda: open_runs(opening, thread, facts, changes, log.now))
+    return False
+
+
+def _pend(entry: Pending, told: Tell, thread: ThreadRow, changes: Changes, log: Log) -> None:
+    changes.pended.append((thread, entry, told.message))
+    thread.pending += 1
+    log.add(message_event.pended(entry))
+
+
+def _queued_wake(run: Run, facts: Facts) -> Run | None:
+    """A run that another child of the same parent has opened, and that nobody has claimed yet."""
+    for dispatch, queued in facts.queue:
+        trace = queued.request.trace
+        if queued.status is CREATED and dispatch.tried_at is None and trace.correlation_id == run.run_id:
+            return queued
+    return None
+
+
+def take_back(
+    tickets: Iterable[TicketId], run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log
+) -> None:
+    """The run waits for these after all, so what tells it of them otherwise is retracted: it is told once."""
+    if not thread.pending:
+        return
+    messages = {told_message_id(each) for each in tickets}
+    for entry in facts.pending:
+        if entry.run_id == run.run_id and entry.message_id in messages:
+            give_up(entry, "retracted", _AWAITED, thread, changes, log)

@@ -1,0 +1,256 @@
+"""Background work: children are started once, waited for without holding anything, and told of once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from awaken.domain.child import MAX_DEPTH
+from awaken.domain.errors import ChildFailed, PermanentFailure, UnknownAgent
+from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
+from awaken.domain.outbox import MAX_HOPS
+from awaken.domain.run import Origin, Run, RunStatus
+from awaken.executors.children import Child
+from awaken.executors.function import Context
+from awaken.store.contract import RunQuery
+from awaken.store.transitions import Commit, Decide, Delivered, Settle, Submit
+from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore, World
+
+THREAD = "t"
+
+
+async def worker(ctx: Context) -> Any:
+    text = await ctx.input()
+    if text == "fail":
+        raise PermanentFailure("no luck")
+    return f"did {text}"
+
+
+async def runs_in(world: World, thread_id: str = THREAD) -> list[Run]:
+    query = RunQuery(thread_id=ThreadId(thread_id), limit=200)
+    return [*(await world.store.list_runs(DEFAULT_SCOPE, query)).items]
+
+
+async def test_a_function_starts_children_and_waits_for_all_of_them(store: WatchedStore, clock: ManualClock) -> None:
+    executions: list[int] = []
+
+    async def boss(ctx: Context) -> str:
+        executions.append(1)
+        children = [await ctx.start("worker", text) for text in ("one", "two", "three")]
+        return " and ".join(await ctx.gather(*children))
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        run = await world.done(await world.submit(agent_id="boss"))
+
+        assert run.final_output == "did one and did two and did three"
+        assert len(executions) == 2, "once to start them, once when all have ended"
+        kinds = await world.kinds(run)
+        assert (kinds.count("ChildStarted"), kinds.count("RunSuspended"), kinds.count("ChildFinished")) == (3, 1, 3)
+        assert len(await runs_in(world)) == 1, "nothing else was told of it"
+        assert await store.list_outbox() == []
+        found = (await store.list_runs(DEFAULT_SCOPE, RunQuery(agent_id=None, limit=50))).items
+        children = [each for each in found if each.request.trace.origin is Origin.SUBAGENT]
+        assert {each.request.trace.parent_run_id for each in children} == {run.run_id}
+        assert len({each.thread_id for each in children}) == 3
+
+
+async def test_a_waiting_parent_holds_nothing(store: WatchedStore, clock: ManualClock) -> None:
+    async def boss(ctx: Context) -> Any:
+        return await ctx.call("gated", "take your time")
+
+    async with World(store, clock, agents={"boss": boss}) as world:
+        run = await world.submit(agent_id="boss")
+        call = await world.agent.next_call()
+        await world.quiet()
+        assert (await world.run(run)).status is RunStatus.WAITING
+        assert world.free_slots == 99, "the child has the only slot that is taken"
+        call.release("done")
+        assert (await world.done(run)).final_output == "done"
+
+
+async def test_a_child_that_failed_is_an_error_or_stands_in_the_place_of_its_output(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def boss(ctx: Context) -> str:
+        bad, good = await ctx.start("worker", "fail"), await ctx.start("worker", "well")
+        failed, output = await ctx.gather(bad, good, return_exceptions=True)
+        assert isinstance(failed, ChildFailed) and failed.run_id == bad.run_id
+        try:
+            await ctx.gather(good, bad)
+        except ChildFailed as error:
+            return f"{output}; {error.why}"
+        return "not told"
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        run = await world.done(await world.submit(agent_id="boss"))
+        assert run.final_output == "did well; no luck"
+
+        async def careless(ctx: Context) -> Any:
+            return await ctx.call("worker", "fail")
+
+        world.agents.add("careless", careless)
+        failed = await world.done(await world.submit(agent_id="careless", thread_id="other"))
+        assert failed.dead_lettered
+
+
+async def test_a_child_that_nobody_waits_for_wakes_the_thread(store: WatchedStore, clock: ManualClock) -> None:
+    heard: list[tuple[str, str | None]] = []
+
+    async def boss(ctx: Context) -> str:
+        if ctx.sender is not None:
+            heard.append((await ctx.input(), ctx.sender.agent_id))
+            return "heard"
+        await ctx.start("gated", "research", name="research")
+        return "started"
+
+    async with World(store, clock, agents={"boss": boss}) as world:
+        assert (await world.done(await world.submit(agent_id="boss"))).final_output == "started"
+        (await world.agent.next_call()).release("42")
+        await world.quiet()
+
+        assert heard == [("The background run 'research' is done: 42", "gated")]
+        first, wake = await runs_in(world)
+        assert (wake.request.trace.origin, wake.final_output) == (Origin.INTERNAL, "heard")
+        assert await world.texts() == ["hello", "started", "The background run 'research' is done: 42", "heard"]
+        assert first.open_tickets == 1 or (await world.run(first)).open_tickets == 0
+
+
+async def test_many_endings_are_one_wake_up(store: WatchedStore, clock: ManualClock) -> None:
+    heard: list[str] = []
+
+    async def boss(ctx: Context) -> None:
+        if ctx.sender is None:
+            for number in range(5):
+                await ctx.start("worker", str(number), name=f"n{number}")
+            await ctx.start("gated", "hold the thread")
+            return
+        heard.append(await ctx.input())
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        await world.done(await world.submit(agent_id="boss"))
+        await world.quiet()
+        await world.submit(agent_id="gated")
+        assert sum(text.count("is done") for text in heard) == 5
+        assert 1 <= len(heard) <= 5
+
+
+async def test_a_child_is_started_once_whatever_the_function_comes_to(store: WatchedStore, clock: ManualClock) -> None:
+    children: list[Child] = []
+
+    async def boss(ctx: Context) -> Any:
+        children.append(await ctx.start("worker", "one"))
+        if len(children) == 1:
+            raise ConnectionError("the network")
+        return await ctx.gather(children[-1])
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        run = await world.submit(agent_id="boss")
+        await world.advance(5)
+        assert (await world.done(run)).output == ["did one"]
+        assert len({child.run_id for child in children}) == 1
+        assert len(await runs_in(world, children[0].thread_id)) == 1
+        assert len(await runs_in(world)) == 1, "it waited for it after all, and was told once"
+
+
+@pytest.mark.parametrize("kind", [Commit, Submit, Settle, Decide, Delivered])
+async def test_a_lost_answer_anywhere_changes_nothing(store: WatchedStore, clock: ManualClock, kind: type[Any]) -> None:
+    async def boss(ctx: Context) -> str:
+        return " and ".join(await ctx.gather(await ctx.start("worker", "one"), await ctx.start("worker", "two")))
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        store.hold(Commit)
+        run = await world.submit(agent_id="boss")
+        await world.quiet()
+        store.lose_answer(kind)
+        store.let_go()
+        await world.advance(60)
+
+        assert (await world.done(run)).final_output == "did one and did two"
+        found = (await store.list_runs(DEFAULT_SCOPE, RunQuery(limit=50))).items
+        assert len(found) == 3
+        assert await store.list_outbox() == []
+
+
+async def test_stopping_a_parent_stops_its_children(store: WatchedStore, clock: ManualClock) -> None:
+    async def boss(ctx: Context) -> Any:
+        own = await ctx.start("gated", "mine", name="own")
+        await ctx.start("gated", "its own", name="free", detached=True)
+        return await ctx.gather(own)
+
+    async with World(store, clock, agents={"boss": boss}) as world:
+        run = await world.submit(agent_id="boss")
+        first, second = await world.agent.next_call(), await world.agent.next_call()
+        await world.quiet()
+        await world.mailbox.cancel(DEFAULT_SCOPE, run.run.run_id)
+        await world.quiet()
+
+        calls = {(await call.context.input()): call for call in (first, second)}
+        assert calls["mine"].is_over
+        assert not calls["its own"].is_over
+        calls["its own"].release("done")
+        await world.quiet()
+        assert len(await runs_in(world)) == 1, "its end starts nothing"
+
+
+async def test_what_was_said_before_a_wait_is_said_once(store: WatchedStore, clock: ManualClock) -> None:
+    async def boss(ctx: Context) -> Any:
+        yield "I will ask. "
+        answer = await ctx.call("worker", "one")
+        yield f"It {answer}."
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        await world.done(await world.submit(agent_id="boss"))
+        assert await world.texts() == ["hello", "I will ask. ", "It did one."]
+
+
+async def test_an_agent_that_starts_something_whenever_it_is_told_of_something_comes_to_an_end(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def restless(ctx: Context) -> None:
+        await ctx.start("worker", "again")
+
+    async with World(store, clock, agents={"restless": restless, "worker": worker}) as world:
+        await world.submit(agent_id="restless")
+        await world.quiet()
+        runs = await runs_in(world)
+        assert len(runs) == MAX_HOPS + 1
+        assert runs[-1].dead_lettered
+
+
+async def test_children_have_children_down_to_a_depth(store: WatchedStore, clock: ManualClock) -> None:
+    async def nest(ctx: Context) -> int:
+        try:
+            return 1 + int(await ctx.call("nest", "deeper"))
+        except ChildFailed:
+            raise
+        except PermanentFailure as error:
+            return 0 if "runs are above this one" in str(error) else -100
+
+    async with World(store, clock, agents={"nest": nest}) as world:
+        run = await world.done(await world.submit(agent_id="nest"))
+        assert run.output == MAX_DEPTH
+
+
+@pytest.mark.parametrize("wrong", ["agent", "child", "number"])
+async def test_what_cannot_be_started_or_gathered_is_refused(
+    store: WatchedStore, clock: ManualClock, wrong: str
+) -> None:
+    async def boss(ctx: Context) -> Any:
+        if wrong == "agent":
+            with pytest.raises(UnknownAgent):
+                await ctx.start("nobody", "hi")
+        elif wrong == "child":
+            stranger = Child(RunId("r"), ThreadId("x"), ctx.identity.agent_id, "x", "x#1")
+            with pytest.raises(PermanentFailure, match="what start has returned"):
+                await ctx.gather(stranger)
+        else:
+            for number in range(100):
+                await ctx.start("gated", str(number), detached=True)
+            with pytest.raises(PermanentFailure, match="at most 100 children"):
+                await ctx.start("gated", "one more")
+        return "went on"
+
+    async with World(store, clock, agents={"boss": boss}) as world:
+        assert (await world.done(await world.submit(agent_id="boss"))).final_output == "went on"
