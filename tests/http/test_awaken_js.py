@@ -242,6 +242,39 @@ def test_what_will_never_work_is_reported_at_once(page: Page, site: Site) -> Non
 
 
 @behaviour("WEB-005")
+def test_any_other_request_takes_a_path_as_the_pages_on_http_write_it(page: Page, site: Site) -> None:
+    opened(page, site.url)
+    asked = "(path) => awaken.request('GET', path).then((page) => page.items.map((agent) => agent.agent_id))"
+    agents = page.evaluate(asked, "v1/agents")
+    assert "speaker" in agents
+    assert page.evaluate(asked, "/v1/agents") == agents
+
+
+@behaviour("WEB-005")
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        ("awaken.watch({ thread_id: '' }, show)", '"" is not a valid id'),
+        ("awaken.watch({ run_id: 5 }, show)", "5 is not a valid id"),
+        ("awaken.watch({}, show)", "watch takes { run_id } or { thread_id }"),
+        ("awaken.watch({ run_id: 'r' })", "watch takes a function"),
+        ("awaken.stop()", "undefined is not a valid id"),
+        ("awaken.stop('')", '"" is not a valid id'),
+        ("awaken.stop('..')", ".. is not a valid id"),
+        ("awaken.submit('x', { agent_id: 'speaker', after_seconds: NaN })", "after_seconds is NaN, which is no number"),
+        ("awaken.submit('x', { agent_id: 'speaker', metadata: { a: 1 / 0 } })", "a is Infinity, which is no number"),
+    ],
+)
+def test_a_mistake_of_a_page_is_told_and_nothing_is_sent(page: Page, site: Site, mistake: str, says: str) -> None:
+    opened(page, site.url)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    tried = f"async () => {{ const show = () => {{}}; try {{ await {mistake}; }} catch (e) {{ return `${{e}}`; }} }}"
+    assert str(page.evaluate(tried)).startswith(f"TypeError: {says}")
+    assert sent == []
+
+
+@behaviour("WEB-005")
 def test_a_watch_that_was_closed_hands_out_nothing_more(page: Page, site: Site, thread_id: str) -> None:
     opened(page, site.url)
     run_id = submit(page, "speaker", thread_id)

@@ -91,8 +91,8 @@ export class Awaken {
   }
 
   /** Ask a run to stop. @param {string} run_id @returns {Promise<{ state: string, run: Run }>} */
-  stop(run_id) {
-    return this.request("POST", `v1/runs/${encodeURIComponent(run_id)}/cancel`);
+  async stop(run_id) {
+    return this.request("POST", `v1/runs/${part(run_id)}/cancel`);
   }
 
   /**
@@ -110,7 +110,7 @@ export class Awaken {
   /**
    * One request of the API, tried again while the server is away: for what may be sent twice.
    *
-   * @param {string} method @param {string} path Without a slash in front. @param {Json} [body] @param {AbortSignal} [signal]
+   * @param {string} method @param {string} path Such as `/v1/agents`. @param {Json} [body] @param {AbortSignal} [signal]
    * @returns {Promise<any>}
    */
   async request(method, path, body, signal) {
@@ -134,9 +134,9 @@ export class Awaken {
   async send(method, path, { body, headers = {}, signal }) {
     const own = typeof this.#headers === "function" ? await this.#headers() : this.#headers;
     if (body) headers = { ...headers, "Content-Type": "application/json" };
-    const answer = await fetch(this.#url + path, {
+    const answer = await fetch(this.#url + path.replace(/^\/+/, ""), {
       method, signal, credentials: this.#credentials, cache: "no-store", headers: { ...own, ...headers },
-      body: body && JSON.stringify(body),
+      body: body && JSON.stringify(body, sayable),
     }).catch((error) => unreachable(error.message)); // prettier-ignore
     if (answer.ok) return answer;
     const problem = await answer.json().catch(() => ({}));
@@ -160,11 +160,12 @@ class Watch {
   /** @param {Awaken} client @param {{ run_id?: string, thread_id?: string }} what @param {(item: Item) => unknown} callback */
   constructor(client, what, callback) {
     const [folder, id] = what.run_id === undefined ? ["threads", what.thread_id] : ["runs", what.run_id];
-    if (typeof id !== "string") throw new TypeError("watch takes { run_id } or { thread_id }");
+    if (id === undefined) throw new TypeError("watch takes { run_id } or { thread_id }");
+    if (typeof callback !== "function") throw new TypeError("watch takes a function, which is given every item");
     this.#client = client;
     this.#what = what;
     this.#callback = callback;
-    this.#path = `v1/${folder}/${encodeURIComponent(id)}`;
+    this.#path = `v1/${folder}/${part(id)}`;
     /** Why it ended: `done`, `waiting` or `closed`. Rejected when it failed for good. @type {Promise<string>} */
     this.done = this.#follow();
     this.done.catch(() => {}); // the callback was given it
@@ -375,6 +376,18 @@ function sleep(delay_s, signal) {
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) stop();
   });
+}
+
+/** An id as part of an address, which it cannot change. @param {string} id */
+function part(id) {
+  if (typeof id !== "string" || !id || id === "." || id === "..") throw new TypeError(`${id === "" ? '""' : id} is not a valid id`);
+  return encodeURIComponent(id);
+}
+
+/** What JSON has no number for would become null. @param {string} key @param {any} value */
+function sayable(key, value) {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${key} is ${value}, which is no number`);
+  return value;
 }
 
 /** @param {string} reason @returns {never} */
