@@ -1301,7 +1301,7 @@ def _metadata_filter(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str
     """Raises ValidationError for what is no mapping of texts to texts."""
     if metadata is None:
         return ()
-    return tuple(checking.checked(dict(metadata), dict[str, str], what="metadata").items())
+    return tuple(checking.checked(cast("dict[str, str]", metadata), dict[str, str], what="metadata").items())
 
 
 def _page_size(limit: int | None) -> int:

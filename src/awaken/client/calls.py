@@ -28,6 +28,8 @@ from awaken.domain.checking import (
     checked_flag,
     checked_limit,
     checked_seconds,
+    checked_seq,
+    listed,
 )
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.delivery import Delivery, delay_ms, due_at
@@ -210,9 +212,13 @@ def delete_thread(thread_id: str, *, child_strategy: shown.ChildStrategy, force:
 def fork_thread(
     thread_id: str, *, at_seq: int | None, at_message_id: str | None, new_thread_id: str | None, title: str | None
 ) -> Call[shown.Thread]:
-    given = {"at_seq": at_seq, "at_message_id": at_message_id, "thread_id": new_thread_id, "title": title}
-    body = {name: value for name, value in given.items() if value is not None}
     path = f"{_thread(thread_id)}/fork"
+    if title is not None:
+        checked(title, str, what="title")
+    _check_ids(at_message_id=at_message_id, thread_id=new_thread_id or None)
+    at_seq = checked_seq(at_seq, what="at_seq")
+    given = {"at_seq": at_seq, "at_message_id": at_message_id, "thread_id": new_thread_id or None, "title": title}
+    body = {name: value for name, value in given.items() if value is not None}
     return Call(method="POST", path=path, body=_encode(body), decode=_as(shown.Thread))
 
 
@@ -379,7 +385,11 @@ def cancel_run(run_id: str, *, action: shown.StopAction = "cancel", wait_s: floa
 def cancel_runs(
     *, run_ids: Sequence[str] | None, thread_id: str | None, status: shown.CancelledStatus | None
 ) -> Call[list[shown.CancelledRun]]:
-    given = {"run_ids": None if run_ids is None else list(run_ids), "thread_id": thread_id, "status": status}
+    _check_ids(thread_id=thread_id)
+    named = None if run_ids is None else [checked_id(run_id, what="run_id") for run_id in listed(run_ids, "run_ids")]
+    if status is not None:
+        checked_choice(status, get_args(shown.CancelledStatus), what="status")
+    given = {"run_ids": named, "thread_id": thread_id, "status": status}
     body = {name: value for name, value in given.items() if value is not None}
     return Call(
         method="POST",
@@ -520,7 +530,7 @@ def filters(given: Mapping[str, Any]) -> Params:
         ValidationError: One of them is nothing that could be asked for.
     """
     asked = {name: value for name, value in given.items() if value is not _BY_DEFAULT.get(name)}
-    metadata = checked(dict(asked.pop("metadata", {})), dict[str, str], what="metadata")
+    metadata = checked(asked.pop("metadata", {}), dict[str, str], what="metadata")
     plain = {name: _FILTERS.get(name, str)(value) for name, value in asked.items()}
     return plain | {f"metadata.{key}": value for key, value in metadata.items()}
 

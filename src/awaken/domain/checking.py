@@ -127,6 +127,13 @@ def checked_seconds(seconds: object, *, what: str) -> float:
     raise ValidationError(f"{what} is a number of seconds from 0, and not {shown(seconds)}", loc=("body", what))
 
 
+def listed(values: object, what: str) -> list[object]:
+    """The items of a list. Raises ValidationError for what is none, such as a single text."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise ValidationError(f"{what} is a list, and not {shown(values)}", loc=("body", what))
+    return [*cast("Iterable[object]", values)]
+
+
 def checked_flag(value: object, *, what: str) -> bool:
     """Raises ValidationError for what is neither True nor False."""
     if not isinstance(value, bool):
@@ -139,6 +146,13 @@ def checked_choice(value: object, choices: Iterable[str], *, what: str) -> str:
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
         raise ValidationError(f"{what} is one of {', '.join(known)}, and not {shown(value)}", loc=(what,))
+    return value
+
+
+def checked_seq(value: object, *, what: str) -> int | None:
+    """A place in a conversation, from 1; None for none. Raises ValidationError."""
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValidationError(f"{what} is a whole number from 1, or None, and not {shown(value)}", loc=("body", what))
     return value
 
 
@@ -212,8 +226,9 @@ def _check_json(value: Any, place: Place, what: str) -> None:
         for index, item in enumerate(cast("list[Any]", value)):
             _check_json(item, (*place, index), what)
     elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            _check_json(getattr(value, name), (*place, name), what)
+        for name, item in [(name, getattr(value, name)) for name in value.__struct_fields__]:
+            if item is not msgspec.UNSET:
+                _check_json(item, (*place, name), what)
     elif value is not None and not isinstance(value, int | Enum):
         raise _refused(place, f"{shown(value)} is not a JSON value", what)
 

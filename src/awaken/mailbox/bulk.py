@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from awaken.domain.checking import checked_choice
+from awaken.domain.checking import checked_choice, listed
 from awaken.domain.errors import RunNotFound, RunNotOpen, ValidationError
 from awaken.domain.ids import RunId, Scope, ThreadId, checked_id
 from awaken.domain.run import RunStatus
@@ -55,7 +55,7 @@ async def cancel_many(
     if run_ids is None:
         found = await _open_runs(mailbox, scope, thread_id, status or "all")
     else:
-        found = [RunId(checked_id(run_id, what="run_id")) for run_id in run_ids]
+        found = [RunId(checked_id(run_id, what="run_id")) for run_id in listed(run_ids, "run_ids")]
     if len(found) > MAX_CANCELLED:
         raise ValidationError(f"at most {MAX_CANCELLED} runs are stopped at once", loc=("body", "run_ids"))
     return [await _cancelled(mailbox, scope, run_id) for run_id in dict.fromkeys(found)]

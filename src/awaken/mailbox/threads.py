@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from awaken.domain.checking import checked_choice, checked_flag, measured
+from awaken.domain.checking import checked, checked_choice, checked_flag, checked_seq, measured
 from awaken.domain.errors import (
     DataIntegrity,
     HasChildThreads,
@@ -169,12 +169,16 @@ class Threads:
         checked_id(thread_id, what="thread_id")
         if at_seq is not None and at_message_id is not None:
             raise ValidationError("give at_seq or at_message_id, not both", loc=("body", "at_seq"))
+        if title is not None:
+            checked(title, str, what="title")
         source = await self._reads.load_thread(scope, thread_id)
         if source is None:
             raise ThreadNotFound(thread_id)
-        seq = at_seq
+        seq = checked_seq(at_seq, what="at_seq")
         if at_message_id is not None:
-            stored = await self._reads.load_message(scope, thread_id, MessageId(checked_id(at_message_id, what="id")))
+            stored = await self._reads.load_message(
+                scope, thread_id, MessageId(checked_id(at_message_id, what="at_message_id"))
+            )
             seq = None if stored is None else stored.seq
             if seq is None:
                 raise MessageNotFound(at_message_id)
