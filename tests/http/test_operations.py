@@ -96,9 +96,9 @@ def test_an_operation_that_gets_takes_no_body() -> None:
 async def test_other_methods_of_a_known_path_and_other_words_in_place_of_a_parameter_do_not_clash(
     memory: Store, clock: ManualClock
 ) -> None:
-    beside = (operation("DELETE", "/v1/runs/{run_id}", "remove"), operation("GET", "/v1/runs/newest", "newest"))
+    beside = (operation("PUT", "/v1/runs/{run_id}", "replace"), operation("GET", "/v1/runs/newest", "newest"))
     async with served(memory, clock, operations=(*OPERATIONS, *beside)) as site:
-        assert (await site.http.request("DELETE", "/v1/runs/r")).status == 200
+        assert (await site.http.request("PUT", "/v1/runs/r")).status == 200
         assert (await site.http.get("/v1/runs/newest")).status == 200
         assert (await site.http.get("/v1/runs/oldest")).code == "run_not_found"
 

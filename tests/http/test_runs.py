@@ -84,8 +84,6 @@ SAID: Final[list[tuple[dict[str, Any], str]]] = [
 NOT_SERVED: Final[list[tuple[str, Any, str]]] = [
     ("webhook", "https://example.org", "webhook"),
     ("decisions", [], "decisions"),
-    ("on_disconnect", "cancel", "on_disconnect"),
-    ("on_completion", "delete", "on_completion"),
     ("stream", {"channels": []}, "stream"),
     ("multitask_strategy", "interrupt", "multitask_strategy=interrupt"),
     ("multitask_strategy", "reject", "multitask_strategy=reject"),

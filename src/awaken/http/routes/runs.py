@@ -280,8 +280,8 @@ async def answer_stop(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -
 # --- the operations ---------------------------------------------------------------------------------------------------
 
 _SUBMIT_PROBLEMS: Final = (
-    "thread_not_found", "already_accepted", "already_exists", "unknown_agent", "invalid_id", "queue_full",
-    "not_supported",
+    "thread_not_found", "thread_deleted", "already_accepted", "already_exists", "unknown_agent", "invalid_id",
+    "queue_full", "not_supported",
 )  # fmt: skip
 
 

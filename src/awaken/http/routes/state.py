@@ -60,7 +60,7 @@ STATE_OPERATIONS: Final = (
         body=StatePatch,
         carries_messages=True,
         answers={200: StateResource},
-        problems=("thread_not_found", "invalid_id", "precondition_failed", "state_too_large"),
+        problems=("thread_not_found", "thread_deleted", "invalid_id", "precondition_failed", "state_too_large"),
     ),
     Operation(
         method="POST",
@@ -69,6 +69,6 @@ STATE_OPERATIONS: Final = (
         summary="Have a message of the conversation read no more",
         handler=hide_message,
         answers={200: HidingResource},
-        problems=("thread_not_found", "message_not_found", "invalid_id", "thread_busy"),
+        problems=("thread_not_found", "thread_deleted", "message_not_found", "invalid_id", "thread_busy"),
     ),
 )

@@ -196,7 +196,7 @@ THREAD_OPERATIONS: Final = (
         body=ThreadCreate,
         carries_messages=True,
         answers={201: ThreadResource, 200: ThreadResource},
-        problems=("already_exists", "thread_not_found", "invalid_id"),
+        problems=("already_exists", "thread_not_found", "thread_deleted", "invalid_id"),
     ),
     Operation(
         method="GET",
@@ -275,6 +275,6 @@ THREAD_OPERATIONS: Final = (
         handler=interrupt_thread,
         query=Stopping,
         answers={202: InterruptResource, 200: InterruptResource},
-        problems=("thread_not_found", "invalid_id"),
+        problems=("thread_not_found", "thread_deleted", "invalid_id"),
     ),
 )
