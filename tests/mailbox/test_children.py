@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from awaken.executors.children import Child
 from awaken.executors.function import Context
 from awaken.store.contract import RunQuery
 from awaken.store.transitions import Commit, Decide, Delivered, Settle, Submit
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -95,6 +97,7 @@ async def test_a_child_that_failed_is_an_error_or_stands_in_the_place_of_its_out
         assert failed.dead_lettered
 
 
+@behaviour("MBX-157", "MBX-257", "MBX-261")
 async def test_a_child_that_nobody_waits_for_wakes_the_thread(store: WatchedStore, clock: ManualClock) -> None:
     heard: list[tuple[str, str | None]] = []
 
@@ -115,6 +118,50 @@ async def test_a_child_that_nobody_waits_for_wakes_the_thread(store: WatchedStor
         assert (wake.request.trace.origin, wake.final_output) == (Origin.INTERNAL, "heard")
         assert await world.texts() == ["hello", "started", "The background run 'research' is done: 42", "heard"]
         assert first.open_tickets == 1 or (await world.run(first)).open_tickets == 0
+
+
+@behaviour("MBX-130", "SV-017", "MBX-131", "SV-018")
+async def test_runs_that_wait_for_children_go_on_after_a_restart_and_one_that_waits_for_a_person_goes_on_waiting(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    may_end = asyncio.Event()
+
+    async def slow(ctx: Context) -> str:
+        await may_end.wait()
+        return "done"
+
+    async def boss(ctx: Context) -> Any:
+        return await ctx.call("slow", "take your time")
+
+    async def asker(ctx: Context) -> Any:
+        return await ctx.ask("who are you?")
+
+    agents = {"boss": boss, "asker": asker, "slow": slow}
+    runs: list[Any] = []
+    async with World(store, clock, agents=agents) as world:
+        runs += [await world.submit(agent_id="boss", thread_id=f"t{number}") for number in range(5)]
+        asks = await world.submit(agent_id="asker", thread_id="person")
+        await world.quiet()
+    may_end.set()
+    async with World(store, clock, agents=agents, seed=2) as world:
+        for run in runs:
+            assert (await world.done(run.run.run_id)).final_output == "done"
+        assert (await world.run(asks.run.run_id)).status is RunStatus.WAITING
+
+
+@behaviour("MBX-211")
+async def test_a_wake_up_that_cannot_be_stored_is_tried_again(store: WatchedStore, clock: ManualClock) -> None:
+    async def boss(ctx: Context) -> Any:
+        return await ctx.call("gated", "take your time")
+
+    async with World(store, clock, agents={"boss": boss}) as world:
+        run = await world.submit(agent_id="boss")
+        call = await world.agent.next_call()
+        await world.quiet()
+        store.fail_once(Decide)
+        call.release("done")
+        await world.advance(2)
+        assert (await world.done(run)).final_output == "done"
 
 
 async def test_many_endings_are_one_wake_up(store: WatchedStore, clock: ManualClock) -> None:

@@ -17,7 +17,8 @@ from awaken.executors.sending import Sent
 from awaken.mailbox.outbox import MAX_KNOWN_OF_LANE
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import MessageQuery, RunQuery
-from awaken.store.transitions import Commit, Delivered, Submit, Transition
+from awaken.store.transitions import Commit, DeleteThread, Delivered, Submit, Transition
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -49,6 +50,7 @@ def delivered(store: WatchedStore) -> int:
     return sum([len(each.rows) for each in store.transitions if isinstance(each, Delivered)])
 
 
+@behaviour("MBX-222", "MBX-223")
 async def test_a_message_to_an_agent_opens_a_run_on_its_thread(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock, agents={"caller": sends("hello"), "echo": echo}) as world:
         sender = await world.done(await world.submit(agent_id="caller", thread_id="home"))
@@ -124,6 +126,7 @@ async def test_more_messages_than_are_kept_in_memory_arrive_in_order(store: Watc
         assert await store.list_outbox() == []
 
 
+@behaviour("MBX-224")
 async def test_a_message_is_not_sent_again_by_an_execution_that_comes_there_again(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -254,9 +257,23 @@ async def test_a_message_that_can_never_arrive_is_reported_where_it_came_from(
         assert await store.list_outbox() == []
 
 
+async def test_a_deleted_thread_takes_no_message_and_is_not_made_again(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock, agents={"caller": sends("one"), "echo": echo}) as world:
+        await world.done(await world.submit(agent_id="echo", thread_id=DESK))
+        await store.apply([DeleteThread(scope=DEFAULT_SCOPE, thread_id=ThreadId(DESK))])
+
+        await world.done(await world.submit(agent_id="caller", thread_id="home"))
+        await world.quiet()
+
+        assert (await world.kinds(thread_id="home"))[-1] == "MessageUndeliverable"
+        assert await store.load_thread(DEFAULT_SCOPE, ThreadId(DESK)) is None
+        assert await store.list_outbox() == []
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
+@behaviour("MBX-225")
 @pytest.mark.parametrize(
     ("agent", "message", "details", "error"),
     [

@@ -246,7 +246,7 @@ class Outbox:
                 if isinstance(errand, Begin) and errand.schedule is not None:
                     return _refused(row, f"the thread's queue is full: {limit} runs wait")
                 return None
-            case Missing() if not isinstance(errand, Begin):
+            case Missing() | Gone() if not isinstance(errand, Begin):
                 return Handled(row.no)  # it was refused when it was to begin, or is gone with its retention
             case Missing(what=what):
                 return _refused(row, f"there is no such {what}")
@@ -254,8 +254,8 @@ class Outbox:
                 return _refused(row, "the thread was deleted")
             case Conflict(what=what, id=taken):
                 return _refused(row, f"{what} id {taken!r} is taken by something else")
-            case _:
-                raise AssertionError(f"an errand cannot end in {type(outcome).__name__}")
+            case _:  # nothing that an errand asks for ends so; and what does must not hold up its lane for ever
+                return _refused(row, f"it cannot be delivered: {type(outcome).__name__}")
 
     async def _tell_of_refusal(self, row: OutboxRow, why: str) -> None:
         """A child that can never be begun has failed."""

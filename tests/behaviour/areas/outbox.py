@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, later, same
+from tests.behaviour.ledger import Area, Wing, built, later, same
 
 AREA: Final = Area(
     "outbox",
@@ -27,7 +27,11 @@ AREA: Final = Area(
     later("OB-010", sentence="Something else under the same key is a conflict.", by=Wing.PROTOCOLS),
     later("OB-011", sentence="What has gone out does not go out again.", by=Wing.PROTOCOLS),
     later("OB-013", sentence="What goes out goes in the order in which it is due.", by=Wing.PROTOCOLS),
-    later("OB-016", sentence="What is to go out is stored with the step that wants it, or not at all.", by=Wing.PEOPLE),
+    built(
+        "OB-016",
+        sentence="What is to go out is stored with the step that wants it, or not at all.",
+        note="To other threads; what goes outside comes with the protocols.",
+    ),
     same("OB-017", as_="EV-021"),
     later("OB-018", sentence="The states of what goes out survive JSON.", by=Wing.PROTOCOLS),
     later("OB-019", sentence="What goes out is listed by its state.", by=Wing.PROTOCOLS),

@@ -29,6 +29,7 @@ from awaken.store.transitions import (
     Submit,
     Submitted,
 )
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     AGENT,
@@ -112,6 +113,7 @@ async def waiting(store: Store) -> list[str]:
     return [row.errand.run_id for row in await store.list_outbox()]
 
 
+@behaviour("OB-016")
 async def test_an_errand_is_stored_with_the_commit_that_causes_it(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
 
