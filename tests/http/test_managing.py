@@ -91,6 +91,19 @@ async def test_a_change_that_cannot_be_is_refused_and_changes_nothing(
         assert (await site.http.get("/v1/threads/t")).json() == before
 
 
+@behaviour("TR-005", "TR-015")
+@pytest.mark.parametrize("parent", ["", " ", " a", "a "])
+async def test_a_parent_is_an_id_or_none(memory: Store, clock: ManualClock, parent: str) -> None:
+    async with served(memory, clock) as site:
+        await _made(site, "a")
+        await _made(site, "t")
+
+        made = await site.http.post("/v1/threads", {"parent_thread_id": parent})
+        changed = await site.http.patch("/v1/threads/t", {"parent_thread_id": parent})
+
+        assert [(each.status, each.json()["code"]) for each in (made, changed)] == [(422, "invalid_id")] * 2
+
+
 async def test_threads_are_found_by_what_is_said_about_them(store: Store, clock: ManualClock) -> None:
     async with served(store, clock) as site:
         await _made(site, "a", title="My Order", metadata={"tier": "gold", "n": 7})

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from awaken.domain.errors import ThreadBusy, ThreadGone, ThreadNotFound
+from awaken.domain.errors import StoreUnavailable, ThreadBusy, ThreadGone, ThreadNotFound
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.run import RunStatus
+from awaken.domain.thread import ThreadInfo
 from awaken.executors.function import Context
-from awaken.store.transitions import DeleteThread, Settle
+from awaken.store.contract import ThreadQuery
+from awaken.store.transitions import DeleteThread, Settle, Transition
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -143,3 +147,31 @@ async def test_a_thread_deleted_while_its_process_dies_is_purged_by_the_next_one
         other = await world.submit("two", thread_id="other")
         (await world.agent.next_call()).release("fine")
         assert (await world.done(other)).status is RunStatus.DONE
+
+
+@behaviour("TR-118")
+async def test_a_tree_whose_deletion_stopped_half_way_is_deleted_by_asking_again(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    names = [ThreadId(name) for name in ("a", "b", "c")]
+    async with World(store, clock) as world:
+        for parent, name in zip((None, *names), names, strict=False):
+            await world.mailbox.save_thread(DEFAULT_SCOPE, name, ThreadInfo(parent_thread_id=parent))
+        deletions = 0
+
+        def fail(batch: Sequence[Transition]) -> Exception | None:
+            nonlocal deletions
+            deletions += any(isinstance(transition, DeleteThread) for transition in batch)
+            return StoreUnavailable("the process is about to die") if deletions > 1 else None
+
+        store.refuse = fail
+        with pytest.raises(StoreUnavailable):
+            await world.mailbox.threads.delete(DEFAULT_SCOPE, names[0], child_strategy="cascade")
+    store.come_back()
+    async with World(store, clock) as world:
+        left = [each.thread_id for each in (await store.list_threads(DEFAULT_SCOPE, ThreadQuery(ascending=True))).items]
+        assert left == ["a", "b"]
+
+        await world.mailbox.threads.delete(DEFAULT_SCOPE, names[0], child_strategy="cascade")
+
+        assert (await store.list_threads(DEFAULT_SCOPE, ThreadQuery())).items == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "steps and commits",
@@ -29,10 +29,9 @@ AREA: Final = Area(
         "MBX-178",
         because="A step is one transition with messages, events, journal and totals: there is no plan beside it, no part that is staged, and no count to expect.",
     ),
-    later(
+    built(
         "CC-014",
         sentence="A step changes the thread's state together with everything else it brings, or leaves it alone.",
-        by=Wing.PEOPLE,
     ),
     same("CC-015", "CC-016", "CC-017", as_="MBX-031"),
     same("CC-022", as_="NC-001"),

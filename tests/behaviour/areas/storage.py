@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, absent, built, cannot, later, same
+from tests.behaviour.ledger import Area, absent, built, cannot, same
 
 AREA: Final = Area(
     "stores and their files",
@@ -21,10 +21,10 @@ AREA: Final = Area(
     built("TR-113", sentence="Writers that fail cost the others nothing."),
     built("TR-114", sentence="Readers see the old state while writers fail."),
     built("TR-117", sentence="A process killed in the middle of a write leaves what was stored before."),
-    later(
+    built(
         "TR-118",
         sentence="A process killed while it deletes a tree of threads leaves the tree as it was, or goes on.",
-        by=Wing.OPERATIONS,
+        note="It goes on when it is asked again: each thread is deleted by itself.",
     ),
     built("TR-119", sentence="An id that could be part of a path is refused, and no file is made of one."),
     built("TR-120", sentence="Two spellings of one file are one file, with one owner."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, absent, built, later
+from tests.behaviour.ledger import Area, Wing, absent, built, cannot, later
 
 AREA: Final = Area(
     "threads",
@@ -12,7 +12,11 @@ AREA: Final = Area(
     built("TR-002", sentence="What was never stored reads as nothing."),
     built("TR-003", sentence="An existing thread is kept, replaced or refused, as asked."),
     built("TR-004", sentence="A thread has an id and is not its own parent."),
-    later("TR-005", sentence="A parent's id is stored without the spaces around it.", by=Wing.PEOPLE),
+    cannot(
+        "TR-005",
+        "TR-015",
+        because="An id with spaces, or an empty one, is refused; a thread without a parent has none.",
+    ),
     built("TR-006", sentence="A thread was made once and moves on with its use."),
     built("TR-007", sentence="The most recently active thread comes first, then the lowest id."),
     built("TR-008", sentence="Pages of threads neither overlap nor leave out."),
@@ -22,7 +26,6 @@ AREA: Final = Area(
     built("TR-012", sentence="A page of no threads is empty."),
     built("TR-013", sentence="The children of a thread are its direct ones."),
     built("TR-014", sentence="A thread cannot name a parent that does not exist."),
-    later("TR-015", sentence="A thread whose parent is blank has none.", by=Wing.PEOPLE),
     built("TR-016", sentence="A thread cannot become its own ancestor."),
     built("TR-017", sentence="Of two threads that name each other as parent at once one is refused."),
     built("TR-018", sentence="A thread cannot name a parent whose own ancestors are gone."),

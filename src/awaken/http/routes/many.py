@@ -88,7 +88,12 @@ async def hide_run(call: Call) -> Response:
 
 async def join_run(call: Call) -> Response:
     run = await call.mailbox.get_run(call.scope, call.run_id)
-    return _Joining(call, run, call.link("v1", "runs", run.run_id, "join"))
+    joining = _Joining(call, run, call.link("v1", "runs", run.run_id, "join"))
+    return joining if _goes_on(run) else await joining.at_once()
+
+
+def _goes_on(run: Run) -> bool:
+    return run.status is not DONE and run.status is not WAITING
 
 
 class _Joining(Response):
@@ -101,6 +106,11 @@ class _Joining(Response):
         self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
         self._call = call
         self._run = run
+        self._headers = {"Location": place, "Cache-Control": "no-store"}
+
+    async def at_once(self) -> Response:
+        """The whole answer, of a run that does not go on."""
+        return Response(await self._answer(self._run), 200, self._headers, media_type=self.media_type)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -117,10 +127,14 @@ class _Joining(Response):
 
     async def _result(self, send: Send) -> bytes:
         call, run = self._call, self._run
-        while run.status is not DONE and run.status is not WAITING:
+        while _goes_on(run):
             await send({"type": "http.response.body", "body": b"\n", "more_body": True})
             patience_s = call.service.settings.keepalive_s
             run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=patience_s))
+        return await self._answer(run)
+
+    async def _answer(self, run: Run) -> bytes:
+        call = self._call
         resource = await resource_of(call, run)
         messages, unreadable = await produced(call, run)
         return _encode(RunResult(run=resource, output=run.output, messages=messages, unreadable=unreadable))

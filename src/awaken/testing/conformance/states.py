@@ -13,7 +13,9 @@ from awaken.store.contract import Store
 from awaken.store.transitions import (
     Ack,
     Committed,
+    Conflict,
     DeadLetter,
+    LeaseLost,
     Missing,
     Outcome,
     Oversize,
@@ -41,6 +43,7 @@ from awaken.testing.conformance.steps import (
     kinds,
     offer,
     run_id,
+    said,
     settled,
     settling,
     snapshot,
@@ -255,3 +258,15 @@ async def test_a_snapshot_shows_a_thread_at_one_moment(store: Store, clock: Manu
     assert (found.state, found.queue) == (ThreadState({"a": 1}, 1), (run_id("d2"),))
     assert [ticket.run_id for ticket in found.tickets] == [run_id("d1")]
     assert found.pending == ()
+
+
+@behaviour("CC-014")
+async def test_a_commit_that_is_refused_leaves_the_state_alone(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+    before = await snapshot(store)
+
+    taken = await apply(store, committing(owner, said("msg-d1"), state=[{"a": 1}]))
+    foreign = await apply(store, committing(owner, state=[{"a": 1}], token="another"))
+
+    assert (type(taken), type(foreign)) == (Conflict, LeaseLost)
+    assert await snapshot(store) == before
