@@ -61,9 +61,11 @@ from awaken.domain.shown import (
     ended_well,
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
+from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, verdicts_of
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
 from awaken.http.schedule_wire import ScheduleResource
+from awaken.http.ticket_wire import TicketResource
 from awaken.http.wire import (
     VISIBILITIES,
     AgentResource,
@@ -77,10 +79,11 @@ from awaken.http.wire import (
 )
 from awaken.mailbox.bulk import cancel_many
 from awaken.mailbox.children import children_of
+from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox, RunSubmission
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery
+from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.inspection import Inspection, inspect
@@ -108,6 +111,7 @@ class RunHandle:
         self._app = app
         self._run = run
         self._dispatch = dispatch
+        self._tickets: tuple[Ticket, ...] = ()
         self.replayed = replayed
         """The same request had been accepted before."""
 
@@ -122,7 +126,7 @@ class RunHandle:
     @property
     def record(self) -> shown.Run:
         """The run as last read."""
-        return _shown_run(self._app, self._run, self._dispatch)
+        return _shown_run(self._app, self._run, self._dispatch, self._tickets)
 
     def events(
         self, *, after: str | None = None, channels: Iterable[str] | None = None, include_deltas: bool = True
@@ -139,12 +143,14 @@ class RunHandle:
             self._app.scope, self._run.run_id, timeout_s=timeout_s, known=self._run
         )
         self._dispatch = await _dispatch_of(self._app, self._run)
+        self._tickets = await _tickets_of(self._app, self._run)
         return self.record
 
     async def refresh(self) -> shown.Run:
         """The run as it is now."""
         self._run = await self._app.mailbox.get_run(self._app.scope, self._run.run_id)
         self._dispatch = await _read_dispatch(self._app, self._run)
+        self._tickets = await _tickets_of(self._app, self._run)
         return self.record
 
     async def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
@@ -498,12 +504,13 @@ class Awaken:
     async def get_run(self, run_id: str) -> shown.Run:
         """Raises RunNotFound."""
         run = await self.mailbox.get_run(self.scope, RunId(run_id))
-        return _shown_run(self, run, await _read_dispatch(self, run), reads_dispatch=True)
+        dispatch, tickets = await _read_dispatch(self, run), await _tickets_of(self, run)
+        return _shown_run(self, run, dispatch, tickets, reads_dispatch=True)
 
     async def wait(self, run_id: str, *, timeout_s: float | None = None) -> shown.Run:
         """The run once it is done, however it ended, or as it is after `timeout_s` seconds. Raises RunNotFound."""
         run = await self.mailbox.wait(self.scope, RunId(run_id), timeout_s=timeout_s)
-        return _shown_run(self, run, await _dispatch_of(self, run))
+        return _shown_run(self, run, await _dispatch_of(self, run), await _tickets_of(self, run))
 
     def list_runs(
         self,
@@ -672,6 +679,116 @@ class Awaken:
         run = await self.mailbox.get_run(self.scope, RunId(run_id))
         async for event in self._log(run.thread_id, after, selection, run, lost):
             yield event
+
+    # --- what runs wait for -------------------------------------------------------------------------------------------
+
+    def list_tickets(
+        self,
+        *,
+        state: TicketState | None = None,
+        kind: TicketKind | None = None,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        tool_name: str | None = None,
+        expires_before: datetime | str | None = None,
+        order: Order = "desc",
+        limit: int | None = None,
+    ) -> Listing[shown.Ticket]:
+        """What runs wait for, across threads, newest first unless `order` is `asc`. At most `limit`.
+
+        Raises:
+            ValidationError: There is no such state or kind, an id is none, or the instant.
+        """
+        for value, what in ((agent, "agent"), (thread_id, "thread_id"), (run_id, "run_id")):
+            if value is not None:
+                checked_id(value, what=what)
+        if state is not None:
+            checking.checked_choice(state, get_args(TicketState), what="state")
+        if kind is not None:
+            checking.checked_choice(kind, get_args(TicketKind), what="kind")
+        if tool_name is not None:
+            checking.checked(tool_name, str, what="tool_name")
+        query = TicketQuery(
+            limit=_page_size(limit),
+            descending=_descends(order),
+            state=state,
+            kind=kind,
+            agent_id=None if agent is None else AgentId(agent),
+            thread_id=None if thread_id is None else ThreadId(thread_id),
+            run_id=None if run_id is None else RunId(run_id),
+            tool_name=tool_name,
+            expires_before=due_at(expires_before),
+        )
+        return Listing(lambda lost: self._tickets(query, lost), limit)
+
+    async def _tickets(self, query: TicketQuery, lost: list[str]) -> AsyncGenerator[shown.Ticket]:
+        while True:
+            page = await self.mailbox.decisions.list_tickets(self.scope, query)
+            lost += page.unreadable
+            for ticket in page.items:
+                yield _shown_ticket(ticket)
+            if page.next is None:
+                return
+            query = replace(query, after=page.next)
+
+    async def get_ticket(self, ticket_id: str) -> shown.Ticket:
+        """Raises TicketNotFound."""
+        return _shown_ticket(await self.mailbox.decisions.get_ticket(self.scope, ticket_id))
+
+    async def decide(
+        self,
+        ticket_id: str,
+        action: str,
+        *,
+        result: Any = None,
+        arguments: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+        decision_id: str | None = None,
+    ) -> shown.Decided:
+        """Decide a ticket: `approve`, `deny`, `edit` with `arguments`, `answer` with a `result`, or `fail`. It is
+        stored when this returns, wherever the run is; the same again changes nothing.
+
+        Raises:
+            TicketNotFound: There is no such ticket.
+            ValidationError: The ticket does not allow it; nothing was decided.
+            DecisionConflict: It was decided otherwise before.
+            TicketExpired: Its time was over.
+            TicketWithdrawn: Its run has ended, or gone on without it.
+        """
+        said = {
+            "action": action,
+            "result": result,
+            "arguments": arguments,
+            "reason": reason,
+            "decision_id": decision_id,
+        }
+        made = await self.mailbox.decisions.decide_ticket(self.scope, ticket_id, verdict_of(said))
+        [ticket], [duplicate] = made.tickets, made.duplicates
+        return shown.Decided(ticket=_shown_ticket(ticket), run=await self._decided_run(made), duplicate=duplicate)
+
+    async def decide_run(self, run_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
+        """Decide tickets of a run, all of them or none. Each decision names its `ticket_id`, or its `tool_call_id`.
+
+        Raises as `decide`, and RunNotFound, UnknownToolCall.
+        """
+        verdicts = verdicts_of(decisions)
+        return await self._decided(await self.mailbox.decisions.decide(self.scope, RunId(run_id), verdicts))
+
+    async def decide_thread(self, thread_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
+        """The same for the open run of a thread. Raises as `decide_run`, and ThreadNotFound."""
+        verdicts = verdicts_of(decisions)
+        return await self._decided(
+            await self.mailbox.decisions.decide_thread(self.scope, ThreadId(thread_id), verdicts)
+        )
+
+    async def _decided(self, made: Verdicts) -> shown.DecidedRun:
+        tickets = tuple([_shown_ticket(ticket) for ticket in made.tickets])
+        return shown.DecidedRun(tickets=tickets, duplicates=made.duplicates, run=await self._decided_run(made))
+
+    async def _decided_run(self, made: Verdicts) -> shown.Run:
+        dispatch = made.dispatch or await self.store.load_dispatch(self.scope, made.run.dispatch_id)
+        return _shown_run(self, made.run, dispatch)
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -1251,10 +1368,26 @@ def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) 
     return inspect(path, now, run_retention_ms=run_retention_ms, event_retention_ms=event_retention_ms)
 
 
-def _shown_run(app: Awaken, run: Run, dispatch: Dispatch | None, *, reads_dispatch: bool = False) -> shown.Run:
+def _shown_run(
+    app: Awaken, run: Run, dispatch: Dispatch | None, tickets: Sequence[Ticket] = (), *, reads_dispatch: bool = False
+) -> shown.Run:
     """A stored run as its callers see it. `reads_dispatch`: its dispatch is damaged when it is None."""
-    resource = RunResource.of(app.scope, run, dispatch, agents=app.agents, reads_dispatch=reads_dispatch)
+    resource = RunResource.of(
+        app.scope, run, dispatch, agents=app.agents, reads_dispatch=reads_dispatch, tickets=tickets
+    )
     return as_shown(resource, shown.Run)
+
+
+def _shown_ticket(ticket: Ticket) -> shown.Ticket:
+    return as_shown(TicketResource.of(ticket), shown.Ticket)
+
+
+async def _tickets_of(app: Awaken, run: Run) -> tuple[Ticket, ...]:
+    """What the run waits for, in full."""
+    if not run.is_parked or not run.open_tickets:
+        return ()
+    query = TicketQuery(run_id=run.run_id, state="open", limit=MAX_PAGE)
+    return (await app.mailbox.decisions.list_tickets(app.scope, query)).items
 
 
 def _schedule_spec(name: str, *, message: Given, agent: str | None, **given: Any) -> ScheduleSpec:

@@ -16,6 +16,7 @@ from awaken.cli.failure import Exit
 from awaken.cli.terminal import AnswerPrinter, print_runs, printable
 from awaken.client import Client, Event, Reconnect, Resync, Run
 from awaken.domain.clock import from_rfc3339
+from awaken.testing.behaviour import behaviour
 from tests.cli.conftest import Awaken
 from tests.client.live import WORDS, LiveServer
 
@@ -354,6 +355,31 @@ def test_what_is_no_header_is_refused_without_printing_it(awaken: Awaken, header
     shown = awaken("runs", "--header", header)
     assert (shown.code, shown.err.count("\n"), "header" in shown.err) == (Exit.USAGE, 1, True)
     assert "topsecret" not in shown.err
+
+
+# --- tickets ----------------------------------------------------------------------------------------------------------
+
+
+@behaviour("TK-078")
+def test_what_runs_wait_for_is_listed_and_decided(awaken: Awaken, thread: str) -> None:
+    run = json.loads(awaken("run", "asking", "hi", "--thread", thread, "--json").out)["run_id"]
+    assert "which name?" in awaken("tickets", "--thread", thread).out
+    [ticket] = json.loads(awaken("tickets", "--thread", thread, "--json").out)["items"]
+    assert (ticket["run_id"], ticket["kind"], ticket["state"]) == (run, "input", "open")
+
+    for wrong in ((), ("--approve", "--deny"), ("--edit", "no json"), ("--edit", "[1]")):
+        assert awaken("decide", ticket["ticket_id"], *wrong).code == Exit.USAGE
+    assert awaken("decide", ticket["ticket_id"], "--approve").code == Exit.USAGE
+    decided = awaken("decide", ticket["ticket_id"], "--answer", "Ann")
+    assert (decided.code, decided.out) == (Exit.OK, "")
+    assert "as before" in awaken("decide", ticket["ticket_id"], "--answer", "Ann").err
+    assert "RunFinished" in awaken("tail", run).out
+    shown = json.loads(awaken("runs", "--thread", thread, "--json").out)["items"][0]
+    assert (shown["run_id"], shown["phase"]) == (run, "completed")
+
+    assert "no run waits" in awaken("tickets", "--thread", thread).err
+    assert ticket["ticket_id"] in awaken("tickets", "--thread", thread, "--state", "all").out
+    assert awaken("decide", "nothing", "--deny").code == Exit.NOT_FOUND
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------

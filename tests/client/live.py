@@ -46,6 +46,11 @@ async def structured(context: Context) -> dict[str, Any]:
     return {"given": await context.data()}
 
 
+async def asking(context: Context) -> str:
+    """Wants to know a name."""
+    return f"for {await context.ask('which name?')}"
+
+
 class Stuck:
     """An agent that works until it is stopped."""
 
@@ -61,6 +66,7 @@ def add_agents(app: Awaken) -> None:
     app.agent("clerk", clerk)
     app.agent("broken", broken)
     app.agent("structured", structured)
+    app.agent("asking", asking)
 
 
 class LiveServer:

@@ -196,6 +196,7 @@ def test_the_server_tells_about_itself(do: Do) -> None:
         "clerk",
         "broken",
         "structured",
+        "asking",
     ]
     assert do(lambda c: c.get_agent("talk")).description == "Says what it was told, many times."
     health = do(lambda c: c.health())

@@ -53,9 +53,11 @@ def test_the_quickstart_of_the_front_page_runs_as_it_stands(tmp_path: Path) -> N
     assert (tmp_path / "quickstart.db").exists()
 
 
-def test_agents_that_talk_to_each_other_do_as_their_page_says(tmp_path: Path) -> None:
-    page = ROOT / "docs/howto/talk-between-agents.md"
-    [program], [printed] = code(page, "python"), code(page, "text")
+@pytest.mark.parametrize("page", ["talk-between-agents", "ask-a-person"])
+def test_agents_that_talk_do_as_their_page_says(tmp_path: Path, page: str) -> None:
+    """The first program of the page prints what the page says."""
+    path = ROOT / f"docs/howto/{page}.md"
+    [program, *_], [printed] = code(path, "python"), code(path, "text")
 
     assert run(program.text, tmp_path) == printed.text.splitlines()
 

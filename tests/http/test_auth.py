@@ -26,6 +26,10 @@ GUARDED: Final = tuple(operation for operation in OPERATIONS if not operation.al
 ON_SOMETHING: Final = tuple(each for each in GUARDED if "{thread_id}" in each.path or "{run_id}" in each.path)
 LISTS: Final = ("/v1/threads", "/v1/runs")
 BODIES: Final[dict[str, Any]] = {
+    "decide_ticket": {"action": "deny"},
+    "decide_run": {"decisions": [{"ticket_id": "k", "action": "deny"}]},
+    "decide_thread": {"decisions": [{"ticket_id": "k", "action": "deny"}]},
+    "decide_call": {"tool_call_id": "c", "action": "resume"},
     "create_thread": {},
     "patch_state": {"values": {}},
     "edit_thread": {},
@@ -96,7 +100,7 @@ async def test_what_belongs_to_somebody_else_is_not_there(operation: Operation) 
         answer = await ask(client, operation, as_user("bob"))
 
         assert answer.status == 404
-        assert answer.code in ("thread_not_found", "run_not_found")
+        assert answer.code in ("thread_not_found", "run_not_found", "ticket_not_found")
 
 
 async def test_what_an_app_decides_holds_for_every_application_that_has_no_other() -> None:

@@ -83,7 +83,6 @@ SAID: Final[list[tuple[dict[str, Any], str]]] = [
 
 NOT_SERVED: Final[list[tuple[str, Any, str]]] = [
     ("webhook", "https://example.org", "webhook"),
-    ("decisions", [], "decisions"),
     ("stream", {"channels": []}, "stream"),
     ("multitask_strategy", "interrupt", "multitask_strategy=interrupt"),
     ("multitask_strategy", "reject", "multitask_strategy=reject"),

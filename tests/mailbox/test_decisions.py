@@ -163,7 +163,7 @@ async def test_who_waits_for_a_run_may_be_content_when_it_waits_itself(store: Wa
         assert (await end).status is RunStatus.DONE
 
 
-@behaviour("TK-053")
+@behaviour("TK-053", "MBX-274")
 async def test_a_stop_ends_a_run_that_waits(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock, agents=AGENTS) as world:
         run, ticket = await waiting(world)

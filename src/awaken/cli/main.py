@@ -35,6 +35,8 @@ app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a th
 app.command("awaken.cli.show:show", name="show", help="Show a run and what it came to, or a thread.")
 app.command("awaken.cli.stop:stop", name="stop", help="Stop a run, or what a thread is executing.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
+app.command("awaken.cli.tickets:tickets", name="tickets", help="List what runs wait for, across threads.")
+app.command("awaken.cli.tickets:decide", name="decide", help="Decide what a run waits for.")
 app.command(
     "awaken.cli.schedules:schedules", name="schedules", help="List schedules; make, pause, resume or delete one."
 )

@@ -8,12 +8,13 @@ import msgspec
 from cyclopts import Parameter
 
 from awaken.cli import streams
+from awaken.cli.asking import ask_about, somebody_is_there
 from awaken.cli.failure import Exit, Failure, usage
 from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
 from awaken.client import Client, Json, Run
 
-_GOOD_ENDS: Final = frozenset({"completed", "waiting", "stopped"})
+_GOOD_ENDS: Final = frozenset({"completed", "waiting", "needs_decision", "needs_input", "stopped"})
 
 
 def run(
@@ -29,7 +30,8 @@ def run(
 ) -> int:
     """Give an agent a text, or a value, and stream its answer to the terminal.
 
-    The run goes on when this command ends, whatever ends it; and a server that is started again continues it here.
+    The run goes on when this command ends, whatever ends it; and a server that is started again continues it here. When
+    it waits for a person, you are asked; with an empty answer it waits on, for `awaken decide`.
 
     Parameters
     ----------
@@ -48,6 +50,8 @@ def run(
     with connected(url, header) as client:
         printer = AnswerPrinter(quiet=as_json)
         ended = _follow(client, printer, agent, given, thread)
+        while not as_json and somebody_is_there() and ask_about(client, printer, ended):
+            ended = _go_on(client, printer, ended)
         if as_json:
             print_json(ended)
         else:
@@ -72,6 +76,14 @@ def _given(text: str | None, data: str | None) -> str | Json:
             " --data with a value as JSON"
         )
     return found
+
+
+def _go_on(client: Client, printer: AnswerPrinter, run: Run) -> Run:
+    """Show what the run does with the decision, until it has ended or waits again."""
+    with client.run_events(run.run_id, after=run.cursor, on_reconnect=printer.reconnecting) as stream:
+        for item in stream:
+            printer.show(item)
+    return client.get_run(run.run_id)
 
 
 def _print_value(printer: AnswerPrinter, run: Run) -> None:

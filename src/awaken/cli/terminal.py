@@ -28,6 +28,8 @@ _PHASE_STYLES: Final = {
     "starting": "cyan",
     "retrying": "yellow",
     "waiting": "yellow",
+    "needs_decision": "yellow",
+    "needs_input": "yellow",
     "failed": "red",
     "dead_letter": "red",
     "cancelled": "magenta",
@@ -99,7 +101,7 @@ class AnswerPrinter:
         payload = event.payload
         match event.kind:
             case "ToolCallReady":
-                arguments = _short(payload.get("arguments", payload.get("raw", "")))
+                arguments = shortened(payload.get("arguments", payload.get("raw", "")))
                 self.note(f"{payload.get('name', 'tool')}({arguments})")
             case "ToolCallDone":
                 self.note(_ended(payload))
@@ -128,7 +130,7 @@ class AnswerPrinter:
 def _ended(payload: dict[str, Any]) -> str:
     status = str(payload.get("status", "ended")).replace("_", " ")
     shown = payload.get("result", payload.get("error_text"))
-    return f"  {status}" if shown is None else f"  {status}: {_short(shown)}"
+    return f"  {status}" if shown is None else f"  {status}: {shortened(shown)}"
 
 
 def _rescheduled(payload: dict[str, Any]) -> str:
@@ -159,7 +161,7 @@ def event_line(item: StreamItem) -> str:
         return "[yellow]resync[/] the log no longer holds the place asked for; it goes on from here"
     time = item.created_at[11:23]
     facts = {name: value for name, value in item.payload.items() if name not in _KNOWN and value not in (None, [], "")}
-    return f"[dim]{time}[/] [bold]{item.kind}[/] [dim]{escape(_short(facts, 160))}[/]"
+    return f"[dim]{time}[/] [bold]{item.kind}[/] [dim]{escape(shortened(facts, 160))}[/]"
 
 
 _KNOWN: Final = frozenset(
@@ -226,7 +228,7 @@ def _took(run: Run, now: Instant) -> Text:
 
 
 def _output(run: Run, now: Instant) -> Text:
-    return Text(_short(run.error.message if run.error is not None else run.final_output or ""))
+    return Text(shortened(run.error.message if run.error is not None else run.final_output or ""))
 
 
 PIPE_WIDTH: Final = 240
@@ -249,7 +251,7 @@ _LEAVING: Final = (_THREAD, _OUTPUT, _TOOK, _AGENT)
 """What is left out on narrow terminals, in this order."""
 
 
-def _short(value: Any, chars: int = _ARGUMENT_CHARS) -> str:
+def shortened(value: Any, chars: int = _ARGUMENT_CHARS) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     text = printable(text).replace("\n", " ")
     return text if len(text) <= chars else f"{text[: chars - 1]}…"

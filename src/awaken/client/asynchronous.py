@@ -37,6 +37,7 @@ from awaken.domain.shown import (
     Order,
     StopAction,
 )
+from awaken.domain.ticket import TicketKind, TicketState
 
 ResultT = TypeVar("ResultT")
 
@@ -329,6 +330,66 @@ class AsyncClient:
             limit=calls.page_size(limit),
         )
         return Listing(lambda lost: self._items(call, lost), limit)
+
+    # --- what runs wait for -------------------------------------------------------------------------------------------
+
+    def list_tickets(
+        self,
+        *,
+        state: TicketState | None = None,
+        kind: TicketKind | None = None,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        tool_name: str | None = None,
+        expires_before: datetime | str | None = None,
+        order: Order = "desc",
+        limit: int | None = None,
+    ) -> Listing[shown.Ticket]:
+        """What runs wait for, across threads, newest first unless `order` is `asc`. At most `limit`."""
+        call = calls.list_tickets(
+            state=state,
+            kind=kind,
+            agent_id=agent,
+            thread_id=thread_id,
+            run_id=run_id,
+            tool_name=tool_name,
+            expires_before=expires_before,
+            order=order,
+            limit=calls.page_size(limit),
+        )
+        return Listing(lambda lost: self._items(call, lost), limit)
+
+    async def get_ticket(self, ticket_id: str) -> shown.Ticket:
+        return await self.send(calls.get_ticket(ticket_id))
+
+    async def decide(
+        self,
+        ticket_id: str,
+        action: str,
+        *,
+        result: Any = None,
+        arguments: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+        decision_id: str | None = None,
+    ) -> shown.Decided:
+        """Decide a ticket: `approve`, `deny`, `edit` with `arguments`, `answer` with a `result`, or `fail`."""
+        verdict = {
+            "action": action,
+            "result": result,
+            "arguments": arguments,
+            "reason": reason,
+            "decision_id": decision_id,
+        }
+        return await self.send(calls.decide(ticket_id, verdict))
+
+    async def decide_run(self, run_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
+        """Decide tickets of a run, all of them or none. Each decision names its `ticket_id`, or its `tool_call_id`."""
+        return await self.send(calls.decide_run(run_id, decisions))
+
+    async def decide_thread(self, thread_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
+        """The same for the open run of a thread."""
+        return await self.send(calls.decide_thread(thread_id, decisions))
 
     # --- threads ------------------------------------------------------------------------------------------------------
 

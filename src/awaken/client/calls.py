@@ -42,6 +42,7 @@ from awaken.domain.schedule import check_schedule_name
 from awaken.domain.selection import chosen_names
 from awaken.domain.state import checked_patch, checked_version
 from awaken.domain.thread import ThreadInfo, ThreadPatch
+from awaken.domain.ticket import TicketKind, TicketState, sent_verdict, verdict_of, verdicts_of
 
 ResultT = TypeVar("ResultT")
 Params = Mapping[str, str]
@@ -331,7 +332,7 @@ def create_run_and_wait(request: RunRequest, *, timeout_s: float) -> Call[shown.
     return Call(
         method="POST",
         path=f"{path}/wait",
-        params={"timeout_s": str(timeout_s)},
+        params={"timeout_s": str(timeout_s), "wait_for": "done"},
         body=body,
         timeout_s=timeout_s,
         decode=_waited,
@@ -356,7 +357,7 @@ def wait_run(run_id: str, *, timeout_s: float) -> Call[shown.Run]:
     return Call(
         method="GET",
         path=f"{_run(run_id)}/wait",
-        params={"timeout_s": str(timeout_s)},
+        params={"timeout_s": str(timeout_s), "wait_for": "done"},
         timeout_s=timeout_s,
         decode=_waited,
     )
@@ -405,6 +406,34 @@ def hide_run(run_id: str) -> Call[None]:
 
 def run_summary() -> Call[shown.RunSummary]:
     return Call(method="GET", path="/v1/runs/summary", decode=_as(shown.RunSummary))
+
+
+def list_tickets(*, expires_before: datetime | str | None, **filters: Any) -> Call[wire.Page[shown.Ticket]]:
+    before = due_at(expires_before)
+    before_text = None if before is None else to_rfc3339(before)
+    return _page("/v1/tickets", wire.Page[shown.Ticket], {**filters, "expires_before": before_text})
+
+
+def get_ticket(ticket_id: str) -> Call[shown.Ticket]:
+    return Call(method="GET", path=_ticket(ticket_id), decode=_as(shown.Ticket))
+
+
+def decide(ticket_id: str, verdict: Mapping[str, Any]) -> Call[shown.Decided]:
+    body = _encode(sent_verdict(verdict_of(verdict)))
+    return Call(method="POST", path=f"{_ticket(ticket_id)}/decision", body=body, decode=_as(shown.Decided))
+
+
+def decide_run(run_id: str, decisions: Sequence[Mapping[str, Any]]) -> Call[shown.DecidedRun]:
+    return _decisions(f"{_run(run_id)}/decisions", decisions)
+
+
+def decide_thread(thread_id: str, decisions: Sequence[Mapping[str, Any]]) -> Call[shown.DecidedRun]:
+    return _decisions(f"{_thread(thread_id)}/decisions", decisions)
+
+
+def _decisions(path: str, decisions: Sequence[Mapping[str, Any]]) -> Call[shown.DecidedRun]:
+    body = _encode({"decisions": [sent_verdict(each) for each in verdicts_of(decisions)]})
+    return Call(method="POST", path=path, body=body, decode=_as(shown.DecidedRun))
 
 
 def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[shown.Dispatch]]:
@@ -576,9 +605,11 @@ _FILTERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "failed": lambda value: str(checked_flag(value, what="failed")).lower(),
     "force": lambda value: str(checked_flag(value, what="force")).lower(),
     "child_strategy": _choice(shown.ChildStrategy, "child_strategy"),
+    "expires_before": _text("expires_before"),
     "id_prefix": _text("id_prefix"),
     "include_deltas": lambda value: str(checked_flag(value, what="include_deltas")).lower(),
     "kinds": _names("kinds"),
+    "kind": _choice(TicketKind, "kind"),
     "order": _choice(shown.Order, "order"),
     "parent_thread_id": _id_filter("parent_thread_id"),
     "phase": _text("phase"),
@@ -587,8 +618,11 @@ _FILTERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "root": lambda value: str(checked_flag(value, what="root")).lower(),
     "run_id": _id_filter("run_id"),
     "since": lambda value: checked_choice(value, ("start", "now"), what="since"),
+    "state": _choice(TicketState, "state"),
     "status": _text("status"),
     "termination": _text("termination"),
+    "thread_id": _id_filter("thread_id"),
+    "tool_name": _text("tool_name"),
     "view": _choice(shown.MessageView, "view"),
     "visibility": _choice(shown.MessageVisibility, "visibility"),
 }
@@ -651,6 +685,10 @@ def _nothing(body: bytes, status: int) -> None:
 
 def _thread(thread_id: str) -> str:
     return f"/v1/threads/{_part(thread_id, 'thread_id')}"
+
+
+def _ticket(ticket_id: str) -> str:
+    return f"/v1/tickets/{_part(ticket_id, 'ticket_id')}"
 
 
 def _run(run_id: str) -> str:

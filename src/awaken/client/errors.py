@@ -19,6 +19,7 @@ from awaken.domain.errors import (
     Conflict,
     CursorExpired,
     DataIntegrity,
+    DecisionConflict,
     DispatchNotFound,
     Forbidden,
     HasChildThreads,
@@ -36,10 +37,14 @@ from awaken.domain.errors import (
     ThreadBusy,
     ThreadGone,
     ThreadNotFound,
+    TicketExpired,
+    TicketNotFound,
+    TicketWithdrawn,
     TooManySchedules,
     Unauthorized,
     Unavailable,
     UnknownAgent,
+    UnknownToolCall,
     Unsupported,
     ValidationError,
 )
@@ -162,6 +167,21 @@ _BY_CODE: Final[dict[str, _Make]] = {
     "has_children": _made(lambda problem: HasChildThreads(_fact(problem, "id"), _fact(problem, "child_thread_id"))),
     "lineage_cycle": _made(lambda problem: LineageCycle(_fact(problem, "id"))),
     "run_not_finished": _made(lambda problem: RunNotFinished(_fact(problem, "id"))),
+    "ticket_not_found": _not_found(TicketNotFound),
+    "unknown_tool_call": _not_found(UnknownToolCall),
+    "ticket_expired": _made(lambda problem: TicketExpired(_fact(problem, "id"), "")),
+    "ticket_withdrawn": _made(
+        lambda problem: TicketWithdrawn(_fact(problem, "run_id"), _fact(problem, "run_status"), _fact(problem, "id"))
+    ),
+    "decision_conflict": _made(
+        lambda problem: DecisionConflict(
+            _fact(problem, "id"),
+            _fact(problem, "decision_id"),
+            _fact(problem, "action"),
+            _text(problem, "decided_by"),
+            _fact(problem, "decided_at"),
+        )
+    ),
     "message_not_found": _not_found(MessageNotFound),
     "agent_not_found": _not_found(AgentNotFound),
     "schedule_not_found": _not_found(ScheduleNotFound),

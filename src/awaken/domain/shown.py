@@ -44,6 +44,7 @@ class Thread(_Shown, frozen=True):
     latest_run_id: str | None = None
     message_count: int = 0
     queued_count: int = 0
+    open_ticket_count: int = 0
     cursor: str = ""
     """Its newest event: watching from here misses nothing that this does not show."""
     unreadable: tuple[str, ...] = ()
@@ -108,9 +109,52 @@ class Usage(_Shown, frozen=True):
     model_calls: int = 0
 
 
+class Decision(_Shown, frozen=True):
+    """What somebody decided; `path` is `live` when the run was being executed then, else `durable`."""
+
+    decision_id: str
+    action: str
+    result: Any = None
+    arguments: Any = None
+    reason: str | None = None
+    decided_by: str | None = None
+    decided_at: str = ""
+    path: str = ""
+
+
+class Ticket(_Shown, frozen=True):
+    """What a run waits for. `kind` is `approval`, `input`, `client_tool`, `external` or `child`; `state` is `open`,
+    `decided`, `expired` or `withdrawn`; `allowed_actions` are those that `decide` takes.
+    """
+
+    ticket_id: str
+    thread_id: str
+    run_id: str
+    agent_id: str = ""
+    kind: str = ""
+    state: str = "open"
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    arguments: Any = None
+    message: str | None = None
+    response_schema: dict[str, Any] | None = None
+    allowed_actions: tuple[str, ...] = ()
+    resume_mode: str = ""
+    on_expiry: str = "deny"
+    expires_at: str | None = None
+    created_at: str = ""
+    closed_at: str | None = None
+    decision: Decision | None = None
+
+
 class RunWaiting(_Shown, frozen=True):
+    """`tickets` are what the run waits for in full, where one run was read; in lists there are the ids alone."""
+
     reason: str
     message: str | None = None
+    since: str | None = None
+    ticket_ids: tuple[str, ...] = ()
+    tickets: tuple[Ticket, ...] = ()
 
 
 class RunError(_Shown, frozen=True):
@@ -202,6 +246,22 @@ class CancelledRun(_Shown, frozen=True):
 
     run_id: str
     state: str
+
+
+class Decided(_Shown, frozen=True):
+    """What a decision came to. `duplicate`: the ticket had been decided so before."""
+
+    ticket: Ticket
+    run: Run
+    duplicate: bool = False
+
+
+class DecidedRun(_Shown, frozen=True):
+    """The same for several tickets of one run, in the order of the decisions."""
+
+    tickets: tuple[Ticket, ...]
+    duplicates: tuple[bool, ...]
+    run: Run
 
 
 class Dispatch(_Shown, frozen=True):

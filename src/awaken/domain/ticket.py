@@ -9,11 +9,12 @@ Source: ADR 0034.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
-from awaken.domain.checking import shown
+from awaken.domain.checking import checked, shown
 from awaken.domain.clock import Instant
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import AgentId, RunId, ThreadId, TicketId, derived_id
@@ -185,6 +186,35 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     def is_overdue(self, now: Instant) -> bool:
         """Open, and its time is over: nothing but its expiry can happen to it."""
         return self.state == "open" and self.expires_at is not None and self.expires_at <= now
+
+
+_GIVEN: Final = ("action", "ticket_id", "tool_call_id", "result", "arguments", "reason", "decision_id")
+"""What a caller may say of a decision."""
+
+
+def verdict_of(given: Verdict | Mapping[str, Any]) -> Verdict:
+    """A decision as a program gives it. Raises ValidationError for what is none."""
+    if isinstance(given, Verdict):
+        return checked(given, Verdict, what="a decision")
+    if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValidationError(f"a decision is an object with an action, and not {shown(given)}", loc=("decisions",))
+    unknown = [name for name in given if name not in _GIVEN]
+    if unknown:
+        raise ValidationError(f"a decision has no {shown(unknown[0])}; it has: {', '.join(_GIVEN)}", loc=("decisions",))
+    return checked({name: value for name, value in given.items() if value is not None}, Verdict, what="a decision")
+
+
+def verdicts_of(given: Sequence[Verdict | Mapping[str, Any]]) -> list[Verdict]:
+    """Several of them. Raises ValidationError for what are none."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValidationError(f"decisions are a list of them, and not {shown(given)}", loc=("decisions",))
+    return [verdict_of(each) for each in given]
+
+
+def sent_verdict(verdict: Verdict) -> dict[str, Any]:
+    """A decision as the JSON object that the HTTP API takes."""
+    said = {name: getattr(verdict, name) for name in _GIVEN}
+    return {name: value for name, value in said.items() if value not in (None, "")}
 
 
 def ticket_id(run_id: RunId, key: str) -> TicketId:

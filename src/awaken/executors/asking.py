@@ -7,7 +7,7 @@ the run: a function by cancelling its task, a turn of the event loop later, so t
 asked; a tool by an exception that no tool catches by chance. Until a function that is executed again has reached the
 questions it waited with, what it says is dropped: it was said before.
 
-Source: ADR 0034, `docs/howto/write-a-function-agent.md`.
+Source: ADR 0034, `docs/howto/ask-a-person.md`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ result, and what is not decided yet waits on. A call that needs an approval is m
 about the ticket stands in the metadata of what it raises, or of its definition: `message`, `expires_in_s`,
 `response_schema`.
 
-Source: ADR 0034, `docs/howto/use-pydantic-ai.md`.
+Source: ADR 0034, `docs/howto/ask-a-person.md`.
 """
 
 from __future__ import annotations

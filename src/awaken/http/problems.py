@@ -23,6 +23,7 @@ from awaken.domain.errors import (
     Conflict,
     CursorExpired,
     DataIntegrity,
+    DecisionConflict,
     Forbidden,
     HasChildThreads,
     LineageCycle,
@@ -34,6 +35,8 @@ from awaken.domain.errors import (
     StaleVersion,
     StoreError,
     ThreadBusy,
+    TicketExpired,
+    TicketWithdrawn,
     Unauthorized,
     Unavailable,
     UnknownAgent,
@@ -54,6 +57,8 @@ STATUS: Final[dict[str, int]] = {
     "thread_not_found": 404,
     "run_not_found": 404,
     "dispatch_not_found": 404,
+    "ticket_not_found": 404,
+    "unknown_tool_call": 404,
     "message_not_found": 404,
     "agent_not_found": 404,
     "schedule_not_found": 404,
@@ -63,6 +68,8 @@ STATUS: Final[dict[str, int]] = {
     "already_exists": 409,
     "conflict": 409,
     "run_not_open": 409,
+    "decision_conflict": 409,
+    "ticket_withdrawn": 409,
     "schedule_declared": 409,
     "thread_busy": 409,
     "too_many_schedules": 409,
@@ -72,6 +79,7 @@ STATUS: Final[dict[str, int]] = {
     "run_not_finished": 409,
     "cursor_expired": 410,
     "thread_deleted": 410,
+    "ticket_expired": 410,
     "precondition_failed": 412,
     "body_too_large": 413,
     "uri_too_long": 414,
@@ -82,6 +90,8 @@ STATUS: Final[dict[str, int]] = {
     "unknown_parameter": 422,
     "state_too_large": 422,
     "unknown_agent": 422,
+    "action_not_allowed": 422,
+    "decision_rejected_by_schema": 422,
     "cursor_mismatch": 422,
     "queue_full": 429,
     "too_many_streams": 429,
@@ -208,6 +218,16 @@ def _conflict(error: Any) -> Problem:
             facts = {"id": error.id} if error.run_id is None else {"id": error.id, "run_id": error.run_id}
         case AlreadyExists() | ScheduleDeclared():
             facts = {"id": error.id}
+        case DecisionConflict():
+            facts = {
+                "id": error.id,
+                "decision_id": error.decision_id,
+                "action": error.action,
+                "decided_by": error.decided_by,
+                "decided_at": error.decided_at,
+            }
+        case TicketWithdrawn():
+            facts = {"id": error.id, "run_id": error.run_id, "run_status": error.status}
         case RunNotOpen():
             facts = {"id": error.id, "run_status": error.status}
         case ThreadBusy():
@@ -247,6 +267,10 @@ def _wrong_loop(error: Any) -> Problem:
     return Problem("wrong_loop", str(error))
 
 
+def _ticket_expired(error: Any) -> Problem:
+    return Problem("ticket_expired", str(error), facts={"id": error.id})
+
+
 def _store(error: Any) -> Problem:
     if isinstance(error, DataIntegrity):
         _log.error("a stored record is damaged", exc_info=error)
@@ -264,6 +288,7 @@ _TABLE: Final[dict[type[Any], Callable[[Any], Problem]]] = {
     QueueFull: _later,
     Unsupported: _unsupported,
     CursorExpired: _cursor_expired,
+    TicketExpired: _ticket_expired,
     Unavailable: _later,
     StoreError: _store,
     WrongLoop: _wrong_loop,

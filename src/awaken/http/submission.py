@@ -45,6 +45,7 @@ from awaken.http.settings import (
     MAX_METADATA_KEYS,
     MAX_TEXT_CHARS,
 )
+from awaken.http.ticket_wire import NamedDecisions
 from awaken.mailbox.service import RunSubmission
 
 _CAMEL: Final = {
@@ -58,11 +59,12 @@ _CAMEL: Final = {
 }
 """Other names of the same field."""
 _NOT_SERVED: Final = (
-    "decisions", "webhook", "stream",
+    "webhook", "stream",
 )  # fmt: skip
 _ABSENT: Final = frozenset(
     {
         *_NOT_SERVED,
+        "decisions",
         "after_seconds",
         "available_at",
         "context",
@@ -144,7 +146,9 @@ class WrappedMessages(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class WatchedRunCreate(Body, frozen=True, kw_only=True):
-    """A run that is watched or waited for from the start. One of `messages` and `input` is required."""
+    """A run that is watched or waited for from the start. One of `messages` and `input` is required, unless there are
+    `decisions`.
+    """
 
     agent_id: str | None = None
     """Else the thread's last agent, else the only one there is. Also accepted as `assistant_id`."""
@@ -170,6 +174,8 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     """`cancel`: stop it when nobody has watched it for ten seconds. Not in the background."""
     on_completion: OnCompletion | None = None
     """`delete`: its thread goes some time after its end. Only on a new thread."""
+    decisions: NamedDecisions | None = None
+    """About what the thread's open run waits for; they are made first. Without messages that run is the answer."""
     if_not_exists: Literal["reject", "create"] | None = None
     multitask_strategy: Literal["enqueue"] | None = None
 
@@ -196,6 +202,17 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     @property
     def due_at(self) -> Instant | None:
         return None
+
+    @property
+    def only_decides(self) -> bool:
+        return self.decisions is not None and self.messages is None and self.input is None
+
+    def decided_thread(self, path_thread_id: str | None) -> ThreadId:
+        """The thread whose run the decisions are about. Raises ValidationError where none is named."""
+        thread_id = self._thread_id(path_thread_id)
+        if not thread_id:
+            raise ValidationError("decisions are about a thread; name it", loc=("body", "thread_id"))
+        return ThreadId(thread_id)
 
     def to_submission(self, scope: Scope, path_thread_id: str | None) -> RunSubmission:
         """What the mailbox is asked for.
@@ -264,7 +281,7 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
 
 
 class RunCreate(WatchedRunCreate, frozen=True, kw_only=True):
-    """A run in the background. One of `messages` and `input` is required."""
+    """A run in the background. One of `messages` and `input` is required, unless there are `decisions`."""
 
     after_seconds: Seconds | None = None
     available_at: str | None = None

@@ -18,6 +18,7 @@ from awaken.http.routes.runs import RUN_OPERATIONS
 from awaken.http.routes.schedules import SCHEDULE_OPERATIONS
 from awaken.http.routes.state import STATE_OPERATIONS
 from awaken.http.routes.threads import THREAD_OPERATIONS
+from awaken.http.routes.tickets import TICKET_OPERATIONS
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *THREAD_OPERATIONS,
@@ -25,6 +26,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *MANY_OPERATIONS,
     *RUN_OPERATIONS,
     *CHILD_OPERATIONS,
+    *TICKET_OPERATIONS,
     *EVENT_OPERATIONS,
     *AGENT_OPERATIONS,
     *SCHEDULE_OPERATIONS,

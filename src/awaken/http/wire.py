@@ -8,7 +8,7 @@ Source: docs/reference/http.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -24,7 +24,9 @@ from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Terminat
 from awaken.domain.shown import MessageVisibility
 from awaken.domain.span import Span, Why
 from awaken.domain.thread import Thread, ThreadStatus
+from awaken.domain.ticket import Ticket
 from awaken.executors.registry import AgentInfo, Agents, Skill
+from awaken.http.ticket_wire import TicketResource
 from awaken.store.contract import RunSummary, Snapshot, StoredMessage
 
 _rfc3339: Final = lru_cache(maxsize=4096)(to_rfc3339)
@@ -47,6 +49,8 @@ class ThreadResource(_Resource, frozen=True, kw_only=True):
     latest_run_id: str | None
     message_count: int
     queued_count: int
+    open_ticket_count: int
+    """What its runs wait for."""
     cursor: str
     """The newest event: a stream from here misses nothing that this does not show."""
     created_at: str
@@ -69,6 +73,7 @@ class ThreadResource(_Resource, frozen=True, kw_only=True):
             latest_run_id=thread.latest_run_id,
             message_count=thread.message_count,
             queued_count=thread.queued_count,
+            open_ticket_count=thread.open_ticket_count,
             cursor=event_cursor(scope, thread.thread_id, thread.event_count),
             created_at=_rfc3339(thread.created_at),
             updated_at=_rfc3339(thread.updated_at),
@@ -81,7 +86,8 @@ class StateResource(_Resource, frozen=True, kw_only=True):
 
     values: dict[str, Any]
     version: int
-    tickets: tuple[dict[str, Any], ...]
+    tickets: tuple[TicketResource, ...]
+    """What its runs wait for, at most 200."""
     pending: tuple[dict[str, Any], ...]
     next: tuple[str, ...]
     """The runs that are open or queued, in the order in which they go on."""
@@ -94,7 +100,7 @@ def shown_state(scope: Scope, snapshot: Snapshot) -> StateResource:
     return StateResource(
         values=snapshot.state.values,
         version=snapshot.state.version,
-        tickets=(),
+        tickets=tuple([TicketResource.of(ticket) for ticket in snapshot.tickets]),
         pending=(),
         next=tuple(dict.fromkeys(following)),
         cursor=event_cursor(scope, thread.thread_id, thread.event_count),
@@ -179,6 +185,11 @@ class RunInput(_Resource, frozen=True, kw_only=True):
 class RunWaiting(_Resource, frozen=True, kw_only=True):
     reason: str
     message: str | None
+    since: str | None = None
+    ticket_ids: tuple[str, ...] = ()
+    """What it waits for and is still open."""
+    tickets: tuple[TicketResource, ...] = ()
+    """The same in full. Only where one run is read or waited for."""
 
 
 class RunError(_Resource, frozen=True, kw_only=True):
@@ -238,6 +249,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
         queue_position: int | None = None,
         agents: Agents | None = None,
         reads_dispatch: bool = False,
+        tickets: Sequence[Ticket] = (),
     ) -> RunResource:
         """`agents`: those of this process, so that a run that waits for one that is not here says so. It names
         its dispatch as lost where that was looked for (`reads_dispatch`) and is not there.
@@ -252,7 +264,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             status=run.status,
             phase="queued" if no_agent is not None else phase_of(run, dispatch),
             termination=run.termination,
-            waiting=no_agent or _waiting(run),
+            waiting=no_agent or _waiting(run, tickets),
             attempt=None if dispatch is None else min(dispatch.attempt_count + 1, dispatch.max_attempts),
             max_attempts=None if dispatch is None else dispatch.max_attempts,
             available_at=None if dispatch is None else _rfc3339(dispatch.available_at),
@@ -293,10 +305,18 @@ def _no_agent(run: Run, dispatch: Dispatch | None, agents: Agents) -> RunWaiting
     return RunWaiting(reason="no_agent", message=f"agent {run.agent_id!r} {lacks}")
 
 
-def _waiting(run: Run) -> RunWaiting | None:
-    if run.status is not RunStatus.WAITING or run.waiting is None:
+def _waiting(run: Run, tickets: Sequence[Ticket]) -> RunWaiting | None:
+    """What it waits for; not while it is queued to go on."""
+    if not run.is_parked or run.waiting is None:
         return None
-    return RunWaiting(reason=run.waiting.reason, message=run.waiting.message)
+    waiting = run.waiting
+    return RunWaiting(
+        reason=waiting.reason,
+        message=waiting.message,
+        since=_rfc3339(waiting.since),
+        ticket_ids=waiting.tickets,
+        tickets=tuple([TicketResource.of(ticket) for ticket in tickets]),
+    )
 
 
 def _input(run: Run) -> RunInput:
@@ -482,7 +502,9 @@ class AgentList(_Resource, frozen=True, kw_only=True):
 
 
 class RunResult(_Resource, frozen=True, kw_only=True):
-    """A run that has ended. `messages` are those it produced, in order; `unreadable` names those that are damaged."""
+    """A run that has ended, or waits for somebody. `messages` are those it produced, in order; `unreadable` names those
+    that are damaged.
+    """
 
     run: RunResource
     output: Any

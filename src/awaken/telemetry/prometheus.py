@@ -13,7 +13,7 @@ Source: docs/howto/operate.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, assert_never
+from typing import Any, Final, assert_never, cast
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -28,6 +28,7 @@ from awaken.mailbox.observer import OutcomeLabel
 from awaken.store.contract import Reads
 from awaken.store.transitions import (
     Ack,
+    Blocked,
     Cancel,
     CancelResult,
     Claim,
@@ -36,6 +37,8 @@ from awaken.store.transitions import (
     Closed,
     Commit,
     Committed,
+    Conflict,
+    Consumed,
     DeadLetter,
     Decide,
     DeleteThread,
@@ -46,12 +49,18 @@ from awaken.store.transitions import (
     EditThread,
     Ending,
     Failed,
+    Gone,
+    HasChildren,
     Hide,
     HideRun,
     Interrupt,
     Interrupted,
     LeaseLost,
+    Missing,
+    NotOpen,
+    NotWaiting,
     Outcome,
+    Oversize,
     PatchState,
     Purge,
     Purged,
@@ -68,6 +77,7 @@ from awaken.store.transitions import (
     SchedulesEdited,
     Settle,
     Settled,
+    Stale,
     Submit,
     Submitted,
     Suspend,
@@ -75,6 +85,7 @@ from awaken.store.transitions import (
     Tick,
     Ticked,
     Transition,
+    Undecided,
 )
 from awaken.telemetry import names
 from awaken.telemetry.http import HttpMetrics
@@ -85,6 +96,10 @@ DEPTH_AGE_S: Final = 1.0
 """Scrapes this close together share one count of the dispatches."""
 MAX_UNFOLDED: Final = 512
 """Starts and ends that are noted before they are sorted into histograms: a note costs the event loop an append."""
+_REFUSED: Final = frozenset(
+    {Missing, Conflict, Gone, HasChildren, Stale, Oversize, NotOpen, NotWaiting, Blocked, Consumed, Undecided}
+)
+"""Answers to what was not done."""
 
 
 class PrometheusObserver:
@@ -155,7 +170,8 @@ class PrometheusObserver:
                     self._settled(transition, outcome, took_s)
             else:
                 if type(outcome) is not Failed:
-                    self._tallies[type(transition)](transition, outcome, took_s)
+                    tally = self._tallies.get(cast("type[Any]", type(transition)), self._changed)
+                    tally(transition, outcome, took_s)
                 continue
             if transition.offer is not None:
                 if outcome.claimed is None:
@@ -251,6 +267,10 @@ class PrometheusObserver:
 
     def _saved(self, transition: SaveThread, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "save_thread", "ok" if type(outcome) is ThreadSaved else "refused")
+
+    def _changed(self, transition: Transition, outcome: Outcome, took_s: float) -> None:
+        """Whatever is counted as done or refused, and as nothing else."""
+        self._note(took_s, operation_of(transition), "refused" if type(outcome) in _REFUSED else "ok")
 
     def _submitted(self, transition: Submit, outcome: Outcome, took_s: float) -> None:
         """Not accepted as a new run."""

@@ -37,7 +37,7 @@ AREA: Final = Area(
         "MBX-028",
         because="Everything an execution needs is typed fields of one record, so nothing is parsed out of a side field.",
     ),
-    later("MBX-029", sentence="A decision that comes with a submit is kept under the call it answers.", by=Wing.PEOPLE),
+    built("MBX-029", sentence="A decision that comes with a submit answers the run of its thread that asked."),
     built("MBX-034", sentence="An accepted run names its messages and is the open run of its thread."),
     built("MBX-037", sentence="A run without an agent goes to the last one of its thread."),
     later("MBX-038", sentence="The tools of a client are kept with the run that may call them.", by=Wing.PEOPLE),

@@ -6,7 +6,7 @@ Source: docs/reference/http.md; SRV-001, SRV-003, SRV-004, SRV-010, SRV-015, SRV
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from awaken.domain.message import Role
 from awaken.domain.phase import Phase
 from awaken.domain.run import Run, RunStatus, TerminationType
 from awaken.domain.shown import StopAction
+from awaken.domain.ticket import Ticket
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.problems import invalid
 from awaken.http.query import MetadataFilter, Order, Paging, Query
@@ -36,8 +37,9 @@ from awaken.http.wire import (
     RunResource,
     RunResult,
 )
+from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.service import Cancellation, Submission
-from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery
+from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, TicketQuery
 
 
 class ThreadRunFilters(Paging, frozen=True, kw_only=True):
@@ -61,6 +63,8 @@ class RunFilters(ThreadRunFilters, frozen=True, kw_only=True):
 
 class TimeLimit(Query, frozen=True, kw_only=True):
     timeout_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
+    wait_for: Literal["waiting", "done"] = "waiting"
+    """`waiting`: answer also when the run waits for somebody. `done`: only when it has ended."""
 
 
 class Stopping(Query, frozen=True, kw_only=True):
@@ -105,10 +109,21 @@ async def create_run_and_wait(call: Call) -> Response:
 
 async def submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     path_thread_id = call.thread_id if "thread_id" in call.ids else None
+    if asked.only_decides:
+        made = await _decided(call, asked, path_thread_id)
+        return Submission(made.run, made.dispatch, "queued", replayed=all(made.duplicates))
     submission = asked.to_submission(call.scope, path_thread_id)
+    if asked.decisions is not None:
+        await _decided(call, asked, path_thread_id)
     if call.caller.id is not None:
         submission = replace(submission, trace=replace(submission.trace, caller=call.caller.id))
     return await call.mailbox.submit(submission)
+
+
+async def _decided(call: Call, asked: WatchedRunCreate, path_thread_id: ThreadId | None) -> Verdicts:
+    """The decisions that came along are made before anything is submitted; sent again, they are duplicates."""
+    verdicts = [replace(each.verdict(), decided_by=call.caller.id) for each in asked.decisions or ()]
+    return await call.mailbox.decisions.decide_thread(call.scope, asked.decided_thread(path_thread_id), verdicts)
 
 
 async def dispatch_of(call: Call, run: Run) -> Dispatch | None:
@@ -183,9 +198,20 @@ async def get_run(call: Call) -> Response:
     dispatch = await dispatch_of(call, run)
     place = await _queue_position(call, dispatch)
     agents = call.mailbox.agents
+    tickets = await _tickets_of(call, run)
     return json_response(
-        RunResource.of(call.scope, run, dispatch, queue_position=place, agents=agents, reads_dispatch=True)
+        RunResource.of(
+            call.scope, run, dispatch, queue_position=place, agents=agents, reads_dispatch=True, tickets=tickets
+        )
     )
+
+
+async def _tickets_of(call: Call, run: Run) -> tuple[Ticket, ...]:
+    """What it waits for, in full."""
+    if not run.is_parked or not run.open_tickets:
+        return ()
+    query = TicketQuery(run_id=run.run_id, state="open", limit=MAX_PAGE)
+    return (await call.mailbox.decisions.list_tickets(call.scope, query)).items
 
 
 async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
@@ -198,9 +224,8 @@ async def _queue_position(call: Call, dispatch: Dispatch | None) -> int | None:
 
 
 async def resource_of(call: Call, run: Run) -> RunResource:
-    return RunResource.of(
-        call.scope, run, await dispatch_of(call, run), agents=call.mailbox.agents, reads_dispatch=True
-    )
+    dispatch, tickets = await dispatch_of(call, run), await _tickets_of(call, run)
+    return RunResource.of(call.scope, run, dispatch, agents=call.mailbox.agents, reads_dispatch=True, tickets=tickets)
 
 
 async def list_run_dispatches(call: Call) -> Response:
@@ -225,22 +250,25 @@ async def wait_for_run(call: Call) -> Response:
 
 
 async def _waited(call: Call, run: Run) -> Response:
-    """200 with the result when the run is done in time, else 202 with the run as it is.
+    """200 with the result when the run is done in time, or waits for somebody, else 202 with the run as it is.
 
     Also when the server stops meanwhile: the caller learns which run it is, and to ask again a little later.
     """
-    timeout_s = call.query(TimeLimit).timeout_s
+    asked = call.query(TimeLimit)
+    until_parked = asked.wait_for == "waiting"
     retry_after_s = 0
     try:
         with call.mailbox.attendance.watching(call.scope, run) as watcher:
-            run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=timeout_s))
+            run = await call.while_connected(
+                call.mailbox.wait(call.scope, run.run_id, timeout_s=asked.timeout_s, until_parked=until_parked)
+            )
             watcher.has_seen_all = run.status in (RunStatus.DONE, RunStatus.WAITING)
     except Unavailable:
         run = await call.mailbox.get_run(call.scope, run.run_id)
         retry_after_s = call.service.settings.retry_after_s
     resource = await resource_of(call, run)
     places = _places(call, run)
-    if run.status is not RunStatus.DONE:
+    if run.status is not RunStatus.DONE and not (until_parked and run.is_parked):
         return json_response(resource, 202, {**places, "Retry-After": str(retry_after_s)})
     messages, unreadable = await produced(call, run)
     answer = RunResult(run=resource, output=run.output, messages=messages, unreadable=unreadable)
@@ -282,6 +310,8 @@ async def answer_stop(call: Call, stopping: Coroutine[Any, Any, Cancellation]) -
 _SUBMIT_PROBLEMS: Final = (
     "thread_not_found", "thread_deleted", "already_accepted", "already_exists", "unknown_agent", "invalid_id",
     "queue_full", "not_supported",
+    "ticket_not_found", "unknown_tool_call", "decision_conflict", "ticket_expired", "ticket_withdrawn",
+    "decision_rejected_by_schema", "action_not_allowed",
 )  # fmt: skip
 
 
@@ -316,7 +346,7 @@ def _submitting(prefix: str, suffix: str) -> tuple[Operation, ...]:
             method="POST",
             path=f"{prefix}/runs/wait",
             id=f"create_run_and_wait{suffix}",
-            summary=f"Submit a run {on}, and wait for its end",
+            summary=f"Submit a run {on}, and wait until it ends or waits for somebody",
             handler=create_run_and_wait,
             query=TimeLimit,
             body=WatchedRunCreate,
@@ -363,7 +393,7 @@ RUN_OPERATIONS: Final = (
         method="GET",
         path="/v1/runs/{run_id}/wait",
         id="wait_for_run",
-        summary="Wait for the end of a run",
+        summary="Wait until a run ends, or waits for somebody",
         handler=wait_for_run,
         query=TimeLimit,
         answers={200: RunResult, 202: RunResource},

@@ -17,7 +17,7 @@ from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
-from awaken.domain.phase import Phase, phase_of
+from awaken.domain.phase import Phase, open_phase, phase_of
 from awaken.domain.receipt import Receipt
 from awaken.domain.run import DONE, Run
 from awaken.domain.schedule import Schedule
@@ -125,7 +125,9 @@ class Reading:
             if owner != scope or run.status is DONE or not self._tables.is_shown((scope, run.thread_id)):
                 continue
             dispatch = self._tables.dispatches.get((scope, run.dispatch_id))
-            counts[run.agent_id, phase_of(run, dispatch)] += 1
+            is_queued = dispatch is not None and dispatch.status is QUEUED
+            phase = open_phase(run.status, has_started=run.started_at is not None, is_queued=is_queued)
+            counts[run.agent_id, phase] += 1
             if dispatch is not None and dispatch.status is QUEUED and dispatch.available_at <= now:
                 due.append(dispatch.available_at)
         found = [PhaseCount(agent, phase, count) for (agent, phase), count in sorted(counts.items())]

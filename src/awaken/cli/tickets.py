@@ -1,0 +1,152 @@
+"""`awaken tickets` and `awaken decide`: what runs wait for, and what somebody says to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from awaken.cli.failure import Exit, usage
+from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.terminal import PIPE_WIDTH, print_json, printable, shortened
+from awaken.client import Ticket
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+def tickets(
+    *,
+    state: Literal["open", "decided", "expired", "withdrawn", "all"] = "open",
+    kind: Literal["approval", "input", "client_tool", "external", "child"] | None = None,
+    agent: str | None = None,
+    thread: str | None = None,
+    limit: int = 20,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Json = False,
+) -> int:
+    """List what runs wait for, across threads, newest first.
+
+    Parameters
+    ----------
+    state
+        Those in this state; all of them with `all`.
+    kind
+        Those of this kind.
+    agent
+        Those of this agent.
+    thread
+        Those of this thread.
+    limit
+        At most so many.
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        wanted = None if state == "all" else state
+        found = list(client.list_tickets(state=wanted, kind=kind, agent=agent, thread_id=thread, limit=limit))
+    if as_json:
+        print_json({"items": found})
+    elif found:
+        _print_table(found)
+    else:
+        Console(stderr=True).print("no run waits for anybody", style="dim")
+    return Exit.OK
+
+
+def _print_table(found: list[Ticket]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("TICKET", "AGENT", "KIND", "STATE", "ASKS"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for ticket in found:
+        table.add_row(ticket.ticket_id, escape(ticket.agent_id), ticket.kind, ticket.state, escape(question(ticket)))
+    console.print(table)
+
+
+def question(ticket: Ticket) -> str:
+    """What a ticket asks, in one line."""
+    parts = [ticket.message or ticket.tool_name or ticket.kind]
+    if ticket.arguments is not None:
+        parts.append(shortened(ticket.arguments))
+    return printable(" ".join(parts)).replace("\n", " ")
+
+
+def decide(
+    ticket: str,
+    /,
+    *,
+    approve: Flag = False,
+    deny: Flag = False,
+    edit: str | None = None,
+    answer: str | None = None,
+    fail: Flag = False,
+    reason: str | None = None,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Json = False,
+) -> int:
+    """Decide what a run waits for; it goes on with that.
+
+    Parameters
+    ----------
+    ticket
+        The id of the ticket, as `awaken tickets` lists it.
+    approve
+        Yes.
+    deny
+        No.
+    edit
+        Yes, with these arguments, all of them, as JSON.
+    answer
+        The answer: JSON, or else a text.
+    fail
+        There will be no result.
+    reason
+        Why; for whoever asked.
+    as_json
+        Print the ticket as one JSON document.
+    """
+    said = {"approve": approve, "deny": deny, "edit": edit is not None, "answer": answer is not None, "fail": fail}
+    chosen = [name for name, is_given in said.items() if is_given]
+    if len(chosen) != 1:
+        usage("give one of --approve, --deny, --edit JSON, --answer JSON-or-text and --fail")
+    arguments: Any = None if edit is None else _json(edit)
+    if edit is not None and not isinstance(arguments, dict):
+        usage("--edit brings the arguments, all of them, as a JSON object")
+    with connected(url, header) as client:
+        made = client.decide(
+            ticket,
+            chosen[0],
+            result=None if answer is None else value_of(answer),
+            arguments=cast("dict[str, Any] | None", arguments),
+            reason=reason,
+        )
+    if as_json:
+        print_json(made.ticket)
+    else:
+        again = ", as before" if made.duplicate else ""
+        Console(stderr=True, highlight=False).print(
+            f"{chosen[0]}{again}; run {made.run.run_id} is {made.run.phase}", style="dim"
+        )
+    return Exit.OK
+
+
+def value_of(text: str) -> Any:
+    """What somebody has typed: JSON where it is some, or else a text."""
+    found = _json(text)
+    return text if found is msgspec.UNSET else found
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return msgspec.UNSET
