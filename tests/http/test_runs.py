@@ -436,4 +436,7 @@ async def test_the_children_of_a_run_are_listed(memory: Store, clock: ManualCloc
         assert {child["origin"] for child in children} == {"subagent"}
         thread = (await site.http.get(f"/v1/threads/{children[0]['thread_id']}")).json()
         assert thread["parent_thread_id"] == "t"
+        threads = (await site.http.get("/v1/threads/t/children?limit=2")).json()
+        assert (len(threads["items"]), threads["has_more"]) == (2, True)
+        assert {each["parent_thread_id"] for each in threads["items"]} == {"t"}
         assert (await site.http.get("/v1/runs/nobody/children")).code == "run_not_found"
