@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser import chromium
 
@@ -26,6 +26,7 @@ def chromium_found() -> chromium.Chromium:
 @pytest.fixture(scope="module")
 def browser(chromium_found: chromium.Chromium) -> Generator[Browser]:
     """Ended with the module: while its driver is there, no test of this process can have a loop."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as driver:
         launched = driver.chromium.launch(
             executable_path=chromium_found.path,

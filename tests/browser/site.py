@@ -19,7 +19,11 @@ _WITHIN_S = 20
 
 
 class Site:
-    """Serves while it is entered. Its agents: `speaker`, and `stuck`, which works until it is stopped."""
+    """Serves while it is entered.
+
+    Its agents: `speaker`; `stuck`, which works until it is stopped; `asker`, which asks for an approval and says what
+    it was told.
+    """
 
     def __init__(
         self, *, http: HttpSettings | None = None, port: int = 0, around: Callable[[ASGIApp], ASGIApp] | None = None
@@ -57,6 +61,7 @@ class Site:
         app = Awaken("memory://", settings=MailboxSettings(drain_s=0, handover_s=0, tidy_s=0.1), http=self._http)
         app.agent("speaker", self._speak)
         app.agent("stuck", _stuck)
+        app.agent("asker", _ask)
         async with app:
             asgi = app.asgi()
             served = asgi if self._around is None else self._around(asgi)
@@ -72,3 +77,8 @@ class Site:
 
 async def _stuck(context: Context) -> None:
     await asyncio.Event().wait()
+
+
+async def _ask(context: Context) -> str:
+    answer = await context.approve("May I?")
+    return f"{answer.approved}: {answer.reason}"

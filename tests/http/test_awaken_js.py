@@ -51,6 +51,13 @@ TEXT: Final = """
 """
 """The texts of a conversation as a page shows them."""
 
+DECIDE: Final = """
+([ticket_id, action, reason]) => awaken.decide(ticket_id, action, { reason }).then(
+    ({ ticket, run, duplicate }) => [ticket.state, run.run_id, duplicate],
+    (error) => [error.status, error.code],
+)
+"""
+
 
 @pytest.fixture(scope="module")
 def site() -> Generator[Site]:
@@ -227,6 +234,37 @@ def test_a_run_is_stopped_and_its_watch_ends(page: Page, site: Site, thread_id: 
 
 
 @behaviour("WEB-005")
+def test_a_decision_whose_answer_was_lost_is_sent_again_and_the_first_one_stands(
+    page: Page, site: Site, thread_id: str
+) -> None:
+    opened(page, site.url)
+    run_id = submit(page, "asker", thread_id)
+    watch(page, run_id=run_id)
+    assert until_ended(page) == "waiting"
+    [ticket_id] = page.evaluate(
+        "() => items.filter((item) => item.kind === 'TicketOpened').map((item) => item.payload.ticket_id)"
+    )
+    sent = 0
+
+    def lose(route: Route) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 1:
+            assert route.fetch().status == 202
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.route("**/decision", lose)
+    assert page.evaluate(DECIDE, [ticket_id, "deny", "not now"]) == ["decided", run_id, True]
+    assert sent == 2
+    assert page.evaluate(DECIDE, [ticket_id, "approve", "well"]) == [409, "decision_conflict"]
+    watch(page, run_id=run_id)
+    assert until_ended(page) == "done"
+    until_shown(page, "hello", "False: not now")
+
+
+@behaviour("WEB-005")
 def test_what_will_never_work_is_reported_at_once(page: Page, site: Site) -> None:
     opened(page, site.url)
     watch(page, run_id="nobody")
@@ -261,6 +299,7 @@ def test_any_other_request_takes_a_path_as_the_pages_on_http_write_it(page: Page
         ("awaken.stop()", "undefined is not a valid id"),
         ("awaken.stop('')", '"" is not a valid id'),
         ("awaken.stop('..')", ".. is not a valid id"),
+        ("awaken.decide('', 'approve')", '"" is not a valid id'),
         ("awaken.submit('x', { agent_id: 'speaker', after_seconds: NaN })", "after_seconds is NaN, which is no number"),
         ("awaken.submit('x', { agent_id: 'speaker', metadata: { a: 1 / 0 } })", "a is Infinity, which is no number"),
     ],

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * awaken in a browser: submit, watch, stop. One module without dependencies, served at `/awaken.js`.
+ * awaken in a browser: submit, watch, decide, stop. One module without dependencies, served at `/awaken.js`.
  *
  *     import { Awaken } from "/awaken.js";
  *     const awaken = new Awaken();
@@ -88,6 +88,19 @@ export class Awaken {
     const what = typeof input === "string" ? { input } : { messages: input };
     const where = options.thread_id === undefined ? {} : { if_not_exists: "create" };
     return this.request("POST", "v1/runs", { run_id: newId(), ...where, ...what, ...options });
+  }
+
+  /**
+   * Decide a ticket: `approve`, `deny`, `edit` with `arguments`, `answer` with a `result`, or `fail`. It is durable when
+   * this resolves, and may be sent again: the first decision stands. Another one is refused as a `decision_conflict`.
+   *
+   * @param {string} ticket_id
+   * @param {"approve" | "deny" | "edit" | "answer" | "fail"} action
+   * @param {{ reason?: string, arguments?: Json, result?: any, decision_id?: string }} [said]
+   * @returns {Promise<{ ticket: Json, run: Run, duplicate: boolean }>}
+   */
+  async decide(ticket_id, action, said = {}) {
+    return this.request("POST", `v1/tickets/${part(ticket_id)}/decision`, { ...said, action });
   }
 
   /** Ask a run to stop. @param {string} run_id @returns {Promise<{ state: string, run: Run }>} */
