@@ -1,0 +1,1 @@
+"""An agent whose refunds wait for a person, with the page on which one decides."""
