@@ -11,6 +11,7 @@ from pydantic_ai.tools import DeferredToolRequests
 
 from awaken.domain.errors import PermanentFailure
 from awaken.domain.event import ToolCallDone
+from awaken.domain.run import ClientTool, RunOptions
 from awaken.domain.ticket import TicketRequest
 from awaken.executors.function import Context
 from awaken.executors.pydantic_ai import PydanticAIDriver
@@ -286,3 +287,19 @@ async def test_a_tool_that_asks_for_ever_fails() -> None:
     run.decide("call_0", "approve")
     with pytest.raises(PermanentFailure, match="again when it has one"):
         await run.drive(driver)
+
+
+@behaviour("TK-065", "MBX-038")
+async def test_a_tool_of_the_caller_is_called_by_a_ticket() -> None:
+    desk, run = Desk(Turn("", (Call("scan", {"page": 1}), Call("look", {"n": 1}))), "Scanned."), RecordedRun("go")
+    run.options = RunOptions(
+        client_tools=(
+            ClientTool("scan", "Scan a page", {"type": "object", "properties": {"page": {"type": "integer"}}}),
+        )
+    )
+    [asked] = (await run.wait(desk.driver)).tickets
+    assert (asked.kind, asked.tool_name, asked.arguments) == ("client_tool", "scan", {"page": 1})
+    assert asked.actions == ("answer", "fail")
+    run.decide(asked.key, "answer", {"text": "hello"})
+    await run.drive(desk.driver)
+    assert sorted(desk.answers(), key=str) == sorted([({"text": "hello"}, "success"), (1, "success")], key=str)

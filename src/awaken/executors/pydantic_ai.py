@@ -46,6 +46,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.run import AgentRun
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolDefinition
+from pydantic_ai.toolsets import ExternalToolset
 from pydantic_ai.usage import UsageLimits
 
 from awaken.domain.clock import Clock, SystemClock
@@ -53,7 +54,7 @@ from awaken.domain.errors import AwakenError, PermanentFailure
 from awaken.domain.event import Event, StepEnded, StepStarted, StreamReset, ToolCallStreamDelta
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Message, MessageState, Role
-from awaken.domain.run import Termination, Usage
+from awaken.domain.run import ClientTool, Termination, Usage
 from awaken.executors.call_ids import CallIds
 from awaken.executors.classify import classify
 from awaken.executors.contract import (
@@ -129,9 +130,25 @@ class PydanticAIDriver:
         A usage limit, or the agent cancelling itself, ends the run as `stopped`. A stopped execution raises `Stopped`
         with the text its readers have seen and no message holds yet.
         """
-        waits = CallWaits(port, await entry.decisions())
+        tools = port.request.options.client_tools
+        waits = CallWaits(port, await entry.decisions(), frozenset([tool.name for tool in tools]))
         with executing(Context(entry, port)):
             return await _Execution(self, port, await entry.conversation(), waits).run()
+
+
+def _toolsets(tools: Sequence[ClientTool]) -> list[ExternalToolset[Any]] | None:
+    """Tools that whoever asked for the run carries out, beside those of the agent."""
+    if not tools:
+        return None
+    definitions = [
+        ToolDefinition(
+            name=tool.name,
+            description=tool.description or None,
+            parameters_json_schema=tool.parameters or {"type": "object", "properties": {}},
+        )
+        for tool in tools
+    ]
+    return [ExternalToolset(definitions)]
 
 
 class _Execution:
@@ -179,6 +196,7 @@ class _Execution:
                     usage_limits=driver.usage_limits,
                     deps=deps,
                     metadata={"awaken": _shown_to_tools(identity)},
+                    toolsets=_toolsets(self._port.request.options.client_tools),
                     capabilities=[_Hooks(self), ReinjectSystemPrompt()],
                     infer_name=False,
                 ) as run,

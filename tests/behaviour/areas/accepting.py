@@ -40,7 +40,7 @@ AREA: Final = Area(
     built("MBX-029", sentence="A decision that comes with a submit answers the run of its thread that asked."),
     built("MBX-034", sentence="An accepted run names its messages and is the open run of its thread."),
     built("MBX-037", sentence="A run without an agent goes to the last one of its thread."),
-    later("MBX-038", sentence="The tools of a client are kept with the run that may call them.", by=Wing.PEOPLE),
+    built("MBX-038", sentence="The tools of a client are kept with the run that may call them."),
     built("MBX-039", sentence="A run keeps the thread it was asked from."),
     built("MBX-040", "MBX-041", sentence="A run keeps where it came from, and the run it was asked by."),
     built("MBX-042", sentence="A run nobody said anything about comes from a user and has no parent."),

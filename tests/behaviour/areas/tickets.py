@@ -66,6 +66,7 @@ AREA: Final = Area(
     built("TK-062", sentence="What nobody decides expires by itself, also when nobody was there."),
     built("TK-063", sentence="A decision or suspension whose answer was lost is asked for again, and counts once."),
     built("TK-064", sentence="An agent that waits for nothing, for too much, or for what cannot be stored fails."),
+    built("TK-065", sentence="A tool of the caller is called by a ticket, and its result is the decision."),
     built("TK-070", sentence="A run and a thread say over HTTP what is waited for."),
     built("TK-071", sentence="Tickets are listed over HTTP by what they are, in pages."),
     built("TK-072", sentence="A decision is answered with what became of the ticket and the run."),
