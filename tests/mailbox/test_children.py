@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic_ai import Agent
+from pydantic_ai.messages import ModelMessage, ToolReturnPart
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from awaken.domain.child import MAX_DEPTH
 from awaken.domain.errors import ChildFailed, PermanentFailure, UnknownAgent
@@ -13,6 +17,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.outbox import MAX_HOPS
 from awaken.domain.run import Origin, Run, RunStatus
 from awaken.executors.children import Child
+from awaken.executors.current import current_run
 from awaken.executors.function import Context
 from awaken.store.contract import RunQuery
 from awaken.store.transitions import Commit, Decide, Delivered, Settle, Submit
@@ -301,3 +306,35 @@ async def test_what_cannot_be_started_or_gathered_is_refused(
 
     async with World(store, clock, agents={"boss": boss}) as world:
         assert (await world.done(await world.submit(agent_id="boss"))).final_output == "went on"
+
+
+# --- in a tool --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tool_of_a_pydantic_ai_agent_starts_children_and_waits_for_them(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    calls: list[str] = []
+
+    async def model(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
+        for part in [part for message in messages for part in message.parts]:
+            if isinstance(part, ToolReturnPart):
+                yield f"It {part.content}."
+                return
+        yield {0: DeltaToolCall(name="research", json_args='{"topic": "whales"}', tool_call_id="c1")}
+
+    agent = Agent(FunctionModel(stream_function=model))
+
+    @agent.tool_plain
+    async def research(topic: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        calls.append(topic)
+        run = current_run()
+        children = [await run.start("worker", f"{topic} {number}") for number in range(2)]
+        return " and ".join(await run.gather(*children))
+
+    async with World(store, clock, agents={"agent": agent, "worker": worker}) as world:
+        run = await world.done(await world.submit(agent_id="agent"))
+
+        assert run.final_output == "It did whales 0 and did whales 1."
+        assert 2 <= len(calls) <= 3, "once to start them, and again as each of them ends"
+        assert len((await store.list_runs(DEFAULT_SCOPE, RunQuery(limit=50))).items) == 3
