@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from awaken.domain import checking, shown
 from awaken.domain.clock import Clock, SystemClock, to_rfc3339
 from awaken.domain.cursor import cursor_prefix, event_cursor, event_seq
-from awaken.domain.delivery import Delivery, delay_ms, due_at
+from awaken.domain.delivery import Delivery, Mode, Strategy, delay_ms, due_at, mode_of
 from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
 from awaken.domain.errors import (
     AgentNotFound,
@@ -30,10 +30,11 @@ from awaken.domain.errors import (
     Unsupported,
     ValidationError,
 )
-from awaken.domain.given import Given, messages_of
+from awaken.domain.given import Given, messages_of, one_message_of
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
 from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
+from awaken.domain.pending import Granularity, WaitsAt
 from awaken.domain.phase import Phase
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import (
@@ -64,6 +65,7 @@ from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, verdicts_of
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
+from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptResource, SentResource
 from awaken.http.schedule_wire import ScheduleResource
 from awaken.http.ticket_wire import TicketResource
 from awaken.http.wire import (
@@ -152,6 +154,26 @@ class RunHandle:
         self._dispatch = await _read_dispatch(self._app, self._run)
         self._tickets = await _tickets_of(self._app, self._run)
         return self.record
+
+    async def steer(
+        self,
+        message: Given,
+        *,
+        mode: Mode = "steer",
+        granularity: Granularity = "batch",
+        barrier: bool = False,
+        fallback_to_new_run: bool = True,
+    ) -> shown.Sent:
+        """Send a message to the run. Raises RunNotOpen when it has ended."""
+        return await self._app.steer(
+            self.thread_id,
+            message,
+            run_id=self.run_id,
+            mode=mode,
+            granularity=granularity,
+            barrier=barrier,
+            fallback_to_new_run=fallback_to_new_run,
+        )
 
     async def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
@@ -305,12 +327,18 @@ class Awaken:
         state: Mapping[str, Any] | None = None,
         client_tools: Sequence[ClientTool] = (),
         overrides: Mapping[str, Any] | None = None,
+        multitask_strategy: Strategy = "enqueue",
+        release_wait_s: float | None = None,
         create_thread: bool = True,
     ) -> RunHandle:
         """Accept a run. It is stored when this returns, and survives the process from then on.
 
         `thread_id` None makes a new thread. Without `agent`: the thread's last agent, else the only one there is. `at`:
         a `datetime` with a time zone, or an RFC 3339 text, before which it does not start.
+        `multitask_strategy`: what is done where the thread is not idle: `enqueue`; `reject`, which is a ThreadBusy;
+        `interrupt`, which clears the thread first; `rollback`, which also hides what the run that is stopped was given
+        and has said. With these two `release_wait_s` gives up with ThreadBusy when that run has not let go in time; the
+        new one ends cancelled then.
 
         Raises:
             ValidationError: An id, the message or a number is unacceptable, or the agent unknown; nothing is stored.
@@ -331,6 +359,7 @@ class Awaken:
                     dedupe_key=dedupe_key,
                     delay_ms=delay_ms(delay_s),
                     available_at=due_at(at, delay_s=delay_s),
+                    mode=mode_of(multitask_strategy),
                 ),
                 metadata=metadata,
                 limits=limits,
@@ -338,6 +367,7 @@ class Awaken:
                 state=state,
                 client_tools=client_tools,
                 overrides=overrides,
+                release_wait_s=release_wait_s,
                 create_thread=create_thread,
             )
         )
@@ -358,6 +388,7 @@ class Awaken:
         client_tools: Sequence[ClientTool],
         overrides: Mapping[str, Any] | None,
         create_thread: bool,
+        release_wait_s: float | None = None,
     ) -> RunSubmission:
         """Raises ValidationError for an id that is none, and for what cannot be the input of a run."""
         for value, what in ((thread_id, "thread_id"), (run_id, "run_id")):
@@ -378,6 +409,7 @@ class Awaken:
                 state=cast(Any, state),
                 client_tools=cast(Any, client_tools),
             ),
+            release_wait_s=release_wait_s,
             create_thread=create_thread,
         )
 
@@ -398,6 +430,8 @@ class Awaken:
         state: Mapping[str, Any] | None = None,
         client_tools: Sequence[ClientTool] = (),
         overrides: Mapping[str, Any] | None = None,
+        multitask_strategy: Strategy = "enqueue",
+        release_wait_s: float | None = None,
         create_thread: bool = True,
     ) -> shown.Run:
         """Submit and wait for the end; the run goes on whether or not anybody waits.
@@ -417,13 +451,19 @@ class Awaken:
                 message,
                 agent=agent,
                 run_id=run_id,
-                delivery=Delivery(priority=priority, max_attempts=max_attempts, dedupe_key=dedupe_key),
+                delivery=Delivery(
+                    priority=priority,
+                    max_attempts=max_attempts,
+                    dedupe_key=dedupe_key,
+                    mode=mode_of(multitask_strategy),
+                ),
                 metadata=metadata,
                 limits=limits,
                 context=context,
                 state=state,
                 client_tools=client_tools,
                 overrides=overrides,
+                release_wait_s=release_wait_s,
                 create_thread=create_thread,
             ),
             waits=True,
@@ -448,6 +488,8 @@ class Awaken:
         state: Mapping[str, Any] | None = None,
         client_tools: Sequence[ClientTool] = (),
         overrides: Mapping[str, Any] | None = None,
+        multitask_strategy: Strategy = "enqueue",
+        release_wait_s: float | None = None,
         create_thread: bool = True,
     ) -> AsyncGenerator[shown.Event]:
         """Submit and watch, until the end. The run is accepted when the first event has come. Raises as `submit`."""
@@ -465,10 +507,131 @@ class Awaken:
             state=state,
             client_tools=client_tools,
             overrides=overrides,
+            multitask_strategy=multitask_strategy,
+            release_wait_s=release_wait_s,
             create_thread=create_thread,
         )
         async for event in handle.events():
             yield event
+
+    async def steer(
+        self,
+        thread_id: str | None,
+        message: Given,
+        *,
+        run_id: str | None = None,
+        mode: Mode = "steer",
+        agent: str | None = None,
+        granularity: Granularity = "batch",
+        barrier: bool = False,
+        fallback_to_new_run: bool = True,
+        priority: int = DEFAULT_PRIORITY,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> shown.Sent:
+        """Send a message to the run that is under way, or to the run `run_id`, in whose thread `thread_id` may be None.
+
+        `mode`: `steer` is taken between two of its steps, `follow_up` where it would end; `resume` goes on with one
+        that waits; the others are those of a submit. What the run does not take opens a run of its own, for `agent`, or
+        is retracted where `fallback_to_new_run` is False. `granularity` `one`: each message is taken by itself;
+        `barrier`: nothing behind it is taken before it.
+
+        Raises:
+            ValidationError: Something given is unacceptable; nothing is stored.
+            ThreadNotFound, RunNotFound: There is none.
+            RunNotOpen: The run that it is for has ended, or there is none and it may open none.
+            RunNotWaiting: `resume`, and nothing waits.
+            ThreadBusy, DeliveryBlocked: `reject` on a busy thread; an interrupt that a pending barrier holds up.
+            QueueFull: Too much is pending, or queued.
+            AlreadyExists: An id of a message was used for something else.
+        """
+        named = self._request(
+            thread_id,
+            message,
+            agent=agent,
+            run_id=run_id,
+            delivery=Delivery(
+                priority=priority,
+                mode=mode,
+                target_run_id=None if run_id is None else RunId(run_id),
+                granularity=granularity,
+                barrier=barrier,
+                fallback_to_new_run=fallback_to_new_run,
+            ),
+            metadata=metadata,
+            limits=None,
+            context=None,
+            state=None,
+            client_tools=(),
+            overrides=None,
+            create_thread=False,
+        )
+        if thread_id is None and run_id is None:
+            raise ValidationError("name a thread, or a run with run_id", loc=("thread_id",))
+        sent = await self.mailbox.messages.send(replace(named, run_id=None))
+        return as_shown(SentResource.of(sent), shown.Sent)
+
+    async def receipt(self, message_id: str, *, thread_id: str | None = None, wait_s: float = 0.0) -> shown.Receipt:
+        """What has become of a message; with `wait_s`, once that is final, or after so many seconds.
+
+        Raises:
+            MessageNotFound: No thread has accepted it.
+            Conflict: Several threads have a message with this id: name one.
+        """
+        found = await self.mailbox.messages.receipt(self.scope, message_id, thread_id=thread_id, wait_s=wait_s)
+        return as_shown(ReceiptResource.of(found), shown.Receipt)
+
+    async def pending(self, thread_id: str) -> shown.PendingList:
+        """What waits for runs of the thread, in order. Raises ThreadNotFound."""
+        found = await self.mailbox.messages.pending(self.scope, thread_id)
+        return as_shown(PendingMessages.of(thread_id, found), shown.PendingList)
+
+    async def edit(
+        self,
+        thread_id: str,
+        message_id: str,
+        message: Given | None = None,
+        *,
+        boundary: WaitsAt | None = None,
+        barrier: bool | None = None,
+        if_version: int | None = None,
+    ) -> shown.PendingMessage:
+        """Change a message that nobody has taken yet; of one that belongs to a queued run, only the content.
+
+        `if_version`: only if it still has this revision.
+
+        Raises:
+            MessageNotFound: The thread has accepted none with this id.
+            AlreadyConsumed: What has become of it is final.
+            StaleVersion: It has another revision by now.
+            ValidationError: What it is to be is unacceptable.
+        """
+        changed = await self.mailbox.messages.edit(
+            self.scope,
+            thread_id,
+            message_id,
+            if_version=if_version,
+            message=None if message is None else one_message_of(message),
+            boundary=boundary,
+            barrier=barrier,
+        )
+        return as_shown(PendingResource.of_changed(changed), shown.PendingMessage)
+
+    async def retract(self, thread_id: str, message_id: str, *, if_version: int | None = None) -> None:
+        """Take back a message that nobody has taken yet; with the last one of a queued run, that run is cancelled.
+
+        Raises as `edit`.
+        """
+        await self.mailbox.messages.retract(self.scope, thread_id, message_id, if_version=if_version)
+
+    async def reorder(
+        self, thread_id: str, message_ids: Sequence[str], *, if_version: str | None = None
+    ) -> shown.PendingList:
+        """Put everything that is pending in the thread into this order.
+
+        `if_version`: only if the list still has this revision. Raises as `edit`, and ThreadNotFound.
+        """
+        await self.mailbox.messages.reorder(self.scope, thread_id, message_ids, if_version=if_version)
+        return await self.pending(thread_id)
 
     async def send(
         self,

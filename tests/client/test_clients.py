@@ -224,11 +224,11 @@ def test_refusals_are_the_errors_of_the_domain(do: Do, thread_id: str) -> None:
     again = refused(lambda c: c.submit(None, "other", agent="talk", run_id=done.run_id), AlreadyExists)
     assert again.id == done.run_id
     with pytest.raises(Unsupported):
-        do(lambda c: c.send(_with_strategy(thread_id)))
+        do(lambda c: c.send(_with_a_webhook(thread_id)))
 
 
-def _with_strategy(thread_id: str) -> Any:
-    body = b'{"input": "x", "agent_id": "talk", "multitask_strategy": "rollback"}'
+def _with_a_webhook(thread_id: str) -> Any:
+    body = b'{"input": "x", "agent_id": "talk", "webhook": "https://example.org"}'
     return calls.Call(method="POST", path="/v1/runs", body=body, decode=lambda answer, status: answer)
 
 

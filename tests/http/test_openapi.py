@@ -56,7 +56,7 @@ SETTINGS: Final = settings(
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
 )
 DOCUMENT: Final[dict[str, Any]] = json.loads(describe(SERVED, ""))
-REFUSALS: Final = ["400", "404", "405", "406", "409", "410", "413", "414", "415", "422", "431"]
+REFUSALS: Final = ["400", "404", "405", "406", "409", "410", "413", "414", "415", "422", "428", "431"]
 CONFIG: Final = FUZZ.Config.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}})
 
 

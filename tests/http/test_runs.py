@@ -84,9 +84,6 @@ SAID: Final[list[tuple[dict[str, Any], str]]] = [
 NOT_SERVED: Final[list[tuple[str, Any, str]]] = [
     ("webhook", "https://example.org", "webhook"),
     ("stream", {"channels": []}, "stream"),
-    ("multitask_strategy", "interrupt", "multitask_strategy=interrupt"),
-    ("multitask_strategy", "reject", "multitask_strategy=reject"),
-    ("multitask_strategy", "rollback", "multitask_strategy=rollback"),
 ]
 """Fields or values of later versions, and the capability that the refusal names."""
 

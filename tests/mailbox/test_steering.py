@@ -573,11 +573,12 @@ async def test_what_waits_is_listed_and_changed_until_it_is_taken(store: Watched
         first = await messages.pending(SCOPE, "t")
         assert [each.entry.message_id for each in first.items] == ["a", "b", "c"]
 
-        edited = await messages.edit(SCOPE, "t", "b", revision=1, message=user_message(MessageId(""), "better"))
-        assert (edited.message.id, edited.message.text, edited.revision) == ("b", "better", 2)
+        edited = await messages.edit(SCOPE, "t", "b", if_version=1, message=user_message(MessageId(""), "better"))
+        found = edited.edited
+        assert (found.message.id, found.message.text, found.revision, edited.position) == ("b", "better", 2, 2)
         with pytest.raises(StaleVersion) as gone:
-            await messages.reorder(SCOPE, "t", ["c", "b", "a"], revision=first.revision)
-        order = await messages.reorder(SCOPE, "t", ["c", "b", "a"], revision=str(gone.value.version))
+            await messages.reorder(SCOPE, "t", ["c", "b", "a"], if_version=first.revision)
+        order = await messages.reorder(SCOPE, "t", ["c", "b", "a"], if_version=str(gone.value.version))
         assert [entry.message_id for entry in order] == ["c", "b", "a"]
         await messages.retract(SCOPE, "t", "a")
 
@@ -606,8 +607,8 @@ async def test_a_change_that_cannot_be_is_refused_and_changes_nothing(store: Wat
             await messages.edit(SCOPE, "t", "a")
         with pytest.raises(ValidationError, match="boundary is one of"):
             await messages.edit(SCOPE, "t", "a", boundary="new_run")
-        with pytest.raises(ValidationError, match="revision is a whole number"):
-            await messages.retract(SCOPE, "t", "a", revision=0)
+        with pytest.raises(ValidationError, match="if_version is a whole number"):
+            await messages.retract(SCOPE, "t", "a", if_version=0)
         with pytest.raises(MessageNotFound):
             await messages.retract(SCOPE, "t", "nothing")
         with pytest.raises(MessageNotFound):

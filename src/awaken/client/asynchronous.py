@@ -22,10 +22,12 @@ from awaken.client.resume import ResumeSettings, Resumption
 from awaken.domain import shown
 from awaken.domain.checking import checked_seconds
 from awaken.domain.clock import Clock, sleep
+from awaken.domain.delivery import Mode, Strategy
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.given import Given
 from awaken.domain.ids import Chance
 from awaken.domain.listing import Listing
+from awaken.domain.pending import Granularity, WaitsAt
 from awaken.domain.run import ClientTool, Limits
 from awaken.domain.schedule import Missed, Overlap
 from awaken.domain.shown import (
@@ -103,6 +105,8 @@ class AsyncClient:
         state: Mapping[str, Any] | None = None,
         client_tools: Sequence[ClientTool] = (),
         overrides: Mapping[str, Any] | None = None,
+        multitask_strategy: Strategy = "enqueue",
+        release_wait_s: float | None = None,
         create_thread: bool = True,
     ) -> AsyncRunHandle:
         """Have a run accepted. It is durable when this returns, and goes on whoever watches.
@@ -126,6 +130,8 @@ class AsyncClient:
             state=state,
             client_tools=client_tools,
             overrides=overrides,
+            multitask_strategy=multitask_strategy,
+            release_wait_s=release_wait_s,
             create_thread=create_thread,
             delay_s=delay_s,
             at=at,
@@ -150,6 +156,8 @@ class AsyncClient:
         state: Mapping[str, Any] | None = None,
         client_tools: Sequence[ClientTool] = (),
         overrides: Mapping[str, Any] | None = None,
+        multitask_strategy: Strategy = "enqueue",
+        release_wait_s: float | None = None,
         create_thread: bool = True,
     ) -> shown.Run:
         """Submit and wait for the end; the run goes on whether or not anybody waits.
@@ -175,6 +183,8 @@ class AsyncClient:
             state=state,
             client_tools=client_tools,
             overrides=overrides,
+            multitask_strategy=multitask_strategy,
+            release_wait_s=release_wait_s,
             create_thread=create_thread,
         )
         ends_s = self._deadline_s(timeout_s)
@@ -197,6 +207,8 @@ class AsyncClient:
         state: Mapping[str, Any] | None = None,
         client_tools: Sequence[ClientTool] = (),
         overrides: Mapping[str, Any] | None = None,
+        multitask_strategy: Strategy = "enqueue",
+        release_wait_s: float | None = None,
         create_thread: bool = True,
         on_reconnect: OnReconnect | None = None,
     ) -> AsyncStream:
@@ -216,9 +228,81 @@ class AsyncClient:
             state=state,
             client_tools=client_tools,
             overrides=overrides,
+            multitask_strategy=multitask_strategy,
+            release_wait_s=release_wait_s,
             create_thread=create_thread,
         )
         return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, calls.create_run_and_stream(request, {}))
+
+    async def steer(
+        self,
+        thread_id: str | None,
+        message: Given,
+        *,
+        run_id: str | None = None,
+        mode: Mode = "steer",
+        agent: str | None = None,
+        granularity: Granularity = "batch",
+        barrier: bool = False,
+        fallback_to_new_run: bool = True,
+        priority: int = DEFAULT_PRIORITY,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> shown.Sent:
+        """Send a message to the run that is under way, or to the run `run_id`, as `Awaken.steer` does.
+
+        It is sent under an id of its own, so that sending it again, after a connection that broke, is no other message.
+        """
+        call = calls.send_messages(
+            self._setup.ids,
+            thread_id,
+            message,
+            run_id=run_id,
+            mode=mode,
+            agent=agent,
+            granularity=granularity,
+            barrier=barrier,
+            fallback_to_new_run=fallback_to_new_run,
+            priority=priority,
+            metadata=metadata,
+        )
+        return await self.send(call)
+
+    async def receipt(self, message_id: str, *, thread_id: str | None = None, wait_s: float = 0.0) -> shown.Receipt:
+        """What has become of a message; with `wait_s`, once that is final, or after so many seconds, at most 300."""
+        return await self.send(calls.get_receipt(message_id, thread_id=thread_id, wait_s=wait_s))
+
+    async def pending(self, thread_id: str) -> shown.PendingList:
+        """What waits for runs of the thread, in order."""
+        return await self.send(calls.list_pending(thread_id))
+
+    async def edit(
+        self,
+        thread_id: str,
+        message_id: str,
+        message: Given | None = None,
+        *,
+        boundary: WaitsAt | None = None,
+        barrier: bool | None = None,
+        if_version: int | None = None,
+    ) -> shown.PendingMessage:
+        """Change a message that nobody has taken yet; of one that belongs to a queued run, only the content.
+
+        `if_version`: only if it still has this revision; StaleVersion otherwise.
+        """
+        call = calls.edit_pending(
+            thread_id, message_id, message, boundary=boundary, barrier=barrier, if_version=if_version
+        )
+        return await self.send(call)
+
+    async def retract(self, thread_id: str, message_id: str, *, if_version: int | None = None) -> None:
+        """Take back a message that nobody has taken yet; with the last one of a queued run, that run is cancelled."""
+        await self.send(calls.retract_pending(thread_id, message_id, if_version=if_version))
+
+    async def reorder(
+        self, thread_id: str, message_ids: Sequence[str], *, if_version: str | None = None
+    ) -> shown.PendingList:
+        """Put everything that is pending in the thread into this order. `if_version`: only if it is still that list."""
+        return await self.send(calls.reorder_pending(thread_id, message_ids, if_version=if_version))
 
     async def get_run(self, run_id: str) -> shown.Run:
         return await self.send(calls.get_run(run_id))
@@ -731,6 +815,26 @@ class AsyncRunHandle:
         """The run as it is now."""
         self.record = await self._client.get_run(self.run_id)
         return self.record
+
+    async def steer(
+        self,
+        message: Given,
+        *,
+        mode: Mode = "steer",
+        granularity: Granularity = "batch",
+        barrier: bool = False,
+        fallback_to_new_run: bool = True,
+    ) -> shown.Sent:
+        """Send a message to the run. Raises RunNotOpen when it has ended."""
+        return await self._client.steer(
+            self.thread_id,
+            message,
+            run_id=self.run_id,
+            mode=mode,
+            granularity=granularity,
+            barrier=barrier,
+            fallback_to_new_run=fallback_to_new_run,
+        )
 
     async def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""

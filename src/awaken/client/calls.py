@@ -32,11 +32,12 @@ from awaken.domain.checking import (
     listed,
 )
 from awaken.domain.clock import to_rfc3339
-from awaken.domain.delivery import Delivery, delay_ms, due_at
+from awaken.domain.delivery import Delivery, check_release_wait, delay_ms, due_at, mode_of
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import RemoteProtocolError, ValidationError
-from awaken.domain.given import Given, sent_form
+from awaken.domain.given import Given, one_message_of, sent_form
 from awaken.domain.ids import Ids, ThreadId, checked_id
+from awaken.domain.pending import KEEPS_ITS_ID, NOTHING_TO_CHANGE, WaitsAt, checked_revision
 from awaken.domain.run import NO_LIMITS, ClientTool, Limits, RunOptions
 from awaken.domain.schedule import check_schedule_name
 from awaken.domain.selection import chosen_names
@@ -90,6 +91,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: Mapping[str, Any] | None = None
     client_tools: tuple[ClientTool, ...] = ()
     overrides: Mapping[str, Any] | None = None
+    multitask_strategy: str = "enqueue"
+    release_wait_s: float | None = None
     if_not_exists: str | None = None
 
 
@@ -269,6 +272,8 @@ def run_request(
     state: Mapping[str, Any] | None,
     client_tools: Sequence[ClientTool],
     overrides: Mapping[str, Any] | None,
+    multitask_strategy: str,
+    release_wait_s: float | None,
     create_thread: bool,
     delay_s: float = 0.0,
     at: datetime | str | None = None,
@@ -282,7 +287,9 @@ def run_request(
         dedupe_key=dedupe_key,
         delay_ms=delay_ms(delay_s),
         available_at=due,
+        mode=mode_of(multitask_strategy),
     ).check()
+    check_release_wait(release_wait_s, mode_of(multitask_strategy))
     asked = checked(
         _Asked(
             agent_id=agent,
@@ -318,6 +325,8 @@ def run_request(
         state=asked.options.state,
         client_tools=asked.options.client_tools,
         overrides=asked.options.overrides,
+        multitask_strategy=multitask_strategy,
+        release_wait_s=release_wait_s,
         if_not_exists="create" if thread_id is not None and asked.create_thread else None,
     )
 
@@ -450,6 +459,130 @@ def list_run_events(run_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]
 
 def list_thread_events(thread_id: str, **filters: Any) -> Call[wire.Page[shown.Event]]:
     return _page(f"{_thread(thread_id)}/events", wire.Page[shown.Event], filters)
+
+
+# --- messages for runs that are there ---------------------------------------------------------------------------------
+
+
+def send_messages(
+    ids: Ids,
+    thread_id: str | None,
+    message: Given,
+    *,
+    run_id: str | None,
+    mode: str,
+    agent: str | None,
+    granularity: str,
+    barrier: bool,
+    fallback_to_new_run: bool,
+    priority: int,
+    metadata: Mapping[str, Any] | None,
+) -> Call[shown.Sent]:
+    """Each message under an id, its own or one that is made here. Raises ValidationError for what can never be sent."""
+    _check_ids(thread_id=thread_id, run_id=run_id)
+    if thread_id is None and run_id is None:
+        raise ValidationError("name a thread, or a run with run_id", loc=("thread_id",))
+    Delivery(
+        priority=priority,
+        mode=cast(Any, mode),
+        target_run_id=cast(Any, run_id),
+        granularity=cast(Any, granularity),
+        barrier=barrier,
+        fallback_to_new_run=fallback_to_new_run,
+    ).check()
+    messages = sent_form(message)
+    if not messages:
+        raise ValidationError("at least one message is required", loc=("body", "messages"))
+    asked = checked(
+        _Asked(agent_id=agent, metadata=_metadata(metadata), context=None, options=RunOptions(), create_thread=False),
+        _Asked,
+    )
+    given = {
+        "messages": [
+            each if each.get("message_id") or each.get("id") else {**each, "message_id": ids.message_id()}
+            for each in messages
+        ],
+        "mode": mode,
+        "agent_id": asked.agent_id,
+        "target_run_id": run_id,
+        "granularity": granularity,
+        "barrier": barrier,
+        "fallback_to_new_run": fallback_to_new_run,
+        "priority": priority,
+        "metadata": asked.metadata or None,
+    }
+    body = {name: value for name, value in given.items() if value is not None}
+    path = _run(run_id) if thread_id is None and run_id is not None else _thread(thread_id or "")
+    return Call(method="POST", path=f"{path}/messages", body=_encode(body), decode=_as(shown.Sent))
+
+
+def get_receipt(message_id: str, *, thread_id: str | None, wait_s: float) -> Call[shown.Receipt]:
+    wait_s = min(max(checked_seconds(wait_s, what="wait_s"), 0.0), MAX_WAIT_S)
+    where = "/v1" if thread_id is None else _thread(thread_id)
+    return Call(
+        method="GET",
+        path=f"{where}/messages/{_part(message_id, 'message_id')}/receipt",
+        params={"wait_s": str(wait_s)} if wait_s else {},
+        timeout_s=wait_s or None,
+        decode=_as(shown.Receipt),
+    )
+
+
+def list_pending(thread_id: str) -> Call[shown.PendingList]:
+    return Call(method="GET", path=f"{_thread(thread_id)}/pending", decode=_as(shown.PendingList))
+
+
+def edit_pending(
+    thread_id: str,
+    message_id: str,
+    message: Given | None,
+    *,
+    boundary: str | None,
+    barrier: bool | None,
+    if_version: int | None,
+) -> Call[shown.PendingMessage]:
+    """Raises ValidationError for what can never be sent."""
+    path = f"{_thread(thread_id)}/pending/{_part(message_id, 'message_id')}"
+    if message is None and boundary is None and barrier is None:
+        raise ValidationError(NOTHING_TO_CHANGE)
+    if boundary is not None:
+        checked_choice(boundary, get_args(WaitsAt), what="boundary")
+    if barrier is not None:
+        checked_flag(barrier, what="barrier")
+    one = None if message is None else one_message_of(message)
+    if one is not None and one.id not in ("", message_id):
+        raise ValidationError(KEEPS_ITS_ID, loc=("body", "message", "message_id"))
+    given = {
+        "message": None if message is None else sent_form(message)[0],
+        "boundary": boundary,
+        "barrier": barrier,
+    }
+    body = _encode({name: value for name, value in given.items() if value is not None})
+    headers = _seen(checked_revision(if_version))
+    return Call(method="PATCH", path=path, headers=headers, body=body, decode=_as(shown.PendingMessage))
+
+
+def retract_pending(thread_id: str, message_id: str, *, if_version: int | None) -> Call[None]:
+    path = f"{_thread(thread_id)}/pending/{_part(message_id, 'message_id')}"
+    headers = _seen(checked_revision(if_version))
+    return Call(method="DELETE", path=path, headers=headers, decode=_nothing)
+
+
+def reorder_pending(thread_id: str, message_ids: Sequence[str], *, if_version: str | None) -> Call[shown.PendingList]:
+    order = [checked_id(each, what="message_id") for each in checked(message_ids, list[str], what="message_ids")]
+    seen = None if if_version is None else checked(if_version, str, what="if_version")
+    return Call(
+        method="PUT",
+        path=f"{_thread(thread_id)}/pending/order",
+        headers=_seen(seen),
+        body=_encode({"message_ids": order}),
+        decode=_as(shown.PendingList),
+    )
+
+
+def _seen(version: int | str | None) -> Params:
+    """What the caller has seen: whichever it is now, where he does not say."""
+    return {"If-Match": "*" if version is None else f'"{version}"'}
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------

@@ -11,25 +11,31 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 import msgspec
 
-from awaken.domain.checking import checked_choice, shown
+from awaken.domain.checking import checked_choice, checked_seconds, shown
 from awaken.domain.clock import LAST_INSTANT, Instant, from_rfc3339
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import RunId, checked_id
 from awaken.domain.pending import Granularity
 
-Mode = Literal["queue", "reject", "interrupt", "steer", "follow_up", "resume"]
+Mode = Literal["queue", "reject", "interrupt", "rollback", "steer", "follow_up", "resume"]
 """What a submit does on a thread that is not idle.
 
 `queue`: it waits behind what is there, or goes on with the run that waits for somebody. `reject`: it is refused.
-`interrupt`: it clears the thread and takes its place. `steer`: the run that executes takes it at its next step.
+`interrupt`: it clears the thread and takes its place. `rollback`: besides, what the run that is stopped was given and
+has said is hidden. `steer`: the run that executes takes it at its next step.
 `follow_up`: that run takes it when it would end. `resume`: the run that waits goes on with it, or else it is refused.
 """
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
+"""The modes in which a run is submitted, by the names that callers know."""
+STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
+CLEARING: Final = frozenset({"interrupt", "rollback"})
+"""Modes that clear the thread first."""
 _FOR_A_RUN: Final = frozenset({"steer", "follow_up", "resume"})
 """Modes in which a message is for a run that is there."""
 
@@ -97,8 +103,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
                 checked_id(id, what=name, loc=("body", name))
         if self.target_run_id is not None and self.mode == "reject":
             raise ValidationError("mode 'reject' is about a thread, and names no run", loc=("body", "target_run_id"))
-        if self.interrupt_id is not None and self.mode != "interrupt":
-            raise ValidationError("an interrupt_id goes with mode 'interrupt'", loc=("body", "interrupt_id"))
+        if self.interrupt_id is not None and self.mode not in CLEARING:
+            raise ValidationError("an interrupt_id goes with a mode that interrupts", loc=("body", "interrupt_id"))
         if self.mode in _FOR_A_RUN and self.dedupe_key is not None:
             raise ValidationError(
                 f"a dedupe_key belongs to a new run, and mode {self.mode!r} is for one that is there; send the message"
@@ -110,6 +116,23 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 
 _USUAL: Final = Delivery()
+
+
+def mode_of(strategy: object) -> Mode:
+    """The mode that a strategy asks for. Raises ValidationError for what is none."""
+    if strategy == "enqueue":
+        return "queue"
+    found = checked_choice(strategy, STRATEGIES, what="multitask_strategy")
+    return cast(Mode, found)
+
+
+def check_release_wait(seconds: object, mode: Mode) -> None:
+    """Raises ValidationError for what is no time to wait for, or goes with no such mode. None is always right."""
+    if seconds is None:
+        return
+    checked_seconds(seconds, what="release_wait_s")
+    if mode not in CLEARING:
+        raise ValidationError("release_wait_s goes with a run that interrupts", loc=("body", "release_wait_s"))
 
 
 def delay_ms(delay_s: object) -> int:

@@ -48,6 +48,14 @@ def messages_of(given: Given) -> tuple[Message, ...]:
     raise _refused(given)
 
 
+def one_message_of(given: Given) -> Message:
+    """The one message that is given. Raises ValidationError also where it is not one."""
+    messages = messages_of(given)
+    if len(messages) != 1:
+        raise ValidationError(f"give one message, and not {len(messages)}", loc=("body", "message"))
+    return messages[0]
+
+
 def sent_form(given: Given) -> list[dict[str, Any]]:
     """The input as the JSON objects that the HTTP API takes."""
     messages = checked(messages_of(given), tuple[Message, ...], what="messages")

@@ -16,7 +16,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from awaken.domain.checking import shown
 from awaken.domain.clock import Instant
+from awaken.domain.errors import ValidationError
 from awaken.domain.ids import DispatchId, MessageId, RunId
 from awaken.domain.run import RunRequest
 
@@ -26,6 +28,8 @@ MAX_TAKEN_BYTES: Final = 1024 * 1024
 """The same, as JSON; a single message may be larger."""
 
 Granularity = Literal["batch", "one"]
+WaitsAt = Literal["next_step", "on_natural_end"]
+"""The boundaries for which a caller may have a message wait."""
 Boundary = Literal["interrupt", "next_step", "on_natural_end", "resume_input", "new_run"]
 """Where a message may be taken.
 
@@ -34,6 +38,17 @@ dispatch of its run, which waits. At `interrupt` and at `new_run` nothing waits;
 has ended.
 """
 _RANK: Final[dict[Boundary, int]] = {"interrupt": 0, "next_step": 1, "on_natural_end": 2, "new_run": 4}
+
+
+NOTHING_TO_CHANGE: Final = "give a message, a boundary or a barrier: something that is to change"
+KEEPS_ITS_ID: Final = "an edit keeps the id of its message"
+
+
+def checked_revision(revision: int | None) -> int | None:
+    """The revision of a message that a caller has seen, or None. Raises ValidationError for what can be none."""
+    if revision is not None and (type(revision) is not int or revision < 1):
+        raise ValidationError(f"if_version is a whole number from 1, and not {shown(revision)}", loc=("if_version",))
+    return revision
 
 
 class Opens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -94,6 +94,71 @@ class Message(_Shown, frozen=True):
         return text_of(self.content)
 
 
+class Receipt(_Shown, frozen=True):
+    """What has become of a message: `fate` is `pending`, `consumed`, `superseded`, `cancelled`, `retracted` or
+    `dead_lettered`; `path` how it was accepted: `started`, `queued` or `steered`.
+    """
+
+    message_id: str
+    thread_id: str
+    fate: str
+    path: str = ""
+    accepted_at: str = ""
+    run_id: str | None = None
+    """The run that took it, or that it is, or was, for."""
+    seq: int | None = None
+    step_index: int | None = None
+    settled_at: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.fate != "pending"
+
+
+class Sent(_Shown, frozen=True):
+    """Messages that were accepted, and the run that takes them. `path` as in a `Receipt`."""
+
+    path: str
+    run_id: str
+    thread_id: str
+    dispatch_id: str = ""
+    message_ids: tuple[str, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    replayed: bool = False
+    """The same had been accepted before."""
+
+
+class PendingMessage(_Shown, frozen=True):
+    """A message that nobody has taken yet. `position` and `boundary` are those of one that waits for a run; one that
+    belongs to a queued run has neither.
+    """
+
+    message_id: str
+    thread_id: str
+    revision: int = 1
+    run_id: str | None = None
+    content: tuple[dict[str, Any], ...] = ()
+    position: int | None = None
+    boundary: str | None = None
+    granularity: str = "batch"
+    barrier: bool = False
+    fallback_to_new_run: bool = True
+    target_run_id: str | None = None
+    created_at: str = ""
+
+    @property
+    def text(self) -> str:
+        """The visible text, blocks joined without a separator; empty when there is none."""
+        return text_of(self.content)
+
+
+class PendingList(_Shown, frozen=True):
+    """What waits for runs of a thread, in order. `revision` is another one after every change."""
+
+    items: tuple[PendingMessage, ...] = ()
+    revision: str = ""
+
+
 class Termination(_Shown, frozen=True):
     type: str
     code: str | None = None

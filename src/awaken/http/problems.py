@@ -18,12 +18,14 @@ from starlette.responses import Response
 
 from awaken.domain.errors import (
     AlreadyAccepted,
+    AlreadyConsumed,
     AlreadyExists,
     AwakenError,
     Conflict,
     CursorExpired,
     DataIntegrity,
     DecisionConflict,
+    DeliveryBlocked,
     Forbidden,
     HasChildThreads,
     LineageCycle,
@@ -31,6 +33,7 @@ from awaken.domain.errors import (
     QueueFull,
     RunNotFinished,
     RunNotOpen,
+    RunNotWaiting,
     ScheduleDeclared,
     StaleVersion,
     StoreError,
@@ -67,9 +70,12 @@ STATUS: Final[dict[str, int]] = {
     "already_accepted": 409,
     "already_exists": 409,
     "conflict": 409,
+    "already_consumed": 409,
+    "delivery_blocked": 409,
     "run_not_open": 409,
     "decision_conflict": 409,
     "ticket_withdrawn": 409,
+    "run_not_waiting": 409,
     "schedule_declared": 409,
     "thread_busy": 409,
     "too_many_schedules": 409,
@@ -93,6 +99,7 @@ STATUS: Final[dict[str, int]] = {
     "action_not_allowed": 422,
     "decision_rejected_by_schema": 422,
     "cursor_mismatch": 422,
+    "precondition_required": 428,
     "queue_full": 429,
     "too_many_streams": 429,
     "headers_too_large": 431,
@@ -230,6 +237,12 @@ def _conflict(error: Any) -> Problem:
             facts = {"id": error.id, "run_id": error.run_id, "run_status": error.status}
         case RunNotOpen():
             facts = {"id": error.id, "run_status": error.status}
+        case RunNotWaiting():
+            facts = {} if error.id is None else {"id": error.id, "run_status": error.status}
+        case DeliveryBlocked():
+            facts = {"pending_id": error.id}
+        case AlreadyConsumed():
+            facts = {"id": error.id, "fate": error.fate}
         case ThreadBusy():
             facts = {"active_run_id": error.active_run_id}
         case StaleVersion():

@@ -24,8 +24,10 @@ from awaken.domain.delivery import (
     MAX_DEDUPE_CHARS,
     MAX_DELAY_S,
     Delivery,
+    Strategy,
     delay_ms,
     due_at,
+    mode_of,
 )
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
@@ -43,6 +45,7 @@ from awaken.http.settings import (
     MAX_METADATA_BYTES,
     MAX_METADATA_KEY_CHARS,
     MAX_METADATA_KEYS,
+    MAX_STOP_WAIT_S,
     MAX_TEXT_CHARS,
 )
 from awaken.http.ticket_wire import NamedDecisions
@@ -76,7 +79,6 @@ _ABSENT: Final = frozenset(
     }
 )
 """Given as null they are as good as absent, whether or not there is such a field."""
-_NOT_SERVED_STRATEGIES: Final = ("reject", "interrupt", "rollback")
 _RESERVED_RUN_IDS: Final = frozenset({"batch", "cancel", "stream", "summary", "wait"})
 """They are words of paths where a run's id could stand."""
 
@@ -177,16 +179,16 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     decisions: NamedDecisions | None = None
     """About what the thread's open run waits for; they are made first. Without messages that run is the answer."""
     if_not_exists: Literal["reject", "create"] | None = None
-    multitask_strategy: Literal["enqueue"] | None = None
+    multitask_strategy: Strategy | None = None
+    """What a thread that is not idle does: `enqueue` when absent."""
+    release_wait_s: Annotated[float, Meta(ge=0, le=MAX_STOP_WAIT_S)] | None = None
+    """With `interrupt` and `rollback`: give up when the run that is stopped has not let go after so many seconds."""
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> Self:
         for name in _NOT_SERVED:
             if raw.get(name) is not None:
                 raise Unsupported(name, "this version does not serve it; leave it out")
-        strategy = raw.get("multitask_strategy")
-        if strategy in _NOT_SERVED_STRATEGIES:
-            raise Unsupported(f"multitask_strategy={strategy}", "this version queues; use enqueue")
         for name in ("after_seconds", "available_at"):
             if name not in cls.__struct_fields__ and raw.get(name) is not None:
                 raise ValidationError(
@@ -237,7 +239,9 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
                 dedupe_key=self.dedupe_key,
                 delay_ms=delay_ms(self.delay_s),
                 available_at=self.due_at,
+                mode=mode_of(self.multitask_strategy or "enqueue"),
             ),
+            release_wait_s=self.release_wait_s,
             metadata=self.metadata or {},
             context=self.context,
             options=RunOptions(

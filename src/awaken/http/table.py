@@ -14,6 +14,7 @@ from awaken.http.routes.children import CHILD_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import SYSTEM_OPERATIONS
 from awaken.http.routes.many import MANY_OPERATIONS
+from awaken.http.routes.messages import MESSAGE_OPERATIONS
 from awaken.http.routes.runs import RUN_OPERATIONS
 from awaken.http.routes.schedules import SCHEDULE_OPERATIONS
 from awaken.http.routes.state import STATE_OPERATIONS
@@ -27,6 +28,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *RUN_OPERATIONS,
     *CHILD_OPERATIONS,
     *TICKET_OPERATIONS,
+    *MESSAGE_OPERATIONS,
     *EVENT_OPERATIONS,
     *AGENT_OPERATIONS,
     *SCHEDULE_OPERATIONS,

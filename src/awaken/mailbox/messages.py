@@ -10,24 +10,25 @@ Source: ADR 0033; docs/howto/steer-a-running-agent.md.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 import msgspec
 from msgspec.structs import replace
 
-from awaken.domain.checking import checked_choice, checked_seconds, measured, shown
+from awaken.domain.checking import checked, checked_choice, checked_flag, checked_seconds, measured
 from awaken.domain.clock import Clock
 from awaken.domain.errors import (
     AlreadyConsumed,
     Conflict,
     MessageNotFound,
     StaleVersion,
+    ThreadGone,
     ThreadNotFound,
     ValidationError,
 )
 from awaken.domain.ids import Ids, MessageId, Scope, ThreadId, checked_id
 from awaken.domain.message import Message, check_message
-from awaken.domain.pending import Pending, queue_revision
+from awaken.domain.pending import KEEPS_ITS_ID, NOTHING_TO_CHANGE, Pending, WaitsAt, checked_revision, queue_revision
 from awaken.domain.receipt import Receipt
 from awaken.domain.thread import Thread
 from awaken.mailbox.engine import Engine
@@ -37,6 +38,7 @@ from awaken.store.transitions import (
     Consumed,
     Edit,
     Edited,
+    Gone,
     Incomplete,
     Missing,
     Outcome,
@@ -50,8 +52,6 @@ from awaken.store.transitions import (
 if TYPE_CHECKING:
     from awaken.mailbox.service import RunSubmission, Submission
 
-WAITS_AT: Final = ("next_step", "on_natural_end")
-"""The boundaries for which a caller may have a message wait."""
 _MAX_NAMED: Final = 10
 ChangedT = TypeVar("ChangedT")
 
@@ -68,6 +68,14 @@ class PendingList(msgspec.Struct, frozen=True):
 
     items: tuple[PendingMessage, ...]
     revision: str
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A message that was edited. `position`: its place in the list, 1 for the next, where it is pending."""
+
+    edited: Edited
+    receipt: Receipt
+    position: int | None
 
 
 class Messages:
@@ -168,14 +176,14 @@ class Messages:
         thread_id: str,
         message_id: str,
         *,
-        revision: int | None = None,
+        if_version: int | None = None,
         message: Message | None = None,
         boundary: str | None = None,
         barrier: bool | None = None,
-    ) -> Edited:
+    ) -> Changed:
         """Change a message that nobody has taken yet; also one of a queued run, of which only the content can be.
 
-        `revision`: that of the message as the caller knows it; None changes it as it is.
+        `if_version`: the revision of the message that the caller has seen; None changes it as it is.
 
         Raises:
             MessageNotFound: The thread has accepted none with this id.
@@ -189,18 +197,20 @@ class Messages:
         if message is not None:
             message, size = measured(message, Message, what="message")
             if message.id not in ("", named):
-                raise ValidationError("an edit keeps the id of its message", loc=("body", "message", "message_id"))
+                raise ValidationError(KEEPS_ITS_ID, loc=("body", "message", "message_id"))
             message = replace(message, id=named)
             check_message(message)
+        if barrier is not None:
+            checked_flag(barrier, what="barrier")
         if boundary is not None:
-            checked_choice(boundary, WAITS_AT, what="boundary")
+            checked_choice(boundary, get_args(WaitsAt), what="boundary")
         if message is None and boundary is None and barrier is None:
-            raise ValidationError("give a message, a boundary or a barrier: something that is to change")
+            raise ValidationError(NOTHING_TO_CHANGE)
         transition = Edit(
             scope=scope,
             thread_id=ThreadId(thread),
             message_id=named,
-            revision=_checked_revision(revision),
+            revision=checked_revision(if_version),
             message=message,
             boundary=boundary,  # pyright: ignore[reportArgumentType]
             barrier=barrier,
@@ -210,9 +220,15 @@ class Messages:
             raise ValidationError(
                 f"message {named!r} belongs to a queued run: it waits for no boundary", loc=("body", "boundary")
             )
-        return _changed(outcome, Edited, named)
+        edited = _changed(outcome, Edited, named)
+        receipt = await self._receipt(scope, ThreadId(thread), named)
+        waiting = [] if edited.pending is None else await self._reads.list_pending(scope, ThreadId(thread))
+        ids = [each.entry.message_id for each in waiting]
+        return Changed(edited, receipt, ids.index(named) + 1 if named in ids else None)
 
-    async def retract(self, scope: Scope, thread_id: str, message_id: str, *, revision: int | None = None) -> Retracted:
+    async def retract(
+        self, scope: Scope, thread_id: str, message_id: str, *, if_version: int | None = None
+    ) -> Retracted:
         """Take back a message that nobody has taken yet; with the last one of a queued run, that run is cancelled.
 
         Raises as `edit`.
@@ -220,16 +236,19 @@ class Messages:
         self._engine.require_ready()
         named, thread = MessageId(checked_id(message_id, what="message_id")), checked_id(thread_id, what="thread_id")
         transition = Retract(
-            scope=scope, thread_id=ThreadId(thread), message_id=named, revision=_checked_revision(revision)
+            scope=scope,
+            thread_id=ThreadId(thread),
+            message_id=named,
+            revision=checked_revision(if_version),
         )
         return _changed(await self._engine.combiner.ask(transition, 0), Retracted, named)
 
     async def reorder(
-        self, scope: Scope, thread_id: str, message_ids: Sequence[str], *, revision: str | None = None
+        self, scope: Scope, thread_id: str, message_ids: Sequence[str], *, if_version: str | None = None
     ) -> tuple[Pending, ...]:
         """Put everything that is pending into this order, which names all of it.
 
-        `revision`: that of the list as the caller knows it; None orders it as it is.
+        `if_version`: the revision of the list that the caller has seen; None orders it as it is.
 
         Raises as `edit`, and:
             ThreadNotFound: There is no such thread.
@@ -237,8 +256,15 @@ class Messages:
         """
         self._engine.require_ready()
         thread = ThreadId(checked_id(thread_id, what="thread_id"))
-        order = tuple([MessageId(checked_id(each, what="message_id")) for each in message_ids])
-        transition = Reorder(scope=scope, thread_id=thread, message_ids=order, revision=revision)
+        order = tuple(
+            [
+                MessageId(checked_id(each, what="message_id"))
+                for each in checked(message_ids, list[str], what="message_ids")
+            ]
+        )
+        if if_version is not None:
+            if_version = checked(if_version, str, what="if_version")
+        transition = Reorder(scope=scope, thread_id=thread, message_ids=order, revision=if_version)
         outcome = await self._engine.combiner.ask(transition, 0)
         if isinstance(outcome, Missing) and outcome.what == "thread":
             raise ThreadNotFound(thread)
@@ -250,15 +276,11 @@ class Messages:
         return _changed(outcome, Reordered, thread).entries
 
 
-def _checked_revision(revision: object) -> int | None:
-    if revision is not None and (type(revision) is not int or revision < 1):
-        raise ValidationError(f"revision is a whole number from 1, and not {shown(revision)}", loc=("revision",))
-    return revision
-
-
 def _changed(outcome: Outcome, kind: type[ChangedT], id: str) -> ChangedT:
     """The outcome of a change. Raises as `Messages.edit`."""
     match outcome:
+        case Gone(thread_id=thread_id):
+            raise ThreadGone(thread_id)
         case Missing(id=missing):
             raise MessageNotFound(missing)
         case Consumed(message_id=message_id, fate=fate):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from awaken.domain.checking import checked_seconds, measured, shown
 from awaken.domain.clock import Clock, SystemClock
-from awaken.domain.delivery import Delivery
+from awaken.domain.delivery import Delivery, check_release_wait
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
     AlreadyAccepted,
@@ -125,6 +125,8 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     options: RunOptions = NO_OPTIONS
     create_thread: bool = True
     """False: a thread that does not exist is an error."""
+    release_wait_s: float | None = None
+    """Of a run that interrupts the thread: give up when what it stops has not let go after so long."""
     trace: Trace = Trace()
 
 
@@ -138,6 +140,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     status: Literal["running", "queued"]
     replayed: bool = False
     path: Path = "queued"
+    stops: RunId | None = None
+    """The run that was executing and has been asked to stop for it."""
     end: EndOfRun | None = None
     """For `Mailbox.wait`, where it was asked for."""
 
@@ -247,10 +251,38 @@ class Mailbox:
             AlreadyExists: An id is taken by something that differs.
             QueueFull: The thread's queue, or what is pending in it, is at its bound.
             ThreadBusy, RunNotOpen, RunNotWaiting, DeliveryBlocked: What the mode asks for is not possible now.
+            ThreadBusy: Also when the run that is stopped has not let go within `release_wait_s`: then this one ends
+                cancelled, and what was cleared away stays so.
             RunNotFound: It is for a run that does not exist.
             Unavailable: The mailbox is not running.
             WrongLoop: It runs on another event loop, or in another thread; as from every other method here.
         """
+        submission = await self._accepted(request, waits)
+        if request.release_wait_s is not None and submission.stops is not None and submission.status == "queued":
+            await self._released(request.scope, submission, submission.stops, request.release_wait_s)
+        return submission
+
+    async def _released(self, scope: Scope, submission: Submission, stopped: RunId, wait_s: float) -> None:
+        """Return when the run that is stopped has let go of its thread. Raises ThreadBusy when it has not in time: then
+        the run that was to take its place is cancelled.
+        """
+        run_id = submission.run.run_id
+        try:
+            if (await self.wait(scope, stopped, timeout_s=wait_s)).status is DONE:
+                return
+            if (await self.get_run(scope, run_id)).started_at is not None:
+                return
+            thread_id = submission.run.thread_id
+            await self._engine.combiner.ask(
+                Cancel(scope=scope, thread_id=thread_id, run_id=run_id, cause="not_released_in_time")
+            )
+            raise ThreadBusy(thread_id, stopped)
+        except BaseException:
+            if submission.end is not None:
+                self._engine.hub.forget(scope, run_id, submission.end)
+            raise
+
+    async def _accepted(self, request: RunSubmission, waits: bool) -> Submission:
         self._engine.require_ready()
         request, size = _sound(request)
         if request.delivery.target_run_id is not None:
@@ -591,6 +623,8 @@ class Mailbox:
 def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
     """What a submit came to, as its caller is answered. Raises as `Mailbox.submit`."""
     match outcome:
+        case Submitted(run=run, dispatch=dispatch, interrupted=Interrupted(active=Dispatch() as active)):
+            return Submission(run, dispatch, "queued", stops=active.run_id)
         case Submitted(run=run, dispatch=dispatch, claimed=claimed):
             running = claimed is not None and claimed.run.run_id == run.run_id
             return (
@@ -667,6 +701,7 @@ def _sound(request: RunSubmission) -> tuple[RunSubmission, int]:
     asked: object = getattr(request, "delivery", None)
     if isinstance(asked, Delivery):
         asked.check()  # in better words than those of its type
+        check_release_wait(request.release_wait_s, asked.mode)
     request, size = measured(request, RunSubmission)
     if not request.messages:
         raise ValidationError("at least one message is required", loc=("body", "messages"))

@@ -353,6 +353,8 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope
     thread_id: ThreadId
     run_id: RunId
+    cause: str | None = None
+    """Why, where nobody asked for it: of queued and waiting work, for its last event."""
     hide: bool = False
 
 

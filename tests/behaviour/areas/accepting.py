@@ -75,10 +75,9 @@ AREA: Final = Area(
     same("MBX-232", as_="MBX-027"),
     built("MBX-210", sentence="A submit that the store refuses is an error to its caller and leaves nothing."),
     built("MBX-215", sentence="A submit that the store refuses leaves what was accepted before as it was."),
-    later(
+    built(
         "SRV-011",
         sentence="What a submit does follows from its strategy and from what the thread is doing.",
-        by=Wing.PEOPLE,
     ),
     built(
         "SRV-012",

@@ -115,9 +115,7 @@ AREA: Final = Area(
         sentence="A message steers the running run at its next step, once, and opens no run.",
         note="Between two steps of a run.",
     ),
-    later(
-        "SRV-013", sentence="A message steers the running run at its next step, once, and opens no run.", by=Wing.PEOPLE
-    ),
+    built("SRV-013", sentence="A message steers the running run at its next step, once, and opens no run."),
     built(
         "MBX-145",
         sentence="A message for a run that cannot take it opens a run.",

@@ -121,7 +121,10 @@ def submit(
         log = Log(thread, way.run.run_id, way.dispatch.dispatch_id, now)
         entries = stage(t, messages, way.run, way.boundary, thread, changes, log)
         return Staged(way.run, way.dispatch, entries, log.write(changes))
-    cleared = clear(thread, facts, changes, now, t.delivery.interrupt_id) if way is Way.CLEARS else None
+    cleared: Interrupted | None = None
+    if way is Way.CLEARS:
+        hides = t.delivery.mode == "rollback"
+        cleared = clear(thread, facts, changes, now, t.delivery.interrupt_id, hides=hides)
     together, apart = _split(t, messages)
     accepted = (
         _continued(t, messages, way, thread, facts, changes, now)

@@ -104,12 +104,20 @@ def after_failure(
     return replace(finish(run, termination, thread, facts, changes, log, cause="dead_letter"), dead_lettered=True)
 
 
-def close_queued(dispatch: Dispatch, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> Closed:
+def close_queued(
+    dispatch: Dispatch,
+    run: Run,
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    log: Log,
+    cause: str | None = None,
+) -> Closed:
     """Cancel queued work: dispatch and run in one piece."""
     cancelled = moves.cancel(dispatch, log.now)
     end_brought(dispatch, run, "cancelled", thread, changes, log.now)
     log.reset_stream(run)
-    run = finish(run, CANCELLED, thread, facts, changes, log)
+    run = finish(run, CANCELLED, thread, facts, changes, log, cause=cause)
     thread.queued -= 1
     changes.dispatches.append((thread, dispatch, cancelled))
     changes.runs.append((thread, run))

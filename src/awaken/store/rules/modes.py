@@ -15,6 +15,8 @@ submit that names a run is about that run, in whichever column its thread is.
 (*) Where it waits for a person to approve something, or for something outside, the message is for its next dispatch and
 withdraws nothing.
 
+`rollback` does what `interrupt` does; besides, the messages of the run that executes, or else waits, are hidden.
+
 A run that was asked to stop takes nothing any more: what is for it is queued behind it.
 
 Above: `accept`. Below: nothing.
@@ -69,7 +71,7 @@ def way_of(t: Submit, facts: Facts) -> Way | Waiting | Stages | Refusal:
             return Way.OPENS if t.delivery.target_run_id is not None else _continued(t, facts)
         case "reject":
             return _busy(facts) or Way.OPENS
-        case "interrupt":
+        case "interrupt" | "rollback":
             return _cleared(t, facts)
         case "steer":
             return _for_a_run(t, facts, "next_step")

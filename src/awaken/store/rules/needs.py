@@ -16,6 +16,7 @@ from typing import Literal, assert_never
 import msgspec
 from msgspec import UNSET
 
+from awaken.domain.delivery import CLEARING
 from awaken.domain.ids import ClaimToken, DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.pending import MAX_TAKEN
 from awaken.store.rules.facts import Facts, ThreadKey
@@ -212,7 +213,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
 def _of_submit(t: Submit, careful: bool) -> Needs:
     looks = careful or not t.fresh_ids
     mode, offers = t.delivery.mode, t.offer is not None
-    clears = mode == "interrupt"
+    clears = mode in CLEARING
     return Needs(
         scope=t.scope,
         thread_id=t.thread_id,
@@ -229,6 +230,7 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         active=mode != "queue",
         target=t.delivery.target_run_id,
         pending=offers or clears,
+        hides=mode == "rollback",
         bodies=offers,
         state=t.offer is not None and t.request.options.state is not None,
     )

@@ -42,14 +42,14 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
         run = _request_cancel(dispatch, run, thread, changes, log)
         return CancelResult("requested", run, log.write(changes))
     if dispatch is not None and dispatch.status is QUEUED:
-        closed = close_queued(dispatch, run, thread, facts, changes, log)
+        closed = close_queued(dispatch, run, thread, facts, changes, log, t.cause)
         appended = log.write(changes)
         if facts.claimed is None:
             set_ready(thread, facts, now)
         assert closed.run is not None, "it was given"
         return CancelResult("stopped", closed.run, appended)
     # It waits, so that nothing executes it; or its dispatch is gone, in a restored or edited file.
-    run = finish(run, CANCELLED, thread, facts, changes, log)
+    run = finish(run, CANCELLED, thread, facts, changes, log, cause=t.cause)
     changes.runs.append((thread, run))
     appended = log.write(changes)
     if facts.claimed is None and facts.left:
@@ -69,8 +69,12 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
     return clear(thread, facts, changes, now, t.id)
 
 
-def clear(thread: ThreadRow, facts: Facts, changes: Changes, now: Instant, id: str | None) -> Interrupted:
-    """End everything that a thread has, but for the run that executes, which is asked to stop."""
+def clear(
+    thread: ThreadRow, facts: Facts, changes: Changes, now: Instant, id: str | None, *, hides: bool = False
+) -> Interrupted:
+    """End everything that a thread has, but for the run that executes, which is asked to stop. `hides`: the messages of
+    that run are hidden when it ends, or, where none executes, those of the one that waits.
+    """
     thread.epoch += 1
     thread.interrupt_id = id
     appended = _clear_pending(thread, facts, changes, now)
@@ -84,7 +88,9 @@ def clear(thread: ThreadRow, facts: Facts, changes: Changes, now: Instant, id: s
     for waits in facts.waiting:
         if waits.run.run_id not in in_queue:
             log = Log(thread, waits.run.run_id, waits.run.dispatch_id, now)
-            ended.append(finish(waits.run, CANCELLED, thread, facts, changes, log, cause="interrupted"))
+            hidden = hides and facts.claimed is None and waits is facts.waiting[0]
+            run = replace(waits.run, hide_requested_at=now) if hidden else waits.run
+            ended.append(finish(run, CANCELLED, thread, facts, changes, log, cause="interrupted"))
             changes.runs.append((thread, ended[-1]))
             appended += log.write(changes)
     thread.ready = None
@@ -92,8 +98,11 @@ def clear(thread: ThreadRow, facts: Facts, changes: Changes, now: Instant, id: s
     if active is not None and facts.active is not None:
         log = Log(thread, facts.active.run_id, active.dispatch_id, now)
         log.add(server_event.interrupted(active))
-        if facts.active.cancel_requested_at is None:
-            _request_cancel(active, facts.active, thread, changes, log)
+        run = replace(facts.active, hide_requested_at=now) if hides else facts.active
+        if run.cancel_requested_at is None:
+            _request_cancel(active, run, thread, changes, log)
+        elif hides:
+            changes.runs.append((thread, run))
         appended += log.write(changes)
     return Interrupted(thread.epoch, active, tuple(superseded), tuple(ended), appended)
 

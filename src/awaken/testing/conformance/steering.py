@@ -733,6 +733,40 @@ async def test_a_submit_that_interrupts_ends_what_waits_and_closes_its_calls_fir
     assert log == ["msg-d1", "turn", "call-1", "msg-d2"]
 
 
+async def test_a_submit_that_rolls_back_hides_what_the_run_that_executes_was_given_and_has_said(
+    store: Store, clock: ManualClock
+) -> None:
+    await finished(store, "d0")
+    owner = await claimed(store, "d1")
+    await committed(store, owner, answered("half"))
+
+    outcome = want(Submitted, await apply(store, aimed("d2", "rollback")))
+
+    assert want(Interrupted, outcome.interrupted).active == owner.dispatch
+    assert await store.list_spans(SCOPE, THREAD) == []
+    await settled(store, owner)
+    assert [(span.first_seq, span.last_seq, span.why) for span in await store.list_spans(SCOPE, THREAD)] == [
+        (2, 3, "rolled_back")
+    ]
+    assert (await run_of(store, "d1")).hide_requested_at is not None
+    taken = await claim(store)
+    assert taken is not None
+    assert taken.dispatch.dispatch_id == "d2"
+
+
+async def test_a_submit_that_rolls_back_hides_a_run_that_waits_only_where_none_executes(
+    store: Store, clock: ManualClock
+) -> None:
+    await settled(store, await claimed(store, "d1"), suspended(), answered("asked"))
+
+    outcome = want(Submitted, await apply(store, aimed("d2", "rollback", offered=offer())))
+
+    assert [run.run_id for run in want(Interrupted, outcome.interrupted).ended] == ["run-d1"]
+    assert [(span.first_seq, span.last_seq) for span in await store.list_spans(SCOPE, THREAD)] == [(1, 2)]
+    assert outcome.claimed is not None
+    want(Submitted, await apply(store, aimed("d3", "rollback", thread=ThreadId("idle"))))
+
+
 @behaviour("MBX-205", "SV-034")
 async def test_a_submit_that_a_barrier_holds_up_says_which_and_changes_nothing(
     store: Store, clock: ManualClock
