@@ -85,6 +85,7 @@ async def test_what_a_submit_does_follows_from_its_strategy_and_what_the_thread_
         call.release()
 
 
+@behaviour("MBX-106", "MBX-079", "SV-020")
 async def test_a_thread_is_given_back_its_run_when_another_does_not_let_go_in_time(
     store: Store, clock: ManualClock
 ) -> None:
@@ -112,6 +113,8 @@ async def test_a_thread_is_given_back_its_run_when_another_does_not_let_go_in_ti
         assert (answer.status, answer.code, answer.json()["active_run_id"]) == (409, "thread_busy", run["run_id"])
         late = (await site.http.get("/v1/runs/late")).json()
         assert late["phase"] == "cancelled"
+        logged = (await site.http.get("/v1/runs/late/events")).json()["items"]
+        assert (logged[-1]["kind"], logged[-1]["payload"]["cause"]) == ("RunCancelled", "not_released_in_time")
         let_go.set()
 
 
@@ -181,6 +184,19 @@ async def test_what_waits_is_read_changed_ordered_and_taken_back(store: Store, c
         following = await site.world.agent.next_call()
         assert await fate(site, "a") == ("consumed", following.run_id)
         following.release()
+
+
+@behaviour("PM-023")
+async def test_what_waits_is_there_after_reopening_in_its_order(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock, executes=False) as site:
+        run = await site.submit("gated", "t")
+        for name in ("a", "b"):
+            body = {"messages": [{"message_id": name, "content": name}]}
+            assert (await site.http.post(f"/v1/runs/{run['run_id']}/messages", body)).status == 202
+        before = (await site.http.get("/v1/threads/t/pending")).json()
+    async with served(store, clock, executes=False) as site:
+        assert (await site.http.get("/v1/threads/t/pending")).json() == before
+        assert [each["message_id"] for each in before["items"]] == ["a", "b"]
 
 
 async def test_a_message_of_a_queued_run_is_changed_in_place(store: Store, clock: ManualClock) -> None:

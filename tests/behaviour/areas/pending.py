@@ -34,7 +34,7 @@ AREA: Final = Area(
     built("PM-020", sentence="An acceptance that is refused leaves nothing pending."),
     built("PM-021", sentence="A boundary at which nothing waits is a step like any other."),
     built("PM-022", sentence="A message that entered the log meanwhile is not taken again."),
-    later("PM-023", sentence="What is pending is there after reopening, in its order.", by=Wing.PEOPLE),
+    built("PM-023", sentence="What is pending is there after reopening, in its order."),
     built(
         "PM-024",
         sentence="Without a wish a message opens a run of its own.",

@@ -62,29 +62,27 @@ AREA: Final = Area(
         "MBX-104",
         "LV-019",
         sentence="A submit that interrupts has the run of another process stopped, and starts when that has let go.",
-        by=Wing.PEOPLE,
+        by=Wing.POSTGRES,
     ),
     later(
         "MBX-105",
         "LV-020",
         sentence="A caller that gives a bound gives up when another process does not let go in time, and leaves nothing that would run.",
-        by=Wing.PEOPLE,
+        by=Wing.POSTGRES,
     ),
-    later(
+    built(
         "MBX-106",
         sentence="A caller that gives a bound gives up when the run of this process does not let go in time, and the log says so.",
-        by=Wing.PEOPLE,
     ),
     later(
         "MBX-107",
         sentence="A run that has ended still holds its thread until its settlement is stored.",
         by=Wing.PEOPLE,
     ),
-    later(
+    built(
         "MBX-079",
         "SV-020",
         sentence="A caller that gives a bound and wins no claim in time is answered with the conflict, and its run ends cancelled.",
-        by=Wing.PEOPLE,
     ),
     same("MBX-169", as_="MB-101"),
     same("SV-004", as_="MBX-102"),
