@@ -284,7 +284,11 @@ def test_the_banner_says_what_is_served_and_only_names_of_this_machine_are_answe
         assert "server" not in httpx.get(f"{server.url}/health/live").headers
         server.process.send_signal(signal.SIGINT)
         _, err = server.process.communicate(timeout=WITHIN_S)
-    for words in ("demo.db, durability process", "echo, assistant, slow", f"curl -N {server.url}/v1/runs/stream"):
+    for words in (
+        "demo.db, durability process",
+        "echo, assistant, slow, concierge",
+        f"curl -N {server.url}/v1/runs/stream",
+    ):
         assert words in server.banner
     assert "Traceback" not in err
 

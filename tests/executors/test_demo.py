@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic_ai import Agent
 
 from awaken.domain.event import TextDelta
 from awaken.domain.message import Role
+from awaken.domain.shown import Ticket
 from awaken.executors.demo import add_demo_agents
 from awaken.executors.demo.assistant import calculate, make_assistant
+from awaken.executors.demo.concierge import make_concierge
 from awaken.executors.demo.slow import DELTAS_PER_STEP, STEPS, make_slow, read_notes
+from awaken.executors.function import Context
 from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.executors.registry import Agents
 from awaken.testing.clock import ManualClock
 from awaken.testing.executors import Fault, Killed, RecordedRun, driving
+from awaken.wiring import Awaken
 
 
 def demo(clock: ManualClock, **environment: str) -> Agents:
@@ -36,9 +43,9 @@ async def answer(said: str) -> str:
     return run.messages[-1].text
 
 
-def test_three_agents_are_added() -> None:
+def test_the_agents_are_added() -> None:
     agents = demo(ManualClock())
-    assert agents.ids() == ("echo", "assistant", "slow")
+    assert agents.ids() == ("echo", "assistant", "slow", "concierge", "researcher")
     assert all(info.description for info in agents.describe())
 
 
@@ -140,3 +147,66 @@ async def test_a_second_run_of_slow_on_the_same_thread_starts_over() -> None:
 
     steps = [m.text for m in run.messages if m.role is Role.ASSISTANT]
     assert steps == ["[1/2] ", "[2/2] ", "[1/2] ", "[2/2] "]
+
+
+# --- the concierge ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def hotel(found: asyncio.Event | None = None) -> AsyncGenerator[Awaken]:
+    """A concierge, and a researcher who needs no time, or until `found`."""
+    app = Awaken("memory://")
+
+    async def researcher(ctx: Context) -> str:
+        if found is not None:
+            await found.wait()
+        return f"{await ctx.input()} are worth knowing about"
+
+    app.agent("concierge", make_concierge(ManualClock(), token_delay_s=0))
+    app.agent("researcher", researcher)
+    async with app, asyncio.timeout(20):
+        yield app
+
+
+async def waiting(app: Awaken, said: str) -> tuple[str, Ticket]:
+    """Say it, and the run and its ticket once it waits."""
+    run = await app.submit("t", said, agent="concierge")
+    async for event in app.events("t", after=None):
+        if event.kind == "RunSuspended":
+            break
+    [ticket] = await app.list_tickets(run_id=run.run_id, state="open")
+    return run.run_id, ticket
+
+
+@pytest.mark.parametrize(
+    ("action", "says"), [("approve", "Done: a table for two is booked."), ("deny", "No: full house.")]
+)
+async def test_the_concierge_books_a_table_only_when_somebody_approves(
+    action: Literal["approve", "deny"], says: str
+) -> None:
+    async with hotel() as app:
+        run_id, ticket = await waiting(app, "book a table for two")
+        assert (ticket.kind, ticket.tool_name, ticket.arguments) == ("approval", "book_table", {"people": "two"})
+        await app.decide(ticket.ticket_id, action, reason=None if action == "approve" else "full house")
+        assert (await app.wait(run_id, timeout_s=10)).output == says
+
+
+async def test_the_concierge_asks_for_a_name() -> None:
+    async with hotel() as app:
+        run_id, ticket = await waiting(app, "book a table under my name")
+        assert (ticket.kind, ticket.message) == ("input", "Under which name?")
+        await app.decide(ticket.ticket_id, "answer", result="Ann")
+        assert (await app.wait(run_id, timeout_s=10)).output == "Done: a table is booked under the name Ann."
+
+
+async def test_the_concierge_has_something_researched_and_brings_the_news() -> None:
+    found = asyncio.Event()
+    async with hotel(found) as app:
+        first = await app.run("t", "research otters", agent="concierge")
+        assert first.output == "Done: somebody looks up otters, and you will hear of it."
+        found.set()
+        async for event in app.events("t", after=first.cursor):
+            if event.kind == "RunFinished":
+                break
+        [news] = [run async for run in app.list_runs(thread_id="t") if run.run_id != first.run_id]
+        assert news.output == "News: otters are worth knowing about"

@@ -231,7 +231,7 @@ def test_adding_and_listing_agents_imports_no_framework() -> None:
         "agents = Agents()\n"
         "add_demo_agents(agents, clock=SystemClock(), environment={})\n"
         "agents.add('there', 'some.module:agent')\n"
-        "assert len(agents.describe()) == 4\n"
+        "assert len(agents.describe()) == 6\n"
         "loaded = {'pydantic_ai', 'pydantic', 'langgraph', 'agents'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )

@@ -59,7 +59,7 @@ def serve(
     Parameters
     ----------
     target
-        The app, as module:app. Without it: the demo agents echo, assistant and slow.
+        The app, as module:app. Without it: the demo agents, among them echo and concierge.
     bind_to
         Address and port in one, such as 127.0.0.1:8000.
     host
