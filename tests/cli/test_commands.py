@@ -243,6 +243,22 @@ def test_a_run_is_stopped_and_a_thread_cleared(awaken: Awaken, server: str, thre
     assert (refused.code, "0 to 60 seconds, not 61" in refused.err) == (Exit.USAGE, True)
 
 
+def test_a_message_is_sent_and_waits(awaken: Awaken, server: str, thread: str) -> None:
+    with Client(server) as client:
+        run = client.submit(thread, "one", agent="stuck")
+        sent = awaken("send", thread, "look here", "--mode", "follow_up")
+        [waits] = client.pending(thread).items
+        assert sent.out == f"message {waits.message_id} steered, run {run.run_id}\n"
+        assert awaken("pending", thread).out == f"1  {waits.message_id}  for run {run.run_id} at on_natural_end\n"
+        assert json.loads(awaken("pending", thread, "--json").out)["items"][0]["message_id"] == waits.message_id
+        assert json.loads(awaken("send", run.run_id, "too", "--json").out)["path"] == "steered"
+        for item in client.pending(thread).items:
+            client.retract(thread, item.message_id)
+        assert awaken("stop", run.run_id).code == Exit.OK
+    assert awaken("pending", thread).out == "nothing waits\n"
+    assert awaken("send", run.run_id, "late").code != Exit.OK
+
+
 def test_failed_runs_are_listed_alone(awaken: Awaken, thread: str) -> None:
     awaken("run", "talk", "hi", "--thread", thread)
     awaken("run", "broken", "hi", "--thread", thread)
