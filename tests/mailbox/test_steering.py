@@ -639,7 +639,7 @@ async def test_an_id_that_is_pending_or_taken_is_refused_for_something_else(
             with pytest.raises(MessageNotFound):
                 await world.mailbox.messages.receipt(SCOPE, "new")
             await call.context.inbox()
-        with pytest.raises(ValidationError, match="twice"):
+        with pytest.raises(ValidationError, match="have one message id"):
             await steer(world, "x", "y", ids=["same", "same"])
 
 
