@@ -149,6 +149,22 @@ async def test_a_second_run_of_slow_on_the_same_thread_starts_over() -> None:
     assert steps == ["[1/2] ", "[2/2] ", "[1/2] ", "[2/2] "]
 
 
+async def test_slow_notes_what_it_is_told_on_its_way_and_goes_on() -> None:
+    clock = ManualClock()
+    app = Awaken("memory://", clock=clock)
+    app.agent("slow", make_slow(clock, steps=3, deltas_per_step=1, delta_delay_s=1))
+    async with app, asyncio.timeout(20):
+        run = await app.submit("t", "go", agent="slow")
+        await clock.advance(0.5)
+        sent = await app.steer("t", "mind the gap")
+        assert sent.run_id == run.run_id
+        await clock.advance(10)
+        said = [message.text async for message in app.messages("t") if message.role == "assistant"]
+        assert said == ["[1/3] ", "noted: mind the gap\n[2/3] ", "[3/3] "]
+        receipt = await app.receipt(sent.message_ids[0])
+        assert (receipt.fate, receipt.run_id) == ("consumed", run.run_id)
+
+
 # --- the concierge ----------------------------------------------------------------------------------------------------
 
 

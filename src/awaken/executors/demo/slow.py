@@ -1,7 +1,8 @@
 """An agent that takes its time: six answers of about two seconds, with a tool call between each two.
 
-It exists to be interrupted. Every call of its model and of its tool is noted in a file when it starts and when it is
-done, outside of anything the server keeps, so that one can count afterwards what was done twice.
+It exists to be interrupted, and to be talked to: it says `noted: …` of whatever it is told on its way. Every call of
+its model and of its tool is noted in a file when it starts and when it is done, outside of anything the server keeps,
+so that one can count afterwards what was done twice.
 """
 
 from __future__ import annotations
@@ -67,9 +68,11 @@ def make_slow(
                 file.write(b"\n" + msgspec.json.encode(SlowNote(what, call, state)) + b"\n")
 
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
-        step = _step(messages)
+        step, said = _due(messages)
         call = f"{messages[-1].conversation_id}/{_prompts(messages)}/{step}"
         note("model", call, "started")
+        for text in said:
+            yield f"noted: {text}\n"
         for index in range(deltas_per_step):
             if delta_delay_s:
                 await sleep(clock, delta_delay_s)
@@ -102,15 +105,18 @@ def make_slow(
     return Agent[Any, str](model, tools=[take_note])
 
 
-def _step(messages: list[ModelMessage]) -> int:
-    """Which step is due: one more than the tool results since the user last spoke."""
-    done = 0
+def _due(messages: list[ModelMessage]) -> tuple[int, list[str]]:
+    """Which step is due, and what was said while the one before was taken."""
+    said: list[str] = []
     for message in reversed(messages):
-        if isinstance(message, ModelRequest):
-            done += sum(isinstance(part, ToolReturnPart) for part in message.parts)
-            if any(isinstance(part, UserPromptPart) for part in message.parts):
-                return done + 1
-    return done + 1
+        if isinstance(message, ModelResponse):
+            steps = [int(call.args_as_dict()["step"]) for call in message.parts if isinstance(call, ToolCallPart)]
+            return (steps[-1] + 1, said) if steps else (1, [])
+        if any([isinstance(part, ToolReturnPart) and part.outcome != "success" for part in message.parts]):
+            return 1, []  # the run before was stopped while it took the step
+        prompts = [part.content for part in message.parts if isinstance(part, UserPromptPart)]
+        said = [text for text in prompts if isinstance(text, str)] + said
+    return 1, []
 
 
 def _prompts(messages: list[ModelMessage]) -> int:
