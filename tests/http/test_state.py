@@ -93,6 +93,19 @@ async def test_what_goes_on_next_is_part_of_the_snapshot(store: Store, clock: Ma
         assert state["values"] == {"n": 0}
 
 
+async def test_what_waits_for_a_run_is_part_of_the_snapshot(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        run = await site.submit("gated", "t", input="one")
+        await site.world.agent.next_call()
+        sent = await site.http.post("/v1/threads/t/messages", {"messages": [{"content": "two"}], "mode": "steer"})
+        assert (sent.status, sent.json()["path"]) == (202, "steered")
+
+        [pending] = (await site.http.get("/v1/threads/t/state")).json()["pending"]
+
+        assert (pending["run_id"], pending["boundary"], pending["position"]) == (run["run_id"], "next_step", 1)
+        assert pending["content"] == [{"type": "text", "text": "two"}]
+
+
 async def test_a_run_is_rolled_back_out_of_the_view(store: Store, clock: ManualClock) -> None:
     async with served(store, clock) as site:
         await site.finished(await site.submit("talk", "t", input="one"))

@@ -7,6 +7,8 @@ Source: docs/reference/http.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from awaken.domain.clock import Instant, to_rfc3339
@@ -14,6 +16,7 @@ from awaken.domain.message import Block, Message
 from awaken.domain.pending import Granularity, Pending
 from awaken.domain.receipt import Fate, Path, Receipt
 from awaken.mailbox.messages import Changed, PendingList, Sent
+from awaken.store.contract import PendingMessage
 
 
 class ReceiptResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,11 +140,14 @@ class PendingMessages(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, thread_id: str, pending: PendingList) -> PendingMessages:
-        items = [
-            PendingResource.of(thread_id, each.message, each.entry, place)
-            for place, each in enumerate(pending.items, 1)
-        ]
-        return cls(items=tuple(items), revision=pending.revision)
+        return cls(items=shown_pending(thread_id, pending.items), revision=pending.revision)
+
+
+def shown_pending(thread_id: str, pending: Sequence[PendingMessage]) -> tuple[PendingResource, ...]:
+    """What waits for runs of a thread, in order."""
+    return tuple(
+        [PendingResource.of(thread_id, each.message, each.entry, place) for place, each in enumerate(pending, 1)]
+    )
 
 
 def _instant(instant: Instant | None) -> str | None:

@@ -26,6 +26,7 @@ from awaken.domain.span import Span, Why
 from awaken.domain.thread import Thread, ThreadStatus
 from awaken.domain.ticket import Ticket
 from awaken.executors.registry import AgentInfo, Agents, Skill
+from awaken.http.message_wire import PendingResource, shown_pending
 from awaken.http.ticket_wire import TicketResource
 from awaken.store.contract import RunSummary, Snapshot, StoredMessage
 
@@ -88,7 +89,8 @@ class StateResource(_Resource, frozen=True, kw_only=True):
     version: int
     tickets: tuple[TicketResource, ...]
     """What its runs wait for, at most 200."""
-    pending: tuple[dict[str, Any], ...]
+    pending: tuple[PendingResource, ...]
+    """What waits for one of its runs, in order."""
     next: tuple[str, ...]
     """The runs that are open or queued, in the order in which they go on."""
     cursor: str
@@ -101,7 +103,7 @@ def shown_state(scope: Scope, snapshot: Snapshot) -> StateResource:
         values=snapshot.state.values,
         version=snapshot.state.version,
         tickets=tuple([TicketResource.of(ticket) for ticket in snapshot.tickets]),
-        pending=(),
+        pending=shown_pending(thread.thread_id, snapshot.pending),
         next=tuple(dict.fromkeys(following)),
         cursor=event_cursor(scope, thread.thread_id, thread.event_count),
     )
