@@ -42,6 +42,7 @@ from awaken.store.transitions import (
 )
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.outbox import begins, removed
 from awaken.testing.conformance.steps import (
     LEASE_MS,
     OTHER_SCOPE,
@@ -424,6 +425,22 @@ async def test_no_number_is_given_again_after_what_had_it_is_purged(
     assert numbers == sorted(set(numbers))
     [[first_row]] = by_hand("SELECT min(no) FROM events")
     assert isinstance(first_row, int) and first_row > outcome.last_row
+
+
+async def test_no_number_is_given_again_after_the_errand_that_had_it_is_delivered(
+    path: Path, clock: ManualClock
+) -> None:
+    seen: list[int] = []
+    for name in ("d1", "d2"):
+        async with SqliteStore(path, clock=clock) as store:
+            owner = await claimed(store, name, thread=thread_id(name))
+            await store.apply([committing(owner, posts=[begins(f"{name}-errand")])])
+            [row] = await store.list_outbox()
+            seen.append(row.no)
+            assert await removed(store, row) == 1
+        async with SqliteStore(path, clock=clock) as store:
+            seen.append((await finished(store, f"{name}-next")).run.no)
+    assert seen == sorted(set(seen))
 
 
 async def test_a_file_whose_numbers_are_lost_goes_on_behind_its_rows(store: SqliteStore, by_hand: Hand) -> None:

@@ -102,8 +102,21 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     _write_schedules(db, changes)
     put(db, _PUT_STATE, [rows.state_values(*each) for each in changes.states])
     put(db, _INSERT_SPAN, [rows.span_values(*each) for each in changes.spans])
-    _purge(db, changes, numbers)
-    _remove(db, changes, numbers)
+    if _takes_rows_away(changes):
+        db.execute(SQL["keep_numbers"], (changes.numbers.last, numbers.events))
+    _purge(db, changes)
+    _remove(db, changes)
+
+
+def _takes_rows_away(changes: Changes) -> bool:
+    """They may be those with the highest numbers, which nothing else would show to have been given."""
+    return bool(
+        changes.delivered
+        or changes.removed_schedules
+        or changes.purged_runs
+        or changes.purged_events
+        or changes.removed
+    )
 
 
 def _write_schedules(db: sqlite3.Connection, changes: Changes) -> None:
@@ -145,11 +158,9 @@ def _write_events(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers,
     entries += [(thread.no, EVENTS, row.first_seq, no) for no, (thread, row) in new]
 
 
-def _purge(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None:
+def _purge(db: sqlite3.Connection, changes: Changes) -> None:
     """Rows that are kept no longer; that some are gone already is no harm."""
     runs, events = changes.purged_runs, changes.purged_events
-    if runs or events:
-        db.execute(SQL["keep_numbers"], (changes.numbers.last, numbers.events))
     if runs:
         db.executemany(SQL["delete_run"], [(run.no,) for _, _, run in runs])
         db.executemany(SQL["delete_first_dispatch"], [(run.no,) for _, _, run in runs])
@@ -164,11 +175,10 @@ def _purge(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> Non
         db.executemany(SQL["keep_events_from"], [(last + 1, thread) for _, thread, _, last, _ in events])
 
 
-def _remove(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None:
+def _remove(db: sqlite3.Connection, changes: Changes) -> None:
     """Rows of deleted threads."""
     if not changes.removed:
         return
-    db.execute(SQL["keep_numbers"], (changes.numbers.last, numbers.events))
     rows_of = [(each.thread_no, *row) for each in changes.removed for row in each.rows]
     by_kind = {kind: [(row,) for _, of, _, row in rows_of if of == kind] for kind in (EVENTS, MESSAGES, RUNS)}
     db.executemany(SQL["delete_events"], by_kind[EVENTS])
