@@ -63,11 +63,16 @@ def tell_run(told: Tell, before: Run, run: Run, thread: ThreadRow, facts: Facts,
         opens=told.opens,
     )
     if run.status is not DONE:
-        _pend(entry, told, thread, changes, log)
+        _pend(entry, told, thread, changes)
+        log.add(message_event.pended(entry))
         return True
     wake = _queued_wake(run, facts)
     if wake is not None:
-        _pend(replace(entry, run_id=wake.run_id, boundary="resume_input"), told, thread, changes, log)
+        joins = replace(entry, run_id=wake.run_id, boundary="resume_input")
+        _pend(joins, told, thread, changes)
+        its_log = Log(thread, wake.run_id, wake.dispatch_id, log.now)  # the event is of the run that it waits for
+        its_log.add(message_event.pended(joins))
+        log.follow(lambda: its_log.write(changes))
         return False
     changes.new_messages.append(MessageWrite(thread, told.message, None, told.opens.run_id, log.now))
     opening = [replace(entry, run_id=told.opens.run_id, boundary="new_run")]
@@ -75,10 +80,9 @@ def tell_run(told: Tell, before: Run, run: Run, thread: ThreadRow, facts: Facts,
     return False
 
 
-def _pend(entry: Pending, told: Tell, thread: ThreadRow, changes: Changes, log: Log) -> None:
+def _pend(entry: Pending, told: Tell, thread: ThreadRow, changes: Changes) -> None:
     changes.pended.append((thread, entry, told.message))
     thread.pending += 1
-    log.add(message_event.pended(entry))
 
 
 def _queued_wake(run: Run, facts: Facts) -> Run | None:

@@ -220,6 +220,8 @@ async def test_a_child_that_outlives_its_parent_wakes_the_thread_and_others_join
     await tell(store, ends[0])
     await tell(store, ends[1])
     [wake] = await wakes(store)
+    its_rows = await store.list_events(SCOPE, THREAD, after=0, limit=100, run_id=wake.run_id)
+    assert [each.kind for row in its_rows for each in row.events] == ["RunQueued", "MessagePended"]
     got = await claim(store)
     assert got is not None and got.run.run_id == wake.run_id
     assert [message.id for message in got.messages] == [told_message_id(ticket_of(name)) for name in ("one", "two")]
