@@ -24,7 +24,7 @@ PYRIGHT := PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 help:
 	@echo 'make run     start the server with the demo agents on 127.0.0.1:$(PORT) (PORT=, DB=)'
 	@echo 'make demo    kill a server in the middle of an answer, and watch the answer finish'
-	@echo 'make test    run every test (ARGS= is passed to pytest)'
+	@echo 'make test    run every test, two at a time (ARGS= is passed to pytest)'
 	@echo 'make check   formatting, lint and types, changing nothing'
 	@echo 'make fmt     format, and mend what lint can mend'
 	@echo 'make bench   measure; writes benchmarks/results.json (ARGS= is passed on)'
@@ -38,7 +38,7 @@ demo: $(VENV)/.base
 	@exec $(BIN)/awaken demo $(ARGS)
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/.test
 	@$(BIN)/ruff format --check --quiet . || { echo 'make fmt would change files:'; $(BIN)/ruff format --check .; exit 1; }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from awaken.http.cursors import list_cursor
+from awaken.http.routes.runs import RunFilters
 from awaken.store.contract import Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -121,8 +122,10 @@ async def test_a_cursor_of_another_list_or_filter_is_refused(memory: Store, cloc
 @behaviour("SRV-004")
 async def test_a_forged_cursor_reaches_no_store(store: Store, clock: ManualClock) -> None:
     async with served(store, clock) as site:
+        first = RunFilters()
+        filters = [getattr(first, name) for name in first.__struct_fields__ if name not in ("limit", "cursor")]
         for key in ((10**30,), (-1,), ("x",), (1, 2), (), 5, None):
-            forged = list_cursor("runs", ("desc", None, None, None), key)
+            forged = list_cursor("runs", [*filters, first.thread_id], key)
             answer = await site.http.get(f"/v1/runs?cursor={forged}")
             assert (answer.status, answer.code) == (422, "invalid_request"), key
 

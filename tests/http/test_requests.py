@@ -37,6 +37,7 @@ def path_of(operation: Operation) -> str:
         .replace("{note_id}", "n")
         .replace("{name}", "nightly")
         .replace("{ticket_id}", "k")
+        .replace("{message_id}", "m")
     )
 
 
@@ -248,6 +249,7 @@ async def test_a_slash_at_the_end_changes_nothing(memory: Store, clock: ManualCl
 
 async def test_head_answers_like_get_without_a_body(memory: Store, clock: ManualClock) -> None:
     async with served(memory, clock) as site:
+        await site.http.post("/v1/threads", {"thread_id": "t", "messages": [{"id": "m", "content": "before"}]})
         await site.finished(await site.submit("talk", "t", run_id="r"))
         await site.http.post("/v1/schedules", {"name": "nightly", "input": "hi", "agent_id": "talk", "every_s": 60})
         for operation in SERVED:

@@ -87,8 +87,8 @@ from awaken.store.transitions import (
     Full,
     Incomplete,
     Interrupt,
-    Interrupted,
     JournalEntry,
+    Known,
     LeaseLost,
     LeaseRef,
     Missing,
@@ -676,7 +676,7 @@ class TwoStores(RuleBasedStateMachine):
                 kept = before.has_dispatch(asked.scope, asked.thread_id, asked.run_id, asked.dispatch_id)
                 assert _is_repeated(outcome) or not kept, "the last commit, asked again, was taken for another"
             if isinstance(asked, Submit) and any(asked is each for each in self._accepted):
-                assert isinstance(outcome, Replayed | Conflict), "what was accepted before was accepted again"
+                assert isinstance(outcome, Replayed | Known | Conflict), "what was accepted before was accepted again"
             for claim in _claims_of(outcome):
                 if claim.dispatch.why in ("start", "input"):
                     self._all_calls_were_answered(before, claim)
@@ -927,7 +927,7 @@ class TwoStores(RuleBasedStateMachine):
 
 
 def _is_repeated(outcome: Outcome) -> bool:
-    if isinstance(outcome, Edited | Retracted | Reordered | Interrupted):
+    if isinstance(outcome, Edited | Retracted | Reordered):
         return not outcome.appended
     return isinstance(outcome, Committed | Continued | Settled) and outcome.repeated
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
+from awaken.domain.child import ChildEnd, ChildTicket
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.event import opened
 from awaken.domain.ids import AgentId, RunId, ThreadId, TicketId
 from awaken.domain.message import Message, ToolStatus
-from awaken.domain.run import CANCELLED, RunStatus, Termination
+from awaken.domain.run import CANCELLED, NATURAL_END, RunStatus, Termination
 from awaken.domain.thread import ThreadStatus
 from awaken.domain.ticket import Decision, Ticket, TicketRequest, ticket_id
 from awaken.store.contract import OverdueTicket, Store, TicketQuery
@@ -85,7 +87,13 @@ def question(key: str = "ask#1", **details: Any) -> TicketRequest:
 
 
 def child(key: str = "start#1") -> TicketRequest:
-    return TicketRequest(key=key, kind="child", tool_name="start")
+    started = ChildTicket(run_id=RunId("started"), thread_id=ThreadId("elsewhere"), agent_id=AgentId("agent-1"))
+    return TicketRequest(key=key, kind="child", tool_name="start", arguments=msgspec.to_builtins(started))
+
+
+def ended(**details: Any) -> Decision:
+    """What a child tells."""
+    return answer(msgspec.to_builtins(ChildEnd(run_id=RunId("started"), termination=NATURAL_END)), **details)
 
 
 def yes(**details: Any) -> Decision:
@@ -442,11 +450,11 @@ async def test_the_end_of_a_child_wakes_its_parent(store: Store, clock: ManualCl
     done = await waits_for(store, "d1", child())
     assert done.run.waiting is not None and done.run.waiting.reason == "background_tasks"
 
-    outcome = await decided(store, {"start#1": answer({"ok": True}, decided_by="child")})
+    outcome = await decided(store, {"start#1": ended(decided_by="child")})
 
     assert outcome.dispatch is not None and outcome.dispatch.why == "children"
     assert {kind for kind in await kinds(store) if kind.startswith("Ticket")} == set()
-    assert (await decided(store, {"start#1": answer({"ok": True})})).duplicates == (True,)
+    assert (await decided(store, {"start#1": ended()})).duplicates == (True,)
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -603,7 +611,7 @@ async def test_child_tickets_outlive_a_run_that_was_not_stopped(store: Store, cl
     clock.tick(10)
     assert (await purge(store, runs_ms=0)).runs == 0, "it will still be told"
 
-    outcome = await decided(store, {"start#1": answer(1)})
+    outcome = await decided(store, {"start#1": ended()})
 
     assert (outcome.run.open_tickets, outcome.run.status, outcome.dispatch) == (0, RunStatus.DONE, None)
     assert (await purge(store, runs_ms=0)).runs == 1
