@@ -28,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
 
+from awaken.domain.child import ChildEnd, ChildTicket
 from awaken.domain.delivery import Delivery, Mode
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.event import TERMINAL_KINDS, logged, opened
@@ -148,6 +149,17 @@ MODES: Final = (*[_QUEUE] * 5, *[_STEER] * 5, *_RARE)
 NEWS_OF_CHILDREN: Final = frozenset({"ChildFinished", "ChildSuspended"})
 """What is told of a run after its end, too."""
 PLENTY: Final = 50
+CHILD: Final = msgspec.to_builtins(
+    ChildTicket(run_id=RunId("started"), thread_id=ThreadId("elsewhere"), agent_id=AgentId("agent-1"))
+)
+
+
+def told(decision: Decision) -> Decision:
+    """As a child that has ended tells it."""
+    end = ChildEnd(run_id=RunId("started"), termination=NATURAL_END, output=decision.reason)
+    return replace(decision, action="answer", result=msgspec.to_builtins(end))
+
+
 ALL: Final = 10_000
 FOR_EVER: Final = 10**13
 
@@ -233,7 +245,9 @@ requests = st.builds(
     expires_in_ms=pick((None, None, None, 0, 5, 1_000)),
     on_expiry=pick(("deny", "deny", "answer", "fail", "cancel")),
     default=pick((None, {"n": [1]})),
-).map(lambda asked: replace(asked, kind="child", tool_call_id=None) if asked.key == "start#1" else asked)
+).map(
+    lambda asked: replace(asked, kind="child", tool_call_id=None, arguments=CHILD) if asked.key == "start#1" else asked
+)
 asked_tickets = st.lists(requests, max_size=3, unique_by=lambda asked: asked.key).map(tuple)
 decisions = st.builds(
     Decision,
@@ -424,7 +438,10 @@ def verdicts(draw: st.DrawFn) -> Plan:
             thread_id=first.thread_id,
             run_id=first.run_id,
             rulings=tuple(
-                [Ruling(each.ticket_id, decision) for (_, each), decision in zip(tickets, made, strict=False)]
+                [
+                    Ruling(each.ticket_id, told(decision) if each.asked.kind == "child" else decision)
+                    for (_, each), decision in zip(tickets, made, strict=False)
+                ]
             ),
             expires=tuple([each.ticket_id for _, each in tickets]) if looks else (),
         )
