@@ -79,8 +79,6 @@ def decide(t: Decide, facts: Facts, changes: Changes, now: Instant) -> Decided |
     appended = log.write(changes)
     if facts.claimed is None and facts.left:
         set_ready(thread, facts, now)
-    if facts.left and facts.claimed is None:
-        set_ready(thread, facts, now)
     if refused is not None:
         return Undecided(closed.get(refused.ticket_id, refused), run, ready_in_ms(thread, now), appended)
     now_are = tuple([closed.get(each.ticket_id, each) for each in tickets])
