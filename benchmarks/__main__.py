@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from rich.console import Console
 
-from benchmarks import cycles, growth, lists, peers, reading, server, sse, streams, sustained
+from benchmarks import cycles, growth, lists, peers, reading, server, sse, streams, sustained, waiting
 from benchmarks.machine import probe
 from benchmarks.process import MeasurementFailed, scratch
 from benchmarks.stock import Stock
@@ -60,6 +60,7 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "lists": partial(lists.answer, stock=stock),
         "sustained": sustained.answer,
         "streams": streams.answer,
+        "waiting": waiting.answer,
         "server": server.answer,
         "reading": reading.answer,
         "sse": sse.answer,

@@ -7,6 +7,7 @@ Holds: a run is short, a question and an answer of about 200 bytes each; the sam
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from awaken.domain.clock import SystemClock
@@ -15,22 +16,26 @@ from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, Route, ThreadId, syst
 from awaken.domain.message import assistant_message, user_message
 from awaken.domain.run import NATURAL_END, Intent, RunRequest
 from awaken.domain.thread import ThreadInfo
+from awaken.domain.ticket import TicketRequest
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Ack,
     Claimed,
+    Ending,
     Offer,
     SaveThread,
     Settle,
     Settled,
     Submit,
     Submitted,
+    Suspend,
     ThreadSaved,
     Transition,
 )
 
 TEXT: Final = "please summarise the quarterly report for the board " * 4
 """About 200 bytes: what a person types."""
+APPROVAL: Final = "go"
 AGENTS: Final = 20
 RARE_AGENT: Final = AgentId("agent-rare")
 RESOURCES: Final = 1_000
@@ -52,7 +57,8 @@ def resource_name(number: int) -> str:
     return f"user-{number:04d}"
 
 
-_ROUTES: Final = frozenset([Route(RARE_AGENT), *[Route(agent_name(number)) for number in range(AGENTS)]])
+ALL_AGENTS: Final = (RARE_AGENT, *[agent_name(number) for number in range(AGENTS)])
+_ROUTES: Final = frozenset([Route(agent_id) for agent_id in ALL_AGENTS])
 
 
 class Desk:
@@ -88,14 +94,24 @@ class Desk:
 
     async def run_some(self, count: int) -> None:
         """Submit a run on each of `count` threads, which are claimed at once, and settle them: two batches."""
-        submits: list[Transition] = [
-            self._a_submit(thread_name(number), offer=self._an_offer())
-            for number in self._chance.sample(range(self._threads), count)
-        ]
+        await self._run(self._chance.sample(range(self._threads), count), self._an_ack)
+
+    async def wait_on_each(self) -> None:
+        """A run on each thread, which waits for an approval under the name `APPROVAL`."""
+        for start in range(0, self._threads, _FILL_BATCH):
+            await self._run(range(start, min(start + _FILL_BATCH, self._threads)), self._a_suspension)
+
+    async def run_on_each(self) -> None:
+        """A run on each thread, which ends."""
+        for start in range(0, self._threads, _FILL_BATCH):
+            await self._run(range(start, min(start + _FILL_BATCH, self._threads)), self._an_ack)
+
+    async def _run(self, numbers: Iterable[int], ending: Callable[[Claimed], Ending]) -> None:
+        submits: list[Transition] = [self._a_submit(thread_name(number), offer=self._an_offer()) for number in numbers]
         settles: list[Transition] = []
         for outcome in await self._store.apply(submits):
             assert isinstance(outcome, Submitted) and outcome.claimed is not None
-            settles.append(self._a_settle(outcome.claimed))
+            settles.append(self._a_settle(outcome.claimed, ending(outcome.claimed)))
         assert all(isinstance(outcome, Settled) for outcome in await self._store.apply(settles))
 
     def _a_save(self, number: int, messages: int) -> Transition:
@@ -128,7 +144,24 @@ class Desk:
             return RARE_AGENT
         return agent_name(self._chance.randrange(AGENTS))
 
-    def _a_settle(self, claimed: Claimed) -> Settle:
+    def _an_ack(self, claimed: Claimed) -> Ack:
+        return Ack(NATURAL_END, TEXT)
+
+    def _a_suspension(self, claimed: Claimed) -> Suspend:
+        asked = TicketRequest(
+            key=f"{APPROVAL}#1",
+            kind="approval",
+            tool_name=APPROVAL,
+            message=TEXT,
+            resume_mode="pass_decision_to_tool",
+        )
+        return Suspend(
+            next_dispatch_id=self._ids.dispatch_id(),
+            opens=(asked,),
+            waits_for=(asked.id_in(claimed.run.run_id),),
+        )
+
+    def _a_settle(self, claimed: Claimed, ending: Ending) -> Settle:
         answer = assistant_message(self._ids.message_id(), TEXT).produced_by(claimed.run.run_id, 0)
         return Settle(
             scope=claimed.scope,
@@ -137,6 +170,6 @@ class Desk:
             dispatch_id=claimed.dispatch.dispatch_id,
             token=claimed.token,
             number=claimed.commit_no + 1,
-            ending=Ack(NATURAL_END, TEXT),
+            ending=ending,
             entries=(answer,),
         )
