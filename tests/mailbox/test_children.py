@@ -126,9 +126,11 @@ async def test_a_child_that_nobody_waits_for_wakes_the_thread(store: WatchedStor
 
 
 @behaviour("MBX-130", "SV-017", "MBX-131", "SV-018")
+@pytest.mark.parametrize("count", [5, 205])
 async def test_runs_that_wait_for_children_go_on_after_a_restart_and_one_that_waits_for_a_person_goes_on_waiting(
-    store: WatchedStore, clock: ManualClock
+    store: WatchedStore, clock: ManualClock, count: int
 ) -> None:
+    """However many: 205 are more than one transition takes."""
     may_end = asyncio.Event()
 
     async def slow(ctx: Context) -> str:
@@ -144,7 +146,7 @@ async def test_runs_that_wait_for_children_go_on_after_a_restart_and_one_that_wa
     agents = {"boss": boss, "asker": asker, "slow": slow}
     runs: list[Any] = []
     async with World(store, clock, agents=agents) as world:
-        runs += [await world.submit(agent_id="boss", thread_id=f"t{number}") for number in range(5)]
+        runs += [await world.submit(agent_id="boss", thread_id=f"t{number}") for number in range(count)]
         asks = await world.submit(agent_id="asker", thread_id="person")
         await world.quiet()
     may_end.set()

@@ -24,6 +24,7 @@ from awaken.store.sqlite.opening import open_reader
 from awaken.store.transitions import Commit, Reclaim, SaveThread, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steps import settling
 from awaken.testing.mailboxes import WatchedStore, World, claim_for
 
 
@@ -54,6 +55,45 @@ async def test_a_start_whose_recovery_fails_is_refused_and_can_be_repeated(
 
     async with world:
         assert world.mailbox.state == "ready"
+
+
+@behaviour("MBX-113", "MBX-114", "MBX-118")
+async def test_32_starts_at_once_take_over_once_and_one_stop_is_enough(store: WatchedStore, clock: ManualClock) -> None:
+    store.exclusive = False
+    store.hold(Reclaim)
+    world = World(store, clock)
+    async with asyncio.timeout(20):
+        starts = [asyncio.create_task(world.mailbox.start()) for _ in range(32)]
+        await world.quiet()
+        late = asyncio.create_task(world.mailbox.start())
+        await world.quiet()
+        assert (world.mailbox.state, store.waiting, late.done()) == ("starting", 1, False)
+
+        store.let_go()
+        await asyncio.gather(*starts, late)
+        assert [type(each) for each in store.transitions].count(Reclaim) == 1
+        assert world.mailbox.state == "ready"
+        await world.leave()
+        assert world.mailbox.state == "stopped"
+
+
+@behaviour("MBX-115", "MBX-117")
+async def test_what_was_started_goes_on_when_whoever_started_it_is_gone(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with store:
+        async with World(store, clock, executes=False) as asking:
+            waiting = await asking.submit()
+        world = World(store, clock, seed=2)
+        async with asyncio.timeout(20):
+            await asyncio.create_task(world.mailbox.start())
+            (await world.agent.next_call()).release("worked")
+            assert (await world.done(waiting)).final_output == "worked"
+
+            await asyncio.create_task(world.mailbox.start())
+            assert world.mailbox.state == "ready"
+            await asyncio.create_task(world.leave())
+            assert world.mailbox.state == "stopped"
 
 
 @behaviour("MBX-119")
@@ -211,6 +251,30 @@ async def test_two_starts_on_one_queued_dispatch_execute_it_once(store: WatchedS
             calls[0].release()
             await one.quiet()
             assert (await asking.dispatch(submission)).status is DispatchStatus.ACKED
+
+
+@behaviour("MBX-142")
+async def test_what_waits_behind_a_run_of_another_process_starts_when_that_has_ended(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Whoever found the thread busy looks again, also where no signal came."""
+    store.exclusive, store.loses_signals = False, True
+    async with World(store, clock, executes=False, seed=9) as asking:
+        await asking.submit("first")
+        [owner] = await claim_for(store, "elsewhere", lease_ms=600_000)
+        async with World(store, clock) as world:
+            second = await world.submit("second")
+            await world.advance(60)
+            assert (second.status, world.agent.calls) == ("queued", [])
+
+            await store.apply([settling(owner)])
+            await world.advance(30)
+
+            call = await world.agent.next_call()
+            assert call.run_id == second.run.run_id
+            call.release()
+            await world.quiet()
+            assert (await world.dispatch(second)).status is DispatchStatus.ACKED
 
 
 @behaviour("MBX-076", "MBX-077", "MBX-080")

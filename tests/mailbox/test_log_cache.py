@@ -12,6 +12,7 @@ from awaken.mailbox import log_cache
 from awaken.mailbox.log_cache import LogCache
 from awaken.store.contract import MessageQuery, StoredMessage
 from awaken.store.memory import MemoryStore
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.forwarding import ForwardingStore
 
@@ -41,6 +42,7 @@ async def texts(cache: LogCache, logs: Logs, thread_no: int = 1) -> list[str]:
     return [stored.message.text for stored in await cache.read(logs, SCOPE, THREAD, thread_no)]
 
 
+@behaviour("MBX-050")
 async def test_the_next_turn_reads_only_what_is_new() -> None:
     cache, logs = LogCache(), Logs()
     logs.grow(*"abcde")
@@ -52,6 +54,7 @@ async def test_the_next_turn_reads_only_what_is_new() -> None:
     assert logs.read == 2  # the last one that is kept, for comparison, and the new one
 
 
+@behaviour("MBX-054")
 async def test_a_log_longer_than_a_page_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_cache, "PAGE", 3)
     cache, logs = LogCache(), Logs()
@@ -73,6 +76,7 @@ async def test_a_log_that_was_replaced_is_read_anew(restored: str) -> None:
     assert await texts(cache, logs) == [*restored]
 
 
+@behaviour("MBX-053")
 async def test_what_is_kept_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     def size(message: Any) -> int:
         return len(message.text)

@@ -213,16 +213,21 @@ async def test_an_accepted_run_names_its_messages_and_is_the_open_run_of_its_thr
 async def test_a_run_without_an_agent_goes_to_the_last_one_of_its_thread(
     store: WatchedStore, clock: ManualClock
 ) -> None:
+    """And finds the state that its thread was left with."""
+
     async def other(context: Context) -> str:
-        return "from the other"
+        known = await context.state.values()
+        await context.state.patch({"remote": {"context_id": "ctx-1"}})
+        return f"knows {known}"
 
     async with World(store, clock, agents={"other": other}) as world:
         first = await world.submit("one", agent_id="other")
-        await world.done(first)
+        assert (await world.done(first)).final_output == "knows {}"
         second = await world.mailbox.submit(RunSubmission(messages=said("two"), thread_id="t"))
 
         run = await world.done(second)
         assert (run.agent_id, run.input) == ("other", SeqRange(3, 3))
+        assert run.final_output == "knows {'remote': {'context_id': 'ctx-1'}}"
         with pytest.raises(UnknownAgent):
             await world.mailbox.submit(RunSubmission(messages=said("two"), thread_id="elsewhere"))
 
@@ -242,11 +247,11 @@ async def test_a_thread_of_an_earlier_life_is_continued(store: WatchedStore, clo
             assert await later.texts() == ["one", "one", "two", "one | one | two"]
 
 
-@behaviour("MBX-052", "MBX-050", "MBX-053", "MBX-054")
+@behaviour("MBX-052")
 async def test_a_message_that_waits_enters_behind_what_the_running_run_says(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    """No copy of a conversation is held in memory, so none can be stale, refreshed or dropped."""
+    """What is kept in memory of the conversation is older by then, and is not taken for all of it."""
     async with World(store, clock) as world:
         await world.submit("first")
         call = await world.agent.next_call()

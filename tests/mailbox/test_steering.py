@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from pydantic_ai.messages import ModelMessage, UserPromptPart
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.errors import (
@@ -24,7 +25,7 @@ from awaken.domain.errors import (
     ThreadNotFound,
     ValidationError,
 )
-from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId
+from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.run import RunStatus, Usage
 from awaken.executors.contract import Entry, Finished, RunPort
@@ -32,9 +33,11 @@ from awaken.executors.function import Context
 from awaken.mailbox.messages import Sent
 from awaken.mailbox.service import RunSubmission
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import DispatchQuery
 from awaken.store.transitions import Commit, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.executors import Call, Script, Turn
 from awaken.testing.mailboxes import WatchedStore, World, claim_for
 
 SCOPE = DEFAULT_SCOPE
@@ -61,6 +64,11 @@ def texts_of(messages: Sequence[Any]) -> list[str]:
     return [message.text for message in messages]
 
 
+def prompts_in(request: Sequence[ModelMessage]) -> list[Any]:
+    """What a model was told by users."""
+    return [part.content for message in request for part in message.parts if isinstance(part, UserPromptPart)]
+
+
 # --- what a run takes -------------------------------------------------------------------------------------------------
 
 
@@ -85,6 +93,37 @@ async def test_a_run_that_asks_for_what_was_sent_to_it_gets_each_message_once(
         assert (await world.done(run)).final_output == "done"
         assert await world.texts() == ["hello", "one", "two", "done"]
         assert len(world.agent.calls) == 1, "it opened no run of its own"
+
+
+@behaviour("MBX-144")
+async def test_a_model_reads_with_its_next_request_what_was_sent_while_its_tool_ran(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def block() -> str:
+        begun.set()
+        await may_end.wait()
+        return "unblocked"
+
+    script = Script(Turn("start tool", (Call("block", {}),)), "saw it")
+    async with World(store, clock, agents={"model": script.agent(tools=[block])}) as world:
+        run = await world.submit("start", agent_id="model")
+        async with asyncio.timeout(20):
+            await begun.wait()
+
+        sent = await steer(world, "look here", agent_id="model")
+
+        answer = sent.submission
+        assert (answer.run.run_id, answer.status, answer.path) == (run.run.run_id, "running", "steered")
+        assert answer.dispatch == await world.dispatch(run)
+        may_end.set()
+        assert (await world.done(run)).final_output == "saw it"
+        first, second = script.heard
+        assert (prompts_in(first), prompts_in(second)) == (["start"], ["start", "look here"])
+        texts = await world.texts()
+        assert (texts.count("look here"), await fate(world, sent)) == (1, "consumed")
+        assert len((await store.list_dispatches(SCOPE, DispatchQuery(thread_id=ThreadId("t")))).items) == 1
 
 
 @behaviour("MBX-260")
@@ -264,6 +303,7 @@ async def test_what_was_taken_between_two_steps_is_heard_there_again(store: Watc
 # --- what it does not take --------------------------------------------------------------------------------------------
 
 
+@behaviour("MBX-145")
 async def test_what_a_function_never_asks_for_opens_a_run_of_its_own(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         run = await world.submit("hello")

@@ -12,8 +12,9 @@ import pytest
 from awaken import Awaken, Context
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ValidationError
-from awaken.domain.ids import DEFAULT_SCOPE
+from awaken.domain.ids import DEFAULT_SCOPE, ThreadId
 from awaken.domain.run import RunStatus
+from awaken.store.contract import DispatchQuery
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Retry
 from awaken.testing.behaviour import behaviour
@@ -195,6 +196,25 @@ async def test_queued_work_whose_run_has_ended_is_closed_and_not_executed(
     assert taken.claims == ()
     assert [each.dispatch.status for each in taken.closed] == [DispatchStatus.SUPERSEDED]
     assert await run_of(store, "d1") == ended
+
+
+@behaviour("MBX-124")
+async def test_a_run_that_is_done_and_whose_dispatch_is_gone_gets_no_other(
+    path: Path, clock: ManualClock, by_hand: Hand
+) -> None:
+    """What gives runs the dispatch they lack has to pass it over."""
+    async with World(SqliteStore(path, clock=clock), clock) as world:
+        submission = await world.submit()
+        (await world.agent.next_call()).release("done")
+        done = await world.done(submission)
+    by_hand("DELETE FROM dispatches")
+
+    async with World(SqliteStore(path, clock=clock), clock, seed=2) as world:
+        await world.advance(120)
+
+        assert world.agent.calls == []
+        assert (await world.store.list_dispatches(DEFAULT_SCOPE, DispatchQuery(thread_id=ThreadId("t")))).items == ()
+        assert await world.run(done) == done
 
 
 @behaviour("MBX-069")

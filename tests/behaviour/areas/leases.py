@@ -33,7 +33,11 @@ AREA: Final = Area(
         sentence="A lone suspect whose process dies in its last attempt ends the run in error.",
         note="The row charges every expired claim; here a death counts as a crash until two of them make a suspect.",
     ),
-    built("MBX-126", sentence="A claim that expires while the mailbox lives is swept and completed."),
+    built(
+        "MBX-126",
+        sentence="A claim that expires while the mailbox lives is swept and completed.",
+        note="It has cost no attempt: a death counts as a crash.",
+    ),
     built("MBX-137", sentence="A late owner can settle nothing."),
     built("MBX-138", sentence="A lease that ends exactly now still holds."),
     built("MBX-139", sentence="A retry is due exactly at its instant."),

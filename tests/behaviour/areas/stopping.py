@@ -52,7 +52,7 @@ AREA: Final = Area(
     built(
         "MBX-100",
         sentence="Cancelling a queued run closes dispatch and run together.",
-        note="The payload names the dispatch.",
+        note="The event names its dispatch beside the payload.",
     ),
     built("MBX-101", sentence="An interrupt raises the epoch.", note="The thread exists."),
     built("MBX-102", sentence="An interrupt supersedes the queue with its runs."),
@@ -84,7 +84,7 @@ AREA: Final = Area(
         "SV-020",
         sentence="A caller that gives a bound and wins no claim in time is answered with the conflict, and its run ends cancelled.",
     ),
-    same("MBX-169", as_="MB-101"),
+    built("MBX-169", sentence="An interrupt is told of what runs and of what is cleared."),
     same("SV-004", as_="MBX-102"),
     built(
         "SRV-015",

@@ -26,7 +26,9 @@ AREA: Final = Area(
         "MBX-140",
         because="A wake-up is a hint without a receipt: lost, late or doubled it costs a look at the store and nothing else.",
     ),
-    same("SG-010", "SG-011", "MBX-142", "MBX-143", as_="MB-046"),
+    same("SG-010", "SG-011", as_="MB-046"),
+    built("MBX-142", sentence="What waits behind a run of another process starts when that has ended."),
+    same("MBX-143", as_="MBX-076"),
     built(
         "SG-012",
         "MBX-141",

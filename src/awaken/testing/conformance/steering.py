@@ -12,7 +12,7 @@ from awaken.domain.ids import AgentId, MessageId, RunId, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.pending import MAX_TAKEN, MAX_TAKEN_BYTES, queue_revision
 from awaken.domain.receipt import Receipt
-from awaken.domain.run import RunStatus
+from awaken.domain.run import CANCELLED, RunStatus
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Blocked,
@@ -696,6 +696,9 @@ async def test_a_submit_that_interrupts_clears_what_is_queued_and_takes_its_plac
     assert [dispatch.dispatch_id for dispatch in interrupted.superseded] == ["d1", "d2"]
     assert (interrupted.epoch, interrupted.active) == (1, None)
     assert await names(store, DispatchStatus.SUPERSEDED) == ["d1", "d2"]
+    runs = [await run_of(store, name) for name in ("d1", "d2")]
+    assert [(run.status, run.termination) for run in runs] == [(RunStatus.DONE, CANCELLED)] * 2
+    assert [run.dispatch_id for run in runs] == ["d1", "d2"]
     assert await fate(store, "msg-d1") == ("superseded", "run-d1", None)
     assert await message_ids(store) == ["msg-d3"]
 
