@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -29,9 +27,7 @@ from tests.behaviour.ledger import (
     later,
     same,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
-PLACES = (ROOT / "tests", ROOT / "src" / "awaken" / "testing" / "conformance")
+from tests.behaviour.marks import ROOT, marks
 
 SMALL = Area(
     "small",
@@ -41,26 +37,6 @@ SMALL = Area(
     absent("X-004", because="Nobody wants it here."),
     same("X-005", as_="X-001"),
 )
-
-
-def marks() -> dict[str, list[str]]:
-    """The tests by the id they are marked with, read from the sources: what is selected to run does not matter."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for place in PLACES:
-        for path in sorted(place.rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                    for each in ids_on(node):
-                        found[each].append(f"{path.relative_to(ROOT)}::{node.name}")
-    return found
-
-
-def ids_on(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
-    for mark in test.decorator_list:
-        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "behaviour":
-            for each in mark.args:
-                assert isinstance(each, ast.Constant), f"{test.name}: ids are written out, so that they can be found"
-                yield str(each.value)
 
 
 def test_the_ledger_and_the_marks_agree() -> None:
