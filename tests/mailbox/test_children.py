@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import json
 from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
@@ -16,6 +17,7 @@ from awaken.domain.errors import ChildFailed, PermanentFailure, UnknownAgent
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.outbox import MAX_HOPS
 from awaken.domain.run import Origin, Run, RunStatus
+from awaken.domain.ticket import Verdict
 from awaken.executors.children import Child
 from awaken.executors.current import current_run
 from awaken.executors.function import Context
@@ -75,6 +77,36 @@ async def test_a_waiting_parent_holds_nothing(store: WatchedStore, clock: Manual
         assert world.free_slots == 99, "the child has the only slot that is taken"
         call.release("done")
         assert (await world.done(run)).final_output == "done"
+
+
+@behaviour("TK-026")
+async def test_that_a_child_asks_somebody_is_told_on_the_thread_of_its_parent(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def asker(ctx: Context) -> str:
+        return f"{await ctx.ask('who are you?')} from {await ctx.ask('and from where?', name='where')}"
+
+    async def boss(ctx: Context) -> Any:
+        return await ctx.call("asker", "find out")
+
+    async def waits_of_children() -> list[list[str]]:
+        rows = await store.list_events(DEFAULT_SCOPE, ThreadId(THREAD), after=0, limit=200)
+        events = [event for row in rows for event in row.events if event.kind == "ChildSuspended"]
+        return [json.decode(event.payload)["ticket_ids"] for event in events]
+
+    async with World(store, clock, agents={"boss": boss, "asker": asker}) as world:
+        run = await world.submit(agent_id="boss")
+        for answer in ("Ann", "Rome"):
+            await world.quiet()
+            [ticket_id] = (await waits_of_children())[-1]
+            await world.mailbox.decisions.decide_ticket(
+                DEFAULT_SCOPE, ticket_id, Verdict(action="answer", result=answer)
+            )
+        done = await world.done(run)
+
+        assert done.final_output == "Ann from Rome"
+        assert len(await waits_of_children()) == 2
+        assert await store.list_outbox() == []
 
 
 async def test_a_child_that_failed_is_an_error_or_stands_in_the_place_of_its_output(

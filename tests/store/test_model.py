@@ -43,9 +43,11 @@ from awaken.domain.ids import (
     RunId,
     Scope,
     ThreadId,
+    TicketId,
 )
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility, user_message
+from awaken.domain.outbox import ChildWaits
 from awaken.domain.receipt import Receipt
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
@@ -93,6 +95,7 @@ from awaken.store.transitions import (
     LeaseLost,
     LeaseRef,
     Missing,
+    NoteChild,
     NotOpen,
     NotWaiting,
     Offer,
@@ -450,6 +453,27 @@ def verdicts(draw: st.DrawFn) -> Plan:
 
 
 @st.composite
+def news_of_children(draw: st.DrawFn) -> Plan:
+    """A child says that it waits, now and then what it has said before."""
+    which, dispatch = draw(numbers), draw(pick(DISPATCHES))
+
+    def plan(world: TwoStores) -> NoteChild | None:
+        for scope, ticket in world.tickets_at(which):
+            if ticket.asked.kind == "child":
+                told = ChildWaits(
+                    run_id=ticket.run_id,
+                    ticket_id=ticket.ticket_id,
+                    child_run_id=RunId("started"),
+                    dispatch_id=dispatch,
+                    ticket_ids=(TicketId("of the child"),),
+                )
+                return NoteChild(scope=scope, thread_id=ticket.thread_id, told=told)
+        return None
+
+    return plan
+
+
+@st.composite
 def saves(draw: st.DrawFn) -> Plan:
     asked = SaveThread(
         scope=draw(scopes),
@@ -562,7 +586,7 @@ batches = st.lists(
     st.one_of(
         *[submits() for _ in range(4)], *[owner_writes() for _ in range(6)], *[repetitions() for _ in range(2)],
         *[verdicts() for _ in range(2)], *[claims() for _ in range(2)], cancels(), saves(), interrupts(), renewals(),
-        changes_of_messages(),
+        changes_of_messages(), news_of_children(),
         reclaims(), purges(),
     ),
     min_size=1,

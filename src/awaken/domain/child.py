@@ -20,7 +20,7 @@ from awaken.domain.message import Message, Role, Text, Visibility
 from awaken.domain.outbox import Tell
 from awaken.domain.pending import Opens
 from awaken.domain.run import Intent, Origin, Run, RunMode, RunRequest, Sender, Termination, Trace
-from awaken.domain.ticket import Decision, Ticket
+from awaken.domain.ticket import Decision, Ticket, TicketRequest
 
 MAX_DEPTH: Final = 8
 """So many runs may be above a child."""
@@ -60,6 +60,11 @@ class ChildEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def child_of(ticket: Ticket) -> ChildTicket:
     """The child that a ticket of that kind follows."""
     return msgspec.convert(ticket.asked.arguments, ChildTicket)
+
+
+def child_run_id(asked: TicketRequest) -> RunId:
+    """The child that such a ticket is to follow."""
+    return msgspec.convert(asked.arguments, ChildTicket).run_id
 
 
 def end_of(decision: Decision) -> ChildEnd:

@@ -50,6 +50,7 @@ from awaken.domain.message_event import (
 from awaken.domain.server_event import (
     ChildFinishedPayload,
     ChildStartedPayload,
+    ChildSuspendedPayload,
     DispatchPayload,
     MessageSentPayload,
     MessagesHiddenPayload,
@@ -102,7 +103,7 @@ _ROWS: Final = (
     Kind("RunCancelled", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("RunErrored", "lifecycle", RunEndedPayload, is_terminal=True),
     Kind("ChildStarted", "lifecycle", ChildStartedPayload),
-    Kind("ChildSuspended", "lifecycle", LATER),
+    Kind("ChildSuspended", "lifecycle", ChildSuspendedPayload),
     Kind("ChildFinished", "lifecycle", ChildFinishedPayload),
     Kind("ErrorRecorded", "lifecycle", ErrorRecorded),
     # the queue

@@ -58,13 +58,25 @@ class Tell(msgspec.Struct, frozen=True, kw_only=True, tag="tell"):
     opens: Opens
 
 
+class ChildWaits(msgspec.Struct, frozen=True, kw_only=True, tag="child_waits"):
+    """Say in the log of a run of the thread that a child of it waits for these tickets. `dispatch_id`: with which the
+    child suspended.
+    """
+
+    run_id: RunId
+    ticket_id: TicketId
+    child_run_id: RunId
+    dispatch_id: DispatchId
+    ticket_ids: tuple[TicketId, ...]
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """Stop a run of the thread. An earlier errand of the same lane has begun it, or was refused."""
 
     run_id: RunId
 
 
-Errand = Begin | Tell | Stop
+Errand = Begin | Tell | ChildWaits | Stop
 
 
 class Posting(msgspec.Struct, frozen=True, gc=False):

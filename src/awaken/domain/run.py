@@ -288,6 +288,8 @@ class ChildOf(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What that run calls it."""
     depth: int = 1
     """How many runs are above it."""
+    tool_call_id: str | None = None
+    """The call of a tool that started it, where one did."""
 
 
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -20,7 +20,7 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, ThreadId, TicketId
 from awaken.domain.log import ServerEvent
 from awaken.domain.message import Message, ToolCall
-from awaken.domain.outbox import Begin, Errand
+from awaken.domain.outbox import Begin, ChildWaits, Errand
 from awaken.domain.run import (
     NO_USAGE,
     Adapter,
@@ -163,6 +163,13 @@ class ChildStartedPayload(_Payload, frozen=True):
     tool_call_id: str | None = None
 
 
+class ChildSuspendedPayload(_Payload, frozen=True):
+    """A run that it started waits for these tickets, which are of that run."""
+
+    run_id: RunId
+    ticket_ids: tuple[TicketId, ...] = ()
+
+
 class ChildFinishedPayload(_Payload, frozen=True):
     """A run that it started has ended. The output is left out where it is too large."""
 
@@ -281,9 +288,11 @@ def _usage(run: Run) -> Usage | None:
     return None if run.usage == NO_USAGE else run.usage
 
 
-def suspended(run: Run, waiting: Waiting, until: Instant | None) -> ServerEvent:
+def suspended(run: Run, waiting: Waiting, child_run_ids: tuple[RunId, ...], until: Instant | None) -> ServerEvent:
     """The last event of an execution whose run waits."""
-    payload = RunSuspendedPayload(waiting.reason, waiting.tickets, (), waiting.mode, until, _usage(run), run.steps)
+    payload = RunSuspendedPayload(
+        waiting.reason, waiting.tickets, child_run_ids, waiting.mode, until, _usage(run), run.steps
+    )
     return ServerEvent("RunSuspended", payload)
 
 
@@ -335,15 +344,21 @@ def thread_saved(info: ThreadInfo, *, created: bool) -> ServerEvent:
 
 def posted(thread_id: ThreadId, errand: Errand) -> ServerEvent:
     """The run does something to another thread."""
-    if isinstance(errand, Begin) and errand.request.trace.child is not None:
+    child = errand.request.trace.child if isinstance(errand, Begin) else None
+    if isinstance(errand, Begin) and child is not None:
         agent_id = errand.request.intent.agent_id
-        return ServerEvent("ChildStarted", ChildStartedPayload(errand.run_id, thread_id, agent_id))
+        return ServerEvent("ChildStarted", ChildStartedPayload(errand.run_id, thread_id, agent_id, child.tool_call_id))
     return ServerEvent("MessageSent", _sent(thread_id, errand))
 
 
 def refused(thread_id: ThreadId, errand: Errand, error: str) -> ServerEvent:
     """The other thread can never take it."""
     return ServerEvent("MessageUndeliverable", _sent(thread_id, errand, error))
+
+
+def child_suspended(told: ChildWaits) -> ServerEvent:
+    """A run that the run has started waits."""
+    return ServerEvent("ChildSuspended", ChildSuspendedPayload(told.child_run_id, told.ticket_ids))
 
 
 def child_finished(child: ChildTicket, end: ChildEnd, tool_call_id: str | None) -> ServerEvent:

@@ -17,7 +17,7 @@ import msgspec
 from awaken.domain.checking import checked, shown
 from awaken.domain.clock import Instant
 from awaken.domain.errors import ValidationError
-from awaken.domain.ids import AgentId, RunId, ThreadId, TicketId, derived_id
+from awaken.domain.ids import AgentId, DispatchId, RunId, ThreadId, TicketId, derived_id
 from awaken.domain.run import WaitReason
 
 TicketKind = Literal["approval", "input", "client_tool", "external", "child"]
@@ -178,6 +178,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: Instant | None = None
     decision: Decision | None = None
     """What was decided; of an expired one, the default answer."""
+    child_waits: DispatchId | None = None
+    """The dispatch with which the child suspended that its run was last told of, where it is that of a child."""
 
     @property
     def is_open(self) -> bool:

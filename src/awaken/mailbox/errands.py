@@ -52,7 +52,13 @@ def starting(
     depth = 1 if above is None else above.depth + 1
     if depth > MAX_DEPTH:
         raise PermanentFailure(f"{MAX_DEPTH} runs are above this one, and it may start none")
-    child = ChildOf(ticket_id=ticket_id(run.run_id, asked.key), agent_id=run.agent_id, name=asked.name, depth=depth)
+    child = ChildOf(
+        ticket_id=ticket_id(run.run_id, asked.key),
+        agent_id=run.agent_id,
+        name=asked.name,
+        depth=depth,
+        tool_call_id=asked.tool_call_id,
+    )
     trace = Trace(
         origin=Origin.SUBAGENT,
         mode=RunMode.SCHEDULED,

@@ -29,7 +29,7 @@ from awaken.domain.child import ChildEnd, tell
 from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import Route, Scope, ThreadId
-from awaken.domain.outbox import ERRAND_DIGEST, Begin, Lane, OutboxRow, Stop, Tell
+from awaken.domain.outbox import ERRAND_DIGEST, Begin, ChildWaits, Lane, OutboxRow, Stop, Tell
 from awaken.domain.run import Sender, Termination
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
@@ -37,6 +37,7 @@ from awaken.store.contract import MAX_PAGE, Store
 from awaken.store.transitions import (
     Cancel,
     CancelResult,
+    ChildNoted,
     Conflict,
     Decide,
     Decided,
@@ -47,6 +48,7 @@ from awaken.store.transitions import (
     Handled,
     Known,
     Missing,
+    NoteChild,
     Offer,
     Outcome,
     Replayed,
@@ -213,6 +215,8 @@ class Outbox:
             return Cancel(scope=row.scope, thread_id=row.thread_id, run_id=errand.run_id)
         if isinstance(errand, Tell):
             return _deciding(row.scope, row.thread_id, errand)
+        if isinstance(errand, ChildWaits):
+            return NoteChild(scope=row.scope, thread_id=row.thread_id, told=errand)
         route = Route(errand.request.intent.agent_id)
         return Submit(
             scope=row.scope,
@@ -237,7 +241,7 @@ class Outbox:
             return None
         outcome, errand = answer.result(), row.errand
         match outcome:
-            case Submitted() | Known() | CancelResult() | Decided() | Undecided():
+            case Submitted() | Known() | CancelResult() | Decided() | Undecided() | ChildNoted():
                 return Handled(row.no)
             case Replayed(run=run):
                 is_other = isinstance(errand, Begin) and run.run_id != errand.run_id

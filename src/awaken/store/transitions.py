@@ -32,7 +32,7 @@ from awaken.domain.ids import (
 )
 from awaken.domain.log import Appended, LoggedEvent
 from awaken.domain.message import Message
-from awaken.domain.outbox import OutboxRow, Posting, Tell
+from awaken.domain.outbox import ChildWaits, OutboxRow, Posting, Tell
 from awaken.domain.pending import Boundary, Pending
 from awaken.domain.receipt import FinalFate
 from awaken.domain.retry import RetryPolicy
@@ -482,6 +482,18 @@ class HideRun(msgspec.Struct, frozen=True, kw_only=True):
     run_id: RunId
 
 
+@final
+class NoteChild(msgspec.Struct, frozen=True, kw_only=True):
+    """Log for a run that a child of it waits, if the child has not ended and this is not known.
+
+    Outcome: `ChildNoted`; `Missing` where the run or its ticket is gone.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    told: ChildWaits
+
+
 # --- transitions over many threads ------------------------------------------------------------------------------------
 
 
@@ -661,6 +673,7 @@ ThreadTransition = (
     | EditThread
     | DeleteThread
     | HideRun
+    | NoteChild
 )
 SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge
 Transition = ThreadTransition | SetTransition
@@ -929,6 +942,10 @@ class RunHidden(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class ChildNoted(msgspec.Struct, frozen=True):
+    appended: tuple[Appended, ...] = ()
+
+
 class CancelResult(msgspec.Struct, frozen=True):
     """`stopped`: it was queued or waiting, or had ended. `requested`: its owner has been asked, now or earlier."""
 
@@ -1096,6 +1113,7 @@ Outcome = (
     | ThreadEdited
     | ThreadDeleted
     | RunHidden
+    | ChildNoted
     | CancelResult
     | Interrupted
     | Edited

@@ -57,6 +57,7 @@ from awaken.store.transitions import (
     Interrupted,
     LeaseLost,
     Missing,
+    NoteChild,
     NotOpen,
     NotWaiting,
     Outcome,
@@ -381,6 +382,8 @@ def operation_of(transition: Transition) -> str:
             return "delete_thread"
         case HideRun():
             return "hide_run"
+        case NoteChild():
+            return "note_child"
         case Decide():
             return "decide"
         case Edit():

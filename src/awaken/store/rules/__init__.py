@@ -17,6 +17,7 @@ from awaken.domain.clock import Instant
 from awaken.store.rules.accept import save_thread, submit
 from awaken.store.rules.asks import Rule
 from awaken.store.rules.change import edit, reorder, retract
+from awaken.store.rules.child import note_child
 from awaken.store.rules.claim import claim_some
 from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts
@@ -43,6 +44,7 @@ from awaken.store.transitions import (
     Hide,
     HideRun,
     Interrupt,
+    NoteChild,
     Outcome,
     PatchState,
     Purge,
@@ -101,6 +103,8 @@ def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> 
             return delete_thread(t, facts, changes, now)
         case HideRun():
             return hide_run(t, facts, changes, now)
+        case NoteChild():
+            return note_child(t, facts, changes, now)
         case _:
             assert_never(t)
 

@@ -1,8 +1,9 @@
-"""Children: what the end of a run means for those that it started, and for the one that started it.
+"""Children: what the end of a run, and its waiting, mean for those that it started, and for the one that started it.
 
-Above: `ending`, for every run that ends; `decide`, for a child that tells of its end. Below: `pending`, for those
-that do not wait for it.
-Holds: a run that was started tells its parent of its end in the transaction that ends it. A parent that is stopped has
+Above: `ending`, for every run that ends; `decide`, for a child that suspends or tells of its end; `apply`. Below:
+`pending`, for those that do not wait for it.
+Holds: a run that was started tells its parent of its end in the transaction that ends it, and that it waits in the one
+that suspends it. A parent that is stopped has
 its children stopped, but for detached ones; after any other end they go on, and tell its thread.
 
 Source: ADR 0035.
@@ -15,15 +16,18 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from awaken.domain import message_event
+from awaken.domain import message_event, server_event
 from awaken.domain.child import child_of, telling, told_message_id
+from awaken.domain.clock import Instant
+from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import TicketId
-from awaken.domain.outbox import Stop, Tell
+from awaken.domain.outbox import ChildWaits, Stop, Tell
 from awaken.domain.pending import Pending
 from awaken.domain.run import CREATED, DONE, WAITING, Run, Termination
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, ThreadRow
 from awaken.store.rules.pending import give_up, open_runs
-from awaken.store.rules.writing import Log
+from awaken.store.rules.writing import Log, touch
+from awaken.store.transitions import ChildNoted, Missing, NoteChild
 
 _AWAITED: Final = "the run waits for it"
 
@@ -44,6 +48,38 @@ def tell_parent(run: Run, log: Log) -> None:
     told = telling(run)
     if told is not None:
         log.post(*told)
+
+
+def tell_of_wait(run: Run, tickets: tuple[TicketId, ...], dispatch: Dispatch, log: Log) -> None:
+    """The run waits for these from this dispatch on: the one that started it, if one did, is told."""
+    trace = run.request.trace
+    if trace.child is None or trace.parent_run_id is None or trace.parent_thread_id is None:
+        return
+    told = ChildWaits(
+        run_id=trace.parent_run_id,
+        ticket_id=trace.child.ticket_id,
+        child_run_id=run.run_id,
+        dispatch_id=dispatch.dispatch_id,
+        ticket_ids=tickets,
+    )
+    log.post(trace.parent_thread_id, told)
+
+
+def note_child(t: NoteChild, facts: Facts, changes: Changes, now: Instant) -> ChildNoted | Missing:
+    """The rule of `NoteChild`. What a child tells comes in order, so what it told last shows a repetition."""
+    thread, run, told = facts.thread, facts.run, t.told
+    if thread is None or run is None or run.thread_id != t.thread_id:
+        return Missing("run", told.run_id)
+    ticket = facts.tickets.get(told.ticket_id)
+    if ticket is None or ticket.run_id != run.run_id:
+        return Missing("ticket", told.ticket_id)
+    if not ticket.is_open or ticket.child_waits == told.dispatch_id:
+        return ChildNoted()
+    touch(thread, changes, now, active=False)
+    changes.tickets.append((thread, replace(ticket, child_waits=told.dispatch_id)))
+    log = Log(thread, run.run_id, run.dispatch_id, now)
+    log.add(server_event.child_suspended(told))
+    return ChildNoted(log.write(changes))
 
 
 def tell_run(told: Tell, before: Run, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> bool:

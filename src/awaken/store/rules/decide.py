@@ -16,14 +16,14 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from awaken.domain import server_event
-from awaken.domain.child import child_of, end_of
+from awaken.domain.child import child_of, child_run_id, end_of
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch, Why
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import TicketId
 from awaken.domain.run import CANCELLED, DONE, WAITING, Run, Termination, Waiting, moved
 from awaken.domain.ticket import Decision, Ticket, TicketRequest, wait_reason
-from awaken.store.rules.child import take_back, tell_run
+from awaken.store.rules.child import take_back, tell_of_wait, tell_run
 from awaken.store.rules.ending import finish
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
 from awaken.store.rules.pending import leave
@@ -182,7 +182,8 @@ def suspend(
     waiting = Waiting(
         reason, message, left, ending.mode, ending.next_dispatch_id, suspended_by=settled.dispatch_id, since=now
     )
-    log.add(server_event.suspended(run, waiting, _until(left, known, asked, now)))
+    children = tuple([child_run_id(asked[each]) for each in left if asked[each].kind == "child"])
+    log.add(server_event.suspended(run, waiting, children, _until(left, known, asked, now)))
     thread.waiting += 1
     run = replace(
         run,
@@ -194,6 +195,8 @@ def suspend(
     )
     if goes_on:
         run, _ = _wake(run, settled, come, thread, changes, log)
+    else:
+        tell_of_wait(run, left, settled, log)
     return run
 
 

@@ -31,6 +31,7 @@ from awaken.store.transitions import (
     Hide,
     HideRun,
     Interrupt,
+    NoteChild,
     PatchState,
     Reorder,
     Retract,
@@ -206,6 +207,14 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             return of_deletion((t.scope, t.thread_id))
         case HideRun():
             return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id)
+        case NoteChild(told=told):
+            return Needs(
+                scope=t.scope,
+                thread_id=t.thread_id,
+                run=told.run_id,
+                tickets=(told.ticket_id,),
+                open_tickets=False,
+            )
         case _:
             assert_never(t)
 

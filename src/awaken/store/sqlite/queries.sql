@@ -22,7 +22,7 @@ d.claimed_by, d.lease_until, d.instance_id, d.tried_at, d.tried_by, d.completed_
 
 -- part: ticket_columns
 k.no, k.ticket_id, t.thread_id, r.run_id, k.agent_id, k.state, k.created_at, k.expires_at, k.closed_at, k.v, k.asked,
-k.decision
+k.decision, k.child_waits
 
 -- part: message_columns
 m.message_id, m.seq, m.run_id, m.created_at, m.v, m.body, m.fate, m.step_index, m.revision, m.digest
@@ -367,13 +367,13 @@ VALUES (?, ?, ?, ?, ?)
 
 -- name: insert_ticket
 INSERT INTO tickets (no, scope, ticket_id, thread, run, agent_id, kind, tool_name, state, created_at, expires_at,
-                     closed_at, v, asked, decision)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                     closed_at, v, asked)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: close_ticket
--- Once: what is closed stays as it is.
+-- name: update_ticket
+-- What is closed stays as it is.
 UPDATE tickets
-   SET state = ?, closed_at = ?, decision = ?
+   SET state = ?, closed_at = ?, decision = ?, child_waits = ?
  WHERE no = ? AND state = 'open';
 
 -- name: delete_tickets

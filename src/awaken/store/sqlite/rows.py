@@ -372,13 +372,12 @@ def new_ticket_values(thread: ThreadRow, run: Run, ticket: Ticket) -> Row:
         ticket.closed_at,
         _TICKET_V,
         encode_ticket(asked),
-        None,
     )
 
 
 def ticket_values(ticket: Ticket) -> Row:
     decision = None if ticket.decision is None else encode_decision(ticket.decision)
-    return ticket.state, ticket.closed_at, decision, ticket.no
+    return ticket.state, ticket.closed_at, decision, pack(ticket.child_waits), ticket.no
 
 
 def journal_values(run: Run, entry: JournalEntry, now: Instant) -> Row:
@@ -646,6 +645,7 @@ def events_from(thread_id: ThreadId, row: Row) -> StoredEvents:
 def ticket_from(row: Row) -> Ticket:
     (
         no, ticket_id, thread_id, run_id, agent_id, state, created_at, expires_at, closed_at, version, asked, decision,
+        child_waits,
     ) = row  # fmt: skip
     ticket_id = TicketId(unpack(ticket_id))
     name = f"ticket {ticket_id!r}"
@@ -663,6 +663,7 @@ def ticket_from(row: Row) -> Ticket:
         expires_at=expires_at,
         closed_at=closed_at,
         decision=None if decision is None else decode_decision(decision, version, name),
+        child_waits=_unpack_any(child_waits),
     )
 
 

@@ -34,7 +34,7 @@ _UPDATE_DISPATCH: Final = SQL["update_dispatch"]
 _INSERT_EVENTS: Final = SQL["insert_events"]
 _PUT_JOURNAL: Final = SQL["put_journal"]
 _INSERT_TICKET: Final = SQL["insert_ticket"]
-_CLOSE_TICKET: Final = SQL["close_ticket"]
+_UPDATE_TICKET: Final = SQL["update_ticket"]
 _INSERT_ERRAND: Final = SQL["insert_errand"]
 _DELETE_ERRAND: Final = SQL["delete_errand"]
 _PUT_STATE: Final = SQL["put_state"]
@@ -95,7 +95,7 @@ def write(db: sqlite3.Connection, changes: Changes, numbers: RowNumbers) -> None
     _write_events(db, changes, numbers, entries)
     insert(db, _INSERT_ENTRY, entries)
     put(db, _INSERT_TICKET, [rows.new_ticket_values(*each) for each in changes.new_tickets])
-    put(db, _CLOSE_TICKET, [rows.ticket_values(ticket) for _, ticket in changes.tickets])
+    put(db, _UPDATE_TICKET, [rows.ticket_values(ticket) for _, ticket in changes.tickets])
     put(db, _PUT_JOURNAL, [rows.journal_values(*each) for each in changes.journal])
     put(db, _INSERT_ERRAND, [rows.new_errand_values(row) for row in changes.outbox])
     put(db, _DELETE_ERRAND, [(row.no,) for row in changes.delivered])

@@ -9,7 +9,7 @@ from msgspec import json
 
 from awaken.domain.child import ChildEnd, ChildTicket, told_message_id
 from awaken.domain.ids import RunId, ThreadId, TicketId
-from awaken.domain.outbox import Begin, OutboxRow, Posting, Stop, Tell
+from awaken.domain.outbox import Begin, ChildWaits, OutboxRow, Posting, Stop, Tell
 from awaken.domain.run import ChildOf, Intent, Origin, Run, RunRequest, RunStatus, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import TicketRequest, ticket_id
@@ -17,14 +17,17 @@ from awaken.store.contract import RunQuery, Store
 from awaken.store.transitions import (
     Ack,
     CancelResult,
+    ChildNoted,
     Claimed,
     Committed,
     DeadLetter,
     Decided,
+    Missing,
     Submitted,
     Suspend,
     Undecided,
 )
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.outbox import delivering, removed
 from awaken.testing.conformance.steps import (
@@ -49,6 +52,9 @@ from awaken.testing.conformance.steps import (
     run_of,
     said,
     settled,
+    snapshot,
+    submitted,
+    suspended,
     want,
 )
 
@@ -66,8 +72,8 @@ def ticket_of(name: str, parent: str = "parent") -> TicketId:
     return ticket_id(run_id(parent), name)
 
 
-def starts(name: str, parent: str = "parent") -> Posting:
-    child = ChildOf(ticket_id=ticket_of(name, parent), agent_id=AGENT, name=name)
+def starts(name: str, parent: str = "parent", *, call: str | None = None) -> Posting:
+    child = ChildOf(ticket_id=ticket_of(name, parent), agent_id=AGENT, name=name, tool_call_id=call)
     trace = Trace(origin=Origin.SUBAGENT, parent_run_id=run_id(parent), parent_thread_id=THREAD, child=child)
     begin = Begin(
         run_id=run_id(name),
@@ -103,6 +109,16 @@ async def child_ends(store: Store, name: str, ending: Any = DONE) -> OutboxRow:
             await settled(store, mine, ending)
             break
     [row] = [each for each in await store.list_outbox() if isinstance(each.errand, Tell) and each.sender == thread]
+    return row
+
+
+async def child_asks(store: Store, name: str, *tickets: str) -> OutboxRow:
+    """Execute a child until it waits for these; what it tells."""
+    thread = thread_of_child(name)
+    mine = await claim(store)
+    assert mine is not None and mine.dispatch.thread_id == thread
+    await settled(store, mine, suspended(*[TicketRequest(key=each, kind="input") for each in tickets]))
+    [row] = [each for each in await store.list_outbox() if isinstance(each.errand, ChildWaits)]
     return row
 
 
@@ -306,3 +322,75 @@ async def test_the_parent_of_a_child_may_be_gone(store: Store, clock: ManualCloc
     outcome = await apply(store, delivering(msgspec.structs.replace(row, errand=elsewhere)))
     assert type(outcome).__name__ == "Missing"
     assert await commit(store, await claimed(store, "after", thread=ThreadId("t2"))) is not None
+
+
+@behaviour("TK-026")
+async def test_a_child_that_waits_is_news_for_its_parent_once(store: Store, clock: ManualClock) -> None:
+    owner = await parent_of(store, "one")
+    await delivered(store)
+    waits_for = (ticket_of("one"),)
+    await settled(store, owner, Suspend(next_dispatch_id=dispatch_id("next"), waits_for=waits_for))
+    row = await child_asks(store, "one", "name", "place")
+
+    await apply(store, delivering(row))
+    before = await snapshot(store)
+    again = want(ChildNoted, await apply(store, delivering(row)))
+
+    assert again.appended == () and await snapshot(store) == before
+    [told] = [event for row in await events_of(store) for event in row.events if event.kind == "ChildSuspended"]
+    asked = [ticket_id(run_id("one"), key) for key in ("name", "place")]
+    assert json.decode(told.payload) == {"run_id": run_id("one"), "ticket_ids": asked}
+    assert (await run_of(store, "parent")).status is RunStatus.WAITING, "it waits for the end"
+
+
+@behaviour("TK-026")
+async def test_each_wait_of_a_child_is_told(store: Store, clock: ManualClock) -> None:
+    owner = await parent_of(store, "one")
+    await delivered(store)
+    waits_for = (ticket_of("one"),)
+    await settled(store, owner, Suspend(next_dispatch_id=dispatch_id("next"), waits_for=waits_for))
+
+    for key in ("name", "place"):
+        await tell(store, await child_asks(store, "one", key))
+        await submitted(store, f"more-{key}", thread=thread_of_child("one"))
+
+    assert (await kinds(store)).count("ChildSuspended") == 2
+
+
+@behaviour("TK-026")
+async def test_that_a_child_waits_is_no_news_once_it_has_ended(store: Store, clock: ManualClock) -> None:
+    owner = await parent_of(store, "one")
+    await delivered(store)
+    row = await child_asks(store, "one", "name")
+    await settled(store, owner, Suspend(next_dispatch_id=dispatch_id("next"), waits_for=(ticket_of("one"),)))
+    await cancelled(store, "parent")
+    before = await snapshot(store)
+
+    assert want(ChildNoted, await apply(store, delivering(row))).appended == ()
+
+    assert await snapshot(store) == before
+    assert isinstance(row.errand, ChildWaits)
+    elsewhere = msgspec.structs.replace(row.errand, run_id=RunId("nobody"))
+    assert isinstance(await apply(store, delivering(msgspec.structs.replace(row, errand=elsewhere))), Missing)
+
+
+@behaviour("TK-026")
+async def test_a_run_that_nobody_started_tells_nobody_that_it_waits(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+    await settled(store, owner, suspended(TicketRequest(key="name", kind="input")))
+    assert await store.list_outbox() == []
+
+
+@behaviour("TK-027")
+async def test_the_log_names_the_call_that_started_a_child_and_the_children_that_are_waited_for(
+    store: Store, clock: ManualClock
+) -> None:
+    owner = await claimed(store, "parent")
+    await committed(store, owner, opens=[asks_for("one"), asks_for("two")], posts=[starts("one", call="call-1")])
+    name = TicketRequest(key="name", kind="input")
+    waits_for = (ticket_of("one"), name.id_in(run_id("parent")))
+    await settled(store, owner, Suspend(next_dispatch_id=dispatch_id("next"), opens=(name,), waits_for=waits_for))
+
+    payloads = {event.kind: json.decode(event.payload) for row in await events_of(store) for event in row.events}
+    assert payloads["ChildStarted"]["tool_call_id"] == "call-1"
+    assert payloads["RunSuspended"]["child_run_ids"] == [run_id("one")]

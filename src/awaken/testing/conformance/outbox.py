@@ -8,7 +8,7 @@ from msgspec import json
 
 from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.message import Message
-from awaken.domain.outbox import ERRAND_DIGEST, Begin, OutboxRow, Posting, Stop, Tell
+from awaken.domain.outbox import ERRAND_DIGEST, Begin, ChildWaits, OutboxRow, Posting, Stop, Tell
 from awaken.domain.run import Intent, Origin, RunRequest, RunStatus, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import Store
@@ -23,6 +23,7 @@ from awaken.store.transitions import (
     Handled,
     LeaseLost,
     Missing,
+    NoteChild,
     Replayed,
     Ruling,
     Settled,
@@ -81,12 +82,14 @@ def begins(name: str, thread: ThreadId = ELSEWHERE, **details: Any) -> Posting:
     return Posting(thread, errand(name, **details))
 
 
-def delivering(row: OutboxRow) -> Submit | Cancel | Decide:
+def delivering(row: OutboxRow) -> Submit | Cancel | Decide | NoteChild:
     """What the mailbox asks for an errand."""
     what = row.errand
     if isinstance(what, Tell):
         ruling = Ruling(what.ticket_id, what.decision)
         return Decide(scope=row.scope, thread_id=row.thread_id, run_id=what.run_id, rulings=(ruling,), told=what)
+    if isinstance(what, ChildWaits):
+        return NoteChild(scope=row.scope, thread_id=row.thread_id, told=what)
     if isinstance(what, Stop):
         return Cancel(scope=row.scope, thread_id=row.thread_id, run_id=what.run_id)
     return Submit(

@@ -279,7 +279,8 @@ CREATE TABLE tickets (
     closed_at  INTEGER,
     v          INTEGER NOT NULL,
     asked      BLOB NOT NULL,  -- written once
-    decision   BLOB
+    decision   BLOB,
+    child_waits ANY         -- the dispatch at whose end a child last said that it waits
 ) STRICT;
 
 CREATE UNIQUE INDEX tickets_id ON tickets (ticket_id, scope);
