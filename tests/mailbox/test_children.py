@@ -21,7 +21,7 @@ from awaken.domain.ticket import Verdict
 from awaken.executors.children import Child
 from awaken.executors.current import current_run
 from awaken.executors.function import Context
-from awaken.store.contract import RunQuery
+from awaken.store.contract import RunQuery, TicketQuery
 from awaken.store.transitions import Commit, Decide, Delivered, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -370,5 +370,59 @@ async def test_a_tool_of_a_pydantic_ai_agent_starts_children_and_waits_for_them(
         run = await world.done(await world.submit(agent_id="agent"))
 
         assert run.final_output == "It did whales 0 and did whales 1."
-        assert 2 <= len(calls) <= 3, "once to start them, and again as each of them ends"
+        assert len(calls) == 2, "once to start them, and again when both have ended"
         assert len((await store.list_runs(DEFAULT_SCOPE, RunQuery(limit=50))).items) == 3
+
+
+@behaviour("TK-028")
+async def test_two_tools_side_by_side_go_on_when_each_has_all_that_it_waits_for(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    calls: list[str] = []
+
+    async def model(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
+        returns = [part for message in messages for part in message.parts if isinstance(part, ToolReturnPart)]
+        if returns:
+            yield ", ".join(f"{part.tool_name}: {part.content}" for part in returns)
+            return
+        yield {0: DeltaToolCall(name="research", json_args="{}", tool_call_id="c1")}
+        yield {1: DeltaToolCall(name="ask", json_args="{}", tool_call_id="c2")}
+
+    agent = Agent(FunctionModel(stream_function=model))
+
+    @agent.tool_plain
+    async def research() -> str:  # pyright: ignore[reportUnusedFunction]
+        calls.append("research")
+        run = current_run()
+        children = [await run.start("gated", f"part {number}") for number in range(3)]
+        return " and ".join(await run.gather(*children))
+
+    @agent.tool_plain
+    async def ask() -> str:  # pyright: ignore[reportUnusedFunction]
+        calls.append("ask")
+        return await current_run().ask("who are you?")
+
+    async with World(store, clock, agents={"agent": agent}) as world:
+        run = await world.submit(agent_id="agent")
+        parts = [await world.agent.next_call() for _ in range(3)]
+        await world.quiet()
+        assert sorted(calls) == ["ask", "research"]
+
+        parts[0].release("one")
+        await world.quiet()
+        assert sorted(calls) == ["ask", "research"], "two more are waited for"
+
+        [ticket] = (await store.list_tickets(DEFAULT_SCOPE, TicketQuery(kind="input", limit=9))).items
+        verdict = Verdict(action="answer", result="Ann")
+        await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, verdict)
+        await world.quiet()
+        assert calls.count("ask") == 2, "it does not wait for what another tool waits for"
+        called = calls.count("research")
+
+        parts[1].release("two")
+        await world.quiet()
+        assert calls.count("research") == called
+        parts[2].release("three")
+
+        assert (await world.done(run)).final_output == "research: one and two and three, ask: Ann"
+        assert (calls.count("ask"), calls.count("research")) == (2, called + 1)

@@ -357,6 +357,7 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     beside, gone = draw(pick(("", "", "", "and more"))), draw(pick((False, False, False, True)))
     takes, goes_on = draw(pick((None, "next_step", "next_step", "on_natural_end"))), draw(st.booleans())
     early = draw(asked_tickets) if draw(pick((False, False, True))) else ()
+    groups = draw(pick((0, 0, 1, 2)))
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -381,7 +382,9 @@ def owner_writes(draw: st.DrawFn) -> Plan:
         shared: dict[str, Any] = {field: getattr(commit, field) for field in fields}
         end = ending
         if isinstance(ending, Suspend):
-            end = replace(ending, next_dispatch_id=DispatchId(world.fresh("next")))
+            ids = [each.id_in(claim.run.run_id) for each in ending.opens]
+            parts = tuple([tuple(ids[at::groups]) for at in range(groups)])
+            end = replace(ending, next_dispatch_id=DispatchId(world.fresh("next")), together=parts)
         offer = None if room is None else world.offer(*room)
         settle = Settle(**shared, ending=end, offer=offer, unless_pending=goes_on)
         return replace(settle, ending=_answering(end, settle.messages, beside, gone)) if answers else settle

@@ -8,6 +8,7 @@ Source: ADR 0014; TR-088 to TR-095.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, Literal, get_args
 
@@ -381,6 +382,19 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     suspended_by: DispatchId | None = None
     """The dispatch that was executed last."""
     since: Instant = 0
+    together: tuple[tuple[TicketId, ...], ...] = ()
+    """With `any`: tickets that count only together, when all of them are closed; such as one call waits for."""
+
+    def is_over(self, closed: Iterable[TicketId]) -> bool:
+        """Whether the run goes on, now that these of what it waited for are closed, too."""
+        left = set(self.tickets)
+        if self.mode == "all":
+            return not left
+        return any([self._counts(each, left) for each in closed])
+
+    def _counts(self, closed: TicketId, left: set[TicketId]) -> bool:
+        groups = [group for group in self.together if closed in group]
+        return not groups or any([left.isdisjoint(group) for group in groups])
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):

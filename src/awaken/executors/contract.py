@@ -123,7 +123,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Suspended(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent waits for somebody, and is executed again when one of the tickets is closed, or all are.
+    """The agent waits for somebody, and is executed again when one of the tickets is closed, or all are. Those that are
+    `together`, by their keys, count when all of them are closed.
 
     `messages` are committed together with the settlement, and `events` follow them in the log. `usage` and `steps` as
     in `Finished`.
@@ -131,6 +132,7 @@ class Suspended(msgspec.Struct, frozen=True, kw_only=True):
 
     tickets: tuple[TicketRequest, ...]
     mode: WaitMode = "any"
+    together: tuple[tuple[str, ...], ...] = ()
     messages: tuple[Message, ...] = ()
     events: tuple[Event, ...] = ()
     usage: Usage | None = None

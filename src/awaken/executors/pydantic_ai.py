@@ -397,7 +397,12 @@ class _Execution:
 
     def _suspended(self) -> Suspended:
         """The turn stays open: it is entered again when one of its calls can go on."""
-        return Suspended(tickets=tuple(self._waits.pending.values()), usage=self._usage(), steps=self._port.steps)
+        return Suspended(
+            tickets=tuple(self._waits.pending.values()),
+            together=tuple(self._waits.together),
+            usage=self._usage(),
+            steps=self._port.steps,
+        )
 
     async def _finish(self, run: AnyRun) -> DriveOutcome:
         assert run.result is not None

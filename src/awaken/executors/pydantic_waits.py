@@ -49,6 +49,8 @@ class CallWaits:
         self._client_tools = client_tools
         self.pending: dict[str, TicketRequest] = {}
         """What is waited for, and has not been decided yet."""
+        self.together: list[tuple[str, ...]] = []
+        """Of that, by key, what one call waits for: it cannot go on before it has all of it."""
         self._asking: set[str] = set()
         """Calls, by the framework's ids, whose tools have asked for something themselves."""
 
@@ -79,6 +81,7 @@ class CallWaits:
     async def asked(self, call: ToolCallPart, call_id: str, asks: CallAsks) -> CallDeferred:
         """The tool waits for answers to its own questions; how the framework hears of that."""
         self.pending.update(asks.requests)
+        self.together.append(tuple(asks.requests))
         self._asking.add(call.tool_call_id)
         await self._port.open_tickets(*asks.requests.values())
         return CallDeferred(kind="question")

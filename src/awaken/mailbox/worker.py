@@ -386,9 +386,13 @@ class Execution:
             raise PermanentFailure(f"a run waits for 1 to {MAX_OPEN_TICKETS} tickets, and not for {len(asked)}")
         messages, size = self._produced(tuple(outcome.messages)) if outcome.messages else _NOTHING
         events = tuple(self._port.logged(outcome.events))
-        waits_for = tuple([each.id_in(self.claimed.run.run_id) for each in asked])
+        ids = {each.key: each.id_in(self.claimed.run.run_id) for each in asked}
         ending = Suspend(
-            next_dispatch_id=self._shop.ids.dispatch_id(), opens=asked, waits_for=waits_for, mode=outcome.mode
+            next_dispatch_id=self._shop.ids.dispatch_id(),
+            opens=asked,
+            waits_for=tuple(ids.values()),
+            mode=outcome.mode,
+            together=tuple([tuple([ids[key] for key in keys]) for keys in outcome.together]),
         )
         end = _End(ending, "suspended", messages, size, outcome.usage, outcome.steps, events)
         return msgspec.structs.replace(end, notes=outcome.notes)

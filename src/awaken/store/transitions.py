@@ -261,7 +261,8 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class Suspend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The run waits until one of these tickets has closed, or all have; then it goes on with the dispatch named.
+    """The run waits until one of these tickets has closed, or all have; then it goes on with the dispatch named. Those
+    that are `together` count, with `any`, when all of them have closed.
 
     Where that is so already, the dispatch is queued in the same transaction. `opens` are opened first, where the run
     does not have them yet. A run that waits for no ticket goes on with input only.
@@ -271,6 +272,7 @@ class Suspend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     opens: tuple[TicketRequest, ...] = ()
     waits_for: tuple[TicketId, ...] = ()
     mode: WaitMode = "any"
+    together: tuple[tuple[TicketId, ...], ...] = ()
 
 
 Ending = Ack | Retry | DeadLetter | Release | Suspend

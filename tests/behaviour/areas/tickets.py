@@ -35,6 +35,9 @@ AREA: Final = Area(
     built("TK-025", sentence="The answers of a waiting run may stand later in the log."),
     built("TK-026", sentence="That a child waits is told in the log of the run that started it, once each time."),
     built("TK-027", sentence="The log names the call that started a child, and the children that a run waits for."),
+    built(
+        "TK-028", sentence="What one call waits for counts only together; calls side by side do not wait for another."
+    ),
     built("TK-030", sentence="A function asks, is executed again from the top, and is given the answer."),
     built("TK-031", sentence="Questions side by side are all asked, and waited for together."),
     built("TK-032", sentence="What a function does in `finally` is done before its run waits."),

@@ -3,8 +3,8 @@
 Above: `ending`, for every run that ends; `decide`, for a child that suspends or tells of its end; `apply`. Below:
 `pending`, for those that do not wait for it.
 Holds: a run that was started tells its parent of its end in the transaction that ends it, and that it waits in the one
-that suspends it. A parent that is stopped has
-its children stopped, but for detached ones; after any other end they go on, and tell its thread.
+that suspends it. A parent that is stopped has its children stopped, but for detached ones; after any other end they go
+on, and tell its thread.
 
 Source: ADR 0035.
 """

@@ -135,7 +135,7 @@ def _moved_on(
         return finish(run, ended, thread, facts, changes, log, cause="ticket_expired"), None
     assert before.waiting is not None and run.waiting is not None, "it waits"
     waited_for = [each for each in closed if each.ticket_id in before.waiting.tickets]
-    if not waited_for or (run.waiting.mode == "all" and run.waiting.tickets):
+    if not waited_for or not run.waiting.is_over([each.ticket_id for each in waited_for]):
         return run, None  # its place among those that wait is that of its suspension
     run, queued = _wake(run, dispatch, waited_for, thread, changes, log)
     if facts.claimed is None:
@@ -175,13 +175,20 @@ def suspend(
         if each not in asked:
             raise DataIntegrity(f"run {run.run_id!r} waits for ticket {each!r}, which does not exist")
     left = tuple([each for each in named if each not in known or known[each].is_open])
-    goes_on = bool(come) and (ending.mode == "any" or not left)
-    if not goes_on:
-        leave(run, thread, facts, changes, log, suspends=True)
     reason, message = wait_reason([asked[each] for each in left or named])
     waiting = Waiting(
-        reason, message, left, ending.mode, ending.next_dispatch_id, suspended_by=settled.dispatch_id, since=now
+        reason,
+        message,
+        left,
+        ending.mode,
+        ending.next_dispatch_id,
+        suspended_by=settled.dispatch_id,
+        since=now,
+        together=ending.together,
     )
+    goes_on = bool(come) and waiting.is_over([each.ticket_id for each in come])
+    if not goes_on:
+        leave(run, thread, facts, changes, log, suspends=True)
     children = tuple([child_run_id(asked[each]) for each in left if asked[each].kind == "child"])
     log.add(server_event.suspended(run, waiting, children, _until(left, known, asked, now)))
     thread.waiting += 1

@@ -273,6 +273,32 @@ async def test_a_run_that_waits_for_all_waits_for_the_last(store: Store, clock: 
     assert last.dispatch is not None and last.ready_in_ms == 0
 
 
+@behaviour("TK-028")
+async def test_what_belongs_together_counts_when_all_of_it_has_closed(store: Store, clock: ManualClock) -> None:
+    """Before the suspension, and after it; what is not part of it counts by itself."""
+    for number, early in enumerate((("a",), ("a", "b"), ())):
+        name, thread = f"d{number}", ThreadId(f"thread-of-{number}")
+        owner = await claimed(store, name, thread=thread)
+        await committed(store, owner, opens=(question("a"), question("b"), question("c")))
+        for key in early:
+            await decided(store, {key: answer(1)}, name=name, thread=thread)
+        waits = suspended(question("a"), question("b"), question("c"), then=f"then-{name}")
+        waits = replace(waits, together=((id_of("a", name), id_of("b", name)),))
+        done = await settled(store, owner, waits)
+
+        if early == ("a", "b"):
+            assert done.run.dispatch_id == f"then-{name}", "it goes on at once"
+            continue
+        assert done.run.dispatch_id == owner.dispatch.dispatch_id
+        if early:
+            last = await decided(store, {"b": answer(2)}, name=name, thread=thread)
+        else:
+            first = await decided(store, {"a": answer(2)}, name=name, thread=thread)
+            assert first.dispatch is None, "b belongs to it"
+            last = await decided(store, {"c": answer(2)}, name=name, thread=thread)
+        assert last.dispatch is not None and last.dispatch.dispatch_id == f"then-{name}"
+
+
 @behaviour("TK-005")
 async def test_a_run_that_was_asked_to_stop_opens_nothing_more(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
