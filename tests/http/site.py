@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from awaken.executors.function import Context
 from awaken.http.app import HttpApp, build_app
-from awaken.http.observer import StreamScope
+from awaken.http.observer import Refusal, Return, StreamScope
 from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
 from awaken.http.table import OPERATIONS
@@ -38,6 +38,10 @@ class Counts:
         self.in_flight = 0
         self.open_streams = 0
         self.frames = 0
+        self.bytes = 0
+        self.lags_s: list[float] = []
+        self.returns: list[Return] = []
+        self.turned: list[Refusal] = []
         self.caught_up = 0
         self.stalled = 0
 
@@ -48,16 +52,25 @@ class Counts:
         self.in_flight -= 1
         self.requests.append((method, route, status))
 
-    def stream_opened(self, scope: StreamScope) -> None:
+    def stream_opened(self, scope: StreamScope, dialect: str) -> None:
         self.open_streams += 1
 
-    def stream_closed(self, scope: StreamScope, *, caught_up: int, stalled: bool) -> None:
+    def stream_closed(self, scope: StreamScope, dialect: str, *, caught_up: int, stalled: bool) -> None:
         self.open_streams -= 1
         self.caught_up += caught_up
         self.stalled += stalled
 
-    def frames_sent(self, count: int) -> None:
+    def frames_sent(self, dialect: str, count: int, size: int, lag_s: float | None) -> None:
         self.frames += count
+        self.bytes += size
+        if lag_s is not None:
+            self.lags_s.append(lag_s)
+
+    def came_back(self, dialect: str, found: Return) -> None:
+        self.returns.append(found)
+
+    def turned_away(self, reason: Refusal) -> None:
+        self.turned.append(reason)
 
 
 class Site:

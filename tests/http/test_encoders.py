@@ -37,6 +37,7 @@ class Captions:
     nothing that it counts.
     """
 
+    dialect = "captions"
     shared_as = None
 
     def __init__(self) -> None:

@@ -808,6 +808,7 @@ class TwoStores(RuleBasedStateMachine):
         )
         self._same_pages(lambda store, query: store.list_tickets(scope, query), some_tickets)
         self._same(lambda store: store.list_overdue_tickets(limit=max(limit, 1)))
+        self._same(lambda store: store.count_open_tickets())
 
     def _look_up(self, at: Glance) -> None:
         run_id, dispatch_id = RUNS[at.which % len(RUNS)], DISPATCHES[at.which % len(DISPATCHES)]

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any, get_args
 
-from awaken.domain.errors import PermanentFailure, TransientFailure
-from awaken.domain.ids import DEFAULT_SCOPE, ThreadId
+import pytest
+
+from awaken.domain.agent_event import CallStatus
+from awaken.domain.errors import PermanentFailure, StoreUnavailable, TransientFailure
+from awaken.domain.event import ErrorRecorded, InferenceComplete, ToolCallDone
+from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
+from awaken.domain.run import Usage
+from awaken.domain.ticket import Verdict
+from awaken.executors.contract import Entry, Finished, RunPort
+from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.contract import Store
+from awaken.store.contract import Store, TicketQuery
 from awaken.store.memory import MemoryStore
 from awaken.store.transitions import Submit
 from awaken.telemetry import names
+from awaken.telemetry.models import MAX_MODELS, ModelMetrics
 from awaken.telemetry.prometheus import DEPTH_AGE_S, PrometheusObserver
+from awaken.telemetry.tally import Number
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import WatchedStore, World
@@ -30,10 +41,11 @@ class Observed:
         settings: MailboxSettings | None = None,
         *,
         exclusive: bool | None = None,
+        agents: dict[str, Any] | None = None,
     ) -> None:
         self.store = WatchedStore(store, exclusive=exclusive)
         self.observer = PrometheusObserver(self.store, clock)
-        self.world = World(self.store, clock, settings=settings, observer=self.observer)
+        self.world = World(self.store, clock, agents=agents, settings=settings, observer=self.observer)
 
     async def samples(self) -> dict[str, float]:
         """Every series of a scrape, by its name with its labels."""
@@ -231,7 +243,164 @@ async def test_labels_name_no_thread_run_or_dispatch(store: Store, clock: Manual
         text = (await observed.observer.scrape()).decode()
     assert "thread-" not in text
     assert not [run for run in runs if run.run.run_id in text]
-    assert {label for label in re.findall(r'[{,](\w+)="', text)} <= {"operation", "result", "status", "outcome", "le"}
+    assert {label for label in re.findall(r'[{,](\w+)="', text)} <= {
+        "operation", "result", "status", "outcome", "class", "kind", "le",
+    }  # fmt: skip
+
+
+# --- agents and people ------------------------------------------------------------------------------------------------
+
+
+def answered(model: str | None, **details: Any) -> InferenceComplete:
+    usual: dict[str, Any] = {"usage": Usage(input_tokens=7, output_tokens=3), "duration_ms": 1500, "provider": "acme"}
+    return InferenceComplete(MessageId("m"), model=model, **{**usual, **details})
+
+
+async def thinking(ctx: Context) -> str:
+    await ctx.emit(answered("small"))
+    await ctx.emit(answered("small", usage=Usage(input_tokens=1, cache_read_tokens=1)))
+    await ctx.emit(answered(None, provider=None, finish_reason="error"))
+    await ctx.emit(ErrorRecorded("no such file"))
+    return "done"
+
+
+class Calling:
+    """Makes calls that end in every way."""
+
+    async def drive(self, entry: Entry, port: RunPort) -> Finished:
+        for number, status in enumerate(get_args(CallStatus)):
+            await port.emit(ToolCallDone(MessageId("m"), f"c{number}", "tool", MessageId("r"), status))
+        return Finished()
+
+
+@behaviour("MBX-370")
+async def test_calls_of_models_are_counted_with_their_time_and_tokens(store: Store, clock: ManualClock) -> None:
+    observed = Observed(store, clock, agents={"thinking": thinking})
+    async with observed.world as world:
+        await world.done(await world.submit(agent_id="thinking"))
+        samples = await observed.samples()
+
+    labels = '{model="small",provider="acme",status="ok"}'
+    assert samples[f"awaken_inference_requests_total{labels}"] == 2
+    assert samples[f"awaken_inference_duration_seconds_sum{labels}"] == 3
+    unknown = '{model="unknown",provider="unknown",status="error"}'
+    assert samples[f"awaken_inference_requests_total{unknown}"] == 1
+    of = 'awaken_inference_tokens_total{model="small",provider="acme",type='
+    tokens = {name.removeprefix(of): value for name, value in samples.items() if name.startswith(of)}
+    assert tokens == {'"input"}': 8, '"output"}': 3, '"cache_read"}': 1}
+
+
+@behaviour("SRV-044")
+def test_however_many_models_there_are_their_series_are_bounded() -> None:
+    models = ModelMetrics()
+    for number in range(MAX_MODELS + 10):
+        models.answered(answered(f"model-{number}"))
+    models.answered(answered("model-0"))
+
+    [requests, *_] = models.families()
+
+    found = {labels[0]: child.value for labels, child in requests if isinstance(child, Number)}
+    assert len(found) == MAX_MODELS + 1
+    assert (found["model-0"], found["other"]) == (2, 10)
+
+
+@behaviour("OBS-002")
+async def test_errors_are_counted_by_class(store: Store, clock: ManualClock) -> None:
+    observed = Observed(store, clock, agents={"thinking": thinking, "calling": Calling()})
+    async with observed.world as world:
+        await world.done(await world.submit(agent_id="thinking"))
+        await world.done(await world.submit(agent_id="calling"))
+        run = await world.submit()
+        (await world.agent.next_call()).fail(TransientFailure("busy"))
+        await world.quiet()
+        await world.advance(0.25)
+        (await world.agent.next_call()).fail(PermanentFailure("no such model"))
+        await world.done(run)
+        observed.store.fail_once(Submit)
+        with pytest.raises(StoreUnavailable):
+            await world.submit()
+        await world.quiet()
+        samples = await observed.samples()
+
+    classes = {name: value for name, value in samples.items() if name.startswith("awaken_errors_total")}
+    assert classes == {
+        'awaken_errors_total{class="recorded"}': 1,
+        'awaken_errors_total{class="tool"}': 4,
+        'awaken_errors_total{class="transient"}': 1,
+        'awaken_errors_total{class="permanent"}': 1,
+        'awaken_errors_total{class="store"}': 1,
+    }
+
+
+async def asking(ctx: Context) -> int:
+    return await ctx.ask("how many?", type=int, expires_in_s=60, default=0)
+
+
+@behaviour("OBS-003", "OBS-004")
+async def test_open_tickets_and_decisions_are_counted(store: Store, clock: ManualClock) -> None:
+    observed = Observed(store, clock, agents={"asking": asking})
+    async with observed.world as world:
+        decided, expired = [await world.submit(agent_id="asking", thread_id=thread) for thread in ("t1", "t2")]
+        await world.quiet()
+        await world.advance(10)
+        waiting = await observed.samples()
+        [ticket, _] = (await store.list_tickets(DEFAULT_SCOPE, TicketQuery(state="open"))).items
+        for _ in range(2):
+            verdict = Verdict(action="answer", result=3, decision_id="one")
+            await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, verdict)
+        await world.done(decided)
+        await world.advance(51)
+        await world.done(expired)
+        await world.advance(DEPTH_AGE_S)
+        samples = await observed.samples()
+
+    assert waiting['awaken_tickets_open{kind="input"}'] == 2
+    assert waiting['awaken_ticket_age_seconds{kind="input"}'] == 10
+    assert waiting['awaken_tickets_open{kind="approval"}'] == 0
+    assert samples['awaken_decisions_total{action="answer",path="durable"}'] == 1, "a repetition is no decision"
+    assert samples['awaken_decisions_total{action="expire",path="durable"}'] == 1
+    assert samples['awaken_tickets_open{kind="input"}'] == samples['awaken_ticket_age_seconds{kind="input"}'] == 0
+
+
+@behaviour("OBS-005")
+async def test_what_is_read_from_the_database_is_for_max(clock: ManualClock) -> None:
+    text = (await PrometheusObserver(MemoryStore(clock), clock).scrape()).decode()
+    said = {found[1] for found in re.finditer(r"# HELP (\S+) .*take the max over them, never the sum", text)}
+    assert said == {
+        "awaken_mailbox_queue_depth",
+        "awaken_mailbox_dispatch_depth",
+        "awaken_mailbox_unserved_routes",
+        "awaken_tickets_open",
+        "awaken_ticket_age_seconds",
+    }
+
+
+@behaviour("OBS-008")
+async def test_no_operation_is_counted_that_is_part_of_another_one(store: Store, clock: ManualClock) -> None:
+    observed = Observed(store, clock)
+    async with observed.world as world:
+        before = await observed.operations()
+        run = await world.submit()
+        (await world.agent.next_call()).release("hi")
+        await world.done(run)
+        await world.quiet()
+        operations = await observed.operations()
+
+    done = {name for name, count in operations.items() if count != before.get(name, 0)}
+    assert done == {"enqueue/ok", "claim/ok", "ack/ok"}, "a whole run, in two transactions"
+
+
+@behaviour("SRV-044")
+async def test_a_scrape_reads_twice_however_much_there_is(clock: ManualClock) -> None:
+    observed = Observed(MemoryStore(clock), clock)
+    async with observed.world as world:
+        for number in range(50):
+            await world.submit(thread_id=f"t{number}", delay_s=60)
+        await world.advance(DEPTH_AGE_S)
+        before = observed.store.ended_count
+        await observed.samples()
+        await observed.samples()
+        assert observed.store.ended_count - before == 2
 
 
 @behaviour("MBX-363")
@@ -253,10 +422,13 @@ async def test_the_http_layers_reports_are_shown_by_route(clock: ManualClock) ->
     http.request_started()
     http.request_ended("GET", "/v1/runs/{run_id}", 200, 0.004)
     http.request_ended("BREW", "unmatched", 405, 0.001)
-    http.stream_opened("run")
-    http.stream_opened("thread")
-    http.frames_sent(7)
-    http.stream_closed("run", caught_up=2, stalled=True)
+    http.stream_opened("run", "native")
+    http.stream_opened("thread", "native")
+    http.frames_sent("native", 7, 700, 0.25)
+    http.frames_sent("native", 2, 200, None)
+    http.stream_closed("run", "native", caught_up=2, stalled=True)
+    http.came_back("native", "resync")
+    http.turned_away("forbidden")
 
     text = observer.render().decode()
 
@@ -266,6 +438,12 @@ async def test_the_http_layers_reports_are_shown_by_route(clock: ManualClock) ->
     assert "awaken_http_requests_in_flight 0.0" in text
     assert 'awaken_sse_connections{scope="run"} 0.0' in text
     assert 'awaken_sse_connections{scope="thread"} 1.0' in text
-    assert "awaken_sse_frames_total 7.0" in text
-    assert "awaken_sse_catchups_total 2.0" in text
-    assert "awaken_sse_stalled_total 1.0" in text
+    assert 'awaken_streams_open{dialect="native"} 1.0' in text
+    assert 'awaken_stream_frames_total{dialect="native"} 9.0' in text
+    assert 'awaken_stream_bytes_total{dialect="native"} 900.0' in text
+    assert 'awaken_stream_catchups_total{dialect="native"} 2.0' in text
+    assert 'awaken_stream_stalled_closed_total{dialect="native"} 1.0' in text
+    assert 'awaken_stream_resumes_total{dialect="native",result="resync"} 1.0' in text
+    assert 'awaken_stream_delivery_lag_seconds_sum{dialect="native"} 0.25' in text
+    assert 'awaken_stream_delivery_lag_seconds_count{dialect="native"} 1.0' in text
+    assert 'awaken_auth_failures_total{reason="forbidden"} 1.0' in text

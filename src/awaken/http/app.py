@@ -21,13 +21,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from awaken.domain.errors import Unavailable
+from awaken.domain.errors import Forbidden, Unauthorized, Unavailable
 from awaken.domain.ids import DEFAULT_SCOPE, Scope
 from awaken.http import guards
 from awaken.http.auth import Caller, caller_of
 from awaken.http.body import ClientGone, parse_object, read_body
 from awaken.http.forwarded import Proxies
-from awaken.http.observer import HttpObserver, Uncounted
+from awaken.http.observer import HttpObserver, Refusal, Uncounted
 from awaken.http.openapi import describe
 from awaken.http.operation import Call, Operation, Rendering, Service
 from awaken.http.origins import Origins
@@ -46,6 +46,9 @@ UNMATCHED: Final = "unmatched"
 PREFLIGHT: Final = "preflight"
 _CLIENT_GONE: Final = 499
 """What is counted for a request whose client left before its answer."""
+
+_REASONS: Final[dict[type[Exception], Refusal]] = {Unauthorized: "unauthorized", Forbidden: "forbidden"}
+"""Why `authorize` lets nobody in; whatever else it raises is its own failure."""
 
 
 def build_app(
@@ -194,7 +197,11 @@ class HttpApp:
         """Who asks. Health is asked by whatever keeps the server alive, which is nobody in particular."""
         if self._authorize is None or operation.always_answers:
             return self._anybody
-        return await caller_of(exchange.scope, self._authorize)
+        try:
+            return await caller_of(exchange.scope, self._authorize)
+        except Exception as error:
+            self._observer.turned_away(_REASONS.get(type(error), "error"))
+            raise
 
     async def _call(self, operation: Operation, exchange: _Exchange, caller: Caller) -> Call:
         scope = exchange.scope

@@ -22,6 +22,8 @@ from awaken.http.problems import Problem
 from awaken.http.wire import RunResource, ThreadResource
 
 Control = Literal["stream.open", "stream.resync", "stream.error", "stream.end"]
+NATIVE: Final = "native"
+"""The dialect of this API's own streams."""
 _json: Final = msgspec.json.Encoder().encode
 
 
@@ -49,6 +51,7 @@ class NativeEncoder:
     """
 
     def __init__(self, selection: Selection, resync: RunResource | ThreadResource | None = None) -> None:
+        self.dialect = NATIVE
         self.shared_as = selection
         self._resync = resync
 

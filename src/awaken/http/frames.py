@@ -58,6 +58,11 @@ class Encoder(Protocol):
     """
 
     @property
+    def dialect(self) -> str:
+        """The protocol, as metrics name it."""
+        ...
+
+    @property
     def shared_as(self) -> Hashable | None:
         """Encoders with the same value make the same bytes of a row, whatever else they were fed: one of them encodes
         it for the streams of all. None: what becomes of a row depends on this stream.

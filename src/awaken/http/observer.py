@@ -9,9 +9,14 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 StreamScope = Literal["thread", "run"]
+Return = Literal["resumed", "resync", "over"]
+"""What a client that comes back finds: the rest; the state, because what it knew is gone; nothing, having it all."""
+Refusal = Literal["unauthorized", "forbidden", "error"]
 
 
 class HttpObserver(Protocol):
+    """`dialect` is the protocol that a stream is written in."""
+
     def request_started(self) -> None: ...
 
     def request_ended(self, method: str, route: str, status: int, duration_s: float) -> None:
@@ -21,14 +26,24 @@ class HttpObserver(Protocol):
         """
         ...
 
-    def stream_opened(self, scope: StreamScope) -> None: ...
+    def turned_away(self, reason: Refusal) -> None:
+        """Whoever asks is not let in."""
+        ...
 
-    def stream_closed(self, scope: StreamScope, *, caught_up: int, stalled: bool) -> None:
+    def stream_opened(self, scope: StreamScope, dialect: str) -> None: ...
+
+    def stream_closed(self, scope: StreamScope, dialect: str, *, caught_up: int, stalled: bool) -> None:
         """`caught_up`: how often it fell behind and read the log instead. `stalled`: closed because it took nothing."""
         ...
 
-    def frames_sent(self, count: int) -> None:
-        """Events written to one stream."""
+    def came_back(self, dialect: str, found: Return) -> None:
+        """A client with a `Last-Event-ID`."""
+        ...
+
+    def frames_sent(self, dialect: str, count: int, size: int, lag_s: float | None) -> None:
+        """So many events, in so many bytes, were written to one stream. `lag_s`: how old the oldest of them is that was
+        stored while the stream was open.
+        """
         ...
 
 
@@ -41,11 +56,17 @@ class Uncounted:
     def request_ended(self, method: str, route: str, status: int, duration_s: float) -> None:
         return None
 
-    def stream_opened(self, scope: StreamScope) -> None:
+    def turned_away(self, reason: Refusal) -> None:
         return None
 
-    def stream_closed(self, scope: StreamScope, *, caught_up: int, stalled: bool) -> None:
+    def stream_opened(self, scope: StreamScope, dialect: str) -> None:
         return None
 
-    def frames_sent(self, count: int) -> None:
+    def stream_closed(self, scope: StreamScope, dialect: str, *, caught_up: int, stalled: bool) -> None:
+        return None
+
+    def came_back(self, dialect: str, found: Return) -> None:
+        return None
+
+    def frames_sent(self, dialect: str, count: int, size: int, lag_s: float | None) -> None:
         return None

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from awaken.domain.clock import Clock
+from awaken.domain.clock import Clock, Instant
 from awaken.domain.event import WAIT_KINDS
 from awaken.domain.log import EventRow
 from awaken.http.frames import Encoder, EndReason, FrameCache, Opening
@@ -91,6 +91,7 @@ class EventStream(Response):
         self._is_resumed = is_resumed
         self._watching = watching
         self._writing: asyncio.Task[None] | None = None
+        self._opened_at: Instant = 0
         self._is_gone = False
         self._stalled = False
         self._end: EndReason | None = None
@@ -108,7 +109,8 @@ class EventStream(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        self._streams.observer.stream_opened(self._scope_name)
+        self._opened_at = self._streams.clock.now()
+        self._streams.observer.stream_opened(self._scope_name, self._encoder.dialect)
         self._streams.readers[self._reader] = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -119,7 +121,7 @@ class EventStream(Response):
         finally:
             del self._streams.readers[self._reader]
             self._streams.observer.stream_closed(
-                self._scope_name, caught_up=self._reader.catchups, stalled=self._stalled
+                self._scope_name, self._encoder.dialect, caught_up=self._reader.catchups, stalled=self._stalled
             )
 
     async def _listen(self, receive: Receive) -> None:
@@ -176,7 +178,8 @@ class EventStream(Response):
         """Send what the encoder makes of the rows, joined up to the size of a chunk; False when that is nothing."""
         cache, encoder, limit = self._streams.cache, self._encoder, self._streams.settings.chunk_bytes
         parts: list[bytes] = []
-        size = events = 0
+        size = events = sent = 0
+        stored_at: Instant | None = None
         for row in rows:
             frames, count = cache.frames(row, encoder)
             if not frames:
@@ -187,11 +190,15 @@ class EventStream(Response):
                 size = 0
             parts.append(frames)
             size += len(frames)
+            sent += len(frames)
             events += count
+            if stored_at is None and row.created_at >= self._opened_at:
+                stored_at = row.created_at
         if not parts:
             return False
         await self._send(send, parts[0] if len(parts) == 1 else b"".join(parts))
-        self._streams.observer.frames_sent(events)
+        lag_s = None if stored_at is None else (self._streams.clock.now() - stored_at) / 1000
+        self._streams.observer.frames_sent(encoder.dialect, events, sent, lag_s)
         return True
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:

@@ -1,54 +1,97 @@
-"""What the mailbox reports to whoever counts: batches as they are applied, executions as they start and end.
+"""What the mailbox reports to whoever counts or traces: batches as they are applied, executions from start to end.
 
-Above: telemetry implements it. Holds: called on the event loop, on the hot path; it must neither wait nor raise.
+Above: telemetry overrides the hooks it has a use for. Below: `Observers` hands each report to everybody.
+Holds: called on the event loop, on the hot path; a hook must not wait. One that raises costs no run anything, and no
+other observer either. A hook that an observer does not override costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+from awaken.domain.event import Event
 from awaken.store.transitions import Claimed, Outcome, Transition
 
 OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cancelled", "suspended", "released", "lost"]
 """How an execution ended, as metrics name it (MBX-016). The first three are the classes of an executor's failures."""
 
+_Hook = Callable[..., None]
 
-class Observer(Protocol):
+_log = logging.getLogger("awaken.mailbox")
+
+
+class Observer:
+    """Hears everything and does nothing with it."""
+
     def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
         """A batch came back from the store, which took `took_s` seconds for it, the commit included.
 
         An outcome that is `Failed` is also reported with `failed`.
         """
-        ...
 
-    def failed(self, transition: Transition) -> None: ...
+    def failed(self, transition: Transition) -> None:
+        """It is not known what became of it."""
 
     def started(self, claimed: Claimed, since_claim_s: float) -> None:
-        """An execution begins, so many seconds after its claim was asked for."""
-        ...
+        """An execution begins, so many seconds after its claim was asked for. Called in the execution's own task."""
 
-    def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None: ...
+    def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
+        """The agent of an execution has published these; they are not durable yet."""
+
+    def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
+        """An execution has ended. `claimed` is what it began with, or went on with."""
 
     def unserved(self, routes: int) -> None:
         """For so many routes something is queued that nobody here can run, as a sweep has found."""
-        ...
 
 
-class Unobserved:
-    """Counts nothing."""
+class Observers(Observer):
+    """Several of them as one, in the order in which they came."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._everybody: tuple[Observer, ...] = ()
+        self._hooks: dict[str, tuple[_Hook, ...]] = {}
+        self._failing: set[_Hook] = set()
+        """Hooks whose failure is in the log: one that fails for every run would fill it."""
+        self.add(*observers)
+
+    def add(self, *observers: Observer) -> None:
+        """Report to these, too, from now on. One that was added before is not added again."""
+        self._everybody = tuple(dict.fromkeys((*self._everybody, *observers)))
+        for hook in ("applied", "failed", "started", "said", "ended", "unserved"):
+            silent = getattr(Observer, hook)
+            heard_by = [each for each in self._everybody if getattr(type(each), hook) is not silent]
+            self._hooks[hook] = tuple([getattr(each, hook) for each in heard_by])
 
     def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
-        return None
+        self._tell("applied", transitions, outcomes, took_s)
 
     def failed(self, transition: Transition) -> None:
-        return None
+        self._tell("failed", transition)
 
     def started(self, claimed: Claimed, since_claim_s: float) -> None:
-        return None
+        self._tell("started", claimed, since_claim_s)
+
+    def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
+        self._tell("said", claimed, events)
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
-        return None
+        self._tell("ended", claimed, label, runtime_s)
 
     def unserved(self, routes: int) -> None:
-        return None
+        self._tell("unserved", routes)
+
+    def _tell(self, name: str, *report: Any) -> None:
+        for hook in self._hooks[name]:
+            try:
+                hook(*report)
+            except Exception:
+                if hook not in self._failing:
+                    self._failing.add(hook)
+                    _log.exception("an observer failed; what %s reports is incomplete from now on", _owner(hook))
+
+
+def _owner(hook: _Hook) -> str:
+    return type(getattr(hook, "__self__", hook)).__name__

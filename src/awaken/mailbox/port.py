@@ -122,15 +122,17 @@ class Port:
         *,
         exposes_errors: bool,
         max_result_bytes: int,
+        said: Callable[[Claimed, Sequence[Event]], None],
         sending: Callable[[str, Outgoing], tuple[Posting, int]],
         starting: Callable[[Starting], tuple[TicketRequest, Posting, int]],
     ) -> None:
         """`sending` makes an errand of what the run sends, under a key, and says how large it is; `starting` one of a
-        child, with its ticket.
+        child, with its ticket. `said` is told of every event that the agent publishes.
         """
         self._starting = starting
         self.exposes_errors = exposes_errors
         self.max_result_bytes = max_result_bytes
+        self._said = said
         self._sending = sending
         self._claimed = claimed
         self._run = claimed.run
@@ -340,6 +342,8 @@ class Port:
         for event in events:
             if type(event) is InferenceComplete:
                 self.usage = self.usage.plus(event.usage)
+        if events:
+            self._said(self._claimed, events)
         return entries
 
 

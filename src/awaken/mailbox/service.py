@@ -69,7 +69,7 @@ from awaken.mailbox.decisions import Decisions
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.messages import Messages
-from awaken.mailbox.observer import Observer, Unobserved
+from awaken.mailbox.observer import Observer, Observers
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
@@ -183,13 +183,15 @@ class Mailbox:
         self.agents = agents
         self.clock: Clock = clock or SystemClock()
         self.ids = ids or Ids(self.clock, system_chance())
+        self.observers: Final = Observers() if observer is None else Observers(observer)
+        """Who is told of what happens here."""
         self._engine = Engine(
             store,
             agents,
             settings=self.settings,
             clock=self.clock,
             ids=self.ids,
-            observer=observer or Unobserved(),
+            observer=self.observers,
             executes=executes,
         )
         self.attendance: Final = Attendance(self._engine.combiner.ask, self.clock)

@@ -223,6 +223,14 @@ class TicketQuery(msgspec.Struct, frozen=True, kw_only=True):
         return ticket.is_open and ticket.expires_at is not None and ticket.expires_at < before
 
 
+class OpenTickets(msgspec.Struct, frozen=True):
+    """The open tickets of one kind, of every scope: how many, and how old the first of them is by the store's clock."""
+
+    kind: TicketKind
+    count: int
+    oldest_ms: int
+
+
 class OverdueTicket(msgspec.Struct, frozen=True):
     """An open ticket whose time is over, and where it is."""
 
@@ -378,6 +386,10 @@ class Reads(Protocol):
     async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None: ...
 
     async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]: ...
+
+    async def count_open_tickets(self) -> list[OpenTickets]:
+        """By kind, in that order; what there is none of is left out. At most `MAX_COUNTED` tickets are looked at."""
+        ...
 
     async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
         """Open tickets whose time is over, of every scope; those first that expired first. What is damaged is left

@@ -6,6 +6,8 @@ Holds: no label ever names a thread, a run or a dispatch: each has few values, h
 Operations that are one transaction here (loading, start and result records) have no count of their own; an operation
 takes as long as the batch it shares. Signals do not exist.
 
+What a gauge reads from the database is the same in every process that shares it, and says so in its `help`.
+
 Source: docs/howto/operate.md.
 """
 
@@ -29,6 +31,9 @@ class Metric(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
 
 
+OF_ALL: Final = "Read from the database, which processes may share: take the max over them, never the sum."
+"""Part of the help of every gauge of which that is true."""
+
 # --- the mailbox ------------------------------------------------------------------------------------------------------
 
 OPERATIONS: Final = Metric(
@@ -43,16 +48,16 @@ OPERATION_DURATION: Final = Metric(
     "From when the batch of an operation left for the store until it was committed and its answer was back.",
     ("operation", "result"),
 )
-QUEUE_DEPTH: Final = Metric("awaken_mailbox_queue_depth", "gauge", "Dispatches waiting to be claimed.")
+QUEUE_DEPTH: Final = Metric("awaken_mailbox_queue_depth", "gauge", "Dispatches waiting to be claimed. " + OF_ALL)
 UNSERVED_ROUTES: Final = Metric(
     "awaken_mailbox_unserved_routes",
     "gauge",
-    "Agents for which runs wait and which cannot run in this process, as of its last sweep.",
+    "Agents for which runs wait and which cannot run in this process, as of its last sweep. " + OF_ALL,
 )
 DISPATCH_DEPTH: Final = Metric(
     "awaken_mailbox_dispatch_depth",
     "gauge",
-    "Dispatches in the database, finished ones until they are purged; 10000 means that many or more.",
+    "Dispatches, finished ones until they are purged; 10000 means that many or more. " + OF_ALL,
     ("status",),
 )
 ENQUEUE_TO_START: Final = Metric(
@@ -83,6 +88,51 @@ RUNS: Final = Metric(
     ("outcome",),
 )
 RUN_DURATION: Final = Metric("awaken_run_duration_seconds", "histogram", "How long an execution took.", ("outcome",))
+ERRORS: Final = Metric(
+    "awaken_errors_total",
+    "counter",
+    "What went wrong, by its class: an execution that failed (transient, permanent) or lost its claim (lost), a tool"
+    " call that did not succeed (tool), an error that an agent recorded and survived (recorded), a request to the store"
+    " that failed (store).",
+    ("class",),
+)
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+INFERENCES: Final = Metric(
+    "awaken_inference_requests_total",
+    "counter",
+    "Model calls that were answered, as agents report them; `status` is error where the model said so itself.",
+    ("model", "provider", "status"),
+)
+INFERENCE_DURATION: Final = Metric(
+    "awaken_inference_duration_seconds", "histogram", "How long a model call took.", ("model", "provider", "status")
+)
+INFERENCE_TOKENS: Final = Metric(
+    "awaken_inference_tokens_total",
+    "counter",
+    "Tokens by type; those of a provider's cache are part of the input, those of reasoning of the output.",
+    ("model", "provider", "type"),
+)
+
+# --- people -----------------------------------------------------------------------------------------------------------
+
+DECISIONS: Final = Metric(
+    "awaken_decisions_total",
+    "counter",
+    "Tickets that were decided, or that expired (the action expire). `path`: durable where the run goes on with a"
+    " dispatch of its own, live where it is executing or waits for more. Without ends of child runs, and repetitions.",
+    ("action", "path"),
+)
+TICKETS_OPEN: Final = Metric(
+    "awaken_tickets_open",
+    "gauge",
+    "Tickets that wait for a decision; 10000 means that many or more. " + OF_ALL,
+    ("kind",),
+)
+TICKET_AGE: Final = Metric(
+    "awaken_ticket_age_seconds", "gauge", "For how long the oldest open ticket has waited. " + OF_ALL, ("kind",)
+)
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------
 
@@ -100,10 +150,40 @@ HTTP_DURATION: Final = Metric(
 )
 HTTP_IN_FLIGHT: Final = Metric("awaken_http_requests_in_flight", "gauge", "Requests being answered, streams included.")
 SSE_CONNECTIONS: Final = Metric("awaken_sse_connections", "gauge", "Open event streams.", ("scope",))
-SSE_FRAMES: Final = Metric("awaken_sse_frames_total", "counter", "Frames sent to event streams.")
-SSE_CATCHUPS: Final = Metric(
-    "awaken_sse_catchups_total", "counter", "Times a reader fell behind its buffer and went back to reading the log."
+STREAMS_OPEN: Final = Metric(
+    "awaken_streams_open", "gauge", "Open event streams, by the protocol they are written in.", ("dialect",)
 )
-SSE_STALLED: Final = Metric(
-    "awaken_sse_stalled_total", "counter", "Streams closed because their client took nothing for too long."
+STREAM_FRAMES: Final = Metric("awaken_stream_frames_total", "counter", "Frames sent to event streams.", ("dialect",))
+STREAM_BYTES: Final = Metric(
+    "awaken_stream_bytes_total", "counter", "Bytes of the frames sent to event streams.", ("dialect",)
+)
+STREAM_CATCHUPS: Final = Metric(
+    "awaken_stream_catchups_total",
+    "counter",
+    "Times a reader fell behind its buffer and went back to reading the log.",
+    ("dialect",),
+)
+STREAM_STALLED: Final = Metric(
+    "awaken_stream_stalled_closed_total",
+    "counter",
+    "Streams closed because their client took nothing for too long.",
+    ("dialect",),
+)
+STREAM_RESUMES: Final = Metric(
+    "awaken_stream_resumes_total",
+    "counter",
+    "Clients that came back: resumed where they were; resync, what they knew is gone; over, they have it all.",
+    ("dialect", "result"),
+)
+DELIVERY_LAG: Final = Metric(
+    "awaken_stream_delivery_lag_seconds",
+    "histogram",
+    "From when an event was stored to when it was written to a stream that was open by then.",
+    ("dialect",),
+)
+AUTH_FAILURES: Final = Metric(
+    "awaken_auth_failures_total",
+    "counter",
+    "Requests turned away: unauthorized and forbidden are the answers of `authorize`, error its own failures.",
+    ("reason",),
 )

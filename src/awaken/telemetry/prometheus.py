@@ -5,7 +5,7 @@ names, `prometheus_client` writes the text.
 Holds: one registry per observer, never the global one, so that two servers in one process keep their numbers apart;
 what is reported on the hot path is added to a series found beforehand, and nothing is asked of the store.
 
-Depths are counted at the scrape, not after every operation.
+Depths, and tickets that are open, are counted at the scrape, not after every operation.
 
 Source: docs/howto/operate.md.
 """
@@ -13,7 +13,7 @@ Source: docs/howto/operate.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, assert_never, cast
+from typing import Any, Final, assert_never, cast, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -23,8 +23,11 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.dispatch import ACKED, DispatchStatus
 from awaken.domain.errors import AwakenError
+from awaken.domain.event import ErrorRecorded, Event, InferenceComplete, ToolCallDone
 from awaken.domain.ids import ClaimToken
-from awaken.mailbox.observer import OutcomeLabel
+from awaken.domain.run import RunStatus
+from awaken.domain.ticket import TicketKind
+from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.store.contract import Reads
 from awaken.store.transitions import (
     Ack,
@@ -41,6 +44,7 @@ from awaken.store.transitions import (
     Consumed,
     DeadLetter,
     Decide,
+    Decided,
     DeleteThread,
     Delivered,
     DeliveredSome,
@@ -90,6 +94,7 @@ from awaken.store.transitions import (
 )
 from awaken.telemetry import names
 from awaken.telemetry.http import HttpMetrics
+from awaken.telemetry.models import ModelMetrics
 from awaken.telemetry.tally import Family, Number, Spread, numbers, spreads
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -101,10 +106,16 @@ _REFUSED: Final = frozenset(
     {Missing, Conflict, Gone, HasChildren, Stale, Oversize, NotOpen, NotWaiting, Blocked, Consumed, Undecided}
 )
 """Answers to what was not done."""
+_FAILED_CALLS: Final = frozenset({"failed", "invalid_arguments", "timed_out", "unknown"})
+_ERROR_CLASSES: Final[Mapping[OutcomeLabel, str]] = {
+    "transient_error": "transient",
+    "permanent_error": "permanent",
+    "lost": "lost",
+}
 
 
-class PrometheusObserver:
-    """Counts for one server. Implements the mailbox's `Observer`; `http` is the HTTP layer's."""
+class PrometheusObserver(Observer):
+    """Counts for one server; `http` is for what the HTTP layer reports."""
 
     def __init__(self, store: Reads, clock: Clock | None = None) -> None:
         self._store = store
@@ -123,6 +134,11 @@ class PrometheusObserver:
         self._enqueue_to_complete = spreads(names.ENQUEUE_TO_COMPLETE)
         self._runtime = spreads(names.RUNTIME)
         self._run_duration = self._runtime.renamed(names.RUN_DURATION)
+        self._errors = numbers(names.ERRORS)
+        self._models = ModelMetrics()
+        self._decisions = numbers(names.DECISIONS)
+        self._tickets = numbers(names.TICKETS_OPEN)
+        self._ticket_age = numbers(names.TICKET_AGE)
         self._counted_at_s: float | None = None
 
         self._active = self._active_runs.child()
@@ -149,6 +165,7 @@ class PrometheusObserver:
             Renew: self._renewed,
             Reclaim: self._reclaimed,
             Claim: self._claimed,
+            Decide: self._decided,
             Delivered: self._delivered,
             EditSchedules: self._edited,
             Tick: self._ticked,
@@ -185,6 +202,7 @@ class PrometheusObserver:
         self._note(took_s, "claim", "empty", amount=empty_claims)
 
     def failed(self, transition: Transition) -> None:
+        self._errors.child("store").value += 1
         self._count(operation_of(transition), "error")
 
     def started(self, claimed: Claimed, since_claim_s: float) -> None:
@@ -196,8 +214,22 @@ class PrometheusObserver:
         if len(self._started) >= MAX_UNFOLDED:
             self._fold()
 
+    def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case InferenceComplete():
+                    self._models.answered(event)
+                case ToolCallDone(status=status) if status in _FAILED_CALLS:
+                    self._errors.child("tool").value += 1
+                case ErrorRecorded():
+                    self._errors.child("recorded").value += 1
+                case _:
+                    pass
+
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
         self._active.value -= 1
+        if label in _ERROR_CLASSES:
+            self._errors.child(_ERROR_CLASSES[label]).value += 1
         ended = self._ended.get(label)
         if ended is None:
             ended = self._ended[label] = []
@@ -241,16 +273,23 @@ class PrometheusObserver:
             return
         try:
             depths = await self._store.count_dispatches()
+            tickets = await self._store.count_open_tickets()
         except AwakenError:
             return  # the scrape of a server whose disk is full is worth more than its depths
         self._counted_at_s = now_s
         for status, depth in depths.items():
             self._dispatches.child(status.value).value = depth
         self._queue.child().value = depths[DispatchStatus.QUEUED]
+        waiting = {each.kind: each for each in tickets}
+        for kind in get_args(TicketKind):
+            found = waiting.get(kind)
+            self._tickets.child(kind).value = 0 if found is None else found.count
+            self._ticket_age.child(kind).value = 0 if found is None else found.oldest_ms / 1000
 
     def _families(self) -> Iterable[Family[Number] | Family[Spread]]:
         yield from (self._operations, self._durations, self._queue, self._unserved, self._dispatches)
-        yield from (self._active_runs, self._runs)
+        yield from (self._active_runs, self._runs, self._errors, self._decisions, self._tickets, self._ticket_age)
+        yield from self._models.families()
         yield from (self._enqueue_to_start, self._eligible_to_start, self._claim_to_start)
         yield from (self._enqueue_to_complete, self._runtime, self._run_duration)
         yield from self.http.families()
@@ -318,6 +357,18 @@ class PrometheusObserver:
             if not outcome.claims:
                 self._note(took_s, "claim", "empty")
             self._closed_some(outcome.closed)
+
+    def _decided(self, transition: Decide, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "decide", "ok" if type(outcome) is Decided else "refused")
+        if type(outcome) is Decided and transition.told is None:
+            for ticket, is_repeated in zip(outcome.tickets, outcome.duplicates, strict=True):
+                if not is_repeated and ticket.decision is not None:
+                    self._decisions.child(ticket.decision.action, ticket.decision.path).value += 1
+        if isinstance(outcome, Decided | Undecided) and outcome.appended:
+            expired = len(transition.expires) or (type(outcome) is Undecided and outcome.ticket.state == "expired")
+            path = "live" if outcome.run.status is RunStatus.RUNNING else "durable"
+            if expired:
+                self._decisions.child("expire", path).value += expired
 
     def _purged(self, transition: Purge, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "purge_terminal")

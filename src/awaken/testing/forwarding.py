@@ -30,6 +30,7 @@ from awaken.store.contract import (
     Listener,
     MessageQuery,
     OpenCount,
+    OpenTickets,
     OverdueTicket,
     Page,
     PendingMessage,
@@ -137,6 +138,9 @@ class ForwardingStore:
 
     async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
         return await self._read(self._store.list_tickets(scope, query))
+
+    async def count_open_tickets(self) -> list[OpenTickets]:
+        return await self._read(self._store.count_open_tickets())
 
     async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
         return await self._read(self._store.list_overdue_tickets(limit=limit))

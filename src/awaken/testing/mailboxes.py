@@ -288,16 +288,13 @@ class GatedAgent:
         return await self._arrived.get()
 
 
-class Ledger:
+class Ledger(Observer):
     """An observer that remembers how many executions began, and the label under which each ended."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.labels: list[OutcomeLabel] = []
         self.failures = 0
-
-    def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
-        return None
 
     def failed(self, transition: Transition) -> None:
         self.failures += 1
@@ -307,9 +304,6 @@ class Ledger:
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
         self.labels.append(label)
-
-    def unserved(self, routes: int) -> None:
-        return None
 
 
 class World:

@@ -25,6 +25,7 @@ LISTS: dict[str, Callable[[SqliteStore], Awaitable[Any]]] = {
     "list_messages": lambda store: store.list_messages(SCOPE, THREAD, MessageQuery(visibility=Visibility.INTERNAL)),
     "count_open_runs": lambda store: store.count_open_runs(SCOPE),
     "count_dispatches": lambda store: store.count_dispatches(),
+    "count_open_tickets": lambda store: store.count_open_tickets(),
 }
 
 

@@ -22,7 +22,7 @@ from awaken.domain.ids import RunId, ThreadId
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.selection import CHANNEL_NAMES, Selection, select
 from awaken.domain.thread import Thread
-from awaken.http.encoder import NativeEncoder
+from awaken.http.encoder import NATIVE, NativeEncoder
 from awaken.http.frames import Opening
 from awaken.http.operation import Call
 from awaken.http.query import ChannelNames, Query, parse_names
@@ -120,8 +120,11 @@ async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[s
     if isinstance(asked, RunResuming):
         start = await start_of(call, run.thread_id, asked, at_start=start.after, default="start")
         until_done = asked.until == "done"
-        if call.header(_LAST_EVENT_ID) and not start.is_lost and await _is_over(call, run, start.after, selection):
-            return Response(status_code=204)
+        if call.header(_LAST_EVENT_ID):
+            is_over = not start.is_lost and await _is_over(call, run, start.after, selection)
+            _count_return(call, start, is_over=is_over)
+            if is_over:
+                return Response(status_code=204)
     if start.is_lost:
         run = await call.mailbox.get_run(call.scope, run.run_id)
         dispatch = (await call.reads.load_dispatches(call.scope, [run.dispatch_id])).get(run.dispatch_id)
@@ -137,6 +140,12 @@ async def watch_run(call: Call, run: Run, asked: Watching, *, headers: Mapping[s
         is_resumed=start.after >= run.first_event_seq,
         watching=call.mailbox.attendance.watching(call.scope, run),
     )
+
+
+def _count_return(call: Call, start: Start, *, is_over: bool = False) -> None:
+    """A client has come back to a stream."""
+    found = "over" if is_over else "resync" if start.is_lost else "resumed"
+    call.service.streams.observer.came_back(NATIVE, found)
 
 
 async def _is_over(call: Call, run: Run, after: int, selection: Selection) -> bool:
@@ -169,6 +178,8 @@ async def watch_thread(call: Call, thread: Thread, asked: ThreadResuming) -> Eve
     """A stream of everything that happens on the thread, without end."""
     selection = selection_of(asked)
     start, state = await start_of(call, thread.thread_id, asked, at_start=0, default="now"), None
+    if call.header(_LAST_EVENT_ID):
+        _count_return(call, start)
     if start.is_lost:
         thread = await call.mailbox.get_thread(call.scope, thread.thread_id)
         start, state = Start(thread.event_count), ThreadResource.of(call.scope, thread)

@@ -5,7 +5,7 @@ Above: `store`. Below: the tables.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -24,13 +24,14 @@ from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
-from awaken.domain.ticket import Ticket
+from awaken.domain.ticket import Ticket, TicketKind
 from awaken.store.contract import (
     MAX_COUNTED,
     DispatchQuery,
     Held,
     MessageQuery,
     OpenCount,
+    OpenTickets,
     OverdueTicket,
     Page,
     PendingMessage,
@@ -170,6 +171,13 @@ class Reading:
             ticket for (owner, _), ticket in self._tables.tickets.items() if owner == scope and query.fits(ticket)
         ]
         return _page(tickets, lambda ticket: ticket.no, query.after, query.limit, query.descending)
+
+    def count_open_tickets(self, now: Instant) -> list[OpenTickets]:
+        ages: defaultdict[TicketKind, list[int]] = defaultdict(list)
+        is_open = [ticket for ticket in self._tables.tickets.values() if ticket.is_open]
+        for ticket in is_open[:MAX_COUNTED]:
+            ages[ticket.asked.kind].append(max(now - ticket.created_at, 0))
+        return [OpenTickets(kind, len(found), max(found)) for kind, found in sorted(ages.items())]
 
     def list_overdue_tickets(self, now: Instant, limit: int) -> list[OverdueTicket]:
         found = [(scope, each) for (scope, _), each in self._tables.tickets.items() if each.is_overdue(now)]

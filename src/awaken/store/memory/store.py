@@ -31,6 +31,7 @@ from awaken.store.contract import (
     Listener,
     MessageQuery,
     OpenCount,
+    OpenTickets,
     OverdueTicket,
     Page,
     PendingMessage,
@@ -192,6 +193,9 @@ class MemoryStore:
 
     async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
         return self._reading.list_tickets(scope, query)
+
+    async def count_open_tickets(self) -> list[OpenTickets]:
+        return self._reading.count_open_tickets(self._clock.now())
 
     async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
         return self._reading.list_overdue_tickets(self._clock.now(), limit)

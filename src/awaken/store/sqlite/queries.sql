@@ -1018,6 +1018,16 @@ SELECT k.scope, {ticket_columns}
  CROSS JOIN threads t
  WHERE k.no = :no AND r.no = k.run AND t.no = k.thread;
 
+-- name: count_waiting_tickets
+-- The open tickets by kind, and when the first of each was opened. Index: tickets_kind, read whole, or as far as it goes.
+SELECT w.kind, w.found, t.created_at
+  FROM (SELECT kind, count(*) AS found, min(no) AS first
+          FROM (SELECT kind, no FROM tickets INDEXED BY tickets_kind WHERE state = 'open' LIMIT :limit)
+         GROUP BY kind) w
+ CROSS JOIN tickets t
+ WHERE t.no = w.first
+ ORDER BY w.kind;
+
 -- name: count_open_tickets
 -- Of a thread. Index: tickets_thread.
 SELECT count(*)

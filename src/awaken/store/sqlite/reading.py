@@ -40,6 +40,7 @@ from awaken.store.contract import (
     Held,
     MessageQuery,
     OpenCount,
+    OpenTickets,
     OverdueTicket,
     Page,
     PendingMessage,
@@ -391,6 +392,10 @@ class Reading:
         """None when they are too many to be put in order: then this is a filter without an index."""
         found = [*self._walk("tickets_expiring", {"scope": scope, "before": before, "limit": MAX_SCANNED + 1})]
         return found if len(found) <= MAX_SCANNED else None
+
+    def count_open_tickets(self, now: Instant) -> list[OpenTickets]:
+        rows = self._rows("count_waiting_tickets", {"limit": MAX_COUNTED})
+        return [OpenTickets(kind, count, max(now - created_at, 0)) for kind, count, created_at in rows]
 
     def list_overdue_tickets(self, now: int, limit: int) -> list[OverdueTicket]:
         found: list[OverdueTicket] = []

@@ -39,6 +39,7 @@ from awaken.store.contract import (
     Listener,
     MessageQuery,
     OpenCount,
+    OpenTickets,
     OverdueTicket,
     Page,
     PendingMessage,
@@ -219,6 +220,9 @@ class SqliteStore:
 
     async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
         return await self._read(lambda state: state.list_tickets(scope, query), many=True)
+
+    async def count_open_tickets(self) -> list[OpenTickets]:
+        return await self._read(lambda state: state.count_open_tickets(self._clock.now()), many=True)
 
     async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
         now = self._clock.now()

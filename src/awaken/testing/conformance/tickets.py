@@ -15,7 +15,7 @@ from awaken.domain.message import Message, ToolStatus
 from awaken.domain.run import CANCELLED, NATURAL_END, RunStatus, Termination
 from awaken.domain.thread import ThreadStatus
 from awaken.domain.ticket import Decision, Ticket, TicketRequest, ticket_id
-from awaken.store.contract import OverdueTicket, Store, TicketQuery
+from awaken.store.contract import OpenTickets, OverdueTicket, Store, TicketQuery
 from awaken.store.transitions import (
     DeadLetter,
     Decide,
@@ -721,6 +721,22 @@ async def test_tickets_are_listed_across_threads(store: Store, clock: ManualCloc
     assert await listed(store, expires_before=now + 5_001, kind="approval") == ["c"]
     for filters in (TicketQuery(), TicketQuery(state="open"), TicketQuery(expires_before=now + 5_001)):
         assert (await store.list_tickets(OTHER_SCOPE, filters)).items == ()
+
+
+@behaviour("OBS-004")
+async def test_open_tickets_are_counted_by_kind_in_every_scope(store: Store, clock: ManualClock) -> None:
+    """With the age of the oldest: what a person has left waiting for too long shows in no other number."""
+    assert await store.count_open_tickets() == []
+    await waits_for(store, "d1", approval(), approval("call-2"))
+    clock.tick(5)
+    await waits_for(store, "d2", question(), scope=OTHER_SCOPE)
+    clock.tick(2)
+    counted = [OpenTickets("approval", 2, 7_000), OpenTickets("input", 1, 2_000)]
+    assert await store.count_open_tickets() == counted
+
+    await decided(store, {"call-1": yes()})
+
+    assert await store.count_open_tickets() == [OpenTickets("approval", 1, 7_000), OpenTickets("input", 1, 2_000)]
 
 
 @behaviour("TK-023")
