@@ -30,6 +30,7 @@ MAY_IMPORT: Final[dict[str, str]] = {
     "awaken": "domain executors mailbox wiring",
     "process": "",
     "threads": "",
+    "__main__": "cli",
     "cli": "domain telemetry store executors mailbox http protocols console wiring awaken client process",
 }
 """What each layer may import besides itself. `awaken` is the package's `__init__`; `testing` may import anything."""

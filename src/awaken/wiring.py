@@ -88,6 +88,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
+from awaken.store.sqlite.backup import Backup, Progress, back_up
 from awaken.store.sqlite.inspection import Inspection, inspect
 from awaken.store.sqlite.opening import Durability
 from awaken.telemetry.prometheus import PrometheusObserver
@@ -1529,6 +1530,16 @@ def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) 
     """
     now = SystemClock().now()
     return inspect(path, now, run_retention_ms=run_retention_ms, event_retention_ms=event_retention_ms)
+
+
+def back_up_file(path: Path, target: Path, progress: Progress) -> Backup:
+    """Copy an SQLite file to a name that is free; it may be served meanwhile. `progress` is given pages copied and all.
+
+    Raises:
+        AlreadyExists: The name is taken.
+        StoreUnavailable, DataIntegrity: The file cannot be read, the copy not be written, or the file is damaged.
+    """
+    return back_up(path, target, progress)
 
 
 def _shown_run(

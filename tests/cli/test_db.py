@@ -77,3 +77,21 @@ def test_a_retention_is_not_negative(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_folder_is_called_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["db", str(tmp_path)]) != Exit.OK
     assert f"database {tmp_path} is a folder. Name the file in it" in " ".join(capsys.readouterr().err.split())
+
+
+async def test_a_file_that_is_served_is_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = str(tmp_path / "a.db"), str(tmp_path / "b.db")
+    async with SqliteStore(tmp_path / "a.db", clock=ManualClock()) as store:
+        await finished(store, "d1")
+
+        assert main(["db", "backup", source, target]) == Exit.OK
+        assert (
+            capsys.readouterr().out.replace(target, "b.db").rpartition(":")[2]
+            == " 0.1 MiB, 1 threads, 1 runs; checked\n"
+        )
+        assert main(["db", "backup", source, target]) == Exit.CONFLICT
+        assert "choose another name" in capsys.readouterr().err
+        assert main(["db", "backup", source, str(tmp_path / "c.db"), "--json"]) == Exit.OK
+
+    made = json.loads(capsys.readouterr().out)
+    assert (made["target"], made["runs"]) == (str(tmp_path / "c.db"), 1)

@@ -1,30 +1,35 @@
-"""`awaken db`: how large a database file is, and what retention would remove."""
+"""`awaken db`: how large a database file is, what retention would remove, and a copy of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.terminal import print_json
+from awaken.cli.terminal import print_json, printable
 from awaken.mailbox.settings import MailboxSettings
 
 _DAY_S = 86_400
 _DEFAULTS = MailboxSettings()
 MAX_RETENTION_DAYS = 1_000_000
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+db = App(name="db", help="Show how large a database file is, and what could go; back it up.", help_format="plaintext")
 
 
-def db(
+@db.default
+def show_file(
     path: Path = Path("awaken.db"),
     /,
     *,
     run_retention_days: float = _DEFAULTS.run_retention_s / _DAY_S,
     event_retention_days: float = _DEFAULTS.event_retention_s / _DAY_S,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> int:
     """Show how large a database file is, and what retention would remove. The file may be served meanwhile.
 
@@ -67,6 +72,40 @@ def db(
         f" {found.old_events:,} events older than {event_retention_days:g} days;"
         f" {found.dead_letters:,} dead letters stay"
     )
+    return Exit.OK
+
+
+@db.command
+def backup(path: Path, target: Path, /, *, as_json: Json = False) -> int:
+    """Copy a database file, which may be served meanwhile, to a name that is free.
+
+    The copy is the file as it was when the command began. It is read through and flushed before it gets its name.
+
+    Parameters
+    ----------
+    path
+        The SQLite file.
+    target
+        The copy.
+    as_json
+        Print one JSON document.
+    """
+    from awaken.wiring import back_up_file
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        copying = bar.add_task("copying", total=None)
+
+        def show(done: int, pages: int) -> None:
+            bar.update(copying, completed=done, total=pages, description="copying" if done < pages else "checking")
+
+        made = back_up_file(path, target, show)
+    if as_json:
+        print_json(made)
+    else:
+        print(
+            f"{printable(made.target)}: {_megabytes(made.bytes)}, {made.threads:,} threads, {made.runs:,} runs; checked"
+        )
     return Exit.OK
 
 

@@ -42,7 +42,7 @@ app.command("awaken.cli.tickets:decide", name="decide", help="Decide what a run 
 app.command(
     "awaken.cli.schedules:schedules", name="schedules", help="List schedules; make, pause, resume or delete one."
 )
-app.command("awaken.cli.db:db", name="db", help="Show how large a database file is, and what could go.")
+app.command("awaken.cli.db:db", name="db", help="Show how large a database file is; back it up.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
 
 

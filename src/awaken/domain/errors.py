@@ -128,6 +128,7 @@ class Conflict(AwakenError):
 _TAKEN = {
     "agent": "is registered already; choose another name",
     "thread": "exists already; submit to it, or choose another id",
+    "backup": "exists already; choose another name, or remove it first",
 }
 """What is not sent again, but taken."""
 

@@ -51,13 +51,7 @@ def inspect(path: Path, now: Instant, *, run_retention_ms: int, event_retention_
     Raises:
         StoreUnavailable, DataIntegrity: It is not there, cannot be read, or is not a database of this version.
     """
-    try:
-        if path.is_dir():
-            raise StoreUnavailable(f"database {path} is a folder. Name the file in it")
-        if not path.is_file():
-            raise StoreUnavailable(f"database {path}: there is no such file")
-    except OSError as error:  # a name too long, a folder that may not be entered
-        raise StoreUnavailable(f"database {path} cannot be looked at: {error.strerror}") from error
+    check_file(path)
     db = open_reader(path)
     try:
         if check_schema(db, path) == 0:
@@ -81,6 +75,17 @@ def inspect(path: Path, now: Instant, *, run_retention_ms: int, event_retention_
         raise translated(error, path) from error
     finally:
         db.close()
+
+
+def check_file(path: Path) -> None:
+    """Raises StoreUnavailable when there is no file that could be a database."""
+    try:
+        if path.is_dir():
+            raise StoreUnavailable(f"database {path} is a folder. Name the file in it")
+        if not path.is_file():
+            raise StoreUnavailable(f"database {path}: there is no such file")
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise StoreUnavailable(f"database {path} cannot be looked at: {error.strerror}") from error
 
 
 def _count(db: sqlite3.Connection, part: str) -> int:
