@@ -10,6 +10,7 @@ from awaken.domain.message import Message, MessageState, Role, Text, ToolCall, T
 from awaken.domain.run import Usage
 from awaken.executors.contract import Conversation
 from awaken.executors.entry import LoggedMessage, answered, conversation
+from awaken.testing.behaviour import behaviour
 
 OLD, OWN = RunId("old"), RunId("own")
 
@@ -86,6 +87,7 @@ def test_a_turn_of_the_own_run_followed_by_a_user_message_is_not_entered_again()
     assert ids(found.history) == ["u1", "a1", "a1.x.unanswered", "u2"]
 
 
+@behaviour("TR-059")
 def test_an_unanswered_call_of_an_older_run_is_answered_for_the_model() -> None:
     found = start(user("u1", OLD), turn("a1", "x", "y", run=OLD), tool("t1", "x", OLD), user("u2"))
 

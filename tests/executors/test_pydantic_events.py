@@ -36,6 +36,7 @@ from awaken.executors.contract import Stopped
 from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.executors.pydantic_events import Shown, ready
 from awaken.executors.pydantic_messages import from_response
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.executors import Call, Fault, RecordedRun, Script, Turn, driving
 from tests.executors.published import kinds, payloads, published
@@ -163,6 +164,7 @@ def endings(run: RecordedRun) -> list[tuple[str, str | None]]:
     return [(done["status"], done.get("error_text")) for done in payloads(run, "ToolCallDone")]
 
 
+@behaviour("DS-009")
 async def test_arguments_that_do_not_fit_are_told_apart_from_a_tool_that_failed() -> None:
     calls = (Call("add", {"a": "x", "b": 2}, "c1"), Call("unsure", {}, "c2"), Call("unheard_of", {}, "c3"))
     run = await ran(Turn("", calls), "I see", tools=[add, unsure])
@@ -199,6 +201,7 @@ async def test_a_wrong_output_is_refused_and_the_right_one_ends_the_run() -> Non
     assert kinds(run)[-3:] == ["MessageCommitted", "ToolCallDone", "StepEnded"]
 
 
+@behaviour("DS-009", "MBX-292")
 async def test_a_tool_that_the_framework_cuts_off_has_timed_out() -> None:
     async def hangs() -> None:
         await asyncio.Event().wait()

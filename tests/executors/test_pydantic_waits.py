@@ -109,7 +109,7 @@ async def test_a_tool_that_needs_an_approval_waits_and_is_called_once() -> None:
     assert run.usage.model_calls == 2, "over both executions"
 
 
-@behaviour("TK-041")
+@behaviour("TK-041", "DS-009", "MBX-291")
 async def test_a_denial_is_told_with_its_reason() -> None:
     desk, run = Desk(BOOKING, "Then not."), RecordedRun("go")
     await run.wait(desk.driver)

@@ -173,7 +173,7 @@ async def test_a_decision_may_name_the_call_and_come_in_older_words(store: Store
         assert (unknown.status, unknown.code) == (404, "unknown_tool_call")
 
 
-@behaviour("TK-076", "MBX-029")
+@behaviour("TK-076", "MBX-029", "MBX-019")
 async def test_decisions_may_come_with_a_submit(store: Store, clock: ManualClock) -> None:
     async with served(store, clock, agents=AGENTS) as site:
         run, [ticket] = await waiting(site, thread_id="t")

@@ -15,6 +15,7 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from awaken.domain.child import MAX_DEPTH
 from awaken.domain.errors import ChildFailed, PermanentFailure, UnknownAgent
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
+from awaken.domain.message import Role, Visibility
 from awaken.domain.outbox import MAX_HOPS
 from awaken.domain.run import Origin, Run, RunStatus
 from awaken.domain.ticket import Verdict
@@ -134,7 +135,7 @@ async def test_a_child_that_failed_is_an_error_or_stands_in_the_place_of_its_out
         assert failed.dead_lettered
 
 
-@behaviour("MBX-157", "MBX-257", "MBX-261")
+@behaviour("MBX-157", "MBX-257", "MBX-261", "MBX-201", "SV-036")
 async def test_a_child_that_nobody_waits_for_wakes_the_thread(store: WatchedStore, clock: ManualClock) -> None:
     heard: list[tuple[str, str | None]] = []
 
@@ -154,7 +155,36 @@ async def test_a_child_that_nobody_waits_for_wakes_the_thread(store: WatchedStor
         first, wake = await runs_in(world)
         assert (wake.request.trace.origin, wake.final_output) == (Origin.INTERNAL, "heard")
         assert await world.texts() == ["hello", "started", "The background run 'research' is done: 42", "heard"]
+        shown = [message.visibility for message in await world.messages()]
+        assert shown == [Visibility.ALL, Visibility.ALL, Visibility.INTERNAL, Visibility.ALL], "no user said it"
+        kinds = await world.kinds()
+        assert (kinds.count("MessagePended"), await store.list_pending(DEFAULT_SCOPE, ThreadId(THREAD))) == (0, [])
         assert first.open_tickets == 1 or (await world.run(first)).open_tickets == 0
+
+
+@behaviour("MBX-259")
+@pytest.mark.parametrize(
+    "output",
+    [{"messages": [{"role": "user", "text": "hello"}, 5]}, [{"role": "system"}], {"role": "assistant"}, None, "", "{"],
+    ids=str,
+)
+async def test_whatever_background_work_reports_is_told_as_one_message(
+    store: WatchedStore, clock: ManualClock, output: Any
+) -> None:
+    """Nothing in its output is read as messages, so none of them can be malformed."""
+
+    async def boss(ctx: Context) -> None:
+        if ctx.sender is None:
+            await ctx.start("gated", "research", name="research")
+
+    async with World(store, clock, agents={"boss": boss}) as world:
+        await world.done(await world.submit(agent_id="boss"))
+        (await world.agent.next_call()).release(output)
+        await world.quiet()
+
+        [_, told] = await world.messages()
+        assert told.text.startswith("The background run 'research' is done")
+        assert (told.role, told.visibility, len(told.content)) == (Role.USER, Visibility.INTERNAL, 1)
 
 
 @behaviour("MBX-130", "SV-017", "MBX-131", "SV-018")

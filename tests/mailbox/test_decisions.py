@@ -12,6 +12,7 @@ from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import (
     DecisionConflict,
     RunNotFound,
+    StoreUnavailable,
     ThreadNotFound,
     TicketExpired,
     TicketNotFound,
@@ -19,10 +20,12 @@ from awaken.domain.errors import (
     UnknownToolCall,
     ValidationError,
 )
+from awaken.domain.event import opened
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, Scope, ThreadId
 from awaken.domain.run import CANCELLED, Run, RunStatus, Termination
 from awaken.domain.ticket import MAX_DECISION_BYTES, Ticket, TicketRequest, Verdict
 from awaken.executors.contract import Entry, Finished, RunPort, Suspended
+from awaken.executors.demo.concierge import make_concierge
 from awaken.executors.function import Context
 from awaken.mailbox.service import Submission
 from awaken.store.contract import TicketQuery
@@ -195,6 +198,45 @@ async def test_decisions_can_be_doubled_but_not_contradicted(store: WatchedStore
         assert (refused.value.decision_id, refused.value.action) == ("one", "answer")
         await world.done(run)
         assert (await decide(DEFAULT_SCOPE, ticket.ticket_id, answer())).duplicates == (True,)
+
+
+@behaviour("MBX-168")
+async def test_a_decision_that_cannot_be_stored_is_refused_to_whoever_makes_it(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock, agents=AGENTS) as world:
+        run, ticket = await waiting(world, "patient")
+        before = await world.kinds(run)
+        decide = world.mailbox.decisions.decide_ticket
+        yes = Verdict(action="approve")
+        store.fail_once(Decide)
+        with pytest.raises(StoreUnavailable):
+            await decide(DEFAULT_SCOPE, ticket.ticket_id, yes)
+
+        assert (await tickets(world, run))[0].is_open
+        assert await world.kinds(run) == before, "nothing of it was reported either"
+        assert (await decide(DEFAULT_SCOPE, ticket.ticket_id, yes)).duplicates == (False,)
+        assert (await world.done(run)).output == {"n": 1}
+
+
+@behaviour("DS-010", "MBX-288", "MBX-289")
+async def test_a_call_that_waits_is_followed_by_its_ticket(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock, agents={"concierge": make_concierge(clock, token_delay_s=0)}) as world:
+        run = await world.submit("book a table for two", agent_id="concierge")
+        await world.mailbox.wait(DEFAULT_SCOPE, run.run.run_id, timeout_s=1e6, until_parked=True)
+
+        kinds = await world.kinds(run)
+        assert kinds[kinds.index("ToolCallReady") :] == [
+            "ToolCallReady",
+            "InferenceComplete",
+            "TicketOpened",
+            "RunSuspended",
+        ]
+        rows = await store.list_events(DEFAULT_SCOPE, ThreadId("t"), after=0, limit=100)
+        told: dict[str, Any] = {event.kind: opened(event) for row in rows for event in row.events}
+        ticket = told["TicketOpened"]
+        assert (ticket.tool_call_id, ticket.kind) == (told["ToolCallReady"].id, "approval")
+        assert told["RunSuspended"].ticket_ids == (ticket.ticket_id,)
 
 
 @behaviour("TK-055")

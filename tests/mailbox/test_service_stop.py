@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
 from awaken.domain.clock import sleep
 from awaken.domain.dispatch import DispatchStatus
-from awaken.domain.errors import RunNotFound, RunNotOpen, ThreadNotFound, TransientFailure
+from awaken.domain.errors import RunNotFound, RunNotOpen, StoreUnavailable, ThreadBusy, ThreadNotFound, TransientFailure
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.message import MessageState
 from awaken.domain.run import RunStatus, Termination
 from awaken.executors.function import Context
 from awaken.mailbox.service import Cancellation, Interruption, Submission
-from awaken.store.transitions import Claim
+from awaken.store.transitions import Claim, Settle, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -30,6 +30,11 @@ async def cancel(world: World, submission: Submission, wait_s: float = 0.0) -> C
 
 async def interrupt(world: World, wait_s: float = 0.0, thread_id: str = "t") -> Interruption:
     return await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId(thread_id), wait_s=wait_s)
+
+
+def no_settlement(batch: Sequence[Transition]) -> Exception | None:
+    """A store that takes everything but the end of a run."""
+    return StoreUnavailable("not now") if any(isinstance(each, Settle) for each in batch) else None
 
 
 # --- cancel, state by state -------------------------------------------------------------------------------------------
@@ -53,6 +58,33 @@ async def test_cancelling_a_queued_run_closes_dispatch_and_run_together(
         (await world.agent.next_call()).release("answer")
         await world.quiet()
         assert await world.texts() == ["first", "answer"], "what never ran leaves nothing in the conversation"
+
+
+@behaviour("MBX-107")
+async def test_a_run_that_has_ended_holds_its_thread_until_its_settlement_is_stored(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Its slot may be free by then; the next one has to wait for what is stored, and gives up when that takes long."""
+    async with World(store, clock) as world:
+        first = await world.submit("first")
+        call = await world.agent.next_call()
+        store.refuse = no_settlement
+        call.release("done")
+        await call.over()
+        await world.quiet()
+
+        instead = asyncio.ensure_future(world.submit("instead", mode="interrupt", release_wait_s=2, run_id="late"))
+        await world.advance(3)
+
+        with pytest.raises(ThreadBusy) as busy:
+            await instead
+        assert busy.value.active_run_id == first.run.run_id
+        assert (await world.run(RunId("late"))).termination == CANCELLED
+        store.come_back()
+        await world.advance(5)
+        await world.done(first)
+        assert "instead" not in await world.texts()
+        assert len(world.agent.calls) == 1
 
 
 async def test_cancelling_a_delayed_run_means_it_never_runs(store: WatchedStore, clock: ManualClock) -> None:

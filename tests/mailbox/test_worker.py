@@ -22,7 +22,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import Message, Role, assistant_message, user_message
 from awaken.domain.run import NATURAL_END, RunStatus, Termination, Usage
 from awaken.domain.thread import ThreadInfo
-from awaken.executors.contract import Finished
+from awaken.executors.contract import Finished, RunEnds
 from awaken.executors.function import Context
 from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.mailbox.service import Submission
@@ -629,9 +629,11 @@ async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(tmp_pat
 # --- an error that is an answer, and progress that is kept ------------------------------------------------------------
 
 
+@behaviour("MBX-097", "MBX-098")
 @pytest.mark.parametrize("resumed", [False, True])
-async def test_an_execution_that_returns_an_error_has_answered_and_is_not_repeated(
-    store: WatchedStore, clock: ManualClock, resumed: bool
+@pytest.mark.parametrize("is_raised", [False, True])
+async def test_an_execution_that_ends_in_an_error_of_its_own_has_answered_and_is_not_repeated(
+    store: WatchedStore, clock: ManualClock, resumed: bool, is_raised: bool
 ) -> None:
     """Whether it broke in a phase of its own or could not go on from what it found, nothing is left open."""
     failure = Termination("error", detail="the state does not fit")
@@ -640,7 +642,11 @@ async def test_an_execution_that_returns_an_error_has_answered_and_is_not_repeat
         if resumed:
             (await world.agent.next_call()).fail(TransientFailure("busy"))
             await world.advance(1)
-        (await world.agent.next_call()).release(Finished(termination=failure))
+        call = await world.agent.next_call()
+        if is_raised:
+            call.fail(RunEnds(failure))
+        else:
+            call.release(Finished(termination=failure))
 
         run = await world.done(submission)
         assert (run.status, run.termination) == (RunStatus.DONE, failure)

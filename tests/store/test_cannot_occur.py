@@ -44,6 +44,7 @@ from awaken.store.transitions import (
 )
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steering import staged
 from awaken.testing.conformance.steps import (
     AT_ONCE,
     OTHER_WORKER,
@@ -83,6 +84,7 @@ from awaken.testing.conformance.steps import (
     settling,
     snapshot,
     submitted,
+    suspended,
     together,
     want,
 )
@@ -294,6 +296,41 @@ async def test_a_run_starts_once_is_resumed_after_that_and_ends_once(store: Stor
     assert await claim(store) is None
     found = await kinds(store)
     assert [found.count(kind) for kind in ("RunStarted", "RunResumed", "RunFinished")] == [1, 1, 1]
+
+
+@behaviour("MBX-189", "SV-038", "PM-012")
+@pytest.mark.parametrize("how", ["settled", "suspended", "cancelled", "interrupted", "reclaimed"])
+async def test_nothing_waits_in_a_thread_for_a_run_that_may_come(store: Store, clock: ManualClock, how: str) -> None:
+    """What a run leaves is a queued run when that ends, so no later submit could take it along, and no list of threads
+    in which something waits has to be gone through.
+    """
+    owner = await claimed(store, "d1", lease_ms=1_000)
+    await staged(store, "m1")
+    await staged(store, "m2", "follow_up", granularity="one")
+    if how == "suspended":
+        await settled(store, owner, suspended())
+    elif how == "interrupted":
+        await interrupt(store)
+        await settled(store, owner)
+    elif how == "reclaimed":
+        await cancelled(store, "d1")
+        clock.tick(2)
+        await reclaim(store)
+    else:
+        if how == "cancelled":
+            await cancelled(store, "d1")
+        await settled(store, owner)
+
+    assert await store.list_pending(SCOPE, THREAD) == []
+
+    await submitted(store, "d2", metadata={"own": True})
+    assert await store.list_pending(SCOPE, THREAD) == []
+    taken: list[list[str]] = []
+    while (run := await claim(store)) is not None:
+        taken.append([message.id for message in run.messages])
+        await settled(store, run)
+    left = [] if how == "interrupted" else [["msg-m1"], ["msg-m2"]]
+    assert taken == [*left, ["msg-d2"]]
 
 
 # --- one step ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "events",
@@ -80,18 +80,22 @@ AREA: Final = Area(
     cannot("DS-008", because="The end of a run is part of its last transition, so it cannot be written twice."),
     same("MBX-310", as_="DS-006"),
     same("MBX-311", as_="DS-007"),
-    later(
+    built(
         "DS-009",
-        "MBX-288",
         "MBX-290",
         "MBX-291",
         "MBX-292",
         sentence="A call says whether it succeeded, failed, was denied, timed out or was cancelled.",
-        by=Wing.PEOPLE,
+        note="As the status of one kind of event; that a call waits is told by its ticket.",
     ),
-    later("DS-010", "MBX-289", sentence="A call that waits for a person is followed by its ticket.", by=Wing.PEOPLE),
+    built(
+        "DS-010",
+        "MBX-288",
+        "MBX-289",
+        sentence="A call that waits for a person is followed by its ticket.",
+    ),
     same("DS-014", "MBX-312", "MBX-313", as_="EV-008"),
-    later("MBX-163", sentence="A run that goes on after waiting is resumed, not started.", by=Wing.PEOPLE),
+    built("MBX-163", sentence="A run that goes on after waiting is resumed, not started."),
     built("MBX-165", sentence="A failure for good is told to the end."),
     built("MBX-166", sentence="A run is told from its queueing to its end."),
     built("MBX-170", sentence="A failure is told with when the run is due again."),
@@ -101,6 +105,10 @@ AREA: Final = Area(
         note="It has cost no attempt: a death counts as a crash.",
     ),
     cannot("MBX-167", "SV-026", because="A submit that fails stores nothing, so no event reports it."),
-    later("MBX-168", sentence="A decision that cannot be stored is refused to its caller.", by=Wing.PEOPLE),
-    later("MBX-172", sentence="A decision is published as one event, with who made it.", by=Wing.PEOPLE),
+    built(
+        "MBX-168",
+        sentence="A decision that cannot be stored is refused to its caller.",
+        note="Nothing is stored then, so no event reports it.",
+    ),
+    built("MBX-172", sentence="A decision is published as one event, with who made it."),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "claims and leases",
@@ -44,5 +44,5 @@ AREA: Final = Area(
     same("SV-001", as_="MBX-126"),
     same("SV-002", as_="MBX-109"),
     same("SV-025", as_="MBX-066"),
-    later("MBX-067", sentence="A run that suspends gives its claim and its slot back.", by=Wing.PEOPLE),
+    same("MBX-067", as_="TK-050"),
 )

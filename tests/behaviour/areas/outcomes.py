@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, later, same
+from tests.behaviour.ledger import Area, built, same
 
 AREA: Final = Area(
     "what the end of an execution means",
@@ -43,15 +43,13 @@ AREA: Final = Area(
     built("MBX-094", sentence="A model that does not exist fails for good."),
     built("MBX-095", sentence="What the provider may accept later is transient."),
     built("MBX-096", sentence="Every kind of model failure has its verdict."),
-    later(
+    built(
         "MBX-097",
         sentence="An agent that ends its own run over a broken phase has answered, and is not repeated.",
-        by=Wing.PEOPLE,
     ),
-    later(
+    built(
         "MBX-098",
         sentence="An agent that ends its own run over an invalid resume has answered, and is not repeated.",
-        by=Wing.PEOPLE,
     ),
     built("MBX-099", sentence="Neither the text nor the asked wait changes the verdict."),
     built("UC-001", sentence="Whatever an agent raises ends its run, and touches no other."),

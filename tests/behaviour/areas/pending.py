@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, later, same
+from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
 
 AREA: Final = Area(
     "steering and pending messages",
@@ -23,7 +23,10 @@ AREA: Final = Area(
     built("PM-009", sentence="A new order that names something else changes nothing."),
     built("PM-010", sentence="An edit keeps the id."),
     built("PM-011", "SV-039", "MBX-197", sentence="What is consumed cannot be edited, retracted or moved."),
-    later("PM-012", sentence="Threads with pending messages are found in order, page by page.", by=Wing.PEOPLE),
+    cannot(
+        "PM-012",
+        because="Nothing waits in a thread without an open run, so no list of such threads has to be gone through.",
+    ),
     built("PM-013", sentence="A new order is a new revision of everything it moved."),
     built("PM-014", sentence="What is taken enters the log in its order, and the rest stays."),
     built("PM-015", sentence="Who may not write the thread takes nothing."),
@@ -58,7 +61,7 @@ AREA: Final = Area(
     built("PM-036", sentence="What is taken together ends before a message that wants to come alone."),
     built("PM-037", sentence="A message that may fall back is taken by any run once its own has ended."),
     same("PM-038", as_="TR-025"),
-    later("PM-039", sentence="What is hidden from the log does not touch what is pending.", by=Wing.PEOPLE),
+    built("PM-039", sentence="What is hidden from the log does not touch what is pending."),
     same("MBX-233", "MBX-234", as_="PM-024"),
     same("MBX-235", as_="PM-025"),
     same("MBX-236", "MBX-237", as_="PM-002"),
@@ -87,11 +90,11 @@ AREA: Final = Area(
     ),
     built("MBX-186", "MBX-187", sentence="A run takes what waits for its boundary, and remembers what it took."),
     built("MBX-188", "MBX-199", sentence="What is taken at once is never seen pending."),
-    later(
+    cannot(
         "MBX-189",
         "SV-038",
-        sentence="What waited for a run of its own is taken together with what comes next.",
-        by=Wing.PEOPLE,
+        because="What a run leaves is queued as a run in the same transaction: nothing waits for a later submit to take"
+        " it along.",
     ),
     built(
         "MBX-190",
@@ -99,7 +102,7 @@ AREA: Final = Area(
         note="What is queued is cleared by an interrupt, and its messages are superseded.",
     ),
     later("MBX-200", sentence="Input and decisions can come together.", by=Wing.PEOPLE),
-    later("MBX-201", "SV-036", sentence="A wake from inside is no message of a user.", by=Wing.PEOPLE),
+    built("MBX-201", "SV-036", sentence="A wake from inside is no message of a user."),
     built("MBX-202", "SV-031", sentence="What a run takes at several boundaries adds up."),
     built("MBX-203", "SV-032", sentence="What was retracted meanwhile is not among what a run took."),
     built("MBX-204", "SV-033", sentence="What a run took and the event that reports it are one step."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, later
+from tests.behaviour.ledger import Area, built
 
 AREA: Final = Area(
     "retention",
@@ -27,6 +27,6 @@ AREA: Final = Area(
     built("RE-004", sentence="Who asks for events that are gone is answered with 410 or a resync."),
     built("RE-005", sentence="No event from the start of the thread's oldest open run on is removed."),
     built("RE-006", sentence="Messages live as long as their thread."),
-    later("RE-007", sentence="A receipt keeps the id of a run that is gone.", by=Wing.PEOPLE),
+    built("RE-007", sentence="A receipt keeps the id of a run that is gone."),
     built("RE-008", sentence="A request that is repeated after the retention is a new one."),
 )

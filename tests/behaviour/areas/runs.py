@@ -30,13 +30,16 @@ AREA: Final = Area(
         sentence="Runs created at once are all kept, and an id taken twice is refused or answered with the run that has it.",
     ),
     built("TR-116", sentence="What a run was made with never changes."),
-    later(
+    built(
         "SV-019",
         sentence="Input without a target continues the run that waits, not the run that was written last.",
-        by=Wing.PEOPLE,
     ),
     same("MBX-227", "MBX-229", "MBX-231", as_="TR-095"),
     absent("MBX-226", because="A property of the language that the specification was written for."),
     later("MBX-228", sentence="Input by reference names messages of its own thread.", by=Wing.PEOPLE),
-    later("MBX-230", sentence="A run that goes on with a decision names the run it continues.", by=Wing.PEOPLE),
+    built(
+        "MBX-230",
+        sentence="A run that goes on with a decision names the run it continues.",
+        note="It is the same run, in a dispatch of its own that says why.",
+    ),
 )

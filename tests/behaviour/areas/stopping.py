@@ -74,10 +74,10 @@ AREA: Final = Area(
         "MBX-106",
         sentence="A caller that gives a bound gives up when the run of this process does not let go in time, and the log says so.",
     ),
-    later(
+    built(
         "MBX-107",
         sentence="A run that has ended still holds its thread until its settlement is stored.",
-        by=Wing.PEOPLE,
+        note="The caller who gave a bound is answered with the conflict; its run ends cancelled.",
     ),
     built(
         "MBX-079",

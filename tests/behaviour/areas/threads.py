@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, absent, built, cannot, later
+from tests.behaviour.ledger import Area, absent, built, cannot
 
 AREA: Final = Area(
     "threads",
@@ -51,9 +51,9 @@ AREA: Final = Area(
     built("TR-032", sentence="A finished run is neither active nor open."),
     built("TR-033", sentence="One run finishing leaves another open."),
     built("TR-034", sentence="The latest run is the one written last, whatever the clock says."),
-    later(
+    built(
         "TR-035",
         sentence="A thread takes the parent that its first run names, and keeps the one it has.",
-        by=Wing.PEOPLE,
+        note="The run that makes the thread; one that was there without a parent is given one by whoever edits it.",
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, later, same
+from tests.behaviour.ledger import Area, built, same
 
 AREA: Final = Area(
     "tickets, decisions and waiting runs",
@@ -84,8 +84,12 @@ AREA: Final = Area(
     built("MBX-153", sentence="A decision for what nobody asked is refused."),
     built("MBX-154", sentence="A decision reaches the run that waits for it, wherever that was executed."),
     same("LV-021", as_="MBX-154"),
-    later("MBX-155", sentence="Input continues the run that waits for background work.", by=Wing.PEOPLE),
-    later("MBX-156", sentence="Input continues the run that waits for a person.", by=Wing.PEOPLE),
+    built(
+        "MBX-155",
+        sentence="Input continues the run that waits for background work.",
+        note="Which goes on, and is still waited for.",
+    ),
+    built("MBX-156", sentence="Input continues the run that waits for a person."),
     built("MBX-272", sentence="A decision is found by its run and its call."),
     same("MBX-275", as_="MBX-272"),
     same("MBX-276", as_="MBX-272"),

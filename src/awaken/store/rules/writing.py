@@ -23,7 +23,7 @@ from awaken.domain.run import Run
 from awaken.domain.thread import ThreadInfo
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, ThreadRow, Waiter, best_of
 
-UNANSWERED: Final = "cancelled: the run ended before this call was answered"
+UNANSWERED: Final = "cancelled: nobody answers this call any more"
 
 
 class Log:

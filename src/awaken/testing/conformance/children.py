@@ -151,6 +151,31 @@ async def test_a_child_is_started_with_its_ticket_in_one_piece(store: Store, clo
     assert thread is not None and thread.info.parent_thread_id == THREAD
 
 
+@behaviour("TR-035")
+async def test_a_thread_takes_the_parent_that_its_first_run_names_and_keeps_the_one_it_has(
+    store: Store, clock: ManualClock
+) -> None:
+    async def parent_thread(name: str) -> ThreadId | None:
+        thread = await store.load_thread(SCOPE, thread_of_child(name))
+        assert thread is not None
+        return thread.info.parent_thread_id
+
+    await parent_of(store, "one")
+    await delivered(store)
+    assert await parent_thread("one") == THREAD
+    other = await claimed(store, "other", thread=ThreadId("another-thread"))
+    again = starts("again", "other")
+    assert isinstance(again.errand, Begin)
+    info = ThreadInfo(parent_thread_id=other.dispatch.thread_id)
+    errand = msgspec.structs.replace(again.errand, info=info)
+
+    await committed(store, other, posts=[Posting(thread_of_child("one"), errand)])
+    await delivered(store)
+
+    assert (await run_of(store, "again")).thread_id == thread_of_child("one")
+    assert await parent_thread("one") == THREAD
+
+
 async def test_the_end_of_a_child_lets_a_run_go_on_that_waits_for_it(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one", "two")
     await delivered(store)

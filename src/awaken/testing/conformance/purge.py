@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.ids import AgentId, ThreadId
@@ -12,6 +13,7 @@ from awaken.store.contract import DispatchQuery, OpenCount, Page, RunQuery, Stor
 from awaken.store.transitions import Ack, DeadLetter, JournalEntry
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steering import staged
 from awaken.testing.conformance.steps import (
     AGENT,
     DONE,
@@ -20,6 +22,7 @@ from awaken.testing.conformance.steps import (
     SCOPE,
     THREAD,
     answered,
+    apply,
     asked,
     calling,
     cancelled,
@@ -27,6 +30,7 @@ from awaken.testing.conformance.steps import (
     claim_some,
     claimed,
     committed,
+    committing,
     delta,
     dispatch_id,
     dispatch_of,
@@ -35,6 +39,7 @@ from awaken.testing.conformance.steps import (
     interrupt,
     kinds,
     log_of,
+    message_id,
     message_ids,
     names,
     offer,
@@ -259,6 +264,30 @@ async def test_a_run_goes_as_a_whole(store: Store, clock: ManualClock) -> None:
         ("msg-d1", "run-d1"),
         ("turn", "run-d1"),
         ("msg-d2", "run-d1"),
+    ]
+
+
+@behaviour("RE-007")
+async def test_a_receipt_keeps_the_id_of_a_run_that_is_gone(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+    await staged(store, "d2")
+    await apply(store, replace(committing(owner), takes="next_step"))
+    await submitted(store, "d3")
+    await cancelled(store, "d3")
+    await settled(store, owner)
+    names = [message_id(name) for name in ("msg-d1", "msg-d2", "msg-d3")]
+    before = [await store.load_receipt(SCOPE, THREAD, name) for name in names]
+    clock.tick(1)
+
+    assert (await purge(store, runs_ms=0, events_ms=0)).runs == 2
+
+    assert await store.load_run(SCOPE, run_id("d1")) is None
+    after = [await store.load_receipt(SCOPE, THREAD, name) for name in names]
+    assert after == before
+    assert [(each.fate, each.run_id) for each in after if each is not None] == [
+        ("consumed", "run-d1"),
+        ("consumed", "run-d1"),
+        ("cancelled", "run-d3"),
     ]
 
 

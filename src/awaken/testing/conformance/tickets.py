@@ -315,7 +315,7 @@ async def test_a_run_that_was_asked_to_stop_opens_nothing_more(store: Store, clo
 # --- deciding ---------------------------------------------------------------------------------------------------------
 
 
-@behaviour("TK-006")
+@behaviour("TK-006", "MBX-172", "MBX-163", "MBX-230")
 async def test_a_decision_queues_the_dispatch_that_the_run_named(store: Store, clock: ManualClock) -> None:
     suspension = await waits_for(store, "d1", approval(), entries=(calling("turn", "call-1"),))
     seen = (await thread_of(store)).event_count

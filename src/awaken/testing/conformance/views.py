@@ -21,7 +21,9 @@ from awaken.store.transitions import (
     SaveThread,
     StepClosed,
 )
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steering import staged
 from awaken.testing.conformance.steps import (
     OTHER_SCOPE,
     SCOPE,
@@ -223,6 +225,27 @@ async def test_hiding_what_is_not_read_changes_nothing(store: Store, clock: Manu
     assert await _hidden(store, "msg-d1") == []
 
     assert await snapshot(store) == before
+
+
+@behaviour("PM-039")
+async def test_hiding_does_not_touch_what_waits_for_a_run(store: Store, clock: ManualClock) -> None:
+    await finished(store, "d1")
+    owner = await claimed(store, "d2")
+    await staged(store, "d3")
+    await staged(store, "d4", "follow_up")
+    waiting = await store.list_pending(SCOPE, THREAD)
+
+    assert await _hidden(store, "msg-d1") == [(1, 1)]
+    assert await store.list_pending(SCOPE, THREAD) == waiting
+    await cancelled(store, "d2", hide=True)
+    assert await store.list_pending(SCOPE, THREAD) == waiting
+    await settled(store, owner, Ack(CANCELLED))
+
+    assert await _read(store) == []
+    next_run = await claim(store)
+    assert next_run is not None
+    assert [message.id for message in next_run.messages] == ["msg-d3", "msg-d4"], "what waited is said all the same"
+    assert await _read(store) == ["msg-d3", "msg-d4"]
 
 
 async def test_only_a_message_of_the_log_is_hidden(store: Store, clock: ManualClock) -> None:

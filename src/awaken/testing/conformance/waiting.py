@@ -80,7 +80,7 @@ async def answers(store: Store, thread: ThreadId = THREAD) -> list[tuple[str, To
 # --- going on with input ----------------------------------------------------------------------------------------------
 
 
-@behaviour("ST-010")
+@behaviour("ST-010", "MBX-046")
 async def test_a_waiting_run_goes_on_with_what_is_submitted_to_its_idle_thread(
     store: Store, clock: ManualClock
 ) -> None:
@@ -109,7 +109,7 @@ async def test_a_waiting_run_goes_on_with_what_is_submitted_to_its_idle_thread(
     assert (await settled(store, taken)).run.status is RunStatus.DONE
 
 
-@behaviour("ST-010")
+@behaviour("ST-010", "MBX-163")
 async def test_an_offer_takes_the_input_of_a_waiting_run_in_the_same_step(store: Store, clock: ManualClock) -> None:
     await waits(store, "d1")
     seen = (await thread_of(store)).event_count
@@ -190,7 +190,7 @@ async def test_input_for_a_thread_that_is_not_idle_is_a_run_of_its_own(store: St
     assert (await submitted(store, "d3")).run.run_id == "run-d3", "something is running"
 
 
-@behaviour("ST-014", "PB-004")
+@behaviour("ST-014", "PB-004", "MBX-049", "SV-019")
 async def test_of_several_waiting_runs_the_one_that_suspended_last_goes_on(store: Store, clock: ManualClock) -> None:
     first = await claimed(store, "d1")
     await submitted(store, "d2")
@@ -374,7 +374,7 @@ async def test_the_calls_of_several_ended_runs_are_closed_by_one_claim(store: St
     assert log[-1].message.id == "msg-d3"
 
 
-@behaviour("ST-042")
+@behaviour("ST-042", "DS-009", "MBX-290")
 async def test_each_call_that_is_closed_is_logged_behind_its_answer(store: Store, clock: ManualClock) -> None:
     """Whoever closes it: a run that begins, one that goes on with input, or the import of a thread."""
     await given_up(store, "d1", calling("turn", "call-1", "call-2"), result_of("call-1"))
