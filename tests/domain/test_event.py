@@ -138,13 +138,6 @@ def test_what_is_never_committed_is_a_delta_and_only_some_of_it_shows_a_message(
     assert {"ToolCallStreamDeltaObserved"} == DELTA_KINDS - OPENS_STREAM
 
 
-def test_a_kind_that_only_a_later_version_writes_has_a_place_and_no_payload() -> None:
-    later = {name for name, kind in TABLE.items() if kind.payload is None}
-    assert {"MailboxTimeout"} <= later
-    assert later.isdisjoint(KINDS.values())
-    assert all(opened(LoggedEvent(name, msgspec.Raw(b"{}"))) is None for name in later)
-
-
 def test_every_termination_has_a_kind_that_ends_the_run() -> None:
     assert {*FINISHED_KINDS, "suspended"} == set(get_args(TerminationType))
     assert {*FINISHED_KINDS.values(), "RunSuperseded"} == TERMINAL_KINDS
@@ -217,6 +210,7 @@ def test_the_queues_own_events_fit_the_table() -> None:
         server_event.stream_reset("x"),
         server_event.rescheduled(dispatch, "x"),
         server_event.dead_lettered(dispatch),
+        server_event.timed_out(dispatch, 5_000),
         server_event.superseded(run, NATURAL_END, "interrupted"),
         server_event.interrupted(dispatch),
         server_event.cancel_requested(dispatch),

@@ -113,8 +113,10 @@ async def test_a_thread_is_given_back_its_run_when_another_does_not_let_go_in_ti
         assert (answer.status, answer.code, answer.json()["active_run_id"]) == (409, "thread_busy", run["run_id"])
         late = (await site.http.get("/v1/runs/late")).json()
         assert late["phase"] == "cancelled"
-        logged = (await site.http.get("/v1/runs/late/events")).json()["items"]
-        assert (logged[-1]["kind"], logged[-1]["payload"]["cause"]) == ("RunCancelled", "not_released_in_time")
+        gave_up, end = (await site.http.get("/v1/runs/late/events")).json()["items"][-2:]
+        assert gave_up["kind"] == "MailboxTimeout"
+        assert gave_up["payload"] == {"timeout_ms": 2_000, "active_run_id": run["run_id"]}
+        assert (end["kind"], end["payload"]["cause"]) == ("RunCancelled", "not_released_in_time")
         let_go.set()
 
 

@@ -52,6 +52,7 @@ from awaken.domain.server_event import (
     ChildStartedPayload,
     ChildSuspendedPayload,
     DispatchPayload,
+    MailboxTimeoutPayload,
     MessageSentPayload,
     MessagesHiddenPayload,
     RunClaimedPayload,
@@ -69,16 +70,13 @@ from awaken.domain.server_event import (
 
 Channel = Literal["lifecycle", "mailbox", "messages", "tools", "decisions", "state", "activity", "usage", "debug"]
 
-LATER: Final = None
-"""In the place of a payload: what the kind is about comes with a later version, and nothing writes it yet."""
-
 
 class Kind(msgspec.Struct, frozen=True):
     """A row of the table."""
 
     name: str
     channel: Channel
-    payload: type[msgspec.Struct] | None
+    payload: type[msgspec.Struct]
     is_delta: bool = False
     """Observed while a turn is being produced; what it amounts to is committed later as a message."""
     opens_stream: bool = False
@@ -115,7 +113,7 @@ _ROWS: Final = (
     Kind("RunSuperseded", "mailbox", RunEndedPayload, is_terminal=True),
     Kind("CancelRequested", "mailbox", DispatchPayload),
     Kind("CancelAcknowledged", "mailbox", DispatchPayload),
-    Kind("MailboxTimeout", "mailbox", LATER),
+    Kind("MailboxTimeout", "mailbox", MailboxTimeoutPayload),
     # the conversation
     Kind("MessageCommitted", "messages", MessagePayload),
     Kind("MessagePended", "messages", MessagePendedPayload),
@@ -154,9 +152,7 @@ _ROWS: Final = (
 TABLE: Final[dict[str, Kind]] = {kind.name: kind for kind in _ROWS}
 """Every kind by its name, which is `kind` in the log and on the wire."""
 
-KINDS: Final[dict[type[Any], str]] = {
-    kind.payload: kind.name for kind in _ROWS if kind.payload is not None and kind.payload in get_args(Event)
-}
+KINDS: Final[dict[type[Any], str]] = {kind.payload: kind.name for kind in _ROWS if kind.payload in get_args(Event)}
 """The kind under which each executor event enters the log."""
 CHANNELS: Final[dict[str, Channel]] = {kind.name: kind.channel for kind in _ROWS}
 """The channel of every kind; a kind that this version does not know belongs to `other`."""
@@ -189,7 +185,7 @@ def opened(entry: LoggedEvent | ReadEvent) -> Any:
         DataIntegrity: The payload does not fit its kind.
     """
     kind = TABLE.get(entry.kind)
-    if kind is None or kind.payload is None:
+    if kind is None:
         return None
     try:
         return _decoder(kind.payload).decode(entry.payload)

@@ -82,6 +82,13 @@ class DispatchPayload(_Payload, frozen=True):
     error: str | None = None
 
 
+class MailboxTimeoutPayload(_Payload, frozen=True):
+    """Whoever asked for the run has waited this long for its thread, which that other run still holds, and gives up."""
+
+    timeout_ms: int
+    active_run_id: RunId | None = None
+
+
 class RunEndedPayload(_Payload, frozen=True):
     """How a run ended, and what it took. `cause`: who or what ended it, where that was not the agent."""
 
@@ -264,6 +271,11 @@ def cancel_requested(dispatch: Dispatch) -> ServerEvent:
 def cancel_acknowledged(dispatch: Dispatch) -> ServerEvent:
     """The owner has asked the agent to stop."""
     return _about(dispatch, "CancelAcknowledged")
+
+
+def timed_out(active: Dispatch | None, after_ms: int) -> ServerEvent:
+    """The caller of a queued run gave up waiting for its thread; the run's own end follows."""
+    return ServerEvent("MailboxTimeout", MailboxTimeoutPayload(after_ms, None if active is None else active.run_id))
 
 
 def dead_lettered(dispatch: Dispatch) -> ServerEvent:

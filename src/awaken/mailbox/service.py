@@ -276,7 +276,13 @@ class Mailbox:
                 return
             thread_id = submission.run.thread_id
             await self._engine.combiner.ask(
-                Cancel(scope=scope, thread_id=thread_id, run_id=run_id, cause="not_released_in_time")
+                Cancel(
+                    scope=scope,
+                    thread_id=thread_id,
+                    run_id=run_id,
+                    cause="not_released_in_time",
+                    gave_up_after_ms=round(wait_s * 1_000),
+                )
             )
             raise ThreadBusy(thread_id, stopped)
         except BaseException:

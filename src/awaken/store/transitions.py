@@ -357,6 +357,8 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     run_id: RunId
     cause: str | None = None
     """Why, where nobody asked for it: of queued and waiting work, for its last event."""
+    gave_up_after_ms: int | None = None
+    """How long its caller has waited for the thread to be free, where that is why; told right before the last event."""
     hide: bool = False
 
 

@@ -41,6 +41,8 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
     if dispatch is not None and claimed:
         run = _request_cancel(dispatch, run, thread, changes, log)
         return CancelResult("requested", run, log.write(changes))
+    if t.gave_up_after_ms is not None:
+        log.add(server_event.timed_out(facts.claimed, t.gave_up_after_ms))
     if dispatch is not None and dispatch.status is QUEUED:
         closed = close_queued(dispatch, run, thread, facts, changes, log, t.cause)
         appended = log.write(changes)

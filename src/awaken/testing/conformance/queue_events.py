@@ -16,13 +16,16 @@ from awaken.domain.log import EventRow
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import NATURAL_END
 from awaken.store.contract import Store
-from awaken.store.transitions import Ack, DeadLetter, Retry, StepClosed
+from awaken.store.transitions import Ack, Cancel, DeadLetter, Retry, StepClosed
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     OTHER_WORKER,
+    SCOPE,
+    THREAD,
     WORKER,
     answered,
+    apply,
     cancelled,
     claim,
     claimed,
@@ -31,6 +34,7 @@ from awaken.testing.conformance.steps import (
     interrupt,
     message_id,
     reclaim,
+    run_id,
     settled,
     submitted,
 )
@@ -204,4 +208,26 @@ async def test_a_cancelled_run_that_never_started_is_told_by_its_end(store: Stor
 
     assert (await told(store))[1:] == [
         ("d1", "RunCancelled", {"termination": {"type": "cancelled"}}),
+    ]
+
+
+@behaviour("MBX-106")
+async def test_a_caller_who_gives_up_is_told_with_whom_he_waited_for(store: Store, clock: ManualClock) -> None:
+    await claimed(store, "d1")
+    await submitted(store, "d2")
+
+    await apply(
+        store,
+        Cancel(
+            scope=SCOPE,
+            thread_id=THREAD,
+            run_id=run_id("d2"),
+            cause="not_released_in_time",
+            gave_up_after_ms=2_000,
+        ),
+    )
+
+    assert await told(store, after=5) == [
+        ("d2", "MailboxTimeout", {"timeout_ms": 2_000, "active_run_id": "run-d1"}),
+        ("d2", "RunCancelled", {"termination": {"type": "cancelled"}, "cause": "not_released_in_time"}),
     ]
