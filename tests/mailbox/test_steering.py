@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, UserPromptPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.errors import (
@@ -392,6 +394,30 @@ async def test_a_run_goes_on_with_what_was_sent_for_its_end(store: WatchedStore,
         assert (ended.final_output, ended.usage.model_calls, agent.drives) == ("re: and then?", 2, 2)
         assert await fate(world, sent) == "consumed"
         assert world.free_slots == 1
+        assert (await world.kinds(run)).count("RunFinished") == 1
+
+
+async def test_a_model_that_has_answered_is_asked_again_with_what_was_sent_meanwhile(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    begun, may_end, heard = asyncio.Event(), asyncio.Event(), list[list[ModelMessage]]()
+
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+        heard.append(list(messages))
+        begun.set()
+        await may_end.wait()
+        yield f"answer {len(heard)}"
+
+    async with World(store, clock, agents={"model": Agent(FunctionModel(stream_function=answer))}) as world:
+        run = await world.submit("hello", agent_id="model")
+        await begun.wait()
+        sent = await steer(world, "and then?", agent_id="model")
+        may_end.set()
+
+        assert (await world.done(run)).final_output == "answer 2"
+        assert [prompts_in(request) for request in heard] == [["hello"], ["hello", "and then?"]]
+        assert await world.texts() == ["hello", "answer 1", "and then?", "answer 2"]
+        assert await fate(world, sent) == "consumed"
         assert (await world.kinds(run)).count("RunFinished") == 1
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.checking import readable, shown, weighed
 from awaken.domain.child import ChildTicket
@@ -234,8 +235,11 @@ class Port:
         self._is_stirred = True
 
     def go_on(self, claimed: Claimed) -> None:
-        """The run goes on under the same claim, with what it has taken where it would have ended."""
+        """The run goes on under the same claim, with what it has taken where it would have ended: executed anew, which
+        its agent may tell by the instance id.
+        """
         self._claimed, self._run = claimed, claimed.run
+        self._identity = replace(self.identity, instance_id=self._ids.instance_id())
         self.steps, self.usage = claimed.run.steps, claimed.run.usage
 
     async def commit_step(
