@@ -82,6 +82,7 @@ from awaken.http.wire import (
 from awaken.mailbox.bulk import cancel_many
 from awaken.mailbox.children import children_of
 from awaken.mailbox.decisions import Verdicts
+from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox, RunSubmission
 from awaken.mailbox.settings import MailboxSettings
@@ -194,8 +195,12 @@ class Awaken:
         clock: Clock | None = None,
         ids: Ids | None = None,
         scope: Scope = DEFAULT_SCOPE,
+        maintenance: Rounds | None = None,
     ) -> None:
         """Over the store at `url` (`sqlite:///file`, `memory://`), or over a given store. Nothing is opened yet.
+
+        `maintenance`: an async function without arguments, called every `MailboxSettings.purge_interval_s` seconds
+        while this is running. What it raises is logged; when this stops it is cancelled.
 
         `http` is how it is served: by `awaken serve`, and by `asgi()` where that is given nothing else.
 
@@ -208,6 +213,8 @@ class Awaken:
         _check_part(store, "capabilities", "store= takes a store object (an address goes first, without a name)")
         _check_part(clock, "monotonic", "clock= takes a Clock")
         _check_part(ids, "mint_some", "ids= takes Ids(…)")
+        if maintenance is not None and not callable(maintenance):  # pyright: ignore[reportUnnecessaryComparison]
+            raise ValidationError(f"maintenance= takes an async function, and not {checking.shown(maintenance)}")
         _check_part(http, "allowed_hosts", "http= takes HttpSettings(…)")
         clock = SystemClock() if clock is None else clock
         self.scope = Scope(checked_id(scope, what="scope"))
@@ -225,6 +232,7 @@ class Awaken:
             clock=clock,
             ids=ids or Ids(clock, system_chance()),
             observer=self.observer,
+            maintenance=maintenance,
         )
         self.mailbox.schedules.declared[self.scope] = ()
 

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 
 from awaken.domain.clock import Clock, SystemClock, sleep
-from awaken.domain.errors import Unavailable
+from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
@@ -25,6 +25,7 @@ from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.lifetime import Lifetime, State
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.loop_watch import LoopWatch
+from awaken.mailbox.maintenance import Maintenance, Rounds
 from awaken.mailbox.observer import Observer
 from awaken.mailbox.outbox import Outbox
 from awaken.mailbox.reactions import Reactions
@@ -67,6 +68,7 @@ class Engine:
         ids: Ids,
         observer: Observer,
         executes: bool,
+        maintenance: Rounds | None,
     ) -> None:
         self.combiner = Combiner(store, clock, self._applied, self._failed, observer.applied)
         self.hub = Hub(store, clock)
@@ -76,6 +78,7 @@ class Engine:
         self._settings = settings
         self._executes = executes
         self._agents = agents
+        self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
         lease_ms = None if store.capabilities.exclusive else settings.lease_ms
         self._slots = Slots(settings.max_concurrent_runs, ids, lambda: agents.routes, lease_ms=lease_ms)
         self._keeper = Keeper(self.combiner, clock, settings)
@@ -195,8 +198,9 @@ class Engine:
     async def _opened(self) -> AsyncGenerator[None]:
         """Entered and left by the task of one life."""
         stack = AsyncExitStack()
+        give_up_s = self._clock.monotonic() + self._settings.startup_retry_s
         try:
-            await stack.enter_async_context(self._store)
+            await self._insist(lambda: stack.enter_async_context(self._store), give_up_s)
             self._store.listen(self._signalled)
             stack.callback(self._store.unlisten, self._signalled)
             group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -206,9 +210,7 @@ class Engine:
             combining = group.create_task(self.combiner.run(), name="awaken combiner")
             stack.push_async_callback(self._close_combiner, combining)
             if self._executes:
-                await self._take_over()
-                await self.schedules.declare()
-                await self._sweeper.tick()
+                await self._insist(self._take_over, give_up_s)
             stack.callback(_cancel_all, self._set_in_motion(group))
             if isinstance(self._clock, SystemClock):  # the time of another clock passes when somebody says so
                 stack.enter_context(LoopWatch(self._woke))
@@ -222,6 +224,22 @@ class Engine:
         finally:
             await stack.aclose()  # without the error that may be on its way: a group would wrap it
 
+    async def _insist(self, step: Callable[[], Awaitable[object]], give_up_s: float) -> None:
+        """Do what can be repeated, again and again until that instant while the store is not available."""
+        is_logged = False
+        while True:
+            try:
+                await step()
+                return
+            except StoreUnavailable as error:
+                left_s = give_up_s - self._clock.monotonic()
+                if left_s <= 0:
+                    raise
+                if not is_logged:
+                    _log.warning("the start waits, for up to %g s: %s", left_s, error)
+                    is_logged = True
+            await sleep(self._clock, min(self._settings.store_retry_s, left_s))
+
     def _woke(self) -> None:
         """The machine slept, or this process was stopped: no timer has noticed."""
         self._keeper.look()
@@ -230,15 +248,20 @@ class Engine:
     async def _take_over(self) -> None:
         """Take back claims whose lease has ended, and what an earlier life of this mailbox could not settle. A store
         that only this process uses has taken back everything else when it was opened, and nothing of it is renewed.
+        Then the schedules that the program declares are stored, and those that are due tick. May be repeated.
         """
         if taken := await self._sweeper.take_back():
             _log.info("took over %d unfinished dispatches", taken)
+        await self.schedules.declare()
+        await self._sweeper.tick()
 
     def _set_in_motion(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         self.outbox.look()
         loops: dict[str, Callable[[], Awaitable[None]]] = {"outbox": self.outbox.run_forever}
         if self._executes:
             loops |= {"dispatcher": self._dispatcher.run_forever, "sweeper": self._sweeper.run_forever}
+            if self._maintenance is not None:
+                loops["maintenance"] = self._maintenance.run_forever
         if not self._store.capabilities.exclusive:
             loops["reader poll"] = lambda: self.hub.poll_forever(self._settings.poll_interval_s)
             if self._executes:

@@ -68,6 +68,7 @@ from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.decisions import Decisions
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
+from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.messages import Messages
 from awaken.mailbox.observer import Observer, Observers
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
@@ -175,6 +176,7 @@ class Mailbox:
         ids: Ids | None = None,
         observer: Observer | None = None,
         executes: bool = True,
+        maintenance: Rounds | None = None,
     ) -> None:
         self.settings = MailboxSettings() if settings is None else settings
         if not isinstance(self.settings, MailboxSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -193,6 +195,7 @@ class Mailbox:
             ids=self.ids,
             observer=self.observers,
             executes=executes,
+            maintenance=maintenance,
         )
         self.attendance: Final = Attendance(self._engine.combiner.ask, self.clock)
         """Who watches runs that are to be stopped when nobody does."""

@@ -80,6 +80,9 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     what a server takes besides, this stays within the 30 s that most supervisors of processes grant."""
     store_retry_s: _Interval = 1.0
     """Between tries to claim and to sweep while the store cannot answer."""
+    startup_retry_s: _Duration = 0.0
+    """How long a start tries again while the store is not available: it comes up after this process, or the process
+    that owns the file has yet to end. 0: a start fails at once, and says why."""
     settle_retry_s: _Interval = 0.25
     """Between tries to settle while the store cannot write; the lease bounds them."""
 

@@ -43,6 +43,7 @@ from awaken.domain.message import Message, user_message
 from awaken.domain.run import Run, RunOptions
 from awaken.executors.function import Context
 from awaken.executors.registry import Agents
+from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.mailbox.service import Mailbox, RunSubmission, Submission
 from awaken.mailbox.settings import MailboxSettings
@@ -323,6 +324,7 @@ class World:
         observer: Observer | None = None,
         seed: int = 1,
         executes: bool = True,
+        maintenance: Rounds | None = None,
         patience_s: float = 20.0,
     ) -> None:
         self.store = store if isinstance(store, WatchedStore) else WatchedStore(store)
@@ -340,6 +342,7 @@ class World:
             ids=Ids(clock, seeded_chance(seed)),
             observer=observer or self.ledger,
             executes=executes,
+            maintenance=maintenance,
         )
         self._patience_s = patience_s
 
