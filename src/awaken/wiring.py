@@ -90,7 +90,7 @@ from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuer
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.backup import Backup, Progress, back_up
-from awaken.store.sqlite.inspection import Inspection, inspect
+from awaken.store.sqlite.inspection import Inspection, check_openable, inspect
 from awaken.store.sqlite.opening import Durability
 from awaken.telemetry.prometheus import PrometheusObserver
 
@@ -1442,6 +1442,20 @@ class Awaken:
         return shown.Cancellation(state=done.state, run=_shown_run(self, run, dispatch))
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
+
+    async def check(self, *, settings: HttpSettings | None = None) -> None:
+        """Find out whether it could be started and served: agents are imported, the store is looked at, and the HTTP
+        application is made. Nothing is started, taken or written.
+
+        Raises:
+            AgentNotLoadable: An agent cannot be imported.
+            StoreError: The store could not be opened.
+            ValidationError: A setting is out of range.
+        """
+        await self.agents.load_all()
+        self.asgi(settings=settings)
+        if isinstance(self.store, SqliteStore):
+            check_openable(self.store.path)
 
     def asgi(
         self,

@@ -244,3 +244,44 @@ def test_a_mistake_in_an_app_is_placed_in_its_own_file(here: Path, awaken: Awake
     (here / "mistaken.py").write_text(f"{before}{source}\n")
     line = before.count("\n") + source.count("\n") + 1
     refused(awaken("serve", "mistaken:app"), Exit.FAILED, words, f"mistaken.py:{line})")
+
+
+# --- whether it could be ----------------------------------------------------------------------------------------------
+
+APP = "from awaken import Awaken\napp = Awaken('sqlite:///shop.db')\napp.agent('a', 'bots:answer')\n"
+
+
+def test_a_check_starts_nothing_and_says_that_it_could_be_served(here: Path, awaken: Awaken) -> None:
+    (here / "shop.py").write_text(APP)
+    (here / "bots.py").write_text("async def answer(ctx): ...\n")
+    before = sorted(path.name for path in here.iterdir())
+
+    result = awaken("serve", "shop:app", "--check", "--port", "0")
+
+    assert (result.code, result.err) == (Exit.OK, "")
+    assert result.out.startswith("could be served: a on http://127.0.0.1:0, ") and "durability full" in result.out
+    assert [name for name in sorted(path.name for path in here.iterdir()) if name != "__pycache__"] == before
+
+
+def test_a_check_finds_an_agent_that_cannot_be_imported(here: Path, awaken: Awaken) -> None:
+    (here / "shop.py").write_text(APP)
+    (here / "bots.py").write_text("import nowhere_to_be_found\n")
+
+    refused(awaken("serve", "shop:app", "--check"), Exit.FAILED, "bots:answer", "nowhere_to_be_found")
+
+
+async def test_a_check_finds_a_store_that_cannot_be_served(here: Path, awaken: Awaken) -> None:
+    (here / "shop.py").write_text(APP)
+    (here / "bots.py").write_text("async def answer(ctx): ...\n")
+    async with SqliteStore(here / "shop.db"):
+        refused(await asyncio.to_thread(awaken, "serve", "shop:app", "--check"), Exit.FAILED, "is already served by")
+    with sqlite3.connect(here / "shop.db") as connection:
+        connection.execute("DROP TABLE events")
+    connection.close()
+    refused(await asyncio.to_thread(awaken, "serve", "shop:app", "--check"), Exit.FAILED, "lacks table events")
+
+
+def test_a_check_finds_an_address_that_is_taken(here: Path, awaken: Awaken) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused(awaken("serve", "--store", "memory://", "--check", "--port", port), Exit.FAILED, port, "in use")

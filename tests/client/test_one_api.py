@@ -17,7 +17,7 @@ from awaken.domain import shown
 from awaken.http import wire
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
-    {"agent", "agents", "asgi", "mailbox", "observer", "schedule", "scope", "send", "start", "stop", "store"}
+    {"agent", "agents", "asgi", "check", "mailbox", "observer", "schedule", "scope", "send", "start", "stop", "store"}
 )
 """What belongs to whoever runs a server."""
 ONLY_OVER_HTTP: Final = frozenset({"close", "health", "send"})

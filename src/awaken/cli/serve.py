@@ -6,6 +6,7 @@ Holds: what is wrong with the command, the address or the database is printed in
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -53,6 +54,7 @@ def serve(
     allowed_origin: Several = (),
     forwarded_allow_ips: str | None = None,
     insecure_no_auth: bool = False,
+    check: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Serve an app over HTTP; without one, the demo agents.
 
@@ -93,6 +95,8 @@ def serve(
         Addresses of proxies whose X-Forwarded-For, -Proto and -Host are believed, separated by commas; * for any.
     insecure_no_auth
         Serve beyond this machine although the app has no authorize.
+    check
+        Start nothing: say whether it could be served. Agents are imported, and store, settings and address looked at.
     """
     address = _address(bind_to, host, port)
     if not 0 <= shutdown_drain_s < math.inf:
@@ -108,6 +112,9 @@ def serve(
             " (HttpSettings(authorize=…)), or bind to 127.0.0.1 and put a proxy in front, or accept with"
             " --insecure-no-auth that anybody may use it"
         )
+    if check:
+        settings = _http_settings(app, address, public_url, allowed_host, allowed_origin, forwarded_allow_ips)
+        return _check(app, address, settings)
     bound = bind(address)
     with bound:
         served = Address(address.host, bound.getsockname()[1])
@@ -120,6 +127,16 @@ def serve(
             shutdown_drain_s=shutdown_drain_s,
         )
         run_to_the_end(serving)
+    return Exit.OK
+
+
+def _check(app: Awaken, address: Address, settings: HttpSettings) -> int:
+    """What is wrong is raised, the address last: it is in use where the server is already running."""
+    asyncio.run(app.check(settings=settings))
+    bind(address).close()
+    print(
+        f"could be served: {', '.join(app.agents.ids()) or 'no agents'} on {address.to_url()}, {_described(app.store)}"
+    )
     return Exit.OK
 
 

@@ -206,6 +206,12 @@ class Agents:
             raise AgentNotFound(agent_id)
         return driver
 
+    async def load_all(self) -> None:
+        """Import whatever is still to be imported. Raises AgentNotLoadable for the first that cannot be."""
+        for driver in [*self._drivers.values()]:
+            if isinstance(driver, LazyDriver):
+                await driver.load()
+
     def serves(self, agent_id: str) -> bool:
         """Whether its runs are executed here: it was added, and could be loaded."""
         return Route(agent_id) in self.routes
@@ -346,10 +352,11 @@ class LazyDriver:
         Raises:
             AgentNotLoadable: What should be imported is not there, or is not an agent.
         """
-        driver = self._driver or await self._load()
+        driver = self._driver or await self.load()
         return await driver.drive(entry, port)
 
-    async def _load(self) -> AgentDriver:
+    async def load(self) -> AgentDriver:
+        """The agent's own driver, imported once. Raises as `drive`."""
         async with self._loading:
             if self._driver is None:
                 found = in_thread(self._find, name=f"awaken-import-{self._agent_id}")

@@ -1,6 +1,6 @@
 """How large a database file is, and what retention would remove from it, seen without owning it.
 
-Above: `awaken db`. Below: a read-only connection, which a serving process does not notice.
+Above: `awaken db`, `awaken serve --check`. Below: a read-only connection, which a serving process does not notice.
 Holds: nothing is written and no lock is taken. Sizes by part are there where this build of SQLite can tell them.
 """
 
@@ -16,8 +16,9 @@ import msgspec
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, StoreUnavailable
 from awaken.store.sqlite.faults import translated
-from awaken.store.sqlite.migrate import check_schema
-from awaken.store.sqlite.opening import open_reader
+from awaken.store.sqlite.lock import check_free
+from awaken.store.sqlite.migrate import check_schema, check_whole, migrations
+from awaken.store.sqlite.opening import check_library, check_place, open_reader
 from awaken.store.sqlite.queries import SQL
 
 _PARTS: Final = ("threads", "messages", "runs", "dispatches", "events", "journal", "tickets", "thread_entries")
@@ -71,6 +72,27 @@ def inspect(path: Path, now: Instant, *, run_retention_ms: int, event_retention_
             old_events=old_events,
             dead_letters=dead_letters,
         )
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    finally:
+        db.close()
+
+
+def check_openable(path: Path) -> None:
+    """Refuse what opening would refuse, as far as that can be seen without owning the file. Nothing is made or written.
+
+    Raises:
+        StoreUnavailable, DataIntegrity: The file cannot be served; the message says why and what to do.
+    """
+    check_library()
+    check_place(path)
+    check_free(path)
+    if not path.exists():
+        return
+    db = open_reader(path)
+    try:
+        if check_schema(db, path) == len(migrations()):
+            check_whole(db, path)
     except sqlite3.Error as error:
         raise translated(error, path) from error
     finally:

@@ -57,6 +57,21 @@ class Holder(msgspec.Struct, frozen=True):
     started_at: str
 
 
+def check_free(database: Path) -> None:
+    """Raises StoreUnavailable where a process owns the database. Nothing is made or taken."""
+    file = os.path.realpath(database)
+    try:
+        handle = os.open(f"{file}.lock", os.O_RDWR)
+    except OSError:
+        return  # nobody has served it, or opening it will say what is wrong
+    try:
+        if not _try_lock(handle):
+            raise StoreUnavailable(_refusal(database, _read_holder(handle)))
+        _unlock(handle)
+    finally:
+        os.close(handle)
+
+
 class FileLock:
     """Taken by `take`, given back by `release`; both are safe to repeat."""
 
