@@ -35,8 +35,12 @@ MAY_IMPORT: Final[dict[str, str]] = {
 }
 """What each layer may import besides itself. `awaken` is the package's `__init__`; `testing` may import anything."""
 
-ALSO: Final = {"telemetry/prometheus.py": "store mailbox"}
-"""What a single module may import besides. This one counts what the mailbox reports, and only `wiring` imports it."""
+ALSO: Final = {
+    "telemetry/prometheus.py": "store mailbox",
+    "telemetry/otel.py": "store mailbox",
+    "telemetry/stats.py": "store mailbox",
+}
+"""What a single module may import besides. These hear what the mailbox reports, and only `wiring` imports them."""
 
 CLOCK, IDS = "domain/clock.py", "domain/ids.py"
 CONCRETE_STORES: Final = ("awaken.store.memory", "awaken.store.sqlite", "awaken.store.postgres")

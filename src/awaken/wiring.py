@@ -7,6 +7,7 @@ Holds: importing this module imports no agent framework and no web framework; `a
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -95,6 +96,8 @@ from awaken.store.sqlite.opening import Durability
 from awaken.telemetry.prometheus import PrometheusObserver
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from awaken.http.app import HttpApp
     from awaken.http.auth import Authorize
     from awaken.http.settings import HttpSettings
@@ -196,6 +199,7 @@ class Awaken:
         ids: Ids | None = None,
         scope: Scope = DEFAULT_SCOPE,
         maintenance: Rounds | None = None,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
         """Over the store at `url` (`sqlite:///file`, `memory://`), or over a given store. Nothing is opened yet.
 
@@ -203,6 +207,7 @@ class Awaken:
         while this is running. What it raises is logged; when this stops it is cancelled.
 
         `http` is how it is served: by `awaken serve`, and by `asgi()` where that is given nothing else.
+        `tracer_provider`: where spans go; None: to that of this process, if it has set one before `start`.
 
         Raises:
             ValidationError: The URL is not one of these, or a setting is out of range.
@@ -235,6 +240,7 @@ class Awaken:
             maintenance=maintenance,
         )
         self.mailbox.schedules.declared[self.scope] = ()
+        self._tracer_provider = tracer_provider
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -247,7 +253,20 @@ class Awaken:
             StoreError: The store could not be opened; nothing is left open.
             Unavailable: It was stopped while it started.
         """
+        self._trace()
         await self.mailbox.start()
+
+    def _trace(self) -> None:
+        """Have spans made, where somebody takes them: whoever does so has imported OpenTelemetry already."""
+        provider, observers = self._tracer_provider, self.mailbox.observers
+        if observers.tracer is not None or (provider is None and "opentelemetry.trace" not in sys.modules):
+            return
+        from awaken.telemetry.otel import Traces, global_provider
+
+        provider = global_provider() if provider is None else provider
+        if provider is not None:
+            observers.tracer = traces = Traces(provider, self.mailbox.clock)
+            observers.add(traces)
 
     async def stop(self) -> None:
         """Let agents end or hand over, and close everything. How long that may take, `MailboxSettings` bounds."""

@@ -112,7 +112,17 @@ def test_every_option_of_serve_and_runs_is_listed() -> None:
 def test_every_metric_that_the_pages_name_exists() -> None:
     named = {found for page in PAGES for found in re.findall(r"\bawaken_[a-z_]+\b", page.read_text())}
     known = {metric.name for metric in vars(names).values() if isinstance(metric, names.Metric)}
-    assert named <= known
+    assert sorted(named - known) == []
+
+
+def test_every_metric_is_listed_with_its_labels() -> None:
+    rows = [line.split("|")[1:3] for line in (ROOT / "docs/howto/observe.md").read_text().splitlines()]
+    listed = {
+        name: set(re.findall(r"[a-z]+", row[1])) for row in rows if len(row) == 2 for name in _CODE.findall(row[0])
+    }
+    metrics = [metric for metric in vars(names).values() if isinstance(metric, names.Metric)]
+    assert [metric.name for metric in metrics if not set(metric.labels) <= listed.get(metric.name, {"missing"})] == []
+    assert [metric.name for metric in metrics if metric.name not in listed] == []
 
 
 def test_everything_public_is_described() -> None:

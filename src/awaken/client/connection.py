@@ -22,6 +22,7 @@ from awaken.domain.checking import checked_seconds, shown
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.ids import Chance, Ids, system_chance
+from awaken.domain.traceparent import current_traceparent
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S: Final = 10.0
@@ -85,6 +86,9 @@ class Setup:
         headers = dict(call.headers)
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        traceparent = current_traceparent()
+        if traceparent is not None:
+            headers.setdefault("traceparent", traceparent)
         return {
             "method": call.method,
             "url": call.path,

@@ -311,6 +311,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many runs before this one were each caused by a message of the run before."""
     child: ChildOf | None = None
     """Where a run has started it."""
+    traceparent: str | None = None
+    """The span from which it is linked, as `domain.traceparent` writes it."""
 
 
 _UNNAMED: Final = (None, None, None)

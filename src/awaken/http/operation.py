@@ -13,11 +13,14 @@ from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from awaken.domain.clock import Clock
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import RunId, Scope, ThreadId, checked_id
+from awaken.domain.run import Trace
+from awaken.domain.traceparent import read_traceparent
 from awaken.http.auth import Caller
 from awaken.http.body import Receive
 from awaken.http.connection import while_connected
@@ -145,6 +148,13 @@ class Call:
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def trace(self, trace: Trace) -> Trace:
+        """With who asked, and where in a trace."""
+        traceparent = read_traceparent(self.header(b"traceparent"))
+        if self.caller.id is None and traceparent is None:
+            return trace
+        return replace(trace, caller=self.caller.id, traceparent=traceparent)
 
     def link(self, *segments: str) -> str:
         """A path of this API as a client reaches it, mounted or not; safe to put into a header."""

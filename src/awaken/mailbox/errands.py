@@ -20,6 +20,7 @@ from awaken.domain.outbox import MAX_HOPS, Begin, Posting
 from awaken.domain.run import ChildOf, Intent, Origin, Run, RunMode, RunRequest, Sender, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import TicketRequest, ticket_id
+from awaken.domain.traceparent import current_traceparent
 from awaken.executors.children import Starting, request_of
 from awaken.executors.registry import Agents
 from awaken.executors.sending import Outgoing
@@ -35,7 +36,9 @@ def sending(run: Run, key: str, outgoing: Outgoing, agents: Agents, settings: Ma
     """
     hops = _hops(run) + 1
     sender = Sender(run.agent_id, run.thread_id, run.run_id)
-    trace = Trace(origin=Origin.INTERNAL, mode=RunMode.INTERNAL_WAKE, sender=sender, hops=hops)
+    trace = Trace(
+        origin=Origin.INTERNAL, mode=RunMode.INTERNAL_WAKE, sender=sender, hops=hops, traceparent=_traceparent(run)
+    )
     return _beginning(run, key, outgoing, trace, None, agents, settings)
 
 
@@ -67,6 +70,7 @@ def starting(
         sender=Sender(run.agent_id, run.thread_id, run.run_id),
         hops=hops,
         child=child,
+        traceparent=_traceparent(run),
     )
     info = ThreadInfo(parent_thread_id=run.thread_id)
     posting, size = _beginning(run, asked.key, asked.outgoing, trace, info, agents, settings)
@@ -126,6 +130,11 @@ def _hops(run: Run) -> int:
             f"{MAX_HOPS} runs in a row were each caused by the run before, and this one may cause no other"
         )
     return hops
+
+
+def _traceparent(run: Run) -> str | None:
+    """The span in which the run asks, or else that from which it is itself linked."""
+    return current_traceparent() or run.request.trace.traceparent
 
 
 def _named(message: Message, run: Run, key: str, index: int) -> Message:

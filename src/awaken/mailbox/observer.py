@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from awaken.domain.event import Event
-from awaken.store.transitions import Claimed, Outcome, Transition
+from awaken.store.transitions import Claimed, Outcome, Submit, Transition
 
 OutcomeLabel = Literal["completed", "transient_error", "permanent_error", "cancelled", "suspended", "released", "lost"]
 """How an execution ended, as metrics name it (MBX-016). The first three are the classes of an executor's failures."""
 
-_Hook = Callable[..., None]
+_Hook = Callable[..., object]
 
 _log = logging.getLogger("awaken.mailbox")
 
@@ -47,12 +47,21 @@ class Observer:
         """For so many routes something is queued that nobody here can run, as a sweep has found."""
 
 
+class Tracer(Protocol):
+    """Where this process traces, knows the span of a submit before there is a run."""
+
+    def submitting(self, submit: Submit, parent: str | None) -> str:
+        """The submit is asked for next, by whoever is in the span with this `traceparent`; its own is returned."""
+        ...
+
+
 class Observers(Observer):
     """Several of them as one, in the order in which they came."""
 
     def __init__(self, *observers: Observer) -> None:
         self._everybody: tuple[Observer, ...] = ()
         self._hooks: dict[str, tuple[_Hook, ...]] = {}
+        self.tracer: Tracer | None = None
         self._failing: set[_Hook] = set()
         """Hooks whose failure is in the log: one that fails for every run would fill it."""
         self.add(*observers)
@@ -64,6 +73,16 @@ class Observers(Observer):
             silent = getattr(Observer, hook)
             heard_by = [each for each in self._everybody if getattr(type(each), hook) is not silent]
             self._hooks[hook] = tuple([getattr(each, hook) for each in heard_by])
+
+    def submitting(self, submit: Submit, parent: str | None) -> str | None:
+        """The `traceparent` to store with the run that is asked for: where nobody traces, the caller's."""
+        if self.tracer is None:
+            return parent
+        try:
+            return self.tracer.submitting(submit, parent)
+        except Exception:
+            self._complain(self.tracer.submitting)
+            return parent
 
     def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
         self._tell("applied", transitions, outcomes, took_s)
@@ -88,10 +107,10 @@ class Observers(Observer):
             try:
                 hook(*report)
             except Exception:
-                if hook not in self._failing:
-                    self._failing.add(hook)
-                    _log.exception("an observer failed; what %s reports is incomplete from now on", _owner(hook))
+                self._complain(hook)
 
-
-def _owner(hook: _Hook) -> str:
-    return type(getattr(hook, "__self__", hook)).__name__
+    def _complain(self, hook: _Hook) -> None:
+        if hook not in self._failing:
+            self._failing.add(hook)
+            owner = type(getattr(hook, "__self__", hook)).__name__
+            _log.exception("an observer failed; what %s reports is incomplete from now on", owner)

@@ -63,6 +63,7 @@ from awaken.domain.run import (
     Trace,
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
+from awaken.domain.traceparent import nearest_traceparent
 from awaken.executors.registry import Agents
 from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.decisions import Decisions
@@ -380,7 +381,7 @@ class Mailbox:
         delivery = request.delivery
         if delivery.max_attempts is None:
             delivery = replace(delivery, max_attempts=self.settings.max_attempts)
-        return Submit(
+        submit = Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
             run_id=RunId(request.run_id or run_id),
@@ -397,6 +398,17 @@ class Mailbox:
             offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
             only_if_repeated=only_if_repeated,
         )
+        return self._in_trace(submit)
+
+    def _in_trace(self, submit: Submit) -> Submit:
+        """With the span from which its run is linked: the caller's, or, where this process traces, that of the submit
+        itself.
+        """
+        trace = submit.request.trace
+        traceparent = self.observers.submitting(submit, nearest_traceparent(trace.traceparent))
+        if traceparent == trace.traceparent:
+            return submit
+        return replace(submit, request=replace(submit.request, trace=replace(trace, traceparent=traceparent)))
 
     async def save_thread(
         self,
@@ -739,7 +751,7 @@ def _digest(request: RunSubmission) -> str:
     What was concluded from it is not part of it: the thread's last agent may be another one by now. Nor is how it
     travelled, and from whom: a client that asks again does so over a new connection.
     """
-    asked = replace(request, trace=replace(request.trace, transport_request_id=None, caller=None))
+    asked = replace(request, trace=replace(request.trace, transport_request_id=None, caller=None, traceparent=None))
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 

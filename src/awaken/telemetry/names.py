@@ -8,7 +8,7 @@ takes as long as the batch it shares. Signals do not exist.
 
 What a gauge reads from the database is the same in every process that shares it, and says so in its `help`.
 
-Source: docs/howto/operate.md.
+Source: docs/howto/observe.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ what is reported on the hot path is added to a series found beforehand, and noth
 
 Depths, and tickets that are open, are counted at the scrape, not after every operation.
 
-Source: docs/howto/operate.md.
+Source: docs/howto/observe.md.
 """
 
 from __future__ import annotations

@@ -151,8 +151,7 @@ async def send_messages_to_run(call: Call) -> Response:
 
 async def _send(call: Call, thread_id: str, run_id: RunId | None) -> Response:
     submission = call.body(MessageCreate).to_submission(call.scope, thread_id, run_id)
-    if call.caller.id is not None:
-        submission = replace(submission, trace=replace(submission.trace, caller=call.caller.id))
+    submission = replace(submission, trace=call.trace(submission.trace))
     sent = SentResource.of(await call.mailbox.messages.send(submission))
     place = call.link("v1", "runs", sent.run_id)
     headers = {"Content-Location": place, "Location": f"{place}/stream"}

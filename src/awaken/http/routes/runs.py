@@ -115,8 +115,7 @@ async def submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     submission = asked.to_submission(call.scope, path_thread_id)
     if asked.decisions is not None:
         await _decided(call, asked, path_thread_id)
-    if call.caller.id is not None:
-        submission = replace(submission, trace=replace(submission.trace, caller=call.caller.id))
+    submission = replace(submission, trace=call.trace(submission.trace))
     return await call.mailbox.submit(submission)
 
 

@@ -147,7 +147,6 @@ CREATE TABLE runs (
     retry_of_run_id     ANY,
     result              BLOB,
     principal           TEXT,
-    traceparent         TEXT,
     wire_run_id         TEXT
 ) STRICT;
 
