@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
+from awaken.store.transitions import Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from tests.http.site import Site, served
@@ -183,6 +185,61 @@ async def test_decisions_may_come_with_a_submit(store: Store, clock: ManualClock
             made = await site.http.post("/v1/runs", body)
             assert made.json()["run_id"] == run["run_id"]
         assert (await site.finished(run))["output"] == [False, "no", {"file": "a.txt"}]
+
+
+@behaviour("MBX-200", "TK-029")
+async def test_input_and_decisions_may_come_together(store: Store, clock: ManualClock) -> None:
+    """The decision lets the run go on, and the input is taken once, however often both are sent."""
+    async with served(store, clock, agents=AGENTS) as site:
+        run, [ticket] = await waiting(site, thread_id="t")
+        decided = {"ticket_id": ticket["ticket_id"], "action": "approve"}
+        message = {"message_id": "m2", "content": "and hurry"}
+        body = {"thread_id": "t", "agent_id": "gated", "messages": [message], "decisions": [decided]}
+        sent, again = [(await site.http.post("/v1/runs", body)).json() for _ in range(2)]
+        assert (await site.finished(run))["output"][0] is True
+        (await site.world.agent.next_call()).release()
+        await site.finished(sent)
+        assert again["run_id"] == sent["run_id"], again
+        receipt = (await site.http.get("/v1/threads/t/messages/m2/receipt")).json()
+        assert (receipt["fate"], receipt["run_id"]) == ("consumed", sent["run_id"])
+
+
+@behaviour("TK-029")
+async def test_what_came_with_decisions_is_not_lost_with_the_answer(store: Store, clock: ManualClock) -> None:
+    """The client of a server that died before it had answered, or before it had stored anything, asks again."""
+    async with served(store, clock, agents=AGENTS) as site:
+        for number, lose in enumerate((site.world.store.lose_answer, site.world.store.fail_once)):
+            run, [ticket] = await waiting(site, thread_id=f"t{number}")
+            decided = {"ticket_id": ticket["ticket_id"], "action": "approve"}
+            message = {"message_id": "m2", "content": "and hurry"}
+            where = {"thread_id": f"t{number}", "agent_id": "gated"}
+            lose(Submit)
+
+            failed = await site.http.post("/v1/runs", {**where, "messages": [message], "decisions": [decided]})
+            assert failed.status == 503
+            sent = await site.http.post("/v1/runs", {**where, "messages": [message], "decisions": [decided]})
+
+            assert sent.status in (200, 202), sent.json()
+            assert (await site.finished(run))["output"][0] is True
+            (await site.world.agent.next_call()).release()
+            await site.finished(sent.json())
+
+
+@behaviour("TK-029")
+async def test_a_submit_that_is_refused_has_decided_nothing(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock, agents=AGENTS, mailbox=MailboxSettings(max_queued_per_thread=1)) as site:
+        _, [ticket] = await waiting(site, thread_id="t")
+        decided = {"ticket_id": ticket["ticket_id"], "action": "approve"}
+        body = {"thread_id": "t", "agent_id": "gated", "input": "and hurry", "decisions": [decided]}
+
+        full = await site.http.post("/v1/runs", body)
+        clears = await site.http.post("/v1/runs", {**body, "multitask_strategy": "interrupt"})
+        nowhere = await site.http.post("/v1/runs", {**body, "thread_id": "none"})
+        nobody = await site.http.post("/v1/runs", {**body, "agent_id": "nobody"})
+
+        assert (full.status, full.code) == (429, "queue_full")
+        assert (clears.status, nowhere.status, nobody.status) == (422, 404, 422)
+        assert (await site.http.get(f"/v1/tickets/{ticket['ticket_id']}")).json()["state"] == "open"
 
 
 @behaviour("TK-077")

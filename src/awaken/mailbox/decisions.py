@@ -34,7 +34,7 @@ from awaken.domain.ticket import MAX_DECISION_BYTES, Decision, Ticket, Verdict
 from awaken.executors.schema import SchemaCheck
 from awaken.mailbox.engine import Engine
 from awaken.store.contract import MAX_PAGE, Page, Store, TicketQuery
-from awaken.store.transitions import Decide, Decided, Missing, Outcome, Ruling, Undecided
+from awaken.store.transitions import Decide, Decided, Missing, Outcome, Ruling, Rulings, Undecided
 
 MAX_VERDICTS = 256
 """In one request."""
@@ -80,19 +80,24 @@ class Decisions:
     async def decide_ticket(self, scope: Scope, ticket_id: str, verdict: Verdict) -> Verdicts:
         """Decide one ticket. Raises as `decide`, and TicketNotFound."""
         ticket = await self.get_ticket(scope, ticket_id)
-        return await self._decide(scope, ticket.thread_id, ticket.run_id, [(ticket, verdict)])
+        return await self._decide(scope, ticket.thread_id, Rulings(ticket.run_id, self._rulings([(ticket, verdict)])))
 
     async def decide_thread(self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict]) -> Verdicts:
         """Decide tickets of the thread's open run, else of its latest one. Raises as `decide`, and ThreadNotFound."""
         self._engine.check_loop()
         checked_id(thread_id, what="thread_id")
+        return await self._decide(scope, thread_id, await self.beside(scope, thread_id, verdicts))
+
+    async def beside(self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict]) -> Rulings:
+        """The same for a submit to the thread, with which they are made. Raises as `decide_thread`."""
         thread = await self._store.load_thread(scope, thread_id)
         if thread is None:
             raise ThreadNotFound(thread_id)
         run_id = thread.open_run_id or thread.latest_run_id
         if run_id is None:
             raise UnknownToolCall(_named(verdicts))
-        return await self.decide(scope, run_id, verdicts)
+        _, found = await self._found(scope, run_id, verdicts)
+        return Rulings(run_id, self._rulings(found))
 
     async def decide(self, scope: Scope, run_id: RunId, verdicts: Sequence[Verdict]) -> Verdicts:
         """Decide tickets of one run, all of them or none. Durable when this returns, wherever the run is.
@@ -108,14 +113,20 @@ class Decisions:
         """
         self._engine.check_loop()
         checked_id(run_id, what="run_id")
+        run, found = await self._found(scope, run_id, verdicts)
+        return await self._decide(scope, run.thread_id, Rulings(run_id, self._rulings(found)))
+
+    async def _found(
+        self, scope: Scope, run_id: RunId, verdicts: Sequence[Verdict]
+    ) -> tuple[Run, list[tuple[Ticket, Verdict]]]:
+        """The run, and the ticket that each of them is about. Raises as `decide`."""
         if not 1 <= len(verdicts) <= MAX_VERDICTS:
             raise ValidationError(f"give 1 to {MAX_VERDICTS} decisions", loc=("body", "decisions"))
         run = await self._store.load_run(scope, run_id)
         if run is None:
             raise RunNotFound(run_id)
         tickets = await self._tickets_of(scope, run)
-        found = [(_ticket_meant(each, tickets, run), each) for each in verdicts]
-        return await self._decide(scope, run.thread_id, run_id, found)
+        return run, [(_ticket_meant(each, tickets, run), each) for each in verdicts]
 
     async def _tickets_of(self, scope: Scope, run: Run) -> list[Ticket]:
         found: list[Ticket] = []
@@ -129,13 +140,13 @@ class Decisions:
                 break
         return found
 
-    async def _decide(
-        self, scope: Scope, thread_id: ThreadId, run_id: RunId, found: Sequence[tuple[Ticket, Verdict]]
-    ) -> Verdicts:
+    async def _decide(self, scope: Scope, thread_id: ThreadId, made: Rulings) -> Verdicts:
         self._engine.require_ready()
-        rulings = tuple([Ruling(ticket.ticket_id, self._decision(ticket, verdict)) for ticket, verdict in found])
-        decide = Decide(scope=scope, thread_id=thread_id, run_id=run_id, rulings=rulings)
+        decide = Decide(scope=scope, thread_id=thread_id, run_id=made.run_id, rulings=made.rulings)
         return _answered(await self._engine.combiner.ask(decide))
+
+    def _rulings(self, found: Sequence[tuple[Ticket, Verdict]]) -> tuple[Ruling, ...]:
+        return tuple([Ruling(ticket.ticket_id, self._decision(ticket, verdict)) for ticket, verdict in found])
 
     def _decision(self, ticket: Ticket, verdict: Verdict) -> Decision:
         """What was asked for, as a decision about this ticket.
@@ -222,7 +233,7 @@ def _answered(outcome: Outcome) -> Verdicts:
         case Decided(run=run, dispatch=dispatch, tickets=tickets, duplicates=duplicates):
             return Verdicts(run, dispatch, tickets, duplicates)
         case Undecided(ticket=ticket, run=run):
-            raise _refusal(ticket, run)
+            raise refusal_of(ticket, run)
         case Missing(what="run", id=id):
             raise RunNotFound(id)
         case Missing(id=id):
@@ -231,7 +242,8 @@ def _answered(outcome: Outcome) -> Verdicts:
             raise AssertionError(f"a decision cannot end in {type(outcome).__name__}")
 
 
-def _refusal(ticket: Ticket, run: Run) -> Exception:
+def refusal_of(ticket: Ticket, run: Run) -> Exception:
+    """Why a ticket that is closed was not decided."""
     decision = ticket.decision
     if ticket.state == "decided" and decision is not None:
         at = to_rfc3339(decision.decided_at)

@@ -128,6 +128,8 @@ class Reactions:
                 self._dispatcher.wake()
         elif isinstance(transition, Claim):
             self._slots.claim_lost(transition)
+        elif isinstance(transition, Submit | Decide):
+            self._dispatcher.wake()  # it may have left its thread due
         self._dispatcher.slot_freed()
         self._outbox.look()
         self._observer.failed(transition)

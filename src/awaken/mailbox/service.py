@@ -23,7 +23,9 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
     AlreadyAccepted,
     AlreadyExists,
+    AwakenError,
     DeliveryBlocked,
+    NotFound,
     QueueFull,
     RunNotFound,
     RunNotOpen,
@@ -31,6 +33,7 @@ from awaken.domain.errors import (
     ThreadBusy,
     ThreadGone,
     ThreadNotFound,
+    TicketNotFound,
     ValidationError,
 )
 from awaken.domain.ids import (
@@ -63,10 +66,11 @@ from awaken.domain.run import (
     Trace,
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
+from awaken.domain.ticket import Verdict
 from awaken.domain.traceparent import nearest_traceparent
 from awaken.executors.registry import Agents
 from awaken.mailbox.attendance import Attendance
-from awaken.mailbox.decisions import Decisions
+from awaken.mailbox.decisions import Decisions, refusal_of
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.maintenance import Rounds
@@ -93,11 +97,13 @@ from awaken.store.transitions import (
     NotWaiting,
     Outcome,
     Replayed,
+    Rulings,
     SaveThread,
     Staged,
     Submit,
     Submitted,
     ThreadSaved,
+    Undecided,
 )
 
 StopState = Literal["requested", "acknowledged", "stopped"]
@@ -127,6 +133,8 @@ class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     options: RunOptions = NO_OPTIONS
     create_thread: bool = True
     """False: a thread that does not exist is an error."""
+    decisions: tuple[Verdict, ...] = ()
+    """About what the thread's open run waits for: made with the rest of it, or not at all."""
     release_wait_s: float | None = None
     """Of a run that interrupts the thread: give up when what it stops has not let go after so long."""
     trace: Trace = Trace()
@@ -260,6 +268,7 @@ class Mailbox:
             ThreadBusy: Also when the run that is stopped has not let go within `release_wait_s`: then this one ends
                 cancelled, and what was cleared away stays so.
             RunNotFound: It is for a run that does not exist.
+            TicketNotFound, UnknownToolCall, DecisionConflict, TicketExpired, TicketWithdrawn: Of a decision in it.
             Unavailable: The mailbox is not running.
             WrongLoop: It runs on another event loop, or in another thread; as from every other method here.
         """
@@ -300,9 +309,12 @@ class Mailbox:
         if request.delivery.target_run_id is not None:
             request = await self._aimed(request, request.delivery.target_run_id)
         agent_id, refusal = self._agent_of(request, await self._last_agent(request))
+        decides: Rulings | None = None
+        if request.decisions and refusal is None:
+            decides, refusal = await self._decides(request)
         if refusal is not None and not _may_be_repeated(request):
             raise refusal
-        transition = self._transition(request, agent_id, only_if_repeated=refusal is not None)
+        transition = self._transition(request, agent_id, decides, only_if_repeated=refusal is not None)
         if refusal is not None:
             return await self._repeated(transition, size, refusal)
         if not waits:
@@ -330,7 +342,23 @@ class Mailbox:
             raise RunNotFound(run_id)
         return replace(request, thread_id=run.thread_id, agent_id=request.agent_id or run.agent_id)
 
-    async def _repeated(self, transition: Submit, size: int, refusal: ValidationError) -> Submission:
+    async def _decides(self, request: RunSubmission) -> tuple[Rulings | None, AwakenError | None]:
+        """The decisions that come with the request, or why they cannot be made. They are not, any more, where it was
+        accepted before: its own run may be what the thread is about by now. So this does not raise.
+        """
+        thread_id = request.thread_id.strip()
+        if not thread_id:
+            return None, ValidationError("decisions are about a thread; name it", loc=("body", "thread_id"))
+        if request.delivery.mode != "queue":
+            return None, ValidationError(
+                "decisions let a run go on that waits, and go with no strategy but enqueue", loc=("body", "decisions")
+            )
+        try:
+            return await self.decisions.beside(request.scope, ThreadId(thread_id), request.decisions), None
+        except (ValidationError, NotFound) as refusal:
+            return None, refusal
+
+    async def _repeated(self, transition: Submit, size: int, refusal: AwakenError) -> Submission:
         """What was accepted when the request came before. Raises the refusal where it never did."""
         outcome = await self._engine.combiner.ask(transition, size)
         if isinstance(outcome, Missing):
@@ -358,7 +386,9 @@ class Mailbox:
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id
 
-    def _transition(self, request: RunSubmission, agent_id: AgentId, *, only_if_repeated: bool) -> Submit:
+    def _transition(
+        self, request: RunSubmission, agent_id: AgentId, decides: Rulings | None, *, only_if_repeated: bool
+    ) -> Submit:
         """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
 
         Raises as `submit`.
@@ -381,6 +411,7 @@ class Mailbox:
         delivery = request.delivery
         if delivery.max_attempts is None:
             delivery = replace(delivery, max_attempts=self.settings.max_attempts)
+        offers = not delivery.is_delayed and not only_if_repeated and decides is None
         submit = Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
@@ -395,8 +426,9 @@ class Mailbox:
             fresh_ids=not request.run_id and not any([message.id for message in request.messages]),
             max_queued=self.settings.max_queued_per_thread,
             max_pending=self.settings.max_pending_per_thread,
-            offer=(None if delivery.is_delayed or only_if_repeated else self._engine.submit_offer(Route(agent_id))),
+            offer=self._engine.submit_offer(Route(agent_id)) if offers else None,
             only_if_repeated=only_if_repeated,
+            decides=decides,
         )
         return self._in_trace(submit)
 
@@ -660,6 +692,10 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
             return Submission(run, dispatch, "queued" if queued else "running", replayed=True)
         case Missing(what="run", id=missing):
             raise RunNotFound(missing)
+        case Missing(what="ticket", id=missing):
+            raise TicketNotFound(missing)
+        case Undecided(ticket=ticket, run=run):
+            raise refusal_of(ticket, run)
         case Missing():
             raise ThreadNotFound(thread_id)
         case Busy(run_id=run_id):
@@ -751,7 +787,9 @@ def _digest(request: RunSubmission) -> str:
     What was concluded from it is not part of it: the thread's last agent may be another one by now. Nor is how it
     travelled, and from whom: a client that asks again does so over a new connection.
     """
-    asked = replace(request, trace=replace(request.trace, transport_request_id=None, caller=None, traceparent=None))
+    decisions = tuple([replace(each, decided_by=None) for each in request.decisions])
+    trace = replace(request.trace, transport_request_id=None, caller=None, traceparent=None)
+    asked = replace(request, trace=trace, decisions=decisions)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 

@@ -112,6 +112,20 @@ class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     if_exists: Literal["raise", "keep", "replace"] = "raise"
 
 
+class Ruling(msgspec.Struct, frozen=True, gc=False):
+    """A decision, and the ticket that it is about."""
+
+    ticket_id: TicketId
+    decision: Decision
+
+
+class Rulings(msgspec.Struct, frozen=True, gc=False):
+    """About tickets of one run."""
+
+    run_id: RunId
+    rulings: tuple[Ruling, ...]
+
+
 @final
 class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Accept messages, and a run for them: durable together, and claimed at once where possible.
@@ -127,8 +141,10 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     what is stored is a `Conflict`.
     That is what the mode `queue` does. `rules.modes` has what each other one does, in the same transaction: it
     interrupts the thread, has the messages wait for a run that is there (`Staged`), or refuses.
+    With `decides` tickets of a run of the thread are decided first, as by `Decide`: with the rest of it, or not at all.
     Outcome: `Submitted`, `Staged`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`; the
-    run that it is for; what it would repeat), `Full`, `Busy`, `NotOpen`, `NotWaiting`, `Blocked`.
+    run that it is for; what it would repeat; a ticket), `Full`, `Busy`, `NotOpen`, `NotWaiting`, `Blocked`,
+    `Undecided`.
     """
 
     scope: Scope
@@ -151,6 +167,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offer: Offer | None = None
     only_if_repeated: bool = False
     """It cannot be accepted any more, and is asked only because it may have been: if it was not, it is `Missing`."""
+    decides: Rulings | None = None
+    """In mode `queue`, and without an offer."""
 
     @property
     def run_count(self) -> int:
@@ -316,13 +334,6 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def messages(self) -> tuple[Message, ...]:
         return tuple([entry for entry in self.entries if type(entry) is Message])
-
-
-class Ruling(msgspec.Struct, frozen=True, gc=False):
-    """A decision, and the ticket that it is about."""
-
-    ticket_id: TicketId
-    decision: Decision
 
 
 @final

@@ -101,7 +101,7 @@ AREA: Final = Area(
         sentence="A submit that interrupts takes its own messages, and leaves what waits for a run of its own.",
         note="What is queued is cleared by an interrupt, and its messages are superseded.",
     ),
-    later("MBX-200", sentence="Input and decisions can come together.", by=Wing.PEOPLE),
+    built("MBX-200", sentence="Input and decisions can come together."),
     built("MBX-201", "SV-036", sentence="A wake from inside is no message of a user."),
     built("MBX-202", "SV-031", sentence="What a run takes at several boundaries adds up."),
     built("MBX-203", "SV-032", sentence="What was retracted meanwhile is not among what a run took."),

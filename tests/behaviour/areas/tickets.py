@@ -38,6 +38,7 @@ AREA: Final = Area(
     built(
         "TK-028", sentence="What one call waits for counts only together; calls side by side do not wait for another."
     ),
+    built("TK-029", sentence="A submit and the decisions that come with it are one: both are made, or neither is."),
     built("TK-030", sentence="A function asks, is executed again from the top, and is given the answer."),
     built("TK-031", sentence="Questions side by side are all asked, and waited for together."),
     built("TK-032", sentence="What a function does in `finally` is done before its run waits."),

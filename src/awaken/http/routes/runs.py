@@ -20,7 +20,7 @@ from awaken.domain.message import Role
 from awaken.domain.phase import Phase
 from awaken.domain.run import Run, RunStatus, TerminationType
 from awaken.domain.shown import StopAction
-from awaken.domain.ticket import Ticket
+from awaken.domain.ticket import Ticket, Verdict
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.problems import invalid
 from awaken.http.query import MetadataFilter, Order, Paging, Query
@@ -37,7 +37,6 @@ from awaken.http.wire import (
     RunResource,
     RunResult,
 )
-from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.service import Cancellation, Submission
 from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, TicketQuery
 
@@ -110,19 +109,18 @@ async def create_run_and_wait(call: Call) -> Response:
 async def submitted(call: Call, asked: WatchedRunCreate) -> Submission:
     path_thread_id = call.thread_id if "thread_id" in call.ids else None
     if asked.only_decides:
-        made = await _decided(call, asked, path_thread_id)
+        thread_id = asked.decided_thread(path_thread_id)
+        made = await call.mailbox.decisions.decide_thread(call.scope, thread_id, _verdicts(call, asked))
         return Submission(made.run, made.dispatch, "queued", replayed=all(made.duplicates))
     submission = asked.to_submission(call.scope, path_thread_id)
     if asked.decisions is not None:
-        await _decided(call, asked, path_thread_id)
+        submission = replace(submission, decisions=tuple(_verdicts(call, asked)))
     submission = replace(submission, trace=call.trace(submission.trace))
     return await call.mailbox.submit(submission)
 
 
-async def _decided(call: Call, asked: WatchedRunCreate, path_thread_id: ThreadId | None) -> Verdicts:
-    """The decisions that came along are made before anything is submitted; sent again, they are duplicates."""
-    verdicts = [replace(each.verdict(), decided_by=call.caller.id) for each in asked.decisions or ()]
-    return await call.mailbox.decisions.decide_thread(call.scope, asked.decided_thread(path_thread_id), verdicts)
+def _verdicts(call: Call, asked: WatchedRunCreate) -> list[Verdict]:
+    return [replace(each.verdict(), decided_by=call.caller.id) for each in asked.decisions or ()]
 
 
 async def dispatch_of(call: Call, run: Run) -> Dispatch | None:

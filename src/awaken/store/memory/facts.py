@@ -38,6 +38,8 @@ class FactLoader:
             facts.active = tables.runs.get((scope, claimed.run_id))
         if needs.target is not None:
             facts.target = self._target(scope, needs.target)
+        if needs.decides is not None:
+            facts.decided = self._target(scope, needs.decides)
         if needs.newest and facts.run is not None:
             facts.dispatch = tables.dispatches.get((scope, facts.run.dispatch_id))
         elif needs.dispatch is not None:

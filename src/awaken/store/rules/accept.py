@@ -3,13 +3,14 @@
 Above: `apply`. Below: `modes`, which says what a submit does; `claim`, where its offer finds the thread free.
 Holds: a submit is first compared with what was accepted before, then admitted, then becomes a dispatch of a new run or
 of the run that waits in its thread, or waits for a run that is there; and only then may it be claimed. Nothing is
-refused once something was cleared away for it.
+refused once something was cleared away for it, and nothing is decided with a submit that is refused.
 
 Source: ADR 0006, 0008, 0014, 0033.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from typing import Final
 
@@ -27,6 +28,7 @@ from awaken.domain.record import encode_message
 from awaken.domain.run import CREATED, Run
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.claim import claim_queued, go_on_with_input, is_taken_by, take
+from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter, Waiting
 from awaken.store.rules.modes import Refusal, Stages, Way, way_of, without_thread
 from awaken.store.rules.pending import open_runs, opens, stage
@@ -46,16 +48,20 @@ from awaken.store.rules.writing import (
 from awaken.store.transitions import (
     Busy,
     Conflict,
+    Decide,
+    Decided,
     Full,
     Interrupted,
     Known,
     Missing,
     Replayed,
+    Rulings,
     SaveThread,
     Staged,
     Submit,
     Submitted,
     ThreadSaved,
+    Undecided,
 )
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -90,14 +96,44 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
 _Accepted = tuple[Run, Dispatch, Log]
 
 
-def submit(
-    t: Submit, facts: Facts, changes: Changes, now: Instant
-) -> Submitted | Staged | Replayed | Known | Conflict | Full | Refusal:
+_Accepting = Submitted | Staged | Replayed | Known | Conflict | Full | Refusal
+
+
+def submit(t: Submit, facts: Facts, changes: Changes, now: Instant) -> _Accepting | Undecided:
     refusal = _replay_of(t, facts) or _differing(t, facts)
     if refusal is not None:
         return refusal
     if t.only_if_repeated:
         return Missing("run", t.run_id)
+    if t.decides is not None:
+        return _decide_first(t, t.decides, facts, changes, now)
+    return _accept(t, facts, changes, now)
+
+
+def _decide_first(t: Submit, asked: Rulings, facts: Facts, changes: Changes, now: Instant) -> _Accepting | Undecided:
+    """Both are tried, and written where neither is refused."""
+    thread, about = facts.thread, facts.decided
+    if thread is None or about is None:
+        return Missing("run", asked.run_id)
+    before, tried = copy.copy(thread), Changes(numbers=changes.numbers)
+    deciding = Decide(scope=t.scope, thread_id=t.thread_id, run_id=asked.run_id, rulings=asked.rulings)
+    decided = decide(deciding, replace(facts, run=about.run, dispatch=about.dispatch), tried, now)
+    outcome: _Accepting | Undecided = Missing("run", asked.run_id)
+    if isinstance(decided, Decided):
+        waiting = [
+            replace(each, run=decided.run) if each.run.run_id == decided.run.run_id else each for each in facts.waiting
+        ]
+        outcome = _accept(t, replace(facts, waiting=tuple(waiting)), tried, now)
+        if isinstance(outcome, Submitted):
+            changes.join(tried)
+            return replace(outcome, appended=decided.appended + outcome.appended)
+    else:
+        outcome = replace(decided, appended=())  # should its time be over, the sweep finds that, too
+    thread.become(before)
+    return outcome
+
+
+def _accept(t: Submit, facts: Facts, changes: Changes, now: Instant) -> _Accepting:
     thread = facts.thread
     if thread is None:
         if not t.create_thread:

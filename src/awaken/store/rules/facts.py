@@ -87,6 +87,11 @@ class ThreadRow(msgspec.Struct, kw_only=True):
     latest_run_no: int | None = None
     ready: ReadyKey | None = None
 
+    def become(self, other: ThreadRow) -> None:
+        """Be as that one, which was copied from it before something was tried."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(other, name))
+
 
 class Waiter(msgspec.Struct, frozen=True, gc=False):
     """A queued dispatch, as far as the order of a queue depends on it."""
@@ -171,6 +176,8 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     active: Run | None = None
     target: Waiting | None = None
     """Whatever its status is."""
+    decided: Waiting | None = None
+    """The run that a submit decides about, whatever its status is."""
     siblings: tuple[StoredMessage, ...] = ()
     pending: tuple[Pending, ...] = ()
     bodies: tuple[Message, ...] = ()
@@ -227,6 +234,8 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
             found.append(self.run)
         if self.target is not None:
             found.append(self.target.run)
+        if self.decided is not None:
+            found.append(self.decided.run)
         if self.next is not None and self.next.run is not None:
             found.append(self.next.run)
         return found
@@ -326,6 +335,12 @@ class Changes(msgspec.Struct, kw_only=True):
         """Whether anything of what waits for a run, or waited, changes."""
         lists = (self.pended, self.taken, self.moved, self.edited, self.requeued, self.fates)
         return any(lists)
+
+    def join(self, others: Changes) -> None:
+        """Write these, too."""
+        for name in self.__struct_fields__:
+            if name != "numbers":
+                getattr(self, name).extend(getattr(others, name))
 
     def clear(self) -> None:
         """They have been written."""

@@ -60,6 +60,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`Facts.active`: the run of the claimed dispatch, beside `run`."""
     target: RunId | None = None
     """`Facts.target`: the run with this id, of whatever thread, with what going on with it takes."""
+    decides: RunId | None = None
+    """`Facts.decided`: the run with this id, likewise."""
     siblings: bool = False
     """`Facts.siblings`: what the dispatch of the first known message brings."""
     pending: bool = False
@@ -231,13 +233,15 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         newest=True,
         messages=_ids(t) if looks else (),
         dedupe_key=t.delivery.dedupe_key,
-        queue="if_free" if (offers or mode == "reject") and not clears else "",
+        queue="if_free" if (offers or mode == "reject" or t.decides is not None) and not clears else "",
         head=(offers or mode == "reject") and not clears,
         whole_queue=clears,
         waiting="all" if clears else "last",
-        crowd=t.max_queued - t.run_count + 1,
+        crowd=t.max_queued - t.run_count + (1 if t.decides is None else 0),
         active=mode != "queue",
         target=t.delivery.target_run_id,
+        decides=None if t.decides is None else t.decides.run_id,
+        tickets=() if t.decides is None else tuple([each.ticket_id for each in t.decides.rulings]),
         pending=offers or clears,
         hides=mode == "rollback",
         bodies=offers,

@@ -75,6 +75,8 @@ class FactLoader:
             facts.active = self._run_of_claimed(needs.scope, held)
         if needs.target is not None:
             facts.target = self._target(needs.scope, needs.target, held)
+        if needs.decides is not None:
+            facts.decided = self._target(needs.scope, needs.decides, held)
         if needs.messages:
             self._find_known(facts, needs, held)
         if needs.siblings and facts.known_dispatch is not None and facts.known_run is not None:

@@ -10,21 +10,27 @@ from msgspec.structs import replace
 from awaken.domain.child import ChildEnd, ChildTicket
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.event import opened
-from awaken.domain.ids import AgentId, RunId, ThreadId, TicketId
+from awaken.domain.ids import AgentId, DispatchId, RunId, ThreadId, TicketId
 from awaken.domain.message import Message, ToolStatus
 from awaken.domain.run import CANCELLED, NATURAL_END, RunStatus, Termination
 from awaken.domain.thread import ThreadStatus
 from awaken.domain.ticket import Decision, Ticket, TicketRequest, ticket_id
 from awaken.store.contract import OpenTickets, OverdueTicket, Store, TicketQuery
 from awaken.store.transitions import (
+    Conflict,
     DeadLetter,
     Decide,
     Decided,
+    Full,
     Missing,
     Outcome,
     Release,
+    Replayed,
     Ruling,
+    Rulings,
     Settled,
+    Submit,
+    Submitted,
     Undecided,
 )
 from awaken.testing.behaviour import behaviour
@@ -36,6 +42,7 @@ from awaken.testing.conformance.steps import (
     SCOPE,
     THREAD,
     apply,
+    asked,
     calling,
     cancelled,
     claim,
@@ -56,6 +63,7 @@ from awaken.testing.conformance.steps import (
     result_of,
     run_id,
     run_of,
+    said,
     settle,
     settled,
     settling,
@@ -790,3 +798,105 @@ async def test_the_answers_of_a_waiting_run_may_stand_later_in_the_log(store: St
     await commit(store, taken, result_of("call-1"))
 
     assert await message_ids(store) == ["msg-d1", "turn", "msg-d2", "result-call-1"]
+
+
+# --- with a submit ----------------------------------------------------------------------------------------------------
+
+
+def submitting(name: str, rulings: dict[str, Decision], *, about: str = "d1", **details: Any) -> Submit:
+    """A submit with decisions about the tickets of a run."""
+    made = tuple([Ruling(id_of(key, about), decision) for key, decision in rulings.items()])
+    return replace(asked(name, **details), decides=Rulings(run_id(about), made))
+
+
+@behaviour("TK-029")
+async def test_a_submit_and_the_decisions_that_come_with_it_are_one(store: Store, clock: ManualClock) -> None:
+    await waits_for(store, "d1", question())
+
+    both = want(Submitted, await apply(store, submitting("d2", {"ask#1": answer(3)})))
+
+    assert (both.run.run_id, both.claimed, both.ready_in_ms) == (run_id("d2"), None, 0)
+    assert (await ticket_of(store, "ask#1")).state == "decided"
+    assert (await run_of(store, "d1")).dispatch_id == "then-d1"
+    names = [name for name in await kinds(store) if name in ("TicketDecided", "RunQueued")]
+    assert names == ["RunQueued", "TicketDecided", "RunQueued", "RunQueued"]
+    first, second = await claim(store), await claim(store)
+    assert first is not None and first.dispatch.dispatch_id == "then-d1" and second is None, "in its place, one by one"
+
+
+@behaviour("TK-029")
+async def test_nothing_is_decided_with_a_submit_that_is_refused(store: Store, clock: ManualClock) -> None:
+    await waits_for(store, "d1", question())
+    await submitted(store, "other", agent=AgentId("agent-2"))
+    before = await snapshot(store)
+
+    full = submitting("d2", {"ask#1": answer(3)}, max_queued=2)
+    taken = submitting("d3", {"ask#1": answer(3)}, messages=[replace(said("msg-other"), content=())])
+
+    assert isinstance(await apply(store, full), Full)
+    assert isinstance(await apply(store, taken), Conflict)
+    assert await snapshot(store) == before
+    assert want(Submitted, await apply(store, replace(full, max_queued=9))).run.run_id == run_id("d2")
+
+
+@behaviour("TK-029")
+async def test_nothing_is_accepted_with_a_decision_that_is_refused(store: Store, clock: ManualClock) -> None:
+    await waits_for(store, "d1", question(), question("b", expires_in_ms=1_000), mode="all")
+    await decided(store, {"ask#1": answer(3)})
+    clock.tick(2_000)
+    before = await snapshot(store)
+
+    contradicts = await apply(store, submitting("d2", {"ask#1": answer(4)}))
+    comes_too_late = await apply(store, submitting("d2", {"b": answer(4)}))
+    unknown = await apply(store, submitting("d2", {"c": answer(4)}))
+    elsewhere = await apply(store, submitting("d2", {"b": answer(4)}, thread=ELSEWHERE))
+
+    assert want(Undecided, contradicts).ticket.state == "decided"
+    late = want(Undecided, comes_too_late)
+    assert (late.ticket.state, late.appended) == ("expired", ())
+    assert isinstance(unknown, Missing) and isinstance(elsewhere, Missing)
+    assert await snapshot(store) == before
+    assert want(Submitted, await apply(store, submitting("d2", {"ask#1": answer(3)}))), "it had been decided so"
+
+
+@behaviour("TK-029")
+async def test_a_submit_with_decisions_is_repeated_without_effect(store: Store, clock: ManualClock) -> None:
+    """Also when by now the decision could not be made any more."""
+    await waits_for(store, "d1", question())
+    asking = submitting("d2", {"ask#1": answer(3)})
+    await apply(store, asking)
+    await cancelled(store, "d1")
+    before = await snapshot(store)
+
+    again = want(Replayed, await apply(store, asking))
+    by_message = want(
+        Replayed, await apply(store, replace(asking, run_id=RunId("another"), dispatch_id=DispatchId("another")))
+    )
+
+    assert again.run.run_id == by_message.run.run_id == run_id("d2")
+    assert await snapshot(store) == before
+
+
+@behaviour("TK-029")
+async def test_a_run_that_waits_on_takes_the_input_that_comes_with_a_part_of_the_decisions(
+    store: Store, clock: ManualClock
+) -> None:
+    await waits_for(store, "d1", question("a"), question("b"), mode="all")
+
+    both = want(Submitted, await apply(store, submitting("d2", {"a": answer(3)})))
+
+    assert (both.run.run_id, both.dispatch.why) == (run_id("d1"), "input")
+    assert (await ticket_of(store, "a")).state == "decided"
+    assert (await run_of(store, "d1")).open_tickets == 1
+
+
+@behaviour("TK-029")
+async def test_decisions_for_a_run_that_executes_come_with_a_submit_behind_it(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1")
+    await committed(store, owner, opens=(question(),))
+
+    both = want(Submitted, await apply(store, submitting("d2", {"ask#1": answer(3)})))
+
+    assert (both.run.run_id, both.ready_in_ms) == (run_id("d2"), None)
+    done = await settled(store, owner, suspended(question(), then="then-d1"))
+    assert done.run.dispatch_id == "then-d1", "it goes on at once"
