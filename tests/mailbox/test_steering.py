@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, UserPromptPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.errors import (
@@ -361,6 +362,10 @@ async def test_a_message_and_the_end_of_its_run_meet_in_either_order(
 # --- a natural end ----------------------------------------------------------------------------------------------------
 
 
+class Counted(BaseModel):
+    n: int
+
+
 class Talks:
     """A driver that answers what it finds at the end of the log, and looks once more before it ends."""
 
@@ -397,27 +402,40 @@ async def test_a_run_goes_on_with_what_was_sent_for_its_end(store: WatchedStore,
         assert (await world.kinds(run)).count("RunFinished") == 1
 
 
+@pytest.mark.parametrize("output_type", [str, Counted])
 async def test_a_model_that_has_answered_is_asked_again_with_what_was_sent_meanwhile(
-    store: WatchedStore, clock: ManualClock
+    store: WatchedStore, clock: ManualClock, output_type: type[Any]
 ) -> None:
-    begun, may_end, heard = asyncio.Event(), asyncio.Event(), list[list[ModelMessage]]()
+    """As often as that happens, and whatever an answer looks like."""
+    asked, may_answer, heard = asyncio.Event(), asyncio.Event(), list[list[ModelMessage]]()
 
-    async def answer(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
         heard.append(list(messages))
-        begun.set()
-        await may_end.wait()
-        yield f"answer {len(heard)}"
+        asked.set()
+        await may_answer.wait()
+        may_answer.clear()
+        if output_type is str:
+            yield f"answer {len(heard)}"
+        else:
+            yield {0: DeltaToolCall(info.output_tools[0].name, f'{{"n": {len(heard)}}}')}
 
-    async with World(store, clock, agents={"model": Agent(FunctionModel(stream_function=answer))}) as world:
+    agent = Agent(FunctionModel(stream_function=answer), output_type=output_type)
+    async with World(store, clock, agents={"model": agent}) as world:
         run = await world.submit("hello", agent_id="model")
-        await begun.wait()
-        sent = await steer(world, "and then?", agent_id="model")
-        may_end.set()
+        sent: list[Sent] = []
+        for text in ("and then?", "and now?"):
+            await asked.wait()
+            asked.clear()
+            sent.append(await steer(world, text, agent_id="model"))
+            may_answer.set()
+        await asked.wait()
+        may_answer.set()
 
-        assert (await world.done(run)).final_output == "answer 2"
-        assert [prompts_in(request) for request in heard] == [["hello"], ["hello", "and then?"]]
-        assert await world.texts() == ["hello", "answer 1", "and then?", "answer 2"]
-        assert await fate(world, sent) == "consumed"
+        done = await world.done(run)
+        assert done.output == ("answer 3" if output_type is str else {"n": 3})
+        assert (done.usage.model_calls, done.steps) == (3, 3)
+        assert prompts_in(heard[-1]) == ["hello", "and then?", "and now?"]
+        assert [await fate(world, each) for each in sent] == ["consumed", "consumed"]
         assert (await world.kinds(run)).count("RunFinished") == 1
 
 
