@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import json
 from pydantic_ai import Agent
-from pydantic_ai.messages import ModelMessage, ToolReturnPart
+from pydantic_ai.messages import ModelMessage, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from awaken.domain.child import MAX_DEPTH
@@ -404,6 +404,36 @@ async def test_a_tool_of_a_pydantic_ai_agent_starts_children_and_waits_for_them(
         assert run.final_output == "It did whales 0 and did whales 1."
         assert len(calls) == 2, "once to start them, and again when both have ended"
         assert len((await store.list_runs(DEFAULT_SCOPE, RunQuery(limit=50))).items) == 3
+
+
+@behaviour("MBX-157")
+async def test_a_model_reads_what_became_of_the_work_that_its_tool_has_begun(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    heard: list[list[Any]] = []
+
+    async def model(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | dict[int, DeltaToolCall]]:
+        parts = [part for message in messages for part in message.parts]
+        heard.append([part.content for part in parts if isinstance(part, UserPromptPart)])
+        if len(heard) == 1:
+            yield {0: DeltaToolCall(name="begin", json_args="{}")}
+        else:
+            yield f"answer {len(heard)}"
+
+    agent = Agent(FunctionModel(stream_function=model))
+
+    @agent.tool_plain
+    async def begin() -> str:  # pyright: ignore[reportUnusedFunction]
+        await current_run().start("gated", "research", name="research")
+        return "it has begun"
+
+    async with World(store, clock, agents={"agent": agent}) as world:
+        assert (await world.done(await world.submit(agent_id="agent"))).final_output == "answer 2"
+        (await world.agent.next_call()).release("42")
+        await world.quiet()
+
+        assert heard[-1] == ["hello", "The background run 'research' is done: 42"]
+        assert [run.final_output for run in await runs_in(world)] == ["answer 2", "answer 3"]
 
 
 @behaviour("TK-028")
