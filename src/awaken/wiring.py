@@ -68,6 +68,7 @@ from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
 from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptResource, SentResource
 from awaken.http.schedule_wire import ScheduleResource
+from awaken.http.stats_wire import StatsResource
 from awaken.http.ticket_wire import TicketResource
 from awaken.http.wire import (
     VISIBILITIES,
@@ -94,6 +95,7 @@ from awaken.store.sqlite.backup import Backup, Progress, back_up
 from awaken.store.sqlite.inspection import Inspection, check_openable, inspect
 from awaken.store.sqlite.opening import Durability
 from awaken.telemetry.prometheus import PrometheusObserver
+from awaken.telemetry.stats import Stats
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -239,6 +241,8 @@ class Awaken:
             observer=self.observer,
             maintenance=maintenance,
         )
+        self._stats = Stats(clock)
+        self.mailbox.observers.add(self._stats)
         self.mailbox.schedules.declared[self.scope] = ()
         self._tracer_provider = tracer_provider
 
@@ -816,6 +820,10 @@ class Awaken:
         self.mailbox.check_loop()
         summary = await self.store.summarize_runs(self.scope)
         return as_shown(SummaryResource.of(summary, await self.store.now()), shown.RunSummary)
+
+    async def stats(self) -> shown.Stats:
+        """What this process has done in the last hour, minute by minute, for every scope."""
+        return as_shown(StatsResource.of(self._stats), shown.Stats)
 
     async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. Raises RunNotFound; RunNotOpen when it has ended otherwise.
@@ -1505,6 +1513,7 @@ class Awaken:
             OPERATIONS,
             settings=settings,
             metrics=self.observer.scrape,
+            stats=self._stats,
             observer=self.observer.http,
             scope=self.scope,
         )

@@ -15,6 +15,7 @@ from awaken.client import AsyncClient, AsyncRunHandle, Client
 from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
 from awaken.http import wire
+from awaken.http.stats_wire import MinuteResource, StatsResource
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
     {"agent", "agents", "asgi", "check", "mailbox", "observer", "schedule", "scope", "send", "start", "stop", "store"}
@@ -78,6 +79,8 @@ def test_both_return_the_same_records() -> None:
         (wire.AgentResource, shown.Agent),
         (wire.CancelResource, shown.Cancellation),
         (wire.InterruptResource, shown.Interruption),
+        (StatsResource, shown.Stats),
+        (MinuteResource, shown.StatsMinute),
     ],
 )
 def test_a_record_has_every_field_that_the_server_sends(sent: type[Any], read: type[Any]) -> None:

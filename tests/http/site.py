@@ -14,6 +14,7 @@ from awaken.http.settings import HttpSettings
 from awaken.http.table import OPERATIONS
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
+from awaken.telemetry.stats import Stats
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import World
 from tests.http.asgi import Answer, Client
@@ -85,6 +86,7 @@ class Site:
             operations,
             settings=settings,
             metrics=lambda: b"awaken_up 1\n",
+            stats=Stats(world.clock),
             observer=self.counts,
         )
         self.http = Client(self.app)

@@ -374,6 +374,10 @@ class AsyncClient:
         """The runs that are not done, counted by agent and phase."""
         return await self.send(calls.run_summary())
 
+    async def stats(self) -> shown.Stats:
+        """What the server's process has done in the last hour, minute by minute."""
+        return await self.send(calls.stats())
+
     async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
 

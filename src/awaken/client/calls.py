@@ -417,6 +417,10 @@ def run_summary() -> Call[shown.RunSummary]:
     return Call(method="GET", path="/v1/runs/summary", decode=_as(shown.RunSummary))
 
 
+def stats() -> Call[shown.Stats]:
+    return Call(method="GET", path="/v1/stats", decode=_as(shown.Stats))
+
+
 def list_tickets(*, expires_before: datetime | str | None, **filters: Any) -> Call[wire.Page[shown.Ticket]]:
     before = due_at(expires_before)
     before_text = None if before is None else to_rfc3339(before)

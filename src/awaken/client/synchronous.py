@@ -385,6 +385,10 @@ class Client:
         """The runs that are not done, counted by agent and phase."""
         return self.send(calls.run_summary())
 
+    def stats(self) -> shown.Stats:
+        """What the server's process has done in the last hour, minute by minute."""
+        return self.send(calls.stats())
+
     def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
 

@@ -306,6 +306,37 @@ class RunSummary(_Shown, frozen=True):
     oldest_queued_s: float | None = None
 
 
+class StatsMinute(_Shown, frozen=True):
+    """What a process did in the minute that began at `at`. `started`: executions begun; `completed`: those that ended
+    by themselves; `retried`: those that failed and are tried again; `failed`: runs given up. `wait`: from when a run
+    was due until it was executed; `run`: how long executions took. A quantile is at most a tenth too long, and None
+    where nothing was measured.
+    """
+
+    at: str = ""
+    submitted: int = 0
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    suspended: int = 0
+    wait_p50_s: float | None = None
+    wait_p99_s: float | None = None
+    run_p50_s: float | None = None
+    run_p99_s: float | None = None
+    model_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Stats(_Shown, frozen=True):
+    """The last hour of a process, oldest minute first, or what there is `since` counting began."""
+
+    since: str = ""
+    minutes: tuple[StatsMinute, ...] = ()
+
+
 class CancelledRun(_Shown, frozen=True):
     """`state`: `requested`, `acknowledged`, `stopped`; `ended` for one that had ended otherwise, or `not_found`."""
 

@@ -39,6 +39,7 @@ from awaken.http.sse import Streams
 from awaken.http.submission import Body
 from awaken.mailbox.service import Mailbox
 from awaken.store.contract import Reads
+from awaken.telemetry.stats import Stats
 
 _log = logging.getLogger("awaken.http")
 
@@ -58,12 +59,14 @@ def build_app(
     *,
     settings: HttpSettings | None = None,
     metrics: Rendering | None = None,
+    stats: Stats | None = None,
     observer: HttpObserver | None = None,
     scope: Scope = DEFAULT_SCOPE,
 ) -> HttpApp:
     """What the operations offer, over a mailbox, which somebody else enters and leaves, and reads of its store.
 
-    `metrics` renders what `/metrics` shows. Every request has `scope`, unless the settings' `authorize` finds another.
+    `metrics` renders what `/metrics` shows, `stats` has counted what `/v1/stats` does. Every request has `scope`,
+    unless the settings' `authorize` finds another.
 
     Raises:
         ValidationError: Two operations could be taken for one another.
@@ -74,6 +77,7 @@ def build_app(
         tuple(operations),
         settings or HttpSettings(),
         metrics,
+        stats,
         observer or Uncounted(),
         scope,
     )
@@ -89,6 +93,7 @@ class HttpApp:
         operations: tuple[Operation, ...],
         settings: HttpSettings,
         metrics: Rendering | None,
+        stats: Stats | None,
         observer: HttpObserver,
         scope: Scope,
     ) -> None:
@@ -98,7 +103,9 @@ class HttpApp:
         def described(server_path: str) -> bytes:
             return describe(operations, server_path)
 
-        self.service = Service(mailbox, reads, scope, settings, streams, metrics=metrics, describe=described)
+        self.service = Service(
+            mailbox, reads, scope, settings, streams, metrics=metrics, stats=stats, describe=described
+        )
         self._authorize = settings.authorize
         self._anybody = Caller(scope)
         self._mailbox = mailbox

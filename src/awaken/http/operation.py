@@ -32,6 +32,7 @@ from awaken.http.submission import Body
 from awaken.http.wire import Component, ProblemDocument
 from awaken.mailbox.service import Mailbox
 from awaken.store.contract import Reads
+from awaken.telemetry.stats import Stats
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 """HEAD is answered wherever GET is."""
@@ -58,6 +59,7 @@ class Service:
         streams: Streams,
         *,
         metrics: Rendering | None,
+        stats: Stats | None,
         describe: Callable[[str], bytes],
     ) -> None:
         self.mailbox = mailbox
@@ -66,6 +68,7 @@ class Service:
         self.settings = settings
         self.streams = streams
         self.metrics = metrics
+        self.stats = stats
         self.describe = describe
         """The OpenAPI document for a server at a path."""
         self.store_seen: tuple[float, Component] | None = None

@@ -18,6 +18,7 @@ from awaken.http.routes.messages import MESSAGE_OPERATIONS
 from awaken.http.routes.runs import RUN_OPERATIONS
 from awaken.http.routes.schedules import SCHEDULE_OPERATIONS
 from awaken.http.routes.state import STATE_OPERATIONS
+from awaken.http.routes.stats import STATS_OPERATIONS
 from awaken.http.routes.threads import THREAD_OPERATIONS
 from awaken.http.routes.tickets import TICKET_OPERATIONS
 
@@ -32,6 +33,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *EVENT_OPERATIONS,
     *AGENT_OPERATIONS,
     *SCHEDULE_OPERATIONS,
+    *STATS_OPERATIONS,
     *BROWSER_OPERATIONS,
     *SYSTEM_OPERATIONS,
 )

@@ -30,16 +30,17 @@ class Number:
 class Spread:
     """One time series of a histogram of seconds."""
 
-    __slots__ = ("counts", "total_s")
+    __slots__ = ("_bounds", "counts", "total_s")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total_s = 0.0
 
     def observe(self, seconds: float, amount: int = 1) -> None:
         """Count something that took so long, or several of them. A clock that was set back makes it 0."""
         known_s = seconds if seconds > 0 else 0.0
-        self.counts[bisect_left(SECONDS, known_s)] += amount
+        self.counts[bisect_left(self._bounds, known_s)] += amount
         self.total_s += known_s * amount
 
     def observe_all(self, durations_s: Iterable[float]) -> None:
@@ -47,18 +48,31 @@ class Spread:
         ordered = sorted(durations_s)
         negative = bisect_left(ordered, 0.0)
         counted = 0
-        for place, bound in enumerate(SECONDS):
+        for place, bound in enumerate(self._bounds):
             up_to = bisect_right(ordered, bound)
             self.counts[place] += up_to - counted
             counted = up_to
         self.counts[-1] += len(ordered) - counted
         self.total_s += sum(ordered[negative:])
 
+    def quantile(self, part: float) -> float | None:
+        """The upper bound that so many of the durations, as a part of 1, do not exceed; the highest bound there is for
+        what exceeds that. None where there is none.
+        """
+        wanted, so_far = part * sum(self.counts), 0
+        if not wanted:
+            return None
+        for place, count in enumerate(self.counts):
+            so_far += count
+            if so_far >= wanted:
+                return self._bounds[min(place, len(self._bounds) - 1)]
+        return self._bounds[-1]
+
     def cumulative(self) -> list[tuple[str, float]]:
         """`(upper bound, durations up to it)`, the last bound being `+Inf`."""
         found: list[tuple[str, float]] = []
         so_far = 0
-        for bound, count in zip((*map(str, SECONDS), "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self.counts, strict=True):
             so_far += count
             found.append((bound, so_far))
         return found

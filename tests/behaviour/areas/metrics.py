@@ -41,6 +41,7 @@ AREA: Final = Area(
         " transaction each; a settlement that is asked again is answered as before, so there is no ack_recovery; and no"
         " queue of repairs behind a checkpoint, nor a background task's commit, can fail apart from its run's.",
     ),
+    built("OBS-013", sentence="The last hour of a process is counted minute by minute, in bounded memory."),
     later("OBS-009", sentence="Pulls, acks and redeliveries of signals are counted.", by=Wing.POSTGRES),
     later(
         "OBS-010",
