@@ -29,6 +29,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
 MAX_PAGE: Final = 200
@@ -403,6 +404,10 @@ class Reads(Protocol):
 
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         """Everything that waits for a run of the thread, in order."""
+        ...
+
+    async def find_breaches(self, place: AuditPlace = FIRST_PLACE) -> AuditSlice:
+        """What breaks an invariant in a slice of the rows, of every scope: the one that begins behind `place`."""
         ...
 
     async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:

@@ -42,6 +42,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState, Values
 from awaken.domain.thread import ThreadInfo, ThreadPatch
 from awaken.domain.ticket import Decision, Ticket, TicketRequest
+from awaken.store.invariants import Breach
 
 MAX_ROWS: Final = 200
 """The most rows a set transition may touch."""
@@ -672,6 +673,17 @@ class EditSchedules(msgspec.Struct, frozen=True, kw_only=True):
     edit: ScheduleEdit
 
 
+@final
+class Mend(msgspec.Struct, frozen=True, kw_only=True):
+    """Mend what breaks invariants, at most `MAX_ROWS` of it, each alone: what cannot be mended costs nothing else.
+
+    Guarantees: every breach is looked for again before anything is changed, so that what is healthy, or was mended
+    before, stays as it is. Outcome: `MendedSome`.
+    """
+
+    breaches: tuple[Breach, ...]
+
+
 ThreadTransition = (
     SaveThread
     | Submit
@@ -690,11 +702,11 @@ ThreadTransition = (
     | HideRun
     | NoteChild
 )
-SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge
+SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge | Mend
 Transition = ThreadTransition | SetTransition
 
 SET_ORDER: Final[dict[type[object], int]] = {
-    Renew: 1, Reclaim: 2, Claim: 3, Delivered: 4, EditSchedules: 5, Tick: 6, Purge: 7,
+    Renew: 1, Reclaim: 2, Claim: 3, Delivered: 4, EditSchedules: 5, Tick: 6, Purge: 7, Mend: 8,
 }  # fmt: skip
 """The transitions over many threads, and their order behind those of one thread in a batch."""
 
@@ -1097,6 +1109,22 @@ class SchedulesEdited(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class Mending(msgspec.Struct, frozen=True):
+    """What became of one breach. `note`: what was done, or why nothing could be. `healthy`: it is none any more."""
+
+    breach: Breach
+    result: Literal["mended", "refused", "healthy"]
+    note: str = ""
+
+
+class MendedSome(msgspec.Struct, frozen=True):
+    """One answer for each breach, in that order; the dispatches that were closed on the way, with their runs."""
+
+    mendings: tuple[Mending, ...]
+    closed: tuple[Closed, ...] = ()
+    appended: tuple[Appended, ...] = ()
+
+
 Outcome = (
     Missing
     | Conflict
@@ -1141,4 +1169,5 @@ Outcome = (
     | SchedulesEdited
     | Ticked
     | Purged
+    | MendedSome
 )

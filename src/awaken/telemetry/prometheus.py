@@ -60,6 +60,7 @@ from awaken.store.transitions import (
     Interrupt,
     Interrupted,
     LeaseLost,
+    Mend,
     Missing,
     NoteChild,
     NotOpen,
@@ -457,6 +458,8 @@ def operation_of(transition: Transition) -> str:
             return "tick"
         case Purge():
             return "purge_terminal"
+        case Mend():
+            return "mend"
         case _:
             assert_never(transition)
 

@@ -42,6 +42,7 @@ from awaken.store.contract import (
     ThreadQuery,
     TicketQuery,
 )
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
 T = TypeVar("T")
@@ -150,6 +151,9 @@ class ForwardingStore:
 
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         return await self._read(self._store.list_pending(scope, thread_id))
+
+    async def find_breaches(self, place: AuditPlace = FIRST_PLACE) -> AuditSlice:
+        return await self._read(self._store.find_breaches(place))
 
     async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
         return await self._read(self._store.load_receipt(scope, thread_id, message_id))

@@ -26,6 +26,7 @@ from typing import Any, Final
 import pytest
 
 from awaken.store.contract import Store
+from awaken.testing.audit import check_sound
 from awaken.testing.clock import ManualClock
 
 Case = Callable[[Store, ManualClock], Awaitable[None]]
@@ -59,7 +60,8 @@ conformance: Final[pytest.MarkDecorator] = pytest.mark.parametrize("case", _para
 
 
 async def run_case(case: Case, make_store: StoreMaker) -> None:
-    """Open an empty store, hold it to the case, close it."""
+    """Open an empty store, hold it to the case, audit what is in it then, close it."""
     clock = ManualClock()
     async with make_store(clock) as store:
         await case(store, clock)
+        await check_sound(store)

@@ -13,6 +13,7 @@ from awaken.domain.dispatch import CLAIMED, SUSPECT_MARK
 from awaken.domain.ids import ConsumerId, Route, Scope
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
+from awaken.store.memory import mending
 from awaken.store.memory.facts import FactLoader
 from awaken.store.memory.tables import EVENTS, MESSAGES, RUNS, Tables
 from awaken.store.memory.writing import write
@@ -39,6 +40,7 @@ from awaken.store.rules.asks import (
     Write,
 )
 from awaken.store.rules.facts import ReadyKey, Removed, ThreadKey, ThreadRow
+from awaken.store.rules.mend_asks import MendAsk
 from awaken.store.transitions import MAX_ROWS, LeaseRef
 
 
@@ -91,6 +93,8 @@ class Answers:
                 return [key for _, _, key in found][: ask.limit]
             case RowsOfDeleted():
                 return self._rows_of_deleted(ask.limit)
+            case MendAsk():
+                return mending.answer(self._tables, ask)
             case _:
                 raise AssertionError(f"no answer to {type(ask).__name__}")
 

@@ -43,8 +43,10 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.given_up import report_given_up
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.memory.asks import Answers
 from awaken.store.memory.facts import FactLoader
+from awaken.store.memory.invariants import find_breaches
 from awaken.store.memory.reading import Reading
 from awaken.store.memory.tables import Tables
 from awaken.store.memory.writing import write
@@ -69,11 +71,12 @@ _SETS: Final = get_args(SetTransition)
 class MemoryStore:
     """Volatile, and exclusive to the process that made it."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, tables: Tables | None = None) -> None:
+        """`tables`: rows to begin with."""
         self.capabilities: Final = Capabilities(kind="memory", durability="volatile", exclusive=True, max_batch=200)
         self._clock = clock or SystemClock()
         self._listeners = Listeners()
-        self._tables = Tables()
+        self._tables = Tables() if tables is None else tables
         self._loader = FactLoader(self._tables)
         self._answers = Answers(self._tables, self._loader)
         self._reading = Reading(self._tables)
@@ -205,6 +208,9 @@ class MemoryStore:
 
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         return self._reading.list_pending((scope, thread_id))
+
+    async def find_breaches(self, place: AuditPlace = FIRST_PLACE) -> AuditSlice:
+        return find_breaches(self._tables, place, self._clock.now())
 
     async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
         return self._reading.load_receipt((scope, thread_id), message_id)

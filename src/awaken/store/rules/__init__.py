@@ -23,6 +23,7 @@ from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.lease import reclaim_some, renew_some
 from awaken.store.rules.manage import delete_thread, edit_thread, hide_run
+from awaken.store.rules.mend import mend_some
 from awaken.store.rules.outbox import deliver_some
 from awaken.store.rules.owner import commit, settle
 from awaken.store.rules.purge import purge_some
@@ -44,6 +45,7 @@ from awaken.store.transitions import (
     Hide,
     HideRun,
     Interrupt,
+    Mend,
     NoteChild,
     Outcome,
     PatchState,
@@ -126,5 +128,7 @@ def apply_to_many(t: SetTransition, changes: Changes, now: Instant) -> Rule[Any]
             return tick_some(t, changes, now)
         case Purge():
             return purge_some(t, changes, now)
+        case Mend():
+            return mend_some(t, changes, now)
         case _:
             assert_never(t)

@@ -278,22 +278,29 @@ class _Round:
             touch(thread, changes, self.now, active=False)
 
     def _close(self, entry: Queued, facts: Facts, thread: ThreadRow, changes: Changes) -> Closed:
-        """Its run has ended or is to stop, it is of an older epoch, or a row it needs is gone."""
         touch(thread, changes, self.now, active=False)
-        run, dispatch = entry.run, entry.dispatch
-        log = Log(thread, dispatch.run_id, dispatch.dispatch_id, self.now)
-        if run is not None and run.status is DONE:
-            closed = supersede_queued(dispatch, run, thread, facts, changes, log, "its run has ended")
-        elif run is None or entry.lacks is not None or entry.damage is not None:
-            closed = _bury_queued(entry, thread, facts, changes, log)
-        elif run.cancel_requested_at is not None:
-            closed = close_queued(dispatch, run, thread, facts, changes, log)
-        else:
-            closed = supersede_queued(dispatch, run, thread, facts, changes, log)
-        self.appended += log.write(changes)
+        closed, rows = close_unfit(entry, facts, thread, changes, self.now)
+        self.appended += rows
         left = [Waiter.of(dispatch) for dispatch in facts.left]
         thread.ready = best_of(left if facts.ready is None else [facts.ready, *left], self.now)
         return closed
+
+
+def close_unfit(
+    entry: Queued, facts: Facts, thread: ThreadRow, changes: Changes, now: Instant
+) -> tuple[Closed, tuple[Appended, ...]]:
+    """Close what may not run: its run has ended or is to stop, it is of an older epoch, or a row it needs is gone."""
+    run, dispatch = entry.run, entry.dispatch
+    log = Log(thread, dispatch.run_id, dispatch.dispatch_id, now)
+    if run is not None and run.status is DONE:
+        closed = supersede_queued(dispatch, run, thread, facts, changes, log, "its run has ended")
+    elif run is None or entry.lacks is not None or entry.damage is not None:
+        closed = _bury_queued(entry, thread, facts, changes, log)
+    elif run.cancel_requested_at is not None:
+        closed = close_queued(dispatch, run, thread, facts, changes, log)
+    else:
+        closed = supersede_queued(dispatch, run, thread, facts, changes, log)
+    return closed, log.write(changes)
 
 
 def _bury_queued(entry: Queued, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> Closed:

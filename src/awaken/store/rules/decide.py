@@ -71,7 +71,7 @@ def decide(t: Decide, facts: Facts, changes: Changes, now: Instant) -> Decided |
                     log.add(server_event.ticket_decided(done, decision))
                 else:
                     log.add(server_event.child_finished(child_of(done), end_of(decision), done.asked.tool_call_id))
-    run, dispatch = _moved_on(before, run, [*closed.values()], thread, facts, changes, log)
+    run, dispatch = moved_on(before, run, [*closed.values()], thread, facts, changes, log)
     pended = (
         t.told is not None and t.told.ticket_id in closed and tell_run(t.told, before, run, thread, facts, changes, log)
     )
@@ -119,7 +119,7 @@ def _expire(ticket: Ticket, run: Run, thread: ThreadRow, changes: Changes, log: 
     return closed, run
 
 
-def _moved_on(
+def moved_on(
     before: Run, run: Run, closed: list[Ticket], thread: ThreadRow, facts: Facts, changes: Changes, log: Log
 ) -> tuple[Run, Dispatch | None]:
     """What the closed tickets mean for their run: it ends, it goes on, or it waits for others."""

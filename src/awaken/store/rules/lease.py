@@ -46,7 +46,7 @@ def _take_back(keys: tuple[ThreadKey, ...], changes: Changes, now: Instant, alon
     back: _TakenBack = []
     for facts in found:
         if isinstance(facts, Facts) and facts.thread is not None and facts.claimed is not None:
-            back.append(_reclaim(facts, changes, now, alone))
+            back.append(reclaim_one(facts, changes, now, alone))
     refused = yield from ask(Write(changes, keys))
     if refused is None:
         return back
@@ -56,7 +56,8 @@ def _take_back(keys: tuple[ThreadKey, ...], changes: Changes, now: Instant, alon
     return back
 
 
-def _reclaim(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -> tuple[Closed, tuple[Appended, ...]]:
+def reclaim_one(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -> tuple[Closed, tuple[Appended, ...]]:
+    """End the claim of a thread. `alone`: consumers that held one suspect, who is to blame."""
     thread, dispatch, run = facts.thread, facts.claimed, facts.run
     assert thread is not None and dispatch is not None, "a reclaim starts from a claimed dispatch"
     touch(thread, changes, now)

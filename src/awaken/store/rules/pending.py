@@ -139,6 +139,11 @@ def leave(run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log,
         for entry in facts.pending
         if entry.run_id == run.run_id and not (suspends and entry.boundary == "resume_input")
     ]
+    leave_all(mine, thread, facts, changes, log)
+
+
+def leave_all(mine: Sequence[Pending], thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> None:
+    """Nobody takes these any more: they are queued as runs, or retracted where they may open none."""
     for entry in mine:
         if not entry.fallback_to_new_run:
             give_up(entry, "retracted", "its run has ended", thread, changes, log)

@@ -42,7 +42,9 @@ from awaken.store.rules.asks import (
     Write,
 )
 from awaken.store.rules.facts import Changes, Facts, Removed, ThreadKey
+from awaken.store.rules.mend_asks import MendAsk
 from awaken.store.rules.needs import Needs
+from awaken.store.sqlite import mending
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.rows import (
@@ -114,6 +116,8 @@ class Answers:
                 return [_key(scope, packed) for scope, packed in rows]
             case RowsOfDeleted():
                 return self._rows_of_deleted(ask.limit)
+            case MendAsk():
+                return mending.answer(self._db, self._loader, ask)
             case _:
                 raise AssertionError(f"no answer to {type(ask).__name__}")
 

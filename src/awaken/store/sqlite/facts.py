@@ -141,6 +141,10 @@ class FactLoader:
                 held = self._cache[key] = Held(thread, None if claimed[0] is None else dispatch_from(claimed))
         return held
 
+    def forget(self, key: ThreadKey) -> None:
+        """Read the thread anew next time: its rows were changed behind what is remembered."""
+        self._cache.pop(key, None)
+
     # --- parts of facts -----------------------------------------------------------------------------------------------
 
     def _find_run(self, facts: Facts, needs: Needs, held: Held | None) -> None:

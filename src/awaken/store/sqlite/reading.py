@@ -52,11 +52,13 @@ from awaken.store.contract import (
     ThreadQuery,
     TicketQuery,
 )
+from awaken.store.invariants import AuditPlace, AuditSlice
 from awaken.store.rules.facts import ThreadRow
 from awaken.store.rules.receipt import receipt_of
 from awaken.store.rules.thread import derive_thread
 from awaken.store.sqlite.asks import next_due
 from awaken.store.sqlite.facts import with_output
+from awaken.store.sqlite.invariants import find_breaches
 from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.rows import (
     DISPATCH_TEXT,
@@ -425,6 +427,9 @@ class Reading:
         for row in self._rows("pending_messages", {"thread": thread.no}):
             found.append(PendingMessage(pending_from(row[:_OF_PENDING]), message_from(row[_OF_PENDING:]).message))
         return found
+
+    def find_breaches(self, place: AuditPlace, now: Instant) -> AuditSlice:
+        return find_breaches(self._db, place, now)
 
     def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
         thread = self._thread_row(scope, thread_id)

@@ -50,6 +50,7 @@ from awaken.store.contract import (
     ThreadQuery,
     TicketQuery,
 )
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.signals import Listeners
 from awaken.store.sqlite.checkpoint import MAX_WAL_LIMIT_BYTES, MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
 from awaken.store.sqlite.opening import DURABILITIES, Durability, absolute
@@ -233,6 +234,10 @@ class SqliteStore:
 
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         return await self._read(lambda state: state.list_pending(scope, thread_id), many=True)
+
+    async def find_breaches(self, place: AuditPlace = FIRST_PLACE) -> AuditSlice:
+        now = self._clock.now()
+        return await self._read(lambda state: state.find_breaches(place, now), many=True)
 
     async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
         return await self._read(lambda state: state.load_receipt(scope, thread_id, message_id))

@@ -680,6 +680,7 @@ async def test_input_withdraws_the_tickets_of_open_calls_and_no_others(store: St
     assert (late.dispatch, late.run.open_tickets) == (None, 1)
     done = await settled(store, taken, suspended(question(), then="more"))
     assert done.run.dispatch_id == "more", "it finds the answer that came meanwhile"
+    await cancelled(store, "d1")  # nobody has begun that child
 
 
 @behaviour("TK-022")

@@ -23,6 +23,7 @@ from awaken.store.transitions import (
     SaveThread,
     Settled,
     StepClosed,
+    Submit,
     Submitted,
 )
 from awaken.testing.behaviour import behaviour
@@ -166,7 +167,7 @@ async def test_what_only_a_run_of_its_own_can_have_opens_one(store: Store, clock
         asked("delay", delay_ms=1),
         asked("instant", available_at=clock.now()),
         asked("key", dedupe_key="k"),
-        replace(asked("overrides"), request=replace(plain.request, options=RunOptions({"temperature": 0}))),
+        with_overrides(asked("overrides")),
     ]
     assert plain.delivery == Delivery(max_attempts=5), "a plain submit asks for none of it"
 
@@ -176,6 +177,10 @@ async def test_what_only_a_run_of_its_own_can_have_opens_one(store: Store, clock
         await cancelled(store, each.dispatch_id)
 
     assert want(Submitted, await apply(store, plain)).run.run_id == "run-d0"
+
+
+def with_overrides(submit: Submit) -> Submit:
+    return replace(submit, request=replace(submit.request, options=RunOptions({"temperature": 0})))
 
 
 @behaviour("ST-013")
