@@ -42,6 +42,10 @@ AREA: Final = Area(
         " queue of repairs behind a checkpoint, nor a background task's commit, can fail apart from its run's.",
     ),
     built("OBS-013", sentence="The last hour of a process is counted minute by minute, in bounded memory."),
+    built(
+        "OBS-014",
+        sentence="Every query of the dashboard and the alert rules finds its metrics, labels and values in a scrape.",
+    ),
     later("OBS-009", sentence="Pulls, acks and redeliveries of signals are counted.", by=Wing.POSTGRES),
     later(
         "OBS-010",
