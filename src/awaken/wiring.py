@@ -975,7 +975,7 @@ class Awaken:
         return await self._decided(await self.mailbox.decisions.decide(self.scope, RunId(run_id), verdicts))
 
     async def decide_thread(self, thread_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
-        """The same for the open run of a thread. Raises as `decide_run`, and ThreadNotFound."""
+        """The same for the run of a thread that the first of them is about. Raises as `decide_run`; ThreadNotFound."""
         verdicts = verdicts_of(decisions)
         return await self._decided(
             await self.mailbox.decisions.decide_thread(self.scope, ThreadId(thread_id), verdicts)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from awaken.client import Event, Json, Limits, Run, RunFailed, RunTimeout, Unreachable, calls
+from awaken.client import Event, Json, Limits, ResumeSettings, Run, RunFailed, RunTimeout, Unreachable, calls
 from awaken.domain.errors import (
     AgentNotFound,
     AlreadyExists,
@@ -22,6 +22,7 @@ from awaken.domain.errors import (
     Unsupported,
     ValidationError,
 )
+from awaken.testing.behaviour import behaviour
 from tests.client.live import WORDS
 from tests.client.scripted import KINDS, Do, Kind, call, collect
 
@@ -356,6 +357,24 @@ def test_a_run_without_a_thread_is_not_made_twice_either(do: Do, kind: Kind, ser
     assert outcome.error is None
     thread_id = outcome.progress.thread_id
     assert [run.run_id for run in do(lambda c: c.list_runs(thread_id=thread_id))] == [outcome.progress.run_id]
+
+
+@behaviour("OS-011")
+def test_a_client_that_gave_up_goes_on_in_the_conversation_that_it_had_begun(do: Do, kind: Kind, server: str) -> None:
+    def begin(run_id: str | None = None) -> Callable[[Any, Any], Any]:
+        return lambda client, notify: client.stream(None, "hi", agent="talk", run_id=run_id)
+
+    at_once = ResumeSettings(give_up_after_s=0)
+    given_up = collect(kind, Unreliable(kind, None), begin(), url=server, resume=at_once)
+    assert isinstance(given_up.error, Unreachable)
+    run_id = given_up.progress.run_id
+    assert run_id, "the caller can say which run it was"
+
+    again = collect(kind, None, begin(run_id), url=server)
+
+    assert (again.error, again.progress.run_id) == (None, run_id)
+    assert [run.run_id for run in do(lambda c: c.list_runs(thread_id=again.progress.thread_id))] == [run_id]
+    assert again.items == collect(kind, None, lambda c, notify: c.run_events(run_id), url=server).items
 
 
 def test_a_thread_is_watched_from_its_start(do: Do, kind: Kind, server: str, thread_id: str) -> None:

@@ -9,6 +9,7 @@ import random
 from pathlib import Path
 
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS
+from awaken.testing.behaviour import behaviour
 from tests.crash.long_steps import POISON
 from tests.crash.siege import besiege, poisoned
 
@@ -21,6 +22,7 @@ STEP_S = 0.8
 FUSE_S = 0.2
 
 
+@behaviour("OS-012")
 def test_no_run_is_given_up_lost_or_done_twice_for_ten_deaths_of_its_process(tmp_path: Path) -> None:
     seed = random.SystemRandom().getrandbits(32)
     print(f"random.Random({seed}) chose when to kill")

@@ -297,6 +297,7 @@ async def test_a_half_answered_batch_runs_only_the_calls_without_an_answer() -> 
     assert [own_id(key.split("/")[-1]) for key in tools.served] == [missing, "call_0"]
 
 
+@behaviour("OS-008")
 async def test_a_call_in_flight_runs_again_with_the_same_key() -> None:
     tools = Tools()
     _, driver = scripted(Turn("", (ADD,)), "ok", tools=tools)

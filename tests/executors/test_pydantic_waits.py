@@ -138,7 +138,7 @@ async def test_edited_arguments_are_those_of_the_call() -> None:
     assert desk.answers() == [("booked 3", "success")]
 
 
-@behaviour("TK-043")
+@behaviour("TK-043", "OS-007")
 async def test_a_tool_that_asks_for_an_approval_itself_is_not_run_again_before_it_has_one() -> None:
     desk, run = Desk(Turn("", (Call("pay", {"amount": 5}),)), "Paid."), RecordedRun("go")
     [asked] = (await run.wait(desk.driver)).tickets
@@ -187,7 +187,7 @@ async def test_a_question_of_the_framework_is_a_ticket_for_input() -> None:
     assert desk.answers() == [("Ann", "success")]
 
 
-@behaviour("TK-045")
+@behaviour("TK-045", "OS-007")
 async def test_some_of_several_calls_can_go_on_while_others_wait() -> None:
     calls = (
         Call("book", {"seats": 2}, "one"),

@@ -60,7 +60,7 @@ async def recorded(site: Site, run: Any, *, thread_id: str | None = None) -> byt
 ALL = "activity,debug,lifecycle,mailbox,messages,other,state,tools,usage"
 
 
-@behaviour("SRV-020")
+@behaviour("SRV-020", "OS-004")
 async def test_cut_anywhere_and_resumed_a_stream_is_the_uncut_one(store: Store, clock: ManualClock) -> None:
     async with served(store, clock, agents={"varied": varied}) as site:
         await site.submit("talk", "t")
@@ -233,7 +233,7 @@ async def test_a_place_beyond_the_end_is_gone_when_asked_for_and_mended_on_recon
             assert (first.json()["run_id"], resync.json()["cursor"]) == (later["run_id"], f"{prefix}.{_seq(first) - 1}")
 
 
-@behaviour("SRV-023", "RE-004")
+@behaviour("SRV-023", "RE-004", "OS-004")
 async def test_a_place_that_retention_has_removed_is_gone_when_asked_for_and_mended_on_reconnecting(
     store: Store, clock: ManualClock
 ) -> None:

@@ -235,6 +235,7 @@ async def test_a_wake_up_that_cannot_be_stored_is_tried_again(store: WatchedStor
         assert (await world.done(run)).final_output == "done"
 
 
+@behaviour("D-012")
 async def test_many_endings_are_one_wake_up(store: WatchedStore, clock: ManualClock) -> None:
     heard: list[str] = []
 

@@ -136,7 +136,7 @@ async def test_a_run_that_waits_for_nobody_costs_two_transitions(store: WatchedS
         assert [type(each) for each in store.transitions[before:]] == [Submit, Settle]
 
 
-@behaviour("TK-051")
+@behaviour("TK-051", "OS-007")
 async def test_a_waiting_run_survives_a_restart(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock, agents=AGENTS) as world:
         run, ticket = await waiting(world)
@@ -166,7 +166,7 @@ async def test_who_waits_for_a_run_may_be_content_when_it_waits_itself(store: Wa
         assert (await end).status is RunStatus.DONE
 
 
-@behaviour("TK-053", "MBX-274")
+@behaviour("TK-053", "MBX-274", "D-010")
 async def test_a_stop_ends_a_run_that_waits(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock, agents=AGENTS) as world:
         run, ticket = await waiting(world)
@@ -343,6 +343,36 @@ async def test_a_decision_about_a_thread_is_for_its_open_run(store: WatchedStore
         )
         with pytest.raises(DecisionConflict):
             await late
+
+
+@behaviour("D-009")
+@pytest.mark.parametrize("by", ["ticket_id", "tool_call_id"])
+async def test_a_decision_about_a_thread_finds_the_run_that_asked_whatever_came_behind_it(
+    store: WatchedStore, clock: ManualClock, by: str
+) -> None:
+    """Queued, executing and finished runs that are newer are not meant; and a repetition means the same run."""
+    async with World(store, clock, agents={"tools": Tools(call("c1"))}) as world:
+        run = await world.submit(agent_id="tools")
+        await world.quiet()
+        [ticket] = await tickets(world, run)
+        await world.submit("mine", metadata={"own": True})
+        await world.submit("queued", metadata={"own": True})
+        verdict = Verdict(action="approve", **{by: {"ticket_id": ticket.ticket_id, "tool_call_id": "c1"}[by]})
+        decide = world.mailbox.decisions.decide_thread
+
+        first = await decide(DEFAULT_SCOPE, ThreadId("t"), [verdict])
+
+        assert (first.run.run_id, first.duplicates) == (run.run.run_id, (False,))
+        for _ in range(2):
+            (await world.agent.next_call()).release()
+        await world.done(run)
+        await world.quiet()
+        again = await decide(DEFAULT_SCOPE, ThreadId("t"), [verdict])
+        assert (again.run.run_id, again.duplicates) == (run.run.run_id, (True,))
+        with pytest.raises(UnknownToolCall):
+            await decide(DEFAULT_SCOPE, ThreadId("t"), [Verdict(action="approve", tool_call_id="c9")])
+        with pytest.raises(ValidationError, match="names its ticket_id"):
+            await decide(DEFAULT_SCOPE, ThreadId("t"), [Verdict(action="approve")])
 
 
 @behaviour("TK-060")

@@ -42,7 +42,7 @@ async def leave_a_claim_of_the_dead(
 # --- start ------------------------------------------------------------------------------------------------------------
 
 
-@behaviour("MBX-111", "MBX-003", "MBX-112")
+@behaviour("MBX-111", "MBX-003", "MBX-112", "OS-001")
 async def test_a_start_whose_recovery_fails_is_refused_and_can_be_repeated(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -277,7 +277,7 @@ async def test_what_waits_behind_a_run_of_another_process_starts_when_that_has_e
             assert (await world.dispatch(second)).status is DispatchStatus.ACKED
 
 
-@behaviour("MBX-076", "MBX-077", "MBX-080")
+@behaviour("MBX-076", "MBX-077", "MBX-080", "OS-003")
 @pytest.mark.parametrize("count", [3, 5])
 async def test_submits_at_once_on_one_thread_run_one_after_the_other_in_order(
     store: WatchedStore, clock: ManualClock, count: int

@@ -34,7 +34,7 @@ def refuse_renewals(batch: Sequence[Transition]) -> Exception | None:
     return StoreUnavailable("no") if any(isinstance(each, Renew) for each in batch) else None
 
 
-@behaviour("MBX-066")
+@behaviour("MBX-066", "OS-002")
 async def test_a_lease_grows_while_its_run_executes_and_is_never_reclaimed(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -173,6 +173,7 @@ async def test_a_lease_is_counted_from_when_it_was_asked_for_not_from_the_answer
         assert call.is_over
 
 
+@behaviour("OS-002")
 async def test_a_run_that_lost_its_lease_is_stopped_and_writes_nothing(store: WatchedStore, clock: ManualClock) -> None:
     """Another process reclaimed it and runs it again: the old owner hears so from its renewal."""
     async with World(store, clock) as old, World(store, clock, seed=2) as new:
@@ -212,6 +213,7 @@ async def test_a_claim_reclaimed_in_its_own_process_is_stopped_before_its_succes
         assert world.agent.most_running == 1
 
 
+@behaviour("OS-002")
 async def test_a_failing_store_stops_runs_in_time_and_each_is_run_again_exactly_once(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -69,6 +69,7 @@ async def deaf() -> Deaf:
 # --- agents that listen -----------------------------------------------------------------------------------------------
 
 
+@behaviour("OS-012")
 async def test_agents_may_finish_for_a_while_and_the_rest_is_handed_back_without_spending_an_attempt(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -40,7 +40,7 @@ def no_settlement(batch: Sequence[Transition]) -> Exception | None:
 # --- cancel, state by state -------------------------------------------------------------------------------------------
 
 
-@behaviour("MBX-100")
+@behaviour("MBX-100", "D-010")
 async def test_cancelling_a_queued_run_closes_dispatch_and_run_together(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -108,7 +108,7 @@ async def test_cancelling_a_run_that_waits_for_its_retry_ends_it(store: WatchedS
         assert len(world.agent.calls) == 1
 
 
-@behaviour("MBX-286")
+@behaviour("MBX-286", "D-010", "OS-006")
 async def test_cancelling_a_running_run_is_requested_acknowledged_and_stopped(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -139,6 +139,7 @@ async def test_cancelling_twice_is_the_same_as_once(store: WatchedStore, clock: 
         assert (await world.kinds(submission)).count("CancelAcknowledged") == 1
 
 
+@behaviour("D-002", "OS-006")
 async def test_a_run_cancelled_right_behind_its_claim_is_acknowledged_too(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -345,6 +346,7 @@ async def test_tidying_up_is_not_cancelled_by_the_commits_it_makes(store: Watche
         assert (await world.run(submission)).steps == 2
 
 
+@behaviour("OS-006")
 async def test_a_cancelled_run_keeps_what_its_reader_has_seen(store: WatchedStore, clock: ManualClock) -> None:
     async def talker(context: Context) -> AsyncIterator[str]:
         yield "half an "
@@ -360,6 +362,7 @@ async def test_a_cancelled_run_keeps_what_its_reader_has_seen(store: WatchedStor
         assert (partial.text, partial.state) == ("half an answer", MessageState.INTERRUPTED)
 
 
+@behaviour("OS-001")
 async def test_the_cancel_of_a_dead_owner_is_carried_out_when_its_lease_ends(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -395,6 +398,7 @@ async def test_a_cancel_made_by_another_process_arrives_with_the_next_renewal(
         assert (await other.run(submission)).termination == CANCELLED
 
 
+@behaviour("D-009")
 async def test_cancelling_a_thread_stops_its_active_run_and_leaves_the_queue(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -536,6 +540,7 @@ async def test_an_interrupted_owner_that_ignores_it_keeps_the_thread_until_it_is
         assert (await world.dispatch(first)).status is DispatchStatus.SUPERSEDED
 
 
+@behaviour("OS-006")
 async def test_nothing_of_an_interrupted_run_is_committed_after_the_interrupt(
     store: WatchedStore, clock: ManualClock
 ) -> None:

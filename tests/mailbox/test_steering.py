@@ -24,6 +24,7 @@ from awaken.domain.errors import (
     RunNotOpen,
     RunNotWaiting,
     StaleVersion,
+    StoreUnavailable,
     ThreadBusy,
     ThreadNotFound,
     ValidationError,
@@ -37,7 +38,7 @@ from awaken.mailbox.messages import Sent
 from awaken.mailbox.service import RunSubmission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery
-from awaken.store.transitions import Commit, Settle, Submit
+from awaken.store.transitions import Commit, Edit, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.executors import Call, Script, Turn
@@ -170,6 +171,7 @@ async def test_an_ask_that_is_cancelled_loses_nothing(store: WatchedStore, clock
         assert texts_of(await call.context.inbox()) == ["one"]
 
 
+@behaviour("D-013")
 async def test_an_answer_that_is_lost_is_asked_for_again_and_takes_nothing_twice(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -208,6 +210,7 @@ async def test_a_run_that_waits_in_the_queue_or_for_its_next_attempt_finds_what_
         assert texts_of(await again.context.inbox()) == ["while queued", "in back-off"]
 
 
+@behaviour("OS-005")
 async def test_what_another_mailbox_of_the_store_accepts_is_found_too(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world, World(store, clock, seed=2, executes=False) as other:
         await world.submit("hello")
@@ -218,6 +221,53 @@ async def test_what_another_mailbox_of_the_store_accepts_is_found_too(store: Wat
 
         assert sent.submission.path == "steered"
         assert texts_of(await call.context.inbox()) == ["from elsewhere"]
+
+
+@behaviour("OS-005")
+@pytest.mark.parametrize("how", ["child", "edited", "edit lost", "submit lost"])
+async def test_a_run_that_only_asks_finds_whatever_has_come_for_it(
+    store: WatchedStore, clock: ManualClock, how: str
+) -> None:
+    """Also what no answer to this process has told it of; nothing else of the run is committed meanwhile."""
+
+    async def parent(ctx: Context) -> list[str]:
+        if how == "child":
+            await ctx.start("worker", "hi", name="work")
+        found: list[str] = []
+        while not found:
+            may_ask.clear()
+            await may_ask.wait()
+            found = texts_of(await ctx.inbox())
+        return found
+
+    async def worker(ctx: Context) -> str:
+        return "done"
+
+    may_ask = asyncio.Event()
+    async with World(store, clock, agents={"parent": parent, "worker": worker}) as world:
+        run = await world.submit(agent_id="parent")
+        await world.quiet()
+        if how == "submit lost":
+            store.lose_answer(Submit)
+            with pytest.raises(StoreUnavailable):
+                await steer(world, "news", agent_id="parent")
+        elif how != "child":
+            sent = await steer(world, "news", agent_id="parent", mode="follow_up")
+            may_ask.set()
+            await world.quiet()
+            message_id = sent.receipts[0].message_id
+            edit = world.mailbox.messages.edit(SCOPE, ThreadId("t"), message_id, boundary="next_step")
+            if how == "edit lost":
+                store.lose_answer(Edit)
+                with pytest.raises(StoreUnavailable):
+                    await edit
+            else:
+                await edit
+        await world.quiet()
+        may_ask.set()
+
+        expected = "The background run 'work' is done: done" if how == "child" else "news"
+        assert (await world.done(run)).output == [expected]
 
 
 async def test_a_run_that_was_asked_to_stop_gets_nothing_any_more(store: WatchedStore, clock: ManualClock) -> None:
@@ -515,6 +565,7 @@ async def test_a_submit_that_interrupts_stops_what_executes_and_starts_when_that
         assert (await world.done(new)).status is RunStatus.DONE
 
 
+@behaviour("D-011")
 async def test_what_is_refused_destroys_nothing(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         run = await world.submit("hello")

@@ -629,7 +629,7 @@ async def test_a_broken_dispatch_does_not_hold_up_the_good_one_behind_it(tmp_pat
 # --- an error that is an answer, and progress that is kept ------------------------------------------------------------
 
 
-@behaviour("MBX-097", "MBX-098")
+@behaviour("MBX-097", "MBX-098", "D-002")
 @pytest.mark.parametrize("resumed", [False, True])
 @pytest.mark.parametrize("is_raised", [False, True])
 async def test_an_execution_that_ends_in_an_error_of_its_own_has_answered_and_is_not_repeated(
@@ -654,6 +654,7 @@ async def test_an_execution_that_ends_in_an_error_of_its_own_has_answered_and_is
         assert world.ledger.labels[-1] == "completed"
 
 
+@behaviour("D-002")
 async def test_a_retry_after_progress_goes_on_from_there(store: WatchedStore, clock: ManualClock) -> None:
     made: list[str] = []
 

@@ -232,7 +232,8 @@ class AsyncClient:
             release_wait_s=release_wait_s,
             create_thread=create_thread,
         )
-        return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, calls.create_run_and_stream(request, {}))
+        create = calls.create_run_and_stream(request, {})
+        return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, create, run_id=request.run_id)
 
     async def steer(
         self,
@@ -476,7 +477,7 @@ class AsyncClient:
         return await self.send(calls.decide_run(run_id, decisions))
 
     async def decide_thread(self, thread_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
-        """The same for the open run of a thread."""
+        """The same for the run of a thread that the first of them is about."""
         return await self.send(calls.decide_thread(thread_id, decisions))
 
     # --- threads ------------------------------------------------------------------------------------------------------
@@ -778,12 +779,14 @@ class AsyncClient:
         on_reconnect: OnReconnect | None,
         create: Call[None] | None = None,
         *,
+        run_id: str | None = None,
         after: str | None = None,
     ) -> AsyncStream:
         if after is not None:
             calls.checked_cursor(after)
-        machine = Resumption(self._setup.resume, self._setup.chance, watch=watch, create=create, after=after)
-        return AsyncStream(self._http, self._setup, machine, on_reconnect)
+        setup = self._setup
+        machine = Resumption(setup.resume, setup.chance, watch=watch, create=create, run_id=run_id, after=after)
+        return AsyncStream(self._http, setup, machine, on_reconnect)
 
 
 class AsyncRunHandle:

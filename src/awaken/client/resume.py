@@ -46,7 +46,9 @@ class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resumption:
-    """One stream. `run_id`, `thread_id` and `last_cursor` are what it has learned so far."""
+    """One stream. `run_id`, `thread_id` and `last_cursor` are what it has learned so far; of a run that it creates the
+    id that was asked for, from the start: whoever gives up asks for that one again, and for no second run.
+    """
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Resumption:
         *,
         watch: Call[None],
         create: Call[None] | None = None,
+        run_id: str | None = None,
         after: str | None = None,
     ) -> None:
         """Follow `watch`, after the cursor `after`; with `create`, until it is accepted, send that first."""
@@ -71,7 +74,7 @@ class Resumption:
         self._asked_s = 0.0
         self._reason: AwakenError | None = None
         self.last_cursor = after
-        self.run_id: str | None = None
+        self.run_id = run_id
         self.thread_id: str | None = None
         self.reconnects = 0
         self.end_reason: str | None = None

@@ -243,7 +243,8 @@ class Client:
             release_wait_s=release_wait_s,
             create_thread=create_thread,
         )
-        return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, calls.create_run_and_stream(request, {}))
+        create = calls.create_run_and_stream(request, {})
+        return self._stream(calls.watch_run(request.run_id, {}), on_reconnect, create, run_id=request.run_id)
 
     def steer(
         self,
@@ -487,7 +488,7 @@ class Client:
         return self.send(calls.decide_run(run_id, decisions))
 
     def decide_thread(self, thread_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
-        """The same for the open run of a thread."""
+        """The same for the run of a thread that the first of them is about."""
         return self.send(calls.decide_thread(thread_id, decisions))
 
     # --- threads ------------------------------------------------------------------------------------------------------
@@ -786,12 +787,14 @@ class Client:
         on_reconnect: OnReconnect | None,
         create: Call[None] | None = None,
         *,
+        run_id: str | None = None,
         after: str | None = None,
     ) -> Stream:
         if after is not None:
             calls.checked_cursor(after)
-        machine = Resumption(self._setup.resume, self._setup.chance, watch=watch, create=create, after=after)
-        return Stream(self._http, self._setup, machine, on_reconnect, self._pause)
+        setup = self._setup
+        machine = Resumption(setup.resume, setup.chance, watch=watch, create=create, run_id=run_id, after=after)
+        return Stream(self._http, setup, machine, on_reconnect, self._pause)
 
 
 class Items(Iterator[ResultT]):

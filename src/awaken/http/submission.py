@@ -177,7 +177,7 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     on_completion: OnCompletion | None = None
     """`delete`: its thread goes some time after its end. Only on a new thread."""
     decisions: NamedDecisions | None = None
-    """About what the thread's open run waits for; they are made first. Without messages that run is the answer."""
+    """About what a run of the thread waits for; they are made first. Without messages that run is the answer."""
     if_not_exists: Literal["reject", "create"] | None = None
     multitask_strategy: Strategy | None = None
     """What a thread that is not idle does: `enqueue` when absent."""

@@ -83,7 +83,9 @@ class Decisions:
         return await self._decide(scope, ticket.thread_id, Rulings(ticket.run_id, self._rulings([(ticket, verdict)])))
 
     async def decide_thread(self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict]) -> Verdicts:
-        """Decide tickets of the thread's open run, else of its latest one. Raises as `decide`, and ThreadNotFound."""
+        """Decide tickets of one run of the thread: the one that the first decision is about, whatever else the thread
+        is doing by now. Raises as `decide`, and ThreadNotFound.
+        """
         self._engine.check_loop()
         checked_id(thread_id, what="thread_id")
         return await self._decide(scope, thread_id, await self.beside(scope, thread_id, verdicts))
@@ -93,11 +95,26 @@ class Decisions:
         thread = await self._store.load_thread(scope, thread_id)
         if thread is None:
             raise ThreadNotFound(thread_id)
-        run_id = thread.open_run_id or thread.latest_run_id
+        ticket = await self._ticket_in(scope, thread_id, verdicts[0]) if verdicts else None
+        run_id = ticket.run_id if ticket is not None else thread.open_run_id or thread.latest_run_id
         if run_id is None:
             raise UnknownToolCall(_named(verdicts))
         _, found = await self._found(scope, run_id, verdicts)
         return Rulings(run_id, self._rulings(found))
+
+    async def _ticket_in(self, scope: Scope, thread_id: ThreadId, verdict: Verdict) -> Ticket | None:
+        """The ticket of the thread that is meant: of those for a call the open one, or else the newest."""
+        if verdict.ticket_id:
+            ticket = await self.get_ticket(scope, verdict.ticket_id)
+            if ticket.thread_id != thread_id:
+                raise TicketNotFound(verdict.ticket_id)
+            return ticket
+        for state in ("open", None):
+            query = TicketQuery(thread_id=thread_id, state=state, descending=True, limit=MAX_PAGE)
+            for ticket in (await self._store.list_tickets(scope, query)).items:
+                if verdict.tool_call_id and ticket.asked.tool_call_id == verdict.tool_call_id:
+                    return ticket
+        return None
 
     async def decide(self, scope: Scope, run_id: RunId, verdicts: Sequence[Verdict]) -> Verdicts:
         """Decide tickets of one run, all of them or none. Durable when this returns, wherever the run is.

@@ -212,15 +212,16 @@ class Port:
         return self._writer.arrived()
 
     async def inbox(self) -> tuple[Message, ...]:
-        if self._is_stirred:
-            await self._look_for_pending()
+        await self._look_where_stirred()
         if self._writer.pending and not self._stop.is_delivered:
             self._writer.take("next_step")
             await to_the_end(self._writer.durable())
         return self._writer.arrived()
 
-    async def _look_for_pending(self) -> None:
+    async def _look_where_stirred(self) -> None:
         """Somebody else has written to the thread: what the last answer said may not be so any more."""
+        if not self._is_stirred:
+            return
         self._is_stirred = False
         waiting = await self._reads.list_pending(self._claimed.scope, self._run.thread_id)
         mine = [each.entry for each in waiting if each.entry.run_id == self._run.run_id]
@@ -294,6 +295,7 @@ class Port:
         return msgspec.convert(request.arguments, ChildTicket)
 
     async def awaited(self, *keys: str) -> None:
+        await self._look_where_stirred()
         if self._writer.pending:
             self._writer.add_awaited(*[ticket_id(self._run.run_id, key) for key in keys])
             await to_the_end(self._writer.durable())

@@ -37,6 +37,7 @@ from awaken.store.transitions import (
     Decide,
     Decided,
     DeleteThread,
+    Edit,
     EditSchedules,
     Interrupt,
     Interrupted,
@@ -44,6 +45,8 @@ from awaken.store.transitions import (
     Outcome,
     Reclaim,
     Reclaimed,
+    Reorder,
+    Replayed,
     Retract,
     Retracted,
     SchedulesEdited,
@@ -94,6 +97,8 @@ class Reactions:
             EditSchedules: self._schedules_changed,
             Tick: self._ticked,
             Retract: self._retracted,
+            Edit: self._changed,
+            Reorder: self._changed,
         }
         """The other kinds set off nothing but what they appended."""
 
@@ -130,6 +135,8 @@ class Reactions:
             self._slots.claim_lost(transition)
         elif isinstance(transition, Submit | Decide):
             self._dispatcher.wake()  # it may have left its thread due
+        if isinstance(transition, Submit | Decide | Edit | Reorder):
+            self._have_looked(transition.scope, transition.thread_id)
         self._dispatcher.slot_freed()
         self._outbox.look()
         self._observer.failed(transition)
@@ -152,6 +159,8 @@ class Reactions:
             execution = self._executions.of_dispatch(*key, outcome.dispatch.dispatch_id)
             if execution is not None:
                 execution.note_pending()
+        elif type(outcome) is Replayed:  # how it was answered the first time was perhaps not heard here either
+            self._have_looked(transition.scope, transition.thread_id)
 
     def _settled(self, transition: Settle, outcome: Outcome, asked_s: float) -> None:
         settled = outcome if type(outcome) is Settled else None
@@ -183,8 +192,17 @@ class Reactions:
         self._end(transition.scope, outcome.run)
         if isinstance(outcome, Decided) and any(outcome.duplicates):
             self._hub.stir(Signal(frozenset([(transition.scope, transition.thread_id)])))
+        if isinstance(outcome, Decided) and (outcome.pended or any(outcome.duplicates)):
+            self._have_looked(transition.scope, transition.thread_id)
         if outcome.ready_in_ms is not None:
             self._ready(outcome.ready_in_ms)
+
+    def _changed(self, transition: Edit | Reorder, outcome: Outcome, asked_s: float) -> None:
+        self._have_looked(transition.scope, transition.thread_id)
+
+    def _have_looked(self, scope: Scope, thread_id: ThreadId) -> None:
+        """What the thread's execution knows of what waits for it may not be so any more."""
+        self._executions.stir([(scope, thread_id)])
 
     def _claimed(self, transition: Claim, outcome: Outcome, asked_s: float) -> None:
         assert isinstance(outcome, ClaimedSome), "a claim answers with what it claimed"

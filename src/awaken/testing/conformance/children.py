@@ -196,6 +196,7 @@ async def test_the_end_of_a_child_lets_a_run_go_on_that_waits_for_it(store: Stor
     assert "TicketDecided" not in await kinds(store)
 
 
+@behaviour("D-012")
 async def test_an_end_that_is_told_twice_is_told_once(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one")
     await delivered(store)
@@ -249,6 +250,7 @@ async def test_what_a_run_was_not_told_while_it_lasted_opens_a_run_at_its_end(st
     assert (wake.agent_id, len(wake.request.input_message_ids)) == (AGENT, 2), "one wake for both"
 
 
+@behaviour("D-012")
 async def test_a_child_that_outlives_its_parent_wakes_the_thread_and_others_join(
     store: Store, clock: ManualClock
 ) -> None:

@@ -8,7 +8,7 @@ from awaken.domain.dispatch import LEASE_EXPIRED, DispatchStatus
 from awaken.domain.ids import ThreadId
 from awaken.domain.run import RunStatus, Termination
 from awaken.store.contract import Store
-from awaken.store.transitions import Closed, LeaseLost, Reclaim, Reclaimed, Release, Retry
+from awaken.store.transitions import Closed, LeaseLost, LeaseRef, Reclaim, Reclaimed, Release, Renew, Renewed, Retry
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
@@ -180,7 +180,38 @@ async def test_two_sweeps_at_once_never_report_the_same_claim(store: Store, cloc
     assert sorted(len(outcome.items) for outcome in outcomes) == [0, 1]
 
 
-@behaviour("MB-124")
+@behaviour("OS-002")
+async def test_a_worker_of_the_same_name_is_another_owner(store: Store, clock: ManualClock) -> None:
+    """One that is started again under its name does not pass for the one before it, nor does that pass for it."""
+    before = await claimed(store, "d1", lease_ms=1_000)
+    clock.tick(2)
+    await reclaim(store)
+    after = await claim(store)
+    assert after is not None and after.dispatch.claimed_by == before.dispatch.claimed_by
+
+    assert await commit(store, before, answered("late")) == LeaseLost("other_owner")
+    assert await settle(store, before) == LeaseLost("other_owner")
+    assert [renewal.lease_in_ms for renewal in await renew(store, before)] == [None]
+
+    await settled(store, after)
+    assert await message_ids(store) == ["msg-d1"]
+
+
+@behaviour("OS-002")
+async def test_a_claim_that_was_just_renewed_is_not_taken_back(store: Store, clock: ManualClock) -> None:
+    """Whoever looks for ended leases decides by what is stored when it writes."""
+    owner = await claimed(store, "d1", lease_ms=1_000)
+    clock.tick(2)
+    lease = LeaseRef(owner.scope, owner.dispatch.dispatch_id, owner.token)
+
+    renewed, taken = await store.apply([Renew(leases=(lease,), lease_ms=LEASE_MS), Reclaim(limit=200)])
+
+    assert [each.lease_in_ms for each in want(Renewed, renewed).renewals] == [LEASE_MS]
+    assert want(Reclaimed, taken).items == ()
+    await settled(store, owner)
+
+
+@behaviour("MB-124", "OS-002")
 async def test_a_reclaimed_dispatch_ignores_its_old_owner(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1", lease_ms=1_000)
     clock.tick(2)

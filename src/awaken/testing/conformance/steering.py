@@ -316,7 +316,7 @@ async def test_every_mode_but_resume_starts_a_run_where_nothing_is_to_be_done(st
     assert await apply(store, aimed("d2", "steer", fallback_to_new_run=False)) == NotOpen(None)
 
 
-@behaviour("SRV-012")
+@behaviour("SRV-012", "OS-003")
 async def test_of_a_hundred_that_want_an_idle_thread_one_is_accepted(store: Store, clock: ManualClock) -> None:
     outcomes = await together(store, [aimed(f"d{number}", "reject") for number in range(100)])
 
@@ -352,6 +352,7 @@ async def test_a_message_for_a_thread_whose_run_only_waits_in_the_queue_is_queue
     assert (await receipt(store, "msg-d2")).path == "queued"
 
 
+@behaviour("OS-003", "OS-009")
 async def test_a_run_that_is_to_stop_is_steered_no_more_and_what_was_for_it_is_queued(
     store: Store, clock: ManualClock
 ) -> None:
@@ -392,6 +393,7 @@ async def test_resume_is_refused_while_the_thread_has_something_else_to_do(store
     assert want(NotWaiting, busy).run == before.run
 
 
+@behaviour("D-011")
 async def test_a_waiting_run_that_is_named_goes_on_whatever_its_thread_does(store: Store, clock: ManualClock) -> None:
     await settled(store, await claimed(store, "d1"), suspended())
     await claimed(store, "d2", metadata={"own": True})
@@ -538,7 +540,7 @@ async def test_only_a_natural_end_that_nobody_asked_for_goes_on(store: Store, cl
 # --- what a run leaves ------------------------------------------------------------------------------------------------
 
 
-@behaviour("PM-037", "MBX-185", "SV-037")
+@behaviour("PM-037", "MBX-185", "SV-037", "D-016")
 async def test_what_a_run_leaves_when_it_ends_is_queued_as_a_run_in_the_same_step(
     store: Store, clock: ManualClock
 ) -> None:
@@ -823,6 +825,7 @@ async def test_an_interrupt_gives_every_message_that_nobody_took_its_fate(store:
 # --- repetition -------------------------------------------------------------------------------------------------------
 
 
+@behaviour("D-013")
 async def test_a_message_sent_again_is_answered_with_the_run_that_it_is_for(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     asking = aimed("d2")
@@ -838,6 +841,7 @@ async def test_a_message_sent_again_is_answered_with_the_run_that_it_is_for(stor
     assert await apply(store, changed) == Conflict("message", "msg-d2")
 
 
+@behaviour("D-013")
 async def test_a_message_that_fell_to_a_run_of_its_own_is_answered_with_that_one(
     store: Store, clock: ManualClock
 ) -> None:

@@ -237,7 +237,7 @@ async def test_a_run_id_with_another_digest_or_in_another_thread_is_refused(stor
     assert await store.load_thread(SCOPE, ThreadId("thread-2")) is None
 
 
-@behaviour("MB-031")
+@behaviour("MB-031", "D-013")
 async def test_a_dispatch_id_is_never_used_twice_whatever_became_of_the_first(store: Store, clock: ManualClock) -> None:
     ended = await finished(store, "ended")
     held = await claimed(store, "held")
@@ -390,7 +390,7 @@ async def test_what_many_submit_at_once_is_drained_once_by_several_workers(store
     assert sorted(taken) == sorted(f"d{n}" for n in range(64))
 
 
-@behaviour("TR-097")
+@behaviour("TR-097", "D-013")
 async def test_of_many_submits_with_one_run_id_at_once_exactly_one_is_stored(store: Store, clock: ManualClock) -> None:
     outcomes = await together(store, [asked("d1") for _ in range(16)])
 

@@ -294,7 +294,7 @@ async def test_the_dedupe_key_of_a_waiting_run_is_held(store: Store, clock: Manu
 # --- stopping what waits ----------------------------------------------------------------------------------------------
 
 
-@behaviour("ST-020")
+@behaviour("ST-020", "D-016")
 async def test_cancelling_a_run_whose_input_is_queued_ends_both(store: Store, clock: ManualClock) -> None:
     await waits(store, "d1")
     await submitted(store, "d2")
@@ -309,7 +309,7 @@ async def test_cancelling_a_run_whose_input_is_queued_ends_both(store: Store, cl
     assert await claim(store) is None
 
 
-@behaviour("ST-021", "TR-091")
+@behaviour("ST-021", "TR-091", "D-016")
 async def test_an_interrupt_ends_what_waits(store: Store, clock: ManualClock) -> None:
     await waits(store, "d1")
     await waits(store, "d2", metadata={"own": True})
@@ -364,7 +364,7 @@ async def test_the_calls_of_a_waiting_run_stay_open_while_another_runs(store: St
     assert (await run_of(store, "d2")).open_turn is None
 
 
-@behaviour("ST-023")
+@behaviour("ST-023", "OS-008")
 async def test_the_calls_of_several_ended_runs_are_closed_by_one_claim(store: Store, clock: ManualClock) -> None:
     await waits(store, "d1", calling("turn-1", "call"))
     await waits(store, "d2", calling("turn-2", "call"), metadata={"own": True})
