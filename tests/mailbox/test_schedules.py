@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from awaken.domain.clock import to_rfc3339
-from awaken.domain.errors import AlreadyExists, ScheduleDeclared, ScheduleNotFound, UnknownAgent, ValidationError
+from awaken.domain.errors import (
+    AlreadyExists,
+    ScheduleDeclared,
+    ScheduleNotFound,
+    StoreUnavailable,
+    UnknownAgent,
+    ValidationError,
+)
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, MessageId, ThreadId
 from awaken.domain.message import user_message
+from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import ScheduleSpec
 from awaken.executors.function import Context
 from awaken.store.contract import RunQuery
-from awaken.store.transitions import Delivered, Submit, Tick
+from awaken.store.transitions import Delivered, Outcome, Submit, Tick, Transition
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -113,6 +122,46 @@ async def test_what_was_missed_while_nobody_served_is_made_up_for_at_the_start(
     async with world_of(store, clock, spec(missed="one"), spec(name="none", missed="none", every_s=3600)) as world:
         assert len(await runs_of(world)) == 1
         assert await runs_of(world, "schedule:none") == []
+
+
+class LooksLate(WatchedStore):
+    """The outbox is read only after the first schedule has been moved on."""
+
+    def __init__(self, store: WatchedStore) -> None:
+        super().__init__(store)
+        self._moved_on = asyncio.Event()
+
+    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        outcomes = await super().apply(batch)
+        if any(isinstance(each, Tick) for each in batch):
+            self._moved_on.set()
+        return outcomes
+
+    async def list_outbox(self, **asked: Any) -> list[OutboxRow]:
+        await self._moved_on.wait()
+        return await super().list_outbox(**asked)
+
+
+async def test_an_instant_whose_errand_was_left_behind_is_served_before_one_that_falls_due_at_the_start(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Whichever of them the new process hears of first."""
+    begun = clock.now()
+    async with world_of(store, clock, spec(overlap="queue", missed="all")) as world:
+        store.refuse = lambda batch: (
+            StoreUnavailable("no Submit") if any(isinstance(each, Submit) for each in batch) else None
+        )
+        await world.advance(60)
+        assert len(await store.list_outbox()) == 1
+    store.come_back()
+    clock.tick(60)
+
+    late = LooksLate(store)
+    async with world_of(late, clock, spec(overlap="queue", missed="all"), seed=2) as world:
+        await world.advance(1)
+        expected = [f"tidied up at {to_rfc3339(begun + at)[:-5]}Z" for at in (60_000, 120_000)]
+        assert [run.final_output for run in await runs_of(world)] == expected
+        assert await store.list_outbox() == []
 
 
 @pytest.mark.parametrize("kind", [Tick, Submit, Delivered])

@@ -169,8 +169,13 @@ class Outbox:
         return True
 
     async def _read_all(self) -> None:
-        """Know of every lane, and of its errands as far as there is room."""
+        """Know of every lane, and of its errands as far as there is room. What is known is read again: it may have been
+        posted behind errands that nobody here was given.
+        """
         self._must_look, self._is_looking = False, True
+        for lane in self._lanes.values():
+            lane.rows.clear()
+        self._count = 0
         try:
             after, more = 0, True
             while more:
