@@ -105,7 +105,11 @@ class Answers:
         wanted = [*routes, *[route + SUSPECT_MARK for route in routes]]
         ready = [key.at for key, _ in self._ready(wanted)]
         leases = [each.lease_until + 1 for each in self._tables.dispatches.values() if each.lease_until is not None]
-        tickets = [each.expires_at for each in self._tables.tickets.values() if each.is_open]
+        tickets = [
+            each.expires_at
+            for (scope, _), each in self._tables.tickets.items()
+            if each.is_open and self._tables.is_shown((scope, each.thread_id))
+        ]
         instants = (*ready, *leases, *[at for at in tickets if at is not None])
         tick = self._next_tick(after)
         instants = (*instants, *([] if tick is None else [tick]))

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, Scope, ThreadId
+from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.phase import Phase, open_phase, phase_of
@@ -166,9 +166,15 @@ class Reading:
 
     # --- tickets ------------------------------------------------------------------------------------------------------
 
+    def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
+        ticket = self._tables.tickets.get((scope, ticket_id))
+        return ticket if ticket is not None and self._tables.is_shown((scope, ticket.thread_id)) else None
+
     def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
         tickets = [
-            ticket for (owner, _), ticket in self._tables.tickets.items() if owner == scope and query.fits(ticket)
+            ticket
+            for (owner, _), ticket in self._tables.tickets.items()
+            if owner == scope and query.fits(ticket) and self._tables.is_shown((scope, ticket.thread_id))
         ]
         return _page(tickets, lambda ticket: ticket.no, query.after, query.limit, query.descending)
 
@@ -180,7 +186,11 @@ class Reading:
         return [OpenTickets(kind, len(found), max(found)) for kind, found in sorted(ages.items())]
 
     def list_overdue_tickets(self, now: Instant, limit: int) -> list[OverdueTicket]:
-        found = [(scope, each) for (scope, _), each in self._tables.tickets.items() if each.is_overdue(now)]
+        found = [
+            (scope, each)
+            for (scope, _), each in self._tables.tickets.items()
+            if each.is_overdue(now) and self._tables.is_shown((scope, each.thread_id))
+        ]
         found.sort(key=lambda item: (item[1].expires_at or 0, item[1].no))
         return [OverdueTicket(scope, each.thread_id, each.run_id, each.ticket_id) for scope, each in found[:limit]]
 
@@ -198,7 +208,7 @@ class Reading:
         return [PendingMessage(entry, messages[entry.message_id].message) for entry in self._tables.pending(key)]
 
     def load_receipt(self, key: ThreadKey, message_id: MessageId) -> Receipt | None:
-        data = self._tables.data[key]
+        data = self._data(key)
         stored = data.messages.get(message_id)
         if stored is None:
             return None
@@ -206,8 +216,8 @@ class Reading:
         return receipt_of(key[1], stored, is_steered=known.steered, settled_at=known.settled_at)
 
     def threads_of_message(self, scope: Scope, message_id: MessageId, limit: int) -> list[ThreadId]:
-        found = [key[1] for key, data in self._tables.data.items() if key[0] == scope and message_id in data.messages]
-        return found[:limit]
+        keys = [key for key, data in self._tables.data.items() if key[0] == scope and message_id in data.messages]
+        return [key[1] for key in keys if self._tables.is_shown(key)][:limit]
 
     def list_messages(self, key: ThreadKey, query: MessageQuery) -> list[StoredMessage]:
         data = self._data(key)
@@ -272,7 +282,7 @@ class Reading:
 
     def event_bounds(self, key: ThreadKey) -> tuple[int, int]:
         row = self._tables.threads.get(key)
-        return (1, 0) if row is None else (row.first_event_seq, row.event_seq)
+        return (1, 0) if row is None or row.deleted_at is not None else (row.first_event_seq, row.event_seq)
 
     # --- errands and schedules ----------------------------------------------------------------------------------------
 

@@ -170,7 +170,8 @@ class MemoryStore:
         return {each.dispatch_id: each for each in found if each is not None}
 
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
-        return self._tables.claimed((scope, thread_id))
+        key = (scope, thread_id)
+        return self._tables.claimed(key) if self._tables.is_shown(key) else None
 
     async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
         return self._reading.list_dispatches(scope, query)
@@ -192,7 +193,7 @@ class MemoryStore:
         return None if due_at is None else max(due_at - self._clock.now(), 0)
 
     async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
-        return self._tables.tickets.get((scope, ticket_id))
+        return self._reading.load_ticket(scope, ticket_id)
 
     async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
         return self._reading.list_tickets(scope, query)

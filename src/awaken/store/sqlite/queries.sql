@@ -532,10 +532,14 @@ SELECT min(lease_until)
  WHERE status = 'claimed' AND lease_until >= :after;
 
 -- name: first_expiry
--- The first instant from one on at which a ticket expires. Index: tickets_due.
-SELECT min(expires_at)
-  FROM tickets INDEXED BY tickets_due
- WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at >= :after;
+-- The first instant from one on at which a ticket expires, of a thread that is not deleted. Index: tickets_due.
+SELECT (SELECT k.expires_at
+          FROM tickets k INDEXED BY tickets_due
+         CROSS JOIN threads t
+         WHERE k.state = 'open' AND k.expires_at IS NOT NULL AND k.expires_at >= :after
+           AND t.no = k.thread AND t.deleted_at IS NULL
+         ORDER BY k.expires_at
+         LIMIT 1);
 
 -- name: expired
 -- Claims whose lease has ended, or all: suspects first, then longest ended. Index: dispatches_claimed, read whole.
@@ -911,12 +915,20 @@ SELECT {message_columns}
  LIMIT :limit;
 
 -- name: ticket_by_no
--- Index: primary keys.
+-- A ticket of a thread that is not deleted. Index: primary keys.
 SELECT {ticket_columns}
   FROM tickets k
  CROSS JOIN runs r
  CROSS JOIN threads t
- WHERE k.no = :no AND r.no = k.run AND t.no = k.thread;
+ WHERE k.no = :no AND r.no = k.run AND t.no = k.thread AND t.deleted_at IS NULL;
+
+-- name: shown_ticket
+-- As `ticket`, of a thread that is not deleted. Index: tickets_id.
+SELECT {ticket_columns}
+  FROM tickets k
+ CROSS JOIN runs r
+ CROSS JOIN threads t
+ WHERE k.ticket_id = :ticket_id AND k.scope = :scope AND r.no = k.run AND t.no = k.thread AND t.deleted_at IS NULL;
 
 -- name: tickets_of_run_up
 -- Index: tickets_run.
@@ -1003,11 +1015,14 @@ SELECT no
  ORDER BY no DESC;
 
 -- name: tickets_expiring
--- Open tickets of a scope, or of all, that expire before an instant; first those that do first. Index: tickets_due.
-SELECT no
-  FROM tickets INDEXED BY tickets_due
- WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at < :before AND (:scope IS NULL OR scope = :scope)
- ORDER BY expires_at, no
+-- Open tickets of a scope, or of all, that expire before an instant; first those that do first. None of a thread that
+-- is deleted. Index: tickets_due.
+SELECT k.no
+  FROM tickets k INDEXED BY tickets_due
+ CROSS JOIN threads t
+ WHERE k.state = 'open' AND k.expires_at IS NOT NULL AND k.expires_at < :before
+   AND (:scope IS NULL OR k.scope = :scope) AND t.no = k.thread AND t.deleted_at IS NULL
+ ORDER BY k.expires_at, k.no
  LIMIT :limit;
 
 -- name: overdue_ticket
@@ -1052,7 +1067,7 @@ SELECT m.boundary IS NOT NULL, m.settled_at, {message_columns}
 SELECT t.thread_id
   FROM messages m
  CROSS JOIN threads t
- WHERE m.message_id = :message_id AND t.no = m.thread AND t.scope = :scope
+ WHERE m.message_id = :message_id AND t.no = m.thread AND t.scope = :scope AND t.deleted_at IS NULL
  LIMIT :limit;
 
 -- name: message_by_seq

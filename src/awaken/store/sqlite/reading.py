@@ -351,7 +351,7 @@ class Reading:
     # --- tickets ------------------------------------------------------------------------------------------------------
 
     def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
-        row = self._row("ticket", {"scope": scope, "ticket_id": pack(ticket_id)})
+        row = self._row("shown_ticket", {"scope": scope, "ticket_id": pack(ticket_id)})
         return None if row is None else ticket_from(row)
 
     def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from awaken.domain.ids import DispatchId, RunId, ThreadId
 from awaken.domain.run import CANCELLED, RunOptions
 from awaken.domain.thread import ThreadInfo, ThreadPatch, ThreadStatus
-from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery
+from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.rules.ending import EPHEMERAL_MS
 from awaken.store.transitions import (
     Ack,
@@ -38,6 +38,7 @@ from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     OTHER_SCOPE,
+    ROUTES,
     SCOPE,
     THREAD,
     answered,
@@ -46,6 +47,7 @@ from awaken.testing.conformance.steps import (
     claim,
     claimed,
     commit,
+    committed,
     dispatch_id,
     finished,
     kinds,
@@ -63,6 +65,7 @@ from awaken.testing.conformance.steps import (
     threads_in,
     want,
 )
+from awaken.testing.conformance.tickets import child, id_of, question
 
 
 async def _made(store: Store, name: str, **info: Any) -> ThreadId:
@@ -341,6 +344,30 @@ async def test_nothing_of_a_deleted_thread_is_read_any_more(store: Store, clock:
         assert (await store.list_dispatches(SCOPE, DispatchQuery(thread_id=THREAD))).items == ()
         assert (await store.summarize_runs(SCOPE)).counts == ()
         await _swept(store)
+
+
+@behaviour("TR-025")
+async def test_whoever_looks_for_what_waits_finds_nothing_of_a_deleted_thread(store: Store, clock: ManualClock) -> None:
+    """Neither what an ended run has left to be told of, nor what its last owner waits for while that lets go."""
+    first = await claimed(store, "d1")
+    await committed(store, first, opens=(child(),))
+    await settled(store, first)
+    held = await claimed(store, "d2", lease_ms=None)
+    await committed(store, held, opens=(question(expires_in_ms=1_000),))
+
+    await _deleted(store, force=True)
+    clock.tick(2)
+
+    assert (await store.list_tickets(SCOPE, TicketQuery(limit=9))).items == ()
+    assert (await store.list_tickets(SCOPE, TicketQuery(limit=9, thread_id=THREAD))).items == ()
+    assert await store.load_ticket(SCOPE, id_of("start#1")) is None
+    assert await store.list_overdue_tickets() == []
+    assert await store.next_due_in_ms(ROUTES) is None
+    assert await store.load_receipt(SCOPE, THREAD, message_id("msg-d1")) is None
+    assert await store.threads_of_message(SCOPE, message_id("msg-d1"), limit=9) == []
+    assert await store.active_dispatch(SCOPE, THREAD) is None
+    assert await store.list_events(SCOPE, THREAD, after=0, limit=99) == []
+    assert await store.event_bounds(SCOPE, THREAD) == (1, 0)
 
 
 async def test_a_deleted_thread_refuses_everything_and_none_makes_it_anew(store: Store, clock: ManualClock) -> None:
