@@ -14,7 +14,6 @@ import asyncio
 import itertools
 import sqlite3
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -30,8 +29,8 @@ from msgspec.structs import replace
 
 from awaken.domain.child import ChildEnd, ChildTicket
 from awaken.domain.delivery import Delivery, Mode
-from awaken.domain.dispatch import Dispatch, DispatchStatus
-from awaken.domain.event import TERMINAL_KINDS, logged, opened
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.event import logged
 from awaken.domain.ids import (
     AgentId,
     ClaimToken,
@@ -45,23 +44,18 @@ from awaken.domain.ids import (
     ThreadId,
     TicketId,
 )
-from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility, user_message
 from awaken.domain.outbox import ChildWaits
-from awaken.domain.receipt import Receipt
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
-from awaken.domain.thread import Thread, ThreadInfo
+from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Decision, Ticket, TicketRequest
 from awaken.store.contract import (
     DispatchQuery,
-    Held,
     MessageQuery,
     Page,
-    PendingMessage,
     RunQuery,
     Store,
-    StoredMessage,
     ThreadQuery,
     TicketQuery,
 )
@@ -129,6 +123,16 @@ from awaken.testing.audit import breaches_of
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.events import text_delta
+from tests.store.at_once import read_at_once
+from tests.store.views import (
+    ALL,
+    View,
+    check_counts,
+    check_thread,
+    check_tickets,
+    items_of,
+    looking,
+)
 
 T = TypeVar("T")
 RecordT = TypeVar("RecordT")
@@ -152,8 +156,6 @@ _STEER: Final[Mode] = "steer"
 _QUEUE: Final[Mode] = "queue"
 _RARE: Final[tuple[Mode, ...]] = ("follow_up", "interrupt", "reject", "resume")
 MODES: Final = (*[_QUEUE] * 5, *[_STEER] * 5, *_RARE)
-NEWS_OF_CHILDREN: Final = frozenset({"ChildFinished", "ChildSuspended"})
-"""What is told of a run after its end, too."""
 PLENTY: Final = 50
 CHILD: Final = msgspec.to_builtins(
     ChildTicket(run_id=RunId("started"), thread_id=ThreadId("elsewhere"), agent_id=AgentId("agent-1"))
@@ -166,7 +168,6 @@ def told(decision: Decision) -> Decision:
     return replace(decision, action="answer", result=msgspec.to_builtins(end))
 
 
-ALL: Final = 10_000
 FOR_EVER: Final = 10**13
 
 
@@ -651,6 +652,7 @@ class TwoStores(RuleBasedStateMachine):
     def begin(self, remembered: int) -> None:
         """`remembered`: of how many threads SQLite's writer remembers the rows, instead of reading them again."""
         self._patch.setattr("awaken.store.sqlite.cache.MAX_THREADS", remembered)
+        read_at_once(self._patch)
         self._open()
 
     def _open(self) -> None:
@@ -940,30 +942,8 @@ class TwoStores(RuleBasedStateMachine):
         return [*alone.values(), *sorted(wide, key=lambda each: SET_ORDER[type(each)])]
 
     def _look(self) -> View:
-        def all_runs(scope: Scope) -> Callable[[Store], Coroutine[Any, Any, list[Run]]]:
-            return lambda store: items_of(store.list_runs(scope, RunQuery(limit=ALL)))
-
-        runs = {scope: self._same(all_runs(scope)) for scope in SCOPES}
-        return View(
-            threads=[
-                self._same(reading_thread(scope, thread_id, runs[scope])) for scope in SCOPES for thread_id in THREADS
-            ],
-            open_runs=[self._same(lambda store, scope=scope: store.count_open_runs(scope)) for scope in SCOPES],
-            counts=self._same(lambda store: store.count_dispatches()),
-            claims=[
-                held
-                for consumer in CONSUMERS
-                for held in self._same(lambda store, consumer=consumer: store.list_claims(consumer, limit=ALL))
-            ],
-            tickets=[
-                (scope, ticket)
-                for scope in SCOPES
-                for ticket in self._same(
-                    lambda store, scope=scope: items_of(store.list_tickets(scope, TicketQuery(limit=ALL)))
-                )
-            ],
-            journals=[self._same(_reading_journal(scope, run.run_id)) for scope in SCOPES for run in runs[scope][-4:]],
-        )
+        places = [(scope, thread_id) for scope in SCOPES for thread_id in THREADS]
+        return self._same(looking(places, CONSUMERS))
 
     def _same(self, read: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
         """What both stores read."""
@@ -989,233 +969,6 @@ def _claims_of(outcome: Outcome) -> tuple[Claimed, ...]:
     return ()
 
 
-async def items_of(reading: Coroutine[Any, Any, Page[RecordT]]) -> list[RecordT]:
-    """A list that fits into one page."""
-    page = await reading
-    assert (page.next, page.unreadable) == (None, ())
-    return [*page.items]
-
-
-def _reading_journal(scope: Scope, run_id: RunId) -> Callable[[Store], Coroutine[Any, Any, list[JournalEntry]]]:
-    return lambda store: store.list_journal(scope, run_id)
-
-
-def reading_thread(
-    scope: Scope, thread_id: ThreadId, runs: list[Run]
-) -> Callable[[Store], Coroutine[Any, Any, ThreadView]]:
-    async def read(store: Store) -> ThreadView:
-        mine = [run for run in runs if run.thread_id == thread_id]
-        dispatches = await items_of(store.list_dispatches(scope, DispatchQuery(thread_id=thread_id, limit=ALL)))
-        log = await store.list_messages(scope, thread_id, MessageQuery(limit=ALL))
-        events = await store.list_events(scope, thread_id, after=0, limit=100_000)
-        named = [each.message.id for each in log]
-        named += [each for run in mine for each in run.request.input_message_ids]
-        named += [each for dispatch in dispatches for each in dispatch.message_ids or ()]
-        named += [opened(each).message_id for row in events for each in row.events if each.kind == "MessagePended"]
-        receipts = [await store.load_receipt(scope, thread_id, each) for each in dict.fromkeys(named)]
-        return ThreadView(
-            scope=scope,
-            thread_id=thread_id,
-            thread=await store.load_thread(scope, thread_id),
-            runs=mine,
-            dispatches=dispatches,
-            queue=await store.list_queue(scope, thread_id, limit=ALL),
-            log=log,
-            pending=await store.list_pending(scope, thread_id),
-            receipts=[each for each in receipts if each is not None],
-            events=events,
-            bounds=await store.event_bounds(scope, thread_id),
-        )
-
-    return read
-
-
-# --- what must always be true -----------------------------------------------------------------------------------------
-
-
-class ThreadView(msgspec.Struct):
-    """Everything a reader sees of one thread."""
-
-    scope: Scope
-    thread_id: ThreadId
-    thread: Thread | None
-    runs: list[Run]
-    dispatches: list[Dispatch]
-    queue: list[Dispatch]
-    log: list[StoredMessage]
-    pending: list[PendingMessage]
-    receipts: list[Receipt]
-    events: list[EventRow]
-    bounds: tuple[int, int]
-
-    def having(self, *statuses: DispatchStatus) -> list[Dispatch]:
-        return [dispatch for dispatch in self.dispatches if dispatch.status in statuses]
-
-
-class View(msgspec.Struct):
-    """Everything a reader sees."""
-
-    threads: list[ThreadView]
-    open_runs: list[Any]
-    counts: dict[DispatchStatus, int]
-    claims: list[Held]
-    tickets: list[tuple[Scope, Ticket]]
-    journals: list[list[JournalEntry]]
-
-    def runs(self, scope: Scope) -> list[Run]:
-        return [run for view in self.threads if view.scope == scope for run in view.runs]
-
-    def has_dispatch(self, scope: Scope, thread_id: ThreadId, run_id: RunId, dispatch_id: DispatchId) -> bool:
-        """Of that thread and run: once retention has removed them, a caller may use their ids again elsewhere."""
-        place = (scope, thread_id, run_id, dispatch_id)
-        return any(
-            (view.scope, view.thread_id, each.run_id, each.dispatch_id) == place
-            for view in self.threads
-            for each in view.dispatches
-        )
-
-    def left_open(self, scope: Scope, thread_id: ThreadId) -> set[RunId]:
-        """The ended runs of a thread whose last calls nobody has answered."""
-        runs = [run for run in self.runs(scope) if run.thread_id == thread_id]
-        return {run.run_id for run in runs if run.status is RunStatus.DONE and run.open_turn is not None}
-
-    def waits_for_time(self) -> bool:
-        """Something is queued in a free thread, or held for as long as a lease."""
-        free = any(not each.having(DispatchStatus.CLAIMED) and each.queue for each in self.threads)
-        expiring = any(ticket.is_open and ticket.expires_at is not None for _, ticket in self.tickets)
-        return free or expiring or any(held.dispatch.lease_until is not None for held in self.claims)
-
-
-def check_thread(view: ThreadView) -> None:
-    thread = view.thread
-    if thread is None:
-        assert (view.runs, view.dispatches, view.queue, view.log, view.events) == ([], [], [], [], [])
-        assert view.bounds == (1, 0)
-        return
-    queued, claimed = view.having(DispatchStatus.QUEUED), view.having(DispatchStatus.CLAIMED)
-    assert len(claimed) <= 1, "one claimed dispatch per thread"
-    assert thread.queued_count == len(queued)
-    assert view.queue == sorted(queued, key=lambda dispatch: (dispatch.priority, dispatch.position))
-    assert [dispatch.no for dispatch in view.dispatches] == sorted({dispatch.no for dispatch in view.dispatches})
-    assert thread.active_run_id == (claimed[0].run_id if claimed else None)
-    waiting = sorted([run for run in view.runs if run.status is RunStatus.WAITING], key=lambda run: run.updated_seq)
-    opened = [*[each.run_id for each in (*claimed, *view.queue)], *[run.run_id for run in reversed(waiting)], None]
-    assert thread.open_run_id == opened[0]
-    assert thread.latest_run_id == (view.runs[-1].run_id if view.runs else None)
-    assert all(dispatch.epoch == thread.epoch for dispatch in queued), "an interrupt leaves nothing older queued"
-    assert [stored.seq for stored in view.log] == list(range(1, thread.message_count + 1))
-    assert len({stored.message.id for stored in view.log}) == thread.message_count
-    seqs = [row.first_seq + n for row in view.events for n in range(len(row.events))]
-    assert view.bounds[1] == thread.event_count
-    assert seqs == list(range(view.bounds[0], thread.event_count + 1)), "the log loses its beginning and nothing else"
-    for dispatch in view.dispatches:
-        dispatch.check()
-    _check_runs(view, {dispatch.run_id: dispatch for dispatch in (*queued, *claimed)})
-    _check_messages(view)
-
-
-def _check_messages(view: ThreadView) -> None:
-    """What waits does so for an open run; every message has one fate, and what has none waits, or is brought."""
-    assert view.thread is not None
-    assert view.thread.pending_count == len(view.pending)
-    entries = [each.entry for each in view.pending]
-    assert [entry.position for entry in entries] == sorted({entry.position for entry in entries})
-    unfinished = {run.run_id: run for run in view.runs if run.status is not RunStatus.DONE}
-    for entry in entries:
-        run = unfinished[entry.run_id]
-        assert (entry.boundary == "resume_input") <= (run.status is RunStatus.WAITING)
-    in_log = {stored.message.id: stored.seq for stored in view.log}
-    assert not in_log.keys() & {entry.message_id for entry in entries}
-    waits = {entry.message_id for entry in entries}
-    for dispatch in view.queue:
-        runs = [run for run in view.runs if run.run_id == dispatch.run_id]
-        waits |= {each for run in runs for each in dispatch.message_ids or run.request.input_message_ids}
-    for receipt in view.receipts:
-        assert (receipt.fate == "consumed") == (receipt.message_id in in_log)
-        assert receipt.seq == in_log.get(receipt.message_id)
-        assert (receipt.settled_at is None) == (receipt.fate == "pending")
-        if receipt.fate == "pending":
-            assert receipt.message_id in waits, f"{receipt} waits for nothing"
-
-
-def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> None:
-    events = {
-        run.run_id: [
-            event.kind
-            for row in view.events
-            if row.run_id == run.run_id and row.first_seq >= run.first_event_seq  # not of one before it with its id
-            for event in row.events
-        ]
-        for run in view.runs
-    }
-    for run in view.runs:
-        run.check()
-        dispatch = open_dispatches.pop(run.run_id, None)
-        if run.status in (RunStatus.CREATED, RunStatus.RUNNING):
-            assert dispatch is not None and dispatch.dispatch_id == run.dispatch_id, "an unfinished run is due or held"
-        elif run.status is RunStatus.WAITING and dispatch is not None:
-            assert (dispatch.dispatch_id, dispatch.status) == (run.dispatch_id, "queued")
-            assert dispatch.why in ("input", "decided", "children")
-        else:
-            assert dispatch is None, "a run that ended or waits holds nothing"
-        if dispatch is not None and dispatch.status is DispatchStatus.CLAIMED:
-            assert run.status is RunStatus.RUNNING
-        if run.open_turn is not None:
-            turn = view.log[run.open_turn - 1]
-            assert turn.run_id == run.run_id and turn.message.tool_calls, "an open turn is a message of the run's own"
-        if run.status is not RunStatus.DONE:
-            assert view.bounds[0] <= run.first_event_seq, "nothing of an unfinished run is purged"
-        if view.bounds[0] <= run.first_event_seq:
-            _check_events(run, events[run.run_id])
-    assert not open_dispatches, "every open dispatch has its run"
-
-
-def _check_events(run: Run, kinds: list[str]) -> None:
-    """Of a run whose events are all kept."""
-    assert (run.started_at is None) == (run.status is RunStatus.CREATED or "RunStarted" not in kinds)
-    own = [kind for kind in kinds if kind not in NEWS_OF_CHILDREN]
-    ends = [n for n, kind in enumerate(own) if kind in TERMINAL_KINDS]
-    assert ends == ([len(own) - 1] if run.status is RunStatus.DONE else []), f"one end, and the last: {kinds}"
-
-
-def check_tickets(view: View) -> None:
-    """A run counts its open tickets, and one that waits for a ticket waits for an open one."""
-    for scope in SCOPES:
-        mine = [ticket for owner, ticket in view.tickets if owner == scope]
-        for run in view.runs(scope):
-            own = {ticket.ticket_id: ticket for ticket in mine if ticket.run_id == run.run_id}
-            still = [ticket for ticket in own.values() if ticket.is_open]
-            assert (run.open_tickets, run.tickets) == (len(still), len(own))
-            if run.status is RunStatus.DONE:
-                assert {ticket.asked.kind for ticket in still} <= {"child"}
-            if run.waiting is not None:
-                assert all(own[each].is_open for each in run.waiting.tickets)
-        for each in view.threads:
-            if each.scope == scope and each.thread is not None:
-                in_thread = [ticket for ticket in mine if ticket.thread_id == each.thread_id and ticket.is_open]
-                assert each.thread.open_ticket_count == len(in_thread)
-                for run in each.runs:
-                    _check_waits_for_something(run, each, [t for t in mine if t.run_id == run.run_id])
-
-
-def _check_waits_for_something(run: Run, view: ThreadView, tickets: list[Ticket]) -> None:
-    if run.waiting is not None and tickets and not any(each.run_id == run.run_id for each in view.queue):
-        named = run.waiting.next_dispatch_id
-        assert run.waiting.tickets or named not in {each.dispatch_id for each in view.dispatches}
-
-
-def check_counts(view: View) -> None:
-    counted = Counter(dispatch.status for each in view.threads for dispatch in each.dispatches)
-    assert view.counts == {status: counted[status] for status in DispatchStatus}
-    unfinished = Counter(
-        (run.agent_id, run.status) for scope in SCOPES for run in view.runs(scope) if run.status is not RunStatus.DONE
-    )
-    assert sum((Counter({(each.agent_id, each.status): each.count}) for found in view.open_runs for each in found),
-               Counter[tuple[AgentId, RunStatus]]()) == unfinished  # fmt: skip
-    held = [dispatch.no for each in view.threads for dispatch in each.having(DispatchStatus.CLAIMED)]
-    assert sorted(each.dispatch.no for each in view.claims) == sorted(held)
-
-
 @behaviour("TR-113")
 class TestBothStoresAgree(TwoStores.TestCase):
-    settings = settings(stateful_step_count=30)
+    settings = settings(max_examples=max(settings().max_examples // 2, 1), stateful_step_count=30)
