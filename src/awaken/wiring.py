@@ -86,8 +86,9 @@ from awaken.mailbox.children import children_of
 from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.reader import Reader
-from awaken.mailbox.service import Cancellation, Mailbox, RunSubmission
+from awaken.mailbox.service import Cancellation, Mailbox
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import RunSubmission
 from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
@@ -814,6 +815,32 @@ class Awaken:
     async def hide_run(self, run_id: str) -> None:
         """Leave a run that has ended out of lists; its messages stay. Raises RunNotFound, RunNotFinished."""
         await self.mailbox.threads.hide_run(self.scope, await self.mailbox.get_run(self.scope, RunId(run_id)))
+
+    async def retry_run(
+        self, run_id: str, *, agent: str | None = None, max_attempts: int | None = None, delay_s: float = 0.0
+    ) -> RunHandle:
+        """Do again what a run that has ended was asked for, with its own input; what it has said stays part of the
+        conversation. Asked again it is the same new run. `agent`: in the place of its own.
+
+        Raises RunNotFound; RunNotFinished; ValidationError when nothing is left of its input; QueueFull.
+        """
+        submission = await self.mailbox.again.retry(
+            self.scope, run_id, agent_id=agent, max_attempts=max_attempts, delay_ms=delay_ms(delay_s)
+        )
+        return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
+
+    async def regenerate(
+        self, thread_id: str, *, message_id: str | None = None, run_id: str | None = None, agent: str | None = None
+    ) -> RunHandle:
+        """Answer anew what this message has answered, or the last one. The thread is interrupted for it; what stands
+        behind the question is hidden when the new run starts. With `run_id`, asked again it is the same run.
+
+        Raises ThreadNotFound; MessageNotFound where no such message is read; ValidationError where it is no answer.
+        """
+        submission = await self.mailbox.again.regenerate(
+            self.scope, thread_id, message_id=message_id, run_id=run_id, agent_id=agent
+        )
+        return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
 
     async def run_summary(self) -> shown.RunSummary:
         """The runs that are not done, counted by agent and phase."""

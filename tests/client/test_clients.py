@@ -76,6 +76,20 @@ def test_submitting_and_waiting_are_one_call(do: Do, thread_id: str) -> None:
     assert result.output.startswith("hi 0 ")
 
 
+def test_a_run_is_done_again_and_its_answer_made_anew(do: Do, thread_id: str) -> None:
+    first = do(lambda c: c.run(thread_id, "hi", agent="talk"))
+    again = do(lambda c: c.retry_run(first.run_id))
+    assert do(lambda c: c.wait(again.run_id)).retry_of_run_id == first.run_id
+    assert do(lambda c: c.retry_run(first.run_id, max_attempts=3)).replayed
+    anew = do(lambda c: c.regenerate(thread_id))
+    assert do(lambda c: c.wait(anew.run_id)).is_done
+    assert [message.role for message in do(lambda c: c.messages(thread_id))] == ["user", "assistant"]
+    with pytest.raises(RunNotFound):
+        do(lambda c: c.retry_run("nothing"))
+    with pytest.raises(ValidationError):
+        do(lambda c: c.retry_run(first.run_id, max_attempts=0))
+
+
 def test_a_wait_that_is_over_before_the_run_gives_the_run_as_it_is(do: Do, thread_id: str) -> None:
     run = do(lambda c: c.submit(thread_id, "hi", agent="stuck"))
     assert not do(lambda c: c.wait(run.run_id, timeout_s=0.01)).is_done

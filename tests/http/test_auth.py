@@ -36,6 +36,8 @@ BODIES: Final[dict[str, Any]] = {
     "reorder_pending": {"message_ids": []},
     "edit_thread": {},
     "fork_thread": {},
+    "retry_run": {},
+    "regenerate": {},
     "default": {"agent_id": "whoami", "input": "hello"},
 }
 

@@ -28,7 +28,8 @@ from awaken.http.app import build_app
 from awaken.http.openapi import describe
 from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
-from awaken.mailbox.service import Mailbox, RunSubmission
+from awaken.mailbox.service import Mailbox
+from awaken.mailbox.submission import RunSubmission
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.behaviour import behaviour
 from tests.http.site import SERVED

@@ -23,8 +23,8 @@ from awaken.domain.run import Limits, Origin, Trace
 from awaken.domain.thread import ThreadInfo
 from awaken.executors.function import Context
 from awaken.http.settings import HttpSettings
-from awaken.mailbox.service import RunSubmission
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import RunSubmission
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, ThreadQuery
 from awaken.wiring import Awaken
 

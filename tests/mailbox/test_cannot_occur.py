@@ -14,7 +14,7 @@ from awaken.domain.message import user_message
 from awaken.domain.run import CANCELLED, Intent, RunRequest, RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.reader import Reader
-from awaken.mailbox.service import RunSubmission
+from awaken.mailbox.submission import RunSubmission
 from awaken.store.contract import DispatchQuery, Listener, Signal, Store
 from awaken.store.transitions import Commit, Settle, Submit
 from awaken.testing.behaviour import behaviour

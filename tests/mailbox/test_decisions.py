@@ -27,7 +27,7 @@ from awaken.domain.ticket import MAX_DECISION_BYTES, Ticket, TicketRequest, Verd
 from awaken.executors.contract import Entry, Finished, RunPort, Suspended
 from awaken.executors.demo.concierge import make_concierge
 from awaken.executors.function import Context
-from awaken.mailbox.service import Submission
+from awaken.mailbox.submission import Submission
 from awaken.store.contract import TicketQuery
 from awaken.store.transitions import Commit, Decide, Settle, Submit
 from awaken.testing.behaviour import behaviour

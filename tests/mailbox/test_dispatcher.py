@@ -16,8 +16,8 @@ from awaken.domain.dispatch import SUSPECT_CRASHES, DispatchStatus
 from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import DEFAULT_SCOPE, Route, RunId, ThreadId
 from awaken.executors.function import Context
-from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import Submission
 from awaken.store.transitions import Claim, Reclaim, Settle, Submit, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock

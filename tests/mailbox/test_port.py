@@ -18,8 +18,8 @@ from awaken.domain.run import Usage
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
 from awaken.mailbox.cancellation import to_the_end
-from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import WRITE_BUFFER_BYTES, WRITE_BUFFER_EVENTS, WRITE_BUFFER_WAIT_S, MailboxSettings
+from awaken.mailbox.submission import Submission
 from awaken.store.transitions import Commit, Renew, Settle
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle

@@ -15,7 +15,8 @@ from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.message import MessageState
 from awaken.domain.run import RunStatus, Termination
 from awaken.executors.function import Context
-from awaken.mailbox.service import Cancellation, Interruption, Submission
+from awaken.mailbox.service import Cancellation, Interruption
+from awaken.mailbox.submission import Submission
 from awaken.store.transitions import Claim, Settle, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock

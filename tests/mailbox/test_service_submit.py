@@ -30,8 +30,8 @@ from awaken.domain.thread import ThreadInfo
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
 from awaken.mailbox.observer import OutcomeLabel
-from awaken.mailbox.service import RunSubmission, Submission
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.store.contract import DispatchQuery
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock

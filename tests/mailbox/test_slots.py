@@ -12,9 +12,9 @@ from awaken.domain.errors import AgentNotLoadable
 from awaken.domain.ids import DEFAULT_SCOPE, Ids, Route, RunId, seeded_chance
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
-from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
+from awaken.mailbox.submission import Submission
 from awaken.store.transitions import Claim, Reclaim, Retry, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock

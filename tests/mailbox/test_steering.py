@@ -35,8 +35,8 @@ from awaken.domain.run import RunStatus, Usage
 from awaken.executors.contract import Entry, Finished, RunPort
 from awaken.executors.function import Context
 from awaken.mailbox.messages import Sent
-from awaken.mailbox.service import RunSubmission
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import RunSubmission
 from awaken.store.contract import DispatchQuery
 from awaken.store.transitions import Commit, Edit, Settle, Submit
 from awaken.testing.behaviour import behaviour

@@ -14,7 +14,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.run import Run, RunStatus
 from awaken.executors.function import Context
-from awaken.mailbox.service import RunSubmission, Submission
+from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 

@@ -25,8 +25,8 @@ from awaken.domain.thread import ThreadInfo
 from awaken.executors.contract import Finished, RunEnds
 from awaken.executors.function import Context
 from awaken.executors.pydantic_ai import PydanticAIDriver
-from awaken.mailbox.service import Submission
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import Submission
 from awaken.store.contract import DispatchQuery
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Ack, DeadLetter, Retry, Settle

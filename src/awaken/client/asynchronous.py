@@ -371,6 +371,21 @@ class AsyncClient:
         """Leave a run that has ended out of lists; its messages stay."""
         await self.send(calls.hide_run(run_id))
 
+    async def retry_run(
+        self, run_id: str, *, agent: str | None = None, max_attempts: int | None = None, delay_s: float = 0.0
+    ) -> AsyncRunHandle:
+        """Do again what a run that has ended was asked for. Asked again it is the same new run."""
+        accepted = await self.send(calls.retry_run(run_id, agent=agent, max_attempts=max_attempts, delay_s=delay_s))
+        return AsyncRunHandle(self, accepted.run, replayed=accepted.replayed)
+
+    async def regenerate(
+        self, thread_id: str, *, message_id: str | None = None, run_id: str | None = None, agent: str | None = None
+    ) -> AsyncRunHandle:
+        """Answer anew what this message has answered, or the last one; what was said since is hidden."""
+        call = calls.regenerate(self._setup.ids, thread_id, message_id=message_id, run_id=run_id, agent=agent)
+        accepted = await self.send(call)
+        return AsyncRunHandle(self, accepted.run, replayed=accepted.replayed)
+
     async def run_summary(self) -> shown.RunSummary:
         """The runs that are not done, counted by agent and phase."""
         return await self.send(calls.run_summary())

@@ -413,6 +413,26 @@ def hide_run(run_id: str) -> Call[None]:
     return Call(method="DELETE", path=_run(run_id), decode=_nothing)
 
 
+def retry_run(run_id: str, *, agent: str | None, max_attempts: int | None, delay_s: float) -> Call[Accepted]:
+    Delivery(max_attempts=max_attempts, delay_ms=delay_ms(delay_s)).check()
+    given = {"agent_id": _agent(agent), "max_attempts": max_attempts, "after_seconds": delay_s or None}
+    body = {name: value for name, value in given.items() if value is not None}
+    return Call(method="POST", path=f"{_run(run_id)}/retry", body=_encode(body), decode=_accepted)
+
+
+def regenerate(
+    ids: Ids, thread_id: str, *, message_id: str | None, run_id: str | None, agent: str | None
+) -> Call[Accepted]:
+    _check_ids(message_id=message_id, run_id=run_id)
+    given = {"message_id": message_id, "run_id": run_id or ids.mint(), "agent_id": _agent(agent)}
+    body = {name: value for name, value in given.items() if value is not None}
+    return Call(method="POST", path=f"{_thread(thread_id)}/regenerate", body=_encode(body), decode=_accepted)
+
+
+def _agent(agent: str | None) -> str | None:
+    return None if agent is None else checked(agent, str, what="agent")
+
+
 def run_summary() -> Call[shown.RunSummary]:
     return Call(method="GET", path="/v1/runs/summary", decode=_as(shown.RunSummary))
 

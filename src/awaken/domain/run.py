@@ -319,6 +319,16 @@ _UNNAMED: Final = (None, None, None)
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
+class Reference(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a run brings that an earlier one has brought: messages of the conversation, which it reads last."""
+
+    message_ids: tuple[MessageId, ...] = ()
+    retry_of_run_id: RunId | None = None
+    """The run that it does again."""
+    hides: bool = False
+    """When it starts, what stands behind these messages is hidden: it is answered anew."""
+
+
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The durable request: ids of its messages, never their bodies. Enough to start the run on any worker."""
 
@@ -326,6 +336,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     input_message_ids: tuple[MessageId, ...]
     options: RunOptions = NO_OPTIONS
     trace: Trace = Trace()
+    reference: Reference | None = None
 
     def check(self) -> None:
         """Raises ValidationError for blank ids and for a continuation that names no run, or the reverse (TR-095)."""

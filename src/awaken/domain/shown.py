@@ -236,6 +236,14 @@ class RunInput(_Shown, frozen=True):
     trigger_message_ids: tuple[str, ...] = ()
 
 
+class Sender(_Shown, frozen=True):
+    """Who sent a message to an agent from inside: an agent, in a run of a thread."""
+
+    agent_id: str | None = None
+    thread_id: str | None = None
+    run_id: str | None = None
+
+
 class Run(_Shown, frozen=True):
     """One execution of an agent. `phase` is the one word for people; `status` is `created`, `running`, `waiting` or
     `done`.
@@ -248,6 +256,8 @@ class Run(_Shown, frozen=True):
     thread_id: str
     agent_id: str = ""
     parent_run_id: str | None = None
+    retry_of_run_id: str | None = None
+    """The run that it does again."""
     status: str = "created"
     phase: str = ""
     termination: Termination | None = None
@@ -273,6 +283,10 @@ class Run(_Shown, frozen=True):
     """Over what: `http`, or `internal` from a program."""
     mode: str = ""
     """`foreground` where somebody waits or watches, `scheduled` …"""
+    sender: Sender | None = None
+    """The agent that sent its message, where one did."""
+    hops: int = 0
+    """How many runs before it were each caused by the run before."""
     dispatch_id: str = ""
     cancel_requested_at: str | None = None
     created_at: str = ""

@@ -49,7 +49,7 @@ from awaken.http.settings import (
     MAX_TEXT_CHARS,
 )
 from awaken.http.ticket_wire import NamedDecisions
-from awaken.mailbox.service import RunSubmission
+from awaken.mailbox.submission import RunSubmission
 
 _CAMEL: Final = {
     "agentId": "agent_id",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from awaken.http.operation import Operation
+from awaken.http.routes.again import AGAIN_OPERATIONS
 from awaken.http.routes.agents import AGENT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.children import CHILD_OPERATIONS
@@ -27,6 +28,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *STATE_OPERATIONS,
     *MANY_OPERATIONS,
     *RUN_OPERATIONS,
+    *AGAIN_OPERATIONS,
     *CHILD_OPERATIONS,
     *TICKET_OPERATIONS,
     *MESSAGE_OPERATIONS,

@@ -20,7 +20,7 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import Scope
 from awaken.domain.message import Block, MessageState, Role, Thinking, ToolCall, ToolStatus, Visibility
 from awaken.domain.phase import Phase, phase_of
-from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Termination, Usage
+from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Sender, Termination, Usage
 from awaken.domain.shown import MessageVisibility
 from awaken.domain.span import Span, Why
 from awaken.domain.thread import Thread, ThreadStatus
@@ -207,6 +207,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     thread_id: str
     agent_id: str
     parent_run_id: str | None
+    retry_of_run_id: str | None
     status: RunStatus
     phase: Phase
     termination: Termination | None
@@ -230,6 +231,8 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     origin: Origin
     adapter: Adapter
     mode: RunMode
+    sender: Sender | None
+    hops: int
     dispatch_id: str
     cancel_requested_at: str | None
     created_at: str
@@ -263,6 +266,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             thread_id=run.thread_id,
             agent_id=run.agent_id,
             parent_run_id=trace.parent_run_id,
+            retry_of_run_id=None if run.request.reference is None else run.request.reference.retry_of_run_id,
             status=run.status,
             phase="queued" if no_agent is not None else phase_of(run, dispatch),
             termination=run.termination,
@@ -282,6 +286,8 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             origin=trace.origin,
             adapter=trace.adapter,
             mode=trace.mode,
+            sender=trace.sender,
+            hops=trace.hops,
             dispatch_id=run.dispatch_id,
             cancel_requested_at=_instant(run.cancel_requested_at),
             created_at=_rfc3339(run.created_at),

@@ -50,7 +50,7 @@ from awaken.store.transitions import (
 )
 
 if TYPE_CHECKING:
-    from awaken.mailbox.service import RunSubmission, Submission
+    from awaken.mailbox.submission import RunSubmission, Submission
 
 _MAX_NAMED: Final = 10
 ChangedT = TypeVar("ChangedT")

@@ -25,8 +25,8 @@ from awaken.domain.log import LoggedEvent
 from awaken.domain.message import Message, check_message
 from awaken.domain.outbox import Begin, Posting
 from awaken.domain.pending import selected
-from awaken.domain.run import RunRequest, Usage
-from awaken.domain.span import effective
+from awaken.domain.run import Run, RunRequest, Usage
+from awaken.domain.span import Span, effective
 from awaken.domain.state import ThreadState, Values, joined
 from awaken.domain.ticket import MAX_OPEN_TICKETS, Ticket, TicketRequest, ticket_id
 from awaken.executors.children import Starting
@@ -38,7 +38,7 @@ from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.stopping import Stop
 from awaken.mailbox.write_buffer import RunWriter
-from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, TicketQuery
+from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, StoredMessage, TicketQuery
 from awaken.store.transitions import Claimed, JournalEntry, StepClosed
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -63,9 +63,13 @@ class Start:
     async def conversation(self) -> Conversation:
         claimed, run = self._claimed, self._claimed.run
         log = await self._logs.read(self._reads, claimed.scope, run.thread_id, claimed.thread_no)
+        view, spans = log, list[Span]()
         if claimed.spans:
-            log = effective(log, await self._reads.list_spans(claimed.scope, run.thread_id))
-        known = [(stored.message, stored.run_id) for stored in log]
+            spans = await self._reads.list_spans(claimed.scope, run.thread_id)
+            view = effective(log, spans)
+        if run.request.reference is not None:
+            view = _input_last(log, view, spans, run)
+        known = [(stored.message, stored.run_id) for stored in view]
         return conversation(known, run_id=run.run_id, closed_turn=run.closed_turn, usage=run.usage, steps=run.steps)
 
     async def state(self) -> ThreadState:
@@ -108,6 +112,21 @@ class Start:
             if after is None:
                 break
         return found
+
+
+def _input_last(
+    log: Sequence[StoredMessage], view: Sequence[StoredMessage], spans: Sequence[Span], run: Run
+) -> list[StoredMessage]:
+    """The view as it was when the run started, without what it was given; then that, and what is its own."""
+    if run.input is None:
+        return [*view]
+    end, ids = run.input.to_seq, frozenset(run.request.input_message_ids)
+    replacements = {span.replacement_seq for span in spans}
+    others = [each for each in view if each.message.id not in ids]
+    before = [each for each in others if each.seq is not None and (each.seq <= end or each.seq in replacements)]
+    given = [each for each in log if each.message.id in ids]
+    own = [each for each in others if each.seq is not None and each.seq > end and each.run_id == run.run_id]
+    return before + given + own
 
 
 class Port:

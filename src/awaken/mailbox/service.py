@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import Final, Literal, Self, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ from awaken.domain.errors import (
     AlreadyExists,
     AwakenError,
     DeliveryBlocked,
+    MessageNotFound,
     NotFound,
     QueueFull,
     RunNotFound,
@@ -37,7 +38,6 @@ from awaken.domain.errors import (
     ValidationError,
 )
 from awaken.domain.ids import (
-    DEFAULT_SCOPE,
     AgentId,
     DispatchId,
     Ids,
@@ -51,24 +51,21 @@ from awaken.domain.ids import (
     system_chance,
 )
 from awaken.domain.message import Message, Role, Text, Visibility, check_messages
-from awaken.domain.receipt import Path
 from awaken.domain.run import (
     CREATED,
     DONE,
     FOREGROUND,
-    NO_OPTIONS,
     Intent,
     Origin,
     Run,
     RunMode,
-    RunOptions,
     RunRequest,
     Trace,
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
-from awaken.domain.ticket import Verdict
 from awaken.domain.traceparent import nearest_traceparent
 from awaken.executors.registry import Agents
+from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.decisions import Decisions, refusal_of
 from awaken.mailbox.engine import Engine, Health
@@ -79,6 +76,7 @@ from awaken.mailbox.observer import Observer, Observers
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.mailbox.threads import Threads
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -113,47 +111,6 @@ _IF_EXISTS: Final = get_args(IfExists)
 _NOBODY: Final = "nobody"
 """Stands for an agent in a request that can only be answered as a repetition."""
 _LAST_SEQ: Final = 2**62
-
-
-class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a caller asks for. A message with an empty id gets one; a blank thread id makes a new thread.
-
-    A run with an id of its own gives that id to its new thread too, so that asking again meets the same thread.
-    """
-
-    messages: tuple[Message, ...]
-    thread_id: str = ""
-    scope: Scope = DEFAULT_SCOPE
-    agent_id: str | None = None
-    run_id: str | None = None
-    delivery: Delivery = Delivery()
-    metadata: dict[str, Any] = {}
-    context: str | dict[str, Any] | None = None
-    """For the agent alone: an internal system message in front of the others; an object as JSON."""
-    options: RunOptions = NO_OPTIONS
-    create_thread: bool = True
-    """False: a thread that does not exist is an error."""
-    decisions: tuple[Verdict, ...] = ()
-    """About what the thread's open run waits for: made with the rest of it, or not at all."""
-    release_wait_s: float | None = None
-    """Of a run that interrupts the thread: give up when what it stops has not let go after so long."""
-    trace: Trace = Trace()
-
-
-class Submission(msgspec.Struct, frozen=True, gc=False):
-    """What was accepted, and the run that takes it. `running`: that was claimed at once, or is under way. `replayed`:
-    it had been accepted before.
-    """
-
-    run: Run
-    dispatch: Dispatch | None
-    status: Literal["running", "queued"]
-    replayed: bool = False
-    path: Path = "queued"
-    stops: RunId | None = None
-    """The run that was executing and has been asked to stop for it."""
-    end: EndOfRun | None = None
-    """For `Mailbox.wait`, where it was asked for."""
 
 
 class Cancellation(msgspec.Struct, frozen=True):
@@ -214,6 +171,8 @@ class Mailbox:
         """Messages for runs that are there: sent, waited for, changed."""
         self.decisions = Decisions(self._engine, store, self.ids)
         """Of what runs wait for."""
+        self.again: Final = Again(self._engine, store, self.submit)
+        """Runs whose input is in the conversation already."""
 
     async def start(self) -> None:
         """Return when recovered and ready. May be called again, by many tasks at once, and after `stop`.
@@ -373,7 +332,8 @@ class Mailbox:
         agent_id = AgentId(request.agent_id or _NOBODY)
         try:
             agent_id = self.agents.resolve(request.agent_id, last)
-            self.agents.check_input(agent_id, request.messages)
+            if request.reference is None:
+                self.agents.check_input(agent_id, request.messages)
         except ValidationError as refusal:
             return agent_id, refusal
         return agent_id, None
@@ -403,9 +363,10 @@ class Mailbox:
         check_messages(messages)
         run_request = RunRequest(
             intent=Intent(agent_id),
-            input_message_ids=tuple([message.id for message in messages]),
+            input_message_ids=_referred(request) + tuple([message.id for message in messages]),
             options=request.options,
             trace=normalise_mode(request.trace),
+            reference=request.reference,
         )
         run_request.check()
         delivery = request.delivery
@@ -694,6 +655,8 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
             raise RunNotFound(missing)
         case Missing(what="ticket", id=missing):
             raise TicketNotFound(missing)
+        case Missing(what="message", id=missing):
+            raise MessageNotFound(missing)
         case Undecided(ticket=ticket, run=run):
             raise refusal_of(ticket, run)
         case Missing():
@@ -717,6 +680,10 @@ def _answered(thread_id: ThreadId, outcome: Outcome) -> Submission:
             raise ThreadGone(thread_id)
         case _:
             raise AssertionError(f"a submit cannot end in {type(outcome).__name__}")
+
+
+def _referred(request: RunSubmission) -> tuple[MessageId, ...]:
+    return () if request.reference is None else request.reference.message_ids
 
 
 def _state_of(run: Run) -> str:
@@ -762,7 +729,7 @@ def _sound(request: RunSubmission) -> tuple[RunSubmission, int]:
         asked.check()  # in better words than those of its type
         check_release_wait(request.release_wait_s, asked.mode)
     request, size = measured(request, RunSubmission)
-    if not request.messages:
+    if not request.messages and not _referred(request):
         raise ValidationError("at least one message is required", loc=("body", "messages"))
     thread_id = request.thread_id.strip()
     if thread_id:
@@ -787,6 +754,8 @@ def _digest(request: RunSubmission) -> str:
     What was concluded from it is not part of it: the thread's last agent may be another one by now. Nor is how it
     travelled, and from whom: a client that asks again does so over a new connection.
     """
+    if request.recognised_as:
+        return request.recognised_as
     decisions = tuple([replace(each, decided_by=None) for each in request.decisions])
     trace = replace(request.trace, transport_request_id=None, caller=None, traceparent=None)
     asked = replace(request, trace=trace, decisions=decisions)

@@ -131,7 +131,8 @@ class Rulings(msgspec.Struct, frozen=True, gc=False):
 class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Accept messages, and a run for them: durable together, and claimed at once where possible.
 
-    Requires: valid messages (`check_messages`), at least one.
+    Requires: valid messages (`check_messages`), at least one, or a reference to some that the thread has. Such a
+    submit opens a run of its own, and is recognised by its run id.
     Guarantees: nothing of it is in the conversation until its dispatch is first claimed; that transaction appends the
     messages. A thread with nothing running or queued whose run waits goes on with that run, when the submit names no
     other agent, none of the options that make a run of its own (`is_own_run`) and no delay; otherwise the submit opens
@@ -144,8 +145,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     interrupts the thread, has the messages wait for a run that is there (`Staged`), or refuses.
     With `decides` tickets of a run of the thread are decided first, as by `Decide`: with the rest of it, or not at all.
     Outcome: `Submitted`, `Staged`, `Replayed`, `Known`, `Conflict`, `Missing` (the thread, unless `create_thread`; the
-    run that it is for; what it would repeat; a ticket), `Full`, `Busy`, `NotOpen`, `NotWaiting`, `Blocked`,
-    `Undecided`.
+    run that it is for; what it would repeat, or refers to; a ticket), `Full`, `Busy`, `NotOpen`, `NotWaiting`,
+    `Blocked`, `Undecided`.
     """
 
     scope: Scope
@@ -180,7 +181,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def is_own_run(self) -> bool:
         """It asks for something that only a run of its own can have."""
         delivery = self.delivery
-        if self.request.trace.origin in INSIDE:
+        if self.request.trace.origin in INSIDE or self.request.reference is not None:
             return True
         return bool(self.metadata or self.request.options != NO_OPTIONS or delivery.is_delayed or delivery.dedupe_key)
 

@@ -45,8 +45,9 @@ from awaken.executors.function import Context
 from awaken.executors.registry import Agents
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.observer import Observer, OutcomeLabel
-from awaken.mailbox.service import Mailbox, RunSubmission, Submission
+from awaken.mailbox.service import Mailbox
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.store.contract import (
     Capabilities,
     Listener,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, absent, built, later, same
+from tests.behaviour.ledger import Area, absent, built, same
 
 AREA: Final = Area(
     "runs",
@@ -36,7 +36,7 @@ AREA: Final = Area(
     ),
     same("MBX-227", "MBX-229", "MBX-231", as_="TR-095"),
     absent("MBX-226", because="A property of the language that the specification was written for."),
-    later("MBX-228", sentence="Input by reference names messages of its own thread.", by=Wing.PEOPLE),
+    built("MBX-228", sentence="Input by reference names messages of its own thread."),
     built(
         "MBX-230",
         sentence="A run that goes on with a decision names the run it continues.",

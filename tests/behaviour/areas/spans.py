@@ -45,4 +45,17 @@ AREA: Final = Area(
         because="No model loop of this package compacts: what a framework begins, gives up or skips of it is its own"
         " affair, and only what becomes part of the log is told.",
     ),
+    built("VA-001", sentence="A run may bring messages of the conversation by reference; they are appended nowhere."),
+    built("VA-002", sentence="What is referred to has to be part of the conversation, or nothing is accepted."),
+    built(
+        "VA-003", sentence="A run with input by reference is recognised by its own id, and is always a run of its own."
+    ),
+    built("VA-004", sentence="A run that answers anew hides, when it starts, everything behind what it answers."),
+    built("VA-005", sentence="A run is done again with its own input, once, by a run that names it."),
+    built("VA-006", sentence="What no run ever took is brought as a copy; what was a child tells nobody any more."),
+    built("VA-007", sentence="Only a run that has ended, and of whose input something is left, is done again."),
+    built("VA-008", sentence="The last answer, or one that is named, is made anew."),
+    built("VA-009", sentence="Answering anew is recognised by its run; what is no answer is refused."),
+    built("VA-010", sentence="What others say while it waits is not for a run with input by reference."),
+    built("VA-011", sentence="Runs are done again, and answers made anew, over HTTP, in a program and by clients."),
 )

@@ -38,7 +38,7 @@ from awaken.http.submission import (
     check_metadata,
     to_messages,
 )
-from awaken.mailbox.service import RunSubmission
+from awaken.mailbox.submission import RunSubmission
 
 _OTHER_MODES: dict[str, Mode] = {
     "live_then_queue": "steer",

@@ -37,7 +37,8 @@ from awaken.http.wire import (
     RunResource,
     RunResult,
 )
-from awaken.mailbox.service import Cancellation, Submission
+from awaken.mailbox.service import Cancellation
+from awaken.mailbox.submission import Submission
 from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, TicketQuery
 
 
@@ -89,7 +90,11 @@ class RunStopping(Stopping, frozen=True, kw_only=True):
 
 async def create_run(call: Call) -> Response:
     """In the background: accepted and stored when this answers."""
-    accepted = await submitted(call, call.body(RunCreate))
+    return await accepted_run(call, await submitted(call, call.body(RunCreate)))
+
+
+async def accepted_run(call: Call, accepted: Submission) -> Response:
+    """202 with the run, or 200 where it had been accepted before."""
     dispatch = accepted.dispatch or await dispatch_of(call, accepted.run)
     answer = RunResource.of(call.scope, accepted.run, dispatch, agents=call.mailbox.agents)
     return json_response(answer, 200 if accepted.replayed else 202, _places(call, accepted.run))

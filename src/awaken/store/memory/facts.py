@@ -49,9 +49,9 @@ class FactLoader:
         if needs.siblings and facts.known_dispatch is not None:
             brought = self._queued(key, facts.known_dispatch)
             facts.siblings = brought.messages
-        if needs.outputs:
+        if needs.referred:
             stored = tables.data[key].messages
-            facts.outputs = tuple([stored[each] for each in needs.outputs if each in stored])
+            facts.referred = tuple([stored[each] for each in needs.referred if each in stored])
         if needs.dedupe_key is not None:
             self._find_holder(facts, key, needs.dedupe_key)
         if needs.tail and facts.run is not None:

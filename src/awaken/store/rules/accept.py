@@ -32,6 +32,7 @@ from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter, Waiting
 from awaken.store.rules.modes import Refusal, Stages, Way, way_of, without_thread
 from awaken.store.rules.pending import open_runs, opens, stage
+from awaken.store.rules.span import hide_behind
 from awaken.store.rules.state import bring_state
 from awaken.store.rules.stop import clear
 from awaken.store.rules.ticket import withdraw_calls
@@ -134,7 +135,9 @@ def _decide_first(t: Submit, asked: Rulings, facts: Facts, changes: Changes, now
 
 
 def _accept(t: Submit, facts: Facts, changes: Changes, now: Instant) -> _Accepting:
-    thread = facts.thread
+    thread, referred = facts.thread, _referred(t, facts)
+    if isinstance(referred, Missing):
+        return referred
     if thread is None:
         if not t.create_thread:
             return Missing("thread", t.thread_id)
@@ -174,12 +177,23 @@ def _accept(t: Submit, facts: Facts, changes: Changes, now: Instant) -> _Accepti
     takes = t.offer is not None and facts.claimed is None and is_taken_by(dispatch, t.offer)
     if takes and _is_next(dispatch, facts, now) and not (cleared is not None and _leaves_calls(cleared, facts)):
         tail = way.tail if type(way) is Waiting else ()
-        submitted = _taken(t, accepted, brought, tail, thread, facts, changes)
+        submitted = _taken(t, accepted, referred, brought, tail, thread, facts, changes)
     else:
         submitted = _queued(t, run, dispatch, brought, thread, facts, changes, log)
     if cleared is None:
         return submitted
     return replace(submitted, interrupted=cleared, appended=cleared.appended + submitted.appended)
+
+
+def _referred(t: Submit, facts: Facts) -> tuple[StoredMessage, ...] | Missing:
+    """The messages of the conversation that it brings by reference."""
+    if t.request.reference is None:
+        return ()
+    found = {stored.message.id: stored for stored in facts.referred if stored.seq is not None}
+    for message_id in t.request.reference.message_ids:
+        if message_id not in found:
+            return Missing("message", message_id)
+    return tuple(found.values())
 
 
 def _full(t: Submit, facts: Facts, way: Way | Waiting | Stages, thread: ThreadRow, now: Instant) -> Full | None:
@@ -298,7 +312,8 @@ def _opened(t: Submit, messages: tuple[Message, ...], thread: ThreadRow, changes
     thread.latest_run_no = no
     request = t.request
     if messages is not t.messages:  # some of them were there before
-        request = replace(request, input_message_ids=tuple([message.id for message in messages]))
+        referred = () if request.reference is None else request.reference.message_ids
+        request = replace(request, input_message_ids=referred + tuple([message.id for message in messages]))
     run = Run(
         no=no,
         run_id=t.run_id,
@@ -376,6 +391,7 @@ def _is_next(dispatch: Dispatch, facts: Facts, now: Instant) -> bool:
 def _taken(
     t: Submit,
     accepted: _Accepted,
+    referred: tuple[StoredMessage, ...],
     messages: tuple[Message, ...],
     tail: tuple[Message, ...],
     thread: ThreadRow,
@@ -389,11 +405,12 @@ def _taken(
     is_new = run.status is CREATED
     if not is_new:
         run = go_on_with_input(run, tail, thread, changes, log, t.offer.token)
-    brought: list[StoredMessage] = []
+    brought = [*referred]
     for message in messages:
         seq = append(message, thread, run.run_id, changes, log)
         brought.append(StoredMessage(message, seq, run.run_id, log.now))
     bring_state(run, thread, facts, changes, log)
+    hide_behind(run, brought, thread, changes, log)
     claimed = take(Queued(dispatch, run, tuple(brought), tail=tail), run, t.offer, thread, log)
     (changes.new_runs if is_new else changes.runs).append((thread, claimed.run))
     changes.new_dispatches.append((thread, claimed.dispatch))

@@ -27,6 +27,7 @@ from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRo
 from awaken.store.rules.needs import of_claim
 from awaken.store.rules.pending import end_brought, take_later, takeable
 from awaken.store.rules.pending import take as take_pending
+from awaken.store.rules.span import hide_behind
 from awaken.store.rules.state import bring_state
 from awaken.store.rules.writing import Log, close_calls, close_left_open, set_ready, touch
 from awaken.store.transitions import MAX_ROWS, Claim, Claimed, ClaimedSome, Closed, Offer
@@ -65,7 +66,7 @@ def _claim(
     log = Log(thread, run.run_id, entry.dispatch.dispatch_id, now)
     if entry.dispatch.why == "input":
         run = go_on_with_input(run, entry.tail, thread, changes, log, offer.token)
-    if any(stored.seq is None for stored in entry.messages):
+    if run.started_at is None or any(stored.seq is None for stored in entry.messages):
         close_left_open(thread, facts, changes, log, offer.token)
     for stored in entry.messages:
         if stored.seq is None:
@@ -77,6 +78,7 @@ def _claim(
         run = replace(run, taken=run.taken + len(came))
         take_later(run, len(came), thread, facts, changes)
     bring_state(run, thread, facts, changes, log)
+    hide_behind(run, entry.messages, thread, changes, log)
     thread.queued -= 1
     claimed = take(entry, run, offer, thread, log)
     if thread.pending or came:
@@ -124,7 +126,7 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
         run,
         status=moved(run, "start"),
         started_at=run.started_at if resumed else now,
-        input=run.input or _span(entry, thread),
+        input=run.input or _span(entry, run, thread),
         waiting=None,
         stream_open=False,
         updated_at=now,
@@ -144,8 +146,13 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
     )
 
 
-def _span(entry: Queued, thread: ThreadRow) -> SeqRange | None:
-    """The seqs of what the run was given: the last ones of the log, when they have just been appended."""
+def _span(entry: Queued, run: Run, thread: ThreadRow) -> SeqRange | None:
+    """The seqs of what the run was given: the last ones of the log, when they have just been appended. What it was
+    given by reference may begin earlier; the end is that of the log all the same, behind which only its own is read.
+    """
+    known = [stored.seq for stored in entry.messages if stored.seq is not None]
+    if known and run.request.reference is not None:
+        return SeqRange(min(known), thread.message_seq)
     count = len([stored for stored in entry.messages if stored.seq is None]) or len(entry.messages)
     return SeqRange(thread.message_seq - count + 1, thread.message_seq) if count else None
 

@@ -190,7 +190,7 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     next: Queued | None = None
     ready: Waiter | None = None
     won: Queued | None = None
-    outputs: tuple[StoredMessage, ...] = ()
+    referred: tuple[StoredMessage, ...] = ()
     tail: tuple[Message, ...] = ()
     left_open: tuple[LeftOpen, ...] = ()
     queue: tuple[tuple[Dispatch, Run], ...] = ()

@@ -88,8 +88,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`Facts.queue`: everything queued, in claim order, each with its run."""
     won: ClaimToken | None = None
     """`Facts.won`: the claimed dispatch, if it was claimed with this token."""
-    outputs: tuple[MessageId, ...] = ()
-    """`Facts.outputs`: the messages of the thread that have one of these ids."""
+    referred: tuple[MessageId, ...] = ()
+    """`Facts.referred`: the messages of the thread that have one of these ids."""
     waiting: Literal["", "last", "all"] = ""
     """`Facts.waiting`: the run that suspended last, or all that wait, that one first."""
 
@@ -148,7 +148,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             queue="always",
             head=t.offer is not None,
             won=None if t.offer is None else t.offer.token,
-            outputs=_outputs_of(t),
+            referred=_outputs_of(t),
             tickets=_asked_tickets(t),
             state=bool(t.state),
             pending=True,
@@ -245,6 +245,7 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         pending=offers or clears,
         hides=mode == "rollback",
         bodies=offers,
+        referred=() if t.request.reference is None else t.request.reference.message_ids,
         state=t.offer is not None and t.request.options.state is not None,
     )
 

@@ -231,7 +231,7 @@ def _output_ids(ack: Ack, t: Settle, facts: Facts) -> tuple[MessageId, ...]:
     """
     if not ack.output_message_ids:
         return ()
-    texts = {stored.message.id: stored.message.text for stored in facts.outputs if stored.seq is not None}
+    texts = {stored.message.id: stored.message.text for stored in facts.referred if stored.seq is not None}
     texts.update([(message.id, message.text) for message in t.messages])
     named = [texts.get(each) for each in ack.output_message_ids]
     same = None not in named and "".join([text or "" for text in named]) == ack.final_output

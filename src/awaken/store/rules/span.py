@@ -1,6 +1,7 @@
 """Hiding: what belongs to a run that is rolled back, and a message that somebody does not want to be read any more.
 
-Above: `apply` for `Hide`; `finish`, for a run that is to be hidden. Below: the spans of `domain.span`.
+Above: `apply` for `Hide`; `finish`, for a run that is to be hidden; the first claim of one that answers anew. Below:
+the spans of `domain.span`.
 Holds: the log stays as it is. One span is made for each stretch of neighbouring messages, each with its event. A call
 is never hidden without its answers, nor an answer without its call.
 
@@ -60,6 +61,16 @@ def hide_own(run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: L
     ]
     _hide(joined([*facts.own.get(run.run_id, ()), *new]), "rolled_back", thread, changes, log)
     return replace(run, open_turn=None)
+
+
+def hide_behind(run: Run, brought: Iterable[StoredMessage], thread: ThreadRow, changes: Changes, log: Log) -> None:
+    """A run starts that is to answer anew: what was answered before is hidden, and all behind it."""
+    reference = run.request.reference
+    if reference is None or not reference.hides or run.started_at is not None:
+        return
+    last = max([stored.seq for stored in brought if stored.seq is not None])
+    if last < thread.message_seq:
+        _hide([(last + 1, thread.message_seq)], "regenerated", thread, changes, log)
 
 
 def _hide(

@@ -81,9 +81,9 @@ class FactLoader:
             self._find_known(facts, needs, held)
         if needs.siblings and facts.known_dispatch is not None and facts.known_run is not None:
             facts.siblings = self._with_messages(held, facts.known_dispatch, facts.known_run).messages
-        if needs.outputs:
-            found = [self._message(held, message_id) for message_id in needs.outputs]
-            facts.outputs = tuple([stored for stored in found if stored is not None])
+        if needs.referred:
+            found = [self._message(held, message_id) for message_id in needs.referred]
+            facts.referred = tuple([stored for stored in found if stored is not None])
         if needs.dedupe_key is not None:
             self._find_holder(facts, needs, held)
         if needs.tail and facts.run is not None:
