@@ -233,14 +233,22 @@ def test_a_run_is_stopped_and_a_thread_cleared(awaken: Awaken, server: str, thre
         first = client.submit(thread, "one", agent="stuck")
         second = client.submit(thread, "two", agent="stuck")
         third = client.submit(thread, "three", agent="stuck")
-        assert awaken("stop", first.run_id).out == f"run {first.run_id} stopped\n"
+        assert awaken("cancel", first.run_id).out == f"run {first.run_id} stopped\n"
         assert first.refresh().phase == "cancelled"
-        assert awaken("stop", thread, "--clear").out == "stopped, 1 queued runs cleared\n"
+        assert awaken("interrupt", thread).out == "stopped, 1 queued runs cleared\n"
         assert [second.refresh().is_done, third.refresh().phase] == [True, "superseded"]
-    assert awaken("stop", thread).out == "nothing is executing\n"
-    assert awaken("stop", first.run_id, "--clear").code == Exit.USAGE
-    refused = awaken("stop", thread, "--wait", "61")
+    assert awaken("cancel", thread).out == "nothing is executing\n"
+    assert awaken("interrupt", first.run_id).code == Exit.NOT_FOUND
+    assert awaken("cancel", thread, "--rollback").code == Exit.USAGE
+    refused = awaken("cancel", thread, "--wait", "61")
     assert (refused.code, "0 to 60 seconds, not 61" in refused.err) == (Exit.USAGE, True)
+
+
+def test_a_run_is_rolled_back(awaken: Awaken, server: str, thread: str) -> None:
+    with Client(server) as client:
+        run = client.submit(thread, "one", agent="stuck")
+        assert awaken("cancel", run.run_id, "--rollback").out == f"run {run.run_id} stopped\n"
+        assert list(client.messages(thread)) == []
 
 
 def test_a_message_is_sent_and_waits(awaken: Awaken, server: str, thread: str) -> None:
@@ -254,7 +262,7 @@ def test_a_message_is_sent_and_waits(awaken: Awaken, server: str, thread: str) -
         assert json.loads(awaken("send", run.run_id, "too", "--json").out)["path"] == "steered"
         for item in client.pending(thread).items:
             client.retract(thread, item.message_id)
-        assert awaken("stop", run.run_id).code == Exit.OK
+        assert awaken("cancel", run.run_id).code == Exit.OK
     assert awaken("pending", thread).out == "nothing waits\n"
     assert awaken("send", run.run_id, "late").code != Exit.OK
 

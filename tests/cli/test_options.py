@@ -104,7 +104,7 @@ def test_nonsense_is_answered_in_one_line(awaken: Awaken, command: str, argument
     [
         (("show", ""), "thread or run '' is not a valid id"),
         (("show", "."), "thread or run '.' is not a valid id"),
-        (("stop", "a/b"), "thread or run 'a/b' is not a valid id"),
+        (("cancel", "a/b"), "thread or run 'a/b' is not a valid id"),
         (("tail", "\udcff\udcfe"), r"thread or run '\udcff\udcfe' is not a valid id"),
         (("run", "talk", "hi", "--thread", ""), "thread_id '' is not a valid id"),
         (("runs", "--limit", "99999999999999999999"), "--limit is 1 to 100000, not 99999999999999999999"),

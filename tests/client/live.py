@@ -51,6 +51,12 @@ async def asking(context: Context) -> str:
     return f"for {await context.ask('which name?')}"
 
 
+async def approving(context: Context) -> str:
+    """Wants a permission."""
+    said = await context.approve("book it?")
+    return f"{'approved' if said.approved else 'denied'}: {said.reason}"
+
+
 class Stuck:
     """An agent that works until it is stopped."""
 
@@ -67,6 +73,7 @@ def add_agents(app: Awaken) -> None:
     app.agent("broken", broken)
     app.agent("structured", structured)
     app.agent("asking", asking)
+    app.agent("approving", approving)
 
 
 class LiveServer:

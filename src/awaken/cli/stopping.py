@@ -1,0 +1,93 @@
+"""`awaken cancel`: stop a run, or what a thread is executing. `awaken interrupt`: clear its queue as well.
+
+Source: docs/howto/stop-a-run.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from awaken.cli.failure import Exit, usage
+from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.terminal import print_json
+from awaken.client import Cancellation, Run
+from awaken.client.calls import MAX_STOP_WAIT_S
+
+
+def cancel(
+    thread_or_run: str,
+    /,
+    *,
+    rollback: Annotated[bool, Parameter(negative=())] = False,
+    wait: float = 10.0,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Stop a run, or what a thread is executing; what is queued goes on.
+
+    Parameters
+    ----------
+    thread_or_run
+        The id of either.
+    rollback
+        Of a run: when it has ended, nothing that it was given or has said is read any more.
+    wait
+        Wait at most so many seconds, up to 60, until it has stopped.
+    as_json
+        Print one JSON document.
+    """
+    _check_wait(wait)
+    with connected(url, header) as client:
+        target = found(client, thread_or_run)
+        if isinstance(target, Run):
+            stopped: Cancellation = client.cancel(
+                target.run_id, action="rollback" if rollback else "cancel", wait_s=wait
+            )
+        elif rollback:
+            usage("--rollback goes with a run; `awaken runs --thread THREAD` lists those of a thread")
+        else:
+            stopped = client.cancel_thread(target.thread_id, wait_s=wait)
+    run = stopped.run
+    said = "nothing is executing" if run is None else f"run {run.run_id} {_how_far(stopped.state)}"
+    print_json(stopped) if as_json else print(said)
+    return Exit.OK
+
+
+def interrupt(
+    thread: str,
+    /,
+    *,
+    wait: float = 10.0,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Stop what a thread is executing, and clear what is queued and what waits in it.
+
+    Parameters
+    ----------
+    thread
+        Its id.
+    wait
+        Wait at most so many seconds, up to 60, until its run has stopped.
+    as_json
+        Print one JSON document.
+    """
+    _check_wait(wait)
+    with connected(url, header) as client:
+        cleared = client.interrupt(thread, wait_s=wait)
+    said = f"{_how_far(cleared.cancel)}, {len(cleared.superseded)} queued runs cleared"
+    print_json(cleared) if as_json else print(said)
+    return Exit.OK
+
+
+def _check_wait(wait: float) -> None:
+    if not 0 <= wait <= MAX_STOP_WAIT_S:
+        usage(f"--wait is 0 to {MAX_STOP_WAIT_S:g} seconds, not {wait:g}")
+
+
+def _how_far(state: str) -> str:
+    return "stopped" if state == "stopped" else f"has not stopped yet ({state}); it does when its agent lets go"
