@@ -21,6 +21,8 @@ from awaken.testing.mailboxes import Ledger, World
 class Faulty(Observer):
     """Fails whatever it is told."""
 
+    hears = frozenset({ErrorRecorded})
+
     def __init__(self) -> None:
         self.told: list[str] = []
 
@@ -47,7 +49,20 @@ class Faulty(Observer):
         self._fail("unserved")
 
 
+class Listener(Observer):
+    """Remembers what agents say."""
+
+    hears = frozenset({ErrorRecorded})
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
+        self.heard += events
+
+
 async def complaining(ctx: Context) -> str:
+    await ctx.emit("first")
     await ctx.emit(ErrorRecorded("no such file", "missing"))
     return "done"
 
@@ -69,6 +84,13 @@ async def test_an_observer_that_fails_hurts_neither_a_run_nor_the_next_observer(
     complaints = [record for record in caplog.records if "an observer failed" in record.message]
     assert len(complaints) == len(set(faulty.told)), "one line for each hook, however often it fails"
     assert all([record.levelno == logging.ERROR and record.exc_info for record in complaints])
+
+
+async def test_what_agents_say_is_told_where_somebody_hears_it(store: Store, clock: ManualClock) -> None:
+    listener = Listener()
+    async with World(store, clock, agents={"complaining": complaining}, observer=listener) as world:
+        await world.done(await world.submit(agent_id="complaining"))
+    assert [type(event) for event in listener.heard] == [ErrorRecorded]
 
 
 @behaviour("OBS-001")
@@ -93,7 +115,7 @@ def test_what_an_observer_does_not_ask_for_is_not_told() -> None:
             self.ends.append(label)
 
         def __getattribute__(self, name: str) -> Any:
-            assert name in ("ended", "ends", "__class__"), f"{name} was asked for"
+            assert name in ("ended", "ends", "hears", "__class__"), f"{name} was asked for"
             return super().__getattribute__(name)
 
     ends = Ends()

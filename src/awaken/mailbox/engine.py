@@ -26,7 +26,7 @@ from awaken.mailbox.lifetime import Lifetime, State
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.loop_watch import LoopWatch
 from awaken.mailbox.maintenance import Maintenance, Rounds
-from awaken.mailbox.observer import Observer
+from awaken.mailbox.observer import Observers
 from awaken.mailbox.outbox import Outbox
 from awaken.mailbox.reactions import Reactions
 from awaken.mailbox.reader import Hub
@@ -66,7 +66,7 @@ class Engine:
         settings: MailboxSettings,
         clock: Clock,
         ids: Ids,
-        observer: Observer,
+        observer: Observers,
         executes: bool,
         maintenance: Rounds | None,
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from awaken.domain.event import Event
 from awaken.store.transitions import Claimed, Outcome, Submit, Transition
@@ -23,7 +23,10 @@ _log = logging.getLogger("awaken.mailbox")
 
 
 class Observer:
-    """Hears everything and does nothing with it."""
+    """Is told everything and does nothing with it."""
+
+    hears: ClassVar[frozenset[type[Event]]] = frozenset()
+    """Kinds of events for which it is told what an agent says; text is the most of it, and few count that."""
 
     def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
         """A batch came back from the store, which took `took_s` seconds for it, the commit included.
@@ -38,7 +41,7 @@ class Observer:
         """An execution begins, so many seconds after its claim was asked for. Called in the execution's own task."""
 
     def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
-        """The agent of an execution has published these; they are not durable yet."""
+        """The agent of an execution has published these, one of which somebody `hears`; they are not durable yet."""
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
         """An execution has ended. `claimed` is what it began with, or went on with."""
@@ -55,13 +58,21 @@ class Tracer(Protocol):
         ...
 
 
+def observers_of(observer: Observer | None) -> Observers:
+    """That one, and whoever is added to it."""
+    if isinstance(observer, Observers):
+        return observer
+    return Observers() if observer is None else Observers(observer)
+
+
 class Observers(Observer):
     """Several of them as one, in the order in which they came."""
 
     def __init__(self, *observers: Observer) -> None:
         self._everybody: tuple[Observer, ...] = ()
-        self._hooks: dict[str, tuple[_Hook, ...]] = {}
         self.tracer: Tracer | None = None
+        self.heard: set[type[Event]] = set()
+        """What `said` is called for."""
         self._failing: set[_Hook] = set()
         """Hooks whose failure is in the log: one that fails for every run would fill it."""
         self.add(*observers)
@@ -69,10 +80,18 @@ class Observers(Observer):
     def add(self, *observers: Observer) -> None:
         """Report to these, too, from now on. One that was added before is not added again."""
         self._everybody = tuple(dict.fromkeys((*self._everybody, *observers)))
-        for hook in ("applied", "failed", "started", "said", "ended", "unserved"):
-            silent = getattr(Observer, hook)
-            heard_by = [each for each in self._everybody if getattr(type(each), hook) is not silent]
-            self._hooks[hook] = tuple([getattr(each, hook) for each in heard_by])
+        self._applied = self._heard_by("applied")
+        self._failed = self._heard_by("failed")
+        self._started = self._heard_by("started")
+        self._said = self._heard_by("said")
+        self._ended = self._heard_by("ended")
+        self._unserved = self._heard_by("unserved")
+        self.heard.update(*[each.hears for each in observers])
+
+    def _heard_by(self, hook: str) -> tuple[_Hook, ...]:
+        """The hook of everybody who has overridden it."""
+        silent = getattr(Observer, hook)
+        return tuple([getattr(each, hook) for each in self._everybody if getattr(type(each), hook) is not silent])
 
     def submitting(self, submit: Submit, parent: str | None) -> str | None:
         """The `traceparent` to store with the run that is asked for: where nobody traces, the caller's."""
@@ -84,28 +103,47 @@ class Observers(Observer):
             self._complain(self.tracer.submitting)
             return parent
 
+    # Each run passes these several times, so each is a loop of its own: a common one would be a call more.
+
     def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
-        self._tell("applied", transitions, outcomes, took_s)
+        for hook in self._applied:
+            try:
+                hook(transitions, outcomes, took_s)
+            except Exception:
+                self._complain(hook)
 
     def failed(self, transition: Transition) -> None:
-        self._tell("failed", transition)
+        for hook in self._failed:
+            try:
+                hook(transition)
+            except Exception:
+                self._complain(hook)
 
     def started(self, claimed: Claimed, since_claim_s: float) -> None:
-        self._tell("started", claimed, since_claim_s)
+        for hook in self._started:
+            try:
+                hook(claimed, since_claim_s)
+            except Exception:
+                self._complain(hook)
 
     def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
-        self._tell("said", claimed, events)
+        for hook in self._said:
+            try:
+                hook(claimed, events)
+            except Exception:
+                self._complain(hook)
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
-        self._tell("ended", claimed, label, runtime_s)
+        for hook in self._ended:
+            try:
+                hook(claimed, label, runtime_s)
+            except Exception:
+                self._complain(hook)
 
     def unserved(self, routes: int) -> None:
-        self._tell("unserved", routes)
-
-    def _tell(self, name: str, *report: Any) -> None:
-        for hook in self._hooks[name]:
+        for hook in self._unserved:
             try:
-                hook(*report)
+                hook(routes)
             except Exception:
                 self._complain(hook)
 

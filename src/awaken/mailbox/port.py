@@ -36,6 +36,7 @@ from awaken.executors.mending import storable
 from awaken.executors.sending import Outgoing, Sent
 from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
+from awaken.mailbox.observer import Observers
 from awaken.mailbox.stopping import Stop
 from awaken.mailbox.write_buffer import RunWriter
 from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, StoredMessage, TicketQuery
@@ -142,17 +143,18 @@ class Port:
         *,
         exposes_errors: bool,
         max_result_bytes: int,
-        said: Callable[[Claimed, Sequence[Event]], None],
+        observers: Observers,
         sending: Callable[[str, Outgoing], tuple[Posting, int]],
         starting: Callable[[Starting], tuple[TicketRequest, Posting, int]],
     ) -> None:
         """`sending` makes an errand of what the run sends, under a key, and says how large it is; `starting` one of a
-        child, with its ticket. `said` is told of every event that the agent publishes.
+        child, with its ticket.
         """
         self._starting = starting
         self.exposes_errors = exposes_errors
         self.max_result_bytes = max_result_bytes
-        self._said = said
+        self._observers = observers
+        self._heard = observers.heard
         self._sending = sending
         self._claimed = claimed
         self._run = claimed.run
@@ -364,11 +366,13 @@ class Port:
             entries = [logged(storable(event)) for event in events]
         for entry in entries:
             self.check_size(len(memoryview(entry.payload)), f"an event {entry.kind}")
+        is_heard = False
         for event in events:
+            is_heard = is_heard or type(event) in self._heard
             if type(event) is InferenceComplete:
                 self.usage = self.usage.plus(event.usage)
-        if events:
-            self._said(self._claimed, events)
+        if is_heard:
+            self._observers.said(self._claimed, events)
         return entries
 
 

@@ -72,7 +72,7 @@ from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.messages import Messages
-from awaken.mailbox.observer import Observer, Observers
+from awaken.mailbox.observer import Observer, observers_of
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
@@ -151,7 +151,7 @@ class Mailbox:
         self.agents = agents
         self.clock: Clock = clock or SystemClock()
         self.ids = ids or Ids(self.clock, system_chance())
-        self.observers: Final = Observers() if observer is None else Observers(observer)
+        self.observers: Final = observers_of(observer)
         """Who is told of what happens here."""
         self._engine = Engine(
             store,

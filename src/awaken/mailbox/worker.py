@@ -56,7 +56,7 @@ from awaken.executors.registry import Agents
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.errands import sending, starting
 from awaken.mailbox.log_cache import LogCache
-from awaken.mailbox.observer import Observer, OutcomeLabel
+from awaken.mailbox.observer import Observers, OutcomeLabel
 from awaken.mailbox.port import Port, Start, checked_request
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.stopping import Stop, StopReason
@@ -106,7 +106,7 @@ class Workshop(msgspec.Struct, frozen=True):
     clock: Clock
     ids: Ids
     settings: MailboxSettings
-    observer: Observer
+    observer: Observers
     dispatcher: Dispatcher
     logs: LogCache
 
@@ -159,7 +159,7 @@ class Execution:
             workshop.store,
             exposes_errors=workshop.agents.exposes_errors(claimed.run.agent_id),
             max_result_bytes=workshop.settings.max_result_bytes,
-            said=workshop.observer.said,
+            observers=workshop.observer,
             starting=lambda asked: starting(claimed.run, asked, workshop.agents, workshop.settings),
             sending=lambda key, outgoing: sending(claimed.run, key, outgoing, workshop.agents, workshop.settings),
         )

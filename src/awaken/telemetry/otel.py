@@ -61,6 +61,8 @@ def global_provider() -> TracerProvider | None:
 class Traces(Observer):
     """One per mailbox, whose `Tracer` it is, too."""
 
+    hears = frozenset({StepStarted, StepEnded, ToolCallReady, ToolCallDone, InferenceComplete})
+
     def __init__(self, provider: TracerProvider, clock: Clock) -> None:
         self._tracer = provider.get_tracer("awaken")
         self._clock = clock

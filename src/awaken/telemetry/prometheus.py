@@ -118,6 +118,8 @@ _ERROR_CLASSES: Final[Mapping[OutcomeLabel, str]] = {
 class PrometheusObserver(Observer):
     """Counts for one server; `http` is for what the HTTP layer reports."""
 
+    hears = frozenset({InferenceComplete, ToolCallDone, ErrorRecorded})
+
     def __init__(self, store: Reads, clock: Clock | None = None) -> None:
         self._store = store
         self._clock: Clock = clock or SystemClock()

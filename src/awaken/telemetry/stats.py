@@ -35,7 +35,7 @@ from awaken.telemetry.tally import Spread
 MINUTES: Final = 60
 MINUTE_MS: Final = 60_000
 MAX_UNFOLDED: Final = 512
-"""Durations that are noted before they are sorted."""
+"""Executions whose durations are noted before they are sorted; few more begin than end."""
 _FINEST_S: Final = 0.0005
 _RATIO: Final = 1.1
 _LONGEST_S: Final = 86_400
@@ -87,6 +87,8 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 class Stats(Observer):
     """One per mailbox."""
 
+    hears = frozenset({InferenceComplete})
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._now = _Bucket(clock.now() // MINUTE_MS)
@@ -132,8 +134,9 @@ class Stats(Observer):
             self._now.retried += 1
 
     def started(self, claimed: Claimed, since_claim_s: float) -> None:
-        dispatch = claimed.dispatch
-        self._now.waited((dispatch.updated_at - dispatch.available_at) / 1000 + since_claim_s)
+        now, dispatch = self._now, claimed.dispatch
+        now.started += 1
+        now.waits_s.append((dispatch.updated_at - dispatch.available_at) / 1000 + since_claim_s)
 
     def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
         for event in events:
@@ -144,7 +147,9 @@ class Stats(Observer):
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
         now = self._now
-        now.ran(runtime_s)
+        now.runs_s.append(runtime_s)
+        if len(now.runs_s) >= MAX_UNFOLDED:
+            now.fold()
         if label == "completed":
             now.completed += 1
         elif label == "cancelled":
@@ -157,8 +162,8 @@ class _Bucket:
     """A minute that is being counted."""
 
     __slots__ = (
-        "_runs", "_runs_s", "_waits", "_waits_s", "cancelled", "completed", "failed", "input_tokens", "model_calls",
-        "no", "output_tokens", "retried", "started", "submitted", "suspended",
+        "_runs", "_waits", "cancelled", "completed", "failed", "input_tokens", "model_calls", "no", "output_tokens",
+        "retried", "runs_s", "started", "submitted", "suspended", "waits_s",
     )  # fmt: skip
 
     def __init__(self, no: int) -> None:
@@ -166,29 +171,18 @@ class _Bucket:
         self.submitted = self.started = self.completed = self.failed = self.retried = 0
         self.cancelled = self.suspended = 0
         self.model_calls = self.input_tokens = self.output_tokens = 0
-        self._waits_s: list[float] = []
-        self._runs_s: list[float] = []
+        self.waits_s: list[float] = []
+        self.runs_s: list[float] = []
         self._waits = Spread(BOUNDS_S)
         self._runs = Spread(BOUNDS_S)
 
-    def waited(self, seconds: float) -> None:
-        self.started += 1
-        self._waits_s.append(seconds)
-        if len(self._waits_s) >= MAX_UNFOLDED:
-            self._fold()
-
-    def ran(self, seconds: float) -> None:
-        self._runs_s.append(seconds)
-        if len(self._runs_s) >= MAX_UNFOLDED:
-            self._fold()
-
-    def _fold(self) -> None:
-        for durations_s, spread in ((self._waits_s, self._waits), (self._runs_s, self._runs)):
+    def fold(self) -> None:
+        for durations_s, spread in ((self.waits_s, self._waits), (self.runs_s, self._runs)):
             spread.observe_all(durations_s)
             durations_s.clear()
 
     def minute(self) -> Minute:
-        self._fold()
+        self.fold()
         return Minute(
             at=self.no * MINUTE_MS,
             submitted=self.submitted,
