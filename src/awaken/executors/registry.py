@@ -43,8 +43,8 @@ _RESERVED: Final = frozenset("@!")
 """What a route may end in besides the agent's name."""
 _log = logging.getLogger("awaken.executors")
 _CAPABILITIES: Final[dict[AgentKind, tuple[str, ...]]] = {
-    "function": ("streaming", "steps"),
-    "pydantic_ai": ("streaming", "tools"),
+    "function": ("streaming", "steps", "steering", "decisions"),
+    "pydantic_ai": ("streaming", "tools", "steering", "decisions", "client_tools"),
     "driver": ("streaming",),
     "import": ("streaming",),
 }

@@ -423,6 +423,10 @@ class EventResource(_Resource, frozen=True, kw_only=True):
 
 
 class AgentCapabilities(_Resource, frozen=True, kw_only=True):
+    """What its kind can do. `steering`: take messages while it runs. `decisions`: wait for somebody. `client_tools`:
+    call tools of whoever asks for the run.
+    """
+
     streaming: bool
     steering: bool = False
     decisions: bool = False
@@ -450,7 +454,12 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
             name=info.agent_id,
             description=info.description,
             kind=info.kind,
-            capabilities=AgentCapabilities(streaming="streaming" in info.capabilities),
+            capabilities=AgentCapabilities(
+                streaming="streaming" in info.capabilities,
+                steering="steering" in info.capabilities,
+                decisions="decisions" in info.capabilities,
+                client_tools="client_tools" in info.capabilities,
+            ),
             title=info.title,
             input_schema=info.input_schema,
             output_schema=info.output_schema,
