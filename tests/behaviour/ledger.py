@@ -1,9 +1,9 @@
 """The ledger of behaviour: what is built, what cannot occur, what comes later, and what is not part of the package.
 
 An id is a row of the specifications this package is built from: of stores (MB, LV, SG, TR, PM, CC, EV, DS, OB, VR, PR,
-SP, CF, SC, SV, NBF), of the mailbox (MBX; D: its known faults) and of the server (SRV); or one of this package's own,
-with the prefix of its area. Each area has a file of its own in `areas`, which names `AREA`; a new file is found by
-itself.
+SP, CF, SC, SV, NBF), of the mailbox (MBX, and D and P for its known faults) and of the server (SRV); or one of this
+package's own, with the prefix of its area. Each area has a file of its own in `areas`, which names `AREA`; a new file
+is found by itself.
 
 Above: `test_ledger`, which compares the ledger with the `@behaviour` marks both ways, and the summary of a test run.
 Below: the files of `areas`.

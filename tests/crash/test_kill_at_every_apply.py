@@ -27,7 +27,7 @@ ATTEMPTS = 9
 """How often to try for three kills at one apply: what shares a commit differs a little from process to process."""
 
 
-@behaviour("MB-125", "EV-017")
+@behaviour("MB-125", "EV-017", "D-004")
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_run_whose_process_is_killed_at_any_apply_finishes_without_loss_or_repetition(

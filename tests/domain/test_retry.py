@@ -6,7 +6,7 @@ from awaken.domain.retry import RetryPolicy
 from awaken.testing.behaviour import behaviour
 
 
-@behaviour("MBX-006")
+@behaviour("MBX-006", "D-014")
 def test_each_failure_doubles_the_wait() -> None:
     policy = RetryPolicy()
 
@@ -30,6 +30,7 @@ def test_the_wait_stops_growing_after_six_doublings() -> None:
     assert RetryPolicy(max_delay_ms=10_000).delay_ms(100) == 10_000
 
 
+@behaviour("D-014")
 def test_a_providers_own_wish_lengthens_the_wait_and_never_shortens_it() -> None:
     policy = RetryPolicy()
 

@@ -29,7 +29,7 @@ async def comments(stream: Connection) -> list[str]:
     return stream.received[before:].decode().split("\n\n")[:-1]
 
 
-@behaviour("SRV-025")
+@behaviour("SRV-025", "D-015")
 async def test_a_slow_reader_delays_nobody_and_catches_up_with_everything(store: Store, clock: ManualClock) -> None:
     speaker = Speaker()
     async with served(store, clock, agents={"speaker": speaker}) as site:

@@ -69,7 +69,7 @@ async def test_a_mailbox_has_one_store_so_no_two_can_disagree(store: WatchedStor
         assert await world.texts() == ["hello"]
 
 
-@behaviour("MBX-033")
+@behaviour("MBX-033", "P-012", "P-013")
 async def test_a_dispatch_is_only_made_together_with_its_run(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         submission = await world.submit(run_id=None)
@@ -144,7 +144,7 @@ async def test_looking_for_work_on_a_busy_thread_changes_nothing(store: WatchedS
         assert (await world.run(submission)).status is RunStatus.RUNNING
 
 
-@behaviour("MBX-127", "MBX-128", "MBX-129")
+@behaviour("MBX-127", "MBX-128", "MBX-129", "P-014", "P-019")
 async def test_an_idle_thread_costs_a_mailbox_nothing(store: WatchedStore, clock: ManualClock) -> None:
     """No worker stands for a thread, with work or without, so none has to be collected."""
     async with World(store, clock) as world:
@@ -161,6 +161,7 @@ async def test_an_idle_thread_costs_a_mailbox_nothing(store: WatchedStore, clock
         assert (await world.submit(thread_id="t0")).status == "running"
 
 
+@behaviour("P-010")
 async def test_a_dispatch_that_ends_ends_its_run_in_the_same_transaction(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -268,7 +269,7 @@ class Crier(WatchedStore):
             listener(Signal(None))
 
 
-@behaviour("SG-003", "SG-004", "SG-005", "SG-006", "SG-007", "SG-008", "SG-009", "SG-013", "SG-014")
+@behaviour("SG-003", "SG-004", "SG-005", "SG-006", "SG-007", "SG-008", "SG-009", "SG-013", "SG-014", "P-015")
 @behaviour("MBX-005", "MBX-140")
 async def test_a_wake_up_that_is_lost_late_or_doubled_costs_a_look_and_nothing_else(
     store: WatchedStore, clock: ManualClock
@@ -295,6 +296,7 @@ async def test_a_wake_up_that_is_lost_late_or_doubled_costs_a_look_and_nothing_e
 # --- readers ----------------------------------------------------------------------------------------------------------
 
 
+@behaviour("D-005", "P-017", "P-018")
 @behaviour("CC-018", "CC-019", "CC-021", "CC-023", "DS-001", "DS-002", "DS-003", "DS-004", "DS-005", "DS-015", "DS-016")
 @behaviour("MBX-158", "MBX-159", "MBX-160", "MBX-161", "MBX-162", "MBX-164", "MBX-173", "MBX-207", "MBX-208", "MBX-209")
 @behaviour("MBX-287", "MBX-293", "MBX-294", "MBX-308", "MBX-309")

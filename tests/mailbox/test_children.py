@@ -43,6 +43,7 @@ async def runs_in(world: World, thread_id: str = THREAD) -> list[Run]:
     return [*(await world.store.list_runs(DEFAULT_SCOPE, query)).items]
 
 
+@behaviour("CH-002")
 async def test_a_function_starts_children_and_waits_for_all_of_them(store: WatchedStore, clock: ManualClock) -> None:
     executions: list[int] = []
 
@@ -66,6 +67,7 @@ async def test_a_function_starts_children_and_waits_for_all_of_them(store: Watch
         assert len({each.thread_id for each in children}) == 3
 
 
+@behaviour("CH-002")
 async def test_a_waiting_parent_holds_nothing(store: WatchedStore, clock: ManualClock) -> None:
     async def boss(ctx: Context) -> Any:
         return await ctx.call("gated", "take your time")
@@ -110,6 +112,7 @@ async def test_that_a_child_asks_somebody_is_told_on_the_thread_of_its_parent(
         assert await store.list_outbox() == []
 
 
+@behaviour("CH-005")
 async def test_a_child_that_failed_is_an_error_or_stands_in_the_place_of_its_output(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -255,6 +258,7 @@ async def test_many_endings_are_one_wake_up(store: WatchedStore, clock: ManualCl
         assert 1 <= len(heard) <= 5
 
 
+@behaviour("CH-001")
 async def test_a_child_is_started_once_whatever_the_function_comes_to(store: WatchedStore, clock: ManualClock) -> None:
     children: list[Child] = []
 
@@ -292,6 +296,7 @@ async def test_a_lost_answer_anywhere_changes_nothing(store: WatchedStore, clock
         assert await store.list_outbox() == []
 
 
+@behaviour("CH-004")
 async def test_stopping_a_parent_stops_its_children(store: WatchedStore, clock: ManualClock) -> None:
     async def boss(ctx: Context) -> Any:
         own = await ctx.start("gated", "mine", name="own")
@@ -324,6 +329,7 @@ async def test_what_was_said_before_a_wait_is_said_once(store: WatchedStore, clo
         assert await world.texts() == ["hello", "I will ask. ", "It did one."]
 
 
+@behaviour("CH-011")
 async def test_an_agent_that_starts_something_whenever_it_is_told_of_something_comes_to_an_end(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -338,6 +344,7 @@ async def test_an_agent_that_starts_something_whenever_it_is_told_of_something_c
         assert runs[-1].dead_lettered
 
 
+@behaviour("CH-006")
 async def test_children_have_children_down_to_a_depth(store: WatchedStore, clock: ManualClock) -> None:
     async def nest(ctx: Context) -> int:
         try:
@@ -352,6 +359,7 @@ async def test_children_have_children_down_to_a_depth(store: WatchedStore, clock
         assert run.output == MAX_DEPTH
 
 
+@behaviour("CH-006")
 @pytest.mark.parametrize("wrong", ["agent", "child", "number"])
 async def test_what_cannot_be_started_or_gathered_is_refused(
     store: WatchedStore, clock: ManualClock, wrong: str
@@ -378,6 +386,7 @@ async def test_what_cannot_be_started_or_gathered_is_refused(
 # --- in a tool --------------------------------------------------------------------------------------------------------
 
 
+@behaviour("CH-008")
 async def test_a_tool_of_a_pydantic_ai_agent_starts_children_and_waits_for_them(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -345,6 +345,24 @@ async def test_a_decision_about_a_thread_is_for_its_open_run(store: WatchedStore
             await late
 
 
+@behaviour("MBX-154")
+async def test_a_decision_that_is_made_in_another_process_reaches_the_run_that_waits(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    store.exclusive = False
+    async with World(store, clock, agents={"tools": Tools(call("c1"))}) as world:
+        run = await world.submit(agent_id="tools")
+        await world.quiet()
+        async with World(store, clock, agents={}, seed=2, executes=False) as other:
+            made = await other.mailbox.decisions.decide_thread(
+                DEFAULT_SCOPE, ThreadId("t"), [Verdict(action="approve", tool_call_id="c1")]
+            )
+            assert made.run.run_id == run.run.run_id
+            await world.advance(5)
+
+        assert (await world.done(run)).output == {"c1": ["decided", "approve"]}
+
+
 @behaviour("D-009")
 @pytest.mark.parametrize("by", ["ticket_id", "tool_call_id"])
 async def test_a_decision_about_a_thread_finds_the_run_that_asked_whatever_came_behind_it(

@@ -56,6 +56,7 @@ async def test_a_lease_grows_while_its_run_executes_and_is_never_reclaimed(
         assert len(world.agent.calls) == 1
 
 
+@behaviour("P-016")
 async def test_all_leases_of_a_process_are_renewed_in_one_transition(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         for number in range(50):
@@ -66,6 +67,7 @@ async def test_all_leases_of_a_process_are_renewed_in_one_transition(store: Watc
         assert [len(renewal.leases) for renewal in renewals] == [50]
 
 
+@behaviour("D-007")
 async def test_a_renewal_that_fails_is_tried_again_before_the_lease_is_in_danger(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -197,6 +199,7 @@ async def test_a_run_that_lost_its_lease_is_stopped_and_writes_nothing(store: Wa
         assert old.free_slots == new.free_slots == 100
 
 
+@behaviour("D-007")
 async def test_a_claim_reclaimed_in_its_own_process_is_stopped_before_its_successor_starts(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -246,6 +249,7 @@ async def test_a_failing_store_stops_runs_in_time_and_each_is_run_again_exactly_
         assert (world.free_slots, world.agent.most_running) == (100, 1)
 
 
+@behaviour("D-007")
 async def test_a_short_outage_costs_a_running_run_nothing(store: WatchedStore, clock: ManualClock) -> None:
     async def steps(context: Context) -> str:
         return await context.step("one", lambda: "1") + await context.step("two", lambda: "2")

@@ -24,7 +24,7 @@ from awaken.mailbox.messages import Sent
 from awaken.mailbox.service import RunSubmission, Submission
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import DispatchQuery, RunQuery, TicketQuery
-from awaken.store.transitions import Decide, Submit
+from awaken.store.transitions import Decide, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World, claim_for
@@ -512,3 +512,64 @@ async def test_ten_deploys_in_a_row_use_up_nothing_of_a_run(
             assert (dispatch.attempt_count, dispatch.crash_count) == (0, 0)
             ended = await world.done(run)
             assert (ended.final_output, ended.dead_lettered) == ("done after all", False)
+
+
+# --- what it costs ----------------------------------------------------------------------------------------------------
+
+
+@behaviour("P-002", "P-003", "P-005", "P-020")
+async def test_a_plain_run_is_two_transitions_and_no_read(store: WatchedStore, clock: ManualClock) -> None:
+    """Neither accepting, claiming and starting it, nor looking for what comes next, asks for anything more."""
+    async with World(store, clock) as world:
+        before = len(store.transitions)
+        store.refuse_read = StoreUnavailable("nothing is to be read")
+        for number in range(3):
+            await world.submit(f"m{number}", agent_id="gated")
+            (await world.agent.next_call()).release("done")
+            await world.quiet()
+        store.refuse_read = None
+
+        assert [type(each) for each in store.transitions[before:]] == [Submit, Settle] * 3
+        assert {run.termination for run in await runs_in(world)} == {NATURAL_END}
+
+
+@behaviour("P-009")
+async def test_however_many_were_running_when_their_process_died_all_are_taken_over_at_once(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """A page of them at each sweep would take minutes."""
+    count = 450
+    store.exclusive = False
+    async with store:
+        async with World(store, clock, executes=False) as world:
+            for number in range(count):
+                await world.submit(thread_id=f"t{number}", agent_id="gated")
+            assert len(await claim_for(store, "dead", lease_ms=5_000, limit=200)) == 200
+            await claim_for(store, "dead", lease_ms=5_000, limit=200)
+            await claim_for(store, "dead", lease_ms=5_000, limit=200)
+        clock.tick(6)
+        settings = MailboxSettings(drain_s=0, handover_s=0, max_concurrent_runs=count)
+        async with World(store, clock, settings=settings, seed=2) as world:
+            await world.quiet()
+            assert len(world.agent.calls) == count
+
+
+@behaviour("P-011")
+async def test_a_start_reads_no_more_where_much_has_ended(store: WatchedStore, clock: ManualClock) -> None:
+    async def quick(ctx: Context) -> str:
+        return "done"
+
+    async def operations() -> int:
+        before = store.ended_count
+        async with World(store, clock, agents={"quick": quick}, seed=next(seeds)):
+            return store.ended_count - before
+
+    seeds = iter(range(2, 10))
+    async with store:
+        few = await operations()
+        async with World(store, clock, agents={"quick": quick}) as world:
+            for number in range(300):
+                await world.submit(thread_id=f"t{number}", agent_id="quick")
+            await world.quiet()
+            assert len((await store.list_runs(DEFAULT_SCOPE, RunQuery(status=RunStatus.DONE, limit=200))).items) == 200
+        assert await operations() == few

@@ -42,7 +42,7 @@ async def texts(cache: LogCache, logs: Logs, thread_no: int = 1) -> list[str]:
     return [stored.message.text for stored in await cache.read(logs, SCOPE, THREAD, thread_no)]
 
 
-@behaviour("MBX-050")
+@behaviour("MBX-050", "P-006")
 async def test_the_next_turn_reads_only_what_is_new() -> None:
     cache, logs = LogCache(), Logs()
     logs.grow(*"abcde")
@@ -76,7 +76,7 @@ async def test_a_log_that_was_replaced_is_read_anew(restored: str) -> None:
     assert await texts(cache, logs) == [*restored]
 
 
-@behaviour("MBX-053")
+@behaviour("MBX-053", "P-019")
 async def test_what_is_kept_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     def size(message: Any) -> int:
         return len(message.text)

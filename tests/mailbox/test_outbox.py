@@ -97,6 +97,7 @@ async def test_a_message_without_a_thread_gets_a_new_one(store: WatchedStore, cl
         assert (await world.run(second.run_id)).final_output == "got two"
 
 
+@behaviour("CH-009")
 async def test_messages_to_one_thread_arrive_in_order(store: WatchedStore, clock: ManualClock) -> None:
     texts = [str(number) for number in range(20)]
     async with World(store, clock, agents={"caller": sends(*texts), "echo": echo}) as world:
@@ -237,6 +238,7 @@ async def test_a_full_queue_holds_up_what_is_for_it_and_nothing_else(store: Watc
         assert await store.list_outbox() == []
 
 
+@behaviour("CH-010")
 async def test_a_message_that_can_never_arrive_is_reported_where_it_came_from(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -307,6 +309,7 @@ async def test_what_cannot_be_sent_is_refused_and_nothing_is_written(
         assert not [each for each in store.transitions if isinstance(each, Delivered)]
 
 
+@behaviour("CH-011")
 async def test_two_agents_that_answer_each_other_come_to_an_end(store: WatchedStore, clock: ManualClock) -> None:
     begun: list[int] = []
 

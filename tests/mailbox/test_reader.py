@@ -241,6 +241,7 @@ async def test_a_reader_is_bounded_in_bytes_too(store: WatchedStore, clock: Manu
                 got += await reader.next_rows()
 
 
+@behaviour("D-015")
 async def test_a_run_never_waits_for_its_readers(store: WatchedStore, clock: ManualClock) -> None:
     async with store:
         log = Log(store, clock)

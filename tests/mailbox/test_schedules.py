@@ -26,6 +26,7 @@ from awaken.domain.schedule import ScheduleSpec
 from awaken.executors.function import Context
 from awaken.store.contract import RunQuery
 from awaken.store.transitions import Delivered, Outcome, Submit, Tick, Transition
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -90,6 +91,7 @@ async def test_an_instant_costs_a_tick_a_submit_a_settlement_and_a_delivery(
         assert 1 <= asked.count("Tick") <= 2
 
 
+@behaviour("SH-009")
 async def test_a_process_without_schedules_asks_for_no_tick(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         await world.advance(300)
@@ -164,6 +166,7 @@ async def test_an_instant_whose_errand_was_left_behind_is_served_before_one_that
         assert await store.list_outbox() == []
 
 
+@behaviour("SH-001")
 @pytest.mark.parametrize("kind", [Tick, Submit, Delivered])
 async def test_an_instant_has_one_run_whatever_answer_is_lost(
     store: WatchedStore, clock: ManualClock, kind: type[Any]
@@ -232,6 +235,7 @@ async def test_changes_side_by_side_all_happen(store: WatchedStore, clock: Manua
         assert after == spec(every_s=7, overlap="queue", missed="all", zone="Europe/Paris")
 
 
+@behaviour("SH-006")
 async def test_what_the_program_declares_is_only_paused_and_resumed(store: WatchedStore, clock: ManualClock) -> None:
     async with world_of(store, clock, spec()) as world:
         schedules = world.mailbox.schedules

@@ -109,7 +109,7 @@ async def test_cancelling_a_run_that_waits_for_its_retry_ends_it(store: WatchedS
         assert len(world.agent.calls) == 1
 
 
-@behaviour("MBX-286", "D-010", "OS-006")
+@behaviour("MBX-286", "D-010", "OS-006", "P-004")
 async def test_cancelling_a_running_run_is_requested_acknowledged_and_stopped(
     store: WatchedStore, clock: ManualClock
 ) -> None:

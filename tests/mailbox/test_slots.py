@@ -163,6 +163,7 @@ def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock)
 # --- agents that cannot be loaded -------------------------------------------------------------------------------------
 
 
+@behaviour("D-008")
 async def test_the_runs_of_an_agent_that_cannot_be_loaded_wait_until_it_is_registered_again(
     store: WatchedStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

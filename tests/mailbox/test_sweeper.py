@@ -48,6 +48,7 @@ async def test_a_claim_that_a_submit_won_without_hearing_of_it_is_released_at_no
         assert await world.texts() == ["hello", "once"]
 
 
+@behaviour("D-008")
 async def test_claims_that_a_claim_won_without_hearing_of_them_are_released_at_no_cost(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -184,6 +185,7 @@ async def test_a_settlement_whose_answer_was_lost_is_asked_again_and_the_claim_i
         assert (costs(await world.dispatch(second)), world.free_slots) == ((0, 0), 99)
 
 
+@behaviour("D-017")
 async def test_a_failure_whose_settlement_was_asked_again_spends_one_attempt(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -15,6 +15,7 @@ from awaken.domain.message import user_message
 from awaken.domain.run import Run, RunStatus
 from awaken.executors.function import Context
 from awaken.mailbox.submission import RunSubmission, Submission
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
 
@@ -113,6 +114,7 @@ async def test_a_wait_ends_on_time_with_the_run_as_it_is(store: WatchedStore, cl
         assert (await world.mailbox.wait(DEFAULT_SCOPE, submission.run.run_id, timeout_s=0)).finished_at is None
 
 
+@behaviour("D-014")
 async def test_a_wait_lasts_through_retries(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         submission = await world.submit()
@@ -124,6 +126,7 @@ async def test_a_wait_lasts_through_retries(store: WatchedStore, clock: ManualCl
         assert (await waiting).final_output == "in the end"
 
 
+@behaviour("D-008")
 @pytest.mark.parametrize("how", ["cancel", "interrupt"])
 async def test_a_wait_for_queued_work_ends_when_that_is_cleared(
     store: WatchedStore, clock: ManualClock, how: str

@@ -185,6 +185,7 @@ async def test_five_failures_are_one_too_many(store: WatchedStore, clock: Manual
         assert len(world.agent.calls) == 5
 
 
+@behaviour("D-003")
 async def test_a_retry_runs_at_its_exact_instant_without_any_other_activity(
     store: WatchedStore, clock: ManualClock
 ) -> None:
@@ -595,7 +596,7 @@ async def left_without_its_message(path: Path, clock: ManualClock, *others: int)
     return SqliteStore(path, clock=clock)
 
 
-@behaviour("MBX-068", "MBX-071")
+@behaviour("MBX-068", "MBX-071", "D-008")
 async def test_a_run_whose_message_is_gone_is_dead_lettered_once_and_never_executed(
     tmp_path: Path, clock: ManualClock
 ) -> None:

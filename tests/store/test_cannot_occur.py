@@ -279,7 +279,7 @@ async def test_the_log_is_what_the_accepted_transitions_wrote(store: Store, cloc
     assert (await events_of(store, run=run_id("d1")))[-1].first_seq < rows[-1].first_seq
 
 
-@behaviour("DS-006", "DS-007", "DS-008")
+@behaviour("DS-006", "DS-007", "DS-008", "D-004")
 async def test_a_run_starts_once_is_resumed_after_that_and_ends_once(store: Store, clock: ManualClock) -> None:
     """Start and end are parts of the claim and the settlement, which do not happen twice."""
     first = await claimed(store, "d1")

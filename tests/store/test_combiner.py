@@ -41,6 +41,7 @@ from awaken.store.transitions import (
     Submitted,
     Transition,
 )
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.events import text_delta
 from awaken.testing.mailboxes import WatchedStore
@@ -120,6 +121,7 @@ def names(batches: Sequence[Sequence[Transition]]) -> list[list[str]]:
     return [[each.run_id if isinstance(each, Submit) else type(each).__name__ for each in batch] for batch in batches]
 
 
+@behaviour("P-008")
 async def test_an_idle_combiner_applies_at_once_and_what_comes_meanwhile_forms_the_next_batch() -> None:
     async with combining() as harness:
         harness.store.hold()

@@ -163,7 +163,7 @@ async def test_what_never_ran_is_counted_as_cancelled_or_superseded(store: Store
     assert samples['awaken_runs_total{outcome="cancelled"}'] == 2, "one queued, one stopped"
 
 
-@behaviour("MBX-109")
+@behaviour("MBX-109", "D-017")
 async def test_a_run_that_died_with_its_last_attempt_is_counted_as_dead_letter(
     store: Store, clock: ManualClock
 ) -> None:
@@ -223,6 +223,7 @@ async def test_an_operation_the_store_refused_is_counted_as_an_error(store: Stor
     assert operations["enqueue/ok"] == 0
 
 
+@behaviour("P-001")
 async def test_scrapes_close_together_count_the_dispatches_once(clock: ManualClock) -> None:
     observed = Observed(MemoryStore(clock), clock)
     async with observed.world as world:

@@ -8,6 +8,17 @@ from tests.behaviour.ledger import Area, built, cannot
 
 AREA: Final = Area(
     "child runs and messages between agents",
+    built("CH-001", sentence="A child is started with its ticket in one piece, and once."),
+    built("CH-002", sentence="A run waits for all of its children that it gathers, and holds nothing meanwhile."),
+    built("CH-003", sentence="A child's end is told once: to the run that waits, at its next step, or by a wake."),
+    built("CH-004", sentence="What stops a parent stops its children, but not the detached ones."),
+    built("CH-005", sentence="A child that failed is an error to whoever gathers it."),
+    built("CH-006", sentence="Children have children down to a depth, and a run has a bound of them."),
+    built("CH-007", sentence="The log of the parent says what was started and what became of it."),
+    built("CH-008", sentence="A tool starts children and waits for them as a function does."),
+    built("CH-009", sentence="An errand is stored with what causes it, delivered once in its order, and then removed."),
+    built("CH-010", sentence="An errand that can never be delivered is told where it came from."),
+    built("CH-011", sentence="Agents that answer each other, or start something at each news, come to an end."),
     built(
         "MBX-130",
         "SV-017",

@@ -8,6 +8,11 @@ from tests.behaviour.ledger import Area, Wing, absent, built, later
 
 AREA: Final = Area(
     "spans and the effective view",
+    built("VW-001", sentence="A run that is rolled back takes all that is its own out of the view, however it ends."),
+    built("VW-002", sentence="A rollback is asked once, of a run that is open, and hides nothing of others."),
+    built("VW-003", sentence="A message is hidden with what would be senseless without it, and the log keeps it."),
+    built("VW-004", sentence="What a run that goes on still needs is not hidden from it."),
+    built("VW-005", sentence="Pages of the view neither overlap nor leave out, filtered or not."),
     built("TR-051", sentence="A span lies inside the log, and before what replaces it."),
     built(
         "TR-059",

@@ -138,6 +138,7 @@ async def wakes(store: Store) -> list[Run]:
     return [run for run in found if run.request.trace.origin is Origin.INTERNAL]
 
 
+@behaviour("CH-001")
 async def test_a_child_is_started_with_its_ticket_in_one_piece(store: Store, clock: ManualClock) -> None:
     await parent_of(store, "one")
 
@@ -176,6 +177,7 @@ async def test_a_thread_takes_the_parent_that_its_first_run_names_and_keeps_the_
     assert await parent_thread("one") == THREAD
 
 
+@behaviour("CH-002")
 async def test_the_end_of_a_child_lets_a_run_go_on_that_waits_for_it(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one", "two")
     await delivered(store)
@@ -196,7 +198,7 @@ async def test_the_end_of_a_child_lets_a_run_go_on_that_waits_for_it(store: Stor
     assert "TicketDecided" not in await kinds(store)
 
 
-@behaviour("D-012")
+@behaviour("D-012", "CH-003")
 async def test_an_end_that_is_told_twice_is_told_once(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one")
     await delivered(store)
@@ -210,6 +212,7 @@ async def test_an_end_that_is_told_twice_is_told_once(store: Store, clock: Manua
     assert (await kinds(store)).count("ChildFinished") == 1
 
 
+@behaviour("CH-003")
 async def test_a_child_that_ends_before_its_run_waits_is_found_by_the_settlement(
     store: Store, clock: ManualClock
 ) -> None:
@@ -226,6 +229,7 @@ async def test_a_child_that_ends_before_its_run_waits_is_found_by_the_settlement
     assert await wakes(store) == []
 
 
+@behaviour("CH-003")
 async def test_a_run_that_does_not_wait_is_told_at_its_next_step(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one")
     await delivered(store)
@@ -238,6 +242,7 @@ async def test_a_run_that_does_not_wait_is_told_at_its_next_step(store: Store, c
     assert await wakes(store) == []
 
 
+@behaviour("CH-003")
 async def test_what_a_run_was_not_told_while_it_lasted_opens_a_run_at_its_end(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one", "two")
     await delivered(store)
@@ -275,6 +280,7 @@ async def test_a_child_that_outlives_its_parent_wakes_the_thread_and_others_join
     assert len(await wakes(store)) == 2, "one that was claimed already is not joined"
 
 
+@behaviour("CH-004")
 async def test_a_parent_that_is_stopped_stops_its_children(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one")
     await delivered(store)
@@ -292,6 +298,7 @@ async def test_a_parent_that_is_stopped_stops_its_children(store: Store, clock: 
     assert (await run_of(store, "parent")).open_tickets == 0
 
 
+@behaviour("CH-004")
 async def test_an_interrupt_stops_the_children_of_what_it_stops(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one")
     await interrupt(store)
@@ -304,6 +311,7 @@ async def test_an_interrupt_stops_the_children_of_what_it_stops(store: Store, cl
     assert isinstance(stop.errand, Stop)
 
 
+@behaviour("CH-004")
 async def test_a_detached_child_goes_on_and_its_end_starts_nothing(store: Store, clock: ManualClock) -> None:
     owner = await parent_of(store, "one", detached=True)
     await delivered(store)
@@ -327,6 +335,7 @@ async def test_an_output_that_is_too_large_to_be_told_stands_with_the_child(stor
     assert len((await run_of(store, "one")).final_output or "") == 200_000
 
 
+@behaviour("CH-007")
 async def test_the_log_of_the_parent_says_what_became_of_a_child(store: Store, clock: ManualClock) -> None:
     await parent_of(store, "one")
     await delivered(store)

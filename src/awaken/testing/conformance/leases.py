@@ -149,7 +149,7 @@ async def test_a_lease_ending_now_still_holds(store: Store, clock: ManualClock) 
         assert await reclaimed(store) == expected
 
 
-@behaviour("MB-122", "MB-012")
+@behaviour("MB-122", "MB-012", "D-017")
 async def test_the_last_attempt_of_a_lone_suspect_that_expires_ends_in_the_dead_letters(
     store: Store, clock: ManualClock
 ) -> None:
@@ -323,6 +323,7 @@ async def test_a_store_of_one_process_takes_back_every_claim_when_asked_to(store
     assert await claim_name(store) == "d1"
 
 
+@behaviour("D-003")
 async def test_what_is_due_next_covers_queues_and_leases(store: Store, clock: ManualClock) -> None:
     assert await store.next_due_in_ms(ROUTES) is None
 

@@ -116,7 +116,7 @@ async def waiting(store: Store) -> list[str]:
     return [row.errand.run_id for row in await store.list_outbox()]
 
 
-@behaviour("OB-016")
+@behaviour("OB-016", "CH-009")
 async def test_an_errand_is_stored_with_the_commit_that_causes_it(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
 
@@ -141,6 +141,7 @@ async def test_an_errand_of_a_settlement_is_stored_with_the_end(store: Store, cl
     assert (await kinds(store))[-2:] == ["MessageSent", "RunFinished"]
 
 
+@behaviour("CH-009")
 async def test_a_commit_that_is_repeated_writes_no_second_errand(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     step = committing(owner, posts=[begins("one")], number=1)
@@ -162,6 +163,7 @@ async def test_a_stale_owner_writes_no_errand(store: Store, clock: ManualClock) 
     assert await store.list_outbox() == []
 
 
+@behaviour("CH-009")
 async def test_an_errand_delivered_twice_begins_one_run(store: Store, clock: ManualClock) -> None:
     await committed(store, await claimed(store, "d1"), posts=[begins("one", metadata={"a": [1]})])
     [row] = await store.list_outbox()
@@ -174,6 +176,7 @@ async def test_an_errand_delivered_twice_begins_one_run(store: Store, clock: Man
     assert await snapshot(store) == before
 
 
+@behaviour("CH-009")
 async def test_an_errand_that_was_delivered_is_removed_once(store: Store, clock: ManualClock) -> None:
     await committed(store, await claimed(store, "d1"), posts=[begins("one"), begins("two")])
     first, second = await store.list_outbox()
@@ -196,6 +199,7 @@ async def test_numbers_of_errands_are_never_given_twice(store: Store, clock: Man
     assert seen == sorted(set(seen))
 
 
+@behaviour("CH-009")
 async def test_errands_are_listed_in_order_by_lane_and_in_pages(store: Store, clock: ManualClock) -> None:
     mine = await claimed(store, "d1")
     other = await claimed(store, "d2", thread=ThreadId("other"))
@@ -214,6 +218,7 @@ async def test_errands_are_listed_in_order_by_lane_and_in_pages(store: Store, cl
     assert await store.list_outbox(lane=rows[3].lane) == [rows[3]]
 
 
+@behaviour("CH-010")
 async def test_an_errand_that_can_never_be_delivered_is_reported_where_it_came_from(
     store: Store, clock: ManualClock
 ) -> None:

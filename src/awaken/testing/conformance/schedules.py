@@ -34,6 +34,7 @@ from awaken.store.transitions import (
     Tick,
     Ticked,
 )
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.outbox import delivering
 from awaken.testing.conformance.steps import AGENT, OTHER_SCOPE, ROUTES, SCOPE, apply, claim_some, want
@@ -81,6 +82,7 @@ async def handled(store: Store, row: OutboxRow, **what: Any) -> None:
     want(DeliveredSome, await apply(store, Delivered(rows=(Handled(row.no, **what),))))
 
 
+@behaviour("SH-002")
 async def test_a_schedule_falls_due_an_interval_after_it_was_made(store: Store, clock: ManualClock) -> None:
     begun = clock.now()
     schedule = await made(store)
@@ -96,6 +98,7 @@ async def test_a_schedule_falls_due_an_interval_after_it_was_made(store: Store, 
     assert await store.next_due_in_ms(ROUTES) == 60_000
 
 
+@behaviour("SH-001")
 async def test_an_instant_is_served_by_one_errand(store: Store, clock: ManualClock) -> None:
     schedule = await made(store, thread_id=ThreadId("desk"), metadata={"team": "night"})
     clock.tick(MINUTE + 5)
@@ -124,6 +127,7 @@ async def test_a_schedule_has_a_thread_of_its_own_unless_it_names_one(store: Sto
     assert accepted.run.thread_id == "schedule:tidy"
 
 
+@behaviour("SH-003")
 async def test_with_skip_an_instant_passes_while_an_earlier_run_is_not_done(store: Store, clock: ManualClock) -> None:
     await made(store, overlap="skip")
     clock.tick(MINUTE)
@@ -141,6 +145,7 @@ async def test_with_skip_an_instant_passes_while_an_earlier_run_is_not_done(stor
     assert (noted.last_run_id, noted.skipped, noted.last_error) == (begun.run.run_id, 1, None)
 
 
+@behaviour("SH-003")
 async def test_with_queue_every_instant_gets_its_run(store: Store, clock: ManualClock) -> None:
     await made(store, overlap="queue")
     for _ in range(2):
@@ -155,6 +160,7 @@ async def test_with_queue_every_instant_gets_its_run(store: Store, clock: Manual
     assert (await schedule_of(store)).last_error == "2 wait"
 
 
+@behaviour("SH-004")
 async def test_of_what_was_missed_the_last_one_is_made_up_for(store: Store, clock: ManualClock) -> None:
     begun = clock.now()
     await made(store, missed="one")
@@ -164,6 +170,7 @@ async def test_of_what_was_missed_the_last_one_is_made_up_for(store: Store, cloc
     assert (await schedule_of(store)).next_at == begun + 660_000
 
 
+@behaviour("SH-004")
 async def test_all_of_what_was_missed_is_made_up_for_where_that_is_asked(store: Store, clock: ManualClock) -> None:
     begun = clock.now()
     await made(store, missed="all")
@@ -175,6 +182,7 @@ async def test_all_of_what_was_missed_is_made_up_for_where_that_is_asked(store: 
     assert (len(late), late[-1]) == (MAX_CAUGHT_UP, run_at(begun + 1_003 * 60_000))
 
 
+@behaviour("SH-004")
 async def test_nothing_of_what_was_missed_is_made_up_for_where_that_is_asked(store: Store, clock: ManualClock) -> None:
     begun = clock.now()
     await made(store, missed="none", every_s=3600)
@@ -185,6 +193,7 @@ async def test_nothing_of_what_was_missed_is_made_up_for_where_that_is_asked(sto
     assert await served(store) == [run_at(begun + 4 * 3_600_000)], "half a minute late is not missed"
 
 
+@behaviour("SH-002")
 async def test_a_cron_schedule_follows_the_clocks_of_its_zone(store: Store, clock: ManualClock) -> None:
     """Half past two does not exist in Paris on 28 March 2027: it is served when the clocks have moved on, once."""
     clock.set(1_805_995_800_000)  # 2027-03-25T20:30Z
@@ -203,6 +212,7 @@ async def test_a_cron_schedule_follows_the_clocks_of_its_zone(store: Store, cloc
     ]
 
 
+@behaviour("SH-005")
 async def test_a_paused_schedule_begins_nothing_and_makes_up_for_nothing(store: Store, clock: ManualClock) -> None:
     begun = clock.now()
     await made(store, missed="all")
@@ -230,6 +240,7 @@ async def test_a_schedule_that_is_made_again_is_the_same_one_or_refused(store: S
     assert (await edit(store, MakeSchedule(spec()), OTHER_SCOPE)).refused is None, "another scope has its own"
 
 
+@behaviour("SH-007")
 async def test_a_change_holds_only_for_what_was_looked_at(store: Store, clock: ManualClock) -> None:
     begun = clock.now()
     await made(store)
@@ -246,6 +257,7 @@ async def test_a_change_holds_only_for_what_was_looked_at(store: Store, clock: M
     assert (await edit(store, ChangeSchedule(spec("none"), spec("none")))).refused == "missing"
 
 
+@behaviour("SH-005")
 async def test_a_paused_schedule_stays_paused_when_it_is_changed(store: Store, clock: ManualClock) -> None:
     await made(store)
     await edit(store, PauseSchedule("tidy"))
@@ -268,6 +280,7 @@ async def test_a_removed_schedule_is_gone_and_what_it_began_goes_on(store: Store
         assert (await edit(store, missing)).refused == "missing"
 
 
+@behaviour("SH-006")
 async def test_what_a_program_declares_is_made_changed_paused_and_resumed(store: Store, clock: ManualClock) -> None:
     begun = clock.now()
     await edit(store, DeclareSchedules((spec("one"), spec("two"))))
@@ -283,6 +296,7 @@ async def test_what_a_program_declares_is_made_changed_paused_and_resumed(store:
     assert await schedule_of(store, "two") == two, "and nothing else is touched"
 
 
+@behaviour("SH-006")
 async def test_what_a_program_declares_only_the_program_changes(store: Store, clock: ManualClock) -> None:
     await edit(store, DeclareSchedules((spec(),)))
 
@@ -306,6 +320,7 @@ async def test_a_program_takes_over_a_schedule_that_was_made_before(store: Store
     assert (after.declared, after.spec.overlap, after.next_at) == (True, "queue", before.next_at)
 
 
+@behaviour("SH-008")
 async def test_a_scope_has_so_many_schedules(store: Store, clock: ManualClock) -> None:
     await edit(store, DeclareSchedules(tuple([spec(f"s{no}") for no in range(MAX_SCHEDULES)])))
 
@@ -320,6 +335,7 @@ async def test_a_scope_has_so_many_schedules(store: Store, clock: ManualClock) -
     assert count == MAX_SCHEDULES
 
 
+@behaviour("SH-008")
 async def test_schedules_are_listed_as_they_were_made_in_pages(store: Store, clock: ManualClock) -> None:
     for name in ("c", "a", "b"):
         await made(store, name)

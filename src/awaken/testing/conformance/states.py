@@ -80,7 +80,7 @@ async def _changes(store: Store) -> list[tuple[int, list[dict[str, Any]]]]:
     return found
 
 
-@behaviour("TR-027")
+@behaviour("TR-027", "TS-001")
 async def test_a_patch_makes_a_version_and_reports_what_changed(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     assert await _state(store) == NO_STATE
@@ -99,7 +99,7 @@ async def test_a_patch_makes_a_version_and_reports_what_changed(store: Store, cl
     ]
 
 
-@behaviour("TR-027")
+@behaviour("TR-027", "TS-001")
 async def test_a_patch_that_changes_nothing_makes_no_version(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     await _patched(store, {"a": 1})
@@ -110,6 +110,7 @@ async def test_a_patch_that_changes_nothing_makes_no_version(store: Store, clock
     assert await snapshot(store) == before
 
 
+@behaviour("TS-002")
 async def test_a_patch_of_another_version_is_refused(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     await _patched(store, {"a": 1}, if_version=0)
@@ -121,6 +122,7 @@ async def test_a_patch_of_another_version_is_refused(store: Store, clock: Manual
     assert await snapshot(store) == before
 
 
+@behaviour("TS-002")
 async def test_a_patch_that_is_asked_again_answers_as_before(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     await _patched(store, {"a": 1})
@@ -132,6 +134,7 @@ async def test_a_patch_that_is_asked_again_answers_as_before(store: Store, clock
     assert await snapshot(store) == before
 
 
+@behaviour("TS-007")
 async def test_a_state_has_a_bound(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     await _patched(store, {"a": _LARGE})
@@ -155,7 +158,7 @@ async def test_a_state_belongs_to_a_thread_of_its_scope(store: Store, clock: Man
     assert await _state(store, ThreadId("nowhere")) == NO_STATE
 
 
-@behaviour("TR-027")
+@behaviour("TR-027", "TS-003")
 async def test_what_a_submit_brings_is_there_when_its_messages_are_taken(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1", options=RunOptions(state={"n": 1, "first": True}))
     assert await _state(store) == ThreadState({"n": 1, "first": True}, 1)
@@ -179,7 +182,7 @@ async def test_what_a_submit_brings_is_there_when_its_messages_are_taken(store: 
     assert order == ["MessageCommitted", "StateDeltaObserved", "RunStarted"] * 3
 
 
-@behaviour("TR-027")
+@behaviour("TR-027", "TS-004")
 async def test_a_commit_changes_the_state_once(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     asking = committing(owner, state=[{"a": 1}, {"a": {"b": 2}}, {"a": {"c": 3}}])
@@ -192,7 +195,7 @@ async def test_a_commit_changes_the_state_once(store: Store, clock: ManualClock)
     assert await _state(store) == ThreadState({"a": {"b": 2, "c": 3}}, 3)
 
 
-@behaviour("TR-027")
+@behaviour("TR-027", "TS-004")
 async def test_the_settlement_that_ends_a_run_changes_the_state(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     asking = settling(owner, DONE, state=[{"a": 1}])
@@ -206,7 +209,7 @@ async def test_the_settlement_that_ends_a_run_changes_the_state(store: Store, cl
     assert (await kinds(store))[-2:] == ["StateDeltaObserved", "RunFinished"]
 
 
-@behaviour("TR-027")
+@behaviour("TR-027", "TS-005")
 async def test_a_settlement_that_does_not_end_its_run_by_itself_changes_no_state(
     store: Store, clock: ManualClock
 ) -> None:
@@ -220,6 +223,7 @@ async def test_a_settlement_that_does_not_end_its_run_by_itself_changes_no_state
     assert await _state(store) == NO_STATE
 
 
+@behaviour("TS-006")
 async def test_rolling_a_run_back_leaves_the_state(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1", options=RunOptions(state={"a": 1}))
     await cancelled(store, "d1", hide=True)
@@ -229,6 +233,7 @@ async def test_rolling_a_run_back_leaves_the_state(store: Store, clock: ManualCl
     assert await _state(store) == ThreadState({"a": 1}, 1)
 
 
+@behaviour("TS-007")
 async def test_a_change_that_comes_with_something_else_and_is_too_large_is_recorded(
     store: Store, clock: ManualClock
 ) -> None:
@@ -241,6 +246,7 @@ async def test_a_change_that_comes_with_something_else_and_is_too_large_is_recor
     assert (await kinds(store)).count("ErrorRecorded") == 2
 
 
+@behaviour("TS-008")
 async def test_a_snapshot_shows_a_thread_at_one_moment(store: Store, clock: ManualClock) -> None:
     assert await store.load_snapshot(SCOPE, THREAD) is None
     await settled(

@@ -361,7 +361,7 @@ async def test_a_repetition_is_known_also_where_the_queue_is_full_by_now(store: 
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-@behaviour("MB-029", "MB-030")
+@behaviour("MB-029", "MB-030", "D-017")
 async def test_the_stored_epoch_is_the_threads_own(store: Store, clock: ManualClock) -> None:
     assert "epoch" not in Submit.__struct_fields__
     assert (await submitted(store, "d1")).dispatch.epoch == 0

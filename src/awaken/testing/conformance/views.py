@@ -75,6 +75,7 @@ async def _ranges(store: Store) -> list[tuple[int, int, str]]:
 # --- rolling back -----------------------------------------------------------------------------------------------------
 
 
+@behaviour("VW-001")
 async def test_a_run_that_is_rolled_back_takes_all_that_is_its_own_out_of_the_view(
     store: Store, clock: ManualClock
 ) -> None:
@@ -97,6 +98,7 @@ async def test_a_run_that_is_rolled_back_takes_all_that_is_its_own_out_of_the_vi
     assert await _read(store) == ["msg-d1", "msg-d3"]
 
 
+@behaviour("VW-002")
 async def test_what_is_hidden_of_a_run_that_waited_are_its_stretches(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     await settled(store, owner, suspended(), answered("so far"))
@@ -128,6 +130,7 @@ async def test_the_next_run_of_the_thread_starts_behind_the_rollback(store: Stor
     assert order == ["RunStarted", "MessagesHidden", "RunCancelled", "RunStarted"]
 
 
+@behaviour("VW-001")
 async def test_a_rollback_holds_however_the_run_ends(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     await cancelled(store, "d1")
@@ -178,6 +181,7 @@ async def test_a_queued_run_leaves_nothing_to_hide(store: Store, clock: ManualCl
     assert await _ranges(store) == []
 
 
+@behaviour("VW-002")
 async def test_a_run_that_is_done_is_not_rolled_back(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     before = await snapshot(store)
@@ -188,6 +192,7 @@ async def test_a_run_that_is_done_is_not_rolled_back(store: Store, clock: Manual
     assert await snapshot(store) == before
 
 
+@behaviour("VW-002")
 async def test_a_rollback_that_is_asked_again_adds_nothing(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     first = await cancelled(store, "d1", hide=True)
@@ -206,6 +211,7 @@ async def test_a_rollback_that_is_asked_again_adds_nothing(store: Store, clock: 
 # --- hiding a message -------------------------------------------------------------------------------------------------
 
 
+@behaviour("VW-003")
 async def test_a_message_is_hidden_and_the_log_keeps_it(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     await finished(store, "d2")
@@ -259,6 +265,7 @@ async def test_only_a_message_of_the_log_is_hidden(store: Store, clock: ManualCl
     assert await apply(store, elsewhere) == Missing("thread", THREAD)
 
 
+@behaviour("VW-003")
 async def test_a_call_and_its_answers_are_hidden_together(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     await committed(store, owner, calling("t1", "c1", "c2"), result_of("c1"), result_of("c2"))
@@ -271,6 +278,7 @@ async def test_a_call_and_its_answers_are_hidden_together(store: Store, clock: M
     assert await _read(store) == ["msg-d1", "end"]
 
 
+@behaviour("VW-004")
 async def test_the_open_turn_of_a_run_that_fails_is_hidden_as_a_whole(store: Store, clock: ManualClock) -> None:
     """The model would be asked to go on from what it cannot read, again and again."""
     owner = await claimed(store, "d1")
@@ -304,6 +312,7 @@ async def test_a_turn_that_was_left_open_is_hidden_and_needs_no_answers_any_more
     assert (await purge(store, runs_ms=0)).runs == 2
 
 
+@behaviour("VW-004")
 async def test_the_open_turn_of_a_waiting_run_stays(store: Store, clock: ManualClock) -> None:
     await settled(store, await claimed(store, "d1"), suspended(), calling("turn", "c1"))
     before = await snapshot(store)
@@ -316,6 +325,7 @@ async def test_the_open_turn_of_a_waiting_run_stays(store: Store, clock: ManualC
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
+@behaviour("VW-005")
 async def test_pages_of_the_view_neither_overlap_nor_leave_out(store: Store, clock: ManualClock) -> None:
     messages = tuple([said(f"m{number}") for number in range(1, 13)])
     await apply(store, SaveThread(scope=SCOPE, thread_id=THREAD, info=ThreadInfo(), messages=messages))
@@ -337,6 +347,7 @@ async def test_pages_of_the_view_neither_overlap_nor_leave_out(store: Store, clo
             assert read == (wanted[::-1] if descending else wanted)
 
 
+@behaviour("VW-005")
 async def test_a_page_of_the_view_may_be_filtered_and_bounded(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     owner = await claimed(store, "d2")

@@ -466,7 +466,7 @@ async def test_a_takeover_finds_the_calls_of_its_own_turn_as_they_were(store: St
     assert b'"finished_calls":["call-1"]' in resumed and b'"previous_worker":"worker-1"' in resumed
 
 
-@behaviour("ST-026")
+@behaviour("ST-026", "P-007")
 async def test_a_claim_brings_the_messages_of_its_dispatch_every_time(store: Store, clock: ManualClock) -> None:
     brought = [said("one"), said("two")]
     first = await claimed(store, "d1", messages=brought)
