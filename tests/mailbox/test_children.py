@@ -16,7 +16,6 @@ from awaken.domain.child import MAX_DEPTH
 from awaken.domain.errors import ChildFailed, PermanentFailure, UnknownAgent
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.message import Role, Visibility
-from awaken.domain.outbox import MAX_HOPS
 from awaken.domain.run import Origin, Run, RunStatus
 from awaken.domain.ticket import Verdict
 from awaken.executors.children import Child
@@ -340,8 +339,24 @@ async def test_an_agent_that_starts_something_whenever_it_is_told_of_something_c
         await world.submit(agent_id="restless")
         await world.quiet()
         runs = await runs_in(world)
-        assert len(runs) == MAX_HOPS + 1
+        assert len(runs) == MAX_DEPTH + 1
         assert runs[-1].dead_lettered
+
+
+async def test_an_agent_that_starts_itself_and_is_told_of_its_own_end_comes_to_an_end(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Each run starts one, and the end of each is told to a run that starts one: without a bound on both together that
+    is as many runs as there are paths.
+    """
+
+    async def selfish(ctx: Context) -> None:
+        await ctx.start("selfish", "again")
+
+    async with World(store, clock, agents={"selfish": selfish}, patience_s=60) as world:
+        await world.submit(agent_id="selfish")
+        await world.quiet()
+        assert sum((await store.count_dispatches()).values()) == 2 ** (MAX_DEPTH + 1) - 1
 
 
 @behaviour("CH-006")
@@ -352,7 +367,7 @@ async def test_children_have_children_down_to_a_depth(store: WatchedStore, clock
         except ChildFailed:
             raise
         except PermanentFailure as error:
-            return 0 if "runs are above this one" in str(error) else -100
+            return 0 if "this one may start no other" in str(error) else -100
 
     async with World(store, clock, agents={"nest": nest}) as world:
         run = await world.done(await world.submit(agent_id="nest"))
@@ -498,3 +513,85 @@ async def test_two_tools_side_by_side_go_on_when_each_has_all_that_it_waits_for(
 
         assert (await world.done(run)).final_output == "research: one and two and three, ask: Ann"
         assert (calls.count("ask"), calls.count("research")) == (2, called + 1)
+
+
+# --- told once, whatever else the parent waits for --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before the question", "while it is open", "after the answer"])
+@pytest.mark.parametrize("shape", ["one after the other", "side by side"])
+async def test_a_child_that_is_gathered_after_a_question_is_told_by_no_message(
+    store: WatchedStore, clock: ManualClock, when: str, shape: str
+) -> None:
+    executions: list[str] = []
+    may_ask = asyncio.Event()
+
+    async def boss(ctx: Context) -> str:
+        executions.append(await ctx.input())
+        if shape == "side by side":
+            name, found = await asyncio.gather(ctx.ask("who?"), ctx.call("gated", "look", name="look"))
+            return f"{name}: {found}"
+        child = await ctx.start("gated", "look", name="look")
+        await may_ask.wait()
+        name = await ctx.ask("who?")
+        return f"{name}: {(await ctx.gather(child))[0]}"
+
+    async with World(store, clock, agents={"boss": boss}) as world:
+        run = await world.submit(agent_id="boss")
+        child = await world.agent.next_call()
+        if when == "before the question":
+            child.release("found it")
+            await world.quiet()
+        may_ask.set()
+        await world.quiet()
+        if when == "while it is open":
+            child.release("found it")
+            await world.quiet()
+        page = await store.list_tickets(DEFAULT_SCOPE, TicketQuery(run_id=run.run.run_id, kind="input"))
+        [question] = page.items
+        await world.mailbox.decisions.decide_ticket(
+            DEFAULT_SCOPE, question.ticket_id, Verdict(action="answer", result="ann")
+        )
+        await world.quiet()
+        child.release("found it")
+        await world.quiet()
+
+        assert (await world.done(run)).final_output == "ann: found it"
+        assert set(executions) == {"hello"}
+        assert await world.texts() == ["hello", "ann: found it"]
+        assert len(await runs_in(world)) == 1
+        assert await store.list_pending(DEFAULT_SCOPE, ThreadId(THREAD)) == []
+
+
+async def test_a_child_that_ended_while_its_parent_waited_for_somebody_is_told_when_that_has_ended(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async def boss(ctx: Context) -> str:
+        if ctx.sender is not None:
+            return f"heard: {await ctx.input()}"
+        await ctx.start("worker", "it", name="work")
+        return f"asked {await ctx.ask('who?')}"
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        run = await world.submit(agent_id="boss")
+        await world.quiet()
+        page = await store.list_tickets(DEFAULT_SCOPE, TicketQuery(run_id=run.run.run_id, kind="input"))
+        await world.mailbox.decisions.decide_ticket(
+            DEFAULT_SCOPE, page.items[0].ticket_id, Verdict(action="answer", result="ann")
+        )
+        await world.done(run)
+        await world.quiet()
+
+        assert [each.final_output for each in await runs_in(world)] == [
+            "asked ann",
+            "heard: The background run 'work' is done: did it",
+        ]
+
+
+async def test_the_same_child_may_be_gathered_twice_at_once(store: WatchedStore, clock: ManualClock) -> None:
+    async def boss(ctx: Context) -> Any:
+        child = await ctx.start("worker", "it")
+        return await ctx.gather(child, child)
+
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        assert (await world.done(await world.submit(agent_id="boss"))).output == ["did it", "did it"]

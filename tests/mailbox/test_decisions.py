@@ -581,3 +581,108 @@ async def test_an_agent_that_waits_for_nothing_or_for_too_much_fails(store: Watc
             end: Run = await world.done(run)
             assert end.dead_lettered, name
             assert end.tickets == 0
+
+
+# --- what is asked again ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        (("approve", "Pay?", {"eur": 5}), ("approve", "Pay?", {"eur": 5000}), "the arguments of 'approve#1' were"),
+        (("approve", "Pay 5?", None), ("approve", "Pay 5000?", None), "'approve#1' was 'Pay 5?' before"),
+        (("ask", "How much?", None), ("ask", "Which colour?", None), "'ask#1' was 'How much?' before"),
+    ],
+)
+async def test_an_answer_is_given_to_nothing_else_than_what_was_asked(
+    store: WatchedStore, clock: ManualClock, first: Any, second: Any, why: str
+) -> None:
+    """Changed code, or something that is computed anew each time, must not have what nobody approved."""
+    asked: list[Any] = [first]
+
+    async def changing(ctx: Context) -> Any:
+        kind, question, arguments = asked[-1]
+        if kind == "ask":
+            return await ctx.ask(question)
+        return (await ctx.approve(question, arguments=arguments)).arguments
+
+    async with World(store, clock, agents={"changing": changing}) as world:
+        run, ticket = await waiting(world, "changing")
+        asked.append(second)
+        verdict = Verdict(action="approve") if first[0] == "approve" else answer()
+        await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, verdict)
+
+        done = await world.done(run)
+        assert done.dead_lettered and done.termination is not None
+        assert why in str(done.termination.detail)
+
+
+async def test_a_question_with_a_name_of_its_own_may_be_put_in_other_words(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    words = ["how many?"]
+
+    async def named(ctx: Context) -> str:
+        return await ctx.ask(words[-1], name="count")
+
+    async with World(store, clock, agents={"named": named}) as world:
+        run, ticket = await waiting(world, "named")
+        words.append("How many are there?")
+        await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, answer())
+
+        assert (await world.done(run)).final_output == "four"
+
+
+async def test_a_default_that_does_not_fit_is_found_when_it_is_asked(store: WatchedStore, clock: ManualClock) -> None:
+    async def careless(ctx: Context) -> int:
+        return await ctx.ask("how many?", type=int, expires_in_s=60, default="x")
+
+    async with World(store, clock, agents={"careless": careless}) as world:
+        done = await world.done(await world.submit(agent_id="careless"))
+        assert "the default of 'ask#1' does not fit its type" in str(done.termination and done.termination.detail)
+
+
+async def test_an_agent_that_goes_on_asking_when_it_is_cancelled_for_a_question_is_named_in_the_log(
+    store: WatchedStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused: list[BaseException] = []
+
+    async def stubborn(ctx: Context) -> str:
+        for _ in range(3):
+            try:
+                return await ctx.ask("who?")
+            except BaseException as error:
+                refused.append(error)
+        return "gave up"
+
+    async with World(store, clock, agents={"stubborn": stubborn}) as world:
+        done = await world.done(await world.submit(agent_id="stubborn"))
+
+    assert done.dead_lettered
+    assert [type(each).__name__ for each in refused] == ["CancelledError", "PermanentFailure", "PermanentFailure"]
+    assert caplog.text.count("an agent that waits for ask#1 was cancelled for it, and goes on") == 1
+
+
+@pytest.mark.parametrize("mode", ["queue", "resume", "steer"])
+async def test_what_is_sent_to_a_function_that_waits_comes_by_its_inbox_and_leaves_its_input(
+    store: WatchedStore, clock: ManualClock, mode: str
+) -> None:
+    """Twice, so that the second does not take the place of the first, and again with the answer."""
+    seen: list[tuple[str, list[str]]] = []
+
+    async def form(ctx: Context) -> str:
+        taken = [message.text for message in await ctx.inbox()]
+        seen.append((await ctx.input(), taken))
+        return await ctx.ask("who?")
+
+    async with World(store, clock, agents={"form": form}) as world:
+        run, ticket = await waiting(world, "form")
+        for text in ("more", "still more"):
+            await world.submit(text, agent_id=None, mode=mode)
+            await world.quiet()
+        await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, answer("ann"))
+
+        assert (await world.done(run)).final_output == "ann"
+        assert {given for given, _ in seen} == {"hello"}
+        assert seen[0] == ("hello", [])
+        assert seen[-1] == ("hello", ["more", "still more"])

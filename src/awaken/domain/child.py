@@ -122,6 +122,7 @@ def tell(trace: Trace, end: ChildEnd, sender: Sender) -> Tell:
                     correlation_id=parent_run_id,
                     sender=sender,
                     hops=trace.hops + 1,
+                    depth=trace.depth,
                     traceparent=trace.traceparent,
                 ),
             ),

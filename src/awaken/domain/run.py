@@ -287,8 +287,6 @@ class ChildOf(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """That of the run that started it."""
     name: str
     """What that run calls it."""
-    depth: int = 1
-    """How many runs are above it."""
     tool_call_id: str | None = None
     """The call of a tool that started it, where one did."""
 
@@ -308,7 +306,10 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     sender: Sender | None = None
     """Which agent sent it, where one did."""
     hops: int = 0
-    """How many runs before this one were each caused by a message of the run before."""
+    """How many runs before this one were each caused by the run before: started, sent a message, or told of its end."""
+    depth: int = 0
+    """How many of those were started. That is never forgotten on the way, so what runs start comes to an end however
+    their ends are told."""
     child: ChildOf | None = None
     """Where a run has started it."""
     traceparent: str | None = None

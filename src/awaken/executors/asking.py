@@ -13,6 +13,7 @@ Source: ADR 0034, `docs/howto/ask-a-person.md`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,12 @@ from awaken.executors.results import encoded, json_schema_of, step_decoder
 
 UNSET: Final = msgspec.UNSET
 NOT_IN_TIME: Final = "nobody decided in time"
+_USUAL_NAMES: Final = ("ask", "approve")
+"""Of questions that were given no name of their own."""
 _IN_STEP: Final[ContextVar[bool]] = ContextVar("awaken_in_step", default=False)
+
+
+_log = logging.getLogger("awaken.executors")
 
 
 class Approval(msgspec.Struct, frozen=True):
@@ -66,6 +72,7 @@ class Asks:
         """Where it waits for children now, for the next execution to find."""
         self.is_suspending = False
         """Its task has been cancelled because of that."""
+        self._is_warned = False
 
     # --- children -----------------------------------------------------------------------------------------------------
 
@@ -123,8 +130,13 @@ class Asks:
             raise PermanentFailure(
                 f"{request.key!r} is asked outside of a tool; here only a tool can wait for somebody"
             )
+        if self.is_suspending:
+            self._warn()
+            raise PermanentFailure(
+                "the agent was cancelled because it waits for somebody, and went on; let that through"
+            )
         self._ahead.discard(request.key)
-        ticket = self._known.get(request.key)
+        ticket = _ticket_of(request, self._known)
         if ticket is not None and is_final(ticket):
             return ticket
         self.requests[request.key] = request
@@ -134,7 +146,7 @@ class Asks:
 
     def _suspend(self) -> None:
         """Cancel the function, unless more was asked in this turn: whoever asks side by side is waited for."""
-        if self._task is None or not self.requests:
+        if self._task is None or not self.requests or self.is_suspending:
             return
         if self._seen != len(self.requests):
             self._seen = len(self.requests)
@@ -142,6 +154,11 @@ class Asks:
             return
         self.is_suspending = True
         self._task.cancel()
+
+    def _warn(self) -> None:
+        if not self._is_warned:
+            self._is_warned = True
+            _log.warning("an agent that waits for %s was cancelled for it, and goes on", min(self.requests))
 
     def suspended(self) -> bool:
         """The function's task was cancelled. Whether that was only because of what it asks."""
@@ -207,7 +224,7 @@ class CallAsks:
 
     async def answer(self, request: TicketRequest) -> Ticket:
         """As `Asks.answer`. Raises Waits where there is no answer yet."""
-        ticket = self._known.get(request.key)
+        ticket = _ticket_of(request, self._known)
         if ticket is not None and is_final(ticket):
             return ticket
         self.requests[request.key] = msgspec.structs.replace(request, tool_call_id=self._call_id)
@@ -245,8 +262,10 @@ async def ask(asks: Asking, question: str, name: str, type: Any, expires_in_s: f
     key = asks.key_of(name)
     decoder = step_decoder(type, key)
     has_default = default is not UNSET
-    if has_default and expires_in_s is None:
-        raise PermanentFailure(f"the default of {key!r} is for when its time is over: give expires_in_s, too")
+    if has_default:
+        if expires_in_s is None:
+            raise PermanentFailure(f"the default of {key!r} is for when its time is over: give expires_in_s, too")
+        _decoded(default, decoder, f"the default of {key!r}")
     request = TicketRequest(
         key=key,
         kind="input",
@@ -260,10 +279,15 @@ async def ask(asks: Asking, question: str, name: str, type: Any, expires_in_s: f
     decision = (await asks.answer(_checked(request))).decision
     if decision is None:
         raise TicketExpired(key, NOT_IN_TIME)
+    return _decoded(decision.result, decoder, f"the answer to {key!r}")
+
+
+def _decoded(value: Any, decoder: msgspec.json.Decoder[Any], what: str) -> Any:
+    encoding = encoded(value, what)
     try:
-        return decoder.decode(msgspec.json.encode(decision.result))
+        return decoder.decode(encoding)
     except Exception as error:
-        raise PermanentFailure(f"the answer to {key!r} does not fit its type") from error
+        raise PermanentFailure(f"{what} does not fit its type") from error
 
 
 async def approve(asks: Asking, question: str, name: str, arguments: Any, expires_in_s: float | None) -> Approval:
@@ -305,6 +329,28 @@ def _count_open(known: Mapping[str, Ticket], started: Mapping[str, TicketRequest
 def is_final(ticket: Ticket) -> bool:
     """Whether it has come to something that an agent can go on with. One whose expiry ends the run has not."""
     return not (ticket.is_open or (ticket.state == "expired" and ticket.asked.on_expiry in ("fail", "cancel")))
+
+
+def _ticket_of(request: TicketRequest, known: Mapping[str, Ticket]) -> Ticket | None:
+    """The ticket of what is asked. Raises PermanentFailure where something else was asked under its key: what somebody
+    has decided is no answer to that.
+    """
+    ticket = known.get(request.key)
+    if ticket is None or request.kind == "child":
+        return ticket
+    asked = ticket.asked
+    is_known_by_text = request.tool_name in _USUAL_NAMES
+    if asked.kind != request.kind or (is_known_by_text and asked.message != request.message):
+        raise PermanentFailure(
+            f"{request.key!r} was {shown(asked.message)} before, and is {shown(request.message)} now: ask the same,"
+            " in the same order, each time, or give each question a name of its own"
+        )
+    if asked.arguments != request.arguments:
+        raise PermanentFailure(
+            f"the arguments of {request.key!r} were {shown(asked.arguments)} when it was asked, and are"
+            f" {shown(request.arguments)} now: have what they are made from in a step"
+        )
+    return ticket
 
 
 def _is_own(ticket: Ticket) -> bool:

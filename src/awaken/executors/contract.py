@@ -71,8 +71,12 @@ class Entry(Protocol):
         ...
 
     @property
-    def input(self) -> tuple[Message, ...]:
-        """What the run was given with the dispatch that is executed: it came with the claim, and costs no read."""
+    def brought(self) -> tuple[Message, ...]:
+        """What the dispatch that is executed has brought: it came with the claim, and costs no read."""
+        ...
+
+    async def input(self) -> tuple[Message, ...]:
+        """What the run was submitted with, the same in every execution. Read only where another dispatch brought it."""
         ...
 
     async def conversation(self) -> Conversation:

@@ -193,13 +193,15 @@ class Context:
         return self._messages
 
     async def input(self) -> str:
-        """The text of the messages this run was given, a line each; empty when they hold none. Reads nothing."""
-        given = [message for message in self._entry.input if message.role is not Role.SYSTEM]
+        """The text of the messages this run was submitted with, a line each; empty when they hold none. The same in
+        every execution: what was sent to the run since then, `inbox` hands out.
+        """
+        given = [message for message in await self._entry.input() if message.role is not Role.SYSTEM]
         return "\n".join([message.text for message in given if message.text])
 
     async def data(self) -> Any:
-        """The value of the `Json` block this run was given; None when it was given none, or several. Reads nothing."""
-        return data_of(self._entry.input)
+        """The value of the `Json` block this run was submitted with, as `input`; None for none, or several."""
+        return data_of(await self._entry.input())
 
     async def inbox(self) -> tuple[Message, ...]:
         """What was sent to the run since it was last asked, in order; empty when there is nothing.
@@ -226,7 +228,9 @@ class Context:
         """What this execution was given: the messages of its dispatch, and what `inbox` has handed out so far. Reads
         nothing.
         """
-        return (*self._entry.input, *self._arrived)
+        brought = self._entry.brought
+        known = {message.id for message in brought}
+        return (*brought, *[message for message in self._arrived if message.id not in known])
 
     def new_message_id(self) -> MessageId:
         """An id for a `Message` the agent builds itself."""
@@ -334,13 +338,13 @@ class Context:
         says before it comes here again is dropped. What is asked side by side is all asked at once, and waited for
         together. Inside a tool the tool is run again from its top, and nothing else of the turn.
 
-        A question is known by its name and by how many of that name were asked before it in this execution. `type` is
-        what the answer is decoded into; whoever answers otherwise is refused. `default` is the answer when nobody has
-        answered within `expires_in_s` seconds.
+        A question is known by its name and by how many of that name were asked before it in this execution. Without a
+        name of its own it has to be the same text each time. `type` is what the answer is decoded into; whoever answers
+        otherwise is refused. `default` is the answer when nobody has answered within `expires_in_s` seconds.
 
         Raises:
             TicketExpired: Nobody answered in time, and there is no default.
-            PermanentFailure: It cannot be asked so, or is asked inside of a step.
+            PermanentFailure: It cannot be asked so, is asked inside of a step, or is another question than before.
         """
         return ask(self.asks, question, name, type, expires_in_s, default)
 
@@ -349,10 +353,11 @@ class Context:
     ) -> Coroutine[Any, Any, Approval]:
         """Ask somebody for permission, as `ask` does.
 
-        `arguments` is shown to whoever decides, and may come back changed. Nobody in `expires_in_s` seconds is a no.
+        `arguments` is shown to whoever decides, and may come back changed by them. Those asked for have to be the same
+        each time. Nobody in `expires_in_s` seconds is a no.
 
         Raises:
-            PermanentFailure: It cannot be asked so, or is asked inside of a step.
+            PermanentFailure: It cannot be asked so, is asked inside of a step, or asks for something else than before.
         """
         return approve(self.asks, question, name, arguments, expires_in_s)
 

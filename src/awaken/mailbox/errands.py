@@ -37,7 +37,12 @@ def sending(run: Run, key: str, outgoing: Outgoing, agents: Agents, settings: Ma
     hops = _hops(run) + 1
     sender = Sender(run.agent_id, run.thread_id, run.run_id)
     trace = Trace(
-        origin=Origin.INTERNAL, mode=RunMode.INTERNAL_WAKE, sender=sender, hops=hops, traceparent=_traceparent(run)
+        origin=Origin.INTERNAL,
+        mode=RunMode.INTERNAL_WAKE,
+        sender=sender,
+        hops=hops,
+        depth=run.request.trace.depth,
+        traceparent=_traceparent(run),
     )
     return _beginning(run, key, outgoing, trace, None, agents, settings)
 
@@ -51,15 +56,15 @@ def starting(
         ValidationError: The agent is not known (UnknownAgent), or the input is unacceptable.
         PermanentFailure: It is larger than a result may be, or too many runs are above this one.
     """
-    hops, above = _hops(run), run.request.trace.child
-    depth = 1 if above is None else above.depth + 1
+    hops, depth = _hops(run) + 1, run.request.trace.depth + 1
     if depth > MAX_DEPTH:
-        raise PermanentFailure(f"{MAX_DEPTH} runs are above this one, and it may start none")
+        raise PermanentFailure(
+            f"{MAX_DEPTH} runs in a row were started because of the run before, and this one may start no other"
+        )
     child = ChildOf(
         ticket_id=ticket_id(run.run_id, asked.key),
         agent_id=run.agent_id,
         name=asked.name,
-        depth=depth,
         tool_call_id=asked.tool_call_id,
     )
     trace = Trace(
@@ -69,6 +74,7 @@ def starting(
         parent_thread_id=run.thread_id,
         sender=Sender(run.agent_id, run.thread_id, run.run_id),
         hops=hops,
+        depth=depth,
         child=child,
         traceparent=_traceparent(run),
     )

@@ -58,8 +58,21 @@ class Start:
         return self._claimed.resumed
 
     @property
-    def input(self) -> tuple[Message, ...]:
+    def brought(self) -> tuple[Message, ...]:
         return self._claimed.messages
+
+    async def input(self) -> tuple[Message, ...]:
+        claimed, run = self._claimed, self._claimed.run
+        if run.input is None:
+            return claimed.messages
+        own, refers = run.request.input_message_ids, run.request.reference is not None
+        brought = tuple([message.id for message in claimed.messages])
+        count = run.input.to_seq - run.input.from_seq + 1
+        if brought[: len(own)] == own and (refers or count == len(brought)):
+            return claimed.messages
+        query = MessageQuery(after=run.input.from_seq - 1, limit=count)
+        page = await self._reads.list_messages(claimed.scope, run.thread_id, query)
+        return tuple([stored.message for stored in page if not refers or stored.message.id in own])
 
     async def conversation(self) -> Conversation:
         claimed, run = self._claimed, self._claimed.run
@@ -81,7 +94,7 @@ class Start:
         if not run.taken or run.input is None:
             return ()
         found: list[tuple[int, Message]] = []
-        after = run.input.from_seq - 1
+        after = run.input.to_seq
         while True:
             query = MessageQuery(after=after, limit=MAX_PAGE, run_id=run.run_id)
             page = await self._reads.list_messages(self._claimed.scope, run.thread_id, query)

@@ -280,9 +280,12 @@ class RecordingPort:
         self._changes: list[Values] = []
 
     @property
-    def input(self) -> tuple[Message, ...]:
+    def brought(self) -> tuple[Message, ...]:
         run = self._run
         return tuple([message for message, _ in run.log if message.id in run.input_ids])
+
+    async def input(self) -> tuple[Message, ...]:
+        return self.brought
 
     async def conversation(self) -> Conversation:
         run = self._run

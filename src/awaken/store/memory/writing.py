@@ -22,12 +22,14 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.threads[thread.scope, thread.thread_id] = thread
     for new in changes.new_messages:
         data = tables.data[new.thread.scope, new.thread.thread_id]
-        data.messages[new.message.id] = StoredMessage(new.message, new.seq, new.run_id, new.created_at)
+        data.messages[new.message.id] = StoredMessage(
+            new.message, new.seq, new.run_id, new.created_at, step_index=new.step_index
+        )
         if new.seq is not None:
             data.log.append(new.message.id)
-    for thread, message_id, seq, now in changes.appended_messages:
+    for thread, message_id, seq, step_index, now in changes.appended_messages:
         data = tables.data[thread.scope, thread.thread_id]
-        data.messages[message_id] = replace(data.messages[message_id], seq=seq)
+        data.messages[message_id] = replace(data.messages[message_id], seq=seq, step_index=step_index)
         data.facts.setdefault(message_id, MessageFacts()).settled_at = now
         data.log.append(message_id)
     _write_pending(tables, changes)

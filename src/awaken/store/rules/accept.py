@@ -404,10 +404,11 @@ def _taken(
     close_left_open(thread, facts, changes, log, t.offer.token)
     is_new = run.status is CREATED
     if not is_new:
-        run = go_on_with_input(run, tail, thread, changes, log, t.offer.token)
+        run = go_on_with_input(run, tail, len(messages), thread, changes, log, t.offer.token)
+    step_index = None if is_new else run.steps
     brought = [*referred]
     for message in messages:
-        seq = append(message, thread, run.run_id, changes, log)
+        seq = append(message, thread, run.run_id, changes, log, step_index=step_index)
         brought.append(StoredMessage(message, seq, run.run_id, log.now))
     bring_state(run, thread, facts, changes, log)
     hide_behind(run, brought, thread, changes, log)

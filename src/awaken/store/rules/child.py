@@ -23,7 +23,7 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import TicketId
 from awaken.domain.outbox import ChildWaits, Stop, Tell
 from awaken.domain.pending import Pending
-from awaken.domain.run import CREATED, DONE, WAITING, Run, Termination
+from awaken.domain.run import CREATED, DONE, Run, Termination
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, ThreadRow
 from awaken.store.rules.pending import give_up, open_runs
 from awaken.store.rules.writing import Log, touch
@@ -84,8 +84,8 @@ def note_child(t: NoteChild, facts: Facts, changes: Changes, now: Instant) -> Ch
 
 def tell_run(told: Tell, before: Run, run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log) -> bool:
     """The child of a run has ended. Whether a message about that waits for the run now: it does where the run is open
-    and does not wait for this. One that has ended is told with a run of its own, which other endings join until it is
-    claimed.
+    and does not wait for this, also while that waits for something else, and is retracted when the run comes to wait
+    for it. One that has ended is told with a run of its own, which other endings join until it is claimed.
     """
     if before.waiting is not None and told.ticket_id in before.waiting.tickets:
         return False
@@ -94,7 +94,7 @@ def tell_run(told: Tell, before: Run, run: Run, thread: ThreadRow, facts: Facts,
         message_id=told.message.id,
         run_id=run.run_id,
         position=thread.position,
-        boundary="resume_input" if run.status is WAITING else "next_step",
+        boundary="next_step",
         created_at=log.now,
         opens=told.opens,
     )

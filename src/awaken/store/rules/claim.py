@@ -64,17 +64,20 @@ def _claim(
 ) -> tuple[Claimed, tuple[Appended, ...]]:
     """A run that starts, or goes on with input, appends the messages that wait for it."""
     log = Log(thread, run.run_id, entry.dispatch.dispatch_id, now)
+    new = [stored.message for stored in entry.messages if stored.seq is None]
+    step_index = None
     if entry.dispatch.why == "input":
-        run = go_on_with_input(run, entry.tail, thread, changes, log, offer.token)
-    if run.started_at is None or any(stored.seq is None for stored in entry.messages):
+        run = go_on_with_input(run, entry.tail, len(new), thread, changes, log, offer.token)
+        step_index = run.steps
+    if run.started_at is None or new:
         close_left_open(thread, facts, changes, log, offer.token)
-    for stored in entry.messages:
-        if stored.seq is None:
-            seq = log.add_message(stored.message)
-            changes.appended_messages.append((thread, stored.message.id, seq, now))
+    for message in new:
+        changes.appended_messages.append((thread, message.id, log.add_message(message), step_index, now))
     came: tuple[Message, ...] = ()
     if thread.pending and (run.status is WAITING or entry.dispatch.why == "start"):
         came = take_pending("resume_input", run, thread, facts, changes, log)
+        if run.input is None and came:
+            run = replace(run, input=_span(entry, run, thread, came))
         run = replace(run, taken=run.taken + len(came))
         take_later(run, len(came), thread, facts, changes)
     bring_state(run, thread, facts, changes, log)
@@ -90,13 +93,14 @@ def _claim(
 
 
 def go_on_with_input(
-    run: Run, tail: tuple[Message, ...], thread: ThreadRow, changes: Changes, log: Log, seed: str
+    run: Run, tail: tuple[Message, ...], count: int, thread: ThreadRow, changes: Changes, log: Log, seed: str
 ) -> Run:
-    """A run that waited goes on with input instead of an answer to its calls: those are closed, as by `close_calls`."""
-    if run.open_turn is None:
-        return run
-    close_calls(tail, thread, run.run_id, changes, log, seed)
-    return replace(run, open_turn=None)
+    """A run that waited goes on with so many messages, which it takes, instead of an answer to its calls: those are
+    closed, as by `close_calls`.
+    """
+    if run.open_turn is not None:
+        close_calls(tail, thread, run.run_id, changes, log, seed)
+    return replace(run, open_turn=None, taken=run.taken + count)
 
 
 def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> Claimed:
@@ -126,7 +130,7 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
         run,
         status=moved(run, "start"),
         started_at=run.started_at if resumed else now,
-        input=run.input or _span(entry, run, thread),
+        input=run.input or _span(entry, run, thread, ()),
         waiting=None,
         stream_open=False,
         updated_at=now,
@@ -146,14 +150,14 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
     )
 
 
-def _span(entry: Queued, run: Run, thread: ThreadRow) -> SeqRange | None:
+def _span(entry: Queued, run: Run, thread: ThreadRow, joined: tuple[Message, ...]) -> SeqRange | None:
     """The seqs of what the run was given: the last ones of the log, when they have just been appended. What it was
     given by reference may begin earlier; the end is that of the log all the same, behind which only its own is read.
     """
     known = [stored.seq for stored in entry.messages if stored.seq is not None]
     if known and run.request.reference is not None:
         return SeqRange(min(known), thread.message_seq)
-    count = len([stored for stored in entry.messages if stored.seq is None]) or len(entry.messages)
+    count = (len([stored for stored in entry.messages if stored.seq is None]) or len(entry.messages)) + len(joined)
     return SeqRange(thread.message_seq - count + 1, thread.message_seq) if count else None
 
 

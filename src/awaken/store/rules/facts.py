@@ -249,6 +249,8 @@ class MessageWrite(msgspec.Struct, frozen=True, gc=False):
     seq: int | None
     run_id: RunId | None
     created_at: Instant
+    step_index: int | None = None
+    """Of one that a waiting run goes on with: how many steps of it were closed then."""
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -292,8 +294,8 @@ class Changes(msgspec.Struct, kw_only=True):
     marks: list[ThreadRow] = []
     """Threads that are deleted, or will be."""
     new_messages: list[MessageWrite] = []
-    appended_messages: list[tuple[ThreadRow, MessageId, int, Instant]] = []
-    """Stored messages that now get their seq."""
+    appended_messages: list[tuple[ThreadRow, MessageId, int, int | None, Instant]] = []
+    """Stored messages that now get their seq, and the step index of `MessageWrite`."""
     pended: list[tuple[ThreadRow, Pending, Message]] = []
     """New messages that wait for a run."""
     taken: list[tuple[Taken, Instant]] = []

@@ -131,13 +131,15 @@ def take_later(run: Run, taken: int, thread: ThreadRow, facts: Facts, changes: C
 
 
 def leave(run: Run, thread: ThreadRow, facts: Facts, changes: Changes, log: Log, *, suspends: bool = False) -> None:
-    """What waits for a run that ends, or suspends, does so no more: but for the input of one that waits then."""
+    """What waits for a run that ends, or suspends, does so no more: but for the input of one that waits then, and for
+    what tells it of its children, which it may yet come to wait for.
+    """
     if not thread.pending:
         return
     mine = [
         entry
         for entry in facts.pending
-        if entry.run_id == run.run_id and not (suspends and entry.boundary == "resume_input")
+        if entry.run_id == run.run_id and not (suspends and (entry.boundary == "resume_input" or _is_news(entry)))
     ]
     leave_all(mine, thread, facts, changes, log)
 
@@ -151,6 +153,11 @@ def leave_all(mine: Sequence[Pending], thread: ThreadRow, facts: Facts, changes:
     thread.pending -= len(left)
     if left:
         log.follow(lambda: open_runs(left, thread, facts, changes, log.now))
+
+
+def _is_news(entry: Pending) -> bool:
+    """Whether it tells its run of the end of a child (`domain.child.telling`)."""
+    return entry.opens.request.trace.correlation_id == entry.run_id
 
 
 def give_up(entry: Pending, fate: FinalFate, cause: str | None, thread: ThreadRow, changes: Changes, log: Log) -> None:

@@ -133,10 +133,18 @@ def touch(thread: ThreadRow, changes: Changes, now: Instant, *, active: bool = T
     changes.threads.append(thread)
 
 
-def append(message: Message, thread: ThreadRow, run_id: RunId | None, changes: Changes, log: Log) -> int:
-    """Append a new message to the conversation; its seq."""
+def append(
+    message: Message,
+    thread: ThreadRow,
+    run_id: RunId | None,
+    changes: Changes,
+    log: Log,
+    *,
+    step_index: int | None = None,
+) -> int:
+    """Append a new message to the conversation; its seq. `step_index` as in `MessageWrite`."""
     seq = log.add_message(message)
-    changes.new_messages.append(MessageWrite(thread, message, seq, run_id, log.now))
+    changes.new_messages.append(MessageWrite(thread, message, seq, run_id, log.now, step_index))
     return seq
 
 

@@ -277,13 +277,13 @@ INSERT INTO thread_entries (thread, kind, no, row)
 VALUES (?, ?, ?, ?);
 
 -- name: insert_message
-INSERT INTO messages (no, thread, message_id, seq, run_id, internal, created_at, v, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO messages (no, thread, message_id, seq, run_id, internal, created_at, step_index, v, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: append_message
 -- Give an accepted message its place in the log, once.
 UPDATE messages
-   SET seq = ?, settled_at = ?
+   SET seq = ?, settled_at = ?, step_index = ?
  WHERE message_id = ? AND thread = ? AND seq IS NULL AND fate IS NULL;
 
 -- name: insert_pending

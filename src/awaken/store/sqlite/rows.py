@@ -199,6 +199,7 @@ def new_message_values(no: int, write: MessageWrite) -> Row:
         pack(write.run_id),
         int(message.visibility is Visibility.INTERNAL),
         write.created_at,
+        write.step_index,
         _MESSAGE_V,
         encode_message(message, write.run_id),
     )

@@ -131,8 +131,8 @@ def _write_messages(db: sqlite3.Connection, changes: Changes, numbers: RowNumber
     insert(db, _INSERT_MESSAGE, [rows.new_message_values(no, each) for no, each in new])
     entries += [(each.thread.no, MESSAGES, each.seq, no) for no, each in new if each.seq is not None]
     joined = changes.appended_messages
-    put(db, _APPEND_MESSAGE, [(seq, now, pack(message_id), thread.no) for thread, message_id, seq, now in joined])
-    put(db, _INSERT_ENTRY_OF_MESSAGE, [(pack(message_id), thread.no) for thread, message_id, _, _ in joined])
+    put(db, _APPEND_MESSAGE, [(seq, now, step, pack(each), thread.no) for thread, each, seq, step, now in joined])
+    put(db, _INSERT_ENTRY_OF_MESSAGE, [(pack(message_id), thread.no) for thread, message_id, _, _, _ in joined])
     if changes.touches_pending:
         _write_pending(db, changes, numbers)
 
