@@ -21,8 +21,8 @@ from awaken.domain.ticket import Ticket, TicketRequest, Verdict
 from awaken.executors.contract import Entry, Finished, RunPort, Suspended
 from awaken.executors.function import Context
 from awaken.mailbox.messages import Sent
-from awaken.mailbox.service import RunSubmission, Submission
 from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.store.contract import DispatchQuery, RunQuery, TicketQuery
 from awaken.store.transitions import Decide, Settle, Submit
 from awaken.testing.behaviour import behaviour

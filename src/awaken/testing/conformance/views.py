@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from awaken.domain.ids import MessageId, ThreadId
-from awaken.domain.message import Visibility
+from awaken.domain.message import Native, Visibility
 from awaken.domain.run import CANCELLED, NATURAL_END, RunStatus
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import MessageQuery, Store
@@ -231,6 +231,19 @@ async def test_hiding_what_is_not_read_changes_nothing(store: Store, clock: Manu
     assert await _hidden(store, "msg-d1") == []
 
     assert await snapshot(store) == before
+
+
+@behaviour("TR-066")
+async def test_no_message_is_taken_for_what_stands_for_others(store: Store, clock: ManualClock) -> None:
+    """Whatever it carries; only a span says so."""
+    marks = {"compaction": {"first_seq": 1, "last_seq": 2}, "summary": True, "replaces": ["m1", "m2"]}
+    summary = replace(answered("summary"), visibility=Visibility.INTERNAL, native=Native("other", 1, envelope=marks))
+    messages = (said("m1"), said("m2"), summary, said("m3"))
+
+    await apply(store, SaveThread(scope=SCOPE, thread_id=THREAD, info=ThreadInfo(), messages=messages))
+
+    assert await _read(store) == ["m1", "m2", "summary", "m3"]
+    assert await store.list_spans(SCOPE, THREAD) == []
 
 
 @behaviour("PM-039")
