@@ -80,11 +80,23 @@ def test_an_interrupted_turn_stays_in_the_history_as_it_is() -> None:
     assert (ids(found.history), found.reenter) == (["u1", "a1", "u2"], None)
 
 
-def test_a_turn_of_the_own_run_followed_by_a_user_message_is_not_entered_again() -> None:
-    found = start(user("u1"), turn("a1", "x"), user("u2"))
+def test_a_turn_is_open_for_as_long_as_a_call_of_it_whatever_was_taken_meanwhile() -> None:
+    called = (user("u1"), turn("a1", "x", "y"), tool("t1", "x"), user("u2"))
+    found = start(*called)
 
-    assert found.reenter is None
-    assert ids(found.history) == ["u1", "a1", "a1.x.unanswered", "u2"]
+    assert (ids(found.history), found.reenter and found.reenter.id) == (["u1"], "a1")
+    assert (ids(found.answers), ids(found.arrived)) == (["t1"], ["u2"])
+
+    found = start(*called, tool("t2", "y"))
+    assert (ids(found.history), found.reenter) == (["u1", "a1", "t1", "t2", "u2"], None)
+    assert start(*called, closed="a1").reenter is None
+    assert start(user("u1"), turn("a1"), user("u2")).reenter is None
+
+
+def test_what_others_said_behind_an_open_turn_does_not_close_it() -> None:
+    found = start(user("u1"), turn("a1", "x"), user("u2", OLD), turn("a2", run=OLD), user("u3"))
+
+    assert (ids(found.history), found.reenter and found.reenter.id, ids(found.arrived)) == (["u1"], "a1", ["u3"])
 
 
 @behaviour("TR-059")

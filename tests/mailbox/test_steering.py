@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from pydantic_ai import Agent
-from pydantic_ai.messages import ModelMessage, UserPromptPart
+from pydantic_ai import Agent, Tool
+from pydantic_ai.messages import ModelMessage, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from awaken.domain.delivery import Delivery
@@ -27,17 +27,20 @@ from awaken.domain.errors import (
     StoreUnavailable,
     ThreadBusy,
     ThreadNotFound,
+    TransientFailure,
     ValidationError,
 )
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.run import RunStatus, Usage
+from awaken.domain.ticket import Ticket, Verdict
 from awaken.executors.contract import Entry, Finished, RunPort
+from awaken.executors.current import current_run
 from awaken.executors.function import Context
 from awaken.mailbox.messages import Sent
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission
-from awaken.store.contract import DispatchQuery
+from awaken.store.contract import DispatchQuery, RunQuery, TicketQuery
 from awaken.store.transitions import Commit, Edit, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -407,6 +410,87 @@ async def test_a_message_and_the_end_of_its_run_meet_in_either_order(
         await world.quiet()
         assert await fate(world, sent) == "consumed"
         assert len(world.agent.calls) == 2
+
+
+# --- calls that are open ----------------------------------------------------------------------------------------------
+
+
+async def waiting_for_somebody(world: World, run: Any) -> Ticket:
+    """The ticket that the run waits for, once it does."""
+    while (await world.run(run)).status is not RunStatus.WAITING:
+        await world.quiet()
+    [ticket] = (await world.store.list_tickets(SCOPE, TicketQuery(state="open", kind="approval"))).items
+    return ticket
+
+
+@behaviour("TK-080")
+@pytest.mark.parametrize("sender", ["user", "child"])
+async def test_what_comes_while_a_call_waits_for_approval_is_read_behind_its_answer(
+    store: WatchedStore, clock: ManualClock, sender: str
+) -> None:
+    made: list[str] = []
+
+    async def pay(sum: int) -> str:
+        made.append(f"paid {sum}")
+        return made[-1]
+
+    async def begin() -> str:
+        await current_run().start("gated", "work", name="work", detached=True)
+        return "it has begun"
+
+    calls = (Call("pay", {"sum": 3}, "c1"),) + ((Call("begin", {}, "c2"),) if sender == "child" else ())
+    script = Script(Turn("", calls), "done")
+    agent = script.agent(tools=[Tool(pay, requires_approval=True), begin])
+    async with World(store, clock, agents={"model": agent}) as world:
+        run = await world.submit("pay", agent_id="model")
+        ticket = await waiting_for_somebody(world, run)
+        if sender == "user":
+            assert (await steer(world, "be quick", target_run_id=run.run.run_id)).submission.path == "steered"
+        else:
+            (await world.agent.next_call()).release("42")
+        await world.quiet()
+        assert len(await store.list_pending(SCOPE, ThreadId("t"))) == 1
+
+        await world.mailbox.decisions.decide_ticket(SCOPE, ticket.ticket_id, Verdict(action="approve"))
+
+        assert (await world.done(run)).final_output == "done"
+        assert made == ["paid 3"]
+        news = "be quick" if sender == "user" else "The background run 'work' is done: 42"
+        assert prompts_in(script.heard[-1]) == ["pay", news]
+        answers = [part.content for part in script.heard[-1][2].parts if isinstance(part, ToolReturnPart)]
+        assert answers[0] == "paid 3"
+        assert (await world.texts())[-2:] == [news, "done"]
+        assert len((await store.list_runs(SCOPE, RunQuery(thread_id=ThreadId("t"), limit=9))).items) == 1
+
+
+@behaviour("TK-081")
+async def test_a_call_that_took_messages_and_failed_is_made_again_and_hears_the_same(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    heard: list[list[str]] = []
+    begun, may_look = asyncio.Event(), asyncio.Event()
+
+    async def listen() -> str:
+        begun.set()
+        await may_look.wait()
+        heard.append(texts_of(await current_run().inbox()))
+        if len(heard) == 1:
+            raise TransientFailure("busy")
+        return "heard"
+
+    script = Script(Turn("", (Call("listen", {}),)), "done")
+    async with World(store, clock, agents={"model": script.agent(tools=[listen])}) as world:
+        run = await world.submit("listen", agent_id="model")
+        await begun.wait()
+        sent = await steer(world, "one", agent_id="model")
+        may_look.set()
+        await world.advance(1)
+
+        assert (await world.done(run)).final_output == "done"
+        assert heard == [["one"], ["one"]]
+        assert len(script.asked) == 2, "the turn is not asked for again"
+        assert prompts_in(script.heard[-1]) == ["listen", "one"]
+        assert await fate(world, sent) == "consumed"
 
 
 # --- a natural end ----------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def _check_messages(view: ThreadView) -> None:
     unfinished = {run.run_id: run for run in view.runs if run.status is not RunStatus.DONE}
     for entry in entries:
         run = unfinished[entry.run_id]
-        assert (entry.boundary == "resume_input") <= (run.status is RunStatus.WAITING)
+        assert (entry.boundary == "resume_input") <= (run.status in (RunStatus.WAITING, RunStatus.RUNNING))
     in_log = {stored.message.id: stored.seq for stored in view.log}
     assert not in_log.keys() & {entry.message_id for entry in entries}
     waits = {entry.message_id for entry in entries}

@@ -57,6 +57,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """A committed assistant turn to continue instead of asking the model again."""
     answers: tuple[Message, ...] = ()
     """The tool messages already committed for that turn."""
+    arrived: tuple[Message, ...] = ()
+    """What came to the run behind that turn: the model reads it with the answers."""
     usage: Usage = Usage()
     """Totals, those of that turn included."""
     steps: int = 0

@@ -43,11 +43,12 @@ def conversation(
     start = _open_turn(log, run_id, closed_turn)
     if start is None:
         return Conversation(history=tuple(answered(messages)), usage=usage, steps=steps)
-    turn = messages[start]
+    turn, behind = messages[start], log[start + 1 :]
     return Conversation(
         history=tuple(answered(messages[:start])),
         reenter=turn,
         answers=tuple(_answers(turn, messages[start + 1 :])),
+        arrived=tuple([message for message, producer in behind if _is_given(message, producer, run_id)]),
         usage=usage,
         steps=steps,
     )
@@ -78,11 +79,14 @@ def _history_of(log: Sequence[LoggedMessage], run_id: RunId) -> Sequence[LoggedM
     others said while it waited is for later runs.
     """
     for index in range(len(log) - 1, -1, -1):
-        message, producer = log[index]
-        given = message.role in (Role.USER, Role.SYSTEM) and message.metadata.run_id != run_id
-        if given and producer == run_id:
+        if _is_given(*log[index], run_id):
             return [*log[: index + 1], *[entry for entry in log[index + 1 :] if entry[1] == run_id]]
     return log
+
+
+def _is_given(message: Message, producer: RunId | None, run_id: RunId) -> bool:
+    """The message came to the run: it was brought, or taken."""
+    return producer == run_id and message.role in (Role.USER, Role.SYSTEM) and message.metadata.run_id != run_id
 
 
 def _answers_by_turn(log: Sequence[Message]) -> dict[int, dict[str, Message]]:
@@ -100,15 +104,26 @@ def _answers_by_turn(log: Sequence[Message]) -> dict[int, dict[str, Message]]:
 
 
 def _open_turn(log: Sequence[LoggedMessage], run_id: RunId, closed_turn: MessageId | None) -> int | None:
-    """The index of the run's own last assistant turn when its step is not closed; None starts from the whole log."""
+    """The index of the run's own last assistant turn when its step is not closed; None starts from the whole log.
+
+    What a tool has taken lies behind the turn that called it. There the turn is open as long as a call of it is: a run
+    that goes on with input instead of answers has had its calls closed.
+    """
+    is_last = True
     for index in range(len(log) - 1, -1, -1):
         message, producer = log[index]
         if message.role is Role.TOOL:
             continue
-        own = message.role is Role.ASSISTANT and producer == run_id
-        is_open = message.id != closed_turn and message.state is MessageState.COMMITTED
-        return index if own and is_open else None
+        if message.role is Role.ASSISTANT and producer == run_id:
+            is_open = message.id != closed_turn and message.state is MessageState.COMMITTED
+            return index if is_open and (is_last or _is_called(message, log[index + 1 :])) else None
+        is_last = False
     return None
+
+
+def _is_called(turn: Message, behind: Sequence[LoggedMessage]) -> bool:
+    """A call of the turn has no answer yet."""
+    return len(_answers(turn, [message for message, _ in behind])) < len(turn.tool_calls)
 
 
 def _answers(turn: Message, tail: list[Message]) -> list[Message]:

@@ -188,7 +188,7 @@ class Context:
         """The conversation, this run's own input last. Read from the store once, when first asked for."""
         if self._messages is None:
             found = await self._entry.conversation()
-            turn = () if found.reenter is None else (found.reenter, *found.answers)
+            turn = () if found.reenter is None else (found.reenter, *found.answers, *found.arrived)
             self._messages = found.history + turn
         return self._messages
 

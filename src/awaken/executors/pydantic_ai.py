@@ -167,6 +167,8 @@ class _Execution:
         self.answers = Answers(port, driver.clock, waits)
         self._spent = start.usage
         """What the run had spent before what the framework counts."""
+        self._arrived = start.arrived
+        """What came behind the turn that is entered again, until the model is told."""
         self._reply: ModelResponse | None = None
         """The committed response to enter again, until the framework has asked for it."""
         log = start.history if start.reenter is None else (*start.history, start.reenter)
@@ -256,7 +258,8 @@ class _Execution:
         if self._reply is not None:
             return  # the answer is known and shown
         if self._turn is not None:
-            taken = await self._close_step(run, node.request.parts)
+            taken = self._arrived + await self._close_step(run, node.request.parts)
+            self._arrived = ()
         else:
             taken = await self._port.inbox()
         if taken:

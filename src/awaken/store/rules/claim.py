@@ -25,7 +25,7 @@ from awaken.store.rules.asks import Due, DueLeft, Load, NextDue, Rule, Suspects,
 from awaken.store.rules.ending import after_failure, close_queued, supersede_queued
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRow, Waiter, best_of
 from awaken.store.rules.needs import of_claim
-from awaken.store.rules.pending import end_brought, take_later, takeable
+from awaken.store.rules.pending import end_brought, takeable
 from awaken.store.rules.pending import take as take_pending
 from awaken.store.rules.span import hide_behind
 from awaken.store.rules.state import bring_state
@@ -74,12 +74,12 @@ def _claim(
     for message in new:
         changes.appended_messages.append((thread, message.id, log.add_message(message), step_index, now))
     came: tuple[Message, ...] = ()
-    if thread.pending and (run.status is WAITING or entry.dispatch.why == "start"):
+    if thread.pending and run.open_turn is None and (run.status is WAITING or entry.dispatch.why == "start"):
+        # Where calls of its turn are still open, their answers come first: the input waits for the step after them.
         came = take_pending("resume_input", run, thread, facts, changes, log)
         if run.input is None and came:
             run = replace(run, input=_span(entry, run, thread, came))
         run = replace(run, taken=run.taken + len(came))
-        take_later(run, len(came), thread, facts, changes)
     bring_state(run, thread, facts, changes, log)
     hide_behind(run, entry.messages, thread, changes, log)
     thread.queued -= 1

@@ -85,8 +85,15 @@ def takeable(run: Run, facts: Facts, thread: ThreadRow, *, but: int = 0) -> int:
     """How many messages the run would take at its next step, after the first `but` of those that wait for it."""
     if not thread.pending or run.cancel_requested_at is not None:
         return 0
-    mine = [entry for entry in facts.pending if entry.run_id == run.run_id][but:]
-    return len(selected(mine, "next_step", run.run_id))
+    return len(selected(_waiting_for(run, "next_step", facts)[but:], "next_step", run.run_id))
+
+
+def _waiting_for(run: Run, boundary: Boundary, facts: Facts) -> list[Pending]:
+    """What waits for the run, as its boundary finds it: input that its claim has left is for its next step."""
+    mine = [entry for entry in facts.pending if entry.run_id == run.run_id]
+    if boundary == "resume_input":
+        return mine
+    return [replace(entry, boundary="next_step") if entry.boundary == "resume_input" else entry for entry in mine]
 
 
 def take(
@@ -100,7 +107,7 @@ def take(
     commit_no: int | None = None,
 ) -> tuple[Message, ...]:
     """Append what waits for a boundary of the run, as much as is taken at once, to the conversation."""
-    mine = [entry for entry in facts.pending if entry.run_id == run.run_id]
+    mine = _waiting_for(run, boundary, facts)
     bodies = {message.id: message for message in facts.bodies}
     found: list[Message] = []
     size = 0
@@ -117,14 +124,6 @@ def take(
         found.append(message)
     thread.pending -= len(found)
     return tuple(found)
-
-
-def take_later(run: Run, taken: int, thread: ThreadRow, facts: Facts, changes: Changes) -> None:
-    """A run that waited goes on: what its claim has not taken, after the first `taken`, waits for its next step."""
-    mine = [entry for entry in facts.pending if entry.run_id == run.run_id]
-    for entry in mine[taken:]:
-        if entry.boundary == "resume_input":
-            changes.moved.append((thread, replace(entry, boundary="next_step")))
 
 
 # --- being left -------------------------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ from awaken.testing.conformance.steps import (
     together,
     want,
 )
+from awaken.testing.conformance.tickets import approval, decided, waits_for, yes
 
 
 def aimed(name: str, mode: Any = "steer", **details: Any) -> Submit:
@@ -420,6 +421,33 @@ async def test_more_input_for_a_waiting_run_comes_with_the_dispatch_that_is_queu
     assert ([message.id for message in taken.messages], taken.pending) == (["msg-one", "msg-two"], 0)
     assert await message_ids(store) == ["msg-d1", "msg-one", "msg-two"]
     assert await pending_in(store) == []
+
+
+@behaviour("TK-080")
+async def test_input_for_a_run_whose_calls_are_open_is_taken_behind_their_answers(
+    store: Store, clock: ManualClock
+) -> None:
+    """Taken before, it would stand between a call and its answer, and the run would go on without having made it."""
+    turn = calling("turn", "call-1", "call-2")
+    await waits_for(store, "d1", approval("call-1"), approval("call-2"), entries=(turn,))
+    await staged(store, "more", target_run_id=run_id("d1"))
+    await decided(store, {"call-1": yes()})
+
+    owner = await claim(store)
+
+    assert owner is not None
+    assert ([message.id for message in owner.messages], owner.pending, owner.run.open_turn) == (["msg-d1"], 1, 2)
+    assert await message_ids(store) == ["msg-d1", "turn"]
+    await settled(store, owner, suspended(approval("call-2"), then="last"), result_of("call-1"))
+    assert await pending_in(store) == ["msg-more"], "it waits as long as the run does"
+
+    await decided(store, {"call-2": yes()})
+    owner = await claim(store)
+    assert owner is not None and owner.pending == 1
+    closes = StepClosed(1, turn=MessageId("turn"))
+    outcome = await apply(store, replace(committing(owner, result_of("call-2"), closes=closes), takes="next_step"))
+    assert [message.id for message in getattr(outcome, "taken")] == ["msg-more"]  # noqa: B009
+    assert await message_ids(store) == ["msg-d1", "turn", "result-call-1", "result-call-2", "msg-more"]
 
 
 async def test_what_names_a_run_is_refused_where_there_is_none_or_it_has_ended(
