@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from awaken.domain.run import RunStatus, Termination
 from awaken.executors.contract import HandedOver
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Claim, Release, Settle
 from awaken.testing.behaviour import behaviour
-from awaken.testing.clock import ManualClock
+from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import WatchedStore, World
 
 PATIENT = MailboxSettings(drain_s=10, handover_s=5, tidy_s=3)
@@ -376,6 +378,49 @@ async def test_a_thread_whose_claim_was_lost_begins_its_next_run_when_the_old_ag
         deaf.may_end.set()
         assert (await world.done(later)).final_output == "ended at last"
         assert deaf.most_at_work == 1
+
+
+@pytest.mark.parametrize("order", range(12))
+@pytest.mark.parametrize("when", ["at work", "starting", "leaving"])
+def test_a_loop_that_is_closed_under_agents_at_work_throws_them_away_without_a_word(
+    when: str, order: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever of its tasks goes first: Python closes them in any order, and prints what they raise then."""
+    clock = ManualClock()
+
+    async def waits(context: Context) -> None:
+        await context.step("wait", lambda: sleep(clock, 3_600))
+
+    async def live() -> tuple[World, list[asyncio.Task[None]]]:
+        store, deaf = WatchedStore(MemoryStore(clock), exclusive=False), Deaf()
+        world = World(store, clock, settings=PATIENT, agents={"waits": waits, "deaf": deaf})
+        if when == "starting":
+            starting = [asyncio.create_task(world.mailbox.start()) for _ in range(2)]
+            await settle(2)
+            return world, starting
+        await world.mailbox.start()
+        await world.submit(agent_id="waits", thread_id="beside")
+        await world.submit(agent_id="deaf")
+        await world.quiet()
+        await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId("t"))
+        await world.submit(agent_id="deaf")
+        await world.advance(13)  # the lease of the deaf one has ended, and what comes next waits for it to rest
+        asked = [asyncio.create_task(world.mailbox.stop())] if when == "leaving" else []
+        await settle()
+        return world, asked
+
+    loop = asyncio.new_event_loop()
+    kept = loop.run_until_complete(live())
+    tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
+    Random(order).shuffle(tasks)
+    loop.set_exception_handler(lambda loop, context: None)  # that its tasks are destroyed is true
+    loop.close()
+    for task in tasks:
+        coroutine = task.get_coro()
+        assert coroutine is not None
+        coroutine.close()
+    assert len(tasks) >= 2 and kept
+    assert [record.message for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize("how", ["cancel", "handover", "lost"])

@@ -68,7 +68,10 @@ class SystemClock:
 
 
 class Alarm:
-    """An event with one waiter that waits on a clock. Setting it before the wait is not lost."""
+    """An event with one waiter that waits on a clock. Setting it before the wait is not lost.
+
+    A waiter whose event loop was closed is never woken: what is thrown away with a loop may set alarms on its way out.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -97,8 +100,9 @@ class Alarm:
         return was_set
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and not waiter.get_loop().is_closed():
+            waiter.set_result(None)
 
 
 async def sleep(clock: Clock, delay_s: float) -> None:

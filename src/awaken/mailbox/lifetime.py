@@ -143,5 +143,7 @@ class _Life:
             self._opening.set_exception(error)
         finally:
             self.state = "stopped"
-            if not self._opening.cancel():
+            if self.loop.is_closed():
+                pass  # this is thrown away with it, and so are the starters
+            elif not self._opening.cancel():
                 self._opening.exception()  # marks it as retrieved: the starters get it, and they may all be gone

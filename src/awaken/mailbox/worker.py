@@ -327,7 +327,7 @@ class Execution:
                 self._obedience.cancel()
             self._stop.forbid()
             self._is_at_work = False
-            if self._rest is not None:
+            if self._rest is not None and running_task() is own:  # else nobody waits any more: the loop is gone
                 self._rest.set()
 
     def _deadline(self) -> Timer | None:
