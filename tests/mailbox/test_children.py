@@ -13,7 +13,7 @@ from pydantic_ai.messages import ModelMessage, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from awaken.domain.child import MAX_DEPTH
-from awaken.domain.errors import ChildFailed, PermanentFailure, UnknownAgent
+from awaken.domain.errors import ChildFailed, PermanentFailure, TransientFailure, UnknownAgent
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.message import Role, Visibility
 from awaken.domain.run import Origin, Run, RunStatus
@@ -255,6 +255,36 @@ async def test_many_endings_are_one_wake_up(store: WatchedStore, clock: ManualCl
         await world.submit(agent_id="gated")
         assert sum(text.count("is done") for text in heard) == 5
         assert 1 <= len(heard) <= 5
+
+
+async def test_a_child_that_ended_before_the_others_is_told_once_to_a_run_that_is_executed_again(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Its end found a run that did not wait yet, and waits when it is executed again: for the others alone."""
+    attempts: list[str] = []
+
+    async def boss(ctx: Context) -> Any:
+        attempts.append(await ctx.input())
+        if ctx.identity.run_id != "r1":
+            return "told another time"
+        quick = await ctx.start("worker", "one")
+        if len(attempts) == 1:
+            await has_ended.wait()
+            raise TransientFailure("a bad moment")
+        return await ctx.gather(quick, await ctx.start("gated", "take your time"))
+
+    has_ended = asyncio.Event()
+    async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
+        run = await world.submit(agent_id="boss", run_id="r1")
+        await world.quiet()
+        assert await store.list_outbox() == []
+        has_ended.set()
+        await world.advance(1)
+        (await world.agent.next_call()).release("two")
+        assert (await world.done(run)).output == ["did one", "two"]
+        await world.quiet()
+        assert [each.run_id for each in await runs_in(world)] == ["r1"]
+        assert (await world.texts())[:1] == ["hello"] and len(attempts) == 3
 
 
 @behaviour("CH-001")

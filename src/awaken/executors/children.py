@@ -108,14 +108,16 @@ async def _closed(asks: Asking, port: RunPort, children: Sequence[Child], place:
     closed = [asks.known(request.key) for request in wanted]
     if isinstance(asks, Asks):
         asks.reached(place)
-    if all(ticket is not None and not ticket.is_open for ticket in closed):
-        await port.awaited(*[request.key for request in wanted])
-    elif isinstance(asks, Asks):
+    found = [ticket for ticket in closed if ticket is not None and not ticket.is_open]
+    told = port.awaited(*[ticket.asked.key for ticket in found])
+    if len(found) < len(wanted) and isinstance(asks, Asks):
         asks.waits_at(place)
-        return [*await asyncio.gather(*[asks.answer(request) for request in wanted])]
-    else:
+        answers = asyncio.gather(*[asks.answer(request) for request in wanted])
+        return [*(await asyncio.gather(told, answers))[1]]
+    await told
+    if isinstance(asks, CallAsks):
         await asks.answer_all(wanted)
-    return [ticket for ticket in closed if ticket is not None]
+    return found
 
 
 async def _output(entry: Entry, end: ChildEnd) -> Any:

@@ -329,6 +329,8 @@ class Port:
         return msgspec.convert(request.arguments, ChildTicket)
 
     async def awaited(self, *keys: str) -> None:
+        if not keys:
+            return
         await self._look_where_stirred()
         if self._writer.pending:
             self._writer.add_awaited(*[ticket_id(self._run.run_id, key) for key in keys])
