@@ -17,7 +17,7 @@ from awaken.domain.run import RunStatus, Termination
 from awaken.executors.function import Context
 from awaken.mailbox.service import Cancellation, Interruption
 from awaken.mailbox.submission import Submission
-from awaken.store.transitions import Claim, Settle, Transition
+from awaken.store.transitions import Cancel, Claim, DeleteThread, Interrupt, Settle, Submit, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -39,6 +39,41 @@ def no_settlement(batch: Sequence[Transition]) -> Exception | None:
 
 
 # --- cancel, state by state -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt", "submit interrupt", "submit rollback", "delete"])
+async def test_a_stop_whose_answer_is_lost_stops_whoever_executes_when_it_is_asked_again(
+    store: WatchedStore, clock: ManualClock, how: str
+) -> None:
+    """Nothing else would tell an agent that writes nothing: on a store of one process, nobody renews its lease."""
+    kinds = {"cancel": Cancel, "interrupt": Interrupt, "delete": DeleteThread}
+    async with World(store, clock) as world:
+        running = await world.submit("first")
+        call = await world.agent.next_call()
+        queued = await world.submit("second")
+        waits = [asyncio.create_task(world.done(each)) for each in (running, queued)]
+
+        async def ask() -> object:
+            match how:
+                case "cancel":
+                    return await cancel(world, running)
+                case "interrupt":
+                    return await interrupt(world)
+                case "delete":
+                    return await world.mailbox.threads.delete(DEFAULT_SCOPE, ThreadId("t"), force=True)
+                case _:
+                    mode = how.removeprefix("submit ")
+                    return await world.submit("third", run_id=RunId("r3"), mode=mode)
+
+        store.lose_answer(kinds.get(how, Submit))
+        with pytest.raises(StoreUnavailable):
+            await ask()
+        await ask()
+        async with asyncio.timeout(10):
+            await call.over()
+            await asyncio.wait(waits[: 1 if how == "cancel" else 2])
+        waits[1].cancel()
+        await asyncio.gather(*waits, return_exceptions=True)  # of a deleted thread nobody finds a run
 
 
 @behaviour("MBX-100", "D-010")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from awaken.domain.delivery import CLEARING
 from awaken.domain.ids import Scope, ThreadId
 from awaken.domain.run import DONE, Run
 from awaken.domain.ticket import TicketRequest
@@ -154,6 +155,8 @@ class Reactions:
             ahead = self._executions.in_thread(transition.scope, transition.thread_id)
             if ahead is not None:
                 ahead.note_follower()
+        if type(outcome) is Replayed and outcome.dispatch is not None and transition.delivery.mode in CLEARING:
+            self._cleared_before(transition.scope, transition.thread_id, outcome.dispatch.epoch)
         if type(outcome) is Staged:
             key = (transition.scope, transition.thread_id)
             execution = self._executions.of_dispatch(*key, outcome.dispatch.dispatch_id)
@@ -275,10 +278,24 @@ class Reactions:
             execution = self._executions.in_thread(scope, thread_id)
             if execution is not None and execution.token == interrupted.active.claim_token:
                 execution.stop("interrupt")
+        self._hub.stir(Signal(frozenset([(scope, thread_id)])))  # it may have been cleared before, unheard
+
+    def _cleared_before(self, scope: Scope, thread_id: ThreadId, epoch: int | None) -> None:
+        """A thread was cleared by what is asked again: the answer may have been lost, and with it who was to hear of
+        that. `epoch` None: nothing of the thread may be executed any more.
+        """
+        execution = self._executions.in_thread(scope, thread_id)
+        if execution is not None and (epoch is None or execution.claimed.dispatch.epoch < epoch):
+            execution.stop("interrupt")
+        self._hub.stir(Signal(frozenset([(scope, thread_id)])))
 
     def _deleted(self, transition: DeleteThread, outcome: Outcome, asked_s: float) -> None:
-        if isinstance(outcome, ThreadDeleted) and outcome.cleared is not None:
+        if not isinstance(outcome, ThreadDeleted):
+            return
+        if outcome.cleared is not None:
             self._cleared(transition.scope, transition.thread_id, outcome.cleared)
+        if outcome.repeated:
+            self._cleared_before(transition.scope, transition.thread_id, None)
 
     def _retracted(self, transition: Retract, outcome: Outcome, asked_s: float) -> None:
         """With its last message a queued run is cancelled; what waited behind it may be due now."""
