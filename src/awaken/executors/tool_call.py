@@ -40,8 +40,9 @@ def call_in_turn() -> str:
 @contextmanager
 def serving(run_id: RunId, turn: MessageId, call_id: str) -> Generator[None]:
     """Give the call its key while it is being served."""
-    token = _KEY.set(f"{run_id}/{turn}/{call_id}")
+    before = _KEY.get()
+    _KEY.set(f"{run_id}/{turn}/{call_id}")
     try:
         yield
     finally:
-        _KEY.reset(token)
+        _KEY.set(before)  # and no reset: a loop that is abandoned has its tasks closed in another context
