@@ -117,15 +117,15 @@ class Stats(Observer):
         self._turn()
         now = self._now
         for transition, outcome in zip(transitions, outcomes, strict=True):
-            match outcome:
-                case Submitted():
-                    now.submitted += 1
-                case Settled(dispatch=dispatch) if dispatch.status is not ACKED:
-                    self._not_acked(transition, dispatch.status)
-                case Reclaimed(items=closed) | ClaimedSome(closed=closed):
-                    now.failed += _given_up(closed)
-                case _:
-                    pass
+            if type(outcome) is Submitted:
+                now.submitted += 1
+            elif type(outcome) is Settled:
+                if outcome.dispatch.status is not ACKED:
+                    self._not_acked(transition, outcome.dispatch.status)
+            elif type(outcome) is ClaimedSome:
+                now.failed += _given_up(outcome.closed)
+            elif type(outcome) is Reclaimed:
+                now.failed += _given_up(outcome.items)
 
     def _not_acked(self, settle: Any, status: DispatchStatus) -> None:
         if status is DispatchStatus.DEAD_LETTER:
