@@ -267,6 +267,15 @@ def test_a_message_is_sent_and_waits(awaken: Awaken, server: str, thread: str) -
     assert awaken("send", run.run_id, "late").code != Exit.OK
 
 
+def test_the_last_hour_is_shown_by_the_minute(awaken: Awaken, thread: str) -> None:
+    awaken("run", "talk", "hi", "--thread", thread)
+    heading, *lines = awaken("stats").out.splitlines()
+    assert heading.split()[:3] == ["minute", "submitted", "started"]
+    assert lines and all([re.fullmatch(r"\d\d:\d\d( +\d+){5}( +(-|\d+\.\d{3} s)){4}", line) for line in lines])
+    minutes = json.loads(awaken("stats", "--json").out)["minutes"]
+    assert sum([minute["submitted"] for minute in minutes]) >= 1
+
+
 def test_failed_runs_are_listed_alone(awaken: Awaken, thread: str) -> None:
     awaken("run", "talk", "hi", "--thread", thread)
     awaken("run", "broken", "hi", "--thread", thread)
