@@ -13,6 +13,7 @@ from awaken.domain.errors import (
     DecisionConflict,
     RunNotFound,
     StoreUnavailable,
+    ThreadGone,
     ThreadNotFound,
     TicketExpired,
     TicketNotFound,
@@ -21,7 +22,7 @@ from awaken.domain.errors import (
     ValidationError,
 )
 from awaken.domain.event import opened
-from awaken.domain.ids import DEFAULT_SCOPE, RunId, Scope, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, RunId, Scope, ThreadId, TicketId
 from awaken.domain.run import CANCELLED, Run, RunStatus, Termination
 from awaken.domain.ticket import MAX_DECISION_BYTES, Ticket, TicketRequest, Verdict
 from awaken.executors.contract import Entry, Finished, RunPort, Suspended
@@ -442,6 +443,52 @@ async def test_a_decision_and_the_suspension_may_come_in_either_order(
         assert (await world.done(run)).output == {"c1": ["decided", "approve"]}
         await world.quiet()
         assert world.ledger.labels == ["suspended", "completed"]
+
+
+async def test_a_decision_that_meets_the_deletion_of_its_thread_is_told_so(
+    store: WatchedStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(store, clock, agents=AGENTS) as world:
+        run, ticket = await waiting(world)
+        load, decisions = store.load_ticket, world.mailbox.decisions
+
+        async def load_and_delete(scope: Scope, ticket_id: TicketId) -> Ticket | None:
+            found = await load(scope, ticket_id)
+            await world.mailbox.threads.delete(DEFAULT_SCOPE, ticket.thread_id, force=True)
+            return found
+
+        monkeypatch.setattr(store, "load_ticket", load_and_delete)
+        with pytest.raises(ThreadGone):
+            await decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, answer())
+
+        monkeypatch.undo()
+        with pytest.raises(TicketNotFound):
+            await decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, answer())
+        with pytest.raises(RunNotFound):
+            await decisions.decide(DEFAULT_SCOPE, run.run.run_id, [answer(ticket_id=ticket.ticket_id)])
+
+
+async def test_two_answers_to_one_question_in_one_request_are_refused(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock, agents=AGENTS) as world:
+        run, ticket = await waiting(world)
+        decide, named = world.mailbox.decisions.decide, {"ticket_id": ticket.ticket_id}
+        with pytest.raises(ValidationError, match="decided twice in this request"):
+            await decide(DEFAULT_SCOPE, run.run.run_id, [answer("four", **named), answer("five", **named)])
+
+        made = await decide(DEFAULT_SCOPE, run.run.run_id, [answer("four", **named), answer("four", **named)])
+
+        assert [each.state for each in made.tickets] == ["decided", "decided"]
+        assert (await world.done(run)).final_output == "1 and four"
+
+
+async def test_a_withdrawn_question_is_said_to_be_that_whatever_the_answer(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock, agents=AGENTS) as world:
+        run, ticket = await waiting(world, "picky")
+        await world.mailbox.cancel(DEFAULT_SCOPE, run.run.run_id)
+        with pytest.raises(TicketWithdrawn):
+            await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, ticket.ticket_id, answer("no number"))
 
 
 @behaviour("TK-061")

@@ -21,6 +21,7 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
     DecisionConflict,
     RunNotFound,
+    ThreadGone,
     ThreadNotFound,
     TicketExpired,
     TicketNotFound,
@@ -34,7 +35,7 @@ from awaken.domain.ticket import MAX_DECISION_BYTES, Decision, Ticket, Verdict
 from awaken.executors.schema import SchemaCheck
 from awaken.mailbox.engine import Engine
 from awaken.store.contract import MAX_PAGE, Page, Store, TicketQuery
-from awaken.store.transitions import Decide, Decided, Missing, Outcome, Ruling, Rulings, Undecided
+from awaken.store.transitions import Decide, Decided, Gone, Missing, Outcome, Ruling, Rulings, Undecided
 
 MAX_VERDICTS = 256
 """In one request."""
@@ -126,6 +127,7 @@ class Decisions:
             DecisionConflict: A ticket was decided otherwise before.
             TicketExpired: The time of a ticket was over.
             TicketWithdrawn: The run has ended, or gone on without it.
+            ThreadGone: The thread was deleted meanwhile.
             Unavailable: The mailbox is not running.
         """
         self._engine.check_loop()
@@ -163,7 +165,16 @@ class Decisions:
         return _answered(await self._engine.combiner.ask(decide))
 
     def _rulings(self, found: Sequence[tuple[Ticket, Verdict]]) -> tuple[Ruling, ...]:
-        return tuple([Ruling(ticket.ticket_id, self._decision(ticket, verdict)) for ticket, verdict in found])
+        """Raises ValidationError for what a ticket does not allow, and for two answers to one question."""
+        made: dict[TicketId, Decision] = {}
+        rulings: list[Ruling] = []
+        for ticket, verdict in found:
+            decision = self._decision(ticket, verdict)
+            if not decision.says_the_same(made.setdefault(ticket.ticket_id, decision)):
+                why = f"ticket {ticket.ticket_id!r} is decided twice in this request, and not in the same way"
+                raise ValidationError(why, loc=("body", "decisions"))
+            rulings.append(Ruling(ticket.ticket_id, decision))
+        return tuple(rulings)
 
     def _decision(self, ticket: Ticket, verdict: Verdict) -> Decision:
         """What was asked for, as a decision about this ticket.
@@ -184,7 +195,7 @@ class Decisions:
         if size > MAX_DECISION_BYTES:
             raise ValidationError(f"a decision has at most {MAX_DECISION_BYTES} bytes of JSON", loc=("body",))
         _check_parts(action, verdict)
-        if action == "answer" and asked.response_schema is not None:
+        if action == "answer" and asked.response_schema is not None and ticket.is_open:  # or the store says why not
             _check_schema(ticket, asked.response_schema, verdict.result)
         if verdict.decision_id:
             checked_id(verdict.decision_id, what="decision_id", loc=("body", "decision_id"))
@@ -255,6 +266,8 @@ def _answered(outcome: Outcome) -> Verdicts:
             raise RunNotFound(id)
         case Missing(id=id):
             raise TicketNotFound(id)
+        case Gone(thread_id=thread_id):
+            raise ThreadGone(thread_id)
         case _:
             raise AssertionError(f"a decision cannot end in {type(outcome).__name__}")
 

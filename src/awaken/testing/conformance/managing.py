@@ -14,8 +14,10 @@ from awaken.store.rules.ending import EPHEMERAL_MS
 from awaken.store.transitions import (
     Ack,
     Busy,
+    Cancel,
     Conflict,
     DeadLetter,
+    Decide,
     DeleteThread,
     EditThread,
     Gone,
@@ -381,6 +383,9 @@ async def test_a_deleted_thread_refuses_everything_and_none_makes_it_anew(store:
         assert await apply(store, PatchState(scope=SCOPE, thread_id=THREAD, patch={"a": 1})) == gone
         assert await apply(store, Hide(scope=SCOPE, thread_id=THREAD, message_id=message_id("msg-d1"))) == gone
         assert await _edit(store, THREAD, title="x") == gone
+        assert await apply(store, Decide(scope=SCOPE, thread_id=THREAD, run_id=run_id("d1"))) == gone
+        assert await apply(store, Cancel(scope=SCOPE, thread_id=THREAD, run_id=run_id("d1"))) == gone
+        assert await apply(store, HideRun(scope=SCOPE, thread_id=THREAD, run_id=run_id("d1"))) == gone
         await _swept(store)
     await _made(store, "child")
     assert await _edit(store, "child", parent_thread_id=THREAD) == Missing("thread", THREAD)
