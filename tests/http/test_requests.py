@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import pytest
+from starlette.requests import Request
 
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, RunId, Scope, ThreadId
 from awaken.domain.thread import Thread
+from awaken.executors.function import Context
 from awaken.http.openapi import problem_codes
 from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
@@ -283,14 +287,58 @@ async def test_changing_answers_name_the_durability_and_others_do_not(store: Sto
 async def test_beyond_the_bound_of_requests_callers_are_sent_away_but_health_answers(
     memory: Store, clock: ManualClock
 ) -> None:
-    async with served(memory, clock, settings=HttpSettings(max_requests=1)) as site:
-        run = await site.submit("gated")
-        async with site.http.open("GET", f"/v1/runs/{run['run_id']}/wait"):
+    goes_on = asyncio.Event()
+
+    async def slow(request: Request) -> Scope:
+        await goes_on.wait()
+        return DEFAULT_SCOPE
+
+    async with served(memory, clock, settings=HttpSettings(max_requests=1, authorize=slow)) as site:
+        async with site.http.open("GET", "/v1/threads"):
             await site.world.quiet()
             refused = await site.http.get("/v1/runs")
             assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "overloaded", "1")
             assert (await site.http.get("/health/ready")).status == 200
+            goes_on.set()
         assert (await site.http.get("/v1/runs")).status == 200
+        assert site.counts.in_flight == 0
+
+
+WAITS: Final = (
+    ("GET", "/v1/runs/{run}/wait"),
+    ("GET", "/v1/runs/{run}/join"),
+    ("POST", "/v1/runs/{run}/cancel?wait_s=9"),
+    ("POST", "/v1/threads/{thread}/cancel?wait=true"),
+    ("POST", "/v1/threads/{thread}/interrupt?wait=true"),
+    ("GET", "/v1/messages/{message}/receipt?wait_s=9"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), WAITS)
+async def test_whoever_waits_does_not_take_the_room_of_whoever_ends_the_waiting(
+    memory: Store, clock: ManualClock, method: str, path: str
+) -> None:
+    ends = asyncio.Event()
+
+    async def stubborn(context: Context) -> None:
+        """Ignores every stop."""
+        while not ends.is_set():
+            with suppress(asyncio.CancelledError):
+                await ends.wait()
+
+    settings = HttpSettings(max_requests=1, max_streams=1)
+    async with served(memory, clock, settings=settings, agents={"stubborn": stubborn}) as site:
+        run = await site.submit("stubborn", thread_id="t")
+        behind = await site.submit("gated", thread_id="t")
+        [message] = (await site.world.run(RunId(behind["run_id"]))).request.input_message_ids
+        place = path.format(run=run["run_id"], thread="t", message=message)
+        async with site.http.open(method, place):
+            await site.world.quiet()
+            refused = await site.http.request(method, place)
+            assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "too_many_streams", "1")
+            assert (await site.http.post(f"/v1/runs/{run['run_id']}/cancel")).status == 202
+        ends.set()
+        await site.world.quiet()
         assert site.counts.in_flight == 0
 
 

@@ -213,6 +213,8 @@ class HttpApp:
     async def _call(self, operation: Operation, exchange: _Exchange, caller: Caller) -> Call:
         scope = exchange.scope
         query = parse_query(scope["query_string"], operation.query)
+        if query.waits:
+            self._gate.stand_aside(exchange)
         body = None if operation.body is None else await self._body(operation, operation.body, exchange)
         return Call(
             self.service,
@@ -294,7 +296,9 @@ class _Room:
 
 
 class _Gate:
-    """Keeps streams and other requests each within their bound, so that many of the one leave room for the other."""
+    """Keeps what lasts, streams and requests that wait for something to happen, and what is answered at once each
+    within their bound: however many wait, there is room for what they wait for.
+    """
 
     def __init__(self, settings: HttpSettings) -> None:
         self._requests = _Room(settings.max_requests)
@@ -305,10 +309,18 @@ class _Gate:
     def enter(self, exchange: _Exchange) -> None:
         """Raises Problem `overloaded` or `too_many_streams`."""
         streams = exchange.operation is not None and exchange.operation.streams and exchange.method != "HEAD"
-        room = self._streams if streams else self._requests
+        self._enter(exchange, self._streams if streams else self._requests)
+
+    def stand_aside(self, exchange: _Exchange) -> None:
+        """Go from the requests to the streams. Raises Problem `too_many_streams`."""
+        self.leave(exchange)
+        self._enter(exchange, self._streams)
+
+    def _enter(self, exchange: _Exchange, room: _Room) -> None:
         if room.inside >= room.limit:
-            code = "too_many_streams" if streams else "overloaded"
-            what = "streams are open" if streams else "requests are being answered"
+            code, what = "overloaded", "requests are being answered"
+            if room is self._streams:
+                code, what = "too_many_streams", "streams are open, or requests wait,"
             raise Problem(code, f"{room.limit} {what} already", facts=self._facts, headers=self._headers)
         room.inside += 1
         exchange.place = room

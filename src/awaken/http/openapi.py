@@ -151,6 +151,6 @@ def problem_codes(operation: Operation) -> frozenset[str]:
         codes |= set(_UNLESS_ALWAYS)
     if operation.body is not None:
         codes |= set(_WITH_BODY)
-    if operation.streams:
+    if operation.streams or operation.query.may_wait:
         codes.add("too_many_streams")
     return frozenset(codes)

@@ -9,7 +9,7 @@ Source: docs/reference/http.md; SRV-007.
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -46,6 +46,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     A field `metadata` takes every `metadata.<key>=value`.
     """
+
+    may_wait: ClassVar[bool] = False
+    """Whether there are requests with these parameters that wait for something to happen."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether this one does, so that it must not take the room of those that make it happen."""
+        return self.may_wait
 
 
 class Paging(Query, frozen=True, kw_only=True):

@@ -73,8 +73,11 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_uri_bytes: _Bytes = 8 * 1024
     max_json_depth: Annotated[int, Meta(ge=1, le=MAX_DEPTH)] = 64
     max_requests: _Count = 512
-    """Requests in progress, streams not counted. Beyond it waiting would only add to the load."""
+    """Requests in progress, streams and requests that wait not counted. Beyond it waiting would only add to the
+    load.
+    """
     max_streams: _Count = 4096
+    """Open streams, and requests that wait for a run, a receipt or a stop."""
     retry_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 2000
     """How long a browser waits before it reconnects a stream."""
     keepalive_s: _Interval = 15.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from starlette.responses import Response
@@ -19,6 +19,7 @@ from awaken.domain.run import DONE, WAITING, Run
 from awaken.http.body import ClientGone
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.problems import problem_of, shape_problem
+from awaken.http.query import Query
 from awaken.http.routes.runs import dispatch_of, produced, resource_of, submitted
 from awaken.http.submission import RunBatch, RunCreate, RunsCancel
 from awaken.http.wire import (
@@ -84,6 +85,10 @@ async def hide_run(call: Call) -> Response:
     run = await call.mailbox.get_run(call.scope, call.run_id)
     await call.mailbox.threads.hide_run(call.scope, run)
     return Response(None, 204)
+
+
+class Join(Query, frozen=True, kw_only=True):
+    may_wait: ClassVar[bool] = True
 
 
 async def join_run(call: Call) -> Response:
@@ -175,6 +180,7 @@ MANY_OPERATIONS: Final = (
         id="join_run",
         summary="Wait for the end of a run, however long it takes",
         handler=join_run,
+        query=Join,
         answers={200: RunResult},
         problems=("run_not_found", "invalid_id"),
     ),

@@ -6,7 +6,7 @@ Source: docs/reference/http.md; docs/howto/steer-a-running-agent.md; SRV-011, SR
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -132,6 +132,12 @@ class PendingOrder(Body, frozen=True, kw_only=True):
 
 class ReceiptWait(Query, frozen=True, kw_only=True):
     wait_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = 0.0
+    may_wait: ClassVar[bool] = True
+
+    @property
+    def waits(self) -> bool:
+        return self.wait_s > 0
+
     """Answer when the fate is final, within so many seconds."""
 
 

@@ -6,7 +6,7 @@ Source: docs/reference/http.md; SRV-001, SRV-003, SRV-004, SRV-010, SRV-015, SRV
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -65,6 +65,11 @@ class TimeLimit(Query, frozen=True, kw_only=True):
     timeout_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
     wait_for: Literal["waiting", "done"] = "waiting"
     """`waiting`: answer also when the run waits for somebody. `done`: only when it has ended."""
+    may_wait: ClassVar[bool] = True
+
+    @property
+    def waits(self) -> bool:
+        return self.timeout_s > 0
 
 
 class Stopping(Query, frozen=True, kw_only=True):
@@ -72,6 +77,11 @@ class Stopping(Query, frozen=True, kw_only=True):
     """Answer when the run has stopped, within 30 seconds."""
     wait_s: Annotated[float, Meta(ge=0, le=MAX_STOP_WAIT_S)] | None = None
     """The same, within so many seconds."""
+    may_wait: ClassVar[bool] = True
+
+    @property
+    def waits(self) -> bool:
+        return self.wait if self.wait_s is None else self.wait_s > 0
 
     def seconds(self, bound_s: float) -> float:
         """How long to wait, where `wait` means `bound_s` seconds."""
