@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from awaken.cli.failure import Exit
 from awaken.client import Client
 
 PATIENCE_S = 30
@@ -91,7 +92,7 @@ def test_an_empty_line_leaves_the_question_open(server: str, thread: str) -> Non
     with at_a_terminal("run", "asking", "a table", "--thread", thread, "--url", server) as terminal:
         terminal.until("? which name?")
         terminal.type("")
-        assert terminal.to_the_end() == 0
+        assert terminal.to_the_end() == Exit.WAITS
     with Client(server) as client:
         [ticket] = client.list_tickets(thread_id=thread)
         assert ticket.state == "open"
@@ -113,6 +114,7 @@ def test_ctrl_c_at_the_question_ends_the_command_and_not_the_run(server: str, th
         terminal.until("? which name?")
         terminal.process.send_signal(2)
         assert terminal.to_the_end() == 130
+        assert "the question stays open" in terminal.shown
     with Client(server) as client:
         [ticket] = client.list_tickets(thread_id=thread)
         assert ticket.state == "open"

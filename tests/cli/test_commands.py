@@ -251,13 +251,22 @@ def test_a_run_is_rolled_back(awaken: Awaken, server: str, thread: str) -> None:
         assert list(client.messages(thread)) == []
 
 
+def test_a_run_that_waits_for_somebody_is_not_one_that_went_well(awaken: Awaken, server: str, thread: str) -> None:
+    for options in ((), ("--json",)):
+        ended = awaken("run", "asking", "a table", "--thread", thread, *options)
+        assert (ended.code, "needs_input" in ended.out + ended.err) == (Exit.WAITS, True)
+
+
 def test_a_message_is_sent_and_waits(awaken: Awaken, server: str, thread: str) -> None:
     with Client(server) as client:
         run = client.submit(thread, "one", agent="stuck")
         sent = awaken("send", thread, "look here", "--mode", "follow_up")
         [waits] = client.pending(thread).items
         assert sent.out == f"message {waits.message_id} steered, run {run.run_id}\n"
-        assert awaken("pending", thread).out == f"1  {waits.message_id}  for run {run.run_id} at on_natural_end\n"
+        assert (
+            awaken("pending", thread).out
+            == f"1  {waits.message_id}  for run {run.run_id} at on_natural_end  look here\n"
+        )
         assert json.loads(awaken("pending", thread, "--json").out)["items"][0]["message_id"] == waits.message_id
         assert json.loads(awaken("send", run.run_id, "too", "--json").out)["path"] == "steered"
         for item in client.pending(thread).items:

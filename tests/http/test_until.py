@@ -5,6 +5,7 @@ Whatever its agent does, a store makes a suspension of what its owner settles.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import DispatchId, RunId, Scope
-from awaken.domain.run import Run
+from awaken.domain.run import Run, Waiting
+from awaken.executors.function import Context
 from awaken.store.contract import Store
 from awaken.store.transitions import Ack, Outcome, Settle, Suspend, Transition
 from awaken.testing.behaviour import behaviour
@@ -25,13 +26,11 @@ from tests.http.site import Site, served
 
 
 class Suspending(ForwardingStore):
-    """Every run that would end well waits instead. Its record and its dispatch can be made to look otherwise."""
+    """Every run that would end well waits instead. Its record can be made to look otherwise."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.run_changes: dict[str, Any] = {}
-        self.dispatch_changes: dict[str, Any] = {}
-        self.is_purged = False
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         return await super().apply([_suspending(transition) for transition in batch])
@@ -39,10 +38,6 @@ class Suspending(ForwardingStore):
     async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
         run = await super().load_run(scope, run_id)
         return None if run is None else replace(run, **self.run_changes)
-
-    async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
-        dispatch = await super().load_dispatch(scope, dispatch_id)
-        return None if dispatch is None or self.is_purged else replace(dispatch, **self.dispatch_changes)
 
 
 def _suspending(transition: Transition) -> Transition:
@@ -143,37 +138,55 @@ async def test_a_run_that_has_waited_and_ended_is_shown_to_its_end(store: Store,
 
 
 @pytest.mark.parametrize(
-    ("run_changes", "dispatch_changes"),
+    "changes",
     [
-        ({"updated_seq": 1_000}, {}),
-        ({}, {"status": DispatchStatus.QUEUED, "completed_at": None}),
-        ({}, {"status": DispatchStatus.CLAIMED, "completed_at": None}),
+        {"updated_seq": 1_000},
+        {"dispatch_id": DispatchId("the next one")},
+        {"waiting": Waiting("background_tasks")},
     ],
-    ids=["suspended again later", "next dispatch queued", "next dispatch claimed"],
+    ids=["suspended again later", "decided meanwhile", "for its children"],
 )
 @pytest.mark.parametrize("resumes", [False, True])
 async def test_a_run_that_goes_on_is_not_taken_for_one_that_waits(
-    memory: Store, clock: ManualClock, run_changes: Any, dispatch_changes: Any, resumes: bool
+    memory: Store, clock: ManualClock, changes: Any, resumes: bool
 ) -> None:
     async with suspending(memory, clock) as (site, store):
         run = await suspended(site)
         last = all_frames(await stream(site, run))[-2]
-        store.run_changes, store.dispatch_changes = run_changes, dispatch_changes
+        store.run_changes = changes
         headers = {"last-event-id": last.id or ""} if resumes else {}
         async with site.http.open("GET", f"/v1/runs/{run['run_id']}/stream", headers=headers) as goes_on:
             await site.world.advance(15)
-            store.run_changes = store.dispatch_changes = {}
+            store.run_changes = {}
             await site.http.post(f"/v1/runs/{run['run_id']}/cancel")
 
             assert ending_of(await goes_on.rest()) == ("RunCancelled", {"reason": "done"})
 
 
-async def test_a_run_still_waits_when_its_last_dispatch_has_been_purged(memory: Store, clock: ManualClock) -> None:
-    async with suspending(memory, clock) as (site, store):
-        run = await suspended(site)
-        store.is_purged = True
+async def parent(context: Context) -> str:
+    return f"the child said {await context.call('gated', 'go')}, and a person {await context.ask('and you?')}"
 
-        assert ending_of(await stream(site, run)) == ("RunSuspended", {"reason": "waiting"})
+
+@pytest.mark.parametrize("path", ["stream", "wait", "join"])
+async def test_whoever_follows_a_run_follows_it_over_the_work_of_its_children(
+    store: Store, clock: ManualClock, path: str
+) -> None:
+    """A run that waits for its children goes on by itself; it is over when it waits for a person."""
+    async with served(store, clock, agents={"parent": parent}) as site:
+        run = await site.submit("parent")
+        child = await site.world.agent.next_call()
+        await site.world.quiet()
+        async with site.http.open("GET", f"/v1/runs/{run['run_id']}/{path}") as following:
+            await site.world.advance(15)
+            assert not following.is_complete
+            child.release("yes")
+            body = await following.rest()
+
+        if path == "stream":
+            assert ending_of(body) == ("RunSuspended", {"reason": "waiting"})
+        else:
+            [ticket] = json.loads(body)["run"]["waiting"]["tickets"]
+            assert ticket["message"] == "and you?"
 
 
 async def test_a_client_whose_place_is_lost_gets_the_state_of_the_waiting_run_and_the_end(

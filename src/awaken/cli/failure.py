@@ -21,6 +21,8 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     CONFLICT = 4
     UNREACHABLE = 5
+    WAITS = 6
+    """The run waits for somebody, and goes on when that has been decided."""
 
 
 class Failure(Exception):

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from awaken.cli.failure import Exit
 from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import print_json
+from awaken.cli.terminal import print_json, shortened
 
 
 def pending(
@@ -34,7 +34,7 @@ def pending(
         print_json(waiting)
         return Exit.OK
     for item in waiting.items:
-        print(f"{item.position}  {item.message_id}  for run {item.run_id} at {item.boundary}")
+        print(f"{item.position}  {item.message_id}  for run {item.run_id} at {item.boundary}  {shortened(item.text)}")
     if not waiting.items:
         print("nothing waits")
     return Exit.OK

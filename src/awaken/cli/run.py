@@ -14,7 +14,10 @@ from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
 from awaken.client import Client, Json, Run
 
-_GOOD_ENDS: Final = frozenset({"completed", "waiting", "needs_decision", "needs_input", "stopped"})
+_EXITS: Final = {"completed": Exit.OK, "stopped": Exit.OK} | dict.fromkeys(
+    ("waiting", "needs_decision", "needs_input"), Exit.WAITS
+)
+"""By the phase of the run; any other one is a failure."""
 
 
 def run(
@@ -50,14 +53,14 @@ def run(
     with connected(url, header) as client:
         printer = AnswerPrinter(quiet=as_json)
         ended = _follow(client, printer, agent, given, thread)
-        while not as_json and somebody_is_there() and ask_about(client, printer, ended):
+        while not as_json and somebody_is_there() and _ask_about(client, printer, ended):
             ended = _go_on(client, printer, ended)
         if as_json:
             print_json(ended)
         else:
             _print_value(printer, ended)
             printer.note(summary(ended))
-    return Exit.OK if ended.phase in _GOOD_ENDS else Exit.FAILED
+    return _EXITS.get(ended.phase or "", Exit.FAILED)
 
 
 def _given(text: str | None, data: str | None) -> str | Json:
@@ -76,6 +79,16 @@ def _given(text: str | None, data: str | None) -> str | Json:
             " --data with a value as JSON"
         )
     return found
+
+
+def _ask_about(client: Client, printer: AnswerPrinter, run: Run) -> bool:
+    try:
+        return ask_about(client, printer, run)
+    except KeyboardInterrupt:
+        printer.note(
+            f"the question stays open; answer it with: awaken decide, see: awaken tickets --thread {run.thread_id}"
+        )
+        raise
 
 
 def _go_on(client: Client, printer: AnswerPrinter, run: Run) -> Run:

@@ -470,6 +470,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.waiting is not None and self.waiting.suspended_by in (None, self.dispatch_id)
 
     @property
+    def waits_for_somebody(self) -> bool:
+        """It does not go on by itself: a run that waits for nothing but its children is still at work, through them."""
+        return self.is_parked and self.waiting is not None and self.waiting.reason != "background_tasks"
+
+    @property
     def output(self) -> Any:
         """`final_output` as a value: the text of messages, or what the JSON of a structured output stands for."""
         if self.final_output is None or self.output_message_ids:

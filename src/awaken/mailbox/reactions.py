@@ -179,7 +179,7 @@ class Reactions:
 
     def _suspended(self, scope: Scope, run: Run, ending: Suspend) -> None:
         self._expect_expiry(ending.opens)
-        if run.is_parked:
+        if run.waits_for_somebody:
             self._hub.parked(scope, run)
 
     def _expect_expiry(self, opened: Iterable[TicketRequest]) -> None:

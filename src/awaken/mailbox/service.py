@@ -579,7 +579,7 @@ class Mailbox:
         until_parked: bool = False,
     ) -> Run:
         """The run when it is done, or as it is after `timeout_s` seconds; with `until_parked` also when it waits for
-        somebody.
+        somebody, and not only for its children.
 
         Nothing is read with the `end` of the submission, nor, with `known`, an earlier record of the run, while this
         process executes it.
@@ -608,7 +608,7 @@ class Mailbox:
                 left_s = None if deadline_s is None else deadline_s - clock.monotonic()
                 if must_read:
                     run = await self.get_run(scope, run_id)
-                    is_over = run.status is DONE or (until_parked and run.is_parked)
+                    is_over = run.status is DONE or (until_parked and run.waits_for_somebody)
                     if is_over or (left_s is not None and left_s <= 0):
                         return run
                 ended = await (end if left_s is None else self._within(end, left_s))

@@ -15,7 +15,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from awaken.domain.errors import AwakenError
-from awaken.domain.run import DONE, WAITING, Run
+from awaken.domain.run import DONE, Run
 from awaken.http.body import ClientGone
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.problems import problem_of, shape_problem
@@ -98,7 +98,7 @@ async def join_run(call: Call) -> Response:
 
 
 def _goes_on(run: Run) -> bool:
-    return run.status is not DONE and run.status is not WAITING
+    return run.status is not DONE and not run.waits_for_somebody
 
 
 class _Joining(Response):
@@ -135,7 +135,8 @@ class _Joining(Response):
         while _goes_on(run):
             await send({"type": "http.response.body", "body": b"\n", "more_body": True})
             patience_s = call.service.settings.keepalive_s
-            run = await call.while_connected(call.mailbox.wait(call.scope, run.run_id, timeout_s=patience_s))
+            waiting = call.mailbox.wait(call.scope, run.run_id, timeout_s=patience_s, until_parked=True)
+            run = await call.while_connected(waiting)
         return await self._answer(run)
 
     async def _answer(self, run: Run) -> bytes:
@@ -178,7 +179,7 @@ MANY_OPERATIONS: Final = (
         method="GET",
         path="/v1/runs/{run_id}/join",
         id="join_run",
-        summary="Wait for the end of a run, however long it takes",
+        summary="Wait until a run ends or waits for somebody, however long it takes",
         handler=join_run,
         query=Join,
         answers={200: RunResult},

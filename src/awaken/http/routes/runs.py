@@ -64,7 +64,7 @@ class RunFilters(ThreadRunFilters, frozen=True, kw_only=True):
 class TimeLimit(Query, frozen=True, kw_only=True):
     timeout_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
     wait_for: Literal["waiting", "done"] = "waiting"
-    """`waiting`: answer also when the run waits for somebody. `done`: only when it has ended."""
+    """`waiting`: answer also when the run waits for somebody other than its children. `done`: when it has ended."""
     may_wait: ClassVar[bool] = True
 
     @property
@@ -274,13 +274,13 @@ async def _waited(call: Call, run: Run) -> Response:
             run = await call.while_connected(
                 call.mailbox.wait(call.scope, run.run_id, timeout_s=asked.timeout_s, until_parked=until_parked)
             )
-            watcher.has_seen_all = run.status in (RunStatus.DONE, RunStatus.WAITING)
+            watcher.has_seen_all = run.status is RunStatus.DONE or run.waits_for_somebody
     except Unavailable:
         run = await call.mailbox.get_run(call.scope, run.run_id)
         retry_after_s = call.service.settings.retry_after_s
     resource = await resource_of(call, run)
     places = _places(call, run)
-    if run.status is not RunStatus.DONE and not (until_parked and run.is_parked):
+    if run.status is not RunStatus.DONE and not (until_parked and run.waits_for_somebody):
         return json_response(resource, 202, {**places, "Retry-After": str(retry_after_s)})
     messages, unreadable = await produced(call, run)
     answer = RunResult(run=resource, output=run.output, messages=messages, unreadable=unreadable)

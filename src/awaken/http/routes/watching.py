@@ -54,7 +54,8 @@ class Resuming(Watching, frozen=True, kw_only=True):
 
 class RunResuming(Resuming, frozen=True, kw_only=True):
     until: Literal["done", "waiting_or_done"] = "waiting_or_done"
-    """Whether the stream is over when the run waits for somebody, or only when it has ended."""
+    """Whether the stream is over when the run waits for somebody, other than its children, or only when it has ended.
+    """
 
 
 class ThreadResuming(Resuming, frozen=True, kw_only=True):
@@ -162,14 +163,13 @@ async def _is_over(call: Call, run: Run, after: int, selection: Selection) -> bo
 
 
 def waits_of(call: Call, run_id: RunId) -> Waits:
-    """For the stream of this run. A run whose next dispatch is queued does not wait for anybody."""
+    """For the stream of this run. A run whose next dispatch is queued does not wait for anybody, nor does one that
+    waits for its children.
+    """
 
     async def waits(after: int) -> bool:
         run = await call.reads.load_run(call.scope, run_id)
-        if run is None or run.status is not RunStatus.WAITING or run.updated_seq > after:
-            return False
-        dispatch = await call.reads.load_dispatch(call.scope, run.dispatch_id)
-        return dispatch is None or dispatch.status.is_terminal
+        return run is not None and run.waits_for_somebody and run.updated_seq <= after
 
     return waits
 
