@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -37,6 +38,7 @@ from awaken.testing.conformance.steps import (
     committed,
     dispatch_of,
     events_of,
+    names,
     run_of,
     settled,
     submitted,
@@ -470,6 +472,23 @@ async def test_however_many_runs_lack_their_dispatch_each_gets_one(path: Path, c
         assert results.count("mended") >= 250
         assert (await store.count_dispatches())[DispatchStatus.QUEUED] == 250
         assert await mend_all(store) == []
+
+
+@behaviour("MBX-135", "SV-014")
+async def test_two_that_mend_at_once_make_one_dispatch(store: SqliteStore, by_hand: Hand) -> None:
+    """Both have found the same, and whoever comes second finds that it is well."""
+    by_hand("DELETE FROM dispatches WHERE dispatch_id = 'alone'")
+    found = [await breaches_of(store) for _ in range(2)]
+    results = [each.result for each in await mend(store, *found[0])]
+    assert "mended" in results
+
+    again = [each.result for each in await mend(store, *found[1])]
+
+    assert "mended" not in again
+    assert await names(store, thread=ALONE) == ["alone"]
+    await asyncio.gather(mend_all(store), mend_all(store))
+    assert await names(store, thread=ALONE) == ["alone"]
+    await check_sound(store)
 
 
 @behaviour("MBX-195", "SV-028")

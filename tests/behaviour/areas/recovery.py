@@ -16,7 +16,12 @@ AREA: Final = Area(
     built("MBX-132", "SV-013", sentence="A run that was accepted and has no dispatch gets one."),
     built("MBX-133", "SV-015", sentence="A run that is to go on and has no dispatch gets one."),
     built("MBX-134", "SV-016", sentence="However many runs lack their dispatch, each gets one."),
-    later("MBX-135", "SV-014", sentence="Two that repair at once make one dispatch.", by=Wing.POSTGRES),
+    built(
+        "MBX-135",
+        "SV-014",
+        sentence="Two that repair at once make one dispatch.",
+        note="Both in one process; whoever comes second finds that all is well.",
+    ),
     built("MBX-174", "MBX-175", "SV-027", sentence="A message without the event that reports it gets one, once."),
     built("MBX-176", sentence="A repair that cannot be made is reported and stays to be made."),
     built("MBX-177", sentence="No event reports a message that is not there."),
