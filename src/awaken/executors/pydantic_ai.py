@@ -132,8 +132,9 @@ class PydanticAIDriver:
         """
         tools = port.request.options.client_tools
         waits = CallWaits(port, await entry.decisions(), frozenset([tool.name for tool in tools]))
-        with executing(Context(entry, port)):
-            return await _Execution(self, port, await entry.conversation(), waits).run()
+        context = Context(entry, port)
+        with executing(context):
+            return await _Execution(self, port, await entry.conversation(), waits, context).run()
 
 
 def _toolsets(tools: Sequence[ClientTool]) -> list[ExternalToolset[Any]] | None:
@@ -154,7 +155,9 @@ def _toolsets(tools: Sequence[ClientTool]) -> list[ExternalToolset[Any]] | None:
 class _Execution:
     """One execution of one run: the state between the framework's hooks and the port."""
 
-    def __init__(self, driver: PydanticAIDriver, port: RunPort, start: Conversation, waits: CallWaits) -> None:
+    def __init__(
+        self, driver: PydanticAIDriver, port: RunPort, start: Conversation, waits: CallWaits, context: Context
+    ) -> None:
         self._driver = driver
         self._port = port
         self._waits = waits
@@ -167,8 +170,9 @@ class _Execution:
         self.answers = Answers(port, driver.clock, waits)
         self._spent = start.usage
         """What the run had spent before what the framework counts."""
-        self._arrived = start.arrived
-        """What came behind the turn that is entered again, until the model is told."""
+        self._context = context
+        self._told = {message.id for message in start.history}
+        """What the model has read of what the run was given."""
         self._reply: ModelResponse | None = None
         """The committed response to enter again, until the framework has asked for it."""
         log = start.history if start.reenter is None else (*start.history, start.reenter)
@@ -258,8 +262,7 @@ class _Execution:
         if self._reply is not None:
             return  # the answer is known and shown
         if self._turn is not None:
-            taken = self._arrived + await self._close_step(run, node.request.parts)
-            self._arrived = ()
+            taken = self._arrived() + await self._close_step(run, node.request.parts)
         else:
             taken = await self._port.inbox()
         if taken:
@@ -275,6 +278,13 @@ class _Execution:
                 async for event in stream:
                     await self._notice(event)
                     await self._publish(self._answer_shown(self._turn).events(event))
+
+    def _arrived(self) -> tuple[Message, ...]:
+        """What tools have taken of what was sent to the run, in this execution and in the one that it goes on from."""
+        given = (*self._start.arrived, *self._context.new_messages())
+        found = {message.id: message for message in given if message.id not in self._told}
+        self._told |= found.keys()
+        return tuple(found.values())
 
     def _tell(self, node: ModelRequestNode[Any, Any], taken: Sequence[Message]) -> None:
         """The model reads what the run has just taken; that is in the log already."""
