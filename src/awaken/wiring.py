@@ -40,9 +40,11 @@ from awaken.domain.phase import Phase
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import (
     DONE,
+    GOES_WITH_A_NEW_THREAD,
     NO_LIMITS,
     ClientTool,
     Limits,
+    OnCompletion,
     Origin,
     Run,
     RunOptions,
@@ -363,6 +365,8 @@ class Awaken:
         multitask_strategy: Strategy = "enqueue",
         release_wait_s: float | None = None,
         create_thread: bool = True,
+        decisions: Sequence[Mapping[str, Any]] = (),
+        on_completion: OnCompletion = "keep",
     ) -> RunHandle:
         """Accept a run. It is stored when this returns, and survives the process from then on.
 
@@ -371,10 +375,13 @@ class Awaken:
         `multitask_strategy`: what is done where the thread is not idle: `enqueue`; `reject`, which is a ThreadBusy;
         `interrupt`, which clears the thread first; `rollback`, which also hides what the run that is stopped was given
         and has said. With these two `release_wait_s` gives up with ThreadBusy when that run has not let go in time; the
-        new one ends cancelled then.
+        new one ends cancelled then. `decisions`: about what a run of the thread waits for, as in `decide_thread`; they
+        are made together with the submit, or neither is. `on_completion="delete"`: a new thread goes some time after
+        its run.
 
         Raises:
             ValidationError: An id, the message or a number is unacceptable, or the agent unknown; nothing is stored.
+            DecisionConflict, TicketExpired, TicketNotFound, TicketWithdrawn: A decision cannot be made.
             ThreadNotFound: `create_thread` is False and there is no such thread.
             AlreadyExists: `run_id` was used for something else.
             QueueFull: Too many runs wait on the thread.
@@ -402,6 +409,8 @@ class Awaken:
                 overrides=overrides,
                 release_wait_s=release_wait_s,
                 create_thread=create_thread,
+                decisions=decisions,
+                on_completion=on_completion,
             )
         )
         return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
@@ -422,8 +431,13 @@ class Awaken:
         overrides: Mapping[str, Any] | None,
         create_thread: bool,
         release_wait_s: float | None = None,
+        decisions: Sequence[Mapping[str, Any]] = (),
+        on_completion: OnCompletion = "keep",
     ) -> RunSubmission:
         """Raises ValidationError for an id that is none, and for what cannot be the input of a run."""
+        checking.checked_choice(on_completion, get_args(OnCompletion), what="on_completion")
+        if on_completion == "delete" and thread_id is not None:
+            raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("on_completion",))
         for value, what in ((thread_id, "thread_id"), (run_id, "run_id")):
             if value is not None:
                 checked_id(value, what=what)
@@ -441,7 +455,9 @@ class Awaken:
                 limits=NO_LIMITS if limits is None else limits,
                 state=cast(Any, state),
                 client_tools=cast(Any, client_tools),
+                on_completion=on_completion,
             ),
+            decisions=tuple(verdicts_of(decisions)),
             release_wait_s=release_wait_s,
             create_thread=create_thread,
         )

@@ -19,6 +19,7 @@ from awaken.domain.errors import (
     RunNotOpen,
     ScheduleNotFound,
     ThreadNotFound,
+    TicketNotFound,
     Unsupported,
     ValidationError,
 )
@@ -444,3 +445,20 @@ class _Until:
             if item.kind == "RunFinished":
                 return
             yield item
+
+
+def test_a_submit_brings_decisions_and_a_new_thread_may_go_with_its_run(do: Do, thread_id: str) -> None:
+    asked = do(lambda c: c.submit(thread_id, "hello", agent="approving"))
+    looks = (do(lambda c: c.list_tickets(run_id=asked.run_id, state="open")) for _ in range(1_000))
+    [ticket] = next(found for found in looks if found)
+    decision = {"ticket_id": ticket.ticket_id, "action": "approve"}
+
+    said = do(lambda c: c.submit(thread_id, "hello", agent="clerk", decisions=[decision]))
+
+    assert do(lambda c: c.wait(asked.run_id)).phase == "completed"
+    assert do(lambda c: c.wait(said.run_id)).phase == "completed"
+    with pytest.raises(TicketNotFound):
+        do(lambda c: c.submit(thread_id, "hello", agent="clerk", decisions=[{**decision, "ticket_id": "elsewhere"}]))
+
+    gone = do(lambda c: c.submit(None, "hello", agent="clerk", on_completion="delete"))
+    assert do(lambda c: c.wait(gone.run_id)).is_done

@@ -38,7 +38,7 @@ from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.given import Given, one_message_of, sent_form
 from awaken.domain.ids import Ids, ThreadId, checked_id
 from awaken.domain.pending import KEEPS_ITS_ID, NOTHING_TO_CHANGE, WaitsAt, checked_revision
-from awaken.domain.run import NO_LIMITS, ClientTool, Limits, RunOptions
+from awaken.domain.run import GOES_WITH_A_NEW_THREAD, NO_LIMITS, ClientTool, Limits, OnCompletion, RunOptions
 from awaken.domain.schedule import check_schedule_name
 from awaken.domain.selection import chosen_names
 from awaken.domain.state import checked_patch, checked_version
@@ -94,6 +94,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     multitask_strategy: str = "enqueue"
     release_wait_s: float | None = None
     if_not_exists: str | None = None
+    decisions: Sequence[dict[str, Any]] = ()
+    on_completion: OnCompletion = "keep"
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,9 +279,14 @@ def run_request(
     create_thread: bool,
     delay_s: float = 0.0,
     at: datetime | str | None = None,
+    decisions: Sequence[Mapping[str, Any]] = (),
+    on_completion: OnCompletion = "keep",
 ) -> RunRequest:
     """The body for a new run, with an id of its own. Raises ValidationError for what can never be sent."""
     _check_ids(thread_id=thread_id, run_id=run_id)
+    checked_choice(on_completion, get_args(OnCompletion), what="on_completion")
+    if on_completion == "delete" and thread_id is not None:
+        raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("body", "on_completion"))
     due = due_at(at, delay_s=delay_s)
     Delivery(
         priority=priority,
@@ -328,6 +335,8 @@ def run_request(
         multitask_strategy=multitask_strategy,
         release_wait_s=release_wait_s,
         if_not_exists="create" if thread_id is not None and asked.create_thread else None,
+        decisions=[sent_verdict(each) for each in verdicts_of(decisions)] or (),
+        on_completion=on_completion,
     )
 
 

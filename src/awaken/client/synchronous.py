@@ -30,7 +30,7 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.given import Given
 from awaken.domain.ids import Chance
 from awaken.domain.pending import Granularity, WaitsAt
-from awaken.domain.run import ClientTool, Limits
+from awaken.domain.run import ClientTool, Limits, OnCompletion
 from awaken.domain.schedule import Missed, Overlap
 from awaken.domain.shown import (
     CancelledStatus,
@@ -119,12 +119,15 @@ class Client:
         multitask_strategy: Strategy = "enqueue",
         release_wait_s: float | None = None,
         create_thread: bool = True,
+        decisions: Sequence[Mapping[str, Any]] = (),
+        on_completion: OnCompletion = "keep",
     ) -> RunHandle:
         """Have a run accepted. It is durable when this returns, and goes on whoever watches.
 
         `thread_id` None makes a new thread. Without `agent`: the thread's last agent, else the only one there is. `at`:
         a `datetime` with a time zone, or an RFC 3339 text, before which it does not start. Without `run_id` one is
-        chosen here; the same id with the same content is the same run.
+        chosen here; the same id with the same content is the same run. `decisions`: about what a run of the thread
+        waits for, made together with the submit. `on_completion="delete"`: a new thread goes some time after its run.
         """
         request = calls.run_request(
             self._setup.ids,
@@ -146,6 +149,8 @@ class Client:
             create_thread=create_thread,
             delay_s=delay_s,
             at=at,
+            decisions=decisions,
+            on_completion=on_completion,
         )
         accepted = self.send(calls.create_run(request))
         return RunHandle(self, accepted.run, replayed=accepted.replayed)

@@ -236,6 +236,7 @@ class ClientTool(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
 
 OnCompletion = Literal["keep", "delete"]
+GOES_WITH_A_NEW_THREAD: Final = "on_completion=delete is for a run on a new thread; leave thread_id out"
 OnDisconnect = Literal["continue", "cancel"]
 
 

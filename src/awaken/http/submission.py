@@ -33,7 +33,17 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import Unsupported, ValidationError
 from awaken.domain.ids import ID_PATTERN, MessageId, Scope, ThreadId, checked_id
 from awaken.domain.message import Audio, Base64Source, Document, Image, Json, Message, Role, Text, Video
-from awaken.domain.run import NO_LIMITS, Adapter, ClientTool, Limits, OnCompletion, OnDisconnect, RunOptions, Trace
+from awaken.domain.run import (
+    GOES_WITH_A_NEW_THREAD,
+    NO_LIMITS,
+    Adapter,
+    ClientTool,
+    Limits,
+    OnCompletion,
+    OnDisconnect,
+    RunOptions,
+    Trace,
+)
 from awaken.domain.thread import ThreadInfo, ThreadPatch
 from awaken.http.settings import (
     MAX_ATTACHMENT_BYTES,
@@ -259,9 +269,7 @@ class WatchedRunCreate(Body, frozen=True, kw_only=True):
     def _on_completion(self, thread_id: str) -> OnCompletion:
         """Raises ValidationError for a thread that is to go with a run, and is not made by it."""
         if self.on_completion == "delete" and thread_id:
-            raise ValidationError(
-                "on_completion=delete is for a run on a new thread; leave thread_id out", loc=("body", "on_completion")
-            )
+            raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("body", "on_completion"))
         return self.on_completion or "keep"
 
     def _thread_id(self, path_thread_id: str | None) -> str:
