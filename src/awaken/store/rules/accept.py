@@ -212,7 +212,7 @@ def _split(t: Submit, messages: tuple[Message, ...]) -> tuple[tuple[Message, ...
 def _open_apart(
     t: Submit, messages: tuple[Message, ...], thread: ThreadRow, facts: Facts, changes: Changes, log: Log
 ) -> None:
-    """Each of the messages opens a run of its own."""
+    """Each of the messages opens a run of its own, due when the first one is."""
     entries: list[Pending] = []
     for message in messages:
         thread.position += 1
@@ -229,7 +229,8 @@ def _open_apart(
             )
         )
         changes.new_messages.append(MessageWrite(thread, message, None, own.run_id, log.now))
-    log.follow(lambda: open_runs(entries, thread, facts, changes, log.now))
+    due_at = _due_at(t.delivery, log.now)
+    log.follow(lambda: open_runs(entries, thread, facts, changes, log.now, due_at=due_at))
 
 
 def _leaves_calls(cleared: Interrupted, facts: Facts) -> bool:

@@ -167,23 +167,29 @@ def give_up(entry: Pending, fate: FinalFate, cause: str | None, thread: ThreadRo
 
 
 def open_runs(
-    entries: Sequence[Pending], thread: ThreadRow, facts: Facts, changes: Changes, now: Instant
+    entries: Sequence[Pending],
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    now: Instant,
+    *,
+    due_at: Instant | None = None,
 ) -> tuple[Appended, ...]:
     """Queue messages as runs: neighbours share one where they may and ask for the same, and it has the ids and the
-    place of its first message.
+    place of its first message. None starts before `due_at`.
     """
     rows: tuple[Appended, ...] = ()
     while entries:
         count = len(selected(entries, "new_run", None))
         first = entries[0]
         shared = next((n for n in range(1, count) if not entries[n].opens.is_like(first.opens)), count)
-        rows += _open_run(entries[:shared], thread, facts, changes, now)
+        rows += _open_run(entries[:shared], thread, facts, changes, now, now if due_at is None else due_at)
         entries = entries[shared:]
     return rows
 
 
 def _open_run(
-    entries: Sequence[Pending], thread: ThreadRow, facts: Facts, changes: Changes, now: Instant
+    entries: Sequence[Pending], thread: ThreadRow, facts: Facts, changes: Changes, now: Instant, due_at: Instant
 ) -> tuple[Appended, ...]:
     asked = entries[0].opens
     no = changes.numbers.next()
@@ -216,7 +222,7 @@ def _open_run(
         priority=asked.priority,
         position=entries[0].position,
         epoch=thread.epoch,
-        available_at=now,
+        available_at=due_at,
         created_at=now,
         updated_at=now,
         max_attempts=asked.max_attempts,

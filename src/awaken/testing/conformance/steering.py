@@ -54,6 +54,7 @@ from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     DONE,
+    ROUTES,
     SCOPE,
     THREAD,
     answered,
@@ -687,6 +688,16 @@ async def test_messages_for_different_agents_share_no_run(store: Store, clock: M
     await settled(store, owner)
 
     assert len(await queue_of(store)) == 3
+
+
+async def test_messages_that_each_open_a_run_are_all_put_off_as_long(store: Store, clock: ManualClock) -> None:
+    late = aimed("d1", "queue", messages=[said("m1"), said("m2")], granularity="one", delay_ms=1_000)
+    want(Submitted, await apply(store, late))
+
+    assert await claim(store) is None
+    queue = await store.list_queue(SCOPE, THREAD)
+    assert [dispatch.available_at for dispatch in queue] == [clock.now() + 1_000] * 2
+    assert await store.next_due_in_ms(ROUTES) == 1_000
 
 
 async def test_messages_that_want_to_come_alone_open_a_run_each_where_nothing_takes_them(
