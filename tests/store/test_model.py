@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
 
-from awaken.domain.child import ChildEnd, ChildTicket
+from awaken.domain.child import ChildEnd, ChildTicket, child_of
 from awaken.domain.delivery import Delivery, Mode
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.event import logged
@@ -45,11 +45,27 @@ from awaken.domain.ids import (
     TicketId,
 )
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, Visibility, user_message
-from awaken.domain.outbox import ChildWaits
+from awaken.domain.outbox import Begin, ChildWaits, OutboxRow, Posting
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import CANCELLED, NATURAL_END, Intent, Run, RunRequest, RunStatus, Termination, Usage
-from awaken.domain.thread import ThreadInfo
-from awaken.domain.ticket import Decision, Ticket, TicketRequest
+from awaken.domain.run import (
+    CANCELLED,
+    NATURAL_END,
+    NO_OPTIONS,
+    ChildOf,
+    Intent,
+    Origin,
+    Run,
+    RunOptions,
+    RunRequest,
+    RunStatus,
+    Termination,
+    Trace,
+    Usage,
+)
+from awaken.domain.schedule import ScheduleSpec
+from awaken.domain.state import Values
+from awaken.domain.thread import ThreadInfo, ThreadPatch
+from awaken.domain.ticket import Decision, Ticket, TicketRequest, ticket_id
 from awaken.store.contract import (
     DispatchQuery,
     MessageQuery,
@@ -67,6 +83,7 @@ from awaken.store.transitions import (
     Blocked,
     Busy,
     Cancel,
+    ChangeSchedule,
     Claim,
     Claimed,
     ClaimedSome,
@@ -77,37 +94,50 @@ from awaken.store.transitions import (
     Continued,
     DeadLetter,
     Decide,
+    DeclareSchedules,
+    Delivered,
     Edit,
     Edited,
+    EditSchedules,
+    EditThread,
     Ending,
     Failed,
     Full,
+    Handled,
+    Hide,
+    HideRun,
     Incomplete,
     Interrupt,
     JournalEntry,
     Known,
     LeaseLost,
     LeaseRef,
+    MakeSchedule,
     Missing,
     NoteChild,
     NotOpen,
     NotWaiting,
     Offer,
     Outcome,
+    PatchState,
+    PauseSchedule,
     Purge,
     Purged,
     Reclaim,
     Release,
+    RemoveSchedule,
     Renew,
     Reorder,
     Reordered,
     Replayed,
+    ResumeSchedule,
     Retract,
     Retracted,
     Retry,
     Rooms,
     Ruling,
     SaveThread,
+    ScheduleEdit,
     Settle,
     Settled,
     SetTransition,
@@ -118,10 +148,12 @@ from awaken.store.transitions import (
     Submitted,
     Suspend,
     ThreadTransition,
+    Tick,
 )
 from awaken.testing.audit import breaches_of
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.outbox import delivering
 from awaken.testing.events import text_delta
 from tests.store.at_once import read_at_once
 from tests.store.views import (
@@ -154,7 +186,7 @@ _MADE_UP: Final = frozenset({"child_was_begun"})
 """Invariants that do not hold here: nobody begins the children that the tickets speak of."""
 _STEER: Final[Mode] = "steer"
 _QUEUE: Final[Mode] = "queue"
-_RARE: Final[tuple[Mode, ...]] = ("follow_up", "interrupt", "reject", "resume")
+_RARE: Final[tuple[Mode, ...]] = ("follow_up", "interrupt", "rollback", "reject", "resume")
 MODES: Final = (*[_QUEUE] * 5, *[_STEER] * 5, *_RARE)
 PLENTY: Final = 50
 CHILD: Final = msgspec.to_builtins(
@@ -276,6 +308,11 @@ endings: SearchStrategy[Ending] = st.one_of(
     st.builds(DeadLetter, pick(("hopeless",))),
     st.builds(Release, pick(("draining",))),
 )
+PATCHES: Final[tuple[Values, ...]] = (
+    {"a": 1}, {"a": None}, {"a": {"b": 2}}, {"a": {"b": None, "c": []}}, {"b": {"x": "ü"}, "a": None},
+)  # fmt: skip
+patches = pick(PATCHES)
+CHANGES: Final = ("state", "state", "state", "hide", "hide", "hide", "edit", "edit", "hide_run")
 infos = st.builds(ThreadInfo, title=maybe(pick(("t",))), resource_id=maybe(pick(("x", "y"))))
 
 
@@ -296,15 +333,18 @@ def submits(draw: st.DrawFn) -> Plan:
         granularity=draw(pick(("batch", "batch", "one"))),
         barrier=draw(pick((False, False, False, True))),
         fallback_to_new_run=draw(pick((True, True, False))),
-        interrupt_id=draw(pick((None, "i1", "i2"))) if mode == "interrupt" else None,
+        interrupt_id=draw(pick((None, "i1", "i2"))) if mode in ("interrupt", "rollback") else None,
     )
     aimed = draw(maybe(numbers)) if mode != "reject" else None
+    options = (
+        RunOptions(state=draw(patches), on_completion=draw(pick(("keep", "keep", "delete")))) if own else NO_OPTIONS
+    )
     asked = Submit(
         scope=draw(scopes),
         thread_id=draw(threads),
         run_id=draw(pick(RUNS)),
         dispatch_id=draw(pick(DISPATCHES)),
-        request=RunRequest(Intent(draw(agents)), ()),
+        request=RunRequest(Intent(draw(agents)), (), options=options),
         messages=tuple(draw(inputs)),
         digest=draw(pick(("x", "x", "y"))),
         metadata=draw(pick(({}, {"k": [1, None]}))) if own else {},
@@ -362,6 +402,9 @@ def owner_writes(draw: st.DrawFn) -> Plan:
     takes, goes_on = draw(pick((None, "next_step", "next_step", "on_natural_end"))), draw(st.booleans())
     early = draw(asked_tickets) if draw(pick((False, False, True))) else ()
     groups = draw(pick((0, 0, 1, 2)))
+    state = tuple(draw(st.lists(patches, max_size=2)))
+    starts, detached = draw(pick((None, None, None, *THREADS))), draw(pick((False, False, True)))
+    awaited = draw(pick(((), (), ("start#1",), ("start#2",))))
 
     def plan(world: TwoStores) -> Commit | Settle | None:
         claim = world.claim_at(which)
@@ -379,9 +422,15 @@ def owner_writes(draw: st.DrawFn) -> Plan:
             closes=closes,
             usage=spent,
             stream_open=stream_open,
+            state=state,
+            awaits=tuple([ticket_id(claim.run.run_id, key) for key in awaited]),
         )
         if ending is None:
-            return replace(commit, opens=early, takes=takes)
+            asked, posts = early, ()
+            if starts is not None:
+                child, posting = world.child(claim, starts, detached=detached)
+                asked, posts = (*early, child), (posting,)
+            return replace(commit, opens=asked, posts=posts, takes=takes)
         fields = [field for field in commit.__struct_fields__ if field not in ("opens", "takes")]
         shared: dict[str, Any] = {field: getattr(commit, field) for field in fields}
         end = ending
@@ -419,15 +468,15 @@ def repetitions(draw: st.DrawFn) -> Plan:
 
 @st.composite
 def cancels(draw: st.DrawFn) -> Plan:
-    which, pooled = draw(numbers), draw(pick(RUNS))
+    which, pooled, hide = draw(numbers), draw(pick(RUNS)), draw(pick((False, False, True)))
     scope, thread = draw(scopes), draw(threads)
 
     def plan(world: TwoStores) -> Cancel:
         known = world.runs_seen
         if known:
             seen_scope, run_id, thread_id = known[which % len(known)]
-            return Cancel(scope=seen_scope, thread_id=thread if which % 7 == 0 else thread_id, run_id=run_id)
-        return Cancel(scope=scope, thread_id=thread, run_id=pooled)
+            return Cancel(scope=seen_scope, thread_id=thread if which % 7 == 0 else thread_id, run_id=run_id, hide=hide)
+        return Cancel(scope=scope, thread_id=thread, run_id=pooled, hide=hide)
 
     return plan
 
@@ -439,7 +488,7 @@ def verdicts(draw: st.DrawFn) -> Plan:
     looks = draw(st.booleans())
 
     def plan(world: TwoStores) -> Decide | None:
-        tickets = world.tickets_at(which)
+        tickets = [each for each in world.tickets_at(which) if _is_made_up(each[1])]
         if not tickets:
             return None
         scope, first = tickets[0]
@@ -457,6 +506,11 @@ def verdicts(draw: st.DrawFn) -> Plan:
         )
 
     return plan
+
+
+def _is_made_up(ticket: Ticket) -> bool:
+    """It follows no child that has been begun, and tells of its end itself."""
+    return ticket.asked.kind != "child" or child_of(ticket).run_id == "started"
 
 
 @st.composite
@@ -533,6 +587,83 @@ def changes_of_messages(draw: st.DrawFn) -> Plan:
 
 
 @st.composite
+def deliveries(draw: st.DrawFn) -> Plan:
+    """An errand as the mailbox delivers it, the first of a lane mostly; or the word that some have been delivered."""
+    which, word, refused = draw(numbers), draw(st.booleans()), draw(pick((None, None, "no such thing")))
+
+    def plan(world: TwoStores) -> ThreadTransition | Delivered | None:
+        rows = [] if world.view is None else world.view.outbox
+        if word:
+            gone = world.delivered[which % 3 :][:3]
+            handled = [Handled(row.no, refused if n else None, skipped=which % 5 == 0) for n, row in enumerate(gone)]
+            return Delivered(rows=tuple(handled))
+        if not rows:
+            return None
+        row = rows[0 if which % 3 else which % len(rows)]
+        world.delivered.insert(0, row)
+        return delivering(row)
+
+    return plan
+
+
+@st.composite
+def edits_of_schedules(draw: st.DrawFn) -> Plan:
+    name, other = draw(pick(("s1", "s2"))), draw(pick(("s1", "s2")))
+    spec = ScheduleSpec(
+        name=name,
+        agent_id=draw(agents),
+        messages=(user_message(MessageId(""), "tick"),),
+        every_s=draw(pick((1, 60))),
+        overlap=draw(pick(("skip", "queue"))),
+        missed=draw(pick(("one", "all", "none"))),
+        thread_id=draw(pick(THREADS)),
+    )
+    was = draw(pick((spec, replace(spec, every_s=1), replace(spec, overlap="skip"))))
+    edits: tuple[ScheduleEdit, ...] = (
+        *[MakeSchedule(spec)] * 4, ChangeSchedule(spec, was), PauseSchedule(name), ResumeSchedule(name),
+        RemoveSchedule(name), DeclareSchedules((spec,)), DeclareSchedules((replace(spec, name=other),)),
+    )  # fmt: skip
+    asked = EditSchedules(scope=draw(scopes), edit=draw(pick(edits)))
+    return lambda world: asked
+
+
+@st.composite
+def ticks(draw: st.DrawFn) -> Plan:
+    asked = Tick(max_attempts=2, limit=draw(pick((1, 200))))
+    return lambda world: asked
+
+
+@st.composite
+def changes_of_threads(draw: st.DrawFn) -> Plan:
+    """Of its state, its view, what is said about it; and that a run of it is left out of lists. Deletions are left to
+    the sequences of `Awaken`: here most of what is asked would be refused from then on.
+    """
+    scope, thread_id, which, kind = draw(scopes), draw(threads), draw(numbers), draw(pick(CHANGES))
+    patch, off, parent = draw(patches), draw(pick((None, None, 0, 1))), draw(pick((None, *THREADS)))
+
+    def plan(world: TwoStores) -> ThreadTransition | None:
+        view = None if world.view is None else world.view.thread(thread_id, scope)
+        match kind:
+            case "state":
+                version = None if off is None or view is None else view.state.version + off
+                return PatchState(scope=scope, thread_id=thread_id, patch=patch, if_version=version)
+            case "hide" if view is not None and view.log:
+                name = view.log[which % len(view.log)].message.id
+                return Hide(scope=scope, thread_id=thread_id, message_id=name)
+            case "edit":
+                version = None if off is None or view is None or view.thread is None else view.thread.info_version + off
+                said = ThreadPatch(title=f"t{which}", parent_thread_id=parent)
+                return EditThread(scope=scope, thread_id=thread_id, patch=said, if_version=version)
+            case "hide_run" if view is not None and view.runs:
+                run_id = view.runs[which % len(view.runs)].run_id
+                return HideRun(scope=scope, thread_id=thread_id, run_id=run_id)
+            case _:
+                return None
+
+    return plan
+
+
+@st.composite
 def renewals(draw: st.DrawFn) -> Plan:
     wanted, lease_ms = draw(st.lists(st.tuples(numbers, st.booleans()), max_size=4)), draw(pick((5, 1_000, 60_000)))
 
@@ -593,8 +724,8 @@ batches = st.lists(
     st.one_of(
         *[submits() for _ in range(4)], *[owner_writes() for _ in range(6)], *[repetitions() for _ in range(2)],
         *[verdicts() for _ in range(2)], *[claims() for _ in range(2)], cancels(), saves(), interrupts(), renewals(),
-        changes_of_messages(), news_of_children(),
-        reclaims(), purges(),
+        changes_of_messages(), news_of_children(), changes_of_threads(), edits_of_schedules(), ticks(),
+        *[deliveries() for _ in range(2)], reclaims(), purges(),
     ),
     min_size=1,
     max_size=6,
@@ -639,7 +770,9 @@ class TwoStores(RuleBasedStateMachine):
         self.last_writes: dict[tuple[Scope, ThreadId], Commit | Settle] = {}
         self._numbers = itertools.count(1)
         self._went_back = False
-        self._view: View | None = None
+        self.view: View | None = None
+        self.delivered: list[OutboxRow] = []
+        """Errands that were delivered, the last one first; some of them more than once."""
         self._runner = asyncio.Runner()
         self._folder = tempfile.TemporaryDirectory()
         self._patch = pytest.MonkeyPatch()
@@ -682,7 +815,7 @@ class TwoStores(RuleBasedStateMachine):
         note("".join(f"  {asked!r}\n    -> {outcome!r}\n" for asked, outcome in zip(batch, expected, strict=True)))
         for wanted, got in zip(expected, self._do(self.store.apply(batch)), strict=True):
             assert got == wanted, f"SQLite answered {got!r}"
-        earlier, self._view = self._view, self._look()
+        earlier, self.view = self.view, self._look()
         if earlier is not None:
             self._compare(earlier, batch, expected)
         self._remember(batch, expected)
@@ -703,8 +836,8 @@ class TwoStores(RuleBasedStateMachine):
         """The process ends and another one opens the store: whatever was claimed is taken back."""
         self._close()
         self._open()
-        self._view = self._look()
-        assert not [view for view in self._view.threads if view.having(DispatchStatus.CLAIMED)]
+        self.view = self._look()
+        assert not [view for view in self.view.threads if view.having(DispatchStatus.CLAIMED)]
 
     def _write_from_outside(self) -> None:
         """Somebody else writes to SQLite's file, though nothing that matters: its writer cannot know that."""
@@ -716,9 +849,9 @@ class TwoStores(RuleBasedStateMachine):
     def _compare(
         self, before: View, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]
     ) -> None:
-        assert self._view is not None
+        assert self.view is not None
         if all(isinstance(outcome, REFUSALS) or _is_repeated(outcome) for outcome in outcomes):
-            assert self._view == before, "a refusal or a repetition changed something"
+            assert self.view == before, "a refusal or a repetition changed something"
         for asked, outcome in zip(batch, outcomes, strict=True):
             assert not isinstance(outcome, Failed), outcome
             if isinstance(asked, Commit | Settle) and asked is self.last_writes.get((asked.scope, asked.thread_id)):
@@ -732,9 +865,9 @@ class TwoStores(RuleBasedStateMachine):
 
     def _all_calls_were_answered(self, before: View, claim: Claimed) -> None:
         """A first claim finds no call open of a run that had ended before."""
-        assert self._view is not None
+        assert self.view is not None
         ended = before.left_open(claim.scope, claim.dispatch.thread_id)
-        assert not ended & self._view.left_open(claim.scope, claim.dispatch.thread_id)
+        assert not ended & self.view.left_open(claim.scope, claim.dispatch.thread_id)
 
     def _remember(self, batch: Sequence[ThreadTransition | SetTransition], outcomes: list[Outcome]) -> None:
         for asked, outcome in zip(batch, outcomes, strict=True):
@@ -753,10 +886,10 @@ class TwoStores(RuleBasedStateMachine):
             self.claims_seen += [claim for claim in _claims_of(outcome) if not _is_repeated(outcome)]
 
     def _nothing_due_is_left(self, rooms: Rooms) -> None:
-        assert self._view is not None
+        assert self.view is not None
         if self._went_back or rooms.suspects < PLENTY or len(rooms.routes) < len(ROUTES):
             return
-        for view in self._view.threads:
+        for view in self.view.threads:
             due = [each for each in view.queue if each.available_at <= self.clock.now()]
             assert not due or view.having(DispatchStatus.CLAIMED), f"due work was left on a free thread: {due}"
 
@@ -848,13 +981,13 @@ class TwoStores(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        if self._view is not None:
-            for view in self._view.threads:
+        if self.view is not None:
+            for view in self.view.threads:
                 check_thread(view)
-            check_counts(self._view)
-            check_tickets(self._view)
+            check_counts(self.view)
+            check_tickets(self.view)
             next_due_in_ms = self._same(lambda store: store.next_due_in_ms(frozenset(ROUTES)))
-            assert (next_due_in_ms is not None) == self._view.waits_for_time(), "what waits for time has an instant"
+            assert (next_due_in_ms is not None) == self.view.waits_for_time(), "what waits for time has an instant"
             for store in (self.model, self.store):
                 found = [each for each in self._do(breaches_of(store)) if each.invariant not in _MADE_UP]
                 assert not found, "\n".join(map(str, found))
@@ -867,6 +1000,28 @@ class TwoStores(RuleBasedStateMachine):
     def offer(self, lease_ms: int | None, routes: frozenset[Route], consumer: ConsumerId) -> Offer:
         token, instance_id = ClaimToken(self.fresh("token")), InstanceId(self.fresh("instance"))
         return Offer(consumer, token, instance_id, routes, lease_ms)
+
+    def child(self, claim: Claimed, home: ThreadId, *, detached: bool) -> tuple[TicketRequest, Posting]:
+        """A child of the run that holds the claim: the ticket that follows it, and the errand that begins it."""
+        parent = claim.run
+        key, name = f"start#{len([1 for each in self.asked if isinstance(each, Commit)])}", self.fresh("child")
+        run_id, message = RunId(name), user_message(MessageId(self.fresh("m")), "go")
+        about = ChildTicket(run_id=run_id, thread_id=home, agent_id=parent.agent_id, detached=detached)
+        ticket = TicketRequest(key=key, kind="child", tool_name="child", arguments=msgspec.to_builtins(about))
+        trace = Trace(
+            origin=Origin.SUBAGENT,
+            parent_run_id=parent.run_id,
+            parent_thread_id=parent.thread_id,
+            child=ChildOf(ticket_id=ticket.id_in(parent.run_id), agent_id=parent.agent_id, name="child"),
+        )
+        begin = Begin(
+            run_id=run_id,
+            dispatch_id=DispatchId(f"{name}-d"),
+            request=RunRequest(Intent(parent.agent_id), (message.id,), trace=trace),
+            messages=(message,),
+            info=ThreadInfo(),
+        )
+        return ticket, Posting(home, begin)
 
     def named(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
         """The entries with a fresh id for each message without one, and no id twice."""
@@ -882,13 +1037,13 @@ class TwoStores(RuleBasedStateMachine):
 
     def pending_at(self, scope: Scope, thread_id: ThreadId) -> list[tuple[MessageId, int]]:
         """What is pending, in order, each with its revision."""
-        views = [] if self._view is None else self._view.threads
+        views = [] if self.view is None else self.view.threads
         [entries] = [view.pending for view in views if (view.scope, view.thread_id) == (scope, thread_id)] or [[]]
         return [(each.entry.message_id, each.entry.revision) for each in entries]
 
     def messages_at(self, scope: Scope, thread_id: ThreadId) -> list[tuple[MessageId, int]]:
         """What is pending, or brought by something queued, or in the log."""
-        views = [] if self._view is None else self._view.threads
+        views = [] if self.view is None else self.view.threads
         found = self.pending_at(scope, thread_id)
         for view in views:
             if (view.scope, view.thread_id) == (scope, thread_id):
@@ -898,15 +1053,15 @@ class TwoStores(RuleBasedStateMachine):
     def claim_at(self, which: int) -> Claimed | None:
         """Two times in three a claim that holds, otherwise one of the past; recent ones come up most often."""
         live: list[Claimed] = []
-        if which % 3 and self._view is not None:
-            tokens = {dispatch.claim_token for view in self._view.threads for dispatch in view.dispatches}
+        if which % 3 and self.view is not None:
+            tokens = {dispatch.claim_token for view in self.view.threads for dispatch in view.dispatches}
             live = [claim for claim in self.claims_seen if claim.token in tokens]
         candidates = live or self.claims_seen
         return candidates[-1 - which % min(len(candidates), 1 + which % 8)] if candidates else None
 
     def waiting_run(self) -> tuple[Scope, Run] | None:
         """The run that an otherwise idle thread waits with."""
-        for view in [] if self._view is None else self._view.threads:
+        for view in [] if self.view is None else self.view.threads:
             waiting = [run for run in view.runs if run.status is RunStatus.WAITING]
             if waiting and not view.having(DispatchStatus.QUEUED, DispatchStatus.CLAIMED):
                 return view.scope, max(waiting, key=lambda run: run.updated_seq)
@@ -914,7 +1069,7 @@ class TwoStores(RuleBasedStateMachine):
 
     def tickets_at(self, which: int) -> list[tuple[Scope, Ticket]]:
         """Those of one run; of one with an open ticket twice in three times."""
-        known = [] if self._view is None else self._view.tickets
+        known = [] if self.view is None else self.view.tickets
         live = [each for each in known if each[1].is_open] if which % 3 else []
         found = live or known
         if not found:

@@ -94,8 +94,8 @@ class View(msgspec.Struct):
     def receipts(self) -> dict[tuple[ThreadId, MessageId], Receipt]:
         return {(view.thread_id, each.message_id): each for view in self.threads for each in view.receipts}
 
-    def thread(self, thread_id: str) -> ThreadView | None:
-        return next((view for view in self.threads if view.thread_id == thread_id), None)
+    def thread(self, thread_id: str, scope: Scope = DEFAULT_SCOPE) -> ThreadView | None:
+        return next((view for view in self.threads if (view.scope, view.thread_id) == (scope, thread_id)), None)
 
     def has_dispatch(self, scope: Scope, thread_id: ThreadId, run_id: RunId, dispatch_id: DispatchId) -> bool:
         """Of that thread and run: once retention has removed them, a caller may use their ids again elsewhere."""
@@ -159,7 +159,8 @@ def _check_messages(view: ThreadView) -> None:
     unfinished = {run.run_id: run for run in view.runs if run.status is not RunStatus.DONE}
     for entry in entries:
         run = unfinished[entry.run_id]
-        assert (entry.boundary == "resume_input") <= (run.status in (RunStatus.WAITING, RunStatus.RUNNING))
+        is_wake = run.status is RunStatus.CREATED and run.request.trace.mode is RunMode.INTERNAL_WAKE
+        assert (entry.boundary == "resume_input") <= (run.status in (RunStatus.WAITING, RunStatus.RUNNING) or is_wake)
     in_log = {stored.message.id: stored.seq for stored in view.log}
     assert not in_log.keys() & {entry.message_id for entry in entries}
     waits = {entry.message_id for entry in entries}
