@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,7 @@ from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, verdicts_of
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
+from awaken.http.audit_wire import FindingResource, findings
 from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptResource, SentResource
 from awaken.http.schedule_wire import ScheduleResource
 from awaken.http.stats_wire import StatsResource
@@ -92,11 +93,13 @@ from awaken.mailbox.service import Cancellation, Mailbox
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission
 from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
+from awaken.store.invariants import FIRST_PLACE, AuditPlace
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.backup import Backup, Progress, back_up
-from awaken.store.sqlite.inspection import Inspection, check_openable, inspect
+from awaken.store.sqlite.inspection import Inspection, audit, check_file, check_openable, inspect
 from awaken.store.sqlite.opening import Durability
+from awaken.store.transitions import MAX_ROWS, Failed, Mend, MendedSome
 from awaken.telemetry.prometheus import PrometheusObserver
 from awaken.telemetry.stats import Stats
 
@@ -868,6 +871,24 @@ class Awaken:
         """What this process has done in the last hour, minute by minute, for every scope."""
         return as_shown(StatsResource.of(self._stats), shown.Stats)
 
+    def audit(self, *, limit: int | None = None) -> Listing[shown.Finding]:
+        """What contradicts itself in the stored rows, looked for in parts as this is read."""
+        _page_size(limit)
+        return Listing(lambda lost: self._findings(repairs=False), limit)
+
+    def repair(self, *, limit: int | None = None) -> Listing[shown.Finding]:
+        """As `audit`, and mend it: what was found, and what became of it."""
+        _page_size(limit)
+        return Listing(lambda lost: self._findings(repairs=True), limit)
+
+    async def _findings(self, *, repairs: bool) -> AsyncGenerator[shown.Finding]:
+        place: AuditPlace | None = FIRST_PLACE
+        while place is not None:
+            looked = await self.mailbox.auditor.look(place, repairs=repairs)
+            for each in findings(looked):
+                yield as_shown(each, shown.Finding)
+            place = looked.next
+
     async def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. Raises RunNotFound; RunNotOpen when it has ended otherwise.
 
@@ -1613,6 +1634,45 @@ def _sqlite_place(url: str) -> tuple[str, Durability]:
             " %3F for ? and %25 for %; it has no control characters"
         )
     return path, cast("Durability", found["durability"] or "full")
+
+
+def audit_file(path: Path, progress: Callable[[float], None]) -> list[shown.Finding]:
+    """What contradicts itself in an SQLite file, which may be served meanwhile. `progress` is told how much of it has
+    been looked at, from 0 to 1.
+
+    Raises:
+        StoreUnavailable, DataIntegrity: It is not there, cannot be read, or is not a database of this version.
+    """
+    found: list[shown.Finding] = []
+    for part in audit(path, SystemClock().now()):
+        found += [as_shown(FindingResource.of(breach), shown.Finding) for breach in part.breaches]
+        progress(part.share)
+    return found
+
+
+async def repair_file(path: Path, progress: Callable[[float], None]) -> list[shown.Finding]:
+    """As `audit_file`, and mend it. What is claimed belongs to nobody then, and is queued again, as at every opening.
+
+    Raises:
+        StoreUnavailable, DataIntegrity: As `audit_file`; or it is served.
+    """
+    check_file(path)
+    found: list[shown.Finding] = []
+    async with SqliteStore(path) as store:
+        place: AuditPlace | None = FIRST_PLACE
+        while place is not None:
+            part = await store.find_breaches(place)
+            for start in range(0, len(part.breaches), MAX_ROWS):
+                [outcome] = await store.apply([Mend(breaches=part.breaches[start : start + MAX_ROWS])])
+                if isinstance(outcome, Failed):
+                    raise outcome.error
+                assert isinstance(outcome, MendedSome), "a repair answers with what became of each breach"
+                for each in outcome.mendings:
+                    resource = FindingResource.of(each.breach, each.result, each.note)
+                    found.append(as_shown(resource, shown.Finding))
+            progress(part.share)
+            place = part.next
+    return found
 
 
 def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) -> Inspection:

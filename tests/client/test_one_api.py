@@ -15,6 +15,7 @@ from awaken.client import AsyncClient, AsyncRunHandle, Client
 from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
 from awaken.http import wire
+from awaken.http.audit_wire import FindingResource
 from awaken.http.stats_wire import MinuteResource, StatsResource
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
@@ -82,6 +83,7 @@ def test_both_return_the_same_records() -> None:
         (wire.InterruptResource, shown.Interruption),
         (StatsResource, shown.Stats),
         (MinuteResource, shown.StatsMinute),
+        (FindingResource, shown.Finding),
     ],
 )
 def test_a_record_has_every_field_that_the_server_sends(sent: type[Any], read: type[Any]) -> None:

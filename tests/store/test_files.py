@@ -221,7 +221,7 @@ async def test_a_run_that_is_done_and_whose_dispatch_is_gone_gets_no_other(
 async def test_a_dispatch_whose_run_is_gone_is_dead_lettered_and_never_executed(
     path: Path, clock: ManualClock, by_hand: Hand
 ) -> None:
-    async with World(SqliteStore(path, clock=clock), clock) as world:
+    async with World(SqliteStore(path, clock=clock), clock, audits=False) as world:
         broken = await world.submit(delay_s=5, priority=1)
         good = await world.submit(delay_s=5)
         by_hand(f"DELETE FROM runs WHERE run_id = x'{broken.run.run_id.replace('-', '')}'")

@@ -45,6 +45,7 @@ app.command(
     "awaken.cli.schedules:schedules", name="schedules", help="List schedules; make, pause, resume or delete one."
 )
 app.command("awaken.cli.db:db", name="db", help="Show how large a database file is; back it up.")
+app.command("awaken.cli.doctor:doctor", name="doctor", help="Look for what contradicts itself in what is stored.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
 
 

@@ -450,6 +450,14 @@ def stats() -> Call[shown.Stats]:
     return Call(method="GET", path="/v1/stats", decode=_as(shown.Stats))
 
 
+def audit() -> Call[wire.Page[shown.Finding]]:
+    return _page("/v1/system/audit", wire.Page[shown.Finding], {})
+
+
+def repair() -> Call[wire.Page[shown.Finding]]:
+    return msgspec.structs.replace(audit(), method="POST")
+
+
 def list_tickets(*, expires_before: datetime | str | None, **filters: Any) -> Call[wire.Page[shown.Ticket]]:
     before = due_at(expires_before)
     before_text = None if before is None else to_rfc3339(before)

@@ -410,6 +410,16 @@ class Client:
         """What the server's process has done in the last hour, minute by minute."""
         return self.send(calls.stats())
 
+    def audit(self, *, limit: int | None = None) -> Items[shown.Finding]:
+        """What contradicts itself in the stored rows, looked for in parts as this is read."""
+        calls.page_size(limit)
+        return Items(lambda lost: self._items(calls.audit(), lost), limit)
+
+    def repair(self, *, limit: int | None = None) -> Items[shown.Finding]:
+        """As `audit`, and mend it: what was found, and what became of it."""
+        calls.page_size(limit)
+        return Items(lambda lost: self._items(calls.repair(), lost), limit)
+
     def cancel(self, run_id: str, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Stop one run. The answer comes when it has stopped, or after `wait_s` seconds, at most 60.
 

@@ -351,6 +351,20 @@ class Stats(_Shown, frozen=True):
     minutes: tuple[StatsMinute, ...] = ()
 
 
+class Finding(_Shown, frozen=True):
+    """Stored rows that contradict each other: the `invariant` that does not hold, its `sentence`, and the `subject`, a
+    run, dispatch, message or ticket, or a place in a log. `result`: `found`; of a repair `mended`, `refused`, or
+    `healthy` where it is so no more. `note`: what would be done, what was done, or why nothing can be.
+    """
+
+    invariant: str
+    sentence: str = ""
+    thread_id: str | None = None
+    subject: str = ""
+    result: str = "found"
+    note: str = ""
+
+
 class CancelledRun(_Shown, frozen=True):
     """`state`: `requested`, `acknowledged`, `stopped`; `ended` for one that had ended otherwise, or `not_found`."""
 

@@ -10,6 +10,7 @@ from typing import Final
 from awaken.http.operation import Operation
 from awaken.http.routes.again import AGAIN_OPERATIONS
 from awaken.http.routes.agents import AGENT_OPERATIONS
+from awaken.http.routes.audit import AUDIT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.children import CHILD_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
@@ -36,6 +37,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *AGENT_OPERATIONS,
     *SCHEDULE_OPERATIONS,
     *STATS_OPERATIONS,
+    *AUDIT_OPERATIONS,
     *BROWSER_OPERATIONS,
     *SYSTEM_OPERATIONS,
 )

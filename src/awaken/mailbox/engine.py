@@ -19,6 +19,7 @@ from awaken.domain.clock import Clock, SystemClock, sleep
 from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.executors.registry import Agents
+from awaken.mailbox.auditor import Auditor, AuditReport
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
 from awaken.mailbox.keeper import Keeper
@@ -51,6 +52,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     free_slots: int
     not_loadable: tuple[AgentId, ...]
     """Agents that could not be loaded; their runs wait until they are registered again."""
+    audit: AuditReport
+    """How far the rows have been looked through for breaches of invariants."""
     unserved: tuple[Route, ...]
     """What else something is queued for and nobody here can run, as of the last sweep."""
 
@@ -78,6 +81,7 @@ class Engine:
         self._settings = settings
         self._executes = executes
         self._agents = agents
+        self.auditor = Auditor(self.combiner, store, clock, settings, self.require_ready)
         self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
         lease_ms = None if store.capabilities.exclusive else settings.lease_ms
         self._slots = Slots(settings.max_concurrent_runs, ids, lambda: agents.routes, lease_ms=lease_ms)
@@ -125,6 +129,7 @@ class Engine:
             store=capabilities.kind,
             executing=self._slots.executing,
             free_slots=self._slots.free,
+            audit=self.auditor.report,
             not_loadable=tuple([name for name in withdrawn if Route(name) in self._sweeper.unserved]),
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
         )
@@ -260,6 +265,7 @@ class Engine:
         loops: dict[str, Callable[[], Awaitable[None]]] = {"outbox": self.outbox.run_forever}
         if self._executes:
             loops |= {"dispatcher": self._dispatcher.run_forever, "sweeper": self._sweeper.run_forever}
+            loops["auditor"] = self.auditor.run_forever
             if self._maintenance is not None:
                 loops["maintenance"] = self._maintenance.run_forever
         if not self._store.capabilities.exclusive:

@@ -42,6 +42,8 @@ from awaken.store.transitions import (
     EditSchedules,
     Interrupt,
     Interrupted,
+    Mend,
+    MendedSome,
     Offer,
     Outcome,
     Reclaim,
@@ -100,6 +102,7 @@ class Reactions:
             Retract: self._retracted,
             Edit: self._changed,
             Reorder: self._changed,
+            Mend: self._mended,
         }
         """The other kinds set off nothing but what they appended."""
 
@@ -313,6 +316,19 @@ class Reactions:
             execution = self._executions.of_dispatch(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
+
+    def _mended(self, transition: Mend, outcome: Outcome, asked_s: float) -> None:
+        """What was queued by it may be due; a claim that it ended has ended for its execution too."""
+        assert isinstance(outcome, MendedSome), "a repair answers with what became of each breach"
+        for item in outcome.closed:
+            self._end(item.scope, item.run)
+            report_given_up(item.dispatch)
+            execution = self._executions.of_dispatch(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
+            if execution is not None:
+                execution.stop("lost")
+        if any(each.result == "mended" for each in outcome.mendings):
+            self._dispatcher.wake()
+            self._sweeper.expect(0)
 
     def _end(self, scope: Scope, run: Run | None) -> None:
         """Resume whoever waits for the run, if it has ended."""

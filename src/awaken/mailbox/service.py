@@ -67,6 +67,7 @@ from awaken.domain.traceparent import nearest_traceparent
 from awaken.executors.registry import Agents
 from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
+from awaken.mailbox.auditor import Auditor
 from awaken.mailbox.decisions import Decisions, refusal_of
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
@@ -204,6 +205,10 @@ class Mailbox:
     @property
     def state(self) -> State:
         return self._engine.state
+
+    @property
+    def auditor(self) -> Auditor:
+        return self._engine.auditor
 
     @property
     def schedules(self) -> Schedules:

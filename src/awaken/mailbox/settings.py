@@ -55,6 +55,8 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: _Interval = 30.0
     """Behind every wake-up and timer, in case one was lost."""
     purge_interval_s: _Interval = 60.0
+    audit_interval_s: _Interval = 30.0
+    """Between two slices of the rows that are looked through for breaches of invariants, after the first round."""
     run_retention_s: _Retention = 30 * 86_400.0
     """A run that has ended is kept this long, with its dispatches and journal. Dead letters are kept for ever."""
     event_retention_s: _Retention = 7 * 86_400.0

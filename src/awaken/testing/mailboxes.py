@@ -55,6 +55,7 @@ from awaken.store.contract import (
     Store,
 )
 from awaken.store.transitions import Claim, Claimed, ClaimedSome, Offer, Outcome, Rooms, Transition
+from awaken.testing.audit import check_sound
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.forwarding import ForwardingStore
 
@@ -309,7 +310,8 @@ class Ledger(Observer):
 
 
 class World:
-    """A mailbox in motion, with everything a test needs to drive it. Entered means the mailbox is entered and at rest.
+    """A mailbox in motion, with everything a test needs to drive it. Entered means the mailbox is entered and at rest;
+    left, that every invariant holds, unless the test is not to be audited because it has edited rows by hand.
 
     Leaving it moves time for as long as agents may take; unless the settings say otherwise that is at once. A test that
     hangs is cut off after `patience_s` seconds of real time.
@@ -327,6 +329,7 @@ class World:
         executes: bool = True,
         maintenance: Rounds | None = None,
         patience_s: float = 20.0,
+        audits: bool = True,
     ) -> None:
         self.store = store if isinstance(store, WatchedStore) else WatchedStore(store)
         self.clock = clock
@@ -346,6 +349,7 @@ class World:
             maintenance=maintenance,
         )
         self._patience_s = patience_s
+        self.audits = audits
 
     async def __aenter__(self) -> Self:
         self._bound = asyncio.timeout(self._patience_s)
@@ -362,9 +366,11 @@ class World:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.store.let_go()
-        for call in self.agent.calls:
-            call.release()
         try:
+            if kind is None and self.audits and self.store.refuse_read is None:
+                await check_sound(self.store)
+            for call in self.agent.calls:
+                call.release()
             await self.leave()
         finally:
             await self._bound.__aexit__(kind, error, trace)

@@ -19,10 +19,12 @@ from awaken.domain.errors import StoreError, WrongLoop
 from awaken.domain.ids import ThreadId
 from awaken.http.operation import Call, Operation, json_response, not_offered
 from awaken.http.wire import Component, HealthResource, Live
+from awaken.mailbox.auditor import AuditReport
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _CHECK_TIMEOUT_S: Final = 2.0
 _CHECK_INTERVAL_S: Final = 1.0
+_NAMED: Final = 3
 _NOWHERE: Final = ThreadId("health")
 
 Status = Literal["ready", "starting", "stopping", "unavailable"]
@@ -62,6 +64,7 @@ async def _check(call: Call) -> HealthResource:
             "store": store,
             "mailbox": Component(state=health.state) if misplaced is None else misplaced,
             "agents": _agents_component(health.not_loadable, health.unserved),
+            "audit": _audit_component(health.audit),
         },
         executing=health.executing,
         free_slots=health.free_slots,
@@ -87,6 +90,19 @@ def _agents_component(not_loadable: Sequence[str], unserved: Sequence[str]) -> C
     if unserved:
         complaints.append(f"not registered here, and runs wait for it: {', '.join(unserved)}")
     return Component(state="degraded", detail="; ".join(complaints)) if complaints else Component(state="ok")
+
+
+def _audit_component(report: AuditReport) -> Component:
+    """How far the rows have been looked through since the start. What cannot be mended stops nothing else."""
+    said = [] if report.rounds else [f"{report.share:.0%} of the rows looked through"]
+    said += [f"{report.mended} repaired"] if report.mended else []
+    named = "; ".join(report.refused[:_NAMED])
+    more = len(report.refused) - _NAMED
+    said += (
+        [f"{len(report.refused)} cannot be repaired: {named}{f' and {more} more' if more > 0 else ''}"] if named else []
+    )
+    state = "degraded" if report.refused else "ok" if report.rounds else "running"
+    return Component(state=state, detail="; ".join(said) or None)
 
 
 async def _store_component(call: Call) -> Component:

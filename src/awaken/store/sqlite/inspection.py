@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,13 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, StoreUnavailable
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.lock import check_free
 from awaken.store.sqlite.migrate import check_schema, check_whole, migrations
 from awaken.store.sqlite.opening import check_library, check_place, open_reader
 from awaken.store.sqlite.queries import SQL
+from awaken.store.sqlite.reading import reading
 
 _PARTS: Final = ("threads", "messages", "runs", "dispatches", "events", "journal", "tickets", "thread_entries")
 
@@ -72,6 +75,30 @@ def inspect(path: Path, now: Instant, *, run_retention_ms: int, event_retention_
             old_events=old_events,
             dead_letters=dead_letters,
         )
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    finally:
+        db.close()
+
+
+def audit(path: Path, now: Instant) -> Iterator[AuditSlice]:
+    """What breaks an invariant in a database file, served or not, slice by slice.
+
+    Raises:
+        StoreUnavailable, DataIntegrity: As `inspect`; or the file lacks an index that forbids breaches.
+    """
+    check_file(path)
+    db = open_reader(path)
+    try:
+        if check_schema(db, path) == 0:
+            raise DataIntegrity(f"database {path} is empty: no server has opened it yet")
+        check_whole(db, path)
+        place: AuditPlace | None = FIRST_PLACE
+        while place is not None:
+            with reading(db) as state:
+                part = state.find_breaches(place, now)
+            yield part
+            place = part.next
     except sqlite3.Error as error:
         raise translated(error, path) from error
     finally:

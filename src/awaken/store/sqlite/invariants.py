@@ -44,6 +44,8 @@ class _Part(msgspec.Struct, frozen=True):
 
 def find_breaches(db: sqlite3.Connection, place: AuditPlace, now: Instant) -> AuditSlice:
     """What breaks an invariant in the slice that begins behind `place`, in one state of the database."""
+    if place.part >= len(PARTS):
+        return AuditSlice((), None, 1.0)
     part = PARTS[place.part]
     [until] = db.execute(SQL[part.end], {"after": place.after, "limit": part.rows}).fetchone()
     if until is None:

@@ -353,7 +353,7 @@ SELECT t.scope, t.thread_id, coalesce(h.follows, t.first_event_seq)
  CROSS JOIN threads t
  WHERE t.no = h.thread AND t.deleted_at IS NULL
    AND (h.no <> coalesce(h.follows, t.first_event_seq) OR h.first_seq IS NOT h.no)
-UNION ALL
+UNION
 SELECT t.scope, t.thread_id, t.event_seq
   FROM threads t
  WHERE {of_slice_of_threads} AND t.event_seq >= t.first_event_seq
@@ -371,7 +371,7 @@ SELECT t.scope, t.thread_id, h.follows
          WHERE {of_slice_of_entries} AND e.kind = 2) h
  CROSS JOIN threads t
  WHERE t.no = h.thread AND t.deleted_at IS NULL AND (h.no <> h.follows OR h.seq IS NOT h.no)
-UNION ALL
+UNION
 SELECT t.scope, t.thread_id, t.message_seq
   FROM threads t
  WHERE {of_slice_of_threads}
@@ -509,7 +509,7 @@ SELECT d.dispatch_id
   FROM runs r
  CROSS JOIN dispatches d INDEXED BY dispatches_queue
  WHERE r.run_id = :run_id AND r.scope = :scope AND d.thread = r.thread AND d.status = 'queued' AND d.run_id = r.run_id
-UNION ALL
+UNION
 SELECT d.dispatch_id
   FROM runs r
  CROSS JOIN dispatches d INDEXED BY dispatches_claimed

@@ -1,0 +1,86 @@
+"""`awaken doctor`: whether what is stored contradicts itself, and what can be done about it.
+
+Holds: a file is looked at without owning it, so it may be served meanwhile; only to be repaired it must not be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from awaken.cli.failure import Exit
+from awaken.cli.remote import Headers, connected
+from awaken.cli.terminal import print_json, printable
+from awaken.domain.shown import Finding
+
+_SHOWN = 100
+
+
+def doctor(
+    file_or_url: str = "awaken.db",
+    /,
+    *,
+    repair: Annotated[bool, Parameter(negative=())] = False,
+    header: Headers = (),
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Look through a database file, or what a server has stored, for rows that contradict each other.
+
+    A server does this by itself, and repairs what it finds; the command says what there is now. The exit code is 1 when
+    something is left that contradicts itself.
+
+    Parameters
+    ----------
+    file_or_url
+        The SQLite file, served or not; or the address of a server, which begins with http:// or https://.
+    repair
+        Mend what can be mended. A file must not be served then; give the address of its server instead.
+    as_json
+        Print one JSON document.
+    """
+    if file_or_url.startswith(("http://", "https://")):
+        with connected(file_or_url, header) as client:
+            found = list(client.repair() if repair else client.audit())
+    else:
+        from awaken.wiring import audit_file, repair_file
+
+        with _progress() as progress:
+            path = Path(file_or_url)
+            found = asyncio.run(repair_file(path, progress)) if repair else audit_file(path, progress)
+    left = [each for each in found if each.result in ("found", "refused")]
+    if as_json:
+        print_json({"items": found})
+    else:
+        _print(found, len(left), repaired=repair)
+    return Exit.FAILED if left else Exit.OK
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[float], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        looking = bar.add_task("looking", total=1.0)
+        yield lambda share: bar.update(looking, completed=share)
+
+
+def _print(found: Sequence[Finding], left: int, *, repaired: bool) -> None:
+    for each in found[:_SHOWN]:
+        where = each.subject if each.thread_id is None else f"thread {each.thread_id} {each.subject}"
+        print(f"{each.result}: {each.invariant}: {printable(where.strip())}")
+        print(f"    {each.sentence} Not so here; {'' if each.result != 'found' else 'repair: '}{printable(each.note)}.")
+    if len(found) > _SHOWN:
+        print(f"… and {len(found) - _SHOWN:,} more; --json prints all")
+    if not found:
+        print("nothing contradicts itself")
+    elif repaired:
+        print(f"{len(found) - left:,} repaired, {left:,} left")
+    else:
+        print(f"{left:,} found; --repair mends what can be mended")
