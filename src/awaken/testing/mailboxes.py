@@ -54,6 +54,7 @@ from awaken.store.contract import (
     MessageQuery,
     Store,
 )
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.transitions import Claim, Claimed, ClaimedSome, Offer, Outcome, Rooms, Transition
 from awaken.testing.audit import check_sound
 from awaken.testing.clock import ManualClock, settle
@@ -76,6 +77,8 @@ class WatchedStore(ForwardingStore):
         self._busy = 0
         self.ended_count = 0
         """How many operations have ended so far, well or not."""
+        self.audit_count = 0
+        """How many of them looked for breaches of invariants."""
         self.waiting = 0
         """How many batches are held."""
         self._rest: asyncio.Event = asyncio.Event()
@@ -183,6 +186,11 @@ class WatchedStore(ForwardingStore):
             error, self._lost = self._lost[1], None
             raise error
         return outcomes
+
+    async def find_breaches(self, place: AuditPlace = FIRST_PLACE) -> AuditSlice:
+        found = await super().find_breaches(place)
+        self.audit_count += 1
+        return found
 
     async def _read(self, operation: Coroutine[Any, Any, T]) -> T:
         if self._read_gate is not None:
