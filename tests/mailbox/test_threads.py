@@ -10,6 +10,7 @@ import pytest
 from awaken.domain.errors import StoreUnavailable, ThreadBusy, ThreadGone, ThreadNotFound
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.run import RunStatus
+from awaken.domain.shown import ChildStrategy
 from awaken.domain.thread import ThreadInfo
 from awaken.executors.function import Context
 from awaken.store.contract import ThreadQuery
@@ -147,6 +148,34 @@ async def test_a_thread_deleted_while_its_process_dies_is_purged_by_the_next_one
         other = await world.submit("two", thread_id="other")
         (await world.agent.next_call()).release("fine")
         assert (await world.done(other)).status is RunStatus.DONE
+
+
+@pytest.mark.parametrize("strategy", ["detach", "cascade"])
+@pytest.mark.parametrize("busy", ["a", "b2"])
+async def test_a_deletion_that_is_refused_leaves_the_tree_as_it_was(
+    store: WatchedStore, clock: ManualClock, strategy: ChildStrategy, busy: str
+) -> None:
+    async with World(store, clock) as world:
+        for name, parent in (("a", None), ("b1", "a"), ("b2", "a")):
+            info = ThreadInfo(parent_thread_id=None if parent is None else ThreadId(parent))
+            await world.mailbox.save_thread(DEFAULT_SCOPE, name, info)
+        await world.submit("one", thread_id=busy)
+        call = await world.agent.next_call()
+        before = (await store.list_threads(DEFAULT_SCOPE, ThreadQuery())).items
+        delete = world.mailbox.threads.delete
+
+        if busy == "b2" and strategy == "detach":
+            await delete(DEFAULT_SCOPE, ThreadId("a"), child_strategy=strategy)  # the child's own affair
+        else:
+            with pytest.raises(ThreadBusy, match=busy):
+                await delete(DEFAULT_SCOPE, ThreadId("a"), child_strategy=strategy)
+            assert (await store.list_threads(DEFAULT_SCOPE, ThreadQuery())).items == before
+
+        call.release("done")
+        await world.quiet()
+        await delete(DEFAULT_SCOPE, ThreadId("a"), child_strategy=strategy)
+        left = [each.thread_id for each in (await store.list_threads(DEFAULT_SCOPE, ThreadQuery())).items]
+        assert sorted(left) == ([] if strategy == "cascade" else ["b1", "b2"])
 
 
 @behaviour("TR-118")

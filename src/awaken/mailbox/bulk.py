@@ -45,13 +45,14 @@ async def cancel_many(
     thread_id: str | None = None,
     status: CancelledStatus | None = None,
 ) -> list[CancelledRun]:
-    """Stop the runs that are named; or those of a thread, of a status, or both, at most 1 000 of them, oldest first.
+    """Stop the runs that are named; or those of a thread, of a status (of every thread), or both, at most 1 000 of them,
+    oldest first. A run that waits is `running`.
 
     Raises:
         ValidationError: Nothing says which runs, or too much does.
     """
     if (run_ids is None) == (thread_id is None and status is None):
-        raise ValidationError("say which runs: run_ids, or thread_id and status", loc=("body", "run_ids"))
+        raise ValidationError("say which runs: run_ids, or thread_id, status or both; status alone is that of every thread", loc=("body", "run_ids"))
     if run_ids is None:
         found = await _open_runs(mailbox, scope, thread_id, status or "all")
     else:

@@ -34,7 +34,7 @@ from awaken.domain.run import Run
 from awaken.domain.shown import ChildStrategy
 from awaken.domain.span import Span
 from awaken.domain.state import StateTooLarge, ThreadState, checked_patch, checked_version, state_bytes
-from awaken.domain.thread import Thread, ThreadPatch
+from awaken.domain.thread import Thread, ThreadPatch, ThreadStatus
 from awaken.executors.entry import answered
 from awaken.mailbox.engine import Engine
 from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, Snapshot, ThreadQuery
@@ -265,15 +265,20 @@ class Threads:
         `child_strategy`: what becomes of the threads whose parent it is: they refuse it, lose their parent, or go with
         it, leaves first and each by itself. `force`: runs that are not done are stopped as by an interrupt.
 
+        What is refused is refused before anything is changed. Only a run that begins while the children are seen to
+        leaves it half done: each of them is there as a whole or gone, and asking again goes on from there.
+
         Raises:
             ThreadNotFound: There never was such a thread.
-            ThreadBusy: A run is not done, and it is not forced.
+            ThreadBusy: A run is not done, of the thread or of one that would go with it, and it is not forced.
             HasChildThreads: There are children, and nothing was said about them.
         """
         self._engine.require_ready()
         checked_id(thread_id, what="thread_id")
         checked_choice(child_strategy, get_args(ChildStrategy), what="child_strategy")
         checked_flag(force, what="force")
+        if child_strategy != "reject" and not force:
+            await self._check_idle(scope, thread_id, with_children=child_strategy == "cascade", depth=0)
         for _ in range(MAX_TRIES):
             if child_strategy != "reject":
                 await self._see_to_children(scope, thread_id, child_strategy, force=force, depth=0)
@@ -290,6 +295,22 @@ class Threads:
                 case other:
                     raise AssertionError(f"a deletion cannot end in {type(other).__name__}")
         raise ThreadBusy(thread_id, None)
+
+    async def _check_idle(self, scope: Scope, thread_id: ThreadId, *, with_children: bool, depth: int) -> None:
+        """Raises ThreadBusy when a run of the thread is not done, or of one below it."""
+        thread = await self._reads.load_thread(scope, thread_id)
+        if thread is None:
+            return
+        if thread.status not in (ThreadStatus.IDLE, ThreadStatus.ERROR):
+            raise ThreadBusy(thread_id, thread.active_run_id or thread.open_run_id)
+        if not with_children or depth >= MAX_LINEAGE:
+            return
+        query: ThreadQuery | None = ThreadQuery(parent_thread_id=thread_id, limit=MAX_PAGE)
+        while query is not None:
+            page = await self._reads.list_threads(scope, query)
+            for child in page.items:
+                await self._check_idle(scope, child.thread_id, with_children=True, depth=depth + 1)
+            query = None if page.next is None else msgspec.structs.replace(query, after=page.next)
 
     async def _see_to_children(
         self, scope: Scope, thread_id: ThreadId, strategy: ChildStrategy, *, force: bool, depth: int
