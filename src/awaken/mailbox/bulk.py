@@ -52,7 +52,10 @@ async def cancel_many(
         ValidationError: Nothing says which runs, or too much does.
     """
     if (run_ids is None) == (thread_id is None and status is None):
-        raise ValidationError("say which runs: run_ids, or thread_id, status or both; status alone is that of every thread", loc=("body", "run_ids"))
+        raise ValidationError(
+            "say which runs: run_ids, or thread_id, status or both; status alone is that of every thread",
+            loc=("body", "run_ids"),
+        )
     if run_ids is None:
         found = await _open_runs(mailbox, scope, thread_id, status or "all")
     else:
