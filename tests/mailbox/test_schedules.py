@@ -21,9 +21,10 @@ from awaken.domain.errors import (
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, MessageId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.outbox import OutboxRow
-from awaken.domain.run import Run
+from awaken.domain.run import Run, RunStatus
 from awaken.domain.schedule import ScheduleSpec
 from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import RunQuery
 from awaken.store.transitions import Delivered, Outcome, Submit, Tick, Transition
 from awaken.testing.behaviour import behaviour
@@ -124,6 +125,26 @@ async def test_what_was_missed_while_nobody_served_is_made_up_for_at_the_start(
     async with world_of(store, clock, spec(missed="one"), spec(name="none", missed="none", every_s=3600)) as world:
         assert len(await runs_of(world)) == 1
         assert await runs_of(world, "schedule:none") == []
+
+
+async def test_what_falls_due_while_a_process_lets_runs_end_is_begun_by_the_next_one(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Begun by the first it would only queue, and what comes behind would be skipped because of it."""
+    declared = spec(missed="one", overlap="skip")
+    async with world_of(store, clock, declared, settings=MailboxSettings(drain_s=1_000)) as world:
+        await world.submit("one")
+        call = await world.agent.next_call()
+        leaving = asyncio.create_task(world.mailbox.stop())
+        await world.advance(200)
+        assert (await runs_of(world), leaving.done()) == ([], False)
+        call.release("done")
+        await leaving
+
+    async with world_of(store, clock, declared) as world:
+        await world.quiet()
+        [run] = await runs_of(world)
+        assert (run.status, (await world.mailbox.schedules.get(DEFAULT_SCOPE, "tidy")).skipped) == (RunStatus.DONE, 0)
 
 
 class LooksLate(WatchedStore):

@@ -45,7 +45,7 @@ async def cancel_many(
     thread_id: str | None = None,
     status: CancelledStatus | None = None,
 ) -> list[CancelledRun]:
-    """Stop the runs that are named; or those of a thread, of a status (of every thread), or both, at most 1 000 of them,
+    """Stop the runs that are named; or those of a thread, of a status (of every thread), or both, at most 1 000,
     oldest first. A run that waits is `running`.
 
     Raises:

@@ -257,6 +257,7 @@ class Engine:
         """
         if taken := await self._sweeper.take_back():
             _log.info("took over %d unfinished dispatches", taken)
+        self._sweeper.is_leaving = False
         await self.schedules.declare()
         await self._sweeper.tick()
 
@@ -285,6 +286,7 @@ class Engine:
     async def _leave(self) -> None:
         """Take no more work, let agents finish for a while, then have the rest handed back."""
         self._dispatcher.pause()
+        self._sweeper.is_leaving = True
         self.hub.close()
         await self._executions.finished(self._settings.drain_s)
         while True:

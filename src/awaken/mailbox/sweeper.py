@@ -75,6 +75,8 @@ class Sweeper:
         self._purged_row = 0
         self._has_schedules = True
         """One of them may fall due."""
+        self.is_leaving = False
+        """Nothing is executed here any more: the schedules that fall due now are for whoever serves next."""
         self.unserved: tuple[Route, ...] = ()
         """Routes for which something is queued and which nobody here can run, as of the last sweep."""
 
@@ -103,7 +105,7 @@ class Sweeper:
             try:
                 await self.take_back()
                 await self.expire()
-                if self._has_schedules:
+                if self._has_schedules and not self.is_leaving:
                     await self.tick()
                 await self._learn()
                 if self._clock.monotonic() >= purge_due_s:
