@@ -113,6 +113,8 @@ def test_the_id_of_a_run_is_an_id_whatever_the_name() -> None:
         ({"cron": "* * * *"}, "five fields"),
         ({"cron": "* * * * * *"}, "five fields"),
         ({"cron": "61 * * * *"}, "cannot be read"),
+        ({"cron": "*/99999999999999999999 * * * *"}, "no number in it is larger than 59"),
+        ({"cron": "0 0 * * FRI-MON"}, "FRI-SUN,MON"),
         ({"cron": "0 0 30 2 *"}, "cannot be read"),
         ({"cron": "x" * 1000}, "five fields"),
         ({"every_s": 5, "zone": "Europe/Atlantis"}, "is not known"),

@@ -292,6 +292,6 @@ async def test_what_is_no_schedule_here_is_refused_and_hurts_no_other(
         await world.advance(60)
         assert len(await runs_of(world)) == 1
     declaring = world_of(store, clock, wrong)
-    with pytest.raises(error):
+    with pytest.raises(ValidationError, match="schedule 'tidy' cannot be declared: "):
         await declaring.mailbox.start()
     assert declaring.mailbox.state in ("new", "stopped")

@@ -41,6 +41,8 @@ MAX_CAUGHT_UP: Final = 100
 LATE_MS: Final = 60_000
 """An instant that is not served within this time was missed."""
 _CRON_FIELDS: Final = 5
+_TOO_LARGE: Final = re.compile(r"\d{3,}|[6-9]\d")
+_CRON_HINT: Final = "a range goes upwards, as FRI-SUN,MON, and a day is one that a month of it has"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME_CHARS: Final = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -190,11 +192,13 @@ def _check_cron(cron: str) -> None:
     try:
         if len(cron) > MAX_CRON_CHARS or len(cron.split()) != _CRON_FIELDS:
             raise CronSimError("it has five fields: minute, hour, day, month, weekday")
+        if _TOO_LARGE.search(cron):
+            raise CronSimError("no number in it is larger than 59")
         next(CronSim(cron, _EPOCH))
     except StopIteration:
         raise _refused(f"cron {shown(cron)} never falls due", "cron") from None
     except CronSimError as error:
-        raise _refused(f"cron {shown(cron)} cannot be read: {error}", "cron") from None
+        raise _refused(f"cron {shown(cron)} cannot be read: {error}; {_CRON_HINT}", "cron") from None
 
 
 @lru_cache(maxsize=256)

@@ -59,10 +59,16 @@ class Schedules:
         for scope, specs in self.declared.items():
             if len(specs) > MAX_SCHEDULES:
                 raise ValidationError(f"a program declares at most {MAX_SCHEDULES} schedules, not {len(specs)}")
-            sound = tuple([self._sound(spec)[0] for spec in specs])
+            sound = tuple([self._declarable(spec) for spec in specs])
             if sound or await self._has_declared(scope):
                 edit = EditSchedules(scope=scope, edit=DeclareSchedules(sound))
                 await self._combiner.apply(edit, SchedulesEdited)
+
+    def _declarable(self, spec: ScheduleSpec) -> ScheduleSpec:
+        try:
+            return self._sound(spec)[0]
+        except ValidationError as error:
+            raise ValidationError(f"schedule {spec.name!r} cannot be declared: {error}", code=error.code) from error
 
     async def _has_declared(self, scope: Scope) -> bool:
         after: int | None = None
