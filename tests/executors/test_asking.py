@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -288,10 +288,13 @@ UNASKABLE: list[tuple[Callable[[Context], Awaitable[Any]], str]] = [
     (lambda ctx: ctx.ask("well?", name="\n"), "the name"),
     (lambda ctx: ctx.ask("well?", default="x"), "give expires_in_s"),
     (lambda ctx: ctx.ask("well?", expires_in_s=float("nan")), "expires_in_s"),
-    (lambda ctx: ctx.ask("well?", expires_in_s=1e9), "within a year"),
+    (lambda ctx: ctx.ask("well?", expires_in_s=1e9), "at most 31536000 seconds"),
     (lambda ctx: ctx.ask("x" * 300_000), "bytes"),
     (lambda ctx: ctx.ask("well?", type=asyncio.Event), "cannot be used"),
     (lambda ctx: ctx.approve("may I?", arguments=object()), "no JSON form"),
+    (lambda ctx: ctx.approve("may I?", arguments=[1]), "are an object"),
+    (lambda ctx: ctx.gather(cast(Any, "x")), "gather takes what start has returned"),
+    (lambda ctx: ctx.state.patch(cast(Any, [1])), "changed by an object"),
 ]
 
 

@@ -303,3 +303,10 @@ async def test_a_tool_of_the_caller_is_called_by_a_ticket() -> None:
     run.decide(asked.key, "answer", {"text": "hello"})
     await run.drive(desk.driver)
     assert sorted(desk.answers(), key=str) == sorted([({"text": "hello"}, "success"), (1, "success")], key=str)
+
+
+async def test_a_tool_of_the_caller_does_not_have_the_name_of_one_of_the_agent() -> None:
+    desk, run = Desk("never"), RecordedRun("go")
+    run.options = RunOptions(client_tools=(ClientTool("look", "Look elsewhere", {"type": "object"}),))
+    with pytest.raises(PermanentFailure, match="'look' has the name of a tool of the agent"):
+        await run.drive(desk.driver)

@@ -78,6 +78,6 @@ def _message(given: GivenMessage) -> Message:
 
 def _refused(given: object) -> ValidationError:
     return ValidationError(
-        f"the input of a run is a text, Json(value), a Message or several, and not {shown(given)}",
+        f"the input of a run is a text, one Json(value), or one Message or several, and not {shown(given)}",
         loc=("body", "messages"),
     )

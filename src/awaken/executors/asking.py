@@ -25,7 +25,7 @@ import msgspec
 from awaken.domain.checking import checked_seconds, readable, shown
 from awaken.domain.errors import PermanentFailure, TicketExpired, ValidationError
 from awaken.domain.loop import check_loop
-from awaken.domain.ticket import Decision, Ticket, TicketRequest
+from awaken.domain.ticket import MAX_EXPIRY_MS, Decision, Ticket, TicketRequest
 from awaken.executors.results import encoded, json_schema_of, step_decoder
 
 UNSET: Final = msgspec.UNSET
@@ -276,9 +276,10 @@ async def ask(asks: Asking, question: str, name: str, type: Any, expires_in_s: f
         on_expiry="answer" if has_default else "deny",
         default=msgspec.json.decode(encoded(default, f"the default of {key!r}")) if has_default else None,
     )
-    decision = (await asks.answer(_checked(request))).decision
+    ticket = await asks.answer(_checked(request))
+    decision = ticket.decision
     if decision is None:
-        raise TicketExpired(key, NOT_IN_TIME)
+        raise TicketExpired(ticket.ticket_id, f"{NOT_IN_TIME}, asked as {key!r}")
     return _decoded(decision.result, decoder, f"the answer to {key!r}")
 
 
@@ -295,6 +296,8 @@ async def approve(asks: Asking, question: str, name: str, arguments: Any, expire
     asks = _IN_CALL.get() or asks
     key = asks.key_of(name)
     given = msgspec.json.decode(encoded(arguments, f"the arguments of {key!r}"))
+    if not isinstance(given, dict | None):
+        raise PermanentFailure(f"the arguments of {key!r} are an object, as those of an edit are, not {shown(given)}")
     request = TicketRequest(
         key=key,
         kind="approval",
@@ -371,9 +374,13 @@ def _milliseconds(seconds: float | None) -> int | None:
     if seconds is None:
         return None
     try:
-        return round(checked_seconds(seconds, what="expires_in_s") * 1000)
+        expires_in_ms = round(checked_seconds(seconds, what="expires_in_s") * 1000)
     except ValidationError as error:
         raise PermanentFailure(str(error)) from error
+    if expires_in_ms > MAX_EXPIRY_MS:
+        longest_s = MAX_EXPIRY_MS // 1000
+        raise PermanentFailure(f"expires_in_s is at most {longest_s} seconds, a year, and not {shown(seconds)}")
+    return expires_in_ms
 
 
 def _text(given: object, what: str, key: str) -> str:

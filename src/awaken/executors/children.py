@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from awaken.domain.checking import shown
 from awaken.domain.child import MAX_OPEN_CHILDREN, ChildEnd, ChildTicket, child_of, end_of
 from awaken.domain.errors import ChildFailed, PermanentFailure
 from awaken.domain.given import Given, messages_of
@@ -101,6 +102,9 @@ async def gather(
 
 async def _closed(asks: Asking, port: RunPort, children: Sequence[Child], place: str) -> list[Ticket]:
     """Their tickets, once all are closed; until then the run waits."""
+    for each in children:
+        if not isinstance(each, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PermanentFailure(f"gather takes what start has returned in this run, and not {shown(each)}")
     requests = [asks.request_of(child.key) for child in children]
     if any(request is None for request in requests):
         raise PermanentFailure("gather takes what start has returned in this run")

@@ -46,7 +46,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.run import AgentRun
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolDefinition
-from pydantic_ai.toolsets import ExternalToolset
+from pydantic_ai.toolsets import ExternalToolset, FunctionToolset
 from pydantic_ai.usage import UsageLimits
 
 from awaken.domain.clock import Clock, SystemClock
@@ -131,10 +131,21 @@ class PydanticAIDriver:
         with the text its readers have seen and no message holds yet.
         """
         tools = port.request.options.client_tools
+        _check_names(self.agent, tools)
         waits = CallWaits(port, await entry.decisions(), frozenset([tool.name for tool in tools]))
         context = Context(entry, port)
         with executing(context):
             return await _Execution(self, port, await entry.conversation(), waits, context).run()
+
+
+def _check_names(agent: Agent[Any, Any], tools: Sequence[ClientTool]) -> None:
+    """Raises PermanentFailure when the caller brings a tool with the name of one that the agent has."""
+    own = {name for toolset in agent.toolsets if isinstance(toolset, FunctionToolset) for name in toolset.tools}
+    for tool in tools:
+        if tool.name in own:
+            raise PermanentFailure(
+                f"client tool {tool.name!r} has the name of a tool of the agent; give it another one"
+            )
 
 
 def _toolsets(tools: Sequence[ClientTool]) -> list[ExternalToolset[Any]] | None:

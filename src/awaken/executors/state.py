@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from awaken.domain.checking import shown
 from awaken.domain.errors import PermanentFailure, ValidationError
 from awaken.domain.state import MAX_STATE_BYTES, Values, checked_patch, merged, state_bytes
 from awaken.executors.contract import Entry, RunPort
@@ -55,6 +56,8 @@ class State:
         Raises:
             PermanentFailure: The changes have no JSON form, or the state would be larger than 256 KiB. Nothing changed.
         """
+        if not isinstance(changes, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PermanentFailure(f"the state is changed by an object, as {{'key': value}}, and not {shown(changes)}")
         try:
             patch = checked_patch(dict(changes))
         except (ValidationError, TypeError, ValueError) as error:
