@@ -216,7 +216,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_u
         """How a run that has come so far ends, where it may not begin another step."""
         spent = usage.input_tokens + usage.output_tokens
         if self.max_steps is not None and steps >= self.max_steps:
-            detail = f"it closed the {self.max_steps} steps that it may (limits.max_steps)"
+            detail = f"it closed the {self.max_steps} steps that it may (max_steps)"
             return Termination("stopped", code="max_steps", detail=detail)
         if self.max_total_tokens is not None and spent >= self.max_total_tokens:
             detail = f"it used {spent} tokens, and may use {self.max_total_tokens} (limits.max_total_tokens)"

@@ -33,6 +33,7 @@ from awaken.executors.children import Starting
 from awaken.executors.contract import Conversation, RunEnds, RunIdentity
 from awaken.executors.entry import conversation
 from awaken.executors.mending import storable
+from awaken.executors.schema import SchemaCheck
 from awaken.executors.sending import Outgoing, Sent
 from awaken.mailbox.cancellation import to_the_end
 from awaken.mailbox.log_cache import LogCache
@@ -156,6 +157,7 @@ class Port:
         *,
         exposes_errors: bool,
         max_result_bytes: int,
+        max_steps: int,
         observers: Observers,
         sending: Callable[[str, Outgoing], tuple[Posting, int]],
         starting: Callable[[Starting], tuple[TicketRequest, Posting, int]],
@@ -171,6 +173,8 @@ class Port:
         self._sending = sending
         self._claimed = claimed
         self._run = claimed.run
+        limits = claimed.run.request.options.limits
+        self._limits = limits if limits.max_steps is not None else replace(limits, max_steps=max_steps)
         self._writer = writer
         self._stop = stop
         self._reads = reads
@@ -295,7 +299,7 @@ class Port:
             self._stop.hand_over()
 
     def check_limits(self) -> None:
-        reached = self._run.request.options.limits.reached(self.steps, self.usage)
+        reached = self._limits.reached(self.steps, self.usage)
         if reached is not None:
             raise RunEnds(reached)
 
@@ -396,6 +400,8 @@ def checked_request(request: TicketRequest) -> TicketRequest:
     try:
         request = readable(storable(request), TicketRequest, what="what the agent asks for")
         request.check()
+        if request.response_schema is not None:  # else nothing that anybody answers would be accepted
+            SchemaCheck(request.response_schema, f"the response_schema of {request.key!r}")
     except ValidationError as error:
         raise PermanentFailure(str(error)) from error
     return request

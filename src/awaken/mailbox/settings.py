@@ -69,6 +69,9 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_queued_per_thread: _Count = 1_000
     max_pending_per_thread: _Count = 1_000
     """Messages that wait for runs of a thread to take them."""
+    max_steps: _Count = 10_000
+    """What a run closes at most where its submit sets no `limits.max_steps`: a model that never stops does come to an
+    end."""
     max_result_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 8 * 1024 * 1024
     """What a step or a tool returns, as JSON. It is as much as a batch of commits may hold; what is larger belongs into
     a file, and its name into the result."""

@@ -159,6 +159,7 @@ class Execution:
             workshop.store,
             exposes_errors=workshop.agents.exposes_errors(claimed.run.agent_id),
             max_result_bytes=workshop.settings.max_result_bytes,
+            max_steps=workshop.settings.max_steps,
             observers=workshop.observer,
             starting=lambda asked: starting(claimed.run, asked, workshop.agents, workshop.settings),
             sending=lambda key, outgoing: sending(claimed.run, key, outgoing, workshop.agents, workshop.settings),
