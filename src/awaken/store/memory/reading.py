@@ -183,7 +183,7 @@ class Reading:
         is_open = [ticket for ticket in self._tables.tickets.values() if ticket.is_open]
         for ticket in is_open[:MAX_COUNTED]:
             ages[ticket.asked.kind].append(max(now - ticket.created_at, 0))
-        return [OpenTickets(kind, len(found), max(found)) for kind, found in sorted(ages.items())]
+        return [OpenTickets(kind, len(found), found[0]) for kind, found in sorted(ages.items())]
 
     def list_overdue_tickets(self, now: Instant, limit: int) -> list[OverdueTicket]:
         found = [

@@ -748,6 +748,16 @@ async def test_open_tickets_are_counted_by_kind_in_every_scope(store: Store, clo
     assert await store.count_open_tickets() == [OpenTickets("approval", 1, 7_000), OpenTickets("input", 1, 2_000)]
 
 
+async def test_the_age_of_open_tickets_is_that_of_the_first_however_the_clock_was_set(
+    store: Store, clock: ManualClock
+) -> None:
+    await waits_for(store, "d1", approval())
+    clock.set(clock.now() - 10_000)
+    await waits_for(store, "d2", approval("call-2"), scope=OTHER_SCOPE)
+    clock.tick(5)
+    assert await store.count_open_tickets() == [OpenTickets("approval", 2, 0)]
+
+
 @behaviour("TK-023")
 async def test_tickets_are_listed_page_by_page(store: Store, clock: ManualClock) -> None:
     keys = [f"call-{number}" for number in range(7)]
