@@ -43,6 +43,8 @@ class Wish(msgspec.Struct, frozen=True):
     state: dict[str, Any] | None = None
     is_aimed: bool = False
     """It names the run that it is for."""
+    decides: bool = False
+    """It brings decisions of what runs of its thread wait for."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -65,6 +67,7 @@ class Submission(msgspec.Struct, frozen=True):
     thread_id: ThreadId
     run_id: str | None
     """The run that it opens, or the one that it is for."""
+    decisions: tuple[dict[str, Any], ...] = ()
 
     async def __call__(self, app: Awaken) -> Any:
         wish = self.ask.wish
@@ -88,6 +91,7 @@ class Submission(msgspec.Struct, frozen=True):
             limits=wish.limits,
             state=wish.state,
             multitask_strategy=wish.strategy,
+            decisions=self.decisions,
         )
         return handle.record, handle.replayed
 
@@ -117,6 +121,7 @@ wishes = st.builds(
     limits=pick((None, None, None, *LIMITS)),
     state=pick((None, None, {"n": 1}, {"n": None, "s": {"deep": 2}}, {"s": {"er": 3}})),
     is_aimed=pick((False, False, True)),
+    decides=pick((False, False, True)),
 )
 on_model = wishes.map(lambda wish: msgspec.structs.replace(wish, agent="model"))
 submits = st.builds(Ask, st.just("submit"), threads, numbers, programs, wishes) | st.builds(
@@ -180,7 +185,11 @@ class Asking:
         if ask.kind == "steer" and ask.wish.is_aimed and unfinished:
             target = unfinished[ask.which % len(unfinished)]
             thread_id, run_id = target.thread_id, target.run_id
-        self._submitted.append(Submission(ask, message, thread_id, run_id))
+        decisions: tuple[dict[str, Any], ...] = ()
+        if ask.kind == "submit" and ask.wish.decides:
+            still = [ticket for _, ticket in seen.tickets if ticket.is_open and ticket.thread_id == thread_id]
+            decisions = tuple([verdict(ticket, ask.which) for ticket in still[:2]])
+        self._submitted.append(Submission(ask, message, thread_id, run_id, decisions))
         return self._submitted[-1]
 
     def _about_threads(self, ask: Ask, seen: View, view: ThreadView | None) -> Operation | None:

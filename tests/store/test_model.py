@@ -336,9 +336,7 @@ def submits(draw: st.DrawFn) -> Plan:
         interrupt_id=draw(pick((None, "i1", "i2"))) if mode in ("interrupt", "rollback") else None,
     )
     aimed = draw(maybe(numbers)) if mode != "reject" else None
-    options = (
-        RunOptions(state=draw(patches), on_completion=draw(pick(("keep", "keep", "delete")))) if own else NO_OPTIONS
-    )
+    options = RunOptions(state=draw(maybe(patches))) if own else NO_OPTIONS
     asked = Submit(
         scope=draw(scopes),
         thread_id=draw(threads),

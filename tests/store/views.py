@@ -42,7 +42,7 @@ from awaken.store.transitions import JournalEntry
 
 RecordT = TypeVar("RecordT")
 ALL: Final = 10_000
-NEWS_OF_CHILDREN: Final = frozenset({"ChildFinished", "ChildSuspended"})
+NEWS: Final = frozenset({"ChildFinished", "ChildSuspended", "MessageUndeliverable"})
 """What is told of a run after its end, too."""
 
 
@@ -259,7 +259,7 @@ def _check_runs(view: ThreadView, open_dispatches: dict[RunId, Dispatch]) -> Non
 def _check_events(run: Run, kinds: list[str]) -> None:
     """Of a run whose events are all kept."""
     assert (run.started_at is None) == (run.status is RunStatus.CREATED or "RunStarted" not in kinds)
-    own = [kind for kind in kinds if kind not in NEWS_OF_CHILDREN]
+    own = [kind for kind in kinds if kind not in NEWS]
     ends = [n for n, kind in enumerate(own) if kind in TERMINAL_KINDS]
     assert ends == ([len(own) - 1] if run.status is RunStatus.DONE else []), f"one end, and the last: {kinds}"
 
