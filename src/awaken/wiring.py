@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from awaken.domain import checking, shown
 from awaken.domain.clock import Clock, SystemClock, to_rfc3339
 from awaken.domain.cursor import cursor_prefix, event_cursor, event_seq
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery, letters_of
 from awaken.domain.delivery import Delivery, Mode, Strategy, delay_ms, due_at, mode_of
 from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
 from awaken.domain.errors import (
@@ -69,6 +70,7 @@ from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, ve
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
 from awaken.http.audit_wire import FindingResource, findings
+from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource
 from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptResource, SentResource
 from awaken.http.schedule_wire import ScheduleResource
 from awaken.http.stats_wire import StatsResource
@@ -860,6 +862,101 @@ class Awaken:
             self.scope, thread_id, message_id=message_id, run_id=run_id, agent_id=agent
         )
         return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
+
+    def list_dead_letters(
+        self,
+        *,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+        limit: int | None = None,
+    ) -> Listing[shown.DeadLetter]:
+        """Runs that were given up and that nobody has seen to, newest run first. `since`: given up then or later."""
+        query = letters_of(agent=agent, error_class=error_class, since=since, thread_id=thread_id)
+        query = replace(query, limit=_page_size(limit))
+        return Listing(lambda lost: self._dead_letters(query, lost), limit)
+
+    async def _dead_letters(self, query: DeadLetterQuery, lost: list[str]) -> AsyncGenerator[shown.DeadLetter]:
+        self.mailbox.check_loop()
+        while True:
+            page = await self.store.list_dead_letters(self.scope, query)
+            lost += page.unreadable
+            for letter in page.items:
+                yield _shown_letter(self, letter)
+            if page.next is None:
+                return
+            query = replace(query, after=page.next)
+
+    async def group_dead_letters(
+        self,
+        *,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+    ) -> list[shown.DeadLetterGroup]:
+        """The same by agent and class of error, the largest group first; of the newest 10 000."""
+        self.mailbox.check_loop()
+        query = letters_of(agent=agent, error_class=error_class, since=since, thread_id=thread_id)
+        groups = await self.mailbox.dead_letters.group(self.scope, query)
+        return [as_shown(GroupResource.of(self.scope, group), shown.DeadLetterGroup) for group in groups]
+
+    async def get_dead_letter(self, dispatch_id: str) -> shown.DeadLetter:
+        """Also one that was seen to. Raises DispatchNotFound, NotDeadLetter."""
+        self.mailbox.check_loop()
+        return _shown_letter(self, await self.mailbox.dead_letters.get(self.scope, dispatch_id))
+
+    async def retry_dead_letter(
+        self, dispatch_id: str, *, agent: str | None = None, max_attempts: int | None = None, delay_s: float = 0.0
+    ) -> RunHandle:
+        """Do its run again, as by `retry_run`. Asked again it is the same new run.
+
+        Raises as `retry_run`; DispatchNotFound; NotDeadLetter, also for one that was discarded.
+        """
+        submission = await self.mailbox.dead_letters.retry(
+            self.scope, dispatch_id, agent_id=agent, max_attempts=max_attempts, delay_ms=delay_ms(delay_s)
+        )
+        return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
+
+    async def discard_dead_letter(self, dispatch_id: str, *, reason: str) -> shown.DeadLetter:
+        """Leave it out of the list, with a reason; it stays readable. Raises DispatchNotFound, NotDeadLetter."""
+        return _shown_letter(self, await self.mailbox.dead_letters.discard(self.scope, dispatch_id, reason))
+
+    async def retry_dead_letters(
+        self,
+        *,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+        limit: int = 100,
+        dry_run: bool = False,
+    ) -> shown.HandledLetters:
+        """Retry those that the filter finds, at most `limit`, up to 1 000, newest run first. What cannot be done again
+        is skipped. `dry_run`: only count them. Raises ValidationError for a filter that is empty.
+        """
+        query = letters_of(agent=agent, error_class=error_class, since=since, thread_id=thread_id)
+        dry_run = checking.checked_flag(dry_run, what="dry_run")
+        done = await self.mailbox.dead_letters.retry_many(self.scope, query, limit=limit, dry_run=dry_run)
+        return as_shown(HandledResource.of(done, retried=done.done), shown.HandledLetters)
+
+    async def discard_dead_letters(
+        self,
+        *,
+        reason: str,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+        limit: int = 100,
+        dry_run: bool = False,
+    ) -> shown.HandledLetters:
+        """Discard those that the filter finds, in the same way."""
+        query = letters_of(agent=agent, error_class=error_class, since=since, thread_id=thread_id)
+        dry_run = checking.checked_flag(dry_run, what="dry_run")
+        done = await self.mailbox.dead_letters.discard_many(self.scope, query, reason, limit=limit, dry_run=dry_run)
+        return as_shown(HandledResource.of(done, discarded=done.done), shown.HandledLetters)
 
     async def run_summary(self) -> shown.RunSummary:
         """The runs that are not done, counted by agent and phase."""
@@ -1703,6 +1800,10 @@ def _shown_run(
         app.scope, run, dispatch, agents=app.agents, reads_dispatch=reads_dispatch, tickets=tickets
     )
     return as_shown(resource, shown.Run)
+
+
+def _shown_letter(app: Awaken, letter: DeadLetter) -> shown.DeadLetter:
+    return as_shown(DeadLetterResource.of(app.scope, letter), shown.DeadLetter)
 
 
 def _shown_ticket(ticket: Ticket) -> shown.Ticket:

@@ -424,6 +424,37 @@ def test_what_runs_wait_for_is_listed_and_decided(awaken: Awaken, thread: str) -
     assert awaken("decide", "nothing", "--deny").code == Exit.NOT_FOUND
 
 
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+@behaviour("DL-010")
+def test_what_was_given_up_is_listed_retried_and_discarded(awaken: Awaken, thread: str) -> None:
+    assert "no dead letters" in awaken("dead", "--thread", thread).err
+    for _ in range(3):
+        awaken("run", "broken", "hi", "--thread", thread)
+    table = awaken("dead", "--thread", thread).out
+    assert table.count("the model is gone") == 3
+    items = json.loads(awaken("dead", "--thread", thread, "--json").out)["items"]
+    first, second = items[0]["dispatch_id"], items[1]["dispatch_id"]
+    assert first in table
+    grouped = awaken("dead", "--group", "--thread", thread).out.splitlines()[1]
+    assert grouped.split()[:2] == ["3", "broken"]
+
+    assert awaken("dead", "retry").code == awaken("dead", "discard", "--reason", "x").code == Exit.USAGE
+    assert awaken("dead", "retry", first, "--agent", "broken").code == Exit.USAGE
+    assert awaken("dead", "discard", first).code == Exit.USAGE
+    assert f"does run {items[0]['run_id']} again" in awaken("dead", "retry", first).out
+    assert awaken("dead", "discard", first, "--reason", "x").code == Exit.CONFLICT
+    gone = awaken("dead", "discard", second, "--reason", "known bug").out
+    assert "discarded" in gone and "known bug" in gone
+    assert "retried as" in awaken("dead", "show", first).out
+    assert awaken("dead", "show", "nothing").code == Exit.NOT_FOUND
+
+    where = ("--thread", thread, "--limit", "1")
+    assert awaken("dead", "retry", *where, "--dry-run").out.startswith("1 found")
+    assert awaken("dead", "discard", *where, "--reason", "old").out.startswith("1 found, 1 discarded")
+
+
 # --- schedules --------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from awaken.client import Event, Json, Limits, ResumeSettings, Run, RunFailed, R
 from awaken.domain.errors import (
     AgentNotFound,
     AlreadyExists,
+    NotDeadLetter,
     NotFound,
     RunNotFound,
     RunNotOpen,
@@ -89,6 +90,35 @@ def test_a_run_is_done_again_and_its_answer_made_anew(do: Do, thread_id: str) ->
         do(lambda c: c.retry_run("nothing"))
     with pytest.raises(ValidationError):
         do(lambda c: c.retry_run(first.run_id, max_attempts=0))
+
+
+@behaviour("DL-010")
+def test_what_was_given_up_is_seen_to(do: Do, thread_id: str) -> None:
+    runs = [_broken(do, thread_id) for _ in range(3)]
+    listed = do(lambda c: c.list_dead_letters(thread_id=thread_id, agent="broken", limit=2))
+    assert [each.run_id for each in listed] == [runs[2].run_id, runs[1].run_id]
+    assert listed[0].run == do(lambda c: c.get_run(runs[2].run_id))
+    [group] = do(lambda c: c.group_dead_letters(thread_id=thread_id))
+    assert (group.agent_id, group.count, group.latest) == ("broken", 3, listed[0])
+
+    again = do(lambda c: c.retry_dead_letter(listed[0].dispatch_id))
+    assert do(lambda c: c.retry_dead_letter(listed[0].dispatch_id)).replayed
+    assert do(lambda c: c.get_dead_letter(listed[0].dispatch_id)).retried_as == again.run_id
+    gone = do(lambda c: c.discard_dead_letter(listed[1].dispatch_id, reason="known"))
+    assert (gone.state, gone.reason) == ("discarded", "known")
+    with pytest.raises(NotDeadLetter):
+        do(lambda c: c.retry_dead_letter(listed[1].dispatch_id))
+    do(lambda c: c.wait(again.run_id))
+
+    found = do(lambda c: c.retry_dead_letters(thread_id=thread_id, dry_run=True))
+    assert (found.matched, found.retried, found.more) == (2, 0, False)
+    assert do(lambda c: c.discard_dead_letters(reason="old", thread_id=thread_id, limit=1)).discarded == 1
+    assert do(lambda c: c.retry_dead_letters(thread_id=thread_id)).retried == 1
+
+
+def _broken(do: Do, thread_id: str) -> Run:
+    run = do(lambda c: c.submit(thread_id, "hi", agent="broken"))
+    return do(lambda c: c.wait(run.run_id))
 
 
 def test_a_wait_that_is_over_before_the_run_gives_the_run_as_it_is(do: Do, thread_id: str) -> None:

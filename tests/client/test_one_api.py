@@ -16,6 +16,7 @@ from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
 from awaken.http import wire
 from awaken.http.audit_wire import FindingResource
+from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource, SkippedResource
 from awaken.http.stats_wire import MinuteResource, StatsResource
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
@@ -61,7 +62,7 @@ def test_a_run_is_held_in_the_same_way(handle: type[Any]) -> None:
 def test_both_return_the_same_records() -> None:
     assert (awaken.Run, awaken.Thread, awaken.Event) == (shown.Run, shown.Thread, shown.Event)
     assert (awaken.client.Run, awaken.client.Thread, awaken.client.Event) == (shown.Run, shown.Thread, shown.Event)
-    of_their_own = {"submit", "stream", "events", "run_events", "retry_run", "regenerate"}
+    of_their_own = {"submit", "stream", "events", "run_events", "retry_run", "retry_dead_letter", "regenerate"}
     for name in sorted(methods(Awaken) - ONLY_IN_A_PROGRAM - of_their_own):
         told = [inspect.signature(getattr(cls, name)).return_annotation for cls in (Awaken, AsyncClient, Client)]
         assert told[0] == told[1] == told[2].replace("Items[", "Listing["), name
@@ -80,6 +81,10 @@ def test_both_return_the_same_records() -> None:
         (wire.EventResource, shown.Event),
         (wire.AgentResource, shown.Agent),
         (wire.CancelResource, shown.Cancellation),
+        (DeadLetterResource, shown.DeadLetter),
+        (GroupResource, shown.DeadLetterGroup),
+        (SkippedResource, shown.SkippedLetter),
+        (HandledResource, shown.HandledLetters),
         (wire.InterruptResource, shown.Interruption),
         (StatsResource, shown.Stats),
         (MinuteResource, shown.StatsMinute),

@@ -53,7 +53,10 @@ def test_the_quickstart_of_the_front_page_runs_as_it_stands(tmp_path: Path) -> N
     assert (tmp_path / "quickstart.db").exists()
 
 
-@pytest.mark.parametrize("page", ["talk-between-agents", "ask-a-person", "steer-a-running-agent", "run-an-agent-again"])
+@pytest.mark.parametrize(
+    "page",
+    ["talk-between-agents", "ask-a-person", "steer-a-running-agent", "run-an-agent-again", "see-to-dead-letters"],
+)
 def test_agents_that_talk_do_as_their_page_says(tmp_path: Path, page: str) -> None:
     """The first program of the page prints what the page says."""
     path = ROOT / f"docs/howto/{page}.md"

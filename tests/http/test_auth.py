@@ -38,6 +38,10 @@ BODIES: Final[dict[str, Any]] = {
     "fork_thread": {},
     "retry_run": {},
     "regenerate": {},
+    "retry_dead_letter": {},
+    "discard_dead_letter": {"reason": "x"},
+    "retry_dead_letters": {"filter": {"agent_id": "whoami"}},
+    "discard_dead_letters": {"filter": {"agent_id": "whoami"}, "reason": "x"},
     "default": {"agent_id": "whoami", "input": "hello"},
 }
 

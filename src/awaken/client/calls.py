@@ -32,6 +32,7 @@ from awaken.domain.checking import (
     listed,
 )
 from awaken.domain.clock import to_rfc3339
+from awaken.domain.dead_letter import check_handling, checked_reason, letters_of
 from awaken.domain.delivery import Delivery, check_release_wait, delay_ms, due_at, mode_of
 from awaken.domain.dispatch import DEFAULT_PRIORITY
 from awaken.domain.errors import RemoteProtocolError, ValidationError
@@ -423,10 +424,14 @@ def hide_run(run_id: str) -> Call[None]:
 
 
 def retry_run(run_id: str, *, agent: str | None, max_attempts: int | None, delay_s: float) -> Call[Accepted]:
+    return _retry(_run(run_id), agent=agent, max_attempts=max_attempts, delay_s=delay_s)
+
+
+def _retry(what: str, *, agent: str | None, max_attempts: int | None, delay_s: float) -> Call[Accepted]:
     Delivery(max_attempts=max_attempts, delay_ms=delay_ms(delay_s)).check()
     given = {"agent_id": _agent(agent), "max_attempts": max_attempts, "after_seconds": delay_s or None}
     body = {name: value for name, value in given.items() if value is not None}
-    return Call(method="POST", path=f"{_run(run_id)}/retry", body=_encode(body), decode=_accepted)
+    return Call(method="POST", path=f"{what}/retry", body=_encode(body), decode=_accepted)
 
 
 def regenerate(
@@ -440,6 +445,71 @@ def regenerate(
 
 def _agent(agent: str | None) -> str | None:
     return None if agent is None else checked(agent, str, what="agent")
+
+
+def list_dead_letters(limit: int | None, **given: Any) -> Call[wire.Page[shown.DeadLetter]]:
+    letters_of(**given)
+    return _page("/v1/dead-letters", wire.Page[shown.DeadLetter], {**_letters(given), "limit": page_size(limit)})
+
+
+def group_dead_letters(**given: Any) -> Call[list[shown.DeadLetterGroup]]:
+    letters_of(**given)
+    return Call(
+        method="GET",
+        path="/v1/dead-letters/summary",
+        params=filters(_letters(given)),
+        decode=lambda answer, status: msgspec.json.decode(answer, type=_LetterGroups).items,
+    )
+
+
+def get_dead_letter(dispatch_id: str) -> Call[shown.DeadLetter]:
+    return Call(method="GET", path=_letter(dispatch_id), decode=_as(shown.DeadLetter))
+
+
+def retry_dead_letter(
+    dispatch_id: str, *, agent: str | None, max_attempts: int | None, delay_s: float
+) -> Call[Accepted]:
+    return _retry(_letter(dispatch_id), agent=agent, max_attempts=max_attempts, delay_s=delay_s)
+
+
+def discard_dead_letter(dispatch_id: str, *, reason: str) -> Call[shown.DeadLetter]:
+    body = _encode({"reason": checked_reason(reason)})
+    return Call(method="POST", path=f"{_letter(dispatch_id)}/discard", body=body, decode=_as(shown.DeadLetter))
+
+
+def retry_dead_letters(*, limit: int, dry_run: bool, **given: Any) -> Call[shown.HandledLetters]:
+    return _handle("retry", {}, limit, dry_run, given)
+
+
+def discard_dead_letters(*, reason: str, limit: int, dry_run: bool, **given: Any) -> Call[shown.HandledLetters]:
+    return _handle("discard", {"reason": reason}, limit, dry_run, given)
+
+
+def _handle(
+    verb: str, said: dict[str, str], limit: int, dry_run: bool, given: Mapping[str, Any]
+) -> Call[shown.HandledLetters]:
+    query = letters_of(**given)
+    checked_flag(dry_run, what="dry_run")
+    for reason in said.values():
+        checked_reason(reason)
+    check_handling(query, limit)
+    chosen = {name: value for name, value in _letters(given).items() if value is not None}
+    body = _encode({**said, "filter": chosen, "limit": limit, "dry_run": dry_run})
+    return Call(method="POST", path=f"/v1/dead-letters/{verb}", body=body, decode=_as(shown.HandledLetters))
+
+
+def _letters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The filter as it is sent."""
+    return {
+        "agent_id": given["agent"],
+        "error_class": given["error_class"],
+        "since": instant(given["since"]),
+        "thread_id": given["thread_id"],
+    }
+
+
+def _letter(dispatch_id: str) -> str:
+    return f"/v1/dead-letters/{_part(dispatch_id, 'dispatch_id')}"
 
 
 def run_summary() -> Call[shown.RunSummary]:
@@ -838,6 +908,10 @@ def _waited(body: bytes, status: int) -> shown.Run:
     if status == 200:
         return msgspec.json.decode(body, type=_Result).run
     return msgspec.json.decode(body, type=shown.Run)
+
+
+class _LetterGroups(msgspec.Struct, frozen=True):
+    items: list[shown.DeadLetterGroup]
 
 
 class _CancelledRuns(msgspec.Struct, frozen=True):

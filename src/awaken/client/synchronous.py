@@ -402,6 +402,86 @@ class Client:
         accepted = self.send(call)
         return RunHandle(self, accepted.run, replayed=accepted.replayed)
 
+    def list_dead_letters(
+        self,
+        *,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+        limit: int | None = None,
+    ) -> Items[shown.DeadLetter]:
+        """Runs that were given up and that nobody has seen to, newest run first. `since`: given up then or later."""
+        call = calls.list_dead_letters(limit, agent=agent, error_class=error_class, since=since, thread_id=thread_id)
+        return Items(lambda lost: self._items(call, lost), limit)
+
+    def group_dead_letters(
+        self,
+        *,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+    ) -> list[shown.DeadLetterGroup]:
+        """The same by agent and class of error, the largest group first; of the newest 10 000."""
+        call = calls.group_dead_letters(agent=agent, error_class=error_class, since=since, thread_id=thread_id)
+        return self.send(call)
+
+    def get_dead_letter(self, dispatch_id: str) -> shown.DeadLetter:
+        """Also one that was seen to."""
+        return self.send(calls.get_dead_letter(dispatch_id))
+
+    def retry_dead_letter(
+        self, dispatch_id: str, *, agent: str | None = None, max_attempts: int | None = None, delay_s: float = 0.0
+    ) -> RunHandle:
+        """Do its run again, as by `retry_run`. Asked again it is the same new run."""
+        call = calls.retry_dead_letter(dispatch_id, agent=agent, max_attempts=max_attempts, delay_s=delay_s)
+        accepted = self.send(call)
+        return RunHandle(self, accepted.run, replayed=accepted.replayed)
+
+    def discard_dead_letter(self, dispatch_id: str, *, reason: str) -> shown.DeadLetter:
+        """Leave it out of the list, with a reason; it stays readable."""
+        return self.send(calls.discard_dead_letter(dispatch_id, reason=reason))
+
+    def retry_dead_letters(
+        self,
+        *,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+        limit: int = 100,
+        dry_run: bool = False,
+    ) -> shown.HandledLetters:
+        """Retry those that the filter finds, at most `limit`, up to 1 000. `dry_run`: only count them."""
+        call = calls.retry_dead_letters(
+            limit=limit, dry_run=dry_run, agent=agent, error_class=error_class, since=since, thread_id=thread_id
+        )
+        return self.send(call)
+
+    def discard_dead_letters(
+        self,
+        *,
+        reason: str,
+        agent: str | None = None,
+        error_class: str | None = None,
+        since: datetime | str | None = None,
+        thread_id: str | None = None,
+        limit: int = 100,
+        dry_run: bool = False,
+    ) -> shown.HandledLetters:
+        """Discard those that the filter finds, in the same way."""
+        call = calls.discard_dead_letters(
+            reason=reason,
+            limit=limit,
+            dry_run=dry_run,
+            agent=agent,
+            error_class=error_class,
+            since=since,
+            thread_id=thread_id,
+        )
+        return self.send(call)
+
     def run_summary(self) -> shown.RunSummary:
         """The runs that are not done, counted by agent and phase."""
         return self.send(calls.run_summary())

@@ -351,6 +351,16 @@ class RunNotFinished(Conflict):
         self.id = run_id
 
 
+class NotDeadLetter(Conflict):
+    """The dispatch is no dead letter, or was seen to otherwise."""
+
+    code = "not_dead_letter"
+
+    def __init__(self, dispatch_id: str) -> None:
+        super().__init__(f"dispatch {dispatch_id!r} is no dead letter, or was seen to already in another way")
+        self.id = dispatch_id
+
+
 class StaleVersion(VersionConflict):
     """The caller named a version, and what it is of has another one by now: `version`."""
 

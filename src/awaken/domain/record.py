@@ -31,7 +31,7 @@ from awaken.domain.message import (
     known_blocks,
 )
 from awaken.domain.outbox import Errand
-from awaken.domain.run import NO_USAGE, Run, RunRequest, SeqRange, Termination, Usage, Waiting
+from awaken.domain.run import NO_USAGE, Run, RunRequest, SeenTo, SeqRange, Termination, Usage, Waiting
 from awaken.domain.schedule import Schedule
 from awaken.domain.state import Values
 from awaken.domain.thread import ThreadInfo
@@ -117,6 +117,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     hide_requested_at: Instant | None = None
     hidden: bool = False
     taken: int = 0
+    seen_to: SeenTo | None = None
+    failed_at: Instant | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -158,6 +160,8 @@ def encode_run_state(run: Run) -> bytes:
             run.hide_requested_at,
             run.hidden,
             run.taken,
+            run.seen_to,
+            run.failed_at,
         )
     )
 

@@ -412,6 +412,17 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
         return not groups or any([left.isdisjoint(group) for group in groups])
 
 
+class SeenTo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What somebody has made of a run that was given up: it is done again, or discarded."""
+
+    at: Instant
+    retried_as: RunId | None = None
+    reason: str | None = None
+    """Why it was discarded."""
+    by: str | None = None
+    """Who did it, as whoever authorised the request names them."""
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution of an agent, as stored.
 
@@ -456,7 +467,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Held in its thread until the run is done."""
     cancel_requested_at: Instant | None = None
     dead_lettered: bool = False
-    """The queue has given it up."""
+    """The queue has given it up, and nobody has seen to it."""
+    seen_to: SeenTo | None = None
+    """Of one that was given up."""
+    failed_at: Instant | None = None
+    """When an execution of it failed first, or its process died."""
     tickets: int = 0
     """How many it has ever opened."""
     open_tickets: int = 0

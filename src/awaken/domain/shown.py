@@ -307,6 +307,60 @@ class Run(_Shown, frozen=True):
         return self.termination is not None and self.termination.type == "error"
 
 
+class DeadLetter(_Shown, frozen=True):
+    """A run that was given up, known by its newest dispatch. `state`: `open`, `retried` or `discarded`."""
+
+    dispatch_id: str
+    run_id: str
+    thread_id: str = ""
+    agent_id: str = ""
+    state: str = "open"
+    error_class: str = ""
+    """The class of exception that its error names first, `ProcessDied`, or `other`."""
+    last_error: str | None = None
+    attempts: int = 0
+    crash_count: int = 0
+    first_failed_at: str | None = None
+    last_failed_at: str | None = None
+    retried_as: str | None = None
+    """The run that does it again."""
+    reason: str | None = None
+    """Why it was discarded."""
+    seen_to_at: str | None = None
+    seen_to_by: str | None = None
+    """When, and by whom, it was retried or discarded."""
+    run: Run | None = None
+
+
+class DeadLetterGroup(_Shown, frozen=True):
+    """Dead letters of one agent with one class of error. `latest`: the one whose run arrived last."""
+
+    agent_id: str
+    error_class: str
+    count: int = 0
+    first_at: str = ""
+    last_at: str = ""
+    latest: DeadLetter | None = None
+
+
+class SkippedLetter(_Shown, frozen=True):
+    dispatch_id: str
+    code: str = ""
+    reason: str = ""
+
+
+class HandledLetters(_Shown, frozen=True):
+    """What became of many dead letters: how many were found, up to the limit, and how many of them were retried or
+    discarded; both are 0 of a dry run. `more`: there are others behind them.
+    """
+
+    matched: int = 0
+    retried: int = 0
+    discarded: int = 0
+    skipped: tuple[SkippedLetter, ...] = ()
+    more: bool = False
+
+
 class PhaseCount(_Shown, frozen=True):
     agent_id: str
     phase: str

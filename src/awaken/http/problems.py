@@ -29,6 +29,7 @@ from awaken.domain.errors import (
     Forbidden,
     HasChildThreads,
     LineageCycle,
+    NotDeadLetter,
     NotFound,
     QueueFull,
     RunNotFinished,
@@ -83,6 +84,7 @@ STATUS: Final[dict[str, int]] = {
     "has_children": 409,
     "lineage_cycle": 409,
     "run_not_finished": 409,
+    "not_dead_letter": 409,
     "cursor_expired": 410,
     "thread_deleted": 410,
     "ticket_expired": 410,
@@ -249,7 +251,7 @@ def _conflict(error: Any) -> Problem:
             facts = {"version": error.version}
         case HasChildThreads():
             facts = {"id": error.id, "child_thread_id": error.child}
-        case LineageCycle() | RunNotFinished():
+        case LineageCycle() | RunNotFinished() | NotDeadLetter():
             facts = {"id": error.id}
         case _:
             pass

@@ -13,6 +13,7 @@ from awaken.http.routes.agents import AGENT_OPERATIONS
 from awaken.http.routes.audit import AUDIT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.children import CHILD_OPERATIONS
+from awaken.http.routes.dead_letters import DEAD_LETTER_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import SYSTEM_OPERATIONS
 from awaken.http.routes.many import MANY_OPERATIONS
@@ -30,6 +31,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *MANY_OPERATIONS,
     *RUN_OPERATIONS,
     *AGAIN_OPERATIONS,
+    *DEAD_LETTER_OPERATIONS,
     *CHILD_OPERATIONS,
     *TICKET_OPERATIONS,
     *MESSAGE_OPERATIONS,

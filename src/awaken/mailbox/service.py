@@ -68,6 +68,7 @@ from awaken.executors.registry import Agents
 from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.auditor import Auditor
+from awaken.mailbox.dead_letters import DeadLetters
 from awaken.mailbox.decisions import Decisions, refusal_of
 from awaken.mailbox.engine import Engine, Health
 from awaken.mailbox.lifetime import State
@@ -174,6 +175,8 @@ class Mailbox:
         """Of what runs wait for."""
         self.again: Final = Again(self._engine, store, self.submit)
         """Runs whose input is in the conversation already."""
+        self.dead_letters: Final = DeadLetters(self._engine, store, self.again)
+        """Runs that were given up."""
 
     async def start(self) -> None:
         """Return when recovered and ready. May be called again, by many tasks at once, and after `stop`.

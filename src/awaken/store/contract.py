@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
 import msgspec
 
 from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
@@ -338,6 +339,10 @@ class Reads(Protocol):
         ...
 
     async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]: ...
+
+    async def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        """Those that nobody has seen to."""
+        ...
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         """The unfinished runs by agent and phase, in that order; what there is none of is left out."""

@@ -500,6 +500,20 @@ class HideRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @final
+class Discard(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave a run that was given up out of the dead letters, with a reason; it stays readable.
+
+    Guarantees: what was discarded, or done again, stays as it is. Outcome: `Discarded`, `NotDead`, or `Missing`.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId
+    reason: str
+    by: str | None = None
+
+
+@final
 class NoteChild(msgspec.Struct, frozen=True, kw_only=True):
     """Log for a run that a child of it waits, if the child has not ended and this is not known.
 
@@ -701,6 +715,7 @@ ThreadTransition = (
     | EditThread
     | DeleteThread
     | HideRun
+    | Discard
     | NoteChild
 )
 SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge | Mend
@@ -970,6 +985,21 @@ class RunHidden(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class Discarded(msgspec.Struct, frozen=True):
+    """The run as it is now. `repeated`: it had been discarded before, perhaps for another reason."""
+
+    run: Run
+    repeated: bool = False
+    appended: tuple[Appended, ...] = ()
+
+
+class NotDead(msgspec.Struct, frozen=True):
+    """The run was not given up, or is done again already; nothing was written."""
+
+    run: Run
+    appended: tuple[Appended, ...] = ()
+
+
 class ChildNoted(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
@@ -1157,6 +1187,8 @@ Outcome = (
     | ThreadEdited
     | ThreadDeleted
     | RunHidden
+    | Discarded
+    | NotDead
     | ChildNoted
     | CancelResult
     | Interrupted

@@ -48,6 +48,7 @@ from awaken.store.transitions import (
     DeleteThread,
     Delivered,
     DeliveredSome,
+    Discard,
     Edit,
     EditSchedules,
     EditThread,
@@ -436,6 +437,8 @@ def operation_of(transition: Transition) -> str:
             return "delete_thread"
         case HideRun():
             return "hide_run"
+        case Discard():
+            return "discard"
         case NoteChild():
             return "note_child"
         case Decide():

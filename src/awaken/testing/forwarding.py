@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
@@ -100,6 +101,9 @@ class ForwardingStore:
 
     async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
         return await self._read(self._store.list_runs(scope, query))
+
+    async def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        return await self._read(self._store.list_dead_letters(scope, query))
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         return await self._read(self._store.count_open_runs(scope))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, later
+from tests.behaviour.ledger import Area, built
 
 AREA: Final = Area(
     "HTTP",
@@ -15,11 +15,7 @@ AREA: Final = Area(
         note="Without keys.",
     ),
     built("SRV-008", sentence="The server does what its description says."),
-    later(
-        "SRV-019",
-        sentence="Dead letters are listed, grouped, retried once and discarded, by one or by many.",
-        by=Wing.OPERATIONS,
-    ),
+    built("SRV-019", sentence="Dead letters are listed, grouped, retried once and discarded, by one or by many."),
     built(
         "SRV-040",
         sentence="Only its own names and the origins that were allowed reach the server, and browsers learn which.",

@@ -52,6 +52,8 @@ class FactLoader:
         if needs.referred:
             stored = tables.data[key].messages
             facts.referred = tuple([stored[each] for each in needs.referred if each in stored])
+        if needs.again is not None:
+            facts.again = tables.runs.get((scope, needs.again))
         if needs.dedupe_key is not None:
             self._find_holder(facts, key, needs.dedupe_key)
         if needs.tail and facts.run is not None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import CLAIMED, QUEUED, SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, Scope, ThreadId, TicketId
@@ -110,6 +111,16 @@ class Reading:
             and self._tables.is_shown((scope, run.thread_id))
         ]
         return _page(runs, lambda run: run.no, query.after, query.limit, query.descending)
+
+    def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        runs = [run for (owner, _), run in self._tables.runs.items() if owner == scope and run.dead_lettered]
+        letters = [
+            DeadLetter(run, self._tables.dispatches[scope, run.dispatch_id])
+            for run in runs
+            if self._tables.is_shown((scope, run.thread_id))
+        ]
+        found = [letter for letter in letters if query.fits(letter)]
+        return _page(found, lambda letter: letter.run.no, query.after, query.limit, descending=True)
 
     def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         found = Counter(

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self, cast, get_args
 
 from awaken.domain.clock import Clock, Instant, SystemClock
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
@@ -155,6 +156,9 @@ class MemoryStore:
 
     async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
         return self._reading.list_runs(scope, query)
+
+    async def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        return self._reading.list_dead_letters(scope, query)
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         return self._reading.count_open_runs(scope)

@@ -19,6 +19,7 @@ from awaken.store.rules.asks import Rule
 from awaken.store.rules.change import edit, reorder, retract
 from awaken.store.rules.child import note_child
 from awaken.store.rules.claim import claim_some
+from awaken.store.rules.dead_letter import discard
 from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.lease import reclaim_some, renew_some
@@ -38,6 +39,7 @@ from awaken.store.transitions import (
     Decide,
     DeleteThread,
     Delivered,
+    Discard,
     Edit,
     EditSchedules,
     EditThread,
@@ -105,6 +107,8 @@ def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> 
             return delete_thread(t, facts, changes, now)
         case HideRun():
             return hide_run(t, facts, changes, now)
+        case Discard():
+            return discard(t, facts, changes, now)
         case NoteChild():
             return note_child(t, facts, changes, now)
         case _:

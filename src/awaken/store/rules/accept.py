@@ -28,6 +28,7 @@ from awaken.domain.record import encode_message
 from awaken.domain.run import CREATED, Run
 from awaken.store.contract import StoredMessage
 from awaken.store.rules.claim import claim_queued, go_on_with_input, is_taken_by, take
+from awaken.store.rules.dead_letter import see_to_retried
 from awaken.store.rules.decide import decide
 from awaken.store.rules.facts import Changes, Facts, MessageWrite, Queued, ThreadRow, Waiter, Waiting
 from awaken.store.rules.modes import Refusal, Stages, Way, way_of, without_thread
@@ -155,6 +156,7 @@ def _accept(t: Submit, facts: Facts, changes: Changes, now: Instant) -> _Accepti
         if full is not None:
             return full
         touch(thread, changes, now)
+    see_to_retried(t, facts, changes, thread, now)
     messages = _new_messages(t, facts)
     if type(way) is Stages:
         log = Log(thread, way.run.run_id, way.dispatch.dispatch_id, now)

@@ -96,6 +96,7 @@ def after_failure(
     settled: Dispatch, run: Run, reason: str, thread: ThreadRow, facts: Facts, changes: Changes, log: Log
 ) -> Run:
     """The run of a dispatch that failed: back in the queue with it, or ended because it was given up."""
+    run = run if run.failed_at is not None else replace(run, failed_at=log.now)
     if settled.status is QUEUED:
         log.add(server_event.rescheduled(settled, reason))
         return replace(run, stream_open=False, updated_at=log.now, updated_seq=log.last_seq)

@@ -191,6 +191,8 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     ready: Waiter | None = None
     won: Queued | None = None
     referred: tuple[StoredMessage, ...] = ()
+    again: Run | None = None
+    """The run that a submit does again."""
     tail: tuple[Message, ...] = ()
     left_open: tuple[LeftOpen, ...] = ()
     queue: tuple[tuple[Dispatch, Run], ...] = ()

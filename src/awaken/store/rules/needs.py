@@ -26,6 +26,7 @@ from awaken.store.transitions import (
     Commit,
     Decide,
     DeleteThread,
+    Discard,
     Edit,
     EditThread,
     Hide,
@@ -90,6 +91,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`Facts.won`: the claimed dispatch, if it was claimed with this token."""
     referred: tuple[MessageId, ...] = ()
     """`Facts.referred`: the messages of the thread that have one of these ids."""
+    again: RunId | None = None
+    """`Facts.again`: the run with this id, of whatever thread."""
     waiting: Literal["", "last", "all"] = ""
     """`Facts.waiting`: the run that suspended last, or all that wait, that one first."""
 
@@ -207,7 +210,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             return Needs(scope=t.scope, thread_id=t.thread_id, parent=parent)
         case DeleteThread():
             return of_deletion((t.scope, t.thread_id))
-        case HideRun():
+        case HideRun() | Discard():
             return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id)
         case NoteChild(told=told):
             return Needs(
@@ -246,6 +249,7 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         hides=mode == "rollback",
         bodies=offers,
         referred=() if t.request.reference is None else t.request.reference.message_ids,
+        again=None if t.request.reference is None else t.request.reference.retry_of_run_id,
         state=t.offer is not None and t.request.options.state is not None,
     )
 

@@ -84,6 +84,8 @@ class FactLoader:
         if needs.referred:
             found = [self._message(held, message_id) for message_id in needs.referred]
             facts.referred = tuple([stored for stored in found if stored is not None])
+        if needs.again is not None:
+            facts.again = self.run(needs.scope, needs.again)
         if needs.dedupe_key is not None:
             self._find_holder(facts, needs, held)
         if needs.tail and facts.run is not None:

@@ -748,6 +748,13 @@ SELECT no
  WHERE scope = :scope AND agent_id = :agent_id AND no < :after
  ORDER BY no DESC;
 
+-- name: dead_runs
+-- Index: runs_dead.
+SELECT no
+  FROM runs INDEXED BY runs_dead
+ WHERE scope = :scope AND dead_lettered = 1 AND no < :after
+ ORDER BY no DESC;
+
 -- name: open_runs_up
 -- Index: runs_open.
 SELECT no

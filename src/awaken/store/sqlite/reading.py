@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, get_args
 from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
@@ -244,6 +245,26 @@ class Reading:
 
     def _agents(self, name: str, place: dict[str, Any]) -> list[AgentId]:
         return [agent for (agent,) in self._rows(name, place)]
+
+    def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        start = _start(query.after, descending=True)
+        if query.thread_id is None:
+            numbers = self._walk("dead_runs", {"scope": scope, "after": start})
+        else:
+            thread = self._thread_row(scope, query.thread_id)
+            numbers = self._walk("runs_of_thread_down", {"thread": 0 if thread is None else thread.no, "after": start})
+
+        def load(no: int, _: None) -> DeadLetter | None:
+            run = self._run_by_no(no)
+            if run is None or not run.dead_lettered:
+                return None
+            dispatch = self.load_dispatch(scope, run.dispatch_id)
+            if dispatch is None:
+                raise DataIntegrity(f"dispatch {run.dispatch_id!r} of run {run.run_id!r} is gone")
+            letter = DeadLetter(run, dispatch)
+            return letter if query.fits(letter) else None
+
+        return _page(((no, None) for no in numbers), load, query.limit)
 
     def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         found: list[OpenCount] = []

@@ -555,6 +555,8 @@ def run_from(row: Row) -> Run:
         open_tickets=open_tickets,
         hide_requested_at=state.hide_requested_at,
         hidden=state.hidden,
+        seen_to=state.seen_to,
+        failed_at=state.failed_at,
     )
     run.check()
     return run

@@ -19,6 +19,7 @@ from typing import Final, Self, TypeVar
 
 from awaken.domain.checking import shown
 from awaken.domain.clock import Clock, Instant, SystemClock
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable, ValidationError
 from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
@@ -180,6 +181,9 @@ class SqliteStore:
 
     async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
         return await self._read(lambda state: state.list_runs(scope, query), many=True)
+
+    async def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        return await self._read(lambda state: state.list_dead_letters(scope, query), many=True)
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
         return await self._read(lambda state: state.count_open_runs(scope), many=True)

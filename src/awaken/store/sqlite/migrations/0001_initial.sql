@@ -172,6 +172,9 @@ CREATE UNIQUE INDEX runs_dedupe ON runs (thread, dedupe_key) WHERE dedupe_key IS
 CREATE INDEX runs_finished ON runs (finished_at, no)
  WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND open_tickets = 0;
 
+-- Lists what was given up and nobody has seen to.
+CREATE INDEX runs_dead ON runs (scope, no) WHERE dead_lettered = 1;
+
 CREATE TABLE dispatches (
     no            INTEGER PRIMARY KEY,  -- an arrival number; that of its run for the first dispatch of a run
     scope         TEXT NOT NULL,

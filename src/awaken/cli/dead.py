@@ -1,0 +1,261 @@
+"""`awaken dead`: the runs that were given up; do them again, or discard them.
+
+Source: docs/howto/see-to-dead-letters.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from awaken.cli.failure import Exit, usage
+from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.terminal import PIPE_WIDTH, print_facts, print_json, printable
+from awaken.client import DeadLetter, DeadLetterGroup, HandledLetters
+
+dead = App(name="dead", help="List runs that were given up; retry or discard them.", help_format="plaintext")
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+@dead.default
+def list_dead(
+    *,
+    agent: str | None = None,
+    error: str | None = None,
+    since: str | None = None,
+    thread: str | None = None,
+    group: Flag = False,
+    limit: int = 20,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Json = False,
+) -> int:
+    """List runs that were given up and that nobody has seen to, newest first.
+
+    Parameters
+    ----------
+    agent
+        Those of this agent.
+    error
+        Those whose error is of this class.
+    since
+        Those that were given up then or later, as 2026-01-31T08:00:00Z.
+    thread
+        Those of this thread.
+    group
+        Count them by agent and class of error.
+    limit
+        At most so many.
+    as_json
+        Print one JSON document.
+    """
+    chosen: dict[str, Any] = {"agent": agent, "error_class": error, "since": since, "thread_id": thread}
+    letters: list[DeadLetter] = []
+    groups: list[DeadLetterGroup] = []
+    with connected(url, header) as client:
+        if group:
+            groups = client.group_dead_letters(**chosen)
+        else:
+            letters = list(client.list_dead_letters(**chosen, limit=limit))
+    if as_json:
+        print_json({"items": groups if group else letters})
+    elif groups:
+        _print_groups(groups)
+    elif letters:
+        _print_letters(letters)
+    else:
+        Console(stderr=True).print("no dead letters", style="dim")
+    return Exit.OK
+
+
+@dead.command
+def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Show one, also one that was seen to.
+
+    Parameters
+    ----------
+    dispatch
+        The id of its dispatch, as `awaken dead` lists it.
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        return _shown(client.get_dead_letter(dispatch), as_json)
+
+
+@dead.command
+def retry(
+    dispatch: str | None = None,
+    /,
+    *,
+    agent: str | None = None,
+    error: str | None = None,
+    since: str | None = None,
+    thread: str | None = None,
+    limit: int = 100,
+    dry_run: Flag = False,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Json = False,
+) -> int:
+    """Do again the run of one, or the runs of those that a filter finds.
+
+    Parameters
+    ----------
+    dispatch
+        The id of its dispatch; without one, the options say which.
+    agent
+        Those of this agent.
+    error
+        Those whose error is of this class.
+    since
+        Those that were given up then or later.
+    thread
+        Those of this thread.
+    limit
+        At most so many, up to 1000.
+    dry_run
+        Only count them.
+    as_json
+        Print one JSON document.
+    """
+    chosen = _chosen(dispatch, agent, error, since, thread, dry_run=dry_run)
+    with connected(url, header) as client:
+        if dispatch is None:
+            handled = client.retry_dead_letters(**chosen, limit=limit, dry_run=dry_run)
+            return _handled(handled, "found" if dry_run else f"found, {handled.retried} retried", as_json)
+        made = client.retry_dead_letter(dispatch)
+        run = client.get_run(made.run_id)
+    print_json(run) if as_json else print(f"run {run.run_id} does run {run.retry_of_run_id} again")
+    return Exit.OK
+
+
+@dead.command
+def discard(
+    dispatch: str | None = None,
+    /,
+    *,
+    reason: str,
+    agent: str | None = None,
+    error: str | None = None,
+    since: str | None = None,
+    thread: str | None = None,
+    limit: int = 100,
+    dry_run: Flag = False,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Json = False,
+) -> int:
+    """Leave one out of the list, or those that a filter finds; their runs stay readable.
+
+    Parameters
+    ----------
+    dispatch
+        The id of its dispatch; without one, the options say which.
+    reason
+        Why; it is kept with the run.
+    agent
+        Those of this agent.
+    error
+        Those whose error is of this class.
+    since
+        Those that were given up then or later.
+    thread
+        Those of this thread.
+    limit
+        At most so many, up to 1000.
+    dry_run
+        Only count them.
+    as_json
+        Print one JSON document.
+    """
+    chosen = _chosen(dispatch, agent, error, since, thread, dry_run=dry_run)
+    with connected(url, header) as client:
+        if dispatch is not None:
+            return _shown(client.discard_dead_letter(dispatch, reason=reason), as_json)
+        handled = client.discard_dead_letters(reason=reason, **chosen, limit=limit, dry_run=dry_run)
+    return _handled(handled, "found" if dry_run else f"found, {handled.discarded} discarded", as_json)
+
+
+def _chosen(
+    dispatch: str | None, agent: str | None, error: str | None, since: str | None, thread: str | None, *, dry_run: bool
+) -> dict[str, Any]:
+    """The filter, or nothing where one dispatch is named."""
+    chosen = {"agent": agent, "error_class": error, "since": since, "thread_id": thread}
+    is_filtered = any(value is not None for value in chosen.values())
+    if dispatch is None and not is_filtered:
+        usage("name a dispatch, or say which with --agent, --error, --since or --thread")
+    if dispatch is not None and (is_filtered or dry_run):
+        usage("name a dispatch, or say which with options; not both")
+    return chosen
+
+
+def _handled(handled: HandledLetters, said: str, as_json: bool) -> int:
+    if as_json:
+        print_json(handled)
+        return Exit.OK
+    print(f"{handled.matched} {said}{', and there are more' if handled.more else ''}")
+    for each in handled.skipped:
+        print(f"skipped {each.dispatch_id}: {printable(each.reason)}")
+    return Exit.OK
+
+
+def _shown(letter: DeadLetter, as_json: bool) -> int:
+    if as_json:
+        print_json(letter)
+    else:
+        print_facts(
+            {
+                "dispatch": letter.dispatch_id,
+                "run": letter.run_id,
+                "thread": letter.thread_id,
+                "agent": letter.agent_id,
+                "state": letter.state,
+                "class": letter.error_class,
+                "error": letter.last_error,
+                "attempts": letter.attempts,
+                "first failed": letter.first_failed_at,
+                "given up": letter.last_failed_at,
+                "retried as": letter.retried_as,
+                "reason": letter.reason,
+                "seen to": letter.seen_to_at,
+                "by": letter.seen_to_by,
+            }
+        )
+    return Exit.OK
+
+
+def _print_letters(letters: list[DeadLetter]) -> None:
+    table = _table("DISPATCH", "RUN", "AGENT", "GIVEN UP", "ERROR")
+    for each in letters:
+        error = printable(each.last_error or "").replace("\n", " ")
+        row = (each.dispatch_id, each.run_id, each.agent_id, each.last_failed_at or "", error)
+        table.add_row(*[escape(cell) for cell in row])
+    _console().print(table)
+
+
+def _print_groups(groups: list[DeadLetterGroup]) -> None:
+    table = _table("COUNT", "AGENT", "CLASS", "LAST", "FOR EXAMPLE")
+    for each in groups:
+        latest = "" if each.latest is None else each.latest.dispatch_id
+        row = (str(each.count), each.agent_id, each.error_class, each.last_at, latest)
+        table.add_row(*[escape(cell) for cell in row])
+    _console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
