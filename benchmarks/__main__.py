@@ -1,7 +1,7 @@
 """Answer some or all of the questions, print a table, write `benchmarks/results.json`.
 
     python -m benchmarks                 everything, in at most 15 minutes on two cores
-    python -m benchmarks growth lists    some of it; these two share a file of a million runs
+    python -m benchmarks growth lists    some of it; these two, and audit, share a file of a million runs
     python -m benchmarks --quick         small sizes: shows that everything works, measures little
 
 Exit code 1 when a gate is missed. Only ratios inside one run mean something on a machine that does other things too.
@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from rich.console import Console
 
-from benchmarks import cycles, growth, lists, peers, reading, server, sse, streams, sustained, waiting
+from benchmarks import audit, cycles, growth, lists, peers, reading, server, sse, streams, sustained, waiting
 from benchmarks.machine import probe
 from benchmarks.process import MeasurementFailed, scratch
 from benchmarks.stock import Stock
@@ -58,6 +58,7 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "cycles": cycles.answer,
         "growth": partial(growth.answer, stock=stock),
         "lists": partial(lists.answer, stock=stock),
+        "audit": partial(audit.answer, stock=stock),
         "sustained": sustained.answer,
         "streams": streams.answer,
         "waiting": waiting.answer,

@@ -543,6 +543,36 @@ async def test_a_thread_that_named_a_run_that_is_gone_is_in_lists_again(store: S
     assert (await thread_of(store, ALONE)).latest_run_id is None
 
 
+MANY: Final = "; ".join(
+    [
+        "DELETE FROM dispatches WHERE dispatch_id IN ('alone', 'told')",
+        f"UPDATE threads SET queued = 7, latest_run_no = 77777 WHERE thread_id = '{QUEUE}'",
+        "UPDATE messages SET run_id = 'run-nobody' WHERE message_id = 'msg-said'",
+        f"UPDATE tickets SET state = 'withdrawn', closed_at = 1 WHERE thread = {of(WAITS)}",
+        "UPDATE messages SET fate = NULL, settled_at = NULL WHERE message_id = 'msg-stopped'",
+    ]
+)
+
+
+@pytest.mark.parametrize("done", range(8))
+async def test_a_repair_that_is_cut_off_is_finished_by_the_next_one_and_nothing_is_said_twice(
+    store: SqliteStore, path: Path, by_hand: Hand, done: int, clock: ManualClock
+) -> None:
+    by_hand(MANY)
+    found = await breaches_of(store)
+    assert len(found) >= 7
+    await mend(store, *found[:done])
+
+    await store.__aexit__(None, None, None)  # whoever was at it has died, and the next process opens the file
+    await store.__aenter__()
+    await mend_all(store)
+
+    await check_sound(store)
+    for thread, repairs in ((ALONE, 1), (INPUT, 1), (STOPPED, 1), (STEERED, 1), (WAITS, 2)):
+        kinds = [each.kind for row in await events_of(store, thread) for each in row.events]
+        assert kinds.count("ErrorRecorded") <= repairs, thread
+
+
 def test_every_invariant_that_is_mended_is_broken_here() -> None:
     broken = {each.invariant for each in MENDED} | {"child_is_told"}
     assert broken == {each.name for each in INVARIANTS if each.mended}

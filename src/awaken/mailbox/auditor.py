@@ -2,9 +2,9 @@
 
 Above: `engine` runs it for as long as the mailbox is open; an operator asks for a look of his own. Below: the reads of
 the store, which find; the `Mend` transition, which mends.
-Holds: readiness never waits for it. After a start the rows are looked through once, a slice at a time, with pauses as
-long as the slices take; from then on one slice every `audit_interval_s`, round after round. What cannot be mended is
-named in the log once. Who else looks meanwhile does no harm: mending looks again.
+Holds: readiness never waits for it. After a start the rows are looked through once, a slice at a time, with pauses that
+leave most of the time to others; from then on one slice every `audit_interval_s`, round after round. What cannot be
+mended is named in the log once. Who else looks meanwhile does no harm: mending looks again.
 
 Source: ADR 0019; docs/howto/operate.md.
 """
@@ -32,6 +32,8 @@ _REPORTED: Final = 10_000
 _BUDGET_S: Final = 0.25
 """So long an operator's look goes on before it answers with where it goes on."""
 _FOUND: Final = 200
+_PAUSES: Final = 3
+"""After a slice of the first round, so many times as long is left to others."""
 
 
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +88,7 @@ class Auditor:
                 started_s = self._clock.monotonic()
                 await self._look_on()
                 if not self.report.rounds:
-                    pause_s = self._clock.monotonic() - started_s
+                    pause_s = _PAUSES * (self._clock.monotonic() - started_s)
             except StoreError as error:
                 _log.warning("the audit waits: %s", error)
             if pause_s > 0:

@@ -14,6 +14,7 @@ import queue
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,6 +26,8 @@ READERS: Final = 2
 """Threads for reads of few rows."""
 LISTERS: Final = 1
 """Threads for reads of many."""
+AUDITORS: Final = 1
+"""Threads for the audit, which reads everything, and which nobody waits behind."""
 
 _T = TypeVar("_T")
 
@@ -35,21 +38,20 @@ class Readers:
     def __init__(self, path: Path) -> None:
         self._few = _Pool(path, READERS, "awaken-sqlite-reader")
         self._many = _Pool(path, LISTERS, "awaken-sqlite-lister")
+        self._all = _Pool(path, AUDITORS, "awaken-sqlite-auditor")
 
     def open(self) -> None:
-        self._few.open()
-        try:
-            self._many.open()
-        except BaseException:
-            self._few.close()
-            raise
+        with ExitStack() as failed:
+            for pool in (self._few, self._many, self._all):
+                pool.open()
+                failed.callback(pool.close)
+            failed.pop_all()
 
     def close(self) -> None:
         """After the reads that were asked for before."""
-        try:
-            self._many.close()
-        finally:
-            self._few.close()
+        with ExitStack() as closing:
+            for pool in (self._few, self._many, self._all):
+                closing.callback(pool.close)
 
     async def read(self, read: Callable[[Reading], _T], *, many: bool = False) -> _T:
         """Run it in one of the threads, on one state of the database. Only between `open` and `close`.
@@ -57,6 +59,10 @@ class Readers:
         `many`: it may look at thousands of rows.
         """
         return await (self._many if many else self._few).read(read)
+
+    async def audit(self, read: Callable[[Reading], _T]) -> _T:
+        """As `read`, in a thread that nobody else waits for."""
+        return await self._all.read(read)
 
 
 class _Pool:

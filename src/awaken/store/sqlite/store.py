@@ -241,7 +241,8 @@ class SqliteStore:
 
     async def find_breaches(self, place: AuditPlace = FIRST_PLACE) -> AuditSlice:
         now = self._clock.now()
-        return await self._read(lambda state: state.find_breaches(place, now), many=True)
+        self._check_open()
+        return await self._readers.audit(lambda state: state.find_breaches(place, now))
 
     async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
         return await self._read(lambda state: state.load_receipt(scope, thread_id, message_id))
