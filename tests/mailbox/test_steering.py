@@ -835,6 +835,8 @@ async def test_a_change_that_cannot_be_is_refused_and_changes_nothing(store: Wat
             await messages.reorder(SCOPE, "t", ["a", second, "nothing"])
         with pytest.raises(ValidationError, match="lacks"):
             await messages.reorder(SCOPE, "t", [second])
+        with pytest.raises(ValidationError, match="this one names a twice"):
+            await messages.reorder(SCOPE, "t", ["a", second, "a"])
         with pytest.raises(ThreadNotFound):
             await messages.reorder(SCOPE, "nowhere", [second])
         with pytest.raises(ThreadNotFound):

@@ -9,6 +9,7 @@ Source: ADR 0033; docs/howto/steer-a-running-agent.md.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
@@ -269,9 +270,10 @@ class Messages:
         if isinstance(outcome, Missing) and outcome.what == "thread":
             raise ThreadNotFound(thread)
         if isinstance(outcome, Incomplete):
+            twice = [each for each, count in Counter(order).items() if count > 1]
+            wrong = f"names {', '.join(twice)} twice" if twice else f"lacks {', '.join(outcome.missing)}"
             raise ValidationError(
-                f"the order names each pending message once, and lacks {', '.join(outcome.missing) or 'none'}",
-                loc=("body", "message_ids"),
+                f"the order names each pending message once, and this one {wrong}", loc=("body", "message_ids")
             )
         return _changed(outcome, Reordered, thread).entries
 
