@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from awaken.domain.clock import sleep
 from awaken.domain.ids import RunId
 from awaken.domain.log import EventRow
 from awaken.domain.retry import RetryPolicy
@@ -25,6 +26,8 @@ from awaken.store.sqlite import SqliteStore
 from awaken.testing.crash import CrashingStore, CrashPoint
 from awaken.wiring import Awaken
 from tests.crash.scenarios import SCENARIOS, Ask, Notebook, Scenario, Stage, Stop
+from tests.crash.stories import STORIES, Story
+from tests.crash.stories import Stage as StoryStage
 
 T = TypeVar("T")
 
@@ -66,8 +69,42 @@ def entries(path: Path, type: type[T]) -> list[T]:
 
 
 def live(folder: Path, scenario: str, life: int) -> None:
-    """Be the process number `life` of a scenario in `folder`. Returns when every run of it is done."""
-    asyncio.run(_live(folder, SCENARIOS[scenario], life))
+    """Be the process number `life` of a scenario, or of a story, in `folder`. Returns when every run of it is done."""
+    if scenario in STORIES:
+        asyncio.run(_tell(folder, STORIES[scenario], life))
+    else:
+        asyncio.run(_live(folder, SCENARIOS[scenario], life))
+
+
+class Diary:
+    """What is known outside of a process that tells a story, in files."""
+
+    def __init__(self, folder: Path, life: int) -> None:
+        self._life = life
+        self._asked, self._accepted, self._calls = (Notebook(folder / name) for name in ("asked", "accepted", "calls"))
+
+    def asked(self, step: str) -> None:
+        self._asked.add(step)
+
+    def accepted(self, step: str) -> None:
+        self._accepted.add(step)
+
+    def called(self, name: str) -> None:
+        self._calls.add(Call(self._life, name))
+
+
+async def _tell(folder: Path, story: Story, life: int) -> None:
+    store = CrashingStore(SqliteStore(database(folder)), at=CrashPoint.from_environment())
+    app = Awaken(store=store, settings=SETTINGS)
+    asked, accepted = entries(folder / "asked", str), entries(folder / "accepted", str)
+    stage = StoryStage(Diary(folder, life), asked, accepted)
+    story.register(app, stage)
+    async with app:
+        await stage.tell(app, story)
+        while await store.list_outbox() or [run for run in await app.list_runs() if run.status != "done"]:
+            await sleep(
+                app.mailbox.clock, 0.005
+            )  # what is left is under way, and nothing says when the last of it is there
 
 
 async def _live(folder: Path, scenario: Scenario, life: int) -> None:
