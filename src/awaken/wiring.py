@@ -75,6 +75,7 @@ from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptRe
 from awaken.http.schedule_wire import ScheduleResource
 from awaken.http.stats_wire import StatsResource
 from awaken.http.ticket_wire import TicketResource
+from awaken.http.why_wire import ExplanationResource
 from awaken.http.wire import (
     VISIBILITIES,
     AgentResource,
@@ -723,6 +724,13 @@ class Awaken:
         run = await self.mailbox.get_run(self.scope, RunId(run_id))
         dispatch, tickets = await _read_dispatch(self, run), await _tickets_of(self, run)
         return _shown_run(self, run, dispatch, tickets, reads_dispatch=True)
+
+    async def explain(self, run_id: str) -> shown.Explanation:
+        """Why a run is where it is: behind whom, since when, what comes next, and what a person can do. Raises
+        RunNotFound.
+        """
+        found = await self.mailbox.explain(self.scope, RunId(run_id))
+        return as_shown(ExplanationResource.of(found), shown.Explanation)
 
     async def wait(self, run_id: str, *, timeout_s: float | None = None) -> shown.Run:
         """The run once it is done, however it ended, or as it is after `timeout_s` seconds. Raises RunNotFound."""

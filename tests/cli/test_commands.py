@@ -228,6 +228,23 @@ def test_a_run_and_a_thread_are_shown(awaken: Awaken, thread: str) -> None:
     assert (missing.code, "`awaken runs`" in missing.err) == (Exit.NOT_FOUND, True)
 
 
+def test_why_a_run_is_where_it_is_fits_a_terminal(
+    awaken: Awaken, server: str, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with Client(server) as client:
+        later = client.submit(thread, "hi", agent="talk", delay_s=3_600)
+        shown = awaken("why", later.run_id)
+        assert shown.code == Exit.OK
+        assert f"run     {later.run_id}\ncode    delayed\nwhy     It was asked for not before" in shown.out
+        assert max(map(len, shown.out.splitlines())) <= 80
+        of_thread = json.loads(awaken("why", thread, "--json").out)
+        client.create_thread(f"{thread}-empty")
+    assert set(of_thread) == {"code", "summary", "facts", "next_action", "next_at", "blocked_by"}
+    assert awaken("why", f"{thread}-empty").err == f"awaken: thread {thread}-empty has never had a run\n"
+    assert awaken("why", "nothing").code == Exit.NOT_FOUND
+
+
 def test_a_run_is_stopped_and_a_thread_cleared(awaken: Awaken, server: str, thread: str) -> None:
     with Client(server) as client:
         first = client.submit(thread, "one", agent="stuck")

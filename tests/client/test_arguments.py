@@ -160,6 +160,7 @@ ASKED: Final[dict[str, Use]] = {
     "less than no runs": lambda api: api.list_runs(limit=-1),
     "half a run": lambda api: api.list_runs(limit=1.5),
     "dispatches of nothing": lambda api: api.list_dispatches("", limit=1),
+    "why of nothing": lambda api: api.explain(""),
     "children of nothing": lambda api: api.list_children("", limit=1),
     "threads of nobody": lambda api: api.list_threads(resource_id=""),
     "threads by a number": lambda api: api.list_threads(id_prefix=5),

@@ -78,6 +78,15 @@ def test_submitting_and_waiting_are_one_call(do: Do, thread_id: str) -> None:
     assert result.output.startswith("hi 0 ")
 
 
+def test_why_a_run_is_where_it_is(do: Do, thread_id: str) -> None:
+    run = do(lambda c: c.submit(thread_id, "hi", agent="talk", delay_s=60))
+    found = do(lambda c: c.explain(run.run_id))
+    assert (found.code, found.blocked_by, found.facts["run_id"]) == ("delayed", (), run.run_id)
+    assert found.next_at == run.record.available_at
+    with pytest.raises(RunNotFound):
+        do(lambda c: c.explain("nothing"))
+
+
 def test_a_run_is_done_again_and_its_answer_made_anew(do: Do, thread_id: str) -> None:
     first = do(lambda c: c.run(thread_id, "hi", agent="talk"))
     again = do(lambda c: c.retry_run(first.run_id))

@@ -18,6 +18,7 @@ from awaken.http import wire
 from awaken.http.audit_wire import FindingResource
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource, SkippedResource
 from awaken.http.stats_wire import MinuteResource, StatsResource
+from awaken.http.why_wire import BlockerResource, ExplanationResource
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
     {"agent", "agents", "asgi", "check", "mailbox", "observer", "schedule", "scope", "send", "start", "stop", "store"}
@@ -86,6 +87,8 @@ def test_both_return_the_same_records() -> None:
         (SkippedResource, shown.SkippedLetter),
         (HandledResource, shown.HandledLetters),
         (wire.InterruptResource, shown.Interruption),
+        (ExplanationResource, shown.Explanation),
+        (BlockerResource, shown.Blocker),
         (StatsResource, shown.Stats),
         (MinuteResource, shown.StatsMinute),
         (FindingResource, shown.Finding),

@@ -33,6 +33,7 @@ app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP
 app.command("awaken.cli.run:run", name="run", help="Give an agent a text, or a value, and stream its answer.")
 app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a thread or a run.")
 app.command("awaken.cli.show:show", name="show", help="Show a run and what it came to, or a thread.")
+app.command("awaken.cli.why:why", name="why", help="Say why a run is where it is, or what holds up a thread.")
 app.command("awaken.cli.send:send", name="send", help="Send a message to the run of a thread, or to one run.")
 app.command("awaken.cli.pending:pending", name="pending", help="List the messages that wait for runs of a thread.")
 app.command("awaken.cli.stopping:cancel", name="cancel", help="Stop a run, or what a thread is executing.")

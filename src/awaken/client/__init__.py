@@ -15,6 +15,7 @@ from awaken.domain.message import Json
 from awaken.domain.run import Limits
 from awaken.domain.shown import (
     Agent,
+    Blocker,
     Cancellation,
     DeadLetter,
     DeadLetterGroup,
@@ -23,6 +24,7 @@ from awaken.domain.shown import (
     Decision,
     Dispatch,
     Event,
+    Explanation,
     HandledLetters,
     Interruption,
     Message,
@@ -45,6 +47,7 @@ __all__ = [
     "AsyncClient",
     "AsyncRunHandle",
     "AsyncStream",
+    "Blocker",
     "Cancellation",
     "Change",
     "Client",
@@ -55,6 +58,7 @@ __all__ = [
     "Decision",
     "Dispatch",
     "Event",
+    "Explanation",
     "HandledLetters",
     "Health",
     "Interruption",

@@ -310,6 +310,10 @@ class AsyncClient:
         """Put everything that is pending in the thread into this order. `if_version`: only if it is still that list."""
         return await self.send(calls.reorder_pending(thread_id, message_ids, if_version=if_version))
 
+    async def explain(self, run_id: str) -> shown.Explanation:
+        """Why a run is where it is: behind whom, since when, what comes next, and what a person can do."""
+        return await self.send(calls.explain(run_id))
+
     async def get_run(self, run_id: str) -> shown.Run:
         return await self.send(calls.get_run(run_id))
 

@@ -367,6 +367,10 @@ def get_run(run_id: str) -> Call[shown.Run]:
     return Call(method="GET", path=_run(run_id), decode=_as(shown.Run))
 
 
+def explain(run_id: str) -> Call[shown.Explanation]:
+    return Call(method="GET", path=f"{_run(run_id)}/explain", decode=_as(shown.Explanation))
+
+
 def list_runs(*, thread_id: str | None = None, **filters: Any) -> Call[wire.Page[shown.Run]]:
     path = "/v1/runs" if thread_id is None else f"{_thread(thread_id)}/runs"
     return _page(path, wire.Page[shown.Run], filters)

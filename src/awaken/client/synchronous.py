@@ -321,6 +321,10 @@ class Client:
         """Put everything that is pending in the thread into this order. `if_version`: only if it is still that list."""
         return self.send(calls.reorder_pending(thread_id, message_ids, if_version=if_version))
 
+    def explain(self, run_id: str) -> shown.Explanation:
+        """Why a run is where it is: behind whom, since when, what comes next, and what a person can do."""
+        return self.send(calls.explain(run_id))
+
     def get_run(self, run_id: str) -> shown.Run:
         return self.send(calls.get_run(run_id))
 

@@ -469,6 +469,26 @@ class Dispatch(_Shown, frozen=True):
     completed_at: str | None = None
 
 
+class Blocker(_Shown, frozen=True):
+    """What is in the way of a run: a `run`, a `ticket` or an `agent`."""
+
+    kind: str
+    id: str
+
+
+class Explanation(_Shown, frozen=True):
+    """Why a run is where it is, in words; `code` for programs. `next_action`: what comes next, and what a person can
+    do. `next_at`: when it changes by itself, where that is known.
+    """
+
+    code: str
+    summary: str
+    facts: dict[str, Any] = {}
+    next_action: str = ""
+    next_at: str | None = None
+    blocked_by: tuple[Blocker, ...] = ()
+
+
 class Agent(_Shown, frozen=True):
     agent_id: str
     name: str = ""

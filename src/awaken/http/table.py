@@ -24,6 +24,7 @@ from awaken.http.routes.state import STATE_OPERATIONS
 from awaken.http.routes.stats import STATS_OPERATIONS
 from awaken.http.routes.threads import THREAD_OPERATIONS
 from awaken.http.routes.tickets import TICKET_OPERATIONS
+from awaken.http.routes.why import WHY_OPERATIONS
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *THREAD_OPERATIONS,
@@ -33,6 +34,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *AGAIN_OPERATIONS,
     *DEAD_LETTER_OPERATIONS,
     *CHILD_OPERATIONS,
+    *WHY_OPERATIONS,
     *TICKET_OPERATIONS,
     *MESSAGE_OPERATIONS,
     *EVENT_OPERATIONS,

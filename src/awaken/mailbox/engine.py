@@ -16,8 +16,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 
 from awaken.domain.clock import Clock, SystemClock, sleep
+from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
+from awaken.domain.run import Run
 from awaken.executors.registry import Agents
 from awaken.mailbox.auditor import Auditor, AuditReport
 from awaken.mailbox.dispatcher import Dispatcher
@@ -35,6 +37,7 @@ from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Sweeper
+from awaken.mailbox.why import Executing, Held, Here
 from awaken.mailbox.worker import Workshop
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Signal, Store
@@ -133,6 +136,46 @@ class Engine:
             not_loadable=tuple([name for name in withdrawn if Route(name) in self._sweeper.unserved]),
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
         )
+
+    def here(self, scope: Scope, run: Run, dispatch: Dispatch | None) -> Here:
+        """What this process knows about where a run is, and no row says."""
+        route = Route(run.agent_id)
+        claims = self._executions.executing()
+        execution = self._executions.in_thread(scope, run.thread_id)
+        at_work = None if execution is None else execution.at_work
+        return Here(
+            state=self.state,
+            executes=self._executes,
+            consumer=self._slots.consumer,
+            is_served=route in self._agents.routes,
+            withdrawn=self._agents.withdrawn.get(run.agent_id),
+            agent_limit=self._agents.routes.get(route),
+            slots=self._slots.limit,
+            suspect_room=self._slots.suspect_room,
+            executing=tuple(
+                [Executing(each.run.run_id, each.run.agent_id, each.dispatch.is_suspect) for each in claims]
+            ),
+            held="nowhere" if dispatch is None else self._held(scope, dispatch),
+            at_work=None if at_work is None else at_work.claimed.run.run_id,
+        )
+
+    def _held(self, scope: Scope, dispatch: Dispatch) -> Held:
+        """What is done here with the claim of a dispatch."""
+        token = dispatch.claim_token
+        execution = self._executions.of_dispatch(scope, dispatch.thread_id, dispatch.dispatch_id)
+        if token is None:
+            return "nowhere"
+        if execution is None or execution.token != token:
+            if self._executions.carries(token):
+                return "settling"
+            return "starting" if self._slots.may_have_won(token) else "nowhere"
+        if execution.at_work is None:
+            return "settling" if execution.has_begun else "starting"
+        if execution.at_work is not execution:
+            return "behind_agent_at_work"
+        if execution.ignores_stop:
+            return "ignores_stop"
+        return "stopping" if execution.is_stopping else "executing"
 
     def require_ready(self) -> None:
         """Raises Unavailable unless started and not stopping, and as `check_loop`."""

@@ -105,6 +105,11 @@ class Executions:
         execution = self._latest.get((scope, thread_id))
         return execution if execution is not None and execution.dispatch_id == dispatch_id else None
 
+    def executing(self) -> list[Claimed]:
+        """What has a place, abandoned or not, in the order in which it started."""
+        every = [execution.claimed for execution in (*self._abandoned, *self._tasks)]
+        return [claimed for claimed in every if self._slots.holds(claimed.token)]
+
     def stir(self, threads: Collection[_Key] | None) -> None:
         """Something was committed elsewhere in these threads, or who knows where: maybe messages for what executes."""
         for key in self._latest if threads is None else threads:

@@ -71,6 +71,7 @@ from awaken.mailbox.auditor import Auditor
 from awaken.mailbox.dead_letters import DeadLetters
 from awaken.mailbox.decisions import Decisions, refusal_of
 from awaken.mailbox.engine import Engine, Health
+from awaken.mailbox.explain import explain_run
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.messages import Messages
@@ -80,6 +81,7 @@ from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.mailbox.threads import Threads
+from awaken.mailbox.why import Explanation
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Blocked,
@@ -558,6 +560,10 @@ class Mailbox:
         if run is None:
             raise RunNotFound(run_id)
         return run
+
+    async def explain(self, scope: Scope, run_id: RunId) -> Explanation:
+        """Why a run is where it is, and what comes next. Raises as `get_run`."""
+        return await explain_run(self.store, self._engine, scope, await self.get_run(scope, run_id))
 
     def read_thread(self, scope: Scope, thread_id: ThreadId, *, after: int = 0) -> Reader:
         """Everything of the thread after the event seq `after`, then live without end.

@@ -75,6 +75,16 @@ class Slots:
         """How many places are taken."""
         return len(self._taken)
 
+    @property
+    def limit(self) -> int:
+        """How many places there are."""
+        return self._limit
+
+    @property
+    def suspect_room(self) -> int:
+        """How many suspects may execute at once."""
+        return self._suspect_room
+
     def may_have_won(self, token: ClaimToken) -> bool:
         """Whether a transition on its way may just have won a claim with this token."""
         return token in self._offered or token in self._handed_on

@@ -59,6 +59,11 @@ class Stop:
         """Whether there is something to cancel."""
         return self._task is not None
 
+    @property
+    def is_ignored(self) -> bool:
+        """Whether an agent that was cancelled has had its grace."""
+        return self._until_s is not None and self._clock.monotonic() >= self._until_s
+
     def ask(self, reason: StopReason, *, again: bool = True) -> bool:
         """Whether this says more than was known. `again` False: an agent that was cancelled before is left alone."""
         if self.reason is not None and _WEIGHT[reason] <= _WEIGHT[self.reason]:

@@ -167,6 +167,8 @@ class Execution:
         self._is_followed = claimed.queued > 0
         """Whether something waits behind it in its thread, as far as this process knows."""
         self._is_at_work = False
+        self.has_begun = False
+        """Its agent has been at work, or is."""
         self._obedience: Timer | None = None
         """Looks whether the agent has stopped when it was asked to."""
         self._began_s: float | None = None
@@ -190,6 +192,16 @@ class Execution:
     def is_lost(self) -> bool:
         """Whether the claim is over without a settlement of this execution."""
         return self._stop.is_lost
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stop.reason is not None
+
+    @property
+    def ignores_stop(self) -> bool:
+        """Whether its agent is at work all the same, after its grace."""
+        return self._is_at_work and self._stop.is_ignored
 
     def note_follower(self) -> None:
         """Something waits behind it in its thread, so its settlement may take that up."""
@@ -307,7 +319,7 @@ class Execution:
                 await self._ahead.rested()
                 self._ahead = None
             deadline = self._deadline()
-            self._is_at_work = True
+            self._is_at_work = self.has_begun = True
             try:
                 driver = self._shop.agents.driver(self.claimed.run.agent_id)
             except AgentNotFound as error:  # of this run's own agent: one that an agent asks for is its own affair

@@ -1,0 +1,69 @@
+"""`awaken why`: in words, why a run is where it is, or what holds up a thread.
+
+Source: docs/howto/find-out-why.md.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from shutil import get_terminal_size
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from awaken.cli.failure import Exit, Failure
+from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.terminal import print_json, printable
+from awaken.client import Client, Explanation, Run, Thread
+
+_MAX_WIDTH = 100
+
+
+def why(
+    thread_or_run: str,
+    /,
+    *,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Say why a run is where it is, since when, behind whom, and what comes next.
+
+    Parameters
+    ----------
+    thread_or_run
+        The id of either. Of a thread, the run that goes on next in it, or else the last one.
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        target = found(client, thread_or_run)
+        run_id = target.run_id if isinstance(target, Run) else _first_run(client, target)
+        explanation = client.explain(run_id)
+    print_json(explanation) if as_json else _print(run_id, explanation)
+    return Exit.OK
+
+
+def _first_run(client: Client, thread: Thread) -> str:
+    """What is executing in the thread, or goes on next, or else came last."""
+    going_on = client.get_state(thread.thread_id).next
+    run_id = going_on[0] if going_on else thread.latest_run_id
+    if run_id is None:
+        raise Failure(f"thread {thread.thread_id} has never had a run", Exit.NOT_FOUND)
+    return run_id
+
+
+def _print(run_id: str, explanation: Explanation) -> None:
+    rows = [
+        ("run", run_id),
+        ("code", explanation.code),
+        ("why", explanation.summary),
+        ("next", explanation.next_action),
+        ("at", explanation.next_at or ""),
+        ("behind", ", ".join([f"{each.kind} {each.id}" for each in explanation.blocked_by])),
+    ]
+    width = min(get_terminal_size().columns, _MAX_WIDTH)
+    for name, text in rows:
+        if text:
+            lines = textwrap.wrap(printable(text), width - 8, break_long_words=False, break_on_hyphens=False)
+            print(f"{name:<8}" + ("\n" + " " * 8).join(lines))
