@@ -37,7 +37,7 @@ from tests.store.views import ALL, View, check_thread, check_tickets, items_of, 
 T = TypeVar("T")
 SCOPE = DEFAULT_SCOPE
 SETTINGS = MailboxSettings(retry=RetryPolicy(base_delay_ms=1), drain_s=0, handover_s=0)
-ROUNDS = 40
+ROUNDS = 120
 """So many seconds of its time a process takes at most: more than what it takes to notice that an answer was lost."""
 
 Failure = Literal["dies before", "dies after", "is refused", "is not answered"]
