@@ -1625,6 +1625,18 @@ class Awaken:
                 return agent
         raise AgentNotFound(agent_id)
 
+    async def pause_agent(self, agent_id: str) -> shown.Agent:
+        """Begin no run of an agent in this process until it is resumed, or the process starts anew. Its runs are
+        accepted, and wait; what executes goes on. Raises AgentNotFound.
+        """
+        self.agents.pause(checked_id(agent_id, what="agent_id"))
+        return await self.get_agent(agent_id)
+
+    async def resume_agent(self, agent_id: str) -> shown.Agent:
+        """Begin runs of a paused agent again. Raises AgentNotFound."""
+        self.agents.resume(checked_id(agent_id, what="agent_id"))
+        return await self.get_agent(agent_id)
+
     # --- as it is shown -----------------------------------------------------------------------------------------------
 
     def _shown_thread(self, thread: Thread) -> shown.Thread:

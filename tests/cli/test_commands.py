@@ -441,6 +441,22 @@ def test_what_runs_wait_for_is_listed_and_decided(awaken: Awaken, thread: str) -
     assert awaken("decide", "nothing", "--deny").code == Exit.NOT_FOUND
 
 
+# --- agents -----------------------------------------------------------------------------------------------------------
+
+
+@behaviour("AP-003")
+def test_agents_are_listed_paused_and_resumed(awaken: Awaken) -> None:
+    assert "clerk" in awaken("agents").out
+    assert awaken("agents", "pause", "clerk").out == "agent clerk is paused\n"
+    try:
+        [clerk] = [each for each in json.loads(awaken("agents", "--json").out)["items"] if each["agent_id"] == "clerk"]
+        assert clerk["paused"]
+        assert "paused" in awaken("agents").out
+    finally:
+        assert awaken("agents", "resume", "clerk").out == "agent clerk is served\n"
+    assert awaken("agents", "pause", "nobody").code == Exit.NOT_FOUND
+
+
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 

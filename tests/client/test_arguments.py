@@ -111,6 +111,8 @@ ASKED: Final[dict[str, Use]] = {
     "a fork nowhere": lambda api: api.fork_thread("elsewhere", at_seq="5"),
     "a fork at half a message": lambda api: api.fork_thread("elsewhere", at_message_id="a b"),
     "a fork with a number for a title": lambda api: api.fork_thread("elsewhere", title=5),
+    "an agent to pause": lambda api: api.pause_agent(".."),
+    "an agent to resume": lambda api: api.resume_agent(""),
     "a dead letter of nothing": lambda api: api.get_dead_letter(""),
     "a dead letter to retry": lambda api: api.retry_dead_letter(".."),
     "a dead letter to retry never": lambda api: api.retry_dead_letter("d", max_attempts=0),

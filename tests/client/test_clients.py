@@ -130,6 +130,20 @@ def _broken(do: Do, thread_id: str) -> Run:
     return do(lambda c: c.wait(run.run_id))
 
 
+@behaviour("AP-003")
+def test_an_agent_is_paused_and_resumed(do: Do, thread_id: str) -> None:
+    assert do(lambda c: c.pause_agent("talk")).paused
+    try:
+        run = do(lambda c: c.submit(thread_id, "hi", agent="talk"))
+        assert do(lambda c: c.wait(run.run_id, timeout_s=0.05)).waiting.reason == "agent_paused"
+        assert [each.paused for each in do(lambda c: c.list_agents()) if each.agent_id == "talk"] == [True]
+    finally:
+        assert not do(lambda c: c.resume_agent("talk")).paused
+    assert do(lambda c: c.wait(run.run_id)).phase == "completed"
+    with pytest.raises(AgentNotFound):
+        do(lambda c: c.pause_agent("nobody"))
+
+
 def test_a_wait_that_is_over_before_the_run_gives_the_run_as_it_is(do: Do, thread_id: str) -> None:
     run = do(lambda c: c.submit(thread_id, "hi", agent="stuck"))
     assert not do(lambda c: c.wait(run.run_id, timeout_s=0.01)).is_done

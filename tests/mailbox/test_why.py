@@ -154,6 +154,17 @@ async def test_behind_the_head_of_a_thread_that_nobody_here_can_run(store: Watch
             await why(world, behind, "executing", next_in_s=None)
 
 
+async def test_paused(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        [agent] = world.mailbox.agents.ids()
+        world.mailbox.agents.pause(agent)
+        run = await world.submit()
+        await why(world, run, "agent_paused", "is paused here", "resume the agent", behind=[agent], next_in_s=None)
+        world.mailbox.agents.resume(agent)
+        await world.agent.next_call()
+        await why(world, run, "executing", next_in_s=None)
+
+
 async def test_delayed(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         run = await world.submit(delay_s=7_200)

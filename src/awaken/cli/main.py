@@ -40,6 +40,7 @@ app.command("awaken.cli.stopping:cancel", name="cancel", help="Stop a run, or wh
 app.command("awaken.cli.stopping:interrupt", name="interrupt", help="Stop a thread's run, and clear its queue.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
 app.command("awaken.cli.stats:stats", name="stats", help="Show what a server has done in the last hour.")
+app.command("awaken.cli.agents:agents", name="agents", help="List agents; pause or resume one.")
 app.command("awaken.cli.dead:dead", name="dead", help="List runs that were given up; retry or discard them.")
 app.command("awaken.cli.tickets:tickets", name="tickets", help="List what runs wait for, across threads.")
 app.command("awaken.cli.tickets:decide", name="decide", help="Decide what a run waits for.")

@@ -857,6 +857,14 @@ class AsyncClient:
     async def get_agent(self, agent_id: str) -> shown.Agent:
         return await self.send(calls.get_agent(agent_id))
 
+    async def pause_agent(self, agent_id: str) -> shown.Agent:
+        """Begin no run of an agent in the server's process until it is resumed; what executes goes on."""
+        return await self.send(calls.pause_agent(agent_id))
+
+    async def resume_agent(self, agent_id: str) -> shown.Agent:
+        """Begin runs of a paused agent again."""
+        return await self.send(calls.resume_agent(agent_id))
+
     async def health(self) -> wire.Health:
         """How the server is, also when it is not ready."""
         return await self.send(calls.health())

@@ -777,6 +777,16 @@ def get_agent(agent_id: str) -> Call[shown.Agent]:
     return Call(method="GET", path=f"/v1/agents/{_part(agent_id, 'agent_id')}", decode=_as(shown.Agent))
 
 
+def pause_agent(agent_id: str) -> Call[shown.Agent]:
+    path = f"/v1/agents/{_part(agent_id, 'agent_id')}/pause"
+    return Call(method="POST", path=path, decode=_as(shown.Agent))
+
+
+def resume_agent(agent_id: str) -> Call[shown.Agent]:
+    path = f"/v1/agents/{_part(agent_id, 'agent_id')}/resume"
+    return Call(method="POST", path=path, decode=_as(shown.Agent))
+
+
 def health() -> Call[wire.Health]:
     """A server that is not ready answers 503 with the same document, so that is an answer here."""
     return Call(method="GET", path="/health", decode=_as(wire.Health), also=(503,))

@@ -866,6 +866,14 @@ class Client:
     def get_agent(self, agent_id: str) -> shown.Agent:
         return self.send(calls.get_agent(agent_id))
 
+    def pause_agent(self, agent_id: str) -> shown.Agent:
+        """Begin no run of an agent in the server's process until it is resumed; what executes goes on."""
+        return self.send(calls.pause_agent(agent_id))
+
+    def resume_agent(self, agent_id: str) -> shown.Agent:
+        """Begin runs of a paused agent again."""
+        return self.send(calls.resume_agent(agent_id))
+
     def health(self) -> wire.Health:
         """How the server is, also when it is not ready."""
         return self.send(calls.health())

@@ -266,7 +266,7 @@ class Run(_Shown, frozen=True):
     available_at: str | None = None
     queue_position: int | None = None
     waiting: RunWaiting | None = None
-    """Why it does not go on by itself: what it was suspended for, or `no_agent`."""
+    """Why it does not go on by itself: what it was suspended for, `no_agent`, or `agent_paused`."""
     input: RunInput = RunInput()
     output: Any = None
     """What it came to: a text, or the object, number, list … that a structured agent returned."""
@@ -499,6 +499,8 @@ class Agent(_Shown, frozen=True):
     input_schema: dict[str, Any] | None = None
     output_schema: dict[str, Any] | None = None
     skills: tuple[dict[str, Any], ...] = ()
+    paused: bool = False
+    """Its runs wait in that process until somebody resumes it."""
 
 
 class Schedule(_Shown, frozen=True):

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.checking import checked, checked_flag, shown
 from awaken.domain.clock import Clock, SystemClock
@@ -74,6 +75,8 @@ class AgentInfo(msgspec.Struct, frozen=True):
     output_schema: dict[str, Any] | None = None
     """What its output is; None: anything."""
     skills: tuple[Skill, ...] = ()
+    paused: bool = False
+    """Its runs wait until somebody resumes it."""
 
 
 class LazyAgent(msgspec.Struct, frozen=True):
@@ -96,6 +99,7 @@ class Agents:
         self._outputs: dict[AgentId, SchemaCheck] = {}
         self._exposing: set[AgentId] = set()
         self._withdrawn: dict[AgentId, str] = {}
+        self._paused: set[AgentId] = set()
         self._listeners: list[Callable[[], None]] = []
         self.routes: Mapping[Route, int | None] = {}
         """What can be run here, each with how many at once, None for as many as there is room for. Another object
@@ -185,12 +189,42 @@ class Agents:
         """The agents that could not be loaded, each with the reason."""
         return self._withdrawn
 
+    def pause(self, agent_id: str) -> None:
+        """Begin no run of it in this process until it is resumed: they are accepted, and wait. What executes goes on,
+        and what is being claimed at this moment may still begin. A restart forgets it.
+
+        Raises:
+            AgentNotFound: No agent has that id here.
+        """
+        if self._known(agent_id) not in self._paused:
+            self._paused.add(AgentId(agent_id))
+            _log.warning("agent %r is paused here; its runs wait until it is resumed", agent_id)
+            self._changed()
+
+    def resume(self, agent_id: str) -> None:
+        """Its runs begin again. Raises as `pause`."""
+        if self._known(agent_id) in self._paused:
+            self._paused.remove(AgentId(agent_id))
+            _log.info("agent %r is resumed", agent_id)
+            self._changed()
+
+    @property
+    def paused(self) -> frozenset[AgentId]:
+        """The agents that somebody has paused."""
+        return frozenset(self._paused)
+
+    def _known(self, agent_id: str) -> AgentId:
+        if agent_id not in self._infos:
+            raise AgentNotFound(agent_id)
+        return AgentId(agent_id)
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Have `listener` called when `routes` has changed."""
         self._listeners.append(listener)
 
     def _changed(self) -> None:
-        served = {Route(name): limit for name, limit in self._limits.items() if name not in self._withdrawn}
+        absent = {*self._withdrawn, *self._paused}
+        served = {Route(name): limit for name, limit in self._limits.items() if name not in absent}
         self.routes = MappingProxyType(served)
         for listener in self._listeners:
             listener()
@@ -213,7 +247,7 @@ class Agents:
                 await driver.load()
 
     def serves(self, agent_id: str) -> bool:
-        """Whether its runs are executed here: it was added, and could be loaded."""
+        """Whether its runs are executed here: it was added, could be loaded, and is not paused."""
         return Route(agent_id) in self.routes
 
     def retry_policy(self, agent_id: AgentId) -> RetryPolicy | None:
@@ -263,7 +297,7 @@ class Agents:
         return tuple(self._infos)
 
     def describe(self) -> tuple[AgentInfo, ...]:
-        return tuple(self._infos.values())
+        return tuple([replace(info, paused=name in self._paused) for name, info in self._infos.items()])
 
     def resolve(self, agent_id: str | None, last: str | None = None) -> AgentId:
         """The agent a submit means: the one it names, else the thread's last one, else the only one there is.

@@ -307,6 +307,10 @@ def _no_agent(run: Run, dispatch: Dispatch | None, agents: Agents) -> RunWaiting
     """Why a run that is queued cannot run here; None where it can."""
     if dispatch is None or dispatch.status is not DispatchStatus.QUEUED or agents.serves(run.agent_id):
         return None
+    if run.agent_id in agents.paused:
+        return RunWaiting(
+            reason="agent_paused", message=f"agent {run.agent_id!r} is paused here; the run goes on when it is resumed"
+        )
     lacks = "is not registered here; the run starts when it is"
     if run.agent_id in agents.withdrawn:
         lacks = "cannot be loaded here, for a reason that is in the log; the run starts when it can"
@@ -446,6 +450,8 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
     """What its input has to be: a `json` block of that, or a text where that is a text. Null: any."""
     output_schema: dict[str, Any] | None
     skills: tuple[Skill, ...]
+    paused: bool
+    """Its runs wait in this process until somebody resumes it."""
 
     @classmethod
     def of(cls, info: AgentInfo) -> AgentResource:
@@ -464,6 +470,7 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
             input_schema=info.input_schema,
             output_schema=info.output_schema,
             skills=info.skills,
+            paused=info.paused,
         )
 
 

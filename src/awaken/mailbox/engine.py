@@ -55,6 +55,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     free_slots: int
     not_loadable: tuple[AgentId, ...]
     """Agents that could not be loaded; their runs wait until they are registered again."""
+    paused: tuple[AgentId, ...]
+    """Agents that somebody has paused here; their runs wait until they are resumed."""
     audit: AuditReport
     """How far the rows have been looked through for breaches of invariants."""
     unserved: tuple[Route, ...]
@@ -125,7 +127,7 @@ class Engine:
     def health(self) -> Health:
         capabilities = self._store.capabilities
         withdrawn = self._agents.withdrawn
-        known = {*self._agents.routes, *withdrawn}
+        known = {*self._agents.routes, *withdrawn, *self._agents.paused}
         return Health(
             state=self.state,
             durability=capabilities.durability,
@@ -134,6 +136,7 @@ class Engine:
             free_slots=self._slots.free,
             audit=self.auditor.report,
             not_loadable=tuple([name for name in withdrawn if Route(name) in self._sweeper.unserved]),
+            paused=tuple(sorted(self._agents.paused)),
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
         )
 
@@ -148,6 +151,7 @@ class Engine:
             executes=self._executes,
             consumer=self._slots.consumer,
             is_served=route in self._agents.routes,
+            is_paused=run.agent_id in self._agents.paused,
             withdrawn=self._agents.withdrawn.get(run.agent_id),
             agent_limit=self._agents.routes.get(route),
             slots=self._slots.limit,

@@ -222,7 +222,8 @@ class Sweeper:
         next_due_in_ms = await self._store.next_due_in_ms(served)
         if next_due_in_ms is not None and next_due_in_ms > 0:
             self.expect(next_due_in_ms)
-        unserved = tuple([route for route in await self._store.list_ready_routes() if route not in served])
+        ready = await self._store.list_ready_routes()
+        unserved = tuple([route for route in ready if route not in served and route not in self._agents.paused])
         for route in unserved:
             if route not in self.unserved:
                 _log.warning("runs of agent %r wait: no agent of that name can run here", route)

@@ -32,7 +32,7 @@ WhyCode = Literal[
     "starting", "executing", "settling", "stopping", "ignores_stop", "behind_agent_at_work",
     "executing_elsewhere", "cancel_requested", "lease_ended", "claim_left",
     "behind_run", "behind_queued", "delayed", "in_back_off", "not_executing_here", "not_ready", "unserved",
-    "not_loadable", "agent_at_limit", "suspect", "no_free_slot", "due", "damaged",
+    "not_loadable", "agent_paused", "agent_at_limit", "suspect", "no_free_slot", "due", "damaged",
 ]  # fmt: skip
 
 Held = Literal["nowhere", "starting", "executing", "stopping", "ignores_stop", "behind_agent_at_work", "settling"]
@@ -82,7 +82,9 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     executes: bool
     consumer: ConsumerId
     is_served: bool
-    """The agent can be executed here."""
+    """The agent can, and may, be executed here."""
+    is_paused: bool
+    """Somebody has paused it here."""
     withdrawn: str | None
     """Why it cannot, where it was made known and could not be loaded."""
     agent_limit: int | None
@@ -498,6 +500,14 @@ def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
             "it goes on when awaken has started again",
             since,
             facts={"state": here.state},
+        )
+    if here.is_paused:
+        return _Reason(
+            "agent_paused",
+            f"It has been due for {lasting}, and {agent} is paused here.",
+            "resume the agent (`awaken agents resume`), start the server again, or cancel the run",
+            since,
+            blocked_by=(Blocker("agent", run.agent_id),),
         )
     if here.withdrawn is not None:
         return _Reason(

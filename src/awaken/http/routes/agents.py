@@ -19,6 +19,16 @@ async def list_agents(call: Call) -> Response:
     return json_response(AgentList(items=items, has_more=False, next_cursor=None))
 
 
+async def pause_agent(call: Call) -> Response:
+    call.mailbox.agents.pause(call.ids["agent_id"])
+    return await get_agent(call)
+
+
+async def resume_agent(call: Call) -> Response:
+    call.mailbox.agents.resume(call.ids["agent_id"])
+    return await get_agent(call)
+
+
 async def get_agent(call: Call) -> Response:
     asked = call.ids["agent_id"]
     for info in call.mailbox.agents.describe():
@@ -42,6 +52,24 @@ AGENT_OPERATIONS: Final = (
         id="get_agent",
         summary="Read an agent",
         handler=get_agent,
+        answers={200: AgentResource},
+        problems=("agent_not_found",),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/agents/{agent_id}/pause",
+        id="pause_agent",
+        summary="Begin no run of an agent in this process until it is resumed",
+        handler=pause_agent,
+        answers={200: AgentResource},
+        problems=("agent_not_found",),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/agents/{agent_id}/resume",
+        id="resume_agent",
+        summary="Begin runs of a paused agent again",
+        handler=resume_agent,
         answers={200: AgentResource},
         problems=("agent_not_found",),
     ),

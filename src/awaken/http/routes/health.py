@@ -63,7 +63,7 @@ async def _check(call: Call) -> HealthResource:
         components={
             "store": store,
             "mailbox": Component(state=health.state) if misplaced is None else misplaced,
-            "agents": _agents_component(health.not_loadable, health.unserved),
+            "agents": _agents_component(health.not_loadable, health.unserved, health.paused),
             "audit": _audit_component(health.audit),
         },
         executing=health.executing,
@@ -82,13 +82,15 @@ def _misplaced(call: Call) -> Component | None:
     return None
 
 
-def _agents_component(not_loadable: Sequence[str], unserved: Sequence[str]) -> Component:
-    """What waits because nobody here can run it. Everything else is served, so the server stays ready."""
+def _agents_component(not_loadable: Sequence[str], unserved: Sequence[str], paused: Sequence[str]) -> Component:
+    """What waits because nobody here can, or may, run it. Everything else is served, so the server stays ready."""
     complaints: list[str] = []
     if not_loadable:
         complaints.append(f"cannot be loaded, for a reason that is in the log: {', '.join(not_loadable)}")
     if unserved:
         complaints.append(f"not registered here, and runs wait for it: {', '.join(unserved)}")
+    if paused:
+        complaints.append(f"paused here: {', '.join(paused)}")
     return Component(state="degraded", detail="; ".join(complaints)) if complaints else Component(state="ok")
 
 

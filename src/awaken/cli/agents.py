@@ -1,0 +1,94 @@
+"""`awaken agents`: what a server can run; pause one, and resume it.
+
+Source: docs/howto/operate.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from awaken.cli.failure import Exit
+from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.terminal import PIPE_WIDTH, print_json, printable
+from awaken.client import Agent
+
+agents = App(name="agents", help="List agents; pause or resume one.", help_format="plaintext")
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+@agents.default
+def list_agents(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """List the agents of a server, in the order in which they were made known.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        found = list(client.list_agents())
+    if as_json:
+        print_json({"items": found})
+    else:
+        _print_table(found)
+    return Exit.OK
+
+
+@agents.command
+def pause(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Begin no run of an agent in the server's process until it is resumed; what executes goes on.
+
+    Parameters
+    ----------
+    agent
+        What it is called.
+    as_json
+        Print the agent as one JSON document.
+    """
+    with connected(url, header) as client:
+        return _shown(client.pause_agent(agent), as_json)
+
+
+@agents.command
+def resume(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Begin runs of a paused agent again.
+
+    Parameters
+    ----------
+    agent
+        What it is called.
+    as_json
+        Print the agent as one JSON document.
+    """
+    with connected(url, header) as client:
+        return _shown(client.resume_agent(agent), as_json)
+
+
+def _shown(agent: Agent, as_json: bool) -> int:
+    if as_json:
+        print_json(agent)
+    else:
+        print(f"agent {agent.agent_id} is {_state(agent)}")
+    return Exit.OK
+
+
+def _state(agent: Agent) -> str:
+    return "paused" if agent.paused else "served"
+
+
+def _print_table(found: list[Agent]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("AGENT", "KIND", "STATE", "DESCRIPTION"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for agent in found:
+        table.add_row(escape(agent.agent_id), agent.kind, _state(agent), escape(printable(agent.description)))
+    console.print(table)
