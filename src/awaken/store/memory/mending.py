@@ -21,11 +21,11 @@ from awaken.store.rules.facts import ThreadKey, Waiter
 from awaken.store.rules.mend_asks import (
     CountRun,
     CountThread,
-    Discard,
     Enter,
     IsReported,
     MendAsk,
     Recount,
+    RemoveRow,
     RowsOfRun,
     RowsOfThread,
 )
@@ -43,8 +43,8 @@ def answer(tables: Tables, ask: MendAsk[Any]) -> Any:
             return ask.seq in reported(tables, ask.key)
         case Enter():
             return "there"  # rows are their own entries here
-        case Discard():
-            return _discard(tables, ask)
+        case RemoveRow():
+            return _remove_row(tables, ask)
         case _:
             raise AssertionError(f"no answer to {type(ask).__name__}")
 
@@ -105,7 +105,7 @@ def _recount(tables: Tables, ask: Recount) -> bool:
     return row != before
 
 
-def _discard(tables: Tables, ask: Discard) -> bool:
+def _remove_row(tables: Tables, ask: RemoveRow) -> bool:
     scope, subject = ask.scope, ask.subject
     match ask.what:
         case "dispatch":

@@ -31,10 +31,10 @@ from awaken.store.invariants import BY_NAME, Breach
 from awaken.store.rules.asks import Load, Rule, Write, ask
 from awaken.store.rules.claim import close_unfit
 from awaken.store.rules.decide import decide, moved_on
-from awaken.store.rules.ending import end_brought, finish
+from awaken.store.rules.ending import after_failure, end_brought, finish
 from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRow, best_of
 from awaken.store.rules.lease import reclaim_one
-from awaken.store.rules.mend_asks import CountRun, CountThread, Discard, Enter, IsReported, Recount, RowsOfRun
+from awaken.store.rules.mend_asks import CountRun, CountThread, Enter, IsReported, Recount, RemoveRow, RowsOfRun
 from awaken.store.rules.needs import Needs, needs, of_reclaim
 from awaken.store.rules.pending import leave_all
 from awaken.store.rules.ticket import close
@@ -204,19 +204,21 @@ def _end_with_dispatch(work: _Work) -> Rule[bool]:
     if dispatch.status is DispatchStatus.SUPERSEDED:
         fate = "superseded"
     end_brought(dispatch, run, fate, thread, changes, work.now)
-    lost = "it was settled, and its result was not recorded"
-    error = Termination("error", detail=dispatch.last_error or ("it was given up" if gives_up else lost))
-    ended = finish(
-        run,
-        CANCELLED if stopped else error,
-        thread,
-        facts,
-        changes,
-        log,
-        cause="dead_letter" if gives_up else _REPAIRED,
-        superseded=dispatch.status is DispatchStatus.SUPERSEDED,
-    )
-    _ended(work, thread, dispatch, replace(ended, dead_lettered=True) if gives_up else ended, log)
+    if gives_up:
+        ended = after_failure(dispatch, run, "", thread, facts, changes, log)
+    else:
+        lost = Termination("error", detail=dispatch.last_error or "it was settled, and its result was not recorded")
+        ended = finish(
+            run,
+            CANCELLED if stopped else lost,
+            thread,
+            facts,
+            changes,
+            log,
+            cause=_REPAIRED,
+            superseded=dispatch.status is DispatchStatus.SUPERSEDED,
+        )
+    _ended(work, thread, dispatch, ended, log)
     return True
 
 
@@ -277,7 +279,7 @@ def _close_orphan(work: _Work) -> Rule[bool]:
     if thread is None or facts.run is not None:
         return False
     if dispatch.status.is_terminal:
-        return (yield from ask(Discard("dispatch", work.breach.scope, work.breach.subject)))
+        return (yield from ask(RemoveRow("dispatch", work.breach.scope, work.breach.subject)))
     log = work.log(thread, dispatch.run_id, dispatch.dispatch_id)
     work.write(log)
     if dispatch.status is QUEUED:
@@ -426,7 +428,7 @@ def _withdraw(work: _Work) -> Rule[bool]:
     facts = yield from work.load(Needs(scope=work.key[0], thread_id=work.key[1], tickets=(ticket_id,)))
     ticket = facts.tickets.get(ticket_id)
     if ticket is None:  # without its run it cannot even be read
-        return (yield from ask(Discard("ticket", work.breach.scope, work.breach.subject)))
+        return (yield from ask(RemoveRow("ticket", work.breach.scope, work.breach.subject)))
     wanted = Needs(scope=work.key[0], thread_id=work.key[1], run=ticket.run_id, tickets=(ticket_id,))
     facts = yield from work.load(wanted)
     thread, run = facts.thread, facts.run
@@ -496,7 +498,7 @@ def _child(ticket_id: TicketId, facts: Facts) -> ChildTicket:
 
 
 def _drop_journal(work: _Work) -> Rule[bool]:
-    return (yield from ask(Discard("journal", work.breach.scope, work.breach.subject)))
+    return (yield from ask(RemoveRow("journal", work.breach.scope, work.breach.subject)))
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------

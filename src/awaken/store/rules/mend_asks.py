@@ -89,7 +89,7 @@ class Enter(MendAsk[Literal["entered", "there", "taken"]], frozen=True):
     no: int
 
 
-class Discard(MendAsk[bool], frozen=True):
+class RemoveRow(MendAsk[bool], frozen=True):
     """Remove a row, or rows, whose run does not exist; whether there was something to remove."""
 
     what: Literal["dispatch", "ticket", "journal"]

@@ -572,15 +572,15 @@ DELETE FROM thread_entries
 UPDATE numbers
    SET arrivals = max(arrivals, coalesce((SELECT max(no) FROM dispatches), 0), coalesce((SELECT max(no) FROM tickets), 0));
 
--- name: discard_dispatch
+-- name: remove_dispatch
 DELETE FROM dispatches
  WHERE dispatch_id = :subject AND scope = :scope AND status NOT IN ('queued', 'claimed', 'dead_letter')
    AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.run_id = dispatches.run_id AND r.scope = dispatches.scope);
 
--- name: discard_ticket
+-- name: remove_ticket
 DELETE FROM tickets
  WHERE ticket_id = :subject AND scope = :scope AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.no = tickets.run);
 
--- name: discard_journal
+-- name: remove_journal
 DELETE FROM journal
  WHERE run = :no AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.no = journal.run);

@@ -17,11 +17,11 @@ from awaken.store.rules.facts import ThreadKey
 from awaken.store.rules.mend_asks import (
     CountRun,
     CountThread,
-    Discard,
     Enter,
     IsReported,
     MendAsk,
     Recount,
+    RemoveRow,
     RowsOfRun,
     RowsOfThread,
 )
@@ -51,8 +51,8 @@ def answer(db: sqlite3.Connection, loader: FactLoader, ask: MendAsk[Any]) -> Any
             return bool(db.execute(SQL["is_reported"], place).fetchone()[0])
         case Enter():
             return _enter(db, {**_place(ask.key), "kind": ask.kind, "no": ask.no})
-        case Discard():
-            return _discard(db, ask)
+        case RemoveRow():
+            return _remove_row(db, ask)
         case _:
             raise AssertionError(f"no answer to {type(ask).__name__}")
 
@@ -130,7 +130,7 @@ def _enter(db: sqlite3.Connection, place: dict[str, Any]) -> str:
     return "there" if there or kind == RUNS else "taken"
 
 
-def _discard(db: sqlite3.Connection, ask: Discard) -> bool:
+def _remove_row(db: sqlite3.Connection, ask: RemoveRow) -> bool:
     db.execute(SQL["keep_arrivals"])
     values = {"no": int(ask.subject)} if ask.what == "journal" else {"subject": pack(ask.subject), "scope": ask.scope}
-    return db.execute(SQL[f"discard_{ask.what}"], values).rowcount > 0
+    return db.execute(SQL[f"remove_{ask.what}"], values).rowcount > 0
