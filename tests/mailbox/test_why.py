@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from awaken.mailbox.submission import Submission
 from awaken.mailbox.why import Explanation, WhyCode
 from awaken.store.contract import RunQuery, TicketQuery
 from awaken.store.transitions import Claim, Outcome, Reclaim, Settle, Submit, Transition
-from awaken.testing.clock import ManualClock
+from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import WatchedStore, World, claim_for
 
 PATIENT = MailboxSettings(drain_s=0, handover_s=0, tidy_s=3)
@@ -64,6 +64,15 @@ class Deaf:
                 await self.may_end.wait()
             except asyncio.CancelledError:
                 continue
+
+
+@pytest.fixture
+async def deaf() -> AsyncGenerator[Deaf]:
+    """It ends with the test, however that goes."""
+    agent = Deaf()
+    yield agent
+    agent.may_end.set()
+    await settle()
 
 
 async def crashed(store: WatchedStore, clock: ManualClock, count: int) -> list[Submission]:
@@ -371,8 +380,9 @@ async def test_decided_and_behind_a_run_of_its_thread(store: WatchedStore, clock
 # --- claimed ----------------------------------------------------------------------------------------------------------
 
 
-async def test_asked_to_stop_and_tidying_up_and_then_ignoring_it(store: WatchedStore, clock: ManualClock) -> None:
-    deaf = Deaf()
+async def test_asked_to_stop_and_tidying_up_and_then_ignoring_it(
+    store: WatchedStore, clock: ManualClock, deaf: Deaf
+) -> None:
     async with World(store, clock, agents={"deaf": deaf}, settings=PATIENT) as world:
         run = await world.submit(agent_id="deaf")
         behind = await world.submit()
@@ -391,9 +401,10 @@ async def test_asked_to_stop_and_tidying_up_and_then_ignoring_it(store: WatchedS
         await why(world, behind, "executing", next_in_s=None)
 
 
-async def test_an_agent_that_was_abandoned_holds_its_thread(store: WatchedStore, clock: ManualClock) -> None:
+async def test_an_agent_that_was_abandoned_holds_its_thread(
+    store: WatchedStore, clock: ManualClock, deaf: Deaf
+) -> None:
     """A next life of the mailbox has claimed the run anew, and lets it wait."""
-    deaf = Deaf()
     async with World(store, clock, agents={"deaf": deaf}, settings=PATIENT) as world:
         run = await world.submit(agent_id="deaf")
         await world.quiet()
@@ -414,8 +425,9 @@ async def test_an_agent_that_was_abandoned_holds_its_thread(store: WatchedStore,
         await why(world, behind, "executing", next_in_s=None)
 
 
-async def test_an_agent_that_was_abandoned_and_whose_claim_is_kept(store: WatchedStore, clock: ManualClock) -> None:
-    deaf = Deaf()
+async def test_an_agent_that_was_abandoned_and_whose_claim_is_kept(
+    store: WatchedStore, clock: ManualClock, deaf: Deaf
+) -> None:
     async with store, World(store, clock, agents={"deaf": deaf}, settings=PATIENT) as world:
         run = await world.submit(agent_id="deaf")
         await world.quiet()
