@@ -190,7 +190,7 @@ def nack(dispatch: Dispatch, now: Instant, error: str, policy: RetryPolicy, retr
     attempts = dispatch.attempt_count + 1
     if attempts >= dispatch.max_attempts:
         return replace(_closed(dispatch, "dead_letter", now, error=error), attempt_count=dispatch.max_attempts)
-    delay_ms = policy.delay_ms(attempts, retry_after_ms)
+    delay_ms = policy.delay_ms(attempts, retry_after_ms, seed=dispatch.claim_token or "")
     requeued = _requeued(dispatch, "nack", now, now + delay_ms, "retry")
     return replace(requeued, attempt_count=attempts, last_error=error)
 

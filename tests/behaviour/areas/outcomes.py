@@ -17,6 +17,7 @@ AREA: Final = Area(
     ),
     built("MBX-072", sentence="A permanent failure is dead-lettered after one execution."),
     built("MBX-073", sentence="A transient failure goes back to the queue for as long as the provider asks."),
+    built("RJ-001", sentence="A jitter shortens the pauses after failures by chance, within its bounds."),
     built("MBX-074", sentence="A storm of permanent failures costs one execution each."),
     built(
         "MBX-075",

@@ -518,3 +518,15 @@ async def test_a_run_counts_how_long_its_dispatches_were_held(store: Store, cloc
 
     assert (await run_of(store, "d1")).executing_ms == 5_000
     assert owner.run.executing_ms == 0
+
+
+@behaviour("RJ-001")
+async def test_a_jitter_is_that_of_the_claim_that_failed(store: Store, clock: ManualClock) -> None:
+    policy = RetryPolicy(10_000, 10_000, jitter=1)
+    waits: list[int] = []
+    for name in ("d1", "d2", "d3"):
+        owner = await claimed(store, name, thread=ThreadId(name))
+        done = await settled(store, owner, Retry("no", policy))
+        waits.append(done.dispatch.available_at - clock.now())
+        assert waits[-1] == policy.delay_ms(1, seed=owner.token)
+    assert len({*waits}) == 3
