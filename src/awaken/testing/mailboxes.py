@@ -375,7 +375,8 @@ class World:
     ) -> None:
         self.store.let_go()
         try:
-            if kind is None and self.audits and self.store.refuse_read is None:
+            is_open = self.mailbox.state == "ready"
+            if kind is None and is_open and self.audits and self.store.refuse_read is None:
                 await check_sound(self.store)
             for call in self.agent.calls:
                 call.release()
