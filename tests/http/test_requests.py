@@ -42,6 +42,7 @@ def path_of(operation: Operation) -> str:
         .replace("{name}", "nightly")
         .replace("{ticket_id}", "k")
         .replace("{message_id}", "m")
+        .replace("{dispatch_id}", "d")
     )
 
 
@@ -257,7 +258,11 @@ async def test_head_answers_like_get_without_a_body(memory: Store, clock: Manual
         await site.finished(await site.submit("talk", "t", run_id="r"))
         await site.http.post("/v1/schedules", {"name": "nightly", "input": "hi", "agent_id": "talk", "every_s": 60})
         for operation in SERVED:
-            if operation.method == "GET" and operation.id not in {"list_run_dispatches", "get_ticket"}:
+            if operation.method == "GET" and operation.id not in {
+                "list_run_dispatches",
+                "get_ticket",
+                "get_dead_letter",
+            }:
                 path = path_of(operation)
                 head = await site.http.request("HEAD", path)
                 assert (head.status, head.body) == (200, b""), path
