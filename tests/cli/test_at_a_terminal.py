@@ -6,6 +6,7 @@ import itertools
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -50,11 +51,22 @@ class Terminal:
             assert ready, f"no {text!r} in: {self.shown}"
             self.shown += self._more()
 
-    def to_the_end(self) -> int:
-        """Read what is shown until the process has ended; its exit code."""
-        while more := self._more():
-            self.shown += more
-        return self.process.wait(PATIENCE_S)
+    def to_the_end(self, *, interrupts: bool = False) -> int:
+        """Read what is shown until the process has ended; its exit code. `interrupts`: Ctrl-C is pressed until it ends,
+        once a second: one that comes after the question is shown and before it is read, is heard with the next.
+        """
+        ends_s = time.monotonic() + PATIENCE_S
+        while True:
+            if interrupts:
+                self.process.send_signal(signal.SIGINT)
+            ready, _, _ = select.select([self._ours], [], [], 1)
+            assert time.monotonic() < ends_s, f"no end after: {self.shown}"
+            if ready:
+                more = self._more()
+                if not more:
+                    return self.process.wait(PATIENCE_S)
+                self.shown += more
+                interrupts = False
 
     def _more(self) -> str:
         try:
@@ -112,8 +124,7 @@ def test_an_approval_is_yes_or_no_with_the_reason_behind_it(server: str, thread:
 def test_ctrl_c_at_the_question_ends_the_command_and_not_the_run(server: str, thread: str) -> None:
     with at_a_terminal("run", "asking", "a table", "--thread", thread, "--url", server) as terminal:
         terminal.until("? which name?")
-        terminal.process.send_signal(2)
-        assert terminal.to_the_end() == 130
+        assert terminal.to_the_end(interrupts=True) == 130
         assert "the question stays open" in terminal.shown
     with Client(server) as client:
         [ticket] = client.list_tickets(thread_id=thread)
