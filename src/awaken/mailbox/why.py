@@ -482,54 +482,76 @@ def _behind(facts: Facts, dispatch: Dispatch, ahead: Dispatch, before: list[Disp
 
 def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
     """It is due and the next of its thread: what keeps this process from executing it."""
-    run, here = facts.run, facts.here
-    agent = f"agent {run.agent_id!r}"
     since = max(dispatch.available_at, dispatch.updated_at)
-    lasting = _lasting(facts.now - since)
+    due = f"It has been due for {_lasting(facts.now - since)}"
+    return (
+        _not_taking(facts, due, since)
+        or _not_served(facts, due, since)
+        or _no_room(facts, dispatch, due, since)
+        or _Reason("due", "It is due, and nothing is in its way.", "it starts in a moment", since, facts.now)
+    )
+
+
+def _not_taking(facts: Facts, due: str, since: Instant) -> _Reason | None:
+    """This process takes no run at all."""
+    here = facts.here
     if not here.executes:
         return _Reason(
             "not_executing_here",
-            f"It has been due for {lasting}; this process accepts runs and executes none.",
+            f"{due}; this process accepts runs and executes none.",
             "a process that executes runs takes it",
             since,
         )
     if here.state != "ready":
         return _Reason(
             "not_ready",
-            f"It has been due for {lasting}; awaken is {here.state} here, and takes no run.",
+            f"{due}; awaken is {here.state} here, and takes no run.",
             "it goes on when awaken has started again",
             since,
             facts={"state": here.state},
         )
+    return None
+
+
+def _not_served(facts: Facts, due: str, since: Instant) -> _Reason | None:
+    """This process takes no run of its agent."""
+    run, here = facts.run, facts.here
+    agent, blocked_by = f"agent {run.agent_id!r}", (Blocker("agent", run.agent_id),)
     if here.is_paused:
         return _Reason(
             "agent_paused",
-            f"It has been due for {lasting}, and {agent} is paused here.",
+            f"{due}, and {agent} is paused here.",
             "resume the agent (`awaken agents resume`), start the server again, or cancel the run",
             since,
-            blocked_by=(Blocker("agent", run.agent_id),),
+            blocked_by=blocked_by,
         )
     if here.withdrawn is not None:
         return _Reason(
             "not_loadable",
-            f"It has been due for {lasting}, and {agent} cannot be loaded here: {here.withdrawn}",
+            f"{due}, and {agent} cannot be loaded here: {here.withdrawn}",
             "mend the agent and start the server again, or register it again with `app.agent`; or cancel the run",
             since,
-            blocked_by=(Blocker("agent", run.agent_id),),
+            blocked_by=blocked_by,
         )
     if not here.is_served:
         return _Reason(
             "unserved",
-            f"It has been due for {lasting}, and nobody here can run it: no {agent} is registered.",
+            f"{due}, and nobody here can run it: no {agent} is registered.",
             "register an agent of that name with `app.agent`, or cancel the run",
             since,
-            blocked_by=(Blocker("agent", run.agent_id),),
+            blocked_by=blocked_by,
         )
+    return None
+
+
+def _no_room(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _Reason | None:
+    """As many execute as may: of its agent, of suspects, or of all."""
+    run, here = facts.run, facts.here
     of_agent = [each for each in here.executing if each.agent_id == run.agent_id]
     if here.agent_limit is not None and len(of_agent) >= here.agent_limit:
         return _Reason(
             "agent_at_limit",
-            f"It has been due for {lasting}; {agent} executes {len(of_agent)} of the"
+            f"{due}; agent {run.agent_id!r} executes {len(of_agent)} of the"
             f" {_counted(here.agent_limit, 'run')} that it may at once.",
             "it starts when one of those ends; or raise max_concurrent of the agent",
             since,
@@ -540,7 +562,7 @@ def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
     if dispatch.is_suspect and len(suspects) >= here.suspect_room:
         return _Reason(
             "suspect",
-            f"It has been due for {lasting}; its process died {dispatch.crash_count} times while it was executing, so"
+            f"{due}; its process died {dispatch.crash_count} times while it was executing, so"
             f" it is a suspect, and {_counted(len(suspects), 'suspect')} of at most {here.suspect_room} execute.",
             "it starts when one of those closes a step or ends; cancel it if it is what kills the process",
             since,
@@ -550,13 +572,13 @@ def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
     if len(here.executing) >= here.slots:
         return _Reason(
             "no_free_slot",
-            f"It has been due for {lasting}; this process executes as many runs as it may at once, {here.slots}.",
+            f"{due}; this process executes as many runs as it may at once, {here.slots}.",
             "it starts when a slot is free and its turn has come; or raise max_concurrent_runs",
             since,
             blocked_by=_runs(here.executing),
             facts={"slots": here.slots},
         )
-    return _Reason("due", "It is due, and nothing is in its way.", "it starts in a moment", since, facts.now)
+    return None
 
 
 def _goes_before(each: Dispatch, dispatch: Dispatch, now: Instant) -> bool:
