@@ -1,7 +1,8 @@
 """Is a large file looked through for breaches of invariants without anybody noticing?
 
 The large file of `stock` is healthy: nothing may be found in it, and no slice may take long. Then another user reads
-threads from the same store while it is looked through without rest, and while it is not, in turns.
+threads from the same store while it is not looked through, while it is as a mailbox does it after a start (three times
+as long as a slice took is left to others), and while it is without rest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from awaken.domain.ids import DEFAULT_SCOPE, ThreadId
+from awaken.mailbox.auditor import PAUSES
 from awaken.store.contract import MessageQuery
 from awaken.store.invariants import FIRST_PLACE, AuditPlace
 from awaken.store.sqlite import SqliteStore
@@ -35,6 +37,7 @@ class Audit(msgspec.Struct):
     slowest_ms: float
     alone_p99_ms: float
     beside_p99_ms: float
+    restless_p99_ms: float
 
 
 def answer(*, quick: bool, stock: Stock) -> Findings:
@@ -55,6 +58,8 @@ def answer(*, quick: bool, stock: Stock) -> Findings:
     findings.row("a slice", taken.p50_ms, "ms", f"{taken.slices:,} slices, the slowest {taken.slowest_ms:.0f} ms")
     findings.row("everything, without rest", taken.seconds, "s")
     findings.row("another user's read alone (p99)", taken.alone_p99_ms, "ms")
+    findings.row("another user's read beside it (p99)", taken.beside_p99_ms, "ms")
+    findings.row("another user's read, everything looked through without rest (p99)", taken.restless_p99_ms, "ms")
     return findings
 
 
@@ -72,10 +77,8 @@ async def look_through(*, path: str, threads: int, reads: int) -> Audit:
         found = await _audit(store, took)
         seconds = time.perf_counter() - started
         quiet = await _reads(store, threads, reads)
-        auditing = asyncio.ensure_future(_audit_for_ever(store))
-        beside = await _reads(store, threads, reads)
-        auditing.cancel()
-        await asyncio.wait((auditing,))
+        beside = await _beside(store, threads, reads, pauses=PAUSES)
+        restless = await _beside(store, threads, reads, pauses=0)
     return Audit(
         found=found,
         slices=len(took),
@@ -85,24 +88,36 @@ async def look_through(*, path: str, threads: int, reads: int) -> Audit:
         slowest_ms=max(took),
         alone_p99_ms=percentile(quiet, 99),
         beside_p99_ms=percentile(beside, 99),
+        restless_p99_ms=percentile(restless, 99),
     )
 
 
-async def _audit(store: SqliteStore, took: list[float]) -> int:
+async def _audit(store: SqliteStore, took: list[float], *, pauses: int = 0) -> int:
     found = 0
     place: AuditPlace | None = FIRST_PLACE
     while place is not None:
         started = time.perf_counter()
         part = await store.find_breaches(place)
-        took.append((time.perf_counter() - started) * 1000)
+        slice_s = time.perf_counter() - started
+        took.append(slice_s * 1000)
         found += len(part.breaches)
         place = part.next
+        await asyncio.sleep(pauses * slice_s)
     return found
 
 
-async def _audit_for_ever(store: SqliteStore) -> None:
-    while True:
-        await _audit(store, [])
+async def _beside(store: SqliteStore, threads: int, count: int, *, pauses: int) -> list[float]:
+    """As `_reads`, while the file is looked through, over and over."""
+
+    async def audit_for_ever() -> None:
+        while True:
+            await _audit(store, [], pauses=pauses)
+
+    auditing = asyncio.ensure_future(audit_for_ever())
+    took = await _reads(store, threads, count)
+    auditing.cancel()
+    await asyncio.wait((auditing,))
+    return took
 
 
 async def _reads(store: SqliteStore, threads: int, count: int) -> list[float]:

@@ -32,7 +32,7 @@ _REPORTED: Final = 10_000
 _BUDGET_S: Final = 0.25
 """So long an operator's look goes on before it answers with where it goes on."""
 _FOUND: Final = 200
-_PAUSES: Final = 3
+PAUSES: Final = 3
 """After a slice of the first round, so many times as long is left to others."""
 
 
@@ -88,7 +88,7 @@ class Auditor:
                 started_s = self._clock.monotonic()
                 await self._look_on()
                 if not self.report.rounds:
-                    pause_s = _PAUSES * (self._clock.monotonic() - started_s)
+                    pause_s = PAUSES * (self._clock.monotonic() - started_s)
             except StoreError as error:
                 _log.warning("the audit waits: %s", error)
             if pause_s > 0:
