@@ -90,6 +90,7 @@ from awaken.http.wire import (
 from awaken.mailbox.bulk import cancel_many
 from awaken.mailbox.children import children_of
 from awaken.mailbox.decisions import Verdicts
+from awaken.mailbox.engine import Draining
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox
@@ -1637,6 +1638,16 @@ class Awaken:
         self.agents.resume(checked_id(agent_id, what="agent_id"))
         return await self.get_agent(agent_id)
 
+    async def drain(self) -> shown.Draining:
+        """Begin no run in this process until it is undrained, or ends: what is submitted is accepted, and waits; what
+        executes goes on. It may be asked before the start, and a stop and a start change nothing of it.
+        """
+        return _shown_draining(self.mailbox.drain())
+
+    async def undrain(self) -> shown.Draining:
+        """Begin runs in this process again: what is due begins at once."""
+        return _shown_draining(self.mailbox.undrain())
+
     # --- as it is shown -----------------------------------------------------------------------------------------------
 
     def _shown_thread(self, thread: Thread) -> shown.Thread:
@@ -1810,6 +1821,10 @@ def back_up_file(path: Path, target: Path, progress: Progress) -> Backup:
         StoreUnavailable, DataIntegrity: The file cannot be read, the copy not be written, or the file is damaged.
     """
     return back_up(path, target, progress)
+
+
+def _shown_draining(draining: Draining) -> shown.Draining:
+    return shown.Draining(drained=draining.drained, executing=draining.executing)
 
 
 def _shown_run(

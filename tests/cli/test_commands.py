@@ -457,6 +457,16 @@ def test_agents_are_listed_paused_and_resumed(awaken: Awaken) -> None:
     assert awaken("agents", "pause", "nobody").code == Exit.NOT_FOUND
 
 
+@behaviour("OPS-004")
+def test_a_server_is_drained_and_undrained(awaken: Awaken, thread: str) -> None:
+    drained = awaken("drain")
+    try:
+        assert drained.out.startswith("drained; ") and drained.out.endswith(" still executing\n")
+        assert json.loads(awaken("drain", "--json").out)["drained"] is True
+    finally:
+        assert awaken("undrain").out == "runs begin again\n"
+
+
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 

@@ -144,6 +144,18 @@ def test_an_agent_is_paused_and_resumed(do: Do, thread_id: str) -> None:
         do(lambda c: c.pause_agent("nobody"))
 
 
+@behaviour("OPS-004")
+def test_a_process_is_drained_and_undrained(do: Do, thread_id: str) -> None:
+    assert do(lambda c: c.drain()).drained
+    try:
+        run = do(lambda c: c.submit(thread_id, "hi", agent="talk"))
+        assert do(lambda c: c.wait(run.run_id, timeout_s=0.05)).phase == "queued"
+        assert do(lambda c: c.health()).components["mailbox"].state == "drained"
+    finally:
+        assert not do(lambda c: c.undrain()).drained
+    assert do(lambda c: c.wait(run.run_id)).phase == "completed"
+
+
 def test_a_wait_that_is_over_before_the_run_gives_the_run_as_it_is(do: Do, thread_id: str) -> None:
     run = do(lambda c: c.submit(thread_id, "hi", agent="stuck"))
     assert not do(lambda c: c.wait(run.run_id, timeout_s=0.01)).is_done

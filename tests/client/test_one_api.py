@@ -92,6 +92,7 @@ def test_both_return_the_same_records() -> None:
         (StatsResource, shown.Stats),
         (MinuteResource, shown.StatsMinute),
         (FindingResource, shown.Finding),
+        (wire.DrainingResource, shown.Draining),
     ],
 )
 def test_a_record_has_every_field_that_the_server_sends(sent: type[Any], read: type[Any]) -> None:

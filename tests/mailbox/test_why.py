@@ -174,6 +174,17 @@ async def test_paused(store: WatchedStore, clock: ManualClock) -> None:
         await why(world, run, "executing", next_in_s=None)
 
 
+async def test_drained(store: WatchedStore, clock: ManualClock) -> None:
+    async with World(store, clock) as world:
+        world.mailbox.drain()
+        run = await world.submit()
+        await world.advance(60)
+        await why(world, run, "drained", "this process is drained", "`awaken undrain`", next_in_s=None)
+        world.mailbox.undrain()
+        await world.agent.next_call()
+        await why(world, run, "executing", next_in_s=None)
+
+
 async def test_delayed(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
         run = await world.submit(delay_s=7_200)

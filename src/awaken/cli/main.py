@@ -41,6 +41,8 @@ app.command("awaken.cli.stopping:interrupt", name="interrupt", help="Stop a thre
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
 app.command("awaken.cli.stats:stats", name="stats", help="Show what a server has done in the last hour.")
 app.command("awaken.cli.agents:agents", name="agents", help="List agents; pause or resume one.")
+app.command("awaken.cli.draining:drain", name="drain", help="Have a server begin no run; what executes goes on.")
+app.command("awaken.cli.draining:undrain", name="undrain", help="Have a drained server begin runs again.")
 app.command("awaken.cli.dead:dead", name="dead", help="List runs that were given up; retry or discard them.")
 app.command("awaken.cli.tickets:tickets", name="tickets", help="List what runs wait for, across threads.")
 app.command("awaken.cli.tickets:decide", name="decide", help="Decide what a run waits for.")

@@ -865,6 +865,14 @@ class AsyncClient:
         """Begin runs of a paused agent again."""
         return await self.send(calls.resume_agent(agent_id))
 
+    async def drain(self) -> shown.Draining:
+        """Begin no run in the server's process until it is undrained, or starts anew; what executes goes on."""
+        return await self.send(calls.drain())
+
+    async def undrain(self) -> shown.Draining:
+        """Begin runs in the server's process again."""
+        return await self.send(calls.undrain())
+
     async def health(self) -> wire.Health:
         """How the server is, also when it is not ready."""
         return await self.send(calls.health())

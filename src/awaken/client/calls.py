@@ -787,6 +787,14 @@ def resume_agent(agent_id: str) -> Call[shown.Agent]:
     return Call(method="POST", path=path, decode=_as(shown.Agent))
 
 
+def drain() -> Call[shown.Draining]:
+    return Call(method="POST", path="/v1/system/drain", decode=_as(shown.Draining))
+
+
+def undrain() -> Call[shown.Draining]:
+    return Call(method="POST", path="/v1/system/undrain", decode=_as(shown.Draining))
+
+
 def health() -> Call[wire.Health]:
     """A server that is not ready answers 503 with the same document, so that is an answer here."""
     return Call(method="GET", path="/health", decode=_as(wire.Health), also=(503,))

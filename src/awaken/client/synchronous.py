@@ -874,6 +874,14 @@ class Client:
         """Begin runs of a paused agent again."""
         return self.send(calls.resume_agent(agent_id))
 
+    def drain(self) -> shown.Draining:
+        """Begin no run in the server's process until it is undrained, or starts anew; what executes goes on."""
+        return self.send(calls.drain())
+
+    def undrain(self) -> shown.Draining:
+        """Begin runs in the server's process again."""
+        return self.send(calls.undrain())
+
     def health(self) -> wire.Health:
         """How the server is, also when it is not ready."""
         return self.send(calls.health())

@@ -405,6 +405,15 @@ class Stats(_Shown, frozen=True):
     minutes: tuple[StatsMinute, ...] = ()
 
 
+class Draining(_Shown, frozen=True):
+    """Whether a process is drained, and how many runs it executes or settles, or may be claiming at this moment. One
+    that is drained, with none of those, can be ended without any run noticing.
+    """
+
+    drained: bool = False
+    executing: int = 0
+
+
 class Finding(_Shown, frozen=True):
     """Stored rows that contradict each other: the `invariant` that does not hold, its `sentence`, and the `subject`, a
     run, dispatch, message or ticket, or a place in a log. `result`: `found`; of a repair `mended`, `refused`, or

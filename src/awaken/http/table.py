@@ -14,6 +14,7 @@ from awaken.http.routes.audit import AUDIT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.children import CHILD_OPERATIONS
 from awaken.http.routes.dead_letters import DEAD_LETTER_OPERATIONS
+from awaken.http.routes.draining import DRAINING_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import SYSTEM_OPERATIONS
 from awaken.http.routes.many import MANY_OPERATIONS
@@ -42,6 +43,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *SCHEDULE_OPERATIONS,
     *STATS_OPERATIONS,
     *AUDIT_OPERATIONS,
+    *DRAINING_OPERATIONS,
     *BROWSER_OPERATIONS,
     *SYSTEM_OPERATIONS,
 )

@@ -602,6 +602,13 @@ class Component(_Resource, frozen=True, kw_only=True):
     detail: str | None = None
 
 
+class DrainingResource(_Resource, frozen=True, kw_only=True):
+    """`executing`: how many runs the process executes or settles, or may be claiming at this moment."""
+
+    drained: bool
+    executing: int
+
+
 class HealthResource(_Resource, frozen=True, kw_only=True):
     status: Literal["ready", "starting", "stopping", "unavailable"]
     durability: str

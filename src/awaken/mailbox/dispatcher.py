@@ -3,7 +3,7 @@
 Above: woken by submits that were not claimed at once, by freed slots, by the sweeper. Below: the `Claim` transition.
 Holds: after a claim that came back with fewer than it could have had, nothing due is left, and the sweeper knows the
 next instant at which that changes, so future work is found without luck. A slot is offered to a submit or a settlement
-only while nobody waits for one.
+only while nobody waits for one, and never in a process that is drained: whatever would begin here goes through this.
 
 Source: ADR 0008, ADR 0023.
 """
@@ -26,7 +26,7 @@ BY_AGE_EACH: Final = 8
 
 
 class Dispatcher:
-    """One per process. Offers nothing and claims nothing until `resume`."""
+    """One per process. Offers nothing and claims nothing until `resume`, nor while it is drained."""
 
     def __init__(
         self,
@@ -50,6 +50,8 @@ class Dispatcher:
         self._has_backlog = False
         """Threads may be waiting for a slot, so new work must queue behind them, and a freed slot must wake this."""
         self._is_paused = True
+        self.is_drained = False
+        """Somebody wants nothing to begin here, in this life or the next. Whoever takes that back also wakes this."""
         self._claims = 0
 
     def resume(self) -> None:
@@ -61,15 +63,19 @@ class Dispatcher:
         """Take no more work. What has been offered already may still be won."""
         self._is_paused = True
 
+    @property
+    def _takes(self) -> bool:
+        return not (self._is_paused or self.is_drained)
+
     # --- offers -------------------------------------------------------------------------------------------------------
 
     def offer(self, route: Route) -> Offer | None:
         """A free slot for what is being submitted, unless others must go first or there is no room for its route."""
-        return None if self._is_paused or self._has_backlog else self._slots.offer(route)
+        return self._slots.offer(route) if self._takes and not self._has_backlog else None
 
     def hand_on(self, token: ClaimToken, *, is_followed: bool) -> Offer | None:
         """The slot of a claim whose agent has ended: for what waits in its thread, or else free for anybody."""
-        if is_followed and not self._is_paused and not self._has_backlog:
+        if is_followed and self._takes and not self._has_backlog:
             return self._slots.hand_on(token)
         self.give_back(token)
         return None
@@ -123,7 +129,7 @@ class Dispatcher:
     async def run_forever(self) -> None:
         while True:
             await self._wake.wait()
-            while (self._ready or self._must_look) and not self._is_paused:
+            while (self._ready or self._must_look) and self._takes:
                 if self._slots.free <= 0:
                     self._has_backlog = True  # it is not known what waits, so the next free slot has to look
                     break

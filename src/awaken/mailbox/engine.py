@@ -55,12 +55,23 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     free_slots: int
     not_loadable: tuple[AgentId, ...]
     """Agents that could not be loaded; their runs wait until they are registered again."""
+    is_drained: bool
+    """Nothing begins here until it is undrained."""
     paused: tuple[AgentId, ...]
     """Agents that somebody has paused here; their runs wait until they are resumed."""
     audit: AuditReport
     """How far the rows have been looked through for breaches of invariants."""
     unserved: tuple[Route, ...]
     """What else something is queued for and nobody here can run, as of the last sweep."""
+
+
+class Draining(msgspec.Struct, frozen=True):
+    """Whether a process is drained, and how many runs it executes or settles, or may be claiming at this moment. One
+    that is drained, with none of those, can be ended without any run noticing.
+    """
+
+    drained: bool
+    executing: int
 
 
 class Engine:
@@ -135,6 +146,7 @@ class Engine:
             executing=self._slots.executing,
             free_slots=self._slots.free,
             audit=self.auditor.report,
+            is_drained=self._dispatcher.is_drained,
             not_loadable=tuple([name for name in withdrawn if Route(name) in self._sweeper.unserved]),
             paused=tuple(sorted(self._agents.paused)),
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
@@ -149,6 +161,7 @@ class Engine:
         return Here(
             state=self.state,
             executes=self._executes,
+            is_drained=self._dispatcher.is_drained,
             consumer=self._slots.consumer,
             is_served=route in self._agents.routes,
             is_paused=run.agent_id in self._agents.paused,
@@ -180,6 +193,27 @@ class Engine:
         if execution.ignores_stop:
             return "ignores_stop"
         return "stopping" if execution.is_stopping else "executing"
+
+    def drain(self) -> Draining:
+        """Begin nothing here until `undrain`, in this life and the next: what is submitted is accepted, and waits; what
+        executes goes on to its end. Before the start as well. From any thread.
+        """
+        if not self._dispatcher.is_drained:
+            self._dispatcher.is_drained = True
+            _log.warning("this process is drained; what it executes goes on, and it begins nothing until undrained")
+        return self.draining()
+
+    def undrain(self) -> Draining:
+        """Begin what is due, at once. From any thread."""
+        if self._dispatcher.is_drained:
+            self._dispatcher.is_drained = False
+            self._lifetime.call(self._dispatcher.wake)
+            _log.info("this process is undrained")
+        return self.draining()
+
+    def draining(self) -> Draining:
+        """Whether it is drained, and what is left to wait for."""
+        return Draining(self._dispatcher.is_drained, self._executions.count + self._slots.offered)
 
     def require_ready(self) -> None:
         """Raises Unavailable unless started and not stopping, and as `check_loop`."""

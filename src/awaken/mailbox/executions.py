@@ -105,6 +105,11 @@ class Executions:
         execution = self._latest.get((scope, thread_id))
         return execution if execution is not None and execution.dispatch_id == dispatch_id else None
 
+    @property
+    def count(self) -> int:
+        """How many are not over, abandoned or not."""
+        return len(self._tasks) + len(self._abandoned)
+
     def executing(self) -> list[Claimed]:
         """What has a place, abandoned or not, in the order in which it started."""
         every = [execution.claimed for execution in (*self._abandoned, *self._tasks)]

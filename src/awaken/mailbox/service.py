@@ -70,7 +70,7 @@ from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.auditor import Auditor
 from awaken.mailbox.dead_letters import DeadLetters
 from awaken.mailbox.decisions import Decisions, refusal_of
-from awaken.mailbox.engine import Engine, Health
+from awaken.mailbox.engine import Draining, Engine, Health
 from awaken.mailbox.explain import explain_run
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.maintenance import Rounds
@@ -218,6 +218,17 @@ class Mailbox:
     @property
     def schedules(self) -> Schedules:
         return self._engine.schedules
+
+    def drain(self) -> Draining:
+        """Begin nothing in this process until it is undrained, or ends: what is submitted is accepted, and waits; what
+        executes goes on, and what is being claimed at this moment may still begin. A stop and a start change nothing of
+        it, and it may be asked before the first start, again, and from any thread.
+        """
+        return self._engine.drain()
+
+    def undrain(self) -> Draining:
+        """Begin what is due again, at once."""
+        return self._engine.undrain()
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 

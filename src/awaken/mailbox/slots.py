@@ -71,6 +71,11 @@ class Slots:
         return self._limit - len(self._taken) - len(self._offered)
 
     @property
+    def offered(self) -> int:
+        """How many free places may be won at this moment."""
+        return len(self._offered)
+
+    @property
     def executing(self) -> int:
         """How many places are taken."""
         return len(self._taken)

@@ -31,8 +31,8 @@ WhyCode = Literal[
     "waits_for_tickets", "waits_for_children", "waits_for_input",
     "starting", "executing", "settling", "stopping", "ignores_stop", "behind_agent_at_work",
     "executing_elsewhere", "cancel_requested", "lease_ended", "claim_left",
-    "behind_run", "behind_queued", "delayed", "in_back_off", "not_executing_here", "not_ready", "unserved",
-    "not_loadable", "agent_paused", "agent_at_limit", "suspect", "no_free_slot", "due", "damaged",
+    "behind_run", "behind_queued", "delayed", "in_back_off", "not_executing_here", "not_ready", "drained",
+    "unserved", "not_loadable", "agent_paused", "agent_at_limit", "suspect", "no_free_slot", "due", "damaged",
 ]  # fmt: skip
 
 Held = Literal["nowhere", "starting", "executing", "stopping", "ignores_stop", "behind_agent_at_work", "settling"]
@@ -80,6 +80,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
 
     state: State
     executes: bool
+    is_drained: bool
+    """Somebody wants nothing to begin here."""
     consumer: ConsumerId
     is_served: bool
     """The agent can, and may, be executed here."""
@@ -509,6 +511,13 @@ def _not_taking(facts: Facts, due: str, since: Instant) -> _Reason | None:
             "it goes on when awaken has started again",
             since,
             facts={"state": here.state},
+        )
+    if here.is_drained:
+        return _Reason(
+            "drained",
+            f"{due}, and this process is drained: it begins no run.",
+            "undrain it (`awaken undrain`), start the server again, or cancel the run",
+            since,
         )
     return None
 

@@ -20,6 +20,7 @@ from awaken.domain.ids import ThreadId
 from awaken.http.operation import Call, Operation, json_response, not_offered
 from awaken.http.wire import Component, HealthResource, Live
 from awaken.mailbox.auditor import AuditReport
+from awaken.mailbox.engine import Health
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _CHECK_TIMEOUT_S: Final = 2.0
@@ -62,7 +63,7 @@ async def _check(call: Call) -> HealthResource:
         store=health.store,
         components={
             "store": store,
-            "mailbox": Component(state=health.state) if misplaced is None else misplaced,
+            "mailbox": _mailbox_component(health) if misplaced is None else misplaced,
             "agents": _agents_component(health.not_loadable, health.unserved, health.paused),
             "audit": _audit_component(health.audit),
         },
@@ -80,6 +81,13 @@ def _misplaced(call: Call) -> Component | None:
     except WrongLoop as error:
         return Component(state="failed", detail=str(error))
     return None
+
+
+def _mailbox_component(health: Health) -> Component:
+    """A drained process accepts what is submitted, so the server stays ready."""
+    if health.state == "ready" and health.is_drained:
+        return Component(state="drained", detail="begins no run until it is undrained, and accepts them meanwhile")
+    return Component(state=health.state)
 
 
 def _agents_component(not_loadable: Sequence[str], unserved: Sequence[str], paused: Sequence[str]) -> Component:

@@ -1,0 +1,51 @@
+"""`awaken drain` and `awaken undrain`: have a server's process begin no run, and have it begin them again.
+
+Source: docs/howto/operate.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from awaken.cli.failure import Exit
+from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.terminal import print_json
+from awaken.client import Draining
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+def drain(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Have the server's process begin no run until it is undrained, or starts anew. What is submitted waits; what
+    executes goes on.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        return _shown(client.drain(), as_json)
+
+
+def undrain(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Have the server's process begin runs again.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        return _shown(client.undrain(), as_json)
+
+
+def _shown(draining: Draining, as_json: bool) -> int:
+    if as_json:
+        print_json(draining)
+        return Exit.OK
+    runs = "1 run is" if draining.executing == 1 else f"{draining.executing} runs are"
+    print(f"drained; {runs} still executing" if draining.drained else "runs begin again")
+    return Exit.OK
