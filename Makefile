@@ -19,12 +19,13 @@ PYRIGHT := PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check fmt bench siege clean
+.PHONY: help run demo test luck check fmt bench siege clean
 
 help:
 	@echo 'make run     start the server with the demo agents on 127.0.0.1:$(PORT) (PORT=, DB=)'
 	@echo 'make demo    kill a server in the middle of an answer, and watch the answer finish'
 	@echo 'make test    run every test, two at a time (ARGS= is passed to pytest)'
+	@echo 'make luck    run the random tests with thousands of new examples each (ARGS= is passed to pytest)'
 	@echo 'make check   formatting, lint and types, changing nothing'
 	@echo 'make fmt     format, and mend what lint can mend'
 	@echo 'make bench   measure; writes benchmarks/results.json (ARGS= is passed on)'
@@ -39,6 +40,10 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+luck: $(VENV)/.test
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=hard \
+	  -o hangs_after_s=0 -o faulthandler_timeout=0 $(ARGS)
 
 check: $(VENV)/.test
 	@$(BIN)/ruff format --check --quiet . || { echo 'make fmt would change files:'; $(BIN)/ruff format --check .; exit 1; }

@@ -5,7 +5,7 @@ Holds: both stores live through the same, and everything that is stored is compa
 process dies where nothing is under way, or at an operation that never comes or never answers. At the end everything
 that waits is answered and time passes, and then no run may be left.
 
-A failure prints the actions and a blob that replays them; `--hypothesis-profile=hard` looks for new ones.
+A failure prints the actions and a blob that replays them; `make luck` looks for new ones.
 
 Source: `docs/concepts/durability.md`.
 """

@@ -4,8 +4,8 @@ Above: nobody; this is the widest net under the stores. Below: `awaken.store.rul
 Holds: every outcome is compared, after every batch every thread is read from both and both are audited, and what must
 hold of the queue is checked on what was read. Ids come from small pools so that they collide; claims are kept after
 they ended, so that stale tokens are tried all the time; what was applied once is asked again later, as somebody does
-who never heard the answer. A failure prints the steps and a blob that replays them; `--hypothesis-profile=hard` runs
-thousands of examples instead of the few dozen of every day.
+who never heard the answer. A failure prints the steps and a blob that replays them; `make luck` runs thousands of
+examples instead of the few dozen of every day.
 """
 
 from __future__ import annotations
