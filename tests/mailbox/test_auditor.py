@@ -126,7 +126,9 @@ async def test_what_cannot_be_mended_is_logged_once_and_stays_in_the_report(
         await world.advance(3 * ROUND_S)
 
         [named] = world.mailbox.health().audit.refused
-        assert named.startswith("events_have_no_hole: thread 'broken', '1': ")
+        assert str(named.breach).startswith("events_have_no_hole: thread 'broken', '1': ")
+        assert world.mailbox.health().audit.refused_in(DEFAULT_SCOPE, ThreadId("broken")) == (named,)
+        assert world.mailbox.health().audit.refused_in(DEFAULT_SCOPE, ThreadId("other")) == ()
         assert caplog.text.count("cannot be repaired: events_have_no_hole") == 1
         other = await world.submit(thread_id="other")
         (await world.agent.next_call()).release("fine")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from contextlib import closing
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -14,19 +18,25 @@ from awaken.domain.errors import AgentNotLoadable, PermanentFailure, RunNotFound
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, MessageId, RunId, Scope
 from awaken.domain.message import user_message
 from awaken.domain.phase import phase_of
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import Run, RunStatus, Termination
 from awaken.domain.schedule import ScheduleSpec
 from awaken.domain.ticket import Verdict
+from awaken.executors.contract import RunEnds
 from awaken.executors.function import Context
 from awaken.executors.registry import LazyAgent
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import Submission
 from awaken.mailbox.why import Explanation, WhyCode
 from awaken.store.contract import RunQuery, TicketQuery
-from awaken.store.transitions import Claim, Outcome, Reclaim, Settle, Submit, Transition
+from awaken.store.invariants import BY_NAME
+from awaken.store.sqlite import SqliteStore
+from awaken.store.transitions import Claim, Outcome, Reclaim, Settle, Submit, Suspend, Transition
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import WatchedStore, World, claim_for
 
+ROUND_S = 30 * 40
+"""More than a round of the audit takes in a small file."""
 PATIENT = MailboxSettings(drain_s=0, handover_s=0, tidy_s=3)
 
 
@@ -64,6 +74,13 @@ class Deaf:
                 await self.may_end.wait()
             except asyncio.CancelledError:
                 continue
+
+
+@behaviour("SRV-047")
+def test_every_code_is_met_where_it_is_true() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    met = re.findall(r'why\(\s*world,\s*[^,]+,\s*"(\w+)"', source)
+    assert {*get_args(WhyCode)} - {*met} == set()
 
 
 @pytest.fixture
@@ -161,6 +178,33 @@ async def test_behind_the_head_of_a_thread_that_nobody_here_can_run(store: Watch
             await world.mailbox.cancel(DEFAULT_SCOPE, head.run.run_id)
             await world.agent.next_call()
             await why(world, behind, "executing", next_in_s=None)
+
+
+@behaviour("WHY-002")
+@pytest.mark.parametrize("barrier", [False, True])
+async def test_a_message_for_the_run_ahead_goes_first_where_that_does_not_take_it(
+    store: WatchedStore, clock: ManualClock, barrier: bool
+) -> None:
+    """Nothing that waits for another run holds up a queued one, and no barrier does, until it is left by that run."""
+    async with World(store, clock) as world:
+        first = await world.submit()
+        call = await world.agent.next_call()
+        told = await world.submit("by the way", mode="steer", barrier=barrier)
+        assert told.run.run_id == first.run.run_id
+        second = await world.submit()
+        await world.submit("later than that", mode="steer", barrier=barrier)
+        says = "1 message that came before it", "will go first where that run does not take them"
+        found = await why(world, second, "behind_run", *says, behind=[first.run.run_id], next_in_s=None)
+        assert (found.facts["pending_ahead"], found.facts["ahead"]) == (1, 0)
+
+        call.release()
+        left = await world.agent.next_call()
+        assert left.run_id not in (first.run.run_id, second.run.run_id)
+        found = await why(world, second, "behind_run", behind=[left.run_id], next_in_s=None)
+        assert "pending_ahead" not in found.facts
+        left.release()
+        await world.agent.next_call()
+        await why(world, second, "executing", next_in_s=None)
 
 
 async def test_paused(store: WatchedStore, clock: ManualClock) -> None:
@@ -350,6 +394,32 @@ async def test_waiting_for_a_ticket_that_expires(store: WatchedStore, clock: Man
         await why(world, run, "completed", next_in_s=None)
 
 
+async def test_waiting_for_input(store: WatchedStore, clock: ManualClock) -> None:
+    """As a run does that suspended and asked nobody."""
+    async with World(store, clock) as world:
+        world.agents.add("other", world.agent)
+        world.agents.pause(AgentId("other"))
+        run = await world.submit(agent_id="other")
+        [claimed] = await claim_for(store, "another process", routes=["other"])
+        suspend = Settle(
+            scope=DEFAULT_SCOPE,
+            thread_id=run.run.thread_id,
+            run_id=run.run.run_id,
+            dispatch_id=run.run.dispatch_id,
+            token=claimed.token,
+            number=claimed.commit_no + 1,
+            ending=Suspend(next_dispatch_id=DispatchId("next")),
+        )
+        await store.apply([suspend])
+        await world.advance(90)
+        says = "It has waited 1 min for input", "`awaken send`"
+        await why(world, run, "waits_for_input", *says, next_in_s=None)
+        world.agents.resume(AgentId("other"))
+        await world.submit("here it is", agent_id=None)
+        await world.agent.next_call()
+        await why(world, run, "executing", next_in_s=None)
+
+
 async def test_waiting_for_children(store: WatchedStore, clock: ManualClock) -> None:
     async def boss(ctx: Context) -> Any:
         children = [await ctx.start("gated", text) for text in ("one", "two")]
@@ -522,6 +592,10 @@ async def test_ended(store: WatchedStore, clock: ManualClock) -> None:
         (await world.agent.next_call()).fail(TransientFailure("the model is busy"))
         broken = await world.submit(thread_id="broken")
         (await world.agent.next_call()).fail(PermanentFailure("no such order"))
+        refused = await world.submit(thread_id="refused")
+        (await world.agent.next_call()).fail(RunEnds(Termination("blocked", detail="the filter of contents")))
+        gave_up = await world.submit(thread_id="gave-up")
+        (await world.agent.next_call()).fail(RunEnds(Termination("error", detail="the answer cannot be used")))
         first, cleared = await world.submit(), await world.submit()
         await world.mailbox.interrupt(DEFAULT_SCOPE, first.run.thread_id)
         cancelled = await world.submit(thread_id="cancelled", delay_s=60)
@@ -547,6 +621,10 @@ async def test_ended(store: WatchedStore, clock: ManualClock) -> None:
         await why(world, cleared, "superseded", "cleared away 10 s ago by an interrupt", next_in_s=None)
         await why(world, cancelled, "cancelled", "It was cancelled 10 s ago", next_in_s=None)
         await why(world, limited, "stopped", "stopped by a limit", next_in_s=None)
+        says = "It was blocked 10 s ago: the filter of contents.", "to do it again: `app.retry_run`"
+        await why(world, refused, "blocked", *says, next_in_s=None)
+        says = "It failed 10 s ago: the answer cannot be used.", "to do it again: `app.retry_run`"
+        await why(world, gave_up, "failed", *says, next_in_s=None)
         with pytest.raises(RunNotFound):
             await world.mailbox.explain(DEFAULT_SCOPE, RunId("nothing"))
 
@@ -571,6 +649,82 @@ async def test_a_run_whose_queue_entry_is_gone(store: WatchedStore, clock: Manua
         damaged.is_damaged = True
         found = await world.mailbox.explain(DEFAULT_SCOPE, run.run.run_id)
         assert found.code == "damaged" and run.run.dispatch_id in found.summary
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "damaged.db"
+
+
+def by_hand(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        assert db.execute(statement).rowcount == 1, "the damage is done"
+
+
+LAST = "no = (SELECT max(no) FROM dispatches)"
+
+
+@behaviour("WHY-001")
+async def test_behind_what_the_audit_cannot_mend(path: Path, clock: ManualClock) -> None:
+    async with World(SqliteStore(path, clock=clock), clock, audits=False) as world:
+        first, broken = await world.submit(), await world.submit()
+        by_hand(path, f"UPDATE dispatches SET attempt_count = 99 WHERE {LAST}")
+        behind = await world.submit()
+        (await world.agent.next_call()).release()
+        await world.done(first)
+        await world.advance(ROUND_S)
+        says = (
+            "cannot be mended: record_is_readable: thread 't'",
+            broken.run.dispatch_id,
+            BY_NAME["record_is_readable"].refused,
+            "`awaken doctor`",
+        )
+        found = await why(world, behind, "damaged", *says, next_in_s=None)
+        assert [broken.run.dispatch_id in each for each in found.facts["refused"]] == [True]
+        found = await world.mailbox.explain(DEFAULT_SCOPE, broken.run.run_id)
+        assert found.code == "damaged" and broken.run.dispatch_id in found.summary
+        elsewhere = await world.submit(thread_id="elsewhere")
+        await world.agent.next_call()
+        await why(world, elsewhere, "executing", next_in_s=None)
+
+        by_hand(path, "UPDATE dispatches SET attempt_count = 0 WHERE attempt_count = 99")
+        await world.advance(ROUND_S)
+        assert (await world.agent.next_call()).run_id == broken.run.run_id
+        await why(world, behind, "behind_run", behind=[broken.run.run_id], next_in_s=None)
+
+
+async def test_a_hole_in_a_log_keeps_nothing_from_going_on(path: Path, clock: ManualClock) -> None:
+    async with World(SqliteStore(path, clock=clock), clock, settings=one_slot(), audits=False) as world:
+        done = await world.submit()
+        (await world.agent.next_call()).release()
+        await world.done(done)
+        by_hand(path, "DELETE FROM events WHERE first_seq = 1")
+        await world.advance(ROUND_S)
+        assert len(world.mailbox.health().audit.refused) == 1
+        busy = await world.submit(thread_id="busy")
+        await world.agent.next_call()
+        waits = await world.submit()
+        world.store.hold(Claim)
+        await world.mailbox.cancel(DEFAULT_SCOPE, busy.run.run_id)
+        await world.quiet()
+        await why(world, waits, "due", next_in_s=0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE dispatches SET attempt_count = 99 WHERE status = 'claimed'",
+        "UPDATE runs SET status = 'bogus' WHERE status = 'running'",
+    ],
+)
+async def test_behind_an_execution_that_cannot_be_read(path: Path, clock: ManualClock, damage: str) -> None:
+    async with World(SqliteStore(path, clock=clock), clock, audits=False) as world:
+        await world.submit()
+        await world.agent.next_call()
+        behind = await world.submit()
+        by_hand(path, damage)
+        says = ("what is ahead of it in its thread cannot be read: ",)
+        await why(world, behind, "damaged", *says, next_in_s=None)
 
 
 async def test_it_says_so_when_the_store_is_not_reached(store: WatchedStore, clock: ManualClock) -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import StoreError
+from awaken.domain.ids import Scope, ThreadId
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Reads
@@ -27,8 +28,8 @@ from awaken.store.transitions import MAX_ROWS, Mend, MendedSome, Mending
 
 _log = logging.getLogger("awaken.mailbox")
 
-_REPORTED: Final = 10_000
-"""Breaches that are remembered as having been named in the log."""
+MAX_REFUSED: Final = 10_000
+"""Breaches that are remembered because they could not be mended; what is beyond is in the log for operators."""
 _BUDGET_S: Final = 0.25
 """So long an operator's look goes on before it answers with where it goes on."""
 _FOUND: Final = 200
@@ -37,8 +38,8 @@ PAUSES: Final = 3
 
 
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the audit is. `share`: of the rows, in the round that is under way; `refused`: breaches that the last
-    look at their rows could not mend.
+    """How far the audit is. `share`: of the rows, in the round that is under way; `refused`: what the last look at its
+    rows could not mend, at most `MAX_REFUSED`.
     """
 
     rounds: int = 0
@@ -46,7 +47,13 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.0
     mended: int = 0
     """Since the start."""
-    refused: tuple[str, ...] = ()
+    refused: tuple[Mending, ...] = ()
+
+    def refused_in(self, scope: Scope, thread_id: ThreadId) -> tuple[Mending, ...]:
+        """What of a thread could not be mended."""
+        return tuple(
+            [each for each in self.refused if (each.breach.scope, each.breach.thread_id) == (scope, thread_id)]
+        )
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -74,9 +81,10 @@ class Auditor:
         self._settings = settings
         self._require_ready = require_ready
         self._place: AuditPlace | None = FIRST_PLACE
-        self._reported: dict[Breach, None] = {}
-        self._refused: dict[Breach, None] = {}
-        """Of the round that is under way."""
+        self._refused: dict[Breach, Mending] = {}
+        """What the last look at its rows could not mend."""
+        self._met: set[Breach] = set()
+        """Of these, what the round that is under way has come across."""
         self.report: AuditReport = AuditReport()
 
     async def run_forever(self) -> None:
@@ -97,18 +105,12 @@ class Auditor:
     async def _look_on(self) -> None:
         """At the next slice, and mend it."""
         looked, share = await self._look(self._place or FIRST_PLACE, repairs=True)
-        report = self.report
-        self._refused.update(dict.fromkeys([each.breach for each in looked.mendings if each.result == "refused"]))
-        mended = report.mended + len([each for each in looked.mendings if each.result == "mended"])
+        rounds = self.report.rounds
         if looked.next is None:
-            refused = tuple([str(each) for each in self._refused])
-            self.report = AuditReport(rounds=report.rounds + 1, mended=mended, refused=refused)
-            self._refused = {}
-        else:
-            known = [*report.refused, *[str(each) for each in self._refused]]
-            self.report = msgspec.structs.replace(
-                report, share=share, mended=mended, refused=tuple(dict.fromkeys(known))
-            )
+            rounds, share = rounds + 1, 0.0
+            self._refused = {breach: each for breach, each in self._refused.items() if breach in self._met}
+            self._met.clear()
+        self._report(rounds=rounds, share=share)
         self._place = looked.next
 
     async def look(self, place: AuditPlace, *, repairs: bool) -> Looked:
@@ -142,13 +144,23 @@ class Auditor:
             batch = Mend(breaches=tuple(breaches[start : start + MAX_ROWS]))
             mendings += (await self._combiner.apply(batch, MendedSome)).mendings
         for each in mendings:
-            self._log(each)
+            self._note(each)
+        self._report(mended=self.report.mended + len([each for each in mendings if each.result == "mended"]))
         return mendings
 
-    def _log(self, mending: Mending) -> None:
-        if mending.result == "mended":
-            _log.warning("repaired: %s: %s", mending.breach, mending.note)
-        elif mending.result == "refused" and mending.breach not in self._reported:
-            if len(self._reported) < _REPORTED:
-                self._reported[mending.breach] = None
-            _log.error("cannot be repaired: %s: %s", mending.breach, mending.note)
+    def _note(self, mending: Mending) -> None:
+        """In the log, where it is news, and in the report."""
+        breach = mending.breach
+        if mending.result != "refused":
+            self._refused.pop(breach, None)
+            if mending.result == "mended":
+                _log.warning("repaired: %s: %s", breach, mending.note)
+            return
+        if breach not in self._refused:
+            _log.error("cannot be repaired: %s: %s", breach, mending.note)
+        if breach in self._refused or len(self._refused) < MAX_REFUSED:
+            self._refused[breach] = mending
+            self._met.add(breach)
+
+    def _report(self, **news: Any) -> None:
+        self.report = msgspec.structs.replace(self.report, refused=tuple(self._refused.values()), **news)

@@ -174,6 +174,7 @@ class Engine:
             ),
             held="nowhere" if dispatch is None else self._held(scope, dispatch),
             at_work=None if at_work is None else at_work.claimed.run.run_id,
+            refused=self.auditor.report.refused_in(scope, run.thread_id),
         )
 
     def _held(self, scope: Scope, dispatch: Dispatch) -> Held:

@@ -2,7 +2,7 @@
 
 Above: `Mailbox.explain`. Below: the reads of the store; `why`, which makes words of them.
 Holds: what is executing or first in the queue of a thread is explained, too, for a run that is behind it, and nothing
-behind that: it is at most seven reads, however long a queue is. They are not of one moment; a run that moves meanwhile
+behind that: it is at most eight reads, however long a queue is. They are not of one moment; a run that moves meanwhile
 may be called `due`, and asking again tells more.
 
 Source: docs/howto/find-out-why.md.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from awaken.domain.dispatch import QUEUED, Dispatch
+from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import Scope
 from awaken.domain.run import DONE, Run
 from awaken.mailbox.engine import Engine
@@ -31,11 +32,21 @@ async def explain_run(reads: Reads, engine: Engine, scope: Scope, run: Run) -> E
         return explain(replace(facts, tickets=(await reads.list_tickets(scope, query)).items))
     if dispatch is None or dispatch.status is not QUEUED:
         return explain(facts)
-    active = await reads.active_dispatch(scope, run.thread_id)
-    queue = tuple(await reads.list_queue(scope, run.thread_id))
-    facts = replace(facts, active=active, queue=queue)
+    try:
+        return explain(await _in_queue(reads, engine, scope, facts))
+    except DataIntegrity as error:
+        return explain(replace(facts, unreadable=str(error)))
+
+
+async def _in_queue(reads: Reads, engine: Engine, scope: Scope, facts: Facts) -> Facts:
+    """With what is ahead of a queued run. Raises DataIntegrity where that cannot be read."""
+    thread_id = facts.run.thread_id
+    active = await reads.active_dispatch(scope, thread_id)
+    queue = tuple(await reads.list_queue(scope, thread_id))
+    pending = () if active is None else tuple(await reads.list_pending(scope, thread_id))
+    facts = replace(facts, active=active, queue=queue, pending=pending)
     ahead = ahead_of(facts)
-    return explain(facts if ahead is None else replace(facts, ahead=await _ahead(reads, engine, scope, facts, ahead)))
+    return facts if ahead is None else replace(facts, ahead=await _ahead(reads, engine, scope, facts, ahead))
 
 
 async def _ahead(reads: Reads, engine: Engine, scope: Scope, facts: Facts, ahead: Dispatch) -> Facts | None:

@@ -19,12 +19,14 @@ from awaken.domain.child import child_of
 from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.ids import AgentId, ConsumerId, RunId
+from awaken.domain.pending import Pending
 from awaken.domain.phase import Phase, phase_of
 from awaken.domain.run import DONE, Origin, Run, SeenTo
 from awaken.domain.ticket import OnExpiry, Ticket
 from awaken.mailbox.lifetime import State
-from awaken.store.contract import MAX_PAGE
+from awaken.store.contract import MAX_PAGE, PendingMessage
 from awaken.store.rules.facts import Waiter
+from awaken.store.transitions import Mending
 
 WhyCode = Literal[
     "completed", "stopped", "blocked", "cancelled", "superseded", "failed", "dead_letter",
@@ -52,6 +54,8 @@ _ENDED: Final[dict[Phase, WhyCode]] = {
     "failed": "failed",
     "dead_letter": "dead_letter",
 }
+_ABOUT_THE_PAST: Final = frozenset({"events_have_no_hole", "messages_have_no_hole", "report_has_message"})
+"""Invariants of what was said: where one is broken, a thread goes on all the same."""
 _EXPIRY: Final[dict[OnExpiry, str]] = {
     "deny": "it counts as denied",
     "fail": "the run fails",
@@ -98,6 +102,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     """Of the claim of the run's thread."""
     at_work: RunId | None
     """The run whose agent is at work in the thread, whoever has the claim."""
+    refused: tuple[Mending, ...] = ()
+    """What the audit found in the thread and could not mend."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +122,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is queued in its thread; at most `MAX_PAGE`."""
     ahead: Facts | None = None
     """The one directly in its way, in its thread."""
+    pending: tuple[PendingMessage, ...] = ()
+    """What waits for the run that its thread executes."""
+    unreadable: str | None = None
+    """What is damaged of what is ahead of it in its thread."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -417,6 +427,8 @@ def _claimed_elsewhere(facts: Facts, dispatch: Dispatch, since: Instant) -> _Rea
 
 def _queued(facts: Facts, dispatch: Dispatch) -> _Reason:
     now = facts.now
+    if facts.unreadable is not None:
+        return _damaged(facts, f"what is ahead of it in its thread cannot be read: {facts.unreadable}")
     before = [each for each in facts.queue if _goes_before(each, dispatch, now)]
     told: dict[str, Any] = {"queue_position": len(before) + 1, "ahead": len(before)}
     if dispatch.available_at > now:
@@ -461,6 +473,7 @@ def _not_yet(facts: Facts, dispatch: Dispatch, told: dict[str, Any]) -> _Reason:
 def _behind(facts: Facts, dispatch: Dispatch, ahead: Dispatch, before: list[Dispatch], told: dict[str, Any]) -> _Reason:
     others = [each for each in before if each.run_id != ahead.run_id]
     between = f", and {_counted(len(others), 'queued run')}" if others else ""
+    steered = [each.entry for each in facts.pending if _opens_before(each.entry, ahead, dispatch)]
     since = max(dispatch.available_at, dispatch.created_at)
     blocked_by = tuple([Blocker("run", each.run_id) for each in [ahead, *others]])
     then = "it starts when what is ahead of it in its thread has ended; a thread runs one at a time, in order"
@@ -469,6 +482,12 @@ def _behind(facts: Facts, dispatch: Dispatch, ahead: Dispatch, before: list[Disp
     if reason is not None:
         told = {**told, "ahead_code": reason.code}
         then += f". That run: {reason.next_action}"
+    if steered:
+        told = {**told, "pending_ahead": len(steered)}
+        then += (
+            f". {_counted(len(steered), 'message')} that came before it, for the run that executes, will go first where"
+            " that run does not take them"
+        )
     is_active = ahead.status is CLAIMED
     what = "which its thread executes" if is_active else "which is queued ahead of it in its thread"
     return _Reason(
@@ -490,6 +509,7 @@ def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
         _not_taking(facts, due, since)
         or _not_served(facts, due, since)
         or _no_room(facts, dispatch, due, since)
+        or _refused(facts, due)
         or _Reason("due", "It is due, and nothing is in its way.", "it starts in a moment", since, facts.now)
     )
 
@@ -588,6 +608,23 @@ def _no_room(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _Rea
             facts={"slots": here.slots},
         )
     return None
+
+
+def _refused(facts: Facts, due: str) -> _Reason | None:
+    """What is damaged in its thread, by which it may be held up."""
+    found = [each for each in facts.here.refused if each.breach.invariant not in _ABOUT_THE_PAST]
+    if not found:
+        return None
+    named = _listed([f"{each.breach} ({each.note})" for each in found], len(found))
+    reason = _damaged(facts, f"{due[0].lower()}{due[1:]}, and what is stored of its thread cannot be mended: {named}")
+    return replace(reason, facts={"refused": [str(each.breach) for each in found[:MAX_NAMED]]})
+
+
+def _opens_before(entry: Pending, active: Dispatch, dispatch: Dispatch) -> bool:
+    """Whether a message that is for what executes would be queued ahead of a run, if it were left."""
+    place = (entry.opens.priority, entry.position)
+    is_for_it = entry.run_id == active.run_id and entry.fallback_to_new_run
+    return is_for_it and place < (dispatch.priority, dispatch.position)
 
 
 def _goes_before(each: Dispatch, dispatch: Dispatch, now: Instant) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "recovery and the auditor",
@@ -27,5 +27,23 @@ AREA: Final = Area(
     built("MBX-177", sentence="No event reports a message that is not there."),
     built("MBX-195", "SV-028", sentence="A pending message that no run will take is found."),
     built("MBX-196", sentence="However many threads have such messages, each is found."),
-    later("SRV-047", sentence="For whatever waits one sentence says the true reason.", by=Wing.AUDITOR),
+    built(
+        "SRV-047",
+        sentence="For whatever waits one sentence says the true reason.",
+        note="Each code of `awaken why` is met where it is true, and is another one when that has changed.",
+    ),
+    built(
+        "WHY-001",
+        sentence="What is queued behind a record that is damaged, and cannot be mended, is told so, and by which.",
+    ),
+    cannot(
+        "WHY-002",
+        because="No pending message, whatever barrier it is, holds up a queued run: it waits for the run that executes, and"
+        " stands before that one only as a run, when it was left. Until then it is counted as what may come first.",
+    ),
+    built(
+        "AUD-001",
+        sentence="Damage to what is queued costs neither the run ahead of it its end, nor who comes later the thread.",
+        note="The thread stands still then, until it is mended: nobody passes.",
+    ),
 )

@@ -271,6 +271,28 @@ async def test_a_damaged_thread_stands_still_alone(
     assert [said in record.getMessage() for record in caplog.records] == [True]
 
 
+@behaviour("AUD-001")
+async def test_what_is_queued_and_damaged_costs_neither_who_is_ahead_of_it_nor_who_comes(
+    store: SqliteStore, by_hand: Hand
+) -> None:
+    """Nobody passes it: the order of a thread holds until it is repaired."""
+    owner = await claimed(store, "d1")
+    await submitted(store, "d2")
+    by_hand("UPDATE dispatches SET attempt_count = 99 WHERE dispatch_id = 'd2'")
+
+    ended = want(Settled, (await store.apply([settling(owner, offered=offer())]))[0])
+    assert (ended.run.status, ended.claimed) == (RunStatus.DONE, None)
+    [late] = await store.apply([asked("d3", offered=offer())])
+    assert want(Submitted, late).claimed is None
+    assert (await claim_some(store, limit=3)).claims == ()
+
+    by_hand("UPDATE dispatches SET attempt_count = 0 WHERE dispatch_id = 'd2'")
+    for name in ("d2", "d3"):
+        [claim] = (await claim_some(store, limit=3)).claims
+        assert claim.dispatch.dispatch_id == name
+        await store.apply([settling(claim)])
+
+
 async def test_a_damaged_claim_keeps_no_other_from_being_taken_back(
     store: SqliteStore, by_hand: Hand, clock: ManualClock
 ) -> None:

@@ -106,7 +106,7 @@ def _audit_component(report: AuditReport) -> Component:
     """How far the rows have been looked through since the start. What cannot be mended stops nothing else."""
     said = [] if report.rounds else [f"{report.share:.0%} of the rows looked through"]
     said += [f"{report.mended} repaired"] if report.mended else []
-    named = "; ".join(report.refused[:_NAMED])
+    named = "; ".join([str(each.breach) for each in report.refused[:_NAMED]])
     more = len(report.refused) - _NAMED
     said += (
         [f"{len(report.refused)} cannot be repaired: {named}{f' and {more} more' if more > 0 else ''}"] if named else []

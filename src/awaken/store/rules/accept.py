@@ -385,10 +385,10 @@ def _dispatch(t: Submit, run: Run, no: int, thread: ThreadRow, now: Instant) -> 
 
 def _is_next(dispatch: Dispatch, facts: Facts, now: Instant) -> bool:
     """What a free thread runs next is this one."""
-    rival = facts.next
+    rival = facts.ready if facts.next is None else Waiter.of(facts.next.dispatch)
     if dispatch.available_at > now:
         return False
-    return rival is None or Waiter.of(dispatch).order(now) < Waiter.of(rival.dispatch).order(now)
+    return rival is None or Waiter.of(dispatch).order(now) < rival.order(now)
 
 
 def _taken(

@@ -83,8 +83,10 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`Facts.ready`: the best of what is queued, without `next` and, with `newest`, without the newest dispatch of
     `run`, or else of the first known message's run; in a free thread only, or also in one whose claim is about to end.
     """
-    head: bool = False
-    """With `queue`: `Facts.next`, the best due dispatch with what claiming it takes, and `Facts.left_open`."""
+    head: Literal["", "if_readable", "always"] = ""
+    """With `queue`: `Facts.next`, the best due dispatch with what claiming it takes, and `Facts.left_open`. Where it is
+    damaged it counts in `Facts.ready` like any other that is queued, or else nothing is given: its thread stands still.
+    """
     whole_queue: bool = False
     """`Facts.queue`: everything queued, in claim order, each with its run."""
     won: ClaimToken | None = None
@@ -149,7 +151,7 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
             messages=_ids(t) if careful else (),
             tail=t.offer is not None,
             queue="always",
-            head=t.offer is not None,
+            head="if_readable" if t.offer is not None else "",
             won=None if t.offer is None else t.offer.token,
             referred=_outputs_of(t),
             tickets=_asked_tickets(t),
@@ -237,7 +239,7 @@ def _of_submit(t: Submit, careful: bool) -> Needs:
         messages=_ids(t) if looks else (),
         dedupe_key=t.delivery.dedupe_key,
         queue="if_free" if (offers or mode == "reject" or t.decides is not None) and not clears else "",
-        head=(offers or mode == "reject") and not clears,
+        head="if_readable" if (offers or mode == "reject") and not clears else "",
         whole_queue=clears,
         waiting="all" if clears else "last",
         crowd=t.max_queued - t.run_count + (1 if t.decides is None else 0),
@@ -287,7 +289,7 @@ def first_of_runs(facts: Facts, needs: Needs) -> list[MessageId]:
 
 def of_claim(key: ThreadKey) -> Needs:
     """For taking the next dispatch of a free thread."""
-    return Needs(scope=key[0], thread_id=key[1], queue="always", head=True, pending=True, bodies=True)
+    return Needs(scope=key[0], thread_id=key[1], queue="always", head="always", pending=True, bodies=True)
 
 
 def of_deletion(key: ThreadKey) -> Needs:

@@ -210,12 +210,20 @@ class FactLoader:
             return
         place: dict[str, Any] = {"thread": thread.no, "now": now}
         if needs.head:
-            head = self._one_dispatch(_NEXT_DUE, place)
+            head = self._head(needs, place)
             if head is not None:
                 facts.next = self._queued(held, head)
         place |= {"next": 0 if head is None else head.no, "without": b"" if without is None else pack(without)}
         row = self._row(_BEST_DUE, place) or self._row(_BEST_LATER, place)
         facts.ready = None if row is None else waiter_from(row)
+
+    def _head(self, needs: Needs, place: dict[str, Any]) -> Dispatch | None:
+        try:
+            return self._one_dispatch(_NEXT_DUE, place)
+        except DataIntegrity:
+            if needs.head == "always":
+                raise
+            return None
 
     def _find_left_open(self, facts: Facts, held: Held) -> None:
         if held.thread.left_open:
