@@ -203,7 +203,7 @@ def test_the_queues_own_events_fit_the_table() -> None:
     run = made(status=RunStatus.RUNNING)
     dispatch = queued()
     written = [
-        server_event.queued(dispatch, run.agent_id, run.request),
+        server_event.queued(dispatch, run.agent_id, run.request, run.request.trace),
         server_event.claimed(dispatch),
         server_event.started(dispatch, run, resumed=False, previous=None, finished_calls=()),
         server_event.started(dispatch, run, resumed=True, previous=None, finished_calls=("c",)),

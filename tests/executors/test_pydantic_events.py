@@ -28,6 +28,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.tools import ToolDefinition
 
+from awaken.domain.agent_event import RunsOn
 from awaken.domain.event import ReasoningDelta, TextDelta, ToolCallDelta, ToolCallReady, ToolCallStarted
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Message, MessageState, Role, Text, Thinking, ToolCall
@@ -263,12 +264,15 @@ async def test_a_tools_metadata_give_its_calls_a_title_and_a_kind() -> None:
     assert second == {"message_id": "m1", "id": "c2", "name": "unsure", "runs_on": "server"}
 
 
-def test_a_tool_whose_result_comes_from_outside_runs_on_the_client() -> None:
-    shown = Shown(MessageId("m"), call_ids(), {"pick": ToolDefinition(name="pick", kind="external")})
+@pytest.mark.parametrize(("brought", "place"), [(["pick"], "client"), (["look"], "person"), ([], "person")])
+def test_a_tool_whose_result_comes_from_outside_runs_on_the_client_that_brought_it(
+    brought: list[str], place: RunsOn
+) -> None:
+    shown = Shown(MessageId("m"), call_ids(), {"pick": ToolDefinition(name="pick", kind="external")}, brought)
 
     [started] = shown.events(PartStartEvent(index=0, part=ToolCallPart("pick", None, "c")))
 
-    assert started == ToolCallStarted(MessageId("m"), "c", "pick", "client")
+    assert started == ToolCallStarted(MessageId("m"), "c", "pick", place)
 
 
 # --- agents inside tools ----------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ async def test_everything_a_request_says_is_told_to_the_agent_and_kept_with_the_
         parent_run_id=RunId("parent-123"),
         parent_thread_id=ThreadId("parent"),
         correlation_id="correlation",
-        transport_request_id="request-1",
+        wire_run_id="request-1",
     )
     async with World(store, clock, agents={"agent": agent}) as world:
         submission = await world.submit(

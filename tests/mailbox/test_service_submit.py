@@ -190,10 +190,10 @@ async def test_an_accepted_run_names_its_messages_and_is_the_open_run_of_its_thr
     store: WatchedStore, clock: ManualClock
 ) -> None:
     async with World(store, clock) as world:
-        submission = await world.submit("later", delay_s=60, trace=Trace(transport_request_id="req-1"))
+        submission = await world.submit("later", delay_s=60, trace=Trace(wire_run_id="req-1"))
 
         run = await world.run(submission)
-        assert (run.status, run.agent_id, run.request.trace.transport_request_id) == (
+        assert (run.status, run.agent_id, run.request.trace.wire_run_id) == (
             RunStatus.CREATED,
             "gated",
             "req-1",
@@ -456,8 +456,8 @@ async def test_messages_are_not_added_to_a_conversation_while_a_run_writes_it(
 
 async def test_the_same_request_under_the_same_run_id_is_accepted_once(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock) as world:
-        first = await world.submit("hi", run_id="r1", trace=Trace(transport_request_id="1"))
-        again = await world.submit("hi", run_id="r1", trace=Trace(transport_request_id="2"))
+        first = await world.submit("hi", run_id="r1", trace=Trace(wire_run_id="1"))
+        again = await world.submit("hi", run_id="r1", trace=Trace(wire_run_id="2"))
 
         assert (again.replayed, again.run.run_id, len(world.agent.calls)) == (True, first.run.run_id, 1)
         with pytest.raises(AlreadyExists):

@@ -47,6 +47,7 @@ from awaken.domain.message_event import (
     PendingEditedPayload,
     PendingRetractedPayload,
 )
+from awaken.domain.run import Usage, with_model
 from awaken.domain.server_event import (
     ChildFinishedPayload,
     ChildStartedPayload,
@@ -156,6 +157,7 @@ KINDS: Final[dict[type[Any], str]] = {kind.payload: kind.name for kind in _ROWS 
 """The kind under which each executor event enters the log."""
 CHANNELS: Final[dict[str, Channel]] = {kind.name: kind.channel for kind in _ROWS}
 """The channel of every kind; a kind that this version does not know belongs to `other`."""
+INFERENCE: Final = KINDS[InferenceComplete]
 DELTA_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_delta)
 OPENS_STREAM: Final = frozenset(kind.name for kind in _ROWS if kind.opens_stream)
 TERMINAL_KINDS: Final = frozenset(kind.name for kind in _ROWS if kind.is_terminal)
@@ -191,6 +193,17 @@ def opened(entry: LoggedEvent | ReadEvent) -> Any:
         return _decoder(kind.payload).decode(entry.payload)
     except msgspec.DecodeError as error:
         raise DataIntegrity(f"an event of kind {entry.kind!r} cannot be read: {error}") from error
+
+
+def with_inference(spent: dict[str, Usage], entry: LoggedEvent) -> dict[str, Usage]:
+    """What a run has spent with each model, that call included (`run.with_model`); the same object where the call
+    names no model, or says nothing that can be read.
+    """
+    try:
+        call: InferenceComplete = opened(entry)
+    except DataIntegrity:
+        return spent
+    return spent if call.model is None else with_model(spent, call.model, call.usage)
 
 
 @cache

@@ -20,6 +20,7 @@ from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Block, Message, MessageState, Role, ToolCall, ToolStatus, Visibility
 from awaken.domain.outbox import OutboxRow
+from awaken.domain.pending import Boundary
 
 ALL: Final = Visibility.ALL
 
@@ -115,10 +116,14 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class MessageRef(msgspec.Struct, frozen=True, gc=False):
+class MessageRef(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a stored `MessageCommitted` holds: the body stands once, with the message."""
 
     message_seq: int
+    step_index: int | None = None
+    """Of a message that came to its run while that was under way: how many steps were closed then."""
+    boundary: Boundary | None = None
+    """Where its run took it, if it had waited for that."""
 
 
 class MessagePayload(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -136,6 +141,9 @@ class MessagePayload(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     run_id: RunId | None = None
     """The run that produced it, where it names one."""
     step_index: int | None = None
+    """The step that produced it; of what came to the run while that was under way, the step it is read in."""
+    boundary: Boundary | None = None
+    """Where the run took it, if it had waited for that."""
     sender: str | None = None
     """The agent that sent it, where it names one."""
 
@@ -167,19 +175,19 @@ def _with_dispatch(payload: msgspec.Raw, dispatch_id: DispatchId) -> msgspec.Raw
     return msgspec.Raw(head + (b"}" if rest == b"}" else b"," + rest))
 
 
-def message_committed(seq: int) -> ServerEvent:
-    """The entry for a message that got its seq."""
-    return ServerEvent(MESSAGE_COMMITTED, MessageRef(seq))
+def message_committed(seq: int, step_index: int | None = None, boundary: Boundary | None = None) -> ServerEvent:
+    """The entry for a message that got its seq; the rest as in `MessageRef`."""
+    return ServerEvent(MESSAGE_COMMITTED, MessageRef(seq, step_index, boundary))
 
 
 def referred(events: Iterable[LoggedEvent]) -> list[int]:
     """The seqs of the messages that stored events refer to, in order."""
-    return [_seq_of(event) for event in events if event.kind == MESSAGE_COMMITTED]
+    return [_ref_of(event).message_seq for event in events if event.kind == MESSAGE_COMMITTED]
 
 
-def _seq_of(event: LoggedEvent) -> int:
+def _ref_of(event: LoggedEvent) -> MessageRef:
     try:
-        return _ref.decode(event.payload).message_seq
+        return _ref.decode(event.payload)
     except msgspec.MsgspecError as error:
         raise DataIntegrity(f"a {MESSAGE_COMMITTED} of the log refers to no message: {error}") from error
 
@@ -200,7 +208,8 @@ def _completed(event: LoggedEvent, messages: Mapping[int, Message], dispatch_id:
         return ReadEvent(event.kind, _with_dispatch(event.payload, dispatch_id))
     if event.kind != MESSAGE_COMMITTED:
         return ReadEvent(event.kind, event.payload)
-    seq = _seq_of(event)
+    ref = _ref_of(event)
+    seq = ref.message_seq
     message = messages.get(seq)
     if message is None:
         raise DataIntegrity(f"the log refers to message {seq}, which is gone")
@@ -216,7 +225,8 @@ def _completed(event: LoggedEvent, messages: Mapping[int, Message], dispatch_id:
         tool_status=message.tool_status,
         state=message.state,
         run_id=known.run_id,
-        step_index=known.step_index,
+        step_index=ref.step_index if known.step_index is None else known.step_index,
+        boundary=ref.boundary,
         sender=known.sender_agent_id,
     )
     return ReadEvent(event.kind, msgspec.Raw(_encoder.encode(payload)), message.visibility)

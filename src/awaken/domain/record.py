@@ -119,6 +119,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     taken: int = 0
     seen_to: SeenTo | None = None
     failed_at: Instant | None = None
+    usage_by_model: dict[str, Usage] = {}
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -162,6 +163,7 @@ def encode_run_state(run: Run) -> bytes:
             run.taken,
             run.seen_to,
             run.failed_at,
+            run.usage_by_model,
         )
     )
 

@@ -156,6 +156,17 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 NO_USAGE: Final = Usage()
+MAX_MODELS: Final = 32
+"""Of how many models it is counted what one run has spent with each."""
+
+
+def with_model(spent: dict[str, Usage], model: str, usage: Usage) -> dict[str, Usage]:
+    """What a run has spent with each model, another call of that one included. Those beyond `MAX_MODELS` are not told
+    apart: they stand in the run's total alone.
+    """
+    if model not in spent and len(spent) >= MAX_MODELS:
+        return spent
+    return {**spent, model: spent.get(model, NO_USAGE).plus(usage)}
 
 
 class SeqRange(msgspec.Struct, frozen=True, gc=False):
@@ -183,6 +194,7 @@ MAX_STEP_LIMIT: Final = 1_000_000
 MAX_TOKEN_LIMIT: Final = 10**12
 MAX_OVERRIDE_BYTES: Final = 64 * 1024
 MAX_CLIENT_TOOLS: Final = 128
+MAX_WIRE_RUN_ID_CHARS: Final = 256
 MAX_TOOL_BYTES: Final = 64 * 1024
 """Of one client tool, as JSON."""
 
@@ -301,7 +313,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     parent_run_id: RunId | None = None
     parent_thread_id: ThreadId | None = None
     correlation_id: str | None = None
-    transport_request_id: str | None = None
+    wire_run_id: str | None = None
+    """What the client of a protocol calls the run, where that is not its id; told with its `RunQueued`."""
     caller: str | None = None
     """Who asked, as whoever authorised the request names them."""
     sender: Sender | None = None
@@ -353,6 +366,15 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             raise ValidationError("an id of the run's request is blank")
         if not all(map(str.strip, self.input_message_ids)):
             raise ValidationError("an input message id is blank")
+        check_wire_run_id(trace.wire_run_id)
+
+
+def check_wire_run_id(given: str | None) -> None:
+    """Raises ValidationError for a name that no protocol's client needs."""
+    if given is not None and not (0 < len(given) <= MAX_WIRE_RUN_ID_CHARS and given.isprintable()):
+        raise ValidationError(
+            f"what a client calls a run is 1 to {MAX_WIRE_RUN_ID_CHARS} printable characters, not {given!a:.80}"
+        )
 
 
 WaitReason = Literal[
@@ -457,6 +479,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     taken: int = 0
     """How many messages came to it while it was under way."""
     usage: Usage = Usage()
+    usage_by_model: dict[str, Usage] = {}
+    """What the model calls in its log have spent, by the name of the model."""
     closed_turn: MessageId | None = None
     open_turn: int | None = None
     """Seq of its last assistant message whose calls may be unanswered."""
@@ -495,10 +519,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """`final_output` as a value: the text of messages, or what the JSON of a structured output stands for."""
         if self.final_output is None or self.output_message_ids:
             return self.final_output
-        try:
-            return msgspec.json.decode(self.final_output)
-        except msgspec.DecodeError:
-            return self.final_output  # a driver's own text, in no message
+        return output_value(self.final_output)
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -522,6 +543,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise DataIntegrity(f"run {self.run_id!r}: {self.status} and what it is waiting for disagree")
         if self.termination is not None and not done:
             raise DataIntegrity(f"run {self.run_id!r}: {self.status} with a termination")
+
+
+def output_value(final_output: str) -> Any:
+    """What an output stands for that is the text of no message."""
+    try:
+        return msgspec.json.decode(final_output)
+    except msgspec.DecodeError:
+        return final_output  # a driver's own text
 
 
 def moved(run: Run, move: RunMove) -> RunStatus:

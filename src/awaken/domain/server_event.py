@@ -28,10 +28,12 @@ from awaken.domain.run import (
     Run,
     RunRequest,
     Termination,
+    Trace,
     Usage,
     Waiting,
     WaitMode,
     WaitReason,
+    output_value,
 )
 from awaken.domain.span import Span, Why
 from awaken.domain.state import JsonPatch
@@ -44,7 +46,11 @@ class _Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class RunQueuedPayload(_Payload, frozen=True):
-    """A dispatch was accepted. `why`: start, or what a run that waited goes on with: input, decided, children."""
+    """A dispatch was accepted. `why`: start, or what a run that waited goes on with: input, decided, children.
+
+    `origin`, `adapter` and `wire_run_id` are those of the request that asked for it; of a decision only the last is
+    known. `client_tools`: by name, the tools of the run that whoever asked for it carries out.
+    """
 
     agent_id: AgentId
     route: Route
@@ -53,6 +59,8 @@ class RunQueuedPayload(_Payload, frozen=True):
     origin: Origin
     adapter: Adapter
     available_at: Instant
+    client_tools: tuple[str, ...] = ()
+    wire_run_id: str | None = None
 
 
 class RunClaimedPayload(_Payload, frozen=True):
@@ -90,11 +98,16 @@ class MailboxTimeoutPayload(_Payload, frozen=True):
 
 
 class RunEndedPayload(_Payload, frozen=True):
-    """How a run ended, and what it took. `cause`: who or what ended it, where that was not the agent."""
+    """How a run ended, and what it took. `cause`: who or what ended it, where that was not the agent.
+
+    What it came to is the text of the messages named, or else `output`.
+    """
 
     termination: Termination
     output_message_ids: tuple[MessageId, ...] = ()
+    output: Any = None
     usage: Usage | None = None
+    usage_by_model: dict[str, Usage] = {}
     steps: int = 0
     cause: str | None = None
 
@@ -211,7 +224,8 @@ class MessagesHiddenPayload(_Payload, frozen=True):
     replacement_message_id: MessageId | None = None
 
 
-def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> ServerEvent:
+def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest, asked: Trace) -> ServerEvent:
+    """A dispatch of the run of that request was accepted. `asked`: where that which queued it has come from."""
     brought = request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
     if dispatch.why not in ("start", "input"):
         brought = ()  # it goes on with what was brought before
@@ -220,9 +234,11 @@ def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest) -> Server
         dispatch.route,
         dispatch.why,
         brought,
-        request.trace.origin,
-        request.trace.adapter,
+        asked.origin,
+        asked.adapter,
         dispatch.available_at,
+        tuple([tool.name for tool in request.options.client_tools]),
+        asked.wire_run_id,
     )
     return ServerEvent("RunQueued", payload)
 
@@ -285,15 +301,34 @@ def dead_lettered(dispatch: Dispatch) -> ServerEvent:
 
 def superseded(run: Run, termination: Termination, cause: str) -> ServerEvent:
     """Queued or waiting work was cleared away."""
-    return ServerEvent("RunSuperseded", RunEndedPayload(termination, (), _usage(run), run.steps, cause))
+    return ServerEvent("RunSuperseded", _ended(run, termination, cause=cause))
 
 
 def ended(
-    run: Run, termination: Termination, *, output_message_ids: Sequence[MessageId] = (), cause: str | None = None
+    run: Run,
+    termination: Termination,
+    *,
+    output: str | None = None,
+    output_message_ids: Sequence[MessageId] = (),
+    cause: str | None = None,
 ) -> ServerEvent:
-    """The last event of a run."""
-    payload = RunEndedPayload(termination, tuple(output_message_ids), _usage(run), run.steps, cause)
+    """The last event of a run. `output` as in `Run.final_output`."""
+    value = None if output is None or output_message_ids else output_value(output)
+    payload = _ended(run, termination, value, output_message_ids, cause=cause)
     return ServerEvent(FINISHED_KINDS[termination.type], payload)
+
+
+def _ended(
+    run: Run,
+    termination: Termination,
+    output: Any = None,
+    output_message_ids: Sequence[MessageId] = (),
+    *,
+    cause: str | None,
+) -> RunEndedPayload:
+    return RunEndedPayload(
+        termination, tuple(output_message_ids), output, _usage(run), run.usage_by_model, run.steps, cause
+    )
 
 
 def _usage(run: Run) -> Usage | None:

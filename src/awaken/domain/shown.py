@@ -273,6 +273,8 @@ class Run(_Shown, frozen=True):
     final_output: str | None = None
     """The same as text: a structured one as JSON."""
     usage: Usage = Usage()
+    usage_by_model: dict[str, Usage] = {}
+    """The same by the name of the model, of the calls that are in the log."""
     steps: int = 0
     error: RunError | None = None
     metadata: dict[str, Any] = {}

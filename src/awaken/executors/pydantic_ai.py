@@ -306,7 +306,8 @@ class _Execution:
     def _answer_shown(self, turn: MessageId) -> Shown:
         """What is shown of the turn's answer. Made when the answer begins, because only then its tools are known."""
         if self._shown is None:
-            self._shown = Shown(turn, self._call_ids, self.tools)
+            brought = [tool.name for tool in self._port.request.options.client_tools]
+            self._shown = Shown(turn, self._call_ids, self.tools, brought)
         return self._shown
 
     async def _publish(self, events: Sequence[Event]) -> None:

@@ -10,7 +10,7 @@ Source: `docs/reference/events.md`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final, Literal, cast, get_args
 
 import msgspec
@@ -33,7 +33,7 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage, RunUsage
 
-from awaken.domain.agent_event import ToolKind
+from awaken.domain.agent_event import RunsOn, ToolKind
 from awaken.domain.event import (
     Event,
     InferenceComplete,
@@ -71,13 +71,20 @@ class _Part(msgspec.Struct):
 class Shown:
     """What has been published of one answer: its message, part by part, and the calls that have begun.
 
-    `tools` are the definitions the model was given, by name.
+    `tools` are the definitions the model was given, by name; `client_tools` those that the caller has brought.
     """
 
-    def __init__(self, message_id: MessageId, calls: CallIds, tools: Mapping[str, ToolDefinition]) -> None:
+    def __init__(
+        self,
+        message_id: MessageId,
+        calls: CallIds,
+        tools: Mapping[str, ToolDefinition],
+        client_tools: Container[str] = (),
+    ) -> None:
         self._message_id = message_id
         self._ids = calls
         self._tools = tools
+        self._client_tools = client_tools
         self._parts: dict[int, _Part] = {}
         self._calls: dict[int, str] = {}
         """The thread's ids of the calls that have begun, by the framework's index."""
@@ -180,10 +187,15 @@ class Shown:
             self._message_id,
             call_id,
             name,
-            runs_on="client" if tool is not None and tool.kind == "external" else "server",
+            runs_on=self._place_of(tool),
             title=title if isinstance(title, str) else None,
             tool_kind=cast(ToolKind, kind) if isinstance(kind, str) and kind in _TOOL_KINDS else None,
         )
+
+    def _place_of(self, tool: ToolDefinition | None) -> RunsOn:
+        if tool is None or tool.kind != "external":
+            return "server"
+        return "client" if tool.name in self._client_tools else "person"
 
     def _arguments(self, index: int, args: str | dict[str, Any] | None) -> list[Event]:
         call_id = self._calls.get(index)

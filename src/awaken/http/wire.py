@@ -224,6 +224,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     final_output: str | None
     """The same as text; a structured output as JSON."""
     usage: Usage
+    usage_by_model: dict[str, Usage]
     steps: int
     error: RunError | None
     metadata: dict[str, Any]
@@ -279,6 +280,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             output=run.output,
             final_output=run.final_output,
             usage=run.usage,
+            usage_by_model=run.usage_by_model,
             steps=run.steps,
             error=_error(run, dispatch),
             metadata=run.metadata,

@@ -30,7 +30,7 @@ from awaken.domain.errors import (
     ValidationError,
 )
 from awaken.domain.ids import Ids, RunId, Scope, ThreadId, TicketId, checked_id
-from awaken.domain.run import DONE, Run
+from awaken.domain.run import DONE, Run, check_wire_run_id
 from awaken.domain.ticket import MAX_DECISION_BYTES, Decision, Ticket, Verdict
 from awaken.executors.schema import SchemaCheck
 from awaken.mailbox.engine import Engine
@@ -83,13 +83,15 @@ class Decisions:
         ticket = await self.get_ticket(scope, ticket_id)
         return await self._decide(scope, ticket.thread_id, Rulings(ticket.run_id, self._rulings([(ticket, verdict)])))
 
-    async def decide_thread(self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict]) -> Verdicts:
+    async def decide_thread(
+        self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict], *, wire_run_id: str | None = None
+    ) -> Verdicts:
         """Decide tickets of one run of the thread: the one that the first decision is about, whatever else the thread
         is doing by now. Raises as `decide`, and ThreadNotFound.
         """
         self._engine.check_loop()
         checked_id(thread_id, what="thread_id")
-        return await self._decide(scope, thread_id, await self.beside(scope, thread_id, verdicts))
+        return await self._decide(scope, thread_id, await self.beside(scope, thread_id, verdicts), wire_run_id)
 
     async def beside(self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict]) -> Rulings:
         """The same for a submit to the thread, with which they are made. Raises as `decide_thread`."""
@@ -117,8 +119,12 @@ class Decisions:
                     return ticket
         return None
 
-    async def decide(self, scope: Scope, run_id: RunId, verdicts: Sequence[Verdict]) -> Verdicts:
+    async def decide(
+        self, scope: Scope, run_id: RunId, verdicts: Sequence[Verdict], *, wire_run_id: str | None = None
+    ) -> Verdicts:
         """Decide tickets of one run, all of them or none. Durable when this returns, wherever the run is.
+
+        `wire_run_id`: what the client of a protocol calls the run from now on; told when it goes on.
 
         Raises:
             RunNotFound: There is no such run.
@@ -133,7 +139,7 @@ class Decisions:
         self._engine.check_loop()
         checked_id(run_id, what="run_id")
         run, found = await self._found(scope, run_id, verdicts)
-        return await self._decide(scope, run.thread_id, Rulings(run_id, self._rulings(found)))
+        return await self._decide(scope, run.thread_id, Rulings(run_id, self._rulings(found)), wire_run_id)
 
     async def _found(
         self, scope: Scope, run_id: RunId, verdicts: Sequence[Verdict]
@@ -159,9 +165,14 @@ class Decisions:
                 break
         return found
 
-    async def _decide(self, scope: Scope, thread_id: ThreadId, made: Rulings) -> Verdicts:
+    async def _decide(
+        self, scope: Scope, thread_id: ThreadId, made: Rulings, wire_run_id: str | None = None
+    ) -> Verdicts:
         self._engine.require_ready()
-        decide = Decide(scope=scope, thread_id=thread_id, run_id=made.run_id, rulings=made.rulings)
+        check_wire_run_id(wire_run_id)
+        decide = Decide(
+            scope=scope, thread_id=thread_id, run_id=made.run_id, rulings=made.rulings, wire_run_id=wire_run_id
+        )
         return _answered(await self._engine.combiner.ask(decide))
 
     def _rulings(self, found: Sequence[tuple[Ticket, Verdict]]) -> tuple[Ruling, ...]:

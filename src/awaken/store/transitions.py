@@ -355,6 +355,8 @@ class Decide(msgspec.Struct, frozen=True, kw_only=True):
     expires: tuple[TicketId, ...] = ()
     told: Tell | None = None
     """A child says so: where its run does not wait for it, that is told with a message, or a run of its own."""
+    wire_run_id: str | None = None
+    """What the client of a protocol that decides calls the run from now on; told with what this queues."""
 
 
 @final

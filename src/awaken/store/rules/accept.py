@@ -118,7 +118,13 @@ def _decide_first(t: Submit, asked: Rulings, facts: Facts, changes: Changes, now
     if thread is None or about is None:
         return Missing("run", asked.run_id)
     before, tried = copy.copy(thread), Changes(numbers=changes.numbers)
-    deciding = Decide(scope=t.scope, thread_id=t.thread_id, run_id=asked.run_id, rulings=asked.rulings)
+    deciding = Decide(
+        scope=t.scope,
+        thread_id=t.thread_id,
+        run_id=asked.run_id,
+        rulings=asked.rulings,
+        wire_run_id=t.request.trace.wire_run_id,
+    )
     decided = decide(deciding, replace(facts, run=about.run, dispatch=about.dispatch), tried, now)
     outcome: _Accepting | Undecided = Missing("run", asked.run_id)
     if isinstance(decided, Decided):
@@ -335,7 +341,7 @@ def _opened(t: Submit, messages: tuple[Message, ...], thread: ThreadRow, changes
     )
     dispatch = _dispatch(t, run, no, thread, now)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
-    log.add(server_event.queued(dispatch, run.agent_id, request))
+    log.add(server_event.queued(dispatch, run.agent_id, request, request.trace))
     return run, dispatch, log
 
 
@@ -359,7 +365,7 @@ def _continued(
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
     if run.open_tickets:
         run = withdraw_calls(run, thread, facts, changes, log)
-    log.add(server_event.queued(dispatch, run.agent_id, run.request))
+    log.add(server_event.queued(dispatch, run.agent_id, run.request, t.request.trace))
     return replace(run, dispatch_id=t.dispatch_id, updated_at=now, updated_seq=log.last_seq), dispatch, log
 
 

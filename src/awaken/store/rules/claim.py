@@ -72,7 +72,7 @@ def _claim(
     if run.started_at is None or new:
         close_left_open(thread, facts, changes, log, offer.token)
     for message in new:
-        changes.appended_messages.append((thread, message.id, log.add_message(message), step_index, now))
+        changes.appended_messages.append((thread, message.id, log.add_message(message, step_index), step_index, now))
     came: tuple[Message, ...] = ()
     if thread.pending and run.open_turn is None and (run.status is WAITING or entry.dispatch.why == "start"):
         # Where calls of its turn are still open, their answers come first: the input waits for the step after them.

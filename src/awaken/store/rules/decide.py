@@ -71,7 +71,7 @@ def decide(t: Decide, facts: Facts, changes: Changes, now: Instant) -> Decided |
                     log.add(server_event.ticket_decided(done, decision))
                 else:
                     log.add(server_event.child_finished(child_of(done), end_of(decision), done.asked.tool_call_id))
-    run, dispatch = moved_on(before, run, [*closed.values()], thread, facts, changes, log)
+    run, dispatch = moved_on(before, run, [*closed.values()], thread, facts, changes, log, t.wire_run_id)
     pended = (
         t.told is not None and t.told.ticket_id in closed and tell_run(t.told, before, run, thread, facts, changes, log)
     )
@@ -120,9 +120,18 @@ def _expire(ticket: Ticket, run: Run, thread: ThreadRow, changes: Changes, log: 
 
 
 def moved_on(
-    before: Run, run: Run, closed: list[Ticket], thread: ThreadRow, facts: Facts, changes: Changes, log: Log
+    before: Run,
+    run: Run,
+    closed: list[Ticket],
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    log: Log,
+    wire_run_id: str | None = None,
 ) -> tuple[Run, Dispatch | None]:
-    """What the closed tickets mean for their run: it ends, it goes on, or it waits for others."""
+    """What the closed tickets mean for their run: it ends, it goes on, or it waits for others. `wire_run_id` as in
+    `Decide`.
+    """
     dispatch = facts.dispatch_of_run
     if run.status is DONE:
         return run, None
@@ -137,7 +146,7 @@ def moved_on(
     waited_for = [each for each in closed if each.ticket_id in before.waiting.tickets]
     if not waited_for or not run.waiting.is_over([each.ticket_id for each in waited_for]):
         return run, None  # its place among those that wait is that of its suspension
-    run, queued = _wake(run, dispatch, waited_for, thread, changes, log)
+    run, queued = _wake(run, dispatch, waited_for, thread, changes, log, wire_run_id)
     if facts.claimed is None:
         set_ready(thread, facts, log.now, queued)
     return run, queued
@@ -221,7 +230,13 @@ def _until(
 
 
 def _wake(
-    run: Run, last: Dispatch, closed: list[Ticket], thread: ThreadRow, changes: Changes, log: Log
+    run: Run,
+    last: Dispatch,
+    closed: list[Ticket],
+    thread: ThreadRow,
+    changes: Changes,
+    log: Log,
+    wire_run_id: str | None = None,
 ) -> tuple[Run, Dispatch]:
     """Queue the dispatch with which the run goes on, at the place of its first; it was given what the last one was."""
     assert run.waiting is not None and run.waiting.next_dispatch_id is not None, "its settlement named one"
@@ -244,7 +259,9 @@ def _wake(
         max_attempts=last.max_attempts,
         message_ids=brought,
     )
-    log.add(server_event.queued(queued, run.agent_id, run.request))
+    asked = replace(run.request.trace, wire_run_id=wire_run_id)
+    log.go_on_with(queued.dispatch_id)
+    log.add(server_event.queued(queued, run.agent_id, run.request, asked))
     thread.queued += 1
     changes.new_dispatches.append((thread, queued))
     return replace(run, dispatch_id=queued.dispatch_id, updated_at=log.now, updated_seq=log.last_seq), queued

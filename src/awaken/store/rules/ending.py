@@ -56,7 +56,7 @@ def finish(
     if superseded:
         log.add(server_event.superseded(run, termination, cause or "interrupted"))
     else:
-        log.add(server_event.ended(run, termination, output_message_ids=output_message_ids, cause=cause))
+        log.add(server_event.ended(run, termination, output=output, output_message_ids=output_message_ids, cause=cause))
     if run.status is WAITING:
         thread.waiting -= 1
     if run.open_turn is not None:

@@ -177,7 +177,7 @@ def _make_dispatch(work: _Work) -> Rule[bool]:
     )
     log = work.log(thread, run.run_id, dispatch.dispatch_id)
     if not run.is_parked:
-        log.add(server_event.queued(dispatch, run.agent_id, run.request))
+        log.add(server_event.queued(dispatch, run.agent_id, run.request, run.request.trace))
     work.changes.new_dispatches.append((thread, dispatch))
     work.write(log)
     return True
@@ -415,7 +415,7 @@ def _report(work: _Work) -> Rule[bool]:
     if (yield from ask(IsReported(work.key, stored.seq))):
         return False
     log = work.log(thread, stored.run_id, None if facts.known_run is None else facts.known_run.dispatch_id)
-    log.add(message_committed(stored.seq))
+    log.add(message_committed(stored.seq, stored.step_index))
     work.write(log)
     return True
 

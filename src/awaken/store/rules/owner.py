@@ -17,6 +17,7 @@ from awaken.domain import dispatch as moves
 from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
+from awaken.domain.event import INFERENCE, with_inference
 from awaken.domain.ids import MessageId
 from awaken.domain.log import Appended
 from awaken.domain.message import ASSISTANT, Message
@@ -198,9 +199,19 @@ def _ended(
     ending, now = t.ending, log.now
     log.reset_stream(run)
     if dispatch.epoch < thread.epoch:
-        output = ending.final_output if isinstance(ending, Ack) else None
+        output, ids = (ending.final_output, _output_ids(ending, t, facts)) if isinstance(ending, Ack) else (None, ())
         superseded = moves.supersede(dispatch, now, "interrupted")
-        return superseded, finish(run, CANCELLED, thread, facts, changes, log, output=output, cause="interrupted")
+        return superseded, finish(
+            run,
+            CANCELLED,
+            thread,
+            facts,
+            changes,
+            log,
+            output=output,
+            output_message_ids=ids,
+            cause="interrupted",
+        )
     if run.cancel_requested_at is not None and not isinstance(ending, Ack):
         return moves.cancel(dispatch, now), finish(
             run, CANCELLED, thread, facts, changes, log, cause="cancel_requested"
@@ -246,7 +257,7 @@ def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, facts: Fact
     """Append messages, events and journal, and count the commit; the run with its new totals, or the same object."""
     thread.commit_no = t.number
     thread.commit_token = t.token
-    open_turn, last_turn = run.open_turn, None
+    open_turn, last_turn, spent = run.open_turn, None, run.usage_by_model
     for entry in t.entries:
         if type(entry) is Message:
             seq = append(entry, thread, t.run_id, changes, log)
@@ -254,6 +265,8 @@ def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, facts: Fact
                 open_turn, last_turn = seq if entry.tool_calls else None, entry.id
         else:
             log.add(entry)
+            if entry.kind == INFERENCE:
+                spent = with_inference(spent, entry)
     for each in t.posts:
         log.add(server_event.posted(each.thread_id, each.errand))
         log.post(each.thread_id, each.errand)
@@ -269,6 +282,8 @@ def _write_progress(t: Commit | Settle, run: Run, thread: ThreadRow, facts: Fact
         run = replace(run, steps=t.closes.steps, usage=t.closes.usage, closed_turn=closed_turn)
     if t.usage is not None:
         run = replace(run, usage=t.usage)
+    if spent is not run.usage_by_model:
+        run = replace(run, usage_by_model=spent)
     if stream_open != run.stream_open or open_turn != run.open_turn:
         run = replace(run, stream_open=stream_open, open_turn=open_turn)
     return run

@@ -118,7 +118,7 @@ def take(
         size += len(_encode(message))
         if found and size > MAX_TAKEN_BYTES:
             break
-        seq = log.add_message(message)
+        seq = log.add_message(message, run.steps, boundary)
         log.add(message_event.consumed(message.id, seq, run.steps, boundary))
         changes.taken.append((Taken(thread, message.id, seq, run.steps, commit_no), log.now))
         found.append(message)
@@ -232,7 +232,7 @@ def _open_run(
     changes.requeued += [(thread, entry.message_id, run.run_id) for entry in entries]
     facts.left.append(dispatch)
     log = Log(thread, run.run_id, dispatch.dispatch_id, now)
-    log.add(server_event.queued(dispatch, run.agent_id, request))
+    log.add(server_event.queued(dispatch, run.agent_id, request, request.trace))
     return log.write(changes)
 
 

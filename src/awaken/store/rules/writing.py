@@ -18,6 +18,7 @@ from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId, der
 from awaken.domain.log import Appended, LoggedEvent, ServerEvent, message_committed
 from awaken.domain.message import ASSISTANT, Message, cancelled_tool_message, unanswered_calls
 from awaken.domain.outbox import Errand, OutboxRow
+from awaken.domain.pending import Boundary
 from awaken.domain.record import encode_events
 from awaken.domain.run import Run
 from awaken.domain.thread import ThreadInfo
@@ -27,9 +28,23 @@ UNANSWERED: Final = "cancelled: nobody answers this call any more"
 
 
 class Log:
-    """Collects the events one transition appends to one thread for one run, and gives them their seqs."""
+    """Collects the events one transition appends to one thread for one run, and gives them their seqs.
 
-    __slots__ = ("_dispatch_id", "_events", "_follow", "_messages", "_posts", "_run_id", "_thread", "add", "now")
+    They become one row for each dispatch that they are about.
+    """
+
+    __slots__ = (
+        "_dispatch_id",
+        "_events",
+        "_follow",
+        "_messages",
+        "_next",
+        "_posts",
+        "_run_id",
+        "_thread",
+        "add",
+        "now",
+    )
 
     def __init__(self, thread: ThreadRow, run_id: RunId | None, dispatch_id: DispatchId | None, now: Instant) -> None:
         self._thread = thread
@@ -39,15 +54,17 @@ class Log:
         self._events: list[LoggedEvent | ServerEvent] = []
         self._messages: list[tuple[int, Message]] = []
         self._posts: list[tuple[ThreadId, Errand]] | None = None
+        self._next: tuple[int, DispatchId] | None = None
+        """The dispatch that events are about from the place on at which it was queued."""
         self._follow: list[Callable[[], tuple[Appended, ...]]] = []
         self.add: Final = self._events.append
 
-    def add_message(self, message: Message) -> int:
-        """The message is part of the conversation from now on: its seq."""
+    def add_message(self, message: Message, step_index: int | None = None, boundary: Boundary | None = None) -> int:
+        """The message is part of the conversation from now on: its seq. The rest as in `MessageRef`."""
         thread = self._thread
         thread.message_seq += 1
         self._messages.append((thread.message_seq, message))
-        self.add(message_committed(thread.message_seq))
+        self.add(message_committed(thread.message_seq, step_index, boundary))
         return thread.message_seq
 
     def post(self, thread_id: ThreadId, errand: Errand) -> None:
@@ -55,6 +72,11 @@ class Log:
         if self._posts is None:
             self._posts = []
         self._posts.append((thread_id, errand))
+
+    def go_on_with(self, dispatch_id: DispatchId) -> None:
+        """What is added from now on is about the run's next dispatch."""
+        assert self._next is None, "a transition queues one dispatch of a run at most"
+        self._next = len(self._events), dispatch_id
 
     def follow(self, write: Callable[[], tuple[Appended, ...]]) -> None:
         """Have `write` called when this log has been written: for what the same transition does to other runs."""
@@ -72,25 +94,40 @@ class Log:
             self.add(server_event.stream_reset(reason))
 
     def write(self, changes: Changes) -> tuple[Appended, ...]:
-        events = self._events
-        if not events:
+        if not self._events:
             return self._followed()
+        posted = () if self._posts is None else self._posted(self._posts, changes)
+        if self._next is None:
+            row = self._row(self._dispatch_id, self._events, changes, posted)
+            return (row, *self._followed()) if self._follow else (row,)
+        place, dispatch_id = self._next
+        first, rest = self._events[:place], self._events[place:]
+        rows = [self._row(self._dispatch_id, first, changes, posted)] if first else []
+        return (*rows, self._row(dispatch_id, rest, changes, () if rows else posted), *self._followed())
+
+    def _row(
+        self,
+        dispatch_id: DispatchId | None,
+        events: list[LoggedEvent | ServerEvent],
+        changes: Changes,
+        posted: tuple[OutboxRow, ...],
+    ) -> Appended:
         thread, count = self._thread, len(events)
         row = Appended(
             thread.scope,
             thread.thread_id,
             self._run_id,
-            self._dispatch_id,
+            dispatch_id,
             thread.event_seq + 1,
             self.now,
             count,
             encode_events(events),
             tuple(self._messages),
-            () if self._posts is None else self._posted(self._posts, changes),
+            posted,
         )
         thread.event_seq += count
         changes.events.append((thread, row))
-        return (row, *self._followed()) if self._follow else (row,)
+        return row
 
     def _followed(self) -> tuple[Appended, ...]:
         return tuple([row for write in self._follow for row in write()])
@@ -143,7 +180,7 @@ def append(
     step_index: int | None = None,
 ) -> int:
     """Append a new message to the conversation; its seq. `step_index` as in `MessageWrite`."""
-    seq = log.add_message(message)
+    seq = log.add_message(message, step_index)
     changes.new_messages.append(MessageWrite(thread, message, seq, run_id, log.now, step_index))
     return seq
 

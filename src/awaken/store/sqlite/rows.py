@@ -544,6 +544,7 @@ def run_from(row: Row) -> Run:
         steps=state.steps,
         taken=state.taken,
         usage=NO_USAGE if state.usage is None else state.usage,
+        usage_by_model=state.usage_by_model,
         closed_turn=state.closed_turn,
         stream_open=state.stream_open,
         open_turn=open_turn,

@@ -71,7 +71,7 @@ REQUEST = RunRequest(
         parent_run_id=RunId("run-parent"),
         parent_thread_id=ThreadId("thread-parent"),
         correlation_id="corr",
-        transport_request_id="req",
+        wire_run_id="req",
     ),
 )
 
