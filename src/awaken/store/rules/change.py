@@ -121,11 +121,12 @@ def reorder(
         replace(by_id[message_id], position=place, revision=by_id[message_id].revision + 1)
         for message_id, place in zip(t.message_ids, places, strict=True)
     ]
-    log = Log(thread, None, None, now)
+    logs: dict[RunId, Log] = {}
     for entry in moved:
         changes.moved.append((thread, entry))
+        log = logs.setdefault(entry.run_id, Log(thread, entry.run_id, None, now))
         log.add(message_event.edited(entry.message_id, entry.revision))
-    return Reordered(tuple(moved), log.write(changes))
+    return Reordered(tuple(moved), tuple([row for log in logs.values() for row in log.write(changes)]))
 
 
 def _found(message_id: MessageId, facts: Facts) -> StoredMessage | Missing | Consumed:
