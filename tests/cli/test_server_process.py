@@ -22,6 +22,7 @@ from awaken.cli.ending import EXIT_S
 from awaken.cli.server import LATE_S
 from awaken.client import Client, Event, Reconnect
 from awaken.domain.clock import SystemClock
+from awaken.store.sqlite.lock import FileLock
 from awaken.testing.behaviour import behaviour
 
 WITHIN_S = 30
@@ -56,10 +57,11 @@ app.agent("quick", quick)
 
 
 class Process:
-    """`awaken serve` in a folder. Entered means it serves; left means it is gone."""
+    """`awaken serve` in a folder. Entered means it serves, or listens and starts; left means it is gone."""
 
-    def __init__(self, folder: Path, *arguments: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, *arguments: str, port: int = 0, until_ready: bool = True) -> None:
         self._folder = folder
+        self._until_ready = until_ready
         self._command = [sys.executable, "-m", "awaken.cli.main", "serve", *arguments, "--port", str(port)]
         self._command += ["--log-format", "json"]
         self.url = ""
@@ -69,6 +71,9 @@ class Process:
             self._command, cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
+        if not self._until_ready:
+            self.url = json.loads(self.until_logged('"starting"'))["url"]
+            return self
         self.banner = ""
         for line in self.process.stdout:
             self.banner += line
@@ -89,12 +94,12 @@ class Process:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def until_logged(self, text: str) -> None:
+    def until_logged(self, text: str) -> str:
         """Wait for a record that contains this."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             if text in line:
-                return
+                return line
         raise AssertionError(f"the server ended without saying {text!r}")
 
 
@@ -173,6 +178,71 @@ def test_after_sigterm_a_server_is_not_ready_and_accepts_work_until_a_balancer_h
         assert calling.run(None, "hi", agent="quick").output == "done"
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(WITHIN_S) == 128 + signal.SIGTERM
+
+
+PATIENT = APP.replace("drain_s=", "store_retry_s=0.02, startup_retry_s={patience_s}, drain_s=")
+
+
+@contextmanager
+def starting(folder: Path, patience_s: float) -> Generator[tuple[Process, FileLock]]:
+    """A server that listens, and waits for its file, which is owned by this process."""
+    (folder / "mine.py").write_text(PATIENT.format(drain_s=0.2, patience_s=patience_s))
+    (lock := FileLock(folder / "test.db")).take(SystemClock())
+    try:
+        arguments = ("mine:app", "--shutdown-drain-s", "3600", "--log-level", "debug")
+        with Process(folder, *arguments, until_ready=False) as server:
+            yield server, lock
+    finally:
+        lock.release()
+
+
+@behaviour("SRV-006", "SYS-001")
+def test_a_server_that_starts_is_alive_and_not_ready_and_answers_nothing_else(folder: Path) -> None:
+    with starting(folder, 3600) as (server, lock), httpx.Client(base_url=server.url) as http:
+        server.until_logged("the start waits")
+        assert (http.get("/health/live").status_code, http.get("/health/live").json()) == (200, {"status": "ok"})
+        for path in ("/health", "/health/ready"):
+            health = http.get(path)
+            assert (health.status_code, health.json()["status"], health.headers["retry-after"]) == (
+                503,
+                "starting",
+                "1",
+            )
+        assert health.json()["recovery"]["phase"] in ("waiting", "opening"), "it tries again and again"
+        assert health.json()["recovery"]["done"] == 0
+        for method, path in (("GET", "/v1/agents"), ("POST", "/v1/runs"), ("GET", "/metrics")):
+            refused = http.request(method, path, json={} if method == "POST" else None)
+            assert (refused.status_code, refused.json()["code"]) == (503, "starting")
+            assert refused.headers["retry-after"] == "1"
+
+        lock.release()
+        server.until_logged('"serving"')
+        assert http.get("/health/ready").status_code == 200
+        with client(server.url) as calling:
+            assert calling.health().recovery.phase in ("auditing", "done")
+            assert calling.run(None, "hi", agent="quick").output == "done"
+
+
+@behaviour("SYS-002")
+def test_a_start_that_fails_ends_the_server_and_says_why(folder: Path) -> None:
+    with starting(folder, 0.1) as (server, _):
+        out, err = server.process.communicate(timeout=WITHIN_S)
+    assert (server.process.returncode, out) == (1, "")
+    words = f"awaken: database {folder / 'test.db'} is already served by process {os.getpid()} "
+    assert err.splitlines()[-1].startswith(words)
+    assert "Traceback" not in err
+
+
+@behaviour("SRV-030", "SYS-002")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_start_calls_it_off(folder: Path, number: signal.Signals) -> None:
+    with starting(folder, 3600) as (server, _), httpx.Client(base_url=server.url) as http:
+        assert http.get("/health/ready").status_code == 503
+        server.process.send_signal(number)
+        _, err = server.process.communicate(timeout=WITHIN_S)
+    assert server.process.returncode == 0
+    assert "the start is called off" in err
+    assert "Traceback" not in err
 
 
 STUCK = """

@@ -15,7 +15,7 @@ from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.behaviour import behaviour
-from awaken.testing.clock import ManualClock
+from awaken.testing.clock import ManualClock, settle
 from tests.http.asgi import Client, all_frames
 from tests.http.site import SERVED, Site, served, talk
 from tests.http.test_requests import path_of
@@ -90,9 +90,12 @@ async def test_outside_its_life_the_server_answers_only_about_its_health(memory:
     assert await codes() == {(503, "starting")}
     detail = (await http.request("GET", "/v1/agents", {})).json()["detail"]
     assert "nobody has started this server; enter it in the lifespan" in detail
-    assert (await http.get("/health")).json()["status"] == "starting"
+    health = (await http.get("/health")).json()
+    assert (health["status"], health["recovery"]) == ("starting", {"phase": "opening", "done": 0.0})
     async with mailbox:
         assert (await http.get("/health/ready")).status == 200
+        await settle()
+        assert (await http.get("/health")).json()["recovery"] == {"phase": "done", "done": 1.0}
     assert await codes() == {(503, "stopping")}
     assert ((await http.get("/health/ready")).status, (await http.get("/health")).json()["status"]) == (503, "stopping")
 

@@ -13,6 +13,7 @@ from awaken.domain.errors import DataIntegrity, StoreUnavailable
 from awaken.domain.ids import Ids, seeded_chance
 from awaken.executors.function import Context
 from awaken.executors.registry import Agents
+from awaken.mailbox.engine import Recovery
 from awaken.mailbox.service import Mailbox
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store
@@ -56,6 +57,7 @@ async def test_a_start_waits_for_a_store_that_comes_up_after_it(
     for _ in range(3):
         await clock.advance(1)
     assert (late.tries, mailbox.state, starting.done()) == (4, "starting", False)
+    assert mailbox.health().recovery == Recovery("waiting", detail="the file is owned by another process")
 
     late.is_there = True
     await clock.advance(1)
@@ -120,14 +122,18 @@ async def test_a_recovery_that_the_store_interrupts_is_tried_again(store: Watche
                 raise StoreUnavailable("for a moment")
             return await super().list_claims(*arguments, **named)
 
-    starting = asyncio.create_task((mailbox := mailbox_on(Flickering(store), clock, PATIENT)).start())
+    mailbox = mailbox_on(Flickering(store), clock, PATIENT)
+    assert mailbox.health().recovery == Recovery("opening")
+    starting = asyncio.create_task(mailbox.start())
     await settle()
     async with asyncio.timeout(20):
         await was_read.wait()
         await settle()
+        assert mailbox.health().recovery == Recovery("waiting", detail="for a moment")
         await clock.advance(1)
         await starting
         assert reads >= 2
+        assert mailbox.health().recovery.phase in ("auditing", "done")
         await mailbox.stop()
 
 

@@ -122,6 +122,7 @@ def serve(
         serving = serve_until_stopped(
             app,
             bound,
+            lambda: _log.debug("starting", extra={"url": served.to_url()}),
             lambda: _announce(app, served, settings.public_url),
             settings=settings,
             shutdown_drain_s=shutdown_drain_s,

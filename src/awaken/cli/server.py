@@ -1,11 +1,13 @@
-"""One server process: the app, uvicorn around it, and how both stop.
+"""One server process: the app, uvicorn around it, and how both start and stop.
 
 Above: `serve`. Below: `Awaken`, and uvicorn with its own handling of signals taken out.
-Holds: on the first signal the server is no longer ready, and open streams are closed without an end event, so that
-clients resume. After SIGTERM it goes on answering for a while, submits too, until whoever balances its load has
-noticed; after SIGINT, which comes from a person, it does not. Then the listeners close, and running agents get the
-app's drain time before their work is handed back. On the second signal, or when all that takes longer than it may, the
-process ends at once (`ending`). Nothing accepted depends on any of this.
+Holds: it listens before the app starts, so that health is answered however long that takes. A start that fails ends it,
+and so does a signal in the middle of one, which calls the start off. On the first signal the server is no longer ready,
+and open streams are closed without an end event, so that clients resume. After SIGTERM it goes on answering for a
+while, submits too, until whoever balances its load has noticed; after SIGINT, which comes from a person, it does not.
+Then the listeners close, and running agents get the app's drain time before their work is handed back. On the second
+signal, or when all that takes longer than it may, the process ends at once (`ending`). Nothing accepted depends on any
+of this.
 
 Source: `docs/howto/operate.md`, `docs/reference/settings.md`.
 """
@@ -81,6 +83,7 @@ def bind(address: Address) -> socket.socket:
 async def serve_until_stopped(
     app: Awaken,
     bound: socket.socket,
+    on_listening: Callable[[], None],
     on_ready: Callable[[], None],
     *,
     settings: HttpSettings | None = None,
@@ -88,8 +91,10 @@ async def serve_until_stopped(
 ) -> None:
     """Run the app and serve it, until a signal has stopped both. After SIGTERM it serves for `shutdown_drain_s` more.
 
+    Between `on_listening` and `on_ready`, while the app starts, only health is answered.
+
     Raises:
-        AwakenError: The app could not start; nothing was served.
+        AwakenError: The app could not start.
     """
     async with contextlib.AsyncExitStack() as life:
         stop = life.enter_context(
@@ -100,28 +105,51 @@ async def serve_until_stopped(
             )
         )
         running = await life.enter_async_context(contextlib.AsyncExitStack())
-        await running.enter_async_context(app)
         http = app.asgi(settings=settings)
-        server = _Server(_config(app, http), on_ready)
+        server = _Server(_config(app, http))
         async with asyncio.TaskGroup() as group:
+            starting = group.create_task(_start(app, running))
             serving = group.create_task(server.serve(sockets=[bound]))
-            await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((serving, server.listening), return_when=asyncio.FIRST_COMPLETED)
+            on_listening()
+            await asyncio.wait((serving, starting, stop), return_when=asyncio.FIRST_COMPLETED)
+            has_started = starting.done() and starting.result() is None
+            if has_started:
+                tune_process()  # everything a server needs is loaded now, and stays
+                on_ready()
+                await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
             http.prepare_to_stop()
-            if stop.done() and stop.result() == signal.SIGTERM:
+            if has_started and stop.done() and stop.result() == signal.SIGTERM:
                 _log.info("stopping: streams are closed, requests are answered for %g s", shutdown_drain_s)
                 await sleep(app.mailbox.clock, shutdown_drain_s)
-            _log.info("stopping: no more requests are taken, running agents may finish")
+            if has_started:
+                _log.info("stopping: no more requests are taken, running agents may finish")
+            elif not starting.done():
+                _log.info("stopping: the start is called off")
+                starting.cancel()
             server.stop_listening()
+            await asyncio.wait((starting,))
             await running.aclose()  # agents drain while uvicorn lets go of its connections: one deadline, not two
+    if not starting.cancelled() and (failure := starting.result()) is not None:
+        raise failure
+
+
+async def _start(app: Awaken, running: contextlib.AsyncExitStack) -> Exception | None:
+    """Why it could not start, given back because a group would wrap what is raised in it."""
+    try:
+        await running.enter_async_context(app)
+    except Exception as error:
+        return error
+    return None
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone, reports when it accepts connections, and stops doing so at once when it is asked to."""
+    """Leaves signals alone, says when it accepts connections, and stops doing so at once when it is asked to."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
         self.servers = []  # a signal may come before there is any
+        self.listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -129,8 +157,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        tune_process()  # everything a server needs is loaded now, and stays
-        self._on_ready()
+        self.listening.set_result(None)
 
     def stop_listening(self) -> None:
         """Accept no more connections. Those there are get their answers, and are closed."""

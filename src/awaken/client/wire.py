@@ -24,6 +24,13 @@ class Component(_Resource, frozen=True):
     detail: str | None = None
 
 
+class Recovery(_Resource, frozen=True):
+    """How far a start is, and the look through the rows behind it. `done`: how much of the phase, from 0 to 1."""
+
+    phase: str = ""
+    done: float = 0.0
+
+
 class Health(_Resource, frozen=True):
     """Of a whole server. `status` is `ready`, or why it is not."""
 
@@ -31,6 +38,7 @@ class Health(_Resource, frozen=True):
     durability: str = ""
     store: str = ""
     components: dict[str, Component] = {}
+    recovery: Recovery = Recovery()
     executing: int = 0
     free_slots: int = 0
 

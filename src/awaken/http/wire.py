@@ -611,11 +611,17 @@ class DrainingResource(_Resource, frozen=True, kw_only=True):
     executing: int
 
 
+class RecoveryResource(_Resource, frozen=True, kw_only=True):
+    phase: Literal["opening", "waiting", "taking_over", "auditing", "done"]
+    done: float
+
+
 class HealthResource(_Resource, frozen=True, kw_only=True):
     status: Literal["ready", "starting", "stopping", "unavailable"]
     durability: str
     store: str
     components: dict[str, Component]
+    recovery: RecoveryResource
     executing: int
     free_slots: int
     streams: int

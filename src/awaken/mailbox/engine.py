@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal
 
 import msgspec
 
@@ -47,8 +48,23 @@ _log = logging.getLogger("awaken.mailbox")
 _SUPERVISOR_PAUSE_S = 1.0
 
 
+RecoveryPhase = Literal["opening", "waiting", "taking_over", "auditing", "done"]
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """How far a start is: the store is opened and brought up to date, or waited for; what dead processes left is taken
+    over; and, behind readiness, the rows are looked through once. `done`: how much of the phase, from 0 to 1.
+    """
+
+    phase: RecoveryPhase
+    done: float = 0.0
+    detail: str | None = None
+    """Why the store is waited for."""
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     state: State
+    recovery: Recovery
     durability: str
     store: str
     executing: int
@@ -129,6 +145,8 @@ class Engine:
             observer=observer,
         )
         self._lifetime = Lifetime(self._opened)
+        self._start = Recovery("opening")
+        """Until it is ready."""
         agents.on_change(self._agents_changed)
 
     @property
@@ -141,6 +159,7 @@ class Engine:
         known = {*self._agents.routes, *withdrawn, *self._agents.paused}
         return Health(
             state=self.state,
+            recovery=self._recovery(),
             durability=capabilities.durability,
             store=capabilities.kind,
             executing=self._slots.executing,
@@ -151,6 +170,14 @@ class Engine:
             paused=tuple(sorted(self._agents.paused)),
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
         )
+
+    def _recovery(self) -> Recovery:
+        if self.state in ("new", "starting"):
+            return self._start
+        report = self.auditor.report
+        if self._executes and not report.rounds:
+            return Recovery("auditing", report.share)
+        return Recovery("done", 1.0)
 
     def here(self, scope: Scope, run: Run, dispatch: Dispatch | None) -> Here:
         """What this process knows about where a run is, and no row says."""
@@ -285,6 +312,7 @@ class Engine:
     async def _opened(self) -> AsyncGenerator[None]:
         """Entered and left by the task of one life."""
         stack = AsyncExitStack()
+        self._start = Recovery("opening")
         give_up_s = self._clock.monotonic() + self._settings.startup_retry_s
         try:
             await self._insist(lambda: stack.enter_async_context(self._store), give_up_s)
@@ -297,6 +325,7 @@ class Engine:
             combining = group.create_task(self.combiner.run(), name="awaken combiner")
             stack.push_async_callback(self._close_combiner, combining)
             if self._executes:
+                self._start = Recovery("taking_over")
                 await self._insist(self._take_over, give_up_s)
             stack.callback(_cancel_all, self._set_in_motion(group))
             if isinstance(self._clock, SystemClock):  # the time of another clock passes when somebody says so
@@ -313,7 +342,7 @@ class Engine:
 
     async def _insist(self, step: Callable[[], Awaitable[object]], give_up_s: float) -> None:
         """Do what can be repeated, again and again until that instant while the store is not available."""
-        is_logged = False
+        is_logged, phase = False, self._start
         while True:
             try:
                 await step()
@@ -325,7 +354,9 @@ class Engine:
                 if not is_logged:
                     _log.warning("the start waits, for up to %g s: %s", left_s, error)
                     is_logged = True
+                self._start = Recovery("waiting", detail=str(error))
             await sleep(self._clock, min(self._settings.store_retry_s, left_s))
+            self._start = phase
 
     def _woke(self) -> None:
         """The machine slept, or this process was stopped: no timer has noticed."""

@@ -18,9 +18,9 @@ from awaken.domain.clock import to_rfc3339
 from awaken.domain.errors import StoreError, WrongLoop
 from awaken.domain.ids import ThreadId
 from awaken.http.operation import Call, Operation, json_response, not_offered
-from awaken.http.wire import Component, HealthResource, Live
+from awaken.http.wire import Component, HealthResource, Live, RecoveryResource
 from awaken.mailbox.auditor import AuditReport
-from awaken.mailbox.engine import Health
+from awaken.mailbox.engine import Health, Recovery
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _CHECK_TIMEOUT_S: Final = 2.0
@@ -46,7 +46,7 @@ async def ready(call: Call) -> Response:
 async def _check(call: Call) -> HealthResource:
     health, misplaced = call.mailbox.health(), _misplaced(call)
     asks = health.state == "ready" and misplaced is None
-    store = await _store_component(call) if asks else Component(state="unknown")
+    store = await _store_component(call) if asks else _unasked(health.recovery)
     status: Status
     match health.state:
         case "ready" if call.service.is_leaving:
@@ -67,11 +67,17 @@ async def _check(call: Call) -> HealthResource:
             "agents": _agents_component(health.not_loadable, health.unserved, health.paused),
             "audit": _audit_component(health.audit),
         },
+        recovery=RecoveryResource(phase=health.recovery.phase, done=round(health.recovery.done, 3)),
         executing=health.executing,
         free_slots=health.free_slots,
         streams=call.mailbox.reader_count,
         checked_at=to_rfc3339(call.service.clock.now()),
     )
+
+
+def _unasked(recovery: Recovery) -> Component:
+    """A store that is not open, and perhaps why."""
+    return Component(state="waiting" if recovery.phase == "waiting" else "unknown", detail=recovery.detail)
 
 
 def _misplaced(call: Call) -> Component | None:
