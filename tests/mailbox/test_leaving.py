@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -64,8 +66,12 @@ class Deaf:
 
 
 @pytest.fixture
-async def deaf() -> Deaf:
-    return Deaf()
+async def deaf() -> AsyncGenerator[Deaf]:
+    """It ends with the test, however that goes."""
+    agent = Deaf()
+    yield agent
+    agent.may_end.set()
+    await settle()
 
 
 # --- agents that listen -----------------------------------------------------------------------------------------------
@@ -336,17 +342,31 @@ async def test_a_bound_around_a_mailbox_with_an_agent_that_ignores_everything_ge
 
 
 @behaviour("LF-002")
+@pytest.mark.parametrize("keeps_open", [True, False])
 async def test_after_a_restart_the_thread_of_an_abandoned_run_waits_until_that_ends_and_others_do_not(
-    store: WatchedStore, clock: ManualClock, deaf: Deaf
+    store: WatchedStore, clock: ManualClock, deaf: Deaf, keeps_open: bool
 ) -> None:
-    async with store, World(store, clock, agents={"deaf": deaf}) as world:
+    """Where the store stays open, so does the claim. One that is opened anew has taken it back; what claims the thread
+    then waits.
+    """
+    async with AsyncExitStack() as stack:
+        if keeps_open:
+            await stack.enter_async_context(store)
+        world = await stack.enter_async_context(World(store, clock, agents={"deaf": deaf}))
         submission = await world.submit(agent_id="deaf")
+        behind = await world.submit()
         await world.quiet()
+        claimed_first = (await world.dispatch(submission)).claim_token
         for life in range(3):
             await world.leave()
             await world.mailbox.start()
-            await world.quiet()
-            assert len(deaf.began) == 1, f"life {life}"
+            await world.advance(MailboxSettings().poll_interval_s)
+            assert (len(deaf.began), world.agent.calls) == (1, []), f"life {life}"
+            dispatch = await world.dispatch(submission)
+            assert (dispatch.claim_token == claimed_first) is keeps_open
+            found = await world.mailbox.explain(DEFAULT_SCOPE, behind.run.run_id)
+            why = "ignores_stop" if keeps_open else "behind_agent_at_work"
+            assert (found.code, found.facts["ahead_code"]) == ("behind_run", why)
         other = await world.submit(thread_id="other")
         (await world.agent.next_call()).release("not held up")
         assert (await world.done(other)).final_output == "not held up"
@@ -355,8 +375,10 @@ async def test_after_a_restart_the_thread_of_an_abandoned_run_waits_until_that_e
         await world.advance(0)
         assert (await world.done(submission)).final_output == "ended at last"
         dispatch = await world.dispatch(submission)
-        assert (dispatch.attempt_count, dispatch.crash_count) == (0, 0)
+        assert (dispatch.attempt_count, dispatch.crash_count) == (0, 0 if keeps_open else 1)
         assert (deaf.began, deaf.most_at_work) == ([submission.run.run_id] * 2, 1)
+        (await world.agent.next_call()).release()
+        await world.done(behind)
         await world.quiet()
         assert (world.free_slots, world.mailbox.health().executing) == (100, 0)
 

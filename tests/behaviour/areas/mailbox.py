@@ -58,6 +58,7 @@ AREA: Final = Area(
     built(
         "LF-002",
         sentence="The thread of an abandoned execution is not claimed in this process until its task has ended.",
+        note="Where the store was opened anew meanwhile, the claim of the next life waits for that end.",
     ),
     built(
         "LF-003",
