@@ -1682,6 +1682,7 @@ class Awaken:
         authorize: Authorize | None = None,
         allowed_hosts: Sequence[str] | None = None,
         settings: HttpSettings | None = None,
+        protocols: Sequence[str] | None = None,
     ) -> HttpApp:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
@@ -1693,16 +1694,19 @@ class Awaken:
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
         from awaken.http.table import OPERATIONS
+        from awaken.protocols.mounting import operations_of
 
         own = self.http_settings or HttpSettings()
         settings = settings or own
         settings = msgspec.structs.replace(settings, authorize=authorize or settings.authorize or own.authorize)
         if allowed_hosts is not None:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
+        if protocols is not None:
+            settings = msgspec.structs.replace(settings, protocols=tuple(protocols))
         return build_app(
             self.mailbox,
             self.store,
-            OPERATIONS,
+            (*OPERATIONS, *operations_of(settings.protocols)),
             settings=settings,
             metrics=self.observer.scrape,
             stats=self._stats,

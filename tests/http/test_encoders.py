@@ -15,7 +15,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, DispatchId, RunId, ThreadId
 from awaken.domain.log import EventRow, ReadEvent
 from awaken.domain.selection import select
 from awaken.http.encoder import NativeEncoder
-from awaken.http.frames import Encoded, EndReason, FrameCache, Opening
+from awaken.http.frames import Encoded, Encoder, EndReason, FrameCache, Opening
 from awaken.http.operation import Call, Operation
 from awaken.http.problems import Problem
 from awaken.http.settings import HttpSettings
@@ -30,7 +30,7 @@ from tests.http.test_resuming import Speaker
 from tests.http.test_streams import Failing
 
 
-class Captions:
+class Captions(Encoder):
     """A protocol of a few lines: each piece of a run's text under its number, which counts from the run's start.
 
     So it is fed from there whatever its client has, and shows what comes after that. The curtain at the end is
@@ -244,7 +244,7 @@ def test_two_protocols_never_get_each_others_bytes() -> None:
 
 
 def test_rows_that_nobody_used_for_longest_are_forgotten_first() -> None:
-    cache, encoder = FrameCache(max_bytes=250), Counting("a")
+    cache, encoder = FrameCache(max_bytes=1_200), Counting("a")
 
     for seq in (1, 2, 1, 3, 1):
         cache.frames(row(seq, "x" * 100), encoder)

@@ -2,7 +2,9 @@
 
 Above: HTTP, the client and `Awaken`, which all name a place in a log by it. Below: a thread and a seq.
 Holds: a cursor is `1.t.<fingerprint>.<seq>`: the place in its thread's log, in a run's stream too, so that one cursor
-serves both. The fingerprint tells a cursor of another thread from one that is merely out of range.
+serves both. The fingerprint tells a cursor of another thread from one that is merely out of range. Where a protocol
+makes several frames of one event, those before the last add a number (`<seq>.<sub>`): so many frames of that event were
+seen, and not yet the event.
 
 Source: docs/concepts/events.md; SRV-023.
 """
@@ -17,8 +19,8 @@ from typing import Final
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import Scope, ThreadId
 
-EVENT_CURSOR_PATTERN: Final = r"^1\.t\.[0-9a-f]{8}\.(0|[1-9][0-9]{0,15})$"
-_EVENT: Final = re.compile(r"1\.t\.([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})", re.ASCII)
+EVENT_CURSOR_PATTERN: Final = r"^1\.t\.[0-9a-f]{8}\.(0|[1-9][0-9]{0,15})(\.[1-9][0-9]{0,5})?$"
+_EVENT: Final = re.compile(r"1\.t\.([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})(?:\.([1-9][0-9]{0,5}))?", re.ASCII)
 _FINGERPRINT_DIGITS: Final = 8
 
 
@@ -35,14 +37,20 @@ def event_cursor(scope: Scope, thread_id: ThreadId, seq: int) -> str:
 
 
 def event_seq(text: str, scope: Scope, thread_id: ThreadId, *loc: str) -> int:
-    """The seq inside a cursor of this thread.
+    """The seq inside a cursor of this thread: of the last event that was seen whole.
 
     Raises:
         ValidationError: `invalid_request` for what is no cursor, `cursor_mismatch` for one of another thread.
     """
+    return event_place(text, scope, thread_id, *loc)[0]
+
+
+def event_place(text: str, scope: Scope, thread_id: ThreadId, *loc: str) -> tuple[int, int]:
+    """The same, and how many frames of the event behind it were seen. Raises as `event_seq`."""
     parts = _EVENT.fullmatch(text) if isinstance(text, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if parts is None:
         raise ValidationError("this is not a cursor of this server", loc=loc)
     if not cursor_prefix(scope, thread_id).endswith(f".{parts[1]}."):
         raise ValidationError("this cursor belongs to another thread", code="cursor_mismatch", loc=loc)
-    return int(parts[2])
+    seq = int(parts[2])
+    return (seq, 0) if parts[3] is None else (max(seq - 1, 0), int(parts[3]))

@@ -84,6 +84,8 @@ class Adapter(StrEnum):
     AG_UI = "ag_ui"
     A2A = "a2a"
     MCP = "mcp"
+    LANGGRAPH = "langgraph"
+    RESPONSES = "responses"
 
 
 TerminationType = Literal["natural_end", "behavior_requested", "stopped", "cancelled", "blocked", "suspended", "error"]

@@ -17,7 +17,7 @@ from awaken.domain.clock import to_rfc3339
 from awaken.domain.cursor import cursor_prefix, event_cursor
 from awaken.domain.log import EventRow
 from awaken.domain.selection import Selection
-from awaken.http.frames import Encoded, EndReason, Opening, one_line
+from awaken.http.frames import Encoded, Encoder, EndReason, Opening, one_line
 from awaken.http.problems import Problem
 from awaken.http.wire import RunResource, ThreadResource
 
@@ -44,7 +44,7 @@ def event_objects(row: EventRow, selection: Selection) -> list[tuple[int, str, b
     return found
 
 
-class NativeEncoder:
+class NativeEncoder(Encoder):
     """A stream of this API: each selected event as a frame with its cursor as the id.
 
     `resync` is the state of what the stream follows, for a client whose place is not in the log any more.
@@ -52,7 +52,7 @@ class NativeEncoder:
 
     def __init__(self, selection: Selection, resync: RunResource | ThreadResource | None = None) -> None:
         self.dialect = NATIVE
-        self.shared_as = selection
+        self.shared_as = self._selection = selection
         self._resync = resync
 
     def open(self, opening: Opening) -> bytes:
@@ -75,13 +75,10 @@ class NativeEncoder:
     def feed(self, row: EventRow) -> Encoded:
         prefix = cursor_prefix(row.scope, row.thread_id)
         parts: list[bytes] = []
-        objects = event_objects(row, self.shared_as)
+        objects = event_objects(row, self._selection)
         for seq, kind, object_ in objects:
             parts += (f"id: {prefix}{seq}\nevent: {kind}\ndata: ".encode(), object_, b"\n\n")
         return Encoded(b"".join(parts), len(objects))
-
-    def keepalive(self) -> bytes:
-        return b": ka\n\n"
 
     def close(self, reason: EndReason) -> bytes:
         match reason:

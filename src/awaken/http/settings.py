@@ -62,6 +62,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     """Origins besides the server's own whose pages may call, such as `https://app.example.org`; `*` for any. Nothing
     else is needed for such a page: pre-flights are answered, and answers carry what browsers ask for."""
+    protocols: tuple[str, ...] | None = None
+    """Which other protocols are served beside this API, by name; None: all there are. What is not served is not
+    imported."""
     forwarded_allow_ips: tuple[str, ...] = ()
     """Addresses, or ranges of them, of proxies that are believed when they report the client (`X-Forwarded-For`), the
     scheme (`X-Forwarded-Proto`) and the name (`X-Forwarded-Host`); `*` for any. The name has to be allowed like that in

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -94,6 +94,8 @@ class EventStream(Response):
         self._opened_at: Instant = 0
         self._is_gone = False
         self._stalled = False
+        self._is_over = False
+        """The encoder has come to the end."""
         self._end: EndReason | None = None
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -166,6 +168,8 @@ class EventStream(Response):
                     return "waiting"
                 may_wait = False
             is_silent = not await self._send_rows(send, rows)
+            if self._is_over:
+                return "done"
             now_s = clock.monotonic()
             if is_silent and now_s >= keepalive_at_s:
                 await self._send(send, self._encoder.keepalive())
@@ -180,8 +184,14 @@ class EventStream(Response):
         parts: list[bytes] = []
         size = events = sent = 0
         stored_at: Instant | None = None
-        for row in rows:
-            frames, count = cache.frames(row, encoder)
+        for row in self._parts(rows):
+            made = cache.find(row, encoder)
+            if made is None and not encoder.is_level_with(row):
+                await encoder.catch_up(row)
+                made = cache.find(row, encoder)
+            if made is None:
+                made = cache.make(row, encoder)
+            frames, count, self._is_over, _ = encoder.taken(row, made)
             if not frames:
                 continue
             if size and size + len(frames) > limit:
@@ -200,6 +210,14 @@ class EventStream(Response):
         lag_s = None if stored_at is None else (self._streams.clock.now() - stored_at) / 1000
         self._streams.observer.frames_sent(encoder.dialect, events, sent, lag_s)
         return True
+
+    def _parts(self, rows: tuple[EventRow, ...]) -> Iterator[EventRow]:
+        """What there is to encode, until the encoder has come to the end of the stream."""
+        for row in rows:
+            for part in self._encoder.parts(row):
+                yield part
+                if self._is_over:
+                    return
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         message: Message = {"type": "http.response.body", "body": body, "more_body": more}

@@ -406,11 +406,12 @@ def to_messages(sent: Iterable[MessageInput], *loc: str) -> tuple[Message, ...]:
                 f"a message has at most {MAX_TEXT_CHARS} characters of text", loc=("body", *loc, index, "content")
             )
         messages.append(Message(id=MessageId(named or ""), role=Role.USER, content=content))
-    _check_attachments(attachments, *loc)
+    check_attachments(attachments, *loc)
     return tuple(messages)
 
 
-def _check_attachments(attachments: list[Image | Audio | Video | Document], *loc: str) -> None:
+def check_attachments(attachments: list[Image | Audio | Video | Document], *loc: str) -> None:
+    """Raises ValidationError for too many, too large ones, and for data that is not base64."""
     if len(attachments) > MAX_ATTACHMENTS:
         raise ValidationError(f"a request carries at most {MAX_ATTACHMENTS} attachments", loc=("body", *loc))
     inline = [block.source.data for block in attachments if isinstance(block.source, Base64Source)]

@@ -1,0 +1,1 @@
+"""Other protocols over the same log: a folder each, `wire` (types), `encoder` (pure) and `routes` (thin)."""

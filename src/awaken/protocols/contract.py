@@ -1,0 +1,250 @@
+"""What a protocol is made of here: the encoder of a run's log, and what it is given.
+
+Above: `protocols/<name>/encoder.py` subclasses `TurnEncoder`. Below: events of the log, typed.
+Holds: an encoder is a function of what it was opened with and of the events it was fed: it reads no store, no clock and
+no chance, and awaits nothing. So a stream may be made again from the log at any time, by any server, with the same
+bytes, and one encoder serves all readers of a run.
+
+Frames that an event turned into carry its cursor; a prelude, which depends on the moment of attaching, carries none.
+
+Source: ADR 0039; docs/concepts/protocols.md.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from awaken.domain.agent_event import ReasoningDelta, StateDelta, StreamReset, TextDelta
+from awaken.domain.clock import Instant
+from awaken.domain.event import opened
+from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow, MessagePayload, ReadEvent
+from awaken.domain.message import Message, Role, Text, Thinking, Visibility
+from awaken.domain.run import RunRequest
+from awaken.domain.server_event import TicketOpenedPayload
+from awaken.domain.state import ThreadState
+from awaken.http.frames import one_line
+from awaken.http.problems import Problem
+from awaken.protocols.turns import TURN_KINDS, Ending, Moved, Turns
+
+_json: Final = msgspec.json.Encoder().encode
+
+
+class Frame(NamedTuple):
+    """One server-sent event: a line of data, and its name where the protocol names its events."""
+
+    data: bytes
+    event: str | None = None
+
+
+Frames = Sequence[Frame]
+NOTHING: Final[Frames] = ()
+
+
+def frame(value: Any, event: str | None = None) -> Frame:
+    """A frame with this value as JSON. What is None in a dict is written as null: leave it out."""
+    return Frame(one_line(_json(value)), event)
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """What an encoder is opened with: all it ever knows beside the log."""
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId
+    agent_id: AgentId
+    request: RunRequest
+    metadata: dict[str, Any] = {}
+    created_at: Instant = 0
+    state: ThreadState | None = None
+    """The thread's state when the stream was opened, where the protocol shows it in its prelude. Changes up to its
+    version are not fed any more."""
+
+
+class LogEvent(NamedTuple):
+    """An event of the log, typed, with what its row says."""
+
+    seq: int
+    kind: str
+    payload: Any
+    dispatch_id: DispatchId | None
+    created_at: Instant
+
+
+def events_of(row: EventRow) -> list[tuple[int, ReadEvent]]:
+    """The events of a row that a client may see, each with its seq."""
+    return [(seq, each) for seq, each in enumerate(row.events, row.first_seq) if each.visibility is Visibility.ALL]
+
+
+Handler = Callable[[Any, LogEvent, Any], Frames]
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Frames])
+_KINDS: Final = "_kinds_of_event"
+
+
+def on(*kinds: str) -> Callable[[HandlerT], HandlerT]:
+    """Have a method of an encoder called with every event of these kinds, and its payload."""
+
+    def mark(method: HandlerT) -> HandlerT:
+        setattr(method, _KINDS, kinds)
+        return method
+
+    return mark
+
+
+class TurnEncoder(ABC):
+    """A run's log in the frames of one protocol, turn by turn.
+
+    A subclass says how a turn opens (`opens`), how it ends (`ends`), and handles the kinds it knows in methods marked
+    with `on`; all others are passed over. What it returns outside of a turn is dropped, so that nothing follows a
+    terminal frame before the next turn opens. It has to be fed from the run's first event, and may be fed silently:
+    whoever resumes is sent only what comes after his place.
+
+    What holds of every log is seen to here: a message that was never streamed reaches the handlers of text and
+    reasoning as one piece, right before its `MessageCommitted`; a `RunQueued` or `RunSuspended` that neither opens nor
+    ends a turn reaches its handler, if it has one; internal events, and unknown ones, reach nobody.
+    """
+
+    dialect: ClassVar[str]
+    """Its name in metrics."""
+    has_ids: ClassVar[bool] = True
+    """Whether frames carry the cursor of their event. False: the protocol has a place of its own for numbers."""
+    wants_history: ClassVar[bool] = False
+    """Whether it is told the conversation before the run: `self.history`, complete before `RunStarted`."""
+    wants_state: ClassVar[bool] = False
+    """Whether it is opened with the thread's state."""
+    _handlers: ClassVar[dict[str, Handler]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._handlers = {**cls._handlers}
+        for method in vars(cls).values():
+            for kind in getattr(method, _KINDS, ()):
+                cls._handlers[kind] = method
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.turns = Turns()
+        self.history: tuple[Message, ...] = ()
+        self._streamed: set[MessageId] = set()
+        """Messages that are not committed, and of which something was shown."""
+        self._state_version = -1 if opened.state is None else opened.state.version
+
+    @property
+    def shared_as(self) -> Hashable:
+        """What its bytes depend on besides the run: options of the client that change them, such as a dialect's
+        version. Streams of a run with the same value share one encoding.
+        """
+        return None
+
+    # --- what a protocol says -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def opens(self, event: LogEvent) -> Frames:
+        """A turn has begun: its input is accepted. `self.turns` has its number, `event.dispatch_id` its dispatch."""
+
+    @abstractmethod
+    def ends(self, event: LogEvent, ending: Ending) -> Frames:
+        """The turn has ended: close what is open, and end with the terminal frames, `[DONE]` where there is one."""
+
+    @abstractmethod
+    def failed(self, problem: Problem, request_id: str) -> Frames:
+        """The stream cannot go on, whatever becomes of the run: the protocol's error. Depends on nothing fed."""
+
+    def prelude(self) -> Frames:
+        """What a client has to be shown that joins now, in the middle of a turn, without any of its frames."""
+        return NOTHING
+
+    # --- being fed ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """The turn that was opened last has ended."""
+        return not self.turns.is_open and self.turns.number > 0
+
+    def feed(self, seq: int, event: ReadEvent, row: EventRow) -> Frames:
+        """The next event of the run, which is one that clients may see.
+
+        Raises:
+            DataIntegrity: Its payload does not fit its kind.
+        """
+        kind = event.kind
+        handler = self._handlers.get(kind)
+        if handler is None and kind not in _OWN_KINDS:
+            return NOTHING
+        payload = opened(event)
+        if payload is None:
+            return NOTHING
+        told = LogEvent(seq, kind, payload, row.dispatch_id, row.created_at)
+        was_open = self.turns.is_open
+        moved: Moved = self.turns.feed(kind, payload) if kind in TURN_KINDS else ""
+        if moved == "opens":
+            return self.opens(told)
+        if moved == "ends":
+            assert self.turns.ending is not None, "it has just ended"
+            return self.ends(told, self.turns.ending)
+        frames = self._encode(told, handler)
+        return frames if was_open else NOTHING
+
+    def _encode(self, event: LogEvent, handler: Handler | None) -> Frames:
+        payload = event.payload
+        match payload:
+            case TextDelta() | ReasoningDelta():
+                self._streamed.add(payload.message_id)
+            case MessagePayload():
+                whole = self._whole(event, payload)
+                return (*whole, *self._handled(event, handler)) if whole else self._handled(event, handler)
+            case StreamReset():
+                self._streamed.clear() if payload.message_id is None else self._streamed.discard(payload.message_id)
+            case StateDelta() if payload.version <= self._state_version:
+                return NOTHING  # the state that it was opened with has it
+            case _:
+                pass
+        return self._handled(event, handler)
+
+    def _handled(self, event: LogEvent, handler: Handler | None) -> Frames:
+        return NOTHING if handler is None else handler(self, event, event.payload)
+
+    def _whole(self, event: LogEvent, message: MessagePayload) -> list[Frame]:
+        """Text and reasoning of an answer that was not streamed, as if it had come in one piece."""
+        if message.role is not Role.ASSISTANT:
+            return []
+        if message.message_id in self._streamed:
+            self._streamed.discard(message.message_id)
+            return []
+        frames: list[Frame] = []
+        for part, block in enumerate(message.content_blocks):
+            delta: TextDelta | ReasoningDelta | None = None
+            if isinstance(block, Text) and block.text:
+                kind, delta = "TextDeltaObserved", TextDelta(message.message_id, part, block.text)
+            elif isinstance(block, Thinking) and block.text:
+                kind, delta = "ReasoningDeltaObserved", ReasoningDelta(message.message_id, part, block.text)
+            else:
+                continue
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                frames += handler(self, event._replace(kind=kind, payload=delta), delta)
+        return frames
+
+
+_OWN_KINDS: Final = TURN_KINDS | {
+    "TextDeltaObserved",
+    "ReasoningDeltaObserved",
+    "MessageCommitted",
+    "StreamReset",
+}
+
+
+def shown_call(ticket: TicketOpenedPayload) -> tuple[str, str, Any]:
+    """Id, name and arguments of the call that a ticket is about. One without a call is shown as a call of its own."""
+    if ticket.tool_call_id is not None:
+        return ticket.tool_call_id, ticket.tool_name or "tool", ticket.arguments
+    asked: dict[str, Any] = {"message": ticket.message or ""}
+    if ticket.response_schema is not None:
+        asked["schema"] = ticket.response_schema
+    if ticket.arguments is not None:
+        asked["arguments"] = ticket.arguments
+    return ticket.ticket_id, "ask", asked

@@ -1,0 +1,164 @@
+"""Streams of another protocol over one log: whole, resumed, joined, shared, and ended where a turn ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from awaken.testing.behaviour import behaviour
+from tests.protocols.plain import PLAIN_OPERATIONS, PlainEncoder
+from tests.protocols.site import ProtocolSite, cuts, frames_in, protocol_site, without_beginning
+
+
+def said(text: str, id: str = "", role: str = "user") -> dict[str, str]:
+    return {"role": role, "text": text, "id": id}
+
+
+async def chat(site: ProtocolSite, agent: str, thread_id: str, *messages: Any, **more: Any) -> bytes:
+    body = {"id": thread_id, "agentId": agent, "messages": [*messages] or [said("Go on.", "m1")], **more}
+    answer = await site.http.post("/plain/chat", body)
+    assert answer.status == 200, answer
+    return answer.body
+
+
+def kinds(body: bytes) -> list[str]:
+    return [each.json()["type"] for each in frames_in(body) if each.data != '"[DONE]"']
+
+
+async def test_a_turn_is_streamed_from_its_acceptance_to_its_end() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        found = kinds(await chat(site, "text", "t"))
+    assert found == ["start", "text", *["delta"] * 5, "end"]
+
+
+async def test_what_was_not_streamed_comes_whole() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        body = await chat(site, "text-whole", "t")
+    assert kinds(body) == ["start", "text", "delta", "end"]
+    assert frames_in(body)[2].json()["text"] == "Hello there. All is well."
+
+
+@behaviour("SRV-020")
+@pytest.mark.parametrize("agent", ["text", "tool", "retried", "failing"])
+async def test_cut_behind_any_frame_and_resumed_it_is_the_uncut_stream(agent: str) -> None:
+    async with asyncio.timeout(60), protocol_site(PLAIN_OPERATIONS) as site:
+        whole = await chat(site, agent, "t")
+        uncut = without_beginning(whole)
+        for seen, id in cuts(whole):
+            answer = await site.http.get("/plain/t/stream", headers={"last-event-id": id})
+            rest = b"" if answer.status == 204 else without_beginning(answer.body)
+            assert seen + rest == uncut, id
+
+
+@behaviour("SRV-020")
+async def test_resumed_after_a_restart_it_is_the_uncut_stream_still() -> None:
+    """Nothing that an encoder knew is needed: another server has only the log."""
+    async with asyncio.timeout(60), protocol_site(PLAIN_OPERATIONS) as site:
+        whole = await chat(site, "parallel", "t")
+        for seen, id in cuts(whole)[::3]:
+            site.served.service.streams.cache.clear()
+            answer = await site.http.get("/plain/t/stream", headers={"last-event-id": id})
+            rest = b"" if answer.status == 204 else without_beginning(answer.body)
+            assert seen + rest == without_beginning(whole), id
+
+
+async def test_a_run_that_waits_ends_the_stream_and_a_decision_begins_the_next_turn() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        first = await chat(site, "approval", "t")
+        end = frames_in(first)[-2].json()
+        assert (end["outcome"], end["waits"]) == ("waiting", "approval")
+        assert (await site.http.get("/plain/t/stream")).status == 204, "nothing is under way"
+
+        second = await chat(site, "approval", "t", said("Go on.", "m1"), yes=end["tickets"])
+
+        assert kinds(second)[:2] == ["start", "result"]
+        assert frames_in(second)[0].json()["turn"] == 2
+        assert frames_in(second)[-2].json()["outcome"] == "finished"
+        again = await chat(site, "approval", "t", said("Go on.", "m1"), yes=end["tickets"])
+        assert kinds(again) == ["start", "end"], "it was decided before: nothing is new, and nothing under way"
+
+
+@behaviour("SRV-020")
+async def test_each_turn_resumes_by_itself() -> None:
+    async with asyncio.timeout(60), protocol_site(PLAIN_OPERATIONS) as site:
+        first = await chat(site, "mixed", "t")
+        tickets = frames_in(first)[-2].json()["tickets"]
+        for body in (first,):
+            for seen, id in cuts(body):
+                answer = await site.http.get("/plain/t/stream", headers={"last-event-id": id})
+                rest = b"" if answer.status == 204 else without_beginning(answer.body)
+                assert seen + rest == without_beginning(body)
+        assert len(tickets) == 2
+
+
+async def test_a_run_that_waits_for_its_child_is_at_work() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        body = await chat(site, "child", "t")
+    assert kinds(body).count("start") == 1
+    assert frames_in(body)[-2].json()["outcome"] == "finished"
+
+
+@behaviour("SRV-027")
+async def test_one_encoder_serves_all_readers_of_a_run() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        whole = await chat(site, "long", "t")
+        start = cuts(whole)[0][1]
+        cache = site.served.service.streams.cache
+        before = cache.encoded
+        rest = [await site.http.get("/plain/t/stream", headers={"last-event-id": start}) for _ in range(5)]
+        assert len({each.body for each in rest}) == 1
+        assert cache.encoded - before <= 1, "a piece of the first row at most"
+
+
+@behaviour("SRV-027")
+async def test_readers_that_come_back_at_once_have_the_log_read_once() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        whole = await chat(site, "long", "t")
+        id = cuts(whole)[200][1]
+        cache = site.served.service.streams.cache
+        cache.clear()
+        before = cache.encoded
+        answers = await asyncio.gather(
+            *[site.http.get("/plain/t/stream", headers={"last-event-id": id}) for _ in range(20)]
+        )
+        rows = cache.encoded - before
+        assert len({each.body for each in answers}) == 1
+        cache.clear()
+        before = cache.encoded
+        await site.http.get("/plain/t/stream", headers={"last-event-id": id})
+        assert cache.encoded - before == rows
+
+
+async def test_who_joins_is_shown_what_there_is_and_then_the_rest() -> None:
+    gate = asyncio.Event()
+
+    async def speaker(context: Any) -> Any:
+        yield "one "
+        yield "two "
+        await gate.wait()
+        yield "three"
+
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS, speaker=speaker) as site:
+        body = {"id": "t", "agentId": "speaker", "messages": [said("Go on.", "m1")]}
+        async with site.http.open("POST", "/plain/chat", body) as first:
+            async for each in first.frames():
+                if "two" in each.data:
+                    break
+            async with site.http.open("GET", "/plain/t/join") as second:
+                joined = [await anext(aiter_frames) for aiter_frames in [second.frames()] for _ in range(1)]
+                gate.set()
+                rest = await second.rest()
+        assert joined[0].event == ":" or joined[0].id is None
+        found = [each.json() for each in frames_in(rest) if each.data != '"[DONE]"']
+        assert [each["type"] for each in found] == ["so-far", "delta", "end"]
+        assert found[0]["text"] + found[1]["text"] == "one two three"
+        assert frames_in(rest)[0].id is None, "what depends on the moment has no place"
+
+
+async def test_an_encoder_is_told_what_was_said_before_its_run() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        assert frames_in(await chat(site, "text", "t"))[-2].json()["read"] == 0
+        assert frames_in(await chat(site, "text", "t", said("And?", "m2")))[-2].json()["read"] == 2
+        assert PlainEncoder.is_opened > 0
