@@ -19,7 +19,8 @@ from awaken.protocols.body import DialectBody
 from awaken.protocols.contract import NOTHING, Frames, LogEvent, TurnEncoder, frame, on
 from awaken.protocols.gateway import Gateway, Incoming
 from awaken.protocols.turns import Ending
-from awaken.testing.protocols import CallSeen, Final as FinalView, Placed
+from awaken.testing.protocols import CallSeen, Placed
+from awaken.testing.protocols import Final as FinalView
 
 DONE: Final = "[DONE]"
 
@@ -118,9 +119,9 @@ class Chat(DialectBody, frozen=True, kw_only=True, rename="camel"):
     messages: Annotated[list[Said], Meta(max_length=1000)]
     id: str = ""
     agent_id: str | None = None
-    yes: list[str] = []
+    yes: tuple[str, ...] = ()
     """Ids of tickets."""
-    tools: list[str] = []
+    tools: tuple[str, ...] = ()
     context: Any = None
 
 

@@ -29,6 +29,7 @@ from awaken.domain.ticket import Ticket, Verdict
 from awaken.http.frames import Opening
 from awaken.http.operation import Call
 from awaken.http.sse import EventStream
+from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.service import Cancellation, Interruption
 from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.protocols.attachments import check_foreign
@@ -78,6 +79,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     after: int
     dispatch_id: DispatchId | None
+    wire_run_id: str | None = None
+    """What the client called it whose request began it."""
     last_seq: int | None = None
     ending: Ending | None = None
     is_new: bool = False
@@ -122,10 +125,9 @@ class Gateway:
         if new:
             return await self._submitted(await self.submit(asked, new, answers))
         if answers:
-            made = await self._mailbox.decisions.decide_thread(self._scope, thread.thread_id, answers)
-            return (
-                await self.latest_turn(made.run) if made.dispatch is not None else await self.current(thread.thread_id)
-            )
+            made = await self._decided(thread.thread_id, answers, asked.wire_run_id)
+            if made.dispatch is not None:
+                return await self.latest_turn(made.run)
         return await self.current(thread.thread_id)
 
     async def _begin(self, asked: Incoming, new: tuple[Message, ...]) -> Turn:
@@ -158,7 +160,7 @@ class Gateway:
                 on_completion=asked.on_completion,
                 **({} if asked.limits is None else {"limits": asked.limits}),
             ),
-            trace=self._call.trace(Trace(adapter=self._adapter)),
+            trace=self._call.trace(Trace(adapter=self._adapter, wire_run_id=asked.wire_run_id)),
         )
         return await self._mailbox.submit(submission)
 
@@ -177,7 +179,7 @@ class Gateway:
         run = accepted.run
         dispatch = accepted.dispatch
         if dispatch is not None and dispatch.why == "start":
-            return Turn(run=run, number=1, after=run.first_event_seq - 1, dispatch_id=dispatch.dispatch_id, is_new=True)
+            return replace(self._first(run), dispatch_id=dispatch.dispatch_id, is_new=not accepted.replayed)
         return await self.latest_turn(run)
 
     async def _open_answers(self, thread_id: ThreadId, answers: Sequence[Verdict]) -> list[Verdict]:
@@ -192,14 +194,17 @@ class Gateway:
             if (each.ticket_id in ids if each.ticket_id else each.tool_call_id in calls)
         ]
 
-    async def decide(self, thread_id: str, answers: Sequence[Verdict]) -> Turn:
+    async def decide(self, thread_id: str, answers: Sequence[Verdict], *, wire_run_id: str | None = None) -> Turn:
         """Decide tickets, all of them or none, and say which turn the run goes on with, or is in. Raises as
         `Decisions.decide_thread`.
         """
-        made = await self._mailbox.decisions.decide_thread(
-            self._scope, ThreadId(thread_id), [replace(each, decided_by=self._call.caller.id) for each in answers]
-        )
-        return await self.latest_turn(made.run)
+        return await self.latest_turn((await self._decided(thread_id, answers, wire_run_id)).run)
+
+    async def _decided(self, thread_id: str, answers: Sequence[Verdict], wire_run_id: str | None) -> Verdicts:
+        caller = self._call.caller.id
+        named = [replace(each, decided_by=each.decided_by or caller) for each in answers]
+        decide = self._mailbox.decisions.decide_thread
+        return await decide(self._scope, ThreadId(thread_id), named, wire_run_id=wire_run_id)
 
     async def steer(self, thread_id: str, messages: Sequence[Message]) -> Submission:
         """Messages for the run that executes, taken at its next step. Raises as `Mailbox.submit`."""
@@ -302,12 +307,25 @@ class Gateway:
             for row in page.items:
                 for seq, event in enumerate(row.events, row.first_seq):
                     moved = tracked.feed(event.kind, opened_event(event)) if event.kind in TURN_KINDS else ""
-                    if moved == "opens":
-                        found.append(Turn(run=run, number=tracked.number, after=seq - 1, dispatch_id=row.dispatch_id))
+                    if moved == "opens" and tracked.queued is not None:
+                        named = tracked.queued.wire_run_id
+                        found.append(
+                            Turn(
+                                run=run,
+                                number=tracked.number,
+                                after=seq - 1,
+                                dispatch_id=row.dispatch_id,
+                                wire_run_id=named,
+                            )
+                        )
                     elif moved == "ends":
                         found[-1] = replace(found[-1], last_seq=seq, ending=tracked.ending)
             after = page.next
-        return found or [Turn(run=run, number=1, after=run.first_event_seq - 1, dispatch_id=run.dispatch_id)]
+        return found or [self._first(run)]
+
+    def _first(self, run: Run) -> Turn:
+        after, wire_run_id = run.first_event_seq - 1, run.request.trace.wire_run_id
+        return Turn(run=run, number=1, after=after, dispatch_id=run.dispatch_id, wire_run_id=wire_run_id)
 
     async def resumed(self, thread_id: str, *, cursor: str | None = None) -> tuple[Turn, Place] | None:
         """Where a client goes on that comes back to a thread: behind the frame that `Last-Event-ID`, or else `cursor`,

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from awaken.domain.event import TERMINAL_KINDS
-from awaken.domain.ids import DispatchId, MessageId, TicketId
+from awaken.domain.ids import MessageId, TicketId
 from awaken.domain.run import Termination, Usage
 from awaken.domain.server_event import RunEndedPayload, RunQueuedPayload, RunSuspendedPayload, TicketOpenedPayload
 
@@ -57,6 +57,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """Of one that has ended. `detail` may be shown to its user."""
     output_message_ids: tuple[MessageId, ...] = ()
     usage: Usage | None = None
+    usage_by_model: dict[str, Usage] = {}
     cause: str | None = None
     output: Any = None
     """What the agent returned, where that is not the text of messages."""
@@ -79,8 +80,8 @@ class Turns:
         self.number = 0
         """Of the turn that is open, or was last: 1 for the first."""
         self.is_open = False
-        self.dispatch_id: DispatchId | None = None
-        """The dispatch with which that turn began."""
+        self.queued: RunQueuedPayload | None = None
+        """How that turn began."""
         self.tickets: dict[TicketId, TicketOpenedPayload] = {}
         """The open ones."""
         self.ending: Ending | None = None
@@ -94,7 +95,7 @@ class Turns:
                 if self.is_open:
                     return ""
                 self.number += 1
-                self.is_open, self.ending = True, None
+                self.is_open, self.ending, self.queued = True, None, payload
                 return "opens"
             case RunSuspendedPayload():
                 return self._suspended(payload)
@@ -122,7 +123,8 @@ class Turns:
             output_message_ids=payload.output_message_ids,
             usage=payload.usage,
             cause=payload.cause,
-            output=getattr(payload, "output", None),
+            usage_by_model=payload.usage_by_model,
+            output=payload.output,
         )
         return "ends" if was_open else ""
 
