@@ -14,7 +14,6 @@ from awaken.protocols.attachments import attachment, inline
 from awaken.protocols.foreign import last_words, seeded
 from awaken.protocols.gateway import told
 from awaken.store.contract import TicketQuery
-from awaken.testing.behaviour import behaviour
 from tests.protocols.plain import PLAIN_OPERATIONS
 from tests.protocols.site import ProtocolSite, frames_in, protocol_site
 
@@ -38,7 +37,6 @@ async def texts(site: ProtocolSite, thread_id: str) -> list[str]:
 ANSWER = "assistant: Hello there. All is well."
 
 
-@behaviour("SRV-032")
 async def test_of_a_conversation_sent_whole_only_what_is_new_is_taken() -> None:
     async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
         await chat(site, "t", said("one", "m1"))
@@ -52,7 +50,6 @@ async def test_of_a_conversation_sent_whole_only_what_is_new_is_taken() -> None:
         assert await texts(site, "t") == ["user: one", ANSWER, "user: two", ANSWER]
 
 
-@behaviour("SRV-032")
 async def test_sent_again_it_is_not_done_again() -> None:
     async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
         await chat(site, "t", said("one", "m1"))
@@ -68,7 +65,6 @@ async def test_messages_without_ids_are_new_where_they_stand_at_the_end() -> Non
         assert await texts(site, "t") == ["user: one", ANSWER, "user: two", "user: three", ANSWER]
 
 
-@behaviour("SRV-032")
 async def test_a_new_thread_begins_with_the_conversation_that_is_brought() -> None:
     async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
         brought = [said("one", "m1"), said("I said so", "a1", "assistant"), said("two", "m2")]
