@@ -35,7 +35,7 @@ class PlainEncoder(TurnEncoder):
     def __init__(self, opened: Any) -> None:
         super().__init__(opened)
         type(self).is_opened += 1
-        self._texts: dict[MessageId, str] = {}
+        self._texts: dict[MessageId, list[str]] = {}
 
     def opens(self, event: LogEvent) -> Frames:
         return (frame({"type": "start", "turn": self.turns.number}, "start"),)
@@ -52,15 +52,15 @@ class PlainEncoder(TurnEncoder):
         return (frame({"type": "error", "code": problem.code}, "error"),)
 
     def prelude(self) -> Frames:
-        return [frame({"type": "so-far", "id": id, "text": text}) for id, text in self._texts.items()]
+        return [frame({"type": "so-far", "id": id, "text": "".join(text)}) for id, text in self._texts.items()]
 
     @on("TextDeltaObserved")
     def _text(self, event: LogEvent, delta: TextDelta) -> Frames:
         said = frame({"type": "delta", "id": delta.message_id, "text": delta.delta})
         if delta.message_id in self._texts:
-            self._texts[delta.message_id] += delta.delta
+            self._texts[delta.message_id].append(delta.delta)
             return (said,)
-        self._texts[delta.message_id] = delta.delta
+        self._texts[delta.message_id] = [delta.delta]
         return (frame({"type": "text", "id": delta.message_id}), said)
 
     @on("MessageCommitted")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from awaken.domain.ids import RunId
+from awaken.protocols.turn_index import TurnIndex
 from awaken.testing.behaviour import behaviour
 from tests.protocols.plain import PLAIN_OPERATIONS, PlainEncoder
 from tests.protocols.site import ProtocolSite, cuts, frames_in, protocol_site, without_beginning
@@ -162,3 +164,44 @@ async def test_an_encoder_is_told_what_was_said_before_its_run() -> None:
         assert frames_in(await chat(site, "text", "t"))[-2].json()["read"] == 0
         assert frames_in(await chat(site, "text", "t", said("And?", "m2")))[-2].json()["read"] == 2
         assert PlainEncoder.is_opened > 0
+
+
+async def test_turns_that_were_found_are_not_looked_for_again() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        first = await chat(site, "approval", "t")
+        reads: Any = _Counted(site.app.store)
+        index, scope = TurnIndex(max_runs=1), site.app.scope
+        run = await site.app.mailbox.get_run(scope, RunId((await runs(site, "t"))[0]))
+
+        assert [turn.number for turn in await index.turns_of(reads, scope, run)] == [1]
+        await chat(site, "approval", "t", yes=frames_in(first)[-2].json()["tickets"])
+        turns = await index.turns_of(reads, scope, run)
+
+        assert [(turn.number, turn.ending.outcome if turn.ending else None) for turn in turns] == [
+            (1, "waiting"),
+            (2, "finished"),
+        ]
+        assert turns[1].after >= (turns[0].last_seq or 0)
+        assert reads.afters == sorted(set(reads.afters)), "no page was read twice"
+        await chat(site, "text", "u")
+        other = await site.app.mailbox.get_run(scope, RunId((await runs(site, "u"))[0]))
+        await index.turns_of(reads, scope, other)
+        await index.turns_of(reads, scope, run)
+        assert reads.afters[-1] == reads.afters[0], "only so many runs are kept"
+
+
+async def runs(site: ProtocolSite, thread_id: str) -> list[str]:
+    listed = await site.http.get(f"/v1/threads/{thread_id}/runs")
+    return [each["run_id"] for each in listed.json()["items"]]
+
+
+class _Counted:
+    """Notes which pages of events are read."""
+
+    def __init__(self, reads: Any) -> None:
+        self._reads = reads
+        self.afters: list[int] = []
+
+    async def page_events(self, scope: Any, thread_id: Any, *, after: int, **more: Any) -> Any:
+        self.afters.append(after)
+        return await self._reads.page_events(scope, thread_id, after=after, **more)

@@ -190,7 +190,7 @@ def opened(entry: LoggedEvent | ReadEvent) -> Any:
     if kind is None:
         return None
     try:
-        return _decoder(kind.payload).decode(entry.payload)
+        return decoder_of(kind.payload).decode(entry.payload)
     except msgspec.DecodeError as error:
         raise DataIntegrity(f"an event of kind {entry.kind!r} cannot be read: {error}") from error
 
@@ -207,5 +207,6 @@ def with_inference(spent: dict[str, Usage], entry: LoggedEvent) -> dict[str, Usa
 
 
 @cache
-def _decoder(payload: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+def decoder_of(payload: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    """The decoder for payloads of a type of the table."""
     return msgspec.json.Decoder(payload)

@@ -73,6 +73,8 @@ class Service:
         """The OpenAPI document for a server at a path."""
         self.store_seen: tuple[float, Component] | None = None
         """What the store last answered a health check, and when."""
+        self.kept: dict[Any, Any] = {}
+        """What the operations of other protocols keep between requests, by a name of theirs; they bound it."""
         self.is_leaving = False
         """This server will stop: nothing new should be sent here, and what is sent is answered."""
 

@@ -170,6 +170,8 @@ class EventStream(Response):
             is_silent = not await self._send_rows(send, rows)
             if self._is_over:
                 return "done"
+            if reader.is_behind:
+                await asyncio.sleep(0)  # a long log holds nobody up, whatever the store and however fast the client
             now_s = clock.monotonic()
             if is_silent and now_s >= keepalive_at_s:
                 await self._send(send, self._encoder.keepalive())

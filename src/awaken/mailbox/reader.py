@@ -201,6 +201,11 @@ class Reader:
     ) -> None:
         self._hub.detach(self._key, self)
 
+    @property
+    def is_behind(self) -> bool:
+        """The log is paged: more of it is there already."""
+        return self._behind
+
     async def __aiter__(self) -> AsyncIterator[EventRow]:
         while not self.ended and not self.is_cut:
             for row in await self.next_rows():

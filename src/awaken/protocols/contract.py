@@ -18,9 +18,10 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from awaken.domain.agent_event import ReasoningDelta, StateDelta, StreamReset, TextDelta
+from awaken.domain.agent_event import ReasoningDelta, TextDelta
 from awaken.domain.clock import Instant
-from awaken.domain.event import opened
+from awaken.domain.errors import DataIntegrity
+from awaken.domain.event import TABLE, decoder_of
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow, MessagePayload, ReadEvent
 from awaken.domain.message import Message, Role, Text, Thinking, Visibility
@@ -29,7 +30,7 @@ from awaken.domain.server_event import TicketOpenedPayload
 from awaken.domain.state import ThreadState
 from awaken.http.frames import one_line
 from awaken.http.problems import Problem
-from awaken.protocols.turns import TURN_KINDS, Ending, Moved, Turns
+from awaken.protocols.turns import TURN_KINDS, Ending, Turns
 
 _json: Final = msgspec.json.Encoder().encode
 
@@ -81,6 +82,23 @@ def events_of(row: EventRow) -> list[tuple[int, ReadEvent]]:
 
 
 Handler = Callable[[Any, LogEvent, Any], Frames]
+
+
+class _Plan(NamedTuple):
+    decode: Callable[[msgspec.Raw], Any]
+    handler: Handler | None
+    treated: str
+
+
+_TREATED: Final[dict[str, str]] = {
+    **dict.fromkeys(TURN_KINDS, "turn"),
+    "TextDeltaObserved": "delta",
+    "ReasoningDeltaObserved": "delta",
+    "MessageCommitted": "message",
+    "StreamReset": "reset",
+    "StateDeltaObserved": "state",
+}
+"""What an encoder itself does with events, whether or not a protocol handles them."""
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Frames])
 _KINDS: Final = "_kinds_of_event"
 
@@ -116,14 +134,19 @@ class TurnEncoder(ABC):
     """Whether it is told the conversation before the run: `self.history`, complete before `RunStarted`."""
     wants_state: ClassVar[bool] = False
     """Whether it is opened with the thread's state."""
-    _handlers: ClassVar[dict[str, Handler]] = {}
+    _plans: ClassVar[dict[str, _Plan]] = {}
+    """What to do with an event, by kind; nothing with a kind that is not here."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._handlers = {**cls._handlers}
+        handlers: dict[str, Handler] = {kind: plan.handler for kind, plan in cls._plans.items() if plan.handler}
         for method in vars(cls).values():
             for kind in getattr(method, _KINDS, ()):
-                cls._handlers[kind] = method
+                handlers[kind] = method
+        cls._plans = {
+            kind: _Plan(decoder_of(TABLE[kind].payload).decode, handlers.get(kind), _TREATED.get(kind, ""))
+            for kind in {*handlers, *_TREATED}
+        }
 
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
@@ -171,42 +194,40 @@ class TurnEncoder(ABC):
         Raises:
             DataIntegrity: Its payload does not fit its kind.
         """
-        kind = event.kind
-        handler = self._handlers.get(kind)
-        if handler is None and kind not in _OWN_KINDS:
+        plan = self._plans.get(event.kind)
+        if plan is None:
             return NOTHING
-        payload = opened(event)
-        if payload is None:
-            return NOTHING
-        told = LogEvent(seq, kind, payload, row.dispatch_id, row.created_at)
+        decode, handler, treated = plan
+        try:
+            payload = decode(event.payload)
+        except msgspec.DecodeError as error:
+            raise DataIntegrity(f"an event of kind {event.kind!r} cannot be read: {error}") from error
+        told = LogEvent(seq, event.kind, payload, row.dispatch_id, row.created_at)
         was_open = self.turns.is_open
-        moved: Moved = self.turns.feed(kind, payload) if kind in TURN_KINDS else ""
-        if moved == "opens":
-            return self.opens(told)
-        if moved == "ends":
-            assert self.turns.ending is not None, "it has just ended"
-            return self.ends(told, self.turns.ending)
-        frames = self._encode(told, handler)
-        return frames if was_open else NOTHING
-
-    def _encode(self, event: LogEvent, handler: Handler | None) -> Frames:
-        payload = event.payload
-        match payload:
-            case TextDelta() | ReasoningDelta():
+        match treated:
+            case "delta":
                 self._streamed.add(payload.message_id)
-            case MessagePayload():
-                whole = self._whole(event, payload)
-                return (*whole, *self._handled(event, handler)) if whole else self._handled(event, handler)
-            case StreamReset():
+            case "turn":
+                moved = self.turns.feed(event.kind, payload)
+                if moved == "opens":
+                    return self.opens(told)
+                if moved == "ends":
+                    assert self.turns.ending is not None, "it has just ended"
+                    return self.ends(told, self.turns.ending)
+            case "message":
+                whole = self._whole(told, payload)
+                if whole and was_open:
+                    return (*whole, *(NOTHING if handler is None else handler(self, told, payload)))
+            case "reset":
                 self._streamed.clear() if payload.message_id is None else self._streamed.discard(payload.message_id)
-            case StateDelta() if payload.version <= self._state_version:
+            case "state" if payload.version <= self._state_version:
                 return NOTHING  # the state that it was opened with has it
             case _:
                 pass
-        return self._handled(event, handler)
-
-    def _handled(self, event: LogEvent, handler: Handler | None) -> Frames:
-        return NOTHING if handler is None else handler(self, event, event.payload)
+        if handler is None:
+            return NOTHING
+        frames = handler(self, told, payload)
+        return frames if was_open else NOTHING
 
     def _whole(self, event: LogEvent, message: MessagePayload) -> list[Frame]:
         """Text and reasoning of an answer that was not streamed, as if it had come in one piece."""
@@ -217,25 +238,16 @@ class TurnEncoder(ABC):
             return []
         frames: list[Frame] = []
         for part, block in enumerate(message.content_blocks):
-            delta: TextDelta | ReasoningDelta | None = None
-            if isinstance(block, Text) and block.text:
+            if isinstance(block, Text):
                 kind, delta = "TextDeltaObserved", TextDelta(message.message_id, part, block.text)
-            elif isinstance(block, Thinking) and block.text:
+            elif isinstance(block, Thinking):
                 kind, delta = "ReasoningDeltaObserved", ReasoningDelta(message.message_id, part, block.text)
             else:
                 continue
-            handler = self._handlers.get(kind)
-            if handler is not None:
+            handler = self._plans[kind].handler
+            if handler is not None and block.text:
                 frames += handler(self, event._replace(kind=kind, payload=delta), delta)
         return frames
-
-
-_OWN_KINDS: Final = TURN_KINDS | {
-    "TextDeltaObserved",
-    "ReasoningDeltaObserved",
-    "MessageCommitted",
-    "StreamReset",
-}
 
 
 def shown_call(ticket: TicketOpenedPayload) -> tuple[str, str, Any]:

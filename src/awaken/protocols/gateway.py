@@ -19,8 +19,7 @@ from starlette.responses import Response
 from awaken.domain.cursor import event_place
 from awaken.domain.delivery import Delivery, Strategy, mode_of
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.event import opened as opened_event
-from awaken.domain.ids import DispatchId, RunId, ThreadId, checked_id
+from awaken.domain.ids import RunId, ThreadId, checked_id
 from awaken.domain.message import Message, Visibility
 from awaken.domain.run import Adapter, ClientTool, Limits, OnCompletion, OnDisconnect, Run, RunOptions, RunStatus, Trace
 from awaken.domain.state import ThreadState
@@ -36,11 +35,10 @@ from awaken.protocols.attachments import check_foreign
 from awaken.protocols.contract import Frames, Opened
 from awaken.protocols.foreign import last_words, new_words, seeded
 from awaken.protocols.projection import Making, Place, Projection, written
-from awaken.protocols.turns import TURN_KINDS, Ending, Turns
+from awaken.protocols.turn_index import Turn, TurnIndex, first_turn
 from awaken.store.contract import MAX_PAGE, MessageQuery, Snapshot, StoredMessage, TicketQuery
 
 MAX_CONTEXT_BYTES: Final = 256 * 1024
-_PAGE_EVENTS: Final = 512
 _LAST_EVENT_ID: Final = b"last-event-id"
 
 
@@ -70,25 +68,6 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     on_completion: OnCompletion = "keep"
     wire_run_id: str | None = None
     """What the client calls the run."""
-
-
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a run: behind which event it begins, and how it ended, if it has."""
-
-    run: Run
-    number: int
-    after: int
-    dispatch_id: DispatchId | None
-    wire_run_id: str | None = None
-    """What the client called it whose request began it."""
-    last_seq: int | None = None
-    ending: Ending | None = None
-    is_new: bool = False
-    """It was begun by this very request."""
-
-    @property
-    def start(self) -> Place:
-        return Place(self.after)
 
 
 class Gateway:
@@ -179,7 +158,7 @@ class Gateway:
         run = accepted.run
         dispatch = accepted.dispatch
         if dispatch is not None and dispatch.why == "start":
-            return replace(self._first(run), dispatch_id=dispatch.dispatch_id, is_new=not accepted.replayed)
+            return replace(first_turn(run), dispatch_id=dispatch.dispatch_id, is_new=not accepted.replayed)
         return await self.latest_turn(run)
 
     async def _open_answers(self, thread_id: ThreadId, answers: Sequence[Verdict]) -> list[Verdict]:
@@ -290,42 +269,13 @@ class Gateway:
         return (await self.turns_of(run))[-1]
 
     async def turns_of(self, run: Run) -> list[Turn]:
-        """All turns of a run, found in its log; at least one.
+        """All turns of a run, at least one.
 
         Raises:
             DataIntegrity: Its log cannot be read.
         """
-        tracked = Turns()
-        found: list[Turn] = []
-        after: int | None = run.first_event_seq - 1
-        while after is not None:
-            page = await self._reads.page_events(
-                self._scope, run.thread_id, after=after, limit=_PAGE_EVENTS, run_id=run.run_id
-            )
-            if page.unreadable:
-                raise DataIntegrity(page.unreadable[0])
-            for row in page.items:
-                for seq, event in enumerate(row.events, row.first_seq):
-                    moved = tracked.feed(event.kind, opened_event(event)) if event.kind in TURN_KINDS else ""
-                    if moved == "opens" and tracked.queued is not None:
-                        named = tracked.queued.wire_run_id
-                        found.append(
-                            Turn(
-                                run=run,
-                                number=tracked.number,
-                                after=seq - 1,
-                                dispatch_id=row.dispatch_id,
-                                wire_run_id=named,
-                            )
-                        )
-                    elif moved == "ends":
-                        found[-1] = replace(found[-1], last_seq=seq, ending=tracked.ending)
-            after = page.next
-        return found or [self._first(run)]
-
-    def _first(self, run: Run) -> Turn:
-        after, wire_run_id = run.first_event_seq - 1, run.request.trace.wire_run_id
-        return Turn(run=run, number=1, after=after, dispatch_id=run.dispatch_id, wire_run_id=wire_run_id)
+        index: TurnIndex = self._call.service.kept.setdefault(TurnIndex, TurnIndex())
+        return await index.turns_of(self._reads, self._scope, run)
 
     async def resumed(self, thread_id: str, *, cursor: str | None = None) -> tuple[Turn, Place] | None:
         """Where a client goes on that comes back to a thread: behind the frame that `Last-Event-ID`, or else `cursor`,
@@ -340,7 +290,7 @@ class Gateway:
         named = self._call.header(_LAST_EVENT_ID) or cursor
         if not named:
             turn = await self.current(thread_id)
-            return None if turn is None else (turn, turn.start)
+            return None if turn is None else (turn, Place(turn.after))
         after, frames = event_place(named, self._scope, ThreadId(thread_id), "header", "last-event-id")
         run = await self._run_at(ThreadId(thread_id), after if frames == 0 else after + 1)
         turns = [] if run is None else await self.turns_of(run)
@@ -349,7 +299,7 @@ class Gateway:
                 is_over = turn.last_seq is not None and after >= turn.last_seq
                 return None if is_over else (turn, Place(after, frames))
         turn = await self.current(thread_id)
-        return None if turn is None else (turn, turn.start)
+        return None if turn is None else (turn, Place(turn.after))
 
     async def _run_at(self, thread_id: ThreadId, seq: int) -> Run | None:
         """The run that the event belongs to."""
@@ -375,7 +325,7 @@ class Gateway:
         `joins`: it begins where the log is now, with the encoder's prelude in the place of the frames so far.
         """
         run, call = turn.run, self._call
-        at = turn.start if place is None else place
+        at = Place(turn.after) if place is None else place
         if joins:
             _, last = await self._reads.event_bounds(self._scope, run.thread_id)
             at = Place(max(last, at.after))
