@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast, get_args
 
+from msgspec import UNSET
+
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
+from awaken.domain.ids import ThreadId
 from awaken.store import rules
 from awaken.store.given_up import report_given_up
 from awaken.store.rules import asks
@@ -29,6 +32,8 @@ from awaken.store.sqlite.writing import Overtaken, RowNumbers, write
 from awaken.store.transitions import (
     Blocked,
     Busy,
+    DeleteThread,
+    EditThread,
     Failed,
     Full,
     NotOpen,
@@ -36,6 +41,7 @@ from awaken.store.transitions import (
     Outcome,
     Reclaim,
     Reclaimed,
+    SaveThread,
     SetTransition,
     Submit,
     ThreadTransition,
@@ -162,6 +168,7 @@ class Transactor:
             count -= 1  # those over many threads come last
         singles = cast("Sequence[ThreadTransition]", batch[:count])
         _check_ids(singles)
+        _check_lineage(singles)
         outcomes = self._decide_all(singles, now, careful=False)
         for t in batch[count:]:
             outcomes.append(self._one(t, now, careful=False))
@@ -231,6 +238,27 @@ def _check_ids(items: Sequence[ThreadTransition]) -> None:
         dispatches = {(t.scope, t.dispatch_id) for t in brought}
         if len(runs) < len(brought) or len(dispatches) < len(brought):
             raise Overtaken("an id appears twice in the batch")
+
+
+def _check_lineage(items: Sequence[ThreadTransition]) -> None:
+    """Raises Overtaken when a batch that gives a thread a parent, or deletes one, deals with a thread and with its
+    parent: the second must see what the first did. Who merely makes a thread asks nothing of its parent.
+    """
+    if any(type(t) in (EditThread, DeleteThread) for t in items):
+        parents = {(t.scope, _parent_in(t)) for t in items}
+        if any((t.scope, t.thread_id) in parents for t in items):
+            raise Overtaken("a thread and its parent are in the batch")
+
+
+def _parent_in(t: ThreadTransition) -> ThreadId | None:
+    match t:
+        case EditThread():
+            parent = t.patch.parent_thread_id
+            return None if parent is UNSET else parent
+        case SaveThread() | Submit():
+            return None if t.info is None else t.info.parent_thread_id
+        case _:
+            return None
 
 
 def _explained(error: Exception) -> Exception:

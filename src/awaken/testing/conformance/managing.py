@@ -35,6 +35,7 @@ from awaken.store.transitions import (
     Stale,
     ThreadDeleted,
     ThreadEdited,
+    ThreadSaved,
 )
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
@@ -188,6 +189,23 @@ async def test_of_two_threads_that_name_each_other_at_once_one_is_refused(store:
     assert [type(outcome) for outcome in outcomes] == [ThreadEdited, Conflict]
     assert ((await thread_of(store, ThreadId("a"))).info.parent_thread_id) == "b"
     assert ((await thread_of(store, ThreadId("b"))).info.parent_thread_id) is None
+
+
+@behaviour("TR-017")
+async def test_a_parent_that_was_made_or_deleted_a_moment_before_is_known(store: Store, clock: ManualClock) -> None:
+    await _made(store, "a")
+    edit = EditThread(scope=SCOPE, thread_id=ThreadId("a"), patch=ThreadPatch(parent_thread_id=ThreadId("b")))
+    delete = DeleteThread(scope=SCOPE, thread_id=ThreadId("b"))
+
+    made = SaveThread(scope=SCOPE, thread_id=ThreadId("b"))
+    assert [type(each) for each in await store.apply([made, edit])] == [ThreadSaved, ThreadEdited]
+    await _edited(store, "a", parent_thread_id=None)
+    assert [type(each) for each in await store.apply([edit, delete])] == [ThreadEdited, HasChildren]
+    await _edited(store, "a", parent_thread_id=None)
+    child = SaveThread(scope=SCOPE, thread_id=ThreadId("c"), info=ThreadInfo(parent_thread_id=ThreadId("b")))
+    assert [type(each) for each in await store.apply([child, delete])] == [ThreadSaved, HasChildren]
+    await _edited(store, "c", parent_thread_id=None)
+    assert [type(each) for each in await store.apply([delete, edit])] == [ThreadDeleted, Missing]
 
 
 # --- finding threads --------------------------------------------------------------------------------------------------
