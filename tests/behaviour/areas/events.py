@@ -110,5 +110,22 @@ AREA: Final = Area(
         sentence="A decision that cannot be stored is refused to its caller.",
         note="Nothing is stored then, so no event reports it.",
     ),
+    built(
+        "KD-001",
+        sentence="Every kind of event has a story that holds its whole payload and its place.",
+        note="The kinds that are told, those that anything can write, and those of the table are the same.",
+    ),
+    cannot(
+        "KD-002",
+        because="A run is stored with its dispatch or not at all: no MailboxSubmitFailed or MailboxResumeFailed reports half of it.",
+    ),
+    cannot(
+        "KD-003",
+        because="Each message is reported in its place, so that no ThreadMessagesCheckpointed sums up a batch and no MessagesSnapshot a conversation.",
+    ),
+    cannot(
+        "KD-004",
+        because="What a call waits for is told by its ticket, and how it ended by its status: ToolCallSuspended, ToolPermissionRequested, MailboxDecisionReceived, ToolPermissionResolved, ToolCallResumed, ToolCallRejected, ToolCallTimedOut and ToolCallCancelled have nothing of their own to say.",
+    ),
     built("MBX-172", sentence="A decision is published as one event, with who made it."),
 )
