@@ -375,6 +375,7 @@ async def test_a_join_waits_without_end_and_keeps_the_connection_alive(store: St
         assert (await site.http.get("/v1/runs/unknown/join")).status == 404
 
 
+@behaviour("SRV-028")
 async def test_a_run_that_nobody_watches_any_more_is_stopped_after_a_while(store: Store, clock: ManualClock) -> None:
     body = {"agent_id": "gated", "input": "x", "run_id": "r1", "on_disconnect": "cancel"}
     async with served(store, clock) as site:

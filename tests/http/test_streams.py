@@ -208,7 +208,7 @@ async def _leave(mailbox: Any) -> None:
     await mailbox.__aexit__(None, None, None)
 
 
-@behaviour("OS-004")
+@behaviour("OS-004", "SRV-028")
 async def test_a_reader_that_leaves_ends_its_stream_and_nothing_else(store: Store, clock: ManualClock) -> None:
     async with served(store, clock) as site:
         async with site.http.open("POST", "/v1/runs/stream", {"agent_id": "gated", "input": "hello"}) as stream:

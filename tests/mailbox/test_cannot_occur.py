@@ -146,8 +146,9 @@ async def test_looking_for_work_on_a_busy_thread_changes_nothing(store: WatchedS
 
 @behaviour("MBX-127", "MBX-128", "MBX-129", "P-014", "P-019")
 async def test_an_idle_thread_costs_a_mailbox_nothing(store: WatchedStore, clock: ManualClock) -> None:
-    """No worker stands for a thread, with work or without, so none has to be collected."""
+    """No worker stands for a thread, with work or without, so none has to be collected, and none asks for anything."""
     async with World(store, clock) as world:
+        without_threads = await _operations_in(world, 120)
         for number in range(20):
             await world.submit(thread_id=f"t{number}")
             (await world.agent.next_call()).release()
@@ -156,9 +157,16 @@ async def test_an_idle_thread_costs_a_mailbox_nothing(store: WatchedStore, clock
 
         health = world.mailbox.health()
         assert (health.executing, health.free_slots, world.mailbox.reader_count) == (0, 100, 0)
-        await world.advance(120)
+        assert await _operations_in(world, 120) == without_threads
         assert len(world.agent.calls) == 20
         assert (await world.submit(thread_id="t0")).status == "running"
+
+
+async def _operations_in(world: World, seconds: float) -> int:
+    """How much is asked of the store meanwhile, but for what the audit looks at in slices."""
+    before = world.store.ended_count - world.store.audit_count
+    await world.advance(seconds)
+    return world.store.ended_count - world.store.audit_count - before
 
 
 @behaviour("P-010")

@@ -215,6 +215,12 @@ async def test_a_claim_reclaimed_in_its_own_process_is_stopped_before_its_succes
         assert [call.run_id for call in world.agent.calls].count(submission.run.run_id) == 2
         assert world.agent.most_running == 1
 
+        [_, successor] = [call for call in world.agent.calls if call.run_id == submission.run.run_id]
+        await world.advance(30)
+        assert not successor.is_over, "the loss of the claim before it is not its own"
+        successor.release("to the end")
+        assert (await world.done(submission)).final_output == "to the end"
+
 
 @behaviour("OS-002")
 async def test_a_failing_store_stops_runs_in_time_and_each_is_run_again_exactly_once(

@@ -6,9 +6,13 @@ The ledger (`tests/behaviour/areas/faults.py`) says what each of them is, and na
 from __future__ import annotations
 
 import asyncio
+import gc
+import types
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec import json
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import DispatchStatus
@@ -25,8 +29,10 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.store.contract import DispatchQuery, RunQuery, TicketQuery
 from awaken.store.transitions import Decide, Settle, Submit
+from awaken.testing.audit import check_sound
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.executors import Call, Script, Turn
 from awaken.testing.mailboxes import WatchedStore, World, claim_for
 
 DAY_S = 86_400.0
@@ -160,6 +166,92 @@ async def test_a_run_that_has_waited_for_longer_than_anything_is_kept_goes_on_wa
         async with World(store, clock, agents=AGENTS, settings=settings, seed=4) as world:
             await answer(world, run)
             assert (await world.done(run)).final_output == "the answer was four"
+
+
+@behaviour("D-003")
+async def test_what_falls_due_later_is_found_by_the_process_that_comes_next(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """A retry that waits, and a run with a delay, of which only the rows are left."""
+    async with store:
+        async with World(store, clock) as world:
+            failed = await world.submit()
+            (await world.agent.next_call()).fail(TransientFailure("busy", retry_after_s=30))
+            await world.quiet()
+            delayed = await world.submit(thread_id="other", delay_s=45)
+        async with World(store, clock, seed=2) as world:
+            for run, at_s in ((failed, 30), (delayed, 15)):
+                await world.advance(at_s - 0.001)
+                begun = len(world.agent.calls)
+                await world.advance(0.001)
+                assert [call.run_id for call in world.agent.calls[begun:]] == [run.run.run_id]
+                world.agent.calls[-1].release("done")
+                assert (await world.done(run)).termination == NATURAL_END
+
+
+@behaviour("D-017")
+async def test_a_run_whose_suspension_could_not_be_stored_at_first_waits_and_is_not_executed_again(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    executions: list[int] = []
+
+    async def patient(ctx: Context) -> str:
+        executions.append(1)
+        return await ctx.ask("how many?")
+
+    async with World(store, clock, agents={"patient": patient}) as world:
+        store.fail_once(Settle)
+        run = await world.submit(agent_id="patient")
+        await world.advance(60)
+
+        waits = await world.run(run)
+        assert (waits.status, len(executions)) == (RunStatus.WAITING, 1)
+        assert waits.waiting is not None and waits.waiting.suspended_by == waits.dispatch_id
+        await answer(world, run)
+        assert (await world.done(run)).final_output == "four"
+        assert len(executions) == 2
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+@behaviour("D-005", "P-018")
+async def test_each_message_is_reported_once_by_the_run_that_brought_or_produced_it(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """Also where the next run, a start, or an audit comes after it, and where some of it is read no more."""
+
+    async def add(a: int) -> int:
+        return a + 1
+
+    def agents() -> dict[str, Any]:
+        script = Script(Turn("", (Call("add", {"a": 1}),)), "two", "nothing", "three")
+        return {"model": script.agent(tools=[add])}
+
+    async with store:
+        async with World(store, clock, agents=agents()) as world:
+            first = await world.done(await world.submit("one", agent_id="model"))
+            await world.mailbox.threads.hide(DEFAULT_SCOPE, ThreadId("t"), (await world.messages())[-1].id)
+        runs = [first]
+        for seed in (2, 3):
+            async with World(store, clock, agents=agents(), seed=seed) as world:
+                await world.advance(2 * 3600)
+                runs.append(await world.done(await world.submit("more", agent_id="model")))
+                await check_sound(store)
+
+        rows = await store.list_events(DEFAULT_SCOPE, ThreadId("t"), after=0, limit=1_000)
+        reported = [
+            (row.run_id, json.decode(event.payload)["message_seq"])
+            for row in rows
+            for event in row.events
+            if event.kind == "MessageCommitted"
+        ]
+        count = len(await world.messages())
+        assert count >= 4 + 2 + 2
+        assert [seq for _, seq in reported] == [*range(1, count + 1)]
+        by_run = [run.run_id for run in runs]
+        places = [by_run.index(run_id) for run_id, _ in reported if run_id is not None]
+        assert places == sorted(places) and len(places) == count
 
 
 # --- which run is meant -----------------------------------------------------------------------------------------------
@@ -573,3 +665,63 @@ async def test_a_start_reads_no_more_where_much_has_ended(store: WatchedStore, c
             await world.quiet()
             assert len((await store.list_runs(DEFAULT_SCOPE, RunQuery(status=RunStatus.DONE, limit=200))).items) == 200
         assert await operations() == few
+
+
+_NOT_HELD = (
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.FrameType,
+    types.CodeType,
+    types.CoroutineType,
+    types.GeneratorType,
+    asyncio.AbstractEventLoop,
+    asyncio.Task,
+)
+"""What leads from everything to everything."""
+
+
+def held_by(root: object, *, but: Sequence[object]) -> int:
+    """How many objects are reached from there, and not through these."""
+    gc.collect()
+    seen, left, count = {id(each) for each in but}, [root], 0
+    while left:
+        found = left.pop()
+        if id(found) in seen or isinstance(found, _NOT_HELD):
+            continue
+        seen.add(id(found))
+        count += 1
+        left += gc.get_referents(found)
+    return count
+
+
+@behaviour("P-019")
+async def test_a_mailbox_keeps_nothing_of_runs_that_are_over(store: WatchedStore, clock: ManualClock) -> None:
+    """Of each thread here a run was answered, one was cancelled, and somebody has watched and sent something."""
+    async with World(store, clock, agents=AGENTS) as world:
+
+        async def busy(thread_id: str) -> None:
+            run = await world.submit(agent_id="asking", thread_id=thread_id)
+            async with world.mailbox.read_thread(DEFAULT_SCOPE, ThreadId(thread_id)) as reader:
+                await reader.next_rows()
+                await world.quiet()
+                await answer(world, run)
+                await world.done(run)
+            other = await world.submit(thread_id=thread_id)
+            await world.agent.next_call()
+            message = user_message(MessageId(""), "look here")
+            await world.mailbox.messages.send(
+                RunSubmission(messages=(message,), thread_id=thread_id, delivery=Delivery(mode="steer"))
+            )
+            await world.mailbox.interrupt(DEFAULT_SCOPE, ThreadId(thread_id), wait_s=5)
+            await world.done(other)
+
+        async def after(name: str) -> int:
+            for number in range(50):
+                await busy(f"{name}-{number}")
+            await world.quiet()
+            await world.advance(100)
+            return held_by(world.mailbox, but=(world.store, clock, world.ledger, world.agent))
+
+        first, second = await after("first"), await after("second")
+        assert second - first < 50, "less than an object for each thread"

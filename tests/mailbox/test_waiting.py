@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.errors import RunNotFound, StoreUnavailable, TransientFailure, ValidationError
+from awaken.domain.event import TERMINAL_KINDS
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.message import user_message
 from awaken.domain.run import Run, RunStatus
@@ -124,6 +125,25 @@ async def test_a_wait_lasts_through_retries(store: WatchedStore, clock: ManualCl
         assert not waiting.done()
         (await world.agent.next_call()).release("in the end")
         assert (await waiting).final_output == "in the end"
+
+
+@behaviour("D-014")
+async def test_a_reader_of_a_run_stays_through_its_retries_and_hears_of_no_end_before_the_last(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    async with World(store, clock) as world:
+        submission = await world.submit()
+        async with world.mailbox.read_run(DEFAULT_SCOPE, submission.run) as reader:
+            (await world.agent.next_call()).fail(TransientFailure("busy", retry_after_s=7))
+            await world.advance(6.9)
+            assert len(world.agent.calls) == 1, "the provider's own wish is heeded"
+            await world.advance(0.1)
+            (await world.agent.next_call()).release("in the end")
+            await world.quiet()
+            kinds = [event.kind async for row in reader for event in row.events]
+
+        assert [kind for kind in kinds if kind in TERMINAL_KINDS] == [kinds[-1]] == ["RunFinished"]
+        assert kinds.count("RunRescheduled") == 1
 
 
 @behaviour("D-008")

@@ -979,7 +979,7 @@ async def _watch(reader: Reader, seen: list[EventRow]) -> None:
         seen.append(row)
 
 
-@behaviour("KD-001", "EV-007", "MBX-172")
+@behaviour("KD-001", "EV-007", "MBX-172", "D-004")
 @pytest.mark.parametrize("name", STORIES)
 async def test_a_thread_is_told_whole(store: WatchedStore, clock: ManualClock, name: str) -> None:
     """To whoever watches, unless the process stops meanwhile, and to whoever comes later, unless the thread is gone."""

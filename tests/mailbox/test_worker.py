@@ -607,6 +607,7 @@ async def test_a_run_whose_message_is_gone_is_dead_lettered_once_and_never_execu
         assert before.last_error is not None and "not found" in before.last_error
         await world.advance(60)
         assert await world.dispatch(RunId("bad")) == before
+        assert (await world.kinds(RunId("bad")))[-2:] == ["RunDeadLettered", "RunErrored"], "readers hear of the end"
         assert (await world.kinds(RunId("bad"))).count("RunDeadLettered") == 1
         assert world.agent.calls == []
         assert world.free_slots == 100

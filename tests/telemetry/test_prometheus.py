@@ -19,7 +19,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store, TicketQuery
 from awaken.store.memory import MemoryStore
-from awaken.store.transitions import Submit
+from awaken.store.transitions import Settle, Submit
 from awaken.telemetry import names
 from awaken.telemetry.models import MAX_MODELS, ModelMetrics
 from awaken.telemetry.prometheus import DEPTH_AGE_S, PrometheusObserver
@@ -232,6 +232,23 @@ async def test_scrapes_close_together_count_the_dispatches_once(clock: ManualClo
         assert (await observed.samples())["awaken_mailbox_queue_depth"] == 0
         await world.advance(DEPTH_AGE_S)
         assert (await observed.samples())["awaken_mailbox_queue_depth"] == 1
+
+
+@behaviour("P-001")
+async def test_what_is_counted_of_a_run_costs_it_no_read(store: Store, clock: ManualClock) -> None:
+    """How much is queued is not counted after each operation, but when somebody asks."""
+    observed = Observed(store, clock)
+    async with observed.world as world:
+        before = len(observed.store.transitions)
+        observed.store.refuse_read = StoreUnavailable("nothing is to be read")
+        for number in range(3):
+            await world.submit(f"m{number}")
+            (await world.agent.next_call()).release("done")
+            await world.quiet()
+        observed.store.refuse_read = None
+
+        assert [type(each) for each in observed.store.transitions[before:]] == [Submit, Settle] * 3
+        assert (await observed.samples())['awaken_runs_total{outcome="completed"}'] == 3
 
 
 async def test_labels_name_no_thread_run_or_dispatch(store: Store, clock: ManualClock) -> None:

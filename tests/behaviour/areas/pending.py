@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "steering and pending messages",
@@ -125,33 +125,37 @@ AREA: Final = Area(
         note="A run that was asked to stop; a thread whose run only waits in the queue.",
     ),
     built("MBX-146", sentence="A message for the running run is staged and wakes it."),
-    later(
+    built(
         "MBX-147",
         "LV-016",
         sentence="A message for a run that executes elsewhere reaches it, and opens no run.",
-        by=Wing.POSTGRES,
+        note="Two mailboxes on one store, with its signals and without.",
     ),
-    later(
+    built(
         "MBX-148",
         "MBX-198",
         "SV-040",
         sentence="A message for a run that executes elsewhere is staged for that run alone.",
-        by=Wing.POSTGRES,
+        note="Two mailboxes on one store, with its signals and without.",
     ),
-    later(
-        "MBX-149", "MBX-152", "LV-017", sentence="A message that nobody takes opens exactly one run.", by=Wing.POSTGRES
+    built(
+        "MBX-149",
+        "MBX-152",
+        "LV-017",
+        sentence="A message that nobody takes opens exactly one run.",
+        note="Two mailboxes on one store, with its signals and without.",
     ),
-    later(
+    built(
         "MBX-150",
         "LV-018",
         sentence="A message whose taking was not heard of is taken once all the same.",
-        by=Wing.POSTGRES,
+        note="Two mailboxes on one store, with its signals and without.",
     ),
-    later(
+    built(
         "MBX-151",
         "LV-022",
         sentence="A message for another run does not reach the one that executes.",
-        by=Wing.POSTGRES,
+        note="Two mailboxes on one store, with its signals and without.",
     ),
     built("MBX-258", sentence="A message reaches the running agent as it was sent."),
     built("MBX-260", sentence="A wake is not a message."),

@@ -68,8 +68,11 @@ AREA: Final = Area(
         sentence="What goes out is taken by one process at a time, and stored once.",
         by=Wing.POSTGRES,
     ),
-    later(
-        "LV-012", "SRV-014", sentence="What is asked of a run reaches the process that executes it.", by=Wing.POSTGRES
+    built(
+        "LV-012",
+        "SRV-014",
+        sentence="What is asked of a run reaches the process that executes it.",
+        note="Two mailboxes on one store, with its signals and without; a decision as MBX-154.",
     ),
     later(
         "SRV-021",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "stopping",
@@ -58,17 +58,17 @@ AREA: Final = Area(
     built("MBX-102", sentence="An interrupt supersedes the queue with its runs."),
     cannot("MBX-081", because="Claim and start are one transaction: an interrupt comes before both or after both."),
     built("MBX-103", sentence="A submit that interrupts clears what is queued and takes its place."),
-    later(
+    built(
         "MBX-104",
         "LV-019",
         sentence="A submit that interrupts has the run of another process stopped, and starts when that has let go.",
-        by=Wing.POSTGRES,
+        note="Two mailboxes on one store, with its signals and without.",
     ),
-    later(
+    built(
         "MBX-105",
         "LV-020",
         sentence="A caller that gives a bound gives up when another process does not let go in time, and leaves nothing that would run.",
-        by=Wing.POSTGRES,
+        note="Two mailboxes on one store, with its signals and without.",
     ),
     built(
         "MBX-106",

@@ -23,10 +23,9 @@ AREA: Final = Area(
         "SRV-030",
         sentence="A server stops within its deadline with streams open and agents running; a second signal stops it at once.",
     ),
-    later(
+    built(
         "SRV-028",
         sentence="Leaving a stream stops its run only where that was asked for, after a while, and when nobody else reads.",
-        by=Wing.PROTOCOLS,
     ),
     built(
         "MBX-060",
