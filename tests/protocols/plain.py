@@ -18,6 +18,7 @@ from awaken.http.problems import Problem
 from awaken.protocols.body import DialectBody
 from awaken.protocols.contract import NOTHING, Frames, LogEvent, TurnEncoder, frame, on
 from awaken.protocols.gateway import Gateway, Incoming
+from awaken.protocols.projection import Place
 from awaken.protocols.turns import Ending
 from awaken.testing.protocols import CallSeen, Placed
 from awaken.testing.protocols import Final as FinalView
@@ -49,7 +50,7 @@ class PlainEncoder(TurnEncoder):
         return (frame(told, "end"), frame(DONE))
 
     def failed(self, problem: Problem, request_id: str) -> Frames:
-        return (frame({"type": "error", "code": problem.code}, "error"),)
+        return _failed(problem, request_id)
 
     def prelude(self) -> Frames:
         return [frame({"type": "so-far", "id": id, "text": "".join(text)}) for id, text in self._texts.items()]
@@ -163,7 +164,24 @@ async def join(call: Call) -> Response:
     return await gateway.watch(turn, PlainEncoder, joins=True)
 
 
+async def follow(call: Call) -> Response:
+    gateway = Gateway(call, Adapter.HTTP)
+    return await gateway.watch_thread(call.thread_id, PlainEncoder, _failed, dialect="plain", place=Place(0))
+
+
+def _failed(problem: Problem, request_id: str) -> Frames:
+    return (frame({"type": "error", "code": problem.code}, "error"),)
+
+
 PLAIN_OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/plain/{thread_id}/all",
+        id="plain_follow",
+        summary="Follow a thread",
+        handler=follow,
+        answers={200: "text/event-stream"},
+    ),
     Operation(
         method="POST",
         path="/plain/chat",

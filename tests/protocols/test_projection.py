@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from awaken.domain.ids import RunId
+from awaken.http.frames import FrameCache
+from awaken.protocols.projection import fed_with
 from awaken.protocols.turn_index import TurnIndex
+from awaken.testing.agents import memory_app
 from awaken.testing.behaviour import behaviour
+from awaken.testing.protocols import seen_run
+from awaken.testing.scripted import add_scripted
 from tests.protocols.plain import PLAIN_OPERATIONS, PlainEncoder
 from tests.protocols.site import ProtocolSite, cuts, frames_in, protocol_site, without_beginning
 
@@ -205,3 +210,51 @@ class _Counted:
     async def page_events(self, scope: Any, thread_id: Any, *, after: int, **more: Any) -> Any:
         self.afters.append(after)
         return await self._reads.page_events(scope, thread_id, after=after, **more)
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+async def followed(site: ProtocolSite, count: int, after: str = "") -> bytes:
+    """So many frames of everything on the thread."""
+    headers = {"last-event-id": after} if after else {}
+    async with site.http.open("GET", "/plain/t/all", headers=headers) as stream:
+        async for each in stream.frames():
+            count -= each.event != ":" and bool(each.data)
+            if not count:
+                break
+        return without_beginning(stream.received)
+
+
+async def test_a_thread_is_followed_through_its_runs_and_resumed_anywhere() -> None:
+    async with asyncio.timeout(60), protocol_site(PLAIN_OPERATIONS) as site:
+        first = await chat(site, "approval", "t")
+        second = await chat(site, "approval", "t", yes=frames_in(first)[-2].json()["tickets"])
+        third = await chat(site, "text", "t", said("And?", "m2"))
+        whole = b"".join(without_beginning(body) for body in (first, second, third))
+        count = len(frames_in(whole))
+
+        assert await followed(site, count) == whole
+        for seen, id in cuts(whole)[:-1:2]:
+            site.served.service.streams.cache.clear()
+            assert seen + await followed(site, count - len(frames_in(seen)), id) == whole
+
+
+async def test_of_a_thread_and_of_its_run_one_encoding_serves_both() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        whole = without_beginning(await chat(site, "text", "t"))
+        before = site.served.service.streams.cache.encoded
+        assert await followed(site, len(frames_in(whole))) == whole
+        assert site.served.service.streams.cache.encoded == before
+
+
+async def test_a_run_is_read_as_a_stream_would_have_said_it() -> None:
+    """For whoever waits for the end, and takes no stream."""
+    async with asyncio.timeout(30), memory_app() as app:
+        add_scripted(app)
+        await seen_run(app, "text", thread_id="t")
+        seen = await seen_run(app, "tool", thread_id="t")
+        cache = FrameCache(1_000_000)
+        encoder = await fed_with(PlainEncoder, seen.run, seen.opened, app.store, cache)
+        assert encoder.is_over
+        assert (len(encoder.history), cache.encoded) == (2, 0)

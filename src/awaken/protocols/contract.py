@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from awaken.domain.agent_event import ReasoningDelta, TextDelta
+from awaken.domain.agent_event import ReasoningDelta, ReasoningEncryptedValue, TextDelta
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.event import TABLE, decoder_of
@@ -238,16 +238,22 @@ class TurnEncoder(ABC):
             return []
         frames: list[Frame] = []
         for part, block in enumerate(message.content_blocks):
-            if isinstance(block, Text):
-                kind, delta = "TextDeltaObserved", TextDelta(message.message_id, part, block.text)
+            if isinstance(block, Text) and block.text:
+                frames += self._as_if(event, "TextDeltaObserved", TextDelta(message.message_id, part, block.text))
             elif isinstance(block, Thinking):
-                kind, delta = "ReasoningDeltaObserved", ReasoningDelta(message.message_id, part, block.text)
-            else:
-                continue
-            handler = self._plans[kind].handler
-            if handler is not None and block.text:
-                frames += handler(self, event._replace(kind=kind, payload=delta), delta)
+                id, value = message.message_id, block.signature
+                if block.text:
+                    frames += self._as_if(event, "ReasoningDeltaObserved", ReasoningDelta(id, part, block.text))
+                if value:
+                    told = ReasoningEncryptedValue(id, part, value)
+                    frames += self._as_if(event, "ReasoningEncryptedValueObserved", told)
         return frames
+
+    def _as_if(self, event: LogEvent, kind: str, payload: Any) -> Frames:
+        """What comes of an event that is not in the log."""
+        plan = self._plans.get(kind)
+        handler = None if plan is None else plan.handler
+        return NOTHING if handler is None else handler(self, event._replace(kind=kind, payload=payload), payload)
 
 
 def shown_call(ticket: TicketOpenedPayload) -> tuple[str, str, Any]:

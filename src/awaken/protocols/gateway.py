@@ -9,7 +9,7 @@ Source: ADR 0039; docs/concepts/protocols.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,14 +27,15 @@ from awaken.domain.thread import Thread, ThreadInfo
 from awaken.domain.ticket import Ticket, Verdict
 from awaken.http.frames import Opening
 from awaken.http.operation import Call
+from awaken.http.problems import Problem
 from awaken.http.sse import EventStream
 from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.service import Cancellation, Interruption
 from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.protocols.attachments import check_foreign
-from awaken.protocols.contract import Frames, Opened
+from awaken.protocols.contract import Frames, TurnEncoder
 from awaken.protocols.foreign import last_words, new_words, seeded
-from awaken.protocols.projection import Making, Place, Projection, written
+from awaken.protocols.projection import Making, Place, Projection, ThreadProjection, fed_with, opened_of, written
 from awaken.protocols.turn_index import Turn, TurnIndex, first_turn
 from awaken.store.contract import MAX_PAGE, MessageQuery, Snapshot, StoredMessage, TicketQuery
 
@@ -329,16 +330,7 @@ class Gateway:
         if joins:
             _, last = await self._reads.event_bounds(self._scope, run.thread_id)
             at = Place(max(last, at.after))
-        opened = Opened(
-            scope=self._scope,
-            thread_id=run.thread_id,
-            run_id=run.run_id,
-            agent_id=run.agent_id,
-            request=run.request,
-            metadata=run.metadata,
-            created_at=run.created_at,
-            state=await self._state(make, run.thread_id),
-        )
+        opened = opened_of(self._scope, run, await self._state(make, run.thread_id))
         projection = Projection(make, run, opened, at, self._reads, call.service.streams.cache)
         if joins:
             await projection.join()
@@ -357,6 +349,53 @@ class Gateway:
             headers=headers,
             watching=self._mailbox.attendance.watching(self._scope, run),
         )
+
+    async def watch_thread(
+        self,
+        thread_id: str,
+        make: Making,
+        failed: Callable[[Problem, str], Frames],
+        *,
+        dialect: str,
+        place: Place | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """A stream of everything on the thread, without end: behind `Last-Event-ID`, or else behind a place; None:
+        from now on.
+
+        Raises:
+            ThreadNotFound: There is no such thread.
+            ValidationError: `Last-Event-ID` is no cursor of it.
+        """
+        call, thread = self._call, await self._mailbox.get_thread(self._scope, ThreadId(thread_id))
+        named = call.header(_LAST_EVENT_ID)
+        if named:
+            place = Place(*event_place(named, self._scope, thread.thread_id, "header", "last-event-id"))
+        if place is None:
+            place = Place((await self._reads.event_bounds(self._scope, thread.thread_id))[1])
+        opening = Opening(
+            scope=self._scope,
+            thread_id=thread.thread_id,
+            run_id=None,
+            after=place.after,
+            retry_ms=call.service.settings.retry_ms,
+        )
+        streams = call.service.streams
+        return EventStream(
+            streams,
+            self._mailbox.read_thread(self._scope, thread.thread_id, after=place.after),
+            ThreadProjection(make, failed, opening, place, self._reads, streams.cache, dialect=dialect),
+            opening,
+            request_id=call.request_id,
+            headers=headers,
+        )
+
+    async def read(self, run: Run, make: Making) -> TurnEncoder:
+        """An encoder that was fed the whole run so far: for an answer that is no stream, and says what a stream would
+        have said. Raises DataIntegrity where the log cannot be read.
+        """
+        opened = opened_of(self._scope, run, await self._state(make, run.thread_id))
+        return await fed_with(make, run, opened, self._reads, self._call.service.streams.cache)
 
     async def _state(self, make: Making, thread_id: ThreadId) -> ThreadState | None:
         wants = getattr(make, "wants_state", False)

@@ -12,7 +12,8 @@ Source: ADR 0039; SRV-020, SRV-027.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -20,11 +21,12 @@ import msgspec
 
 from awaken.domain.cursor import cursor_prefix
 from awaken.domain.errors import DataIntegrity, RunNotFound
-from awaken.domain.ids import Scope, ThreadId
+from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.log import EventRow
 from awaken.domain.message import Visibility
 from awaken.domain.run import Run
 from awaken.domain.span import effective
+from awaken.domain.state import ThreadState
 from awaken.http.frames import Encoded, Encoder, EndReason, FrameCache, Opening
 from awaken.http.problems import Problem
 from awaken.protocols.contract import Frames, Opened, TurnEncoder, events_of
@@ -32,6 +34,8 @@ from awaken.protocols.turns import ENDING_KINDS
 from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, StoredMessage
 
 _PAGE_EVENTS: Final = 256
+MAX_RUNS_FOLLOWED: Final = 64
+"""On one stream of a thread; of one that was left out the log is read again."""
 _END: Final = b"\n\n"
 Making = Callable[[Opened], TurnEncoder]
 
@@ -77,9 +81,13 @@ class Projection(Encoder):
 
     async def join(self) -> None:
         """Have the stream begin with what a client has to be shown that joins here."""
+        self._prelude = (await self.encoder()).prelude()
+
+    async def encoder(self) -> TurnEncoder:
+        """One of its own, that was fed everything up to this stream's place."""
         await self._rebuild()
         assert self._fed is not None, "it was rebuilt"
-        self._prelude = self._fed.encoder.prelude()
+        return self._fed.encoder
 
     # --- as a stream asks ---------------------------------------------------------------------------------------------
 
@@ -88,14 +96,7 @@ class Projection(Encoder):
 
     def parts(self, row: EventRow) -> Sequence[EventRow]:
         """Cut behind each event with which a turn may end, and where some frames of an event are not sent."""
-        count = len(row.events)
-        cuts = [place for place, event in enumerate(row.events[:-1], 1) if event.kind in ENDING_KINDS]
-        if self._skips and count > 1 and row.first_seq == self._seq + 1:
-            cuts = sorted({1, *cuts})
-        if not cuts:
-            return (row,)
-        edges = [0, *cuts, count]
-        return [_piece(row, start, end) for start, end in pairwise(edges)]
+        return _cut(row, first_alone=self._skips > 0 and row.first_seq == self._seq + 1)
 
     def is_level_with(self, row: EventRow) -> bool:
         fed = self._fed
@@ -194,6 +195,101 @@ class Projection(Encoder):
         fed.knows_history = True
 
 
+class ThreadProjection(Encoder):
+    """A stream of everything that is done on a thread, without end: the frames of each run, as its encoder makes them,
+    in the order of the log.
+    """
+
+    def __init__(
+        self,
+        make: Making,
+        failed: Callable[[Problem, str], Frames],
+        opening: Opening,
+        place: Place,
+        reads: Reads,
+        cache: FrameCache,
+        *,
+        dialect: str,
+    ) -> None:
+        """`failed` is the protocol's error, as of its encoders."""
+        self.dialect = dialect
+        self._make = make
+        self._failed = failed
+        self._opening = opening
+        self._seq = place.after
+        self._skips = place.frames
+        self._reads = reads
+        self._cache = cache
+        self._runs: OrderedDict[RunId, Projection] = OrderedDict()
+        self._run: Projection | None = None
+        """Of the run that the row is about which is at hand; None where it is not known yet, or about no run."""
+
+    @property
+    def shared_as(self) -> Hashable | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None if self._run is None else self._run.shared_as
+
+    def open(self, opening: Opening) -> bytes:
+        return f"retry: {opening.retry_ms}\n: connected\n\n".encode()
+
+    def parts(self, row: EventRow) -> Sequence[EventRow]:
+        self._run = None if row.run_id is None else self._runs.get(row.run_id)
+        return _cut(row, first_alone=self._skips > 0 and row.first_seq == self._seq + 1)
+
+    def is_level_with(self, row: EventRow) -> bool:
+        return row.run_id is None or (self._run is not None and self._run.is_level_with(row))
+
+    async def catch_up(self, row: EventRow) -> None:
+        if self._run is None and row.run_id is not None:
+            run = await self._reads.load_run(row.scope, row.run_id)
+            if run is None:
+                raise RunNotFound(row.run_id)
+            place = Place(max(row.first_seq - 1, run.first_event_seq - 1), self._skips)
+            self._run = Projection(self._make, run, opened_of(row.scope, run), place, self._reads, self._cache)
+            self._runs[run.run_id] = self._run
+            while len(self._runs) > MAX_RUNS_FOLLOWED:
+                self._runs.popitem(last=False)
+        if self._run is not None and not self._run.is_level_with(row):
+            await self._run.catch_up(row)
+
+    def feed(self, row: EventRow) -> Encoded:
+        return Encoded(b"", 0) if self._run is None else self._run.feed(row)
+
+    def taken(self, row: EventRow, made: Encoded) -> Encoded:
+        self._seq, self._skips = row.last_seq, 0
+        return made if self._run is None else self._run.taken(row, made)._replace(is_last=False)
+
+    def close(self, reason: EndReason) -> bytes:
+        return b": restarting\n\n" if reason == "restarting" else b""
+
+    def fail(self, problem: Problem, request_id: str) -> bytes:
+        return written(self._failed(problem, request_id))
+
+
+def opened_of(scope: Scope, run: Run, state: ThreadState | None = None) -> Opened:
+    """What an encoder of the run is opened with."""
+    return Opened(
+        scope=scope,
+        thread_id=run.thread_id,
+        run_id=run.run_id,
+        agent_id=run.agent_id,
+        request=run.request,
+        metadata=run.metadata,
+        created_at=run.created_at,
+        state=state,
+    )
+
+
+async def fed_with(make: Making, run: Run, opened: Opened, reads: Reads, cache: FrameCache) -> TurnEncoder:
+    """An encoder that was fed everything of a run so far, for an answer that is no stream.
+
+    Raises:
+        DataIntegrity: The run's log cannot be read.
+    """
+    _, last = await reads.event_bounds(opened.scope, run.thread_id)
+    projection = Projection(make, run, opened, Place(max(last, run.first_event_seq - 1)), reads, cache)
+    return await projection.encoder()
+
+
 async def _log_up_to(reads: Reads, scope: Scope, thread_id: ThreadId, end: int) -> list[StoredMessage]:
     found: list[StoredMessage] = []
     while len(found) < end:
@@ -203,6 +299,16 @@ async def _log_up_to(reads: Reads, scope: Scope, thread_id: ThreadId, end: int) 
             break
         found += page
     return found
+
+
+def _cut(row: EventRow, *, first_alone: bool) -> Sequence[EventRow]:
+    count = len(row.events)
+    cuts = [place for place, event in enumerate(row.events[:-1], 1) if event.kind in ENDING_KINDS]
+    if first_alone and count > 1:
+        cuts = sorted({1, *cuts})
+    if not cuts:
+        return (row,)
+    return [_piece(row, start, end) for start, end in pairwise([0, *cuts, count])]
 
 
 def _starts(row: EventRow) -> bool:

@@ -29,7 +29,7 @@ from awaken.domain.run import ClientTool, Run, RunOptions
 from awaken.domain.ticket import Ticket, Verdict
 from awaken.mailbox.submission import RunSubmission
 from awaken.protocols.contract import Frame, Opened, events_of
-from awaken.protocols.projection import Making
+from awaken.protocols.projection import Making, opened_of
 from awaken.protocols.turns import TURN_KINDS, Outcome, Turns, Waits
 from awaken.store.contract import MAX_PAGE, TicketQuery
 from awaken.wiring import Awaken
@@ -130,16 +130,7 @@ async def read_run(app: Awaken, run_id: RunId) -> SeenRun:
         page = await app.store.page_events(app.scope, run.thread_id, after=after, limit=512, run_id=run_id)
         rows += page.items
         after = page.next
-    opened = Opened(
-        scope=app.scope,
-        thread_id=run.thread_id,
-        run_id=run_id,
-        agent_id=run.agent_id,
-        request=run.request,
-        metadata=run.metadata,
-        created_at=run.created_at,
-    )
-    return SeenRun(run, opened, rows)
+    return SeenRun(run, opened_of(app.scope, run), rows)
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------------
