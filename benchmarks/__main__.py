@@ -19,7 +19,21 @@ from typing import Final, Protocol
 
 from rich.console import Console
 
-from benchmarks import audit, cycles, growth, lists, peers, reading, server, sse, streams, sustained, waiting
+from benchmarks import (
+    audit,
+    cycles,
+    growth,
+    idle,
+    lists,
+    peers,
+    reading,
+    server,
+    sse,
+    startup,
+    streams,
+    sustained,
+    waiting,
+)
 from benchmarks.machine import probe
 from benchmarks.process import MeasurementFailed, scratch
 from benchmarks.stock import Stock
@@ -63,6 +77,8 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "streams": streams.answer,
         "waiting": waiting.answer,
         "server": server.answer,
+        "startup": startup.answer,
+        "idle": idle.answer,
         "reading": reading.answer,
         "sse": sse.answer,
         "peers": peers.answer,

@@ -1,7 +1,7 @@
 """The applications that the server benchmarks serve.
 
-`app` is an `Awaken` object for `awaken serve benchmarks.apps:app`; the environment says where it stores and how many
-runs it executes at once.
+`app` and `desk` are `Awaken` objects for `awaken serve benchmarks.apps:app`; the environment says where they store and
+how many runs they execute at once.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.wiring import Awaken
-from benchmarks.serving import SLOTS_VARIABLE, STORE_VARIABLE
+from benchmarks.desk import ALL_AGENTS
+from benchmarks.serving import EXECUTED_VARIABLE, SLOTS_VARIABLE, STORE_VARIABLE
 
 DELTA: Final = "hello world, some tokens"
 _BURST: Final = 10
@@ -51,16 +54,29 @@ async def pacer(context: Context) -> None:
         await context.emit(f"@{time.monotonic_ns() // 1000}@ tokens ")
 
 
+async def clerk(context: Context) -> None:
+    """Does nothing; the first one notes when that was."""
+    noted = os.environ.pop(EXECUTED_VARIABLE, None)
+    if noted is not None:
+        _note_now(Path(noted))
+
+
+def _note_now(path: Path) -> None:
+    path.write_text(str(time.monotonic()))
+
+
 _AGENTS: Final = {"noop": noop, "reader": reader, "holder": holder, "talker": talker, "pacer": pacer}
 
 
-def _app() -> Awaken:
+def _app(agents: Mapping[str, Any]) -> Awaken:
     slots = os.environ.get(SLOTS_VARIABLE)
     settings = MailboxSettings() if slots is None else MailboxSettings(max_concurrent_runs=int(slots))
     app = Awaken(os.environ.get(STORE_VARIABLE, "memory://"), settings=settings)
-    for name, agent in _AGENTS.items():
+    for name, agent in agents.items():
         app.agent(name, agent)
     return app
 
 
-app = _app()
+app = _app(_AGENTS)
+desk = _app(dict.fromkeys(ALL_AGENTS, clerk))
+"""Knows the agents of the files that `benchmarks.desk` fills."""

@@ -81,9 +81,16 @@ class Desk:
 
     async def queue_far(self, runs: int) -> None:
         """Runs that are due tomorrow, each on a thread of its own beside the others."""
+        await self._queue("later", runs, _FAR_MS)
+
+    async def queue_now(self, runs: int) -> None:
+        """Runs that are due at once and that nobody has claimed, each on a thread of its own beside the others."""
+        await self._queue("soon", runs, 0)
+
+    async def _queue(self, name: str, runs: int, delay_ms: int) -> None:
         for start in range(0, runs, _FILL_BATCH):
-            names = [ThreadId(f"later-{number:06d}") for number in range(start, min(start + _FILL_BATCH, runs))]
-            submits = [self._a_submit(name, delay_ms=_FAR_MS) for name in names]
+            names = [ThreadId(f"{name}-{number:06d}") for number in range(start, min(start + _FILL_BATCH, runs))]
+            submits = [self._a_submit(each, delay_ms=delay_ms) for each in names]
             assert all(isinstance(outcome, Submitted) for outcome in await self._store.apply(submits))
 
     async def fill(self, runs: int) -> None:

@@ -22,6 +22,7 @@ from benchmarks.process import MeasurementFailed, environment
 
 STORE_VARIABLE: Final = "AWAKEN_BENCH_STORE"
 SLOTS_VARIABLE: Final = "AWAKEN_BENCH_SLOTS"
+EXECUTED_VARIABLE: Final = "AWAKEN_BENCH_EXECUTED"
 """What `benchmarks.apps` looks at."""
 _HOST: Final = "127.0.0.1"
 _START_S: Final = 20.0
@@ -62,14 +63,20 @@ def served(
 
 @contextmanager
 def awaken_served(
-    folder: Path, *arguments: str, store: Path | None = None, slots: int | None = None
+    folder: Path,
+    *arguments: str,
+    store: Path | None = None,
+    slots: int | None = None,
+    executed: Path | None = None,
 ) -> Generator[Served]:
-    """`awaken serve` with these arguments; `store` and `slots` are for `benchmarks.apps`."""
+    """`awaken serve` with these arguments; `store`, `slots` and `executed` are for `benchmarks.apps`."""
     port = free_port()
     command = (*AWAKEN, "serve", *arguments, "--bind", f"{_HOST}:{port}")
     variables = {} if store is None else {STORE_VARIABLE: f"sqlite:///{store}"}
     if slots is not None:
         variables[SLOTS_VARIABLE] = str(slots)
+    if executed is not None:
+        variables[EXECUTED_VARIABLE] = str(executed)
     with served(command, folder, port=port, ready_path="/health/ready", variables=variables) as server:
         yield server
 

@@ -68,7 +68,17 @@ def test_a_measurement_that_fails_says_why() -> None:
 
 @pytest.mark.parametrize(
     ("question", "gates"),
-    [("growth", 3), ("lists", 3), ("audit", 3), ("sustained", 2), ("streams", 2), ("reading", 1), ("waiting", 5)],
+    [
+        ("growth", 3),
+        ("lists", 3),
+        ("audit", 3),
+        ("sustained", 2),
+        ("streams", 2),
+        ("reading", 1),
+        ("waiting", 5),
+        ("startup", 2),
+        ("idle", 2),
+    ],
 )
 def test_a_question_is_answered_on_the_command_line(
     question: str, gates: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
