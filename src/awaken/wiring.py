@@ -1648,6 +1648,51 @@ class Awaken:
         """Begin runs in this process again: what is due begins at once."""
         return _shown_draining(self.mailbox.undrain())
 
+    async def system(self) -> shown.System:
+        """What this process is, and the limits within which it is served."""
+        from awaken.http.settings import HttpSettings
+        from awaken.http.system_wire import SystemResource
+        from awaken.protocols.mounting import chosen_of
+
+        mailbox, settings = self.mailbox, self.http_settings or HttpSettings()
+        adapters = chosen_of(settings.protocols)
+        resource = SystemResource.of(mailbox.worker(), self.store.capabilities, mailbox.settings, settings, adapters)
+        return as_shown(resource, shown.System)
+
+    def list_settings(self) -> Listing[shown.Setting]:
+        """Every setting in force, and who chose it. Secrets are not shown."""
+
+        async def described(lost: list[str]) -> AsyncGenerator[shown.Setting]:
+            from awaken.http.settings import HttpSettings
+            from awaken.http.system_wire import settings_of
+
+            for setting in settings_of(self.mailbox.settings, self.http_settings or HttpSettings()):
+                yield as_shown(setting, shown.Setting)
+
+        return Listing(described)
+
+    def list_workers(self) -> Listing[shown.Worker]:
+        """The processes that work on the store: this one, on a store that it has for itself."""
+
+        async def described(lost: list[str]) -> AsyncGenerator[shown.Worker]:
+            from awaken.http.system_wire import WorkerResource
+
+            yield as_shown(WorkerResource.of(self.mailbox.worker()), shown.Worker)
+
+        return Listing(described)
+
+    async def sweep(self) -> shown.Swept:
+        """Look at once for what falls due: claims that nobody carries, tickets whose time is over, schedules. This is
+        done every `poll_interval_s`, and when something is known to fall due, without being asked.
+        """
+        return as_shown(await self.mailbox.sweep(), shown.Swept)
+
+    async def purge(self) -> shown.Purged:
+        """Remove now what retention no longer keeps, at most ten thousand runs and as many rows of events. This is done
+        every `purge_interval_s` without being asked.
+        """
+        return as_shown(await self.mailbox.purge(), shown.Purged)
+
     # --- as it is shown -----------------------------------------------------------------------------------------------
 
     def _shown_thread(self, thread: Thread) -> shown.Thread:
@@ -1694,7 +1739,7 @@ class Awaken:
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
         from awaken.http.table import OPERATIONS
-        from awaken.protocols.mounting import operations_of
+        from awaken.protocols.mounting import chosen_of, operations_of
 
         own = self.http_settings or HttpSettings()
         settings = settings or own
@@ -1703,7 +1748,7 @@ class Awaken:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         if protocols is not None:
             settings = msgspec.structs.replace(settings, protocols=tuple(protocols))
-        return build_app(
+        app = build_app(
             self.mailbox,
             self.store,
             (*OPERATIONS, *operations_of(settings.protocols)),
@@ -1713,6 +1758,8 @@ class Awaken:
             observer=self.observer.http,
             scope=self.scope,
         )
+        app.service.adapters = chosen_of(settings.protocols)
+        return app
 
 
 def _check_part(part: object, has: str, takes: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Generator
 
@@ -465,6 +466,22 @@ def test_a_server_is_drained_and_undrained(awaken: Awaken, thread: str) -> None:
         assert json.loads(awaken("drain", "--json").out)["drained"] is True
     finally:
         assert awaken("undrain").out == "runs begin again\n"
+
+
+@behaviour("SYS-003", "SYS-004", "SYS-005")
+def test_a_server_is_looked_at_and_told_to_tidy_up(awaken: Awaken) -> None:
+    facts = dict(line.split(maxsplit=1) for line in awaken("system").out.splitlines())
+    assert (facts["role"], facts["store"], facts["max_messages"]) == ("all", "memory", "256")
+    assert json.loads(awaken("system", "--json").out)["durability"] == "volatile"
+    settings = dict(line.split(maxsplit=1) for line in awaken("system", "settings").out.splitlines())
+    assert (settings["mailbox.drain_s"], settings["mailbox.tidy_s"]) == ("0.0  (program)", "3.0")
+    assert len(json.loads(awaken("system", "settings", "--json").out)["items"]) == len(settings)
+    assert f"process {os.getpid()} on " in awaken("system", "workers").out
+    assert len(json.loads(awaken("system", "workers", "--json").out)["items"]) == 1
+    assert awaken("system", "sweep").out.startswith("0 claims taken back, ")
+    assert json.loads(awaken("system", "sweep", "--json").out)["taken_back"] == 0
+    assert awaken("system", "purge").out == "0 runs, 0 events and 0 rows of deleted threads removed\n"
+    assert json.loads(awaken("system", "purge", "--json").out)["more"] is False
 
 
 # --- dead letters -----------------------------------------------------------------------------------------------------

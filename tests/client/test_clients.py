@@ -283,6 +283,13 @@ def test_the_server_tells_about_itself(do: Do) -> None:
     assert do(lambda c: c.get_agent("talk")).description == "Says what it was told, many times."
     health = do(lambda c: c.health())
     assert (health.status, health.durability, health.components["store"].state) == ("ready", "volatile", "ok")
+    system = do(lambda c: c.system())
+    assert (system.role, system.store, system.exclusive) == ("all", "memory", True)
+    assert "http.max_streams" in [setting.name for setting in do(lambda c: c.list_settings())]
+    [worker] = do(lambda c: c.list_workers())
+    assert (worker.drained, worker.version) == (False, system.version)
+    assert do(lambda c: c.sweep()).taken_back == 0
+    assert not do(lambda c: c.purge()).more
 
 
 def test_refusals_are_the_errors_of_the_domain(do: Do, thread_id: str) -> None:

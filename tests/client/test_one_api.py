@@ -14,7 +14,7 @@ from awaken import Awaken, RunHandle
 from awaken.client import AsyncClient, AsyncRunHandle, Client
 from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
-from awaken.http import wire
+from awaken.http import system_wire, wire
 from awaken.http.audit_wire import FindingResource
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource, SkippedResource
 from awaken.http.stats_wire import MinuteResource, StatsResource
@@ -93,6 +93,11 @@ def test_both_return_the_same_records() -> None:
         (MinuteResource, shown.StatsMinute),
         (FindingResource, shown.Finding),
         (wire.DrainingResource, shown.Draining),
+        (system_wire.SystemResource, shown.System),
+        (system_wire.SettingResource, shown.Setting),
+        (system_wire.WorkerResource, shown.Worker),
+        (system_wire.SweptResource, shown.Swept),
+        (system_wire.PurgedResource, shown.Purged),
     ],
 )
 def test_a_record_has_every_field_that_the_server_sends(sent: type[Any], read: type[Any]) -> None:

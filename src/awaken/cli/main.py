@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
@@ -18,6 +17,7 @@ from awaken.cli import streams
 from awaken.cli.failure import Exit, Failure, failure_of
 from awaken.domain.errors import AwakenError
 from awaken.domain.explaining import shown
+from awaken.domain.version import version
 
 _INTERRUPTED: Final = 130
 
@@ -25,7 +25,7 @@ app = App(
     name="awaken",
     help="A durable run server for AI agents.",
     help_format="plaintext",
-    version=lambda: _version(),
+    version=version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
@@ -49,6 +49,9 @@ app.command("awaken.cli.tickets:decide", name="decide", help="Decide what a run 
 app.command(
     "awaken.cli.schedules:schedules", name="schedules", help="List schedules; make, pause, resume or delete one."
 )
+app.command(
+    "awaken.cli.system:system", name="system", help="Show what a server is and how it is set; sweep and purge now."
+)
 app.command("awaken.cli.db:db", name="db", help="Show how large a database file is; back it up.")
 app.command("awaken.cli.doctor:doctor", name="doctor", help="Look for what contradicts itself in what is stored.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
@@ -57,7 +60,7 @@ app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an a
 @app.command(name="version")
 def show_version() -> None:
     """Print the version."""
-    print(_version())
+    print(version())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,13 +111,6 @@ def _printed(failure: Failure) -> int:
     sentence = str(failure).encode(errors="backslashreplace").decode()  # an argument may hold half characters
     print(f"awaken: {sentence}", file=sys.stderr)
     return failure.code
-
-
-def _version() -> str:
-    try:
-        return version("awaken")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ async def serve_until_stopped(
         )
         running = await life.enter_async_context(contextlib.AsyncExitStack())
         http = app.asgi(settings=settings)
+        http.service.flags = _flags(settings, app.http_settings)
         server = _Server(_config(app, http))
         async with asyncio.TaskGroup() as group:
             starting = group.create_task(_start(app, running))
@@ -132,6 +133,13 @@ async def serve_until_stopped(
             await running.aclose()  # agents drain while uvicorn lets go of its connections: one deadline, not two
     if not starting.cancelled() and (failure := starting.result()) is not None:
         raise failure
+
+
+def _flags(settings: HttpSettings | None, own: HttpSettings | None) -> frozenset[str]:
+    """What the command has set otherwise than the app."""
+    own = own or HttpSettings()
+    settings = settings or own
+    return frozenset([name for name in own.__struct_fields__ if getattr(settings, name) != getattr(own, name)])
 
 
 async def _start(app: Awaken, running: contextlib.AsyncExitStack) -> Exception | None:

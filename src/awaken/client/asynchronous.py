@@ -873,6 +873,26 @@ class AsyncClient:
         """Begin runs in the server's process again."""
         return await self.send(calls.undrain())
 
+    async def system(self) -> shown.System:
+        """What the server is, and its limits."""
+        return await self.send(calls.system())
+
+    def list_settings(self) -> Listing[shown.Setting]:
+        """Every setting in force, and who chose it. Secrets are not shown."""
+        return Listing(lambda lost: self._items(calls.list_settings(), lost))
+
+    def list_workers(self) -> Listing[shown.Worker]:
+        """The processes that work on the server's store."""
+        return Listing(lambda lost: self._items(calls.list_workers(), lost))
+
+    async def sweep(self) -> shown.Swept:
+        """Have the server look at once for what falls due, which it does from time to time anyway."""
+        return await self.send(calls.sweep())
+
+    async def purge(self) -> shown.Purged:
+        """Have the server remove now what retention no longer keeps, which it does from time to time anyway."""
+        return await self.send(calls.purge())
+
     async def health(self) -> wire.Health:
         """How the server is, also when it is not ready."""
         return await self.send(calls.health())

@@ -795,6 +795,26 @@ def undrain() -> Call[shown.Draining]:
     return Call(method="POST", path="/v1/system/undrain", decode=_as(shown.Draining))
 
 
+def system() -> Call[shown.System]:
+    return Call(method="GET", path="/v1/system", decode=_as(shown.System))
+
+
+def list_settings() -> Call[wire.Page[shown.Setting]]:
+    return _page("/v1/system/settings", wire.Page[shown.Setting], {})
+
+
+def list_workers() -> Call[wire.Page[shown.Worker]]:
+    return _page("/v1/system/workers", wire.Page[shown.Worker], {})
+
+
+def sweep() -> Call[shown.Swept]:
+    return Call(method="POST", path="/v1/system/sweep", decode=_as(shown.Swept))
+
+
+def purge() -> Call[shown.Purged]:
+    return Call(method="POST", path="/v1/system/purge", decode=_as(shown.Purged))
+
+
 def health() -> Call[wire.Health]:
     """A server that is not ready answers 503 with the same document, so that is an answer here."""
     return Call(method="GET", path="/health", decode=_as(wire.Health), also=(503,))

@@ -882,6 +882,26 @@ class Client:
         """Begin runs in the server's process again."""
         return self.send(calls.undrain())
 
+    def system(self) -> shown.System:
+        """What the server is, and its limits."""
+        return self.send(calls.system())
+
+    def list_settings(self) -> Items[shown.Setting]:
+        """Every setting in force, and who chose it. Secrets are not shown."""
+        return Items(lambda lost: self._items(calls.list_settings(), lost))
+
+    def list_workers(self) -> Items[shown.Worker]:
+        """The processes that work on the server's store."""
+        return Items(lambda lost: self._items(calls.list_workers(), lost))
+
+    def sweep(self) -> shown.Swept:
+        """Have the server look at once for what falls due, which it does from time to time anyway."""
+        return self.send(calls.sweep())
+
+    def purge(self) -> shown.Purged:
+        """Have the server remove now what retention no longer keeps, which it does from time to time anyway."""
+        return self.send(calls.purge())
+
     def health(self) -> wire.Health:
         """How the server is, also when it is not ready."""
         return self.send(calls.health())

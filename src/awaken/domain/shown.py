@@ -416,6 +416,66 @@ class Draining(_Shown, frozen=True):
     executing: int = 0
 
 
+class System(_Shown, frozen=True):
+    """A server. `role`: `all` where it executes runs, `api` where it only accepts them. `exclusive`: nobody else may
+    use its store meanwhile. `adapters`: other protocols that it speaks. `limits`: what it refuses beyond.
+    """
+
+    version: str = ""
+    role: str = ""
+    started_at: str | None = None
+    uptime_s: float = 0.0
+    store: str = ""
+    durability: str = ""
+    exclusive: bool = True
+    adapters: tuple[str, ...] = ()
+    limits: dict[str, int | float] = {}
+
+
+class Setting(_Shown, frozen=True):
+    """A setting in force. `source`: `default`, or who chose another value: the `program`, or a `flag` of a command.
+
+    `name`: that of a field of `MailboxSettings` or `HttpSettings`, behind `mailbox.` or `http.`.
+    """
+
+    name: str
+    value: Any = None
+    source: str = ""
+
+
+class Worker(_Shown, frozen=True):
+    """A process that works on a store. `seen_at`: when it was last known to live."""
+
+    consumer_id: str
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    role: str = ""
+    drained: bool = False
+    executing: int = 0
+    started_at: str | None = None
+    seen_at: str = ""
+
+
+class Swept(_Shown, frozen=True):
+    """What a look for what falls due did. `taken_back`: claims that nobody carried, queued again; `expired`: tickets
+    whose time was over; `begun`: runs of schedules that were due.
+    """
+
+    taken_back: int = 0
+    expired: int = 0
+    begun: int = 0
+
+
+class Purged(_Shown, frozen=True):
+    """What retention did not keep; `rows` are those of deleted threads. `more` is left for the next time."""
+
+    runs: int = 0
+    events: int = 0
+    rows: int = 0
+    more: bool = False
+
+
 class Finding(_Shown, frozen=True):
     """Stored rows that contradict each other: the `invariant` that does not hold, its `sentence`, and the `subject`, a
     run, dispatch, message or ticket, or a place in a log. `result`: `found`; of a repair `mended`, `refused`, or

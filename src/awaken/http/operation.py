@@ -77,6 +77,10 @@ class Service:
         """What the operations of other protocols keep between requests, by a name of theirs; they bound it."""
         self.is_leaving = False
         """This server will stop: nothing new should be sent here, and what is sent is answered."""
+        self.adapters: tuple[str, ...] = ()
+        """The protocols that it speaks besides its own."""
+        self.flags: frozenset[str] = frozenset()
+        """Names of settings that the command which serves this has set."""
 
     @property
     def clock(self) -> Clock:

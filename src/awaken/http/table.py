@@ -16,13 +16,14 @@ from awaken.http.routes.children import CHILD_OPERATIONS
 from awaken.http.routes.dead_letters import DEAD_LETTER_OPERATIONS
 from awaken.http.routes.draining import DRAINING_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
-from awaken.http.routes.health import SYSTEM_OPERATIONS
+from awaken.http.routes.health import HEALTH_OPERATIONS
 from awaken.http.routes.many import MANY_OPERATIONS
 from awaken.http.routes.messages import MESSAGE_OPERATIONS
 from awaken.http.routes.runs import RUN_OPERATIONS
 from awaken.http.routes.schedules import SCHEDULE_OPERATIONS
 from awaken.http.routes.state import STATE_OPERATIONS
 from awaken.http.routes.stats import STATS_OPERATIONS
+from awaken.http.routes.system import SYSTEM_OPERATIONS
 from awaken.http.routes.threads import THREAD_OPERATIONS
 from awaken.http.routes.tickets import TICKET_OPERATIONS
 from awaken.http.routes.why import WHY_OPERATIONS
@@ -46,4 +47,5 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *DRAINING_OPERATIONS,
     *BROWSER_OPERATIONS,
     *SYSTEM_OPERATIONS,
+    *HEALTH_OPERATIONS,
 )

@@ -16,10 +16,10 @@ from typing import Literal
 
 import msgspec
 
-from awaken.domain.clock import Clock, SystemClock, sleep
+from awaken.domain.clock import Clock, Instant, SystemClock, sleep
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreUnavailable, Unavailable
-from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
+from awaken.domain.ids import AgentId, ConsumerId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.domain.run import Run
 from awaken.executors.registry import Agents
 from awaken.mailbox.auditor import Auditor, AuditReport
@@ -37,7 +37,7 @@ from awaken.mailbox.reader import Hub
 from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
-from awaken.mailbox.sweeper import Sweeper
+from awaken.mailbox.sweeper import Removed, Sweeper, Swept
 from awaken.mailbox.why import Executing, Held, Here
 from awaken.mailbox.worker import Workshop
 from awaken.store.combiner import Combiner
@@ -88,6 +88,20 @@ class Draining(msgspec.Struct, frozen=True):
 
     drained: bool
     executing: int
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that works on the store."""
+
+    consumer_id: ConsumerId
+    executes: bool
+    """Whether it runs agents, or only accepts what others run."""
+    is_drained: bool
+    executing: int
+    started_at: Instant | None
+    """When it was ready; None before that."""
+    uptime_s: float
+    now: Instant
 
 
 class Engine:
@@ -147,6 +161,8 @@ class Engine:
         self._lifetime = Lifetime(self._opened)
         self._start = Recovery("opening")
         """Until it is ready."""
+        self._ready: tuple[Instant, float] | None = None
+        """When it became so, by the wall and on the monotonic clock."""
         agents.on_change(self._agents_changed)
 
     @property
@@ -170,6 +186,31 @@ class Engine:
             paused=tuple(sorted(self._agents.paused)),
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
         )
+
+    def worker(self) -> Worker:
+        """This process."""
+        started_at, started_s = self._ready or (None, self._clock.monotonic())
+        return Worker(
+            consumer_id=self._slots.consumer,
+            executes=self._executes,
+            is_drained=self._dispatcher.is_drained,
+            executing=self._slots.executing,
+            started_at=started_at,
+            uptime_s=self._clock.monotonic() - started_s,
+            now=self._clock.now(),
+        )
+
+    async def sweep(self) -> Swept:
+        """Look at once for what falls due. Raises as `require_ready`."""
+        self.require_ready()
+        swept = await self._sweeper.sweep()
+        self._wake_dispatcher()
+        return swept
+
+    async def purge(self) -> Removed:
+        """Remove now what retention no longer keeps. Raises as `require_ready`."""
+        self.require_ready()
+        return await self._sweeper.purge()
 
     def _recovery(self) -> Recovery:
         if self.state in ("new", "starting"):
@@ -332,6 +373,7 @@ class Engine:
                 stack.enter_context(LoopWatch(self._woke))
             if self._executes:
                 self._dispatcher.resume()
+            self._ready = (self._clock.now(), self._clock.monotonic())
             yield
             await self._leave()
         except GeneratorExit:  # its event loop is closed, and this is being thrown away: nothing can be awaited

@@ -70,7 +70,7 @@ from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.auditor import Auditor
 from awaken.mailbox.dead_letters import DeadLetters
 from awaken.mailbox.decisions import Decisions, refusal_of
-from awaken.mailbox.engine import Draining, Engine, Health
+from awaken.mailbox.engine import Draining, Engine, Health, Worker
 from awaken.mailbox.explain import explain_run
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.maintenance import Rounds
@@ -80,6 +80,7 @@ from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission, Submission
+from awaken.mailbox.sweeper import Removed, Swept
 from awaken.mailbox.threads import Threads
 from awaken.mailbox.why import Explanation
 from awaken.store.contract import Store
@@ -655,6 +656,26 @@ class Mailbox:
 
     def health(self) -> Health:
         return self._engine.health()
+
+    def worker(self) -> Worker:
+        """This process."""
+        return self._engine.worker()
+
+    async def sweep(self) -> Swept:
+        """Look at once for what falls due: claims that nobody carries, tickets whose time is over, schedules.
+
+        Raises:
+            Unavailable: Not started, or stopping.
+        """
+        return await self._engine.sweep()
+
+    async def purge(self) -> Removed:
+        """Remove now what retention no longer keeps: at most ten thousand runs, and as many rows of events.
+
+        Raises:
+            Unavailable: Not started, or stopping.
+        """
+        return await self._engine.purge()
 
     @property
     def reader_count(self) -> int:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import DataIntegrity, StoreError
 from awaken.domain.ids import ClaimToken, Route
@@ -42,6 +44,25 @@ from awaken.store.transitions import (
 _log = logging.getLogger("awaken.mailbox")
 PURGES_PER_SWEEP = 50
 """Slices in a row, so that a sweep of much that is old leaves room for everything else. The next sweep goes on."""
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What a sweep did: claims that nobody carried and that are queued again, tickets closed because their time was
+    over, and runs begun by schedules.
+    """
+
+    taken_back: int
+    expired: int
+    begun: int
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """What retention did not keep, and rows of deleted threads; `more` is left for the next time."""
+
+    runs: int
+    events: int
+    rows: int
+    more: bool
 
 
 class Sweeper:
@@ -103,17 +124,21 @@ class Sweeper:
                 continue  # something earlier became known
             self._due_s = None
             try:
-                await self.take_back()
-                await self.expire()
-                if self._has_schedules and not self.is_leaving:
-                    await self.tick()
-                await self._learn()
+                await self.sweep()
                 if self._clock.monotonic() >= purge_due_s:
                     purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
                     await self.purge()
             except StoreError:
                 self.expect(round(self._settings.store_retry_s * 1000))
             self._wake_dispatcher()
+
+    async def sweep(self) -> Swept:
+        """Look after everything that falls due, once. It may be asked at any time, also while another one goes on."""
+        taken_back = await self.take_back()
+        expired = await self.expire()
+        begun = await self.tick() if self._has_schedules and not self.is_leaving else 0
+        await self._learn()
+        return Swept(taken_back, expired, begun)
 
     async def take_back(self) -> int:
         """Take back every claim that nobody holds any more; how many they were."""
@@ -165,12 +190,14 @@ class Sweeper:
         )
         await self._combiner.ask(settle)
 
-    async def tick(self) -> None:
-        """Have the schedules that are due begin their runs."""
-        more = True
+    async def tick(self) -> int:
+        """Have the schedules that are due begin their runs; how many they were."""
+        count, more = 0, True
         while more:
             ticked = await self._combiner.apply(Tick(max_attempts=self._settings.max_attempts), Ticked)
+            count += len(ticked.posted)
             more = ticked.more
+        return count
 
     async def _expire_first(self) -> None:
         """What fell due while nobody looked; everything later is expected."""
@@ -200,9 +227,9 @@ class Sweeper:
             if len(overdue) < MAX_PAGE or not closed:
                 return count
 
-    async def purge(self) -> int:
-        """Remove what retention no longer keeps, as far as a sweep goes; how many runs and events."""
-        count = 0
+    async def purge(self) -> Removed:
+        """Remove what retention no longer keeps, as far as a sweep goes."""
+        runs, events, rows, more = 0, 0, 0, True
         for _ in range(PURGES_PER_SWEEP):
             purge = Purge(
                 run_retention_ms=round(self._settings.run_retention_s * 1000),
@@ -210,11 +237,11 @@ class Sweeper:
                 after_row=self._purged_row,
             )
             purged = await self._combiner.apply(purge, Purged)
-            count += purged.runs + purged.events
-            self._purged_row = purged.last_row if purged.more else 0
-            if not purged.more:
+            runs, events, rows, more = runs + purged.runs, events + purged.events, rows + purged.rows, purged.more
+            self._purged_row = purged.last_row if more else 0
+            if not more:
                 break
-        return count
+        return Removed(runs, events, rows, more)
 
     async def _learn(self) -> None:
         """When the next thing falls due, also while every slot is taken; and what nobody here can run."""

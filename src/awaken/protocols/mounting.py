@@ -18,8 +18,8 @@ PROTOCOLS: tuple[str, ...] = ()
 """By the names of their folders. The `routes` of each has `OPERATIONS`."""
 
 
-def operations_of(names: Iterable[str] | None) -> tuple[Operation, ...]:
-    """The operations of these protocols; None: of all there are.
+def chosen_of(names: Iterable[str] | None) -> tuple[str, ...]:
+    """These protocols, each once; None: all there are.
 
     Raises:
         ValidationError: There is none of that name.
@@ -29,7 +29,12 @@ def operations_of(names: Iterable[str] | None) -> tuple[Operation, ...]:
         if name not in PROTOCOLS:
             known = ", ".join(PROTOCOLS) or "none in this version"
             raise ValidationError(f"there is no protocol {name!a:.80}; there are: {known}", loc=("protocols",))
+    return chosen
+
+
+def operations_of(names: Iterable[str] | None) -> tuple[Operation, ...]:
+    """Their operations. Raises as `chosen_of`."""
     found: list[Operation] = []
-    for name in chosen:
+    for name in chosen_of(names):
         found += import_module(f"awaken.protocols.{name}.routes").OPERATIONS
     return tuple(found)

@@ -152,7 +152,7 @@ async def openapi(call: Call) -> Response:
     return Response(call.service.describe(call.root_path), media_type="application/json")
 
 
-SYSTEM_OPERATIONS: Final = (
+HEALTH_OPERATIONS: Final = (
     Operation(
         method="GET",
         path="/health/live",

@@ -1,0 +1,118 @@
+"""`awaken system`: what a server is and how it is set; have it do its maintenance now.
+
+Source: docs/howto/operate.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from awaken.cli.failure import Exit
+from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.terminal import print_facts, print_json
+
+system = App(
+    name="system",
+    help="Show what a server is, its settings and its processes; sweep and purge now.",
+    help_format="plaintext",
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+@system.default
+def show(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Show what a server is, and its limits.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        found = client.system()
+    if as_json:
+        print_json(found)
+    else:
+        facts = msgspec.to_builtins(found)
+        print_facts({**facts, "adapters": ", ".join(found.adapters) or None, "limits": None, **found.limits})
+    return Exit.OK
+
+
+@system.command
+def settings(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """List every setting in force. What is no default is marked with who chose it.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        found = list(client.list_settings())
+    if as_json:
+        print_json({"items": found})
+        return Exit.OK
+    chosen = {each.name: "" if each.source == "default" else f"  ({each.source})" for each in found}
+    print_facts({each.name: f"{'-' if each.value is None else each.value}{chosen[each.name]}" for each in found})
+    return Exit.OK
+
+
+@system.command
+def workers(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """List the processes that work on a server's store.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        found = list(client.list_workers())
+    if as_json:
+        print_json({"items": found})
+        return Exit.OK
+    for each in found:
+        state = "drained" if each.drained else "serves"
+        print(f"{each.consumer_id}  process {each.pid} on {each.host}  {state}, {each.executing} executing")
+    return Exit.OK
+
+
+@system.command
+def sweep(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Have a server look at once for what falls due, as it does from time to time.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        done = client.sweep()
+    if as_json:
+        print_json(done)
+    else:
+        print(f"{done.taken_back} claims taken back, {done.expired} tickets expired, {done.begun} runs begun")
+    return Exit.OK
+
+
+@system.command
+def purge(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Have a server remove at once what retention no longer keeps, as it does from time to time.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        done = client.purge()
+    if as_json:
+        print_json(done)
+    else:
+        more = "; more is left" if done.more else ""
+        print(f"{done.runs} runs, {done.events} events and {done.rows} rows of deleted threads removed{more}")
+    return Exit.OK

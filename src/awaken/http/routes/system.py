@@ -1,0 +1,91 @@
+"""A server about itself, and its maintenance at once.
+
+Source: docs/reference/http.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+
+from awaken.http.operation import Call, Operation, json_response
+from awaken.http.system_wire import (
+    PurgedResource,
+    SettingList,
+    SweptResource,
+    SystemResource,
+    WorkerList,
+    WorkerResource,
+    settings_of,
+)
+
+
+async def system(call: Call) -> Response:
+    mailbox, service = call.mailbox, call.service
+    capabilities = call.reads.capabilities
+    return json_response(
+        SystemResource.of(mailbox.worker(), capabilities, mailbox.settings, service.settings, service.adapters)
+    )
+
+
+async def settings(call: Call) -> Response:
+    return json_response(
+        SettingList(items=settings_of(call.mailbox.settings, call.service.settings, call.service.flags))
+    )
+
+
+async def workers(call: Call) -> Response:
+    return json_response(WorkerList(items=(WorkerResource.of(call.mailbox.worker()),)))
+
+
+async def sweep(call: Call) -> Response:
+    return json_response(SweptResource.of(await call.mailbox.sweep()))
+
+
+async def purge(call: Call) -> Response:
+    return json_response(PurgedResource.of(await call.mailbox.purge()))
+
+
+SYSTEM_OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v1/system",
+        id="system",
+        summary="What this server is, and its limits",
+        handler=system,
+        answers={200: SystemResource},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/system/settings",
+        id="list_settings",
+        summary="Every setting in force, and who chose it",
+        handler=settings,
+        answers={200: SettingList},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/system/workers",
+        id="list_workers",
+        summary="The processes that work on the store",
+        handler=workers,
+        answers={200: WorkerList},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/system/sweep",
+        id="sweep",
+        summary="Look at once for what falls due",
+        handler=sweep,
+        answers={200: SweptResource},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/system/purge",
+        id="purge",
+        summary="Remove now what retention no longer keeps",
+        handler=purge,
+        answers={200: PurgedResource},
+    ),
+)

@@ -1,0 +1,209 @@
+"""What a server says about itself: what it is made of, how it is set, and what its maintenance did.
+
+Above: the handlers of the system, and `Awaken`, which shows the same. Below: the settings of the layers beneath.
+Holds: no function and no text that could be a secret is shown, only that there is one.
+
+Source: docs/reference/http.md; SRV-043.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from awaken.domain.clock import to_rfc3339
+from awaken.domain.version import version
+from awaken.http import settings as http
+from awaken.http.settings import HttpSettings
+from awaken.mailbox.engine import Worker
+from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.sweeper import Removed, Swept
+from awaken.store.contract import Capabilities
+
+HIDDEN: Final = "set, and not shown"
+_SECRET: Final = re.compile("authorize|key|password|secret|token(?!s)")
+
+Role = Literal["all", "api"]
+Source = Literal["default", "program", "flag"]
+
+
+class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
+    """A server. `role`: `all` where it executes runs, `api` where it only accepts them."""
+
+    version: str
+    role: Role
+    started_at: str | None
+    uptime_s: float
+    store: str
+    durability: str
+    exclusive: bool
+    """Nobody else may use the store meanwhile."""
+    adapters: tuple[str, ...]
+    """Other protocols that it speaks."""
+    limits: dict[str, int | float]
+
+    @classmethod
+    def of(
+        cls,
+        worker: Worker,
+        capabilities: Capabilities,
+        mailbox: MailboxSettings,
+        settings: HttpSettings,
+        adapters: tuple[str, ...],
+    ) -> SystemResource:
+        return cls(
+            version=version(),
+            role=_role(worker),
+            started_at=None if worker.started_at is None else to_rfc3339(worker.started_at),
+            uptime_s=round(worker.uptime_s, 3),
+            store=capabilities.kind,
+            durability=capabilities.durability,
+            exclusive=capabilities.exclusive,
+            adapters=adapters,
+            limits=_limits(mailbox, settings),
+        )
+
+
+class SettingResource(msgspec.Struct, frozen=True, kw_only=True):
+    """`name`: as in the object that holds it, `MailboxSettings` or `HttpSettings`, behind `mailbox.` or `http.`.
+
+    `source`: `default`, or who chose another value: the `program`, or a `flag` of the command that serves it.
+    """
+
+    name: str
+    value: Any
+    source: Source
+
+
+class SettingList(msgspec.Struct, frozen=True, kw_only=True):
+    items: tuple[SettingResource, ...]
+    has_more: bool = False
+    next_cursor: str | None = None
+
+
+class WorkerResource(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that works on the store. `seen_at`: when it was last known to live."""
+
+    consumer_id: str
+    host: str
+    pid: int
+    version: str
+    role: Role
+    drained: bool
+    executing: int
+    started_at: str | None
+    seen_at: str
+
+    @classmethod
+    def of(cls, worker: Worker) -> WorkerResource:
+        return cls(
+            consumer_id=worker.consumer_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=version(),
+            role=_role(worker),
+            drained=worker.is_drained,
+            executing=worker.executing,
+            started_at=None if worker.started_at is None else to_rfc3339(worker.started_at),
+            seen_at=to_rfc3339(worker.now),
+        )
+
+
+class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
+    items: tuple[WorkerResource, ...]
+    has_more: bool = False
+    next_cursor: str | None = None
+
+
+class SweptResource(msgspec.Struct, frozen=True, kw_only=True):
+    """`taken_back`: claims that nobody carried, queued again; `expired`: tickets whose time was over; `begun`: runs of
+    schedules that were due.
+    """
+
+    taken_back: int
+    expired: int
+    begun: int
+
+    @classmethod
+    def of(cls, swept: Swept) -> SweptResource:
+        return cls(taken_back=swept.taken_back, expired=swept.expired, begun=swept.begun)
+
+
+class PurgedResource(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed; `rows` are those of deleted threads. `more` is left: ask again, or leave it to the server."""
+
+    runs: int
+    events: int
+    rows: int
+    more: bool
+
+    @classmethod
+    def of(cls, removed: Removed) -> PurgedResource:
+        return cls(runs=removed.runs, events=removed.events, rows=removed.rows, more=removed.more)
+
+
+def settings_of(
+    mailbox: MailboxSettings, settings: HttpSettings, flags: frozenset[str] = frozenset()
+) -> tuple[SettingResource, ...]:
+    """Every setting in force, in the order of their documentation. `flags`: those of HTTP that a command has set."""
+    return (*_settings("mailbox", mailbox, MailboxSettings()), *_settings("http", settings, HttpSettings(), flags))
+
+
+def _settings(
+    prefix: str, held: msgspec.Struct, defaults: msgspec.Struct, flags: frozenset[str] = frozenset()
+) -> Iterator[SettingResource]:
+    for name in held.__struct_fields__:
+        value, default = getattr(held, name), getattr(defaults, name)
+        if isinstance(value, msgspec.Struct):
+            yield from _settings(f"{prefix}.{name}", value, default)
+        else:
+            source: Source = "flag" if name in flags else "default" if value == default else "program"
+            yield SettingResource(name=f"{prefix}.{name}", value=_shown(name, value), source=source)
+
+
+def _shown(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _SECRET.search(name):
+        return HIDDEN
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return [_shown(name, each) for each in cast("tuple[Any, ...]", value)]
+    return HIDDEN
+
+
+def _limits(mailbox: MailboxSettings, settings: HttpSettings) -> dict[str, int | float]:
+    """What a client meets when it asks for too much."""
+    return {
+        "max_body_bytes": settings.max_body_bytes,
+        "max_run_body_bytes": settings.max_run_body_bytes,
+        "max_header_bytes": settings.max_header_bytes,
+        "max_uri_bytes": settings.max_uri_bytes,
+        "max_json_depth": settings.max_json_depth,
+        "max_requests": settings.max_requests,
+        "max_streams": settings.max_streams,
+        "max_messages": http.MAX_MESSAGES,
+        "max_blocks": http.MAX_BLOCKS,
+        "max_text_chars": http.MAX_TEXT_CHARS,
+        "max_attachments": http.MAX_ATTACHMENTS,
+        "max_attachment_bytes": http.MAX_ATTACHMENT_BYTES,
+        "max_metadata_bytes": http.MAX_METADATA_BYTES,
+        "max_batch_runs": http.MAX_BATCH_RUNS,
+        "max_cancelled_runs": http.MAX_CANCELLED_RUNS,
+        "max_limit": http.MAX_LIMIT,
+        "max_wait_s": http.MAX_WAIT_S,
+        "max_concurrent_runs": mailbox.max_concurrent_runs,
+        "max_queued_per_thread": mailbox.max_queued_per_thread,
+        "max_pending_per_thread": mailbox.max_pending_per_thread,
+        "max_result_bytes": mailbox.max_result_bytes,
+    }
+
+
+def _role(worker: Worker) -> Role:
+    return "all" if worker.executes else "api"
