@@ -124,6 +124,8 @@ class Chat(DialectBody, frozen=True, kw_only=True, rename="camel"):
     """Ids of tickets."""
     tools: tuple[str, ...] = ()
     context: Any = None
+    run: str | None = None
+    """What the client calls it."""
 
 
 async def chat(call: Call) -> Response:
@@ -136,8 +138,11 @@ async def chat(call: Call) -> Response:
         answers=tuple([Verdict(action="approve", ticket_id=each) for each in asked.yes]),
         client_tools=tuple([ClientTool(name) for name in asked.tools]),
         context=asked.context,
+        wire_run_id=asked.run,
     )
     turn = await gateway.enter(incoming)
+    if turn is None and asked.run is not None:
+        turn = await gateway.turn_called(asked.id, asked.run)
     if turn is None:
         return gateway.say((frame({"type": "start"}), frame({"type": "end", "outcome": "nothing"}), frame(DONE)))
     return await gateway.watch(turn, PlainEncoder)

@@ -10,6 +10,7 @@ from awaken.http.app import HttpApp, build_app
 from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
 from awaken.http.table import OPERATIONS
+from awaken.mailbox.settings import MailboxSettings
 from awaken.testing.agents import memory_app
 from awaken.testing.scripted import add_scripted
 from awaken.wiring import Awaken
@@ -24,10 +25,14 @@ class ProtocolSite(NamedTuple):
 
 @asynccontextmanager
 async def protocol_site(
-    operations: Sequence[Operation], *, settings: HttpSettings | None = None, **agents: Any
+    operations: Sequence[Operation],
+    *,
+    settings: HttpSettings | None = None,
+    mailbox: MailboxSettings | None = None,
+    **agents: Any,
 ) -> AsyncGenerator[ProtocolSite]:
     """The operations beside this API's own, over an app in memory: real time, and no waiting."""
-    async with memory_app(**agents) as app:
+    async with memory_app(settings=mailbox, **agents) as app:
         add_scripted(app)
         served = build_app(app.mailbox, app.store, (*OPERATIONS, *operations), settings=settings, scope=app.scope)
         yield ProtocolSite(app, served, Client(served))

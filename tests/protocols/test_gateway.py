@@ -115,6 +115,18 @@ async def test_answers_to_tickets_that_are_not_open_count_for_nothing() -> None:
         assert frames_in(answer.body)[-2].json()["outcome"] == "nothing"
 
 
+async def test_a_turn_is_found_again_by_its_clients_name_for_it() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        first = await chat(site, "t", said("one", "m1"), agent="approval", run="r1")
+        tickets = frames_in(first.body)[-2].json()["tickets"]
+        second = await chat(site, "t", said("one", "m1"), agent="approval", yes=tickets, run="r2")
+
+        assert (await chat(site, "t", said("one", "m1"), run="r1")).body == first.body
+        assert (await chat(site, "t", said("one", "m1"), run="r2")).body == second.body
+        other = await chat(site, "t", said("one", "m1"), run="r3")
+        assert frames_in(other.body)[-2].json()["outcome"] == "nothing"
+
+
 async def test_the_agent_is_the_one_that_is_named_or_the_threads_last_or_the_default() -> None:
     async def default(context: Any) -> str:
         return "by default"
@@ -145,6 +157,19 @@ async def test_what_a_page_tells_is_told_to_the_agent_and_to_nobody_else() -> No
         await chat(site, "t", said("one", "m1"), agent="listener", context={"page": "orders"})
         assert heard == ['<context>\n{"page":"orders"}\n</context>']
         assert await texts(site, "t") == ["user: one", "assistant: heard"]
+
+
+async def test_what_a_page_tells_replaces_what_it_told_before() -> None:
+    heard: list[list[str]] = []
+
+    async def listener(context: Any) -> str:
+        heard.append([message.text for message in await context.messages() if message.role is Role.SYSTEM])
+        return "heard"
+
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS, listener=listener) as site:
+        for number, page in enumerate(("one", "two", None, "three")):
+            await chat(site, "t", said("go on", f"m{number}"), agent="listener", context=page)
+    assert [[text.split("\n")[1] for text in texts] for texts in heard] == [["one"], ["two"], ["two"], ["three"]]
 
 
 def test_a_context_has_its_bound() -> None:

@@ -172,6 +172,24 @@ def user_message(message_id: MessageId, text: str) -> Message:
     return Message(id=message_id, role=USER, content=(Text(text),))
 
 
+PAGE_OPENS: Final = "<context>\n"
+"""How a message begins that says what a client's page shows."""
+
+
+def page_text(text: str) -> str:
+    """What a client's page tells an agent, as the text of an internal system message; the next one replaces it."""
+    return f"{PAGE_OPENS}{text}\n</context>"
+
+
+def is_page(message: Message) -> bool:
+    """The message says what a client's page shows."""
+    return (
+        message.role is Role.SYSTEM
+        and message.visibility is Visibility.INTERNAL
+        and message.text.startswith(PAGE_OPENS)
+    )
+
+
 def data_of(messages: Iterable[Message]) -> Any:
     """The value of their one `Json` block; None where they hold none, or several."""
     found = [block.value for message in messages for block in message.content if isinstance(block, Json)]

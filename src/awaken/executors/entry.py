@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from awaken.domain.ids import MessageId, RunId
-from awaken.domain.message import Message, MessageState, Role, cancelled_tool_message
+from awaken.domain.message import Message, MessageState, Role, cancelled_tool_message, is_page
 from awaken.domain.run import Usage
 from awaken.executors.contract import Conversation
 
@@ -38,7 +38,7 @@ def conversation(
     `closed_turn`, `usage` and `steps` are the run's own, as its last closed step left them; the totals of a turn that
     is entered again are therefore those before it.
     """
-    log = _history_of(log, run_id)
+    log = _last_page_only(_history_of(log, run_id))
     messages = [message for message, _ in log]
     start = _open_turn(log, run_id, closed_turn)
     if start is None:
@@ -82,6 +82,13 @@ def _history_of(log: Sequence[LoggedMessage], run_id: RunId) -> Sequence[LoggedM
         if _is_given(*log[index], run_id):
             return [*log[: index + 1], *[entry for entry in log[index + 1 :] if entry[1] == run_id]]
     return log
+
+
+def _last_page_only(log: Sequence[LoggedMessage]) -> Sequence[LoggedMessage]:
+    """The log with the newest of what a client's page told, and none of the older ones: the page shows that no more."""
+    pages = [index for index, (message, _) in enumerate(log) if message.role is Role.SYSTEM and is_page(message)]
+    old = frozenset(pages[:-1])
+    return [entry for index, entry in enumerate(log) if index not in old] if old else log
 
 
 def _is_given(message: Message, producer: RunId | None, run_id: RunId) -> bool:

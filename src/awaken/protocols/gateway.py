@@ -20,7 +20,7 @@ from awaken.domain.cursor import event_place
 from awaken.domain.delivery import Delivery, Strategy, mode_of
 from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.ids import RunId, ThreadId, checked_id
-from awaken.domain.message import Message, Visibility
+from awaken.domain.message import Message, Visibility, page_text
 from awaken.domain.run import Adapter, ClientTool, Limits, OnCompletion, OnDisconnect, Run, RunOptions, RunStatus, Trace
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread, ThreadInfo
@@ -37,9 +37,11 @@ from awaken.protocols.contract import Frames, TurnEncoder
 from awaken.protocols.foreign import last_words, new_words, seeded
 from awaken.protocols.projection import Making, Place, Projection, ThreadProjection, fed_with, opened_of, written
 from awaken.protocols.turn_index import Turn, TurnIndex, first_turn
-from awaken.store.contract import MAX_PAGE, MessageQuery, Snapshot, StoredMessage, TicketQuery
+from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Snapshot, StoredMessage, TicketQuery
 
 MAX_CONTEXT_BYTES: Final = 256 * 1024
+MAX_CALLED_RUNS: Final = 20
+"""Among how many runs of a thread one is looked for by its client's name for it."""
 _LAST_EVENT_ID: Final = b"last-event-id"
 
 
@@ -278,6 +280,15 @@ class Gateway:
         index: TurnIndex = self._call.service.kept.setdefault(TurnIndex, TurnIndex())
         return await index.turns_of(self._reads, self._scope, run)
 
+    async def turn_called(self, thread_id: str, wire_run_id: str) -> Turn | None:
+        """The newest turn of the thread that a client has called so, among those of its last runs."""
+        query = RunQuery(thread_id=ThreadId(thread_id), descending=True, limit=MAX_CALLED_RUNS)
+        for run in (await self._reads.list_runs(self._scope, query)).items:
+            for turn in reversed(await self.turns_of(run)):
+                if turn.wire_run_id == wire_run_id:
+                    return turn
+        return None
+
     async def resumed(self, thread_id: str, *, cursor: str | None = None) -> tuple[Turn, Place] | None:
         """Where a client goes on that comes back to a thread: behind the frame that `Last-Event-ID`, or else `cursor`,
         names, in the turn that this belongs to; without either, at the start of the current turn. None where there is
@@ -418,4 +429,4 @@ def told(context: Any) -> str | None:
     text = context if isinstance(context, str) else msgspec.json.encode(context).decode()
     if len(text.encode()) > MAX_CONTEXT_BYTES:
         raise ValidationError(f"the context has at most {MAX_CONTEXT_BYTES} bytes", loc=("body", "context"))
-    return f"<context>\n{text}\n</context>"
+    return page_text(text)
