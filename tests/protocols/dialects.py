@@ -20,8 +20,8 @@ class Dialect(NamedTuple):
     final_of: Callable[[list[Placed]], FinalView]
     """Of all frames of a run, of every turn. What the protocol cannot show at all is left as it is."""
     ask: Callable[[str, str], tuple[str, Any]]
-    """Path and body of a request, given thread and agent: a user's one message, which says `Go on.` and is `m1`, with one
-    client tool called `look_around`."""
+    """Path and body of a request, given thread and agent: one message of a user, `m1`, which says `Go on.`, and one
+    client tool, `look_around`."""
     shows_reasoning: bool = True
 
 

@@ -26,6 +26,7 @@ from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.domain.ticket import Ticket, Verdict
 from awaken.http.frames import Opening
+from awaken.http.observer import Return
 from awaken.http.operation import Call
 from awaken.http.problems import Problem
 from awaken.http.sse import EventStream
@@ -303,15 +304,21 @@ class Gateway:
         if not named:
             turn = await self.current(thread_id)
             return None if turn is None else (turn, Place(turn.after))
+        found, how = await self._place(thread_id, named)
+        self._call.service.streams.observer.came_back(self._adapter.value, how)
+        return found
+
+    async def _place(self, thread_id: str, named: str) -> tuple[tuple[Turn, Place] | None, Return]:
+        """The same for a cursor, and what a client finds there."""
         after, frames = event_place(named, self._scope, ThreadId(thread_id), "header", "last-event-id")
         run = await self._run_at(ThreadId(thread_id), after if frames == 0 else after + 1)
         turns = [] if run is None else await self.turns_of(run)
         for turn in reversed(turns):
             if turn.after <= after:
                 is_over = turn.last_seq is not None and after >= turn.last_seq
-                return None if is_over else (turn, Place(after, frames))
+                return (None, "over") if is_over else ((turn, Place(after, frames)), "resumed")
         turn = await self.current(thread_id)
-        return None if turn is None else (turn, Place(turn.after))
+        return (None, "over") if turn is None else ((turn, Place(turn.after)), "resync")
 
     async def _run_at(self, thread_id: ThreadId, seq: int) -> Run | None:
         """The run that the event belongs to."""

@@ -36,6 +36,7 @@ from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, StoredMessage
 _PAGE_EVENTS: Final = 256
 MAX_RUNS_FOLLOWED: Final = 64
 """On one stream of a thread; of one that was left out the log is read again."""
+_DAMAGED: Final = -1
 _END: Final = b"\n\n"
 Making = Callable[[Opened], TurnEncoder]
 
@@ -119,6 +120,7 @@ class Projection(Encoder):
         encoder, prefix = fed.encoder, cursor_prefix(row.scope, row.thread_id) if fed.encoder.has_ids else None
         parts: list[bytes] = []
         count = 0
+        fed.seq = _DAMAGED  # until all of it was fed: an encoder that raised half-way is nobody's any more
         for seq, event in events_of(row):
             frames = encoder.feed(seq, event, row)
             if frames:
