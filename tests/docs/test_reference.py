@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -85,6 +86,20 @@ def test_every_event_of_an_executor_is_listed_with_its_fields(payload: type[Any]
 @pytest.mark.parametrize("name", [name for name, kind in TABLE.items() if kind.payload not in KINDS])
 def test_every_event_of_the_queue_is_listed_with_its_fields(name: str) -> None:
     assert rows_of_kinds()[name] == [*joined_fields(name), *TABLE[name].payload.__struct_fields__]
+
+
+def test_every_code_of_a_termination_is_listed() -> None:
+    used: set[str] = set()
+    for path in (ROOT / "src" / "awaken").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("Termination", "self._ended_early"):
+                codes = [each.value for each in call.keywords if each.arg == "code"]
+                codes += call.args[:1] if ast.unparse(call.func) == "self._ended_early" else []
+                used |= {str(code.value) for code in codes if isinstance(code, ast.Constant)}
+    [row] = [line for line in (REFERENCE / "events.md").read_text().splitlines() if line.startswith("| `termination`")]
+    listed = {*_CODE.findall(row.partition("The `code` of")[2])} - {"stopped", "error"}
+
+    assert used == listed
 
 
 def joined_fields(name: str) -> list[str]:

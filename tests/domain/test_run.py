@@ -12,7 +12,9 @@ from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId
 from awaken.domain.run import (
     CANCELLED,
+    MAX_MODELS,
     NATURAL_END,
+    NO_USAGE,
     RUN_MOVES,
     Intent,
     Origin,
@@ -28,6 +30,7 @@ from awaken.domain.run import (
     Waiting,
     can_become,
     moved,
+    with_model,
 )
 from awaken.testing.behaviour import behaviour
 
@@ -229,3 +232,25 @@ def test_a_run_survives_json() -> None:
         cancel_requested_at=2,
     )
     assert msgspec.json.decode(msgspec.json.encode(full), type=Run) == full
+
+
+def test_of_a_bounded_number_of_models_it_is_counted_what_each_has_cost() -> None:
+    one = Usage(1, 2, model_calls=1)
+    spent: dict[str, Usage] = {}
+    for number in range(MAX_MODELS + 5):
+        spent = with_model(spent, f"model-{number}", one)
+    before = dict(spent)
+
+    assert len(spent) == MAX_MODELS
+    assert with_model(spent, "another", one) is spent
+    assert with_model(spent, "model-0", one)["model-0"] == one.plus(one)
+    assert spent == before, "what was counted before stays as it was"
+    assert with_model({}, "free", NO_USAGE) == {"free": NO_USAGE}
+
+
+@pytest.mark.parametrize("given", ["", "x" * 257, "a\nb"])
+def test_what_a_client_calls_a_run_is_short_and_printable(given: str) -> None:
+    request = RunRequest(Intent(AgentId("a")), (), trace=Trace(wire_run_id=given))
+    with pytest.raises(ValidationError, match="what a client calls a run"):
+        request.check()
+    replace(request, trace=Trace(wire_run_id="x" * 256)).check()

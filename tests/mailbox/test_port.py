@@ -83,6 +83,7 @@ async def test_messages_that_come_in_are_durable_and_close_no_step(store: Watche
         assert run.steps == 0
 
 
+@behaviour("MBX-161", "MBX-207")
 async def test_events_emitted_while_a_commit_is_in_flight_leave_together_with_the_next(
     store: WatchedStore, clock: ManualClock
 ) -> None:

@@ -132,6 +132,7 @@ async def test_a_run_whose_end_is_being_settled_is_not_taken_for_one_that_nobody
 # --- answers that were lost -------------------------------------------------------------------------------------------
 
 
+@behaviour("MBX-208", "MBX-209")
 async def test_a_commit_whose_answer_was_lost_is_asked_again_and_writes_nothing_twice(
     store: WatchedStore, clock: ManualClock
 ) -> None:

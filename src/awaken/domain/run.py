@@ -92,7 +92,10 @@ TerminationType = Literal["natural_end", "behavior_requested", "stopped", "cance
 
 
 class Termination(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why an execution ended. `code` belongs to `stopped`, `detail` to `stopped`, `blocked` and `error`."""
+    """Why an execution ended. `code` belongs to `stopped` and `error`, `detail` to these and `blocked`.
+
+    The codes that this package uses are listed in `docs/reference/events.md`.
+    """
 
     type: TerminationType
     code: str | None = None

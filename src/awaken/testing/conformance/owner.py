@@ -6,7 +6,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.event import InferenceComplete, logged, opened
 from awaken.domain.ids import MessageId, ThreadId
+from awaken.domain.log import LoggedEvent
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import NATURAL_END, RunStatus, Termination, Usage
 from awaken.store.contract import Store
@@ -417,6 +419,27 @@ async def test_a_commit_with_a_model_call_adds_what_it_cost_to_the_run(store: St
     assert ((await run_of(store, "d1")).usage, (await run_of(store, "d1")).steps) == (two, 1)
     await settled(store, owner, DeadLetter("no"), usage=three)
     assert (await run_of(store, "d1")).usage == three
+
+
+@behaviour("KD-005")
+async def test_what_each_model_has_cost_is_the_sum_of_its_calls_in_the_log(store: Store, clock: ManualClock) -> None:
+    """Also over a takeover and a repeated commit. A call without a model, or a damaged one, is in the total alone."""
+    first = await claimed(store, "d1", lease_ms=1_000)
+    call = InferenceComplete(message_id("turn"), Usage(10, 5, model_calls=1), 7, "small")
+    for _ in range(2):
+        await committed(store, first, logged(call), logged(replace(call, model="large")), number=1)
+    await committed(store, first, logged(replace(call, model=None)), LoggedEvent("InferenceComplete", Raw(b"{}")))
+    clock.tick(2)
+    await reclaim(store)
+    again = await claim(store)
+    assert again is not None
+
+    await settled(store, again, DONE, logged(call))
+
+    run = await run_of(store, "d1")
+    assert run.usage_by_model == {"small": Usage(20, 10, model_calls=2), "large": Usage(10, 5, model_calls=1)}
+    [told] = [event for row in await events_of(store) for event in row.events if event.kind == "RunFinished"]
+    assert opened(told).usage_by_model == run.usage_by_model
 
 
 async def test_a_step_closed_with_the_settlement_counts_too(store: Store, clock: ManualClock) -> None:
