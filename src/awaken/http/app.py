@@ -234,7 +234,7 @@ class HttpApp:
         limit = settings.max_run_body_bytes if operation.carries_messages else settings.max_body_bytes
         declared = exchange.headers.get(b"content-length")
         raw = await read_body(exchange.receive, limit, None if declared is None else declared.decode("latin-1"))
-        value = parse_object(raw, max_depth=settings.max_json_depth)
+        value = parse_object(raw, max_depth=settings.max_json_depth, list_field=type.list_field)
         try:
             return type.read(value)
         except msgspec.ValidationError as error:

@@ -57,8 +57,9 @@ async def read_body(receive: Receive, limit_bytes: int, declared: str | None) ->
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def parse_object(body: bytes, *, max_depth: int) -> dict[str, Any]:
-    """The JSON object in the body, without NUL and lone surrogates: those become U+FFFD.
+def parse_object(body: bytes, *, max_depth: int, list_field: str | None = None) -> dict[str, Any]:
+    """The JSON object in the body, without NUL and lone surrogates: those become U+FFFD. With a `list_field` it may be
+    an array, which is an object with that field alone.
 
     Raises:
         Problem: `malformed_json` with the offset in bytes where there is one; `invalid_request` for a number
@@ -75,6 +76,8 @@ def parse_object(body: bytes, *, max_depth: int) -> dict[str, Any]:
         value = _decoder.decode(text)
     except json.JSONDecodeError as error:
         raise _malformed(f"the body is not JSON: {error.msg}", len(text[: error.pos].encode())) from error
+    if isinstance(value, list) and list_field is not None:
+        value = {list_field: cast(list[Any], value)}
     if not isinstance(value, dict):
         raise _malformed("the body must be a JSON object", 0)
     found = cast(dict[str, Any], value)

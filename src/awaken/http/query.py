@@ -47,6 +47,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     A field `metadata` takes every `metadata.<key>=value`.
     """
 
+    passes_over: ClassVar[bool] = False
+    """Whether parameters that it does not have, and empty ones, are passed over, and one that is repeated is read as
+    all its values, with commas between them: so in other protocols."""
     may_wait: ClassVar[bool] = False
     """Whether there are requests with these parameters that wait for something to happen."""
 
@@ -85,8 +88,13 @@ def parse_query(raw: bytes, type: type[Q]) -> Q:
         if name.startswith(METADATA_PREFIX) and "metadata" in known:
             _take_metadata(metadata, name, value)
             continue
+        if type.passes_over and (name not in known or not value):
+            continue
         if name not in known or name == "metadata":
             raise _unknown(name, known)
+        if name in values and type.passes_over:
+            values[name] += f",{value}"
+            continue
         if name in values:
             raise invalid("invalid_request", f"the parameter {name} is given twice", "query", name)
         values[name] = value

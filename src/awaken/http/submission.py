@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -113,6 +113,9 @@ _ATTACHMENTS: Final = (Image, Audio, Video, Document)
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request body. `read` makes one of a JSON object."""
+
+    list_field: ClassVar[str | None] = None
+    """The field that a JSON array stands for, where the body may be one."""
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> Self:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from starlette.responses import Response
 
 from awaken.domain.cursor import event_place
-from awaken.domain.delivery import Delivery, Strategy, mode_of
+from awaken.domain.delivery import Delivery, Strategy, delay_ms, mode_of
 from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.ids import RunId, ThreadId, checked_id
 from awaken.domain.message import Message, Visibility, page_text
@@ -68,6 +68,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     overrides: Any = None
     limits: Limits | None = None
     strategy: Strategy = "enqueue"
+    delay_s: float = 0.0
     on_disconnect: OnDisconnect = "continue"
     on_completion: OnCompletion = "keep"
     wire_run_id: str | None = None
@@ -131,7 +132,7 @@ class Gateway:
             messages=tuple(messages),
             agent_id=await self._agent(asked),
             run_id=asked.run_id,
-            delivery=Delivery(mode=mode_of(asked.strategy)),
+            delivery=Delivery(mode=mode_of(asked.strategy), delay_ms=delay_ms(asked.delay_s)),
             metadata=asked.metadata,
             context=told(asked.context),
             decisions=tuple(answers),

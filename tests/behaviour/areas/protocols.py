@@ -13,7 +13,6 @@ AREA: Final = Area(
     later("SRV-034", sentence="An A2A agent talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-035", sentence="An MCP client talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-036", sentence="An ACP editor talks to the server as it is.", by=Wing.PROTOCOLS),
-    later("SRV-037", sentence="A LangGraph client talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-038", sentence="One run looks the same through every dialect.", by=Wing.PROTOCOLS),
     later("SRV-041", sentence="A callback reaches no private address, however it is written.", by=Wing.PROTOCOLS),
     later(

@@ -1,0 +1,1 @@
+"""LangGraph's API, as its clients speak it: assistants, threads, state, runs and both of its streaming protocols."""

@@ -1,0 +1,13 @@
+"""LangGraph's API and the Agent Protocol over the same log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.behaviour.ledger import Area, built
+
+AREA: Final = Area(
+    "LangGraph's API",
+    built("SRV-037", sentence="A LangGraph client talks to the server as it is."),
+    built("LG-004", sentence="An interrupt is resumed with one value, or with one for each; the run is the same."),
+)

@@ -1,0 +1,127 @@
+"""LangGraph's Python client against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from awaken.testing.behaviour import behaviour
+from tests.protocols.langgraph.server import Live, live
+
+GO = {"messages": [{"role": "user", "content": "Go on."}]}
+
+
+async def streamed(site: Live, thread_id: str | None, agent: str, **more: Any) -> list[tuple[str, Any]]:
+    more.setdefault("input", GO if "command" not in more else None)
+    return [(part.event, part.data) async for part in site.client.runs.stream(thread_id, agent, **more)]
+
+
+@behaviour("SRV-037")
+async def test_a_thread_is_made_and_an_answer_streamed() -> None:
+    async with asyncio.timeout(30), live() as site:
+        thread = await site.client.threads.create(metadata={"who": "me"})
+        seen = await streamed(site, thread["thread_id"], "text", stream_mode=["values", "messages-tuple"])
+        assert seen[0][0] == "metadata"
+        assert seen[-1] == ("end", None)
+        text = "".join([data[0]["content"] for event, data in seen if event == "messages"])
+        assert text == "Hello there. All is well."
+        values = [data for event, data in seen if event == "values"]
+        assert [each["type"] for each in values[-1]["messages"]] == ["human", "ai"]
+        state = await site.client.threads.get_state(thread["thread_id"])
+        assert state["values"] == values[-1]
+        assert state["next"] == []
+
+
+def text_of(values: Any) -> str:
+    content = values["messages"][-1]["content"]
+    return content if isinstance(content, str) else "".join([each.get("text", "") for each in content])
+
+
+@behaviour("SRV-037")
+async def test_a_run_in_the_background_is_joined_listed_and_read() -> None:
+    async with asyncio.timeout(30), live() as site:
+        runs = site.client.runs
+        thread_id = (await site.client.threads.create())["thread_id"]
+        created: list[Any] = []
+        run = await runs.create(thread_id, "tool", input=GO, metadata={"n": 1}, on_run_created=created.append)
+        assert created == [{"run_id": run["run_id"], "thread_id": thread_id}]
+        assert run["status"] in ("pending", "running", "success")
+
+        values = await runs.join(thread_id, run["run_id"])
+
+        assert text_of(values) == "Otter means something."
+        assert [each["type"] for each in values["messages"]] == ["human", "ai", "tool", "ai"]
+        assert values["messages"][2]["name"] == "look_up"
+        assert (await runs.get(thread_id, run["run_id"]))["status"] == "success"
+        [listed] = await runs.list(thread_id, status="success", select=["run_id", "status"])
+        assert listed == {"run_id": run["run_id"], "status": "success"}
+        assert await runs.list(thread_id, status="pending") == []
+        await runs.delete(thread_id, run["run_id"])
+        assert await runs.list(thread_id) == []
+
+
+@behaviour("SRV-037")
+async def test_a_run_is_waited_for_and_what_fails_is_raised() -> None:
+    async with asyncio.timeout(30), live() as site:
+        values = await site.client.runs.wait(None, "text", input=GO)
+        assert text_of(values) == "Hello there. All is well."
+        thread_id = (await site.client.threads.create())["thread_id"]
+        with pytest.raises(Exception, match="it cannot be done"):
+            await site.client.runs.wait(thread_id, "failing", input=GO)
+        assert (await site.client.threads.get(thread_id))["status"] == "error"
+        seen = await streamed(site, thread_id, "failing")
+        assert seen[-1][0] == "error"
+        assert seen[-1][1]["message"] == "it cannot be done"
+        seen = await streamed(site, thread_id, "dead")
+        assert seen[-1][0] == "error"
+
+
+@behaviour("LG-004")
+async def test_an_interrupt_is_resumed_with_one_value() -> None:
+    async with asyncio.timeout(30), live() as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        seen = await streamed(site, thread_id, "approval", stream_mode=["values", "updates"])
+        [interrupt] = seen[-2][1]["__interrupt__"]
+        assert interrupt["value"]["action_requests"] == [
+            {"name": "pay", "args": {"amount": 5}, "description": "Pay this?"}
+        ]
+        thread = await site.client.threads.get(thread_id)
+        assert thread["status"] == "interrupted"
+        assert [each["id"] for listed in thread["interrupts"].values() for each in listed] == [interrupt["id"]]
+        state = await site.client.threads.get_state(thread_id)
+        assert state["next"] == ["approval"]
+        assert state["tasks"][0]["interrupts"] == [interrupt]
+        [run] = await site.client.runs.list(thread_id)
+        assert run["status"] == "interrupted"
+
+        decided = {"decisions": [{"type": "approve"}]}
+        seen = await streamed(site, thread_id, "approval", command={"resume": decided})
+
+        assert seen[0] == ("metadata", {"run_id": run["run_id"], "attempt": 1})
+        assert text_of(seen[-2][1]) == "That is settled."
+        assert seen[-2][1]["messages"][-2]["content"] == "paid 5"
+        assert [each["status"] for each in await site.client.runs.list(thread_id)] == ["success"]
+
+
+@behaviour("LG-004")
+async def test_interrupts_are_resumed_each_by_its_id_also_one_after_the_other() -> None:
+    async with asyncio.timeout(30), live() as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        first = await site.client.runs.wait(thread_id, "mixed", input=GO)
+        asked = {each["value"].get("type", "approval"): each["id"] for each in first["__interrupt__"]}
+        assert len(asked) == 2
+        with pytest.raises(httpx.HTTPStatusError, match="422"):
+            await site.client.runs.wait(thread_id, "mixed", command={"resume": "blue"})
+
+        seen = await streamed(site, thread_id, "mixed", command={"resume": {asked["input"]: "blue"}})
+        assert [each["id"] for each in seen[-2][1]["__interrupt__"]] == [asked["approval"]]
+        last = await site.client.runs.wait(thread_id, "mixed", command={"resume": {asked["approval"]: False}})
+
+        assert text_of(last) == "All is settled."
+        results = {each["name"]: each for each in last["messages"] if each["type"] == "tool"}
+        assert results["ask_colour"]["content"] == "the colour is blue"
+        with pytest.raises(httpx.HTTPStatusError, match="409"):
+            await site.client.runs.wait(thread_id, "mixed", command={"resume": "blue"})
