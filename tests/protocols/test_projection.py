@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
+from awaken.domain.agent_event import StateDelta
+from awaken.domain.cursor import event_seq
 from awaken.domain.ids import RunId
+from awaken.domain.run import Adapter
 from awaken.http.frames import FrameCache
-from awaken.protocols.projection import fed_with
+from awaken.http.operation import Call, Operation
+from awaken.protocols.contract import Frames, LogEvent, frame, on
+from awaken.protocols.gateway import Gateway
+from awaken.protocols.projection import Place, fed_with
 from awaken.protocols.turn_index import TurnIndex
 from awaken.testing.agents import memory_app
 from awaken.testing.behaviour import behaviour
@@ -258,3 +266,69 @@ async def test_a_run_is_read_as_a_stream_would_have_said_it() -> None:
         encoder = await fed_with(PlainEncoder, seen.run, seen.opened, app.store, cache)
         assert encoder.is_over
         assert (len(encoder.history), cache.encoded) == (2, 0)
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+class Stateful(PlainEncoder):
+    """Begins with the state, and says what changes."""
+
+    dialect = "stateful"
+    wants_state = True
+
+    def opens(self, event: LogEvent) -> Frames:
+        state = self.opened.state
+        return (frame({"type": "start", "state": None if state is None else state.values}),)
+
+    @on("StateDeltaObserved")
+    def _state(self, event: LogEvent, delta: StateDelta) -> Frames:
+        return (frame({"type": "patch", "patch": delta.patch}),)
+
+
+async def test_a_stream_begins_with_the_state_and_brings_what_changes_after_it() -> None:
+    """A late reader is shown the state as it is, and none of the changes in it. One who resumes gets them all."""
+
+    async def watch(call: Call) -> Response:
+        gateway = Gateway(call, Adapter.HTTP)
+        run = await call.mailbox.get_run(call.scope, call.run_id)
+        [turn] = await gateway.turns_of(run)
+        named = call.header(b"last-event-id")
+        place = None if named is None else Place(event_seq(named, call.scope, run.thread_id))
+        return await gateway.watch(turn, partial(Stateful), place=place)
+
+    operation = Operation(
+        method="GET",
+        path="/stateful/{run_id}",
+        id="stateful",
+        summary="Watch",
+        handler=watch,
+        answers={200: "text/event-stream"},
+    )
+    gate = asyncio.Event()
+
+    async def painter(context: Any) -> str:
+        await gate.wait()
+        await context.state.set("colour", "blue")
+        return "painted"
+
+    async with asyncio.timeout(30), protocol_site((operation,), painter=painter) as site:
+        run = await site.app.submit("t", "go", agent="painter", state={"colour": "red"})
+        async with site.http.open("GET", f"/stateful/{run.run_id}") as stream:
+            await anext(stream.frames())
+            gate.set()
+            live = frames_in(await stream.rest())
+        await run.result()
+        late = frames_in((await site.http.get(f"/stateful/{run.run_id}")).body)
+
+        assert live[0].json()["state"] == {"colour": "red"}
+        assert [each.json()["patch"][0]["value"] for each in live if '"patch"' in each.data] == ["blue"]
+        assert late[0].json()["state"] == {"colour": "blue"}
+        assert "patch" not in [each.json()["type"] for each in late if each.data != '"[DONE]"']
+        header = {"last-event-id": live[0].id or ""}
+        resumed = frames_in((await site.http.get(f"/stateful/{run.run_id}", headers=header)).body)
+        again = len(resumed) - len(live[1:])
+        assert resumed[again:] == live[1:]
+        assert [each.json()["type"] for each in resumed[:again]] == ["patch"], (
+            "what the state had when the first stream began is said again: nobody knows any more what it was then"
+        )

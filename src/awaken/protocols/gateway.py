@@ -349,7 +349,9 @@ class Gateway:
         if joins:
             _, last = await self._reads.event_bounds(self._scope, run.thread_id)
             at = Place(max(last, at.after))
-        opened = opened_of(self._scope, run, await self._state(make, run.thread_id))
+        # Whoever resumes has what he was opened with: he is sent every change since his place.
+        state = await self._state(make, run.thread_id) if joins or at.after == turn.after else None
+        opened = opened_of(self._scope, run, state)
         projection = Projection(make, run, opened, at, self._reads, call.service.streams.cache)
         if joins:
             await projection.join()
@@ -417,7 +419,7 @@ class Gateway:
         return await fed_with(make, run, opened, self._reads, self._call.service.streams.cache)
 
     async def _state(self, make: Making, thread_id: ThreadId) -> ThreadState | None:
-        wants = getattr(make, "wants_state", False)
+        wants = getattr(getattr(make, "func", make), "wants_state", False)  # also of a class in a partial
         return await self._reads.load_state(self._scope, thread_id) if wants else None
 
     def say(self, frames: Frames, *, headers: Mapping[str, str] | None = None) -> Response:
