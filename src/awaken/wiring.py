@@ -38,6 +38,7 @@ from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
 from awaken.domain.pending import Granularity, WaitsAt
 from awaken.domain.phase import Phase
+from awaken.domain.queue import QueueFilter, place_of, queue_filter
 from awaken.domain.retry import RetryPolicy
 from awaken.domain.run import (
     DONE,
@@ -96,7 +97,7 @@ from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission
-from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
+from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.invariants import FIRST_PLACE, AuditPlace
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
@@ -811,22 +812,81 @@ class Awaken:
                 return
             after = page.next
 
-    def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Dispatch]:
-        """The queue entries that served a run, oldest first. Raises RunNotFound."""
-        return Listing(lambda lost: self._dispatches(run_id, _page_size(limit), lost), limit)
+    def list_dispatches(
+        self,
+        run_id: str | None = None,
+        *,
+        thread_id: str | None = None,
+        status: str | None = None,
+        agent: str | None = None,
+        claimed_by: str | None = None,
+        older_than_s: float | None = None,
+        stale: bool = False,
+        limit: int | None = None,
+    ) -> Listing[shown.Dispatch]:
+        """Queue entries, oldest first: those that served a run; or of every run the one that it has now, as the other
+        filters choose; those of a thread are all of its own. `stale`: claimed, and the lease has ended.
+        """
+        chosen = queue_filter(
+            run_id=run_id,
+            thread_id=thread_id,
+            status=status,
+            agent=agent,
+            claimed_by=claimed_by,
+            older_than_s=older_than_s,
+            stale=stale,
+        )
+        return Listing(lambda lost: self._dispatches(chosen, _page_size(limit), lost), limit)
 
-    async def _dispatches(self, run_id: str, page_size: int, lost: list[str]) -> AsyncGenerator[shown.Dispatch]:
-        run = await self.mailbox.get_run(self.scope, RunId(run_id))
-        query = DispatchQuery(thread_id=run.thread_id, run_id=run.run_id, limit=page_size)
+    async def _dispatches(self, chosen: QueueFilter, page_size: int, lost: list[str]) -> AsyncGenerator[shown.Dispatch]:
+        self.mailbox.check_loop()
+        if chosen.run_id is not None:
+            run = await self.mailbox.get_run(self.scope, chosen.run_id)
+            chosen = replace(chosen, thread_id=run.thread_id)
+        after: int | None = None
         while True:
-            page = await self.store.list_dispatches(self.scope, query)
+            page, now = await self.mailbox.dispatches.page(self.scope, chosen, after=after, limit=page_size)
             lost += page.unreadable
-            now = await self.store.now()
             for dispatch in page.items:
                 yield as_shown(DispatchResource.of(dispatch, now), shown.Dispatch)
             if page.next is None:
                 return
-            query = replace(query, after=page.next)
+            after = page.next
+
+    async def get_dispatch(self, dispatch_id: str) -> shown.Dispatch:
+        """A queue entry, with its run. Raises DispatchNotFound."""
+        return await self._shown_dispatch(*await self.mailbox.dispatches.get(self.scope, dispatch_id))
+
+    async def edit_dispatch(
+        self,
+        dispatch_id: str,
+        *,
+        priority: int | None = None,
+        delay_s: float | None = None,
+        available_at: datetime | str | None = None,
+    ) -> shown.Dispatch:
+        """Give what is queued another place: a priority, or when it is due; `delay_s` 0: at once.
+
+        Raises:
+            DispatchNotFound: There is none.
+            DispatchNotQueued: It is executed, or has ended.
+            ValidationError: Nothing is to change, or what is asked for is out of range.
+        """
+        place = place_of(priority=priority, delay_s=delay_s, available_at=available_at)
+        return await self._shown_dispatch(*await self.mailbox.dispatches.place(self.scope, dispatch_id, place))
+
+    async def _shown_dispatch(self, dispatch: Dispatch, run: Run) -> shown.Dispatch:
+        told = as_shown(DispatchResource.of(dispatch, await self.store.now()), shown.Dispatch)
+        return replace(told, run=_shown_run(self, run, await _dispatch_of(self, run), await _tickets_of(self, run)))
+
+    async def cancel_dispatch(self, dispatch_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
+        """Stop the run that is queued or executed with it, as `cancel` does.
+
+        Raises:
+            DispatchNotFound: There is none.
+            DispatchEnded: It has ended; its run may go on with another one.
+        """
+        return await self._cancellation(await self.mailbox.cancel_dispatch(self.scope, dispatch_id, wait_s=wait_s))
 
     async def cancel_runs(
         self,

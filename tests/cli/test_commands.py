@@ -458,6 +458,25 @@ def test_agents_are_listed_paused_and_resumed(awaken: Awaken) -> None:
     assert awaken("agents", "pause", "nobody").code == Exit.NOT_FOUND
 
 
+@behaviour("OPS-014")
+def test_what_is_queued_is_listed_placed_and_cancelled(awaken: Awaken, thread: str, server: str) -> None:
+    with Client(server) as client:
+        run = client.submit(thread, "hi", agent="clerk", delay_s=3_600).record
+    [queued] = json.loads(awaken("queue", "--thread", thread, "--json").out)["items"]
+    assert queued["run_id"] == run.run_id
+    assert run.dispatch_id in awaken("queue", "--thread", thread, "--older-than", "0").out
+    assert awaken("queue", "--thread", thread, "--stale").err == "nothing is there\n"
+    placed = json.loads(awaken("queue", "place", run.dispatch_id, "--priority", "3", "--json").out)
+    assert (placed["priority"], placed["available_at"]) == (3, queued["available_at"])
+    assert awaken("queue", "place", run.dispatch_id).code == Exit.USAGE
+    shown = awaken("queue", "show", run.dispatch_id).out
+    assert f"run          {run.run_id}\n" in shown and "priority     3\n" in shown
+    assert awaken("queue", "cancel", run.dispatch_id).out == f"run {run.run_id} stopped\n"
+    assert awaken("queue", "cancel", run.dispatch_id).code == Exit.CONFLICT
+    assert awaken("queue", "place", run.dispatch_id, "--after", "0").code == Exit.CONFLICT
+    assert awaken("queue", "show", "nothing").code == Exit.NOT_FOUND
+
+
 @behaviour("OPS-004")
 def test_a_server_is_drained_and_undrained(awaken: Awaken, thread: str) -> None:
     drained = awaken("drain")

@@ -14,6 +14,8 @@ from awaken.client import Event, Json, Limits, ResumeSettings, Run, RunFailed, R
 from awaken.domain.errors import (
     AgentNotFound,
     AlreadyExists,
+    DispatchEnded,
+    DispatchNotQueued,
     NotDeadLetter,
     NotFound,
     RunNotFound,
@@ -142,6 +144,28 @@ def test_an_agent_is_paused_and_resumed(do: Do, thread_id: str) -> None:
     assert do(lambda c: c.wait(run.run_id)).phase == "completed"
     with pytest.raises(AgentNotFound):
         do(lambda c: c.pause_agent("nobody"))
+
+
+@behaviour("OPS-014")
+def test_what_is_queued_is_listed_placed_and_cancelled(do: Do, thread_id: str) -> None:
+    run = do(lambda c: c.submit(thread_id, "hi", agent="talk", delay_s=3_600))
+    [queued] = do(lambda c: c.list_dispatches(thread_id=thread_id, status="queued"))
+    assert (queued.run_id, queued.run) == (run.run_id, None)
+    assert run.run_id in [each.run_id for each in do(lambda c: c.list_dispatches(status="queued", agent="talk"))]
+    placed = do(lambda c: c.edit_dispatch(queued.dispatch_id, priority=7, available_at="2100-01-01T00:00:00Z"))
+    assert (placed.priority, placed.available_at) == (7, "2100-01-01T00:00:00.000Z")
+    read = do(lambda c: c.get_dispatch(queued.dispatch_id))
+    assert read.run is not None and (read.run.run_id, read.run.phase) == (run.run_id, "queued")
+    do(lambda c: c.edit_dispatch(queued.dispatch_id, delay_s=0))
+    assert do(lambda c: c.wait(run.run_id)).phase == "completed"
+    with pytest.raises(DispatchNotQueued) as refused:
+        do(lambda c: c.edit_dispatch(queued.dispatch_id, priority=7))
+    assert refused.value.dispatch_status == "acked"
+    with pytest.raises(DispatchEnded):
+        do(lambda c: c.cancel_dispatch(queued.dispatch_id))
+    other = do(lambda c: c.submit(thread_id, "hi", agent="talk", delay_s=3_600))
+    dispatch_id = do(lambda c: c.get_run(other.run_id)).dispatch_id
+    assert do(lambda c: c.cancel_dispatch(dispatch_id)).state == "stopped"
 
 
 @behaviour("OPS-004")

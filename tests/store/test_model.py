@@ -96,7 +96,9 @@ from awaken.store.transitions import (
     Decide,
     DeclareSchedules,
     Delivered,
+    DispatchMoved,
     Edit,
+    EditDispatch,
     Edited,
     EditSchedules,
     EditThread,
@@ -181,6 +183,7 @@ DISPATCHES: Final = tuple(DispatchId(f"d{n}") for n in range(6))
 MESSAGES: Final = tuple(MessageId(f"m{n}") for n in range(8))
 REFUSALS: Final = (
     Missing, Conflict, Full, LeaseLost, Replayed, Busy, NotOpen, NotWaiting, Blocked, Stale, Consumed, Incomplete,
+    DispatchMoved,
 )  # fmt: skip
 _MADE_UP: Final = frozenset({"child_was_begun"})
 """Invariants that do not hold here: nobody begins the children that the tickets speak of."""
@@ -480,6 +483,31 @@ def cancels(draw: st.DrawFn) -> Plan:
 
 
 @st.composite
+def places(draw: st.DrawFn) -> Plan:
+    """For something queued, or for what is queued no more."""
+    which, off, pooled = draw(numbers), draw(pick((None, None, -1_000, 5, 1_000))), draw(pick(DISPATCHES))
+    priority, delay_ms = draw(pick((None, 0, 128, 200))), draw(pick((None, 0, 5, 60_000)))
+
+    def plan(world: TwoStores) -> EditDispatch | None:
+        threads = [] if world.view is None else world.view.threads
+        known = [(view.scope, each) for view in threads for each in (*view.queue, *view.dispatches[-2:])]
+        if not known:
+            return None
+        scope, dispatch = known[which % len(known)]
+        return EditDispatch(
+            scope=scope,
+            thread_id=dispatch.thread_id,
+            run_id=dispatch.run_id,
+            dispatch_id=pooled if which % 7 == 0 else dispatch.dispatch_id,
+            priority=priority,
+            delay_ms=delay_ms,
+            available_at=None if off is None else world.clock.now() + off,
+        )
+
+    return plan
+
+
+@st.composite
 def verdicts(draw: st.DrawFn) -> Plan:
     """Decisions about tickets of one run, open or not, and a look at whose time is over."""
     which, made = draw(numbers), draw(st.lists(decisions, max_size=2))
@@ -722,7 +750,7 @@ batches = st.lists(
     st.one_of(
         *[submits() for _ in range(4)], *[owner_writes() for _ in range(6)], *[repetitions() for _ in range(2)],
         *[verdicts() for _ in range(2)], *[claims() for _ in range(2)], cancels(), saves(), interrupts(), renewals(),
-        changes_of_messages(), news_of_children(), changes_of_threads(), edits_of_schedules(), ticks(),
+        places(), changes_of_messages(), news_of_children(), changes_of_threads(), edits_of_schedules(), ticks(),
         *[deliveries() for _ in range(2)], reclaims(), purges(),
     ),
     min_size=1,
@@ -910,6 +938,15 @@ class TwoStores(RuleBasedStateMachine):
             run_id=run_id,
             limit=limit,
         )
+        newest = replace(
+            dispatches,
+            thread_id=None,
+            run_id=None,
+            agent_id=AGENTS[at.which % len(AGENTS)] if at.has(6) else None,
+            claimed_by=CONSUMERS[at.which % len(CONSUMERS)] if at.has(5) else None,
+            created_before=self.clock.now() - 500 if at.has(4) else None,
+            lease_before=self.clock.now() if at.has(3) else None,
+        )
         some_threads = ThreadQuery(
             limit=limit,
             ascending=at.has(0),
@@ -929,6 +966,7 @@ class TwoStores(RuleBasedStateMachine):
         self._same(lambda store: store.page_messages(scope, thread_id, window))
         self._same(lambda store: store.page_events(scope, thread_id, after=at.after, limit=limit, run_id=run_id))
         self._same_pages(lambda store, query: store.list_dispatches(scope, query), dispatches)
+        self._same_pages(lambda store, query: store.list_dispatches(scope, query), newest)
         self._same_pages(lambda store, query: store.list_threads(scope, query), some_threads)
         self._same_pages(lambda store, query: store.list_runs(scope, query), some_runs)
         some_tickets = TicketQuery(

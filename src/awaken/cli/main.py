@@ -39,6 +39,7 @@ app.command("awaken.cli.pending:pending", name="pending", help="List the message
 app.command("awaken.cli.stopping:cancel", name="cancel", help="Stop a run, or what a thread is executing.")
 app.command("awaken.cli.stopping:interrupt", name="interrupt", help="Stop a thread's run, and clear its queue.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
+app.command("awaken.cli.queue:queue", name="queue", help="List what is queued; give it another place, or cancel it.")
 app.command("awaken.cli.stats:stats", name="stats", help="Show what a server has done in the last hour.")
 app.command("awaken.cli.agents:agents", name="agents", help="List agents; pause or resume one.")
 app.command("awaken.cli.draining:drain", name="drain", help="Have a server begin no run; what executes goes on.")

@@ -136,6 +136,8 @@ def _ended(payload: dict[str, Any]) -> str:
 def _rescheduled(payload: dict[str, Any]) -> str:
     if payload.get("reason") == "expired_lease_reclaimed":
         return "its worker is gone; another one takes it over"
+    if payload.get("reason") == "place_changed":
+        return "it has another place in the queue"
     return f"will be tried again: {payload.get('error') or payload.get('reason') or 'no reason given'}"
 
 

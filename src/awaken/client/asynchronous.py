@@ -361,10 +361,52 @@ class AsyncClient:
         call = calls.list_children(run_id, limit=calls.page_size(limit))
         return Listing(lambda lost: self._items(call, lost), limit)
 
-    def list_dispatches(self, run_id: str, *, limit: int | None = None) -> Listing[shown.Dispatch]:
-        """The queue entries that served a run, oldest first."""
-        call = calls.list_dispatches(run_id, limit=calls.page_size(limit))
+    def list_dispatches(
+        self,
+        run_id: str | None = None,
+        *,
+        thread_id: str | None = None,
+        status: str | None = None,
+        agent: str | None = None,
+        claimed_by: str | None = None,
+        older_than_s: float | None = None,
+        stale: bool = False,
+        limit: int | None = None,
+    ) -> Listing[shown.Dispatch]:
+        """Queue entries, oldest first: those that served a run; or of every run the one that it has now, as the other
+        filters choose; those of a thread are all of its own. `stale`: claimed, and the lease has ended.
+        """
+        call = calls.list_dispatches(
+            limit,
+            run_id=run_id,
+            thread_id=thread_id,
+            status=status,
+            agent=agent,
+            claimed_by=claimed_by,
+            older_than_s=older_than_s,
+            stale=stale,
+        )
         return Listing(lambda lost: self._items(call, lost), limit)
+
+    async def get_dispatch(self, dispatch_id: str) -> shown.Dispatch:
+        """A queue entry, with its run."""
+        return await self.send(calls.get_dispatch(dispatch_id))
+
+    async def edit_dispatch(
+        self,
+        dispatch_id: str,
+        *,
+        priority: int | None = None,
+        delay_s: float | None = None,
+        available_at: datetime | str | None = None,
+    ) -> shown.Dispatch:
+        """Give what is queued another place. `delay_s` 0: due at once. Raises DispatchNotQueued."""
+        call = calls.edit_dispatch(dispatch_id, priority=priority, delay_s=delay_s, available_at=available_at)
+        return await self.send(call)
+
+    async def cancel_dispatch(self, dispatch_id: str, *, wait_s: float = 0.0) -> shown.Cancellation:
+        """Stop the run that is queued or executed with it. Raises DispatchEnded."""
+        return await self.send(calls.cancel_dispatch(dispatch_id, wait_s=wait_s))
 
     async def cancel_runs(
         self,

@@ -39,6 +39,7 @@ from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.given import Given, one_message_of, sent_form
 from awaken.domain.ids import Ids, ThreadId, checked_id
 from awaken.domain.pending import KEEPS_ITS_ID, NOTHING_TO_CHANGE, WaitsAt, checked_revision
+from awaken.domain.queue import place_of, queue_filter
 from awaken.domain.run import GOES_WITH_A_NEW_THREAD, NO_LIMITS, ClientTool, Limits, OnCompletion, RunOptions
 from awaken.domain.schedule import check_schedule_name
 from awaken.domain.selection import chosen_names
@@ -560,8 +561,43 @@ def _decisions(path: str, decisions: Sequence[Mapping[str, Any]]) -> Call[shown.
     return Call(method="POST", path=path, body=body, decode=_as(shown.DecidedRun))
 
 
-def list_dispatches(run_id: str, **filters: Any) -> Call[wire.Page[shown.Dispatch]]:
-    return _page(f"{_run(run_id)}/dispatches", wire.Page[shown.Dispatch], filters)
+def list_dispatches(limit: int | None, **given: Any) -> Call[wire.Page[shown.Dispatch]]:
+    chosen = queue_filter(**given)
+    size = page_size(limit)
+    if chosen.run_id is not None:
+        return _page(f"{_run(chosen.run_id)}/dispatches", wire.Page[shown.Dispatch], {"limit": size})
+    asked: dict[str, Any] = {
+        "thread_id": chosen.thread_id,
+        "status": chosen.status,
+        "agent_id": chosen.agent_id,
+        "claimed_by": chosen.claimed_by,
+        "older_than_s": chosen.older_than_s,
+        "stale": "true" if chosen.stale else None,
+        "limit": size,
+    }
+    return _page("/v1/dispatches", wire.Page[shown.Dispatch], asked)
+
+
+def get_dispatch(dispatch_id: str) -> Call[shown.Dispatch]:
+    return Call(method="GET", path=_dispatch(dispatch_id), decode=_as(shown.Dispatch))
+
+
+def edit_dispatch(
+    dispatch_id: str, *, priority: int | None, delay_s: float | None, available_at: datetime | str | None
+) -> Call[shown.Dispatch]:
+    place = place_of(priority=priority, delay_s=delay_s, available_at=available_at)
+    due = None if place.available_at is None else to_rfc3339(place.available_at)
+    given = {"priority": priority, "after_seconds": delay_s, "available_at": due}
+    body = _encode({name: value for name, value in given.items() if value is not None})
+    return Call(method="PATCH", path=_dispatch(dispatch_id), body=body, decode=_as(shown.Dispatch))
+
+
+def cancel_dispatch(dispatch_id: str, *, wait_s: float) -> Call[shown.Cancellation]:
+    return _stop(f"{_dispatch(dispatch_id)}/cancel", shown.Cancellation, wait_s)
+
+
+def _dispatch(dispatch_id: str) -> str:
+    return f"/v1/dispatches/{_part(dispatch_id, 'dispatch_id')}"
 
 
 def list_children(run_id: str, **filters: Any) -> Call[wire.Page[shown.Run]]:

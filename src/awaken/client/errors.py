@@ -22,7 +22,9 @@ from awaken.domain.errors import (
     DataIntegrity,
     DecisionConflict,
     DeliveryBlocked,
+    DispatchEnded,
     DispatchNotFound,
+    DispatchNotQueued,
     Forbidden,
     HasChildThreads,
     LineageCycle,
@@ -171,6 +173,10 @@ _BY_CODE: Final[dict[str, _Make]] = {
     "has_children": _made(lambda problem: HasChildThreads(_fact(problem, "id"), _fact(problem, "child_thread_id"))),
     "lineage_cycle": _made(lambda problem: LineageCycle(_fact(problem, "id"))),
     "run_not_finished": _made(lambda problem: RunNotFinished(_fact(problem, "id"))),
+    "dispatch_not_queued": _made(
+        lambda problem: DispatchNotQueued(_fact(problem, "id"), _fact(problem, "dispatch_status"))
+    ),
+    "dispatch_ended": _made(lambda problem: DispatchEnded(_fact(problem, "id"), _fact(problem, "dispatch_status"))),
     "not_dead_letter": _made(lambda problem: NotDeadLetter(_fact(problem, "id"))),
     "ticket_not_found": _not_found(TicketNotFound),
     "unknown_tool_call": _not_found(UnknownToolCall),

@@ -214,6 +214,13 @@ def release(dispatch: Dispatch, now: Instant) -> Dispatch:
     return _requeued(dispatch, "release", now, now, "handover")
 
 
+def placed(dispatch: Dispatch, now: Instant, priority: int, available_at: Instant) -> Dispatch:
+    """Queued as before, in another place."""
+    if dispatch.status is not QUEUED:
+        raise ValidationError(f"dispatch {dispatch.dispatch_id!r} is {dispatch.status}, and its place is final")
+    return replace(dispatch, priority=priority, available_at=available_at, updated_at=now)
+
+
 def progressed(dispatch: Dispatch, now: Instant) -> Dispatch:
     """A step was closed: what failed before it counts no more. The same object where nothing did."""
     if not dispatch.attempt_count and not dispatch.crash_count:

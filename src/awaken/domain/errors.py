@@ -361,6 +361,30 @@ class NotDeadLetter(Conflict):
         self.id = dispatch_id
 
 
+class DispatchNotQueued(Conflict):
+    """Only what is queued can be given another place."""
+
+    code = "dispatch_not_queued"
+
+    def __init__(self, dispatch_id: str, status: str) -> None:
+        super().__init__(f"dispatch {dispatch_id!r} is {status}; only one that is queued can be given another place")
+        self.id = dispatch_id
+        self.dispatch_status = status
+
+
+class DispatchEnded(Conflict):
+    """There is nothing left of it to cancel."""
+
+    code = "dispatch_ended"
+
+    def __init__(self, dispatch_id: str, status: str) -> None:
+        super().__init__(
+            f"dispatch {dispatch_id!r} is {status}, and cancels nothing; to stop a run that goes on, cancel the run"
+        )
+        self.id = dispatch_id
+        self.dispatch_status = status
+
+
 class StaleVersion(VersionConflict):
     """The caller named a version, and what it is of has another one by now: `version`."""
 

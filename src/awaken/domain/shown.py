@@ -538,6 +538,8 @@ class Dispatch(_Shown, frozen=True):
     created_at: str = ""
     updated_at: str = ""
     completed_at: str | None = None
+    run: Run | None = None
+    """Where one dispatch is read."""
 
 
 class Blocker(_Shown, frozen=True):

@@ -26,6 +26,8 @@ from awaken.domain.errors import (
     DataIntegrity,
     DecisionConflict,
     DeliveryBlocked,
+    DispatchEnded,
+    DispatchNotQueued,
     Forbidden,
     HasChildThreads,
     LineageCycle,
@@ -85,6 +87,8 @@ STATUS: Final[dict[str, int]] = {
     "lineage_cycle": 409,
     "run_not_finished": 409,
     "not_dead_letter": 409,
+    "dispatch_not_queued": 409,
+    "dispatch_ended": 409,
     "cursor_expired": 410,
     "thread_deleted": 410,
     "ticket_expired": 410,
@@ -253,6 +257,8 @@ def _conflict(error: Any) -> Problem:
             facts = {"id": error.id, "child_thread_id": error.child}
         case LineageCycle() | RunNotFinished() | NotDeadLetter():
             facts = {"id": error.id}
+        case DispatchNotQueued() | DispatchEnded():
+            facts = {"id": error.id, "dispatch_status": error.dispatch_status}
         case _:
             pass
     return Problem(error.code, str(error), facts=facts) if error.code != "thread_busy" else _later(error, facts)

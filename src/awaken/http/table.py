@@ -14,6 +14,7 @@ from awaken.http.routes.audit import AUDIT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.children import CHILD_OPERATIONS
 from awaken.http.routes.dead_letters import DEAD_LETTER_OPERATIONS
+from awaken.http.routes.dispatches import DISPATCH_OPERATIONS
 from awaken.http.routes.draining import DRAINING_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
 from awaken.http.routes.health import HEALTH_OPERATIONS
@@ -35,6 +36,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *RUN_OPERATIONS,
     *AGAIN_OPERATIONS,
     *DEAD_LETTER_OPERATIONS,
+    *DISPATCH_OPERATIONS,
     *CHILD_OPERATIONS,
     *WHY_OPERATIONS,
     *TICKET_OPERATIONS,

@@ -382,9 +382,11 @@ class DispatchResource(_Resource, frozen=True, kw_only=True):
     created_at: str
     updated_at: str
     completed_at: str | None
+    run: RunResource | None = None
+    """Where one dispatch is read."""
 
     @classmethod
-    def of(cls, dispatch: Dispatch, now: Instant) -> DispatchResource:
+    def of(cls, dispatch: Dispatch, now: Instant, run: RunResource | None = None) -> DispatchResource:
         left_ms = None if dispatch.lease_until is None else dispatch.lease_until - now
         queued = dispatch.status is DispatchStatus.QUEUED
         return cls(
@@ -412,6 +414,7 @@ class DispatchResource(_Resource, frozen=True, kw_only=True):
             created_at=_rfc3339(dispatch.created_at),
             updated_at=_rfc3339(dispatch.updated_at),
             completed_at=_instant(dispatch.completed_at),
+            run=run,
         )
 
 

@@ -38,7 +38,9 @@ from awaken.store.transitions import (
     Decide,
     Decided,
     DeleteThread,
+    DispatchEdited,
     Edit,
+    EditDispatch,
     EditSchedules,
     Interrupt,
     Interrupted,
@@ -94,6 +96,7 @@ class Reactions:
             Claim: self._claimed,
             Decide: self._decided,
             Cancel: self._cancelled,
+            EditDispatch: self._placed,
             Interrupt: self._interrupted,
             DeleteThread: self._deleted,
             Reclaim: self._reclaimed,
@@ -137,7 +140,7 @@ class Reactions:
                 self._dispatcher.wake()
         elif isinstance(transition, Claim):
             self._slots.claim_lost(transition)
-        elif isinstance(transition, Submit | Decide):
+        elif isinstance(transition, Submit | Decide | EditDispatch):
             self._dispatcher.wake()  # it may have left its thread due
         if isinstance(transition, Submit | Decide | Edit | Reorder):
             self._have_looked(transition.scope, transition.thread_id)
@@ -267,6 +270,10 @@ class Reactions:
             execution.stop("cancel")
         elif outcome.state == "stopped" and self._executions.in_thread(transition.scope, transition.thread_id) is None:
             self._dispatcher.wake()
+
+    def _placed(self, transition: EditDispatch, outcome: Outcome, asked_s: float) -> None:
+        if isinstance(outcome, DispatchEdited) and outcome.ready_in_ms is not None:
+            self._ready(outcome.ready_in_ms)
 
     def _interrupted(self, transition: Interrupt, outcome: Outcome, asked_s: float) -> None:
         if isinstance(outcome, Interrupted):

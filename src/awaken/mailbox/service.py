@@ -25,6 +25,7 @@ from awaken.domain.errors import (
     AlreadyExists,
     AwakenError,
     DeliveryBlocked,
+    DispatchEnded,
     MessageNotFound,
     NotFound,
     QueueFull,
@@ -70,6 +71,7 @@ from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.auditor import Auditor
 from awaken.mailbox.dead_letters import DeadLetters
 from awaken.mailbox.decisions import Decisions, refusal_of
+from awaken.mailbox.dispatches import Dispatches
 from awaken.mailbox.engine import Draining, Engine, Health, Worker
 from awaken.mailbox.explain import explain_run
 from awaken.mailbox.lifetime import State
@@ -90,6 +92,7 @@ from awaken.store.transitions import (
     Cancel,
     CancelResult,
     Conflict,
+    DispatchMoved,
     Full,
     Gone,
     Interrupt,
@@ -180,6 +183,8 @@ class Mailbox:
         """Runs whose input is in the conversation already."""
         self.dead_letters: Final = DeadLetters(self._engine, store, self.again)
         """Runs that were given up."""
+        self.dispatches: Final = Dispatches(self._engine, store)
+        """What is queued and executed."""
 
     async def start(self) -> None:
         """Return when recovered and ready. May be called again, by many tasks at once, and after `stop`.
@@ -464,21 +469,34 @@ class Mailbox:
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 
-    async def cancel(self, scope: Scope, run_id: RunId, *, rollback: bool = False, wait_s: float = 0.0) -> Cancellation:
+    async def cancel(
+        self,
+        scope: Scope,
+        run_id: RunId,
+        *,
+        rollback: bool = False,
+        wait_s: float = 0.0,
+        dispatch_id: DispatchId | None = None,
+    ) -> Cancellation:
         """Stop one run. The request is durable when this returns; with `wait_s` it waits that long for the end.
 
-        `rollback`: when it has ended, nothing that belongs to it is read in its conversation any more.
+        `rollback`: when it has ended, nothing that belongs to it is read in its conversation any more. `dispatch_id`:
+        only while the run is queued or executed with that.
 
         Raises:
             RunNotFound: There is no such run.
+            DispatchEnded: The run has ended, or goes on, without that dispatch.
             RunNotOpen: It ended before, and not by being cancelled; or it is done and cannot be rolled back any more.
             ValidationError: `wait_s` is not a number; nothing is stopped.
         """
         wait_s = checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         run = await self.get_run(scope, run_id)
-        cancel = Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id, hide=rollback)
+        cancel = Cancel(scope=scope, thread_id=run.thread_id, run_id=run_id, hide=rollback, dispatch_id=dispatch_id)
         outcome = await self._engine.combiner.ask(cancel)
+        if isinstance(outcome, DispatchMoved) and dispatch_id is not None:
+            ended, _ = await self.dispatches.get(scope, dispatch_id)
+            raise DispatchEnded(dispatch_id, ended.status)
         if not isinstance(outcome, CancelResult):
             raise RunNotFound(run_id)
         run = outcome.run
@@ -493,6 +511,18 @@ class Mailbox:
                 raise RunNotOpen(run_id, run.status)
             return Cancellation("stopped", run)
         return await self._stopping(scope, run, wait_s)
+
+    async def cancel_dispatch(self, scope: Scope, dispatch_id: str, *, wait_s: float = 0.0) -> Cancellation:
+        """Stop the run that is queued or executed with this dispatch.
+
+        Raises:
+            DispatchNotFound: There is none.
+            DispatchEnded: It has ended; its run may go on with another one.
+            ValidationError: `wait_s` is not a number; nothing is stopped.
+        """
+        wait_s = checked_seconds(wait_s, what="wait_s")
+        dispatch, run = await self.dispatches.get(scope, dispatch_id)
+        return await self.cancel(scope, run.run_id, wait_s=wait_s, dispatch_id=dispatch.dispatch_id)
 
     async def cancel_thread(self, scope: Scope, thread_id: ThreadId, *, wait_s: float = 0.0) -> Cancellation:
         """Stop the thread's active run, or else the one that waits, and leave its queue alone. `stopped` without a run

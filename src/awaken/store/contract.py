@@ -180,17 +180,36 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DispatchQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Dispatches of one thread, or of one of its runs, in the order of their arrival.
+    """Dispatches of one thread, or of one of its runs, in the order of their arrival. Without a thread: of every run
+    the newest one, which is the only one that can be open, in the order in which the runs arrived.
 
     `statuses` None: all; empty: none.
     """
 
-    thread_id: ThreadId
+    thread_id: ThreadId | None = None
     run_id: RunId | None = None
+    """With the thread only."""
     statuses: tuple[DispatchStatus, ...] | None = None
+    agent_id: AgentId | None = None
+    claimed_by: ConsumerId | None = None
+    created_before: Instant | None = None
+    lease_before: Instant | None = None
+    """Only those with a lease that ends before this. Exclusive, both of them."""
     after: int | None = None
     """The `next` of the page before."""
     limit: int = 50
+
+    def fits(self, dispatch: Dispatch) -> bool:
+        lease = dispatch.lease_until
+        return (
+            self.thread_id in (None, dispatch.thread_id)
+            and self.run_id in (None, dispatch.run_id)
+            and (self.statuses is None or dispatch.status in self.statuses)
+            and self.agent_id in (None, dispatch.route)
+            and self.claimed_by in (None, dispatch.claimed_by)
+            and (self.created_before is None or dispatch.created_at < self.created_before)
+            and (self.lease_before is None or (lease is not None and lease < self.lease_before))
+        )
 
 
 class TicketQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, final
 
 import msgspec
 
+from awaken.domain.clock import Instant
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import (
@@ -364,7 +365,7 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """Stop one run. Queued or waiting work is closed here; claimed work gets a durable request its owner must heed.
 
     `hide`: what belongs to the run is hidden from the view when it ends, however it ends. A run that is done already is
-    not rolled back. Outcome: `CancelResult` or `Missing`.
+    not rolled back. Outcome: `CancelResult`, `Missing`, or `DispatchMoved`.
     """
 
     scope: Scope
@@ -375,6 +376,27 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     gave_up_after_ms: int | None = None
     """How long its caller has waited for the thread to be free, where that is why; told right before the last event."""
     hide: bool = False
+    dispatch_id: DispatchId | None = None
+    """Only while this dispatch of it is open."""
+
+
+@final
+class EditDispatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Give what is queued another place: its priority, the instant before which it does not start, or both; None leaves
+    them as they are. Its run keeps its place among those of the same priority.
+
+    Outcome: `DispatchEdited`, `DispatchMoved`, or `Missing`.
+    """
+
+    scope: Scope
+    thread_id: ThreadId
+    run_id: RunId
+    dispatch_id: DispatchId
+    priority: int | None = None
+    delay_ms: int | None = None
+    """From now on; 0: due at once."""
+    available_at: Instant | None = None
+    """A caller's explicit instant; wins over `delay_ms`."""
 
 
 @final
@@ -708,6 +730,7 @@ ThreadTransition = (
     | Settle
     | Decide
     | Cancel
+    | EditDispatch
     | Interrupt
     | Edit
     | Retract
@@ -1014,6 +1037,22 @@ class CancelResult(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class DispatchEdited(msgspec.Struct, frozen=True):
+    """As it is now, with its run; `ready_in_ms` as in `Submitted`."""
+
+    run: Run
+    dispatch: Dispatch
+    ready_in_ms: int | None
+    appended: tuple[Appended, ...] = ()
+
+
+class DispatchMoved(msgspec.Struct, frozen=True):
+    """The dispatch is not, or no more, where it would have to be for that; nothing was written."""
+
+    dispatch_id: DispatchId
+    appended: tuple[Appended, ...] = ()
+
+
 class Interrupted(msgspec.Struct, frozen=True):
     """The epoch in force, the claim that must still end, what was superseded, in claim order, and what had waited."""
 
@@ -1193,6 +1232,8 @@ Outcome = (
     | NotDead
     | ChildNoted
     | CancelResult
+    | DispatchEdited
+    | DispatchMoved
     | Interrupted
     | Edited
     | Retracted

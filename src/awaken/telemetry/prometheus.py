@@ -50,6 +50,7 @@ from awaken.store.transitions import (
     DeliveredSome,
     Discard,
     Edit,
+    EditDispatch,
     EditSchedules,
     EditThread,
     Ending,
@@ -425,6 +426,8 @@ def operation_of(transition: Transition) -> str:
             return _ending_operation(transition.ending)
         case Cancel():
             return "cancel"
+        case EditDispatch():
+            return "edit_dispatch"
         case Interrupt():
             return "interrupt"
         case PatchState():

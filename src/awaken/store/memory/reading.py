@@ -148,16 +148,16 @@ class Reading:
     # --- dispatches ---------------------------------------------------------------------------------------------------
 
     def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
-        found = [
-            dispatch
-            for (owner, _), dispatch in self._tables.dispatches.items()
-            if owner == scope
-            and dispatch.thread_id == query.thread_id
-            and self._tables.is_shown((scope, dispatch.thread_id))
-            and (query.run_id is None or dispatch.run_id == query.run_id)
-            and (query.statuses is None or dispatch.status in query.statuses)
-        ]
-        return _page(found, lambda dispatch: dispatch.no, query.after, query.limit, descending=False)
+        tables = self._tables
+        if query.thread_id is None:
+            runs = [run for (owner, _), run in tables.runs.items() if owner == scope]
+            newest = [(run, tables.dispatches.get((scope, run.dispatch_id))) for run in runs]
+            numbered = [(run.no, each) for run, each in newest if each is not None and each.run_id == run.run_id]
+        else:
+            numbered = [(each.no, each) for (owner, _), each in tables.dispatches.items() if owner == scope]
+        found = [(no, each) for no, each in numbered if query.fits(each) and tables.is_shown((scope, each.thread_id))]
+        page = _page(found, lambda item: item[0], query.after, query.limit, descending=False)
+        return Page(tuple([dispatch for _, dispatch in page.items]), page.next)
 
     def list_claims(self, consumer: ConsumerId, after: int, limit: int) -> list[Held]:
         found = [

@@ -27,6 +27,7 @@ from awaken.store.rules.manage import delete_thread, edit_thread, hide_run
 from awaken.store.rules.mend import mend_some
 from awaken.store.rules.outbox import deliver_some
 from awaken.store.rules.owner import commit, settle
+from awaken.store.rules.place import edit_dispatch
 from awaken.store.rules.purge import purge_some
 from awaken.store.rules.schedule import edit_schedules, tick_some
 from awaken.store.rules.span import hide_message
@@ -41,6 +42,7 @@ from awaken.store.transitions import (
     Delivered,
     Discard,
     Edit,
+    EditDispatch,
     EditSchedules,
     EditThread,
     Gone,
@@ -89,6 +91,8 @@ def apply(t: ThreadTransition, facts: Facts, changes: Changes, now: Instant) -> 
             return decide(t, facts, changes, now)
         case Cancel():
             return cancel(t, facts, changes, now)
+        case EditDispatch():
+            return edit_dispatch(t, facts, changes, now)
         case Interrupt():
             return interrupt(t, facts, changes, now)
         case PatchState():

@@ -28,6 +28,7 @@ from awaken.store.transitions import (
     DeleteThread,
     Discard,
     Edit,
+    EditDispatch,
     EditThread,
     Hide,
     HideRun,
@@ -185,6 +186,8 @@ def needs(t: ThreadTransition, *, careful: bool = True) -> Needs:
                 hides=t.hide,
                 pending=True,
             )
+        case EditDispatch():
+            return Needs(scope=t.scope, thread_id=t.thread_id, run=t.run_id, newest=True, queue="if_free")
         case Interrupt():
             return Needs(
                 scope=t.scope, thread_id=t.thread_id, active=True, whole_queue=True, waiting="all", pending=True

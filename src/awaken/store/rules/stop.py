@@ -12,19 +12,22 @@ from msgspec.structs import replace
 from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
+from awaken.domain.ids import DispatchId
 from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE, Run
 from awaken.store.rules.ending import close_queued, finish, supersede_queued
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
 from awaken.store.rules.pending import give_up
 from awaken.store.rules.writing import Log, new_thread, set_ready, touch
-from awaken.store.transitions import Cancel, CancelResult, Interrupt, Interrupted, Missing
+from awaken.store.transitions import Cancel, CancelResult, DispatchMoved, Interrupt, Interrupted, Missing
 
 
-def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelResult | Missing:
+def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelResult | Missing | DispatchMoved:
     thread, run, dispatch = facts.thread, facts.run, facts.dispatch_of_run
     if run is None or thread is None or run.thread_id != t.thread_id:
         return Missing("run", t.run_id)
+    if t.dispatch_id is not None and not _is_open(t.dispatch_id, dispatch):
+        return DispatchMoved(t.dispatch_id)
     if run.status is DONE:
         return CancelResult("stopped", run)
     claimed = dispatch is not None and dispatch.status is CLAIMED
@@ -57,6 +60,10 @@ def cancel(t: Cancel, facts: Facts, changes: Changes, now: Instant) -> CancelRes
     if facts.claimed is None and facts.left:
         set_ready(thread, facts, now)
     return CancelResult("stopped", run, appended)
+
+
+def _is_open(dispatch_id: DispatchId, newest: Dispatch | None) -> bool:
+    return newest is not None and newest.dispatch_id == dispatch_id and not newest.status.is_terminal
 
 
 def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Interrupted:

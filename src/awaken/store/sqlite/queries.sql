@@ -350,7 +350,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 -- name: update_dispatch
 -- Only from the state it was read in: the status and the claim token are the fence.
 UPDATE dispatches
-   SET status = ?, why = ?, available_at = ?, updated_at = ?, attempt_count = ?, crash_count = ?, last_error = ?,
+   SET status = ?, why = ?, priority = ?, available_at = ?, updated_at = ?, attempt_count = ?, crash_count = ?, last_error = ?,
        claim_token = ?, claimed_by = ?, lease_until = ?, instance_id = ?, tried_at = ?, tried_by = ?, completed_at = ?
  WHERE no = ? AND status = ? AND claim_token IS ?;
 
@@ -838,6 +838,15 @@ SELECT {dispatch_columns}
   FROM dispatches d
  CROSS JOIN threads t
  WHERE d.no = :no AND t.no = d.thread;
+
+-- name: newest_dispatch
+-- Of a run, in a thread that is not deleted. Index: primary key, dispatches_id.
+SELECT {dispatch_columns}
+  FROM runs r
+ CROSS JOIN dispatches d
+ CROSS JOIN threads t
+ WHERE r.no = :no AND d.dispatch_id = r.dispatch_id AND d.scope = r.scope AND d.run_id = r.run_id
+   AND t.no = r.thread AND t.deleted_at IS NULL;
 
 -- name: claims_of_consumer
 -- Index: dispatches_claimed, read whole: what is being executed.

@@ -324,6 +324,7 @@ def dispatch_values(before: Dispatch, after: Dispatch) -> Row:
     return (
         DISPATCH_TEXT[after.status],
         after.why,
+        after.priority,
         after.available_at,
         after.updated_at,
         after.attempt_count,

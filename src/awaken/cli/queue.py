@@ -1,0 +1,200 @@
+"""`awaken queue`: what is queued and executed; give what is queued another place, or cancel it.
+
+Source: docs/howto/operate.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from awaken.cli.failure import Exit, usage
+from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.terminal import PIPE_WIDTH, print_facts, print_json, printable
+from awaken.client import Dispatch
+from awaken.client.calls import MAX_STOP_WAIT_S
+
+queue = App(name="queue", help="List what is queued; give it another place, or cancel it.", help_format="plaintext")
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+@queue.default
+def list_queue(
+    *,
+    status: str = "queued",
+    thread: str | None = None,
+    agent: str | None = None,
+    claimed_by: str | None = None,
+    older_than: float | None = None,
+    stale: Flag = False,
+    limit: int = 20,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Json = False,
+) -> int:
+    """List what is queued, over all threads, oldest first.
+
+    Parameters
+    ----------
+    status
+        Instead: claimed, acked, cancelled, superseded, dead_letter; or all.
+    thread
+        Those of this thread.
+    agent
+        Those of this agent.
+    claimed_by
+        Those that this consumer executes.
+    older_than
+        Those that have been there for more than so many seconds.
+    stale
+        Those that are claimed, and whose lease has ended.
+    limit
+        At most so many.
+    as_json
+        Print one JSON document.
+    """
+    is_held = stale or claimed_by is not None
+    with connected(url, header) as client:
+        found = list(
+            client.list_dispatches(
+                status=None if status == "all" or (is_held and status == "queued") else status,
+                thread_id=thread,
+                agent=agent,
+                claimed_by=claimed_by,
+                older_than_s=older_than,
+                stale=stale,
+                limit=limit,
+            )
+        )
+    if as_json:
+        print_json({"items": found})
+    elif found:
+        _print_table(found)
+    else:
+        Console(stderr=True).print("nothing is there", style="dim")
+    return Exit.OK
+
+
+@queue.command
+def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Show one, with what its run is doing.
+
+    Parameters
+    ----------
+    dispatch
+        Its id, as `awaken queue` lists it.
+    as_json
+        Print one JSON document.
+    """
+    with connected(url, header) as client:
+        return _shown(client.get_dispatch(dispatch), as_json)
+
+
+@queue.command
+def place(
+    dispatch: str,
+    /,
+    *,
+    priority: int | None = None,
+    after: float | None = None,
+    at: str | None = None,
+    url: Url = URL,
+    header: Headers = (),
+    as_json: Json = False,
+) -> int:
+    """Give what is queued another place.
+
+    Parameters
+    ----------
+    dispatch
+        Its id.
+    priority
+        0 (first) to 255 (last).
+    after
+        It does not start before so many seconds have passed; 0: it is due at once.
+    at
+        It does not start before this instant, as 2026-01-31T08:00:00Z.
+    as_json
+        Print one JSON document.
+    """
+    if priority is None and after is None and at is None:
+        usage("say what is to change, with --priority, --after or --at")
+    with connected(url, header) as client:
+        return _shown(client.edit_dispatch(dispatch, priority=priority, delay_s=after, available_at=at), as_json)
+
+
+@queue.command
+def cancel(dispatch: str, /, *, wait: float = 10.0, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+    """Stop the run that is queued or executed with it.
+
+    Parameters
+    ----------
+    dispatch
+        Its id.
+    wait
+        Wait at most so many seconds, up to 60, until it has stopped.
+    as_json
+        Print one JSON document.
+    """
+    if not 0 <= wait <= MAX_STOP_WAIT_S:
+        usage(f"--wait is 0 to {MAX_STOP_WAIT_S:g} seconds, not {wait:g}")
+    with connected(url, header) as client:
+        stopped = client.cancel_dispatch(dispatch, wait_s=wait)
+    run_id = "" if stopped.run is None else f" {stopped.run.run_id}"
+    said = "stopped" if stopped.state == "stopped" else f"has not stopped yet ({stopped.state})"
+    print_json(stopped) if as_json else print(f"run{run_id} {said}")
+    return Exit.OK
+
+
+def _shown(dispatch: Dispatch, as_json: bool) -> int:
+    if as_json:
+        print_json(dispatch)
+        return Exit.OK
+    run = dispatch.run
+    print_facts(
+        {
+            "dispatch": dispatch.dispatch_id,
+            "run": dispatch.run_id,
+            "thread": dispatch.thread_id,
+            "route": dispatch.route,
+            "status": dispatch.status,
+            "phase": None if run is None else run.phase,
+            "why": dispatch.why,
+            "priority": str(dispatch.priority),
+            "due": dispatch.available_at,
+            "attempts": f"{dispatch.attempt_count} of {dispatch.max_attempts}",
+            "crashes": str(dispatch.crash_count) if dispatch.crash_count else None,
+            "error": dispatch.last_error,
+            "claimed by": dispatch.claimed_by,
+            "lease until": dispatch.lease_until,
+            "ended": dispatch.completed_at,
+        }
+    )
+    return Exit.OK
+
+
+def _print_table(found: list[Dispatch]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("DISPATCH", "THREAD", "ROUTE", "STATUS", "PRIORITY", "DUE", "WHY"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for each in found:
+        row = (
+            each.dispatch_id,
+            each.thread_id,
+            each.route,
+            each.status,
+            str(each.priority),
+            each.available_at,
+            each.why,
+        )
+        table.add_row(*[escape(printable(cell)) for cell in row])
+    console.print(table)
