@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import engine
@@ -23,6 +25,10 @@ settings.load_profile("daily")
 engine.MAX_SHRINKING_SECONDS = (
     30  # a failure is made small while there is time, and told before the test counts as hanging
 )
+
+
+# A shell that starts this in the background has Ctrl-C ignored, and so has every process that is started from here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

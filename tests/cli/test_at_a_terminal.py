@@ -13,6 +13,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from awaken.cli.failure import Exit
@@ -51,22 +52,29 @@ class Terminal:
             assert ready, f"no {text!r} in: {self.shown}"
             self.shown += self._more()
 
-    def to_the_end(self, *, interrupts: bool = False) -> int:
-        """Read what is shown until the process has ended; its exit code. `interrupts`: Ctrl-C is pressed until it ends,
-        once a second: one that comes after the question is shown and before it is read, is heard with the next.
+    def interrupt_until(self, text: str) -> None:
+        """Press Ctrl-C until that is shown. A press between the question and the wait for its answer is heard with the
+        next one; who is busy with the first is left alone.
         """
         ends_s = time.monotonic() + PATIENCE_S
-        while True:
-            if interrupts:
+        while text not in self.shown:
+            if psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING:
                 self.process.send_signal(signal.SIGINT)
-            ready, _, _ = select.select([self._ours], [], [], 1)
-            assert time.monotonic() < ends_s, f"no end after: {self.shown}"
+            ready, _, _ = select.select([self._ours], [], [], 0.2)
+            assert time.monotonic() < ends_s, f"no {text!r} in: {self.shown}"
             if ready:
-                more = self._more()
-                if not more:
-                    return self.process.wait(PATIENCE_S)
-                self.shown += more
-                interrupts = False
+                self.shown += self._more()
+
+    def to_the_end(self) -> int:
+        """Read what is shown until the process has ended; its exit code."""
+        ends_s = time.monotonic() + PATIENCE_S
+        while True:
+            ready, _, _ = select.select([self._ours], [], [], max(ends_s - time.monotonic(), 0))
+            assert ready, f"no end after: {self.shown}"
+            more = self._more()
+            if not more:
+                return self.process.wait(PATIENCE_S)
+            self.shown += more
 
     def _more(self) -> str:
         try:
@@ -124,8 +132,8 @@ def test_an_approval_is_yes_or_no_with_the_reason_behind_it(server: str, thread:
 def test_ctrl_c_at_the_question_ends_the_command_and_not_the_run(server: str, thread: str) -> None:
     with at_a_terminal("run", "asking", "a table", "--thread", thread, "--url", server) as terminal:
         terminal.until("? which name?")
-        assert terminal.to_the_end(interrupts=True) == 130
-        assert "the question stays open" in terminal.shown
+        terminal.interrupt_until("the question stays open")
+        assert terminal.to_the_end() == 130
     with Client(server) as client:
         [ticket] = client.list_tickets(thread_id=thread)
         assert ticket.state == "open"
