@@ -38,12 +38,14 @@ run: $(VENV)/.base
 demo: $(VENV)/.base
 	@exec $(BIN)/awaken demo $(ARGS)
 
+# What is compiled need not be compiled again in each process that a test starts.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 luck: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=hard \
-	  -o hangs_after_s=0 -o faulthandler_timeout=0 $(ARGS)
+	@$(PYTEST) -m hypothesis --hypothesis-profile=hard -o hangs_after_s=0 -o faulthandler_timeout=0 $(ARGS)
 
 check: $(VENV)/.test
 	@$(BIN)/ruff format --check --quiet . || { echo 'make fmt would change files:'; $(BIN)/ruff format --check .; exit 1; }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,13 +27,20 @@ settings.register_profile(
     "hard", max_examples=3_000, deadline=None, print_blob=True, database=None, suppress_health_check=_slow_is_fine
 )
 settings.load_profile("daily")
-engine.MAX_SHRINKING_SECONDS = (
-    30  # a failure is made small while there is time, and told before the test counts as hanging
-)
+engine.MAX_SHRINKING_SECONDS = 30  # made small enough or not, a failure is told before the test counts as hanging
 
+# What tests write lies in memory where there is room: no test cuts the power, and waiting for a disk shows nothing.
+_MEMORY = Path("/dev/shm")
+if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2 << 30:
+    os.environ["TMPDIR"] = str(_MEMORY)
+    tempfile.tempdir = None
 
 # A shell that starts this in the background has Ctrl-C ignored, and so has every process that is started from here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # thousands of tests and all modules are garbage to nobody, and need not be looked through again
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +55,12 @@ Rule = Callable[[Path], list[str]]
 def modules(package: Path) -> Iterator[tuple[str, ast.Module]]:
     """Each module's path below the package, with its syntax tree."""
     for path in sorted(package.rglob("*.py")):
-        yield path.relative_to(package).as_posix(), ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        yield path.relative_to(package).as_posix(), parsed(path.read_text(encoding="utf-8"))
+
+
+@cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def layer_of(path: str) -> str:

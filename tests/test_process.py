@@ -12,13 +12,12 @@ import pytest
 from awaken.process import GC_THRESHOLDS, SWITCH_INTERVAL_S, tune_process
 
 
-@pytest.fixture
-def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def tuned() -> Iterator[None]:
     thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
     adapters = dict(sqlite3.adapters)
     tune_process()
     yield
-    gc.unfreeze()
     gc.set_threshold(*thresholds)
     sys.setswitchinterval(interval)
     sqlite3.adapters.clear()

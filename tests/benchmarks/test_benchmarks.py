@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,13 @@ from benchmarks.naive import NaiveResult
 from benchmarks.process import MeasurementFailed, alone
 from benchmarks.stock import Size, Stock
 from benchmarks.table import Findings, Gate, save
+
+
+@pytest.fixture(autouse=True)
+def on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is counted there only."""
+    monkeypatch.setenv("TMPDIR", "/var/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 def test_a_gate_is_passed_when_its_value_is_on_the_right_side_of_its_target(tmp_path: Path) -> None:
