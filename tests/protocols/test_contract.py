@@ -61,6 +61,7 @@ def made(*events: tuple[str, Any], state: ThreadState | None = None) -> list[Any
         agent_id=AgentId("a"),
         request=RunRequest(Intent(AgentId("a")), ()),
         state=state,
+        knows_version=-1 if state is None else state.version,
     )
     encoder = Names(opened)
     read = tuple([ReadEvent(kind, msgspec.Raw(msgspec.json.encode(payload))) for kind, payload in events])

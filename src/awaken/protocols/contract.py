@@ -62,8 +62,10 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     created_at: Instant = 0
     state: ThreadState | None = None
-    """The thread's state when the stream was opened, where the protocol shows it in its prelude. Changes up to its
-    version are not fed any more."""
+    """The thread's state when the stream was opened, where the protocol shows it."""
+    knows_version: int = -1
+    """Changes of the state up to this version are in that state, and are not said any more. To whoever resumes all of
+    them are, because it is not known what he was shown."""
 
 
 class LogEvent(NamedTuple):
@@ -154,7 +156,6 @@ class TurnEncoder(ABC):
         self.history: tuple[Message, ...] = ()
         self._streamed: set[MessageId] = set()
         """Messages that are not committed, and of which something was shown."""
-        self._state_version = -1 if opened.state is None else opened.state.version
 
     @property
     def shared_as(self) -> Hashable:
@@ -182,6 +183,12 @@ class TurnEncoder(ABC):
         return NOTHING
 
     # --- being fed ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def handler_of(cls, kind: str) -> Handler | None:
+        """The method that handles a kind of event, for a subclass that does so besides."""
+        plan = cls._plans.get(kind)
+        return None if plan is None else plan.handler
 
     @property
     def is_over(self) -> bool:
@@ -220,8 +227,8 @@ class TurnEncoder(ABC):
                     return (*whole, *(NOTHING if handler is None else handler(self, told, payload)))
             case "reset":
                 self._streamed.clear() if payload.message_id is None else self._streamed.discard(payload.message_id)
-            case "state" if payload.version <= self._state_version:
-                return NOTHING  # the state that it was opened with has it
+            case "state" if payload.version <= self.opened.knows_version:
+                return NOTHING
             case _:
                 pass
         if handler is None:

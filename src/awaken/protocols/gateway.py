@@ -349,9 +349,8 @@ class Gateway:
         if joins:
             _, last = await self._reads.event_bounds(self._scope, run.thread_id)
             at = Place(max(last, at.after))
-        # Whoever resumes has what he was opened with: he is sent every change since his place.
-        state = await self._state(make, run.thread_id) if joins or at.after == turn.after else None
-        opened = opened_of(self._scope, run, state)
+        state, resumes = await self._state(make, run.thread_id), not joins and at.after != turn.after
+        opened = opened_of(self._scope, run, state, resumes=resumes)
         projection = Projection(make, run, opened, at, self._reads, call.service.streams.cache)
         if joins:
             await projection.join()

@@ -66,7 +66,7 @@ class Projection(Encoder):
         first = make(opened)
         self.dialect = first.dialect
         version = None if opened.state is None else opened.state.version
-        self.shared_as = (self.dialect, first.shared_as, run.run_id, version)
+        self.shared_as = (self.dialect, first.shared_as, run.run_id, version, opened.knows_version)
         self._make = make
         self._run = run
         self._opened = opened
@@ -267,7 +267,7 @@ class ThreadProjection(Encoder):
         return written(self._failed(problem, request_id))
 
 
-def opened_of(scope: Scope, run: Run, state: ThreadState | None = None) -> Opened:
+def opened_of(scope: Scope, run: Run, state: ThreadState | None = None, *, resumes: bool = False) -> Opened:
     """What an encoder of the run is opened with."""
     return Opened(
         scope=scope,
@@ -278,6 +278,7 @@ def opened_of(scope: Scope, run: Run, state: ThreadState | None = None) -> Opene
         metadata=run.metadata,
         created_at=run.created_at,
         state=state,
+        knows_version=-1 if state is None or resumes else state.version,
     )
 
 

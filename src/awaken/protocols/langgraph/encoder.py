@@ -435,7 +435,7 @@ class RawEncoder(LangGraphEncoder):
 
     @on(*TABLE)
     def _raw(self, event: LogEvent, payload: Any) -> Frames:
-        handler = LangGraphEncoder._handlers.get(event.kind)  # pyright: ignore[reportPrivateUsage]
+        handler = LangGraphEncoder.handler_of(event.kind)
         frames = NOTHING if handler is None else handler(self, event, payload)
         told = {"type": event.kind, "timestamp": to_rfc3339(event.created_at), "step": self._steps, "payload": payload}
         seen = {"event": event.kind, "name": self.opened.agent_id, "run_id": self.opened.run_id, "data": payload}
@@ -444,9 +444,7 @@ class RawEncoder(LangGraphEncoder):
 
 def encoder_of(modes: frozenset[Mode]) -> Making:
     """What makes an encoder for a stream in these modes."""
-    made = partial(LangGraphEncoder if modes.isdisjoint(("debug", "events")) else RawEncoder, modes=modes)
-    made.wants_state = True  # type: ignore[attr-defined]
-    return made
+    return partial(LangGraphEncoder if modes.isdisjoint(("debug", "events")) else RawEncoder, modes=modes)
 
 
 def _chunk_of(id: MessageId, content: str | list[dict[str, Any]], call: dict[str, Any] | None = None) -> dict[str, Any]:
