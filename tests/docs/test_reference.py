@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import inspect as types
 
 import awaken
 from awaken.cli.runs import runs
@@ -18,6 +20,7 @@ from awaken.domain import errors
 from awaken.domain.event import CHANNELS, KINDS, TABLE
 from awaken.domain.ids import DispatchId
 from awaken.domain.log import MESSAGE_COMMITTED, LoggedEvent, completed
+from awaken.domain.run import Termination
 from awaken.http.problems import STATUS
 from awaken.http.settings import HttpSettings
 from awaken.http.submission import RunCreate, ThreadCreate
@@ -86,6 +89,42 @@ def test_every_event_of_an_executor_is_listed_with_its_fields(payload: type[Any]
 @pytest.mark.parametrize("name", [name for name, kind in TABLE.items() if kind.payload not in KINDS])
 def test_every_event_of_the_queue_is_listed_with_its_fields(name: str) -> None:
     assert rows_of_kinds()[name] == [*joined_fields(name), *TABLE[name].payload.__struct_fields__]
+
+
+NEVER_WRITTEN = {"committed", "compacted", "interrupt", "manual_pause", "new_run", "rate_limit", "suspended"}
+"""Words that fields of events have, and that nothing of this package says yet."""
+
+
+def words_of(info: Any) -> Iterator[str]:
+    """The words that a field of an event can have, where these are a closed list."""
+    match info:
+        case types.LiteralType(values=values):
+            yield from [value for value in values if isinstance(value, str)]
+        case types.EnumType(cls=cls):
+            yield from [member.value for member in cls]
+        case types.UnionType(types=members):
+            for member in members:
+                yield from words_of(member)
+        case types.VarTupleType(item_type=item):
+            yield from words_of(item)
+        case types.StructType(cls=cls, fields=fields) if cls is Termination:
+            for field in fields:
+                yield from words_of(field.type)
+        case _:
+            return
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_word_that_a_field_of_an_event_can_have_is_explained(name: str) -> None:
+    pages = (REFERENCE / "events.md", ROOT / "docs/concepts/threads-runs-dispatches.md")
+    in_code = [code for page in pages for line in page.read_text().splitlines() for code in _CODE.findall(line)]
+    explained = set(re.findall(r"\w+", " ".join(in_code)))
+    info = types.type_info(TABLE[name].payload)
+    assert isinstance(info, types.StructType)
+
+    words = {word for field in info.fields for word in words_of(field.type)}
+
+    assert sorted(words - explained - NEVER_WRITTEN) == []
 
 
 def test_every_code_of_a_termination_is_listed() -> None:
