@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 from pydantic_ai import Tool
+from pydantic_ai.exceptions import ToolFailed
 
 from awaken.domain import log, message_event, server_event
 from awaken.domain.delivery import Delivery
@@ -43,7 +44,8 @@ from awaken.domain.log import EventRow
 from awaken.domain.message import user_message
 from awaken.domain.run import Adapter, ClientTool, Limits, RunMode, Trace, Usage
 from awaken.domain.thread import ThreadInfo, ThreadPatch
-from awaken.domain.ticket import Verdict
+from awaken.domain.ticket import TicketRequest, Verdict
+from awaken.executors.contract import Entry, RunPort, Suspended
 from awaken.executors.function import Context
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.submission import RunSubmission, Submission
@@ -762,6 +764,82 @@ async def somebody_says_something_else(world: World) -> None:
     await world.done(run)
 
 
+@tells(
+    started("f"),
+    step("StepStarted", 0, "message-2"),
+    delta("message-2", 0, "so far"),
+    said(2, "message-2", "so far", 0),
+    step("StepEnded", 0),
+    (
+        "run-1/dispatch-1",
+        "TicketOpened",
+        {
+            "ticket_id": "ticket-1",
+            "kind": "input",
+            "allowed_actions": ["answer"],
+            "resume_mode": "pass_decision_to_tool",
+            "agent_id": "f",
+            "tool_name": "ask",
+            "message": "how many?",
+            "response_schema": {"type": "string"},
+        },
+    ),
+    ("run-1/dispatch-1", "RunSuspended", {"reason": "user_input", "ticket_ids": ["ticket-1"], "mode": "all"}),
+    ("run-1/dispatch-1", "TicketWithdrawn", {"ticket_id": "ticket-1", "why": "run_ended"}),
+    ended(kind="RunCancelled", how=CANCELLED),
+)
+async def somebody_cancels_a_run_that_waits(world: World) -> None:
+    async def agent(ctx: Context) -> str:
+        await ctx.emit("so far")
+        return await ctx.ask("how many?")
+
+    world.agents.add("f", agent)
+    run = await parked(world, await world.submit(agent_id="f"))
+    await world.mailbox.cancel(SCOPE, run.run.run_id)
+
+
+class Strict:
+    """Waits for leave, and does not go on without."""
+
+    async def drive(self, entry: Entry, port: RunPort) -> Suspended:
+        asked = TicketRequest(
+            key="c1", kind="approval", tool_call_id="c1", tool_name="wipe", expires_in_ms=60_000, on_expiry="fail"
+        )
+        return Suspended(tickets=(asked,))
+
+
+@tells(
+    started("strict"),
+    (
+        "run-1/dispatch-1",
+        "TicketOpened",
+        {
+            "ticket_id": "ticket-1",
+            "kind": "approval",
+            "allowed_actions": ["approve", "deny", "edit"],
+            "resume_mode": "replay_tool_call",
+            "agent_id": "strict",
+            "tool_call_id": "c1",
+            "tool_name": "wipe",
+            "expires_at": 60_000,
+            "on_expiry": "fail",
+        },
+    ),
+    ("run-1/dispatch-1", "RunSuspended", {"reason": "tool_permission", "ticket_ids": ["ticket-1"], "until": 60_000}),
+    ("run-1/dispatch-1", "TicketExpired", {"ticket_id": "ticket-1", "on_expiry": "fail", "tool_call_id": "c1"}),
+    ended(
+        kind="RunErrored",
+        how={"type": "error", "code": "ticket_expired", "detail": "nobody decided in time: wipe"},
+        cause="ticket_expired",
+    ),
+)
+async def nobody_decides_and_that_ends_the_run(world: World) -> None:
+    world.agents.add("strict", Strict())
+    run = await parked(world, await world.submit(agent_id="strict"))
+    await world.advance(60)
+    await world.done(run)
+
+
 # --- other runs, and other threads ------------------------------------------------------------------------------------
 
 
@@ -947,6 +1025,94 @@ async def somebody_talks_to_a_run(world: World) -> None:
     await world.done(run)
     (await world.agent.next_call()).release("done too")
     await world.quiet()
+
+
+@tells(
+    started("model"),
+    calls("look", {}, "{}", tokens=1),
+    ("run-1/dispatch-1", "MessagePended", {"message_id": "next", "boundary": "on_natural_end"}),
+    (
+        "run-1/dispatch-1",
+        "MessageCommitted",
+        {
+            "message_id": "message-3",
+            "message_seq": 3,
+            "role": "tool",
+            "message_kind": "tool_result",
+            "content_blocks": [{"type": "text", "text": "nothing there"}],
+            "tool_call_id": "call_0",
+            "tool_status": "error",
+            "run_id": "run-1",
+            "step_index": 0,
+        },
+    ),
+    (
+        "run-1/dispatch-1",
+        "ToolCallDone",
+        {
+            "message_id": "message-2",
+            "id": "call_0",
+            "name": "look",
+            "result_message_id": "message-3",
+            "status": "failed",
+            "error_text": "nothing there",
+        },
+    ),
+    step("StepEnded", 0),
+    step("StepStarted", 1, "message-4"),
+    delta("message-4", 0, "one"),
+    said(4, "message-4", "one", 1),
+    inference("message-4", 1),
+    step("StepEnded", 1),
+    came(5, "next", "and then", step_index=2, boundary="on_natural_end"),
+    (
+        "run-1/dispatch-1",
+        "MessageConsumed",
+        {"message_id": "next", "message_seq": 5, "step_index": 2, "boundary": "on_natural_end"},
+    ),
+    step("StepStarted", 2, "message-5"),
+    delta("message-5", 0, "two"),
+    said(6, "message-5", "two", 2),
+    inference("message-5", 1),
+    step("StepEnded", 2),
+    ended(output_message_ids=["message-5"], **spent(3, calls=3), steps=3),
+)
+async def a_run_goes_on_with_what_was_sent_behind_its_answer(world: World) -> None:
+    looking, may_end = asyncio.Event(), asyncio.Event()
+
+    async def look() -> str:
+        looking.set()
+        await may_end.wait()
+        raise ToolFailed("nothing there")
+
+    world.agents.add("model", Script(Turn("", (Call("look"),)), "one", "two").agent(tools=[look]))
+    run = await world.submit(agent_id="model")
+    await looking.wait()
+    message = user_message(MessageId("next"), "and then")
+    await world.mailbox.messages.send(
+        RunSubmission(messages=(message,), thread_id="t", delivery=Delivery(mode="follow_up"))
+    )
+    may_end.set()
+    await world.done(run)
+
+
+@tells(
+    started(),
+    answered(2, "message-2", "one"),
+    ended(output_message_ids=["message-2"]),
+    queued(n=2, run="run-2"),
+    ("run-2/dispatch-2", "MessagesHidden", {"first_seq": 2, "last_seq": 2, "why": "regenerated"}),
+    begun(n=2, run="run-2"),
+    answered(3, "message-3", "two", at="run-2/dispatch-2"),
+    ended("run-2/dispatch-2", output_message_ids=["message-3"]),
+)
+async def an_answer_is_made_anew(world: World) -> None:
+    run = await world.submit()
+    (await world.agent.next_call()).release("one")
+    await world.done(run)
+    again = await world.mailbox.again.regenerate(SCOPE, T)
+    (await world.agent.next_call()).release("two")
+    await world.done(again)
 
 
 # --- a thread by itself -----------------------------------------------------------------------------------------------
