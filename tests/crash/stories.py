@@ -249,7 +249,7 @@ def _register_deferred(app: Awaken, stage: Stage) -> None:
     from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
     from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-    def script(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+    async def script(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         turns = sum(isinstance(message, ModelResponse) for message in messages)
         if turns == 0:
             calls = [ToolCallPart("look", {}, "look"), ToolCallPart("book", {"seats": 2}, "book")]
@@ -473,7 +473,7 @@ def _register_resumed(app: Awaken, stage: Stage) -> None:
     from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
     from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-    def script(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+    async def script(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         turns = sum(isinstance(message, ModelResponse) for message in messages)
         return ModelResponse([TextPart("Fine.") if turns else ToolCallPart("book", {"seats": 2}, "book")])
 
