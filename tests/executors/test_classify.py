@@ -322,3 +322,30 @@ def test_a_chain_of_causes_that_loops_ends() -> None:
     first, second = RuntimeError("a"), RuntimeError("b")
     first.__cause__, second.__cause__ = second, first
     assert verdict_on(first) == "transient"
+
+
+class OfOnesOwn(PermanentFailure):
+    """What an agent raises where it knows what has failed."""
+
+
+@behaviour("DL-007")
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (KeyError("k"), "KeyError"),
+        (ProviderError("KeyError: k"), "ProviderError"),
+        (PermanentFailure("Timeout: 3 s"), "PermanentFailure"),
+        (OfOnesOwn("no answer"), "OfOnesOwn"),
+        (caused(RuntimeError(), OfOnesOwn("no answer")), "OfOnesOwn"),
+        (caused(RuntimeError(), http(429, ai.ModelRateLimitError)), "ModelRateLimitError"),
+        (caused(RuntimeError(), KeyError("k")), "RuntimeError"),
+        (classify(caused(RuntimeError(), TimeoutError())), "TimeoutError"),
+        (ExceptionGroup("two", [TimeoutError(), caused(RuntimeError(), TimeoutError())]), "TimeoutError"),
+        (ExceptionGroup("two", [TimeoutError(), KeyError()]), "ExceptionGroup"),
+        (ai.FallbackExceptionGroup("-", [http(401), http(404)]), "ModelHTTPError"),
+        (type("X" * 1000, (Exception,), {})(), "X" * 100),
+    ],
+)
+def test_a_failure_is_of_the_class_of_what_decided(error: BaseException, named: str) -> None:
+    """Never of a word in a text."""
+    assert classify(error).error_class == named

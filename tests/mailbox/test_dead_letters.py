@@ -127,7 +127,7 @@ async def test_what_was_seen_to_otherwise_or_is_gone_is_refused(store: WatchedSt
 
 @behaviour("DL-007")
 async def test_letters_are_counted_by_agent_and_class_of_error(store: WatchedStore, clock: ManualClock) -> None:
-    agents = {"bad": Failing(PermanentFailure("no luck")), "odd": Failing(PermanentFailure("KeyError: k"))}
+    agents = {"bad": Failing(PermanentFailure("no luck")), "odd": Failing(KeyError("k"))}
     async with World(store, clock, agents=agents) as world:
         at = clock.now()
         first = await given_up(world, "bad")
@@ -138,7 +138,7 @@ async def test_letters_are_counted_by_agent_and_class_of_error(store: WatchedSto
         groups = await world.mailbox.dead_letters.group(DEFAULT_SCOPE, DeadLetterQuery())
 
         assert [(each.agent_id, each.error_class, each.count) for each in groups] == [
-            ("bad", "other", 2),
+            ("bad", "PermanentFailure", 2),
             ("odd", "KeyError", 1),
         ]
         assert (groups[0].first_at, groups[0].last_at) == (at, clock.now()) == (first.finished_at, last.finished_at)

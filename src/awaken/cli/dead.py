@@ -5,6 +5,7 @@ Source: docs/howto/see-to-dead-letters.md.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -23,13 +24,33 @@ Json = Annotated[bool, Parameter(name="--json", negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Which:  # no Struct: the parser of options knows dataclasses
+    """Options that say which of them; all of them count."""
+
+    agent: str | None = None
+    """Those of this agent."""
+    error: str | None = None
+    """Those whose error is of this class."""
+    since: str | None = None
+    """Those that were given up then or later, as 2026-01-31T08:00:00Z."""
+    thread: str | None = None
+    """Those of this thread."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """As the client takes it."""
+        return {"agent": self.agent, "error_class": self.error, "since": self.since, "thread_id": self.thread}
+
+
+EVERY = Which()
+
+
 @dead.default
 def list_dead(
     *,
-    agent: str | None = None,
-    error: str | None = None,
-    since: str | None = None,
-    thread: str | None = None,
+    which: Which = EVERY,
     group: Flag = False,
     limit: int = 20,
     url: Url = URL,
@@ -40,14 +61,6 @@ def list_dead(
 
     Parameters
     ----------
-    agent
-        Those of this agent.
-    error
-        Those whose error is of this class.
-    since
-        Those that were given up then or later, as 2026-01-31T08:00:00Z.
-    thread
-        Those of this thread.
     group
         Count them by agent and class of error.
     limit
@@ -55,14 +68,13 @@ def list_dead(
     as_json
         Print one JSON document.
     """
-    chosen: dict[str, Any] = {"agent": agent, "error_class": error, "since": since, "thread_id": thread}
     letters: list[DeadLetter] = []
     groups: list[DeadLetterGroup] = []
     with connected(url, header) as client:
         if group:
-            groups = client.group_dead_letters(**chosen)
+            groups = client.group_dead_letters(**which.asked)
         else:
-            letters = list(client.list_dead_letters(**chosen, limit=limit))
+            letters = list(client.list_dead_letters(**which.asked, limit=limit))
     if as_json:
         print_json({"items": groups if group else letters})
     elif groups:
@@ -94,10 +106,7 @@ def retry(
     dispatch: str | None = None,
     /,
     *,
-    agent: str | None = None,
-    error: str | None = None,
-    since: str | None = None,
-    thread: str | None = None,
+    which: Which = EVERY,
     limit: int = 100,
     dry_run: Flag = False,
     url: Url = URL,
@@ -110,14 +119,6 @@ def retry(
     ----------
     dispatch
         The id of its dispatch; without one, the options say which.
-    agent
-        Those of this agent.
-    error
-        Those whose error is of this class.
-    since
-        Those that were given up then or later.
-    thread
-        Those of this thread.
     limit
         At most so many, up to 1000.
     dry_run
@@ -125,10 +126,10 @@ def retry(
     as_json
         Print one JSON document.
     """
-    chosen = _chosen(dispatch, agent, error, since, thread, dry_run=dry_run)
+    _check_chosen(dispatch, which, dry_run=dry_run)
     with connected(url, header) as client:
         if dispatch is None:
-            handled = client.retry_dead_letters(**chosen, limit=limit, dry_run=dry_run)
+            handled = client.retry_dead_letters(**which.asked, limit=limit, dry_run=dry_run)
             return _handled(handled, "found" if dry_run else f"found, {handled.retried} retried", as_json)
         made = client.retry_dead_letter(dispatch)
         run = client.get_run(made.run_id)
@@ -142,10 +143,7 @@ def discard(
     /,
     *,
     reason: str,
-    agent: str | None = None,
-    error: str | None = None,
-    since: str | None = None,
-    thread: str | None = None,
+    which: Which = EVERY,
     limit: int = 100,
     dry_run: Flag = False,
     url: Url = URL,
@@ -160,14 +158,6 @@ def discard(
         The id of its dispatch; without one, the options say which.
     reason
         Why; it is kept with the run.
-    agent
-        Those of this agent.
-    error
-        Those whose error is of this class.
-    since
-        Those that were given up then or later.
-    thread
-        Those of this thread.
     limit
         At most so many, up to 1000.
     dry_run
@@ -175,25 +165,20 @@ def discard(
     as_json
         Print one JSON document.
     """
-    chosen = _chosen(dispatch, agent, error, since, thread, dry_run=dry_run)
+    _check_chosen(dispatch, which, dry_run=dry_run)
     with connected(url, header) as client:
         if dispatch is not None:
             return _shown(client.discard_dead_letter(dispatch, reason=reason), as_json)
-        handled = client.discard_dead_letters(reason=reason, **chosen, limit=limit, dry_run=dry_run)
+        handled = client.discard_dead_letters(reason=reason, **which.asked, limit=limit, dry_run=dry_run)
     return _handled(handled, "found" if dry_run else f"found, {handled.discarded} discarded", as_json)
 
 
-def _chosen(
-    dispatch: str | None, agent: str | None, error: str | None, since: str | None, thread: str | None, *, dry_run: bool
-) -> dict[str, Any]:
-    """The filter, or nothing where one dispatch is named."""
-    chosen = {"agent": agent, "error_class": error, "since": since, "thread_id": thread}
-    is_filtered = any(value is not None for value in chosen.values())
-    if dispatch is None and not is_filtered:
+def _check_chosen(dispatch: str | None, which: Which, *, dry_run: bool) -> None:
+    """Either one is named, or some are chosen."""
+    if dispatch is None and which == EVERY:
         usage("name a dispatch, or say which with --agent, --error, --since or --thread")
-    if dispatch is not None and (is_filtered or dry_run):
+    if dispatch is not None and (which != EVERY or dry_run):
         usage("name a dispatch, or say which with options; not both")
-    return chosen
 
 
 def _handled(handled: HandledLetters, said: str, as_json: bool) -> int:

@@ -8,7 +8,6 @@ Source: docs/howto/see-to-dead-letters.md.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Final, Literal
 
@@ -17,7 +16,7 @@ import msgspec
 from awaken.domain.checking import checked
 from awaken.domain.clock import Instant
 from awaken.domain.delivery import due_at
-from awaken.domain.dispatch import LEASE_EXPIRED, Dispatch
+from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import ValidationError
 from awaken.domain.explaining import shown
 from awaken.domain.ids import AgentId, ThreadId, checked_id
@@ -26,11 +25,12 @@ from awaken.domain.run import Run
 MAX_REASON_CHARS: Final = 1_000
 MAX_HANDLED: Final = 1_000
 """Dead letters that are seen to at once."""
+PROCESS_DIED: Final = "ProcessDied"
+"""The class of what ends a run whose process died, or lost its lease."""
 OTHER: Final = "other"
-"""The class of errors that name none."""
+"""The class of what nobody classified."""
 
 LetterState = Literal["open", "retried", "discarded"]
-_CLASS: Final = re.compile(r"([A-Z]\w{0,99})(?=$|:| \()", re.ASCII)
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -48,7 +48,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
     @property
     def error_class(self) -> str:
-        return error_class(self.dispatch.last_error)
+        """By what dead letters are grouped: what classified its last failure."""
+        return self.run.error_class or OTHER
 
 
 class DeadLetterQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,14 +78,6 @@ class DeadLetterQuery(msgspec.Struct, frozen=True, kw_only=True):
             and self.error_class in (None, letter.error_class)
             and (self.since is None or (run.finished_at or 0) >= self.since)
         )
-
-
-def error_class(error: str | None) -> str:
-    """By what dead letters are grouped: the class of exception that an error names first, `ProcessDied`, or `other`."""
-    if error == LEASE_EXPIRED:
-        return "ProcessDied"
-    found = _CLASS.match(error or "")
-    return OTHER if found is None else found[1]
 
 
 def letters_of(

@@ -5,7 +5,7 @@ Above: the HTTP layer maps each class to a status in one table; nobody reads mes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from awaken.domain.shown import Run
@@ -461,10 +461,20 @@ class DataIntegrity(StoreError):
     code = "data_integrity"
 
 
+MAX_CLASS_CHARS: Final = 100
+
+
 class ExecutorError(AwakenError):
     """An agent's execution failed. The class says whether a retry could help."""
 
     code = "executor_error"
+    stands_for: type[BaseException] | None = None
+    """The class of the exception that made it this failure; None where nothing but itself did."""
+
+    @property
+    def error_class(self) -> str:
+        """The name under which runs that failed in this way are counted."""
+        return (self.stands_for or type(self)).__name__[:MAX_CLASS_CHARS]
 
 
 class TransientFailure(ExecutorError):

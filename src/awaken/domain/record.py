@@ -120,6 +120,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     seen_to: SeenTo | None = None
     failed_at: Instant | None = None
     usage_by_model: dict[str, Usage] = {}
+    error_class: str | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -164,6 +165,7 @@ def encode_run_state(run: Run) -> bytes:
             run.seen_to,
             run.failed_at,
             run.usage_by_model,
+            run.error_class,
         )
     )
 

@@ -501,6 +501,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of one that was given up."""
     failed_at: Instant | None = None
     """When an execution of it failed first, or its process died."""
+    error_class: str | None = None
+    """The class of what it failed with last."""
     tickets: int = 0
     """How many it has ever opened."""
     open_tickets: int = 0

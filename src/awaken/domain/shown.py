@@ -318,7 +318,7 @@ class DeadLetter(_Shown, frozen=True):
     agent_id: str = ""
     state: str = "open"
     error_class: str = ""
-    """The class of exception that its error names first, `ProcessDied`, or `other`."""
+    """The class of exception that decided its last failure, `ProcessDied`, or `other`."""
     last_error: str | None = None
     attempts: int = 0
     crash_count: int = 0

@@ -77,6 +77,8 @@ def classify(
     text may be read by everybody, else only its class. `now`: what a date until which to wait is compared with, where
     the answer that asks for it does not say when it was made.
 
+    Its `error_class` is that of what decided: of a group whose members agree, theirs.
+
     Looks for something definite along the chain of causes, nearest first: this package's own errors, a known class, a
     code, a status, a broken connection. Failing that, a program's own mistake is permanent and everything unknown is
     transient: attempts are bounded, so a wrong guess costs a few of them.
@@ -88,8 +90,8 @@ def classify(
             return _of_group(error, cast("BaseExceptionGroup[BaseException]", link), exposed, now)
         verdict = _definite(link)
         if verdict is not None:
-            return _failure(error, exposed, transient=verdict, retry_after_s=_retry_after_s(link, now))
-    return _failure(error, exposed, transient=not isinstance(error, MISTAKES))
+            return _failure(error, exposed, type(link), transient=verdict, retry_after_s=_retry_after_s(link, now))
+    return _failure(error, exposed, type(error), transient=not isinstance(error, MISTAKES))
 
 
 def verdict_on(error: BaseException | None) -> Verdict:
@@ -138,7 +140,9 @@ def _of_group(
         is_transient, wait_s = bool(waits), min(waits, default=0.0)
     else:
         is_transient, wait_s = len(waits) == len(failures), max(waits, default=0.0)
-    return _failure(error, exposed, transient=is_transient, retry_after_s=wait_s or None)
+    classes: set[type[BaseException]] = {each.stands_for or type(each) for each in failures}
+    decided_by = classes.pop() if len(classes) == 1 else cast("type[BaseException]", type(group))
+    return _failure(error, exposed, decided_by, transient=is_transient, retry_after_s=wait_s or None)
 
 
 def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -243,9 +247,15 @@ def _get(holder: Any, key: str) -> Any:
 
 
 def _failure(
-    error: BaseException, exposed: bool, *, transient: bool, retry_after_s: float | None = None
+    error: BaseException,
+    exposed: bool,
+    decided_by: type[BaseException],
+    *,
+    transient: bool,
+    retry_after_s: float | None = None,
 ) -> TransientFailure | PermanentFailure:
     message = described(error, exposed=exposed)
     failure = TransientFailure(message, retry_after_s=retry_after_s) if transient else PermanentFailure(message)
     failure.__cause__ = error
+    failure.stands_for = decided_by
     return failure

@@ -25,7 +25,7 @@ class DeadLetterResource(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: str
     state: LetterState
     error_class: str
-    """The class of exception that its error names first, `ProcessDied`, or `other`."""
+    """The class of exception that decided its last failure, `ProcessDied`, or `other`."""
     last_error: str | None
     attempts: int
     crash_count: int

@@ -468,11 +468,11 @@ class Execution:
         failure, text = _diagnosis(error, exposed=self._port.exposes_errors, now=self._shop.clock.now())
         _log.warning("run %s of agent %s failed: %s", run.run_id, run.agent_id, text, exc_info=error)
         if isinstance(failure, PermanentFailure):
-            return _End(DeadLetter(text), "permanent_error")
+            return _End(DeadLetter(text, failure.error_class), "permanent_error")
         settings = self._shop.settings
         retry_after_s = min(asked_wait_s(failure.retry_after_s) or 0.0, settings.max_retry_after_s)
         policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
-        return _End(Retry(text, policy, round(retry_after_s * 1000)), "transient_error")
+        return _End(Retry(text, policy, round(retry_after_s * 1000), failure.error_class), "transient_error")
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
@@ -586,7 +586,9 @@ def _without_messages(settle: Settle, conflict: Conflict) -> Settle:
     """The same end as a failure, when an id of its messages is taken by another one. What it offered was answered."""
     error = f"the run's last messages could not be stored: message id {conflict.id!r} is taken"
     events = tuple([entry for entry in settle.entries if isinstance(entry, LoggedEvent)])
-    return replace(settle, ending=DeadLetter(error), entries=events, offer=None, unless_pending=False)
+    return replace(
+        settle, ending=DeadLetter(error, Conflict.__name__), entries=events, offer=None, unless_pending=False
+    )
 
 
 def _diagnosis(error: BaseException, *, exposed: bool, now: Instant) -> tuple[TransientFailure | PermanentFailure, str]:
@@ -596,5 +598,6 @@ def _diagnosis(error: BaseException, *, exposed: bool, now: Instant) -> tuple[Tr
         text = str(failure)
     except Exception:  # an exception whose own methods fail
         failure, text = TransientFailure(type(error).__name__), ""
+        failure.stands_for = type(error)
     text = text or type(error).__name__
     return failure, text[:_MAX_ERROR_CHARS].encode(errors="replace").decode()

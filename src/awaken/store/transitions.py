@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, final
 import msgspec
 
 from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import OTHER
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import (
@@ -267,12 +268,15 @@ class Retry(msgspec.Struct, frozen=True):
     error: str
     policy: RetryPolicy = RetryPolicy()
     retry_after_ms: int = 0
+    error_class: str = OTHER
+    """What classified the failure."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """The execution failed for good."""
+    """The execution failed for good. `error_class` as in `Retry`."""
 
     error: str
+    error_class: str = OTHER
 
 
 class Release(msgspec.Struct, frozen=True):

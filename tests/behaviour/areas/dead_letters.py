@@ -19,7 +19,11 @@ AREA: Final = Area(
     built("DL-004", sentence="A dead letter that was seen to goes with the retention of runs."),
     built("DL-005", sentence="What was given up in a deleted thread is no dead letter any more."),
     built("DL-006", sentence="A dead letter is done again once, however often that is asked for, and by whomever."),
-    built("DL-007", sentence="Dead letters are counted by agent and class of error."),
+    built(
+        "DL-007",
+        sentence="Dead letters are counted by agent and class of error.",
+        note="The class of the exception that decided, stored with the run; no text is looked at.",
+    ),
     built(
         "DL-008",
         sentence="Many are seen to by a filter, which may not be empty; what cannot be is skipped with the reason.",

@@ -326,7 +326,7 @@ def _bury_queued(entry: Queued, thread: ThreadRow, facts: Facts, changes: Change
     buried = moves.dead_letter(dispatch, log.now, error)
     if run is not None:
         end_brought(dispatch, run, "dead_lettered", thread, changes, log.now)
-        run = after_failure(buried, run, "", thread, facts, changes, log)
+        run = after_failure(buried, run, "", thread, facts, changes, log, DataIntegrity.__name__)
         changes.runs.append((thread, run))
     else:
         log.add(server_event.dead_lettered(buried))

@@ -93,10 +93,20 @@ def executed(run: Run, dispatch: Dispatch, log: Log) -> Run:
 
 
 def after_failure(
-    settled: Dispatch, run: Run, reason: str, thread: ThreadRow, facts: Facts, changes: Changes, log: Log
+    settled: Dispatch,
+    run: Run,
+    reason: str,
+    thread: ThreadRow,
+    facts: Facts,
+    changes: Changes,
+    log: Log,
+    failure: str | None = None,
 ) -> Run:
-    """The run of a dispatch that failed: back in the queue with it, or ended because it was given up."""
-    run = run if run.failed_at is not None else replace(run, failed_at=log.now)
+    """The run of a dispatch that did not come to its end: back in the queue with it, or ended because it was given up.
+    `failure`: the class of what it failed with; None where it did not fail now.
+    """
+    if failure is not None:
+        run = replace(run, failed_at=run.failed_at or log.now, error_class=failure)
     if settled.status is QUEUED:
         log.add(server_event.rescheduled(settled, reason))
         return replace(run, stream_open=False, updated_at=log.now, updated_seq=log.last_seq)

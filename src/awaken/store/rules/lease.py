@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
 from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import PROCESS_DIED
 from awaken.domain.dispatch import CLAIMED, QUEUED, DispatchStatus
 from awaken.domain.ids import ClaimToken
 from awaken.domain.log import Appended
@@ -76,7 +77,8 @@ def reclaim_one(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -
         if taken.status in (DispatchStatus.SUPERSEDED, DispatchStatus.CANCELLED):
             run = finish(run, CANCELLED, thread, facts, changes, log, cause="owner_lost")
         else:
-            run = after_failure(taken, run, "expired_lease_reclaimed", thread, facts, changes, log)
+            reason = "expired_lease_reclaimed"
+            run = after_failure(taken, run, reason, thread, facts, changes, log, PROCESS_DIED)
         changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, taken))
     appended = log.write(changes)

@@ -224,10 +224,11 @@ def _ended(
             return moves.ack(dispatch, now), ended
         case Retry(error=error, policy=policy, retry_after_ms=retry_after_ms):
             settled = moves.nack(dispatch, now, error, policy, retry_after_ms)
-            return settled, after_failure(settled, run, "retry_backoff", thread, facts, changes, log)
+            run = after_failure(settled, run, "retry_backoff", thread, facts, changes, log, ending.error_class)
+            return settled, run
         case DeadLetter(error=error):
             settled = moves.dead_letter(dispatch, now, error)
-            return settled, after_failure(settled, run, "", thread, facts, changes, log)
+            return settled, after_failure(settled, run, "", thread, facts, changes, log, ending.error_class)
         case Release(reason=reason):
             settled = moves.release(dispatch, now)
             return settled, after_failure(settled, run, reason, thread, facts, changes, log)

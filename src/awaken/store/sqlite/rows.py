@@ -559,6 +559,7 @@ def run_from(row: Row) -> Run:
         hidden=state.hidden,
         seen_to=state.seen_to,
         failed_at=state.failed_at,
+        error_class=state.error_class,
     )
     run.check()
     return run

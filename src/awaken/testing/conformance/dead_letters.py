@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from awaken.domain.dead_letter import DeadLetterQuery
-from awaken.domain.dispatch import LEASE_EXPIRED
+from awaken.domain.dead_letter import PROCESS_DIED, DeadLetterQuery
 from awaken.domain.ids import AgentId, ThreadId
 from awaken.domain.retry import RetryPolicy
 from awaken.store.contract import Store
@@ -18,6 +17,7 @@ from awaken.store.transitions import (
     Missing,
     NotDead,
     Outcome,
+    Release,
     Replayed,
     Retry,
     Submitted,
@@ -26,14 +26,17 @@ from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.again import refers
 from awaken.testing.conformance.steps import (
+    LEASE_MS,
     OTHER_SCOPE,
     SCOPE,
     THREAD,
     apply,
     claim,
+    claim_some,
     claimed,
     finished,
     purge,
+    reclaim,
     run_id,
     run_of,
     settled,
@@ -54,8 +57,8 @@ async def letters(store: Store, **filters: Any) -> list[str]:
         after = page.next
 
 
-async def given_up(store: Store, name: str, error: str = "ValueError: no", **where: Any) -> None:
-    await settled(store, await claimed(store, name, **where), DeadLetter(error))
+async def given_up(store: Store, name: str, error_class: str = "ValueError", **where: Any) -> None:
+    await settled(store, await claimed(store, name, **where), DeadLetter("no", error_class))
 
 
 async def discarded(store: Store, name: str, reason: str = "old", by: str | None = None) -> Outcome:
@@ -72,7 +75,7 @@ async def test_what_was_given_up_is_listed_by_what_it_is_about(store: Store, clo
     await given_up(store, "d1")
     clock.tick(1)
     since = clock.now()
-    await given_up(store, "d2", LEASE_EXPIRED)
+    await given_up(store, "d2", PROCESS_DIED)
     await given_up(store, "d3", "TimeoutError", thread=other)
     await finished(store, "well")
     await claimed(store, "busy")
@@ -88,21 +91,40 @@ async def test_what_was_given_up_is_listed_by_what_it_is_about(store: Store, clo
     assert await letters(store, agent_id=AgentId("unknown")) == []
     assert (await store.list_dead_letters(OTHER_SCOPE, DeadLetterQuery())).items == ()
     [letter] = (await store.list_dead_letters(SCOPE, DeadLetterQuery(error_class="TimeoutError"))).items
-    assert (letter.state, letter.dispatch.last_error, letter.dispatch.run_id) == ("open", "TimeoutError", run_id("d3"))
+    assert (letter.state, letter.dispatch.last_error, letter.dispatch.run_id) == ("open", "no", run_id("d3"))
 
 
 @behaviour("DL-001")
 async def test_a_dead_letter_says_when_its_run_failed_first(store: Store, clock: ManualClock) -> None:
     first = clock.now()
     owner = await claimed(store, "d1", max_attempts=2)
-    await settled(store, owner, Retry("no", RetryPolicy(1_000, 1_000)))
+    await settled(store, owner, Retry("no", RetryPolicy(1_000, 1_000), error_class="KeyError"))
+    assert (await run_of(store, "d1")).error_class == "KeyError"
     clock.tick(5)
     again = await claim(store)
     assert again is not None
-    await settled(store, again, Retry("no", RetryPolicy(1_000, 1_000)))
+    await settled(store, again, Retry("no", RetryPolicy(1_000, 1_000), error_class="TimeoutError"))
 
     [letter] = (await store.list_dead_letters(SCOPE, DeadLetterQuery())).items
     assert (letter.run.failed_at, letter.run.finished_at) == (first, clock.now())
+    assert letter.error_class == "TimeoutError", "what it failed with last"
+
+
+async def test_a_run_that_was_handed_back_has_not_failed(store: Store, clock: ManualClock) -> None:
+    await settled(store, await claimed(store, "d1"), Release("the server stops"))
+    run = await run_of(store, "d1")
+    assert (run.failed_at, run.error_class) == (None, None)
+
+
+async def test_a_run_whose_process_died_is_of_the_class_of_that(store: Store, clock: ManualClock) -> None:
+    owner = await claimed(store, "d1", max_attempts=2)
+    await settled(store, owner, Retry("no", RetryPolicy(0, 0), error_class="KeyError"))
+    for _ in range(4):
+        await claim_some(store)
+        clock.tick(LEASE_MS / 1000 + 1)
+        await reclaim(store)
+    [letter] = (await store.list_dead_letters(SCOPE, DeadLetterQuery())).items
+    assert letter.error_class == PROCESS_DIED
 
 
 @behaviour("DL-002")
