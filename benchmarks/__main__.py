@@ -22,7 +22,6 @@ from rich.console import Console
 from benchmarks import (
     audit,
     cycles,
-    dialects,
     growth,
     idle,
     lists,
@@ -82,7 +81,6 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "idle": idle.answer,
         "reading": reading.answer,
         "sse": sse.answer,
-        "dialects": dialects.answer,
         "peers": peers.answer,
     }
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from awaken.http.operation import Operation
+from awaken.protocols.ai_sdk.encoder import AiSdkEncoder
+from awaken.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
 from awaken.protocols.projection import Making
 from awaken.testing.protocols import Final as FinalView
 from awaken.testing.protocols import Placed
 from tests.protocols import plain
+from tests.protocols.ai_sdk import final as ai_sdk
 
 
 class Dialect(NamedTuple):
@@ -23,6 +26,7 @@ class Dialect(NamedTuple):
     """Path and body of a request, given thread and agent: one message of a user, `m1`, which says `Go on.`, and one
     client tool, `look_around`."""
     shows_reasoning: bool = True
+    says_why_denied: bool = True
 
 
 def _plain(thread_id: str, agent_id: str) -> tuple[str, Any]:
@@ -30,6 +34,13 @@ def _plain(thread_id: str, agent_id: str) -> tuple[str, Any]:
     return "/plain/chat", {"id": thread_id, "agentId": agent_id, "messages": [said], "tools": ["look_around"]}
 
 
+def _ai_sdk(thread_id: str, agent_id: str) -> tuple[str, Any]:
+    said = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Go on."}]}
+    body = {"id": thread_id, "messages": [said], "clientTools": [{"name": "look_around"}]}
+    return f"/v1/ai-sdk/agents/{agent_id}/chat", body
+
+
 DIALECTS: Final[dict[str, Dialect]] = {
     "plain": Dialect(plain.PLAIN_OPERATIONS, plain.PlainEncoder, plain.final_of, _plain, shows_reasoning=False),
+    "ai_sdk": Dialect(AI_SDK, AiSdkEncoder, ai_sdk.final_of, _ai_sdk, says_why_denied=False),
 }

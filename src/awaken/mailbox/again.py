@@ -11,7 +11,7 @@ Source: ADR 0037; docs/howto/run-an-agent-again.md.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ from awaken.domain.errors import (
 )
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId, checked_id, derived_id
 from awaken.domain.message import Message, Role
-from awaken.domain.run import DONE, Origin, Reference, Run, RunMode, Trace
+from awaken.domain.run import DONE, NO_OPTIONS, Origin, Reference, Run, RunMode, RunOptions, Trace
 from awaken.mailbox.engine import Engine
 from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.store.contract import MAX_PAGE, MessageQuery, Reads, StoredMessage
@@ -122,10 +122,13 @@ class Again:
         message_id: str | None = None,
         run_id: str | None = None,
         agent_id: str | None = None,
+        options: RunOptions = NO_OPTIONS,
+        metadata: dict[str, Any] | None = None,
         trace: Trace = _NO_TRACE,
     ) -> Submission:
         """A new run that answers anew what this message has answered, or the last one that is read. The thread is
-        interrupted for it; when it starts, all that stands behind what it answers is hidden.
+        interrupted for it; when it starts, all that stands behind what it answers is hidden. `options`, `metadata`: of
+        the new run.
 
         Raises:
             ThreadNotFound, MessageNotFound: There is no such thread; or no such message is read in it.
@@ -154,6 +157,8 @@ class Again:
             messages=(),
             agent_id=agent_id,
             delivery=Delivery(mode="interrupt"),
+            metadata=metadata or {},
+            options=options,
             reference=reference,
             recognised_as=f"regenerate {message_id} {agent_id}",
             trace=trace,

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.event import opened
-from awaken.domain.ids import DispatchId, RunId, Scope
+from awaken.domain.ids import DispatchId, MessageId, RunId, Scope
 from awaken.domain.run import Run
 from awaken.protocols.turns import TURN_KINDS, Ending, Turns
 from awaken.store.contract import Reads
@@ -37,6 +37,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """With which it began."""
     wire_run_id: str | None = None
     """What the client called it whose request began it."""
+    why: str = "start"
+    """As its `RunQueued` says: the start, or what the run went on with."""
+    message_ids: tuple[MessageId, ...] = ()
+    """What was brought with it."""
     last_seq: int | None = None
     """Of the event that ended it."""
     ending: Ending | None = None
@@ -107,7 +111,17 @@ async def _read_on(reads: Reads, scope: Scope, run: Run, known: _Known) -> None:
 def _note(known: _Known, run: Run, seq: int, dispatch_id: DispatchId | None, moved: str) -> None:
     tracked, found = known.tracked, known.found
     if moved == "opens" and tracked.queued is not None:
-        named = tracked.queued.wire_run_id
-        found.append(Turn(run=run, number=tracked.number, after=seq - 1, dispatch_id=dispatch_id, wire_run_id=named))
+        queued = tracked.queued
+        found.append(
+            Turn(
+                run=run,
+                number=tracked.number,
+                after=seq - 1,
+                dispatch_id=dispatch_id,
+                wire_run_id=queued.wire_run_id,
+                why=queued.why,
+                message_ids=queued.message_ids,
+            )
+        )
     elif moved == "ends":
         found[-1] = replace(found[-1], last_seq=seq, ending=tracked.ending)

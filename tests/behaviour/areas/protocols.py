@@ -8,7 +8,6 @@ from tests.behaviour.ledger import Area, Wing, later
 
 AREA: Final = Area(
     "protocols",
-    later("SRV-031", "SRV-032", sentence="A client of the AI SDK talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-033", sentence="A client of AG-UI talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-034", sentence="An A2A agent talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-035", sentence="An MCP client talks to the server as it is.", by=Wing.PROTOCOLS),
@@ -21,11 +20,9 @@ AREA: Final = Area(
         by=Wing.PROTOCOLS,
     ),
     later(
-        "MBX-353",
         "MBX-354",
         "MBX-355",
         "MBX-360",
-        "MBX-361",
         sentence="Each dialect makes well-formed frames of the events, and of its own beginning and end.",
         by=Wing.PROTOCOLS,
     ),
