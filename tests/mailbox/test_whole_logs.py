@@ -61,12 +61,16 @@ SCOPE: Final = DEFAULT_SCOPE
 T: Final = ThreadId("t")
 Story = Callable[[World], Awaitable[None]]
 STORIES: Final[dict[str, tuple[Story, list[Told]]]] = {}
+NEEDS_LEASES: Final[set[str]] = set()
+"""Stories of stores that several processes share."""
 
 
-def tells(*expected: Told | list[Told]) -> Callable[[Story], Story]:
+def tells(*expected: Told | list[Told], with_leases: bool = False) -> Callable[[Story], Story]:
     """This story leaves that log in the thread `t`."""
 
     def remember(story: Story) -> Story:
+        if with_leases:
+            NEEDS_LEASES.add(story.__name__)
         STORIES[story.__name__] = story, [x for each in expected for x in (each if isinstance(each, list) else [each])]
         return story
 
@@ -438,6 +442,47 @@ async def a_process_stops_and_starts_again(world: World) -> None:
     await world.leave()
     await world.mailbox.start()
     (await world.agent.next_call()).release("done")
+    await world.done(run)
+
+
+@tells(
+    started("f"),
+    step("StepStarted", 0, "message-2"),
+    delta("message-2", 0, "some"),
+    ("run-1/dispatch-1", "StreamReset", RESET),
+    (
+        "run-1/dispatch-1",
+        "RunRescheduled",
+        {
+            "dispatch_id": "dispatch-1",
+            "attempt_count": 0,
+            "crash_count": 1,
+            "available_at": 3_601_000,
+            "reason": "expired_lease_reclaimed",
+        },
+    ),
+    begun("f", kind="RunResumed", why="takeover", previous_worker="worker-1"),
+    step("StepStarted", 0, "message-3"),
+    delta("message-3", 0, "some"),
+    said(2, "message-3", "some", 0),
+    step("StepEnded", 0),
+    ended(output_message_ids=["message-3"]),
+    with_leases=True,
+)
+async def a_run_is_taken_over(world: World) -> None:
+    may_end = asyncio.Event()
+
+    async def agent(ctx: Context) -> None:
+        await ctx.emit("some")
+        await may_end.wait()
+
+    world.agents.add("f", agent)
+    run = await world.submit(agent_id="f")
+    await world.submit(thread_id="elsewhere", delay_s=1)
+    await world.quiet()
+    world.clock.set(world.clock.now() + 3_600_000)  # so that the lease has ended by the clock of the store
+    await world.advance(1)
+    may_end.set()
     await world.done(run)
 
 
@@ -1150,6 +1195,7 @@ async def _watch(reader: Reader, seen: list[EventRow]) -> None:
 async def test_a_thread_is_told_whole(store: WatchedStore, clock: ManualClock, name: str) -> None:
     """To whoever watches, unless the process stops meanwhile, and to whoever comes later, unless the thread is gone."""
     story, expected = STORIES[name]
+    store.exclusive = False if name in NEEDS_LEASES else None
     seen: list[EventRow] = []
     async with (
         World(store, clock) as world,
