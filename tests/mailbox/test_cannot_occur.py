@@ -144,7 +144,7 @@ async def test_looking_for_work_on_a_busy_thread_changes_nothing(store: WatchedS
         assert (await world.run(submission)).status is RunStatus.RUNNING
 
 
-@behaviour("MBX-127", "MBX-128", "MBX-129", "P-014", "P-019")
+@behaviour("MBX-127", "MBX-128", "MBX-129", "P-010", "P-014", "P-019")
 async def test_an_idle_thread_costs_a_mailbox_nothing(store: WatchedStore, clock: ManualClock) -> None:
     """No worker stands for a thread, with work or without, so none has to be collected, and none asks for anything."""
     async with World(store, clock) as world:

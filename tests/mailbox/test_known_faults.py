@@ -647,10 +647,15 @@ async def test_however_many_were_running_when_their_process_died_all_are_taken_o
             assert len(world.agent.calls) == count
 
 
-@behaviour("P-011")
-async def test_a_start_reads_no_more_where_much_has_ended(store: WatchedStore, clock: ManualClock) -> None:
+@behaviour("P-011", "P-012", "P-013")
+@pytest.mark.parametrize("what", ["done", "waiting"])
+async def test_a_start_reads_no_more_where_much_has_ended_or_waits(
+    store: WatchedStore, clock: ManualClock, what: str
+) -> None:
+    """Neither is a run looked for that was never queued, nor a dispatch that is gone, nor an end that was not told."""
+
     async def quick(ctx: Context) -> str:
-        return "done"
+        return "done" if what == "done" else await ctx.ask("and then?")
 
     async def operations() -> int:
         before = store.ended_count - store.audit_count
@@ -660,11 +665,12 @@ async def test_a_start_reads_no_more_where_much_has_ended(store: WatchedStore, c
     seeds = iter(range(2, 10))
     async with store:
         few = await operations()
-        async with World(store, clock, agents={"quick": quick}) as world:
-            for number in range(300):
+        async with World(store, clock, agents={"quick": quick}, patience_s=60) as world:
+            for number in range(210):
                 await world.submit(thread_id=f"t{number}", agent_id="quick")
             await world.quiet()
-            assert len((await store.list_runs(DEFAULT_SCOPE, RunQuery(status=RunStatus.DONE, limit=200))).items) == 200
+            query = RunQuery(status=RunStatus(what), limit=200)
+            assert len((await store.list_runs(DEFAULT_SCOPE, query)).items) == 200
         assert await operations() == few
 
 
