@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 from starlette.responses import Response
@@ -126,6 +126,7 @@ class Chat(DialectBody, frozen=True, kw_only=True, rename="camel"):
     context: Any = None
     run: str | None = None
     """What the client calls it."""
+    leaving: Literal["continue", "cancel"] = "continue"
 
 
 async def chat(call: Call) -> Response:
@@ -139,6 +140,7 @@ async def chat(call: Call) -> Response:
         client_tools=tuple([ClientTool(name) for name in asked.tools]),
         context=asked.context,
         wire_run_id=asked.run,
+        on_disconnect=asked.leaving,
     )
     turn = await gateway.enter(incoming)
     if turn is None and asked.run is not None:

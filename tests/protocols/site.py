@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+from awaken.domain.clock import Clock
 from awaken.http.app import HttpApp, build_app
 from awaken.http.operation import Operation
 from awaken.http.settings import HttpSettings
@@ -29,10 +30,11 @@ async def protocol_site(
     *,
     settings: HttpSettings | None = None,
     mailbox: MailboxSettings | None = None,
+    clock: Clock | None = None,
     **agents: Any,
 ) -> AsyncGenerator[ProtocolSite]:
     """The operations beside this API's own, over an app in memory: real time, and no waiting."""
-    async with memory_app(settings=mailbox, **agents) as app:
+    async with memory_app(settings=mailbox, clock=clock, **agents) as app:
         add_scripted(app)
         served = build_app(app.mailbox, app.store, (*OPERATIONS, *operations), settings=settings, scope=app.scope)
         yield ProtocolSite(app, served, Client(served))

@@ -21,6 +21,7 @@ from awaken.protocols.projection import Place, fed_with
 from awaken.protocols.turn_index import TurnIndex
 from awaken.testing.agents import memory_app
 from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock, settle
 from awaken.testing.protocols import seen_run
 from awaken.testing.scripted import add_scripted
 from tests.protocols.plain import PLAIN_OPERATIONS, PlainEncoder
@@ -218,6 +219,32 @@ class _Counted:
     async def page_events(self, scope: Any, thread_id: Any, *, after: int, **more: Any) -> Any:
         self.afters.append(after)
         return await self._reads.page_events(scope, thread_id, after=after, **more)
+
+
+# --- leaving ----------------------------------------------------------------------------------------------------------
+
+
+@behaviour("SRV-028")
+@pytest.mark.parametrize(("leaving", "becomes"), [("continue", "running"), ("cancel", "done")])
+async def test_who_leaves_stops_nothing_unless_the_run_was_asked_for_so(leaving: str, becomes: str) -> None:
+    clock = ManualClock()
+
+    async def speaker(context: Any) -> Any:
+        yield "one"
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS, clock=clock, speaker=speaker) as site:
+        body = {"id": "t", "agentId": "speaker", "messages": [said("Go on.", "m1")], "leaving": leaving}
+        async with site.http.open("POST", "/plain/chat", body) as stream:
+            async for each in stream.frames():
+                if "one" in each.data:
+                    break
+        await settle()
+        await clock.advance(11)
+        [run_id] = await runs(site, "t")
+        if leaving == "cancel":
+            await site.app.mailbox.wait(site.app.scope, RunId(run_id))
+        assert (await site.http.get(f"/v1/runs/{run_id}")).json()["status"] == becomes
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------
