@@ -20,6 +20,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from awaken.domain import checking, shown
+from awaken.domain.checking import HOUR_S, checked_window
 from awaken.domain.clock import Clock, SystemClock, to_rfc3339
 from awaken.domain.cursor import cursor_prefix, event_cursor, event_seq
 from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery, letters_of
@@ -74,7 +75,7 @@ from awaken.http.audit_wire import FindingResource, findings
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource
 from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptResource, SentResource
 from awaken.http.schedule_wire import ScheduleResource
-from awaken.http.stats_wire import StatsResource
+from awaken.http.stats_wire import AgentStatsResource, StatsResource
 from awaken.http.ticket_wire import TicketResource
 from awaken.http.why_wire import ExplanationResource
 from awaken.http.wire import (
@@ -1036,6 +1037,12 @@ class Awaken:
     async def stats(self) -> shown.Stats:
         """What this process has done in the last hour, minute by minute, for every scope."""
         return as_shown(StatsResource.of(self._stats), shown.Stats)
+
+    async def agent_stats(self, agent_id: str, *, window_s: float = HOUR_S) -> shown.AgentStats:
+        """What this process has done for an agent in the last so many seconds, 60 to 3600. Raises AgentNotFound."""
+        window_s = checked_window(window_s)
+        known = self.agents.known(checked_id(agent_id, what="agent_id"))
+        return as_shown(AgentStatsResource.of(self._stats.of_agent(known, window_s)), shown.AgentStats)
 
     def audit(self, *, limit: int | None = None) -> Listing[shown.Finding]:
         """What contradicts itself in the stored rows, looked for in parts as this is read."""

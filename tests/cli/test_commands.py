@@ -300,6 +300,11 @@ def test_the_last_hour_is_shown_by_the_minute(awaken: Awaken, thread: str) -> No
     assert heading.split()[:3] == ["minute", "submitted", "started"]
     assert lines and all([re.fullmatch(r"\d\d:\d\d( +\d+){5}( +(-|\d+\.\d{3} s)){4}", line) for line in lines])
     minutes = json.loads(awaken("stats", "--json").out)["minutes"]
+    told = awaken("stats", "--agent", "talk", "--window", "600").out
+    assert told.startswith("agent        talk\n") and "\ntokens       " in told
+    assert json.loads(awaken("stats", "--agent", "talk", "--json").out)["completed"] > 0
+    assert awaken("stats", "--agent", "nobody").code == Exit.NOT_FOUND
+    assert awaken("stats", "--window", "600").code == Exit.USAGE
     assert sum([minute["submitted"] for minute in minutes]) >= 1
 
 

@@ -17,7 +17,7 @@ from awaken.domain import shown
 from awaken.http import system_wire, wire
 from awaken.http.audit_wire import FindingResource
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource, SkippedResource
-from awaken.http.stats_wire import MinuteResource, StatsResource
+from awaken.http.stats_wire import AgentStatsResource, MinuteResource, StatsResource
 from awaken.http.why_wire import BlockerResource, ExplanationResource
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
@@ -91,6 +91,7 @@ def test_both_return_the_same_records() -> None:
         (BlockerResource, shown.Blocker),
         (StatsResource, shown.Stats),
         (MinuteResource, shown.StatsMinute),
+        (AgentStatsResource, shown.AgentStats),
         (FindingResource, shown.Finding),
         (wire.DrainingResource, shown.Draining),
         (system_wire.SystemResource, shown.System),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from awaken import Awaken, Context
 from awaken.client import AsyncClient
-from awaken.domain.errors import PermanentFailure, TransientFailure
+from awaken.domain.errors import AgentNotFound, PermanentFailure, TransientFailure
 from awaken.domain.event import InferenceComplete
-from awaken.domain.ids import DEFAULT_SCOPE, MessageId
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, MessageId
 from awaken.domain.run import Usage
 from awaken.mailbox.observer import Observers
 from awaken.store.contract import Store
-from awaken.telemetry.stats import BOUNDS_S, MINUTES, Minute, Stats
+from awaken.telemetry.stats import BOUNDS_S, MINUTE_MS, MINUTES, Minute, Stats
 from awaken.telemetry.tally import Spread
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
@@ -70,6 +73,34 @@ async def test_each_minute_says_what_was_done_in_it(store: Store, clock: ManualC
     assert last.wait.p99_s is not None and last.wait.p99_s < 0.001, "a delay that was asked for is no waiting"
 
 
+@behaviour("OBS-015")
+async def test_of_an_agent_it_is_said_what_was_done_for_it_in_a_window(store: Store, clock: ManualClock) -> None:
+    stats = Stats(clock)
+    agents = {"thinking": thinking, "asking": asking}
+    async with World(store, clock, agents=agents, observer=Observers(stats)) as world:
+        await world.done(await world.submit(agent_id="thinking", thread_id="a"))
+        await world.advance(90)
+        for thread in "bc":
+            await world.done(await world.submit(agent_id="thinking", thread_id=thread))
+        await world.submit(agent_id="asking", thread_id="d")
+        run = await world.submit(thread_id="e")
+        (await world.agent.next_call()).fail(PermanentFailure("no such model"))
+        await world.done(run)
+        await world.quiet()
+
+        hour, minute = stats.of_agent(AgentId("thinking")), stats.of_agent(AgentId("thinking"), 60)
+        assert (hour.submitted, hour.started, hour.completed, hour.input_tokens) == (3, 3, 3, 21)
+        assert (minute.submitted, minute.completed, minute.output_tokens) == (2, 2, 6)
+        assert stats.of_agent(AgentId("thinking"), 61).submitted == 3, "a part of a minute counts as one"
+        assert (hour.since, minute.since) == (stats.since, clock.now() // MINUTE_MS * MINUTE_MS)
+        assert stats.of_agent(AgentId("asking")).suspended == 1
+        assert stats.of_agent(AgentId("gated")).failed == 1
+        nobody = stats.of_agent(AgentId("nobody"))
+        assert (nobody.submitted, nobody.wait.p50_s, nobody.run.p99_s) == (0, None, None)
+        whole = stats.minutes()
+        assert (total(whole, "submitted"), total(whole, "completed"), total(whole, "failed")) == (5, 3, 1)
+
+
 @behaviour("OBS-013")
 async def test_no_more_than_an_hour_is_kept(store: Store, clock: ManualClock) -> None:
     stats = Stats(clock)
@@ -100,7 +131,7 @@ def test_quantiles_are_at_most_a_tenth_too_long() -> None:
     assert fine.quantile(1.0) == BOUNDS_S[-1] >= 86_400, "a day at most"
 
 
-@behaviour("OBS-013")
+@behaviour("OBS-013", "OBS-015")
 async def test_a_program_and_a_server_say_the_same() -> None:
     app = Awaken("memory://")
     app.agent("thinking", thinking)
@@ -109,8 +140,19 @@ async def test_a_program_and_a_server_say_the_same() -> None:
         await settle()  # its execution ends after its caller is answered
         told = await app.stats()
         over_http = (await Client(app.asgi()).get("/v1/stats")).json()
+        agent = await app.agent_stats("thinking", window_s=60)
+        agent_over_http = (await Client(app.asgi()).get("/v1/agents/thinking/stats?window_s=60")).json()
+        for path, code in (
+            ("/v1/agents/nobody/stats", "agent_not_found"),
+            ("/v1/agents/thinking/stats?window_s=59", "invalid_request"),
+        ):
+            assert (await Client(app.asgi()).get(path)).code == code
+        with pytest.raises(AgentNotFound):
+            await app.agent_stats("nobody")
 
     assert (told.minutes[-1].submitted, told.minutes[-1].completed) == (1, 1)
     assert over_http["since"] == told.since
     assert over_http["minutes"][-1]["submitted"] == 1
+    assert (agent.agent_id, agent.submitted, agent.completed) == ("thinking", 1, 1)
+    assert agent_over_http == msgspec.to_builtins(agent)
     assert AsyncClient.stats.__annotations__["return"] == Awaken.stats.__annotations__["return"]

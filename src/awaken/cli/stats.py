@@ -6,9 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from awaken.cli.failure import Exit
+from awaken.cli.failure import Exit, usage
 from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import print_json
+from awaken.cli.terminal import print_facts, print_json
+from awaken.client import AgentStats
+from awaken.domain.checking import HOUR_S
 from awaken.domain.shown import StatsMinute
 
 _COUNTED = ("submitted", "started", "completed", "failed", "retried")
@@ -19,16 +21,27 @@ def stats(
     *,
     url: Url = URL,
     header: Headers = (),
+    agent: str | None = None,
+    window: int = HOUR_S,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
-    """Show what the server's process has done in the last hour, and no minute in which that was nothing.
+    """Show what the server's process has done in the last hour, and no minute in which that was nothing; or what it
+    has done for one agent, all together.
 
     Parameters
     ----------
+    agent
+        For this agent.
+    window
+        With an agent: in the last so many seconds, 60 to 3600.
     as_json
         Print one JSON document, with every minute.
     """
+    if window != HOUR_S and agent is None:
+        usage("--window goes with --agent")
     with connected(url, header) as client:
+        if agent is not None:
+            return _of_agent(client.agent_stats(agent, window_s=window), as_json)
         found = client.stats()
     if as_json:
         print_json(found)
@@ -40,6 +53,17 @@ def stats(
     print("  ".join(["minute", *_COUNTED, *[name.rjust(9) for name in _MEASURED]]))
     for minute in busy:
         print(_line(minute))
+    return Exit.OK
+
+
+def _of_agent(found: AgentStats, as_json: bool) -> int:
+    if as_json:
+        print_json(found)
+        return Exit.OK
+    counts: dict[str, object] = {name: getattr(found, name) for name in (*_COUNTED, "cancelled", "suspended")}
+    durations = {name: _seconds(getattr(found, field)) for name, field in _MEASURED.items()}
+    tokens = {"model calls": found.model_calls, "tokens": f"{found.input_tokens} in, {found.output_tokens} out"}
+    print_facts({"agent": found.agent_id, "since": found.since, **counts, **durations, **tokens})
     return Exit.OK
 
 

@@ -15,6 +15,7 @@ from awaken.domain.message import Json
 from awaken.domain.run import Limits
 from awaken.domain.shown import (
     Agent,
+    AgentStats,
     Blocker,
     Cancellation,
     DeadLetter,
@@ -44,6 +45,7 @@ from awaken.domain.shown import (
 __all__ = [
     "DEFAULT_URL",
     "Agent",
+    "AgentStats",
     "ApiError",
     "AsyncClient",
     "AsyncRunHandle",

@@ -20,7 +20,7 @@ from awaken.client.calls import Call
 from awaken.client.connection import DEFAULT_TIMEOUT_S, DEFAULT_URL, OnReconnect, Reconnect, Setup, check_stream
 from awaken.client.resume import ResumeSettings, Resumption
 from awaken.domain import shown
-from awaken.domain.checking import checked_seconds
+from awaken.domain.checking import HOUR_S, checked_seconds
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.delivery import Mode, Strategy
 from awaken.domain.dispatch import DEFAULT_PRIORITY
@@ -520,6 +520,10 @@ class AsyncClient:
     async def run_summary(self) -> shown.RunSummary:
         """The runs that are not done, counted by agent and phase."""
         return await self.send(calls.run_summary())
+
+    async def agent_stats(self, agent_id: str, *, window_s: float = HOUR_S) -> shown.AgentStats:
+        """What the server's process has done for an agent in the last so many seconds, 60 to 3600."""
+        return await self.send(calls.agent_stats(agent_id, window_s=window_s))
 
     async def stats(self) -> shown.Stats:
         """What the server's process has done in the last hour, minute by minute."""

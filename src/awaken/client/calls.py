@@ -29,6 +29,7 @@ from awaken.domain.checking import (
     checked_limit,
     checked_seconds,
     checked_seq,
+    checked_window,
     listed,
 )
 from awaken.domain.clock import to_rfc3339
@@ -519,6 +520,12 @@ def _letter(dispatch_id: str) -> str:
 
 def run_summary() -> Call[shown.RunSummary]:
     return Call(method="GET", path="/v1/runs/summary", decode=_as(shown.RunSummary))
+
+
+def agent_stats(agent_id: str, *, window_s: float) -> Call[shown.AgentStats]:
+    path = f"/v1/agents/{_part(agent_id, 'agent_id')}/stats"
+    params = {"window_s": str(checked_window(window_s))}
+    return Call(method="GET", path=path, params=params, decode=_as(shown.AgentStats))
 
 
 def stats() -> Call[shown.Stats]:

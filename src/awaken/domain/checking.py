@@ -34,6 +34,8 @@ _NOT_JSON: Final = (
 """What msgspec would write as text, and nobody would read back as it was."""
 MAX_WAIT_S: Final = 1e9
 """Longer than anybody waits; what a timer can take."""
+MINUTE_S: Final = 60
+HOUR_S: Final = 3_600
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 T = TypeVar("T")
 
@@ -125,6 +127,15 @@ def checked_seconds(seconds: object, *, what: str) -> float:
     if not isinstance(seconds, bool) and isinstance(seconds, int | float) and seconds >= 0:  # a NaN is not
         return float(min(seconds, MAX_WAIT_S))
     raise ValidationError(f"{what} is a number of seconds from 0, and not {shown(seconds)}", loc=("body", what))
+
+
+def checked_window(seconds: object) -> float:
+    """A part of the last hour. Raises ValidationError for what is no number of seconds from a minute to an hour."""
+    if not isinstance(seconds, bool) and isinstance(seconds, int | float) and MINUTE_S <= seconds <= HOUR_S:
+        return float(seconds)
+    raise ValidationError(
+        f"window_s is {MINUTE_S} to {HOUR_S} seconds, and not {shown(seconds)}", loc=("query", "window_s")
+    )
 
 
 def listed(values: object, what: str) -> list[object]:

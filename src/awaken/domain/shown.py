@@ -376,14 +376,13 @@ class RunSummary(_Shown, frozen=True):
     oldest_queued_s: float | None = None
 
 
-class StatsMinute(_Shown, frozen=True):
-    """What a process did in the minute that began at `at`. `started`: executions begun; `completed`: those that ended
-    by themselves; `retried`: those that failed and are tried again; `failed`: runs given up. `wait`: from when a run
-    was due until it was executed; `run`: how long executions took. A quantile is at most a tenth too long, and None
-    where nothing was measured.
+class Counted(_Shown, frozen=True):
+    """What a process did in some time. `started`: executions begun; `completed`: those that ended by themselves;
+    `retried`: those that failed and are tried again; `failed`: runs given up. `wait`: from when a run was due until it
+    was executed; `run`: how long executions took. A quantile is at most a tenth too long, and None where nothing was
+    measured.
     """
 
-    at: str = ""
     submitted: int = 0
     started: int = 0
     completed: int = 0
@@ -398,6 +397,19 @@ class StatsMinute(_Shown, frozen=True):
     model_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+
+
+class StatsMinute(Counted, frozen=True):
+    """In the minute that began at `at`."""
+
+    at: str = ""
+
+
+class AgentStats(Counted, frozen=True):
+    """For one agent, `since` then."""
+
+    agent_id: str = ""
+    since: str = ""
 
 
 class Stats(_Shown, frozen=True):

@@ -196,14 +196,14 @@ class Agents:
         Raises:
             AgentNotFound: No agent has that id here.
         """
-        if self._known(agent_id) not in self._paused:
+        if self.known(agent_id) not in self._paused:
             self._paused.add(AgentId(agent_id))
             _log.warning("agent %r is paused here; its runs wait until it is resumed", agent_id)
             self._changed()
 
     def resume(self, agent_id: str) -> None:
         """Its runs begin again. Raises as `pause`."""
-        if self._known(agent_id) in self._paused:
+        if self.known(agent_id) in self._paused:
             self._paused.remove(AgentId(agent_id))
             _log.info("agent %r is resumed", agent_id)
             self._changed()
@@ -213,7 +213,8 @@ class Agents:
         """The agents that somebody has paused."""
         return frozenset(self._paused)
 
-    def _known(self, agent_id: str) -> AgentId:
+    def known(self, agent_id: str) -> AgentId:
+        """Raises AgentNotFound when no agent has that id here."""
         if agent_id not in self._infos:
             raise AgentNotFound(agent_id)
         return AgentId(agent_id)

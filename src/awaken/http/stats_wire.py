@@ -5,16 +5,17 @@ Source: docs/reference/http.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from awaken.domain.clock import to_rfc3339
-from awaken.telemetry.stats import Minute, Stats
+from awaken.telemetry.stats import Counted, Minute, OfAgent, Stats
 
 
-class MinuteResource(msgspec.Struct, frozen=True, kw_only=True):
-    """A minute, from the instant `at`. Seconds are null where nothing was measured."""
+class CountedResource(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds are null where nothing was measured."""
 
-    at: str
     submitted: int
     started: int
     completed: int
@@ -30,25 +31,45 @@ class MinuteResource(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
 
+
+class MinuteResource(CountedResource, frozen=True, kw_only=True):
+    """A minute, from the instant `at`."""
+
+    at: str
+
     @classmethod
     def of(cls, minute: Minute) -> MinuteResource:
-        return cls(
-            at=to_rfc3339(minute.at),
-            submitted=minute.submitted,
-            started=minute.started,
-            completed=minute.completed,
-            failed=minute.failed,
-            retried=minute.retried,
-            cancelled=minute.cancelled,
-            suspended=minute.suspended,
-            wait_p50_s=minute.wait.p50_s,
-            wait_p99_s=minute.wait.p99_s,
-            run_p50_s=minute.run.p50_s,
-            run_p99_s=minute.run.p99_s,
-            model_calls=minute.model_calls,
-            input_tokens=minute.input_tokens,
-            output_tokens=minute.output_tokens,
-        )
+        return cls(at=to_rfc3339(minute.at), **_counted(minute))
+
+
+class AgentStatsResource(CountedResource, frozen=True, kw_only=True):
+    """What was done `since` then for one agent."""
+
+    agent_id: str
+    since: str
+
+    @classmethod
+    def of(cls, found: OfAgent) -> AgentStatsResource:
+        return cls(agent_id=found.agent_id, since=to_rfc3339(found.since), **_counted(found))
+
+
+def _counted(found: Counted) -> dict[str, Any]:
+    return {
+        "submitted": found.submitted,
+        "started": found.started,
+        "completed": found.completed,
+        "failed": found.failed,
+        "retried": found.retried,
+        "cancelled": found.cancelled,
+        "suspended": found.suspended,
+        "wait_p50_s": found.wait.p50_s,
+        "wait_p99_s": found.wait.p99_s,
+        "run_p50_s": found.run.p50_s,
+        "run_p99_s": found.run.p99_s,
+        "model_calls": found.model_calls,
+        "input_tokens": found.input_tokens,
+        "output_tokens": found.output_tokens,
+    }
 
 
 class StatsResource(msgspec.Struct, frozen=True, kw_only=True):

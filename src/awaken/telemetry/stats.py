@@ -1,23 +1,27 @@
 """What this process has done in the last hour, minute by minute, for whoever has no Prometheus.
 
-Above: `Awaken.stats` and `GET /v1/stats` show it. Below: `tally.py` for quantiles.
-Holds: sixty minutes and no more are kept, each of a fixed size, whatever passes through. The clock is read once per
-batch of the store: what happens between two batches belongs to the minute of the first.
+Above: `Awaken.stats` and `GET /v1/stats` show it, and of each agent `Awaken.agent_stats`. Below: `tally.py` for
+quantiles.
+Holds: sixty minutes and no more are kept, each of a fixed size for every agent that did something in it. The clock is
+read once per batch of the store: what happens between two batches belongs to the minute of the first.
 
 Source: docs/howto/observe.md.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from awaken.domain.checking import HOUR_S
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.dispatch import ACKED, DispatchStatus
 from awaken.domain.event import Event, InferenceComplete
+from awaken.domain.ids import AgentId
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.store.transitions import (
     Claimed,
@@ -59,10 +63,9 @@ class Quantiles(msgspec.Struct, frozen=True):
     p99_s: float | None
 
 
-class Minute(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done in the minute that began at `at`."""
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done in a time."""
 
-    at: Instant
     submitted: int
     """Runs accepted."""
     started: int
@@ -84,6 +87,19 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
 
 
+class Minute(Counted, frozen=True, kw_only=True):
+    """What was done in the minute that began at `at`."""
+
+    at: Instant
+
+
+class OfAgent(Counted, frozen=True, kw_only=True):
+    """What was done since then for one agent."""
+
+    agent_id: AgentId
+    since: Instant
+
+
 class Stats(Observer):
     """One per mailbox."""
 
@@ -99,11 +115,25 @@ class Stats(Observer):
 
     def minutes(self) -> list[Minute]:
         """Every minute of the last hour, or since counting began, oldest first; the last one is not over."""
+        known = {bucket.no: bucket for bucket in self._ring}
+        return [
+            Minute(at=no * MINUTE_MS, **_totals(known[no].by_agent.values() if no in known else ()))
+            for no in self._window(MINUTES)
+        ]
+
+    def of_agent(self, agent_id: AgentId, window_s: float = HOUR_S) -> OfAgent:
+        """The same for one agent, of the last so many seconds together; parts of a minute count as one."""
+        window = self._window(math.ceil(window_s * 1000 / MINUTE_MS))
+        counts = [
+            bucket.by_agent[agent_id] for bucket in self._ring if bucket.no in window and agent_id in bucket.by_agent
+        ]
+        return OfAgent(agent_id=agent_id, since=max(window[0] * MINUTE_MS, self.since), **_totals(counts))
+
+    def _window(self, minutes: int) -> range:
+        """The numbers of the last so many minutes, without those before counting began."""
         self._turn()
         newest = self._now.no
-        oldest = max(newest - MINUTES + 1, min(self.since // MINUTE_MS, newest))
-        known = {bucket.no: bucket for bucket in self._ring}
-        return [(known.get(no) or _Bucket(no)).minute() for no in range(oldest, newest + 1)]
+        return range(max(newest - minutes + 1, min(self.since // MINUTE_MS, newest)), newest + 1)
 
     def _turn(self) -> None:
         no = self._clock.now() // MINUTE_MS
@@ -115,90 +145,117 @@ class Stats(Observer):
 
     def applied(self, transitions: Sequence[Transition], outcomes: Sequence[Outcome], took_s: float) -> None:
         self._turn()
-        now = self._now
         for transition, outcome in zip(transitions, outcomes, strict=True):
             if type(outcome) is Submitted:
-                now.submitted += 1
+                self._of(outcome.run.agent_id).submitted += 1
             elif type(outcome) is Settled:
                 if outcome.dispatch.status is not ACKED:
-                    self._not_acked(transition, outcome.dispatch.status)
+                    self._not_acked(transition, outcome)
             elif type(outcome) is ClaimedSome:
-                now.failed += _given_up(outcome.closed)
+                self._given_up(outcome.closed)
             elif type(outcome) is Reclaimed:
-                now.failed += _given_up(outcome.items)
+                self._given_up(outcome.items)
 
-    def _not_acked(self, settle: Any, status: DispatchStatus) -> None:
-        if status is DispatchStatus.DEAD_LETTER:
-            self._now.failed += 1
+    def _not_acked(self, settle: Any, settled: Settled) -> None:
+        if settled.dispatch.status is DispatchStatus.DEAD_LETTER:
+            self._of(settled.run.agent_id).failed += 1
         elif type(settle.ending) is Retry:
-            self._now.retried += 1
+            self._of(settled.run.agent_id).retried += 1
+
+    def _given_up(self, closed: Sequence[Closed]) -> None:
+        for item in closed:
+            if item.dispatch.status is DispatchStatus.DEAD_LETTER:
+                self._of(AgentId(item.dispatch.route) if item.run is None else item.run.agent_id).failed += 1
 
     def started(self, claimed: Claimed, since_claim_s: float) -> None:
-        now, dispatch = self._now, claimed.dispatch
-        now.started += 1
-        now.waits_s.append((dispatch.updated_at - dispatch.available_at) / 1000 + since_claim_s)
+        counts, dispatch = self._of(claimed.run.agent_id), claimed.dispatch
+        counts.started += 1
+        counts.waits_s.append((dispatch.updated_at - dispatch.available_at) / 1000 + since_claim_s)
 
     def said(self, claimed: Claimed, events: Sequence[Event]) -> None:
+        counts = self._of(claimed.run.agent_id)
         for event in events:
             if type(event) is InferenceComplete:
-                self._now.model_calls += 1
-                self._now.input_tokens += event.usage.input_tokens
-                self._now.output_tokens += event.usage.output_tokens
+                counts.model_calls += 1
+                counts.input_tokens += event.usage.input_tokens
+                counts.output_tokens += event.usage.output_tokens
 
     def ended(self, claimed: Claimed, label: OutcomeLabel, runtime_s: float) -> None:
-        now = self._now
-        now.runs_s.append(runtime_s)
-        if len(now.runs_s) >= MAX_UNFOLDED:
-            now.fold()
+        counts = self._of(claimed.run.agent_id)
+        counts.runs_s.append(runtime_s)
+        if len(counts.runs_s) >= MAX_UNFOLDED:
+            counts.fold()
         if label == "completed":
-            now.completed += 1
+            counts.completed += 1
         elif label == "cancelled":
-            now.cancelled += 1
+            counts.cancelled += 1
         elif label == "suspended":
-            now.suspended += 1
+            counts.suspended += 1
+
+    def _of(self, agent_id: AgentId) -> _Counts:
+        counts = self._now.by_agent.get(agent_id)
+        if counts is None:
+            counts = self._now.by_agent[agent_id] = _Counts()
+        return counts
 
 
 class _Bucket:
     """A minute that is being counted."""
 
-    __slots__ = (
-        "_runs", "_waits", "cancelled", "completed", "failed", "input_tokens", "model_calls", "no", "output_tokens",
-        "retried", "runs_s", "started", "submitted", "suspended", "waits_s",
-    )  # fmt: skip
+    __slots__ = ("by_agent", "no")
 
     def __init__(self, no: int) -> None:
         self.no = no
+        self.by_agent: dict[AgentId, _Counts] = {}
+
+
+_SUMMED: Final = (
+    "submitted", "started", "completed", "failed", "retried", "cancelled", "suspended", "model_calls", "input_tokens",
+    "output_tokens",
+)  # fmt: skip
+
+
+class _Counts:
+    """Of one agent in one minute."""
+
+    __slots__ = (
+        "cancelled", "completed", "failed", "input_tokens", "model_calls", "output_tokens", "retried", "runs", "runs_s",
+        "started", "submitted", "suspended", "waits", "waits_s",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
         self.submitted = self.started = self.completed = self.failed = self.retried = 0
         self.cancelled = self.suspended = 0
         self.model_calls = self.input_tokens = self.output_tokens = 0
         self.waits_s: list[float] = []
         self.runs_s: list[float] = []
-        self._waits = Spread(BOUNDS_S)
-        self._runs = Spread(BOUNDS_S)
+        self.waits: Spread | None = None
+        self.runs: Spread | None = None
 
     def fold(self) -> None:
-        for durations_s, spread in ((self.waits_s, self._waits), (self.runs_s, self._runs)):
-            spread.observe_all(durations_s)
-            durations_s.clear()
-
-    def minute(self) -> Minute:
-        self.fold()
-        return Minute(
-            at=self.no * MINUTE_MS,
-            submitted=self.submitted,
-            started=self.started,
-            completed=self.completed,
-            failed=self.failed,
-            retried=self.retried,
-            cancelled=self.cancelled,
-            suspended=self.suspended,
-            wait=Quantiles(self._waits.quantile(0.5), self._waits.quantile(0.99)),
-            run=Quantiles(self._runs.quantile(0.5), self._runs.quantile(0.99)),
-            model_calls=self.model_calls,
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
-        )
+        self.waits = _folded(self.waits, self.waits_s)
+        self.runs = _folded(self.runs, self.runs_s)
 
 
-def _given_up(closed: Sequence[Closed]) -> int:
-    return sum([item.dispatch.status is DispatchStatus.DEAD_LETTER for item in closed])
+def _folded(spread: Spread | None, durations_s: list[float]) -> Spread | None:
+    """With these, which are sorted into it and forgotten."""
+    if durations_s:
+        spread = spread or Spread(BOUNDS_S)
+        spread.observe_all(durations_s)
+        durations_s.clear()
+    return spread
+
+
+def _totals(parts: Collection[_Counts]) -> dict[str, Any]:
+    """What they come to together, by the names of `Counted`."""
+    waits, runs = Spread(BOUNDS_S), Spread(BOUNDS_S)
+    for counts in parts:
+        counts.fold()
+        for whole, part in ((waits, counts.waits), (runs, counts.runs)):
+            if part is not None:
+                whole.join(part)
+    return {
+        **{name: sum([getattr(counts, name) for counts in parts]) for name in _SUMMED},
+        "wait": Quantiles(waits.quantile(0.5), waits.quantile(0.99)),
+        "run": Quantiles(runs.quantile(0.5), runs.quantile(0.99)),
+    }

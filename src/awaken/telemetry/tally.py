@@ -55,6 +55,11 @@ class Spread:
         self.counts[-1] += len(ordered) - counted
         self.total_s += sum(ordered[negative:])
 
+    def join(self, other: Spread) -> None:
+        """Count what another one with the same bounds has counted."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.total_s += other.total_s
+
     def quantile(self, part: float) -> float | None:
         """The upper bound that so many of the durations, as a part of 1, do not exceed; the highest bound there is for
         what exceeds that. None where there is none.

@@ -42,6 +42,7 @@ AREA: Final = Area(
         " queue of repairs behind a checkpoint, nor a background task's commit, can fail apart from its run's.",
     ),
     built("OBS-013", sentence="The last hour of a process is counted minute by minute, in bounded memory."),
+    built("OBS-015", sentence="Of each agent what was done for it in the last hour, or less, is counted."),
     built(
         "OBS-014",
         sentence="Every query of the dashboard and the alert rules finds its metrics, labels and values in a scrape.",
