@@ -8,11 +8,13 @@ from typing import Any, Final, NamedTuple
 from awaken.http.operation import Operation
 from awaken.protocols.ai_sdk.encoder import AiSdkEncoder
 from awaken.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
+from awaken.protocols.langgraph import routes as langgraph_routes
 from awaken.protocols.projection import Making
 from awaken.testing.protocols import Final as FinalView
 from awaken.testing.protocols import Placed
 from tests.protocols import plain
 from tests.protocols.ai_sdk import final as ai_sdk
+from tests.protocols.langgraph import shown as langgraph
 
 
 class Dialect(NamedTuple):
@@ -43,4 +45,5 @@ def _ai_sdk(thread_id: str, agent_id: str) -> tuple[str, Any]:
 DIALECTS: Final[dict[str, Dialect]] = {
     "plain": Dialect(plain.PLAIN_OPERATIONS, plain.PlainEncoder, plain.final_of, _plain, shows_reasoning=False),
     "ai_sdk": Dialect(AI_SDK, AiSdkEncoder, ai_sdk.final_of, _ai_sdk, says_why_denied=False),
+    "langgraph": Dialect(langgraph_routes.OPERATIONS, langgraph.MAKE, langgraph.final_of, langgraph.ask),
 }

@@ -36,7 +36,16 @@ from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.protocols.attachments import check_foreign
 from awaken.protocols.contract import Frames, TurnEncoder
 from awaken.protocols.foreign import last_words, new_words, seeded
-from awaken.protocols.projection import Making, Place, Projection, ThreadProjection, fed_with, opened_of, written
+from awaken.protocols.projection import (
+    Making,
+    Place,
+    Projection,
+    ThreadProjection,
+    fed_with,
+    opened_of,
+    wants_state,
+    written,
+)
 from awaken.protocols.turn_index import Turn, TurnIndex, first_turn
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Snapshot, StoredMessage, TicketQuery
 
@@ -418,8 +427,7 @@ class Gateway:
         return await fed_with(make, run, opened, self._reads, self._call.service.streams.cache)
 
     async def _state(self, make: Making, thread_id: ThreadId) -> ThreadState | None:
-        wants = getattr(getattr(make, "func", make), "wants_state", False)  # also of a class in a partial
-        return await self._reads.load_state(self._scope, thread_id) if wants else None
+        return await self._reads.load_state(self._scope, thread_id) if wants_state(make) else None
 
     def say(self, frames: Frames, *, headers: Mapping[str, str] | None = None) -> Response:
         """A whole stream at once: these frames, in no log, and the end."""

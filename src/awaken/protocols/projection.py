@@ -246,7 +246,8 @@ class ThreadProjection(Encoder):
             if run is None:
                 raise RunNotFound(row.run_id)
             place = Place(max(row.first_seq - 1, run.first_event_seq - 1), self._skips)
-            self._run = Projection(self._make, run, opened_of(row.scope, run), place, self._reads, self._cache)
+            state = await self._reads.load_state(row.scope, row.thread_id) if wants_state(self._make) else None
+            self._run = Projection(self._make, run, opened_of(row.scope, run, state), place, self._reads, self._cache)
             self._runs[run.run_id] = self._run
             while len(self._runs) > MAX_RUNS_FOLLOWED:
                 self._runs.popitem(last=False)
@@ -265,6 +266,11 @@ class ThreadProjection(Encoder):
 
     def fail(self, problem: Problem, request_id: str) -> bytes:
         return written(self._failed(problem, request_id))
+
+
+def wants_state(make: Making) -> bool:
+    """Whether what it makes is opened with the state of the thread; also of a class in a `partial`."""
+    return getattr(getattr(make, "func", make), "wants_state", False)
 
 
 def opened_of(scope: Scope, run: Run, state: ThreadState | None = None, *, resumes: bool = False) -> Opened:

@@ -37,7 +37,7 @@ from awaken.domain.agent_event import (
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.event import TABLE
 from awaken.domain.ids import MessageId
-from awaken.domain.log import MessagePayload
+from awaken.domain.log import EventRow, MessagePayload, ReadEvent
 from awaken.domain.message import Message, Role, Text, Thinking
 from awaken.domain.server_event import ChildFinishedPayload, ChildStartedPayload
 from awaken.http.problems import Problem
@@ -173,7 +173,7 @@ class LangGraphEncoder(TurnEncoder):
         return (*frames, frame(None, "end"))
 
     def failed(self, problem: Problem, request_id: str) -> Frames:
-        return (frame({"error": problem.code, "message": problem.detail}, "error"),)
+        return stream_failed(problem, request_id)
 
     @on("RunStarted")
     def _started(self, event: LogEvent, payload: Any) -> Frames:
@@ -340,7 +340,8 @@ class LangGraphEncoder(TurnEncoder):
     @on("ToolCallReady")
     def _ready(self, event: LogEvent, call: ToolCallReady) -> Frames:
         self._names[call.id] = call.name
-        told = {"event": "on_tool_start", "toolCallId": call.id, "name": call.name, "input": call.arguments or call.raw}
+        given = call.arguments if call.raw is None else call.raw
+        told = {"event": "on_tool_start", "toolCallId": call.id, "name": call.name, "input": given}
         return self._if("tools", told)
 
     @on("ToolCallStreamDeltaObserved")
@@ -357,7 +358,7 @@ class LangGraphEncoder(TurnEncoder):
         told: dict[str, Any] = {"toolCallId": done.id, "name": done.name}
         if done.status == "succeeded":
             return self._if("tools", {"event": "on_tool_end", **told, "output": done.result})
-        return self._if("tools", {"event": "on_tool_error", **told, "error": done.error_text or done.status})
+        return self._if("tools", {"event": "on_tool_error", **told, "error": done.error_text, "status": done.status})
 
     @on("StateDeltaObserved", "StateSnapshotObserved")
     def _state(self, event: LogEvent, change: StateDelta | StateSnapshot) -> Frames:
@@ -433,18 +434,43 @@ class LangGraphEncoder(TurnEncoder):
 class RawEncoder(LangGraphEncoder):
     """The same, and every event of the log besides, for the modes `debug` and `events`."""
 
-    @on(*TABLE)
-    def _raw(self, event: LogEvent, payload: Any) -> Frames:
-        handler = LangGraphEncoder.handler_of(event.kind)
-        frames = NOTHING if handler is None else handler(self, event, payload)
-        told = {"type": event.kind, "timestamp": to_rfc3339(event.created_at), "step": self._steps, "payload": payload}
-        seen = {"event": event.kind, "name": self.opened.agent_id, "run_id": self.opened.run_id, "data": payload}
-        return (*frames, *self._if("debug", told), *self._if("events", seen))
+    def feed(self, seq: int, event: ReadEvent, row: EventRow) -> Frames:
+        was_open = self.turns.is_open
+        frames = super().feed(seq, event, row)
+        if event.kind not in TABLE or not (was_open or self.turns.is_open):
+            return frames
+        kind, at = event.kind, to_rfc3339(row.created_at)
+        told = {"type": kind, "timestamp": at, "step": self._steps, "payload": event.payload}
+        seen = {"event": kind, "name": self.opened.agent_id, "run_id": self.opened.run_id, "data": event.payload}
+        raw = (*self._if("debug", told), *self._if("events", seen))
+        return (*frames, *raw) if self.turns.is_open else (*raw, *frames)
+
+
+class ThreadEncoder(LangGraphEncoder):
+    """The same on the stream of a thread, which goes on behind the end of a run: `run_done` says that it has ended."""
+
+    dialect = "langgraph_thread"
+
+    def ends(self, event: LogEvent, ending: Ending) -> Frames:
+        frames = [each for each in super().ends(event, ending) if each.event != "end"]
+        status = {"waiting": "interrupted", "failed": "error", "blocked": "error", "cancelled": "interrupted"}
+        done = {"run_id": self.opened.run_id, "status": status.get(ending.outcome, "success")}
+        return (*frames, frame(done, "run_done"))
+
+
+def stream_failed(problem: Problem, request_id: str) -> Frames:
+    """What a client is told whose stream cannot go on."""
+    return (frame({"error": problem.code, "message": problem.detail}, "error"),)
 
 
 def encoder_of(modes: frozenset[Mode]) -> Making:
     """What makes an encoder for a stream in these modes."""
     return partial(LangGraphEncoder if modes.isdisjoint(("debug", "events")) else RawEncoder, modes=modes)
+
+
+def thread_encoder_of(modes: frozenset[Mode]) -> Making:
+    """The same for the stream of a thread."""
+    return partial(ThreadEncoder, modes=modes)
 
 
 def _chunk_of(id: MessageId, content: str | list[dict[str, Any]], call: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from awaken.http.operation import Call, Handler, Method, Operation, json_response
 from awaken.http.query import Query
 from awaken.http.submission import Body
-from awaken.protocols.langgraph import assistants, runs, threads
+from awaken.protocols.langgraph import assistants, commands, runs, threads
 from awaken.protocols.langgraph.wire import (
     ERRORS,
     AssistantBody,
@@ -36,6 +36,7 @@ from awaken.protocols.langgraph.wire import (
     ThreadBody,
     ThreadPatchBody,
     ThreadSearch,
+    ThreadStreamQuery,
     WaitQuery,
 )
 
@@ -386,6 +387,35 @@ OPERATIONS: Final = (
         body=HistoryBody,
         answers=_MANY,
         problems=_RUN,
+    ),
+    _operation(
+        "GET",
+        "/threads/{thread_id}/stream",
+        "stream_thread",
+        "Stream what is done on a thread",
+        threads.stream_thread,
+        query=ThreadStreamQuery,
+        answers={200: _STREAM},
+        problems=(*_THREAD, "cursor_mismatch", "cursor_expired"),
+    ),
+    _operation(
+        "POST",
+        "/threads/{thread_id}/commands",
+        "command",
+        "Carry out a command of the streaming protocol",
+        commands.command,
+        body=commands.CommandBody,
+        carries_messages=True,
+    ),
+    _operation(
+        "POST",
+        "/threads/{thread_id}/stream/events",
+        "follow_events",
+        "Stream the events of a thread, in the streaming protocol",
+        commands.follow_events,
+        body=commands.EventsBody,
+        answers={200: _STREAM},
+        problems=_THREAD,
     ),
     # runs
     *_submitting("/threads/{thread_id}", "_on_thread", "on a thread"),

@@ -10,8 +10,9 @@ Source: docs/concepts/protocols.md; SRV-037.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -69,6 +70,8 @@ from awaken.store.contract import MAX_PAGE, MetadataFilter, RunQuery
 
 MAX_SCANNED: Final = 10_000
 """Rows that a search with a filter that no index serves looks at."""
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What an interrupt's id looks like, so that nothing else is taken for one."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -128,6 +131,7 @@ def _incoming(call: Call, asked: RunBody, thread_id: str) -> Incoming:
             ]
         ),
         state=state,
+        client_tools=asked.client_tools(),
         metadata=asked.metadata or {},
         overrides=asked.overrides(),
         limits=asked.limits(),
@@ -147,28 +151,13 @@ async def resumed(call: Call, thread_id: ThreadId, value: Any) -> Turn:
         ValidationError: There are several, and the value does not say for which it is.
         As `Decisions.decide_thread`.
     """
-    verdicts, run_id = await _verdicts(call, thread_id, value)
-    gateway = gateway_of(call)
-    before = await gateway.latest_turn(await call.mailbox.get_run(call.scope, run_id))
-    turn = await gateway.decide(thread_id, verdicts)
-    return msgspec.structs.replace(turn, is_new=turn.number > before.number)
-
-
-async def _verdicts(call: Call, thread_id: ThreadId, value: Any) -> tuple[list[Verdict], RunId]:
-    """The decisions, and the run that they are about."""
-    given = cast(dict[str, Any], value) if isinstance(value, dict) else {}
-    named = [await call.reads.load_ticket(call.scope, cast(Any, id)) for id in [*given][:MAX_PAGE]]
-    known = [each for each in named if each is not None and each.thread_id == thread_id]
-    if known:
-        by_id = {str(each.ticket_id): each for each in known}
-        for id in given:
-            if id not in by_id:
-                raise TicketNotFound(id[:200])
-        return [verdict_of(by_id[id], answer) for id, answer in given.items()], known[0].run_id
+    given: dict[str, Any] = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+    if given and all([_ID.fullmatch(id) for id in given]):
+        return await resumed_by_id(call, thread_id, given)
     asked = await _asked(call, thread_id)
     by_call = {each.asked.tool_call_id: each for each in asked if each.asked.tool_call_id is not None}
     if given and set(given) <= set(by_call):
-        return [verdict_of(by_call[id], answer) for id, answer in given.items()], asked[0].run_id
+        return await _decided(call, [(by_call[id], answer) for id, answer in given.items()])
     if not asked:
         raise RunNotWaiting(thread_id, None, None)
     if len(asked) > 1:
@@ -177,7 +166,27 @@ async def _verdicts(call: Call, thread_id: ThreadId, value: Any) -> tuple[list[V
             f"there are {len(asked)} interrupts; resume them as {{id: value}}, with the ids {ids}",
             loc=("body", "command", "resume"),
         )
-    return [verdict_of(asked[0], value)], asked[0].run_id
+    return await _decided(call, [(asked[0], cast(Any, value))])
+
+
+async def resumed_by_id(call: Call, thread_id: ThreadId, answers: Mapping[str, Any]) -> Turn:
+    """Decide interrupts of a thread, each by its id. Raises as `resumed`."""
+    found: list[tuple[Ticket, Any]] = []
+    for id, answer in answers.items():
+        ticket = await call.mailbox.decisions.get_ticket(call.scope, id)
+        if ticket.thread_id != thread_id:
+            raise TicketNotFound(id)
+        found.append((ticket, answer))
+    return await _decided(call, found)
+
+
+async def _decided(call: Call, answers: Sequence[tuple[Ticket, Any]]) -> Turn:
+    """The turn that the run goes on with, which is new; or that it is in, because it still waits, or was decided."""
+    verdicts = [verdict_of(ticket, answer) for ticket, answer in answers]
+    gateway, about = gateway_of(call), answers[0][0]
+    before = await gateway.latest_turn(await call.mailbox.get_run(call.scope, about.run_id))
+    turn = await gateway.decide(about.thread_id, verdicts)
+    return msgspec.structs.replace(turn, is_new=turn.number > before.number)
 
 
 async def _asked(call: Call, thread_id: ThreadId) -> list[Ticket]:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from awaken.domain.errors import AlreadyExists, NotFound, RunNotFound, ThreadBusy, ValidationError
+from awaken.domain.errors import NotFound, RunNotFound, ThreadBusy, ValidationError
 from awaken.domain.ids import RunId, ThreadId, checked_id
 from awaken.domain.message import Message
 from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch
@@ -24,6 +24,7 @@ from awaken.domain.thread import ThreadStatus as Status
 from awaken.http.operation import Call, json_response
 from awaken.protocols.attachments import check_foreign
 from awaken.protocols.foreign import seeded
+from awaken.protocols.langgraph.encoder import Mode, ThreadEncoder, stream_failed, thread_encoder_of
 from awaken.protocols.langgraph.messages import sent_messages
 from awaken.protocols.langgraph.objects import (
     checkpoint,
@@ -33,8 +34,9 @@ from awaken.protocols.langgraph.objects import (
     thread_shown,
     thread_status,
 )
-from awaken.protocols.langgraph.runs import MAX_SCANNED, metadata_filter
+from awaken.protocols.langgraph.runs import MAX_SCANNED, gateway_of, metadata_filter
 from awaken.protocols.langgraph.wire import (
+    JOINED,
     MAX_SEARCH,
     CheckpointBody,
     HistoryBody,
@@ -44,9 +46,11 @@ from awaken.protocols.langgraph.wire import (
     ThreadBody,
     ThreadPatchBody,
     ThreadSearch,
+    ThreadStreamQuery,
     check_ttl,
     checkpoint_in,
 )
+from awaken.protocols.projection import Place
 from awaken.store.contract import MAX_PAGE, RunQuery, ThreadQuery
 
 _DERIVED: Final = frozenset({"graph_id", "assistant_id"})
@@ -61,13 +65,9 @@ async def _thread(call: Call) -> Thread:
 async def create_thread(call: Call) -> Response:
     asked = call.body(ThreadBody)
     asked.check()
-    try:
-        info = ThreadInfo(metadata=asked.metadata or {})
-        thread, _ = await call.mailbox.save_thread(
-            call.scope, asked.thread_id or "", info, if_exists="keep" if asked.if_exists == "do_nothing" else "raise"
-        )
-    except AlreadyExists:
-        raise
+    info = ThreadInfo(metadata=asked.metadata or {})
+    if_exists = "keep" if asked.if_exists == "do_nothing" else "raise"
+    thread, _ = await call.mailbox.save_thread(call.scope, asked.thread_id or "", info, if_exists=if_exists)
     return json_response(await thread_shown(call, thread))
 
 
@@ -270,3 +270,39 @@ async def _history(call: Call, limit: int, before: str | None, metadata: dict[st
             break
         query = replace(query, after=page.next)
     return json_response(found)
+
+
+# --- its stream -------------------------------------------------------------------------------------------------------
+
+
+async def stream_thread(call: Call) -> Response:
+    """Everything that is done on a thread, without end: from the turn that is under way, or from now."""
+    asked = call.query(ThreadStreamQuery)
+    names = asked.stream_mode.split(",") if asked.stream_mode else ["run_modes"]
+    modes = frozenset[Mode]()
+    for name in names:
+        if name not in _STREAMED:
+            raise ValidationError(
+                f"stream_mode {name!a:.80} is not known; there are: {', '.join(_STREAMED)}",
+                loc=("query", "stream_mode"),
+            )
+        modes |= _STREAMED[name]
+    thread = await _thread(call)
+    gateway = gateway_of(call)
+    turn = await gateway.current(thread.thread_id)
+    place = f"/threads/{thread.thread_id}/stream?stream_mode={','.join(names)}"
+    return await gateway.watch_thread(
+        thread.thread_id,
+        thread_encoder_of(modes),
+        stream_failed,
+        dialect=ThreadEncoder.dialect,
+        place=None if turn is None else Place(turn.after),
+        headers={"Location": place},
+    )
+
+
+_STREAMED: Final[dict[str, frozenset[Mode]]] = {
+    "run_modes": JOINED,
+    "lifecycle": frozenset({"lifecycle"}),
+    "state_update": frozenset({"values"}),
+}

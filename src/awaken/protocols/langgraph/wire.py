@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from awaken.domain.errors import Unsupported, ValidationError
 from awaken.domain.message import Message
-from awaken.domain.run import Limits, OnCompletion, OnDisconnect
+from awaken.domain.run import ClientTool, Limits, OnCompletion, OnDisconnect
 from awaken.http.operation import ErrorRenderer
 from awaken.http.problems import Problem
 from awaken.http.query import Query
@@ -159,6 +159,20 @@ class RunBody(DialectBody, frozen=True, kw_only=True):
             found["context"] = self.context
         return found or None
 
+    def client_tools(self) -> tuple[ClientTool, ...]:
+        """Tools that the client carries out, in `config.configurable.client_tools`: a word of this server's own. Raises
+        ValidationError.
+        """
+        configurable: Any = (self.config or {}).get("configurable")
+        sent: Any = cast(dict[str, Any], configurable).get(_TOOLS) if isinstance(configurable, dict) else None
+        try:
+            return () if sent is None else msgspec.convert(sent, tuple[ClientTool, ...])
+        except msgspec.ValidationError as error:
+            raise ValidationError(
+                f"client tools have a name, a description and parameters: {error}",
+                loc=("body", "config", "configurable", _TOOLS),
+            ) from error
+
     def limits(self) -> Limits | None:
         steps: Any = (self.config or {}).get("recursion_limit")
         return Limits(max_steps=steps) if type(steps) is int and steps > 0 else None
@@ -167,8 +181,9 @@ class RunBody(DialectBody, frozen=True, kw_only=True):
         return modes_of(self.stream_mode, frozenset({"values"}))
 
 
-_PLACES: Final = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "run_id"})
-"""Keys of `config.configurable` that say where, and nothing to the agent."""
+_TOOLS: Final = "client_tools"
+_PLACES: Final = frozenset({_TOOLS, "thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "run_id"})
+"""Keys of `config.configurable` that say nothing to the agent's driver."""
 
 
 class Batch(DialectBody, frozen=True, kw_only=True):
@@ -211,6 +226,10 @@ class DialectQuery(Query, frozen=True, kw_only=True):
 class StreamQuery(DialectQuery, frozen=True, kw_only=True):
     stream_mode: str | None = None
     cancel_on_disconnect: bool = False
+
+
+class ThreadStreamQuery(DialectQuery, frozen=True, kw_only=True):
+    stream_mode: str | None = None
 
 
 class WaitQuery(DialectQuery, frozen=True, kw_only=True):
