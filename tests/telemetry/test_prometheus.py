@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -19,6 +22,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Store, TicketQuery
 from awaken.store.memory import MemoryStore
+from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Settle, Submit
 from awaken.telemetry import names
 from awaken.telemetry.models import MAX_MODELS, ModelMetrics
@@ -209,6 +213,26 @@ async def test_routes_that_nobody_here_serves_are_counted(store: Store, clock: M
     assert found == [0, 1, 0]
 
 
+@behaviour("OBS-010")
+async def test_what_the_audit_mends_and_what_it_cannot_mend_is_counted(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "awaken.db"
+    observed = Observed(SqliteStore(path, clock=clock), clock)
+    observed.world.audits = False  # a hole stays
+    async with observed.world as world:
+        before = await observed.samples()
+        run = await world.submit()
+        (await world.agent.next_call()).release()
+        await world.done(run)
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("UPDATE threads SET waiting = 9")
+            db.execute("DELETE FROM events WHERE first_seq = 1")
+        await world.advance(2 * 30 * 40)  # more than a round of the audit, and than another
+        after = await observed.samples()
+
+    mended = 'awaken_audit_mended_total{invariant="counters_agree"}'
+    assert [(each["awaken_audit_refused"], each[mended]) for each in (before, after)] == [(0, 0), (1, 1)]
+
+
 async def test_an_operation_the_store_refused_is_counted_as_an_error(store: Store, clock: ManualClock) -> None:
     observed = Observed(store, clock)
     async with observed.world as world:
@@ -262,7 +286,7 @@ async def test_labels_name_no_thread_run_or_dispatch(store: Store, clock: Manual
     assert "thread-" not in text
     assert not [run for run in runs if run.run.run_id in text]
     assert {label for label in re.findall(r'[{,](\w+)="', text)} <= {
-        "operation", "result", "status", "outcome", "class", "kind", "le",
+        "operation", "result", "status", "outcome", "class", "invariant", "kind", "le",
     }  # fmt: skip
 
 
@@ -388,6 +412,7 @@ async def test_what_is_read_from_the_database_is_for_max(clock: ManualClock) -> 
         "awaken_mailbox_queue_depth",
         "awaken_mailbox_dispatch_depth",
         "awaken_mailbox_unserved_routes",
+        "awaken_audit_refused",
         "awaken_tickets_open",
         "awaken_ticket_age_seconds",
     }

@@ -20,6 +20,7 @@ import msgspec
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import Scope, ThreadId
+from awaken.mailbox.observer import Observer
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Reads
@@ -74,12 +75,14 @@ class Auditor:
         clock: Clock,
         settings: MailboxSettings,
         require_ready: Callable[[], None],
+        observer: Observer,
     ) -> None:
         self._combiner = combiner
         self._reads = reads
         self._clock = clock
         self._settings = settings
         self._require_ready = require_ready
+        self._observer = observer
         self._place: AuditPlace | None = FIRST_PLACE
         self._refused: dict[Breach, Mending] = {}
         """What the last look at its rows could not mend."""
@@ -164,3 +167,4 @@ class Auditor:
 
     def _report(self, **news: Any) -> None:
         self.report = msgspec.structs.replace(self.report, refused=tuple(self._refused.values()), **news)
+        self._observer.audited(len(self._refused))

@@ -127,7 +127,7 @@ class Engine:
         self._settings = settings
         self._executes = executes
         self._agents = agents
-        self.auditor = Auditor(self.combiner, store, clock, settings, self.require_ready)
+        self.auditor = Auditor(self.combiner, store, clock, settings, self.require_ready, observer)
         self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
         lease_ms = None if store.capabilities.exclusive else settings.lease_ms
         self._slots = Slots(settings.max_concurrent_runs, ids, lambda: agents.routes, lease_ms=lease_ms)

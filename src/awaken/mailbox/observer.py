@@ -49,6 +49,9 @@ class Observer:
     def unserved(self, routes: int) -> None:
         """For so many routes something is queued that nobody here can run, as a sweep has found."""
 
+    def audited(self, refused: int) -> None:
+        """So many breaches of invariants could not be mended when their rows were last looked at."""
+
 
 class Tracer(Protocol):
     """Where this process traces, knows the span of a submit before there is a run."""
@@ -86,6 +89,7 @@ class Observers(Observer):
         self._said = self._heard_by("said")
         self._ended = self._heard_by("ended")
         self._unserved = self._heard_by("unserved")
+        self._audited = self._heard_by("audited")
         self.heard.update(*[each.hears for each in observers])
 
     def _heard_by(self, hook: str) -> tuple[_Hook, ...]:
@@ -144,6 +148,13 @@ class Observers(Observer):
         for hook in self._unserved:
             try:
                 hook(routes)
+            except Exception:
+                self._complain(hook)
+
+    def audited(self, refused: int) -> None:
+        for hook in self._audited:
+            try:
+                hook(refused)
             except Exception:
                 self._complain(hook)
 

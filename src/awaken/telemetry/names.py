@@ -97,6 +97,21 @@ ERRORS: Final = Metric(
     ("class",),
 )
 
+# --- the audit --------------------------------------------------------------------------------------------------------
+
+AUDIT_MENDED: Final = Metric(
+    "awaken_audit_mended_total",
+    "counter",
+    "Stored rows that contradicted others and were mended, by what they had broken.",
+    ("invariant",),
+)
+AUDIT_REFUSED: Final = Metric(
+    "awaken_audit_refused",
+    "gauge",
+    "Rows that contradict others and could not be mended when they were last looked at; 10000 means that many or more. "
+    + OF_ALL,
+)
+
 # --- models -----------------------------------------------------------------------------------------------------------
 
 INFERENCES: Final = Metric(

@@ -29,6 +29,7 @@ from awaken.domain.run import RunStatus
 from awaken.domain.ticket import TicketKind
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.store.contract import Reads
+from awaken.store.invariants import INVARIANTS
 from awaken.store.transitions import (
     Ack,
     Blocked,
@@ -63,6 +64,7 @@ from awaken.store.transitions import (
     Interrupted,
     LeaseLost,
     Mend,
+    MendedSome,
     Missing,
     NoteChild,
     NotOpen,
@@ -131,6 +133,8 @@ class PrometheusObserver(Observer):
         self._dispatches = numbers(names.DISPATCH_DEPTH)
         self._queue = numbers(names.QUEUE_DEPTH)
         self._unserved = numbers(names.UNSERVED_ROUTES)
+        self._mended = numbers(names.AUDIT_MENDED)
+        self._refused = numbers(names.AUDIT_REFUSED)
         self._active_runs = numbers(names.ACTIVE_RUNS)
         self._runs = numbers(names.RUNS)
         self._enqueue_to_start = spreads(names.ENQUEUE_TO_START)
@@ -148,6 +152,10 @@ class PrometheusObserver(Observer):
 
         self._active = self._active_runs.child()
         self.unserved(0)
+        self.audited(0)
+        for invariant in INVARIANTS:
+            if invariant.mended:
+                self._mended.child(invariant.name)  # so that the first of them is an increase
         self._starts = (self._enqueue_to_start.child(), self._eligible_to_start.child(), self._claim_to_start.child())
         self._started: list[tuple[float, float, float]] = []
         """Seconds from enqueue, from when it was due and from the claim to each start that the histograms do not hold
@@ -175,6 +183,7 @@ class PrometheusObserver(Observer):
             EditSchedules: self._edited,
             Tick: self._ticked,
             Purge: self._purged,
+            Mend: self._looked_after,
         }
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Families(self._families))
@@ -246,6 +255,9 @@ class PrometheusObserver(Observer):
     def unserved(self, routes: int) -> None:
         self._unserved.child().value = routes
 
+    def audited(self, refused: int) -> None:
+        self._refused.child().value = refused
+
     def _fold(self) -> None:
         """Put what was noted into the histograms."""
         if self._started:
@@ -293,6 +305,7 @@ class PrometheusObserver(Observer):
 
     def _families(self) -> Iterable[Family[Number] | Family[Spread]]:
         yield from (self._operations, self._durations, self._queue, self._unserved, self._dispatches)
+        yield from (self._mended, self._refused)
         yield from (self._active_runs, self._runs, self._errors, self._decisions, self._tickets, self._ticket_age)
         yield from self._models.families()
         yield from (self._enqueue_to_start, self._eligible_to_start, self._claim_to_start)
@@ -394,6 +407,13 @@ class PrometheusObserver(Observer):
     def _ticked(self, transition: Tick, outcome: Outcome, took_s: float) -> None:
         if type(outcome) is Ticked:
             self._count("tick", amount=len(outcome.posted))
+
+    def _looked_after(self, transition: Mend, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "mend")
+        if type(outcome) is MendedSome:
+            for each in outcome.mendings:
+                if each.result == "mended":
+                    self._mended.child(each.breach.invariant).value += 1
 
     def _closed_some(self, items: Iterable[Closed]) -> None:
         for item in items:

@@ -48,10 +48,9 @@ AREA: Final = Area(
         sentence="Every query of the dashboard and the alert rules finds its metrics, labels and values in a scrape.",
     ),
     later("OBS-009", sentence="Pulls, acks and redeliveries of signals are counted.", by=Wing.POSTGRES),
-    later(
+    built(
         "OBS-010",
-        sentence="What the auditor finds and mends is counted: terminal dispatches and pending messages without a run.",
-        by=Wing.AUDITOR,
+        sentence="What the audit mends is counted by invariant, and there is a gauge, and an alert, of what it cannot mend.",
     ),
     later("OBS-011", sentence="Deliveries of webhooks are counted by result.", by=Wing.PROTOCOLS),
     later("OBS-012", sentence="Requests turned away by a rate limit are counted.", by=Wing.TENANTS),
