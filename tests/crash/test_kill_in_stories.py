@@ -50,7 +50,7 @@ def lives(nursery: Nursery, story: str, folder: Path, *ends: CrashPoint) -> tupl
 
 
 @behaviour("MBX-125")
-@pytest.mark.parametrize("story", ["steered", "asked", "deferred", "interrupted"])
+@pytest.mark.parametrize("story", ["steered", "asked", "deferred", "interrupted", "family"])
 def test_a_story_whose_process_is_killed_at_any_apply_ends_as_it_would(
     story: str, nurseries: list[Nursery], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -56,9 +57,7 @@ def check_whole(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         DataIntegrity: A table, a column or an index is missing.
     """
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        migrate(fresh, 0)
-        gone = _parts(fresh) - _parts(connection)
+    gone = _parts_made_by(tuple(migrations())) - _parts(connection)
     # Of a table that is gone, its columns say nothing more.
     lost = sorted([part for part in gone if f"table {part.partition(' ')[2].partition('.')[0]}" not in gone - {part}])
     if lost:
@@ -67,12 +66,20 @@ def check_whole(connection: sqlite3.Connection, path: Path) -> None:
         raise DataIntegrity(f"database {path} is not whole: it lacks {named}. Restore a backup, or choose another path")
 
 
-def _parts(connection: sqlite3.Connection) -> set[str]:
+@cache
+def _parts_made_by(scripts: tuple[tuple[int, str], ...]) -> frozenset[str]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        for _, script in scripts:
+            fresh.executescript(script)
+        return _parts(fresh)
+
+
+def _parts(connection: sqlite3.Connection) -> frozenset[str]:
     named = connection.execute("SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'").fetchall()
     columns = connection.execute(
         "SELECT m.name, p.name FROM sqlite_schema m JOIN pragma_table_info(m.name) p WHERE m.type = 'table'"
     ).fetchall()
-    return {f"{kind} {name}" for kind, name in named} | {f"column {table}.{name}" for table, name in columns}
+    return frozenset([f"{kind} {name}" for kind, name in named] + [f"column {table}.{name}" for table, name in columns])
 
 
 def migrate(connection: sqlite3.Connection, version: int, *, target: int | None = None) -> None:
