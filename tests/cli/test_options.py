@@ -40,6 +40,7 @@ NONSENSE: Final = (
     "{",
     "[" * 5000,
 )
+"""Of two neighbours, which are alike, an argument is tried with one."""
 GOOD: Final = {"AGENT": "nobody", "TEXT": "hi", "THREAD_OR_RUN": "nobody", "NAME": "nothing"}
 """What is required besides the one that is nonsense."""
 BESIDES: Final = {"serve": ["--port=0"], "schedules add": ["--every=3600"]}
@@ -85,7 +86,7 @@ def elsewhere(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_nonsense_is_answered_in_one_line(awaken: Awaken, command: str, argument: str) -> None:
     replaced = IN_PLACE_OF.get(argument, argument)
     besides = [each for each in BESIDES.get(command, ()) if not each.startswith(f"{replaced}=")]
-    for nonsense in NONSENSE:
+    for nonsense in NONSENSE[len(command + argument) % 2 :: 2]:
         good = {**GOOD, argument: nonsense}
         given = [*command.split(), *besides]
         for each in COMMANDS[command]:

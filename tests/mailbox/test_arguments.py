@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awaken.domain.delivery import Delivery
@@ -28,9 +28,8 @@ from awaken.mailbox.submission import RunSubmission
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, ThreadQuery
 from awaken.wiring import Awaken
 
-FUZZED: Final = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+pytestmark = pytest.mark.hypothesis
+FUZZED: Final = settings()
 DECIDED: Final = (ValidationError, Conflict, NotFound, QueueFull)
 """What a caller may be answered instead of what he asked for."""
 
@@ -113,7 +112,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 async def beside_a_neighbour(app: Awaken, asked: Coroutine[Any, Any, Any]) -> None:
     """Ask, and have somebody else ask in the same batch: whatever becomes of the one, the other is served."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         got, neighbour = await asyncio.gather(
             asked, app.submit("of-the-neighbour", "hello", agent="a"), return_exceptions=True
         )
@@ -121,7 +120,7 @@ async def beside_a_neighbour(app: Awaken, asked: Coroutine[Any, Any, Any]) -> No
             raise AssertionError(f"neither taken nor refused: {got!r}") from got
         if isinstance(neighbour, BaseException):
             raise neighbour
-        assert (await neighbour.result(timeout_s=10)).final_output == "done: hello"
+        assert (await neighbour.result(timeout_s=20)).final_output == "done: hello"
 
 
 async def all_can_be_read(app: Awaken) -> None:
@@ -290,11 +289,11 @@ def test_whatever_is_asked_by_name_or_time_is_answered_or_refused(url: str, ask:
     with served(url) as (app, run):
         run(_begun(app))
 
-        @settings(FUZZED, max_examples=40)
+        @settings(FUZZED, max_examples=max(FUZZED.max_examples // 3, 1))
         @given(VALUES)
         def check(value: Any) -> None:
             async def asked() -> None:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     with suppress(CursorExpired):
                         await ASKS[ask](app, value)
 

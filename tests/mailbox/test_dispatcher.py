@@ -305,7 +305,11 @@ async def test_a_process_as_busy_as_it_may_be_does_not_go_on_queueing(store: Wat
     assert offered <= 2 * 40, "for 1 200 runs, no more than a round or two"
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize(
+    ("store", "seed"),
+    [*[("memory", seed) for seed in range(25)], *[("sqlite", seed) for seed in range(8)]],
+    indirect=["store"],
+)
 async def test_nothing_that_is_due_waits_while_a_slot_is_free(
     store: WatchedStore, clock: ManualClock, seed: int
 ) -> None:

@@ -177,7 +177,7 @@ async def step(log: Log, reader: Reader, kind: str, count: int) -> list[EventRow
 
 @behaviour("EV-019")
 @given(before=st.integers(0, 90), after=st.integers(0, 4), filtered=st.booleans(), script=steps)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 async def test_a_reader_attached_at_any_moment_of_a_burst_loses_and_doubles_nothing(
     before: int, after: int, filtered: bool, script: list[Step]
 ) -> None:
@@ -185,7 +185,7 @@ async def test_a_reader_attached_at_any_moment_of_a_burst_loses_and_doubles_noth
 
 
 @given(before=st.integers(0, 90), after=st.integers(0, 4), filtered=st.booleans(), script=steps)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=max(settings().max_examples // 4, 1))
 async def test_the_same_holds_for_a_store_on_disk(before: int, after: int, filtered: bool, script: list[Step]) -> None:
     with TemporaryDirectory() as folder:
         await play(SqliteStore(Path(folder) / "awaken.db", clock=ManualClock()), before, after, filtered, script)
