@@ -107,6 +107,42 @@ async def test_a_word_beside_an_answer_is_one_step() -> None:
         assert ticket["decision"]["action"] == "approve"
 
 
+async def test_a_word_in_the_place_of_an_answer_goes_on_with_the_same_run() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        await chat(site, "t", said("one", "m1"), agent="approval")
+        second = await chat(site, "t", said("one", "m1"), said("never mind", "m2"), agent=None)
+        assert frames_in(second.body)[0].json()["turn"] == 2
+        assert frames_in(second.body)[-2].json()["outcome"] in ("finished", "waiting")
+        listed = (await site.http.get("/v1/threads/t/runs")).json()["items"]
+        assert len(listed) == 1
+        tickets = (await site.http.get("/v1/tickets?thread_id=t")).json()["items"]
+        assert "withdrawn" in [each["state"] for each in tickets]
+
+
+async def test_what_waits_behind_another_run_is_streamed_from_its_acceptance() -> None:
+    gate = asyncio.Event()
+
+    async def slow(context: Any) -> str:
+        await gate.wait()
+        return "late"
+
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS, slow=slow) as site:
+        body = {"id": "t", "agentId": "slow", "messages": [said("one", "m1")]}
+        async with site.http.open("POST", "/plain/chat", body) as first:
+            async for each in first.frames():
+                if each.event == "start":
+                    break
+            body = {"id": "t", "agentId": "text", "messages": [said("one", "m1"), said("two", "m2")]}
+            async with site.http.open("POST", "/plain/chat", body) as second:
+                async for each in second.frames():
+                    if each.event == "start":
+                        break  # though it cannot begin
+                gate.set()
+                assert frames_in(await second.rest())[-2].json()["outcome"] == "finished"
+            assert frames_in(await first.rest())[-2].json()["outcome"] == "finished"
+        assert await texts(site, "t") == ["user: one", "assistant: late", "user: two", ANSWER]
+
+
 async def test_answers_to_tickets_that_are_not_open_count_for_nothing() -> None:
     async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
         await chat(site, "t", said("one", "m1"))
