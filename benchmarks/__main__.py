@@ -22,6 +22,7 @@ from rich.console import Console
 from benchmarks import (
     audit,
     cycles,
+    dialects,
     growth,
     idle,
     lists,
@@ -81,6 +82,7 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "idle": idle.answer,
         "reading": reading.answer,
         "sse": sse.answer,
+        "dialects": dialects.answer,
         "peers": peers.answer,
     }
 

@@ -12,6 +12,7 @@ from benchmarks import raw
 from benchmarks.__main__ import main
 from benchmarks.cycles import Cycles
 from benchmarks.desk import TEXT
+from benchmarks.dialects import ENCODERS
 from benchmarks.growth import Costs
 from benchmarks.machine import percentile, probe
 from benchmarks.naive import NaiveResult
@@ -86,6 +87,7 @@ def test_a_measurement_that_fails_says_why() -> None:
         ("waiting", 5),
         ("startup", 2),
         ("idle", 2),
+        ("dialects", 2 * len(ENCODERS)),
     ],
 )
 def test_a_question_is_answered_on_the_command_line(

@@ -447,6 +447,17 @@ def test_what_runs_wait_for_is_listed_and_decided(awaken: Awaken, thread: str) -
     assert awaken("decide", "nothing", "--deny").code == Exit.NOT_FOUND
 
 
+def test_a_run_that_has_ended_is_done_again(awaken: Awaken, thread: str) -> None:
+    run = json.loads(awaken("run", "talk", "hi", "--thread", thread, "--json").out)
+    told = awaken("retry", run["run_id"])
+    made = re.fullmatch(r"run (\S+) does run (\S+) again\n", told.out)
+    assert made is not None and made[2] == run["run_id"]
+    again = json.loads(awaken("retry", run["run_id"], "--json").out)
+    assert (again["run_id"], again["retry_of_run_id"]) == (made[1], run["run_id"])
+    assert awaken("retry", "nothing").code == Exit.NOT_FOUND
+    assert awaken("retry", run["run_id"], "--max-attempts", "0").code == Exit.USAGE
+
+
 # --- agents -----------------------------------------------------------------------------------------------------------
 
 

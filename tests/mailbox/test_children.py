@@ -347,6 +347,40 @@ async def test_stopping_a_parent_stops_its_children(store: WatchedStore, clock: 
         assert len(await runs_in(world)) == 1, "its end starts nothing"
 
 
+@behaviour("CH-004")
+async def test_stopping_a_run_stops_the_whole_tree_below_it(store: WatchedStore, clock: ManualClock) -> None:
+    """One executes, one waits for somebody, one waits for its turn; and each is a child of a child."""
+
+    async def root(ctx: Context) -> Any:
+        return await ctx.gather(await ctx.start("manager", "all of it"))
+
+    async def manager(ctx: Context) -> Any:
+        return await ctx.gather(*[await ctx.start(agent, agent) for agent in ("gated", "asking", "later")])
+
+    async def asking(ctx: Context) -> Any:
+        return await ctx.ask("how many?")
+
+    async with World(
+        store, clock, agents={"root": root, "manager": manager, "asking": asking, "later": worker}
+    ) as world:
+        world.mailbox.agents.pause("later")
+        run = await world.submit(agent_id="root")
+        call = await world.agent.next_call()
+        await world.quiet()
+        begun = (await store.list_runs(DEFAULT_SCOPE, RunQuery(limit=50))).items
+        assert len(begun) == 5 and all(each.status is not RunStatus.DONE for each in begun)
+
+        await world.mailbox.cancel(DEFAULT_SCOPE, run.run.run_id)
+        await call.over()
+        await world.quiet()
+
+        ended = (await store.list_runs(DEFAULT_SCOPE, RunQuery(limit=50))).items
+        assert len(ended) == 5, "their ends start nothing"
+        assert {each.termination.type for each in ended if each.termination is not None} == {"cancelled"}
+        assert all(each.status is RunStatus.DONE for each in ended)
+        assert (await store.list_tickets(DEFAULT_SCOPE, TicketQuery(state="open"))).items == ()
+
+
 async def test_what_was_said_before_a_wait_is_said_once(store: WatchedStore, clock: ManualClock) -> None:
     async def boss(ctx: Context) -> Any:
         yield "I will ask. "

@@ -38,6 +38,7 @@ app.command("awaken.cli.send:send", name="send", help="Send a message to the run
 app.command("awaken.cli.pending:pending", name="pending", help="List the messages that wait for runs of a thread.")
 app.command("awaken.cli.stopping:cancel", name="cancel", help="Stop a run, or what a thread is executing.")
 app.command("awaken.cli.stopping:interrupt", name="interrupt", help="Stop a thread's run, and clear its queue.")
+app.command("awaken.cli.retry:retry", name="retry", help="Do again what a run that has ended was asked for.")
 app.command("awaken.cli.runs:runs", name="runs", help="List runs, newest first.")
 app.command("awaken.cli.queue:queue", name="queue", help="List what is queued; give it another place, or cancel it.")
 app.command("awaken.cli.stats:stats", name="stats", help="Show what a server has done in the last hour.")
