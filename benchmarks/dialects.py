@@ -20,6 +20,7 @@ from awaken.executors.function import Context
 from awaken.http.app import HttpApp, build_app
 from awaken.http.operation import Call, Operation
 from awaken.http.table import OPERATIONS
+from awaken.protocols.ai_sdk.encoder import AiSdkEncoder
 from awaken.protocols.contract import events_of
 from awaken.protocols.gateway import Gateway
 from awaken.protocols.langgraph.encoder import encoder_of as langgraph
@@ -30,7 +31,10 @@ from awaken.testing.scripted import add_scripted
 from benchmarks.process import alone
 from benchmarks.table import Findings
 
-ENCODERS: Final[dict[str, Making]] = {"langgraph": langgraph(frozenset(("messages-tuple", "values")))}
+ENCODERS: Final[dict[str, Making]] = {
+    "ai_sdk": AiSdkEncoder,
+    "langgraph": langgraph(frozenset(("messages-tuple", "values"))),
+}
 """As a stock client gets them."""
 READERS: Final = 100
 _BURST: Final = 5
