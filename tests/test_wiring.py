@@ -6,10 +6,12 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from awaken import Json
 from awaken.domain.errors import (
@@ -22,14 +24,17 @@ from awaken.domain.errors import (
     ThreadNotFound,
     Unavailable,
     ValidationError,
+    WatchedNotFound,
     WrongLoop,
 )
 from awaken.domain.ids import RunId
 from awaken.domain.run import Origin
+from awaken.domain.shown import Hint, WatchedEvent
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import GatedAgent
 from awaken.wiring import Awaken, RunHandle
@@ -133,6 +138,38 @@ async def test_everything_of_a_thread_is_read_as_a_client_reads_it() -> None:
             app.list_events("t", channels=["red"])
         with pytest.raises(ThreadNotFound):
             await app.messages("nowhere")
+
+
+@behaviour("WAT-001", "WAT-003")
+async def test_a_program_watches_several_threads_and_runs_as_one() -> None:
+    async with asyncio.timeout(20), Awaken("memory://") as app:
+        app.agent("echo", echo)
+        ended = await (await app.submit("a", "one", agent="echo")).result()
+        log = await app.list_run_events(ended.run_id)
+        assert [event async for event in app.watch(ended.run_id)] == [
+            WatchedEvent(on=ended.run_id, **structs.asdict(event)) for event in log
+        ]
+        place = (await app.get_thread("a")).cursor
+        assert [event async for event in app.watch({ended.run_id: place})] == []
+
+        after = (await app.create_thread("b")).cursor
+        found: list[WatchedEvent | Hint] = []
+        async with aclosing(app.watch({"b": None}, hints=True)) as watching:
+            following = asyncio.ensure_future(anext(watching))
+            await settle()
+            for thread_id in ("elsewhere", "b"):
+                await (await app.submit(thread_id, "two", agent="echo")).result()
+            found.append(await following)
+            while not (isinstance(found[-1], WatchedEvent) and found[-1].kind == "RunFinished"):
+                found.append(await anext(watching))
+        assert [each.kind for each in found if isinstance(each, WatchedEvent)] == [
+            event.kind for event in await app.list_events("b", after=after)
+        ]
+        assert "elsewhere" in [each.thread_id for each in found if isinstance(each, Hint)]
+        with pytest.raises(WatchedNotFound):
+            await anext(app.watch(["nowhere"]))
+        with pytest.raises(ValidationError, match="nothing is named"):
+            await anext(app.watch())
 
 
 async def test_a_run_whose_agent_is_missing_waits_for_it_in_so_many_words(tmp_path: Path) -> None:

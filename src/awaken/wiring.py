@@ -69,6 +69,7 @@ from awaken.domain.shown import (
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, verdicts_of
+from awaken.domain.watching import On, check_watched, scopes_of
 from awaken.executors.registry import Agents, Skill
 from awaken.executors.schema import Schema
 from awaken.http.audit_wire import FindingResource, findings
@@ -1478,6 +1479,44 @@ class Awaken:
             async for event in _events(reader, selection):
                 yield event
 
+    async def watch(
+        self,
+        on: On = (),
+        *,
+        hints: bool = False,
+        channels: Iterable[str] | None = None,
+        include_deltas: bool = True,
+    ) -> AsyncGenerator[shown.WatchedEvent | shown.Hint]:
+        """Several threads and runs read as one, at most 20: by their ids, or by ids with the cursors after which they
+        are followed. Without a cursor a run is followed from its start, a thread from now on.
+
+        `hints`: also where else something happens, in short and as far as is known. Without them this is over when all
+        it follows are runs that have ended.
+
+        Raises:
+            WatchedNotFound: There is neither a thread nor a run with that id.
+            ValidationError, CursorExpired, Unavailable: As `run_events`.
+        """
+        selection = selection_of(channels, None, include_deltas)
+        scopes = scopes_of(on)
+        hints = check_watched(scopes, hints)
+        places: dict[str, tuple[Run | Thread, int]] = {}
+        for name, cursor in scopes.items():
+            watched = await self.mailbox.get_watched(self.scope, name)
+            seq = await self._place(watched.thread_id, cursor)
+            if cursor is None and isinstance(watched, Thread):
+                seq = watched.event_count
+            places[name] = (watched, seq)
+        async with self.mailbox.watch(self.scope, places, hints=hints) as watch:
+            while not (watch.ended or watch.is_cut):
+                for row in await watch.next_rows():
+                    for event in _opened(row, selection):
+                        yield shown.WatchedEvent(on=watch.turn, **msgspec.structs.asdict(event))
+                for hint in watch.take_hints():
+                    yield as_shown(hint, shown.Hint)
+            if not watch.ended:
+                raise _stopping()
+
     def list_events(
         self,
         thread_id: str,
@@ -2033,7 +2072,11 @@ async def _events(reader: Reader, selection: Selection) -> AsyncGenerator[shown.
         for event in _opened(row, selection):
             yield event
     if reader.is_cut and not reader.ended:
-        raise Unavailable("awaken is stopping; the log goes on, read it again after the last cursor", code="stopping")
+        raise _stopping()
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("awaken is stopping; the log goes on, read it again after the last cursor", code="stopping")
 
 
 def _opened(row: EventRow, selection: Selection) -> list[shown.Event]:

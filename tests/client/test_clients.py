@@ -294,6 +294,32 @@ def test_schedules_are_made_changed_and_deleted(do: Do, thread_id: str) -> None:
         do(lambda c: c.create_schedule("a b", "x", agent="talk", every_s=60))
 
 
+@behaviour("WAT-001", "WAT-003")
+def test_several_are_watched_as_one(do: Do, thread_id: str) -> None:
+    run = do(lambda c: c.run(thread_id, "x", agent="talk"))
+    after = do(lambda c: c.get_thread(thread_id)).cursor
+    found = do(lambda c: _watched(c, {run.run_id: None}))
+    assert [(item.on, item.run_id) for item in found] == [(run.run_id, run.run_id)] * len(found)
+    assert [item.cursor for item in found] == [event.cursor for event in do(lambda c: c.list_run_events(run.run_id))]
+    assert do(lambda c: _watched(c, {run.run_id: after})) == []
+
+    with pytest.raises(NotFound, match="no thread and no run has the id 'nowhere'"):
+        do(lambda c: _watched(c, ["nowhere"]))
+    for wrong in ((), ["a b"], ["a", "a"], {"a": "b"}, 5):
+        with pytest.raises(ValidationError):
+            do(lambda c, on=wrong: _watched(c, on))
+
+
+def _watched(api: Any, on: Any) -> Any:
+    """All items of a stream over runs that have ended."""
+    stream = api.watch(on)
+    return _all_of(stream) if hasattr(stream, "__aiter__") else [*stream]
+
+
+async def _all_of(stream: Any) -> list[Any]:
+    return [item async for item in stream]
+
+
 def test_the_server_tells_about_itself(do: Do) -> None:
     assert [agent.agent_id for agent in do(lambda c: c.list_agents())] == [
         "talk",

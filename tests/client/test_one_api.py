@@ -63,7 +63,7 @@ def test_a_run_is_held_in_the_same_way(handle: type[Any]) -> None:
 def test_both_return_the_same_records() -> None:
     assert (awaken.Run, awaken.Thread, awaken.Event) == (shown.Run, shown.Thread, shown.Event)
     assert (awaken.client.Run, awaken.client.Thread, awaken.client.Event) == (shown.Run, shown.Thread, shown.Event)
-    of_their_own = {"submit", "stream", "events", "run_events", "retry_run", "retry_dead_letter", "regenerate"}
+    of_their_own = {"submit", "stream", "events", "run_events", "retry_run", "retry_dead_letter", "regenerate", "watch"}
     for name in sorted(methods(Awaken) - ONLY_IN_A_PROGRAM - of_their_own):
         told = [inspect.signature(getattr(cls, name)).return_annotation for cls in (Awaken, AsyncClient, Client)]
         assert told[0] == told[1] == told[2].replace("Items[", "Listing["), name

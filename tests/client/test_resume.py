@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awaken.client import AsyncClient, Client, Event, ResumeSettings, Resync, Unreachable
+from awaken.client import AsyncClient, Client, Event, Hint, ResumeSettings, Resync, Unreachable, WatchedEvent
 from awaken.client.calls import Call
 from awaken.client.errors import ApiError
 from awaken.client.resume import Resumption
 from awaken.domain.errors import AlreadyExists, RemoteProtocolError, RunNotFound, StoreUnavailable, Unavailable
 from awaken.domain.ids import seeded_chance
+from awaken.testing.behaviour import behaviour
 from tests.client.scripted import (
     END,
     KINDS,
@@ -267,3 +268,33 @@ def test_cut_anywhere_the_items_are_those_of_the_uncut_stream(cuts: list[int], c
         if not machine.ended:
             machine.broken(httpx.ReadError("cut"), 0.0)
     assert seqs(items) == [str(seq) for seq in range(1, 8)]
+
+
+@behaviour("WAT-002")
+def test_a_watch_comes_back_where_each_of_its_scopes_was(kind: Kind) -> None:
+    here, there, later = "1.t.0123abcd.4", "1.t.89abcdef.7", "1.t.0123abcd.5"
+    open_ = control("stream.open", {"scopes": [{"on": "t1", "cursor": here}, {"on": "r2", "cursor": there}]})
+    said = control("RunStarted", {"on": "t1", "cursor": later, "kind": "RunStarted"})
+    hint = control("stream.hint", {"thread_id": "t9", "run_id": None, "kind": "RunQueued"})
+    lost = control("stream.resync", {"on": "r2", "run": {"phase": "running"}, "cursor": "1.t.89abcdef.2"})
+    script = Script(stream(open_, said, hint), stream(open_, lost, end="cut"), stream(END))
+
+    outcome = collect(kind, script, lambda client, notify: client.watch(["t1", "r2"], hints=True, on_reconnect=notify))
+
+    assert outcome.error is None
+    assert outcome.items == [
+        WatchedEvent(on="t1", cursor=later, kind="RunStarted"),
+        Hint(thread_id="t9", kind="RunQueued"),
+        Resync(on="r2", cursor="1.t.89abcdef.2", state={"run": {"phase": "running"}}),
+    ]
+    asked = [dict(request.url.params) for request in script.requests]
+    assert [each["on"] for each in asked] == ["t1@,r2@", f"t1@{later},r2@{there}", f"t1@{later},r2@1.t.89abcdef.2"]
+    assert {each["hints"] for each in asked} == {"true"}
+    assert outcome.progress.end_reason == "done"
+
+
+@pytest.mark.parametrize("data", [b"nonsense", b'{"scopes":5}', b'{"scopes":[{"on":"t1"}]}'])
+def test_a_watch_that_opens_with_something_else_fails(kind: Kind, data: bytes) -> None:
+    script = Script(stream(b"event: stream.open\ndata: " + data + b"\n\n"))
+    outcome = collect(kind, script, lambda client, notify: client.watch("t1", on_reconnect=notify))
+    assert isinstance(outcome.error, RemoteProtocolError)

@@ -3,13 +3,13 @@
 `AsyncClient` for programs with an event loop, `Client` for the others; both do the same.
 """
 
-from awaken.client.asynchronous import AsyncClient, AsyncRunHandle, AsyncStream
+from awaken.client.asynchronous import AsyncClient, AsyncRunHandle, AsyncStream, AsyncWatch
 from awaken.client.connection import DEFAULT_URL, Reconnect
 from awaken.client.errors import ApiError, Unreachable
 from awaken.client.resume import ResumeSettings
-from awaken.client.synchronous import Client, RunHandle, Stream
+from awaken.client.synchronous import Client, RunHandle, Stream, Watch
 from awaken.client.transcript import Change, Transcript
-from awaken.client.wire import Health, Resync, StreamItem
+from awaken.client.wire import Health, Resync, StreamItem, WatchItem
 from awaken.domain.errors import RunFailed, RunTimeout
 from awaken.domain.message import Json
 from awaken.domain.run import Limits
@@ -28,6 +28,7 @@ from awaken.domain.shown import (
     Event,
     Explanation,
     HandledLetters,
+    Hint,
     Interruption,
     Message,
     Run,
@@ -40,6 +41,7 @@ from awaken.domain.shown import (
     Ticket,
     ToolCall,
     Usage,
+    WatchedEvent,
 )
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "AsyncClient",
     "AsyncRunHandle",
     "AsyncStream",
+    "AsyncWatch",
     "Blocker",
     "Cancellation",
     "Change",
@@ -65,6 +68,7 @@ __all__ = [
     "Explanation",
     "HandledLetters",
     "Health",
+    "Hint",
     "Interruption",
     "Json",
     "Limits",
@@ -89,4 +93,7 @@ __all__ = [
     "Transcript",
     "Unreachable",
     "Usage",
+    "Watch",
+    "WatchItem",
+    "WatchedEvent",
 ]

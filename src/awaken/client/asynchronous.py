@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, cast
 
 import httpx
 from msgspec import UNSET, UnsetType
@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from awaken.client import calls, wire
 from awaken.client.calls import Call
 from awaken.client.connection import DEFAULT_TIMEOUT_S, DEFAULT_URL, OnReconnect, Reconnect, Setup, check_stream
-from awaken.client.resume import ResumeSettings, Resumption
+from awaken.client.resume import ResumeSettings, Resumption, WatchResumption
 from awaken.domain import shown
 from awaken.domain.checking import HOUR_S, checked_seconds
 from awaken.domain.clock import Clock, sleep
@@ -40,6 +40,7 @@ from awaken.domain.shown import (
     StopAction,
 )
 from awaken.domain.ticket import TicketKind, TicketState
+from awaken.domain.watching import On, check_watched, scopes_of
 
 ResultT = TypeVar("ResultT")
 
@@ -792,6 +793,26 @@ class AsyncClient:
         filters = calls.filters({"since": since, "channels": channels, "include_deltas": include_deltas})
         return self._stream(calls.watch_thread(thread_id, filters), on_reconnect, after=after)
 
+    def watch(
+        self,
+        on: On = (),
+        *,
+        hints: bool = False,
+        channels: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        on_reconnect: OnReconnect | None = None,
+    ) -> AsyncWatch:
+        """Several threads and runs on one stream, at most 20: by their ids, or by ids with the cursors after which they
+        are followed. Without a cursor a run is followed from its start, a thread from now on.
+
+        `hints`: also where else something happens, in short and as far as is known.
+        """
+        scopes = scopes_of(on)
+        filters = {"hints": check_watched(scopes, hints), "channels": channels, "include_deltas": include_deltas}
+        call, setup = calls.watch(calls.filters(filters)), self._setup
+        machine = WatchResumption(setup.resume, setup.chance, watch=call, scopes=scopes)
+        return AsyncWatch(AsyncStream(self._http, setup, machine, on_reconnect), machine)
+
     def list_events(
         self,
         thread_id: str,
@@ -1096,3 +1117,26 @@ class AsyncStream:
             if self._on_reconnect is not None:
                 self._on_reconnect(Reconnect(cause, delay_s))
             await sleep(setup.clock, delay_s)
+
+
+class AsyncWatch:
+    """What several threads and runs publish, across any number of connections. Use `async with`, then `async for`."""
+
+    def __init__(self, stream: AsyncStream, machine: WatchResumption) -> None:
+        self._stream = stream
+        self.progress = machine
+        """What is known of the stream: `scopes`, each with the cursor up to which it was seen, and `end_reason`."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stream.__aexit__(kind, error, trace)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> wire.WatchItem:
+        return cast("wire.WatchItem", await anext(self._stream))

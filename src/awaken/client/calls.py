@@ -392,6 +392,10 @@ def watch_run(run_id: str, params: Params) -> Call[None]:
     return Call(method="GET", path=f"{_run(run_id)}/stream", params=params, headers=_EVENT_STREAM, decode=_nothing)
 
 
+def watch(params: Params) -> Call[None]:
+    return Call(method="GET", path="/v1/watch", params=params, headers=_EVENT_STREAM, decode=_nothing)
+
+
 def watch_thread(thread_id: str, params: Params) -> Call[None]:
     return Call(
         method="GET",
@@ -935,6 +939,7 @@ _FILTERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "force": lambda value: str(checked_flag(value, what="force")).lower(),
     "child_strategy": _choice(shown.ChildStrategy, "child_strategy"),
     "expires_before": _text("expires_before"),
+    "hints": lambda value: str(checked_flag(value, what="hints")).lower(),
     "id_prefix": _text("id_prefix"),
     "include_deltas": lambda value: str(checked_flag(value, what="include_deltas")).lower(),
     "kinds": _names("kinds"),

@@ -53,6 +53,7 @@ from awaken.domain.errors import (
     UnknownToolCall,
     Unsupported,
     ValidationError,
+    WatchedNotFound,
 )
 from awaken.domain.state import StateTooLarge
 
@@ -168,6 +169,7 @@ def _fact(problem: dict[str, Any], member: str) -> str:
 _BY_CODE: Final[dict[str, _Make]] = {
     "thread_not_found": _not_found(ThreadNotFound),
     "run_not_found": _not_found(RunNotFound),
+    "watched_not_found": _not_found(WatchedNotFound),
     "dispatch_not_found": _not_found(DispatchNotFound),
     "thread_deleted": _not_found(ThreadGone),
     "has_children": _made(lambda problem: HasChildThreads(_fact(problem, "id"), _fact(problem, "child_thread_id"))),

@@ -14,7 +14,7 @@ Source: `docs/concepts/events.md` (cursors, streams).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -24,7 +24,10 @@ from awaken.client.sse import Frame, FrameParser
 from awaken.client.wire import Event, Resync, StreamItem
 from awaken.domain.errors import AwakenError, RemoteProtocolError
 from awaken.domain.ids import Chance
+from awaken.domain.shown import Hint, WatchedEvent
+from awaken.domain.watching import Scopes, written_scopes
 
+FrameT = TypeVar("FrameT")
 _JITTER: Final = 0.25
 """Readers cut off together come back spread over this part of the delay."""
 
@@ -180,10 +183,7 @@ class Resumption:
                 return self._event(frame)
 
     def _event(self, frame: Frame) -> Event:
-        try:
-            event = msgspec.json.decode(frame.data, type=Event)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RemoteProtocolError(f"a {frame.event} frame holds something else: {error}") from error
+        event = _decoded(frame, Event)
         self.last_cursor = frame.id or event.cursor
         self.run_id = self.run_id or event.run_id
         self.thread_id = self.thread_id or event.thread_id or None
@@ -207,6 +207,67 @@ class Resumption:
         if status not in RETRYABLE:
             raise error
         self._reason = error
+
+
+class WatchResumption(Resumption):
+    """One stream over several threads and runs, each with a place of its own. Their frames have no ids, so a connection
+    that follows names in its address where each of them goes on.
+    """
+
+    def __init__(self, settings: ResumeSettings, chance: Chance, *, watch: Call[None], scopes: Scopes) -> None:
+        """`watch` lacks `on`, which is made of the scopes."""
+        super().__init__(settings, chance, watch=watch)
+        self.scopes = scopes
+        """Up to where each of them was seen; None until that is known."""
+
+    def next_call(self) -> Call[None]:
+        call = super().next_call()
+        on = {"on": written_scopes(self.scopes)} if self.scopes else {}
+        return msgspec.structs.replace(call, params={**call.params, **on})
+
+    def _frame(self, frame: Frame) -> Any:
+        if frame.event == "stream.hint":
+            return _decoded(frame, Hint)
+        return super()._frame(frame)
+
+    def _event(self, frame: Frame) -> WatchedEvent:
+        event = _decoded(frame, WatchedEvent)
+        self.scopes[event.on] = event.cursor
+        return event
+
+    def _learn(self, opened: dict[str, Any]) -> None:
+        for each in _decoded_scopes(opened):
+            # What begins "now" and breaks before its first event must not begin at a later "now".
+            self.scopes[each.on] = self.scopes.get(each.on) or each.cursor
+
+    def _resync(self, content: dict[str, Any]) -> Resync:
+        on, cursor = _text(content, "on") or "", _text(content, "cursor") or ""
+        self.scopes[on] = cursor or self.scopes.get(on)
+        state = {name: value for name, value in content.items() if name not in ("cursor", "on")}
+        return Resync(cursor=cursor, state=state, on=on)
+
+
+class _OpenedScope(msgspec.Struct):
+    on: str
+    cursor: str
+
+
+class _Opened(msgspec.Struct):
+    scopes: tuple[_OpenedScope, ...] = ()
+
+
+def _decoded_scopes(opened: dict[str, Any]) -> tuple[_OpenedScope, ...]:
+    try:
+        return msgspec.convert(opened, _Opened).scopes
+    except msgspec.ValidationError as error:
+        raise RemoteProtocolError(f"a stream.open frame holds something else: {error}") from error
+
+
+def _decoded(frame: Frame, type: type[FrameT]) -> FrameT:
+    try:
+        return msgspec.json.decode(frame.data, type=type)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError(f"a {frame.event} frame holds something else: {error}") from error
 
 
 def _object(frame: Frame) -> dict[str, Any]:

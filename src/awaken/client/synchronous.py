@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from datetime import datetime
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, cast
 
 import httpx
 from msgspec import UNSET, UnsetType
@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from awaken.client import calls, wire
 from awaken.client.calls import Call
 from awaken.client.connection import DEFAULT_TIMEOUT_S, DEFAULT_URL, OnReconnect, Reconnect, Setup, check_stream
-from awaken.client.resume import ResumeSettings, Resumption
+from awaken.client.resume import ResumeSettings, Resumption, WatchResumption
 from awaken.domain import shown
 from awaken.domain.checking import HOUR_S, checked_seconds
 from awaken.domain.clock import Clock
@@ -42,6 +42,7 @@ from awaken.domain.shown import (
     StopAction,
 )
 from awaken.domain.ticket import TicketKind, TicketState
+from awaken.domain.watching import On, check_watched, scopes_of
 
 ResultT = TypeVar("ResultT")
 Pause = Callable[[float], None]
@@ -801,6 +802,26 @@ class Client:
         filters = calls.filters({"since": since, "channels": channels, "include_deltas": include_deltas})
         return self._stream(calls.watch_thread(thread_id, filters), on_reconnect, after=after)
 
+    def watch(
+        self,
+        on: On = (),
+        *,
+        hints: bool = False,
+        channels: Iterable[str] | None = None,
+        include_deltas: bool = True,
+        on_reconnect: OnReconnect | None = None,
+    ) -> Watch:
+        """Several threads and runs on one stream, at most 20: by their ids, or by ids with the cursors after which they
+        are followed. Without a cursor a run is followed from its start, a thread from now on.
+
+        `hints`: also where else something happens, in short and as far as is known.
+        """
+        scopes = scopes_of(on)
+        filters = {"hints": check_watched(scopes, hints), "channels": channels, "include_deltas": include_deltas}
+        call, setup = calls.watch(calls.filters(filters)), self._setup
+        machine = WatchResumption(setup.resume, setup.chance, watch=call, scopes=scopes)
+        return Watch(Stream(self._http, setup, machine, on_reconnect, self._pause), machine)
+
     def list_events(
         self,
         thread_id: str,
@@ -1117,3 +1138,26 @@ class Stream:
             if self._on_reconnect is not None:
                 self._on_reconnect(Reconnect(cause, delay_s))
             self._pause(delay_s)
+
+
+class Watch:
+    """What several threads and runs publish, across any number of connections. Use `with`, then `for`."""
+
+    def __init__(self, stream: Stream, machine: WatchResumption) -> None:
+        self._stream = stream
+        self.progress = machine
+        """What is known of the stream: `scopes`, each with the cursor up to which it was seen, and `end_reason`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.__exit__(kind, error, trace)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> wire.WatchItem:
+        return cast("wire.WatchItem", next(self._stream))

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from awaken.domain.shown import Event
+from awaken.domain.shown import Event, Hint, WatchedEvent
 
 ItemT = TypeVar("ItemT")
 
@@ -51,9 +51,12 @@ class Resync(_Resource, frozen=True):
 
     cursor: str
     state: dict[str, Any] = {}
+    on: str | None = None
+    """Of a stream over several threads and runs: the id under which it is watched."""
 
 
 StreamItem = Event | Resync
+WatchItem = WatchedEvent | Hint | Resync
 
 
 class Page(_Resource, Generic[ItemT], frozen=True):

@@ -70,6 +70,13 @@ class RunNotFound(NotFound):
     code = "run_not_found"
 
 
+class WatchedNotFound(NotFound):
+    """Somebody wants to watch it, and said only its id."""
+
+    what = "thread and no run"
+    code = "watched_not_found"
+
+
 class DispatchNotFound(NotFound):
     what = "dispatch"
     code = "dispatch_not_found"

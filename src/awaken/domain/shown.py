@@ -659,6 +659,22 @@ class Event(_Shown, frozen=True):
         return int(self.cursor.rpartition(".")[2])
 
 
+class WatchedEvent(Event, frozen=True):
+    """The same on a stream over several threads and runs. `on`: the id under which it is watched."""
+
+    on: str = ""
+
+
+class Hint(_Shown, frozen=True):
+    """Something has happened there. What is None is not known; with all of them None, more has than was kept, so that
+    lists are to be read again.
+    """
+
+    thread_id: str | None = None
+    run_id: str | None = None
+    kind: str | None = None
+
+
 def text_of(blocks: tuple[dict[str, Any], ...]) -> str:
     """The text blocks of a message's content, joined without a separator."""
     texts = [block.get("text") for block in blocks if block.get("type") == "text"]

@@ -21,7 +21,7 @@ from awaken.http.frames import Encoded, Encoder, EndReason, Opening, one_line
 from awaken.http.problems import Problem
 from awaken.http.wire import RunResource, ThreadResource
 
-Control = Literal["stream.open", "stream.resync", "stream.error", "stream.end"]
+Control = Literal["stream.open", "stream.resync", "stream.error", "stream.end", "stream.hint"]
 NATIVE: Final = "native"
 """The dialect of this API's own streams."""
 _json: Final = msgspec.json.Encoder().encode
@@ -62,14 +62,14 @@ class NativeEncoder(Encoder):
             "run_id": opening.run_id,
             "cursor": event_cursor(opening.scope, opening.thread_id, opening.after),
         }
-        first = f"retry: {opening.retry_ms}\n: connected\n\n".encode() + _control("stream.open", opened)
+        first = f"retry: {opening.retry_ms}\n: connected\n\n".encode() + control("stream.open", opened)
         state = self._resync
         if state is None:
             return first
         what = "run" if isinstance(state, RunResource) else "thread"
         # It moves the client's place, so it has an id: a browser would go on coming back from the place that is lost.
         return (
-            first + f"id: {state.cursor}\n".encode() + _control("stream.resync", {what: state, "cursor": state.cursor})
+            first + f"id: {state.cursor}\n".encode() + control("stream.resync", {what: state, "cursor": state.cursor})
         )
 
     def feed(self, row: EventRow) -> Encoded:
@@ -83,16 +83,16 @@ class NativeEncoder(Encoder):
     def close(self, reason: EndReason) -> bytes:
         match reason:
             case "done" | "waiting":
-                return _control("stream.end", {"reason": reason})
+                return control("stream.end", {"reason": reason})
             case "restarting":
                 return b": restarting\n\n"
             case "expired":
                 return b""
 
     def fail(self, problem: Problem, request_id: str) -> bytes:
-        return _control("stream.error", problem.to_document(request_id))
+        return control("stream.error", problem.to_document(request_id))
 
 
-def _control(kind: Control, data: Any) -> bytes:
+def control(kind: Control, data: Any) -> bytes:
     """A frame that is not in the log."""
     return f"event: {kind}\ndata: ".encode() + one_line(_json(data)) + b"\n\n"

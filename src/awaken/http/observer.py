@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-StreamScope = Literal["thread", "run"]
+StreamScope = Literal["thread", "run", "watch"]
 Return = Literal["resumed", "resync", "over"]
 """What a client that comes back finds: the rest; the state, because what it knew is gone; nothing, having it all."""
 Refusal = Literal["unauthorized", "forbidden", "error"]

@@ -62,6 +62,7 @@ STATUS: Final[dict[str, int]] = {
     "not_found": 404,
     "thread_not_found": 404,
     "run_not_found": 404,
+    "watched_not_found": 404,
     "dispatch_not_found": 404,
     "ticket_not_found": 404,
     "unknown_tool_call": 404,

@@ -15,7 +15,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Final
+from types import TracebackType
+from typing import Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Send
@@ -29,7 +30,6 @@ from awaken.http.observer import HttpObserver, StreamScope
 from awaken.http.problems import problem_of
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.attendance import Watcher
-from awaken.mailbox.reader import Reader
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -42,6 +42,27 @@ Waits = Callable[[int], Awaitable[bool]]
 """Whether a run waits for somebody, and nothing of that lies after this seq."""
 
 
+class Source(Protocol):
+    """Where rows come from: a `Reader`, or several of them read as one."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def is_cut(self) -> bool: ...
+    @property
+    def is_behind(self) -> bool: ...
+    @property
+    def catchups(self) -> int: ...
+    def cut(self) -> None: ...
+    async def next_rows(self, timeout_s: float | None = None) -> tuple[EventRow, ...]: ...
+    async def __aenter__(self) -> object: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class Streams:
     """What all streams of one application share."""
 
@@ -50,7 +71,7 @@ class Streams:
         self.settings = settings
         self.observer = observer
         self.cache = FrameCache(settings.frame_cache_bytes)
-        self.readers: dict[Reader, None] = {}
+        self.readers: dict[Source, None] = {}
         """Of the streams that are open, in the order in which they opened."""
 
     def cut(self) -> None:
@@ -69,7 +90,7 @@ class EventStream(Response):
     def __init__(
         self,
         streams: Streams,
-        reader: Reader,
+        reader: Source,
         encoder: Encoder,
         opening: Opening,
         *,

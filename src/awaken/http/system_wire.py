@@ -18,6 +18,7 @@ import msgspec
 
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.version import version
+from awaken.domain.watching import MAX_WATCHED
 from awaken.http import settings as http
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.engine import Worker
@@ -198,6 +199,7 @@ def _limits(mailbox: MailboxSettings, settings: HttpSettings) -> dict[str, int |
         "max_cancelled_runs": http.MAX_CANCELLED_RUNS,
         "max_limit": http.MAX_LIMIT,
         "max_wait_s": http.MAX_WAIT_S,
+        "max_watched": MAX_WATCHED,
         "max_concurrent_runs": mailbox.max_concurrent_runs,
         "max_queued_per_thread": mailbox.max_queued_per_thread,
         "max_pending_per_thread": mailbox.max_pending_per_thread,

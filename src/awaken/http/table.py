@@ -27,6 +27,7 @@ from awaken.http.routes.stats import STATS_OPERATIONS
 from awaken.http.routes.system import SYSTEM_OPERATIONS
 from awaken.http.routes.threads import THREAD_OPERATIONS
 from awaken.http.routes.tickets import TICKET_OPERATIONS
+from awaken.http.routes.watch import WATCH_OPERATIONS
 from awaken.http.routes.why import WHY_OPERATIONS
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -42,6 +43,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *TICKET_OPERATIONS,
     *MESSAGE_OPERATIONS,
     *EVENT_OPERATIONS,
+    *WATCH_OPERATIONS,
     *AGENT_OPERATIONS,
     *SCHEDULE_OPERATIONS,
     *STATS_OPERATIONS,

@@ -111,7 +111,7 @@ class Reactions:
 
     def applied(self, transition: Transition, outcome: Outcome, asked_s: float) -> None:
         """A transition was applied, in a batch that left for the store at `asked_s`."""
-        if self._hub.readers:
+        if self._hub.readers or self._hub.watchers:
             self._hub.publish(outcome.appended)
         for row in outcome.appended:
             if row.posted:

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import DataIntegrity, Unavailable
@@ -36,6 +36,16 @@ def call_off(end: EndOfRun) -> None:
         end.set_result(None)
 
 
+class Watcher(Protocol):
+    """Hears of what is committed on any thread."""
+
+    def offer(self, appended: Appended) -> None: ...
+
+    def stir(self, signal: Signal) -> None: ...
+
+    def cut(self) -> None: ...
+
+
 class Hub:
     """Hands committed rows to the readers of their thread, and ends of runs to whoever waits for them, in this process.
 
@@ -47,6 +57,8 @@ class Hub:
         self._store = store
         self._clock = clock
         self.readers: dict[_Key, dict[Reader, None]] = {}  # ordered, so that a replay hands out in the same order
+        self.watchers: dict[Watcher, None] = {}
+        """Whoever wants to hear of every thread."""
         self._closed = False
         self._ends: dict[tuple[Scope, RunId], dict[EndOfRun, _Key | None]] = {}
         """Who waits for the end of a run, and in which thread that is, where he knows."""
@@ -54,8 +66,10 @@ class Hub:
         """Those of them who are content when it waits for somebody."""
 
     def publish(self, appended: tuple[Appended, ...]) -> None:
-        """Offer rows to whoever watches. Call in commit order; needless while there are no `readers`."""
+        """Offer rows to whoever watches. Call in commit order; needless while there are no `readers` and `watchers`."""
         for each in appended:
+            for watcher in self.watchers:
+                watcher.offer(each)
             readers = self.readers.get((each.scope, each.thread_id))
             if readers:
                 row = each.row()
@@ -65,6 +79,8 @@ class Hub:
     def stir(self, signal: Signal) -> None:
         """Something was committed that nobody here was given: have whoever watches there look."""
         threads = signal.threads
+        for watcher in self.watchers:
+            watcher.stir(signal)
         for key, readers in self.readers.items():
             if threads is None or key in threads:
                 for reader in readers:
@@ -80,9 +96,19 @@ class Hub:
             await sleep(self._clock, interval_s)
             self.stir(Signal(None))
 
-    def reader(self, scope: Scope, thread_id: ThreadId, *, after: int = 0, run_id: RunId | None = None) -> Reader:
-        """A reader of everything after the seq `after`; with a run, of that run's events until its end."""
-        return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id)
+    def reader(
+        self,
+        scope: Scope,
+        thread_id: ThreadId,
+        *,
+        after: int = 0,
+        run_id: RunId | None = None,
+        wake: Alarm | None = None,
+    ) -> Reader:
+        """A reader of everything after the seq `after`; with a run, of that run's events until its end. `wake`: set
+        whenever there may be something, for whoever waits for several readers at once.
+        """
+        return Reader(self, self._store, self._clock, (scope, thread_id), after, run_id, wake)
 
     def end_of(
         self, scope: Scope, run_id: RunId, thread_id: ThreadId | None, *, until_parked: bool = False
@@ -136,6 +162,8 @@ class Hub:
         Whoever waits for an end gets `Unavailable`, and never a run as if it had ended.
         """
         self._closed = True
+        for watcher in self.watchers:
+            watcher.cut()
         for readers in self.readers.values():
             for reader in readers:
                 reader.cut()
@@ -145,6 +173,14 @@ class Hub:
                     end.set_exception(_stopping())
                     end.exception()  # marks it as retrieved: whoever waits gets it all the same
         self._ends.clear()
+
+    def attach_watcher(self, watcher: Watcher) -> None:
+        self.watchers[watcher] = None
+        if self._closed:
+            watcher.cut()
+
+    def detach_watcher(self, watcher: Watcher) -> None:
+        self.watchers.pop(watcher, None)
 
     def attach(self, key: _Key, reader: Reader) -> None:
         self.readers.setdefault(key, {})[reader] = None
@@ -169,14 +205,23 @@ class Reader:
     `ended` is True once the run's last event was handed out (or lies before the start position).
     """
 
-    def __init__(self, hub: Hub, store: Reads, clock: Clock, key: _Key, after: int, run_id: RunId | None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        store: Reads,
+        clock: Clock,
+        key: _Key,
+        after: int,
+        run_id: RunId | None,
+        wake: Alarm | None = None,
+    ) -> None:
         self._hub = hub
         self._store = store
         self._key = key
         self._run_id = run_id
         self._run_over = False
         self._clock = clock
-        self._wake = Alarm(clock)
+        self._wake = wake or Alarm(clock)
         self._buffer: deque[EventRow] = deque()
         self._events = 0
         self._bytes = 0

@@ -9,7 +9,7 @@ Source: docs/concepts/durability.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Literal, Self, get_args
 
@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from awaken.domain.checking import checked_seconds, measured, shown
-from awaken.domain.clock import Clock, SystemClock
+from awaken.domain.clock import Alarm, Clock, SystemClock
 from awaken.domain.delivery import Delivery, check_release_wait
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
@@ -37,6 +37,7 @@ from awaken.domain.errors import (
     ThreadNotFound,
     TicketNotFound,
     ValidationError,
+    WatchedNotFound,
 )
 from awaken.domain.ids import (
     AgentId,
@@ -84,6 +85,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.mailbox.sweeper import Removed, Swept
 from awaken.mailbox.threads import Threads
+from awaken.mailbox.watch import Watch
 from awaken.mailbox.why import Explanation
 from awaken.store.contract import Store
 from awaken.store.transitions import (
@@ -623,6 +625,35 @@ class Mailbox:
         self._engine.check_loop()
         start = max(_checked_seq(after, what="after"), run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
+
+    async def get_watched(self, scope: Scope, id: str) -> Run | Thread:
+        """The run with this id, or else the thread.
+
+        Raises:
+            WatchedNotFound: There is neither.
+        """
+        self._engine.check_loop()
+        run = await self.store.load_run(scope, RunId(checked_id(id, what="thread or run")))
+        if run is not None:
+            return run
+        try:
+            return await self.get_thread(scope, ThreadId(id))
+        except ThreadNotFound:
+            raise WatchedNotFound(id) from None
+
+    def watch(self, scope: Scope, places: Mapping[str, tuple[Run | Thread, int]], *, hints: bool) -> Watch:
+        """Runs and threads, by names of the caller's, each from the event seq after its own: what happens there, read
+        as one, and with `hints` also where else something happens.
+        """
+        self._engine.check_loop()
+        hub, wake = self._engine.hub, Alarm(self.clock)
+        readers: dict[str, Reader] = {}
+        for name, (watched, after) in places.items():
+            run_id, start = None, after
+            if isinstance(watched, Run):
+                run_id, start = watched.run_id, max(after, watched.first_event_seq - 1)
+            readers[name] = hub.reader(scope, watched.thread_id, after=start, run_id=run_id, wake=wake)
+        return Watch(hub, self.clock, scope, readers, wake, hints=hints)
 
     async def wait(
         self,

@@ -52,11 +52,13 @@ class HttpMetrics:
     def turned_away(self, reason: Literal["unauthorized", "forbidden", "error"]) -> None:
         self._refusals.child(reason).value += 1
 
-    def stream_opened(self, scope: Literal["thread", "run"], dialect: str) -> None:
+    def stream_opened(self, scope: Literal["thread", "run", "watch"], dialect: str) -> None:
         self._connections.child(scope).value += 1
         self._streams.child(dialect).value += 1
 
-    def stream_closed(self, scope: Literal["thread", "run"], dialect: str, *, caught_up: int, stalled: bool) -> None:
+    def stream_closed(
+        self, scope: Literal["thread", "run", "watch"], dialect: str, *, caught_up: int, stalled: bool
+    ) -> None:
         self._connections.child(scope).value -= 1
         self._streams.child(dialect).value -= 1
         self._catchups.child(dialect).value += caught_up

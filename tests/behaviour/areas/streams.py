@@ -18,6 +18,9 @@ AREA: Final = Area(
     built("SRV-025", sentence="A slow reader delays nobody and catches up with everything."),
     built("SRV-026", sentence="A stream speaks at once and into silence only."),
     built("SRV-027", sentence="A thousand readers get the same bytes, encoded once."),
+    built("WAT-001", sentence="Several threads and runs are followed on one stream, each as on one of its own."),
+    built("WAT-002", sentence="Such a stream says which cursor is whose, and goes on after those that it is given."),
+    built("WAT-003", sentence="Hints say where else something happens, as far as they are fetched in time."),
     built("SRV-029", sentence="A stopped server closes streams without an end, and they resume when it is back."),
     built(
         "SRV-030",
