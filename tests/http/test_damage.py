@@ -286,5 +286,7 @@ async def test_lists_of_a_program_name_what_is_damaged_too(path: Path, by_hand: 
         by_hand(LAST_DISPATCH)
         dispatches, threads = app.list_dispatches(done[1].run_id), app.list_threads()
         assert (await dispatches, len(dispatches.unreadable)) == ([], 1)
+        of_all = app.list_dispatches()
+        assert ([each.run_id for each in await of_all], len(of_all.unreadable)) == ([done[0].run_id], 1)
         assert (len(await threads), threads.unreadable) == (1, [])
         assert (len(await runs), len(runs.unreadable)) == (2, 2), "each use reads anew"

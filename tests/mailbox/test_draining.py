@@ -15,6 +15,7 @@ from awaken.domain.schedule import ScheduleSpec
 from awaken.domain.ticket import Verdict
 from awaken.executors.function import Context
 from awaken.mailbox.engine import Draining
+from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import RunQuery, TicketQuery
 from awaken.store.transitions import Claim, Settle, Submit, Transition
 from awaken.testing.behaviour import behaviour
@@ -121,6 +122,22 @@ async def test_a_claim_that_another_process_lost_is_taken_back_and_left_alone(
         world.mailbox.undrain()
         (await world.agent.next_call()).release("well")
         assert (await world.done(run)).final_output == "well"
+
+
+@behaviour("OPS-001")
+async def test_what_has_waited_goes_before_what_comes_when_it_is_undrained(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    settings = MailboxSettings(drain_s=0, handover_s=0, max_concurrent_runs=1)
+    async with World(store, clock, settings=settings) as world:
+        world.mailbox.drain()
+        old = await world.submit(thread_id="old")
+        world.mailbox.undrain()
+        new = await world.submit(thread_id="new")
+        for run in (old, new):
+            call = await world.agent.next_call()
+            assert call.run_id == run.run.run_id
+            call.release()
 
 
 @behaviour("OPS-001")

@@ -8,6 +8,7 @@ from awaken.domain.errors import AgentNotFound
 from awaken.domain.ids import DEFAULT_SCOPE
 from awaken.domain.run import RunStatus
 from awaken.executors.function import Context
+from awaken.mailbox.settings import MailboxSettings
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import GatedAgent, WatchedStore, World
@@ -45,6 +46,22 @@ async def test_runs_of_a_paused_agent_are_accepted_and_wait_and_others_do_not(
         for _ in range(2):
             (await gated.next_call()).release("later")
         assert (await world.done(behind)).final_output == (await world.done(elsewhere)).final_output == "later"
+
+
+@behaviour("AP-001")
+async def test_what_has_waited_goes_before_what_comes_when_its_agent_is_resumed(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    settings = MailboxSettings(drain_s=0, handover_s=0, max_concurrent_runs=1)
+    async with World(store, clock, settings=settings) as world:
+        world.mailbox.agents.pause("gated")
+        old = await world.submit(thread_id="old")
+        world.mailbox.agents.resume("gated")
+        new = await world.submit(thread_id="new")
+        for run in (old, new):
+            call = await world.agent.next_call()
+            assert call.run_id == run.run.run_id
+            call.release()
 
 
 @behaviour("AP-001")

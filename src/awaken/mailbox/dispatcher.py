@@ -51,7 +51,7 @@ class Dispatcher:
         """Threads may be waiting for a slot, so new work must queue behind them, and a freed slot must wake this."""
         self._is_paused = True
         self.is_drained = False
-        """Somebody wants nothing to begin here, in this life or the next. Whoever takes that back also wakes this."""
+        """Somebody wants nothing to begin here, in this life or the next."""
         self._claims = 0
 
     def resume(self) -> None:
@@ -113,6 +113,11 @@ class Dispatcher:
         """Something may be due."""
         self._must_look = True
         self._wake.set()
+
+    def look_anew(self) -> None:
+        """As `wake`, where what has waited may begin from now on: it goes before what comes next."""
+        self._has_backlog = True
+        self.wake()
 
     def expect(self) -> None:
         """A transition that has been applied left a thread due, or made room for a backlog to go on."""

@@ -276,7 +276,7 @@ class Engine:
         """Begin what is due, at once. From any thread."""
         if self._dispatcher.is_drained:
             self._dispatcher.is_drained = False
-            self._lifetime.call(self._dispatcher.wake)
+            self._lifetime.call(self._dispatcher.look_anew)
             _log.info("this process is undrained")
         return self.draining()
 
@@ -327,7 +327,10 @@ class Engine:
         self._lifetime.call(self._look_anew)
 
     def _look_anew(self) -> None:
-        self._dispatcher.wake()
+        if self.state == "ready":
+            self._dispatcher.look_anew()
+        else:  # nothing was offered yet, so whatever comes first may begin at once
+            self._dispatcher.wake()
         self._sweeper.expect(0)
 
     def _wake_dispatcher(self) -> None:
