@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from awaken.domain.agent_event import CallStatus
+from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import PermanentFailure, StoreUnavailable, TransientFailure
 from awaken.domain.event import ErrorRecorded, InferenceComplete, ToolCallDone
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, ThreadId
@@ -231,6 +232,20 @@ async def test_what_the_audit_mends_and_what_it_cannot_mend_is_counted(tmp_path:
 
     mended = 'awaken_audit_mended_total{invariant="counters_agree"}'
     assert [(each["awaken_audit_refused"], each[mended]) for each in (before, after)] == [(0, 0), (1, 1)]
+
+
+async def test_a_dispatch_that_a_mending_closes_is_counted_as_any_other(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "awaken.db"
+    observed = Observed(SqliteStore(path, clock=clock), clock)
+    async with observed.world as world:
+        run = await world.submit(delay_s=86_400)
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("UPDATE runs SET status = 'done', finished_at = updated_at")
+        await world.advance(2 * 30 * 40)
+        operations = await observed.operations()
+        assert (await world.dispatch(run)).status is DispatchStatus.SUPERSEDED
+
+    assert operations["mark_run_superseded/ok"] == 1
 
 
 async def test_an_operation_the_store_refused_is_counted_as_an_error(store: Store, clock: ManualClock) -> None:

@@ -414,6 +414,7 @@ class PrometheusObserver(Observer):
             for each in outcome.mendings:
                 if each.result == "mended":
                     self._mended.child(each.breach.invariant).value += 1
+            self._closed_some(outcome.closed)
 
     def _closed_some(self, items: Iterable[Closed]) -> None:
         for item in items:
