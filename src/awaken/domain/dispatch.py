@@ -53,6 +53,8 @@ Move = Literal["claim", "ack", "nack", "release", "dead_letter", "expire", "canc
 Why = Literal["start", "input", "decided", "children", "retry", "takeover", "handover"]
 """Why a dispatch is in the queue: a new run; input for a waiting one, a decision, or the end of a run that it started;
 or the end of an earlier claim."""
+WAKES: Final = frozenset({"input", "decided", "children"})
+"""Why one is queued with which a waiting run goes on; until it is claimed, that run waits."""
 
 DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
     (QUEUED, "claim"): CLAIMED,

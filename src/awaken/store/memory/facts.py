@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterable
 
 from awaken.domain.clock import Instant
-from awaken.domain.dispatch import Dispatch
+from awaken.domain.dispatch import WAKES, Dispatch
 from awaken.domain.ids import MessageId, RunId, Scope, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.run import DONE, Run
@@ -66,6 +66,7 @@ class FactLoader:
         thread = facts.thread
         if needs.crowd is not None and thread is not None and thread.queued + thread.waiting >= needs.crowd:
             facts.later = len([each for each in tables.queue(key) if each.available_at > now])
+            facts.wakes = len([each for each in tables.queue(key) if each.why in WAKES])
         if needs.won is not None and claimed is not None and claimed.claim_token == needs.won:
             facts.won = self._queued(key, claimed)
         if needs.pending:

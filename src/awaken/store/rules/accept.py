@@ -307,7 +307,7 @@ def _crowd(t: Submit, facts: Facts, thread: ThreadRow, now: Instant) -> int:
     """
     if _due_at(t.delivery, now) > now:
         return facts.later
-    return thread.queued - facts.later + thread.waiting
+    return thread.queued - facts.later + thread.waiting - facts.wakes
 
 
 def _due_at(delivery: Delivery, now: Instant) -> Instant:

@@ -199,6 +199,8 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     waiting: tuple[Waiting, ...] = ()
     later: int = 0
     """Queued dispatches that are not due yet."""
+    wakes: int = 0
+    """Queued dispatches with which runs go on that the thread's row counts as waiting."""
     tickets: dict[TicketId, Ticket] = {}
     open_tickets: dict[RunId, tuple[Ticket, ...]] = {}
     """Of every run in these facts that has some."""

@@ -114,7 +114,9 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     hide: MessageId | None = None
     """`Facts.spans`; and `Facts.turn`, where the message makes calls or answers one."""
     crowd: int | None = None
-    """`Facts.later`: how much of what is queued is not due yet, where the thread has this many queued and waiting."""
+    """`Facts.later` and `wakes`: how much of what is queued is not due yet, and how much belongs to waiting runs, where
+    the thread has this many queued and waiting.
+    """
 
     @property
     def key(self) -> ThreadKey:

@@ -99,7 +99,7 @@ class FactLoader:
             self._find_left_open(facts, held)
         thread = held.thread
         if needs.crowd is not None and thread.queued + thread.waiting >= needs.crowd:
-            facts.later = self._db.execute(_COUNT_LATER, {"thread": thread.no, "now": now}).fetchone()[0]
+            facts.later, facts.wakes = self._db.execute(_COUNT_QUEUE, {"thread": thread.no, "now": now}).fetchone()
         if needs.won is not None and held.claimed is not None and held.claimed.claim_token == needs.won:
             facts.won = self._queued(held, held.claimed, held.run)
         if needs.pending and thread.pending:
@@ -339,7 +339,7 @@ _NEXT_DUE = SQL["next_due"]
 _BEST_DUE = SQL["best_due"]
 _BEST_LATER = SQL["best_later"]
 _QUEUE = SQL["queue"]
-_COUNT_LATER = SQL["count_later"]
+_COUNT_QUEUE = SQL["count_queue"]
 _WAITING_RUNS = SQL["waiting_runs"]
 _LEFT_OPEN_RUNS = SQL["left_open_runs"]
 _TAIL = SQL["tail"]

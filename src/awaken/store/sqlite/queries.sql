@@ -158,12 +158,12 @@ SELECT {dispatch_columns}
  ORDER BY d.priority, d.position
  LIMIT :limit;
 
--- name: count_later
--- How much of a queue is not due yet. Asked only where the queue is at its bound. Index: dispatches_queue, read whole:
--- the queue of one thread.
-SELECT count(*)
+-- name: count_queue
+-- How much of a queue is not due yet, and how much belongs to runs that wait. Asked only where the queue is at its bound.
+-- Index: dispatches_queue, read whole: the queue of one thread.
+SELECT count(*) FILTER (WHERE available_at > :now), count(*) FILTER (WHERE why IN ('input', 'decided', 'children'))
   FROM dispatches INDEXED BY dispatches_queue
- WHERE thread = :thread AND status = 'queued' AND available_at > :now;
+ WHERE thread = :thread AND status = 'queued';
 
 -- name: waiting_runs
 -- The suspended runs of a thread, the one that suspended last first. Index: runs_waiting.

@@ -28,6 +28,7 @@ from awaken.store.transitions import (
 )
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steering import aimed
 from awaken.testing.conformance.steps import (
     SCOPE,
     THREAD,
@@ -63,6 +64,7 @@ from awaken.testing.conformance.steps import (
     thread_of,
     want,
 )
+from awaken.testing.conformance.tickets import answer, decided, question, waits_for
 
 ELSEWHERE = ThreadId("thread-2")
 
@@ -279,6 +281,22 @@ async def test_waiting_runs_count_in_the_bound_of_a_queue(store: Store, clock: M
 
     await cancelled(store, "d1")
     want(Submitted, await apply(store, full))
+
+
+@behaviour("ST-018")
+async def test_a_waiting_run_that_is_about_to_go_on_counts_once(store: Store, clock: ManualClock) -> None:
+    """Whether it goes on because of a decision, or with input."""
+    await waits_for(store, "d1", question())
+    await claimed(store, "busy", metadata={"own": True})
+    await decided(store, {"ask#1": answer(3)})
+    await submitted(store, "d2", metadata={"own": True}, max_queued=2)
+    assert await apply(store, asked("d3", metadata={"own": True}, max_queued=2)) == Full(2)
+    other = ThreadId("other")
+    await waits(store, "e1", thread=other)
+    await claimed(store, "at-work", thread=other, metadata={"own": True})
+    want(Submitted, await apply(store, aimed("more", "queue", thread=other, target_run_id=run_id("e1"))))
+    await submitted(store, "e2", thread=other, metadata={"own": True}, max_queued=2)
+    assert await apply(store, asked("e3", thread=other, metadata={"own": True}, max_queued=2)) == Full(2)
 
 
 @behaviour("ST-019")
