@@ -262,6 +262,7 @@ async def test_head_answers_like_get_without_a_body(memory: Store, clock: Manual
                 "list_run_dispatches",
                 "get_ticket",
                 "get_dead_letter",
+                "get_dispatch",
             }:
                 path = path_of(operation)
                 head = await site.http.request("HEAD", path)
