@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta
 from starlette.responses import Response
 
+from awaken.domain.agent_event import StateDelta
 from awaken.domain.event import TextDelta, ToolCallDone, ToolCallReady
 from awaken.domain.ids import MessageId
 from awaken.domain.log import MessagePayload
@@ -20,7 +21,7 @@ from awaken.protocols.contract import NOTHING, Frames, LogEvent, TurnEncoder, fr
 from awaken.protocols.gateway import Gateway, Incoming
 from awaken.protocols.projection import Place
 from awaken.protocols.turns import Ending
-from awaken.testing.protocols import CallSeen, Placed
+from awaken.testing.protocols import CallSeen, Placed, patched
 from awaken.testing.protocols import Final as FinalView
 
 DONE: Final = "[DONE]"
@@ -74,6 +75,10 @@ class PlainEncoder(TurnEncoder):
         self._texts.clear()
         return (frame({"type": "reset"}),)
 
+    @on("StateDeltaObserved")
+    def _state(self, event: LogEvent, delta: StateDelta) -> Frames:
+        return (frame({"type": "patch", "patch": delta.patch}),)
+
     @on("ToolCallReady")
     def _call(self, event: LogEvent, call: ToolCallReady) -> Frames:
         return (frame({"type": "call", "id": call.id, "name": call.name, "arguments": call.arguments}),)
@@ -102,6 +107,8 @@ def final_of(frames: list[Placed]) -> FinalView:
             case "result":
                 call = final.calls[told["id"]]
                 call.status, call.result, call.error = told["status"], told["result"], told.get("error")
+            case "patch":
+                final.state = patched(final.state, told["patch"])
             case "end":
                 final.outcome, final.waits = told["outcome"], told.get("waits")
             case _:

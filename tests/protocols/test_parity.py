@@ -11,6 +11,7 @@ from awaken.domain.retry import RetryPolicy
 from awaken.http.operation import Operation
 from awaken.mailbox.settings import MailboxSettings
 from awaken.testing.agents import memory_app
+from awaken.testing.behaviour import behaviour
 from awaken.testing.protocols import Answering, approve_all, check_encoder, deny_all, seen_run
 from awaken.testing.scripted import SHAPES, add_scripted
 from tests.protocols.dialects import DIALECTS
@@ -20,6 +21,7 @@ QUICK = MailboxSettings(drain_s=0, handover_s=0, max_attempts=2, retry=RetryPoli
 SHAPE_NAMES = [*SHAPES, "text-whole", "reasoning-whole", "parallel-whole", "approval-whole"]
 
 
+@behaviour("SRV-038", "MBX-354", "MBX-355", "MBX-360")
 @pytest.mark.parametrize("name", DIALECTS)
 @pytest.mark.parametrize("answer", [approve_all, deny_all, None], ids=["yes", "no", "waiting"])
 async def test_each_client_shows_in_the_end_what_the_log_says(name: str, answer: Answering | None) -> None:
@@ -36,6 +38,7 @@ async def test_each_client_shows_in_the_end_what_the_log_says(name: str, answer:
             assert shown == log, shape
 
 
+@behaviour("SRV-038")
 @pytest.mark.parametrize("name", DIALECTS)
 async def test_the_same_thread_is_committed_whatever_the_protocol(name: str) -> None:
     dialect = DIALECTS[name]

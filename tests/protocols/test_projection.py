@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from awaken.domain.agent_event import StateDelta
 from awaken.domain.cursor import event_seq
 from awaken.domain.ids import RunId
 from awaken.domain.run import Adapter
 from awaken.http.frames import FrameCache
 from awaken.http.operation import Call, Operation
-from awaken.protocols.contract import Frames, LogEvent, frame, on
+from awaken.protocols.contract import Frames, LogEvent, frame
 from awaken.protocols.gateway import Gateway
 from awaken.protocols.projection import Place, fed_with
 from awaken.protocols.turn_index import TurnIndex
@@ -299,7 +298,7 @@ async def test_a_run_is_read_as_a_stream_would_have_said_it() -> None:
 
 
 class Stateful(PlainEncoder):
-    """Begins with the state, and says what changes."""
+    """Begins with the state."""
 
     dialect = "stateful"
     wants_state = True
@@ -307,10 +306,6 @@ class Stateful(PlainEncoder):
     def opens(self, event: LogEvent) -> Frames:
         state = self.opened.state
         return (frame({"type": "start", "state": None if state is None else state.values}),)
-
-    @on("StateDeltaObserved")
-    def _state(self, event: LogEvent, delta: StateDelta) -> Frames:
-        return (frame({"type": "patch", "patch": delta.patch}),)
 
 
 async def test_a_stream_begins_with_the_state_and_brings_what_changes_after_it() -> None:

@@ -15,7 +15,8 @@ Source: docs/concepts/protocols.md; SRV-038.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -70,6 +71,8 @@ class Final(msgspec.Struct):
     text: str = ""
     reasoning: str = ""
     calls: dict[str, CallSeen] = {}
+    state: dict[str, Any] = {}
+    """What the run made of the state, as far as its changes say."""
     outcome: Outcome | None = None
     waits: Waits | None = None
 
@@ -226,6 +229,8 @@ def final_of(rows: list[EventRow]) -> Final:
                 case "ToolCallDone":
                     call = final.calls.setdefault(payload.id, CallSeen(payload.name))
                     call.status, call.result, call.error = payload.status, payload.result, payload.error_text
+                case "StateDeltaObserved":
+                    final.state = patched(final.state, payload.patch)
                 case _:
                     pass
     return final
@@ -237,3 +242,18 @@ def _said(final: Final, message: MessagePayload) -> None:
             final.text += block.text
         elif isinstance(block, Thinking):
             final.reasoning += block.text
+
+
+def patched(state: dict[str, Any], patch: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The state after the operations of a JSON patch, of those kinds that there are here: add, replace and remove."""
+    found = deepcopy(state)
+    for operation in patch:
+        *path, key = [each.replace("~1", "/").replace("~0", "~") for each in operation["path"].split("/")[1:]]
+        place: dict[str, Any] = found
+        for each in path:
+            place = place[each]
+        if operation["op"] == "remove":
+            del place[key]
+        else:
+            place[key] = operation["value"]
+    return found

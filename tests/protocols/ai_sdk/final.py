@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from awaken.protocols.ai_sdk.encoder import DONE
-from awaken.testing.protocols import CallSeen, Final, Placed
+from awaken.testing.protocols import CallSeen, Final, Placed, patched
 
 _OUTCOMES = {"stop": "finished", "length": "stopped", "content-filter": "blocked", "error": "failed"}
 
@@ -41,6 +41,8 @@ def final_of(frames: list[Placed]) -> Final:
                 call.status, call.error = "failed", chunk["errorText"]
             case "tool-output-denied":
                 final.calls[chunk["toolCallId"]].status = "denied"
+            case "data-state-delta":
+                final.state = patched(final.state, chunk["data"]["patch"])
             case "start":
                 asked, final.outcome, final.waits = "", None, None
             case "abort":

@@ -10,6 +10,7 @@ from awaken.testing.protocols import CallSeen, Placed
 from awaken.testing.protocols import Final as FinalView
 
 MODES: Final[frozenset[Mode]] = frozenset({"values", "messages-tuple", "tools"})
+_BESIDE_STATE: Final = frozenset({"messages", "__interrupt__"})
 MAKE: Final = encoder_of(MODES)
 
 
@@ -36,6 +37,7 @@ def final_of(frames: list[Placed]) -> FinalView:
                 final.outcome, final.waits = None, None
             case "values":
                 messages = data["messages"]
+                final.state = {name: value for name, value in data.items() if name not in _BESIDE_STATE}
                 if "__interrupt__" in data:
                     kinds = ["action_requests" in asked["value"] for asked in data["__interrupt__"]]
                     final.outcome, final.waits = "waiting", "approval" if all(kinds) else "input"
