@@ -74,7 +74,18 @@ export function open(name, version, url, options = {}) {
       }
     },
   });
-  chats.set(name, { ai, version, chat, seen });
+  chats.set(name, { ai, version, chat, seen, api, url });
+}
+
+// Stop on the server, as a stop button of a page does.
+export async function halt(name) {
+  const { api, chat } = chats.get(name);
+  return (await fetch(`${api}/${chat.id}/stop`, { method: "POST" })).status;
+}
+
+export async function history(name) {
+  const { url, chat, version } = chats.get(name);
+  return await (await fetch(`${url}/v1/ai-sdk/threads/${chat.id}/messages?dialect=${version}`)).json();
 }
 
 async function collect(stream, chunks) {
@@ -96,6 +107,8 @@ function idle(chat) {
 }
 
 // What a chat sends by itself begins a turn of the loop or two after the answer that led to it.
+export const settle = (name) => settled(name);
+
 async function settled(name) {
   const { chat } = chats.get(name);
   let quiet = 0;
@@ -116,7 +129,7 @@ export async function begin(name, text, chars = 1) {
   const { chat } = chats.get(name);
   const sending = chat.sendMessage({ text }).catch(() => {});
   chats.get(name).sending = sending;
-  while (words(chat.messages.at(-1)).length < chars || chat.messages.at(-1).role !== "assistant") {
+  while (chars && (words(chat.messages.at(-1)).length < chars || chat.messages.at(-1).role !== "assistant")) {
     if (idle(chat) && chat.error) break;
     await new Promise((done) => setImmediate(done));
   }
@@ -170,12 +183,18 @@ export async function resume(name) {
   return settled(name);
 }
 
+// Comes back, and is there as soon as the server has answered.
+export async function rejoin(name) {
+  const { chat, seen } = chats.get(name);
+  chats.get(name).sending = chat.resumeStream();
+  while (!seen.statuses.length) await new Promise((done) => setImmediate(done));
+  return view(name);
+}
+
 export async function stop(name) {
   await of(name).stop();
   return settled(name);
 }
-
-export const queued = (name) => of(name).experimental_queuedMessages.map((each) => each.id);
 
 export function view(name) {
   const { chat, seen } = chats.get(name);
