@@ -60,8 +60,12 @@ AREA: Final = Area(
     built(
         "EV-024", sentence="Concurrent appends to one log leave no gap and nothing behind a cursor already handed out."
     ),
-    later("CC-025", sentence="Of two processes that go on with one thread one is refused.", by=Wing.POSTGRES),
-    later("PM-040", sentence="What is pending is taken once, however many processes look for it.", by=Wing.POSTGRES),
+    built("CC-025", sentence="Of two processes that go on with one thread one is refused.", note="As MB-028."),
+    built(
+        "PM-040",
+        sentence="What is pending is taken once, however many processes look for it.",
+        note="As MB-028: by whoever owns the claim of its run.",
+    ),
     later(
         "OB-014",
         "OB-015",

@@ -18,6 +18,7 @@ from awaken.store.transitions import (
     Blocked,
     Busy,
     Claimed,
+    Committed,
     Conflict,
     Consumed,
     Continued,
@@ -54,6 +55,7 @@ from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     DONE,
+    OTHER_WORKER,
     ROUTES,
     SCOPE,
     THREAD,
@@ -166,6 +168,29 @@ async def test_a_message_for_the_run_that_executes_is_stored_and_waits_for_its_n
         fate="pending",
         run_id=owner.run.run_id,
     )
+
+
+@behaviour("CC-025", "PM-040")
+async def test_of_two_that_go_on_with_one_run_at_once_one_is_refused_and_the_other_takes_what_is_pending(
+    store: Store, clock: ManualClock
+) -> None:
+    """One has lost its lease and does not know; both say what they have done, and that they are at a boundary."""
+    late = await claimed(store, "d1", lease_ms=1_000)
+    await staged(store, "d2")
+    clock.tick(2)
+    await reclaim(store)
+    owner = await claim(store, consumer=OTHER_WORKER)
+    assert owner is not None
+    commits = [
+        replace(committing(each, answered(name), closes=StepClosed(1)), takes="next_step")
+        for each, name in ((late, "late"), (owner, "owner"))
+    ]
+
+    outcomes = await together(store, commits)
+
+    assert [type(outcome) for outcome in outcomes] == [LeaseLost, Committed]
+    assert await message_ids(store) == ["msg-d1", "owner", "msg-d2"]
+    assert await fate(store, "msg-d2") == ("consumed", run_id("d1"), 3)
 
 
 @behaviour("MBX-144", "PM-014", "PM-016", "PM-018", "MBX-204", "SV-033")
