@@ -134,6 +134,10 @@ class Chat(DialectBody, frozen=True, kw_only=True, rename="camel"):
     run: str | None = None
     """What the client calls it."""
     leaving: Literal["continue", "cancel"] = "continue"
+    instead: Literal["enqueue", "interrupt"] = "enqueue"
+    metadata: dict[str, Any] | None = None
+    goes: bool = False
+    """Its thread, when it has ended."""
 
 
 async def chat(call: Call) -> Response:
@@ -148,6 +152,9 @@ async def chat(call: Call) -> Response:
         context=asked.context,
         wire_run_id=asked.run,
         on_disconnect=asked.leaving,
+        on_completion="delete" if asked.goes else "keep",
+        strategy=asked.instead,
+        metadata=asked.metadata or {},
     )
     turn = await gateway.enter(incoming)
     if turn is None and asked.run is not None:

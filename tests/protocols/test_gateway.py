@@ -182,6 +182,51 @@ async def test_an_unknown_agent_is_refused_before_anything_is_stored() -> None:
         assert (await site.http.get("/v1/threads/t")).status == 404
 
 
+BROUGHT = [said("one", "m1"), said("I said so", "a1", "assistant"), said("two", "m2")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"agentId": "nobody"},
+        {"tools": ["no name"]},
+        {"context": "x" * 262_145},
+        {"metadata": {"big": "x" * 20_000}},
+        {"metadata": {str(number): number for number in range(65)}},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+async def test_a_request_that_is_refused_makes_no_thread(wrong: dict[str, Any]) -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        answer = await site.http.post("/plain/chat", {"id": "t", "agentId": "text", "messages": BROUGHT, **wrong})
+        assert answer.status == 422
+        assert (await site.http.get("/v1/threads/t")).status == 404
+
+
+async def test_a_thread_that_begins_with_a_conversation_goes_with_its_run() -> None:
+    """Where that was asked for: it was made by this very request."""
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        answer = await chat(site, "", *BROUGHT, goes=True)
+        assert answer.status == 200
+        assert frames_in(answer.body)[-2].json()["outcome"] == "finished"
+        await chat(site, "t", said("one", "m1"))
+        kept = await chat(site, "t", said("two", "m2"), goes=True)
+        assert kept.status == 422, "no thread goes that was there before"
+
+
+async def test_an_answer_is_no_interrupt() -> None:
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS) as site:
+        first = await chat(site, "t", said("one", "m1"), agent="approval")
+        tickets = frames_in(first.body)[-2].json()["tickets"]
+        second = await chat(
+            site, "t", said("one", "m1"), said("and", "m2"), agent="approval", yes=tickets, instead="interrupt"
+        )
+        assert second.status == 200, second
+        assert frames_in(second.body)[0].json()["type"] == "start"
+        assert len((await site.http.get("/v1/threads/t/runs")).json()["items"]) in (1, 2)
+        assert (await site.http.get(f"/v1/tickets/{tickets[0]}")).json()["decision"]["action"] == "approve"
+
+
 async def test_what_a_page_tells_is_told_to_the_agent_and_to_nobody_else() -> None:
     heard: list[str] = []
 

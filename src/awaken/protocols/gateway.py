@@ -21,7 +21,18 @@ from awaken.domain.delivery import Delivery, Strategy, delay_ms, mode_of
 from awaken.domain.errors import DataIntegrity, ValidationError
 from awaken.domain.ids import RunId, ThreadId, checked_id
 from awaken.domain.message import Message, Visibility, page_text
-from awaken.domain.run import Adapter, ClientTool, Limits, OnCompletion, OnDisconnect, Run, RunOptions, RunStatus, Trace
+from awaken.domain.run import (
+    GOES_WITH_A_NEW_THREAD,
+    Adapter,
+    ClientTool,
+    Limits,
+    OnCompletion,
+    OnDisconnect,
+    Run,
+    RunOptions,
+    RunStatus,
+    Trace,
+)
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread, ThreadInfo
 from awaken.domain.ticket import Ticket, Verdict
@@ -30,6 +41,7 @@ from awaken.http.observer import Return
 from awaken.http.operation import Call
 from awaken.http.problems import Problem
 from awaken.http.sse import EventStream
+from awaken.http.submission import check_metadata
 from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.service import Cancellation, Interruption
 from awaken.mailbox.submission import RunSubmission, Submission
@@ -103,7 +115,8 @@ class Gateway:
         A thread that does not exist is made, and begins with the conversation that the request brings.
 
         Raises:
-            As `Mailbox.submit` and `Decisions.decide_thread`; ValidationError for what is beyond the bounds.
+            As `Mailbox.submit` and `Decisions.decide_thread`; ValidationError for what is beyond the bounds. Nothing is
+                stored then.
         """
         thread = await self.load_thread(asked.thread_id)
         if thread is None:
@@ -112,6 +125,8 @@ class Gateway:
                 raise ValidationError("there is no message of a user to answer", loc=("body", "messages"))
             check_foreign(asked.messages, "messages")
             return await self._begin(asked, new)
+        if asked.on_completion == "delete":
+            raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("body", "on_completion"))
         new = await new_words(self._reads, self._scope, thread.thread_id, asked.messages)
         check_foreign(new, "messages")
         answers = await self._open_answers(thread.thread_id, asked.answers)
@@ -127,6 +142,9 @@ class Gateway:
         """On a thread that does not exist yet."""
         before = seeded(asked.messages[: len(asked.messages) - len(new)])
         if before:
+            # What would be refused of the run is refused before its thread is made.
+            self._mailbox.agents.resolve(await self._agent(asked), None)
+            self._submission(asked, new, ()).options.check()
             thread_id = asked.thread_id.strip() or self._mailbox.ids.thread_id()
             info = ThreadInfo()
             thread, _ = await self._mailbox.save_thread(self._scope, thread_id, info, messages=before, if_exists="keep")
@@ -134,14 +152,22 @@ class Gateway:
         return await self._submitted(await self.submit(asked, new, ()))
 
     async def submit(self, asked: Incoming, messages: Sequence[Message], answers: Sequence[Verdict] = ()) -> Submission:
-        """A run for these messages, with decisions that are made together with it. Raises as `Mailbox.submit`."""
-        submission = RunSubmission(
+        """A run for these messages, with decisions that are made together with it. Those let a run go on, whatever the
+        strategy. Raises as `Mailbox.submit`.
+        """
+        submission = replace(self._submission(asked, messages, answers), agent_id=await self._agent(asked))
+        return await self._mailbox.submit(submission)
+
+    def _submission(self, asked: Incoming, messages: Sequence[Message], answers: Sequence[Verdict]) -> RunSubmission:
+        """What the mailbox is asked for, but for the agent. Raises ValidationError for what is beyond the bounds."""
+        check_metadata(asked.metadata)
+        mode = mode_of("enqueue" if answers else asked.strategy)
+        return RunSubmission(
             scope=self._scope,
             thread_id=asked.thread_id,
             messages=tuple(messages),
-            agent_id=await self._agent(asked),
             run_id=asked.run_id,
-            delivery=Delivery(mode=mode_of(asked.strategy), delay_ms=delay_ms(asked.delay_s)),
+            delivery=Delivery(mode=mode, delay_ms=delay_ms(asked.delay_s)),
             metadata=asked.metadata,
             context=told(asked.context),
             decisions=tuple(answers),
@@ -155,7 +181,6 @@ class Gateway:
             ),
             trace=self._call.trace(Trace(adapter=self._adapter, wire_run_id=asked.wire_run_id)),
         )
-        return await self._mailbox.submit(submission)
 
     async def _agent(self, asked: Incoming) -> str | None:
         """The one that is named, or else `default` where the thread has had none. The mailbox knows the rest."""
@@ -255,8 +280,16 @@ class Gateway:
         return found
 
     async def open_tickets(self, thread_id: str) -> tuple[Ticket, ...]:
-        query = TicketQuery(thread_id=ThreadId(thread_id), state="open", limit=MAX_PAGE)
-        return (await self._reads.list_tickets(self._scope, query)).items
+        """What somebody can decide, in the order in which it was asked: not the ends of children."""
+        found: list[Ticket] = []
+        after: int | None = None
+        while True:
+            query = TicketQuery(thread_id=ThreadId(thread_id), state="open", after=after, limit=MAX_PAGE)
+            page = await self._reads.list_tickets(self._scope, query)
+            found += [each for each in page.items if each.asked.kind != "child"]
+            after = page.next
+            if after is None:
+                return tuple(found)
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
