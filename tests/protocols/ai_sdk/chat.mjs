@@ -186,8 +186,9 @@ export async function resume(name) {
 // Comes back, and is there as soon as the server has answered.
 export async function rejoin(name) {
   const { chat, seen } = chats.get(name);
+  const before = seen.statuses.length;
   chats.get(name).sending = chat.resumeStream();
-  while (!seen.statuses.length) await new Promise((done) => setImmediate(done));
+  while (seen.statuses.length === before) await new Promise((done) => setImmediate(done));
   return view(name);
 }
 

@@ -54,7 +54,7 @@ def plain(message: Any) -> Any:
         if part["type"] in ("text", "reasoning", "step-start"):
             parts.append((part["type"], part.get("text")))
         elif part["type"].startswith("tool-"):
-            approval = part.get("approval") or {}
+            approval: Any = part.get("approval") or {}
             said = (approval.get("approved"), approval.get("reason"))
             parts.append((part["type"], part["state"], part["input"], part.get("output"), part.get("errorText"), said))
     return message["id"], message["role"], parts
@@ -77,7 +77,8 @@ def text(view: View) -> str:
 
 
 def is_void(part: dict[str, Any]) -> bool:
-    return bool(((part.get("providerMetadata") or {}).get("awaken") or {}).get("void"))
+    metadata: Any = part.get("providerMetadata") or {"awaken": {}}
+    return "void" in metadata["awaken"]
 
 
 def tools(view: View) -> dict[str, Any]:
