@@ -9,7 +9,8 @@ import pytest
 
 from awaken.domain.clock import Alarm
 from awaken.domain.errors import ValidationError
-from awaken.domain.ids import DEFAULT_SCOPE, Scope, ThreadId
+from awaken.domain.ids import DEFAULT_SCOPE, RunId, Scope, ThreadId
+from awaken.domain.log import EventRow
 from awaken.domain.watching import MAX_WATCHED, read_scopes, scopes_of, written_scopes
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.attendance import DISCONNECT_S
@@ -146,6 +147,9 @@ def test_hints_that_nobody_fetches_are_forgotten_and_one_says_so(clock: ManualCl
     hints.stir(Signal(None))
     hints.stir(Signal(None))
     assert hints.take() == (Hint(),)
+    for scope in (Scope("other"), DEFAULT_SCOPE):
+        hints.offer(EventRow(scope, ThreadId("t"), RunId("r"), None, 1, 0, ()), ["RunQueued", "RunStarted"])
+    assert hints.take() == tuple([Hint(ThreadId("t"), RunId("r"), kind) for kind in ("RunQueued", "RunStarted")])
 
 
 @behaviour("WAT-001")

@@ -14,10 +14,12 @@ from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.sweeper import PURGES_PER_SWEEP
+from awaken.store.contract import OverdueTicket
 from awaken.store.transitions import MAX_ROWS, Claim, Commit, Purge, Settle, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.events import text_delta
+from awaken.testing.forwarding import ForwardingStore
 from awaken.testing.mailboxes import WatchedStore, World
 
 
@@ -298,3 +300,22 @@ async def test_event_rows_that_must_stay_do_not_keep_a_sweep_from_those_behind_t
         await world.advance(200)
         first, newest = await store.event_bounds(DEFAULT_SCOPE, ThreadId("open"))
         assert first == newest + 1, "a sweep that came to the end begins again"
+
+
+async def test_a_sweep_of_very_many_tickets_is_bounded_and_the_next_one_follows_at_once(
+    store: WatchedStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneByOne(ForwardingStore):
+        async def list_overdue_tickets(self, *, limit: int = 1) -> list[OverdueTicket]:
+            return await super().list_overdue_tickets(limit=1)
+
+    async def asking(context: Context) -> str:
+        return await context.ask("Which colour?", default="red", expires_in_s=5)
+
+    for name in ("EXPIRIES_PER_SWEEP", "MAX_PAGE"):
+        monkeypatch.setattr(f"awaken.mailbox.sweeper.{name}", 1)
+    async with World(OneByOne(store), clock, agents={"asking": asking}) as world:
+        runs = [await world.submit(agent_id="asking", thread_id=f"t{number}") for number in range(3)]
+        await world.quiet()
+        await world.advance(5)
+        assert [(await world.done(run)).final_output for run in runs] == ["red"] * 3

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -20,8 +20,9 @@ from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import DataIntegrity, Unavailable
 from awaken.domain.event import TERMINAL_KINDS
 from awaken.domain.ids import RunId, Scope, ThreadId
-from awaken.domain.log import Appended, EventRow
+from awaken.domain.log import ALL, Appended, EventRow
 from awaken.domain.run import DONE, Run
+from awaken.domain.watching import HINT_KINDS
 from awaken.mailbox.settings import READER_BUFFER_BYTES, READER_BUFFER_EVENTS, READER_PAGE_EVENTS
 from awaken.store.contract import Reads, Signal
 
@@ -39,7 +40,9 @@ def call_off(end: EndOfRun) -> None:
 class Watcher(Protocol):
     """Hears of what is committed on any thread."""
 
-    def offer(self, appended: Appended) -> None: ...
+    def offer(self, row: EventRow, kinds: Sequence[str]) -> None:
+        """The row has events of these kinds, in this order, which are of `HINT_KINDS`."""
+        ...
 
     def stir(self, signal: Signal) -> None: ...
 
@@ -68,13 +71,20 @@ class Hub:
     def publish(self, appended: tuple[Appended, ...]) -> None:
         """Offer rows to whoever watches. Call in commit order; needless while there are no `readers` and `watchers`."""
         for each in appended:
-            for watcher in self.watchers:
-                watcher.offer(each)
-            readers = self.readers.get((each.scope, each.thread_id))
-            if readers:
+            readers = self.readers.get((each.scope, each.thread_id), ())
+            if readers or self.watchers:
                 row = each.row()
                 for reader in readers:
                     reader.offer(row)
+                self._hint(row)
+
+    def _hint(self, row: EventRow) -> None:
+        """Most rows are pieces of text, and cost nobody anything here, however many want to hear of what happens."""
+        if self.watchers:
+            kinds = [event.kind for event in row.events if event.kind in HINT_KINDS and event.visibility is ALL]
+            if kinds:
+                for watcher in self.watchers:
+                    watcher.offer(row, kinds)
 
     def stir(self, signal: Signal) -> None:
         """Something was committed that nobody here was given: have whoever watches there look."""

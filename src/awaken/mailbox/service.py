@@ -723,7 +723,8 @@ class Mailbox:
         return self._engine.worker()
 
     async def sweep(self) -> Swept:
-        """Look at once for what falls due: claims that nobody carries, tickets whose time is over, schedules.
+        """Look at once for what falls due: claims that nobody carries, tickets whose time is over (at most ten thousand
+        of them; the others follow by themselves), schedules.
 
         Raises:
             Unavailable: Not started, or stopping.

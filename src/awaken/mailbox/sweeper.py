@@ -44,6 +44,8 @@ from awaken.store.transitions import (
 _log = logging.getLogger("awaken.mailbox")
 PURGES_PER_SWEEP = 50
 """Slices in a row, so that a sweep of much that is old leaves room for everything else. The next sweep goes on."""
+EXPIRIES_PER_SWEEP = 50
+"""Pages of tickets, likewise. The next sweep follows at once."""
 
 
 class Swept(msgspec.Struct, frozen=True):
@@ -207,9 +209,11 @@ class Sweeper:
             self.expect(round(self._settings.store_retry_s * 1000))
 
     async def expire(self) -> int:
-        """Close the tickets whose time is over; how many they were. One that cannot be closed costs no other."""
+        """Close the tickets whose time is over, as far as a sweep goes; how many they were. One that cannot be closed
+        costs no other.
+        """
         count = 0
-        while True:
+        for _ in range(EXPIRIES_PER_SWEEP):
             overdue = await self._store.list_overdue_tickets()
             asked = [
                 self._combiner.ask(
@@ -226,6 +230,8 @@ class Sweeper:
             count += closed
             if len(overdue) < MAX_PAGE or not closed:
                 return count
+        self.expect(0)
+        return count
 
     async def purge(self) -> Removed:
         """Remove what retention no longer keeps, as far as a sweep goes."""

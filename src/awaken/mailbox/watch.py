@@ -12,7 +12,7 @@ Source: docs/concepts/events.md.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -21,8 +21,7 @@ import msgspec
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.ids import RunId, Scope, ThreadId
-from awaken.domain.log import ALL, Appended, EventRow
-from awaken.domain.watching import HINT_KINDS
+from awaken.domain.log import EventRow
 from awaken.mailbox.reader import Hub, Reader
 from awaken.store.contract import Signal
 
@@ -54,12 +53,11 @@ class Hints:
         self._kept.clear()
         return taken
 
-    def offer(self, appended: Appended) -> None:
+    def offer(self, row: EventRow, kinds: Sequence[str]) -> None:
         """Of what this process has committed."""
-        if appended.scope == self._scope:
-            for event in appended.row().events:
-                if event.kind in HINT_KINDS and event.visibility is ALL:
-                    self._keep(Hint(appended.thread_id, appended.run_id, event.kind))
+        if row.scope == self._scope:
+            for kind in kinds:
+                self._keep(Hint(row.thread_id, row.run_id, kind))
 
     def stir(self, signal: Signal) -> None:
         """Of what somebody else has committed, only where is known, and perhaps not even that."""
