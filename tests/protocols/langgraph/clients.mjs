@@ -4,7 +4,7 @@ import { Client } from "@langchain/langgraph-sdk";
 
 const GO = { messages: [{ type: "human", content: "Go on.", id: "m1" }] };
 
-const clientOf = (url) => new Client({ apiUrl: url, apiKey: null, callerOptions: { maxRetries: 0 } });
+const clientOf = (url, options) => new Client({ apiUrl: url, apiKey: null, ...options });
 
 async function collected(stream) {
   const seen = [];
@@ -30,7 +30,7 @@ export async function called(url, group, method, ...args) {
 
 export async function failed(url, group, method, ...args) {
   try {
-    await clientOf(url)[group][method](...args);
+    await clientOf(url, { callerOptions: { maxRetries: 0 } })[group][method](...args);
   } catch (error) {
     return error.status ?? String(error);
   }
@@ -94,4 +94,26 @@ export async function responded(url, agent, response) {
   } finally {
     await thread.close();
   }
+}
+
+// A stream that is begun in one call and read to its end in another.
+let begun;
+
+export async function begin(url, threadId, agent, until) {
+  const seen = [];
+  let reached;
+  const there = new Promise((resolve) => { reached = resolve; });
+  begun = (async () => {
+    const stream = clientOf(url).runs.stream(threadId, agent, { input: GO, streamMode: ["messages-tuple", "values"] });
+    for await (const part of stream) {
+      seen.push({ event: part.event, data: part.data });
+      if (part.event === "messages" && part.data[0].content === until) reached();
+    }
+    return seen;
+  })();
+  await Promise.race([there, begun]);
+}
+
+export async function finish() {
+  return begun;
 }

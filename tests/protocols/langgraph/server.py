@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 from langgraph_sdk import get_client
@@ -17,6 +17,14 @@ from awaken.domain.retry import RetryPolicy
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
 from awaken.testing.scripted import add_scripted
+
+
+def said(text: str) -> dict[str, Any]:
+    """An input of one message."""
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+GO: Final = said("Go on.")
 
 
 class Live(NamedTuple):

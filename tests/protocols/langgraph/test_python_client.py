@@ -9,9 +9,7 @@ import httpx
 import pytest
 
 from awaken.testing.behaviour import behaviour
-from tests.protocols.langgraph.server import Live, live
-
-GO = {"messages": [{"role": "user", "content": "Go on."}]}
+from tests.protocols.langgraph.server import GO, Live, live
 
 
 async def streamed(site: Live, thread_id: str | None, agent: str, **more: Any) -> list[tuple[str, Any]]:

@@ -6,9 +6,7 @@ import asyncio
 from typing import Any
 
 from awaken.testing.behaviour import behaviour
-from tests.protocols.langgraph.server import live
-
-GO = {"messages": [{"role": "user", "content": "Go on."}]}
+from tests.protocols.langgraph.server import GO, live
 
 
 @behaviour("LG-005")

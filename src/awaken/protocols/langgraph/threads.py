@@ -219,7 +219,8 @@ async def update_state(call: Call) -> Response:
         raise ValidationError("only the newest state of a thread is updated", loc=("body", "checkpoint_id"))
     messages, patch = _update(asked)
     if messages:
-        await call.mailbox.save_thread(call.scope, thread.thread_id, thread.info, messages=messages, if_exists="keep")
+        thread_id, info = thread.thread_id, thread.info
+        await call.mailbox.save_thread(call.scope, thread_id, info, messages=messages, if_exists="replace")
     if patch:
         await call.mailbox.threads.patch_state(call.scope, thread.thread_id, patch)
     at = thread.latest_run_id

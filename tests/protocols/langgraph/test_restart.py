@@ -1,0 +1,99 @@
+"""A server that is killed in the middle of an answer: its clients go on by themselves when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph_sdk import get_client
+
+from awaken.testing.behaviour import behaviour
+from tests.docs.uvicorn_process import Uvicorn
+from tests.protocols.langgraph.test_javascript_client import CLIENTS
+from tests.protocols.stock.clients import Module
+
+APPLICATION = """
+import asyncio
+import os
+from contextlib import asynccontextmanager
+
+from awaken import Awaken
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+awaken = Awaken("sqlite:///chat.db")
+
+
+async def speaker(context):
+    for word in ("one ", "two ", "three "):
+        yield word
+    if os.environ["STOPS"] == "yes":
+        await asyncio.Event().wait()
+    yield "four"
+
+
+awaken.agent("speaker", speaker)
+
+
+@asynccontextmanager
+async def lifespan(_):
+    async with awaken:
+        yield
+
+
+app = Starlette(lifespan=lifespan, routes=[Mount("/", awaken.asgi(protocols=["langgraph"]))])
+"""
+
+
+def shown(parts: list[tuple[str, Any]]) -> str:
+    """The text of the answer, put together of its pieces."""
+    texts: dict[str, str] = {}
+    for event, data in parts:
+        if event == "messages":
+            piece = data[0]
+            texts[piece["id"]] = "" if piece["type"] == "remove" else texts.get(piece["id"], "") + piece["content"]
+    return "".join(texts.values())
+
+
+@pytest.mark.filterwarnings("ignore:Request failed, attempting reconnect")  # as the client says
+@behaviour("SRV-037", "LG-002")
+async def test_streams_and_waits_go_on_after_a_kill(tmp_path: Path) -> None:
+    (tmp_path / "chat.py").write_text(APPLICATION)
+    async with asyncio.timeout(60), Module(CLIENTS) as js:
+        first = Uvicorn("chat:app", tmp_path, STOPS="yes")
+        await asyncio.to_thread(first.__enter__)
+        try:
+            client: Any = get_client(url=first.url, api_key=None)
+            await client.threads.create(thread_id="t")
+            await js.call("begin", first.url, "t", "speaker", "three ")
+            [run] = await client.runs.list("t")
+            reading = asyncio.Event()
+            streamed = asyncio.create_task(joined(client, run["run_id"], reading))
+            waited = asyncio.create_task(client.runs.join("t", run["run_id"]))
+            await reading.wait()
+        finally:
+            await asyncio.to_thread(first.__exit__, None, None, None)  # SIGKILL
+        second = Uvicorn("chat:app", tmp_path, port=first.port, STOPS="no")
+        await asyncio.to_thread(second.__enter__)
+        try:
+            own = [(each["event"], each["data"]) for each in await js.call("finish")]
+            other, values = await streamed, await waited
+        finally:
+            await asyncio.to_thread(second.__exit__, None, None, None)
+        await client.aclose()
+    assert shown(own) == shown(other) == "one two three four"
+    for parts in (own, other):
+        assert parts[-1][0] == "end"
+        assert [data for event, data in parts if event == "values"][-1] == values
+    assert [each["content"] for each in values["messages"]] == ["Go on.", "one two three four"]
+
+
+async def joined(client: Any, run_id: str, reading: asyncio.Event) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    async for part in client.runs.join_stream("t", run_id, stream_mode=["messages-tuple", "values"]):
+        found.append((part.event, part.data))
+        if part.event == "messages" and part.data[0]["content"] == "three ":
+            reading.set()
+    return found
