@@ -11,6 +11,7 @@ AREA: Final = Area(
     built("SRV-037", sentence="A LangGraph client talks to the server as it is."),
     built("LG-001", sentence="A run is streamed in every mode, and each says what the log does."),
     built("LG-002", sentence="A stream that is cut anywhere goes on where it was, and no piece is shown twice."),
+    built("LG-003", sentence="What a client cannot mean is refused, and changes nothing."),
     built("LG-004", sentence="An interrupt is resumed with one value, or with one for each; the run is the same."),
     built("LG-005", sentence="The streaming protocol carries commands out, and shows a thread's events by channel."),
 )

@@ -102,7 +102,7 @@ async def command(call: Call) -> Response:
         result, applied = await carry_out(call, asked.params)
     except AwakenError as error:
         problem = problem_of(error)
-        if problem.status >= 500:
+        if problem.status >= 500 and problem.code not in _CODES:
             raise
         code = _CODES.get(problem.code, "invalid_argument")
         return _refused(asked, code, problem.detail)
