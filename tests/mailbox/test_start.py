@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -214,8 +215,32 @@ async def test_a_round_that_is_under_way_is_cancelled_and_one_that_ignores_it_is
         for _ in range(30):
             await clock.advance(1)
         assert said == [], "one at a time: the second waits for the first"
-    assert said == ["cancelled"]
+        begun_s = clock.monotonic()
+    assert (said, clock.monotonic() - begun_s) == (["cancelled"], 3)
     assert "maintenance ignored the request to stop, and is abandoned" in caplog.text
     let_go.set()
     await settle()
     assert said == ["cancelled", "ended"]
+
+
+@behaviour("MBX-123")
+async def test_a_round_and_an_agent_that_ignore_a_stop_keep_a_mailbox_no_longer_than_either_does(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    let_go = asyncio.Event()
+
+    async def deaf(context: Context | None = None) -> None:
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    settings = MailboxSettings(drain_s=4, handover_s=2, purge_interval_s=10, tidy_s=3)
+    async with World(store, clock, agents={"deaf": deaf}, settings=settings, maintenance=deaf) as world:
+        await world.submit(agent_id="deaf")
+        await world.advance(11)
+        begun_s = clock.monotonic()
+        await world.leave()
+        took_s = clock.monotonic() - begun_s
+        let_go.set()
+        await settle()
+    assert took_s == settings.leave_s

@@ -158,6 +158,8 @@ class Engine:
             outbox=self.outbox,
             observer=observer,
         )
+        self._rounds: asyncio.Task[None] | None = None
+        """What calls a user's own rounds, in this life."""
         self._lifetime = Lifetime(self._opened)
         self._start = Recovery("opening")
         """Until it is ready."""
@@ -431,7 +433,11 @@ class Engine:
             loops["reader poll"] = lambda: self.hub.poll_forever(self._settings.poll_interval_s)
             if self._executes:
                 loops |= {"keeper": self._keeper.renew_forever, "lease watch": self._keeper.watch_forever}
-        return [group.create_task(self._supervise(name, loop), name=f"awaken {name}") for name, loop in loops.items()]
+        tasks = {
+            name: group.create_task(self._supervise(name, loop), name=f"awaken {name}") for name, loop in loops.items()
+        }
+        self._rounds = tasks.get("maintenance")
+        return [*tasks.values()]
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -447,11 +453,15 @@ class Engine:
         self._sweeper.is_leaving = True
         self.hub.close()
         await self._executions.finished(self._settings.drain_s)
+        if self._rounds is not None:
+            self._rounds.cancel()  # beside the agents, and not behind them: what a user's round takes adds nothing
         while True:
             await self._executions.hand_back()
             await self.combiner.quiet()  # a claim on its way is answered, and starts what must be handed back
             if self._executions.are_over:
                 break
+        if self._rounds is not None:
+            await asyncio.wait((self._rounds,))
 
     async def _close_combiner(self, combining: asyncio.Task[None]) -> None:
         self.combiner.close()

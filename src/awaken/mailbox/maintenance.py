@@ -3,7 +3,8 @@
 Above: `engine` runs it for as long as the mailbox is open. Below: whatever the user hands in.
 Holds: the first round is made `purge_interval_s` after the start, and each next one so long after the end of the last.
 A round that fails is logged, and the next one is made as if nothing had happened. When the mailbox has been left none
-is made any more; a round that is under way then is cancelled, and has `tidy_s` to end.
+is made any more; a round that is under way then is cancelled when the agents are asked to hand over, and has `tidy_s`
+to end.
 """
 
 from __future__ import annotations

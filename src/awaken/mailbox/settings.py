@@ -93,7 +93,7 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def leave_s(self) -> float:
-        """The longest that agents can keep a mailbox that is left."""
+        """The longest that agents, and rounds of a user's own, can keep a mailbox that is left."""
         return self.drain_s + self.handover_s + self.tidy_s
 
     def __post_init__(self) -> None:
