@@ -541,7 +541,7 @@ async def test_a_claim_that_nobody_holds(store: WatchedStore, clock: ManualClock
             await world.submit(run_id="r")
         run = await world.run(RunId("r"))
         await why(world, run, "claim_left", "nothing here executes it", "at no cost to the run", next_in_s=None)
-        await world.advance(30)
+        await world.advance(MailboxSettings().store_retry_s)
         await why(world, run, "executing", next_in_s=None)
 
 

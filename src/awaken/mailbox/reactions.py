@@ -132,13 +132,15 @@ class Reactions:
             react(transition, outcome, asked_s)
 
     def failed(self, transition: Transition) -> None:
-        """It is not known what became of it: whatever it offered is not taken by us. A settlement is asked
-        again with its offer, so whoever asks knows when that is lost.
+        """It is not known what became of it: whatever it offered is not taken by us, and if it was after all, the sweep
+        releases that. A settlement is asked again with its offer, so whoever asks knows when that is lost.
         """
         if isinstance(transition, Submit) and transition.offer is not None:
+            self._sweeper.expect_left()
             if self._slots.lost(transition.offer):
                 self._dispatcher.wake()
         elif isinstance(transition, Claim):
+            self._sweeper.expect_left()
             self._slots.claim_lost(transition)
         elif isinstance(transition, Submit | Decide | EditDispatch):
             self._dispatcher.wake()  # it may have left its thread due

@@ -112,6 +112,12 @@ class Sweeper:
             self._due_s = due_s if self._due_s is None else min(due_s, self._due_s)
             self._sooner.set()
 
+    def expect_left(self) -> None:
+        """A question was not answered, and may have won a claim that nobody has heard of: look soon, and not at once,
+        for the store has just failed.
+        """
+        self.expect(round(self._settings.store_retry_s * 1000))
+
     def expect_tick(self, in_ms: int | None) -> None:
         """A schedule falls due in so many milliseconds; None: none does."""
         self._has_schedules = in_ms is not None
@@ -131,7 +137,7 @@ class Sweeper:
                     purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
                     await self.purge()
             except StoreError:
-                self.expect(round(self._settings.store_retry_s * 1000))
+                self.expect_left()
             self._wake_dispatcher()
 
     async def sweep(self) -> Swept:
