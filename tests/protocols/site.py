@@ -22,6 +22,7 @@ class ProtocolSite(NamedTuple):
     app: Awaken
     served: HttpApp
     http: Client
+    operations: Sequence[Operation] = ()
 
 
 @asynccontextmanager
@@ -37,7 +38,12 @@ async def protocol_site(
     async with memory_app(settings=mailbox, clock=clock, **agents) as app:
         add_scripted(app)
         served = build_app(app.mailbox, app.store, (*OPERATIONS, *operations), settings=settings, scope=app.scope)
-        yield ProtocolSite(app, served, Client(served))
+        yield ProtocolSite(app, served, Client(served), operations)
+
+
+def protocol_served(site: ProtocolSite) -> Client:
+    """Another server over the same app, with the same operations."""
+    return Client(build_app(site.app.mailbox, site.app.store, (*OPERATIONS, *site.operations), scope=site.app.scope))
 
 
 def frames_in(body: bytes) -> list[Frame]:

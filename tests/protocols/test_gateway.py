@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from awaken.domain.errors import ValidationError
-from awaken.domain.ids import MessageId, ThreadId
+from awaken.domain.ids import MessageId, Scope, ThreadId
 from awaken.domain.message import Audio, Base64Source, Document, Image, Message, Role, Text, ToolCall, UrlSource
+from awaken.http.auth import Caller
+from awaken.http.settings import HttpSettings
 from awaken.protocols.attachments import attachment, inline
 from awaken.protocols.foreign import last_words, seeded
 from awaken.protocols.gateway import told
@@ -299,3 +301,33 @@ def test_files_are_blocks_by_their_type() -> None:
 def test_what_is_no_file_that_an_agent_can_be_given_is_refused(url: str, media_type: str | None) -> None:
     with pytest.raises(ValidationError):
         attachment(url, media_type)
+
+
+# --- whose it is ------------------------------------------------------------------------------------------------------
+
+
+async def test_nobody_sees_continues_or_resumes_what_is_anothers() -> None:
+    """The same thread id is another thread for somebody else, whose cursors are of another one, too."""
+
+    async def who(request: Any) -> Caller:
+        return Caller(Scope(dict(request["headers"])[b"x-user"].decode()), id="somebody")
+
+    settings = HttpSettings(authorize=who)
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS, settings=settings) as site:
+        body = {"id": "t", "agentId": "approval", "messages": [said("one", "m1")]}
+        mine = await site.http.post("/plain/chat", body, headers={"x-user": "ann"})
+        tickets = frames_in(mine.body)[-2].json()["tickets"]
+        cursor = frames_in(mine.body)[0].id or ""
+
+        theirs = await site.http.post("/plain/chat", {**body, "yes": tickets}, headers={"x-user": "bob"})
+        assert frames_in(theirs.body)[-2].json()["tickets"] != tickets, "a thread of his own, with its own ticket"
+        stolen = await site.http.get("/plain/t/stream", headers={"x-user": "bob", "last-event-id": cursor})
+        assert (stolen.status, stolen.code) == (422, "cursor_mismatch")
+        assert (await site.http.get("/plain/t/join", headers={"x-user": "eve"})).status == 204
+        ticket = await site.http.get(f"/v1/tickets/{tickets[0]}", headers={"x-user": "ann"})
+        assert ticket.json()["state"] == "open"
+
+        decided = await site.http.post("/plain/chat", {**body, "yes": tickets}, headers={"x-user": "ann"})
+        assert frames_in(decided.body)[-2].json()["outcome"] == "finished"
+        ticket = await site.http.get(f"/v1/tickets/{tickets[0]}", headers={"x-user": "ann"})
+        assert ticket.json()["decision"]["decided_by"] == "somebody"

@@ -16,7 +16,7 @@ from awaken.http.frames import FrameCache
 from awaken.http.operation import Call, Operation
 from awaken.protocols.contract import Frames, LogEvent, frame
 from awaken.protocols.gateway import Gateway
-from awaken.protocols.projection import Place, fed_with
+from awaken.protocols.projection import Place, Projection, fed_with
 from awaken.protocols.turn_index import TurnIndex
 from awaken.testing.agents import memory_app
 from awaken.testing.behaviour import behaviour
@@ -24,7 +24,7 @@ from awaken.testing.clock import ManualClock, settle
 from awaken.testing.protocols import seen_run
 from awaken.testing.scripted import add_scripted
 from tests.protocols.plain import PLAIN_OPERATIONS, PlainEncoder
-from tests.protocols.site import ProtocolSite, cuts, frames_in, protocol_site, without_beginning
+from tests.protocols.site import ProtocolSite, cuts, frames_in, protocol_served, protocol_site, without_beginning
 
 
 def said(text: str, id: str = "", role: str = "user") -> dict[str, str]:
@@ -244,6 +244,46 @@ async def test_who_leaves_stops_nothing_unless_the_run_was_asked_for_so(leaving:
         if leaving == "cancel":
             await site.app.mailbox.wait(site.app.scope, RunId(run_id))
         assert (await site.http.get(f"/v1/runs/{run_id}")).json()["status"] == becomes
+
+
+@behaviour("SRV-029")
+async def test_a_server_that_stops_ends_no_turn_and_the_rest_comes_later() -> None:
+    gate = asyncio.Event()
+
+    async def speaker(context: Any) -> Any:
+        yield "one"
+        await gate.wait()
+        yield "two"
+
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS, speaker=speaker) as site:
+        body = {"id": "t", "agentId": "speaker", "messages": [said("Go on.", "m1")]}
+        async with site.http.open("POST", "/plain/chat", body) as stream:
+            async for each in stream.frames():
+                if "one" in each.data:
+                    break
+            site.served.prepare_to_stop()
+            cut = without_beginning(await stream.rest())
+        assert cut.endswith(b": restarting\n\n")
+        seen = cut.removesuffix(b": restarting\n\n")
+        assert kinds(seen) == ["start", "text", "delta"]
+
+        gate.set()
+        again = protocol_served(site)
+        last = frames_in(seen)[-1].id or ""
+        rest = without_beginning((await again.get("/plain/t/stream", headers={"last-event-id": last})).body)
+        assert kinds(rest) == ["delta", "end"]
+
+
+async def test_a_run_whose_log_is_gone_ends_with_an_error() -> None:
+    """What retention has removed cannot be shown any more, and is no stream without an end."""
+    async with asyncio.timeout(30), memory_app() as app:
+        add_scripted(app)
+        seen = await seen_run(app, "text")
+        projection = Projection(
+            PlainEncoder, seen.run, seen.opened, Place(seen.run.first_event_seq - 1), app.store, FrameCache(10_000)
+        )
+        assert frames_in(projection.close("done"))[-1].json() == {"type": "error", "code": "run_not_found"}
+        assert projection.close("expired") == b""
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------
