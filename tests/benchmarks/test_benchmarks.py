@@ -85,7 +85,7 @@ def test_a_measurement_that_fails_says_why() -> None:
         ("streams", 2),
         ("reading", 1),
         ("waiting", 5),
-        ("startup", 2),
+        ("startup", 4),
         ("idle", 2),
         ("dialects", 2 * len(ENCODERS)),
     ],
