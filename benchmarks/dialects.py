@@ -102,8 +102,8 @@ async def _watched(make: Making | None, events: int) -> float:
 
     operation = Operation(
         method="GET",
-        path="/watch/{run_id}",
-        id="watch",
+        path="/dialect/{run_id}",
+        id="watch_dialect",
         summary="Watch",
         handler=watch,
         answers={200: "text/event-stream"},
@@ -111,7 +111,7 @@ async def _watched(make: Making | None, events: int) -> float:
     async with memory_app(talker=talker) as app:
         served = build_app(app.mailbox, app.store, (*OPERATIONS, operation), scope=app.scope)
         run = await app.submit("thread", "go", agent="talker")
-        path = f"/v1/runs/{run.run_id}/stream" if make is None else f"/watch/{run.run_id}"
+        path = f"/v1/runs/{run.run_id}/stream" if make is None else f"/dialect/{run.run_id}"
         attached = [asyncio.get_running_loop().create_future() for _ in range(READERS)]
         async with asyncio.TaskGroup() as group:
             for each in attached:
