@@ -14,4 +14,5 @@ AREA: Final = Area(
     built("LG-003", sentence="What a client cannot mean is refused, and changes nothing."),
     built("LG-004", sentence="An interrupt is resumed with one value, or with one for each; the run is the same."),
     built("LG-005", sentence="The streaming protocol carries commands out, and shows a thread's events by channel."),
+    built("LG-006", sentence="A client of the Agent Protocol finds agents, and asks for runs by themselves."),
 )

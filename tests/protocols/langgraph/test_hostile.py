@@ -154,6 +154,8 @@ async def test_other_requests_are_refused_too(http: Client) -> None:
         ("DELETE", f"/threads/t/runs/{run['run_id']}", None, 409),
         ("GET", "/threads/t/runs?status=happy", None, 422),
         ("GET", "/threads/t/stream?stream_mode=all", None, 422),
+        ("GET", f"/threads/t/runs/{run['run_id']}/join?cancel_on_disconnect=true", None, 422),
+        ("GET", f"/threads/t/runs/{run['run_id']}/stream?cancel_on_disconnect=1", None, 422),
         ("POST", "/threads/t/stream/events", {"channels": "all"}, 422),
         ("POST", "/threads/none/stream/events", {"channels": ["values"]}, 404),
     ]

@@ -366,6 +366,7 @@ def metadata_filter(wanted: dict[str, Any] | None) -> MetadataFilter:
 async def stream_run(call: Call) -> Response:
     """The current turn of a run, or its last: from its start, or behind the last frame that the client has."""
     asked = call.query(StreamQuery)
+    asked.check()
     modes = modes_of(asked.stream_mode, JOINED)
     run = await run_in_path(call)
     if call.header(b"last-event-id"):
@@ -378,7 +379,7 @@ async def stream_run(call: Call) -> Response:
 
 
 async def join_run(call: Call) -> Response:
-    call.query(WaitQuery)
+    call.query(WaitQuery).check()
     return _Joined(call, await run_in_path(call))
 
 

@@ -223,17 +223,27 @@ class DialectQuery(Query, frozen=True, kw_only=True):
     passes_over: ClassVar[bool] = True
 
 
-class StreamQuery(DialectQuery, frozen=True, kw_only=True):
-    stream_mode: str | None = None
+class JoinQuery(DialectQuery, frozen=True, kw_only=True):
     cancel_on_disconnect: bool = False
+
+    def check(self) -> None:
+        """Raises ValidationError for what would not happen."""
+        if self.cancel_on_disconnect:
+            raise ValidationError(
+                "whether a run is stopped when nobody watches it is said when it is submitted, as on_disconnect",
+                loc=("query", "cancel_on_disconnect"),
+            )
+
+
+class StreamQuery(JoinQuery, frozen=True, kw_only=True):
+    stream_mode: str | None = None
 
 
 class ThreadStreamQuery(DialectQuery, frozen=True, kw_only=True):
     stream_mode: str | None = None
 
 
-class WaitQuery(DialectQuery, frozen=True, kw_only=True):
-    cancel_on_disconnect: bool = False
+class WaitQuery(JoinQuery, frozen=True, kw_only=True):
     may_wait: ClassVar[bool] = True
 
     @property
