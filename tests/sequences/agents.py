@@ -193,15 +193,16 @@ class Scripted:
 
     def _next(self, messages: list[ModelMessage]) -> str | tuple[str, str]:
         """The name and the id of the next call, or the answer."""
-        words, calls, told = _since_last_answer(messages)
+        answered, words, calls, told = _since_last_answer(messages)
         identity = current_run().identity
+        turn = f"{identity.run_id}-{answered}"  # a run that finds something at its end goes on
         if identity.thread_id not in self._effects.edited:
             self._effects.recorded |= {(identity.run_id, f"call {call}") for call in told}
-            self._effects.recorded |= {(identity.run_id, f"answer {n}") for n in range(len(calls))}
-            self._effects.once(identity.run_id, f"answer {len(calls)}")
+            self._effects.recorded |= {(identity.run_id, f"answer {turn}-{n}") for n in range(len(calls))}
+            self._effects.once(identity.run_id, f"answer {turn}-{len(calls)}")
         if len(calls) >= len(words):
             return f"{ANSWER} {len(calls)}"
-        return words[len(calls)], f"{identity.run_id}-{len(calls)}"
+        return words[len(calls)], f"{turn}-{len(calls)}"
 
     async def _respond(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         wanted = self._next(messages)
@@ -209,8 +210,11 @@ class Scripted:
         return ModelResponse([part], usage=RequestUsage(input_tokens=10, output_tokens=5), timestamp=ANSWERED_AT)
 
 
-def _since_last_answer(messages: list[ModelMessage]) -> tuple[list[str], list[str], list[str]]:
-    """The words of the prompts, the ids of the calls, and of those whose tools have done something."""
+def _since_last_answer(messages: list[ModelMessage]) -> tuple[int, list[str], list[str], list[str]]:
+    """How many answers there were; and since the last one the words of the prompts, the ids of the calls, and of those
+    whose tools have done something.
+    """
+    answered = 0
     words: list[str] = []
     calls: list[str] = []
     told: list[str] = []
@@ -222,7 +226,8 @@ def _since_last_answer(messages: list[ModelMessage]) -> tuple[list[str], list[st
                 if isinstance(part, ToolReturnPart) and str(part.content).startswith(DID):
                     told.append(part.tool_call_id)
         elif message.text is not None and ANSWER in message.text:
+            answered += 1
             words, calls, told = [], [], []
         else:
             calls += [part.tool_call_id for part in message.tool_calls]
-    return words, calls, told
+    return answered, words, calls, told
