@@ -133,6 +133,7 @@ dooms = st.builds(Doom, st.integers(1, 4), pick(("before", "after")))
 MESSAGES: Final = ("decide", "decide", "decide", "decide_all", "edit", "retract", "reorder")
 STOPS: Final = ("cancel", "rollback", "cancel_thread", "cancel_some", "interrupt", "again")
 THREADS: Final = ("patch", "hide", "hide", "fork", "rename", "delete", "hide_run")
+QUEUE: Final = ("place", "place", "cancel_dispatch", "drain", "undrain", "undrain")
 SCHEDULES: Final = ("make", "make", "pause", "resume", "remove", "change")
 actions = st.lists(
     st.one_of(
@@ -141,6 +142,7 @@ actions = st.lists(
         st.builds(Ask, pick(STOPS), threads, numbers),
         st.builds(Ask, pick(THREADS), threads, numbers),
         st.builds(Ask, pick(SCHEDULES), threads, numbers),
+        st.builds(Ask, pick(QUEUE), threads, numbers),
         st.builds(Ask, st.just("advance"), amount=pick((0.3, 1.0, 2.0, NAP_S))),
         st.builds(Ask, st.just("advance"), amount=pick((1.0, NAP_S))),
         st.builds(Ask, pick(("crash", "restart", "doom", "doom")), doom=dooms),
@@ -171,6 +173,8 @@ class Asking:
             return _about_messages(ask, seen, view)
         if ask.kind in STOPS:
             return _stop(ask, seen)
+        if ask.kind in QUEUE:
+            return _about_queue(ask, seen)
         if ask.kind in SCHEDULES:
             return _about_schedules(ask)
         return self._about_threads(ask, seen, view)
@@ -297,6 +301,25 @@ def _stop(ask: Ask, seen: View) -> Operation | None:
             return lambda app: app.cancel_runs(run_ids=[*some, "nobody"])
         case "interrupt":
             return lambda app: app.interrupt(thread_id)
+        case _:
+            return None
+
+
+def _about_queue(ask: Ask, seen: View) -> Operation | None:
+    which = ask.which
+    every = [each for view in seen.threads for each in (*view.queue, *view.dispatches[-1:])]
+    match ask.kind:
+        case "drain":
+            return lambda app: app.drain()
+        case "undrain":
+            return lambda app: app.undrain()
+        case "place" if every:
+            chosen = every[which % len(every)].dispatch_id
+            priority, delay_s = (None, 0, 200)[which % 3], (0.0, None, 1.0)[which // 3 % 3]
+            return lambda app: app.edit_dispatch(chosen, priority=priority, delay_s=delay_s)
+        case "cancel_dispatch" if every:
+            chosen = every[which % len(every)].dispatch_id
+            return lambda app: app.cancel_dispatch(chosen)
         case _:
             return None
 

@@ -106,6 +106,7 @@ class Sequences:
         """Answer whatever waits for somebody, and let time pass, until everything has ended."""
         for life in self.lives:
             life.process.store.doom = None
+        self._answer(lambda app: app.undrain())
         for _, schedule in self.seen.schedules:
             self._promises.disturbed(schedule.spec.name)
             self._answer(lambda app, name=schedule.spec.name: app.pause_schedule(name))
