@@ -173,6 +173,54 @@ async def test_such_a_stream_is_kept_open_closed_and_counted_as_any_other(store:
         assert site.counts.open_streams == site.world.mailbox.reader_count == 0
 
 
+@behaviour("WAT-001", "SRV-025")
+async def test_a_slow_reader_of_several_misses_nothing_of_any(store: Store, clock: ManualClock) -> None:
+    speakers = {name: Speaker() for name in ("a", "b", "c")}
+    async with served(store, clock, agents=dict(speakers)) as site:
+        runs = {name: (await site.submit(name, name))["run_id"] for name in speakers}
+        async with site.http.open("GET", f"/v1/watch?on={','.join(runs.values())}", window=2) as slow:
+            await slow.until("RunStarted")
+            for index in range(4):
+                for name, speaker in speakers.items():
+                    speaker.say(*(f"{name}{index}.{part} " for part in range(150)))
+                await site.world.quiet()
+            for speaker in speakers.values():
+                speaker.end()
+            await site.world.quiet()
+            assert not slow.is_complete
+            frames = all_frames(await slow.rest())
+        assert site.counts.caught_up >= 1
+        assert frames[-1].event == "stream.end"
+        for name, run_id in runs.items():
+            log: list[dict[str, Any]] = []
+            path, cursor = f"/v1/runs/{run_id}/events?limit=200", ""
+            while cursor is not None:
+                page = (await site.http.get(path + cursor)).json()
+                log += page["items"]
+                cursor = f"&cursor={page['next_cursor']}" if page["has_more"] else None
+            assert without_on(events(frames, run_id)) == log, name
+
+
+@behaviour("WAT-001", "WAT-003")
+async def test_nobody_watches_what_is_anothers(store: Store, clock: ManualClock) -> None:
+    settings = HttpSettings(authorize=lambda request: Scope(request.headers["x-user"]))
+    ann, bob = {"x-user": "ann"}, {"x-user": "bob"}
+    async with served(store, clock, settings=settings) as site:
+        await site.http.post("/v1/threads", {"thread_id": "t"}, headers=ann)
+        refused = await site.http.get("/v1/watch?on=t", headers=bob)
+        assert (refused.status, refused.code, refused.json()["id"]) == (404, "watched_not_found", "t")
+        async with site.http.open("GET", "/v1/watch", headers=bob) as stream:
+            await stream.until("stream.open")
+            for user in (ann, bob):
+                body = {"agent_id": "talk", "input": "x", "thread_id": user["x-user"], "if_not_exists": "create"}
+                assert (await site.http.post("/v1/runs", body, headers=user)).status == 202
+                await site.world.quiet()
+            hints: list[Any] = []
+            while not hints or hints[-1]["kind"] != "RunFinished":
+                hints.append((await stream.until("stream.hint"))[-1].json())
+        assert {hint["thread_id"] for hint in hints} == {"bob"}
+
+
 @behaviour("WAT-001")
 async def test_who_watches_several_runs_watches_each(store: WatchedStore, clock: ManualClock) -> None:
     async with served(store, clock) as site:
