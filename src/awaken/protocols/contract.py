@@ -14,17 +14,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from awaken.domain.agent_event import ReasoningDelta, ReasoningEncryptedValue, TextDelta
+from awaken.domain.agent_event import (
+    CallStatus,
+    ReasoningDelta,
+    ReasoningEncryptedValue,
+    TextDelta,
+    ToolCallDone,
+    ToolCallReady,
+    ToolCallStarted,
+)
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.event import TABLE, decoder_of
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow, MessagePayload, ReadEvent
-from awaken.domain.message import Message, Role, Text, Thinking, Visibility
+from awaken.domain.message import Json, Message, Role, Text, Thinking, ToolCall, ToolStatus, Visibility
 from awaken.domain.run import RunRequest
 from awaken.domain.server_event import TicketOpenedPayload
 from awaken.domain.state import ThreadState
@@ -97,6 +105,8 @@ _TREATED: Final[dict[str, str]] = {
     "TextDeltaObserved": "delta",
     "ReasoningDeltaObserved": "delta",
     "MessageCommitted": "message",
+    "ToolCallStarted": "call",
+    "ToolCallReady": "call",
     "StreamReset": "reset",
     "StateDeltaObserved": "state",
 }
@@ -124,7 +134,8 @@ class TurnEncoder(ABC):
     whoever resumes is sent only what comes after his place.
 
     What holds of every log is seen to here: a message that was never streamed reaches the handlers of text and
-    reasoning as one piece, right before its `MessageCommitted`; a `RunQueued` or `RunSuspended` that neither opens nor
+    reasoning as one piece, right before its `MessageCommitted`, and a call that was never published reaches those of
+    calls with its answer; a `RunQueued` or `RunSuspended` that neither opens nor
     ends a turn reaches its handler, if it has one; internal events, and unknown ones, reach nobody.
     """
 
@@ -156,6 +167,10 @@ class TurnEncoder(ABC):
         self.history: tuple[Message, ...] = ()
         self._streamed: set[MessageId] = set()
         """Messages that are not committed, and of which something was shown."""
+        self._published: set[str] = set()
+        """Calls that were published."""
+        self._unpublished: dict[str, tuple[MessageId, ToolCall]] = {}
+        """Calls of committed messages that were not, with their message."""
 
     @property
     def shared_as(self) -> Hashable:
@@ -221,6 +236,9 @@ class TurnEncoder(ABC):
                 if moved == "ends":
                     assert self.turns.ending is not None, "it has just ended"
                     return self.ends(told, self.turns.ending)
+            case "call":
+                self._unpublished.pop(payload.id, None)
+                self._published.add(payload.id)
             case "message":
                 whole = self._whole(told, payload)
                 if whole and was_open:
@@ -237,9 +255,16 @@ class TurnEncoder(ABC):
         return frames if was_open else NOTHING
 
     def _whole(self, event: LogEvent, message: MessagePayload) -> list[Frame]:
-        """Text and reasoning of an answer that was not streamed, as if it had come in one piece."""
+        """Text and reasoning of a message that was not streamed, as if it had come in one piece; and, with the answer
+        to a call, that call, where an agent publishes whole messages and no more.
+        """
+        if message.role is Role.TOOL:
+            return self._with_call(event, message)
         if message.role is not Role.ASSISTANT:
             return []
+        for call in message.tool_calls:
+            if call.id not in self._published:
+                self._unpublished[call.id] = message.message_id, call
         if message.message_id in self._streamed:
             self._streamed.discard(message.message_id)
             return []
@@ -256,11 +281,42 @@ class TurnEncoder(ABC):
                     frames += self._as_if(event, "ReasoningEncryptedValueObserved", told)
         return frames
 
+    def _with_call(self, event: LogEvent, answer: MessagePayload) -> list[Frame]:
+        made = self._unpublished.pop(answer.tool_call_id or "", None)
+        if made is None:
+            return []
+        message_id, call = made
+        self._published.add(call.id)
+        arguments = cast("dict[str, Any] | None", call.arguments if isinstance(call.arguments, dict) else None)
+        started = ToolCallStarted(message_id, call.id, call.name, "server")
+        ready = ToolCallReady(message_id, call.id, call.name, arguments)
+        return [
+            *self._as_if(event, "ToolCallStarted", started),
+            *self._as_if(event, "ToolCallReady", ready),
+            *self._as_if(event, "ToolCallDone", done_by(message_id, call, answer)),
+        ]
+
     def _as_if(self, event: LogEvent, kind: str, payload: Any) -> Frames:
         """What comes of an event that is not in the log."""
         plan = self._plans.get(kind)
         handler = None if plan is None else plan.handler
         return NOTHING if handler is None else handler(self, event._replace(kind=kind, payload=payload), payload)
+
+
+def done_by(message_id: MessageId, call: ToolCall, answer: MessagePayload) -> ToolCallDone:
+    """What the message that answers a call says of its end."""
+    text = "".join([block.text for block in answer.content_blocks if isinstance(block, Text)])
+    values = [block.value for block in answer.content_blocks if isinstance(block, Json)]
+    status = _STATUSES[answer.tool_status or ToolStatus.SUCCESS]
+    result, error = (values[0] if len(values) == 1 else text, None) if status == "succeeded" else (None, text)
+    return ToolCallDone(message_id, call.id, call.name, answer.message_id, status, result, error)
+
+
+_STATUSES: Final[dict[ToolStatus, CallStatus]] = {
+    ToolStatus.SUCCESS: "succeeded",
+    ToolStatus.ERROR: "failed",
+    ToolStatus.CANCELLED: "cancelled",
+}
 
 
 def shown_call(ticket: TicketOpenedPayload) -> tuple[str, str, Any]:

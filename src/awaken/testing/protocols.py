@@ -25,11 +25,11 @@ from awaken.domain.event import TABLE, opened
 from awaken.domain.given import messages_of
 from awaken.domain.ids import RunId
 from awaken.domain.log import EventRow, MessagePayload, ReadEvent
-from awaken.domain.message import Role, Text, Thinking
+from awaken.domain.message import Role, Text, Thinking, ToolCall
 from awaken.domain.run import ClientTool, Run, RunOptions
 from awaken.domain.ticket import Ticket, Verdict
 from awaken.mailbox.submission import RunSubmission
-from awaken.protocols.contract import Frame, Opened, events_of
+from awaken.protocols.contract import Frame, Opened, done_by, events_of
 from awaken.protocols.projection import Making, opened_of
 from awaken.protocols.turns import TURN_KINDS, Outcome, Turns, Waits
 from awaken.store.contract import MAX_PAGE, TicketQuery
@@ -215,7 +215,7 @@ def _with_strangers(seen: SeenRun) -> SeenRun:
 
 def final_of(rows: list[EventRow]) -> Final:
     """What the log says, in the end."""
-    final, turns = Final(calls={}), Turns()
+    final, turns, made = Final(calls={}), Turns(), dict[str, ToolCall]()
     for row in rows:
         for _, event in events_of(row):
             payload = opened(event)
@@ -224,6 +224,13 @@ def final_of(rows: list[EventRow]) -> Final:
             match event.kind:
                 case "MessageCommitted" if payload.role is Role.ASSISTANT:
                     _said(final, payload)
+                    made.update([(call.id, call) for call in payload.tool_calls])
+                case "MessageCommitted" if payload.tool_call_id in made and payload.tool_call_id not in final.calls:
+                    call = made[payload.tool_call_id]  # of an agent that publishes whole messages, and no more
+                    done = done_by(payload.message_id, call, payload)
+                    final.calls[call.id] = CallSeen(
+                        call.name, call.arguments, done.status, done.result, done.error_text
+                    )
                 case "ToolCallReady":
                     final.calls[payload.id] = CallSeen(payload.name, payload.arguments)
                 case "ToolCallDone":

@@ -21,7 +21,18 @@ from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolC
 
 from awaken.domain.errors import PermanentFailure, TransientFailure
 from awaken.domain.event import ActivityDelta, ActivitySnapshot, ToolCallStreamDelta
-from awaken.domain.message import Base64Source, Document, Image, Json, Text, UrlSource
+from awaken.domain.message import (
+    Base64Source,
+    Document,
+    Image,
+    Json,
+    Message,
+    Role,
+    Text,
+    ToolCall,
+    ToolStatus,
+    UrlSource,
+)
 from awaken.executors.current import current_run
 from awaken.executors.function import Context
 from awaken.executors.tool_call import tool_call_key
@@ -54,6 +65,7 @@ SHAPES: Final[dict[str, str]] = {
     "ask": "a function that asks a name, and greets",
     "data": "returns a value, and no text",
     "silent": "returns nothing",
+    "messages": "a function that says whole messages, with calls that it has made itself",
 }
 
 
@@ -270,6 +282,19 @@ async def _silent(context: Context) -> None:
     return None
 
 
+async def _messages(context: Context) -> AsyncIterator[Message]:
+    turn = len(await context.messages())  # ids of calls are unique in a thread
+    calls = (ToolCall(f"look-{turn}", "look_up", {"word": "otter"}), ToolCall(f"break-{turn}", "break_down", {}))
+    yield _whole(context, "Let me see.", tool_calls=calls)
+    for call, status in zip(calls, (ToolStatus.SUCCESS, ToolStatus.ERROR), strict=True):
+        yield _whole(context, "It was called.", role=Role.TOOL, tool_call_id=call.id, tool_status=status)
+    yield _whole(context, "That is all.")
+
+
+def _whole(context: Context, text: str, *, role: Role = Role.ASSISTANT, **more: Any) -> Message:
+    return Message(id=context.new_message_id(), role=role, content=(Text(text),), **more)
+
+
 _FUNCTIONS: Final[dict[str, Any]] = {
     "artifacts": _artifacts,
     "activity": _activity,
@@ -280,4 +305,5 @@ _FUNCTIONS: Final[dict[str, Any]] = {
     "ask": _ask,
     "data": _data,
     "silent": _silent,
+    "messages": _messages,
 }
