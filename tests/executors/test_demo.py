@@ -153,6 +153,7 @@ async def test_slow_notes_what_it_is_told_on_its_way_and_goes_on() -> None:
     clock = ManualClock()
     app = Awaken("memory://", clock=clock)
     app.agent("slow", make_slow(clock, steps=3, deltas_per_step=1, delta_delay_s=1))
+    await app.agents.load_all()  # which otherwise goes on in a thread while the clock is moved
     async with app, asyncio.timeout(20):
         run = await app.submit("t", "go", agent="slow")
         await clock.advance(0.5)
