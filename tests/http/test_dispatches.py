@@ -95,7 +95,7 @@ async def test_what_is_queued_is_read_and_given_another_place(store: Store, cloc
         assert (await site.http.get("/v1/dispatches/nothing")).code == "dispatch_not_found"
 
 
-@behaviour("OPS-013", "OPS-014")
+@behaviour("OPS-013", "OPS-014", "SRV-015")
 async def test_a_dispatch_is_cancelled_over_http(store: Store, clock: ManualClock) -> None:
     async with served(store, clock) as site:
         queued = await site.submit("talk", "t", after_seconds=60)

@@ -89,7 +89,7 @@ AREA: Final = Area(
     built(
         "SRV-015",
         sentence="A cancel stops queued work at once and asks running work, once however often it is sent.",
-        note="Without waiting runs.",
+        note="By run, by thread and by dispatch; a run that waits is stopped at once.",
     ),
     built("SRV-016", sentence="An interrupt supersedes the queue and reports it."),
     same("MBX-262", "MBX-264", "MBX-265", "MBX-267", as_="SRV-015"),
