@@ -15,4 +15,5 @@ AREA: Final = Area(
     built("LG-004", sentence="An interrupt is resumed with one value, or with one for each; the run is the same."),
     built("LG-005", sentence="The streaming protocol carries commands out, and shows a thread's events by channel."),
     built("LG-006", sentence="A client of the Agent Protocol finds agents, and asks for runs by themselves."),
+    built("LG-007", sentence="No route of LangGraph's API shows or changes what belongs to others."),
 )

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from awaken import Context
 from awaken.testing.behaviour import behaviour
 from tests.protocols.langgraph.server import GO, Live, live
 
@@ -123,3 +124,44 @@ async def test_interrupts_are_resumed_each_by_its_id_also_one_after_the_other() 
         assert results["ask_colour"]["content"] == "the colour is blue"
         with pytest.raises(httpx.HTTPStatusError, match="409"):
             await site.client.runs.wait(thread_id, "mixed", command={"resume": "blue"})
+
+
+@behaviour("LG-002", "LG-004")
+async def test_who_has_the_end_of_a_turn_is_shown_the_one_that_is_under_way() -> None:
+    gate = asyncio.Event()
+
+    async def slow(context: Context) -> str:
+        name = await context.ask("Who?", name="who")
+        await gate.wait()
+        return f"Hello {name}"
+
+    async with asyncio.timeout(30), live(slow=slow) as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        first = [part async for part in site.client.runs.stream(thread_id, "slow", input=GO)]
+        run = await site.client.runs.create(thread_id, "slow", command={"resume": "Ann"})
+        joining = site.client.runs.join_stream(thread_id, run["run_id"], last_event_id=first[-1].id)
+        seen: list[Any] = []
+        async for part in joining:
+            seen.append(part)
+            gate.set()
+        assert (seen[0].event, seen[-1].event) == ("metadata", "end")
+        assert seen[-2].data["messages"][-1]["content"] == "Hello Ann"
+
+
+@behaviour("SRV-037", "LG-004")
+async def test_a_tool_of_the_client_is_answered_by_resuming_or_with_its_message() -> None:
+    brought = {"configurable": {"client_tools": [{"name": "look_around"}]}}
+    async with asyncio.timeout(30), live() as site:
+        for answers_with_message in (False, True):
+            thread_id = (await site.client.threads.create())["thread_id"]
+            first = await site.client.runs.wait(thread_id, "client-tool", input=GO, config=brought)
+            [asked] = first["__interrupt__"]
+            call = asked["value"]["tool_call"]
+            assert (asked["value"]["type"], call["name"], call["args"]) == ("tool", "look_around", {"where": "here"})
+            if answers_with_message:
+                answer = {"type": "tool", "tool_call_id": call["id"], "content": "a lake"}
+                given: dict[str, Any] = {"input": {"messages": [*first["messages"], answer]}}
+            else:
+                given = {"command": {"resume": {asked["id"]: {call["id"]: "a lake"}}}}
+            last = await site.client.runs.wait(thread_id, "client-tool", **given)
+            assert [each["content"] for each in last["messages"][-2:]] == ["a lake", "The page has answered."]

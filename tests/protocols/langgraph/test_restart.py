@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langgraph_sdk import get_client
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from awaken.testing.behaviour import behaviour
 from tests.docs.uvicorn_process import Uvicorn
+from tests.protocols.langgraph.server import GO, live
 from tests.protocols.langgraph.test_javascript_client import CLIENTS
 from tests.protocols.stock.clients import Module
 
@@ -97,3 +100,42 @@ async def joined(client: Any, run_id: str, reading: asyncio.Event) -> list[tuple
         if part.event == "messages" and part.data[0]["content"] == "three ":
             reading.set()
     return found
+
+
+def cutting(app: ASGIApp, after: int, times: int) -> ASGIApp:
+    """Breaks so many answers of streams off, each after so many pieces."""
+    left = times
+
+    async def cut(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal left
+        if not scope["path"].endswith("/stream") or not left:
+            await app(scope, receive, send)
+            return
+        left -= 1
+        sent = 0
+
+        async def some(message: Message) -> None:
+            nonlocal sent
+            sent += message["type"] == "http.response.body"
+            if sent > after:
+                raise ConnectionResetError
+            await send(message)
+
+        await app(scope, receive, some)
+
+    return cut
+
+
+@behaviour("SRV-037", "LG-002")
+async def test_a_stream_whose_connection_breaks_goes_on_by_itself() -> None:
+    async with asyncio.timeout(60), live(partial(cutting, after=2, times=2)) as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        modes = ["messages-tuple", "values"]
+        parts: list[tuple[str, Any]] = []
+        async for part in site.client.runs.stream(thread_id, "gated", input=GO, stream_mode=modes):
+            parts.append((part.event, part.data))
+            if part.event == "messages":
+                site.gates[thread_id].set()
+        assert shown(parts) == "one two three"
+        assert parts[-1][0] == "end"
+        assert [event for event, _ in parts].count("metadata") == 1

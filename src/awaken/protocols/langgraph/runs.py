@@ -30,7 +30,7 @@ from awaken.domain.errors import (
     ValidationError,
 )
 from awaken.domain.ids import RunId, ThreadId, checked_id
-from awaken.domain.message import Role, ToolStatus
+from awaken.domain.message import Message, Role, ToolStatus
 from awaken.domain.run import Adapter, OnCompletion, Run
 from awaken.domain.run import RunStatus as Status
 from awaken.domain.ticket import Ticket, Verdict
@@ -116,20 +116,7 @@ def _incoming(call: Call, asked: RunBody, thread_id: str) -> Incoming:
         thread_id=thread_id,
         agent_id=agent_id_named(call, asked.named_agent),
         messages=messages,
-        answers=tuple(
-            [
-                Verdict(
-                    action="answer" if message.tool_status is ToolStatus.SUCCESS else "fail",
-                    tool_call_id=message.tool_call_id,
-                    result=shown_content(message.content, Role.TOOL)
-                    if message.tool_status is ToolStatus.SUCCESS
-                    else None,
-                    reason=None if message.tool_status is ToolStatus.SUCCESS else message.text,
-                )
-                for message in messages
-                if message.tool_call_id
-            ]
-        ),
+        answers=tuple([_answer(message) for message in messages if message.tool_call_id]),
         state=state,
         client_tools=asked.client_tools(),
         metadata=asked.metadata or {},
@@ -140,6 +127,14 @@ def _incoming(call: Call, asked: RunBody, thread_id: str) -> Incoming:
         on_disconnect=asked.on_disconnect or "continue",
         on_completion="keep" if thread_id else on_completion,
     )
+
+
+def _answer(message: Message) -> Verdict:
+    """What a message of a tool says to a ticket that is open about its call, where there is one."""
+    if message.tool_status is ToolStatus.ERROR:
+        return Verdict(action="fail", tool_call_id=message.tool_call_id or "", reason=message.text)
+    result = shown_content(message.content, Role.TOOL)
+    return Verdict(action="answer", tool_call_id=message.tool_call_id or "", result=result)
 
 
 async def resumed(call: Call, thread_id: ThreadId, value: Any) -> Turn:
@@ -223,11 +218,11 @@ async def create_run_and_stream(call: Call) -> Response:
         return await _as_it_is(call, cast(str, call.ids.get("thread_id") or asked.thread_id), modes)
     if asked.resumes and not turn.is_new and turn.ending is not None and turn.ending.outcome == "waiting":
         return await _as_it_is(call, turn.run.thread_id, modes, turn)
-    return await watched(call, turn, modes)
+    return await watched(call, turn, None, modes)
 
 
-async def watched(call: Call, turn: Turn, modes: frozenset[Mode], place: Place | None = None) -> Response:
-    """A stream of the turn."""
+async def watched(call: Call, turn: Turn, place: Place | None, modes: frozenset[Mode]) -> Response:
+    """A stream of the turn, from its start or behind a place."""
     return await gateway_of(call).watch(turn, encoder_of(modes), place=place, headers=stream_places(turn.run, modes))
 
 
@@ -298,9 +293,7 @@ async def list_runs(call: Call) -> Response:
     thread = await call.mailbox.get_thread(call.scope, call.thread_id)
     query = RunQuery(thread_id=thread.thread_id, descending=True)
     found = await _runs(call, query, asked.status, asked.offset, asked.limit)
-    return _answer(
-        _selected(found, None if asked.select is None else asked.select.split(",")), asked.offset, asked.limit
-    )
+    return _page(_selected(found, None if asked.select is None else asked.select.split(",")), asked.offset, asked.limit)
 
 
 async def search_runs(call: Call) -> Response:
@@ -312,10 +305,10 @@ async def search_runs(call: Call) -> Response:
         descending=True,
     )
     found = await _runs(call, query, asked.status, asked.offset, asked.limit)
-    return _answer(_selected(found, asked.select), asked.offset, asked.limit)
+    return _page(_selected(found, asked.select), asked.offset, asked.limit)
 
 
-def _answer(found: list[dict[str, Any]], offset: int, limit: int) -> Response:
+def _page(found: list[dict[str, Any]], offset: int, limit: int) -> Response:
     headers = {"X-Pagination-Next": str(offset + limit)} if len(found) == limit else {}
     return json_response(found, headers=headers)
 
@@ -371,11 +364,13 @@ async def stream_run(call: Call) -> Response:
     run = await run_in_path(call)
     if call.header(b"last-event-id"):
         found = await gateway_of(call).resumed(run.thread_id)
-        if found is None or found[0].run.run_id != run.run_id:
+        if found is not None and found[0].run.run_id == run.run_id:
+            return await watched(call, *found, modes)
+        newest = await gateway_of(call).latest_turn(run)
+        if newest.ending is not None:
             return gateway_of(call).say((frame(None, "end"),), headers=stream_places(run, modes))
-        turn, place = found
-        return await watched(call, turn, modes, place)
-    return await watched(call, await gateway_of(call).latest_turn(run), modes)
+        return await watched(call, newest, None, modes)  # the client has the end of one before
+    return await watched(call, await gateway_of(call).latest_turn(run), None, modes)
 
 
 async def join_run(call: Call) -> Response:
