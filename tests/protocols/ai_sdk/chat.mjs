@@ -168,6 +168,11 @@ export async function answer(name, tool, output, errorText) {
   return settled(name);
 }
 
+export async function edit(name, messageId, text) {
+  await of(name).sendMessage({ text, messageId });
+  return settled(name);
+}
+
 export async function resend(name) {
   await of(name).sendMessage();
   return settled(name);

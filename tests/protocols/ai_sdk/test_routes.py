@@ -15,6 +15,7 @@ from awaken.testing.protocols import approve_all
 from tests.protocols.site import ProtocolSite, cuts, frames_in, protocol_site, without_beginning
 
 Chunk = dict[str, Any]
+T = ThreadId("t")
 URL = "/v1/ai-sdk/chat"
 LOOK_AROUND = [{"name": "look_around", "description": "Look around on the page."}]
 
@@ -91,7 +92,7 @@ async def test_a_page_brings_tools_state_context_and_metadata() -> None:
         assert run["metadata"] == {"who": "me"}
         assert (await site.http.get("/v1/threads/t/state")).json()["values"] == {"city": "Paris"}
         assert [each["role"] for each in await history(site)] == ["user", "assistant"], "context is shown to nobody"
-        log = await site.app.store.list_messages(site.app.scope, ThreadId("t"), MessageQuery())
+        log = await site.app.store.list_messages(site.app.scope, T, MessageQuery())
         assert '<context>\n{"page":"maps"}\n</context>' in [each.message.text for each in log]
 
 
@@ -443,6 +444,50 @@ async def test_a_page_that_makes_an_answer_anew_brings_its_tools() -> None:
         lost = {"id": "t", "messages": [user("what?", "m9")], "trigger": "regenerate-message", "messageId": "m8"}
         answer = await site.http.post(URL, lost)
         assert (answer.status, answer.json()["errors"][0]["loc"]) == (422, ["body", "messageId"])
+
+
+@behaviour("SRV-031")
+async def test_a_message_that_is_said_otherwise_takes_the_place_of_all_behind_it() -> None:
+    async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
+        await chat(site, "text", user("one", "m1"))
+        await chat(site, "tool", *await history(site), user("two", "m2"))
+        shown = await history(site)
+        for words in ("TWO", "two", "TWO"):
+            body = await chat(site, "tool", *shown[:2], user(words, "m2"), messageId="m2")
+            assert said(body) == "Let me see.Otter means something."
+            again = await history(site)
+            assert [each["id"] for each in again[:2]] == [each["id"] for each in shown[:2]]
+            assert [each["parts"][0].get("text") for each in again[2:3]] == [words] and len(again) == 4
+            repeated = await chat(site, "tool", *shown[:2], user(words, "m2"), messageId="m2")
+            assert chunks(repeated)[-1]["finishReason"] == "other", "it was said already"
+            assert await history(site) == again
+        await chat(site, "text", user("ONE", "m1"), messageId="m1")
+        assert [each["role"] for each in await history(site)] == ["user", "assistant"]
+        texts = [each.message.text for each in await site.app.store.list_messages(site.app.scope, T, MessageQuery())]
+        assert {"one", "two", "TWO", "ONE"} <= {*texts}, "the log keeps what was said"
+
+
+@behaviour("SRV-031")
+async def test_an_edit_stops_what_runs_and_one_that_is_refused_hides_nothing() -> None:
+    async def stuck(context: Any) -> Any:
+        yield "I begin. "
+        if await context.input() == "one":
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, stuck=stuck) as site:
+        body = {"id": "t", "messages": [user("one", "m1")], "agentId": "stuck"}
+        async with site.http.open("POST", URL, body) as first:
+            async for each in first.frames():
+                if "begin" in each.data:
+                    break
+            bad = {"messages": [user("ONE", "m1")], "messageId": "m1", "agentId": "nobody"}
+            assert (await site.http.post(URL, body | bad)).status == 422
+            assert (await site.http.get(f"{URL}/t/stream", headers={"last-event-id": "x"})).status == 422
+            edit = body | {"messages": [user("ONE", "m1")], "messageId": "m1"}
+            assert said((await site.http.post(URL, edit)).body) == "I begin. "
+            assert chunks(await first.rest())[-1]["type"] == "abort"
+        assert [each["parts"][0].get("text") for each in await history(site)][:1] == ["ONE"]
+        assert len(await history(site)) == 2
 
 
 # --- history ----------------------------------------------------------------------------------------------------------

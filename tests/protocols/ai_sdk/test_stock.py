@@ -205,6 +205,21 @@ async def test_an_answer_is_made_anew() -> None:
 
 
 @behaviour("SRV-031")
+async def test_a_message_that_was_sent_is_edited() -> None:
+    async with pages("text") as chats:
+        for chat in chats:
+            await chat("send", "one")
+            first = (await chat("send", "two"))["messages"]
+            view = await chat("edit", first[0]["id"], "ONE")
+            assert (view["errors"], roles(view), text(view)) == ([], ["user", "assistant"], "Hello there. All is well.")
+            view = await chat("send", "three")
+            assert len(view["messages"]) == 4
+            history: Any = await chat("history")
+            said = [each["parts"][0]["text"] for each in history if each["role"] == "user"]
+            assert said == ["ONE", "three"], "a reload shows what was said at last"
+
+
+@behaviour("SRV-031")
 async def test_leaving_and_coming_back_shows_the_whole_message() -> None:
     """What the client stops is its own stream. The run goes on, and another page joins it."""
     gate = asyncio.Event()

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Literal, cast
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
-from awaken.domain.errors import ThreadNotFound, ValidationError
-from awaken.domain.ids import MessageId, RunId, ThreadId
+from awaken.domain.errors import ThreadBusy, ThreadNotFound, ValidationError
+from awaken.domain.ids import MessageId, RunId, ThreadId, derived_id
+from awaken.domain.message import Message, Role
 from awaken.domain.run import Adapter, RunOptions, RunStatus, Trace
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket, Verdict
@@ -25,9 +27,20 @@ from awaken.http.routes.threads import cancel_thread, interrupt_thread
 from awaken.http.wire import CancelResource, InterruptResource
 from awaken.protocols.ai_sdk.encoder import AiSdkEncoder, Dialect, frames_of
 from awaken.protocols.ai_sdk.history import Answered, Known, came_between, runs_with_open_calls, settling, shown
-from awaken.protocols.ai_sdk.wire import Chat, Part, UIMessage, answer_id, answers_in, call_id, is_answered, messages_of
+from awaken.protocols.ai_sdk.wire import (
+    Chat,
+    Part,
+    UIMessage,
+    answer_id,
+    answers_in,
+    call_id,
+    is_answered,
+    messages_of,
+    parts_of,
+)
+from awaken.protocols.attachments import check_foreign
 from awaken.protocols.contract import shown_call
-from awaken.protocols.gateway import Gateway, Incoming
+from awaken.protocols.gateway import Gateway, Incoming, told
 from awaken.protocols.turn_index import Turn
 from awaken.store.contract import MAX_PAGE, DispatchQuery, TicketQuery
 
@@ -64,17 +77,22 @@ async def chat(call: Call) -> Response:
     if thread is not None and asked.trigger == "regenerate-message":
         turn: Turn | None = await _regenerated(call, gateway, thread, asked, agent_id)
     else:
-        turn = await _entered(gateway, thread, asked, chat_id, agent_id)
+        turn = await _entered(call, gateway, thread, asked, chat_id, agent_id)
     return await _answer(call, gateway, asked, turn, version, chat_id)
 
 
 async def _entered(
-    gateway: Gateway, thread: Thread | None, asked: Chat, chat_id: str, agent_id: str | None
+    call: Call, gateway: Gateway, thread: Thread | None, asked: Chat, chat_id: str, agent_id: str | None
 ) -> Turn | None:
-    answers = () if thread is None else await _answers(gateway, thread, asked)
+    messages = messages_of(asked.messages)
+    answers: tuple[Verdict, ...] = ()
+    if thread is not None and asked.edited is not None:
+        messages = (*messages[:-1], await _rewound(call, gateway, thread.thread_id, asked, messages[-1]))
+    elif thread is not None:
+        answers = await _answers(gateway, thread, asked)
     return await gateway.enter(
         Incoming(
-            messages=messages_of(asked.messages),
+            messages=messages,
             answers=answers,
             thread_id=chat_id,
             agent_id=agent_id,
@@ -87,6 +105,41 @@ async def _entered(
             on_disconnect=asked.on_disconnect or "continue",
         )
     )
+
+
+async def _rewound(call: Call, gateway: Gateway, thread_id: ThreadId, asked: Chat, message: Message) -> Message:
+    """A message that the user says otherwise now, under an id of its own: the log keeps what was said before. All that
+    the client has not kept is hidden. Asked again, after a part of it or all, it does the rest.
+
+    Raises:
+        ThreadBusy: What runs does not let go.
+    """
+    stored = await call.reads.load_message(call.scope, thread_id, message.id)
+    if stored is None:
+        return message
+    kept = {each.id for each in asked.messages[:-1]}
+    page = await _page(call, gateway, thread_id, 6)
+    place = max([index for index, each in enumerate(page, 1) if each.shown["id"] in kept], default=0)
+    after = page[place] if place < len(page) else None
+    if after is not None and after.shown["id"] != message.id and after.shown["parts"] == parts_of(message.content):
+        return replace(message, id=MessageId(after.shown["id"]))  # that is this very edit
+    # Whatever could be refused later is refused now, before anything is hidden.
+    check_foreign([message], "messages")
+    told(asked.context)
+    agent_id = call.ids.get("agent_id") or asked.agent_id
+    if agent_id is not None:
+        call.mailbox.agents.resolve(agent_id, None)
+    stopped = await gateway.interrupt(thread_id, wait_s=call.service.settings.cancel_wait_s)
+    if stopped.cancel in ("requested", "acknowledged"):
+        raise ThreadBusy(thread_id, stopped.active_run_id)
+    if after is not None:
+        visible = await gateway.messages(thread_id)
+        first = next((each.seq or 0 for each in visible if each.message.id in after.message_ids), 0)
+        for each in reversed(visible):
+            if each.seq is not None and each.seq >= first > 0 and each.message.role is not Role.TOOL:
+                await call.mailbox.threads.hide(call.scope, thread_id, each.message.id)
+    named = derived_id("edited", message.id, "" if after is None else after.shown["id"], repr(message.content))
+    return replace(message, id=MessageId(named))
 
 
 async def _answers(gateway: Gateway, thread: Thread, asked: Chat) -> tuple[Verdict, ...]:

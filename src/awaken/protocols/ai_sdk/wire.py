@@ -117,6 +117,13 @@ class Chat(DialectBody, frozen=True, kw_only=True, rename="camel"):
         return found if found.role == "assistant" else None
 
     @property
+    def edited(self) -> UIMessage | None:
+        """The message of the user that is said otherwise now, with nothing left behind it."""
+        last = self.messages[-1] if self.messages else None
+        is_edit = self.trigger == "submit-message" and last is not None and last.id == self.message_id
+        return last if is_edit and last is not None and last.role == "user" and last.id else None
+
+    @property
     def last_answer(self) -> UIMessage | None:
         """The last message of the assistant, in which the page has put its answers."""
         return next((each for each in reversed(self.messages) if each.role == "assistant"), None)
