@@ -1488,7 +1488,8 @@ class Awaken:
         include_deltas: bool = True,
     ) -> AsyncGenerator[shown.WatchedEvent | shown.Hint]:
         """Several threads and runs read as one, at most 20: by their ids, or by ids with the cursors after which they
-        are followed. Without a cursor a run is followed from its start, a thread from now on.
+        are followed. Without a cursor a run is followed from its start, a thread from now on. `thread:` or `run:`
+        before an id says what it is, where there are both.
 
         `hints`: also where else something happens, in short and as far as is known. Without them this is over when all
         it follows are runs that have ended.

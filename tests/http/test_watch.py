@@ -221,6 +221,24 @@ async def test_nobody_watches_what_is_anothers(store: Store, clock: ManualClock)
         assert {hint["thread_id"] for hint in hints} == {"bob"}
 
 
+@behaviour("WAT-002")
+async def test_an_id_that_a_thread_and_a_run_have_needs_to_say_which(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        await site.finished(await site.submit("talk", "same", run_id="same"))
+        refused = await site.http.get("/v1/watch?on=same")
+        assert (refused.status, refused.code) == (422, "invalid_request")
+        assert "write 'thread:same' or 'run:same'" in refused.json()["detail"]
+        place = (await site.http.get("/v1/threads/same")).json()["cursor"]
+        async with site.http.open("GET", f"/v1/watch?on=run:same,thread:same@{place}") as stream:
+            frames = await stream.until("RunFinished")
+            await site.finished(await site.submit("talk", "same", run_id="next"))
+            frames += await stream.until("RunFinished")
+        assert without_on(events(frames, "run:same")) == await log_of(site, "same", "same")
+        assert without_on(events(frames, "thread:same")) == await log_of(site, "same", "next")
+        for missing in ("run:none", "thread:next"):
+            assert (await site.http.get(f"/v1/watch?on={missing}")).json()["id"] == missing
+
+
 @behaviour("WAT-001")
 async def test_who_watches_several_runs_watches_each(store: WatchedStore, clock: ManualClock) -> None:
     async with served(store, clock) as site:
@@ -228,7 +246,7 @@ async def test_who_watches_several_runs_watches_each(store: WatchedStore, clock:
         async with site.http.open("POST", "/v1/runs/stream", body) as own:
             call = await site.world.agent.next_call()
             await own.until("RunStarted")
-        async with site.http.open("GET", "/v1/watch?on=r") as stream:
+        async with site.http.open("GET", "/v1/watch?on=run:r") as stream:
             await stream.until("RunStarted")
             await site.world.advance(DISCONNECT_S + 1)
             assert not call.is_over
@@ -245,6 +263,7 @@ async def test_who_watches_several_runs_watches_each(store: WatchedStore, clock:
         ("a@b@1.t.0123abcd.7", {"a@b": "1.t.0123abcd.7"}),
         ("a@1.t.0123abcd.7@", {"a@1.t.0123abcd.7": None}),
         ("a@home", {"a@home": None}),
+        ("run:a,thread:a@1.t.0123abcd.7", {"run:a": None, "thread:a": "1.t.0123abcd.7"}),
     ],
 )
 def test_a_scope_is_an_id_with_or_without_a_cursor(text: str, scopes: dict[str, str | None]) -> None:

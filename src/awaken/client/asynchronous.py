@@ -803,7 +803,8 @@ class AsyncClient:
         on_reconnect: OnReconnect | None = None,
     ) -> AsyncWatch:
         """Several threads and runs on one stream, at most 20: by their ids, or by ids with the cursors after which they
-        are followed. Without a cursor a run is followed from its start, a thread from now on.
+        are followed. Without a cursor a run is followed from its start, a thread from now on. `thread:` or `run:`
+        before an id says what it is, where there are both.
 
         `hints`: also where else something happens, in short and as far as is known.
         """

@@ -1,8 +1,9 @@
 """What one stream over several threads and runs follows, and from where: as text, as a client writes it, and checked.
 
 Above: `GET /v1/watch`, the clients and `Awaken.watch`, which all take the same. Below: ids and cursors.
-Holds: a scope is the id of a thread or of a run, with or without a cursor behind an `@`. An id may have an `@` in it
-itself, and even end like a cursor: one that is followed by a lone `@` is taken as it is.
+Holds: a scope is the id of a thread or of a run, with or without a cursor behind an `@`. What both a thread and a run
+have, as they do where a thread was made for its first run, needs `thread:` or `run:` before it. An id may have an `@`
+in it itself, and even end like a cursor: one that is followed by a lone `@` is taken as it is.
 
 Source: docs/howto/stream-and-resume.md; docs/reference/http.md.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, cast
+from typing import Final, Literal, cast, get_args
 
 from awaken.domain.checking import checked_flag, shown
 from awaken.domain.cursor import EVENT_CURSOR_PATTERN
@@ -28,7 +29,8 @@ HINT_KINDS: Final = frozenset(
 _CURSOR: Final = re.compile(EVENT_CURSOR_PATTERN)
 
 Scopes = dict[str, str | None]
-"""Ids of threads or runs, each with the cursor after which it is followed, or None."""
+"""Names of scopes as they were asked for, each with the cursor after which it is followed, or None."""
+Sort = Literal["thread", "run"]
 On = Iterable[str] | Mapping[str, str | None]
 """The same as a program gives it: ids, or ids with their cursors."""
 
@@ -65,12 +67,22 @@ def read_scopes(text: str) -> Scopes:
     return found
 
 
+def split_name(name: str) -> tuple[Sort | None, str]:
+    """What the name of a scope says that it is, if it does, and its id."""
+    for sort in get_args(Sort):
+        if name.startswith(f"{sort}:"):
+            return sort, name.removeprefix(f"{sort}:")
+    return None, name
+
+
 def written_scopes(scopes: Scopes) -> str:
     return ",".join([f"{id}@{cursor or ''}" for id, cursor in scopes.items()])
 
 
 def _add(found: Scopes, id: str, cursor: str | None) -> None:
-    checked_id(id, what="thread or run", loc=("on",))
+    if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValidationError(f"on= takes ids of threads and runs, and not {shown(id)}", loc=("on",))
+    checked_id(split_name(id)[1], what="thread or run", loc=("on",))
     if cursor is not None and (not isinstance(cursor, str) or _CURSOR.fullmatch(cursor) is None):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValidationError(f"{shown(cursor)} is not a cursor of this server", loc=("on",))
     if id in found:

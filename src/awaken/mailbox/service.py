@@ -66,6 +66,7 @@ from awaken.domain.run import (
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.domain.traceparent import nearest_traceparent
+from awaken.domain.watching import split_name
 from awaken.executors.registry import Agents
 from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
@@ -626,20 +627,26 @@ class Mailbox:
         start = max(_checked_seq(after, what="after"), run.first_event_seq - 1)
         return self._engine.hub.reader(scope, run.thread_id, after=start, run_id=run.run_id)
 
-    async def get_watched(self, scope: Scope, id: str) -> Run | Thread:
-        """The run with this id, or else the thread.
+    async def get_watched(self, scope: Scope, name: str) -> Run | Thread:
+        """The run or the thread with this id, before which may be what it is: `run:` or `thread:`.
 
         Raises:
             WatchedNotFound: There is neither.
+            ValidationError: There are both, or it is no id.
         """
         self._engine.check_loop()
-        run = await self.store.load_run(scope, RunId(checked_id(id, what="thread or run")))
-        if run is not None:
-            return run
-        try:
-            return await self.get_thread(scope, ThreadId(id))
-        except ThreadNotFound:
-            raise WatchedNotFound(id) from None
+        sort, id = split_name(name)
+        checked_id(id, what="thread or run")
+        run = None if sort == "thread" else await self.store.load_run(scope, RunId(id))
+        thread = None if sort == "run" else await self.store.load_thread(scope, ThreadId(id))
+        if run is not None and thread is not None:
+            raise ValidationError(
+                f"there are a thread and a run {id!r}; write 'thread:{id}' or 'run:{id}'", loc=("on",)
+            )
+        found = run or thread
+        if found is None:
+            raise WatchedNotFound(name)
+        return found
 
     def watch(self, scope: Scope, places: Mapping[str, tuple[Run | Thread, int]], *, hints: bool) -> Watch:
         """Runs and threads, by names of the caller's, each from the event seq after its own: what happens there, read

@@ -23,7 +23,8 @@ from awaken.http.wire import RunResource, ThreadResource
 class WatchQuery(Watching, frozen=True, kw_only=True):
     on: Annotated[str, Meta(min_length=1)] | None = None
     """Ids of threads and runs, at most 20, separated by commas, each with the cursor after which it is followed behind
-    an `@`. Without a cursor a run is followed from its start, a thread from now on."""
+    an `@`. Without a cursor a run is followed from its start, a thread from now on. `thread:` or `run:` before an id
+    says what it is, where there are both."""
     hints: bool | None = None
     """Also what happens anywhere else, in short. True when nothing is named, false otherwise."""
 
