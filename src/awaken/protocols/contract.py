@@ -287,7 +287,8 @@ class TurnEncoder(ABC):
             return []
         message_id, call = made
         self._published.add(call.id)
-        arguments = cast(dict[str, Any], call.arguments) if isinstance(call.arguments, dict) else None
+        given: object = call.arguments
+        arguments = cast(dict[str, Any], given) if isinstance(given, dict) else None
         started = ToolCallStarted(message_id, call.id, call.name, "server")
         ready = ToolCallReady(message_id, call.id, call.name, arguments)
         return [
