@@ -10,7 +10,7 @@ import pytest
 
 from awaken import Context
 from awaken.testing.behaviour import behaviour
-from tests.protocols.langgraph.server import GO, Live, live
+from tests.protocols.langgraph.server import GO, Live, live, said
 
 
 async def streamed(site: Live, thread_id: str | None, agent: str, **more: Any) -> list[tuple[str, Any]]:
@@ -165,3 +165,20 @@ async def test_a_tool_of_the_client_is_answered_by_resuming_or_with_its_message(
                 given = {"command": {"resume": {asked["id"]: {call["id"]: "a lake"}}}}
             last = await site.client.runs.wait(thread_id, "client-tool", **given)
             assert [each["content"] for each in last["messages"][-2:]] == ["a lake", "The page has answered."]
+
+
+@behaviour("LG-001")
+@pytest.mark.parametrize("agent", ["retried", "approval", "state", "child"])
+async def test_values_hold_what_was_said_before_the_run_too(agent: str) -> None:
+    async with asyncio.timeout(30), live() as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        before = await site.client.runs.wait(thread_id, "text", input=GO)
+        parts = await streamed(site, thread_id, agent, input=said("And now?"))
+        if agent == "approval":
+            parts += await streamed(site, thread_id, agent, command={"resume": True})
+        found = [data["messages"] for event, data in parts if event == "values"]
+        for messages in found:
+            assert messages[:2] == before["messages"]
+            assert len({each["id"] for each in messages}) == len(messages)
+        state = await site.client.threads.get_state(thread_id)
+        assert state["values"]["messages"] == found[-1]

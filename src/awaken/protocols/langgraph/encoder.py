@@ -61,12 +61,15 @@ class Conversation:
     def __init__(self, opened: Opened) -> None:
         self._messages: list[msgspec.Raw] = []
         self._names: dict[str, str] = {}
+        self.is_whole = False
+        """What was said before the run is in it."""
         self.state: dict[str, Any] = dict(opened.state.values) if opened.state is not None else {}
 
     def begin(self, history: Iterable[Message]) -> None:
-        """What was said before the run."""
-        before = [self._shown(message) for message in history]
-        self._messages[:0] = before
+        """What was said before the run, which has started now."""
+        if not self.is_whole:
+            self._messages[:0] = [self._shown(message) for message in history]
+            self.is_whole = True
 
     def add(self, message: MessagePayload) -> dict[str, Any]:
         """A message was committed; as it is shown."""
@@ -186,7 +189,7 @@ class LangGraphEncoder(TurnEncoder):
         return (*self._values(), *self._if("lifecycle", {"event": "started", "namespace": []}))
 
     def _values(self, interrupts: list[dict[str, Any]] | None = None) -> list[Frame]:
-        if self._said is None:
+        if self._said is None or not self._said.is_whole:
             return []
         values = self._said.values(interrupts)
         frames = [frame(values, "values")] if "values" in self.modes else []

@@ -120,6 +120,8 @@ class EventEncoder(TurnEncoder):
         return (frame(told, "event"),)
 
     def _values(self, event: LogEvent, interrupts: list[dict[str, Any]] | None = None) -> Frames:
+        if not self._said.is_whole:
+            return NOTHING
         return self._event(event, "values", lambda: self._said.values(interrupts))
 
     def _lifecycle(self, event: LogEvent, what: str, error: str | None = None) -> Frames:
