@@ -490,6 +490,41 @@ async def test_an_edit_stops_what_runs_and_one_that_is_refused_hides_nothing() -
         assert len(await history(site)) == 2
 
 
+@behaviour("SRV-032")
+async def test_a_page_that_has_lost_the_conversation_changes_nothing_of_it() -> None:
+    async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
+        await chat(site, "text", user("one", "m1"))
+        before = await history(site)
+        other = {"id": "t", "messages": [user("x", "x1"), user("ONE", "m1")], "messageId": "m1"}
+        answer = await site.http.post(URL, other)
+        assert answer.status == 422 and await history(site) == before
+
+
+@behaviour("SRV-031")
+async def test_an_edit_in_a_conversation_from_elsewhere_keeps_the_answers_before_it() -> None:
+    earlier = {"id": "a1", "role": "assistant", "parts": [{"type": "text", "text": "Yes."}]}
+    async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
+        await chat(site, "text", user("one", "m1"), earlier, user("two", "m2"))
+        await chat(site, "text", user("one", "m1"), earlier, user("TWO", "m2"), messageId="m2")
+        assert [each["parts"][-1]["text"] for each in await history(site)] == [
+            "one", "Yes.", "TWO", "Hello there. All is well.",
+        ]  # fmt: skip
+
+
+@behaviour("SRV-032")
+async def test_what_came_another_way_and_could_not_come_this_way_is_known_all_the_same() -> None:
+    document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AA=="}}
+    async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
+        native = {"agent_id": "text", "messages": [{"id": "m1", "content": [document]}], "if_not_exists": "create"}
+        assert (await site.http.post("/v1/threads/t/runs/wait", native)).status == 200
+        shown = await history(site)
+        shown[0]["parts"][0]["url"] = "blob:nothing"
+        assert said(await chat(site, None, *shown, user("two", "m2"))) == "Hello there. All is well."
+        edit = {"id": "t", "messages": [shown[0]], "messageId": "m1"}
+        assert (await site.http.post(URL, edit)).status == 422, "said anew it has to be whole"
+        assert len(await history(site)) == 4
+
+
 # --- history ----------------------------------------------------------------------------------------------------------
 
 

@@ -11,22 +11,22 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Literal, cast
 
-from msgspec.structs import replace
 from starlette.responses import Response
 
-from awaken.domain.errors import ThreadBusy, ThreadNotFound, ValidationError
-from awaken.domain.ids import MessageId, RunId, ThreadId, derived_id
-from awaken.domain.message import Message, Role
-from awaken.domain.run import Adapter, RunOptions, RunStatus, Trace
+from awaken.domain.errors import ThreadNotFound, ValidationError
+from awaken.domain.message import Message
+from awaken.domain.run import Adapter
 from awaken.domain.thread import Thread
-from awaken.domain.ticket import Ticket, Verdict
+from awaken.domain.ticket import Verdict
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Query
 from awaken.http.routes.runs import Stopping
 from awaken.http.routes.threads import cancel_thread, interrupt_thread
 from awaken.http.wire import CancelResource, InterruptResource
+from awaken.protocols.ai_sdk.again import regenerated, rewound
 from awaken.protocols.ai_sdk.encoder import AiSdkEncoder, Dialect, frames_of
-from awaken.protocols.ai_sdk.history import Answered, Known, came_between, runs_with_open_calls, settling, shown
+from awaken.protocols.ai_sdk.history import settling
+from awaken.protocols.ai_sdk.reading import read_page, visible_messages
 from awaken.protocols.ai_sdk.wire import (
     Chat,
     Part,
@@ -36,13 +36,10 @@ from awaken.protocols.ai_sdk.wire import (
     call_id,
     is_answered,
     messages_of,
-    parts_of,
 )
-from awaken.protocols.attachments import check_foreign
 from awaken.protocols.contract import shown_call
-from awaken.protocols.gateway import Gateway, Incoming, told
+from awaken.protocols.gateway import Gateway, Incoming
 from awaken.protocols.turn_index import Turn
-from awaken.store.contract import MAX_PAGE, DispatchQuery, TicketQuery
 
 DIALECT_HEADER: Final = b"x-ai-sdk-dialect"
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -75,7 +72,7 @@ async def chat(call: Call) -> Response:
     agent_id = call.ids.get("agent_id") or asked.agent_id
     thread = await gateway.load_thread(chat_id)
     if thread is not None and asked.trigger == "regenerate-message":
-        turn: Turn | None = await _regenerated(call, gateway, thread, asked, agent_id)
+        turn: Turn | None = await regenerated(call, gateway, thread.thread_id, asked)
     else:
         turn = await _entered(call, gateway, thread, asked, chat_id, agent_id)
     return await _answer(call, gateway, asked, turn, version, chat_id)
@@ -84,10 +81,10 @@ async def chat(call: Call) -> Response:
 async def _entered(
     call: Call, gateway: Gateway, thread: Thread | None, asked: Chat, chat_id: str, agent_id: str | None
 ) -> Turn | None:
-    messages = messages_of(asked.messages)
+    messages = await _sent(call, thread, asked)
     answers: tuple[Verdict, ...] = ()
     if thread is not None and asked.edited is not None:
-        messages = (*messages[:-1], await _rewound(call, gateway, thread.thread_id, asked, messages[-1]))
+        messages = (*messages[:-1], await rewound(call, gateway, thread.thread_id, asked, messages[-1]))
     elif thread is not None:
         answers = await _answers(gateway, thread, asked)
     return await gateway.enter(
@@ -107,39 +104,18 @@ async def _entered(
     )
 
 
-async def _rewound(call: Call, gateway: Gateway, thread_id: ThreadId, asked: Chat, message: Message) -> Message:
-    """A message that the user says otherwise now, under an id of its own: the log keeps what was said before. All that
-    the client has not kept is hidden. Asked again, after a part of it or all, it does the rest.
-
-    Raises:
-        ThreadBusy: What runs does not let go.
+async def _sent(call: Call, thread: Thread | None, asked: Chat) -> tuple[Message, ...]:
+    """What the client sends. A message that the thread has is taken as known, whatever the client makes of it: it may
+    have come another way, with a file that cannot come this way.
     """
-    stored = await call.reads.load_message(call.scope, thread_id, message.id)
-    if stored is None:
-        return message
-    kept = {each.id for each in asked.messages[:-1]}
-    page = await _page(call, gateway, thread_id, 6)
-    place = max([index for index, each in enumerate(page, 1) if each.shown["id"] in kept], default=0)
-    after = page[place] if place < len(page) else None
-    if after is not None and after.shown["id"] != message.id and after.shown["parts"] == parts_of(message.content):
-        return replace(message, id=MessageId(after.shown["id"]))  # that is this very edit
-    # Whatever could be refused later is refused now, before anything is hidden.
-    check_foreign([message], "messages")
-    told(asked.context)
-    agent_id = call.ids.get("agent_id") or asked.agent_id
-    if agent_id is not None:
-        call.mailbox.agents.resolve(agent_id, None)
-    stopped = await gateway.interrupt(thread_id, wait_s=call.service.settings.cancel_wait_s)
-    if stopped.cancel in ("requested", "acknowledged"):
-        raise ThreadBusy(thread_id, stopped.active_run_id)
-    if after is not None:
-        visible = await gateway.messages(thread_id)
-        first = next((each.seq or 0 for each in visible if each.message.id in after.message_ids), 0)
-        for each in reversed(visible):
-            if each.seq is not None and each.seq >= first > 0 and each.message.role is not Role.TOOL:
-                await call.mailbox.threads.hide(call.scope, thread_id, each.message.id)
-    named = derived_id("edited", message.id, "" if after is None else after.shown["id"], repr(message.content))
-    return replace(message, id=MessageId(named))
+    try:
+        return messages_of(asked.messages)
+    except ValidationError:
+        if thread is None:
+            raise
+        stored = await visible_messages(call, thread.thread_id)
+        known = {each.message.id for each in stored} - {"" if asked.edited is None else asked.edited.id}
+        return messages_of(asked.messages, known=known)
 
 
 async def _answers(gateway: Gateway, thread: Thread, asked: Chat) -> tuple[Verdict, ...]:
@@ -147,51 +123,6 @@ async def _answers(gateway: Gateway, thread: Thread, asked: Chat) -> tuple[Verdi
     if answer is None or not thread.open_ticket_count or not any([is_answered(part) for part in answer.parts]):
         return ()
     return answers_in(answer, await gateway.open_tickets(thread.thread_id))
-
-
-async def _regenerated(call: Call, gateway: Gateway, thread: Thread, asked: Chat, agent_id: str | None) -> Turn:
-    """A run that answers anew. What it answers is said by the message that is to go, or by the last one that stays.
-
-    Raises:
-        ValidationError: The conversation has no such message, or nothing to answer.
-    """
-    page = await _page(call, gateway, thread.thread_id, 6)
-    options = RunOptions(
-        state=asked.state,
-        client_tools=tuple(asked.client_tools),
-        on_disconnect=asked.on_disconnect or "continue",
-    )
-    accepted = await call.mailbox.again.regenerate(
-        call.scope,
-        thread.thread_id,
-        message_id=_first_of_answer(page, asked),
-        agent_id=agent_id,
-        options=options,
-        metadata=asked.metadata,
-        trace=call.trace(Trace(adapter=Adapter.AI_SDK)),
-    )
-    return await gateway.latest_turn(accepted.run)
-
-
-def _first_of_answer(page: Sequence[Answered], asked: Chat) -> str | None:
-    """The first message of the log in the answer that is to be made anew. None: it is the end that has none yet."""
-    ids = [each.shown["id"] for each in page]
-    kept = next((each.id for each in reversed(asked.messages) if each.role == "user"), None)
-    if asked.message_id in ids:
-        place = ids.index(asked.message_id)
-    elif kept in ids:
-        place = ids.index(kept)
-    elif asked.message_id is None and not asked.messages:
-        place = max([index for index, each in enumerate(page) if each.shown["role"] == "assistant"], default=-1)
-    else:
-        raise ValidationError(
-            f"the conversation has no message {asked.message_id or kept!r:.140}; load it again",
-            loc=("body", "messageId"),
-        )
-    for each in page[max(place, 0) :]:
-        if each.shown["role"] == "assistant" and each.message_ids:
-            return each.message_ids[0]
-    return None
 
 
 async def _answer(
@@ -240,7 +171,7 @@ async def _settled(call: Call, gateway: Gateway, mine: UIMessage | None, version
     is_waiting = False
     if mine is not None:
         thread = await gateway.load_thread(chat_id)
-        page = [] if thread is None else await _page(call, gateway, thread.thread_id, version)
+        page = [] if thread is None else await read_page(call, thread.thread_id, version)
         true: list[Part] = next((each.shown["parts"] for each in page if each.shown["id"] == mine.id), list[Part]())
         is_waiting = thread is not None and thread.open_ticket_count > 0
         chunks = [{"type": "start", "messageId": mine.id}, *settling(mine.parts, true)]
@@ -282,31 +213,7 @@ async def history(call: Call) -> Response:
     thread = await gateway.load_thread(call.thread_id)
     if thread is None:
         raise ThreadNotFound(call.thread_id)
-    return json_response([each.shown for each in await _page(call, gateway, thread.thread_id, version)])
-
-
-async def _page(call: Call, gateway: Gateway, thread_id: ThreadId, version: Dialect) -> list[Answered]:
-    messages = await gateway.messages(thread_id)
-    tickets: list[Ticket] = []
-    after: int | None = None
-    while True:
-        query = TicketQuery(thread_id=thread_id, after=after, limit=MAX_PAGE)
-        page = await call.reads.list_tickets(call.scope, query)
-        tickets += page.items
-        after = page.next
-        if after is None:
-            break
-    over: set[RunId] = set()
-    for run_id in runs_with_open_calls(messages):
-        run = await call.reads.load_run(call.scope, run_id)
-        if run is None or run.status is RunStatus.DONE:
-            over.add(run_id)
-    inputs: set[MessageId] = set()
-    for run_id in {each.run_id for each in messages if each.run_id is not None and came_between(each)}:
-        query = DispatchQuery(thread_id=thread_id, run_id=run_id, limit=MAX_PAGE)
-        for dispatch in (await call.reads.list_dispatches(call.scope, query)).items:
-            inputs.update(dispatch.message_ids or () if dispatch.why == "input" else ())
-    return shown(thread_id, messages, tickets, Known(frozenset(over), frozenset(inputs)), version)
+    return json_response([each.shown for each in await read_page(call, thread.thread_id, version)])
 
 
 # --- the operations ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ Source: docs/howto/use-the-ai-sdk.md; SRV-031, SRV-032.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Final, Literal, Self, cast
 
 import msgspec
@@ -144,8 +144,8 @@ def later_answer_id(run_id: RunId, message_id: MessageId) -> str:
 # --- from the client --------------------------------------------------------------------------------------------------
 
 
-def messages_of(sent: Sequence[UIMessage]) -> tuple[Message, ...]:
-    """The conversation as the client has it, old and new.
+def messages_of(sent: Sequence[UIMessage], *, known: Collection[str] = ()) -> tuple[Message, ...]:
+    """The conversation as the client has it, old and new. What a user says in those that are `known` is not looked at.
 
     Raises:
         ValidationError: A file of a user cannot be taken, or a message of a user says nothing.
@@ -153,6 +153,8 @@ def messages_of(sent: Sequence[UIMessage]) -> tuple[Message, ...]:
     found: list[Message] = []
     for index, message in enumerate(sent):
         match message.role:
+            case "user" if message.id in known:
+                found.append(Message(id=MessageId(message.id), role=Role.USER))
             case "user":
                 found.append(_user_message(message, index))
             case "system":
