@@ -34,12 +34,16 @@ from awaken.testing.mailboxes import WatchedStore
 from awaken.wiring import Awaken
 from tests.crash.stories import Stage, Story
 from tests.store.views import ALL, View, check_thread, check_tickets, items_of, looking
+from tests.watchdog import stacks
 
 T = TypeVar("T")
 SCOPE = DEFAULT_SCOPE
 SETTINGS = MailboxSettings(retry=RetryPolicy(base_delay_ms=1), drain_s=0, handover_s=0)
 ROUNDS = 40
 """So many seconds of its time a process takes at most: more than what it takes to notice that an answer was lost."""
+
+TURNS = 50
+"""So often what a process has left to do is cancelled: more than anything that tidies up needs."""
 
 Failure = Literal["dies before", "dies after", "is refused", "is not answered"]
 """What happens at an apply: the process ends before or after it, or lives on, but the batch is refused, or committed
@@ -209,10 +213,17 @@ class Theatre:
         assert not foreign, f"agents of a story, and all they call, are async: time passes without {foreign}"
         self.diary.recorded |= (await look(self._given)).recorded
         store.is_dead = True
-        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        left: set[asyncio.Task[Any]] = set()
+        for _ in range(TURNS):
+            await store.at_rest()  # what a thread is at takes real time, and is waited for
+            left = {each for each in asyncio.all_tasks() if each is not asyncio.current_task()}
+            if not left:
+                break
             for task in left:  # they may tidy up, which nothing outside of the process sees
                 task.cancel()
             await settle()
+            clock.tick(1)  # a commit that was not answered is asked again, some time later, and then given up
+        assert not left, f"they do not end, however often they are cancelled:\n{stacks()}"
         await store.bury()
 
 
