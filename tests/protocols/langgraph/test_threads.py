@@ -81,6 +81,33 @@ async def test_a_state_is_updated_and_history_has_one_for_each_run() -> None:
 
 
 @behaviour("SRV-037")
+async def test_history_has_no_state_twice_where_a_run_waits_beside_others() -> None:
+    async with asyncio.timeout(60), live() as site:
+        threads, runs = site.client.threads, site.client.runs
+        await threads.create(thread_id="t")
+        first = await runs.create("t", "text", input=GO)
+        await runs.join("t", first["run_id"])
+        waiting = await runs.create("t", "approval", input=said("Pay."))
+        await runs.join("t", waiting["run_id"])
+        other = await runs.create("t", "text", input=said("Meanwhile."), metadata={"own": True})
+        await runs.join("t", other["run_id"])
+        later = await runs.create("t", "text", input=said("Later."), after_seconds=1000, metadata={"own": True})
+        assert (await threads.get_state("t"))["checkpoint"]["checkpoint_id"] in (waiting["run_id"], other["run_id"])
+        history = await threads.get_history("t")
+        assert [each["checkpoint"]["checkpoint_id"] for each in history] == [
+            each["run_id"] for each in (other, waiting, first)
+        ]
+        assert [each["parent_checkpoint"] and each["parent_checkpoint"]["checkpoint_id"] for each in history] == [
+            waiting["run_id"],
+            first["run_id"],
+            None,
+        ]
+        await runs.cancel("t", later["run_id"], wait=True)
+        assert (await threads.get("t"))["status"] == "interrupted"
+        assert (await threads.get_state("t"))["checkpoint"]["checkpoint_id"] == waiting["run_id"]
+
+
+@behaviour("SRV-037")
 async def test_every_strategy_has_its_way_with_a_busy_thread() -> None:
     async with asyncio.timeout(60), live() as site:
         threads, runs = site.client.threads, site.client.runs

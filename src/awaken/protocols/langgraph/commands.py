@@ -28,11 +28,11 @@ from awaken.protocols.body import DialectBody
 from awaken.protocols.gateway import Turn
 from awaken.protocols.langgraph.events import CHANNELS, ROOM, events_of, failed, passed
 from awaken.protocols.langgraph.messages import sent_message
-from awaken.protocols.langgraph.objects import last_seq, past_state, state_shown, thread_status
+from awaken.protocols.langgraph.objects import begun_runs, last_seq, past_state, state_shown, thread_status
 from awaken.protocols.langgraph.runs import entered, gateway_of, resumed_by_id
 from awaken.protocols.langgraph.wire import RunBody
 from awaken.protocols.projection import Place
-from awaken.store.contract import MAX_PAGE, RunQuery
+from awaken.store.contract import MAX_PAGE
 
 _CODES: Final = {
     "run_not_found": "no_such_run",
@@ -176,10 +176,9 @@ async def _checkpoints(call: Call, params: dict[str, Any]) -> Done:
     if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
         raise ValidationError(f"limit is 1 to {MAX_PAGE}", loc=("body", "params", "limit"))
     before: Any = params.get("before")
-    after = None if before is None else (await _run_of(call, before)).no
-    query = RunQuery(thread_id=thread.thread_id, descending=True, limit=limit, after=after)
+    earliest = None if before is None else await _run_of(call, before)
     found: list[dict[str, Any]] = []
-    for run in (await call.reads.list_runs(call.scope, query)).items:
+    for run in await begun_runs(call, thread.thread_id, limit=limit, before=earliest):
         state = await past_state(call, thread, run)
         about = {"id": run.run_id, "timestamp": state["created_at"], "step": run.steps, "node_name": run.agent_id}
         found.append(about | {"metadata": state["metadata"]})

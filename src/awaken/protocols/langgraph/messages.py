@@ -143,6 +143,11 @@ def _file(type: str, block: Image | Audio | Video | Document) -> dict[str, Any]:
     return shown if block.title is None else shown | {"metadata": {"filename": block.title}}
 
 
+def removal(id: MessageId) -> dict[str, Any]:
+    """What has a client forget the pieces of a message that it was shown."""
+    return {"content": "", "additional_kwargs": {}, "response_metadata": {}, "type": "remove", "name": None, "id": id}
+
+
 # --- sent -------------------------------------------------------------------------------------------------------------
 
 
@@ -282,11 +287,3 @@ def _title(fields: Mapping[str, Any]) -> str | None:
         cast(dict[str, Any], held).get("filename") if isinstance(held, dict) else None
     )
     return named if isinstance(named, str) else None
-
-
-# --- ids of content that only a stream has ----------------------------------------------------------------------------
-
-
-def removal(id: MessageId) -> dict[str, Any]:
-    """What has a client forget the pieces of a message that it was shown."""
-    return {"content": "", "additional_kwargs": {}, "response_metadata": {}, "type": "remove", "name": None, "id": id}

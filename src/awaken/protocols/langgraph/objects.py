@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import AgentNotFound, DataIntegrity
@@ -27,10 +29,12 @@ from awaken.http.operation import Call
 from awaken.protocols.langgraph.messages import shown_messages
 from awaken.protocols.langgraph.waits import interrupt_of
 from awaken.protocols.langgraph.wire import RunStatus, ThreadStatus
-from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, StoredMessage, TicketQuery
+from awaken.store.contract import MAX_PAGE, MessageQuery, MetadataFilter, RunQuery, StoredMessage, TicketQuery
 
 MAX_MESSAGES: Final = 10_000
 """Messages in one state: the newest ones."""
+_RUNS: Final = 20
+"""Read at once, where mostly the first is wanted."""
 _EPOCH: Final = to_rfc3339(0)
 
 
@@ -231,7 +235,7 @@ async def thread_shown(call: Call, thread: Thread, *, select: Iterable[str] | No
     if wanted is None or "metadata" in wanted:
         shown["metadata"] = await thread_metadata(call, thread)
     if wanted is None or "values" in wanted:
-        shown["values"] = await values_of(call, thread.thread_id) if thread.message_count else None
+        shown["values"] = await values_of(call, thread.thread_id)
     if wanted is None or "interrupts" in wanted:
         run = await open_run(call, thread)
         asked = () if run is None else await tickets_of(call, run)
@@ -245,11 +249,10 @@ def checkpoint(thread_id: str, checkpoint_id: str | None) -> dict[str, Any]:
 
 async def state_shown(call: Call, thread: Thread) -> dict[str, Any]:
     """The state of a thread as it is now."""
-    latest = None if thread.latest_run_id is None else await call.reads.load_run(call.scope, thread.latest_run_id)
     waiting = await open_run(call, thread)
-    at = waiting or latest
+    at = waiting or await newest_run(call, thread.thread_id)
     values = await values_of(call, thread.thread_id)
-    parent = None if at is None else await run_before(call, at)
+    parent = None if at is None else await newest_run(call, thread.thread_id, before=at)
     asked = [] if waiting is None else [interrupt_of(each) for each in await tickets_of(call, waiting)]
     is_busy = await thread_status(call, thread) == "busy"
     agent_id = "agent" if at is None else at.agent_id
@@ -314,23 +317,39 @@ def _state(
     }
 
 
-async def run_before(call: Call, run: Run) -> Run | None:
-    """The run of the thread that came before."""
-    query = RunQuery(thread_id=run.thread_id, descending=True, after=run.no, limit=1)
-    found = (await call.reads.list_runs(call.scope, query)).items
+async def begun_runs(
+    call: Call, thread_id: ThreadId, *, limit: int, before: Run | None = None, metadata: MetadataFilter = ()
+) -> list[Run]:
+    """The newest runs of a thread that have begun, newest first: each of them has left a state."""
+    after = None if before is None else before.no
+    query = RunQuery(thread_id=thread_id, descending=True, after=after, limit=_RUNS, metadata=metadata)
+    found: list[Run] = []
+    while len(found) < limit:
+        page = await call.reads.list_runs(call.scope, query)
+        found += [run for run in page.items if run.input is not None]
+        if page.next is None:
+            break
+        query = replace(query, after=page.next)
+    return found[:limit]
+
+
+async def newest_run(call: Call, thread_id: ThreadId, *, before: Run | None = None) -> Run | None:
+    """The newest run of a thread that has begun."""
+    found = await begun_runs(call, thread_id, limit=1, before=before)
     return found[0] if found else None
 
 
 async def past_state(call: Call, thread: Thread, run: Run) -> dict[str, Any]:
     """The state that a run has left: the messages up to its last one. What is kept beside them is not known any more.
 
-    The last run's is the state as it is now.
+    That of the run with which the thread waits, or else of its newest, is the state as it is now.
     """
-    if run.run_id in (thread.latest_run_id, thread.open_run_id) and run.status is not Status.CREATED:
+    current = await open_run(call, thread) or await newest_run(call, thread.thread_id)
+    if current is not None and current.run_id == run.run_id:
         return await state_shown(call, thread)
     end = await last_seq(call, run)
     stored = [] if end is None else await messages_of(call, thread.thread_id, up_to=end)
-    parent = await run_before(call, run)
+    parent = await newest_run(call, thread.thread_id, before=run)
     values = {"messages": shown_messages([each.message for each in stored])}
     made_at: Instant = run.finished_at or run.updated_at
     parent_id = None if parent is None else parent.run_id

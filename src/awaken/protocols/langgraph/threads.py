@@ -27,6 +27,7 @@ from awaken.protocols.foreign import seeded
 from awaken.protocols.langgraph.encoder import Mode, ThreadEncoder, stream_failed, thread_encoder_of
 from awaken.protocols.langgraph.messages import sent_messages
 from awaken.protocols.langgraph.objects import (
+    begun_runs,
     checkpoint,
     past_state,
     state_shown,
@@ -51,7 +52,7 @@ from awaken.protocols.langgraph.wire import (
     checkpoint_in,
 )
 from awaken.protocols.projection import Place
-from awaken.store.contract import MAX_PAGE, RunQuery, ThreadQuery
+from awaken.store.contract import MAX_PAGE, ThreadQuery
 
 _DERIVED: Final = frozenset({"graph_id", "assistant_id"})
 """Keys of a thread's metadata that say which assistant it had last."""
@@ -252,25 +253,14 @@ async def search_history(call: Call) -> Response:
 async def _history(call: Call, limit: int, before: str | None, metadata: dict[str, Any] | None = None) -> Response:
     """One state for each run that has begun, newest first."""
     thread = await _thread(call)
-    after: int | None = None
+    earliest = None
     if before is not None:
-        run = await call.mailbox.get_run(call.scope, RunId(checked_id(before, what="before")))
-        if run.thread_id != thread.thread_id:
+        earliest = await call.mailbox.get_run(call.scope, RunId(checked_id(before, what="before")))
+        if earliest.thread_id != thread.thread_id:
             raise RunNotFound(before)
-        after = run.no
-    query = RunQuery(
-        thread_id=thread.thread_id, descending=True, limit=MAX_PAGE, after=after, metadata=metadata_filter(metadata)
-    )
-    found: list[dict[str, Any]] = []
-    while len(found) < limit:
-        page = await call.reads.list_runs(call.scope, query)
-        for run in page.items:
-            if run.input is not None and len(found) < limit:
-                found.append(await past_state(call, thread, run))
-        if page.next is None:
-            break
-        query = replace(query, after=page.next)
-    return json_response(found)
+    wanted = metadata_filter(metadata)
+    runs = await begun_runs(call, thread.thread_id, limit=limit, before=earliest, metadata=wanted)
+    return json_response([await past_state(call, thread, run) for run in runs])
 
 
 # --- its stream -------------------------------------------------------------------------------------------------------
