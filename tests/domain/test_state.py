@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from awaken.domain.state import (
     MAX_STATE_BYTES,
     StateTooLarge,
+    applied,
     checked_patch,
     joined,
     merged,
@@ -88,6 +89,7 @@ def test_the_operations_of_a_change_lead_to_what_it_led_to(values: dict[str, Any
     after = merged(values, patch)
 
     assert _applied(values, operations(values, after)) == after
+    assert applied(values, operations(values, after)) == after
     assert not operations(after, after)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from awaken.http.operation import Operation
+from awaken.protocols.ag_ui.encoder import AgUiEncoder
+from awaken.protocols.ag_ui.routes import OPERATIONS as AG_UI
 from awaken.protocols.ai_sdk.encoder import AiSdkEncoder
 from awaken.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
 from awaken.protocols.langgraph import routes as langgraph_routes
@@ -13,6 +15,7 @@ from awaken.protocols.projection import Making
 from awaken.testing.protocols import Final as FinalView
 from awaken.testing.protocols import Placed
 from tests.protocols import plain
+from tests.protocols.ag_ui import final as ag_ui
 from tests.protocols.ai_sdk import final as ai_sdk
 from tests.protocols.langgraph import shown as langgraph
 
@@ -42,8 +45,16 @@ def _ai_sdk(thread_id: str, agent_id: str) -> tuple[str, Any]:
     return f"/v1/ai-sdk/agents/{agent_id}/chat", body
 
 
+def _ag_ui(thread_id: str, agent_id: str) -> tuple[str, Any]:
+    said = {"id": "m1", "role": "user", "content": "Go on."}
+    tools = [{"name": "look_around", "description": ""}]
+    body = {"threadId": thread_id, "runId": f"r-{thread_id}", "messages": [said], "tools": tools}
+    return f"/v1/ag-ui/agents/{agent_id}/run", body
+
+
 DIALECTS: Final[dict[str, Dialect]] = {
     "plain": Dialect(plain.PLAIN_OPERATIONS, plain.PlainEncoder, plain.final_of, _plain, shows_reasoning=False),
+    "ag_ui": Dialect(AG_UI, AgUiEncoder, ag_ui.final_of, _ag_ui),
     "ai_sdk": Dialect(AI_SDK, AiSdkEncoder, ai_sdk.final_of, _ai_sdk, says_why_denied=False),
     "langgraph": Dialect(langgraph_routes.OPERATIONS, langgraph.MAKE, langgraph.final_of, langgraph.ask),
 }

@@ -119,6 +119,25 @@ def operations(before: Values, after: Values, path: str = "") -> JsonPatch:
     return tuple(found)
 
 
+def applied(values: Values, patch: JsonPatch) -> Values:
+    """The object after operations as `operations` makes them: `add`, `replace` and `remove` of keys of objects."""
+    for operation in patch:
+        keys = [key.replace("~1", "/").replace("~0", "~") for key in operation["path"].split("/")[1:]]
+        values = _after(values, keys, operation)
+    return values
+
+
+def _after(values: Any, keys: list[str], operation: dict[str, Any]) -> Values:
+    found: Values = dict(cast(Values, values)) if isinstance(values, dict) else {}
+    if len(keys) > 1:
+        found[keys[0]] = _after(found.get(keys[0]), keys[1:], operation)
+    elif operation["op"] == "remove":
+        found.pop(keys[0], None)
+    else:
+        found[keys[0]] = operation.get("value")
+    return found
+
+
 def _is_same(one: Any, other: Any) -> bool:
     """Equal as JSON: true is not 1, though Python says so."""
     return one is other or _encode(one) == _encode(other)

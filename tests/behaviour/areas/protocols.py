@@ -8,7 +8,6 @@ from tests.behaviour.ledger import Area, Wing, built, later
 
 AREA: Final = Area(
     "protocols",
-    later("SRV-033", sentence="A client of AG-UI talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-034", sentence="An A2A agent talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-035", sentence="An MCP client talks to the server as it is.", by=Wing.PROTOCOLS),
     later("SRV-036", sentence="An ACP editor talks to the server as it is.", by=Wing.PROTOCOLS),

@@ -1,0 +1,128 @@
+// Agents of @ag-ui/client as it comes: HttpAgent verifies every event by itself. Nothing is put right here.
+import { HttpAgent, buildResumeArray, verifyEvents, runHttpRequest, transformHttpEventStream } from "@ag-ui/client";
+
+const agents = new Map();
+
+function view(name) {
+  const { agent, seen } = agents.get(name);
+  return {
+    messages: agent.messages,
+    state: agent.state,
+    interrupts: agent.pendingInterrupts,
+    ...seen,
+  };
+}
+
+// HttpAgent that joins a thread as its `connectAgent` wants it.
+class Agent extends HttpAgent {
+  connect(input) {
+    const url = `${this.base}/v1/ag-ui/threads/${input.threadId}/stream`;
+    return transformHttpEventStream(runHttpRequest(() => this.fetch(url, { headers: this.headers })));
+  }
+}
+
+// `options`: agent, threadId, state, tools, headers.
+export function open(name, url, options = {}) {
+  const seen = { events: [], errors: [], finishes: [], pending: [], warnings: [], statuses: [] };
+  const path = options.agent ? `/v1/ag-ui/agents/${options.agent}/run` : "/v1/ag-ui/run";
+  const agent = new Agent({
+    url: `${url}${path}`,
+    threadId: options.threadId ?? name,
+    initialState: options.state,
+    fetch: async (target, init) => {
+      const answer = await fetch(target, init);
+      seen.statuses.push(answer.status);
+      return answer;
+    },
+  });
+  agent.base = url;
+  agent.subscribe({
+    onEvent: ({ event }) => void seen.events.push(event),
+    onRunFinishedEvent: ({ outcome, pendingToolCallIds, result }) => {
+      seen.finishes.push({ outcome, result: result ?? null });
+      seen.pending = pendingToolCallIds ?? [];
+    },
+    onRunErrorEvent: ({ event }) => void seen.errors.push({ code: event.code ?? null, message: event.message }),
+  });
+  agents.set(name, { agent, seen, tools: options.tools ?? [] });
+}
+
+async function ran(name, parameters) {
+  const { agent, seen, tools } = agents.get(name);
+  seen.events.length = 0;
+  const warn = console.warn;
+  console.warn = (...told) => seen.warnings.push(told.join(" "));
+  try {
+    await agent.runAgent({ tools, ...parameters });
+  } catch (error) {
+    seen.errors.push({ code: "thrown", message: String(error?.message ?? error) });
+  } finally {
+    console.warn = warn;
+  }
+  return view(name);
+}
+
+export async function send(name, content, parameters = {}) {
+  const { agent } = agents.get(name);
+  agent.addMessage({ id: parameters.id ?? crypto.randomUUID(), role: "user", content });
+  return await ran(name, parameters);
+}
+
+export const again = (name, parameters = {}) => ran(name, parameters);
+
+// `answers`: {interrupt id: {status, payload}}; "all" answers every one in the same way.
+export async function resume(name, answers, all = undefined) {
+  const { agent } = agents.get(name);
+  const given = all ? Object.fromEntries(agent.pendingInterrupts.map((each) => [each.id, all])) : answers;
+  return await ran(name, { resume: buildResumeArray(agent.pendingInterrupts, given) });
+}
+
+// As a page that carries the tool out.
+export async function answer(name, toolCallId, content) {
+  agents.get(name).agent.addMessage({ id: crypto.randomUUID(), role: "tool", toolCallId, content });
+  return await ran(name, {});
+}
+
+export async function connect(name) {
+  const { agent, seen } = agents.get(name);
+  seen.events.length = 0;
+  try {
+    await agent.connectAgent();
+  } catch (error) {
+    seen.errors.push({ code: "thrown", message: String(error?.message ?? error) });
+  }
+  return view(name);
+}
+
+export { view };
+
+// Begin a run, and come back when so many characters of text are there.
+const running = new Map();
+
+export async function begin(name, content, chars) {
+  const { agent } = agents.get(name);
+  let arrived;
+  const enough = new Promise((resolve) => (arrived = resolve));
+  const text = () =>
+    agent.messages
+      .filter((each) => each.role === "assistant")
+      .map((each) => each.content ?? "")
+      .join("");
+  agent.subscribe({ onMessagesChanged: () => text().length >= chars && arrived() });
+  running.set(name, send(name, content));
+  await Promise.race([enough, running.get(name)]);
+  return view(name);
+}
+
+export const over = (name) => running.get(name);
+
+export async function beginConnect(name, chars) {
+  const { agent } = agents.get(name);
+  let arrived;
+  const enough = new Promise((resolve) => (arrived = resolve));
+  const text = () => agent.messages.filter((each) => each.role === "assistant").map((each) => each.content ?? "").join("");
+  agent.subscribe({ onMessagesChanged: () => text().length >= chars && arrived() });
+  running.set(name, connect(name));
+  await Promise.race([enough, running.get(name)]);
+  return view(name);
+}

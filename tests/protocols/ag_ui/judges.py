@@ -1,0 +1,36 @@
+"""The protocol's own judges: its models, and its validator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ag_ui.core import Event
+from ag_ui_validate.pytest_plugin import validate_agui
+from pydantic import TypeAdapter
+
+from awaken.testing.protocols import Placed
+from tests.protocols.ag_ui.final import events_of
+
+_EVENT: TypeAdapter[Any] = TypeAdapter(Event)
+
+
+def check_stream(events: Sequence[dict[str, Any]]) -> None:
+    """One stream, which begins with its start and ends with its end: no errors and no warnings, and the models write
+    it as it came.
+    """
+    report = validate_agui([*events])
+    found = [(each.rule, each.severity, each.message) for each in report.diagnostics if each.severity != "info"]
+    assert not found, found
+    for event in events:
+        read = _EVENT.validate_python(event)
+        assert not read.model_extra, event
+        assert read.model_dump(mode="json", by_alias=True) == event
+
+
+def streams_of(frames: list[Placed]) -> list[list[dict[str, Any]]]:
+    """The events of each turn of a run, which is a stream each."""
+    turns: dict[int, list[Placed]] = {}
+    for each in frames:
+        turns.setdefault(each.turn, []).append(each)
+    return [events_of(each) for each in turns.values()]
