@@ -57,8 +57,10 @@ async def live(wrapped: Any = None, **agents: Any) -> AsyncGenerator[Live]:
         served: ASGIApp = app.asgi(protocols=("langgraph",))
         async with serving(served if wrapped is None else wrapped(served)) as url:
             client = get_client(url=url, api_key=None)
-            yield Live(app, url, client, gates)
-            await client.aclose()
+            try:
+                yield Live(app, url, client, gates)
+            finally:
+                await client.aclose()
 
 
 @asynccontextmanager

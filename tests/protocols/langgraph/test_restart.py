@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,21 @@ def shown(parts: list[tuple[str, Any]]) -> str:
 @behaviour("SRV-037", "LG-002")
 async def test_streams_and_waits_go_on_after_a_kill(tmp_path: Path) -> None:
     (tmp_path / "chat.py").write_text(APPLICATION)
-    async with asyncio.timeout(60), Module(CLIENTS) as js:
+    async with asyncio.timeout(60), Module(CLIENTS) as js, AsyncExitStack() as stack:
         first = Uvicorn("chat:app", tmp_path, STOPS="yes")
         await asyncio.to_thread(first.__enter__)
         try:
             client: Any = get_client(url=first.url, api_key=None)
+            stack.push_async_callback(client.aclose)
             await client.threads.create(thread_id="t")
             await js.call("begin", first.url, "t", "speaker", "three ")
             [run] = await client.runs.list("t")
-            reading = asyncio.Event()
+            reading, waits = asyncio.Event(), asyncio.Event()
+            client.http.client.event_hooks = {"response": [partial(tell, waits)]}
             streamed = asyncio.create_task(joined(client, run["run_id"], reading))
             waited = asyncio.create_task(client.runs.join("t", run["run_id"]))
             await reading.wait()
+            await waits.wait()
         finally:
             await asyncio.to_thread(first.__exit__, None, None, None)  # SIGKILL
         second = Uvicorn("chat:app", tmp_path, port=first.port, STOPS="no")
@@ -85,12 +89,17 @@ async def test_streams_and_waits_go_on_after_a_kill(tmp_path: Path) -> None:
             other, values = await streamed, await waited
         finally:
             await asyncio.to_thread(second.__exit__, None, None, None)
-        await client.aclose()
     assert shown(own) == shown(other) == "one two three four"
     for parts in (own, other):
         assert parts[-1][0] == "end"
         assert [data for event, data in parts if event == "values"][-1] == values
     assert [each["content"] for each in values["messages"]] == ["Go on.", "one two three four"]
+
+
+async def tell(waits: asyncio.Event, response: Any) -> None:
+    """The answer to a wait has begun: before that a client does not know where it would go on."""
+    if response.url.path.endswith("/join"):
+        waits.set()
 
 
 async def joined(client: Any, run_id: str, reading: asyncio.Event) -> list[tuple[str, Any]]:
