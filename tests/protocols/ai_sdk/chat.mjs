@@ -233,3 +233,34 @@ export async function validate(version, messages) {
   const found = await SDKS[version].safeValidateUIMessages({ messages });
   return found.success ? "" : String(found.error);
 }
+
+// What the client's own reducer makes of the chunks of a run, turn by turn, and what its schema and validation say.
+// `approved`: what the page of 6 has said between them, of which its stream has no word.
+export async function reduced(version, turns, approved) {
+  const ai = SDKS[version];
+  const schema = await ai.uiMessageChunkSchema();
+  const faults = [];
+  let message;
+  for (const chunks of turns) {
+    for (const part of message?.parts ?? []) {
+      if (version === 6 && part.state === "approval-requested") {
+        Object.assign(part, { state: "approval-responded", approval: { ...part.approval, approved } });
+      }
+    }
+    for (const chunk of chunks) {
+      const result = await schema.validate(chunk);
+      if (!result.success) faults.push(`${JSON.stringify(chunk)}: ${result.error}`);
+    }
+    const stream = new ReadableStream({
+      start(controller) {
+        for (const chunk of chunks) controller.enqueue(chunk);
+        controller.close();
+      },
+    });
+    const onError = (error) => faults.push(String(error));
+    const ends = chunks.some((chunk) => chunk.type === "error") ? () => {} : onError;
+    for await (const each of ai.readUIMessageStream({ message, stream, onError: ends })) message = copy(each);
+  }
+  const invalid = message?.parts.length ? await validate(version, [message]) : "";
+  return { message: message ?? null, faults: invalid ? [...faults, invalid] : faults };
+}

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from awaken.domain.ids import ThreadId
+from awaken.protocols.ai_sdk.encoder import DONE, AiSdkEncoder
+from awaken.testing.agents import memory_app
 from awaken.testing.behaviour import behaviour
-from tests.protocols.live import LiveSite, live_site
+from awaken.testing.protocols import approve_all, deny_all, encode, seen_run
+from awaken.testing.scripted import SHAPES, add_scripted
+from tests.protocols.live import IMPATIENT, LiveSite, live_site
 from tests.protocols.stock.clients import Module
 
 CHAT = Path(__file__).with_name("chat.mjs")
@@ -293,3 +298,34 @@ async def test_a_queue_of_7_sends_the_answer_of_an_approval_before_its_next_mess
         view = await chat("settle")
         assert roles(view) == ["user", "assistant", "user", "assistant"]
         assert view["errors"] == [] and view["messages"][1]["parts"][-1]["text"] == "That is settled."
+
+
+@behaviour("SRV-031", "SRV-038")
+async def test_the_clients_own_reducer_makes_of_every_shape_of_run_what_the_log_says() -> None:
+    async with asyncio.timeout(100), Module(CHAT) as module, memory_app(settings=IMPATIENT) as app:
+        add_scripted(app)
+        for shape in [*SHAPES, "reasoning-whole", "parallel-whole"]:
+            waits = shape in ("mixed", "approval", "question", "client-tool", "ask")
+            for answer in (approve_all, deny_all, None) if waits else (approve_all,):
+                seen = await seen_run(app, shape, answer=answer)
+                for version in (6, 7):
+                    frames = encode(partial(AiSdkEncoder, version=version), seen)
+                    turns: dict[int, list[Any]] = {}
+                    for each in frames:
+                        if each.frame != DONE:
+                            turns.setdefault(each.turn, []).append(each.json())
+                    made = await module.call("reduced", version, [*turns.values()], answer is not deny_all)
+                    assert made["faults"] == [], (shape, version)
+                    parts: list[Any] = made["message"]["parts"]
+                    said = "".join([part["text"] for part in parts if part["type"] == "text" and not is_void(part)])
+                    assert said == seen.final.text, (shape, version)
+                    calls = {part["toolCallId"]: part for part in parts if part.get("toolCallId")}
+                    for id, call in seen.final.calls.items():
+                        assert calls[id]["input"] == call.arguments
+                        assert (calls[id].get("output"), STATES.get(call.status, calls[id]["state"])) == (
+                            call.result,
+                            calls[id]["state"],
+                        ), (shape, version, id)
+
+
+STATES = {"succeeded": "output-available", "failed": "output-error", "denied": "output-denied"}
