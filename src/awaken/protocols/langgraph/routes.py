@@ -279,7 +279,7 @@ OPERATIONS: Final = (
         "Make a thread",
         threads.create_thread,
         body=ThreadBody,
-        problems=("already_exists", "invalid_id", "thread_deleted", "not_supported"),
+        problems=("already_exists", "invalid_id", "thread_deleted"),
     ),
     _operation(
         "POST",
@@ -319,7 +319,7 @@ OPERATIONS: Final = (
         threads.patch_thread,
         body=ThreadPatchBody,
         answers={200: dict[str, Any], 204: None},
-        problems=(*_THREAD, "thread_deleted", "not_supported"),
+        problems=(*_THREAD, "thread_deleted"),
     ),
     _operation(
         "DELETE",

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-from awaken.domain.errors import Unsupported, ValidationError
+from awaken.domain.errors import ValidationError
 from awaken.domain.message import Message
 from awaken.domain.run import ClientTool, Limits, OnCompletion, OnDisconnect
 from awaken.http.operation import ErrorRenderer
@@ -98,9 +98,11 @@ class RunBody(DialectBody, frozen=True, kw_only=True):
     checkpoint_id: str | None = None
 
     def check(self) -> None:
-        """Raises ValidationError, Unsupported for what is asked for and could not be done."""
+        """Raises ValidationError for what is asked for and could not be done."""
         if self.webhook:
-            raise Unsupported("webhook", "this server calls nobody: wait for the run, or follow its thread")
+            raise ValidationError(
+                "this server calls no webhook: wait for the run, or follow its thread", loc=("body", "webhook")
+            )
         for name in ("interrupt_before", "interrupt_after", "feedback_keys"):
             if getattr(self, name):
                 raise ValidationError(
@@ -320,7 +322,7 @@ class ThreadBody(DialectBody, frozen=True, kw_only=True):
     ttl: Any = None
 
     def check(self) -> None:
-        """Raises ValidationError, Unsupported for what is asked for and could not be done."""
+        """Raises ValidationError for what is asked for and could not be done."""
         check_ttl(self.ttl)
         if self.supersteps:
             raise ValidationError(
@@ -330,9 +332,9 @@ class ThreadBody(DialectBody, frozen=True, kw_only=True):
 
 
 def check_ttl(ttl: Any) -> None:
-    """Raises Unsupported where a thread is to be deleted by itself."""
+    """Raises ValidationError where a thread is to be deleted by itself."""
     if ttl:
-        raise Unsupported("ttl", "a thread here stays until it is deleted")
+        raise ValidationError("a thread has no ttl here: it stays until it is deleted", loc=("body", "ttl"))
 
 
 class ThreadPatchBody(DialectBody, frozen=True, kw_only=True):
