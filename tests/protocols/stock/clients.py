@@ -17,7 +17,7 @@ import msgspec
 
 from tests.node import NODE, environment, installed
 
-_HERE: Final = Path(__file__).parent
+HERE: Final = Path(__file__).parent
 _LINE: Final = 64 * 1024 * 1024
 """The longest answer, in bytes: all chunks of a long stream."""
 
@@ -42,11 +42,11 @@ class Module:
         self._asked: dict[int, asyncio.Future[Any]] = {}
 
     async def __aenter__(self) -> Self:
-        packages = await asyncio.to_thread(installed, _HERE)
+        packages = await asyncio.to_thread(installed, HERE)
         self._folder = Path(tempfile.mkdtemp(prefix="awaken-node-"))
         # A bare import is looked for beside the file that has it, so the modules lie beside the packages.
         (self._folder / "node_modules").symlink_to(packages / "node_modules")
-        for source in (*self._path.parent.glob("*.mjs"), _HERE / "serve.mjs"):
+        for source in (*self._path.parent.glob("*.mjs"), HERE / "serve.mjs"):
             shutil.copy(source, self._folder)
         self._process = await asyncio.create_subprocess_exec(
             str(NODE),
