@@ -1,5 +1,6 @@
 // Agents of @ag-ui/client as it comes: HttpAgent verifies every event by itself. Nothing is put right here.
-import { HttpAgent, buildResumeArray, verifyEvents, runHttpRequest, transformHttpEventStream } from "@ag-ui/client";
+import { AbstractAgent, HttpAgent, buildResumeArray, runHttpRequest, transformHttpEventStream } from "@ag-ui/client";
+import { from } from "rxjs";
 
 const agents = new Map();
 
@@ -125,4 +126,35 @@ export async function beginConnect(name, chars) {
   running.set(name, connect(name));
   await Promise.race([enough, running.get(name)]);
   return view(name);
+}
+
+// What the client makes of whole streams of events, each on a page of its own that shows nothing yet.
+class Replayed extends AbstractAgent {
+  constructor(events) {
+    super({ threadId: "replayed" });
+    this.events = events;
+  }
+
+  run() {
+    return from(this.events);
+  }
+}
+
+export async function replay(streams) {
+  const found = [];
+  for (const events of streams) {
+    const agent = new Replayed(events);
+    const troubles = [];
+    const warn = console.warn;
+    console.warn = (...told) => troubles.push(told.join(" "));
+    try {
+      await agent.runAgent({});
+    } catch (error) {
+      troubles.push(String(error?.message ?? error));
+    } finally {
+      console.warn = warn;
+    }
+    found.push({ messages: agent.messages, state: agent.state, interrupts: agent.pendingInterrupts, troubles });
+  }
+  return found;
 }

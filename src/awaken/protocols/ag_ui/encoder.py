@@ -116,8 +116,10 @@ class AgUiEncoder(TurnEncoder):
         self._known: set[str] = set()
         """Calls that this turn's client has been shown."""
         self._owes_snapshot = False
-        self._decided: list[Shown] = []
+        self._decided: list[tuple[str, str, str, str]] = []
         """Results that came between two turns."""
+        self._results: dict[str, str | list[Shown]] = {}
+        """What calls have returned that are not told to be done."""
         self._step: str | None = None
         self._children: dict[RunId, ChildStartedPayload] = {}
         self._children_shown: set[RunId] = set()
@@ -147,8 +149,7 @@ class AgUiEncoder(TurnEncoder):
         if decided:
             frames += self._snapshot()
             for result in decided:
-                self._messages.append(_tool_message(result))
-                frames.append(frame(result))
+                frames += self._result(*result)
         return frames
 
     def _run_started(self) -> Frame:
@@ -330,8 +331,10 @@ class AgUiEncoder(TurnEncoder):
             tool_status=payload.tool_status,
         )
         frames: list[Frame] = []
-        if payload.role is TOOL and payload.tool_call_id is not None and payload.tool_call_id not in self._known:
-            frames += self._snapshot()  # before the result is told, so that it is there once
+        if payload.role is TOOL:
+            if payload.tool_call_id is not None:
+                self._results[payload.tool_call_id] = content_of(payload.content_blocks)
+            return frames  # shown when its call is done
         self._messages += shown(message)
         if payload.role is ASSISTANT:
             frames += self._committed(payload)
@@ -421,19 +424,31 @@ class AgUiEncoder(TurnEncoder):
     @on("ToolCallDone")
     def _call_done(self, event: LogEvent, done: ToolCallDone) -> Frames:
         self._outputs.pop(done.id, None)
-        self._activities.pop(f"act_{done.id}", None)
         frames: list[Frame] = []
         if done.id not in self._known:
+            frames += self._snapshot()  # an earlier turn has begun it
+        if done.id not in self._known:
             frames += [*self._closed(), *self._begin_call(done.id, done.name, done.message_id)]
-            self._live.remove(self._calls[done.id])
         if done.id in self._calls:
-            frames += self._closed_call(self._calls[done.id])
-        told = done.result if done.status == "succeeded" else done.error_text or f"the call has ended as {done.status}"
-        result: Shown = {"type": "TOOL_CALL_RESULT", "messageId": done.result_message_id, "toolCallId": done.id}
-        result |= {"content": written(told), "role": "tool"}
-        if done.status != "succeeded":
-            result["metadata"] = {"awaken": {"status": done.status}}
-        return [*frames, frame(result)]
+            call = self._calls[done.id]
+            frames += self._closed_call(call)
+            self._live.remove(call)
+        content = self._results.pop(done.id, "")
+        if isinstance(content, str):
+            is_good = done.status == "succeeded"
+            told = done.result if is_good else done.error_text or f"the call has ended as {done.status}"
+            content = written(told)
+        return [*frames, *self._result(done.result_message_id, done.id, content, done.status)]
+
+    def _result(self, message_id: str, call_id: str, content: str | list[Shown], status: str) -> Frames:
+        result: Shown = {"type": "TOOL_CALL_RESULT", "messageId": message_id, "toolCallId": call_id}
+        result |= {"content": content, "role": "tool"}
+        message: Shown = {"id": message_id, "role": "tool", "toolCallId": call_id, "content": content}
+        if status != "succeeded":
+            result["metadata"] = {"awaken": {"status": status}}
+            message["error"] = content if isinstance(content, str) else "it failed"
+        self._messages.append(message)
+        return (frame(result),)
 
     # --- what a run waits for -----------------------------------------------------------------------------------------
 
@@ -470,16 +485,11 @@ class AgUiEncoder(TurnEncoder):
         """What happens between two turns is the beginning of the next one."""
         if not any([each["id"] == ticket_id for each in self._messages]):
             return NOTHING
-        result: Shown = {"type": "TOOL_CALL_RESULT", "messageId": message_id, "toolCallId": ticket_id}
-        result |= {"content": written(told), "role": "tool"}
-        if status != "succeeded":
-            result["metadata"] = {"awaken": {"status": status}}
         if not self.turns.is_open:
-            self._decided.append(result)
+            self._decided.append((message_id, ticket_id, written(told), status))
             return NOTHING
         frames = [] if ticket_id in self._known else self._snapshot()
-        self._messages.append(_tool_message(result))
-        return [*frames, frame(result)]
+        return [*frames, *self._result(message_id, ticket_id, written(told), status)]
 
     # --- the queue and children ---------------------------------------------------------------------------------------
 
@@ -658,13 +668,6 @@ def _activity_patch(id: str, kind: str, patch: Any) -> Frame:
 def _child_started(child: ChildStartedPayload) -> Frame:
     told: Shown = {"type": "SUBAGENT_STARTED", "subagentRunId": child.run_id, "name": child.agent_id}
     return frame(told if child.tool_call_id is None else told | {"parentToolCallId": child.tool_call_id})
-
-
-def _tool_message(result: Shown) -> Shown:
-    """The message that a result is, in a snapshot."""
-    told: Shown = {"id": result["messageId"], "role": "tool", "toolCallId": result["toolCallId"]}
-    told["content"] = result["content"]
-    return told | ({"error": result["content"]} if "metadata" in result else {})
 
 
 JOINING: Final = partial(AgUiEncoder, joins=True)
