@@ -391,7 +391,7 @@ class Gateway:
         if joins:
             _, last = await self._reads.event_bounds(self._scope, run.thread_id)
             at = Place(max(last, at.after))
-        state, resumes = await self._state(make, run.thread_id), not joins and at.after != turn.after
+        state, resumes = await self._state(make, run.thread_id), not joins and at != Place(turn.after)
         opened = opened_of(self._scope, run, state, resumes=resumes)
         projection = Projection(make, run, opened, at, self._reads, call.service.streams.cache)
         if joins:

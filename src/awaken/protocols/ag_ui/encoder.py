@@ -144,7 +144,9 @@ class AgUiEncoder(TurnEncoder):
         self._open, self._step = None, None
         self._known.clear()
         self._children_shown.clear()
-        frames = [self._run_started(), _custom("queued", {"runId": self.opened.run_id}), *self._state_snapshot()]
+        frames = [self._run_started(), _custom("queued", {"runId": self.opened.run_id})]
+        if self.opened.knows_version >= 0:  # whoever resumes is told of all changes, and knows what was before them
+            frames += self._state_snapshot()
         decided, self._decided = self._decided, []
         if decided:
             frames += self._snapshot()
