@@ -24,6 +24,7 @@ from awaken.protocols.ai_sdk.encoder import AiSdkEncoder
 from awaken.protocols.contract import events_of
 from awaken.protocols.gateway import Gateway
 from awaken.protocols.langgraph.encoder import encoder_of as langgraph
+from awaken.protocols.open_responses.encoder import OpenResponsesEncoder
 from awaken.protocols.projection import Making
 from awaken.testing.agents import memory_app
 from awaken.testing.protocols import SeenRun, approve_all, seen_run
@@ -34,6 +35,7 @@ from benchmarks.table import Findings
 ENCODERS: Final[dict[str, Making]] = {
     "ai_sdk": AiSdkEncoder,
     "langgraph": langgraph(frozenset(("messages-tuple", "values"))),
+    "open_responses": OpenResponsesEncoder,
 }
 """As a stock client gets them."""
 READERS: Final = 100

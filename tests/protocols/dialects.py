@@ -11,6 +11,8 @@ from awaken.protocols.ag_ui.routes import OPERATIONS as AG_UI
 from awaken.protocols.ai_sdk.encoder import AiSdkEncoder
 from awaken.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
 from awaken.protocols.langgraph import routes as langgraph_routes
+from awaken.protocols.open_responses.encoder import OpenResponsesEncoder
+from awaken.protocols.open_responses.routes import OPERATIONS as OPEN_RESPONSES
 from awaken.protocols.projection import Making
 from awaken.testing.protocols import Final as FinalView
 from awaken.testing.protocols import Placed
@@ -18,6 +20,7 @@ from tests.protocols import plain
 from tests.protocols.ag_ui import final as ag_ui
 from tests.protocols.ai_sdk import final as ai_sdk
 from tests.protocols.langgraph import shown as langgraph
+from tests.protocols.open_responses import shown as open_responses
 
 
 class Dialect(NamedTuple):
@@ -32,6 +35,8 @@ class Dialect(NamedTuple):
     client tool, `look_around`."""
     shows_reasoning: bool = True
     says_why_denied: bool = True
+    leaves_out: Callable[[FinalView], None] = lambda shown: None
+    """Take out of what the log says what the protocol has no place for."""
 
 
 def _plain(thread_id: str, agent_id: str) -> tuple[str, Any]:
@@ -57,4 +62,11 @@ DIALECTS: Final[dict[str, Dialect]] = {
     "ag_ui": Dialect(AG_UI, AgUiEncoder, ag_ui.final_of, _ag_ui),
     "ai_sdk": Dialect(AI_SDK, AiSdkEncoder, ai_sdk.final_of, _ai_sdk, says_why_denied=False),
     "langgraph": Dialect(langgraph_routes.OPERATIONS, langgraph.MAKE, langgraph.final_of, langgraph.ask),
+    "open_responses": Dialect(
+        OPEN_RESPONSES,
+        OpenResponsesEncoder,
+        open_responses.final_of,
+        open_responses.ask,
+        leaves_out=open_responses.leaves_out,
+    ),
 }

@@ -212,6 +212,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Codes of its own; those that any operation may answer with are added."""
     carries_messages: bool = False
     """Its body may be as large as attachments are."""
+    may_stream: bool = False
+    """It answers with JSON or with a stream, as the request says, whatever `Accept` does."""
     always_answers: bool = False
     """Before the mailbox is ready, and while it stops, too."""
     errors: ErrorRenderer = PROBLEM_DOCUMENTS
@@ -230,7 +232,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def media_type(self) -> str | None:
-        """What a good answer is made of; None when it has no content."""
+        """What a good answer is made of; None when it has no content, or when that is for the request to say."""
+        if self.may_stream:
+            return None
         made = next(iter(self.answers.values()))
         return made if made is None or isinstance(made, str) else _JSON
 

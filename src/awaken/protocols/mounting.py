@@ -14,7 +14,7 @@ from importlib import import_module
 from awaken.domain.errors import ValidationError
 from awaken.http.operation import Operation
 
-PROTOCOLS: tuple[str, ...] = ("ag_ui", "ai_sdk", "langgraph")
+PROTOCOLS: tuple[str, ...] = ("ag_ui", "ai_sdk", "langgraph", "open_responses")
 """By the names of their folders. The `routes` of each has `OPERATIONS`."""
 
 

@@ -65,6 +65,7 @@ class Projection(Encoder):
     def __init__(self, make: Making, run: Run, opened: Opened, place: Place, reads: Reads, cache: FrameCache) -> None:
         first = make(opened)
         self.dialect = first.dialect
+        self._has_ids = first.has_ids
         version = None if opened.state is None else opened.state.version
         self.shared_as = (self.dialect, first.shared_as, run.run_id, version, opened.knows_version)
         self._make = make
@@ -93,7 +94,9 @@ class Projection(Encoder):
     # --- as a stream asks ---------------------------------------------------------------------------------------------
 
     def open(self, opening: Opening) -> bytes:
-        return f"retry: {opening.retry_ms}\n: connected\n\n".encode() + written(self._prelude)
+        # Who has no ids to come back with needs no time to do so after, and may take that line for an event.
+        retry = f"retry: {opening.retry_ms}\n" if self._has_ids else ""
+        return f"{retry}: connected\n\n".encode() + written(self._prelude)
 
     def parts(self, row: EventRow) -> Sequence[EventRow]:
         """Cut behind each event with which a turn may end, and where some frames of an event are not sent."""

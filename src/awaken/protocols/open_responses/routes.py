@@ -1,0 +1,425 @@
+"""Responses, chat completions and models, as OpenAI's clients ask for them.
+
+Above: `mounting`. Below: the gateway, and encoders of a run's log.
+Holds: nothing is kept: a response is a turn of a run, found by the id of the dispatch that began it, on any server, as
+long as its log is there.
+
+Source: docs/howto/use-openai-clients.md; OR-001 to OR-008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from awaken.domain.errors import RunNotOpen, ValidationError
+from awaken.domain.ids import TicketId
+from awaken.domain.message import (
+    Audio,
+    Base64Source,
+    Block,
+    Document,
+    Image,
+    Message,
+    Role,
+    Text,
+    Video,
+)
+from awaken.domain.run import Adapter, Run
+from awaken.domain.ticket import Ticket, Verdict
+from awaken.executors.registry import AgentInfo
+from awaken.http.operation import Call, Handler, Method, Operation, json_response
+from awaken.http.problems import Problem
+from awaken.http.query import Query
+from awaken.http.settings import MAX_WAIT_S
+from awaken.http.submission import Body
+from awaken.protocols.gateway import Gateway, Incoming
+from awaken.protocols.open_responses.chat import ChatEncoder
+from awaken.protocols.open_responses.encoder import Answer, OpenResponsesEncoder
+from awaken.protocols.open_responses.wire import (
+    ERRORS,
+    Asking,
+    ChatBody,
+    DialectQuery,
+    Item,
+    ItemsQuery,
+    ReadQuery,
+    ResponseBody,
+    answer_in,
+    chat_messages,
+    client_tools,
+    dispatch_named,
+    messages_of,
+    verdicts_of,
+)
+from awaken.protocols.turn_index import Turn
+from awaken.store.contract import MAX_PAGE, TicketQuery
+
+
+def _gateway(call: Call) -> Gateway:
+    return Gateway(call, Adapter.RESPONSES)
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+async def create_response(call: Call) -> Response:
+    """A response: streamed, waited for, or at once, where it is to be made in the background."""
+    asked, gateway = call.body(ResponseBody), _gateway(call)
+    turn = await _entered(call, gateway, asked)
+    if asked.stream:
+        return await gateway.watch(turn, OpenResponsesEncoder)
+    if not asked.background:
+        await _over(call, turn)
+    return json_response((await _answer(gateway, turn)).shown())
+
+
+async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
+    items = asked.items
+    messages, answers = messages_of(items), verdicts_of(items)
+    thread_id, before = asked.conversation_id, None
+    if asked.previous_response_id is not None:
+        before = await _found(call, gateway, asked.previous_response_id)
+        if thread_id not in ("", before.run.thread_id):
+            raise ValidationError(
+                "the previous response belongs to another conversation; name one of the two",
+                loc=("body", "conversation"),
+            )
+        thread_id = before.run.thread_id
+    if await gateway.load_thread(thread_id) is not None:
+        messages, answers = await _answering(gateway, thread_id, messages, answers)
+    turn = await gateway.enter(
+        Incoming(
+            messages=messages,
+            answers=answers,
+            thread_id=thread_id,
+            agent_id=asked.model,
+            context=asked.instructions,
+            client_tools=client_tools(asked.tools),
+            metadata=asked.metadata or {},
+            overrides=asked.echoed(),
+            on_completion="delete" if asked.store is False and not thread_id else "keep",
+        )
+    )
+    if turn is None and before is not None and answers:
+        turn = await _answered_before(call, gateway, before.run, answers)
+    if turn is None:
+        raise ValidationError(
+            "there is no message of a user, and no answer to anything that is open", loc=("body", "input")
+        )
+    return turn
+
+
+async def _answering(
+    gateway: Gateway, thread_id: str, messages: tuple[Message, ...], answers: tuple[Verdict, ...]
+) -> tuple[tuple[Message, ...], tuple[Verdict, ...]]:
+    """A text that is all there is to a request, where the thread waits for the answer to one question."""
+    said = [each for each in messages if each.role is Role.USER]
+    if answers or len(said) != 1 or not said[0].content or not all([isinstance(b, Text) for b in said[0].content]):
+        return messages, answers
+    open_tickets = await gateway.open_tickets(thread_id)
+    asking = [each for each in open_tickets if each.asked.kind == "input"]
+    if len(asking) != 1 or len(open_tickets) != 1:
+        return messages, answers
+    return (), (answer_in(said[0].text, asking[0]),)
+
+
+async def _answered_before(call: Call, gateway: Gateway, run: Run, answers: Sequence[Verdict]) -> Turn | None:
+    """The turn that went on with these answers, where they were given before: a client that has lost its connection
+    asks again.
+    """
+    for ticket in await _tickets(call, run):
+        if any([each.ticket_id == ticket.ticket_id or _is_about(each, ticket) for each in answers]):
+            return await gateway.latest_turn(run)
+    return None
+
+
+def _is_about(answer: Verdict, ticket: Ticket) -> bool:
+    return bool(answer.tool_call_id) and answer.tool_call_id == ticket.asked.tool_call_id
+
+
+async def _tickets(call: Call, run: Run) -> list[Ticket]:
+    return [*(await call.reads.list_tickets(call.scope, TicketQuery(run_id=run.run_id, limit=MAX_PAGE))).items]
+
+
+async def _over(call: Call, turn: Turn) -> None:
+    """Come back when the turn has ended, or after a while."""
+    if turn.ending is None:
+        waiting = call.mailbox.wait(call.scope, turn.run.run_id, timeout_s=MAX_WAIT_S, until_parked=True)
+        await call.while_connected(waiting)
+
+
+# --- one response -----------------------------------------------------------------------------------------------------
+
+
+async def _found(call: Call, gateway: Gateway, id: str) -> Turn:
+    """The turn that is this response.
+
+    Raises:
+        Problem: `not_found`.
+    """
+    dispatch_id = dispatch_named(id)
+    dispatch = None if dispatch_id is None else await call.reads.load_dispatch(call.scope, dispatch_id)
+    run = None if dispatch is None else await call.reads.load_run(call.scope, dispatch.run_id)
+    if run is not None and not run.hidden:
+        for turn in await gateway.turns_of(run):
+            if turn.dispatch_id == dispatch_id:
+                return turn
+    raise Problem("not_found", f"there is no response {id!a:.140}")
+
+
+async def _answer(gateway: Gateway, turn: Turn) -> Answer:
+    encoder = await gateway.read(turn.run, partial(OpenResponsesEncoder, keeps=turn.number))
+    assert isinstance(encoder, OpenResponsesEncoder), "it was made of that class"
+    assert encoder.kept is not None, "the log has the beginning of every turn"
+    return encoder.kept
+
+
+async def get_response(call: Call) -> Response:
+    """A response as it is, or what is streamed of it behind a place."""
+    gateway, query = _gateway(call), call.query(ReadQuery)
+    turn = await _found(call, gateway, call.ids["response_id"])
+    if query.stream:
+        return await gateway.watch(turn, partial(OpenResponsesEncoder, after=query.starting_after))
+    return json_response((await _answer(gateway, turn)).shown())
+
+
+async def cancel_response(call: Call) -> Response:
+    """Stop it, whoever asked for it and however. One that is over stays as it is."""
+    gateway = _gateway(call)
+    turn = await _found(call, gateway, call.ids["response_id"])
+    if turn.ending is None:
+        with suppress(RunNotOpen):  # it has ended meanwhile
+            await call.mailbox.cancel(call.scope, turn.run.run_id, wait_s=call.service.settings.cancel_wait_s)
+    return json_response((await _answer(gateway, turn)).shown())
+
+
+async def delete_response(call: Call) -> Response:
+    """Its run is left out from now on; the conversation stays as it is."""
+    id = call.ids["response_id"]
+    turn = await _found(call, _gateway(call), id)
+    await call.mailbox.threads.hide_run(call.scope, turn.run)
+    return json_response({"id": id, "object": "response", "deleted": True})
+
+
+async def list_input_items(call: Call) -> Response:
+    """What a response was asked with: messages, and answers to what the response before it had asked."""
+    gateway, query = _gateway(call), call.query(ItemsQuery)
+    turn = await _found(call, gateway, call.ids["response_id"])
+    answer = await _answer(gateway, turn)
+    items: list[Item] = [*answer.decided]
+    named = turn.run.request.input_message_ids if turn.number == 1 else turn.message_ids
+    for message_id in named:
+        stored = await call.reads.load_message(call.scope, turn.run.thread_id, message_id)
+        if stored is not None and stored.message.role is Role.USER:
+            items.append(_input_item(stored.message))
+    if query.order == "desc":
+        items.reverse()
+    ids = [each["id"] for each in items]
+    start = ids.index(query.after) + 1 if query.after in ids else 0
+    page = items[start : start + query.limit]
+    told: dict[str, Any] = {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": start + query.limit < len(items),
+    }
+    return json_response(told)
+
+
+def _input_item(message: Message) -> Item:
+    content = [part for part in map(_part, message.content) if part is not None]
+    return {"id": message.id, "type": "message", "role": "user", "status": "completed", "content": content}
+
+
+def _part(block: Block) -> Item | None:
+    match block:
+        case Text():
+            return {"type": "input_text", "text": block.text}
+        case Image():
+            return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": _url_of(block)}
+        case Audio() | Video() | Document():
+            url = _url_of(block)
+            told: Item = {"type": "input_file", "file_id": None, "filename": block.title}
+            return told | ({"file_data": url} if url.startswith("data:") else {"file_url": url})
+        case _:
+            return None
+
+
+def _url_of(block: Image | Audio | Video | Document) -> str:
+    source = block.source
+    return f"data:{source.media_type};base64,{source.data}" if isinstance(source, Base64Source) else source.url
+
+
+# --- chat completions -------------------------------------------------------------------------------------------------
+
+
+async def create_completion(call: Call) -> Response:
+    """A chat completion, streamed or not."""
+    asked, gateway = call.body(ChatBody), _gateway(call)
+    if (asked.n or 1) != 1:
+        raise ValidationError("an agent gives one answer; leave n out", loc=("body", "n"))
+    turn = await _completed(call, gateway, asked)
+    if asked.stream:
+        with_usage = bool((asked.stream_options or {}).get("include_usage"))
+        return await gateway.watch(turn, partial(ChatEncoder, with_usage=with_usage))
+    await _over(call, turn)
+    encoder = await gateway.read(turn.run, partial(ChatEncoder, keeps=turn.number))
+    assert isinstance(encoder, ChatEncoder), "it was made of that class"
+    if encoder.kept is None or encoder.kept_ending is None:
+        raise Problem("overloaded", f"the answer is not there after {MAX_WAIT_S} seconds; stream it")
+    if encoder.kept_ending.outcome in ("failed", "cancelled", "superseded"):
+        raise Problem("internal", encoder.kept_ending.text)
+    return json_response(encoder.kept)
+
+
+async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
+    messages, thread_id = chat_messages(asked.messages), asked.thread_id
+    answers, run = await _answers_at_end(call, messages)
+    if run is not None:
+        if thread_id not in ("", run.thread_id):
+            raise ValidationError("the calls that are answered belong to another thread", loc=("body", "messages"))
+        thread_id, messages = run.thread_id, ()
+    elif thread_id and await gateway.load_thread(thread_id) is not None:
+        messages, answers = await _answering(gateway, thread_id, _last_said(messages), ())
+    turn = await gateway.enter(
+        Incoming(
+            messages=messages,
+            answers=answers,
+            thread_id=thread_id,
+            agent_id=None if run is not None else asked.model,
+            context=_instructions(chat_messages(asked.messages)),
+            client_tools=client_tools(asked.tools),
+            metadata=asked.metadata or {},
+            overrides=asked.echoed(),
+        )
+    )
+    if turn is None and run is not None:
+        turn = await gateway.latest_turn(run)  # they were answered before
+    if turn is None:
+        raise ValidationError("the last message is of a user, or answers a call", loc=("body", "messages"))
+    return turn
+
+
+def _last_said(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What the user has said since anybody else did: a thread that is there has the rest."""
+    start = len(messages)
+    while start and messages[start - 1].role in (Role.USER, Role.SYSTEM):
+        start -= 1
+    return messages[start:]
+
+
+def _instructions(messages: tuple[Message, ...]) -> str | None:
+    return "\n\n".join([each.text for each in messages if each.role is Role.SYSTEM]) or None
+
+
+async def _answers_at_end(call: Call, messages: Sequence[Message]) -> tuple[tuple[Verdict, ...], Run | None]:
+    """Answers to calls of a run, with which the messages end, and that run. A call is named by its ticket's id."""
+    found: list[Verdict] = []
+    run: Run | None = None
+    for message in reversed(messages):
+        if message.role is not Role.TOOL:
+            break
+        ticket = await call.reads.load_ticket(call.scope, TicketId(message.tool_call_id or ""))
+        if ticket is not None:
+            found.insert(0, Verdict(action="answer", ticket_id=ticket.ticket_id, result=message.text))
+            run = run or await call.reads.load_run(call.scope, ticket.run_id)
+    return tuple(found), run
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+async def list_models(call: Call) -> Response:
+    return json_response({"object": "list", "data": [_model(each) for each in call.mailbox.agents.describe()]})
+
+
+async def get_model(call: Call) -> Response:
+    id = call.ids["model"]
+    for info in call.mailbox.agents.describe():
+        if info.agent_id == id:
+            return json_response(_model(info))
+    raise Problem("not_found", f"there is no model {id!a:.140}; there are the agents of this server")
+
+
+def _model(info: AgentInfo) -> dict[str, Any]:
+    return {"id": info.agent_id, "object": "model", "created": 0, "owned_by": "awaken"}
+
+
+# --- the operations ---------------------------------------------------------------------------------------------------
+
+_SUBMIT: Final = (
+    "not_found", "thread_not_found", "thread_deleted", "already_accepted", "already_exists", "unknown_agent",
+    "invalid_id", "thread_busy", "queue_full", "not_supported", "delivery_blocked", "run_not_waiting",
+    "ticket_not_found", "unknown_tool_call", "decision_conflict", "ticket_expired", "ticket_withdrawn",
+    "decision_rejected_by_schema", "action_not_allowed", "run_not_found",
+)  # fmt: skip
+_READ: Final = ("not_found", "invalid_id", "run_not_found")
+
+
+def _operation(
+    method: Method,
+    path: str,
+    id: str,
+    summary: str,
+    handler: Handler,
+    *,
+    query: type[Query] = DialectQuery,
+    body: type[Body] | None = None,
+    problems: tuple[str, ...] = _READ,
+    may_stream: bool = False,
+) -> Operation:
+    return Operation(
+        method=method,
+        path=f"/v1{path}",
+        id=f"open_responses_{id}",
+        summary=summary,
+        handler=handler,
+        query=query,
+        body=body,
+        answers={200: dict[str, Any]},
+        problems=problems,
+        carries_messages=body is not None,
+        may_stream=may_stream,
+        errors=ERRORS,
+    )
+
+
+_ONE: Final = "/responses/{response_id}"
+OPERATIONS: Final = (
+    _operation(
+        "POST",
+        "/responses",
+        "create",
+        "Ask an agent for a response",
+        create_response,
+        query=Asking,
+        body=ResponseBody,
+        problems=_SUBMIT,
+        may_stream=True,
+    ),
+    _operation("GET", _ONE, "get", "Read a response, or stream it", get_response, query=ReadQuery, may_stream=True),
+    _operation("POST", f"{_ONE}/cancel", "cancel", "Stop a response", cancel_response, query=Asking),
+    _operation(
+        "DELETE", _ONE, "delete", "Leave a response out", delete_response, problems=(*_READ, "run_not_finished")
+    ),
+    _operation("GET", f"{_ONE}/input_items", "input_items", "List what was asked", list_input_items, query=ItemsQuery),
+    _operation(
+        "POST",
+        "/chat/completions",
+        "complete",
+        "Ask an agent for a chat completion",
+        create_completion,
+        query=Asking,
+        body=ChatBody,
+        problems=_SUBMIT,
+        may_stream=True,
+    ),
+    _operation("GET", "/models", "models", "List agents as models", list_models),
+    _operation("GET", "/models/{model}", "model", "Read an agent as a model", get_model),
+)

@@ -1,0 +1,15 @@
+"""Open Responses, chat completions and models over the same log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.behaviour.ledger import Area, built
+
+AREA: Final = Area(
+    "Open Responses",
+    built("OR-001", sentence="A client of OpenAI's waits for a response, or streams it, and reads the same again."),
+    built("OR-002", sentence="A response's stream goes on behind any number of it, and nothing is said twice."),
+    built("OR-006", sentence="What speaks chat completions talks to an agent as it is."),
+    built("OR-007", sentence="Agents are listed as models."),
+)
