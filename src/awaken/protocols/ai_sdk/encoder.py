@@ -46,7 +46,7 @@ from awaken.domain.server_event import (
     TicketWithdrawnPayload,
 )
 from awaken.http.problems import Problem
-from awaken.protocols.ai_sdk.wire import answer_id, file_of, parts_of
+from awaken.protocols.ai_sdk.wire import SHOWN_KINDS, answer_id, file_of, parts_of
 from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
 from awaken.protocols.turns import Ending
 
@@ -372,7 +372,7 @@ class AiSdkEncoder(TurnEncoder):
 
     @on("TicketOpened")
     def _asks(self, event: LogEvent, ticket: TicketOpenedPayload) -> Frames:
-        if ticket.kind not in ("approval", "input", "client_tool"):
+        if ticket.kind not in SHOWN_KINDS:
             return NOTHING
         id, name, arguments = shown_call(ticket)
         frames = self._begun(id, name, is_server=ticket.kind == "approval")

@@ -18,12 +18,11 @@ from awaken.domain.ids import MessageId, RunId, ThreadId
 from awaken.domain.message import Audio, Document, Image, Json, Message, Role, Text, Thinking, ToolStatus, Video
 from awaken.domain.ticket import Ticket
 from awaken.protocols.ai_sdk.encoder import Dialect, asked_by
-from awaken.protocols.ai_sdk.wire import Part, call_id, file_of, later_answer_id, parts_of
+from awaken.protocols.ai_sdk.wire import SHOWN_KINDS, Part, call_id, file_of, later_answer_id, parts_of
 from awaken.store.contract import StoredMessage
 
 Shown = dict[str, Any]
 """A `UIMessage`."""
-_OPEN_KINDS = ("approval", "input", "client_tool")
 
 
 class Answered(msgspec.Struct):
@@ -57,7 +56,7 @@ class _Page:
         self._asked: dict[tuple[RunId, str], Ticket] = {}
         self._questions: dict[RunId, list[Ticket]] = {}
         for ticket in tickets:
-            if ticket.asked.kind not in _OPEN_KINDS:
+            if ticket.asked.kind not in SHOWN_KINDS:
                 continue
             if ticket.asked.tool_call_id is None:
                 self._questions.setdefault(ticket.run_id, []).append(ticket)

@@ -28,6 +28,7 @@ from awaken.protocols.ai_sdk.encoder import AiSdkEncoder, Dialect, frames_of
 from awaken.protocols.ai_sdk.history import settling
 from awaken.protocols.ai_sdk.reading import read_page, visible_messages
 from awaken.protocols.ai_sdk.wire import (
+    SHOWN_KINDS,
     Chat,
     Part,
     UIMessage,
@@ -155,7 +156,8 @@ def _has_all_before(mine: UIMessage, turns: Sequence[Turn], turn: Turn, first: T
         return False  # it has some of this very turn
     ending = turns[turn.number - 2].ending
     known = {call_id(part) for part in mine.parts}
-    return ending is not None and all([shown_call(ticket)[0] in known for ticket in ending.tickets])
+    asked = [] if ending is None else [each for each in ending.tickets if each.kind in SHOWN_KINDS]
+    return ending is not None and all([shown_call(ticket)[0] in known for ticket in asked])
 
 
 async def _watched(gateway: Gateway, turn: Turn, version: Dialect, *, until: int = 0, place: Any = None) -> Response:

@@ -55,6 +55,9 @@ _NAMES: Final = {
 """As this API calls them, they are known as well."""
 _json: Final = msgspec.json.Encoder(order="deterministic")
 
+SHOWN_KINDS: Final = ("approval", "input", "client_tool")
+"""Of tickets: what somebody who looks at a chat can answer."""
+
 Part = dict[str, Any]
 AnyFile = Image | Audio | Video | Document
 
