@@ -47,7 +47,7 @@ async def live(wrapped: Any = None, **agents: Any) -> AsyncGenerator[Live]:
         await gates.setdefault(context.identity.thread_id, asyncio.Event()).wait()
         yield "three"
 
-    settings = MailboxSettings(drain_s=0, retry=RetryPolicy(0, 0), max_attempts=2)
+    settings = MailboxSettings(drain_s=0, handover_s=0, retry=RetryPolicy(0, 0), max_attempts=2)
     app = Awaken(store=MemoryStore(), settings=settings)
     add_scripted(app)
     app.agent("gated", gated)

@@ -105,7 +105,7 @@ def test_each_route_does_what_its_description_says(served: Served, operation: Op
     def hold(case: Any, known: bool) -> None:
         if known and case.path_parameters:
             case.path_parameters.update({name: THERE[name] for name in THERE if name in case.path_parameters})
-        body: Any = cast(Any, case.body)
+        body = case.body
         if isinstance(body, dict) and "after_seconds" in body:
             case.body = {**cast(dict[str, Any], body), "after_seconds": 0}  # it would be waited for
         case.call_and_validate(base_url=served.url, checks=CHECKS)

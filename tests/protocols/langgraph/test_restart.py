@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langgraph_sdk import get_client
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -148,3 +149,19 @@ async def test_a_stream_whose_connection_breaks_goes_on_by_itself() -> None:
         assert shown(parts) == "one two three"
         assert parts[-1][0] == "end"
         assert [event for event, _ in parts].count("metadata") == 1
+
+
+@behaviour("SRV-037", "SRV-029")
+async def test_a_server_that_stops_breaks_a_wait_off_and_ends_no_stream() -> None:
+    """A wait that was cut short would be taken for the answer, an end for the run's."""
+    async with asyncio.timeout(30), live() as site, httpx.AsyncClient(base_url=site.url) as http:
+        await http.post("/threads", json={"thread_id": "t"})
+        run = (await http.post("/threads/t/runs", json={"assistant_id": "gated", "input": GO})).json()
+        where = f"/threads/t/runs/{run['run_id']}"
+        async with http.stream("GET", f"{where}/join") as wait, http.stream("GET", f"{where}/stream") as stream:
+            assert wait.status_code == stream.status_code == 200
+            stopping = asyncio.create_task(site.app.mailbox.stop())
+            with pytest.raises(httpx.RemoteProtocolError):
+                await wait.aread()
+            assert b"event: end" not in await stream.aread()
+            await stopping
