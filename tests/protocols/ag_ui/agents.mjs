@@ -4,6 +4,10 @@ import { from } from "rxjs";
 
 const agents = new Map();
 
+// A connection that breaks rejects a promise of the client's that nobody can await, beside the one of `runAgent`. A
+// browser writes that to its console; Node.js would end.
+process.on("unhandledRejection", (error) => console.error(error));
+
 function view(name) {
   const { agent, seen } = agents.get(name);
   return {
