@@ -20,6 +20,7 @@ from awaken.executors.function import Context
 from awaken.http.app import HttpApp, build_app
 from awaken.http.operation import Call, Operation
 from awaken.http.table import OPERATIONS
+from awaken.protocols.ag_ui.encoder import AgUiEncoder
 from awaken.protocols.ai_sdk.encoder import AiSdkEncoder
 from awaken.protocols.contract import events_of
 from awaken.protocols.gateway import Gateway
@@ -33,6 +34,7 @@ from benchmarks.process import alone
 from benchmarks.table import Findings
 
 ENCODERS: Final[dict[str, Making]] = {
+    "ag_ui": AgUiEncoder,
     "ai_sdk": AiSdkEncoder,
     "langgraph": langgraph(frozenset(("messages-tuple", "values"))),
     "open_responses": OpenResponsesEncoder,

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 from awaken.testing.protocols import Placed
 from tests.protocols.ag_ui.final import events_of
 
+_LIST_OF_PARTS = "TOOL_CALL_RESULT: field 'content' must be a string, got array"
+"""The validator knows results as they were before 1.0, which has lists of parts as well; the models do."""
 _EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 
 
@@ -21,6 +23,7 @@ def check_stream(events: Sequence[dict[str, Any]]) -> None:
     """
     report = validate_agui([*events])
     found = [(each.rule, each.severity, each.message) for each in report.diagnostics if each.severity != "info"]
+    found = [each for each in found if _LIST_OF_PARTS not in each[2]]
     assert not found, found
     for event in events:
         read = _EVENT.validate_python(event)

@@ -60,7 +60,7 @@ def told(messages: list[dict[str, Any]]) -> list[Any]:
     ]
 
 
-@behaviour("SRV-033")
+@behaviour("SRV-033", "AGUI-001")
 @pytest.mark.parametrize("whole", ["", "-whole"], ids=["streamed", "whole"])
 async def test_joined_at_every_event_the_client_shows_the_same(whole: str) -> None:
     async with asyncio.timeout(110), Module(AGENTS) as module, memory_app(settings=QUICK) as app:

@@ -38,7 +38,7 @@ async def test_an_answer_goes_on_after_a_kill_for_the_client_and_for_whoever_kno
 
 
 async def read(url: str, *, after: str = "", until: str = "") -> bytes:
-    """The stream of another thread, from a place on, up to the end or so many words; without a place it begins a run."""
+    """The stream of another thread, from a place on, to the end or so many words; without a place it begins a run."""
     body = b""
     path = f"{url}/v1/ag-ui/threads/u/stream"
     said = {"threadId": "u", "runId": "r", "messages": [{"id": "m", "role": "user", "content": "hello"}]}

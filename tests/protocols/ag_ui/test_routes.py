@@ -177,7 +177,7 @@ async def test_what_is_under_way_is_joined_stopped_and_told_as_cancelled() -> No
 # --- coming back ------------------------------------------------------------------------------------------------------
 
 
-@behaviour("SRV-033", "SRV-020")
+@behaviour("SRV-033", "SRV-020", "AGUI-002")
 @pytest.mark.parametrize("agent", ["parallel", "approval", "mixed", "reasoning", "state", "retried", "ask"])
 async def test_cut_behind_any_frame_and_resumed_it_is_the_uncut_stream(agent: str) -> None:
     async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
@@ -209,7 +209,7 @@ def answer(interrupt: Event, payload: Any = None, status: str = "resolved") -> E
     return {"interruptId": interrupt["id"], "status": status} | ({} if payload is None else {"payload": payload})
 
 
-@behaviour("SRV-033")
+@behaviour("SRV-033", "AGUI-003")
 async def test_answers_that_are_not_as_the_protocol_wants_them_are_refused_in_the_stream() -> None:
     async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
         open_ones = interrupts(events(await ask(site, "mixed", user())))
@@ -237,7 +237,7 @@ async def test_answers_that_are_not_as_the_protocol_wants_them_are_refused_in_th
         assert await stored(site) == after
 
 
-@behaviour("SRV-033")
+@behaviour("SRV-033", "AGUI-003")
 async def test_a_resume_of_no_thread_or_of_another_one_answers_nothing() -> None:
     async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
         [asked_for] = interrupts(events(await ask(site, "approval", user())))
@@ -334,7 +334,7 @@ BAD: list[tuple[Any, int]] = [
 ]
 
 
-@behaviour("SRV-033")
+@behaviour("SRV-033", "AGUI-004")
 @pytest.mark.parametrize(("body", "status"), BAD)
 async def test_what_is_wrong_is_refused_and_leaves_nothing(body: Any, status: int) -> None:
     async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:

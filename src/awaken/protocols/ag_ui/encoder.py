@@ -57,6 +57,7 @@ from awaken.protocols.ag_ui.wire import (
     Shown,
     call_of,
     content_of,
+    ending_of,
     interrupt_of,
     is_interrupt,
     reasoning_id,
@@ -395,11 +396,18 @@ class AgUiEncoder(TurnEncoder):
         return frames
 
     def _closed_call(self, call: _Said, arguments: Any = None) -> list[Frame]:
-        """Its end, with the arguments where none of them were shown."""
+        """Its end, with the arguments where none of them were shown. Those that were cut are made whole, because a
+        client reads them as JSON when the call ends.
+        """
         frames: list[Frame] = []
-        if arguments is not None and not call.pieces:
-            call.pieces.append(written(arguments))
-            frames.append(_piece_of(call, call.pieces[0]))
+        missing = ""
+        if not call.pieces:
+            missing = written(arguments)
+        elif arguments is None:
+            missing = ending_of("".join(call.pieces))
+        if missing:
+            call.pieces.append(missing)
+            frames.append(_piece_of(call, missing))
         call.is_open = False
         del self._calls[call.base]
         return [*frames, *_end_of(call)]

@@ -387,6 +387,36 @@ def written(value: Any) -> str:
     return "" if value is None else _json.encode(value).decode()
 
 
+def ending_of(text: str) -> str:
+    """What is missing for a text to be JSON that was cut somewhere; nothing for one that is whole, or is none."""
+    open_ones: list[str] = []
+    is_text = is_escaped = False
+    for char in text:
+        if is_text:
+            is_text = is_escaped or char != '"'
+            is_escaped = char == "\\" and not is_escaped
+        elif char == '"':
+            is_text = True
+        elif char in "{[":
+            open_ones.append("}" if char == "{" else "]")
+        elif char in "}]" and open_ones:
+            open_ones.pop()
+    closing = "".join(reversed(open_ones))
+    for word in _CUT_WORDS:
+        for after in _CUT_PLACES:
+            try:
+                msgspec.json.decode(text + word + after + closing)
+            except msgspec.DecodeError:
+                continue
+            return word + after + closing
+    return ""
+
+
+_CUT_PLACES: Final = ("", '"', '":null', ":null", "null", '"":null')
+_CUT_WORDS: Final = ("", "0", "00", "000", "0000", "\\", "e", "ue", "rue", "se", "lse", "alse", "l", "ll", "ull")
+"""What may be missing of an escape, a number or a literal."""
+
+
 def content_of(blocks: Iterable[Block]) -> str | list[Shown]:
     """The text, or parts where there are files."""
     parts: list[Shown] = []
