@@ -10,6 +10,10 @@ AREA: Final = Area(
     "Open Responses",
     built("OR-001", sentence="A client of OpenAI's waits for a response, or streams it, and reads the same again."),
     built("OR-002", sentence="A response's stream goes on behind any number of it, and nothing is said twice."),
+    built("OR-003", sentence="What a run asks for is asked in the protocol's own items, and answered once."),
+    built("OR-004", sentence="A conversation is named by any of its responses, or by itself."),
+    built("OR-005", sentence="A response in the background is read, stopped, and left out."),
     built("OR-006", sentence="What speaks chat completions talks to an agent as it is."),
     built("OR-007", sentence="Agents are listed as models."),
+    built("OR-008", sentence="What a client cannot mean is refused in the protocol's form, and changes nothing."),
 )

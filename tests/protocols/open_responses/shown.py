@@ -77,5 +77,5 @@ def _called(final: FinalView, item: dict[str, Any]) -> None:
         call.status, call.result = "succeeded", item["output"]
     elif item["status"] == "failed":
         call.status = "failed" if item["approval_request_id"] is None else "denied"
-        call.error = item["error"]
+        call.error = item["error"]["content"][0]["text"]
     final.calls[item["id"].removeprefix("mcp_")] = call

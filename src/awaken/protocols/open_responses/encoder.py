@@ -33,7 +33,7 @@ from awaken.domain.run import NO_USAGE, Usage
 from awaken.domain.server_event import TicketDecidedPayload, TicketOpenedPayload
 from awaken.http.problems import Problem
 from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
-from awaken.protocols.open_responses.wire import LENGTH_CODES, SERVER, error_of, response_id
+from awaken.protocols.open_responses.wire import LENGTH_CODES, SERVER, call_item_id, error_of, response_id
 from awaken.protocols.turns import Ending
 
 DONE: Final = Frame(b"[DONE]")
@@ -92,7 +92,7 @@ class _Item:
                     "arguments": self._arguments(is_new),
                     "approval_request_id": self.approval_id,
                     "output": self.output,
-                    "error": self.error,
+                    "error": None if self.error is None else _error(self.error),
                 }
 
     def _arguments(self, is_new: bool) -> str:
@@ -414,8 +414,11 @@ class OpenResponsesEncoder(TurnEncoder):
             item.is_void = False
             return item
         self._close(frames)
-        kind, prefix = ("function_call", "fc") if call.is_client else ("mcp_call", "mcp")
-        item = self._items[id] = _Item(kind, f"{prefix}_{id}", self._place(), message_id)
+        if call.is_client:
+            item = _Item("function_call", call_item_id(self.opened.run_id, id), self._place(), message_id)
+        else:
+            item = _Item("mcp_call", f"mcp_{id}", self._place(), message_id)
+        self._items[id] = item
         item.name, item.call_id, item.approval_id = call.name, id, call.approval_id
         self._add(frames, item)
         if not call.is_client:
@@ -566,6 +569,10 @@ def _decision_items(ticket: TicketOpenedPayload, decided: TicketDecidedPayload) 
 
 def text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": (), "logprobs": ()}
+
+
+def _error(text: str) -> dict[str, Any]:
+    return {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": text}]}
 
 
 def _text_of(value: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from awaken.domain.errors import RunNotOpen, ValidationError
-from awaken.domain.ids import TicketId
+from awaken.domain.ids import RunId, TicketId
 from awaken.domain.message import (
     Audio,
     Base64Source,
@@ -50,6 +50,7 @@ from awaken.protocols.open_responses.wire import (
     ReadQuery,
     ResponseBody,
     answer_in,
+    answered_at_end,
     chat_messages,
     client_tools,
     dispatch_named,
@@ -90,6 +91,10 @@ async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
                 loc=("body", "conversation"),
             )
         thread_id = before.run.thread_id
+    elif not thread_id:
+        before = await _answered_turn(call, gateway, items)
+        if before is not None:
+            thread_id, messages = before.run.thread_id, ()
     if await gateway.load_thread(thread_id) is not None:
         messages, answers = await _answering(gateway, thread_id, messages, answers)
     turn = await gateway.enter(
@@ -112,6 +117,16 @@ async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
             "there is no message of a user, and no answer to anything that is open", loc=("body", "input")
         )
     return turn
+
+
+async def _answered_turn(call: Call, gateway: Gateway, items: Sequence[Item]) -> Turn | None:
+    """The newest turn of the run that the items answer at their end."""
+    for named in answered_at_end(items):
+        ticket = await call.reads.load_ticket(call.scope, TicketId(named))
+        run = await call.reads.load_run(call.scope, RunId(named) if ticket is None else ticket.run_id)
+        if run is not None:
+            return await gateway.latest_turn(run)
+    return None
 
 
 async def _answering(

@@ -18,7 +18,7 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from awaken.domain.errors import Unsupported, ValidationError
-from awaken.domain.ids import DispatchId, MessageId
+from awaken.domain.ids import DispatchId, MessageId, RunId, TicketId
 from awaken.domain.message import Block, Message, Role, Text, ToolCall
 from awaken.domain.run import ClientTool
 from awaken.domain.ticket import Ticket, Verdict
@@ -153,14 +153,14 @@ class ResponseBody(DialectBody, frozen=True, kw_only=True):
     @property
     def items(self) -> list[Item]:
         if isinstance(self.input, str):
-            return [{"type": "message", "role": "user", "content": self.input}]
+            return [{"type": "message", "role": "user", "content": self.input}] if self.input else []
         return self.input or []
 
     @property
     def conversation_id(self) -> str:
         """Raises ValidationError where it is named by something that is no id."""
         named = self.conversation.get("id") if isinstance(self.conversation, dict) else self.conversation
-        if named is None:
+        if self.conversation is None:
             return ""
         if not isinstance(named, str) or not named.strip():
             raise ValidationError("a conversation is named by its id", loc=("body", "conversation"))
@@ -415,6 +415,38 @@ def verdicts_of(items: Iterable[Item]) -> tuple[Verdict, ...]:
             case _:
                 pass
     return tuple(found)
+
+
+def answered_at_end(items: Sequence[Item]) -> list[RunId | TicketId]:
+    """Whom the items answer at their end, where a client names no response, because it sends the whole conversation:
+    an approval is called as its ticket is, and the item of a call says of which run it is.
+    """
+    ids = {item.get("call_id"): item.get("id") for item in items if item.get("type") == "function_call"}
+    found: list[RunId | TicketId] = []
+    for item in reversed(items):
+        match item.get("type"):
+            case "function_call_output":
+                run_id = _run_in(ids.get(item.get("call_id")), item.get("call_id"))
+                if run_id is not None:
+                    found.append(run_id)
+            case "mcp_approval_response":
+                named = item.get("approval_request_id")
+                if isinstance(named, str):
+                    found.append(TicketId(named))
+            case _:
+                break
+    return found
+
+
+def call_item_id(run_id: RunId, call_id: str) -> str:
+    """The id of the item that is a call of the run."""
+    return f"fc_{run_id}_{call_id}"
+
+
+def _run_in(item_id: object, call_id: object) -> RunId | None:
+    if isinstance(item_id, str) and item_id.startswith("fc_") and item_id.endswith(f"_{call_id}"):
+        return RunId(item_id[3 : -len(f"_{call_id}")])
+    return None
 
 
 def answer_in(text: str, ticket: Ticket) -> Verdict:

@@ -1,0 +1,226 @@
+"""What a run asks for, and what is done to a response, with OpenAI's Python client as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import openai
+import pytest
+
+from awaken import Context
+from awaken.testing.behaviour import behaviour
+from tests.protocols.live import live_site
+from tests.protocols.open_responses.test_python_client import client_of
+
+TOOLS: Any = [
+    {"type": "function", "name": "look_around", "parameters": {"type": "object", "properties": {}}, "strict": False}
+]
+
+
+def outputs(response: Any, kind: str) -> list[Any]:
+    return [item for item in response.output if item.type == kind]
+
+
+@behaviour("OR-003")
+async def test_a_function_is_called_by_the_client_and_the_same_answer_twice_is_no_mistake() -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        first = await client.responses.create(model="client-tool", input="Go on.", tools=TOOLS)
+        [call] = outputs(first, "function_call")
+        assert (first.status, call.name, json.loads(call.arguments)) == ("completed", "look_around", {"where": "here"})
+        answer: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "a wall"}]
+
+        second = await client.responses.create(model="client-tool", input=answer, previous_response_id=first.id)
+
+        assert (second.output_text, second.previous_response_id) == ("The page has answered.", first.id)
+        assert second.id != first.id and second.conversation == first.conversation
+        assert await client.responses.retrieve(first.id) == first, "it is over"
+        again = await client.responses.create(model="client-tool", input=answer, previous_response_id=first.id)
+        assert again == second
+        [item] = (await client.responses.input_items.list(second.id)).data
+        assert item.to_dict() == {**answer[0], "id": item.id, "status": "completed"}
+        with pytest.raises(openai.UnprocessableEntityError):
+            await client.responses.create(
+                model="client-tool",
+                input=[{"type": "function_call_output", "call_id": "nobody's", "output": ""}],
+                previous_response_id=first.id,
+            )
+
+
+@behaviour("OR-003")
+async def test_a_client_that_sends_the_whole_conversation_answers_without_naming_a_response() -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        said: list[Any] = [{"role": "user", "content": "Go on."}]
+        create: Any = client.responses.create
+        first = await create(model="client-tool", input=said, tools=TOOLS)
+        [call] = outputs(first, "function_call")
+        answer = {"type": "function_call_output", "call_id": call.call_id, "output": "a wall"}
+        said += [*[item.to_dict() for item in first.output], answer]
+        for _ in range(2):
+            second = await create(model="client-tool", input=said, tools=TOOLS)
+            assert (second.output_text, second.conversation) == ("The page has answered.", first.conversation)
+
+        asked = await create(model="approval", input="Go on.")
+        [approval] = outputs(asked, "mcp_approval_request")
+        yes = {"type": "mcp_approval_response", "approval_request_id": approval.id, "approve": True}
+        whole = [{"role": "user", "content": "Go on."}, *[item.to_dict() for item in asked.output], yes]
+        assert (await create(model="approval", input=whole)).output_text == "That is settled."
+
+
+@behaviour("OR-003")
+@pytest.mark.parametrize(("approve", "status"), [(True, "completed"), (False, "failed")])
+async def test_what_has_to_be_approved_waits_for_it(approve: bool, status: str) -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        first = await client.responses.create(model="approval", input="Go on.")
+        [asked] = outputs(first, "mcp_approval_request")
+        assert (asked.name, asked.server_label, json.loads(asked.arguments)) == ("pay", "awaken", {"amount": 5})
+        answer: Any = [{"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": approve}]
+
+        second = await client.responses.create(model="approval", input=answer, previous_response_id=first.id)
+
+        [call] = outputs(second, "mcp_call")
+        assert (call.status, call.approval_request_id) == (status, asked.id)
+        assert (call.output, call.error is None) == (("paid 5", True) if approve else (None, False))
+        assert second.output_text == "That is settled."
+        [item] = (await client.responses.input_items.list(second.id)).data
+        assert item.type == "mcp_approval_response" and item.approve is approve
+
+
+@behaviour("OR-003")
+async def test_a_question_is_said_as_a_message_and_text_answers_it() -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        first = await client.responses.create(model="ask", input="Go on.")
+        assert first.output_text == "Welcome. Who are you?"
+
+        second = await client.responses.create(model="ask", input="Ada", previous_response_id=first.id)
+
+        assert second.output_text == "Hello Ada."
+        assert first.conversation is not None
+        runs = await site.app.store.latest_run(site.app.scope, first.conversation.id)  # type: ignore[arg-type]
+        assert runs is not None and runs.first_event_seq == 1, "one run, and not two"
+
+
+@behaviour("OR-004")
+async def test_a_conversation_goes_on_and_is_named_by_any_response_of_it_or_by_itself() -> None:
+    async def counting(context: Context) -> str:
+        return f"{len([each for each in await context.messages() if each.role == 'user'])}"
+
+    async with asyncio.timeout(30), live_site(counting=counting) as site, client_of(site) as client:
+        first = await client.responses.create(model="counting", input="one")
+        assert first.conversation is not None
+        second = await client.responses.create(model="counting", input="two", previous_response_id=first.id)
+        third = await client.responses.create(model="counting", input="three", conversation=first.conversation.id)
+        assert [each.output_text for each in (first, second, third)] == ["1", "2", "3"]
+        assert second.previous_response_id == first.id
+        brought: Any = [
+            {"role": "user", "content": "one"},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "1"}]},
+            {"role": "user", "content": [{"type": "input_text", "text": "two"}]},
+        ]
+        assert (await client.responses.create(model="counting", input=brought)).output_text == "2"
+        [item] = (await client.responses.input_items.list(third.id)).data
+        assert item.to_dict()["content"] == [{"type": "input_text", "text": "three"}]
+        with pytest.raises(openai.UnprocessableEntityError):
+            await client.responses.create(
+                model="counting", input="x", conversation="another", previous_response_id=first.id
+            )
+
+
+@behaviour("OR-005")
+async def test_a_response_in_the_background_is_read_stopped_and_left_out() -> None:
+    gate = asyncio.Event()
+
+    async def slow(context: Context) -> AsyncIterator[str]:
+        yield "It begins, "
+        await gate.wait()
+        yield "and ends."
+
+    async with asyncio.timeout(30), live_site(slow=slow) as site, client_of(site) as client:
+        made = await client.responses.create(model="slow", input="Go on.", background=True)
+        assert made.status in ("queued", "in_progress") and made.background is True
+        stream = await client.responses.retrieve(made.id, stream=True)
+        seen: list[Any] = []
+        async for event in stream:
+            seen.append(event)
+            if event.type == "response.output_text.delta":
+                break
+        partly = await client.responses.retrieve(made.id)
+        assert (partly.status, partly.output_text) == ("in_progress", "It begins, ")
+        with pytest.raises(openai.ConflictError) as refused:
+            await client.responses.delete(made.id)
+        assert refused.value.code == "run_not_finished"
+
+        rest = asyncio.create_task(listed(stream))
+        cancelled = await client.responses.cancel(made.id)
+
+        assert cancelled.status == "cancelled"
+        assert await client.responses.cancel(made.id) == cancelled
+        events = seen + await rest
+        assert [event.sequence_number for event in events] == [*range(len(events))]
+        assert not [event for event in events if event.type in ("response.completed", "response.failed")]
+        await client.responses.delete(made.id)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(made.id)
+
+
+async def listed(stream: Any) -> list[Any]:
+    return [event async for event in stream]
+
+
+@behaviour("OR-001")
+async def test_a_failure_is_said_and_a_value_is_its_json() -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        failed = await client.responses.create(model="failing", input="Go on.")
+        assert failed.status == "failed" and failed.error is not None
+        assert failed.error.message == "it cannot be done"
+        dead = await client.responses.create(model="dead", input="Go on.")
+        assert dead.status == "failed"
+        value = await client.responses.create(model="data", input="Go on.")
+        assert json.loads(value.output_text) == {"answer": 42, "units": ["otters"]}
+        retried = await client.responses.create(model="retried", input="Go on.")
+        assert retried.output_text == "At last it worked.", "what is void is left out"
+        thought = await client.responses.create(model="reasoning", input="Go on.")
+        assert [item.type for item in thought.output] == ["reasoning", "message"]
+        stream = await client.responses.create(model="retried", input="Go on.", stream=True)
+        last = (await listed(stream))[-1]
+        assert last.response.output_text == "At last it worked."
+
+
+@behaviour("OR-006")
+@pytest.mark.parametrize("named", [{}, {"user": "t"}], ids=["fresh", "named"])
+async def test_a_chat_completion_calls_tools_of_the_client(named: dict[str, Any]) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "look_around", "parameters": {"type": "object"}}}]
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        said: list[Any] = [{"role": "user", "content": "Go on."}]
+        create: Any = client.chat.completions.create
+        first = (await create(model="client-tool", messages=said, tools=tools, **named)).choices[0]
+        assert first.finish_reason == "tool_calls"
+        [call] = first.message.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == ("look_around", {"where": "here"})
+        said += [first.message.to_dict(), {"role": "tool", "tool_call_id": call.id, "content": "a wall"}]
+
+        for _ in range(2):
+            second = (await create(model="client-tool", messages=said, tools=tools, **named)).choices[0]
+            assert (second.message.content, second.finish_reason) == ("The page has answered.", "stop")
+
+        chunks = await listed(await create(model="client-tool", messages=said[:1], tools=tools, stream=True))
+        [delta] = [each.choices[0].delta.tool_calls for each in chunks if each.choices[0].delta.tool_calls]
+        assert delta[0].function.name == "look_around"
+        assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+@behaviour("OR-006")
+async def test_a_chat_completion_says_what_it_has_no_place_for() -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        said: list[Any] = [{"role": "user", "content": "Go on."}]
+        asked = await client.chat.completions.create(model="ask", messages=said, metadata={"thread_id": "t"})
+        assert asked.choices[0].message.content == "Welcome. Who are you?"
+        said += [{"role": "assistant", "content": asked.choices[0].message.content}, {"role": "user", "content": "Ada"}]
+        answered = await client.chat.completions.create(model="ask", messages=said, metadata={"thread_id": "t"})
+        assert answered.choices[0].message.content == "Hello Ada."
+        with pytest.raises(openai.APIError, match="it cannot be done"):
+            await client.chat.completions.create(model="failing", messages=said[:1])
+        with pytest.raises(openai.APIError, match="it cannot be done"):
+            await listed(await client.chat.completions.create(model="failing", messages=said[:1], stream=True))
