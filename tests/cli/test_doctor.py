@@ -14,10 +14,11 @@ import pytest
 from awaken.cli.failure import Exit
 from awaken.cli.main import main
 from awaken.domain.ids import DEFAULT_SCOPE
+from awaken.domain.ticket import TicketRequest
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.audit import check_sound
 from awaken.testing.clock import ManualClock
-from awaken.testing.conformance.steps import claimed, finished, submitted, thread_id
+from awaken.testing.conformance.steps import claimed, finished, settled, submitted, suspended, thread_id
 
 Hand = Callable[[str], None]
 
@@ -78,6 +79,17 @@ async def test_it_is_mended_when_that_is_asked(path: Path, by_hand: Hand, capsys
     async with SqliteStore(path, clock=ManualClock()) as store:
         await check_sound(store)
         assert [each.dispatch_id for each in await store.list_queue(DEFAULT_SCOPE, thread_id("t2"))] == ["d2"]
+
+
+async def test_what_a_repair_brings_to_light_is_mended_too(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with SqliteStore(path, clock=ManualClock()) as store:
+        await settled(store, await claimed(store, "d1"), suspended(TicketRequest(key="k", kind="input")))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE tickets SET run = 99999")
+
+    assert await asyncio.to_thread(main, ["doctor", str(path), "--repair"]) == Exit.OK
+    assert capsys.readouterr().out.endswith("3 repaired, 0 left\n")
+    assert main(["doctor", str(path)]) == Exit.OK
 
 
 async def test_what_cannot_be_mended_is_said_with_the_reason(

@@ -52,6 +52,17 @@ def test_every_route_is_listed_once() -> None:
     assert sorted(listed) == sorted(f"{operation.method} {operation.path}" for operation in OPERATIONS)
 
 
+def test_every_route_that_a_message_names_is_there() -> None:
+    """What somebody is told to do can be done: by routes in docstrings and messages, in all of the code."""
+    there = {(operation.method, re.sub(r"{\w+}", "{}", operation.path)) for operation in OPERATIONS}
+    assert [
+        f"{page.name}: {method} {path}"
+        for page in sorted((ROOT / "src/awaken").rglob("*.py"))
+        for method, path in re.findall(r"\b(GET|POST|PUT|PATCH|DELETE) (/v1/[\w/{}-]+)", page.read_text())
+        if (method, re.sub(r"{\w+}|\b[A-Z_]{2,}\b", "{}", path)) not in there
+    ] == []
+
+
 def test_every_field_of_a_submit_is_listed() -> None:
     text = (REFERENCE / "http.md").read_text()
     fields = (*RunCreate.__struct_fields__, *ThreadCreate.__struct_fields__)

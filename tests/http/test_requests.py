@@ -30,6 +30,11 @@ EACH = pytest.mark.parametrize("operation", SERVED, ids=lambda operation: operat
 WITH_BODY = pytest.mark.parametrize(
     "operation", [each for each in SERVED if each.body is not None], ids=lambda operation: operation.id
 )
+WITHOUT_BODY = pytest.mark.parametrize(
+    "operation",
+    [each for each in SERVED if each.body is None and each.method != "GET"],
+    ids=lambda operation: operation.id,
+)
 SMALL = HttpSettings(max_body_bytes=1000, max_run_body_bytes=1000)
 
 
@@ -65,6 +70,58 @@ async def test_an_unknown_parameter_is_refused(memory: Store, clock: ManualClock
 
         check(operation, answer, 422, "unknown_parameter")
         assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-007")
+@WITHOUT_BODY
+@pytest.mark.parametrize(
+    ("body", "type", "status", "code"),
+    [
+        (b'{"dry_run": true}', "application/json", 422, "invalid_request"),
+        (b"{", "application/json", 400, "malformed_json"),
+        (b"x", "text/plain", 415, "unsupported_media_type"),
+    ],
+)
+async def test_a_body_that_nobody_reads_is_refused(
+    memory: Store, clock: ManualClock, operation: Operation, body: bytes, type: str, status: int, code: str
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.request(operation.method, path_of(operation), body, headers={"content-type": type})
+
+        check(operation, answer, status, code)
+        if status == 422:
+            assert answer.json()["errors"][0]["loc"] == ["body", "dry_run"]
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-007")
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/dead-letters?since=yesterday", "since"),
+        ("/v1/dead-letters/summary?since=yesterday", "since"),
+        ("/v1/dispatches?claimed_by=..", "claimed_by"),
+        ("/v1/threads/t/dispatches?agent_id=..", "agent_id"),
+        ("/v1/watch?on=a,a", "on"),
+    ],
+)
+async def test_a_parameter_that_cannot_be_is_named_with_its_place(
+    memory: Store, clock: ManualClock, path: str, name: str
+) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.get(path)
+
+        assert answer.status == 422
+        assert [each["loc"] for each in answer.json()["errors"]] == [["query", name]]
+
+
+@behaviour("SRV-007")
+async def test_too_many_parameters_are_said_to_be(memory: Store, clock: ManualClock) -> None:
+    async with served(memory, clock) as site:
+        answer = await site.http.get("/v1/runs?" + "&".join(["limit=1"] * 33))
+
+        assert (answer.status, answer.code) == (422, "invalid_request")
+        assert answer.json()["detail"] == "the query has more than 32 parameters"
 
 
 @behaviour("SRV-007")

@@ -621,9 +621,9 @@ async def test_ended(store: WatchedStore, clock: ManualClock) -> None:
         await why(world, cleared, "superseded", "cleared away 10 s ago by an interrupt", next_in_s=None)
         await why(world, cancelled, "cancelled", "It was cancelled 10 s ago", next_in_s=None)
         await why(world, limited, "stopped", "stopped by a limit", next_in_s=None)
-        says = "It was blocked 10 s ago: the filter of contents.", "to do it again: `app.retry_run`"
+        says = "It was blocked 10 s ago: the filter of contents.", "to do it again: `awaken retry RUN`"
         await why(world, refused, "blocked", *says, next_in_s=None)
-        says = "It failed 10 s ago: the answer cannot be used.", "to do it again: `app.retry_run`"
+        says = "It failed 10 s ago: the answer cannot be used.", "to do it again: `awaken retry RUN`"
         await why(world, gave_up, "failed", *says, next_in_s=None)
         with pytest.raises(RunNotFound):
             await world.mailbox.explain(DEFAULT_SCOPE, RunId("nothing"))

@@ -21,6 +21,7 @@ from awaken.cli.terminal import print_json, printable
 from awaken.domain.shown import Finding
 
 _SHOWN = 100
+_ROUNDS = 5
 
 
 def doctor(
@@ -47,19 +48,34 @@ def doctor(
     """
     if file_or_url.startswith(("http://", "https://")):
         with connected(file_or_url, header) as client:
-            found = list(client.repair() if repair else client.audit())
+            found = _repaired(lambda: list(client.repair())) if repair else list(client.audit())
     else:
         from awaken.wiring import audit_file, repair_file
 
         with _progress() as progress:
             path = Path(file_or_url)
-            found = asyncio.run(repair_file(path, progress)) if repair else audit_file(path, progress)
+            found = (
+                _repaired(lambda: asyncio.run(repair_file(path, progress))) if repair else audit_file(path, progress)
+            )
     left = [each for each in found if each.result in ("found", "refused")]
     if as_json:
         print_json({"items": found})
     else:
         _print(found, len(left), repaired=repair)
     return Exit.FAILED if left else Exit.OK
+
+
+def _repaired(once: Callable[[], list[Finding]]) -> list[Finding]:
+    """What was mended, and what is left. One repair may bring to light what it hid, so all rows are looked through
+    again, until there is nothing to mend; what that many rounds do not end, the last one says."""
+    mended: list[Finding] = []
+    for _ in range(_ROUNDS - 1):
+        found = once()
+        now = [each for each in found if each.result == "mended"]
+        if not now:
+            return mended + found
+        mended += now
+    return mended + once()
 
 
 @contextmanager

@@ -90,9 +90,9 @@ def letters_of(
     """The filter that somebody has asked for. Raises ValidationError for what is none."""
     return DeadLetterQuery(
         thread_id=None if thread_id is None else ThreadId(checked_id(thread_id, what="thread_id")),
-        agent_id=None if agent is None else AgentId(checked_id(agent, what="agent")),
+        agent_id=None if agent is None else AgentId(checked_id(agent, what="agent", loc=("body", "agent_id"))),
         error_class=None if error_class is None else checked(error_class, str, what="error_class"),
-        since=due_at(since),
+        since=due_at(since, what="since"),
     )
 
 

@@ -142,7 +142,7 @@ def delay_ms(delay_s: object) -> int:
     return round(delay_s * 1000)
 
 
-def due_at(at: datetime | str | None, *, delay_s: float = 0.0) -> Instant | None:
+def due_at(at: datetime | str | None, *, delay_s: float = 0.0, what: str = "available_at") -> Instant | None:
     """The instant before which a run does not start, from a `datetime` with a time zone or an RFC 3339 text.
 
     Raises:
@@ -157,7 +157,7 @@ def due_at(at: datetime | str | None, *, delay_s: float = 0.0) -> Instant | None
     except (TypeError, ValueError, OverflowError) as error:
         raise ValidationError(
             f"{shown(at)} is not an instant: give a datetime with a time zone, or a text as 2026-01-31T08:00:00Z",
-            loc=("body", "available_at"),
+            loc=("body", what),
         ) from error
 
 

@@ -59,8 +59,10 @@ def queue_filter(
         run_id=None if run_id is None else RunId(checked_id(run_id, what="run_id")),
         thread_id=None if thread_id is None else ThreadId(checked_id(thread_id, what="thread_id")),
         status=None if status is None else _status(status),
-        agent_id=None if agent is None else AgentId(checked_id(agent, what="agent")),
-        claimed_by=None if claimed_by is None else ConsumerId(checked_id(claimed_by, what="claimed_by")),
+        agent_id=None if agent is None else AgentId(checked_id(agent, what="agent", loc=("body", "agent_id"))),
+        claimed_by=None
+        if claimed_by is None
+        else ConsumerId(checked_id(claimed_by, what="claimed_by", loc=("body", "claimed_by"))),
         older_than_s=None if older_than_s is None else checked_seconds(older_than_s, what="older_than_s"),
         stale=stale,
     )

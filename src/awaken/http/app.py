@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from awaken.domain.errors import Forbidden, Unauthorized, Unavailable
+from awaken.domain.errors import Forbidden, Unauthorized, Unavailable, ValidationError
 from awaken.domain.ids import DEFAULT_SCOPE, Scope
 from awaken.http import guards
 from awaken.http.auth import Caller, caller_of
@@ -176,7 +176,10 @@ class HttpApp:
         except Exception as error:
             operation = exchange.operation
             errors = self._router.errors_at(_route_path(exchange.scope)) if operation is None else operation.errors
-            return errors.render(problem_of(error), exchange.request_id)
+            problem = problem_of(error)
+            if isinstance(error, ValidationError) and operation is not None:
+                problem = problem.within("query" if operation.body is None else "body")
+            return errors.render(problem, exchange.request_id)
 
     def _admit(self, exchange: _Exchange) -> Operation:
         """Everything else that can be refused before the body is read, cheapest first."""
@@ -215,7 +218,7 @@ class HttpApp:
         query = parse_query(scope["query_string"], operation.query)
         if query.waits:
             self._gate.stand_aside(exchange)
-        body = None if operation.body is None else await self._body(operation, operation.body, exchange)
+        body = await self._body(operation, exchange)
         return Call(
             self.service,
             ids=exchange.ids,
@@ -228,17 +231,29 @@ class HttpApp:
             caller=caller,
         )
 
-    async def _body(self, operation: Operation, type: type[Body], exchange: _Exchange) -> Body:
-        guards.check_content_type(exchange.headers)
+    async def _body(self, operation: Operation, exchange: _Exchange) -> Body | None:
+        """None where the operation has none. A field of one that was sent all the same is refused: what was meant by it
+        would not happen."""
+        if operation.body is None and not operation.refuses_fields:
+            return None
+        type = operation.body or Body
         settings = self._settings
+        if operation.body is not None:
+            guards.check_content_type(exchange.headers)
         limit = settings.max_run_body_bytes if operation.carries_messages else settings.max_body_bytes
         declared = exchange.headers.get(b"content-length")
         raw = await read_body(exchange.receive, limit, None if declared is None else declared.decode("latin-1"))
+        if operation.body is None:
+            if not raw:
+                return None
+            guards.check_content_type(exchange.headers)
         value = parse_object(raw, max_depth=settings.max_json_depth, list_field=type.list_field)
         try:
             return type.read(value)
         except msgspec.ValidationError as error:
             raise shape_problem(error, "body", type, value) from error
+        except ValidationError as error:
+            raise problem_of(error) from error
 
     def _finish(self, exchange: _Exchange, response: Response) -> None:
         """What every answer carries."""

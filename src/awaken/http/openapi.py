@@ -149,7 +149,7 @@ def problem_codes(operation: Operation) -> frozenset[str]:
     codes = {*operation.problems, *_EVERYWHERE}
     if not operation.always_answers:
         codes |= set(_UNLESS_ALWAYS)
-    if operation.body is not None:
+    if operation.body is not None or operation.refuses_fields:
         codes |= set(_WITH_BODY)
     if operation.streams or operation.query.may_wait:
         codes.add("too_many_streams")

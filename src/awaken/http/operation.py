@@ -206,7 +206,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     query: type[Query] = Query
     body: type[Body] | None = None
-    """With any method but GET. It is required."""
+    """With any method but GET. It is required; where there is none, one with fields is refused."""
     answers: Mapping[int, Any]
     problems: tuple[str, ...] = ()
     """Codes of its own; those that any operation may answer with are added."""
@@ -225,6 +225,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def streams(self) -> bool:
         return "text/event-stream" in self.answers.values()
+
+    @property
+    def refuses_fields(self) -> bool:
+        """It takes no body, and says so to whoever sends one; clients of other protocols are passed over."""
+        return self.mutates and self.body is None and not self.query.passes_over
 
     @property
     def mutates(self) -> bool:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from awaken.domain.errors import (
@@ -123,6 +124,7 @@ STATUS: Final[dict[str, int]] = {
 
 _RETRY_AFTER_S: Final = {"queue_full": 1, "thread_busy": 1, "starting": 1, "stopping": 1, "store_unavailable": 1}
 _encode: Final = msgspec.json.Encoder().encode
+_ORIGINS: Final = (("query",), ("path",), ("header",))
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -153,6 +155,11 @@ class Problem(AwakenError):
         self.headers = dict(headers or {})
         self.errors = errors
 
+    def within(self, origin: Literal["body", "query"]) -> Problem:
+        """The same about input that came there: whoever checks a value knows its name, and not how it was sent."""
+        self.errors = tuple([replace(each, loc=_placed(each.loc, origin)) for each in self.errors])
+        return self
+
     def to_document(self, request_id: str) -> dict[str, Any]:
         """The members of the problem document, as JSON values."""
         document: dict[str, Any] = {
@@ -179,6 +186,12 @@ class Problem(AwakenError):
 def invalid(code: str, detail: str, *loc: str | int) -> Problem:
     """A 422 about one place of the input."""
     return Problem(code, detail, errors=(FieldError(loc, detail, code),))
+
+
+def _placed(loc: tuple[str | int, ...], origin: str) -> tuple[str | int, ...]:
+    if loc[:1] == ("body",):
+        return (origin, *loc[1:])
+    return loc if loc[:1] in _ORIGINS else (origin, *loc)
 
 
 def problem_of(error: Exception) -> Problem:

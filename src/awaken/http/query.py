@@ -76,6 +76,8 @@ def parse_query(raw: bytes, type: type[Q]) -> Q:
     """
     if not raw:
         return _defaults(type)
+    if raw.count(b"&") >= MAX_PARAMETERS:
+        raise Problem("invalid_request", f"the query has more than {MAX_PARAMETERS} parameters")
     try:
         text = raw.decode("ascii")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)

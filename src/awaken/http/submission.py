@@ -124,7 +124,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         for name in named:
             if name not in cls.__struct_fields__:
                 raise ValidationError(
-                    f"there is no field {name[:80]!r} here; there are: {', '.join(cls.__struct_fields__)}",
+                    f"there is no field {name[:80]!r} here; there are: {', '.join(cls.__struct_fields__) or 'none'}",
                     loc=("body", name[:80]),
                 )
         return msgspec.convert(named, cls)

@@ -212,7 +212,10 @@ def _ended(facts: Facts) -> _Reason:
     termination = run.termination
     detail = None if termination is None else termination.detail or termination.code
     error = detail if dispatch is None or dispatch.last_error is None else dispatch.last_error
-    again = "nothing more happens by itself; to do it again: `app.retry_run`, or POST /v1/runs/{run_id}/retry"
+    again = (
+        "nothing more happens by itself; to do it again: `awaken retry RUN`, `app.retry_run`, or"
+        " POST /v1/runs/{run_id}/retry"
+    )
     match code:
         case "completed":
             said, then = f"It was completed {ago}.", "nothing: it has ended"
@@ -287,7 +290,7 @@ def _parked(facts: Facts) -> _Reason:
     named = _listed([_named_ticket(each) for each in wanted], count)
     expiring = [each for each in wanted if each.expires_at is not None]
     first = min(expiring, key=lambda each: each.expires_at or 0, default=None)
-    then = "decide: `awaken decide TICKET`, `app.decide`, or POST /v1/tickets/{ticket_id}/decide"
+    then = "decide: `awaken decide TICKET`, `app.decide`, or POST /v1/tickets/{ticket_id}/decision"
     if first is not None and first.expires_at is not None:
         left = _lasting(first.expires_at - facts.now)
         when = f"in {left}" if first.expires_at > facts.now else "now"
