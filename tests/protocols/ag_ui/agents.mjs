@@ -99,38 +99,32 @@ export async function connect(name) {
   return view(name);
 }
 
+// As a stop button of a page does: `abortRun` of the client leaves the stream, and stops nothing.
+export async function stop(name) {
+  const { agent } = agents.get(name);
+  await agent.fetch(`${agent.base}/v1/ag-ui/threads/${agent.threadId}/stop`, { method: "POST" });
+  return view(name);
+}
+
 export { view };
 
-// Begin a run, and come back when so many characters of text are there.
+// Begin a run, or to join one, and come back when so many characters of text are there.
 const running = new Map();
 
-export async function begin(name, content, chars) {
+async function shown(name, chars, begin) {
   const { agent } = agents.get(name);
-  let arrived;
-  const enough = new Promise((resolve) => (arrived = resolve));
-  const text = () =>
-    agent.messages
-      .filter((each) => each.role === "assistant")
-      .map((each) => each.content ?? "")
-      .join("");
-  agent.subscribe({ onMessagesChanged: () => text().length >= chars && arrived() });
-  running.set(name, send(name, content));
+  const text = () => agent.messages.map((each) => (each.role === "assistant" ? (each.content ?? "") : "")).join("");
+  const enough = new Promise((resolve) => {
+    agent.subscribe({ onMessagesChanged: () => void (text().length >= chars && resolve()) });
+  });
+  running.set(name, begin());
   await Promise.race([enough, running.get(name)]);
   return view(name);
 }
 
+export const begin = (name, content, chars) => shown(name, chars, () => send(name, content));
+export const beginConnect = (name, chars) => shown(name, chars, () => connect(name));
 export const over = (name) => running.get(name);
-
-export async function beginConnect(name, chars) {
-  const { agent } = agents.get(name);
-  let arrived;
-  const enough = new Promise((resolve) => (arrived = resolve));
-  const text = () => agent.messages.filter((each) => each.role === "assistant").map((each) => each.content ?? "").join("");
-  agent.subscribe({ onMessagesChanged: () => text().length >= chars && arrived() });
-  running.set(name, connect(name));
-  await Promise.race([enough, running.get(name)]);
-  return view(name);
-}
 
 // What the client makes of whole streams of events, each on a page of its own that shows nothing yet.
 class Replayed extends AbstractAgent {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from awaken.executors.function import Context
 from awaken.testing.behaviour import behaviour
+from awaken.testing.scripted import SHAPES
 from tests.protocols.ag_ui.judges import check_stream
 from tests.protocols.live import LiveSite, live_site
 from tests.protocols.stock.clients import Module
@@ -31,7 +33,7 @@ class Page:
         view = await self._module.call(function, self.name, *args)
         assert [each for each in view["errors"] if each["code"] == "thrown"] == []
         assert view["warnings"] == []
-        if view["events"]:
+        if view["events"] and view["events"][-1]["type"] in ("RUN_FINISHED", "RUN_ERROR"):
             check_stream(view["events"])
         return view
 
@@ -121,3 +123,77 @@ async def test_a_tool_of_the_page_is_carried_out_by_it() -> None:
         view = await page("answer", view["pending"][0], "all is quiet")
         assert text(view) == "The page has answered."
         assert [each["content"] for each in view["messages"] if each["role"] == "tool"] == ["all is quiet"]
+
+
+def told(view: View) -> list[Any]:
+    """What is said and done, but for what only those see who were there: activities, and questions outside of calls."""
+    calls = {each["id"]: each.get("toolCalls", ()) for each in view["messages"]}
+    asked = [call["id"] for made in calls.values() for call in made if call["function"]["name"] == "ask"]
+    return [
+        (each["role"], each.get("content") or "", [(call["id"], call["function"]) for call in calls[each["id"]]])
+        for each in view["messages"]
+        if each["role"] != "activity" and each["id"] not in asked and each.get("toolCallId") not in asked
+    ]
+
+
+@behaviour("SRV-033", "AGUI-001")
+async def test_every_shape_is_shown_by_the_page_that_runs_it_as_by_one_that_comes_later() -> None:
+    expected = {"failing": ["it cannot be done"], "dead": ["nobody answers there"]}
+    async with pages() as first:
+        for shape in SHAPES:
+            page = await first.opened(shape, tools=LOOK_AROUND)
+            view = await page("send", "Go on.")
+            while view["interrupts"]:
+                view = await page("resume", {}, {"status": "resolved", "payload": "blue"})
+            if view["pending"]:
+                view = await page("answer", view["pending"][0], "blue")
+            errors = [each["message"] for each in view["errors"]]
+            assert len(errors) == len(expected.get(shape, [])) and view["state"] == STATES.get(shape, {}), shape
+            later = await first.opened(shape, f"{shape}-later", threadId=page.name)
+            seen = await later("connect")
+            if shape not in expected:
+                assert told(seen) == told(view), shape
+                assert seen["state"] == view["state"]
+
+
+STATES = {"state": {"colour": "blue", "size": {"w": 1}}}
+
+
+@behaviour("SRV-033", "AGUI-001")
+async def test_a_page_that_opens_while_somebody_answers_is_shown_the_rest_and_stop_ends_both() -> None:
+    gate = asyncio.Event()
+
+    async def slow(context: Context) -> AsyncIterator[str]:
+        yield "It begins. "
+        await gate.wait()
+        yield "It ends."
+
+    async with pages(slow=slow) as first:
+        for is_stopped in (False, True):
+            gate.clear()
+            page = await first.opened("slow", f"slow-{is_stopped}")
+            other = await first.opened("slow", f"other-{is_stopped}", threadId=page.name)
+            await page("begin", "hello", 5)
+            assert told(await other("beginConnect", 5)) == [("user", "hello", []), ("assistant", "It begins. ", [])]
+            if is_stopped:
+                await page("stop")
+            gate.set()
+            for each in (page, other):
+                view = await each("over")
+                assert [end["outcome"] for end in view["finishes"]] == ["cancelled" if is_stopped else "success"]
+                said = "It begins. " if is_stopped else "It begins. It ends."
+                assert told(view) == [("user", "hello", []), ("assistant", said, [])]
+
+
+@behaviour("SRV-033", "AGUI-003")
+async def test_the_client_is_told_why_an_answer_is_refused() -> None:
+    async with pages() as first:
+        page = await first.opened("approval")
+        [asked] = (await page("send", "hello"))["interrupts"]
+        other = await first.opened("approval", "other", threadId=page.name)
+        view = await other("send", "and me?")
+        assert [each["code"] for each in view["errors"]] == ["interrupts_pending"]
+        view = await page("resume", {asked["id"]: {"status": "resolved", "payload": {"approved": "perhaps"}}})
+        assert [each["code"] for each in view["errors"]] == ["invalid_resume_payload"]
+        view = await page("resume", {asked["id"]: {"status": "cancelled"}})
+        assert (text(view), view["interrupts"]) == ("That is settled.", [])
