@@ -16,4 +16,5 @@ AREA: Final = Area(
     built("OR-006", sentence="What speaks chat completions talks to an agent as it is."),
     built("OR-007", sentence="Agents are listed as models."),
     built("OR-008", sentence="What a client cannot mean is refused in the protocol's form, and changes nothing."),
+    built("OR-009", sentence="No route of Open Responses shows or changes what belongs to others."),
 )
