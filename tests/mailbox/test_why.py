@@ -607,7 +607,7 @@ async def test_ended(store: WatchedStore, clock: ManualClock) -> None:
         says = (
             "The queue gave it up after 1 attempt, 10 s ago: ",
             "the model is busy",
-            "mend what failed; then `awaken dead retry`",
+            f"mend what failed; then `awaken dead retry {failed.run.dispatch_id}`",
         )
         await why(world, failed, "dead_letter", *says, next_in_s=None)
         await why(world, broken, "dead_letter", "gave it up at once, 10 s ago", "no such order", next_in_s=None)
