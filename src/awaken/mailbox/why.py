@@ -229,7 +229,9 @@ def _ended(facts: Facts) -> _Reason:
             is_spent = dispatch is not None and dispatch.attempt_count >= dispatch.max_attempts
             tries = f"after {_counted(dispatch.max_attempts, 'attempt')}" if dispatch and is_spent else "at once"
             said = f"The queue gave it up {tries}, {ago}: {error or 'no reason was stored'}."
-            then = f"mend what failed; then `awaken dead retry {run.dispatch_id}`, or `awaken dead discard` with the same id"
+            then = (
+                f"mend what failed; then `awaken dead retry {run.dispatch_id}`, or `awaken dead discard` with that id"
+            )
             if run.seen_to is not None:
                 said, then = f"{said} {_seen_to(run.seen_to)}", "nothing: somebody has seen to it"
         case _:
