@@ -342,6 +342,18 @@ def test_the_state_is_said_first_and_then_its_changes() -> None:
 
 
 @behaviour("SRV-033")
+@pytest.mark.parametrize(
+    "operation", [{"op": "replace", "path": "", "value": {}}, {"op": "copy", "from": "/a", "path": "/b"}]
+)
+def test_a_patch_that_an_agent_publishes_is_passed_on_and_the_state_is_not_known_any_more(operation: Event) -> None:
+    any_patch = ("StateDeltaObserved", {"patch": [operation], "version": 4})
+    told = (queued(), STARTED, any_patch, ticket("k", "input"), suspended("k"))
+    [stream] = streams(*told, state=ThreadState({"a": 1}, 3))
+    assert {"type": "STATE_DELTA", "delta": [operation]} in stream
+    assert types(stream).count("STATE_SNAPSHOT") == 1
+
+
+@behaviour("SRV-033")
 def test_activities_and_artifacts_are_activities() -> None:
     plan = {"id": "p", "type": "plan", "content": {"n": 0}}
     part = {"artifact_id": "f", "name": "f.txt", "blocks": [{"type": "text", "text": "a"}], "last": False}

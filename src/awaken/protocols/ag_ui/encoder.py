@@ -68,6 +68,7 @@ from awaken.protocols.ag_ui.wire import (
 from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
 from awaken.protocols.turns import Ending
 
+_OWN_CHANGES: Final = frozenset({"add", "replace", "remove"})
 _GOOD_ENDS: Final = frozenset({"natural_end", "behavior_requested", "stopped"})
 
 
@@ -560,7 +561,9 @@ class AgUiEncoder(TurnEncoder):
     @on("StateDeltaObserved")
     def _state_delta(self, event: LogEvent, delta: StateDelta) -> Frames:
         if self._values is not None and delta.version > self._version:
-            self._values, self._version = applied(self._values, delta.patch), delta.version
+            # What an agent publishes may be any patch; the thread's own changes are of keys, and nothing else.
+            is_own = all([each.get("op") in _OWN_CHANGES and each.get("path", "")[:1] == "/" for each in delta.patch])
+            self._values, self._version = applied(self._values, delta.patch) if is_own else None, delta.version
         return (frame({"type": "STATE_DELTA", "delta": delta.patch}),)
 
     def _state_snapshot(self) -> list[Frame]:
