@@ -102,6 +102,27 @@ async def test_a_question_is_said_as_a_message_and_text_answers_it() -> None:
         assert runs is not None and runs.first_event_seq == 1, "one run, and not two"
 
 
+@behaviour("OR-003")
+async def test_an_answer_that_is_given_again_finds_the_response_that_went_on_with_it_and_no_later_one() -> None:
+    async def twice(context: Context) -> str:
+        first = await context.approve("This?", name="this")
+        second = await context.approve("And that?", name="that")
+        return f"{first.approved} {second.approved}"
+
+    async with asyncio.timeout(30), live_site(twice=twice) as site, client_of(site) as client:
+
+        async def answered(response: Any) -> Any:
+            [asked] = outputs(response, "mcp_approval_request")
+            yes: Any = [{"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": True}]
+            return await client.responses.create(model="twice", input=yes, previous_response_id=response.id)
+
+        first = await client.responses.create(model="twice", input="Go on.")
+        second = await answered(first)
+        third = await answered(second)
+        assert third.output_text == "True True"
+        assert (await answered(first), await answered(second)) == (second, third)
+
+
 @behaviour("OR-004")
 async def test_a_conversation_goes_on_and_is_named_by_any_response_of_it_or_by_itself() -> None:
     async def counting(context: Context) -> str:

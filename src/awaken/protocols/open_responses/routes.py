@@ -111,7 +111,7 @@ async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
         )
     )
     if turn is None and before is not None and answers:
-        turn = await _answered_before(call, gateway, before.run, answers)
+        turn = await _answered_before(call, gateway, before, answers)
     if turn is None:
         raise ValidationError(
             "there is no message of a user, and no answer to anything that is open", loc=("body", "input")
@@ -143,13 +143,14 @@ async def _answering(
     return (), (answer_in(said[0].text, asking[0]),)
 
 
-async def _answered_before(call: Call, gateway: Gateway, run: Run, answers: Sequence[Verdict]) -> Turn | None:
+async def _answered_before(call: Call, gateway: Gateway, before: Turn, answers: Sequence[Verdict]) -> Turn | None:
     """The turn that went on with these answers, where they were given before: a client that has lost its connection
     asks again.
     """
-    for ticket in await _tickets(call, run):
+    for ticket in await _tickets(call, before.run):
         if any([each.ticket_id == ticket.ticket_id or _is_about(each, ticket) for each in answers]):
-            return await gateway.latest_turn(run)
+            turns = await gateway.turns_of(before.run)
+            return turns[min(before.number, len(turns) - 1)]
     return None
 
 
