@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event
 from awaken.domain.clock import Instant
-from awaken.domain.delivery import Delivery
+from awaken.domain.delivery import CLEARING, Delivery
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, QUEUED, Dispatch
 from awaken.domain.ids import Route
 from awaken.domain.message import Message
@@ -163,6 +163,10 @@ def _accept(t: Submit, facts: Facts, changes: Changes, now: Instant) -> _Accepti
             return full
         touch(thread, changes, now)
     see_to_retried(t, facts, changes, thread, now)
+    if way is Way.OPENS and facts.thread is not None and t.delivery.mode in CLEARING:
+        # An interrupt that is repeated clears nothing; and what is queued was looked up to be cleared, not to be
+        # compared with, so this one is queued behind it, and the best of them is claimed then.
+        t = replace(t, offer=None)
     messages = _new_messages(t, facts)
     if type(way) is Stages:
         log = Log(thread, way.run.run_id, way.dispatch.dispatch_id, now)

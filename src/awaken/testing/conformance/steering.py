@@ -65,6 +65,7 @@ from awaken.testing.conformance.steps import (
     calling,
     cancelled,
     claim,
+    claim_name,
     claimed,
     commit,
     committed,
@@ -745,6 +746,29 @@ async def test_messages_that_want_to_come_alone_open_a_run_each_where_nothing_ta
 
 
 # --- interrupting -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_submit_that_repeats_an_interrupt_is_queued_behind_what_came_since(
+    store: Store, clock: ManualClock
+) -> None:
+    """It clears nothing, goes before nothing, and what is due does not wait for it, whether it has a delay or not."""
+    again: dict[str, Any] = {"interrupt_id": "once", "offered": offer()}
+    await submitted(store, "d0")
+    await apply(store, aimed("d1", "interrupt", interrupt_id="once"))
+    await submitted(store, "d2")
+
+    due = want(Submitted, await apply(store, aimed("d3", "interrupt", **again)))
+    later = want(Submitted, await apply(store, aimed("d4", "interrupt", delay_ms=5_000, **again)))
+
+    assert (due.claimed, due.interrupted, later.claimed, later.interrupted) == (None, None, None, None)
+    assert later.ready_in_ms == 0, "what is due is told of"
+    for name in ("d1", "d2", "d3"):
+        owner = await claim(store)
+        assert owner is not None and owner.dispatch.dispatch_id == name
+        await settled(store, owner)
+    assert await claim_name(store) is None
+    clock.tick(5_000)
+    assert await claim_name(store) == "d4"
 
 
 @behaviour("MBX-103", "MBX-190")
