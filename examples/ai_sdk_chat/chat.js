@@ -32,7 +32,7 @@ export async function openChat(ai, { url = "", agent, id, changed = () => {} }) 
   const api = `${url}/v1/ai-sdk/agents/${agent}/chat`;
   const thread = `${url}/v1/threads/${encodeURIComponent(id)}`;
   class Chat extends ai.AbstractChat {}
-  const state = new PlainState(await history(api, id), changed);
+  const state = new PlainState((await read(messagesOf(api, id))) || [], changed);
   const chat = new Chat({
     id,
     state,
@@ -46,16 +46,18 @@ export async function openChat(ai, { url = "", agent, id, changed = () => {} }) 
   // Whatever goes on in the thread by now is shown: an answer to a queued message, or one that another page asked for.
   async function follow() {
     await refreshQueue();
-    if (chat.status !== "ready") return;
-    state.messages = await history(api, id);
+    const messages = await read(messagesOf(api, id));
+    if (chat.status !== "ready" || messages === AWAY) return;
+    state.messages = messages ?? [];
     await chat.resumeStream();
   }
 
   // --- the queue: messages that nobody has taken yet, kept by the server ---
   let queue = { items: [], revision: "" };
   async function refreshQueue() {
-    const answer = await fetch(`${thread}/pending`);
-    queue = answer.ok ? await answer.json() : { items: [], revision: "" };
+    const known = await read(`${thread}/pending`);
+    if (known === AWAY) return;
+    queue = known ?? { items: [], revision: "" };
     changed();
   }
   async function change(path, method, revision, body) {
@@ -91,7 +93,15 @@ export async function openChat(ai, { url = "", agent, id, changed = () => {} }) 
   };
 }
 
-async function history(api, id) {
-  const answer = await fetch(`${api}/${encodeURIComponent(id)}/messages`);
-  return answer.ok ? await answer.json() : []; // 404: nothing was said yet
+const messagesOf = (api, id) => `${api}/${encodeURIComponent(id)}/messages`;
+
+// What the server has there: null where there is nothing yet, AWAY where it cannot be asked now. What is shown stays then.
+const AWAY = false;
+async function read(address) {
+  try {
+    const answer = await fetch(address);
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return AWAY;
+  }
 }

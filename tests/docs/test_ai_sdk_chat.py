@@ -70,7 +70,7 @@ def test_an_approval_is_given_an_answer_survives_a_reload_and_what_is_said_meanw
     lines, queue = page.locator("#messages li"), page.locator("#queue li")
     store = f"sqlite:///{tmp_path / 'chat.db'}"
     target = "examples.ai_sdk_chat.main:site"
-    with Uvicorn(target, tmp_path, CHAT_STORE=store, CHAT_SECONDS_PER_WORD="0.1") as serving:
+    with Uvicorn(target, tmp_path, CHAT_STORE=store, CHAT_SECONDS_PER_WORD="0.25") as serving:
         with_packages(page, serving.url)
         page.goto(f"{serving.url}/#talk")
         say(page, "hello")
