@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.browser import chromium
 
 Found = TypeVar("Found")
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 """Far more than anything takes; a test that hangs ends."""
 
 
