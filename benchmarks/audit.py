@@ -115,6 +115,7 @@ async def _beside(store: SqliteStore, threads: int, count: int, *, pauses: int) 
 
     auditing = asyncio.ensure_future(audit_for_ever())
     took = await _reads(store, threads, count)
+    assert not auditing.done(), "it has gone on all the time"
     auditing.cancel()
     await asyncio.wait((auditing,))
     return took
