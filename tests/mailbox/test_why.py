@@ -693,6 +693,22 @@ async def test_behind_what_the_audit_cannot_mend(path: Path, clock: ManualClock)
         await why(world, behind, "behind_run", behind=[broken.run.run_id], next_in_s=None)
 
 
+@behaviour("AUD-002")
+@pytest.mark.parametrize("damage", ["DELETE FROM messages", "UPDATE messages SET body = x'7b'"])
+async def test_a_queued_run_whose_message_is_lost(path: Path, clock: ManualClock, damage: str) -> None:
+    async with World(SqliteStore(path, clock=clock), clock, audits=False) as world:
+        run = await world.submit(delay_s=3600)
+        [lost] = run.run.request.input_message_ids
+        await why(world, run, "delayed", next_in_s=3600)
+        by_hand(path, damage)
+        says = (f"message {lost!r}, which it is to be given, is gone or cannot be read", "it will be given up")
+        await why(world, run, "damaged", *says, next_in_s=None)
+        behind = await world.submit(delay_s=3601)
+        await world.advance(3602)
+        assert (await world.run(run)).dead_lettered, "as was said"
+        await why(world, behind, "executing", next_in_s=None)
+
+
 async def test_a_hole_in_a_log_keeps_nothing_from_going_on(path: Path, clock: ManualClock) -> None:
     async with World(SqliteStore(path, clock=clock), clock, settings=one_slot(), audits=False) as world:
         done = await world.submit()

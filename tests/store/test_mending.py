@@ -208,6 +208,8 @@ MENDED: Final = (
         QUEUE,
         "second",
     ),
+    Damage("queued_has_messages", "DELETE FROM messages WHERE message_id = 'msg-second'", QUEUE, "second"),
+    Damage("queued_has_messages", "DELETE FROM messages WHERE message_id = 'msg-told'", INPUT, "told"),
     Damage("queued_is_of_this_epoch", "UPDATE threads SET epoch = 1 WHERE thread_id = 'alone'", ALONE, "alone"),
     *[
         Damage("counters_agree", f"UPDATE threads SET {each} WHERE thread_id = '{QUEUE}'", QUEUE)
@@ -422,6 +424,24 @@ async def test_a_run_whose_dispatch_has_ended_ends_as_that_did(
     assert events[-1 - len(why) :] == [*why, event], "the log says why"
     receipt = await store.load_receipt(SCOPE, ALONE, MessageId("msg-alone"))
     assert receipt is not None and receipt.fate == fate
+
+
+@behaviour("AUD-002")
+async def test_a_queued_run_whose_message_is_gone_is_given_up_before_it_is_due(
+    store: SqliteStore, by_hand: Hand, clock: ManualClock
+) -> None:
+    later = ThreadId("later")
+    await submitted(store, "later", thread=later, available_at=clock.now() + 86_400_000)
+    by_hand("DELETE FROM messages WHERE message_id = 'msg-later'")
+
+    await mend_all(store)
+
+    run, dispatch = await run_of(store, "later"), await dispatch_of(store, "later")
+    assert (run.status, run.dead_lettered, dispatch.status) == (RunStatus.DONE, True, DispatchStatus.DEAD_LETTER)
+    assert dispatch.last_error == "message 'msg-later' not found for run 'run-later'"
+    kinds = [each.kind for row in await events_of(store, later) for each in row.events]
+    assert kinds[-3:] == ["ErrorRecorded", "RunDeadLettered", "RunErrored"], "the log says why"
+    await check_sound(store)
 
 
 @behaviour("MBX-132", "SV-013")

@@ -98,6 +98,10 @@ def aimed_at_nobody(tables: Tables) -> None:
     data.pending[name] = replace(data.pending[name], run_id=nobody)
 
 
+def without_message(tables: Tables) -> None:
+    del tables.data[SCOPE, BUSY].messages[MessageId("msg-next")]
+
+
 def closed_ticket(tables: Tables) -> None:
     key = SCOPE, id_of("ask#1", "waits")
     tables.tickets[key] = replace(tables.tickets[key], state="withdrawn")
@@ -137,6 +141,7 @@ MENDED: Final[tuple[tuple[str, Hand], ...]] = (
     ("dispatch_has_run", without_run("owner")),
     ("claim_is_of_open_run", ended_run("owner")),
     ("queued_is_of_open_run", ended_run("next")),
+    ("queued_has_messages", without_message),
     ("queued_is_of_this_epoch", dispatch("next", epoch=-1)),
     ("counters_agree", thread(BUSY, queued=5)),
     ("counters_agree", thread(BUSY, pending=0)),

@@ -993,6 +993,7 @@ class TwoStores(RuleBasedStateMachine):
         self._same(lambda store: store.load_dispatches(at.scope, DISPATCHES))
         self._same(lambda store: store.list_ready_routes())
         self._same(lambda store: store.load_message(at.scope, at.thread_id, message_id))
+        self._same(lambda store: store.lost_messages(at.scope, at.thread_id, MESSAGES))
         self._same(lambda store: store.latest_run(at.scope, at.thread_id))
         self._same(lambda store: store.active_dispatch(at.scope, at.thread_id))
         self._same(lambda store: store.next_due_in_ms(routes))

@@ -98,7 +98,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     crash_count: int = 0
     """Deaths of its process since the last progress."""
     message_ids: tuple[MessageId, ...] | None = None
-    """The messages it brings, which its first claim appends to the log; None: those of the run's request."""
+    """The messages it brings, which its first claim appends to the log; None: those of the run's request, see `brings`."""
     last_error: str | None = None
     claim_token: ClaimToken | None = None
     claimed_by: ConsumerId | None = None
@@ -110,6 +110,10 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tried_by: ConsumerId | None = None
     """Who claimed it last."""
     completed_at: Instant | None = None
+
+    def brings(self, asked: tuple[MessageId, ...]) -> tuple[MessageId, ...]:
+        """The messages it brings; `asked`: those that the request of its run names."""
+        return asked if self.message_ids is None else self.message_ids
 
     @property
     def is_suspect(self) -> bool:

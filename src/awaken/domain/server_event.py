@@ -226,7 +226,7 @@ class MessagesHiddenPayload(_Payload, frozen=True):
 
 def queued(dispatch: Dispatch, agent_id: AgentId, request: RunRequest, asked: Trace) -> ServerEvent:
     """A dispatch of the run of that request was accepted. `asked`: where that which queued it has come from."""
-    brought = request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
+    brought = dispatch.brings(request.input_message_ids)
     if dispatch.why not in ("start", "input"):
         brought = ()  # it goes on with what was brought before
     payload = RunQueuedPayload(

@@ -2,7 +2,7 @@
 
 Above: `Mailbox.explain`. Below: the reads of the store; `why`, which makes words of them.
 Holds: what is executing or first in the queue of a thread is explained, too, for a run that is behind it, and nothing
-behind that: it is at most eight reads, however long a queue is. They are not of one moment; a run that moves meanwhile
+behind that: it is at most ten reads, however long a queue is. They are not of one moment; a run that moves meanwhile
 may be called `due`, and asking again tells more.
 
 Source: docs/howto/find-out-why.md.
@@ -39,7 +39,10 @@ async def explain_run(reads: Reads, engine: Engine, scope: Scope, run: Run) -> E
 
 
 async def _in_queue(reads: Reads, engine: Engine, scope: Scope, facts: Facts) -> Facts:
-    """With what is ahead of a queued run. Raises DataIntegrity where that cannot be read."""
+    """With what is ahead of a queued run, and what of its input is lost. Raises DataIntegrity where what is ahead cannot
+    be read.
+    """
+    facts = await _with_lost(reads, scope, facts)
     thread_id = facts.run.thread_id
     active = await reads.active_dispatch(scope, thread_id)
     queue = tuple(await reads.list_queue(scope, thread_id))
@@ -53,4 +56,12 @@ async def _ahead(reads: Reads, engine: Engine, scope: Scope, facts: Facts, ahead
     run = await reads.load_run(scope, ahead.run_id)
     if run is None or run.run_id == facts.run.run_id:
         return None
-    return Facts(now=facts.now, run=run, dispatch=ahead, here=engine.here(scope, run, ahead))
+    found = Facts(now=facts.now, run=run, dispatch=ahead, here=engine.here(scope, run, ahead))
+    return await _with_lost(reads, scope, found) if ahead.status is QUEUED else found
+
+
+async def _with_lost(reads: Reads, scope: Scope, facts: Facts) -> Facts:
+    run, dispatch = facts.run, facts.dispatch
+    assert dispatch is not None, "it is queued"
+    brought = dispatch.brings(run.request.input_message_ids)
+    return replace(facts, lost=tuple(await reads.lost_messages(scope, run.thread_id, brought)))

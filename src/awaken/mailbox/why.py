@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from awaken.domain.child import child_of
 from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
-from awaken.domain.ids import AgentId, ConsumerId, RunId
+from awaken.domain.ids import AgentId, ConsumerId, MessageId, RunId
 from awaken.domain.pending import Pending
 from awaken.domain.phase import Phase, phase_of
 from awaken.domain.run import DONE, Origin, Run, SeenTo
@@ -124,6 +124,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The one directly in its way, in its thread."""
     pending: tuple[PendingMessage, ...] = ()
     """What waits for the run that its thread executes."""
+    lost: tuple[MessageId, ...] = ()
+    """Of the messages that a queued run is to be given, those that are gone, or cannot be read."""
     unreadable: str | None = None
     """What is damaged of what is ahead of it in its thread."""
 
@@ -434,6 +436,9 @@ def _queued(facts: Facts, dispatch: Dispatch) -> _Reason:
     now = facts.now
     if facts.unreadable is not None:
         return _damaged(facts, f"what is ahead of it in its thread cannot be read: {facts.unreadable}")
+    if facts.lost:
+        named = _listed([f"message {each!r}" for each in facts.lost], len(facts.lost))
+        return _damaged(facts, f"{named}, which it is to be given, is gone or cannot be read; it will be given up")
     before = [each for each in facts.queue if _goes_before(each, dispatch, now)]
     told: dict[str, Any] = {"queue_position": len(before) + 1, "ahead": len(before)}
     if dispatch.available_at > now:

@@ -426,6 +426,10 @@ class Reads(Protocol):
         """Any message the thread has accepted, in the log or not."""
         ...
 
+    async def lost_messages(self, scope: Scope, thread_id: ThreadId, ids: Sequence[MessageId]) -> list[MessageId]:
+        """Those of them that the thread does not have, or that cannot be read, in the order given: one read for all."""
+        ...
+
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         """Everything that waits for a run of the thread, in order."""
         ...

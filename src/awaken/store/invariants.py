@@ -111,6 +111,11 @@ INVARIANTS: Final = (
         mended="dispatch and run are superseded, as by that interrupt",
     ),
     Invariant(
+        name="queued_has_messages",
+        sentence="What is queued has the messages that it is to be given.",
+        mended="it is given up, as it would be once it were due; the dead letter names the first that is gone",
+    ),
+    Invariant(
         name="one_claim",
         sentence="A thread has one claimed dispatch at the most.",
         refused="the index that forbids it is missing, and a file without it is not opened",

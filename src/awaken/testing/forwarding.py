@@ -153,6 +153,9 @@ class ForwardingStore:
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(self._store.load_message(scope, thread_id, message_id))
 
+    async def lost_messages(self, scope: Scope, thread_id: ThreadId, ids: Sequence[MessageId]) -> list[MessageId]:
+        return await self._read(self._store.lost_messages(scope, thread_id, ids))
+
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         return await self._read(self._store.list_pending(scope, thread_id))
 

@@ -46,4 +46,8 @@ AREA: Final = Area(
         sentence="Damage to what is queued costs neither the run ahead of it its end, nor who comes later the thread.",
         note="The thread stands still then, until it is mended: nobody passes.",
     ),
+    built(
+        "AUD-002",
+        sentence="A queued run whose message is gone is found, said to be damaged, and given up before it is due.",
+    ),
 )

@@ -172,7 +172,7 @@ class FactLoader:
         if run is None:
             return Queued(dispatch, None)
         messages = self._tables.data[key].messages
-        ids = run.request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
+        ids = dispatch.brings(run.request.input_message_ids)
         found = tuple([messages[each] for each in ids if each in messages and messages[each].fate is None])
         lacks = next((each for each in ids if each not in messages), None)
         return Queued(dispatch, run, found, lacks, self._tail(key, run))

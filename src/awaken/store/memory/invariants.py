@@ -117,6 +117,10 @@ def _of_dispatches(tables: Tables, key: ThreadKey, row: ThreadRow, now: Instant)
             yield "one_open_dispatch", run.run_id
         if each.status is QUEUED and each.epoch < row.epoch:
             yield "queued_is_of_this_epoch", each.dispatch_id
+        if each.status is QUEUED and run is not None:
+            brought, stored = each.brings(run.request.input_message_ids), tables.data[key].messages
+            if not all([message_id in stored for message_id in brought]):
+                yield "queued_has_messages", each.dispatch_id
 
 
 def _of_messages(tables: Tables, key: ThreadKey, row: ThreadRow, now: Instant) -> _Found:

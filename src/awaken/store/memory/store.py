@@ -211,6 +211,9 @@ class MemoryStore:
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return self._reading.load_message((scope, thread_id), message_id)
 
+    async def lost_messages(self, scope: Scope, thread_id: ThreadId, ids: Sequence[MessageId]) -> list[MessageId]:
+        return [each for each in ids if self._reading.load_message((scope, thread_id), each) is None]
+
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         return self._reading.list_pending((scope, thread_id))
 

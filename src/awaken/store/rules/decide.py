@@ -241,7 +241,7 @@ def _wake(
     """Queue the dispatch with which the run goes on, at the place of its first; it was given what the last one was."""
     assert run.waiting is not None and run.waiting.next_dispatch_id is not None, "its settlement named one"
     why: Why = "children" if all([each.asked.kind == "child" for each in closed]) else "decided"
-    brought = run.request.input_message_ids if last.message_ids is None else last.message_ids
+    brought = last.brings(run.request.input_message_ids)
     queued = Dispatch(
         no=changes.numbers.next(),
         dispatch_id=run.waiting.next_dispatch_id,

@@ -322,6 +322,27 @@ def _close_queued(work: _Work) -> Rule[bool]:
     return True
 
 
+def _give_up_queued(work: _Work) -> Rule[bool]:
+    """What is to be given a message that is gone."""
+    facts = yield from work.load(_needs_of_dispatch(work))
+    dispatch = facts.dispatch
+    if dispatch is None or dispatch.status is not QUEUED:
+        return False
+    facts = yield from work.load(Needs(scope=work.key[0], thread_id=work.key[1], run=dispatch.run_id))
+    if facts.run is None:
+        return False
+    brought = dispatch.brings(facts.run.request.input_message_ids)
+    wanted = Needs(scope=work.key[0], thread_id=work.key[1], run=dispatch.run_id, messages=brought, pending=True)
+    facts = yield from work.load(wanted)
+    thread, run, stored = facts.thread, facts.run, {each.message.id for each in facts.known}
+    lacks = next((each for each in brought if each not in stored), None)
+    if thread is None or run is None or lacks is None:
+        return False
+    work.write(work.log(thread, run.run_id, dispatch.dispatch_id))
+    _close(work, Queued(dispatch, run, lacks=lacks), facts, thread)
+    return True
+
+
 def _close(work: _Work, entry: Queued, facts: Facts, thread: ThreadRow) -> None:
     closed, rows = close_unfit(entry, facts, thread, work.changes, work.now)
     work.closed.append(closed)
@@ -546,6 +567,7 @@ _MENDERS: Final[dict[str, _Mender]] = {
     "claim_is_of_open_run": _end_claim,
     "queued_is_of_open_run": _close_queued,
     "queued_is_of_this_epoch": _close_queued,
+    "queued_has_messages": _give_up_queued,
     "counters_agree": _count_again,
     "newest_run_is_newest": _count_again,
     "ready_key_is_of_queue": _count_again,

@@ -245,6 +245,5 @@ def end_brought(
     """What a dispatch brought that was never claimed is taken by nobody."""
     if dispatch.tried_at is not None:
         return
-    brought = run.request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids
-    for message_id in brought:
+    for message_id in dispatch.brings(run.request.input_message_ids):
         changes.fates.append((thread, message_id, fate, now))

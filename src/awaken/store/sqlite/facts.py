@@ -244,7 +244,7 @@ class FactLoader:
     def _with_messages(self, held: Held, dispatch: Dispatch, run: Run) -> Queued:
         brought: list[StoredMessage] = []
         lacks: MessageId | None = None
-        for message_id in run.request.input_message_ids if dispatch.message_ids is None else dispatch.message_ids:
+        for message_id in dispatch.brings(run.request.input_message_ids):
             stored = self._message(held, message_id)
             if stored is None:
                 lacks = lacks or message_id

@@ -20,9 +20,9 @@ from awaken.domain.child import ChildTicket
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import Scope, ThreadId
-from awaken.domain.record import CURRENT, decode_run_state, decode_ticket
+from awaken.domain.record import CURRENT, decode_run_request, decode_run_state, decode_ticket
 from awaken.store.invariants import AUDIT_ROWS, AuditPlace, AuditSlice, Breach
-from awaken.store.sqlite.rows import Row, pack, unpack
+from awaken.store.sqlite.rows import Row, decoded_ids, pack, unpack
 from awaken.store.statements import load_statements
 
 SQL: Final = load_statements("awaken.store.sqlite", "invariants.sql")
@@ -97,6 +97,22 @@ def _waits(db: sqlite3.Connection, values: Values) -> Iterator[Breach]:
                 break
 
 
+def _brought(db: sqlite3.Connection, values: Values) -> Iterator[Breach]:
+    """What is queued and brings a message that is gone."""
+    for row in db.execute(SQL["queued_with_messages"], values).fetchall():
+        thread, named, asked, version = row[3:]
+        try:
+            ids = decode_run_request(asked, version, "").request.input_message_ids
+            ids = ids if named is None else decoded_ids(named, "")
+        except DataIntegrity:
+            continue  # reported as a record
+        for message_id in ids:
+            place = {"message_id": pack(message_id), "thread": thread}
+            if db.execute(SQL["has_message"], place).fetchone() != (1,):
+                yield _breach("queued_has_messages", row)
+                break
+
+
 def _children(db: sqlite3.Connection, values: Values) -> Iterator[Breach]:
     """Open tickets of children that have ended, or do not exist, with nothing on its way."""
     for row in db.execute(SQL["open_child_tickets"], values).fetchall():
@@ -145,7 +161,7 @@ PARTS: Final = (
             "queued_is_of_this_epoch": "queued_is_of_this_epoch",
             "one_open_dispatch": "one_open_dispatch",
         },
-        (),
+        (_brought,),
         "last_dispatch",
     ),
     _Part(

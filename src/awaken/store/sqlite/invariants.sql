@@ -243,6 +243,18 @@ SELECT t.scope, t.thread_id, d.dispatch_id
  CROSS JOIN threads t
  WHERE {of_slice_of_dispatches} AND d.status = 'queued' AND d.epoch < t.epoch;
 
+-- name: queued_with_messages
+-- Not a breach yet: what these are to be given is looked up by whoever asks.
+SELECT t.scope, t.thread_id, d.dispatch_id, d.thread, d.message_ids, r.request, r.v
+  FROM dispatches d
+ CROSS JOIN threads t
+ CROSS JOIN runs r
+ WHERE {of_slice_of_dispatches} AND d.status = 'queued' AND r.run_id = d.run_id AND r.scope = d.scope;
+
+-- name: has_message
+-- Index: messages_id.
+SELECT EXISTS (SELECT 1 FROM messages m WHERE m.message_id = :message_id AND m.thread = :thread);
+
 -- name: one_open_dispatch
 SELECT t.scope, t.thread_id, d.run_id
   FROM dispatches d

@@ -455,6 +455,17 @@ class Reading:
         row = self._row("message", {"thread": thread.no, "message_id": pack(message_id)})
         return None if row is None else message_from(row)
 
+    def lost_messages(self, scope: Scope, thread_id: ThreadId, ids: Iterable[MessageId]) -> list[MessageId]:
+        lost: list[MessageId] = []
+        for message_id in ids:
+            try:
+                stored = self.load_message(scope, thread_id, message_id)
+            except DataIntegrity:
+                stored = None
+            if stored is None:
+                lost.append(message_id)
+        return lost
+
     def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         thread = self._thread_row(scope, thread_id)
         if thread is None or not thread.pending:

@@ -591,7 +591,7 @@ def dispatch_from(row: Row) -> Dispatch:
         max_attempts=max_attempts,
         attempt_count=attempt_count,
         crash_count=crash_count,
-        message_ids=None if message_ids is None else _decoded_ids(message_ids, name),
+        message_ids=None if message_ids is None else decoded_ids(message_ids, name),
         last_error=last_error,
         claim_token=_unpack_any(claim_token),
         claimed_by=_unpack_any(claimed_by),
@@ -605,7 +605,8 @@ def dispatch_from(row: Row) -> Dispatch:
     return dispatch
 
 
-def _decoded_ids(data: bytes, name: str) -> tuple[MessageId, ...]:
+def decoded_ids(data: bytes, name: str) -> tuple[MessageId, ...]:
+    """The messages that a dispatch brings. Raises DataIntegrity, which names it."""
     try:
         return _message_ids.decode(data)
     except msgspec.MsgspecError as error:

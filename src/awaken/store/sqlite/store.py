@@ -236,6 +236,9 @@ class SqliteStore:
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(lambda state: state.load_message(scope, thread_id, message_id))
 
+    async def lost_messages(self, scope: Scope, thread_id: ThreadId, ids: Sequence[MessageId]) -> list[MessageId]:
+        return await self._read(lambda state: state.lost_messages(scope, thread_id, ids), many=True)
+
     async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
         return await self._read(lambda state: state.list_pending(scope, thread_id), many=True)
 
