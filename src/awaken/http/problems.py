@@ -69,6 +69,7 @@ STATUS: Final[dict[str, int]] = {
     "unknown_tool_call": 404,
     "message_not_found": 404,
     "agent_not_found": 404,
+    "model_not_found": 404,
     "schedule_not_found": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,

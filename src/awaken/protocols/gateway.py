@@ -326,10 +326,14 @@ class Gateway:
 
     async def turn_called(self, thread_id: str, wire_run_id: str) -> Turn | None:
         """The newest turn of the thread that a client has called so, among those of its last runs."""
+        return await self.turn_where(thread_id, lambda name: name == wire_run_id)
+
+    async def turn_where(self, thread_id: str, is_called: Callable[[str], bool]) -> Turn | None:
+        """The newest turn of the thread whose client's name for it is such a one, among those of its last runs."""
         query = RunQuery(thread_id=ThreadId(thread_id), descending=True, limit=MAX_CALLED_RUNS)
         for run in (await self._reads.list_runs(self._scope, query)).items:
             for turn in reversed(await self.turns_of(run)):
-                if turn.wire_run_id == wire_run_id:
+                if turn.wire_run_id is not None and is_called(turn.wire_run_id):
                     return turn
         return None
 

@@ -16,5 +16,7 @@ AREA: Final = Area(
     built("OR-006", sentence="What speaks chat completions talks to an agent as it is."),
     built("OR-007", sentence="Agents are listed as models."),
     built("OR-008", sentence="What a client cannot mean is refused in the protocol's form, and changes nothing."),
+    built("OR-010", sentence="A request that is sent again under its key finds the response that the first one made."),
+    built("OR-011", sentence="Going on from an older response leaves what came after it as it is."),
     built("OR-009", sentence="No route of Open Responses shows or changes what belongs to others."),
 )

@@ -30,7 +30,7 @@ RESPONSES: list[tuple[Any, int]] = [
     ({"input": [{"type": "function_call", "call_id": "c", "name": "x", "arguments": "{"}, USER]}, 422),
     ({"input": [{"type": "function_call_output", "output": "x"}]}, 422),
     ({"input": [{"type": "mcp_approval_response", "approval_request_id": "k", "approve": "yes"}]}, 422),
-    ({"input": "hi", "model": "nobody"}, 422),
+    ({"input": "hi", "model": "nobody"}, 404),
     ({"input": "hi", "model": "text", "tools": [{"type": "web_search"}]}, 501),
     ({"input": "hi", "model": "text", "tools": [{"type": "function"}]}, 422),
     ({"input": "hi", "model": "text", "tools": [{"type": "function", "name": "a b"}]}, 422),
@@ -52,7 +52,7 @@ CHATS: list[tuple[Any, int]] = [
     ({"messages": [{"role": "tool", "content": "x"}]}, 422),
     ({"messages": [{"role": "assistant", "tool_calls": [7]}, USER]}, 422),
     ({"messages": [USER], "model": "text", "n": 2}, 422),
-    ({"messages": [USER], "model": "nobody"}, 422),
+    ({"messages": [USER], "model": "nobody"}, 404),
     ({"messages": [USER], "model": "text", "metadata": {"thread_id": "a b"}}, 422),
 ]
 

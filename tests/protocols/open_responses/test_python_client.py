@@ -79,4 +79,19 @@ async def test_agents_are_listed_as_models() -> None:
         assert (await client.models.retrieve("text")).owned_by == "awaken"
         with pytest.raises(openai.NotFoundError) as refused:
             await client.models.retrieve("nobody")
-        assert refused.value.code == "not_found"
+        assert refused.value.code == "model_not_found"
+
+
+@behaviour("OR-008")
+async def test_a_model_that_is_not_there_is_refused_as_openai_refuses_it() -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        said: Any = [{"role": "user", "content": "Go on."}]
+        for asking in (
+            client.responses.create(model="nobody", input="Go on."),
+            client.chat.completions.create(model="nobody", messages=said),
+            client.models.retrieve("nobody"),
+        ):
+            with pytest.raises(openai.NotFoundError) as refused:
+                await asking
+            error = refused.value
+            assert (error.code, error.type, error.param) == ("model_not_found", "invalid_request_error", "model")

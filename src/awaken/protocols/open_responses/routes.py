@@ -38,8 +38,10 @@ from awaken.http.query import Query
 from awaken.http.settings import MAX_WAIT_S
 from awaken.http.submission import Body
 from awaken.protocols.gateway import Gateway, Incoming
+from awaken.protocols.open_responses.branches import branched, is_older
 from awaken.protocols.open_responses.chat import ChatEncoder
 from awaken.protocols.open_responses.encoder import Answer, OpenResponsesEncoder
+from awaken.protocols.open_responses.repeats import key_of, repeated
 from awaken.protocols.open_responses.wire import (
     ERRORS,
     Asking,
@@ -80,9 +82,9 @@ async def create_response(call: Call) -> Response:
 
 
 async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
-    items = asked.items
+    items, key, agent_id = asked.items, key_of(call, asked), _model_named(call, asked.model)
     messages, answers = messages_of(items), verdicts_of(items)
-    thread_id, before = asked.conversation_id, None
+    thread_id, before, branches = asked.conversation_id, None, False
     if asked.previous_response_id is not None:
         before = await _found(call, gateway, asked.previous_response_id)
         if thread_id not in ("", before.run.thread_id):
@@ -90,24 +92,35 @@ async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
                 "the previous response belongs to another conversation; name one of the two",
                 loc=("body", "conversation"),
             )
+        if not thread_id and not answers:
+            branches = await is_older(call, before, len(await gateway.turns_of(before.run)))
         thread_id = before.run.thread_id
     elif not thread_id:
         before = await _answered_turn(call, gateway, items)
         if before is not None:
             thread_id, messages = before.run.thread_id, ()
-    if await gateway.load_thread(thread_id) is not None:
+    if not branches and await gateway.load_thread(thread_id) is not None:
         messages, answers = await _answering(gateway, thread_id, messages, answers)
+    new_id = "" if key is None else key.id
+    # Only now: what a request like this one has done by now is seen by it, and what it does later is seen below.
+    known = None if key is None else await repeated(call, gateway, key, thread_id)
+    if known is not None:
+        return known
+    if branches and before is not None:
+        thread_id = await branched(call, before, new_id)
     turn = await gateway.enter(
         Incoming(
             messages=messages,
             answers=answers,
-            thread_id=thread_id,
-            agent_id=asked.model,
+            thread_id=thread_id or new_id,
+            agent_id=agent_id,
+            run_id=new_id or None,
             context=asked.instructions,
             client_tools=client_tools(asked.tools),
             metadata=asked.metadata or {},
             overrides=asked.echoed(),
             on_completion="delete" if asked.store is False and not thread_id else "keep",
+            wire_run_id=None if key is None else key.name,
         )
     )
     if turn is None and before is not None and answers:
@@ -117,6 +130,13 @@ async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
             "there is no message of a user, and no answer to anything that is open", loc=("body", "input")
         )
     return turn
+
+
+def _model_named(call: Call, id: str | None) -> str | None:
+    """The agent that is this model. Raises Problem: `model_not_found`."""
+    if id and id not in call.mailbox.agents.ids():
+        raise Problem("model_not_found", f"there is no model {id!a:.140}; there are the agents of this server")
+    return id
 
 
 async def _answered_turn(call: Call, gateway: Gateway, items: Sequence[Item]) -> Turn | None:
@@ -295,7 +315,8 @@ async def create_completion(call: Call) -> Response:
 
 
 async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
-    messages, thread_id = chat_messages(asked.messages), asked.thread_id
+    messages, thread_id, key = chat_messages(asked.messages), asked.thread_id, key_of(call, asked)
+    agent_id = _model_named(call, asked.model)
     answers, run = await _answers_at_end(call, messages)
     if run is not None:
         if thread_id not in ("", run.thread_id):
@@ -303,16 +324,22 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
         thread_id, messages = run.thread_id, ()
     elif thread_id and await gateway.load_thread(thread_id) is not None:
         messages, answers = await _answering(gateway, thread_id, _last_said(messages), ())
+    new_id = "" if key is None else key.id
+    known = None if key is None else await repeated(call, gateway, key, thread_id)
+    if known is not None:
+        return known
     turn = await gateway.enter(
         Incoming(
             messages=messages,
             answers=answers,
-            thread_id=thread_id,
-            agent_id=None if run is not None else asked.model,
+            thread_id=thread_id or new_id,
+            agent_id=None if run is not None else agent_id,
+            run_id=new_id or None,
             context=_instructions(chat_messages(asked.messages)),
             client_tools=client_tools(asked.tools),
             metadata=asked.metadata or {},
             overrides=asked.echoed(),
+            wire_run_id=None if key is None else key.name,
         )
     )
     if turn is None and run is not None:
@@ -360,7 +387,7 @@ async def get_model(call: Call) -> Response:
     for info in call.mailbox.agents.describe():
         if info.agent_id == id:
             return json_response(_model(info))
-    raise Problem("not_found", f"there is no model {id!a:.140}; there are the agents of this server")
+    raise Problem("model_not_found", f"there is no model {id!a:.140}; there are the agents of this server")
 
 
 def _model(info: AgentInfo) -> dict[str, Any]:
@@ -370,10 +397,10 @@ def _model(info: AgentInfo) -> dict[str, Any]:
 # --- the operations ---------------------------------------------------------------------------------------------------
 
 _SUBMIT: Final = (
-    "not_found", "thread_not_found", "thread_deleted", "already_accepted", "already_exists", "unknown_agent",
-    "invalid_id", "thread_busy", "queue_full", "not_supported", "delivery_blocked", "run_not_waiting",
+    "not_found", "model_not_found", "thread_not_found", "thread_deleted", "already_accepted", "already_exists",
+    "unknown_agent", "invalid_id", "thread_busy", "queue_full", "not_supported", "delivery_blocked", "run_not_waiting",
     "ticket_not_found", "unknown_tool_call", "decision_conflict", "ticket_expired", "ticket_withdrawn",
-    "decision_rejected_by_schema", "action_not_allowed", "run_not_found",
+    "decision_rejected_by_schema", "action_not_allowed", "run_not_found", "run_not_finished",
 )  # fmt: skip
 _READ: Final = ("not_found", "invalid_id", "run_not_found")
 
@@ -437,5 +464,7 @@ OPERATIONS: Final = (
         may_stream=True,
     ),
     _operation("GET", "/models", "models", "List agents as models", list_models),
-    _operation("GET", "/models/{model}", "model", "Read an agent as a model", get_model),
+    _operation(
+        "GET", "/models/{model}", "model", "Read an agent as a model", get_model, problems=(*_READ, "model_not_found")
+    ),
 )

@@ -64,6 +64,8 @@ _KINDS: Final = {401: "authentication_error", 403: "permission_error", 404: "not
 
 
 def error_of(problem: Problem) -> ErrorDocument:
+    if problem.code == "model_not_found":  # as OpenAI says it
+        return ErrorDocument(ErrorObject(problem.detail, "invalid_request_error", "model", problem.code))
     kind = _KINDS.get(problem.status, "server_error" if problem.status >= 500 else "invalid_request_error")
     where = problem.errors[0].loc if problem.errors else ()
     param = ".".join([str(each) for each in where[1:]]) or None

@@ -1,0 +1,151 @@
+"""A request is sent again under its `Idempotency-Key`: there is one response, and the client is given it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from awaken.domain.ids import MessageId
+from awaken.domain.message import Message, Role, Text
+from awaken.domain.thread import ThreadInfo
+from awaken.protocols.gateway import MAX_CALLED_RUNS
+from awaken.protocols.open_responses.routes import OPERATIONS
+from awaken.store.contract import RunQuery, ThreadQuery
+from awaken.testing.behaviour import behaviour
+from tests.protocols.open_responses.test_hostile import stored
+from tests.protocols.site import ProtocolSite, frames_in, protocol_served, protocol_site
+
+BROUGHT = [(Role.USER, "one"), (Role.ASSISTANT, "1")]
+KEY = {"Idempotency-Key": "k-1"}
+
+
+async def runs(site: ProtocolSite) -> int:
+    return len((await site.app.store.list_runs(site.app.scope, RunQuery(limit=50))).items)
+
+
+async def create(site: ProtocolSite, body: dict[str, Any], key: str = "k-1") -> dict[str, Any]:
+    answer = await site.http.post("/v1/responses", body, headers={"Idempotency-Key": key})
+    assert answer.status == 200, answer
+    return answer.json()
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "text": {"input": "Go on."},
+    "items": {"input": [{"role": "user", "content": "Go on."}]},
+    "named": {"input": [{"role": "user", "content": "Go on.", "id": "m"}]},
+    "conversation": {"input": "Go on.", "conversation": "t"},
+    "brought": {
+        "input": [
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": "1"},
+            {"role": "user", "content": "two"},
+        ]
+    },
+    "leaving": {"input": "Go on.", "store": False},
+    "background": {"input": "Go on.", "background": True},
+}
+
+
+@behaviour("OR-010")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_response_that_is_asked_for_again_is_the_same_one(way: str) -> None:
+    body = {"model": "text", **WAYS[way]}
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        first = await create(site, body)
+        second = await protocol_served(site).post("/v1/responses", body, headers=KEY)  # any server knows
+        assert (second.json()["id"], await runs(site)) == (first["id"], 1)
+        streamed = await site.http.post("/v1/responses", {**body, "stream": True}, headers=KEY)
+        assert frames_in(streamed.body)[-2].json()["response"]["id"] == first["id"]
+        assert await runs(site) == 1
+        other = await create(site, body, "k-2")
+        assert other["id"] != first["id"] and await runs(site) == 2
+
+
+@behaviour("OR-010")
+async def test_a_key_is_known_however_much_was_said_since() -> None:
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        for thread_id, given in (("t", "Go on."), ("u", [{"role": "user", "content": "Go on.", "id": "m"}])):
+            asked = {"model": "silent", "conversation": thread_id, "input": given}
+            first = await create(site, asked, thread_id)
+            for number in range(MAX_CALLED_RUNS + 1):
+                await create(site, {**asked, "input": "More."}, f"{thread_id}-{number}")
+            assert (await create(site, asked, thread_id))["id"] == first["id"]
+
+
+@behaviour("OR-010")
+async def test_of_many_that_are_sent_at_once_one_is_accepted() -> None:
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        for way, body in WAYS.items():
+            before = await runs(site)
+            asked = [create(site, {"model": "text", **body}, way) for _ in range(8)]
+            assert len({each["id"] for each in await asyncio.gather(*asked)}) == 1, way
+            assert await runs(site) == before + 1, way
+
+
+@behaviour("OR-010")
+async def test_an_answer_is_given_once_also_where_it_is_said_as_text() -> None:
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        asked = await create(site, {"model": "ask", "input": "Go on."})
+        body = {"model": "ask", "input": "Ada", "previous_response_id": asked["id"]}
+        several = await asyncio.gather(*[create(site, body, "k-2") for _ in range(8)])
+        several.append(await create(site, body, "k-2"))
+        assert {each["id"] for each in several} == {several[0]["id"]} and several[0]["id"] != asked["id"]
+        assert await runs(site) == 1
+        approval = await create(site, {"model": "approval", "input": "Go on."}, "k-3")
+        [request] = [item for item in approval["output"] if item["type"] == "mcp_approval_request"]
+        yes = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": True}
+        body = {"model": "approval", "input": [yes], "previous_response_id": approval["id"]}
+        assert await create(site, body, "k-4") == await create(site, body, "k-4")
+
+
+@behaviour("OR-010")
+async def test_a_key_stands_for_one_request() -> None:
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        await create(site, {"model": "text", "input": "Go on."})
+        other = await site.http.post("/v1/responses", {"model": "text", "input": "Stop."}, headers=KEY)
+        assert (other.status, await runs(site)) == (422, 1)
+        assert other.json()["error"]["param"] == "idempotency-key"
+
+
+@behaviour("OR-008", "OR-010")
+async def test_what_is_no_key_is_refused_and_nothing_is_stored() -> None:
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        for key in ("x" * 256, "a\x01b"):
+            for path, body in (
+                ("/v1/responses", {"model": "text", "input": "Go on."}),
+                ("/v1/chat/completions", {"model": "text", "messages": [{"role": "user", "content": "Go on."}]}),
+            ):
+                answer = await site.http.post(path, body, headers={"Idempotency-Key": key})
+                assert (answer.status, await stored(site)) == (422, 0)
+        empty = await site.http.post("/v1/responses", {"model": "text", "input": "x"}, headers={"Idempotency-Key": " "})
+        assert empty.status == 200, "none"
+
+
+@behaviour("OR-010")
+async def test_a_key_is_known_in_its_tenant_and_on_its_route_alone() -> None:
+    said = [{"role": "user", "content": "Go on."}]
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        await create(site, {"model": "text", "input": "Go on."})
+        body = {"model": "text", "messages": said}
+        first = await site.http.post("/v1/chat/completions", body, headers=KEY)
+        second = await site.http.post("/v1/chat/completions", body, headers=KEY)
+        assert (first.status, first.json()) == (200, second.json())
+        assert await runs(site) == 2
+
+
+@behaviour("OR-010")
+async def test_a_server_that_died_with_half_of_a_request_does_the_rest_when_it_is_sent_again() -> None:
+    """The conversation that a request brings is stored before its run."""
+    body = {"model": "text", **WAYS["brought"]}
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        first = await create(site, body)
+        [thread] = (await site.app.store.list_threads(site.app.scope, ThreadQuery(limit=10))).items
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        brought = [Message(id=MessageId(""), role=role, content=(Text(text),)) for role, text in BROUGHT]
+        await site.app.mailbox.save_thread(site.app.scope, thread.thread_id, ThreadInfo(), messages=brought)
+        again = await create(site, body)
+        assert again["conversation"] == first["conversation"] == {"id": thread.thread_id}
+        listed = await site.http.get(f"/v1/threads/{thread.thread_id}/messages")
+        assert [each["content"][0]["text"] for each in listed.json()["items"]][:3] == ["one", "1", "two"]
