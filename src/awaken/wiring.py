@@ -397,6 +397,9 @@ class Awaken:
             QueueFull: Too many runs wait on the thread.
             Unavailable: Outside `async with app:`.
         """
+        checking.checked_choice(on_completion, get_args(OnCompletion), what="on_completion")
+        if on_completion == "delete" and thread_id is not None:
+            raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("on_completion",))
         submission = await self.mailbox.submit(
             self._request(
                 thread_id,
@@ -445,9 +448,6 @@ class Awaken:
         on_completion: OnCompletion = "keep",
     ) -> RunSubmission:
         """Raises ValidationError for an id that is none, and for what cannot be the input of a run."""
-        checking.checked_choice(on_completion, get_args(OnCompletion), what="on_completion")
-        if on_completion == "delete" and thread_id is not None:
-            raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("on_completion",))
         for value, what in ((thread_id, "thread_id"), (run_id, "run_id")):
             if value is not None:
                 checked_id(value, what=what)

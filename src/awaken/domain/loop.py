@@ -13,13 +13,18 @@ import threading
 from awaken.domain.errors import WrongLoop
 
 
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is this event loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False  # none does
+
+
 def check_loop(home: asyncio.AbstractEventLoop, what: str) -> None:
     """Raises WrongLoop unless `home`, the event loop that `what` belongs to, is the one that runs here."""
-    try:
-        if asyncio.get_running_loop() is home:
-            return
-    except RuntimeError:
-        pass  # there is none in this thread
+    if runs_here(home):
+        return
     here = threading.current_thread().name
     if home.is_closed():
         raise WrongLoop(

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
@@ -35,13 +34,15 @@ class Exited(Exception):
     """Code of an agent asked the process, or a coroutine, to end. Both stay; what was asked is the cause."""
 
 
-@contextmanager
-def contained() -> Generator[None]:
-    """Every task that is started from here on belongs to an agent."""
-    _INSIDE.set(True)
-    try:
-        yield
-    finally:
+class contained:
+    """Every task that is started inside belongs to an agent: `with contained():`."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        _INSIDE.set(True)
+
+    def __exit__(self, *_: object) -> None:
         _INSIDE.set(False)  # and no reset: a loop that is abandoned has its tasks closed in another context
 
 

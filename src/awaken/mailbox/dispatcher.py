@@ -86,10 +86,10 @@ class Dispatcher:
 
     def give_back(self, token: ClaimToken) -> None:
         """The slot of this claim is free, if it was not before, and whoever waits for one is looked for."""
-        is_scarce = self._slots.is_scarce(token)
-        if self._slots.give_back(token):
+        place = self._slots.give_back(token)
+        if place is not None:
             self.slot_freed()
-            if is_scarce:  # somebody may have waited for just this while other slots were free
+            if self._slots.is_scarce(place):  # somebody may have waited for just this while other slots were free
                 self.wake()
 
     def take_again(self, claimed: Claimed) -> None:

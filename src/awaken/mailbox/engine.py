@@ -288,9 +288,9 @@ class Engine:
 
     def require_ready(self) -> None:
         """Raises Unavailable unless started and not stopping, and as `check_loop`."""
-        self.check_loop()
-        if self.state == "ready":
+        if self._lifetime.is_ready_here:
             return
+        self.check_loop()
         code = "stopping" if self.state in ("stopping", "stopped") else "starting"
         raise Unavailable(
             f"awaken is {self.state} here; use it inside `async with app:`, or after `await app.start()`", code=code

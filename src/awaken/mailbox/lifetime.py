@@ -24,7 +24,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final, Literal
 
 from awaken.domain.errors import Unavailable, WrongLoop
-from awaken.domain.loop import check_loop
+from awaken.domain.loop import check_loop, runs_here
 from awaken.mailbox.cancellation import to_the_end
 
 State = Literal["new", "starting", "ready", "stopping", "stopped"]
@@ -69,6 +69,12 @@ class Lifetime:
         self.check_loop()
         if self._life is not None:
             await self._life.end()
+
+    @property
+    def is_ready_here(self) -> bool:
+        """Whether it is ready, on the event loop that runs here."""
+        life = self._life
+        return life is not None and life.state == "ready" and runs_here(life.loop)
 
     def check_loop(self) -> None:
         """Raises WrongLoop when it lives on another event loop than the one that runs here."""

@@ -29,7 +29,7 @@ _NO_LIMIT: Final = 1_000_000
 still counts what waits for one."""
 
 
-class _Place(msgspec.Struct, frozen=True, gc=False):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """What a claim that is executed takes up."""
 
     route: Route
@@ -55,7 +55,7 @@ class Slots:
         """Offers that are on their way, with the route in which each keeps a place, where that has a limit."""
         self._handed_on: set[ClaimToken] = set()
         """Offers of places that are still taken, by the claims that are being settled."""
-        self._taken: dict[ClaimToken, _Place] = {}
+        self._taken: dict[ClaimToken, Place] = {}
         self._by_route: Counter[Route] = Counter()
         """Places taken or kept, of routes with a limit."""
         self._reserved: dict[ClaimToken, Counter[Route]] = {}
@@ -201,24 +201,22 @@ class Slots:
         claim that handed its place on has not given it back.
         """
         dispatch = claimed.dispatch
-        self._taken[claimed.token] = _Place(dispatch.route, dispatch.is_suspect)
+        self._taken[claimed.token] = Place(dispatch.route, dispatch.is_suspect)
         self._by_route[dispatch.route] += 1
         self._suspects_taken += dispatch.is_suspect
 
-    def give_back(self, token: ClaimToken) -> bool:
-        """Whether the claim still had its place."""
+    def give_back(self, token: ClaimToken) -> Place | None:
+        """The place that the claim had, which is free now; None when it was free before."""
         place = self._taken.pop(token, None)
-        if place is None:
-            return False
-        self._by_route[place.route] -= 1
-        self._suspects_taken -= place.is_suspect
-        return True
+        if place is not None:
+            self._by_route[place.route] -= 1
+            self._suspects_taken -= place.is_suspect
+        return place
 
     def trust_more(self) -> None:
         """A suspect has closed a step or ended: twice as many may run beside each other."""
         self._suspect_room = min(self._suspect_room * 2, self._limit)
 
-    def is_scarce(self, token: ClaimToken) -> bool:
-        """Whether giving this place back makes room of a kind that others may wait for while slots are free."""
-        place = self._taken.get(token)
-        return place is not None and (place.is_suspect or self._served().get(place.route) is not None)
+    def is_scarce(self, place: Place) -> bool:
+        """Whether it is of a kind that others may wait for while slots are free."""
+        return place.is_suspect or self._served().get(place.route) is not None

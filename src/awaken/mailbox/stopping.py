@@ -14,7 +14,7 @@ Source: ADR 0018.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from awaken.domain.clock import Clock
 from awaken.executors.contract import HandedOver
@@ -47,7 +47,7 @@ class Stop:
         self.reason: StopReason | None = None
         self.is_delivered = False
         """The agent has been asked: what its task raises from now on is the answer to that, and no failure."""
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -93,9 +93,9 @@ class Stop:
             self._until_s = now_s + self._grace_s
             self._task.cancel()
 
-    def allow(self) -> None:
+    def allow(self, task: asyncio.Task[Any] | None) -> None:
         """What runs in this task from now on may be cancelled."""
-        self._task = asyncio.current_task()
+        self._task = task
 
     def forbid(self) -> None:
         """Nothing is cancelled from now on; what was cancelled is over."""

@@ -138,6 +138,7 @@ class Execution:
         of the thread whose agent is still at work; this one begins behind it.
         """
         self.claimed = claimed
+        self.token: Final[ClaimToken] = claimed.token
         self._asked_s = asked_s
         self._ahead = ahead
         self._has_progressed = False
@@ -183,10 +184,6 @@ class Execution:
     @property
     def dispatch_id(self) -> DispatchId:
         return self.claimed.dispatch.dispatch_id
-
-    @property
-    def token(self) -> ClaimToken:
-        return self.claimed.token
 
     @property
     def is_lost(self) -> bool:
@@ -312,7 +309,7 @@ class Execution:
         if self._stop.reason is not None:
             return self._stopped(Stopped())
         own = running_task()
-        self._stop.allow()
+        self._stop.allow(own)
         deadline: Timer | None = None
         try:
             if self._ahead is not None:
