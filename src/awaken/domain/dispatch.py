@@ -98,7 +98,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     crash_count: int = 0
     """Deaths of its process since the last progress."""
     message_ids: tuple[MessageId, ...] | None = None
-    """The messages it brings, which its first claim appends to the log; None: those of the run's request, see `brings`."""
+    """The messages it brings, which its first claim appends to the log; None: those of its run's request (`brings`)."""
     last_error: str | None = None
     claim_token: ClaimToken | None = None
     claimed_by: ConsumerId | None = None

@@ -39,8 +39,10 @@ async def explain_run(reads: Reads, engine: Engine, scope: Scope, run: Run) -> E
 
 
 async def _in_queue(reads: Reads, engine: Engine, scope: Scope, facts: Facts) -> Facts:
-    """With what is ahead of a queued run, and what of its input is lost. Raises DataIntegrity where what is ahead cannot
-    be read.
+    """With what is ahead of a queued run, and what it was to be given and is lost.
+
+    Raises:
+        DataIntegrity: What is ahead cannot be read.
     """
     facts = await _with_lost(reads, scope, facts)
     thread_id = facts.run.thread_id
