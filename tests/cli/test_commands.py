@@ -474,6 +474,22 @@ def test_agents_are_listed_paused_and_resumed(awaken: Awaken) -> None:
     assert awaken("agents", "pause", "nobody").code == Exit.NOT_FOUND
 
 
+def test_an_agent_that_could_not_be_loaded_is_listed_so_with_the_reason(
+    awaken: Awaken, server: str, thread: str
+) -> None:
+    with Client(server) as client:
+        run = client.submit(thread, "hello", agent="lost")
+        next(each for each in run.events() if isinstance(each, Event) and each.kind == "RunRescheduled")
+        listed = awaken("agents").out
+        [line] = [each for each in listed.splitlines() if each.startswith("lost")]
+        assert "not loadable" in line
+        reason = "agent lost cannot be loaded, and its runs wait: the agent 'no_such_module:agent' cannot be imported:"
+        assert reason in listed
+        resumed = awaken("agents", "resume", "lost").out
+        assert resumed.startswith("agent lost is not loadable\n") and reason in resumed
+        run.cancel()
+
+
 @behaviour("OPS-014")
 def test_what_is_queued_is_listed_placed_and_cancelled(awaken: Awaken, thread: str, server: str) -> None:
     with Client(server) as client:

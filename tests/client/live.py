@@ -74,6 +74,7 @@ def add_agents(app: Awaken) -> None:
     app.agent("structured", structured)
     app.agent("asking", asking)
     app.agent("approving", approving)
+    app.agent("lost", "no_such_module:agent")
 
 
 class LiveServer:

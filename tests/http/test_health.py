@@ -142,10 +142,16 @@ async def test_health_names_the_agents_that_cannot_run_here_and_whose_runs_wait(
             "detail": "cannot be loaded, for a reason that is in the log: late;"
             " not registered here, and runs wait for it: gone",
         }
+        listed = (await site.http.get("/v1/agents")).json()["items"]
+        reasons = {each["agent_id"]: each["not_loadable"] for each in listed}
+        assert [name for name, reason in reasons.items() if reason is not None] == ["late"]
+        assert "no module named 'no_such_module'" in reasons["late"].lower()
+        assert (await site.http.get("/v1/agents/late")).json()["not_loadable"] == reasons["late"]
 
         for name in ("gone", "late"):
             site.world.mailbox.agents.add(name, talk)
         assert await agents(site) == {"state": "ok", "detail": None}
+        assert (await site.http.get("/v1/agents/late")).json()["not_loadable"] is None
         for run in runs:
             assert (await site.finished(run))["run"]["phase"] == "completed"
 

@@ -75,10 +75,13 @@ def _shown(agent: Agent, as_json: bool) -> int:
         print_json(agent)
     else:
         print(f"agent {agent.agent_id} is {_state(agent)}")
+        _print_reasons([agent])
     return Exit.OK
 
 
 def _state(agent: Agent) -> str:
+    if agent.not_loadable is not None:
+        return "not loadable"
     return "paused" if agent.paused else "served"
 
 
@@ -92,3 +95,11 @@ def _print_table(found: list[Agent]) -> None:
     for agent in found:
         table.add_row(escape(agent.agent_id), agent.kind, _state(agent), escape(printable(agent.description)))
     console.print(table)
+    _print_reasons(found)
+
+
+def _print_reasons(found: list[Agent]) -> None:
+    """Whole, below the table: what failed stands at their end."""
+    for agent in found:
+        if agent.not_loadable is not None:
+            print(printable(f"\nagent {agent.agent_id} cannot be loaded, and its runs wait: {agent.not_loadable}"))

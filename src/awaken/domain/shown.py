@@ -586,6 +586,8 @@ class Agent(_Shown, frozen=True):
     skills: tuple[dict[str, Any], ...] = ()
     paused: bool = False
     """Its runs wait in that process until somebody resumes it."""
+    not_loadable: str | None = None
+    """Why that process cannot execute it, where loading it failed."""
 
 
 class Schedule(_Shown, frozen=True):

@@ -77,6 +77,9 @@ class AgentInfo(msgspec.Struct, frozen=True):
     skills: tuple[Skill, ...] = ()
     paused: bool = False
     """Its runs wait until somebody resumes it."""
+    not_loadable: str | None = None
+    """Why it cannot be executed, where it could not be loaded: its runs wait until it is added again. None: it could, or
+    nobody has tried yet, see `LazyAgent`."""
 
 
 class LazyAgent(msgspec.Struct, frozen=True):
@@ -298,7 +301,12 @@ class Agents:
         return tuple(self._infos)
 
     def describe(self) -> tuple[AgentInfo, ...]:
-        return tuple([replace(info, paused=name in self._paused) for name, info in self._infos.items()])
+        return tuple(
+            [
+                replace(info, paused=name in self._paused, not_loadable=self._withdrawn.get(name))
+                for name, info in self._infos.items()
+            ]
+        )
 
     def resolve(self, agent_id: str | None, last: str | None = None) -> AgentId:
         """The agent a submit means: the one it names, else the thread's last one, else the only one there is.

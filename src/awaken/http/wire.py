@@ -457,6 +457,8 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
     skills: tuple[Skill, ...]
     paused: bool
     """Its runs wait in this process until somebody resumes it."""
+    not_loadable: str | None
+    """Why this process cannot execute it, where loading it failed; its runs wait until it is made known again."""
 
     @classmethod
     def of(cls, info: AgentInfo) -> AgentResource:
@@ -476,6 +478,7 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
             output_schema=info.output_schema,
             skills=info.skills,
             paused=info.paused,
+            not_loadable=info.not_loadable,
         )
 
 
