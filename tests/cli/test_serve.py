@@ -102,7 +102,7 @@ def test_an_address_knows_who_reaches_it(address: Address, is_loopback: bool, ur
     assert (address.is_loopback, address.to_url()) == (is_loopback, url)
 
 
-@pytest.mark.parametrize("seconds", ["-1", "inf", "nan"])
+@pytest.mark.parametrize("seconds", ["-1", "inf", "nan", "1e+300", "86401"])
 def test_a_time_to_answer_after_sigterm_that_is_none_is_a_usage_error(awaken: Awaken, seconds: str) -> None:
     refused(awaken("serve", f"--shutdown-drain-s={seconds}"), Exit.USAGE, "--shutdown-drain-s", seconds)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from awaken import Awaken, Limits
-from awaken.client import ApiError, AsyncClient, Client, Json
+from awaken.client import ApiError, AsyncClient, Client, Json, ResumeSettings
 from awaken.domain.errors import AwakenError, RemoteProtocolError, UnknownAgent, ValidationError
 from awaken.domain.explaining import shown
 from tests.client.live import LiveServer, add_agents
@@ -320,6 +320,13 @@ def test_an_agent_that_a_server_does_not_have_is_an_error_of_its_own(kind: Kind,
 def test_a_list_may_be_asked_for_more_than_can_be_counted(kind: Kind, server: str) -> None:
     agents = call(kind, None, lambda client: client.list_runs(limit=10**30), url=server)
     assert isinstance(agents, list)
+
+
+@pytest.mark.parametrize("name", ResumeSettings.__struct_fields__)
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, 1e300, "soon"])
+def test_how_a_stream_comes_back_is_told_in_seconds_that_somebody_waits(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=f"setting {name} = .* of ResumeSettings cannot be: [Ee]xpected a"):
+        ResumeSettings(**{name: value})
 
 
 @pytest.mark.parametrize(

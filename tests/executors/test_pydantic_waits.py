@@ -109,6 +109,17 @@ async def test_a_tool_that_needs_an_approval_waits_and_is_called_once() -> None:
     assert run.usage.model_calls == 2, "over both executions"
 
 
+@pytest.mark.parametrize("expires_in_s", [-1, float("nan"), float("inf"), 1e300])
+async def test_a_ticket_that_expires_in_no_length_of_time_fails_the_run_in_words(expires_in_s: float) -> None:
+    desk, run = Desk(Turn("A moment.", (Call("book_late", {}),))), RecordedRun("go")
+
+    @desk.agent.tool_plain(name="book_late", requires_approval=True, metadata={"expires_in_s": expires_in_s})
+    def book_late() -> None: ...
+
+    with pytest.raises(PermanentFailure, match="expires_in_s is"):
+        await run.wait(desk.driver)
+
+
 @behaviour("TK-041", "DS-009", "MBX-291")
 async def test_a_denial_is_told_with_its_reason() -> None:
     desk, run = Desk(BOOKING, "Then not."), RecordedRun("go")

@@ -52,6 +52,8 @@ async def test_the_queue_is_listed_over_all_threads_by_page_and_filter(store: St
             ("/v1/threads/nowhere/dispatches", "thread_not_found"),
             ("/v1/dispatches?status=open", "invalid_request"),
             ("/v1/dispatches?older_than_s=-1", "invalid_request"),
+            ("/v1/dispatches?older_than_s=inf", "invalid_request"),
+            ("/v1/dispatches?older_than_s=1e300", "invalid_request"),
             ("/v1/dispatches?stale=perhaps", "invalid_request"),
             ("/v1/dispatches?agent_id=..", "invalid_id"),
             ("/v1/dispatches?run_id=r", "unknown_parameter"),

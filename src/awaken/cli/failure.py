@@ -38,6 +38,12 @@ def usage(message: str) -> NoReturn:
     raise Failure(message, Exit.USAGE)
 
 
+def check_seconds(option: str, seconds: float, *, most_s: float) -> None:
+    """End the command where an option is no length of time, or a longer one than is meant by anybody."""
+    if not 0 <= seconds <= most_s:  # a NaN is not
+        usage(f"{option} is 0 to {most_s:g} seconds, not {seconds:g}")
+
+
 def failure_of(error: AwakenError) -> Failure:
     """What an error means for a command."""
     match error:

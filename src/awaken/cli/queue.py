@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from awaken.cli.failure import Exit, usage
+from awaken.cli.failure import Exit, check_seconds, usage
 from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import PIPE_WIDTH, print_facts, print_json, printable
 from awaken.client import Dispatch
@@ -142,8 +142,7 @@ def cancel(dispatch: str, /, *, wait: float = 10.0, url: Url = URL, header: Head
     as_json
         Print one JSON document.
     """
-    if not 0 <= wait <= MAX_STOP_WAIT_S:
-        usage(f"--wait is 0 to {MAX_STOP_WAIT_S:g} seconds, not {wait:g}")
+    check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
         stopped = client.cancel_dispatch(dispatch, wait_s=wait)
     run_id = "" if stopped.run is None else f" {stopped.run.run_id}"

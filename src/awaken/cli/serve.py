@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -18,10 +17,11 @@ import msgspec
 from cyclopts import Parameter
 
 from awaken.cli import streams
-from awaken.cli.failure import Exit, usage
+from awaken.cli.failure import Exit, check_seconds, usage
 from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
 from awaken.cli.loop import run_to_the_end
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
+from awaken.domain.checking import DAY_S
 from awaken.http.settings import HttpSettings
 from awaken.store.contract import Store
 from awaken.telemetry.log import LogFormat, LogLevel, configure_logging
@@ -99,8 +99,7 @@ def serve(
         Start nothing: say whether it could be served. Agents are imported, and store, settings and address looked at.
     """
     address = _address(bind_to, host, port)
-    if not 0 <= shutdown_drain_s < math.inf:
-        usage(f"--shutdown-drain-s {shutdown_drain_s:g} is no length of time; give seconds, 0 for none")
+    check_seconds("--shutdown-drain-s", shutdown_drain_s, most_s=DAY_S)
     configure_logging(log_format, log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would log what the banner prints
     if access_log:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from awaken.cli.failure import Exit, usage
+from awaken.cli.failure import Exit, check_seconds, usage
 from awaken.cli.remote import URL, Headers, Url, connected, found
 from awaken.cli.terminal import print_json
 from awaken.client import Cancellation, Run
@@ -39,7 +39,7 @@ def cancel(
     as_json
         Print one JSON document.
     """
-    _check_wait(wait)
+    check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
         target = found(client, thread_or_run)
         if isinstance(target, Run):
@@ -76,17 +76,12 @@ def interrupt(
     as_json
         Print one JSON document.
     """
-    _check_wait(wait)
+    check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
         cleared = client.interrupt(thread, wait_s=wait)
     said = f"{_how_far(cleared.cancel)}, {len(cleared.superseded)} queued runs cleared"
     print_json(cleared) if as_json else print(said)
     return Exit.OK
-
-
-def _check_wait(wait: float) -> None:
-    if not 0 <= wait <= MAX_STOP_WAIT_S:
-        usage(f"--wait is 0 to {MAX_STOP_WAIT_S:g} seconds, not {wait:g}")
 
 
 def _how_far(state: str) -> str:

@@ -22,6 +22,7 @@ from awaken.client.calls import Call
 from awaken.client.errors import RETRYABLE, error_of
 from awaken.client.sse import Frame, FrameParser
 from awaken.client.wire import Event, Resync, StreamItem
+from awaken.domain.checking import Interval, Patience, check_settings
 from awaken.domain.errors import AwakenError, RemoteProtocolError
 from awaken.domain.ids import Chance
 from awaken.domain.shown import Hint, WatchedEvent
@@ -33,19 +34,26 @@ _JITTER: Final = 0.25
 
 
 class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a stream comes back."""
+    """How a stream comes back. Checked when they are made.
 
-    first_delay_s: float = 0.15
+    Raises:
+        ValidationError: A setting is no number of seconds, or lies outside its bounds.
+    """
+
+    first_delay_s: Patience = 0.15
     """About this long before the first try after a stream that had given something. Each failed try doubles it, until
     it reaches the delay of the server."""
-    retry_delay_s: float = 0.25
+    retry_delay_s: Patience = 0.25
     """The delay of a server that asked for none with `retry:`."""
-    max_delay_s: float = 10.0
+    max_delay_s: Patience = 10.0
     """Each further failed try doubles the delay of the server up to this."""
-    give_up_after_s: float = 300.0
+    give_up_after_s: Patience = 300.0
     """Without a single frame for this long, the stream fails. 0: a broken stream fails at once."""
-    silence_s: float = 45.0
+    silence_s: Interval = 45.0
     """A connection that is silent for this long, three keep-alives, is dead."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, "of ResumeSettings")
 
 
 class Resumption:

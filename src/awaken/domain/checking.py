@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable
 from enum import Enum
 from functools import cache
-from typing import Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -36,6 +36,15 @@ MAX_WAIT_S: Final = 1e9
 """Longer than anybody waits; what a timer can take."""
 MINUTE_S: Final = 60
 HOUR_S: Final = 3_600
+DAY_S: Final = 86_400
+MAX_AGE_S: Final = 36_600 * DAY_S
+"""A hundred years, which is for ever."""
+Patience = Annotated[float, msgspec.Meta(ge=0, le=DAY_S)]
+"""Seconds that something may take, of which nobody waits for more than a day."""
+Interval = Annotated[float, msgspec.Meta(ge=0.001, le=366 * DAY_S)]
+"""Seconds until something is done again, or that are granted to what needs a moment: never at once."""
+Age = Annotated[float, msgspec.Meta(ge=0, le=MAX_AGE_S)]
+"""Seconds for which something has been there, or is kept."""
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 T = TypeVar("T")
 

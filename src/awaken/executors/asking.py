@@ -272,7 +272,7 @@ async def ask(asks: Asking, question: str, name: str, type: Any, expires_in_s: f
         tool_name=name,
         message=_text(question, "question", key),
         response_schema=json_schema_of(type),
-        expires_in_ms=_milliseconds(expires_in_s),
+        expires_in_ms=expiry_ms(expires_in_s),
         on_expiry="answer" if has_default else "deny",
         default=msgspec.json.decode(encoded(default, f"the default of {key!r}")) if has_default else None,
     )
@@ -305,7 +305,7 @@ async def approve(asks: Asking, question: str, name: str, arguments: Any, expire
         arguments=given,
         message=_text(question, "question", key),
         resume_mode="pass_decision_to_tool",
-        expires_in_ms=_milliseconds(expires_in_s),
+        expires_in_ms=expiry_ms(expires_in_s),
     )
     return approval_of((await asks.answer(_checked(request))).decision, given)
 
@@ -370,7 +370,8 @@ def _checked(request: TicketRequest) -> TicketRequest:
     return request
 
 
-def _milliseconds(seconds: float | None) -> int | None:
+def expiry_ms(seconds: float | None) -> int | None:
+    """How long a ticket stays open. Raises PermanentFailure for what is no number of seconds up to a year."""
     if seconds is None:
         return None
     try:

@@ -29,7 +29,7 @@ from pydantic_ai.tools import (
 from awaken.domain.errors import PermanentFailure
 from awaken.domain.ids import TicketId
 from awaken.domain.ticket import Ticket, TicketKind, TicketRequest
-from awaken.executors.asking import NOT_IN_TIME, CallAsks, is_final
+from awaken.executors.asking import NOT_IN_TIME, CallAsks, expiry_ms, is_final
 from awaken.executors.contract import RunPort
 from awaken.executors.mending import plain
 from awaken.executors.pydantic_messages import jsonable
@@ -165,7 +165,7 @@ class CallWaits:
             arguments=plain(jsonable(call.args_as_dict())),
             message=_text_of(said, "message"),
             response_schema=_object_of(said, "response_schema"),
-            expires_in_ms=round(expires_in_s * 1000) if isinstance(expires_in_s, int | float) else None,
+            expires_in_ms=expiry_ms(expires_in_s) if isinstance(expires_in_s, int | float) else None,
             metadata=None if metadata is None else plain(jsonable(dict(metadata))),
         )
 

@@ -78,8 +78,8 @@ class AgentInfo(msgspec.Struct, frozen=True):
     paused: bool = False
     """Its runs wait until somebody resumes it."""
     not_loadable: str | None = None
-    """Why it cannot be executed, where it could not be loaded: its runs wait until it is added again. None: it could, or
-    nobody has tried yet, see `LazyAgent`."""
+    """Why it cannot be executed, where it could not be loaded: its runs wait until it is added again. None: it could,
+    or nobody has tried yet, see `LazyAgent`."""
 
 
 class LazyAgent(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from awaken.domain.checking import MAX_DEPTH, check_settings
+from awaken.domain.checking import MAX_DEPTH, Interval, check_settings
 from awaken.http import addresses
 from awaken.http.auth import Authorize
 
@@ -38,7 +38,6 @@ DEFAULT_LIMIT: Final = 50
 
 _Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 _Bytes = Annotated[int, Meta(ge=1, le=2**40)]
-_Interval = Annotated[float, Meta(ge=0.001, le=366 * 86_400)]
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,11 +82,11 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Open streams, and requests that wait for a run, a receipt or a stop."""
     retry_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 2000
     """How long a browser waits before it reconnects a stream."""
-    keepalive_s: _Interval = 15.0
+    keepalive_s: Interval = 15.0
     """Of silence; proxies drop connections that are silent for about a minute."""
-    write_stall_s: _Interval = 30.0
+    write_stall_s: Interval = 30.0
     """A reader that takes nothing for this long is disconnected; it can resume."""
-    max_stream_life_s: _Interval = 3600.0
+    max_stream_life_s: Interval = 3600.0
     """A stream is closed, without an end event, after this long, so that balancers can move it."""
     chunk_bytes: _Bytes = 64 * 1024
     """What is ready is sent together up to about this size."""

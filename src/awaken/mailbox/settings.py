@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from awaken.domain.checking import check_settings
+from awaken.domain.checking import Age, Interval, Patience, check_settings
 from awaken.domain.delivery import MAX_ATTEMPTS
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS
 from awaken.domain.errors import ValidationError
@@ -28,11 +28,6 @@ READER_PAGE_EVENTS: Final = 512
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Lease = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400_000)]
-_Interval = Annotated[float, msgspec.Meta(ge=0.001, le=366 * 86_400)]
-"""Something is done again and again, or waited for that needs a moment: never at once."""
-_Duration = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-_Retention = Annotated[float, msgspec.Meta(ge=0, le=36_600 * 86_400)]
-"""Up to a hundred years, which is for ever."""
 
 
 class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,24 +41,24 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Per process. A run in progress costs memory and, with most agents, somebody's rate limit."""
     lease_ms: _Lease = 12_000
     """Dead workers on other machines are noticed after this long; the takeover promise is 15 s."""
-    renew_interval_s: _Interval = 4.0
+    renew_interval_s: Interval = 4.0
     """A third of the lease: one renewal may fail and the next still arrives in time."""
-    renew_retry_s: _Interval = 1.0
+    renew_retry_s: Interval = 1.0
     """After a renewal that the store could not answer."""
-    stop_margin_s: _Duration = 2.0
+    stop_margin_s: Patience = 2.0
     """A run that cannot confirm its lease is stopped this long before the lease could end."""
-    poll_interval_s: _Interval = 30.0
+    poll_interval_s: Interval = 30.0
     """Behind every wake-up and timer, in case one was lost."""
-    purge_interval_s: _Interval = 60.0
-    audit_interval_s: _Interval = 30.0
+    purge_interval_s: Interval = 60.0
+    audit_interval_s: Interval = 30.0
     """Between two slices of the rows that are looked through for breaches of invariants, after the first round."""
-    run_retention_s: _Retention = 30 * 86_400.0
+    run_retention_s: Age = 30 * 86_400.0
     """A run that has ended is kept this long, with its dispatches and journal. Dead letters are kept for ever."""
-    event_retention_s: _Retention = 7 * 86_400.0
+    event_retention_s: Age = 7 * 86_400.0
     """Events are kept this long, and those of unfinished runs for as long as these last."""
     retry: RetryPolicy = RetryPolicy()
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = DEFAULT_MAX_ATTEMPTS
-    max_retry_after_s: _Duration = 86_400.0
+    max_retry_after_s: Patience = 86_400.0
     """The longest wait that a provider, or an agent, may ask for before the next attempt: what it writes may be an
     instant, or nonsense."""
     max_queued_per_thread: _Count = 1_000
@@ -75,20 +70,20 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 8 * 1024 * 1024
     """What a step or a tool returns, as JSON. It is as much as a batch of commits may hold; what is larger belongs into
     a file, and its name into the result."""
-    drain_s: _Duration = 10.0
+    drain_s: Patience = 10.0
     """At shutdown running agents may finish for this long, then their dispatches are handed back."""
-    handover_s: _Duration = 5.0
+    handover_s: Patience = 5.0
     """So long an agent may take to close the step it is in, where it is handed over without repeating anything; then
     its task is cancelled."""
-    tidy_s: _Interval = 3.0
+    tidy_s: Interval = 3.0
     """So long an agent that was cancelled at shutdown may tidy up; then it is abandoned. Together with `drain_s` and
     what a server takes besides, this stays within the 30 s that most supervisors of processes grant."""
-    store_retry_s: _Interval = 1.0
+    store_retry_s: Interval = 1.0
     """Between tries to claim and to sweep while the store cannot answer."""
-    startup_retry_s: _Duration = 0.0
+    startup_retry_s: Patience = 0.0
     """How long a start tries again while the store is not available: it comes up after this process, or the process
     that owns the file has yet to end. 0: a start fails at once, and says why."""
-    settle_retry_s: _Interval = 0.25
+    settle_retry_s: Interval = 0.25
     """Between tries to settle while the store cannot write; the lease bounds them."""
 
     @property

@@ -5,11 +5,11 @@ Source: docs/reference/http.md; docs/howto/operate.md.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from msgspec import Meta
 from starlette.responses import Response
 
+from awaken.domain.checking import Age
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.queue import QueueFilter, place_of, queue_filter
 from awaken.domain.run import Run
@@ -25,7 +25,7 @@ class ThreadDispatchFilters(Paging, frozen=True, kw_only=True):
     status: DispatchStatus | None = None
     agent_id: Id | None = None
     claimed_by: str | None = None
-    older_than_s: Annotated[float, Meta(ge=0)] | None = None
+    older_than_s: Age | None = None
     """Only those that have been there for longer."""
     stale: bool = False
     """Only those whose lease has ended."""
