@@ -329,6 +329,7 @@ def test_the_server_tells_about_itself(do: Do) -> None:
         "structured",
         "asking",
         "approving",
+        "lost",
     ]
     assert do(lambda c: c.get_agent("talk")).description == "Says what it was told, many times."
     health = do(lambda c: c.health())
