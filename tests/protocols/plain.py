@@ -178,11 +178,8 @@ async def resume(call: Call) -> Response:
 
 
 async def join(call: Call) -> Response:
-    gateway = Gateway(call, Adapter.HTTP)
-    turn = await gateway.current(call.thread_id)
-    if turn is None:
-        return Response(status_code=204)
-    return await gateway.watch(turn, PlainEncoder, joins=True)
+    joined = await Gateway(call, Adapter.HTTP).join(call.thread_id, PlainEncoder)
+    return Response(status_code=204) if joined is None else joined
 
 
 async def follow(call: Call) -> Response:

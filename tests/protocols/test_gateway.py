@@ -10,12 +10,16 @@ import pytest
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import MessageId, Scope, ThreadId
 from awaken.domain.message import Audio, Base64Source, Document, Image, Message, Role, Text, ToolCall, UrlSource
+from awaken.executors.function import Context
+from awaken.http.app import build_app
 from awaken.http.auth import Caller
 from awaken.http.settings import HttpSettings
 from awaken.protocols.attachments import attachment, inline
 from awaken.protocols.foreign import last_words, seeded
 from awaken.protocols.gateway import told
 from awaken.store.contract import TicketQuery
+from awaken.testing.forwarding import ForwardingStore
+from tests.http.asgi import Client
 from tests.protocols.plain import PLAIN_OPERATIONS
 from tests.protocols.site import ProtocolSite, frames_in, protocol_site
 
@@ -72,6 +76,36 @@ async def test_a_new_thread_begins_with_the_conversation_that_is_brought() -> No
         brought = [said("one", "m1"), said("I said so", "a1", "assistant"), said("two", "m2")]
         await chat(site, "new", *brought)
         assert await texts(site, "new") == ["user: one", "assistant: I said so", "user: two", ANSWER]
+
+
+@pytest.mark.parametrize(("agent", "outcome"), [("text", "finished"), ("ask", "waiting")])
+async def test_a_turn_that_ends_while_somebody_joins_it_has_one_end(agent: str, outcome: str) -> None:
+    """Found under way, it has ended when the log is looked at: there is nothing to join any more."""
+    gate = asyncio.Event()
+
+    async def held(context: Context) -> Any:
+        await gate.wait()
+        return "done" if agent == "text" else await context.ask("Well?")
+
+    async with asyncio.timeout(30), protocol_site(PLAIN_OPERATIONS, held=held) as site:
+
+        class Slow(ForwardingStore):
+            async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
+                gate.set()
+                run = await self._store.latest_run(scope, thread_id)
+                assert run is not None
+                await site.app.mailbox.wait(scope, run.run_id, until_parked=True)
+                return await super().event_bounds(scope, thread_id)
+
+        async with site.http.open(
+            "POST", "/plain/chat", {"id": "t", "messages": [said("one")], "agentId": "held"}
+        ) as asking:
+            await asking.start()
+            slow = Client(build_app(site.app.mailbox, Slow(site.app.store), PLAIN_OPERATIONS, scope=site.app.scope))
+            joined = await slow.get("/plain/t/join")
+            assert (joined.status, joined.body) == (204, b"")
+            *_, end, _ = frames_in(await asking.rest())
+            assert end.json()["outcome"] == outcome
 
 
 async def test_a_new_thread_without_a_word_of_its_user_is_refused() -> None:

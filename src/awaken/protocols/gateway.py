@@ -378,28 +378,31 @@ class Gateway:
     # --- answering ----------------------------------------------------------------------------------------------------
 
     async def watch(
-        self,
-        turn: Turn,
-        make: Making,
-        *,
-        place: Place | None = None,
-        joins: bool = False,
-        headers: Mapping[str, str] | None = None,
+        self, turn: Turn, make: Making, *, place: Place | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """A stream of the turn, from its first frame or behind a place, to its last one. `make` makes an encoder.
+        """A stream of the turn, from its first frame or behind a place, to its last one. `make` makes an encoder."""
+        at, first = Place(turn.after) if place is None else place, Place(turn.after)
+        return self._stream(turn.run, await self._projection(turn.run, make, at, resumes=at != first), at, headers)
 
-        `joins`: it begins where the log is now, with the encoder's prelude in the place of the frames so far.
+    async def join(self, thread_id: str, make: Making, *, headers: Mapping[str, str] | None = None) -> Response | None:
+        """A stream of the turn that is under way on the thread. It begins where the log is now, with the encoder's
+        prelude in the place of the frames so far. None where nothing is under way.
         """
-        run, call = turn.run, self._call
-        at = Place(turn.after) if place is None else place
-        if joins:
-            _, last = await self._reads.event_bounds(self._scope, run.thread_id)
-            at = Place(max(last, at.after))
-        state, resumes = await self._state(make, run.thread_id), not joins and at != Place(turn.after)
-        opened = opened_of(self._scope, run, state, resumes=resumes)
-        projection = Projection(make, run, opened, at, self._reads, call.service.streams.cache)
-        if joins:
-            await projection.join()
+        while (turn := await self.current(thread_id)) is not None:
+            _, last = await self._reads.event_bounds(self._scope, turn.run.thread_id)
+            at = Place(max(last, turn.after))
+            projection = await self._projection(turn.run, make, at, resumes=False)
+            if not (await projection.join()).is_over:
+                return self._stream(turn.run, projection, at, headers)
+            # It has ended since it was found: whoever came then would be shown no end of it.
+        return None
+
+    async def _projection(self, run: Run, make: Making, at: Place, *, resumes: bool) -> Projection:
+        opened = opened_of(self._scope, run, await self._state(make, run.thread_id), resumes=resumes)
+        return Projection(make, run, opened, at, self._reads, self._call.service.streams.cache)
+
+    def _stream(self, run: Run, projection: Projection, at: Place, headers: Mapping[str, str] | None) -> Response:
+        call = self._call
         return EventStream(
             call.service.streams,
             self._mailbox.read_run(self._scope, run, after=at.after),

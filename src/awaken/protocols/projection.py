@@ -81,9 +81,11 @@ class Projection(Encoder):
         starts_at = run.first_event_seq - 1
         self._fed: _Fed | None = _Fed(first, starts_at) if place.after == starts_at else None
 
-    async def join(self) -> None:
-        """Have the stream begin with what a client has to be shown that joins here."""
-        self._prelude = (await self.encoder()).prelude()
+    async def join(self) -> TurnEncoder:
+        """Have the stream begin with what a client has to be shown that joins here. The encoder as it is here."""
+        encoder = await self.encoder()
+        self._prelude = encoder.prelude()
+        return encoder
 
     async def encoder(self) -> TurnEncoder:
         """One of its own, that was fed everything up to this stream's place."""

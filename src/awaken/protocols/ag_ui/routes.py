@@ -161,10 +161,8 @@ async def join(call: Call) -> Response:
             return Response(status_code=204)
         turn, place = found
         return await gateway.watch(turn, AgUiEncoder, place=place)
-    current = await gateway.current(call.thread_id)
-    if current is not None:
-        return await gateway.watch(current, JOINING, joins=True)
-    return gateway.say(await _standing(call, gateway))
+    joined = await gateway.join(call.thread_id, JOINING)
+    return gateway.say(await _standing(call, gateway)) if joined is None else joined
 
 
 async def _standing(call: Call, gateway: Gateway) -> Frames:
