@@ -297,7 +297,8 @@ class Mailbox:
         request, size = _sound(request)
         if request.delivery.target_run_id is not None:
             request = await self._aimed(request, request.delivery.target_run_id)
-        agent_id, refusal = self._agent_of(request, await self._last_agent(request))
+        last = None if request.agent_id is not None else await self._last_agent(request)
+        agent_id, refusal = self._agent_of(request, last)
         decides: Rulings | None = None
         if request.decisions and refusal is None:
             decides, refusal = await self._decides(request)
@@ -371,7 +372,7 @@ class Mailbox:
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it."""
         thread_id = request.thread_id.strip()
-        if request.agent_id is not None or not thread_id or len(self.agents.ids()) <= 1:
+        if not thread_id or len(self.agents.ids()) <= 1:
             return None
         latest = await self.store.latest_run(request.scope, ThreadId(thread_id))
         return None if latest is None else latest.agent_id

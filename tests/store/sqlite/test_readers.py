@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from awaken.domain.ids import DispatchId
 from awaken.domain.message import Visibility
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery
 from awaken.store.sqlite import SqliteStore
-from awaken.store.sqlite.readers import LISTERS, READERS
+from awaken.store.sqlite.readers import LISTERS, READERS, Readers
 from awaken.store.sqlite.reading import Reading
 from awaken.testing.behaviour import behaviour
 from awaken.testing.conformance.steps import SCOPE, THREAD, message_id, run_id, submitted
@@ -58,3 +61,19 @@ async def test_however_many_lists_are_slow_no_read_of_few_rows_waits_for_them(
         go_on.set()
     async with asyncio.timeout(5):
         await asyncio.gather(*lists)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the threads of a process have one priority")
+async def test_the_audit_keeps_nobody_from_a_processor(tmp_path: Path) -> None:
+    def priority(_: Reading) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async with SqliteStore(tmp_path / "awaken.db"):
+        pass
+    readers = Readers(tmp_path / "awaken.db")
+    readers.open()
+    try:
+        assert await readers.audit(priority) == 19
+        assert await readers.read(priority) == await readers.read(priority, many=True) == os.getpriority(0, 0)
+    finally:
+        readers.close()
