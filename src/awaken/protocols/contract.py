@@ -33,6 +33,7 @@ from awaken.domain.event import TABLE, decoder_of
 from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, Scope, ThreadId
 from awaken.domain.log import EventRow, MessagePayload, ReadEvent
 from awaken.domain.message import Json, Message, Role, Text, Thinking, ToolCall, ToolStatus, Visibility
+from awaken.domain.message_event import MessageConsumedPayload, MessagePendedPayload, PendingRetractedPayload
 from awaken.domain.run import RunRequest
 from awaken.domain.server_event import TicketOpenedPayload
 from awaken.domain.state import ThreadState
@@ -318,6 +319,24 @@ _STATUSES: Final[dict[ToolStatus, CallStatus]] = {
     ToolStatus.ERROR: "failed",
     ToolStatus.CANCELLED: "cancelled",
 }
+
+
+RECEIPTS: Final = ("MessagePended", "MessageConsumed", "PendingRetracted")
+"""The kinds that say how it stands with a message that was sent to a run under way, all with payloads of `Receipt`."""
+Receipt = MessagePendedPayload | MessageConsumedPayload | PendingRetractedPayload
+
+
+def fate_in(payload: Receipt) -> dict[str, str]:
+    """`fate`: that of the message's receipt from here on; and `cause`, where nobody asked for it. What is left behind
+    by a run is `pending` until a run of its own takes it, whose turn opens with its id.
+    """
+    match payload:
+        case MessagePendedPayload():
+            return {"fate": "pending"}
+        case MessageConsumedPayload():
+            return {"fate": "consumed"}
+        case PendingRetractedPayload():
+            return {"fate": payload.fate, **({} if payload.cause is None else {"cause": payload.cause})}
 
 
 def shown_call(ticket: TicketOpenedPayload) -> tuple[str, str, Any]:

@@ -112,7 +112,8 @@ def test_a_message_begins_when_its_run_is_accepted() -> None:
         "messageId": "r",
         "messageMetadata": {"threadId": "t", "runId": "r", "agentId": "a", "createdAt": "1970-01-01T00:00:00.000Z"},
     }
-    assert info == {"type": "data-run-info", "data": {"runId": "r", "threadId": "t"}, "transient": True}
+    about = {"runId": "r", "threadId": "t", "messageIds": ["u1"]}
+    assert info == {"type": "data-run-info", "data": about, "transient": True}
     assert queue == {"type": "data-queue", "data": {"phase": "queued"}, "transient": True}
     assert made(STARTED)[0]["data"] == {"phase": "running", "attempt": 1}
     again = made(STARTED, ("RunRescheduled", {"attempt_count": 1, "available_at": 1000}))

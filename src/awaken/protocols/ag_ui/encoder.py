@@ -65,7 +65,20 @@ from awaken.protocols.ag_ui.wire import (
     usage_of,
     written,
 )
-from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
+from awaken.protocols.contract import (
+    NOTHING,
+    RECEIPTS,
+    Frame,
+    Frames,
+    LogEvent,
+    Opened,
+    Receipt,
+    TurnEncoder,
+    fate_in,
+    frame,
+    on,
+    shown_call,
+)
 from awaken.protocols.turns import Ending
 
 _OWN_CHANGES: Final = frozenset({"add", "replace", "remove"})
@@ -146,7 +159,8 @@ class AgUiEncoder(TurnEncoder):
         self._open, self._step = None, None
         self._known.clear()
         self._children_shown.clear()
-        frames = [self._run_started(), _custom("queued", {"runId": self.opened.run_id})]
+        about = {"runId": self.opened.run_id, "messageIds": queued.message_ids}
+        frames = [self._run_started(), _custom("queued", about)]
         if self.opened.knows_version >= 0:  # whoever resumes is told of all changes, and knows what was before them
             frames += self._state_snapshot()
         decided, self._decided = self._decided, []
@@ -349,6 +363,10 @@ class AgUiEncoder(TurnEncoder):
         if self._owes_snapshot and not self._live:
             frames += self._snapshot()
         return frames
+
+    @on(*RECEIPTS)
+    def _receipt(self, event: LogEvent, payload: Receipt) -> Frames:
+        return (_custom("receipt", {"messageId": payload.message_id, **fate_in(payload)}),)
 
     def _committed(self, message: MessagePayload) -> list[Frame]:
         frames = self._closed() if self._open is not None and self._open.message_id == message.message_id else []

@@ -47,7 +47,20 @@ from awaken.domain.server_event import (
 )
 from awaken.http.problems import Problem
 from awaken.protocols.ai_sdk.wire import SHOWN_KINDS, answer_id, file_of, parts_of
-from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
+from awaken.protocols.contract import (
+    NOTHING,
+    RECEIPTS,
+    Frame,
+    Frames,
+    LogEvent,
+    Opened,
+    Receipt,
+    TurnEncoder,
+    fate_in,
+    frame,
+    on,
+    shown_call,
+)
 from awaken.protocols.turns import Ending
 
 Dialect = Literal[6, 7]
@@ -123,11 +136,11 @@ class AiSdkEncoder(TurnEncoder):
         decided, self._decided = self._decided, []
         self._in_step = self._is_step_final = False
         opened = self.opened
-        about = {"runId": opened.run_id, "threadId": opened.thread_id}
+        about: dict[str, Any] = {"runId": opened.run_id, "threadId": opened.thread_id}
         told = about | {"agentId": opened.agent_id, "createdAt": to_rfc3339(opened.created_at)}
         return [
             frame({"type": "start", "messageId": self.message_id, "messageMetadata": told}),
-            _data("run-info", about, transient=True),
+            _data("run-info", about | {"messageIds": queued.message_ids}, transient=True),
             _data("queue", {"phase": "queued"}, transient=True),
             *decided,
         ]
@@ -298,6 +311,10 @@ class AiSdkEncoder(TurnEncoder):
         if self._version == 7:
             return frame({"type": "steering-message", "id": message.message_id, "parts": parts})
         return _data("steering", {"id": message.message_id, "parts": parts}, id=message.message_id)
+
+    @on(*RECEIPTS)
+    def _receipt(self, event: LogEvent, payload: Receipt) -> Frames:
+        return (_data("receipt", {"messageId": payload.message_id, **fate_in(payload)}, transient=True),)
 
     # --- tool calls ---------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,19 @@ from awaken.domain.log import EventRow, MessagePayload, ReadEvent
 from awaken.domain.message import Message, Role, Text, Thinking
 from awaken.domain.server_event import ChildFinishedPayload, ChildStartedPayload
 from awaken.http.problems import Problem
-from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on
+from awaken.protocols.contract import (
+    NOTHING,
+    RECEIPTS,
+    Frame,
+    Frames,
+    LogEvent,
+    Opened,
+    Receipt,
+    TurnEncoder,
+    fate_in,
+    frame,
+    on,
+)
 from awaken.protocols.langgraph.messages import removal, shown_block, shown_message
 from awaken.protocols.langgraph.waits import interrupt_of
 from awaken.protocols.projection import Making
@@ -161,7 +173,10 @@ class LangGraphEncoder(TurnEncoder):
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def opens(self, event: LogEvent) -> Frames:
-        return (frame({"run_id": self.opened.run_id, "attempt": 1}, "metadata"),)
+        queued = self.turns.queued
+        assert queued is not None, "it has just been queued"
+        told = {"run_id": self.opened.run_id, "attempt": 1, "message_ids": queued.message_ids}
+        return (frame(told, "metadata"),)
 
     def ends(self, event: LogEvent, ending: Ending) -> Frames:
         if ending.outcome in ("failed", "blocked"):
@@ -308,6 +323,10 @@ class LangGraphEncoder(TurnEncoder):
         if "updates" in self.modes:
             frames.append(frame({self.opened.agent_id: {"messages": [shown]}}, "updates"))
         return [*frames, *self._values()]
+
+    @on(*RECEIPTS)
+    def _receipt(self, event: LogEvent, payload: Receipt) -> Frames:
+        return self._if("custom", {"type": "receipt", "message_id": payload.message_id, **fate_in(payload)})
 
     def _rest(self, message: MessagePayload, shown: dict[str, Any], pieces: _Pieces | None) -> list[Frame]:
         """What of a committed message was not sent in pieces."""

@@ -37,7 +37,19 @@ from awaken.domain.log import MessagePayload
 from awaken.domain.message import Role, Text, Thinking
 from awaken.domain.server_event import TicketDecidedPayload
 from awaken.http.problems import Problem
-from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on
+from awaken.protocols.contract import (
+    NOTHING,
+    RECEIPTS,
+    Frame,
+    Frames,
+    LogEvent,
+    Opened,
+    Receipt,
+    TurnEncoder,
+    fate_in,
+    frame,
+    on,
+)
 from awaken.protocols.langgraph.encoder import Conversation
 from awaken.protocols.langgraph.messages import shown_block, shown_call
 from awaken.protocols.langgraph.waits import interrupt_of
@@ -131,10 +143,14 @@ class EventEncoder(TurnEncoder):
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def opens(self, event: LogEvent) -> Frames:
+        queued = self.turns.queued
+        assert queued is not None, "it has just been queued"
         answered, self._answered = self._answered, []
-        if not answered:
-            return NOTHING
-        return self._event(event, "input.answered", lambda: {"interrupt_ids": answered}, "input")
+        frames: list[Frame] = []
+        if answered:
+            frames += self._event(event, "input.answered", lambda: {"interrupt_ids": answered}, "input")
+        begun = {"message_ids": queued.message_ids, "fate": "queued"}
+        return [*frames, *self._custom(event, "receipt", begun)]
 
     def ends(self, event: LogEvent, ending: Ending) -> Frames:
         frames: list[Frame] = [*self._void(event, list(self._open))]
@@ -324,6 +340,10 @@ class EventEncoder(TurnEncoder):
 
     def _custom(self, event: LogEvent, name: str, payload: dict[str, Any]) -> Frames:
         return self._event(event, "custom", lambda: {"name": name, "payload": payload}, f"custom:{name}")
+
+    @on(*RECEIPTS)
+    def _receipt(self, event: LogEvent, payload: Receipt) -> Frames:
+        return self._custom(event, "receipt", {"message_id": payload.message_id, **fate_in(payload)})
 
     @on("ActivitySnapshotObserved")
     def _activity(self, event: LogEvent, activity: ActivitySnapshot) -> Frames:
