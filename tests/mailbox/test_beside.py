@@ -288,6 +288,27 @@ async def test_a_submit_that_interrupts_stops_the_run_elsewhere_and_starts_when_
         assert works.agent.most_running == 1
 
 
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+async def test_a_run_that_executes_elsewhere_stops_at_once_where_the_signal_arrives(
+    shared: WatchedStore, clock: ManualClock, how: str
+) -> None:
+    """And where it is lost, with the next renewal."""
+    async with World(shared, clock) as works, World(shared, clock, executes=False, seed=2) as beside:
+        run = await works.submit()
+        call = await works.agent.next_call()
+
+        if how == "cancel":
+            await beside.mailbox.cancel(DEFAULT_SCOPE, run.run.run_id)
+        else:
+            await beside.mailbox.interrupt(DEFAULT_SCOPE, "t")
+        await beside.quiet()
+
+        assert call.is_over is not shared.loses_signals
+        await works.advance(LEASE_S / 3)
+        assert call.is_over
+        assert (await beside.run(run)).termination == CANCELLED
+
+
 @behaviour("MBX-105", "LV-020")
 async def test_a_caller_gives_up_when_the_run_elsewhere_does_not_let_go_and_leaves_nothing(
     shared: WatchedStore, clock: ManualClock

@@ -433,6 +433,7 @@ class Engine:
             loops["reader poll"] = lambda: self.hub.poll_forever(self._settings.poll_interval_s)
             if self._executes:
                 loops |= {"keeper": self._keeper.renew_forever, "lease watch": self._keeper.watch_forever}
+                loops["lease doubts"] = self._keeper.confirm_forever
         tasks = {
             name: group.create_task(self._supervise(name, loop), name=f"awaken {name}") for name, loop in loops.items()
         }

@@ -116,11 +116,14 @@ class Executions:
         return [claimed for claimed in every if self._slots.holds(claimed.token)]
 
     def stir(self, threads: Collection[_Key] | None) -> None:
-        """Something was committed elsewhere in these threads, or who knows where: maybe messages for what executes."""
+        """Something was committed elsewhere in these threads, or who knows where: maybe messages for what executes, or
+        that it is to stop.
+        """
         for key in self._latest if threads is None else threads:
             execution = self._latest.get(key)
             if execution is not None:
                 execution.stir()
+                self._keeper.confirm(execution.token)
 
     def settled(self, scope: Scope, thread_id: ThreadId, token: ClaimToken) -> None:
         """The claim has ended in the store, so the thread's next one is no sign of a loss."""

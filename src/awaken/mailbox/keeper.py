@@ -5,13 +5,15 @@ confirmed, or its run is to be stopped. Below: the `Renew` transition, the only 
 Holds: renewals come at a third of the lease, so one may fail and the next still arrives in time. A run whose lease was
 not confirmed is stopped `stop_margin_s` before the lease can end, on a monotonic clock counted from when the last
 confirmed renewal was asked. An error of the store ends no renewal: it is asked for again. What was given up is not
-renewed: a claim would go on that nobody carries.
+renewed: a claim would go on that nobody carries. Where a signal tells that somebody else has written to a thread whose
+run executes here, its lease is renewed at once: the answer says whether the run is to stop.
 
 Source: ADR 0013, docs/concepts/leases.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from awaken.domain.clock import Alarm, Clock, sleep
@@ -60,6 +62,9 @@ class Keeper:
         self._leases: dict[ClaimToken, _Lease] = {}
         self._started = Alarm(clock)
         self._sooner = Alarm(clock)
+        self._doubtful: set[ClaimToken] = set()
+        """Leases that are to be confirmed at once."""
+        self._doubt = Alarm(clock)
         self._watch = Alarm(clock)
         self._watching_until_s = 0.0
         self._patience_s = settings.lease_ms / 1000 - settings.stop_margin_s
@@ -88,6 +93,19 @@ class Keeper:
             while not await self.renew():
                 await sleep(self._clock, self._settings.renew_retry_s)
 
+    def confirm(self, token: ClaimToken) -> None:
+        """Somebody else has written to the thread of this lease: maybe its run is to stop, or the claim is over."""
+        if token in self._leases:
+            self._doubtful.add(token)
+            self._doubt.set()
+
+    async def confirm_forever(self) -> None:
+        """Renew what is doubtful without waiting for its turn, in which what fails now is renewed."""
+        while True:
+            await self._doubt.wait()
+            doubtful, self._doubtful = self._doubtful, set()
+            await self._renew([lease for token, lease in self._leases.items() if token in doubtful])
+
     def look(self) -> None:
         """Time has passed that no timer knows of: the machine slept. Give up what is too old, and renew the rest."""
         self._watch.set()
@@ -95,9 +113,11 @@ class Keeper:
 
     async def renew(self) -> bool:
         """Renew every lease once and pass on what the store answers; False when it could not answer for all of them."""
-        complete = True
         self._give_up_late()
-        leases = [*self._leases.values()]
+        return await self._renew([*self._leases.values()])
+
+    async def _renew(self, leases: Sequence[_Lease]) -> bool:
+        complete = True
         for start in range(0, len(leases), MAX_ROWS):
             chunk = leases[start : start + MAX_ROWS]
             asked_s = self._clock.monotonic()
