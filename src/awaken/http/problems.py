@@ -113,6 +113,7 @@ STATUS: Final[dict[str, int]] = {
     "too_many_streams": 429,
     "headers_too_large": 431,
     "internal": 500,
+    "run_failed": 500,
     "data_integrity": 500,
     "not_supported": 501,
     "starting": 503,
@@ -161,6 +162,11 @@ class Problem(AwakenError):
         self.errors = tuple([replace(each, loc=_placed(each.loc, origin)) for each in self.errors])
         return self
 
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return (self.status in (429, 503) and self.code != "wrong_loop") or self.code == "thread_busy"
+
     def to_document(self, request_id: str) -> dict[str, Any]:
         """The members of the problem document, as JSON values."""
         document: dict[str, Any] = {
@@ -171,7 +177,7 @@ class Problem(AwakenError):
             "code": self.code,
             "message": self.detail,
             "request_id": request_id,
-            "retryable": (self.status in (429, 503) and self.code != "wrong_loop") or self.code == "thread_busy",
+            "retryable": self.is_retryable,
         }
         if self.errors:
             document["errors"] = list(self.errors)

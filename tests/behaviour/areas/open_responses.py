@@ -18,5 +18,6 @@ AREA: Final = Area(
     built("OR-008", sentence="What a client cannot mean is refused in the protocol's form, and changes nothing."),
     built("OR-010", sentence="A request that is sent again under its key finds the response that the first one made."),
     built("OR-011", sentence="Going on from an older response leaves what came after it as it is."),
+    built("OR-012", sentence="What fails is not done again because a client repeats it by itself."),
     built("OR-009", sentence="No route of Open Responses shows or changes what belongs to others."),
 )

@@ -1,12 +1,16 @@
-"""A request is sent again under its `Idempotency-Key`: there is one response, and the client is given it."""
+"""A request is sent again under its `Idempotency-Key`: there is one response, and the client is given it. Without a key
+it is not sent again by a client that obeys.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import openai
 import pytest
 
+from awaken import Context
 from awaken.domain.ids import MessageId
 from awaken.domain.message import Message, Role, Text
 from awaken.domain.thread import ThreadInfo
@@ -14,6 +18,7 @@ from awaken.protocols.gateway import MAX_CALLED_RUNS
 from awaken.protocols.open_responses.routes import OPERATIONS
 from awaken.store.contract import RunQuery, ThreadQuery
 from awaken.testing.behaviour import behaviour
+from tests.protocols.live import IMPATIENT, live_site
 from tests.protocols.open_responses.test_hostile import stored
 from tests.protocols.site import ProtocolSite, frames_in, protocol_served, protocol_site
 
@@ -149,3 +154,52 @@ async def test_a_server_that_died_with_half_of_a_request_does_the_rest_when_it_i
         assert again["conversation"] == first["conversation"] == {"id": thread.thread_id}
         listed = await site.http.get(f"/v1/threads/{thread.thread_id}/messages")
         assert [each["content"][0]["text"] for each in listed.json()["items"]][:3] == ["one", "1", "two"]
+
+
+SAID = [{"role": "user", "content": "Go on."}]
+
+
+@behaviour("OR-012")
+async def test_a_chat_completion_that_failed_is_not_asked_again_by_the_client_as_it_comes() -> None:
+    async with asyncio.timeout(30), live_site() as site:
+        client = openai.AsyncOpenAI(base_url=f"{site.url}/v1", api_key="none")
+        assert client.max_retries == 2
+        async with client:
+            for number, agent_id in enumerate(("failing", "dead"), 1):
+                with pytest.raises(openai.InternalServerError) as failed:
+                    await client.chat.completions.create(model=agent_id, messages=SAID, user="t")  # type: ignore[arg-type]
+                assert failed.value.code == "run_failed"
+                runs = await site.app.store.list_runs(site.app.scope, RunQuery(limit=50))
+                assert len(runs.items) == number
+
+
+@behaviour("OR-012")
+@pytest.mark.parametrize("key", [None, "k-1"])
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions"])
+async def test_what_goes_on_behind_a_server_that_stops_is_asked_again_under_a_key_alone(
+    path: str, key: str | None
+) -> None:
+    began = asyncio.Event()
+
+    async def slow(context: Context) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    body = {"model": "slow"} | ({"messages": SAID} if "chat" in path else {"input": "Go on."})
+    headers = {} if key is None else {"Idempotency-Key": key}
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, mailbox=IMPATIENT, slow=slow) as site:
+        asking = asyncio.create_task(site.http.post(path, body, headers=headers))
+        await began.wait()
+        await site.app.stop()
+        answer = await asking
+        assert (answer.status, answer.json()["error"]["code"]) == (503, "stopping")
+        assert answer.headers["x-should-retry"] == ("false" if key is None else "true")
+        refused = await site.http.post(path, body)
+        assert (refused.status, refused.headers["x-should-retry"]) == (503, "true"), "nothing was begun"
+
+
+@behaviour("OR-012")
+async def test_what_was_refused_is_not_asked_again_where_that_cannot_help() -> None:
+    async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
+        unknown = await site.http.post("/v1/responses", {"model": "text", "input": "x", "previous_response_id": "y"})
+        assert (unknown.status, unknown.headers["x-should-retry"]) == (404, "false")

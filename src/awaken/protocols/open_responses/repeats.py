@@ -1,30 +1,55 @@
-"""A request that is sent again under the same `Idempotency-Key`: it finds the turn that the first one began.
+"""A request that is sent again: under the same `Idempotency-Key` it finds the turn that the first one began.
 
 Above: `routes`. Below: the gateway.
 Holds: nothing is kept beside the log: what a key makes has ids that are derived from it, and the turn it begins carries
-a name that is. So a repetition finds it on any server, after any crash, and of several at once one is accepted.
+a name that is. So a repetition finds it on any server, after any crash, and of several at once one is accepted. Without
+a key a client, which repeats by itself what it takes for passing, is told not to where the first request may have begun
+something.
 
-Source: docs/howto/use-openai-clients.md; OR-010.
+Source: docs/howto/use-openai-clients.md; OR-010, OR-012.
 """
 
 from __future__ import annotations
 
 import hashlib
+from functools import wraps
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
+from starlette.responses import Response
 
-from awaken.domain.errors import ValidationError
+from awaken.domain.errors import StoreUnavailable, Unavailable, ValidationError
 from awaken.domain.ids import RunId, derived_id
-from awaken.http.operation import Call
+from awaken.http.operation import Call, Handler
+from awaken.http.problems import Problem, problem_of
 from awaken.protocols.gateway import Gateway
-from awaken.protocols.open_responses.wire import ChatBody, ResponseBody
+from awaken.protocols.open_responses.wire import SHOULD_RETRY, ChatBody, ResponseBody
 from awaken.protocols.turn_index import Turn
 
 MAX_KEY_CHARS: Final = 255
+_REFUSED: Final = frozenset({"queue_full", "thread_busy"})
+"""Codes of what is worth trying again, and has begun nothing."""
 _HEADER: Final = b"idempotency-key"
 _LOC: Final = ("header", "idempotency-key")
+
+
+def once(handler: Handler) -> Handler:
+    """The same, for a route that begins a turn. What was accepted goes on, whatever becomes of its answer: sent again
+    without a key, the request would begin another turn.
+    """
+
+    @wraps(handler)
+    async def asked(call: Call) -> Response:
+        try:
+            return await handler(call)
+        except (Problem, Unavailable, StoreUnavailable) as error:
+            problem = problem_of(error)
+            if problem.code not in _REFUSED and not call.header(_HEADER):
+                problem.headers[SHOULD_RETRY] = "false"
+            raise problem from error
+
+    return asked
 
 
 class Key(NamedTuple):

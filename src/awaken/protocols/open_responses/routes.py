@@ -41,7 +41,7 @@ from awaken.protocols.gateway import Gateway, Incoming
 from awaken.protocols.open_responses.branches import branched, is_older
 from awaken.protocols.open_responses.chat import ChatEncoder
 from awaken.protocols.open_responses.encoder import Answer, OpenResponsesEncoder
-from awaken.protocols.open_responses.repeats import key_of, repeated
+from awaken.protocols.open_responses.repeats import key_of, once, repeated
 from awaken.protocols.open_responses.wire import (
     ERRORS,
     Asking,
@@ -70,6 +70,7 @@ def _gateway(call: Call) -> Gateway:
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
+@once
 async def create_response(call: Call) -> Response:
     """A response: streamed, waited for, or at once, where it is to be made in the background."""
     asked, gateway = call.body(ResponseBody), _gateway(call)
@@ -295,6 +296,7 @@ def _url_of(block: Image | Audio | Video | Document) -> str:
 # --- chat completions -------------------------------------------------------------------------------------------------
 
 
+@once
 async def create_completion(call: Call) -> Response:
     """A chat completion, streamed or not."""
     asked, gateway = call.body(ChatBody), _gateway(call)
@@ -310,7 +312,7 @@ async def create_completion(call: Call) -> Response:
     if encoder.kept is None or encoder.kept_ending is None:
         raise Problem("overloaded", f"the answer is not there after {MAX_WAIT_S} seconds; stream it")
     if encoder.kept_ending.outcome in ("failed", "cancelled", "superseded"):
-        raise Problem("internal", encoder.kept_ending.text)
+        raise Problem("run_failed", encoder.kept_ending.text)
     return json_response(encoder.kept)
 
 
@@ -400,7 +402,7 @@ _SUBMIT: Final = (
     "not_found", "model_not_found", "thread_not_found", "thread_deleted", "already_accepted", "already_exists",
     "unknown_agent", "invalid_id", "thread_busy", "queue_full", "not_supported", "delivery_blocked", "run_not_waiting",
     "ticket_not_found", "unknown_tool_call", "decision_conflict", "ticket_expired", "ticket_withdrawn",
-    "decision_rejected_by_schema", "action_not_allowed", "run_not_found", "run_not_finished",
+    "decision_rejected_by_schema", "action_not_allowed", "run_not_found", "run_not_finished", "run_failed",
 )  # fmt: skip
 _READ: Final = ("not_found", "invalid_id", "run_not_found")
 

@@ -72,8 +72,13 @@ def error_of(problem: Problem) -> ErrorDocument:
     return ErrorDocument(ErrorObject(problem.detail, kind, param, problem.code))
 
 
+SHOULD_RETRY: Final = "x-should-retry"
+"""What OpenAI's clients obey, which repeat every 408, 409, 429 and 5xx by themselves otherwise."""
+
+
 def _render(problem: Problem, request_id: str) -> Response:
-    return Response(_json.encode(error_of(problem)), problem.status, problem.headers, media_type="application/json")
+    headers = {SHOULD_RETRY: "true" if problem.is_retryable else "false", **problem.headers}
+    return Response(_json.encode(error_of(problem)), problem.status, headers, media_type="application/json")
 
 
 ERRORS: Final = ErrorRenderer(_render, "application/json", ErrorDocument)
