@@ -224,6 +224,14 @@ class Gateway:
         decide = self._mailbox.decisions.decide_thread
         return await decide(self._scope, ThreadId(thread_id), named, wire_run_id=wire_run_id)
 
+    async def confirm(self, ticket: Ticket, answer: Verdict) -> None:
+        """See to it that a ticket which is closed was decided so, by whomever: then the same again is no mistake.
+
+        Raises:
+            DecisionConflict, TicketExpired, TicketWithdrawn: It was decided otherwise, or never.
+        """
+        await self._mailbox.decisions.decide_ticket(self._scope, ticket.ticket_id, answer)
+
     async def steer(self, thread_id: str, messages: Sequence[Message]) -> Submission:
         """Messages for the run that executes, taken at its next step. Raises as `Mailbox.submit`."""
         check_foreign(messages, "messages")

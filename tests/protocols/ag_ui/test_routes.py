@@ -283,8 +283,10 @@ async def test_what_somebody_else_has_decided_is_open_no_more() -> None:
         [ticket] = (await site.app.store.list_tickets(site.app.scope, _open_tickets())).items
         await site.app.mailbox.decisions.decide(site.app.scope, run.run_id, [approve_all(ticket)])
         await site.app.mailbox.wait(site.app.scope, run.run_id)
-        late = events(await ask(site, "approval", user(), run="r2", resume=[answer(asked_for, {"approved": False})]))
-        assert [each["type"] for each in late] == ["RUN_STARTED", "RUN_FINISHED"]
+        same = events(await ask(site, "approval", user(), run="r2", resume=[answer(asked_for, {"approved": True})]))
+        assert [each["type"] for each in same] == ["RUN_STARTED", "RUN_FINISHED"]
+        late = await ask(site, "approval", user(), run="r2", resume=[answer(asked_for, {"approved": False})])
+        assert refusal(late) == "interrupt_conflict"
         assert said(events(await ask(site, "text", user(), user("and now", "m2"), run="r3"))) != ""
 
 

@@ -149,6 +149,30 @@ async def test_a_conversation_goes_on_and_is_named_by_any_response_of_it_or_by_i
             )
 
 
+@behaviour("OR-003")
+async def test_another_answer_to_what_was_answered_is_refused_and_the_client_is_told() -> None:
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        asked = await client.responses.create(model="approval", input="Go on.")
+        [approval] = outputs(asked, "mcp_approval_request")
+        given: Any = {"type": "mcp_approval_response", "approval_request_id": approval.id, "approve": True}
+        create: Any = client.responses.create
+        await create(model="approval", input=[given], previous_response_id=asked.id)
+        with pytest.raises(openai.ConflictError) as refused:
+            await create(model="approval", input=[given | {"approve": False}], previous_response_id=asked.id)
+        assert refused.value.code == "decision_conflict"
+
+        said: list[Any] = [{"role": "user", "content": "Go on."}]
+        complete: Any = client.chat.completions.create
+        tool: Any = {"type": "function", "function": {"name": "look_around", "parameters": {"type": "object"}}}
+        first = (await complete(model="client-tool", messages=said, tools=[tool])).choices[0].message
+        said += [first.to_dict(), {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "a wall"}]
+        await complete(model="client-tool", messages=said, tools=[tool])
+        said[-1] = said[-1] | {"content": "a door"}
+        with pytest.raises(openai.ConflictError) as refused:
+            await complete(model="client-tool", messages=said, tools=[tool])
+        assert refused.value.code == "decision_conflict"
+
+
 @behaviour("OR-005")
 async def test_a_response_in_the_background_is_read_stopped_and_left_out() -> None:
     gate = asyncio.Event()

@@ -28,6 +28,7 @@ from awaken.http.wire import CancelResource, InterruptResource
 from awaken.protocols.ag_ui.encoder import JOINING, AgUiEncoder, conversation, failure
 from awaken.protocols.ag_ui.wire import (
     PROTOCOL_VERSION,
+    Resume,
     RunInput,
     Shown,
     answers_in,
@@ -115,6 +116,7 @@ async def _answers(call: Call, gateway: Gateway, asked: RunInput, thread: Thread
 
     Raises:
         _Refused: An interrupt that is open has no answer, or an answer is to none that could have one.
+        As `Gateway.confirm`.
     """
     tickets = await gateway.open_tickets(thread.thread_id) if thread is not None and thread.open_ticket_count else ()
     by_id: dict[str, Ticket] = {ticket.ticket_id: ticket for ticket in tickets}
@@ -122,7 +124,7 @@ async def _answers(call: Call, gateway: Gateway, asked: RunInput, thread: Thread
     for entry in asked.resume or ():
         ticket = by_id.get(entry.interrupt_id)
         if ticket is None:
-            await _check_closed(call, thread, entry.interrupt_id, is_cancelled=entry.status == "cancelled")
+            await _check_closed(call, gateway, thread, entry)
             continue
         try:
             found[ticket.ticket_id] = verdict_of(entry, ticket)
@@ -138,13 +140,21 @@ async def _answers(call: Call, gateway: Gateway, asked: RunInput, thread: Thread
     return tuple(found.values())
 
 
-async def _check_closed(call: Call, thread: Thread | None, interrupt_id: str, *, is_cancelled: bool) -> None:
-    """An answer to something that was decided before, by whomever, is harmless."""
-    ticket = await call.reads.load_ticket(call.scope, TicketId(interrupt_id)) if thread is not None else None
+async def _check_closed(call: Call, gateway: Gateway, thread: Thread | None, entry: Resume) -> None:
+    """The same answer to something that was decided before, by whomever, is harmless; and so is none, where nobody can
+    answer any more. Raises _Refused, and as `Gateway.confirm`.
+    """
+    id = entry.interrupt_id
+    ticket = await call.reads.load_ticket(call.scope, TicketId(id)) if thread is not None else None
     if ticket is None or thread is None or ticket.thread_id != thread.thread_id:
-        raise _Refused("unknown_interrupt", f"the thread has no interrupt {interrupt_id!a:.80}")
-    if ticket.state == "expired" and not is_cancelled:
-        raise _Refused("interrupt_expired", f"nobody has answered interrupt {interrupt_id} in time")
+        raise _Refused("unknown_interrupt", f"the thread has no interrupt {id!a:.80}")
+    if entry.status == "cancelled" and ticket.state in ("expired", "withdrawn"):
+        return
+    try:
+        verdict = verdict_of(entry, ticket)
+    except ValidationError as error:
+        raise _Refused("invalid_resume_payload", str(error)) from error
+    await gateway.confirm(ticket, verdict)
 
 
 # --- joining ----------------------------------------------------------------------------------------------------------

@@ -166,13 +166,16 @@ async def _answering(
 
 async def _answered_before(call: Call, gateway: Gateway, before: Turn, answers: Sequence[Verdict]) -> Turn | None:
     """The turn that went on with these answers, where they were given before: a client that has lost its connection
-    asks again.
+    asks again. Raises as `Gateway.confirm`.
     """
+    found = False
     for ticket in await _tickets(call, before.run):
-        if any([each.ticket_id == ticket.ticket_id or _is_about(each, ticket) for each in answers]):
-            turns = await gateway.turns_of(before.run)
-            return turns[min(before.number, len(turns) - 1)]
-    return None
+        for answer in answers:
+            if answer.ticket_id == ticket.ticket_id or _is_about(answer, ticket):
+                await gateway.confirm(ticket, answer)
+                found = True
+    turns = await gateway.turns_of(before.run)
+    return turns[min(before.number, len(turns) - 1)] if found else None
 
 
 def _is_about(answer: Verdict, ticket: Ticket) -> bool:
@@ -319,7 +322,8 @@ async def create_completion(call: Call) -> Response:
 async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
     messages, thread_id, key = chat_messages(asked.messages), asked.thread_id, key_of(call, asked)
     agent_id = _model_named(call, asked.model)
-    answers, run = await _answers_at_end(call, messages)
+    answered, run = await _answers_at_end(call, messages)
+    answers = tuple([verdict for _, verdict in answered])
     if run is not None:
         if thread_id not in ("", run.thread_id):
             raise ValidationError("the calls that are answered belong to another thread", loc=("body", "messages"))
@@ -345,7 +349,9 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
         )
     )
     if turn is None and run is not None:
-        turn = await gateway.latest_turn(run)  # they were answered before
+        for ticket, verdict in answered:  # before
+            await gateway.confirm(ticket, verdict)
+        turn = await gateway.latest_turn(run)
     if turn is None:
         raise ValidationError("the last message is of a user, or answers a call", loc=("body", "messages"))
     return turn
@@ -363,18 +369,18 @@ def _instructions(messages: tuple[Message, ...]) -> str | None:
     return "\n\n".join([each.text for each in messages if each.role is Role.SYSTEM]) or None
 
 
-async def _answers_at_end(call: Call, messages: Sequence[Message]) -> tuple[tuple[Verdict, ...], Run | None]:
+async def _answers_at_end(call: Call, messages: Sequence[Message]) -> tuple[list[tuple[Ticket, Verdict]], Run | None]:
     """Answers to calls of a run, with which the messages end, and that run. A call is named by its ticket's id."""
-    found: list[Verdict] = []
+    found: list[tuple[Ticket, Verdict]] = []
     run: Run | None = None
     for message in reversed(messages):
         if message.role is not Role.TOOL:
             break
         ticket = await call.reads.load_ticket(call.scope, TicketId(message.tool_call_id or ""))
         if ticket is not None:
-            found.insert(0, Verdict(action="answer", ticket_id=ticket.ticket_id, result=message.text))
+            found.insert(0, (ticket, Verdict(action="answer", ticket_id=ticket.ticket_id, result=message.text)))
             run = run or await call.reads.load_run(call.scope, ticket.run_id)
-    return tuple(found), run
+    return found, run
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
