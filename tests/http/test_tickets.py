@@ -263,3 +263,33 @@ async def test_other_words_for_yes_and_no(store: Store, clock: ManualClock, acti
         run, [ticket] = await waiting(site)
         assert (await site.http.post(decision(ticket), {"action": action})).status == 202
         assert (await site.finished(run))["output"][0] is (action == "resume")
+
+
+NO_YES: list[Any] = [
+    False,
+    {"approved": False},
+    {"approved": None},
+    {"approved": "yes"},
+    {"approve": False},
+    "no",
+    [],
+    0,
+    {},
+]
+"""What is no yes, whatever it stands beside."""
+
+
+@behaviour("TK-085")
+@pytest.mark.parametrize("said", NO_YES)
+async def test_a_yes_in_older_words_is_none_when_what_it_brings_says_otherwise(
+    store: Store, clock: ManualClock, said: Any
+) -> None:
+    async with served(store, clock, agents=AGENTS) as site:
+        run, [ticket] = await waiting(site, thread_id="t")
+        refused = await site.http.post(decision(ticket), {"action": "resume", "result": said})
+        assert (refused.status, refused.code) == (422, "invalid_request"), refused.body
+        upside_down = await site.http.post(decision(ticket), {"action": "cancel", "result": {"approved": True}})
+        assert upside_down.status == 422
+        assert (await site.http.get(f"/v1/tickets/{ticket['ticket_id']}")).json()["state"] == "open"
+        assert (await site.http.post(decision(ticket), {"action": "cancel", "result": said})).status == 202
+        assert (await site.finished(run))["output"][0] is False

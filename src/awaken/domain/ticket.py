@@ -10,7 +10,7 @@ Source: ADR 0034.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -26,6 +26,8 @@ that comes from outside. `child`: the end of a run that this one started."""
 TicketState = Literal["open", "decided", "expired", "withdrawn"]
 Action = Literal["approve", "deny", "edit", "answer", "fail"]
 """`edit`: approved, with other arguments. `fail`: there will be no result, and `reason` says why."""
+YES: Final[frozenset[Action]] = frozenset({"approve", "edit"})
+"""What lets go on what is to be approved; nothing else does."""
 ResumeMode = Literal["replay_tool_call", "use_decision_as_tool_result", "pass_decision_to_tool"]
 """What the decision does: the call is made now; its result is the call's; or the call is made, and asks for it."""
 OnExpiry = Literal["deny", "fail", "cancel", "answer"]
@@ -130,6 +132,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: Literal["live", "durable"] = "durable"
     """Whether the run was being executed when it was decided, or waited."""
 
+    @property
+    def is_yes(self) -> bool:
+        """Of one about an approval."""
+        return self.action in YES
+
     def says_the_same(self, other: Decision) -> bool:
         return _content(self) == _content(other)
 
@@ -188,6 +195,14 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     def is_overdue(self, now: Instant) -> bool:
         """Open, and its time is over: nothing but its expiry can happen to it."""
         return self.state == "open" and self.expires_at is not None and self.expires_at <= now
+
+
+def plain_answer(value: Any) -> bool | None:
+    """Whether a value is plainly yes or no: `true`, `false`, or an object whose `approved` is one of them. None: it is
+    neither, whatever it looks like. Who was asked for a yes and said something else has not said yes.
+    """
+    said: Any = cast("dict[str, Any]", value).get("approved") if isinstance(value, dict) else value
+    return said if isinstance(said, bool) else None
 
 
 _GIVEN: Final = ("action", "ticket_id", "tool_call_id", "result", "arguments", "reason", "decision_id")

@@ -31,7 +31,7 @@ from awaken.domain.errors import (
 )
 from awaken.domain.ids import Ids, RunId, Scope, ThreadId, TicketId, checked_id
 from awaken.domain.run import DONE, Run, check_wire_run_id
-from awaken.domain.ticket import MAX_DECISION_BYTES, Decision, Ticket, Verdict
+from awaken.domain.ticket import MAX_DECISION_BYTES, Decision, Ticket, Verdict, plain_answer
 from awaken.executors.schema import SchemaCheck
 from awaken.mailbox.engine import Engine
 from awaken.store.contract import MAX_PAGE, Page, Store, TicketQuery
@@ -226,9 +226,17 @@ def _check_parts(action: str, verdict: Verdict) -> None:
         raise ValidationError("edit brings the arguments, all of them, as an object", loc=("body", "arguments"))
     if action != "edit" and arguments is not None:
         raise ValidationError(f"arguments belong to edit, and not to {verdict.action}", loc=("body", "arguments"))
-    is_yes_or_no = verdict.action in ("resume", "cancel")  # which bring {"approved": …} along
-    if action != "answer" and verdict.result is not None and not is_yes_or_no:
+    if action == "answer" or verdict.result is None:
+        return
+    if verdict.action not in ("resume", "cancel"):  # which bring {"approved": …} along
         raise ValidationError(f"a result belongs to answer, and not to {verdict.action}", loc=("body", "result"))
+    said = plain_answer(verdict.result)
+    if (action == "approve" and said is not True) or (action == "deny" and said is True):
+        raise ValidationError(
+            f"{verdict.action} is another word for {action}, and its result says otherwise:"
+            ' decide with "approve" or "deny"',
+            loc=("body", "result"),
+        )
 
 
 def _check_schema(ticket: Ticket, schema: dict[str, Any], result: Any) -> None:

@@ -84,6 +84,10 @@ AREA: Final = Area(
     built("TK-078", sentence="Tickets are listed and decided at the command line and by clients."),
     built("TK-080", sentence="What is sent to a run while a call of it waits is read behind the answer of that call."),
     built("TK-081", sentence="What a call took the model reads too, and a call that failed hears it again."),
+    built(
+        "TK-085",
+        sentence="Only what is plainly a yes approves: what says something else is refused, and decides nothing.",
+    ),
     built("MBX-153", sentence="A decision for what nobody asked is refused."),
     built("MBX-154", sentence="A decision reaches the run that waits for it, wherever that was executed."),
     same("LV-021", as_="MBX-154"),

@@ -273,6 +273,30 @@ async def test_an_approval_is_given_changed_denied_or_cancelled(payload: Any, st
         assert "TOOL_CALL_START" not in [each["type"] for each in found], "it was begun before"
 
 
+NO_YES: list[Any] = [
+    "no", "yes", "deny", "true", {}, [], 0, 1, None, {"approve": False}, {"approve": True}, {"denied": True},
+    {"accepted": False}, {"action": "deny"}, {"decision": "reject"}, {"type": "reject"}, {"reason": "because"},
+    {"Approved": False}, {"approved": None}, {"approved": 0}, {"approved": "yes"}, {"approved": [True]},
+    {"editedArgs": {"amount": 1}, "accepted": False}, {"editedArgs": {"amount": 1}, "approved": None},
+    {"editedArgs": None}, {"approved": True, "editedArgs": "amount=1"}, [{"approved": True}],
+]  # fmt: skip
+"""What other backends may take for an answer, and this one for none."""
+
+
+@behaviour("SRV-033", "TK-085")
+async def test_what_is_not_plainly_a_yes_approves_nothing() -> None:
+    async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
+        [asked_for] = interrupts(events(await ask(site, "approval", user())))
+        before = await stored(site)
+        for number, payload in enumerate(NO_YES):
+            said = {"interruptId": asked_for["id"], "status": "resolved", "payload": payload}
+            body = await ask(site, "approval", user(), run=f"no-{number}", resume=[said])
+            assert refusal(body) == "invalid_resume_payload", payload
+            assert await stored(site) == before
+        found = events(await ask(site, "approval", user(), run="r2", resume=[answer(asked_for, True)]))
+        assert "paid 5" in str(found)
+
+
 @behaviour("SRV-033")
 async def test_what_somebody_else_has_decided_is_open_no_more() -> None:
     async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:

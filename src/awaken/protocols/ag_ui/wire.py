@@ -37,7 +37,7 @@ from awaken.domain.message import (
 from awaken.domain.run import ClientTool, OnDisconnect, Usage
 from awaken.domain.server_event import TicketOpenedPayload
 from awaken.domain.state import Values
-from awaken.domain.ticket import Ticket, Verdict
+from awaken.domain.ticket import Ticket, Verdict, plain_answer
 from awaken.protocols.attachments import attachment
 from awaken.protocols.body import DialectBody
 
@@ -90,7 +90,7 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     interrupt_id: str
     status: Literal["resolved", "cancelled"]
-    payload: Any = None
+    payload: Any = msgspec.UNSET
 
 
 class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
@@ -312,28 +312,34 @@ def _result(text: str) -> Any:
 
 
 def verdict_of(entry: Resume, ticket: Ticket) -> Verdict:
-    """The decision that an answer to an interrupt is.
+    """The decision that an answer to an interrupt is. An approval is given by a plain yes, by other arguments, or by
+    `resolved` alone; a payload that could be read in another way is refused.
 
     Raises:
         ValidationError: The payload is nothing that the ticket could be answered with.
     """
-    id, payload = ticket.ticket_id, entry.payload
+    id, payload = ticket.ticket_id, None if entry.payload is msgspec.UNSET else entry.payload
     told: Shown = cast(Shown, payload) if isinstance(payload, dict) else {}
-    reason = next((told[name] for name in ("reason", "message") if isinstance(told.get(name), str)), None)
+    reason = next((told[name] for name in _REASONS if isinstance(told.get(name), str)), None)
     if entry.status == "cancelled":
         return Verdict(action="cancel", ticket_id=id, reason=reason)
     if ticket.asked.kind != "approval":
         return Verdict(action="answer", ticket_id=id, result=payload)
-    is_approved = payload if isinstance(payload, bool) else told.get("approved", True)
-    if not isinstance(is_approved, bool):
-        raise ValidationError(f"the answer to interrupt {id!r} has an `approved` that is neither true nor false")
-    if not is_approved:
+    is_approved = True if entry.payload is msgspec.UNSET else plain_answer(payload)
+    if is_approved is False:
         return Verdict(action="deny", ticket_id=id, reason=reason)
-    if "editedArgs" in told:
-        if not isinstance(told["editedArgs"], dict):
-            raise ValidationError(f"the editedArgs for interrupt {id!r} are no object")
+    if isinstance(told.get("editedArgs"), dict) and (is_approved or told.keys() <= {"editedArgs", *_REASONS}):
         return Verdict(action="edit", ticket_id=id, arguments=told["editedArgs"], reason=reason)
+    if not is_approved or "editedArgs" in told:
+        raise ValidationError(
+            f"interrupt {id!r} is about an approval: its payload is"
+            ' {"approved": true}, {"approved": false, "reason": …} or {"editedArgs": {…}}'
+        )
     return Verdict(action="approve", ticket_id=id, reason=reason)
+
+
+_REASONS: Final = ("reason", "message")
+"""Where the payload of an answer may say why."""
 
 
 # --- for the client ---------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ from awaken.domain.server_event import (
     TicketOpenedPayload,
     TicketWithdrawnPayload,
 )
+from awaken.domain.ticket import YES
 from awaken.http.problems import Problem
 from awaken.protocols.ai_sdk.wire import SHOWN_KINDS, answer_id, file_of, parts_of
 from awaken.protocols.contract import (
@@ -429,7 +430,7 @@ class AiSdkEncoder(TurnEncoder):
                 told: dict[str, Any] = {
                     "type": "tool-approval-response",
                     "approvalId": decided.ticket_id,
-                    "approved": decided.action != "deny",
+                    "approved": decided.action in YES,
                     "providerExecuted": True,
                 }
                 if decided.reason is not None:

@@ -265,7 +265,7 @@ def _approval(ticket: Ticket) -> dict[str, Any]:
         return (
             {"id": ticket.ticket_id, "approved": False} | late if late else {"id": ticket.ticket_id, "approved": None}
         )
-    told = {"id": ticket.ticket_id, "approved": decision.action != "deny"}
+    told = {"id": ticket.ticket_id, "approved": decision.is_yes}
     return told if decision.reason is None else told | {"reason": decision.reason}
 
 

@@ -33,7 +33,7 @@ from awaken.domain.message import (
     Video,
 )
 from awaken.domain.run import ClientTool, OnDisconnect
-from awaken.domain.ticket import Ticket, Verdict
+from awaken.domain.ticket import Ticket, Verdict, plain_answer
 from awaken.http.settings import MAX_METADATA_KEYS
 from awaken.protocols.attachments import attachment
 from awaken.protocols.body import DialectBody
@@ -301,8 +301,8 @@ def _verdict(part: Part, approval: dict[str, Any], ticket: Ticket) -> Verdict | 
     id, reason = ticket.ticket_id, _text(approval.get("reason"))
     match part["state"]:
         case "approval-responded":
-            is_approved = approval.get("approved")
-            if not isinstance(is_approved, bool):
+            is_approved = plain_answer(approval)
+            if is_approved is None:
                 raise ValidationError(f"the answer to approval {id!r} has no `approved`", loc=("body", "messages"))
             return Verdict(action="approve" if is_approved else "deny", ticket_id=id, reason=reason)
         case "output-denied":

@@ -31,6 +31,7 @@ from awaken.domain.ids import MessageId
 from awaken.domain.log import MessagePayload
 from awaken.domain.run import NO_USAGE, Usage
 from awaken.domain.server_event import TicketDecidedPayload, TicketOpenedPayload
+from awaken.domain.ticket import YES
 from awaken.http.problems import Problem
 from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
 from awaken.protocols.open_responses.wire import LENGTH_CODES, SERVER, call_item_id, error_of, response_id
@@ -559,7 +560,7 @@ def _decision_items(ticket: TicketOpenedPayload, decided: TicketDecidedPayload) 
             return [told | {"output": answer, "status": "completed"}]
         case "approval":
             told = {"id": id, "type": "mcp_approval_response", "approval_request_id": ticket.ticket_id}
-            return [told | {"approve": decided.action != "deny", "reason": decided.reason}]
+            return [told | {"approve": decided.action in YES, "reason": decided.reason}]
         case "input":
             content = [{"type": "input_text", "text": answer}]
             return [{"id": id, "type": "message", "role": "user", "content": content, "status": "completed"}]
