@@ -255,6 +255,21 @@ async def test_who_watches_several_runs_watches_each(store: WatchedStore, clock:
 
 
 @behaviour("WAT-002")
+async def test_a_cursor_that_is_none_is_said_to_be_wrong_and_not_the_thread(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock) as site:
+        run = (await site.finished(await site.submit("talk", "a")))["run"]["run_id"]
+        for name in ("a", "thread:a", run):
+            for on in (f"{name}@zzz", f"{run}@,{name}@1.t.0123abcd"):
+                refused = await site.http.get(f"/v1/watch?on={on}")
+                assert (refused.status, refused.code) == (422, "invalid_request"), on
+                says = f"'{on.rpartition('@')[2]}' is not a cursor of this server; a cursor looks like 1.t."
+                assert refused.json()["detail"].startswith(says)
+                assert refused.json()["errors"][0]["loc"] == ["query", "on"]
+        assert (await site.http.get("/v1/watch?on=a@zzz@")).code == "watched_not_found", "it was said to be an id"
+        assert (await site.http.get("/v1/watch?on=b@zzz")).code == "watched_not_found", "there is no such thread either"
+
+
+@behaviour("WAT-002")
 @pytest.mark.parametrize(
     ("text", "scopes"),
     [

@@ -33,6 +33,7 @@ from awaken.domain.checking import (
     listed,
 )
 from awaken.domain.clock import to_rfc3339
+from awaken.domain.cursor import CURSOR_LIKE
 from awaken.domain.dead_letter import check_handling, checked_reason, letters_of
 from awaken.domain.delivery import Delivery, check_release_wait, delay_ms, due_at, mode_of
 from awaken.domain.dispatch import DEFAULT_PRIORITY
@@ -927,7 +928,7 @@ def _names(what: str) -> Callable[[Any], str]:
 def checked_cursor(cursor: Any) -> str:
     """Raises ValidationError for what no server can have given."""
     if not isinstance(cursor, str) or _CURSOR.fullmatch(cursor) is None:
-        raise ValidationError("this is not a cursor of this server", loc=("after",))
+        raise ValidationError(f"this is not a cursor of this server; {CURSOR_LIKE}", loc=("after",))
     return cursor
 
 

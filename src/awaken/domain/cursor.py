@@ -20,6 +20,8 @@ from awaken.domain.errors import ValidationError
 from awaken.domain.ids import Scope, ThreadId
 
 EVENT_CURSOR_PATTERN: Final = r"^1\.t\.[0-9a-f]{8}\.(0|[1-9][0-9]{0,15})(\.[1-9][0-9]{0,5})?$"
+CURSOR_LIKE: Final = "a cursor looks like 1.t.0123abcd.42, and stands as `cursor` in every event"
+"""How an error that is about one ends."""
 _EVENT: Final = re.compile(r"1\.t\.([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})(?:\.([1-9][0-9]{0,5}))?", re.ASCII)
 _FINGERPRINT_DIGITS: Final = 8
 
@@ -49,7 +51,7 @@ def event_place(text: str, scope: Scope, thread_id: ThreadId, *loc: str) -> tupl
     """The same, and how many frames of the event behind it were seen. Raises as `event_seq`."""
     parts = _EVENT.fullmatch(text) if isinstance(text, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if parts is None:
-        raise ValidationError("this is not a cursor of this server", loc=loc)
+        raise ValidationError(f"this is not a cursor of this server; {CURSOR_LIKE}", loc=loc)
     if not cursor_prefix(scope, thread_id).endswith(f".{parts[1]}."):
         raise ValidationError("this cursor belongs to another thread", code="cursor_mismatch", loc=loc)
     seq = int(parts[2])

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, cast, get_args
 
 from awaken.domain.checking import checked_flag, shown
-from awaken.domain.cursor import EVENT_CURSOR_PATTERN
+from awaken.domain.cursor import CURSOR_LIKE, EVENT_CURSOR_PATTERN
 from awaken.domain.errors import ValidationError
 from awaken.domain.event import CHANNELS
 from awaken.domain.ids import checked_id
@@ -75,6 +75,11 @@ def split_name(name: str) -> tuple[Sort | None, str]:
     return None, name
 
 
+def no_cursor(cursor: object) -> str:
+    """What is wrong where this stands behind the id of a scope."""
+    return f"{shown(cursor)} is not a cursor of this server; {CURSOR_LIKE}"
+
+
 def written_scopes(scopes: Scopes) -> str:
     return ",".join([f"{id}@{cursor or ''}" for id, cursor in scopes.items()])
 
@@ -84,7 +89,7 @@ def _add(found: Scopes, id: str, cursor: str | None) -> None:
         raise ValidationError(f"on= takes ids of threads and runs, and not {shown(id)}", loc=("on",))
     checked_id(split_name(id)[1], what="thread or run", loc=("on",))
     if cursor is not None and (not isinstance(cursor, str) or _CURSOR.fullmatch(cursor) is None):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValidationError(f"{shown(cursor)} is not a cursor of this server", loc=("on",))
+        raise ValidationError(no_cursor(cursor), loc=("on",))
     if id in found:
         raise ValidationError(f"on names {shown(id)} twice", loc=("on",))
     if len(found) == MAX_WATCHED:

@@ -5,14 +5,16 @@ Source: docs/reference/http.md; docs/howto/stream-and-resume.md.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Final
 
 from msgspec import Meta
 from starlette.responses import Response
 
 from awaken.domain.cursor import event_seq
+from awaken.domain.errors import ValidationError, WatchedNotFound
 from awaken.domain.run import Run
-from awaken.domain.watching import Scopes, read_scopes
+from awaken.domain.watching import Scopes, no_cursor, read_scopes
 from awaken.http.operation import Call, Operation
 from awaken.http.problems import invalid
 from awaken.http.routes.watching import Watching, selection_of
@@ -36,7 +38,11 @@ async def watch(call: Call) -> Response:
     if not scopes and not hints:
         raise invalid("invalid_request", "nothing is named that could be watched; name it with on", "query", "on")
     selection = selection_of(asked)
-    watched = {name: await _watched(call, name, cursor) for name, cursor in scopes.items()}
+    try:
+        watched = {name: await _watched(call, name, cursor) for name, cursor in scopes.items()}
+    except WatchedNotFound as error:
+        await _check_cursor(call, asked.on or "", error)
+        raise
     return WatchStream(call, watched, selection, hints=hints)
 
 
@@ -57,6 +63,15 @@ async def _watched(call: Call, name: str, cursor: str | None) -> Watched:
         return Watched(of=of, after=of.updated_seq, resync=state)
     of = await call.mailbox.get_thread(call.scope, of.thread_id)
     return Watched(of=of, after=of.event_count, resync=ThreadResource.of(call.scope, of))
+
+
+async def _check_cursor(call: Call, on: str, error: WatchedNotFound) -> None:
+    """Raises ValidationError where what was not found is an id that there is, with a cursor that is none."""
+    id, at, cursor = error.id.rpartition("@")
+    if at and error.id in on.split(","):  # with a lone `@` behind it, it was meant to be an id
+        with suppress(WatchedNotFound, ValidationError):
+            await call.mailbox.get_watched(call.scope, id)
+            raise invalid("invalid_request", no_cursor(cursor), "query", "on")
 
 
 WATCH_OPERATIONS: Final = (
