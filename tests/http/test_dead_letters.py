@@ -44,7 +44,7 @@ async def test_a_dead_letter_is_listed_read_retried_once_and_succeeds(store: Sto
         assert group["latest"] == letter == (await site.http.get(f"/v1/dead-letters/{dispatch}")).json()
 
         made = await site.http.post(f"/v1/dead-letters/{dispatch}/retry", {"max_attempts": 2})
-        again = await site.http.post(f"/v1/dead-letters/{dispatch}/retry", {})
+        again = await site.http.request("POST", f"/v1/dead-letters/{dispatch}/retry", b"")
 
         assert (made.status, again.status) == (202, 200)
         assert made.json()["run_id"] == again.json()["run_id"]

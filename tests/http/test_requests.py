@@ -30,6 +30,14 @@ EACH = pytest.mark.parametrize("operation", SERVED, ids=lambda operation: operat
 WITH_BODY = pytest.mark.parametrize(
     "operation", [each for each in SERVED if each.body is not None], ids=lambda operation: operation.id
 )
+NEEDS_BODY = pytest.mark.parametrize(
+    "operation", [each for each in SERVED if each.needs_body], ids=lambda operation: operation.id
+)
+MAY_HAVE_BODY = pytest.mark.parametrize(
+    "operation",
+    [each for each in SERVED if each.body is not None and not each.needs_body],
+    ids=lambda operation: operation.id,
+)
 WITHOUT_BODY = pytest.mark.parametrize(
     "operation",
     [each for each in SERVED if each.body is None and each.method != "GET"],
@@ -116,6 +124,40 @@ async def test_a_parameter_that_cannot_be_is_named_with_its_place(
 
 
 @behaviour("SRV-007")
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/v1/dead-letters/retry", {"filter": {"since": "yesterday"}}, ["filter", "since"]),
+        ("/v1/dead-letters/retry", {"filter": {"agent_id": ".."}}, ["filter", "agent_id"]),
+        ("/v1/dead-letters/retry", {"filter": {"thread_id": ".."}}, ["filter", "thread_id"]),
+        ("/v1/dead-letters/retry", {"filter": {"error_class": 5}}, ["filter", "error_class"]),
+        ("/v1/dead-letters/retry", {"filter": {"other": "x"}}, ["filter"]),
+        ("/v1/dead-letters/retry", {"filter": {}}, ["filter"]),
+        ("/v1/dead-letters/retry", {"filter": {"agent_id": "x"}, "limit": 0}, ["limit"]),
+        ("/v1/dead-letters/discard", {"filter": {"since": "x"}, "reason": "x"}, ["filter", "since"]),
+        ("/v1/dead-letters/discard", {"filter": {"agent_id": "x"}, "reason": " "}, ["reason"]),
+        ("/v1/runs/cancel", {"thread_id": ".."}, ["thread_id"]),
+        ("/v1/runs/cancel", {"run_ids": ["a", ".."]}, ["run_ids", 1]),
+        ("/v1/runs/cancel", {"status": "red"}, ["status"]),
+        ("/v1/runs/cancel", {}, ["run_ids"]),
+        ("/v1/threads/t/regenerate", {"message_id": ".."}, ["message_id"]),
+        ("/v1/threads/t/regenerate", {"run_id": ".."}, ["run_id"]),
+        ("/v1/threads/t/fork", {"at_message_id": ".."}, ["at_message_id"]),
+        ("/v1/threads/t/fork", {"thread_id": ".."}, ["thread_id"]),
+    ],
+)
+async def test_a_field_that_cannot_be_is_named_with_its_place(
+    memory: Store, clock: ManualClock, path: str, body: dict[str, Any], place: list[str | int]
+) -> None:
+    async with served(memory, clock) as site:
+        await site.finished(await site.submit("talk", "t"))
+        answer = await site.http.post(path, body)
+
+        assert answer.status == 422, answer
+        assert [each["loc"] for each in answer.json()["errors"]] == [["body", *place]]
+
+
+@behaviour("SRV-007")
 async def test_too_many_parameters_are_said_to_be(memory: Store, clock: ManualClock) -> None:
     async with served(memory, clock) as site:
         answer = await site.http.get("/v1/runs?" + "&".join(["limit=1"] * 33))
@@ -129,7 +171,7 @@ async def test_too_many_parameters_are_said_to_be(memory: Store, clock: ManualCl
 @pytest.mark.parametrize(
     ("body", "offset"),
     [
-        (b"", 0),
+        (b" ", 1),
         (b'{"input": "a"', 13),
         (b'{"input": "a" "b"}', 14),
         (b'{"input": \xff}', 10),
@@ -152,6 +194,39 @@ async def test_what_is_not_a_json_object_is_refused(
 
         check(operation, answer, 400, "malformed_json")
         assert answer.json().get("offset") == offset
+        assert await site.stored() == (0, 0)
+
+
+@behaviour("SRV-007")
+@MAY_HAVE_BODY
+async def test_where_no_field_is_required_no_body_is_as_good_as_an_empty_object(
+    memory: Store, clock: ManualClock, operation: Operation
+) -> None:
+    async with served(memory, clock) as site:
+        method, path = operation.method, path_of(operation)
+        empty, absent, declared, form = [
+            await site.http.request(method, path, body, headers=headers)
+            for body, headers in [
+                (b"{}", {"content-type": "application/json"}),
+                (b"", {}),
+                (b"", {"content-type": "application/json", "content-length": "0"}),
+                (b"", {"content-type": "application/x-www-form-urlencoded"}),  # so `curl -d ""` sends it
+            ]
+        ]
+        for answer in (absent, declared, form):
+            assert answer.status == empty.status, answer
+            if answer.status >= 400:
+                assert (answer.code, answer.json()["detail"]) == (empty.code, empty.json()["detail"])
+
+
+@behaviour("SRV-007")
+@NEEDS_BODY
+async def test_where_a_field_is_required_so_is_a_body(memory: Store, clock: ManualClock, operation: Operation) -> None:
+    async with served(memory, clock) as site:
+        method, path = operation.method, path_of(operation)
+        headers = {"content-type": "application/json"}
+        check(operation, await site.http.request(method, path, b"", headers=headers), 400, "malformed_json")
+        check(operation, await site.http.request(method, path, b""), 415, "unsupported_media_type")
         assert await site.stored() == (0, 0)
 
 

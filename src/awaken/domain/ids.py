@@ -131,6 +131,7 @@ def derived_id(*parts: str) -> str:
 
 def checked_id(text: object, *, what: str, loc: tuple[str | int, ...] = ()) -> str:
     """The text itself when it may name something: 1 to 128 of `A-Z a-z 0-9 . _ : @ -`, not `.` or `..`.
+    `what` names it in the message; where that is the name of a field, it is the place of the error, too.
 
     Raises:
         ValidationError: with code `invalid_id`; it is another text, or no text at all.
@@ -139,6 +140,6 @@ def checked_id(text: object, *, what: str, loc: tuple[str | int, ...] = ()) -> s
         raise ValidationError(
             f"{what} {shown(text)} is not a valid id; use 1 to 128 characters of A-Z a-z 0-9 . _ : @ -",
             code="invalid_id",
-            loc=loc,
+            loc=loc or (("body", what) if what.isidentifier() else ()),
         )
     return text

@@ -233,21 +233,21 @@ class HttpApp:
 
     async def _body(self, operation: Operation, exchange: _Exchange) -> Body | None:
         """None where the operation has none. A field of one that was sent all the same is refused: what was meant by it
-        would not happen."""
+        would not happen. Where one may be left out, it needs a type only when something was sent."""
         if operation.body is None and not operation.refuses_fields:
             return None
         type = operation.body or Body
         settings = self._settings
-        if operation.body is not None:
+        if operation.needs_body:
             guards.check_content_type(exchange.headers)
         limit = settings.max_run_body_bytes if operation.carries_messages else settings.max_body_bytes
         declared = exchange.headers.get(b"content-length")
         raw = await read_body(exchange.receive, limit, None if declared is None else declared.decode("latin-1"))
-        if operation.body is None:
-            if not raw:
-                return None
+        if not operation.needs_body and raw:
             guards.check_content_type(exchange.headers)
-        value = parse_object(raw, max_depth=settings.max_json_depth, list_field=type.list_field)
+        value: dict[str, Any] = {}
+        if raw or operation.needs_body:
+            value = parse_object(raw, max_depth=settings.max_json_depth, list_field=type.list_field)
         try:
             return type.read(value)
         except msgspec.ValidationError as error:

@@ -93,7 +93,7 @@ def _operation(operation: Operation, schemas: Schemas, components: Mapping[str, 
     }
     if operation.body is not None:
         content = {"application/json": {"schema": schemas[operation.body]}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": operation.needs_body, "content": content}
     return described
 
 

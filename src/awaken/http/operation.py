@@ -206,7 +206,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     query: type[Query] = Query
     body: type[Body] | None = None
-    """With any method but GET. It is required; where there is none, one with fields is refused."""
+    """With any method but GET. One in which nothing is required may be left out, which means `{}`; where there is none,
+    one with fields is refused."""
     answers: Mapping[int, Any]
     problems: tuple[str, ...] = ()
     """Codes of its own; those that any operation may answer with are added."""
@@ -225,6 +226,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def streams(self) -> bool:
         return "text/event-stream" in self.answers.values()
+
+    @property
+    def needs_body(self) -> bool:
+        """It cannot be asked without one."""
+        return self.body is not None and any(field.required for field in msgspec.structs.fields(self.body))
 
     @property
     def refuses_fields(self) -> bool:

@@ -59,7 +59,10 @@ async def cancel_many(
     if run_ids is None:
         found = await _open_runs(mailbox, scope, thread_id, status or "all")
     else:
-        found = [RunId(checked_id(run_id, what="run_id")) for run_id in listed(run_ids, "run_ids")]
+        found = [
+            RunId(checked_id(run_id, what="run_id", loc=("body", "run_ids", index)))
+            for index, run_id in enumerate(listed(run_ids, "run_ids"))
+        ]
     if len(found) > MAX_CANCELLED:
         raise ValidationError(f"at most {MAX_CANCELLED} runs are stopped at once", loc=("body", "run_ids"))
     return [await _cancelled(mailbox, scope, run_id) for run_id in dict.fromkeys(found)]

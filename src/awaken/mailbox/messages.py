@@ -259,8 +259,8 @@ class Messages:
         thread = ThreadId(checked_id(thread_id, what="thread_id"))
         order = tuple(
             [
-                MessageId(checked_id(each, what="message_id"))
-                for each in checked(message_ids, list[str], what="message_ids")
+                MessageId(checked_id(each, what="message_id", loc=("body", "message_ids", index)))
+                for index, each in enumerate(checked(message_ids, list[str], what="message_ids"))
             ]
         )
         if if_version is not None:

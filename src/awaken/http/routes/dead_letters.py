@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from awaken.domain.dead_letter import MAX_HANDLED, MAX_REASON_CHARS, DeadLetterQuery, letters_of
 from awaken.domain.delivery import delay_ms
+from awaken.domain.errors import ValidationError
 from awaken.domain.run import Adapter, Trace
 from awaken.http.dead_letter_wire import (
     DeadLetterList,
@@ -61,7 +62,13 @@ class LetterFilter(Body, frozen=True, kw_only=True):
     thread_id: Id | None = None
 
     def chosen(self) -> DeadLetterQuery:
-        return letters_of(agent=self.agent_id, error_class=self.error_class, since=self.since, thread_id=self.thread_id)
+        """Raises ValidationError for what is none, with its place in the body that this is the `filter` of."""
+        try:
+            return letters_of(
+                agent=self.agent_id, error_class=self.error_class, since=self.since, thread_id=self.thread_id
+            )
+        except ValidationError as error:
+            raise ValidationError(str(error), code=error.code, loc=("body", "filter", *error.loc[1:])) from None
 
 
 class LettersRetry(Body, frozen=True, kw_only=True):
