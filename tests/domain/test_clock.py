@@ -6,7 +6,16 @@ import asyncio
 
 import pytest
 
-from awaken.domain.clock import FIRST_INSTANT, LAST_INSTANT, Alarm, SystemClock, from_rfc3339, sleep, to_rfc3339
+from awaken.domain.clock import (
+    FIRST_INSTANT,
+    LAST_INSTANT,
+    Alarm,
+    SystemClock,
+    from_rfc3339,
+    lasting,
+    sleep,
+    to_rfc3339,
+)
 from awaken.testing.clock import START, ManualClock, settle
 
 
@@ -143,3 +152,27 @@ def test_an_instant_may_be_written_with_any_offset_but_not_without() -> None:
     for text in ("2027-01-15T09:00:00", "2027-01-15", "soon", ""):
         with pytest.raises(ValueError, match=r".+"):
             from_rfc3339(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 s"),
+        (0, "0 s"),
+        (1e-9, "0 s"),
+        (0.0123, "0.012 s"),
+        (2.5, "2.5 s"),
+        (59.94, "59.9 s"),
+        (59.9989, "1 min"),
+        (60, "1 min"),
+        (90, "1 min 30 s"),
+        (3_599.5, "1 h"),
+        (3_660.4, "1 h 1 min"),
+        (3_659, "1 h"),
+        (86_399, "23 h 59 min"),
+        (2.5 * 86_400, "2 d 12 h"),
+        (1e12, "11574074 d 1 h"),
+    ],
+)
+def test_a_length_of_time_is_told_as_people_do(seconds: float, text: str) -> None:
+    assert lasting(seconds) == text

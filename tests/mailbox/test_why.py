@@ -112,7 +112,8 @@ async def test_behind_a_run_that_executes(store: WatchedStore, clock: ManualCloc
         await world.advance(90)
         ahead = first.run.run_id
         says = (
-            f"It has waited 1 min behind run {ahead}, which its thread executes. That run: It has been executing here",
+            f"It has waited 1 min 30 s behind run {ahead}, which its thread executes.",
+            "That run: It has been executing here",
         )
         found = await why(world, second, "behind_run", *says, behind=[ahead], next_in_s=None)
         assert (found.facts["ahead_code"], found.facts["queue_position"], found.facts["for_s"]) == ("executing", 1, 90)
@@ -412,7 +413,7 @@ async def test_waiting_for_input(store: WatchedStore, clock: ManualClock) -> Non
         )
         await store.apply([suspend])
         await world.advance(90)
-        says = "It has waited 1 min for input", "`awaken send`"
+        says = "It has waited 1 min 30 s for input", "`awaken send`"
         await why(world, run, "waits_for_input", *says, next_in_s=None)
         world.agents.resume(AgentId("other"))
         await world.submit("here it is", agent_id=None)
@@ -473,7 +474,7 @@ async def test_asked_to_stop_and_tidying_up_and_then_ignoring_it(
         await world.advance(1)
         await why(world, run, "stopping", "It was asked to stop, 1 s ago", "tidies up", next_in_s=None)
         await world.advance(60)
-        says = "asked to stop, 1 min ago", "agent 'deaf' goes on all the same", "it must let CancelledError pass"
+        says = "asked to stop, 1 min 1 s ago", "agent 'deaf' goes on all the same", "it must let CancelledError pass"
         await why(world, run, "ignores_stop", *says, behind=["deaf"], next_in_s=None)
         await why(world, behind, "behind_run", *says, behind=[run.run.run_id], next_in_s=None)
         deaf.may_end.set()

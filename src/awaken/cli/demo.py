@@ -26,7 +26,7 @@ from awaken.cli.failure import Exit, Failure
 from awaken.cli.terminal import AnswerPrinter
 from awaken.client import Client, Event, Reconnect, StreamItem, Unreachable
 from awaken.client.synchronous import wait_here
-from awaken.domain.clock import Clock, SystemClock, from_rfc3339
+from awaken.domain.clock import Clock, SystemClock, from_rfc3339, lasting
 
 KILL_AT_DELTA: Final = 95
 """In the third of six answers, whose forty pieces of text take two seconds."""
@@ -136,7 +136,7 @@ class ServerProcess:
                 if self._process is not None and self._process.poll() is not None:
                     raise Failure(f"the server ended at once: {self._log.read_text().strip()}")
                 if self._clock.monotonic() > ends_s:
-                    raise Failure(f"the server did not answer within {START_TIMEOUT_S:.0f} s")
+                    raise Failure(f"the server did not answer within {lasting(START_TIMEOUT_S)}")
                 wait_here(_POLL_S)
 
     def kill(self) -> None:
@@ -191,7 +191,7 @@ class _Watched:
         self._console.print(f"[bold]4.[/] Started again: process {self._server.pid}, the same file")
 
     def _reconnecting(self, reconnect: Reconnect) -> None:
-        self._printer.note(f"the stream broke; this client tries again in {reconnect.delay_s:.1f} s")
+        self._printer.note(f"the stream broke; this client tries again in {lasting(reconnect.delay_s)}")
 
     def report(self) -> Report:
         """Everything counted, with the stream read once more from its start."""
@@ -278,7 +278,7 @@ def _table(report: Report) -> Table:
     table.add_row("events after", str(report.after))
     table.add_row("events missing", _zero(report.missing))
     table.add_row("events doubled", _zero(report.doubled))
-    took = "never" if report.takeover_s is None else f"{report.takeover_s:.2f} s"
+    took = "never" if report.takeover_s is None else lasting(report.takeover_s)
     table.add_row("from the kill to takeover", took, "a new process in between")
     return table
 

@@ -30,7 +30,7 @@ from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Final, NoReturn
 
-from awaken.domain.clock import SystemClock
+from awaken.domain.clock import SystemClock, lasting
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 EXIT_S: Final = 3.0
@@ -141,7 +141,7 @@ class _Watch:
         waited_s = self._patience_s(self._first)
         _end(
             1,
-            f"not stopped {waited_s:.0f} s after {self._first.name}, and ended: the event loop is in"
+            f"not stopped {lasting(waited_s)} after {self._first.name}, and ended: the event loop is in"
             f" {_place_of_main()}; what was running goes on at the next start",
         )
 

@@ -29,7 +29,7 @@ import uvicorn
 from awaken.cli.ending import stop_signals
 from awaken.cli.failure import Failure
 from awaken.cli.protocol import BoundedProtocol
-from awaken.domain.clock import sleep
+from awaken.domain.clock import lasting, sleep
 from awaken.http.app import HttpApp
 from awaken.http.settings import HttpSettings
 from awaken.process import tune_process
@@ -121,7 +121,7 @@ async def serve_until_stopped(
                 await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
             http.prepare_to_stop()
             if has_started and stop.done() and stop.result() == signal.SIGTERM:
-                _log.info("stopping: streams are closed, requests are answered for %g s", shutdown_drain_s)
+                _log.info("stopping: streams are closed, requests are answered for %s", lasting(shutdown_drain_s))
                 await sleep(app.mailbox.clock, shutdown_drain_s)
             if has_started:
                 _log.info("stopping: no more requests are taken, running agents may finish")

@@ -13,6 +13,7 @@ from awaken.cli.failure import Exit
 from awaken.cli.remote import URL, Headers, Url, connected, found
 from awaken.cli.terminal import event_line, printable
 from awaken.client import Client, Event, Reconnect, Run, Stream, StreamItem
+from awaken.domain.clock import lasting
 
 
 def tail(
@@ -78,4 +79,4 @@ def _note(text: str) -> None:
 
 
 def _reconnecting(reconnect: Reconnect) -> None:
-    print(f"· connection lost; trying again in {reconnect.delay_s:.0f} s ({reconnect.cause})", file=sys.stderr)
+    print(f"· connection lost; trying again in {lasting(reconnect.delay_s)} ({reconnect.cause})", file=sys.stderr)

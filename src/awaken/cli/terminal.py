@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from awaken.client import Event, Reconnect, Resync, Run, StreamItem, Transcript
-from awaken.domain.clock import Instant, from_rfc3339
+from awaken.domain.clock import Instant, from_rfc3339, lasting
 
 _CONTROL: Final = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _ARGUMENT_CHARS: Final = 72
@@ -146,7 +146,7 @@ def summary(run: Run) -> str:
     parts = [f"run {run.run_id} {run.phase or run.status}"]
     took_s = _seconds_between(run.started_at, run.finished_at)
     if took_s is not None:
-        parts.append(f"{took_s:.1f} s")
+        parts.append(lasting(took_s))
     if run.usage.model_calls:
         parts.append(f"{run.usage.model_calls} model calls")
     tokens = run.usage.input_tokens + run.usage.output_tokens

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Final, Protocol
 
 Instant = int
@@ -21,6 +22,8 @@ FIRST_INSTANT: Final = -62_135_596_800_000
 """The beginning of the year 1."""
 LAST_INSTANT: Final = 253_402_300_799_999
 """The end of the year 9999."""
+_MINUTE_S: Final = 60
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (_MINUTE_S, "min"), (1, "s"))
 
 
 class Timer(Protocol):
@@ -117,6 +120,19 @@ def to_rfc3339(instant: Instant) -> str:
     """
     stamp = _EPOCH + timedelta(milliseconds=min(max(instant, FIRST_INSTANT), LAST_INSTANT))
     return stamp.isoformat(timespec="milliseconds") + "Z"
+
+
+def lasting(seconds: float) -> str:
+    """A length of time for people: the two largest units that it fills, and below a minute three digits of seconds."""
+    text = f"{max(round(seconds, 3), 0.0):.3g}"
+    if float(text) < _MINUTE_S:
+        return f"{text} s"
+    whole = round(seconds)
+    for (size, unit), (smaller, its) in pairwise(_UNITS):
+        if whole >= size:
+            first, rest = divmod(whole, size)
+            return f"{first} {unit}" + (f" {rest // smaller} {its}" if rest >= smaller else "")
+    raise AssertionError("a minute is filled")
 
 
 def from_rfc3339(text: str) -> Instant:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from awaken.domain.clock import lasting
+
 if TYPE_CHECKING:
     from awaken.domain.shown import Run
 
@@ -302,7 +304,7 @@ class RunTimeout(AwakenError, TimeoutError):
     code = "run_timeout"
 
     def __init__(self, run: Run, timeout_s: float) -> None:
-        super().__init__(f"run {run.run_id!r} has not ended within {timeout_s:g} s and goes on; it is {run.phase}")
+        super().__init__(f"run {run.run_id!r} has not ended within {lasting(timeout_s)} and goes on; it is {run.phase}")
         self.run = run
         self.timeout_s = timeout_s
 

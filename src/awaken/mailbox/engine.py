@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from awaken.domain.clock import Clock, Instant, SystemClock, sleep
+from awaken.domain.clock import Clock, Instant, SystemClock, lasting, sleep
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, Ids, Route, Scope, ThreadId
@@ -399,7 +399,7 @@ class Engine:
                 if left_s <= 0:
                     raise
                 if not is_logged:
-                    _log.warning("the start waits, for up to %g s: %s", left_s, error)
+                    _log.warning("the start waits, for up to %s: %s", lasting(left_s), error)
                     is_logged = True
                 self._start = Recovery("waiting", detail=str(error))
             await sleep(self._clock, min(self._settings.store_retry_s, left_s))

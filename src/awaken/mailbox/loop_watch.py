@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from awaken.domain.clock import SystemClock
+from awaken.domain.clock import SystemClock, lasting
 
 LOOK_S: Final = 0.5
 BLOCKED_S: Final = 1.0
@@ -83,9 +83,9 @@ class LoopWatch:
         stood_s, self._looked_s = now_s - self._looked_s - LOOK_S, now_s
         if stood_s >= BLOCKED_S:  # nobody looked: it is not the loop alone that stood still
             _log.warning(
-                "this process stood still for %.1f s: its machine slept, it was stopped, or one call kept Python"
+                "this process stood still for %s: its machine slept, it was stopped, or one call kept Python"
                 " from doing anything else",
-                stood_s,
+                lasting(stood_s),
             )
             self._loop.call_soon_threadsafe(self._woke)
             self._asked_s = None
@@ -99,7 +99,7 @@ class LoopWatch:
         """On the loop."""
         asked_s, self._asked_s = self._asked_s, None
         if self._is_logged and asked_s is not None:
-            _log.warning("the event loop goes on, after %.1f s", self._seconds() - asked_s)
+            _log.warning("the event loop goes on, after %s", lasting(self._seconds() - asked_s))
         self._is_logged, self._due_s = False, BLOCKED_S
 
     def _note_blocked(self, blocked_s: float, now_s: float) -> None:
@@ -116,8 +116,8 @@ class LoopWatch:
         self._places[where] = now_s + SAME_PLACE_S
         self._is_logged = True
         _log.warning(
-            "the event loop has been blocked for %.1f s in %s: nothing else of this process goes on meanwhile. What"
+            "the event loop has been blocked for %s in %s: nothing else of this process goes on meanwhile. What"
             " blocks belongs into `asyncio.to_thread`",
-            blocked_s,
+            lasting(blocked_s),
             where or "an unknown place",
         )

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from awaken.domain.clock import Alarm, Clock, sleep
+from awaken.domain.clock import Alarm, Clock, lasting, sleep
 from awaken.executors.containment import contained, kept
 from awaken.mailbox.settings import MailboxSettings
 
@@ -57,4 +57,4 @@ class Maintenance:
     def _report(self, task: asyncio.Task[None]) -> None:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             again_s = self._settings.purge_interval_s
-            _log.error("maintenance failed; its next round is %g s later", again_s, exc_info=error)
+            _log.error("maintenance failed; its next round is %s later", lasting(again_s), exc_info=error)

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from awaken.domain.child import child_of
-from awaken.domain.clock import Instant, to_rfc3339
+from awaken.domain.clock import Instant, lasting, to_rfc3339
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, RunId
 from awaken.domain.pending import Pending
@@ -44,7 +44,6 @@ MAX_NAMED: Final = 10
 """Of runs, tickets and children in the way; more are counted."""
 _NAMED_IN_WORDS: Final = 3
 _SECOND_MS: Final = 1_000
-_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"))
 _ENDED: Final[dict[Phase, WhyCode]] = {
     "completed": "completed",
     "stopped": "stopped",
@@ -664,8 +663,4 @@ def _saying(message: str | None) -> str:
 
 
 def _lasting(ms: int) -> str:
-    """A duration for people: the largest unit that it fills, and seconds below a minute."""
-    for size, unit in _UNITS:
-        if ms >= size:
-            return f"{ms // size} {unit}"
-    return f"{max(ms, 0) / _SECOND_MS:.3g} s"
+    return lasting(ms / _SECOND_MS)

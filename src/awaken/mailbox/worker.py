@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from awaken.domain import server_event
 from awaken.domain.checking import readable, shown
-from awaken.domain.clock import Clock, Instant, Timer, sleep
+from awaken.domain.clock import Clock, Instant, Timer, lasting, sleep
 from awaken.domain.errors import (
     AgentNotFound,
     AgentNotLoadable,
@@ -232,10 +232,10 @@ class Execution:
         def note() -> None:
             if self._is_at_work:
                 _log.warning(
-                    "agent %s goes on %g s after it was asked to stop: run %s, and thread %s, wait until it ends. An"
+                    "agent %s goes on %s after it was asked to stop: run %s, and thread %s, wait until it ends. An"
                     " agent must let `asyncio.CancelledError` pass",
                     run.agent_id,
-                    grace_s,
+                    lasting(grace_s),
                     run.run_id,
                     run.thread_id,
                 )
@@ -444,7 +444,7 @@ class Execution:
 
     def _timed_out(self) -> Termination:
         limit_s = self.claimed.run.request.options.limits.timeout_s or 0.0
-        return Termination("stopped", code="timeout", detail=f"it executed for the {limit_s:g} s that it may")
+        return Termination("stopped", code="timeout", detail=f"it executed for the {lasting(limit_s)} that it may")
 
     def _produced(self, messages: tuple[Message, ...]) -> _Produced:
         """As they will be stored. Raises for messages that cannot be."""
