@@ -151,6 +151,59 @@ async def test_a_stream_whose_connection_breaks_goes_on_by_itself() -> None:
         assert [event for event, _ in parts].count("metadata") == 1
 
 
+def away(app: ASGIApp, after: int, refused: int, broken: list[str]) -> ASGIApp:
+    """As a server is that is killed and comes back soon: each stream of events that is open breaks behind so many
+    pieces, and the next so many are not begun.
+    """
+    opened = left = 0
+
+    async def gone(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal opened, left
+        if not scope["path"].endswith("/stream/events"):
+            await app(scope, receive, send)
+            return
+        if left:
+            left -= 1
+            raise ConnectionResetError
+        breaks, sent = opened < STREAMS, 0
+        opened += 1
+
+        async def some(message: Message) -> None:
+            nonlocal sent, left
+            sent += message["type"] == "http.response.body"
+            if breaks and sent > after:
+                left = refused
+                broken.append(scope["path"])
+                raise ConnectionResetError
+            await send(message)
+
+        await app(scope, receive, some)
+
+    return gone
+
+
+STREAMS = 2
+"""Of events, that the Python client opens for one thread: of its lifecycle, and of all else."""
+
+
+@pytest.mark.parametrize("after", [1, 2])
+@behaviour("SRV-037", "LG-002", "LG-005")
+async def test_the_python_client_follows_a_thread_over_a_server_that_is_away_for_a_moment(after: int) -> None:
+    broken: list[str] = []
+    async with asyncio.timeout(20), live(partial(away, after=after, refused=2, broken=broken)) as site:
+        async with site.client.threads.stream(assistant_id="gated") as thread:
+            started = await thread.run.start(input=GO)
+            messages: list[Any] = []
+            async for message in thread.messages:
+                messages.append(message)
+                site.gates.setdefault(thread.thread_id, asyncio.Event()).set()
+            texts = [await message.text for message in messages]
+            values: Any = await thread.output
+        assert broken and texts == ["one two three"]
+        assert [each["content"] for each in values["messages"]] == ["Go on.", "one two three"]
+        assert len(await site.client.runs.list(thread.thread_id)) == 1 and started["run_id"]
+
+
 @behaviour("SRV-037", "SRV-029")
 async def test_a_server_that_stops_breaks_a_wait_off_and_ends_no_stream() -> None:
     """A wait that was cut short would be taken for the answer, an end for the run's."""

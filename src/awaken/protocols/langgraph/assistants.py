@@ -26,7 +26,9 @@ async def get_assistant(call: Call) -> Response:
 
 async def create_assistant(call: Call) -> Response:
     """The assistant that there is for the graph."""
-    return json_response(assistant(agent_named(call, call.body(AssistantBody).graph_id)))
+    asked = call.body(AssistantBody)
+    asked.check()
+    return json_response(assistant(agent_named(call, asked.graph_id)))
 
 
 async def search_assistants(call: Call) -> Response:

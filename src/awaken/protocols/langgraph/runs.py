@@ -33,6 +33,7 @@ from awaken.domain.ids import RunId, ThreadId, checked_id
 from awaken.domain.message import Message, Role, ToolStatus
 from awaken.domain.run import Adapter, OnCompletion, Run
 from awaken.domain.run import RunStatus as Status
+from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket, Verdict
 from awaken.http.body import ClientGone
 from awaken.http.operation import Call, json_response
@@ -64,6 +65,7 @@ from awaken.protocols.langgraph.wire import (
     StreamQuery,
     WaitQuery,
     modes_of,
+    refused,
 )
 from awaken.protocols.projection import Place
 from awaken.store.contract import MAX_PAGE, MetadataFilter, RunQuery
@@ -100,13 +102,16 @@ async def entered(call: Call, asked: RunBody, thread_id: str | None) -> Turn | N
         if thread is None:
             raise ThreadNotFound(named)
         return await resumed(call, thread.thread_id, cast(Any, asked.command).resume)
-    at = asked.checkpoint_named
-    if at is not None and (thread is None or at not in (thread.latest_run_id, thread.open_run_id)):
-        raise ValidationError(
-            "a run goes on from the newest checkpoint of its thread; copy the thread to go on from an earlier one",
-            loc=("body", "checkpoint_id"),
-        )
+    _check_checkpoint(asked, thread)
     return await gateway.enter(_incoming(call, asked, named))
+
+
+def _check_checkpoint(asked: RunBody, thread: Thread | None) -> None:
+    """Raises ValidationError for one from which a run of this thread cannot go on."""
+    at = asked.checkpoint_named
+    if at is not None and (thread is None or at[1] not in (thread.latest_run_id, thread.open_run_id)):
+        why = "a run goes on from the newest checkpoint of its thread; copy the thread to go on from an earlier one"
+        raise refused(at[0], why)
 
 
 def _incoming(call: Call, asked: RunBody, thread_id: str) -> Incoming:
@@ -251,6 +256,7 @@ async def create_runs(call: Call) -> Response:
     for each in asked:
         each.check()
         each.given()
+        _check_checkpoint(each, await gateway_of(call).load_thread(each.thread_id or ""))
         if each.named_agent is not None:
             agent_named(call, each.named_agent)
     found: list[dict[str, Any] | None] = [None] * len(asked)

@@ -50,6 +50,7 @@ from awaken.protocols.langgraph.wire import (
     ThreadStreamQuery,
     check_ttl,
     checkpoint_in,
+    refused,
 )
 from awaken.protocols.projection import Place
 from awaken.store.contract import MAX_PAGE, ThreadQuery
@@ -95,7 +96,7 @@ async def delete_thread(call: Call) -> Response:
 async def prune_threads(call: Call) -> Response:
     asked = call.body(PruneBody)
     if asked.strategy != "delete":
-        raise ValidationError("threads are pruned by deleting them", loc=("body", "strategy"))
+        raise refused("strategy", "threads are pruned by deleting them")
     pruned = 0
     for thread_id in asked.thread_ids:
         try:
@@ -217,7 +218,8 @@ async def update_state(call: Call) -> Response:
         raise ThreadBusy(thread.thread_id, thread.active_run_id)
     at = asked.checkpoint_id or checkpoint_in(asked.checkpoint)
     if at is not None and at != thread.latest_run_id:
-        raise ValidationError("only the newest state of a thread is updated", loc=("body", "checkpoint_id"))
+        name = "checkpoint_id" if asked.checkpoint_id else "checkpoint"
+        raise refused(name, "only the newest state of a thread is updated")
     messages, patch = _update(asked)
     if messages:
         thread_id, info = thread.thread_id, thread.info

@@ -61,6 +61,12 @@ def _render(problem: Problem, request_id: str) -> Response:
 
 ERRORS: Final = ErrorRenderer(_render, "application/json", ErrorBody)
 
+
+def refused(name: str, why: str, *, where: str = "body") -> ValidationError:
+    """What is asked for by this name cannot be had here, and leaving it out would mislead."""
+    return ValidationError(f"{name}: {why}", loc=(where, *name.split(".")))
+
+
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
@@ -100,24 +106,16 @@ class RunBody(DialectBody, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises ValidationError for what is asked for and could not be done."""
         if self.webhook:
-            raise ValidationError(
-                "this server calls no webhook: wait for the run, or follow its thread", loc=("body", "webhook")
-            )
+            raise refused("webhook", "none is called here; wait for the run, or follow its thread")
         for name in ("interrupt_before", "interrupt_after", "feedback_keys"):
             if getattr(self, name):
-                raise ValidationError(
-                    f"{name} is about the nodes of a graph, which an agent here has not; leave it out",
-                    loc=("body", name),
-                )
+                raise refused(name, "it is about the nodes of a graph, which an agent here has not; leave it out")
         if self.command is not None:
             if self.input is not None:
-                raise ValidationError("a run has an input or a command, not both", loc=("body", "command"))
+                raise refused("command", "a run has it or an input, not both")
             for name in ("update", "goto"):
                 if getattr(self.command, name) is not None:
-                    raise ValidationError(
-                        f"command.{name} is about the nodes of a graph; send resume, or an input",
-                        loc=("body", "command", name),
-                    )
+                    raise refused(f"command.{name}", "it is about the nodes of a graph; send resume, or an input")
 
     @property
     def named_agent(self) -> str | None:
@@ -128,13 +126,13 @@ class RunBody(DialectBody, frozen=True, kw_only=True):
         return self.command is not None and self.command.resume is not msgspec.UNSET
 
     @property
-    def checkpoint_named(self) -> str | None:
-        """The checkpoint that the run is to go on from, where one is named."""
-        for held in (self.checkpoint, (self.config or {}).get("configurable")):
+    def checkpoint_named(self) -> tuple[str, str] | None:
+        """The checkpoint that the run is to go on from, where one is named: by what, and its id."""
+        for name, held in (("checkpoint", self.checkpoint), ("config", (self.config or {}).get("configurable"))):
             named: Any = cast(dict[str, Any], held).get("checkpoint_id") if isinstance(held, dict) else None
             if isinstance(named, str) and named:
-                return named
-        return self.checkpoint_id or None
+                return name, named
+        return ("checkpoint_id", self.checkpoint_id) if self.checkpoint_id else None
 
     def given(self) -> tuple[tuple[Message, ...], dict[str, Any] | None]:
         """The messages of the input, and what of it is the thread's state. Raises ValidationError."""
@@ -231,10 +229,8 @@ class JoinQuery(DialectQuery, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises ValidationError for what would not happen."""
         if self.cancel_on_disconnect:
-            raise ValidationError(
-                "whether a run is stopped when nobody watches it is said when it is submitted, as on_disconnect",
-                loc=("query", "cancel_on_disconnect"),
-            )
+            why = "whether a run is stopped when nobody watches it is said when it is submitted, as on_disconnect"
+            raise refused("cancel_on_disconnect", why, where="query")
 
 
 class StreamQuery(JoinQuery, frozen=True, kw_only=True):
@@ -302,7 +298,7 @@ class ThreadSearch(Search, frozen=True, kw_only=True):
         """Raises ValidationError for a filter that cannot be applied."""
         for name in ("values", "extract"):
             if getattr(self, name):
-                raise ValidationError(f"threads are not searched by {name}; use metadata", loc=("body", name))
+                raise refused(name, "threads are not searched by it; use metadata")
 
 
 class RunSearch(Search, frozen=True, kw_only=True):
@@ -325,16 +321,13 @@ class ThreadBody(DialectBody, frozen=True, kw_only=True):
         """Raises ValidationError for what is asked for and could not be done."""
         check_ttl(self.ttl)
         if self.supersteps:
-            raise ValidationError(
-                "a thread is not made from the supersteps of a graph; add messages to its state instead",
-                loc=("body", "supersteps"),
-            )
+            raise refused("supersteps", "a thread is not made from those of a graph; add messages to its state instead")
 
 
 def check_ttl(ttl: Any) -> None:
     """Raises ValidationError where a thread is to be deleted by itself."""
     if ttl:
-        raise ValidationError("a thread has no ttl here: it stays until it is deleted", loc=("body", "ttl"))
+        raise refused("ttl", "a thread has none here; it stays until it is deleted")
 
 
 class ThreadPatchBody(DialectBody, frozen=True, kw_only=True):
@@ -383,3 +376,11 @@ class AssistantBody(DialectBody, frozen=True, kw_only=True):
     graph_id: str
     assistant_id: str | None = None
     if_exists: Literal["raise", "do_nothing"] | None = None
+    config: dict[str, Any] | None = None
+    context: Any = None
+
+    def check(self) -> None:
+        """Raises ValidationError for what the assistant would not have."""
+        for name in ("config", "context"):
+            if getattr(self, name):
+                raise refused(name, "an assistant is the agent as it was registered; send it with each run")
