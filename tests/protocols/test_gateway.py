@@ -15,7 +15,7 @@ from awaken.http.app import build_app
 from awaken.http.auth import Caller
 from awaken.http.settings import HttpSettings
 from awaken.protocols.attachments import attachment, inline
-from awaken.protocols.foreign import last_words, seeded
+from awaken.protocols.foreign import last_words, seeded, without_systems
 from awaken.protocols.gateway import told
 from awaken.store.contract import TicketQuery
 from awaken.testing.forwarding import ForwardingStore
@@ -127,7 +127,7 @@ def test_what_a_new_thread_begins_with_has_every_call_answered_and_no_system() -
         message(Role.TOOL, "t", tool_call_id="c1"),
         message(Role.USER, "u"),
     ]
-    kept = seeded(brought)
+    kept = seeded(without_systems(brought))
     assert [each.id for each in kept] == ["a", "t", "u"]
     assert [call.id for call in kept[0].tool_calls] == ["c1"]
     assert [each.id for each in last_words(brought)] == ["u"]

@@ -116,7 +116,7 @@ from awaken.store.transitions import (
 )
 
 StopState = Literal["requested", "acknowledged", "stopped"]
-IfExists = Literal["raise", "keep", "replace"]
+IfExists = Literal["raise", "keep", "fill", "replace"]
 _IF_EXISTS: Final = get_args(IfExists)
 
 _NOBODY: Final = "nobody"

@@ -18,6 +18,7 @@ from awaken.domain.errors import ValidationError
 from awaken.domain.message import Audio, Base64Source, Block, Document, Image, Message, Source, Text, UrlSource, Video
 from awaken.http.settings import MAX_BLOCKS, MAX_MESSAGES, MAX_TEXT_CHARS
 from awaken.http.submission import check_attachments
+from awaken.protocols.foreign import says_nothing
 
 MAX_URL_CHARS: Final = 8 * 1024
 _TYPES: Final[dict[str, type[Image | Audio | Video | Document]]] = {"image": Image, "audio": Audio, "video": Video}
@@ -78,12 +79,15 @@ def check_foreign(messages: Iterable[Message], *loc: str) -> None:
     """Hold what a client brings to the bounds of this API.
 
     Raises:
-        ValidationError: There are too many messages, blocks or characters, or attachments are too many or too large.
+        ValidationError: There are too many messages, blocks or characters, or attachments are too many or too large;
+            or a message of a user says nothing.
     """
     sent = [*messages]
     if len(sent) > MAX_MESSAGES:
         raise ValidationError(f"a request has at most {MAX_MESSAGES} messages that are new", loc=("body", *loc))
     for message in sent:
+        if says_nothing(message):
+            raise ValidationError("a message of a user has a text, or a file that can be taken", loc=("body", *loc))
         if len(message.content) > MAX_BLOCKS:
             raise ValidationError(f"a message has at most {MAX_BLOCKS} parts", loc=("body", *loc))
         if sum([len(block.text) for block in message.content if isinstance(block, Text)]) > MAX_TEXT_CHARS:

@@ -4,9 +4,11 @@ Clients of chat protocols send all they show with every request. The log here is
 appended again, and what it says differently is not changed.
 
 Above: the gateway. Below: reads of messages by id.
-Holds: of a thread that is there, only messages of the user are taken that it has not, and none of an assistant, a tool
-or a system. What stands before a message that is known is known, so that a request costs as many reads as it brings new
-messages, and one more.
+Holds: of a thread that has begun, only messages of the user are taken that it has not, and none of an assistant or a
+tool. What stands before a message that is known is known, so that a request costs as many reads as it brings new
+messages, and one more. What systems say is no part of a conversation: it is told to the agent beside it. A message of
+the user that says nothing is passed over, unless it is what the request is for: a client that sends the whole
+conversation sends what was refused once with every request.
 
 Source: docs/concepts/protocols.md; SRV-032.
 """
@@ -14,12 +16,47 @@ Source: docs/concepts/protocols.md; SRV-032.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
+from awaken.domain.errors import ValidationError
 from awaken.domain.ids import Scope, ThreadId
-from awaken.domain.message import Message, Role
+from awaken.domain.message import Message, Role, Text
 from awaken.store.contract import Reads
+
+
+def told_by_systems(messages: Sequence[Message], context: Any) -> Any:
+    """What systems and developers say in the messages, and the context that comes beside them: one context.
+
+    Raises:
+        ValidationError: A system says something else than text.
+    """
+    said: list[str] = []
+    for message in messages:
+        if message.role is Role.SYSTEM:
+            if not all([isinstance(block, Text) for block in message.content]):
+                raise ValidationError("a message of a system, or a developer, is text", loc=("body", "messages"))
+            said.append(message.text)
+    texts = [text for text in said if text]
+    if not texts or context in (None, "", [], {}):
+        return "\n\n".join(texts) or context
+    return "\n\n".join([*texts, context if isinstance(context, str) else msgspec.json.encode(context).decode()])
+
+
+def without_systems(messages: Sequence[Message]) -> tuple[Message, ...]:
+    return tuple([each for each in messages if each.role is not Role.SYSTEM])
+
+
+def says_nothing(message: Message) -> bool:
+    """It is a user's, and has neither a text nor anything else."""
+    return message.role is Role.USER and not any([not isinstance(each, Text) or each.text for each in message.content])
+
+
+def spoken(messages: Sequence[Message], last: Message | None) -> tuple[Message, ...]:
+    """Those that say something, and the last one of the request in any case, which is refused for it."""
+    return tuple([each for each in messages if each is last or not says_nothing(each)])
 
 
 def last_words(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -40,7 +77,7 @@ async def new_words(
     is_last = True
     for message in reversed(messages):
         if message.role is not Role.USER:
-            is_last = is_last and message.role is Role.SYSTEM
+            is_last = False
             continue
         if not message.id:
             if is_last:
@@ -53,16 +90,14 @@ async def new_words(
 
 
 def seeded(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """A conversation from elsewhere, as a new thread may begin with it: without what a system said, and without calls
-    that nobody answered, or answers that nobody asked for.
+    """A conversation from elsewhere, as a new thread may begin with it: without calls that nobody answered, answers
+    that nobody asked for, and messages that say nothing.
     """
     answered = {each.tool_call_id for each in messages if each.role is Role.TOOL}
     kept: list[Message] = []
     asked: set[str] = set()
     for message in messages:
         match message.role:
-            case Role.SYSTEM:
-                continue
             case Role.TOOL if message.tool_call_id not in asked:
                 continue
             case Role.TOOL:
@@ -73,6 +108,8 @@ def seeded(messages: Sequence[Message]) -> tuple[Message, ...]:
                 message = replace(message, tool_calls=calls)
                 if not (calls or message.content):
                     continue
+            case _ if says_nothing(message):
+                continue
             case _:
                 pass
         kept.append(message)

@@ -47,7 +47,7 @@ from awaken.mailbox.service import Cancellation, Interruption
 from awaken.mailbox.submission import RunSubmission, Submission
 from awaken.protocols.attachments import check_foreign
 from awaken.protocols.contract import Frames, TurnEncoder
-from awaken.protocols.foreign import last_words, new_words, seeded
+from awaken.protocols.foreign import last_words, new_words, seeded, spoken, told_by_systems, without_systems
 from awaken.protocols.projection import (
     Making,
     Place,
@@ -112,24 +112,24 @@ class Gateway:
         """Accept what is new in the request, and say which turn answers it. With nothing new it is the turn that is
         under way; None where none is: an empty, well-formed stream is the answer then.
 
-        A thread that does not exist is made, and begins with the conversation that the request brings.
+        A thread that does not exist is made. It begins with the conversation that the request brings, and so does one
+        on which nothing was said yet.
 
         Raises:
             As `Mailbox.submit` and `Decisions.decide_thread`; ValidationError for what is beyond the bounds. Nothing is
                 stored then.
         """
         thread = await self.load_thread(asked.thread_id)
-        if thread is None:
-            new = last_words(asked.messages)
-            if not new:
-                raise ValidationError("there is no message of a user to answer", loc=("body", "messages"))
-            check_foreign(asked.messages, "messages")
-            return await self._begin(asked, new)
-        if asked.on_completion == "delete":
+        said = without_systems(asked.messages)
+        asked = replace(asked, messages=said, context=told_by_systems(asked.messages, asked.context))
+        if thread is not None and asked.on_completion == "delete":
             raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("body", "on_completion"))
-        new = await new_words(self._reads, self._scope, thread.thread_id, asked.messages)
-        check_foreign(new, "messages")
+        last = said[-1] if said else None
+        if thread is None or (said and not has_begun(thread)):
+            return await self._begin(replace(asked, messages=spoken(said, last)))
         answers = await self._open_answers(thread.thread_id, asked.answers)
+        new = spoken(await new_words(self._reads, self._scope, thread.thread_id, said), None if answers else last)
+        check_foreign(new, "messages")
         if new:
             return await self._submitted(await self.submit(asked, new, answers))
         if answers:
@@ -138,8 +138,12 @@ class Gateway:
                 return await self.latest_turn(made.run)
         return await self.current(thread.thread_id)
 
-    async def _begin(self, asked: Incoming, new: tuple[Message, ...]) -> Turn:
-        """On a thread that does not exist yet."""
+    async def _begin(self, asked: Incoming) -> Turn:
+        """On a thread that does not exist yet, or has not begun."""
+        new = last_words(asked.messages)
+        if not new:
+            raise ValidationError("there is no message of a user to answer", loc=("body", "messages"))
+        check_foreign(asked.messages, "messages")
         before = seeded(asked.messages[: len(asked.messages) - len(new)])
         if before:
             # What would be refused of the run is refused before its thread is made.
@@ -147,7 +151,7 @@ class Gateway:
             self._submission(asked, new, ()).options.check()
             thread_id = asked.thread_id.strip() or self._mailbox.ids.thread_id()
             info = ThreadInfo()
-            thread, _ = await self._mailbox.save_thread(self._scope, thread_id, info, messages=before, if_exists="keep")
+            thread, _ = await self._mailbox.save_thread(self._scope, thread_id, info, messages=before, if_exists="fill")
             asked = replace(asked, thread_id=thread.thread_id)
         return await self._submitted(await self.submit(asked, new, ()))
 
@@ -481,6 +485,11 @@ class Gateway:
         """A whole stream at once: these frames, in no log, and the end."""
         told = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", **(headers or {})}
         return Response(written(frames), 200, told, media_type="text/event-stream")
+
+
+def has_begun(thread: Thread) -> bool:
+    """Something has been said on it, or will be."""
+    return bool(thread.message_count or thread.pending_count or thread.latest_run_id is not None)
 
 
 def told(context: Any) -> str | None:

@@ -103,8 +103,9 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     """Create a thread, with messages that belong to no run; `if_exists` decides what an existing one means.
 
-    `raise`: a `Conflict`. `keep`: the existing thread, nothing written. `replace`: its info is replaced, and the
-    messages join its conversation, which while a run executes is for that run's owner alone to write.
+    `raise`: a `Conflict`. `keep`: the existing thread, nothing written. `fill`: the messages begin its conversation
+    where nothing has been said on it yet; else as `keep`, and its info stays in either case. `replace`: its info is
+    replaced, and the messages join its conversation, which while a run executes is for that run's owner alone to write.
     Outcome: `ThreadSaved`, `Conflict`, or `Busy`.
     """
 
@@ -112,7 +113,7 @@ class SaveThread(msgspec.Struct, frozen=True, kw_only=True):
     thread_id: ThreadId
     info: ThreadInfo = ThreadInfo()
     messages: tuple[Message, ...] = ()
-    if_exists: Literal["raise", "keep", "replace"] = "raise"
+    if_exists: Literal["raise", "keep", "fill", "replace"] = "raise"
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ AREA: Final = Area(
     "threads",
     built("TR-001", sentence="A thread is read as it was saved."),
     built("TR-002", sentence="What was never stored reads as nothing."),
-    built("TR-003", sentence="An existing thread is kept, replaced or refused, as asked."),
+    built("TR-003", sentence="An existing thread is kept, begun, replaced or refused, as asked."),
     built("TR-004", sentence="A thread has an id and is not its own parent."),
     cannot(
         "TR-005",

@@ -151,7 +151,7 @@ def messages_of(sent: Sequence[UIMessage], *, known: Collection[str] = ()) -> tu
     """The conversation as the client has it, old and new. What a user says in those that are `known` is not looked at.
 
     Raises:
-        ValidationError: A file of a user cannot be taken, or a message of a user says nothing.
+        ValidationError: A file of a user cannot be taken.
     """
     found: list[Message] = []
     for index, message in enumerate(sent):
@@ -184,8 +184,6 @@ def _user_message(message: UIMessage, index: int) -> Message:
                 raise ValidationError(f"a {part['type']} part has no {_MISSING[part['type']]}", loc=loc)
             case _:
                 pass
-    if not content:
-        raise ValidationError("a message of a user has a text or a file", loc=("body", "messages", index, "parts"))
     return Message(id=MessageId(message.id), role=Role.USER, content=tuple(content))
 
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from awaken.domain.errors import NotFound, RunNotFound, ThreadBusy, ValidationError
 from awaken.domain.ids import RunId, ThreadId, checked_id
-from awaken.domain.message import Message
+from awaken.domain.message import Message, Role
 from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch
 from awaken.domain.thread import ThreadStatus as Status
 from awaken.http.operation import Call, json_response
@@ -238,6 +238,11 @@ def _update(asked: StateBody) -> tuple[tuple[Message, ...], dict[str, Any]]:
         if isinstance(each, dict):
             fields |= cast(dict[str, Any], each)
     messages = sent_messages(fields.pop("messages", None) or [], "body", "values", "messages")
+    if any([each.role is Role.SYSTEM for each in messages]):
+        raise ValidationError(
+            "what a system says is told to the agent with a run, and is no part of the state: put it into its input",
+            loc=("body", "values", "messages"),
+        )
     check_foreign(messages, "values", "messages")
     return seeded(messages), fields
 

@@ -37,7 +37,8 @@ from awaken.http.problems import Problem
 from awaken.http.query import Query
 from awaken.http.settings import MAX_WAIT_S
 from awaken.http.submission import Body
-from awaken.protocols.gateway import Gateway, Incoming
+from awaken.protocols.foreign import last_words, without_systems
+from awaken.protocols.gateway import Gateway, Incoming, has_begun
 from awaken.protocols.open_responses.branches import branched, is_older
 from awaken.protocols.open_responses.chat import ChatEncoder
 from awaken.protocols.open_responses.encoder import Answer, OpenResponsesEncoder
@@ -328,7 +329,7 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
         if thread_id not in ("", run.thread_id):
             raise ValidationError("the calls that are answered belong to another thread", loc=("body", "messages"))
         thread_id, messages = run.thread_id, ()
-    elif thread_id and await gateway.load_thread(thread_id) is not None:
+    elif (thread := await gateway.load_thread(thread_id)) is not None and has_begun(thread):
         messages, answers = await _answering(gateway, thread_id, _last_said(messages), ())
     new_id = "" if key is None else key.id
     known = None if key is None else await repeated(call, gateway, key, thread_id)
@@ -341,7 +342,6 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
             thread_id=thread_id or new_id,
             agent_id=None if run is not None else agent_id,
             run_id=new_id or None,
-            context=_instructions(chat_messages(asked.messages)),
             client_tools=client_tools(asked.tools),
             metadata=asked.metadata or {},
             overrides=asked.echoed(),
@@ -358,15 +358,9 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
 
 
 def _last_said(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """What the user has said since anybody else did: a thread that is there has the rest."""
-    start = len(messages)
-    while start and messages[start - 1].role in (Role.USER, Role.SYSTEM):
-        start -= 1
-    return messages[start:]
-
-
-def _instructions(messages: tuple[Message, ...]) -> str | None:
-    return "\n\n".join([each.text for each in messages if each.role is Role.SYSTEM]) or None
+    """What the user has said since anybody else did, and what systems say: a thread that has begun has the rest."""
+    systems = tuple([each for each in messages if each.role is Role.SYSTEM])
+    return systems + last_words(without_systems(messages))
 
 
 async def _answers_at_end(call: Call, messages: Sequence[Message]) -> tuple[list[tuple[Ticket, Verdict]], Run | None]:

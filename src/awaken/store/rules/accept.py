@@ -74,7 +74,7 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
     thread = facts.thread
     if thread is not None and t.if_exists == "raise":
         return Conflict("thread", t.thread_id)
-    if thread is not None and t.if_exists == "keep":
+    if thread is not None and (t.if_exists == "keep" or (t.if_exists == "fill" and has_begun(thread))):
         return ThreadSaved(created=False)
     if facts.known:
         return Conflict("message", facts.known[0].message.id)
@@ -85,14 +85,21 @@ def save_thread(t: SaveThread, facts: Facts, changes: Changes, now: Instant) -> 
         thread = new_thread(t.scope, t.thread_id, changes, now)
     else:
         touch(thread, changes, now)
-        changes.infos.append(thread)
-    thread.info = t.info
     log = Log(thread, None, None, now)
-    log.add(server_event.thread_saved(t.info, created=created))
+    if created or t.if_exists == "replace":
+        if not created:
+            changes.infos.append(thread)
+        thread.info = t.info
+        log.add(server_event.thread_saved(t.info, created=created))
     for message in t.messages:
         append(message, thread, None, changes, log)
     close_calls(t.messages, thread, None, changes, log, seed="".join([message.id for message in t.messages]))
     return ThreadSaved(created=created, appended=log.write(changes))
+
+
+def has_begun(thread: ThreadRow) -> bool:
+    """Something has been said on it, or will be."""
+    return bool(thread.message_seq or thread.pending or thread.latest_run_no is not None)
 
 
 _Accepted = tuple[Run, Dispatch, Log]

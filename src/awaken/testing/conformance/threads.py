@@ -119,6 +119,26 @@ async def test_an_existing_thread_is_kept_replaced_or_refused_as_asked(store: St
     assert await kinds(store, ThreadId("t")) == ["ThreadCreated", "ThreadUpdated"]
 
 
+@behaviour("TR-003")
+async def test_messages_begin_a_thread_on_which_nothing_was_said_and_no_other(store: Store, clock: ManualClock) -> None:
+    info = ThreadInfo(title="first")
+    await saved(store, THREAD, info)
+    brought = (said("one"), said("two"))
+    assert (await saved(store, THREAD, messages=brought, if_exists="fill")).created is False
+    assert (await thread_of(store)).info == info
+    assert [each.message for each in await log_of(store)] == [*brought]
+    assert await kinds(store) == ["ThreadCreated", "MessageCommitted", "MessageCommitted"]
+
+    assert await saved(store, THREAD, messages=(said("three"),), if_exists="fill") == ThreadSaved(created=False)
+    assert len(await log_of(store)) == 2
+    assert (await saved(store, "new", info, messages=brought, if_exists="fill")).created is True
+
+    await saved(store, "queued")
+    await submitted(store, "d1", thread=ThreadId("queued"))
+    assert await saved(store, "queued", messages=brought, if_exists="fill") == ThreadSaved(created=False)
+    assert (await thread_of(store, ThreadId("queued"))).message_count == 0
+
+
 async def test_replacing_what_is_said_about_a_thread_keeps_what_is_in_it(store: Store, clock: ManualClock) -> None:
     await finished(store, "d1")
     await interrupt(store)
