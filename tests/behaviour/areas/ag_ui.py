@@ -15,5 +15,6 @@ AREA: Final = Area(
         "AGUI-003", sentence="Answers to interrupts that are not as the protocol wants them are refused in the stream."
     ),
     built("AGUI-004", sentence="What is wrong with a request is refused, and stores nothing."),
+    built("AGUI-006", sentence="Whoever comes later, asks again, or is refused, is shown the thread as it stands."),
     built("AGUI-005", sentence="A call that was cut ends with arguments that are JSON."),
 )

@@ -60,9 +60,11 @@ def state_of(found: list[Event]) -> Event:
 
 
 def refusal(body: bytes) -> str:
-    """The code of a stream that says no, and nothing else."""
-    started, failed = events(body)
+    """The code of a stream that says no, and shows the thread as it stands before that."""
+    *standing, started, failed = events(body)
     assert (started["type"], started["threadId"], failed["type"]) == ("RUN_STARTED", "t", "RUN_ERROR")
+    types = [each["type"] for each in standing if each["type"] != "STATE_SNAPSHOT"]
+    assert [*dict.fromkeys(types)] == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
     return failed["code"]
 
 
@@ -88,20 +90,71 @@ async def test_a_run_has_the_clients_name_and_the_same_name_again_joins_it() -> 
         assert (found[0]["runId"], found[0]["parentRunId"], found[0]["protocolVersion"]) == ("r1", "r0", "1.0")
         assert (found[-1]["runId"], found[-1]["outcome"]) == ("r1", {"type": "success"})
         before = await stored(site)
-        again = await ask(site, "text", user(), user("something new", "m2"))
+        again = await ask(site, "text", user())
         assert without_beginning(again) == without_beginning(first)
+        assert refusal(await ask(site, "text", user(), user("something new", "m2"))) == "run_exists"
         assert await stored(site) == before
         run = (await site.http.get(f"/v1/runs/{found[0]['metadata']['awaken']['runId']}")).json()
         assert run["metadata"] == {"parent_run_id": "r0"}
 
 
 @behaviour("SRV-033")
-async def test_with_nothing_new_the_stream_is_empty_and_whole() -> None:
+async def test_with_nothing_new_a_run_shows_the_thread_as_it_stands() -> None:
     async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
-        await ask(site, "text", user())
+        first = events(await ask(site, "text", user(), state={"a": 1}))
         found = events(await ask(site, "text", user(), run="r2"))
-        assert [each["type"] for each in found] == ["RUN_STARTED", "RUN_FINISHED"]
-        assert found[-1]["runId"] == "r2"
+        assert [each["type"] for each in found] == STANDING
+        assert [each["content"] for each in found[1]["messages"]] == ["Go on.", said(first)]
+        assert found[2]["snapshot"] == {"a": 1}
+        assert (found[0]["runId"], found[-1]["runId"]) == ("r2", "r2")
+
+
+STANDING = ["RUN_STARTED", "MESSAGES_SNAPSHOT", "STATE_SNAPSHOT", "RUN_FINISHED"]
+
+
+@behaviour("SRV-033", "AGUI-006")
+async def test_a_page_that_lost_its_connection_and_asks_again_is_shown_all_of_what_is_under_way() -> None:
+    """What it has of the answer is in no log yet: it is begun anew, and not written behind what is there."""
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def talker(context: Context) -> AsyncIterator[str]:
+        yield "one "
+        begun.set()
+        await gate.wait()
+        yield "two"
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, talker=talker) as site:
+        running = asyncio.create_task(ask(site, "talker", user()))
+        await begun.wait()
+        async with site.http.open("POST", "/v1/ag-ui/agents/talker/run", asked(user(), run="r2")) as again:
+            kinds: list[str] = []
+            async for each in again.frames():
+                kinds += [each.json()["type"]] if each.data and each.event != ":" else []
+                if kinds[-1:] == ["TEXT_MESSAGE_CONTENT"]:
+                    break
+            assert kinds[:2] == ["RUN_STARTED", "MESSAGES_SNAPSHOT"]
+        gate.set()
+        assert said(events(await running)) == "one two"
+
+
+@behaviour("SRV-033", "AGUI-006")
+@pytest.mark.parametrize(
+    ("agent", "end"),
+    [
+        ("struct", {"type": "RUN_FINISHED", "outcome": {"type": "success"}, "result": {"n": 7}}),
+        ("failing", {"type": "RUN_ERROR", "message": "it cannot be done"}),
+    ],
+)
+async def test_who_comes_later_is_told_the_same_end(agent: str, end: Event) -> None:
+    async def struct(context: Context) -> Any:
+        return {"n": 7}
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, struct=struct) as site:
+        live = events(await ask(site, agent, user()))[-1]
+        joined = events((await site.http.get(STREAM)).body)[-1]
+        again = events(await ask(site, agent, user(), run="r2"))[-1]
+        for found in (live, joined, again):
+            assert end.items() <= found.items(), found
 
 
 @behaviour("SRV-033")
@@ -233,7 +286,7 @@ async def test_answers_that_are_not_as_the_protocol_wants_them_are_refused_in_th
         assert said(events(await ask(site, "mixed", user(), run="r2", resume=[yes, blue]))) == "All is settled."
         after = await stored(site)
         found = events(await ask(site, "mixed", user(), run="r3", resume=[yes, blue]))
-        assert [each["type"] for each in found] == ["RUN_STARTED", "RUN_FINISHED"], "the same again changes nothing"
+        assert [each["type"] for each in found] == [*STANDING[:2], STANDING[3]], "the same again changes nothing"
         assert await stored(site) == after
 
 
@@ -308,9 +361,13 @@ async def test_what_somebody_else_has_decided_is_open_no_more() -> None:
         await site.app.mailbox.decisions.decide(site.app.scope, run.run_id, [approve_all(ticket)])
         await site.app.mailbox.wait(site.app.scope, run.run_id)
         same = events(await ask(site, "approval", user(), run="r2", resume=[answer(asked_for, {"approved": True})]))
-        assert [each["type"] for each in same] == ["RUN_STARTED", "RUN_FINISHED"]
+        assert [each["type"] for each in same] == [*STANDING[:2], STANDING[3]]
         late = await ask(site, "approval", user(), run="r2", resume=[answer(asked_for, {"approved": False})])
         assert refusal(late) == "interrupt_conflict"
+        unsent = user("say this, too", "m9")
+        late = await ask(site, "approval", user(), unsent, run="r2", resume=[answer(asked_for, {"approved": False})])
+        shown = events(late)[2]["messages"]
+        assert "paid 5" in str(shown) and shown[-1] == unsent, "what really was decided, and what the page has besides"
         assert said(events(await ask(site, "text", user(), user("and now", "m2"), run="r3"))) != ""
 
 

@@ -144,7 +144,7 @@ async def test_every_shape_is_shown_by_the_page_that_runs_it_as_by_one_that_come
             page = await first.opened(shape, tools=LOOK_AROUND)
             view = await page("send", "Go on.")
             while view["interrupts"]:
-                view = await page("resume", {}, {"status": "resolved", "payload": "blue"})
+                view = await page("resume", {each["id"]: _yes(each) for each in view["interrupts"]})
             if view["pending"]:
                 view = await page("answer", view["pending"][0], "blue")
             errors = [each["message"] for each in view["errors"]]
@@ -154,6 +154,10 @@ async def test_every_shape_is_shown_by_the_page_that_runs_it_as_by_one_that_come
             if shape not in expected:
                 assert told(seen) == told(view), shape
                 assert seen["state"] == view["state"]
+
+
+def _yes(interrupt: View) -> View:
+    return {"status": "resolved", "payload": "blue" if interrupt["reason"] == "input_required" else True}
 
 
 STATES = {"state": {"colour": "blue", "size": {"w": 1}}}
@@ -193,7 +197,17 @@ async def test_the_client_is_told_why_an_answer_is_refused() -> None:
         other = await first.opened("approval", "other", threadId=page.name)
         view = await other("send", "and me?")
         assert [each["code"] for each in view["errors"]] == ["interrupts_pending"]
+        assert [each["id"] for each in view["interrupts"]] == [asked["id"]], "now it can answer"
+        assert "and me?" in [each.get("content") for each in view["messages"]], "and has not lost what was said"
         view = await page("resume", {asked["id"]: {"status": "resolved", "payload": {"approved": "perhaps"}}})
         assert [each["code"] for each in view["errors"]] == ["invalid_resume_payload"]
         view = await page("resume", {asked["id"]: {"status": "cancelled"}})
         assert (text(view), view["interrupts"]) == ("That is settled.", [])
+        view = await other("resume", {asked["id"]: {"status": "resolved", "payload": True}})
+        assert [each["code"] for each in view["errors"]][1:] == ["interrupt_conflict"]
+        assert view["interrupts"] == [], "it is not asked for the same for ever"
+        assert sorted(roles(view)) == ["assistant", "assistant", "tool", "user", "user"], (
+            "what counts, and what is unsent"
+        )
+        view = await other("again")
+        assert view["interrupts"] != [], "its message was taken: it is asked anew"

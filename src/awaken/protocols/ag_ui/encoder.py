@@ -13,6 +13,7 @@ Source: docs/howto/use-ag-ui.md; SRV-033.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final, Literal, cast
 
@@ -35,7 +36,7 @@ from awaken.domain.agent_event import (
     ToolCallStarted,
     ToolCallStreamDelta,
 )
-from awaken.domain.clock import to_rfc3339
+from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.ids import MessageId, RunId
 from awaken.domain.log import MessagePayload
 from awaken.domain.message import ASSISTANT, TOOL, USER, Message
@@ -183,34 +184,10 @@ class AgUiEncoder(TurnEncoder):
 
     def ends(self, event: LogEvent, ending: Ending) -> Frames:
         frames = self._closed_all()
-        usage = usage_of(ending.usage, ending.usage_by_model)
-        told: Shown = {"timestamp": event.created_at}
-        if usage:
-            told["usage"] = usage
-        if ending.outcome in ("failed", "blocked"):
-            ended = ending.termination
-            code = ended and (ended.code or ended.type)
-            error: Shown = {"type": "RUN_ERROR", "message": ending.text, "code": code or "error"}
-            return [*frames, frame(error | told)]
-        finished: Shown = {"type": "RUN_FINISHED", "threadId": self.opened.thread_id, "runId": self._client_run_id}
-        if ending.output is not None:
-            finished["result"] = ending.output
-        asked = [ticket for ticket in ending.tickets if is_interrupt(ticket.kind)]
-        match ending.outcome:
-            case "waiting" if asked:
-                frames += [*self._state_snapshot(), *self._snapshot()]
-                finished["outcome"] = {"type": "interrupt", "interrupts": [interrupt_of(each) for each in asked]}
-            case "waiting":
-                pending = [shown_call(ticket)[0] for ticket in ending.tickets]
-                finished["outcome"] = {"type": "success"} | ({"pendingToolCallIds": pending} if pending else {})
-            case "cancelled" | "superseded":
-                finished["outcome"] = {"type": "cancelled"}
-            case _:
-                finished["outcome"] = {"type": "success"}
-        about: Shown = {"outcome": ending.outcome}
-        if ending.termination is not None and ending.termination.code is not None:
-            about["code"] = ending.termination.code
-        return [*frames, frame(finished | told | {"metadata": {"awaken": about}})]
+        if ending.outcome == "waiting" and any([is_interrupt(ticket.kind) for ticket in ending.tickets]):
+            frames += [*self._state_snapshot(), *self._snapshot()]
+        own = self.opened.thread_id, self._client_run_id
+        return [*frames, ended(*own, ending, ending.tickets, at=event.created_at)]
 
     def failed(self, problem: Problem, request_id: str) -> Frames:
         return (failure(problem.detail, problem.code),)
@@ -633,6 +610,45 @@ class AgUiEncoder(TurnEncoder):
 def conversation(messages: Any) -> list[Shown]:
     """Messages of the log as the client has them."""
     return [each for message in messages for each in shown(message)]
+
+
+def ended(
+    thread_id: str,
+    run_id: str,
+    ending: Ending | None,
+    tickets: Iterable[TicketOpenedPayload],
+    *,
+    at: Instant | None = None,
+    as_error: bool = True,
+) -> Frame:
+    """The end of a client's run. `ending`: None where it is still under way, for others to see. `as_error` False: it is
+    no error of this stream that the run has failed.
+    """
+    told: Shown = {} if at is None else {"timestamp": at}
+    usage = [] if ending is None else usage_of(ending.usage, ending.usage_by_model)
+    if usage:
+        told["usage"] = usage
+    asked = [interrupt_of(each) for each in tickets if is_interrupt(each.kind)]
+    termination = None if ending is None else ending.termination
+    if ending is not None and ending.outcome in ("failed", "blocked") and as_error and not asked:
+        code = termination and (termination.code or termination.type)
+        return frame({"type": "RUN_ERROR", "message": ending.text, "code": code or "error"} | told)
+    finished: Shown = {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}
+    if ending is not None and ending.output is not None:
+        finished["result"] = ending.output
+    pending = [shown_call(each)[0] for each in tickets if each.kind == "client_tool"]
+    if asked:
+        finished["outcome"] = {"type": "interrupt", "interrupts": asked}
+    elif ending is not None and ending.outcome in ("cancelled", "superseded"):
+        finished["outcome"] = {"type": "cancelled"}
+    else:
+        finished["outcome"] = {"type": "success"} | ({"pendingToolCallIds": pending} if pending else {})
+    if ending is not None:
+        about: Shown = {"outcome": ending.outcome}
+        if termination is not None and termination.code is not None:
+            about["code"] = termination.code
+        told["metadata"] = {"awaken": about}
+    return frame(finished | told)
 
 
 def failure(message: str, code: str) -> Frame:

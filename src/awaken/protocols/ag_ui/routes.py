@@ -2,13 +2,15 @@
 
 Above: the application. Below: the gateway, and the operations of this API for stopping.
 Holds: what is wrong with answers to interrupts is said in the stream, as the protocol wants it, and nothing is stored
-then. All else that is wrong is a problem document.
+then. All else that is wrong is a problem document. Whoever is told nothing new, or is refused, is shown the thread as
+it stands: his page knows it otherwise.
 
 Source: docs/howto/use-ag-ui.md; SRV-033.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -16,6 +18,7 @@ from starlette.responses import Response
 
 from awaken.domain.errors import AgentNotFound, AwakenError, ThreadNotFound, ValidationError
 from awaken.domain.ids import TicketId
+from awaken.domain.message import Message
 from awaken.domain.run import Adapter
 from awaken.domain.server_event import ticket_opened
 from awaken.domain.thread import Thread
@@ -25,7 +28,7 @@ from awaken.http.problems import problem_of
 from awaken.http.routes.runs import Stopping
 from awaken.http.routes.threads import cancel_thread, interrupt_thread
 from awaken.http.wire import CancelResource, InterruptResource
-from awaken.protocols.ag_ui.encoder import JOINING, AgUiEncoder, conversation, failure
+from awaken.protocols.ag_ui.encoder import JOINING, AgUiEncoder, conversation, ended, failure
 from awaken.protocols.ag_ui.wire import (
     PROTOCOL_VERSION,
     Resume,
@@ -33,14 +36,15 @@ from awaken.protocols.ag_ui.wire import (
     Shown,
     answers_in,
     call_of,
-    interrupt_of,
     is_interrupt,
     messages_of,
     replacing,
     verdict_of,
 )
-from awaken.protocols.contract import Frame, Frames, frame, shown_call
+from awaken.protocols.contract import Frame, frame, shown_call
+from awaken.protocols.foreign import new_words
 from awaken.protocols.gateway import Gateway, Incoming
+from awaken.protocols.turn_index import Turn
 
 _CODES: Final = {
     "ticket_not_found": "unknown_interrupt",
@@ -69,26 +73,54 @@ async def run(call: Call) -> Response:
     asked = call.body(RunInput)
     gateway = Gateway(call, Adapter.AG_UI)
     thread = await gateway.load_thread(asked.thread_id)
-    if thread is not None:
-        known = await gateway.turn_called(thread.thread_id, asked.run_id)
-        if known is not None:
-            return await gateway.watch(known, AgUiEncoder)
     incoming = await _incoming(call, asked, thread)
     try:
+        known = None if thread is None else await _known(call, gateway, thread, asked, incoming.messages)
+        if known is not None:
+            return await gateway.watch(known, AgUiEncoder)
         answers = await _answers(call, gateway, asked, thread)
         turn = await gateway.enter(
             replace(incoming, answers=answers, strategy="enqueue" if answers else incoming.strategy)
         )
     except _Refused as error:
-        return gateway.say([*_started(asked.thread_id, asked.run_id), failure(str(error), error.code)])
+        return await _refusal(call, gateway, asked, incoming.messages, failure(str(error), error.code))
     except AwakenError as error:
         problem = problem_of(error)
         if problem.code not in _CODES:
             raise
-        return gateway.say([*_started(asked.thread_id, asked.run_id), failure(problem.detail, _CODES[problem.code])])
-    if turn is None:
-        return gateway.say([*_started(asked.thread_id, asked.run_id), _finished(asked.thread_id, asked.run_id)])
-    return await gateway.watch(turn, AgUiEncoder)
+        said = failure(problem.detail, _CODES[problem.code])
+        return await _refusal(call, gateway, asked, incoming.messages, said)
+    if turn is not None and turn.wire_run_id == asked.run_id:
+        return await gateway.watch(turn, AgUiEncoder)
+    # Nothing is new. The page may have some of what is under way, and none of what has ended since: it is shown all.
+    joined = None if turn is None else await gateway.join(asked.thread_id, JOINING)
+    return joined or gateway.say(await _standing(call, gateway, asked.thread_id, asked.run_id))
+
+
+async def _known(
+    call: Call, gateway: Gateway, thread: Thread, asked: RunInput, messages: Sequence[Message]
+) -> Turn | None:
+    """The turn of that name, where the thread has one: a client that has lost its connection asks again.
+
+    Raises:
+        _Refused: It says something besides, which a run that is there cannot take.
+    """
+    known = await gateway.turn_called(thread.thread_id, asked.run_id)
+    if known is not None and await new_words(call.reads, call.scope, thread.thread_id, messages):
+        raise _Refused("run_exists", f"there is a run {asked.run_id!a:.80} already; a new message is a run of its own")
+    return known
+
+
+async def _refusal(call: Call, gateway: Gateway, asked: RunInput, messages: Sequence[Message], said: Frame) -> Response:
+    """The client's run fails with the error. Before it, as a run of its own, the thread is shown as it stands, because
+    a page whose answer is not taken knows it otherwise; what the page has not got rid of stays with it.
+    """
+    thread = await gateway.load_thread(asked.thread_id)
+    frames: list[Frame] = []
+    if thread is not None:
+        unsent = await new_words(call.reads, call.scope, thread.thread_id, messages)
+        frames += await _standing(call, gateway, thread.thread_id, unsent=unsent)
+    return gateway.say([*frames, _started(asked.thread_id, asked.run_id), said])
 
 
 async def _incoming(call: Call, asked: RunInput, thread: Thread | None) -> Incoming:
@@ -172,38 +204,40 @@ async def join(call: Call) -> Response:
         turn, place = found
         return await gateway.watch(turn, AgUiEncoder, place=place)
     joined = await gateway.join(call.thread_id, JOINING)
-    return gateway.say(await _standing(call, gateway)) if joined is None else joined
+    return joined or gateway.say(await _standing(call, gateway, call.thread_id))
 
 
-async def _standing(call: Call, gateway: Gateway) -> Frames:
-    thread = await gateway.load_thread(call.thread_id)
+async def _standing(
+    call: Call, gateway: Gateway, thread_id: str, name: str | None = None, *, unsent: Sequence[Message] | None = None
+) -> list[Frame]:
+    """A whole run that shows the thread as it stands, and ends as its last one has. `name`: the client's for it; None:
+    that of the last one. `unsent`: what the client has besides, where an error follows, and this is none.
+    """
+    thread = await gateway.load_thread(thread_id)
     if thread is None:
-        raise ThreadNotFound(call.thread_id)
-    thread_id = thread.thread_id
-    latest = await call.reads.latest_run(call.scope, thread_id)
+        raise ThreadNotFound(thread_id)
+    latest = await call.reads.latest_run(call.scope, thread.thread_id)
     turn = None if latest is None else await gateway.latest_turn(latest)
-    name = thread_id if turn is None else turn.wire_run_id or turn.dispatch_id or turn.run.run_id
-    state = await call.reads.load_state(call.scope, thread_id)
+    name = name or (thread_id if turn is None else turn.wire_run_id or turn.dispatch_id or turn.run.run_id)
+    state = await call.reads.load_state(call.scope, thread.thread_id)
     tickets = [ticket_opened(ticket).payload for ticket in await gateway.open_tickets(thread_id)]
     messages = conversation([stored.message for stored in await gateway.messages(thread_id)])
     for ticket in tickets:
         if ticket.tool_call_id is None:
             id, tool, arguments = shown_call(ticket)
             messages.append({"id": id, "role": "assistant", "toolCalls": [call_of(id, tool, arguments)]})
-    frames = [*_started(thread_id, name), frame({"type": "MESSAGES_SNAPSHOT", "messages": messages})]
+    frames = [_started(thread_id, name), frame({"type": "MESSAGES_SNAPSHOT", "messages": messages})]
+    kept = conversation([each for each in unsent or () if each.id])
+    if kept:  # the client leaves what it has at its place: it forgets them first, and has them at the end then
+        frames.append(frame({"type": "MESSAGES_SNAPSHOT", "messages": [*messages, *kept]}))
     if state.version:
         frames.append(frame({"type": "STATE_SNAPSHOT", "snapshot": state.values}))
-    return [*frames, _finished(thread_id, name, [interrupt_of(each) for each in tickets if is_interrupt(each.kind)])]
+    ending = None if turn is None or turn.ending is None else replace(turn.ending, usage=None, usage_by_model={})
+    return [*frames, ended(thread_id, name, ending, tickets, as_error=unsent is None)]
 
 
-def _started(thread_id: str, run_id: str) -> list[Frame]:
-    told = {"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id, "protocolVersion": PROTOCOL_VERSION}
-    return [frame(told)]
-
-
-def _finished(thread_id: str, run_id: str, interrupts: list[Shown] | None = None) -> Frame:
-    outcome: Shown = {"type": "interrupt", "interrupts": interrupts} if interrupts else {"type": "success"}
-    return frame({"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id, "outcome": outcome})
+def _started(thread_id: str, run_id: str) -> Frame:
+    return frame({"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id, "protocolVersion": PROTOCOL_VERSION})
 
 
 # --- capabilities -----------------------------------------------------------------------------------------------------
