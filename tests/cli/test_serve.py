@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from awaken.cli import serve as serving
 from awaken.cli.failure import Exit
 from awaken.cli.loading import DemoOptions, demo_app, load_app
 from awaken.cli.server import Address
@@ -60,6 +62,53 @@ def test_an_app_that_finds_out_who_asks_may_be_reached_from_elsewhere(here: Path
         "app = Awaken('memory://', http=HttpSettings(authorize=lambda request: 'ann'))\n"
     )
     refused(awaken("serve", "guarded:app", "--bind", "192.0.2.7:0"), Exit.FAILED, "192.0.2.7")
+
+
+def test_a_protocol_that_is_not_there_is_refused_by_name(awaken: Awaken, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(awaken("serve", "--protocols", "ai-sdk,telex"), Exit.USAGE, "--protocols", "telex", "ai_sdk")
+    monkeypatch.setenv("AWAKEN_PROTOCOLS", "telex")
+    refused(awaken("serve"), Exit.USAGE, "telex")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "served"),
+    [
+        (["--protocols", "ai-sdk, ag_ui"], None, {"ai_sdk", "ag_ui"}),
+        (["--protocols", "none"], None, set[str]()),
+        (["--protocols", "langgraph"], "ag-ui", {"langgraph"}),
+        ([], "open-responses", {"open_responses"}),
+        ([], "", {"ag_ui", "langgraph"}),
+        ([], None, {"ag_ui", "langgraph"}),
+    ],
+)
+def test_only_the_protocols_that_are_chosen_are_served_and_loaded(
+    here: Path, flags: list[str], environment: str | None, served: set[str]
+) -> None:
+    """By the command, its environment, or else the app."""
+    (here / "mine.py").write_text(
+        "from awaken import Awaken\nfrom awaken.http.settings import HttpSettings\n"
+        "app = Awaken('memory://', http=HttpSettings(protocols=('ag_ui', 'langgraph')))\n"
+    )
+    told = (
+        "import sys\nfrom awaken.cli import serve, server\n"
+        "def serve_until_stopped(app, *args, settings, **more):\n"
+        "    app.asgi(settings=settings)\n"
+        "    async def nothing(): print(*{n.split('.')[2] for n in sys.modules if n.startswith('awaken.protocols.') "
+        "and n.endswith('.routes')})\n"
+        "    return nothing()\n"
+        "serve.serve_until_stopped = serve_until_stopped\n"
+        "from awaken.cli.main import main\n"
+        "sys.argv = ['awaken', 'serve', 'mine:app', '--port', '0', *sys.argv[1:]]\nsys.exit(main())\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "AWAKEN_PROTOCOLS"}
+    environ["PYTHONPATH"] = str(Path(serving.__file__).parents[2])  # this package, whatever folder it runs in
+    if environment is not None:
+        environ["AWAKEN_PROTOCOLS"] = environment
+    done = subprocess.run(
+        [sys.executable, "-c", told, *flags], capture_output=True, text=True, timeout=60, check=False, env=environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == served
 
 
 def test_a_port_in_use_is_named_with_the_flag_that_helps(awaken: Awaken) -> None:

@@ -22,7 +22,9 @@ from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
 from awaken.cli.loop import run_to_the_end
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
 from awaken.domain.checking import DAY_S
+from awaken.domain.errors import ValidationError
 from awaken.http.settings import HttpSettings
+from awaken.protocols.mounting import chosen_of
 from awaken.store.contract import Store
 from awaken.telemetry.log import LogFormat, LogLevel, configure_logging
 from awaken.wiring import Awaken
@@ -53,6 +55,7 @@ def serve(
     allowed_host: Several = (),
     allowed_origin: Several = (),
     forwarded_allow_ips: str | None = None,
+    protocols: Annotated[str | None, Parameter(env_var="AWAKEN_PROTOCOLS")] = None,
     insecure_no_auth: bool = False,
     check: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -93,12 +96,16 @@ def serve(
         again.
     forwarded_allow_ips
         Addresses of proxies whose X-Forwarded-For, -Proto and -Host are believed, separated by commas; * for any.
+    protocols
+        Which protocols are served beside this server's own API, separated by commas, such as ai-sdk,ag-ui; none for
+        none. AWAKEN_PROTOCOLS, or else what the app says, when absent.
     insecure_no_auth
         Serve beyond this machine although the app has no authorize.
     check
         Start nothing: say whether it could be served. Agents are imported, and store, settings and address looked at.
     """
     address = _address(bind_to, host, port)
+    chosen = _protocols(protocols)
     check_seconds("--shutdown-drain-s", shutdown_drain_s, most_s=DAY_S)
     configure_logging(log_format, log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would log what the banner prints
@@ -112,12 +119,12 @@ def serve(
             " --insecure-no-auth that anybody may use it"
         )
     if check:
-        settings = _http_settings(app, address, public_url, allowed_host, allowed_origin, forwarded_allow_ips)
+        settings = _http_settings(app, address, public_url, allowed_host, allowed_origin, forwarded_allow_ips, chosen)
         return _check(app, address, settings)
     bound = bind(address)
     with bound:
         served = Address(address.host, bound.getsockname()[1])
-        settings = _http_settings(app, served, public_url, allowed_host, allowed_origin, forwarded_allow_ips)
+        settings = _http_settings(app, served, public_url, allowed_host, allowed_origin, forwarded_allow_ips, chosen)
         serving = serve_until_stopped(
             app,
             bound,
@@ -166,8 +173,10 @@ def _http_settings(
     hosts: Sequence[str],
     origins: Sequence[str],
     proxies: str | None,
+    protocols: tuple[str, ...] | None,
 ) -> HttpSettings:
-    """Those of the app, with what the command adds. On loopback, and where names are given, only those are answered to.
+    """Those of the app, with what the command adds, or chooses in its place. On loopback, and where names are given,
+    only those are answered to.
 
     Raises:
         ValidationError: An address is none.
@@ -184,7 +193,19 @@ def _http_settings(
         forwarded_allow_ips=chosen.forwarded_allow_ips
         if proxies is None
         else tuple([each.strip() for each in proxies.split(",")]),
+        protocols=chosen.protocols if protocols is None else protocols,
     )
+
+
+def _protocols(named: str | None) -> tuple[str, ...] | None:
+    """None: as the app says. A name may have hyphens, as in the address of its routes."""
+    names = [each.strip().replace("-", "_") for each in (named or "").split(",") if each.strip()]
+    if not names:
+        return None
+    try:
+        return () if names == ["none"] else chosen_of(names)
+    except ValidationError as error:
+        usage(f"--protocols {named!r}: {error}")
 
 
 def _app(target: str | None, options: DemoOptions) -> Awaken:
