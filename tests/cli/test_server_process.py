@@ -19,9 +19,11 @@ import psutil
 import pytest
 
 from awaken.cli.ending import EXIT_S
+from awaken.cli.failure import Exit, failure_of
 from awaken.cli.server import LATE_S
 from awaken.client import Client, Event, Reconnect
 from awaken.domain.clock import SystemClock
+from awaken.domain.errors import Unavailable
 from awaken.store.sqlite.lock import FileLock
 from awaken.testing.behaviour import behaviour
 
@@ -214,6 +216,9 @@ def test_a_server_that_starts_is_alive_and_not_ready_and_answers_nothing_else(fo
             refused = http.request(method, path, json={} if method == "POST" else None)
             assert (refused.status_code, refused.json()["code"]) == (503, "starting")
             assert refused.headers["retry-after"] == "1"
+        with client(server.url) as calling, pytest.raises(Unavailable) as unavailable:
+            [*calling.list_agents()]
+        assert failure_of(unavailable.value).code is Exit.UNREACHABLE, "so that a script asks again"
 
         lock.release()
         server.until_logged('"serving"')

@@ -14,6 +14,7 @@ import pytest
 from msgspec import inspect as types
 
 import awaken
+from awaken.cli.failure import Exit
 from awaken.cli.runs import runs
 from awaken.cli.serve import serve
 from awaken.domain import errors
@@ -42,6 +43,13 @@ def first_cells(page: Path, heading: str | None = None) -> list[str]:
         text = re.split(r"^## ", text.partition(f"## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
     return [found for row in rows for found in _CODE.findall(row)]
+
+
+def test_every_exit_code_is_listed_once() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", (REFERENCE / "cli.md").read_text(), re.MULTILINE)
+    assert [int(code) for code, _ in rows] == [*Exit, 130]
+    said = {int(code): text for code, text in rows}
+    assert "it is starting or stopping" in said[Exit.UNREACHABLE], "as `failure_of` has it"
 
 
 METHODS = ("GET ", "POST ", "PUT ", "PATCH ", "DELETE ")

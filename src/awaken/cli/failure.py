@@ -20,7 +20,9 @@ class Exit(IntEnum):
     USAGE = 2
     NOT_FOUND = 3
     CONFLICT = 4
+    """Not as things stand."""
     UNREACHABLE = 5
+    """Nobody answers, or nobody yet or any more: a server that starts or stops. The same can be asked again."""
     WAITS = 6
     """The run waits for somebody, and goes on when that has been decided."""
 
