@@ -974,7 +974,7 @@ class Awaken:
         return [as_shown(GroupResource.of(self.scope, group), shown.DeadLetterGroup) for group in groups]
 
     async def get_dead_letter(self, dispatch_id: str) -> shown.DeadLetter:
-        """Also one that was seen to. Raises DispatchNotFound, NotDeadLetter."""
+        """Also one that was seen to. Raises DispatchNotFound, DeadLetterNotFound."""
         self.mailbox.check_loop()
         return _shown_letter(self, await self.mailbox.dead_letters.get(self.scope, dispatch_id))
 

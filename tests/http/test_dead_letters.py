@@ -101,5 +101,10 @@ async def test_what_is_no_dead_letter_and_no_filter_is_refused_over_http(store: 
         for path, body, refused in asked:
             answer = await site.http.post(f"/v1/dead-letters/{path}", body)
             assert (answer.status, answer.code) == refused, path
-        assert (await site.http.get(f"/v1/dead-letters/{run['dispatch_id']}")).code == "not_dead_letter"
+        none = await site.http.get(f"/v1/dead-letters/{run['dispatch_id']}")
+        assert (none.status, none.code) == (404, "dead_letter_not_found")
+        assert none.json()["detail"] == (
+            f"dispatch '{run['dispatch_id']}' is no dead letter: the phase of its run, {run['run_id']}, is completed"
+        )
+        assert (await site.http.get("/v1/dead-letters/nothing")).code == "dispatch_not_found"
         assert (await site.http.get("/v1/dead-letters?since=yesterday")).code == "invalid_request"

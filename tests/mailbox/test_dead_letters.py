@@ -9,6 +9,7 @@ import pytest
 
 from awaken.domain.dead_letter import DeadLetterQuery, letters_of
 from awaken.domain.errors import (
+    DeadLetterNotFound,
     DispatchNotFound,
     NotDeadLetter,
     PermanentFailure,
@@ -103,7 +104,7 @@ async def test_what_was_seen_to_otherwise_or_is_gone_is_refused(store: WatchedSt
         with pytest.raises(ValidationError, match="a reason has"):
             await letters.discard(DEFAULT_SCOPE, run.dispatch_id, " ")
         await letters.discard(DEFAULT_SCOPE, run.dispatch_id, "known", "ann")
-        with pytest.raises(NotDeadLetter):
+        with pytest.raises(NotDeadLetter, match="it was discarded"):
             await retried(world, run)
         assert (await letters.get(DEFAULT_SCOPE, run.dispatch_id)).state == "discarded"
 
@@ -117,8 +118,10 @@ async def test_what_was_seen_to_otherwise_or_is_gone_is_refused(store: WatchedSt
             await world.mailbox.again.retry(DEFAULT_SCOPE, other.run_id)
 
         well = await world.submit()
-        with pytest.raises(NotDeadLetter):
+        with pytest.raises(NotDeadLetter, match=r"the phase of its run, .*, is running"):
             await retried(world, well.run)
+        with pytest.raises(DeadLetterNotFound, match="is running"):
+            await letters.get(DEFAULT_SCOPE, well.run.dispatch_id)
         (await world.agent.next_call()).release("done")
         await world.done(well)
         with pytest.raises(NotDeadLetter):

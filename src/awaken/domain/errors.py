@@ -84,6 +84,18 @@ class DispatchNotFound(NotFound):
     code = "dispatch_not_found"
 
 
+class DeadLetterNotFound(NotFound):
+    """There is such a dispatch, and it was not given up; `state` says what it is instead."""
+
+    what = "dead letter"
+    code = "dead_letter_not_found"
+
+    def __init__(self, dispatch_id: str, state: str) -> None:
+        super().__init__(dispatch_id)
+        self.args = (f"dispatch {dispatch_id!r} is no dead letter: {state}",)
+        self.state = state
+
+
 class ThreadGone(NotFound):
     """It was deleted. Its id is not used again."""
 
@@ -361,12 +373,12 @@ class RunNotFinished(Conflict):
 
 
 class NotDeadLetter(Conflict):
-    """The dispatch is no dead letter, or was seen to otherwise."""
+    """There is nothing to see to: the dispatch is no dead letter, or was seen to otherwise; `state` says which."""
 
     code = "not_dead_letter"
 
-    def __init__(self, dispatch_id: str) -> None:
-        super().__init__(f"dispatch {dispatch_id!r} is no dead letter, or was seen to already in another way")
+    def __init__(self, dispatch_id: str, state: str) -> None:
+        super().__init__(f"dispatch {dispatch_id!r} is no dead letter that waits for somebody: {state}")
         self.id = dispatch_id
 
 

@@ -65,6 +65,7 @@ STATUS: Final[dict[str, int]] = {
     "run_not_found": 404,
     "watched_not_found": 404,
     "dispatch_not_found": 404,
+    "dead_letter_not_found": 404,
     "ticket_not_found": 404,
     "unknown_tool_call": 404,
     "message_not_found": 404,

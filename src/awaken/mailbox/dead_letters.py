@@ -18,8 +18,17 @@ from msgspec.structs import replace
 from awaken.domain.clock import Instant
 from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery, check_handling, checked_reason
 from awaken.domain.delivery import Delivery
-from awaken.domain.errors import Conflict, DispatchNotFound, NotDeadLetter, NotFound, QueueFull, ValidationError
+from awaken.domain.errors import (
+    Conflict,
+    DeadLetterNotFound,
+    DispatchNotFound,
+    NotDeadLetter,
+    NotFound,
+    QueueFull,
+    ValidationError,
+)
 from awaken.domain.ids import AgentId, DispatchId, Scope, checked_id
+from awaken.domain.phase import phase_of
 from awaken.domain.run import Trace
 from awaken.mailbox.again import Again
 from awaken.mailbox.engine import Engine
@@ -73,15 +82,24 @@ class DeadLetters:
 
         Raises:
             DispatchNotFound: There is no such dispatch.
-            NotDeadLetter: It is there, and was not given up.
+            DeadLetterNotFound: It is there, and was not given up.
         """
         dispatch = await self._reads.load_dispatch(scope, DispatchId(checked_id(dispatch_id, what="dispatch_id")))
         run = None if dispatch is None else await self._reads.load_run(scope, dispatch.run_id)
         if dispatch is None or run is None:
             raise DispatchNotFound(dispatch_id)
-        if run.dispatch_id != dispatch.dispatch_id or not (run.dead_lettered or run.seen_to is not None):
-            raise NotDeadLetter(dispatch_id)
+        if run.dispatch_id != dispatch.dispatch_id:
+            raise DeadLetterNotFound(dispatch_id, f"its run, {run.run_id}, went on with dispatch {run.dispatch_id}")
+        if not (run.dead_lettered or run.seen_to is not None):
+            raise DeadLetterNotFound(dispatch_id, f"the phase of its run, {run.run_id}, is {phase_of(run, dispatch)}")
         return DeadLetter(run, dispatch)
+
+    async def _to_see_to(self, scope: Scope, dispatch_id: str) -> DeadLetter:
+        """As `get`; raises NotDeadLetter for what is none."""
+        try:
+            return await self.get(scope, dispatch_id)
+        except DeadLetterNotFound as error:
+            raise NotDeadLetter(dispatch_id, error.state) from error
 
     async def group(self, scope: Scope, query: DeadLetterQuery) -> list[LetterGroup]:
         """Those that the filter finds, by agent and class of error, the largest group first; of the newest 10 000."""
@@ -104,12 +122,16 @@ class DeadLetters:
         delay_ms: int = 0,
         trace: Trace = _NO_TRACE,
     ) -> Submission:
-        """As `Again.retry` of its run. Raises as that and as `get`; NotDeadLetter too for one that was discarded."""
+        """As `Again.retry` of its run.
+
+        Raises:
+            DispatchNotFound, NotDeadLetter: There is none, or it was discarded. Else as `Again.retry`.
+        """
         self._engine.require_ready()
         Delivery(max_attempts=max_attempts, delay_ms=delay_ms).check()
-        letter = await self.get(scope, dispatch_id)
+        letter = await self._to_see_to(scope, dispatch_id)
         if letter.state == "discarded":
-            raise NotDeadLetter(dispatch_id)
+            raise NotDeadLetter(dispatch_id, "it was discarded")
         return await self._again.retry(
             scope,
             letter.run.run_id,
@@ -128,13 +150,13 @@ class DeadLetters:
         """
         self._engine.require_ready()
         said = checked_reason(reason)
-        letter = await self.get(scope, dispatch_id)
+        letter = await self._to_see_to(scope, dispatch_id)
         run = letter.run
         asked = Discard(scope=scope, thread_id=run.thread_id, run_id=run.run_id, reason=said, by=by)
         outcome = await self._engine.combiner.ask(asked)
         if isinstance(outcome, Discarded):
             return replace(letter, run=outcome.run)
-        raise NotDeadLetter(dispatch_id)
+        raise NotDeadLetter(dispatch_id, "its run is done again")
 
     async def retry_many(
         self,

@@ -150,7 +150,8 @@ async def discard_dead_letters(call: Call) -> Response:
     return json_response(HandledResource.of(handled, discarded=handled.done))
 
 
-_OF_ONE: Final = ("dispatch_not_found", "not_dead_letter", "invalid_id")
+_OF_ONE: Final = ("dispatch_not_found", "invalid_id")
+_TO_SEE_TO: Final = (*_OF_ONE, "not_dead_letter")
 
 DEAD_LETTER_OPERATIONS: Final = (
     Operation(
@@ -200,7 +201,7 @@ DEAD_LETTER_OPERATIONS: Final = (
         summary="Read a dead letter, also one that was seen to",
         handler=get_dead_letter,
         answers={200: DeadLetterResource},
-        problems=_OF_ONE,
+        problems=(*_OF_ONE, "dead_letter_not_found"),
     ),
     Operation(
         method="POST",
@@ -211,7 +212,7 @@ DEAD_LETTER_OPERATIONS: Final = (
         body=RunRetry,
         answers={202: RunResource, 200: RunResource},
         problems=(
-            *_OF_ONE, "message_not_found", "thread_not_found", "thread_deleted", "run_not_found", "run_not_finished",
+            *_TO_SEE_TO, "message_not_found", "thread_not_found", "thread_deleted", "run_not_found", "run_not_finished",
             "unknown_agent", "already_exists", "queue_full",
         ),
     ),
@@ -223,6 +224,6 @@ DEAD_LETTER_OPERATIONS: Final = (
         handler=discard_dead_letter,
         body=LetterDiscard,
         answers={200: DeadLetterResource},
-        problems=_OF_ONE,
+        problems=_TO_SEE_TO,
     ),
 )  # fmt: skip
