@@ -47,4 +47,4 @@ async def test_a_program_asks_the_same(store: Store, clock: ManualClock) -> None
         found = await app.explain(run.run_id)
         [ticket] = [each async for each in app.list_tickets()]
         assert (found.code, [each.id for each in found.blocked_by]) == ("waits_for_tickets", [ticket.ticket_id])
-        assert "input 'name'" in found.summary and "awaken decide" in found.next_action
+        assert "input 'name'" in found.summary and f"`awaken decide {ticket.ticket_id}`" in found.next_action

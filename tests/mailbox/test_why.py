@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
@@ -74,6 +75,14 @@ class Deaf:
                 await self.may_end.wait()
             except asyncio.CancelledError:
                 continue
+
+
+def test_what_is_to_be_done_names_nothing_that_is_still_to_be_looked_up() -> None:
+    """It is a command that can be copied."""
+    source = Path(inspect.getfile(Explanation)).read_text(encoding="utf-8")
+    assert re.findall(r"`awaken (?:retry|decide|send|tail|cancel|agents resume|dead \w+)`", source) == []
+    placeholders = [each for each in re.findall(r"`awaken [^`]*`", source) if re.search(r" [A-Z]+`", each)]
+    assert placeholders == ["`awaken dead discard {run.dispatch_id} --reason TEXT`", "`awaken send {run_id} TEXT`"]
 
 
 @behaviour("SRV-047")
@@ -373,7 +382,8 @@ async def test_waiting_for_two_tickets_of_which_one_is_decided(store: WatchedSto
             f"input 'who' (ticket {first})",
             f"input 'where' (ticket {second})",
         )
-        await why(world, run, "waits_for_tickets", *says, "awaken decide", behind=[first, second], next_in_s=None)
+        commands = f"decide: `awaken decide {first}`, `awaken decide {second}`; or `app.decide`"
+        await why(world, run, "waits_for_tickets", *says, commands, behind=[first, second], next_in_s=None)
         await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, first, Verdict(action="answer", result="me"))
         await why(world, run, "waits_for_tickets", "for 1 ticket", "'where'", behind=[second], next_in_s=None)
         await world.mailbox.decisions.decide_ticket(DEFAULT_SCOPE, second, Verdict(action="answer", result="here"))
@@ -413,7 +423,7 @@ async def test_waiting_for_input(store: WatchedStore, clock: ManualClock) -> Non
         )
         await store.apply([suspend])
         await world.advance(90)
-        says = "It has waited 1 min 30 s for input", "`awaken send`"
+        says = "It has waited 1 min 30 s for input", f"`awaken send {run.run.run_id} TEXT`"
         await why(world, run, "waits_for_input", *says, next_in_s=None)
         world.agents.resume(AgentId("other"))
         await world.submit("here it is", agent_id=None)
@@ -622,9 +632,9 @@ async def test_ended(store: WatchedStore, clock: ManualClock) -> None:
         await why(world, cleared, "superseded", "cleared away 10 s ago by an interrupt", next_in_s=None)
         await why(world, cancelled, "cancelled", "It was cancelled 10 s ago", next_in_s=None)
         await why(world, limited, "stopped", "stopped by a limit", next_in_s=None)
-        says = "It was blocked 10 s ago: the filter of contents.", "to do it again: `awaken retry RUN`"
+        says = "It was blocked 10 s ago: the filter of contents.", f"again: `awaken retry {refused.run.run_id}`"
         await why(world, refused, "blocked", *says, next_in_s=None)
-        says = "It failed 10 s ago: the answer cannot be used.", "to do it again: `awaken retry RUN`"
+        says = "It failed 10 s ago: the answer cannot be used.", f"again: `awaken retry {gave_up.run.run_id}`"
         await why(world, gave_up, "failed", *says, next_in_s=None)
         with pytest.raises(RunNotFound):
             await world.mailbox.explain(DEFAULT_SCOPE, RunId("nothing"))

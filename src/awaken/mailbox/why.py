@@ -214,8 +214,8 @@ def _ended(facts: Facts) -> _Reason:
     detail = None if termination is None else termination.detail or termination.code
     error = detail if dispatch is None or dispatch.last_error is None else dispatch.last_error
     again = (
-        "nothing more happens by itself; to do it again: `awaken retry RUN`, `app.retry_run`, or"
-        " POST /v1/runs/{run_id}/retry"
+        f"nothing more happens by itself; to do it again: `awaken retry {run.run_id}`, `app.retry_run`, or"
+        f" POST /v1/runs/{run.run_id}/retry"
     )
     match code:
         case "completed":
@@ -231,7 +231,8 @@ def _ended(facts: Facts) -> _Reason:
             tries = f"after {_counted(dispatch.max_attempts, 'attempt')}" if dispatch and is_spent else "at once"
             said = f"The queue gave it up {tries}, {ago}: {error or 'no reason was stored'}."
             then = (
-                f"mend what failed; then `awaken dead retry {run.dispatch_id}`, or `awaken dead discard` with that id"
+                f"mend what failed; then `awaken dead retry {run.dispatch_id}`, or"
+                f" `awaken dead discard {run.dispatch_id} --reason TEXT`"
             )
             if run.seen_to is not None:
                 said, then = f"{said} {_seen_to(run.seen_to)}", "nothing: somebody has seen to it"
@@ -263,14 +264,14 @@ def _damaged(facts: Facts, what: str) -> _Reason:
 
 
 def _parked(facts: Facts) -> _Reason:
-    waiting = facts.run.waiting
+    waiting, run_id = facts.run.waiting, facts.run.run_id
     assert waiting is not None, "a parked run says for what"
     wanted = [ticket for ticket in facts.tickets if ticket.ticket_id in waiting.tickets]
     if not waiting.tickets:
         return _Reason(
             "waits_for_input",
             f"It has waited {_lasting(facts.now - waiting.since)} for input{_saying(waiting.message)}.",
-            "send it a message: `awaken send`, `app.steer`, or POST /v1/runs/{run_id}/messages",
+            f"send it a message: `awaken send {run_id} TEXT`, `app.steer`, or POST /v1/runs/{run_id}/messages",
             waiting.since,
         )
     if not wanted and len(facts.tickets) < MAX_PAGE:
@@ -290,10 +291,12 @@ def _parked(facts: Facts) -> _Reason:
             blocked_by=tuple([Blocker("run", each.run_id) for each in children]),
             facts={**told, "mode": waiting.mode},
         )
-    named = _listed([_named_ticket(each) for each in wanted], count)
+    named = _listed([_named_ticket(each) for each in wanted] or [*waiting.tickets], count)
     expiring = [each for each in wanted if each.expires_at is not None]
     first = min(expiring, key=lambda each: each.expires_at or 0, default=None)
-    then = "decide: `awaken decide TICKET`, `app.decide`, or POST /v1/tickets/{ticket_id}/decision"
+    to_decide = [each.ticket_id for each in wanted if each.asked.kind != "child"] or [*waiting.tickets]
+    commands = _listed([f"`awaken decide {each}`" for each in to_decide], len(to_decide))
+    then = f"decide: {commands}; or `app.decide`, or POST /v1/tickets/{to_decide[0]}/decision"
     if first is not None and first.expires_at is not None:
         left = _lasting(first.expires_at - facts.now)
         when = f"in {left}" if first.expires_at > facts.now else "now"
@@ -346,7 +349,7 @@ def _claimed(facts: Facts, dispatch: Dispatch) -> _Reason:
                 "executing",
                 f"It has been executing here for {lasting}: {agent} is at work, with"
                 f" {_counted(run.steps, 'step')} closed.",
-                "wait, follow it with `awaken tail`, or stop it with `awaken cancel`",
+                f"wait, follow it with `awaken tail {run.run_id}`, or stop it with `awaken cancel {run.run_id}`",
                 since,
                 facts={"steps": run.steps},
             )
@@ -559,7 +562,7 @@ def _not_served(facts: Facts, due: str, since: Instant) -> _Reason | None:
         return _Reason(
             "agent_paused",
             f"{due}, and {agent} is paused here.",
-            "resume the agent (`awaken agents resume`), start the server again, or cancel the run",
+            f"resume the agent (`awaken agents resume {run.agent_id}`), start the server again, or cancel the run",
             since,
             blocked_by=blocked_by,
         )
