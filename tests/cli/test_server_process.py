@@ -217,7 +217,7 @@ def test_a_server_that_starts_is_alive_and_not_ready_and_answers_nothing_else(fo
             assert (refused.status_code, refused.json()["code"]) == (503, "starting")
             assert refused.headers["retry-after"] == "1"
         with client(server.url) as calling, pytest.raises(Unavailable) as unavailable:
-            [*calling.list_agents()]
+            next(iter(calling.list_agents()))
         assert failure_of(unavailable.value).code is Exit.UNREACHABLE, "so that a script asks again"
 
         lock.release()

@@ -209,7 +209,7 @@ def test_the_queues_own_events_fit_the_table() -> None:
         server_event.started(dispatch, run, resumed=True, previous=None, finished_calls=("c",)),
         server_event.stream_reset("x"),
         server_event.rescheduled(dispatch, "x"),
-        server_event.dead_lettered(dispatch),
+        server_event.dead_lettered(dispatch, "KeyError"),
         server_event.timed_out(dispatch, 5_000),
         server_event.superseded(run, NATURAL_END, "interrupted"),
         server_event.interrupted(dispatch),

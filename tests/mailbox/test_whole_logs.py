@@ -408,7 +408,11 @@ async def an_answer_turns_out_otherwise(world: World) -> None:
     step("StepStarted", 0, "message-3"),
     delta("message-3", 0, "some"),
     ("run-1/dispatch-1", "StreamReset", RESET),
-    ("run-1/dispatch-1", "RunDeadLettered", {"dispatch_id": "dispatch-1", "attempt_count": 1, "error": "no"}),
+    (
+        "run-1/dispatch-1",
+        "RunDeadLettered",
+        {"dispatch_id": "dispatch-1", "attempt_count": 1, "error": "no", "error_class": "PermanentFailure"},
+    ),
     ended(kind="RunErrored", how={"type": "error", "detail": "no"}, cause="dead_letter"),
 )
 async def a_run_fails_and_is_given_up(world: World) -> None:

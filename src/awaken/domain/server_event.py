@@ -16,6 +16,7 @@ import msgspec
 from awaken.domain.agent_event import FINISHED_KINDS, ErrorRecorded, StateDelta, StreamReset, ToolCallDone
 from awaken.domain.child import ChildEnd, ChildTicket
 from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import OTHER
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import AgentId, ConsumerId, MessageId, Route, RunId, ThreadId, TicketId
 from awaken.domain.log import ServerEvent
@@ -88,6 +89,12 @@ class DispatchPayload(_Payload, frozen=True):
     available_at: Instant | None = None
     reason: str | None = None
     error: str | None = None
+
+
+class DeadLetterPayload(DispatchPayload, frozen=True):
+    """The same, with the class of the last failure, by which dead letters are listed and counted."""
+
+    error_class: str | None = None
 
 
 class MailboxTimeoutPayload(_Payload, frozen=True):
@@ -294,9 +301,17 @@ def timed_out(active: Dispatch | None, after_ms: int) -> ServerEvent:
     return ServerEvent("MailboxTimeout", MailboxTimeoutPayload(after_ms, None if active is None else active.run_id))
 
 
-def dead_lettered(dispatch: Dispatch) -> ServerEvent:
+def dead_lettered(dispatch: Dispatch, error_class: str | None) -> ServerEvent:
     """The queue has given up; the run's own end follows."""
-    return _about(dispatch, "RunDeadLettered", error=dispatch.last_error)
+    return ServerEvent(
+        "RunDeadLettered",
+        DeadLetterPayload(
+            dispatch.attempt_count,
+            dispatch.crash_count,
+            error=dispatch.last_error,
+            error_class=error_class or OTHER,
+        ),
+    )
 
 
 def superseded(run: Run, termination: Termination, cause: str) -> ServerEvent:

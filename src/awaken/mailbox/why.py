@@ -206,7 +206,7 @@ def _reason(facts: Facts) -> _Reason:
 
 
 def _ended(facts: Facts) -> _Reason:
-    run, dispatch = facts.run, facts.dispatch
+    run, dispatch, run_id = facts.run, facts.dispatch, facts.run.run_id
     code = _ENDED[phase_of(run, dispatch)]
     since = facts.run.finished_at or facts.run.updated_at
     ago = f"{_lasting(facts.now - since)} ago"
@@ -214,8 +214,8 @@ def _ended(facts: Facts) -> _Reason:
     detail = None if termination is None else termination.detail or termination.code
     error = detail if dispatch is None or dispatch.last_error is None else dispatch.last_error
     again = (
-        f"nothing more happens by itself; to do it again: `awaken retry {run.run_id}`, `app.retry_run`, or"
-        f" POST /v1/runs/{run.run_id}/retry"
+        f"nothing more happens by itself; to do it again: `awaken retry {run_id}`, `app.retry_run`, or"
+        f" POST /v1/runs/{run_id}/retry"
     )
     match code:
         case "completed":
@@ -296,7 +296,8 @@ def _parked(facts: Facts) -> _Reason:
     first = min(expiring, key=lambda each: each.expires_at or 0, default=None)
     to_decide = [each.ticket_id for each in wanted if each.asked.kind != "child"] or [*waiting.tickets]
     commands = _listed([f"`awaken decide {each}`" for each in to_decide], len(to_decide))
-    then = f"decide: {commands}; or `app.decide`, or POST /v1/tickets/{to_decide[0]}/decision"
+    ticket_id = to_decide[0]
+    then = f"decide: {commands}; or `app.decide`, or POST /v1/tickets/{ticket_id}/decision"
     if first is not None and first.expires_at is not None:
         left = _lasting(first.expires_at - facts.now)
         when = f"in {left}" if first.expires_at > facts.now else "now"

@@ -329,7 +329,7 @@ def _bury_queued(entry: Queued, thread: ThreadRow, facts: Facts, changes: Change
         run = after_failure(buried, run, "", thread, facts, changes, log, DataIntegrity.__name__)
         changes.runs.append((thread, run))
     else:
-        log.add(server_event.dead_lettered(buried))
+        log.add(server_event.dead_lettered(buried, DataIntegrity.__name__))
     thread.queued -= 1
     changes.dispatches.append((thread, dispatch, buried))
     return Closed(thread.scope, buried, run)

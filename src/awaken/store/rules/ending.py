@@ -110,7 +110,7 @@ def after_failure(
     if settled.status is QUEUED:
         log.add(server_event.rescheduled(settled, reason))
         return replace(run, stream_open=False, updated_at=log.now, updated_seq=log.last_seq)
-    log.add(server_event.dead_lettered(settled))
+    log.add(server_event.dead_lettered(settled, run.error_class))
     termination = Termination("error", detail=settled.last_error)
     return replace(finish(run, termination, thread, facts, changes, log, cause="dead_letter"), dead_lettered=True)
 

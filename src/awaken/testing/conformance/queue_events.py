@@ -196,7 +196,11 @@ async def test_a_failure_for_good_is_told_to_the_end(store: Store, clock: Manual
     assert await told(store) == [
         queued("d1", asked_at),
         *taken("d1", 1),
-        ("d1", "RunDeadLettered", {"dispatch_id": "d1", "attempt_count": 0, "error": "unauthorized"}),
+        (
+            "d1",
+            "RunDeadLettered",
+            {"dispatch_id": "d1", "attempt_count": 0, "error": "unauthorized", "error_class": "other"},
+        ),
         ("d1", "RunErrored", {"termination": {"type": "error", "detail": "unauthorized"}, "cause": "dead_letter"}),
     ]
 
