@@ -1763,7 +1763,9 @@ class Awaken:
 
         mailbox, settings = self.mailbox, self.http_settings or HttpSettings()
         adapters = chosen_of(settings.protocols)
-        resource = SystemResource.of(mailbox.worker(), self.store.capabilities, mailbox.settings, settings, adapters)
+        resource = SystemResource.of(
+            mailbox.worker(), mailbox.uptime_s, self.store.capabilities, mailbox.settings, settings, adapters
+        )
         return as_shown(resource, shown.System)
 
     def list_settings(self) -> Listing[shown.Setting]:
@@ -1784,7 +1786,8 @@ class Awaken:
         async def described(lost: list[str]) -> AsyncGenerator[shown.Worker]:
             from awaken.http.system_wire import WorkerResource
 
-            yield as_shown(WorkerResource.of(self.mailbox.worker()), shown.Worker)
+            for worker in await self.mailbox.workers():
+                yield as_shown(WorkerResource.of(worker), shown.Worker)
 
         return Listing(described)
 

@@ -456,13 +456,14 @@ class Setting(_Shown, frozen=True):
 
 
 class Worker(_Shown, frozen=True):
-    """A process that works on a store. `seen_at`: when it was last known to live."""
+    """A process that works on a store. It executes runs of `routes`, and said at `seen_at` that it lives."""
 
     consumer_id: str
     host: str = ""
     pid: int = 0
     version: str = ""
     role: str = ""
+    routes: tuple[str, ...] = ()
     drained: bool = False
     executing: int = 0
     started_at: str | None = None

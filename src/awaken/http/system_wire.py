@@ -8,9 +8,7 @@ Source: docs/reference/http.md; SRV-043.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Iterator
 from typing import Any, Final, Literal, cast
 
@@ -19,9 +17,9 @@ import msgspec
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.version import version
 from awaken.domain.watching import MAX_WATCHED
+from awaken.domain.worker import WorkerRecord
 from awaken.http import settings as http
 from awaken.http.settings import HttpSettings
-from awaken.mailbox.engine import Worker
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.sweeper import Removed, Swept
 from awaken.store.contract import Capabilities
@@ -51,7 +49,8 @@ class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(
         cls,
-        worker: Worker,
+        worker: WorkerRecord,
+        uptime_s: float,
         capabilities: Capabilities,
         mailbox: MailboxSettings,
         settings: HttpSettings,
@@ -61,7 +60,7 @@ class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
             version=version(),
             role=_role(worker),
             started_at=None if worker.started_at is None else to_rfc3339(worker.started_at),
-            uptime_s=round(worker.uptime_s, 3),
+            uptime_s=round(uptime_s, 3),
             store=capabilities.kind,
             durability=capabilities.durability,
             exclusive=capabilities.exclusive,
@@ -88,30 +87,34 @@ class SettingList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerResource(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that works on the store. `seen_at`: when it was last known to live."""
+    """A process that works on the store. `routes`: of which it executes runs. `seen_at`: when it was last known to
+    live.
+    """
 
     consumer_id: str
     host: str
     pid: int
     version: str
     role: Role
+    routes: tuple[str, ...]
     drained: bool
     executing: int
     started_at: str | None
     seen_at: str
 
     @classmethod
-    def of(cls, worker: Worker) -> WorkerResource:
+    def of(cls, worker: WorkerRecord) -> WorkerResource:
         return cls(
             consumer_id=worker.consumer_id,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            version=version(),
+            host=worker.host,
+            pid=worker.pid,
+            version=worker.version,
             role=_role(worker),
+            routes=worker.routes,
             drained=worker.is_drained,
             executing=worker.executing,
             started_at=None if worker.started_at is None else to_rfc3339(worker.started_at),
-            seen_at=to_rfc3339(worker.now),
+            seen_at=to_rfc3339(worker.seen_at),
         )
 
 
@@ -207,5 +210,5 @@ def _limits(mailbox: MailboxSettings, settings: HttpSettings) -> dict[str, int |
     }
 
 
-def _role(worker: Worker) -> Role:
+def _role(worker: WorkerRecord) -> Role:
     return "all" if worker.executes else "api"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
@@ -19,17 +21,21 @@ import msgspec
 from awaken.domain.clock import Clock, Instant, SystemClock, lasting, sleep
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreUnavailable, Unavailable
-from awaken.domain.ids import AgentId, ConsumerId, DispatchId, Ids, Route, Scope, ThreadId
+from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.domain.run import Run
+from awaken.domain.version import version
+from awaken.domain.worker import LifeSign, WorkerRecord
 from awaken.executors.registry import Agents
 from awaken.mailbox.auditor import Auditor, AuditReport
 from awaken.mailbox.dispatcher import Dispatcher
 from awaken.mailbox.executions import Executions
 from awaken.mailbox.keeper import Keeper
+from awaken.mailbox.life_sign import LifeSigns
 from awaken.mailbox.lifetime import Lifetime, State
 from awaken.mailbox.log_cache import LogCache
 from awaken.mailbox.loop_watch import LoopWatch
 from awaken.mailbox.maintenance import Maintenance, Rounds
+from awaken.mailbox.neighbours import Neighbours
 from awaken.mailbox.observer import Observers
 from awaken.mailbox.outbox import Outbox
 from awaken.mailbox.reactions import Reactions
@@ -90,20 +96,6 @@ class Draining(msgspec.Struct, frozen=True):
     executing: int
 
 
-class Worker(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that works on the store."""
-
-    consumer_id: ConsumerId
-    executes: bool
-    """Whether it runs agents, or only accepts what others run."""
-    is_drained: bool
-    executing: int
-    started_at: Instant | None
-    """When it was ready; None before that."""
-    uptime_s: float
-    now: Instant
-
-
 class Engine:
     """One per mailbox. `start` returns when recovered and ready, `stop` when drained and quiet."""
 
@@ -118,6 +110,7 @@ class Engine:
         observer: Observers,
         executes: bool,
         maintenance: Rounds | None,
+        signs: LifeSigns,
     ) -> None:
         self.combiner = Combiner(store, clock, self._applied, self._failed, observer.applied)
         self.hub = Hub(store, clock)
@@ -158,6 +151,9 @@ class Engine:
             outbox=self.outbox,
             observer=observer,
         )
+        self._signs = signs
+        self._life_sign: LifeSign | None = None
+        self._neighbours = Neighbours(self.combiner, store, clock, settings, signs, self.worker)
         self._rounds: asyncio.Task[None] | None = None
         """What calls a user's own rounds, in this life."""
         self._lifetime = Lifetime(self._opened)
@@ -189,18 +185,32 @@ class Engine:
             unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
         )
 
-    def worker(self) -> Worker:
-        """This process."""
-        started_at, started_s = self._ready or (None, self._clock.monotonic())
-        return Worker(
+    def worker(self) -> WorkerRecord:
+        """This process, as it is now."""
+        return WorkerRecord(
             consumer_id=self._slots.consumer,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=version(),
             executes=self._executes,
+            routes=tuple(sorted(self._agents.routes)) if self._executes else (),
             is_drained=self._dispatcher.is_drained,
             executing=self._slots.executing,
-            started_at=started_at,
-            uptime_s=self._clock.monotonic() - started_s,
-            now=self._clock.now(),
+            started_at=None if self._ready is None else self._ready[0],
+            life_sign=self._life_sign,
+            seen_at=self._clock.now(),
         )
+
+    async def workers(self) -> tuple[WorkerRecord, ...]:
+        """The processes that work on the store, this one first."""
+        own = self.worker()
+        known = () if self._store.capabilities.exclusive else await self._store.list_workers()
+        return (own, *[each for each in known if each.consumer_id != own.consumer_id])
+
+    @property
+    def uptime_s(self) -> float:
+        """Since it was ready; 0 before that."""
+        return 0.0 if self._ready is None else self._clock.monotonic() - self._ready[1]
 
     async def sweep(self) -> Swept:
         """Look at once for what falls due. Raises as `require_ready`."""
@@ -370,6 +380,10 @@ class Engine:
             self.combiner.open()
             combining = group.create_task(self.combiner.run(), name="awaken combiner")
             stack.push_async_callback(self._close_combiner, combining)
+            if not self._store.capabilities.exclusive:
+                self._life_sign = self._signs.show(self._slots.consumer)
+                stack.callback(self._signs.hide)
+                stack.push_async_callback(self._neighbours.leave, self._slots.consumer)
             if self._executes:
                 self._start = Recovery("taking_over")
                 await self._insist(self._take_over, give_up_s)
@@ -431,6 +445,9 @@ class Engine:
                 loops["maintenance"] = self._maintenance.run_forever
         if not self._store.capabilities.exclusive:
             loops["reader poll"] = lambda: self.hub.poll_forever(self._settings.poll_interval_s)
+            loops["beat"] = self._neighbours.beat_forever
+            if self._executes:
+                loops["neighbours"] = self._neighbours.watch_forever
             if self._executes:
                 loops |= {"keeper": self._keeper.renew_forever, "lease watch": self._keeper.watch_forever}
                 loops["lease doubts"] = self._keeper.confirm_forever

@@ -67,6 +67,7 @@ from awaken.domain.run import (
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.domain.traceparent import nearest_traceparent
 from awaken.domain.watching import split_name
+from awaken.domain.worker import WorkerRecord
 from awaken.executors.registry import Agents
 from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
@@ -74,8 +75,9 @@ from awaken.mailbox.auditor import Auditor
 from awaken.mailbox.dead_letters import DeadLetters
 from awaken.mailbox.decisions import Decisions, refusal_of
 from awaken.mailbox.dispatches import Dispatches
-from awaken.mailbox.engine import Draining, Engine, Health, Worker
+from awaken.mailbox.engine import Draining, Engine, Health
 from awaken.mailbox.explain import explain_run
+from awaken.mailbox.life_sign import FileSigns, LifeSigns
 from awaken.mailbox.lifetime import State
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.messages import Messages
@@ -154,7 +156,9 @@ class Mailbox:
         observer: Observer | None = None,
         executes: bool = True,
         maintenance: Rounds | None = None,
+        signs: LifeSigns | None = None,
     ) -> None:
+        """`signs`: how it is seen to live by other processes of its machine, on a store that those use too."""
         self.settings = MailboxSettings() if settings is None else settings
         if not isinstance(self.settings, MailboxSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValidationError(f"settings are MailboxSettings(…), and not {shown(settings)}")
@@ -173,6 +177,7 @@ class Mailbox:
             observer=self.observers,
             executes=executes,
             maintenance=maintenance,
+            signs=signs or FileSigns(),
         )
         self.attendance: Final = Attendance(self._engine.combiner.ask, self.clock)
         """Who watches runs that are to be stopped when nobody does."""
@@ -726,9 +731,18 @@ class Mailbox:
     def health(self) -> Health:
         return self._engine.health()
 
-    def worker(self) -> Worker:
+    def worker(self) -> WorkerRecord:
         """This process."""
         return self._engine.worker()
+
+    async def workers(self) -> tuple[WorkerRecord, ...]:
+        """The processes that work on the store, this one first."""
+        return await self._engine.workers()
+
+    @property
+    def uptime_s(self) -> float:
+        """How long it has been ready."""
+        return self._engine.uptime_s
 
     async def sweep(self) -> Swept:
         """Look at once for what falls due: claims that nobody carries, tickets whose time is over (at most ten thousand

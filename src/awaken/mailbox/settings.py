@@ -49,6 +49,10 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A run that cannot confirm its lease is stopped this long before the lease could end."""
     poll_interval_s: Interval = 30.0
     """Behind every wake-up and timer, in case one was lost."""
+    beat_interval_s: Interval = 5.0
+    """Between two times at which this process tells the others, on a store that several use, that it lives."""
+    neighbour_check_s: Interval = 1.0
+    """Between two looks at whether another process of this machine has died: what it held is taken back then."""
     purge_interval_s: Interval = 60.0
     audit_interval_s: Interval = 30.0
     """Between two slices of the rows that are looked through for breaches of invariants, after the first round."""

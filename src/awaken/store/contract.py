@@ -30,6 +30,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState
+from awaken.domain.worker import WorkerRecord
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
@@ -500,6 +501,10 @@ class Reads(Protocol):
         """Errands that are not known to be delivered, by number: of one lane, or all. What is damaged is left out."""
         ...
 
+    async def list_workers(self) -> tuple[WorkerRecord, ...]:
+        """The processes that said that they live."""
+        ...
+
     async def load_schedule(self, scope: Scope, name: str) -> Schedule | None: ...
 
     async def list_schedules(self, scope: Scope, *, after: int | None = None, limit: int = MAX_PAGE) -> Page[Schedule]:
@@ -531,6 +536,16 @@ class Store(Reads, Protocol):
         Guarantees: batches handed over while another is being applied follow it, in that order.
         Not cancellable: a caller that goes away leaves the transaction to finish.
         """
+        ...
+
+    async def beat(self, worker: WorkerRecord) -> tuple[WorkerRecord, ...]:
+        """The process lives: this replaces the record it had, with the store's time as `seen_at`. Answered with every
+        record, its own too. One that was not renewed for `FORGOTTEN_MS` is dropped.
+        """
+        ...
+
+    async def leave(self, consumer_id: ConsumerId) -> None:
+        """Drop the record of a process that has ended, if there is one."""
         ...
 
     def listen(self, listener: Listener) -> None:

@@ -582,12 +582,15 @@ class Reclaim(msgspec.Struct, frozen=True, kw_only=True):
 
     A lease ending exactly now still holds. `abandoned` takes every claim there is, for a store that only one process
     may own, when that process has just opened it. Each counts as a crash; the only suspect of its consumer is charged
-    an attempt, except in a `continued` reclaim, where an earlier slice has taken suspects back already.
+    an attempt, except in a `continued` reclaim, where an earlier slice has taken suspects back already. With a
+    `consumer`, take back what that one holds and nothing else, whatever its leases say: its process is known to be
+    dead.
     Outcome: `Reclaimed`.
     """
 
     limit: int = MAX_ROWS
     abandoned: bool = False
+    consumer: ConsumerId | None = None
     continued: bool = False
 
 

@@ -23,6 +23,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
+from awaken.domain.worker import WorkerRecord
 from awaken.store.contract import (
     MAX_PAGE,
     Capabilities,
@@ -71,6 +72,12 @@ class ForwardingStore:
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         return await self._store.apply(batch)
 
+    async def beat(self, worker: WorkerRecord) -> tuple[WorkerRecord, ...]:
+        return await self._store.beat(worker)
+
+    async def leave(self, consumer_id: ConsumerId) -> None:
+        await self._store.leave(consumer_id)
+
     def listen(self, listener: Listener) -> None:
         self._store.listen(listener)
 
@@ -83,6 +90,9 @@ class ForwardingStore:
 
     async def now(self) -> Instant:
         return await self._read(self._store.now())
+
+    async def list_workers(self) -> tuple[WorkerRecord, ...]:
+        return await self._read(self._store.list_workers())
 
     async def check_writes(self) -> None:
         await self._read(self._store.check_writes())

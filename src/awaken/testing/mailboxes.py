@@ -41,8 +41,10 @@ from awaken.domain.ids import (
 )
 from awaken.domain.message import Message, user_message
 from awaken.domain.run import Run, RunOptions
+from awaken.domain.worker import LifeSign
 from awaken.executors.function import Context
 from awaken.executors.registry import Agents
+from awaken.mailbox.life_sign import LifeSigns
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.observer import Observer, OutcomeLabel
 from awaken.mailbox.service import Mailbox
@@ -299,6 +301,29 @@ class GatedAgent:
         return await self._arrived.get()
 
 
+class PretendedSigns(LifeSigns):
+    """Signs of life of processes that are none: those die whose consumer ids a test puts among the `dead`."""
+
+    def __init__(self) -> None:
+        self.dead: set[str] = set()
+        self.shown: list[ConsumerId] = []
+        self.buried: list[str] = []
+
+    def show(self, consumer_id: ConsumerId) -> LifeSign | None:
+        self.shown.append(consumer_id)
+        return LifeSign("boot", consumer_id)
+
+    def hide(self) -> None:
+        self.shown.clear()
+
+    def is_dead(self, sign: LifeSign) -> bool:
+        return sign.path in self.dead
+
+    def bury(self, sign: LifeSign) -> None:
+        self.buried.append(sign.path)
+        self.dead.discard(sign.path)
+
+
 class Ledger(Observer):
     """An observer that remembers how many executions began, and the label under which each ended."""
 
@@ -336,6 +361,7 @@ class World:
         seed: int = 1,
         executes: bool = True,
         maintenance: Rounds | None = None,
+        signs: LifeSigns | None = None,
         patience_s: float = 20.0,
         audits: bool = True,
     ) -> None:
@@ -355,6 +381,7 @@ class World:
             observer=observer or self.ledger,
             executes=executes,
             maintenance=maintenance,
+            signs=signs or PretendedSigns(),
         )
         self._patience_s = patience_s
         self.audits = audits

@@ -23,9 +23,15 @@ from awaken.http.system_wire import (
 
 async def system(call: Call) -> Response:
     mailbox, service = call.mailbox, call.service
-    capabilities = call.reads.capabilities
     return json_response(
-        SystemResource.of(mailbox.worker(), capabilities, mailbox.settings, service.settings, service.adapters)
+        SystemResource.of(
+            mailbox.worker(),
+            mailbox.uptime_s,
+            call.reads.capabilities,
+            mailbox.settings,
+            service.settings,
+            service.adapters,
+        )
     )
 
 
@@ -36,7 +42,7 @@ async def settings(call: Call) -> Response:
 
 
 async def workers(call: Call) -> Response:
-    return json_response(WorkerList(items=(WorkerResource.of(call.mailbox.worker()),)))
+    return json_response(WorkerList(items=tuple([WorkerResource.of(each) for each in await call.mailbox.workers()])))
 
 
 async def sweep(call: Call) -> Response:

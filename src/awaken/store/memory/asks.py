@@ -148,8 +148,10 @@ class Answers:
     def _expired(self, ask: Expired) -> list[tuple[ThreadKey, ConsumerId]]:
         found: list[tuple[tuple[bool, int, int], ThreadKey, ConsumerId]] = []
         for (scope, _), each in self._tables.dispatches.items():
+            if each.status is not CLAIMED or each.claimed_by is None:
+                continue
             ended = each.lease_until is not None and each.lease_until < ask.now
-            if each.status is CLAIMED and each.claimed_by is not None and (ask.abandoned or ended):
+            if ask.abandoned or ended if ask.consumer is None else each.claimed_by == ask.consumer:
                 order = (not each.is_suspect, each.lease_until or 0, each.no)
                 found.append((order, (scope, each.thread_id), each.claimed_by))
         found.sort(key=lambda item: item[0])

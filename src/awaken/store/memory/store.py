@@ -23,6 +23,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
+from awaken.domain.worker import WorkerRecord
 from awaken.store import rules
 from awaken.store.contract import (
     MAX_PAGE,
@@ -51,6 +52,7 @@ from awaken.store.memory.invariants import find_breaches
 from awaken.store.memory.reading import Reading
 from awaken.store.memory.tables import Tables
 from awaken.store.memory.writing import write
+from awaken.store.register import Register
 from awaken.store.rules import asks
 from awaken.store.rules.facts import Changes
 from awaken.store.rules.needs import needs
@@ -76,6 +78,7 @@ class MemoryStore:
         """`tables`: rows to begin with."""
         self.capabilities: Final = Capabilities(kind="memory", durability="volatile", exclusive=True, max_batch=200)
         self._clock = clock or SystemClock()
+        self._register = Register(self._clock)
         self._listeners = Listeners()
         self._tables = Tables() if tables is None else tables
         self._loader = FactLoader(self._tables)
@@ -128,6 +131,12 @@ class MemoryStore:
             numbers.last = last
             return Failed(error)
 
+    async def beat(self, worker: WorkerRecord) -> tuple[WorkerRecord, ...]:
+        return self._register.beat(worker)
+
+    async def leave(self, consumer_id: ConsumerId) -> None:
+        self._register.leave(consumer_id)
+
     def listen(self, listener: Listener) -> None:
         self._listeners.add(listener)
 
@@ -135,6 +144,9 @@ class MemoryStore:
         self._listeners.remove(listener)
 
     # --- reads --------------------------------------------------------------------------------------------------------
+
+    async def list_workers(self) -> tuple[WorkerRecord, ...]:
+        return self._register.everybody()
 
     async def now(self) -> Instant:
         return self._clock.now()

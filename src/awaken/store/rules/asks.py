@@ -95,13 +95,14 @@ class NextDue(Ask[Instant | None], frozen=True):
 
 
 class Expired(Ask[list[tuple[ThreadKey, ConsumerId]]], frozen=True):
-    """Threads whose claim's lease ended before `now`, or all with a claim: suspects first, then by lease end, then by
-    arrival; at most `limit`; each with who holds it.
+    """Threads whose claim's lease ended before `now`, or all with a claim, or those whose claim this consumer holds:
+    suspects first, then by lease end, then by arrival; at most `limit`; each with who holds it.
     """
 
     now: Instant
     abandoned: bool
     limit: int
+    consumer: ConsumerId | None = None
 
 
 class SuspectsHeld(Ask[dict[ConsumerId, int]], frozen=True):

@@ -28,7 +28,7 @@ from awaken.store.transitions import MAX_ROWS, Closed, LeaseRef, Reclaim, Reclai
 
 def reclaim_some(t: Reclaim, changes: Changes, now: Instant) -> Rule[Reclaimed]:
     """The rule of `Reclaim`."""
-    expired = yield from ask(Expired(now, t.abandoned, t.limit + 1))
+    expired = yield from ask(Expired(now, t.abandoned, t.limit + 1, t.consumer))
     taken = expired[: t.limit]
     alone: set[str] = set()
     if not t.continued and taken:

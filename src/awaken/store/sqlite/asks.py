@@ -179,7 +179,8 @@ class Answers:
     # --- leases -------------------------------------------------------------------------------------------------------
 
     def _expired(self, ask: Expired) -> list[tuple[ThreadKey, ConsumerId]]:
-        rows = self._rows("expired", {"abandoned": ask.abandoned, "now": ask.now, "limit": ask.limit})
+        values = {"abandoned": ask.abandoned, "now": ask.now, "limit": ask.limit, "consumer": pack(ask.consumer)}
+        rows = self._rows("expired", values)
         # A claim that names no consumer is damaged: loading it shows that, and costs nobody else.
         return [(_key(scope, packed), ConsumerId(unpack(consumer or ""))) for scope, packed, consumer in rows]
 

@@ -542,11 +542,13 @@ SELECT (SELECT k.expires_at
          LIMIT 1);
 
 -- name: expired
--- Claims whose lease has ended, or all: suspects first, then longest ended. Index: dispatches_claimed, read whole.
+-- Claims whose lease has ended, or all, or those of one consumer: suspects first, then longest ended. Index:
+-- dispatches_claimed, read whole.
 SELECT t.scope, t.thread_id, d.claimed_by
   FROM dispatches d INDEXED BY dispatches_claimed
  CROSS JOIN threads t
- WHERE d.status = 'claimed' AND (:abandoned OR d.lease_until < :now) AND t.no = d.thread
+ WHERE d.status = 'claimed' AND t.no = d.thread
+   AND CASE WHEN :consumer IS NULL THEN :abandoned OR d.lease_until < :now ELSE d.claimed_by = :consumer END
  ORDER BY d.crash_count < 2, coalesce(d.lease_until, 0), d.no
  LIMIT :limit;
 

@@ -32,6 +32,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
+from awaken.domain.worker import WorkerRecord
 from awaken.store.contract import (
     MAX_PAGE,
     Capabilities,
@@ -52,6 +53,7 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
+from awaken.store.register import Register
 from awaken.store.signals import Listeners
 from awaken.store.sqlite.checkpoint import MAX_WAL_LIMIT_BYTES, MIN_WAL_LIMIT_BYTES, WAL_LIMIT_BYTES
 from awaken.store.sqlite.opening import DURABILITIES, Durability, absolute
@@ -100,6 +102,7 @@ class SqliteStore:
             kind="sqlite", durability=durability, exclusive=True, max_batch=MAX_BATCH
         )
         self._clock = clock or SystemClock()
+        self._register = Register(self._clock)
         self._writer = Writer(self.path, durability, self._clock, wal_limit_bytes)
         self._readers = Readers(self.path)
         self._shared = Shared(self._open, self._close, name="awaken-sqlite-life")
@@ -138,6 +141,12 @@ class SqliteStore:
         self._listeners.publish(outcomes)
         return outcomes
 
+    async def beat(self, worker: WorkerRecord) -> tuple[WorkerRecord, ...]:
+        return self._register.beat(worker)
+
+    async def leave(self, consumer_id: ConsumerId) -> None:
+        self._register.leave(consumer_id)
+
     def listen(self, listener: Listener) -> None:
         self._listeners.add(listener)
 
@@ -163,6 +172,9 @@ class SqliteStore:
         return await self._readers.read(read, many=many)
 
     # --- reads --------------------------------------------------------------------------------------------------------
+
+    async def list_workers(self) -> tuple[WorkerRecord, ...]:
+        return self._register.everybody()
 
     async def now(self) -> Instant:
         return self._clock.now()

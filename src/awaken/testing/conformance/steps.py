@@ -408,8 +408,8 @@ async def interrupt(store: Store, thread: ThreadId = THREAD, *, scope: Scope = S
     return want(Interrupted, await apply(store, Interrupt(scope=scope, thread_id=thread)))
 
 
-async def reclaim(store: Store, *, limit: int = 200, abandoned: bool = False, continued: bool = False) -> Reclaimed:
-    return want(Reclaimed, await apply(store, Reclaim(limit=limit, abandoned=abandoned, continued=continued)))
+async def reclaim(store: Store, *, limit: int = 200, **options: Any) -> Reclaimed:
+    return want(Reclaimed, await apply(store, Reclaim(limit=limit, **options)))
 
 
 async def reclaimed(store: Store) -> list[str]:

@@ -1,0 +1,44 @@
+"""A process that works on a store, as the others know it.
+
+Above: the stores keep a record of each, the mailbox renews its own. Below: ids and instants.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from awaken.domain.clock import Instant
+from awaken.domain.ids import ConsumerId, Route
+
+FORGOTTEN_MS: Final = 60_000
+"""A record that was not renewed for so long is dropped: the process has ended, or will make a new one."""
+
+
+class LifeSign(msgspec.Struct, frozen=True):
+    """A file that a process holds locked for as long as it lives, and on which boot of which machine."""
+
+    boot_id: str
+    path: str
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process says of itself from time to time."""
+
+    consumer_id: ConsumerId
+    host: str
+    pid: int
+    version: str
+    executes: bool
+    """Whether it runs agents, or only accepts what others run."""
+    routes: tuple[Route, ...]
+    """What it runs."""
+    is_drained: bool
+    executing: int
+    started_at: Instant | None
+    """When it was ready, by its own clock; None before that."""
+    life_sign: LifeSign | None = None
+    """None where it can show none: whether it lives is known from its leases alone."""
+    seen_at: Instant = 0
+    """When it was last known to live, by the store's clock."""

@@ -1,0 +1,92 @@
+"""What this process says of itself to those that work on the same store, and what it does for one that has died.
+
+Above: the engine runs it on a store that several processes use. Below: the store's records of them, and the signs of
+life between the processes of one machine.
+Holds: a process that dies is found by any neighbour on its machine within `neighbour_check_s`, and what it held is
+taken back at once, whatever its leases say; elsewhere its leases decide. Several neighbours may find it: what one has
+taken back, the others no longer find.
+
+Source: ADR 0040.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from awaken.domain.clock import Clock, sleep
+from awaken.domain.errors import StoreError
+from awaken.domain.ids import ConsumerId
+from awaken.domain.worker import WorkerRecord
+from awaken.mailbox.life_sign import LifeSigns
+from awaken.mailbox.settings import MailboxSettings
+from awaken.store.combiner import Combiner
+from awaken.store.contract import Store
+from awaken.store.transitions import Reclaim, Reclaimed
+
+_log = logging.getLogger("awaken.mailbox")
+
+
+class Neighbours:
+    """One per process that executes runs, or accepts them, on a store that others use too."""
+
+    def __init__(
+        self,
+        combiner: Combiner,
+        store: Store,
+        clock: Clock,
+        settings: MailboxSettings,
+        signs: LifeSigns,
+        describe: Callable[[], WorkerRecord],
+    ) -> None:
+        """`describe`: this process, as it is now."""
+        self._combiner = combiner
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._signs = signs
+        self._describe = describe
+        self._known: tuple[WorkerRecord, ...] = ()
+
+    async def beat_forever(self) -> None:
+        """Say from time to time that this process lives, and learn who else does."""
+        while True:
+            try:
+                self._known = await self._store.beat(self._describe())
+            except StoreError as error:
+                _log.warning("the other processes could not be told that this one lives: %s", error)
+            await sleep(self._clock, self._settings.beat_interval_s)
+
+    async def watch_forever(self) -> None:
+        """Look after the neighbours on this machine."""
+        while True:
+            await sleep(self._clock, self._settings.neighbour_check_s)
+            for worker in self._known:
+                sign = worker.life_sign
+                if sign is not None and self._signs.is_dead(sign):
+                    await self._take_over(worker)
+                    self._signs.bury(sign)
+
+    async def _take_over(self, dead: WorkerRecord) -> None:
+        """Raises StoreError where that fails: it is tried again, as the sign is still there."""
+        count, more = 0, True
+        while more:
+            reclaim = Reclaim(consumer=dead.consumer_id, continued=count > 0)
+            reclaimed = await self._combiner.apply(reclaim, Reclaimed)
+            count, more = count + len(reclaimed.items), reclaimed.more
+        await self._store.leave(dead.consumer_id)
+        self._known = tuple([each for each in self._known if each.consumer_id != dead.consumer_id])
+        _log.warning(
+            "process %d on this machine, consumer %s, has died; %d runs that it held are taken back",
+            dead.pid,
+            dead.consumer_id,
+            count,
+        )
+
+    async def leave(self, consumer_id: ConsumerId) -> None:
+        """This process has handed everything back."""
+        self._known = ()
+        try:
+            await self._store.leave(consumer_id)
+        except StoreError as error:
+            _log.warning("the other processes could not be told that this one has ended: %s", error)
