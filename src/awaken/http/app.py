@@ -242,7 +242,8 @@ class HttpApp:
             guards.check_content_type(exchange.headers)
         limit = settings.max_run_body_bytes if operation.carries_messages else settings.max_body_bytes
         declared = exchange.headers.get(b"content-length")
-        raw = await read_body(exchange.receive, limit, None if declared is None else declared.decode("latin-1"))
+        length = None if declared is None else declared.decode("latin-1")
+        raw = await read_body(exchange.receive, limit, length, type.when_too_large)
         if not operation.needs_body and raw:
             guards.check_content_type(exchange.headers)
         value: dict[str, Any] = {}

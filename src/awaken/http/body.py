@@ -33,15 +33,15 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete, or while it was being answered."""
 
 
-async def read_body(receive: Receive, limit_bytes: int, declared: str | None) -> bytes:
-    """The whole body. `declared` is its `Content-Length`, where there is one.
+async def read_body(receive: Receive, limit_bytes: int, declared: str | None, advice: str = "") -> bytes:
+    """The whole body. `declared` is its `Content-Length`, where there is one. `advice`: what to do if it is too large.
 
     Raises:
         Problem: `body_too_large`, as soon as that is known.
         ClientGone: It never arrived.
     """
     if declared is not None and declared.isdecimal() and int(declared[:20]) > limit_bytes:
-        raise _too_large(limit_bytes)
+        raise _too_large(limit_bytes, advice)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -51,7 +51,7 @@ async def read_body(receive: Receive, limit_bytes: int, declared: str | None) ->
         part = cast(bytes, message.get("body", b""))
         size += len(part)
         if size > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise _too_large(limit_bytes, advice)
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -148,8 +148,9 @@ def _malformed(detail: str, offset: int | None) -> Problem:
     return Problem("malformed_json", detail, facts={} if offset is None else {"offset": offset})
 
 
-def _too_large(limit_bytes: int) -> Problem:
-    return Problem("body_too_large", f"the body is larger than {limit_bytes} bytes", facts={"limit_bytes": limit_bytes})
+def _too_large(limit_bytes: int, advice: str) -> Problem:
+    detail = f"the body is larger than {limit_bytes} bytes" + (f": {advice}" if advice else "")
+    return Problem("body_too_large", detail, facts={"limit_bytes": limit_bytes})
 
 
 _decoder: Final = json.JSONDecoder(

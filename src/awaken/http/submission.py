@@ -116,6 +116,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     list_field: ClassVar[str | None] = None
     """The field that a JSON array stands for, where the body may be one."""
+    when_too_large: ClassVar[str] = ""
+    """What whoever sends too much can do about it, where that is not plain."""
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> Self:

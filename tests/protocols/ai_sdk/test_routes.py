@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from awaken.domain.ids import RunId, ThreadId
+from awaken.http.settings import HttpSettings
 from awaken.protocols.ai_sdk.routes import OPERATIONS
 from awaken.store.contract import MessageQuery, TicketQuery
 from awaken.testing.behaviour import behaviour
@@ -465,6 +466,40 @@ async def test_a_message_that_is_said_otherwise_takes_the_place_of_all_behind_it
         assert [each["role"] for each in await history(site)] == ["user", "assistant"]
         texts = [each.message.text for each in await site.app.store.list_messages(site.app.scope, T, MessageQuery())]
         assert {"one", "two", "TWO", "ONE"} <= {*texts}, "the log keeps what was said"
+
+
+@behaviour("SRV-031")
+async def test_an_edit_that_is_sent_alone_hides_nothing_before_it() -> None:
+    """A page may send no more than its last message: what it does not send it has all the same."""
+    async with asyncio.timeout(30), protocol_site(OPERATIONS) as site:
+        for name in ("one", "two", "three"):
+            await chat(site, "text", user(name, f"m-{name}"))
+        kept = (await history(site))[:2]
+        for words in ("TWO", "2", "TWO"):
+            body = await chat(site, "text", user(words, "m-two"), messageId="m-two")
+            assert said(body) == "Hello there. All is well."
+            again = await history(site)
+            assert again[:2] == kept and again[2]["parts"][0]["text"] == words and len(again) == 4
+        await chat(site, "text", user("ONE", "m-one"), messageId="m-one")
+        assert [each["parts"][0].get("text") for each in await history(site)][:1] == ["ONE"]
+        assert len(await history(site)) == 2
+
+
+@behaviour("SRV-031", "SRV-032")
+async def test_a_page_with_pictures_leaves_out_those_that_are_known() -> None:
+    picture = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64," + "A" * 40_000}
+    settings = HttpSettings(max_run_body_bytes=64 * 1024)
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, settings=settings) as site:
+        await chat(site, "text", user("one", "m1", picture))
+        shown = await history(site)
+        whole = {"id": "t", "messages": [*shown, user("two", "m2", picture)]}
+        refused = await site.http.post(URL, whole)
+        assert (refused.status, refused.code) == (413, "body_too_large")
+        assert "prepareSendMessagesRequest" in refused.json()["detail"]
+        without = [each | {"parts": [part for part in each["parts"] if part["type"] != "file"]} for each in shown]
+        await chat(site, None, *without, user("two", "m2", picture))
+        again = await history(site)
+        assert again[:2] == shown and again[2]["parts"][1] == picture and len(again) == 4
 
 
 @behaviour("SRV-031")

@@ -42,7 +42,7 @@ from awaken.protocols.ag_ui.wire import (
     verdict_of,
 )
 from awaken.protocols.contract import Frame, frame, shown_call
-from awaken.protocols.foreign import new_words
+from awaken.protocols.foreign import new_words, says_nothing
 from awaken.protocols.gateway import Gateway, Incoming
 from awaken.protocols.turn_index import Turn
 
@@ -106,7 +106,10 @@ async def _known(
         _Refused: It says something besides, which a run that is there cannot take.
     """
     known = await gateway.turn_called(thread.thread_id, asked.run_id)
-    if known is not None and await new_words(call.reads, call.scope, thread.thread_id, messages):
+    if known is None:
+        return None
+    new = await new_words(call.reads, call.scope, thread.thread_id, messages)
+    if not all([says_nothing(each) for each in new]):
         raise _Refused("run_exists", f"there is a run {asked.run_id!a:.80} already; a new message is a run of its own")
     return known
 

@@ -10,7 +10,7 @@ Source: docs/howto/use-ag-ui.md; SRV-033.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -104,6 +104,10 @@ class Forwarded(msgspec.Struct, frozen=True, kw_only=True):
 class RunInput(DialectBody, frozen=True, kw_only=True, rename="camel"):
     """`RunAgentInput`."""
 
+    when_too_large: ClassVar[str] = (
+        "the page sends the whole conversation with every run; let requestInit of its HttpAgent leave out the files of"
+        " all messages but the last, which are known here"
+    )
     thread_id: str
     run_id: str
     """What the client calls the run, and the events of it as well."""

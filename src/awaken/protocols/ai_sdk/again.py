@@ -80,8 +80,8 @@ async def rewound(call: Call, gateway: Gateway, thread_id: ThreadId, asked: Chat
     stored = await call.reads.load_message(call.scope, thread_id, message.id)
     if stored is None:
         return message
-    page = await read_page(call, thread_id)
-    place = _end_of_kept(page, asked.messages[:-1])
+    page, kept = await read_page(call, thread_id), asked.messages[:-1]
+    place = _end_of_kept(page, kept) if kept else await _place_of(call, thread_id, page, stored.seq or 0)
     after = page[place] if place < len(page) else None
     if after is not None and after.shown["id"] != message.id and after.shown["parts"] == parts_of(message.content):
         return replace(message, id=MessageId(after.shown["id"]))  # that is this very edit
@@ -104,6 +104,12 @@ async def rewound(call: Call, gateway: Gateway, thread_id: ThreadId, asked: Chat
     return replace(message, id=MessageId(named))
 
 
+async def _place_of(call: Call, thread_id: ThreadId, page: Sequence[Answered], seq: int) -> int:
+    """Where the message stood that the client sends alone: it may have sent no more than what is new."""
+    later = {each.message.id for each in await visible_messages(call, thread_id) if (each.seq or 0) >= seq}
+    return next((place for place, each in enumerate(page) if not later.isdisjoint(each.message_ids)), len(page))
+
+
 def _end_of_kept(page: Sequence[Answered], kept: Sequence[UIMessage]) -> int:
     """Behind which place of the conversation the client has kept nothing. An answer may have another id there than
     here, where it was brought from elsewhere.
@@ -118,6 +124,4 @@ def _end_of_kept(page: Sequence[Answered], kept: Sequence[UIMessage]) -> int:
             while left and place < len(page) and page[place].shown["role"] == "assistant":
                 left, place = left - 1, place + 1
             return place
-    if kept:
-        raise ValidationError("the conversation has none of these messages; load it again", loc=("body", "messages"))
-    return 0
+    raise ValidationError("the conversation has none of these messages; load it again", loc=("body", "messages"))

@@ -9,7 +9,7 @@ Source: docs/howto/use-the-ai-sdk.md; SRV-031, SRV-032.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated, Any, Final, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
 
 import msgspec
 from msgspec import Meta
@@ -73,6 +73,10 @@ class UIMessage(msgspec.Struct, frozen=True, kw_only=True):
 class Chat(DialectBody, frozen=True, kw_only=True, rename="camel"):
     """What `DefaultChatTransport` sends, and what a page may add to its `body`."""
 
+    when_too_large: ClassVar[str] = (
+        "the page sends the whole conversation with every message; let the transport's prepareSendMessagesRequest leave"
+        " out the files of all messages but the last, which are known here"
+    )
     messages: Annotated[list[UIMessage], Meta(max_length=MAX_SENT_MESSAGES)]
     id: str = ""
     """The chat, which is the thread."""
