@@ -115,6 +115,7 @@ if TYPE_CHECKING:
 
     from awaken.http.app import HttpApp
     from awaken.http.auth import Authorize
+    from awaken.http.operation import Operation
     from awaken.http.settings import HttpSettings
 
 DEFAULT_URL = "sqlite:///awaken.db"
@@ -1838,13 +1839,15 @@ class Awaken:
         allowed_hosts: Sequence[str] | None = None,
         settings: HttpSettings | None = None,
         protocols: Sequence[str] | None = None,
+        operations: Sequence[Operation] = (),
     ) -> HttpApp:
         """The HTTP application over this object, for `awaken serve` or for mounting in another application.
 
         It does not start or stop this object: enter `async with app:` in the lifespan of whatever serves it. Until
         then it answers 503 `starting`. `settings` replaces those of this object, `allowed_hosts` the names in them that
         `Host` may carry, and `authorize` the function that finds who asks, so that everybody has their own threads. One
-        that this object has (`HttpSettings.authorize`) holds wherever no other one is given.
+        that this object has (`HttpSettings.authorize`) holds wherever no other one is given. `operations` are served
+        besides: those of a protocol of your own (docs/howto/write-a-protocol-adapter.md).
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
@@ -1861,7 +1864,7 @@ class Awaken:
         app = build_app(
             self.mailbox,
             self.store,
-            (*OPERATIONS, *operations_of(settings.protocols)),
+            (*OPERATIONS, *operations_of(settings.protocols), *operations),
             settings=settings,
             metrics=self.observer.scrape,
             stats=self._stats,

@@ -65,6 +65,17 @@ def test_agents_that_talk_do_as_their_page_says(tmp_path: Path, page: str) -> No
     assert run(program.text, tmp_path) == printed.text.splitlines()
 
 
+def test_a_protocol_adapter_does_as_its_page_says_and_is_held_to_what_holds_of_all(tmp_path: Path) -> None:
+    """The program prints what the page says, and the test of the page passes as it stands."""
+    page = ROOT / "docs/howto/write-a-protocol-adapter.md"
+    [program, test], [printed] = code(page, "python"), code(page, "text")
+    assert run(program.text, tmp_path) == printed.text.splitlines()
+
+    (tmp_path / "lines.py").write_text(program.text)
+    told = "import asyncio\nasyncio.run(test_every_shape_of_run_can_be_shown())\n"
+    assert run(f"{test.text}\n{told}", tmp_path) == []
+
+
 def test_work_in_the_background_goes_as_its_page_says(tmp_path: Path) -> None:
     page = ROOT / "docs/howto/work-in-the-background.md"
     [program], [printed] = code(page, "python"), code(page, "text")
