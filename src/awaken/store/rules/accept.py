@@ -161,6 +161,8 @@ def _accept(t: Submit, facts: Facts, changes: Changes, now: Instant) -> _Accepti
         thread = new_thread(t.scope, t.thread_id, changes, now)
         if t.info is not None:
             thread.info = t.info
+        if t.delivery.mode in CLEARING:
+            thread.interrupt_id = t.delivery.interrupt_id  # there was nothing to clear; its repetition clears nothing
     else:
         way = way_of(t, facts)
         if not isinstance(way, Way | Waiting | Stages):

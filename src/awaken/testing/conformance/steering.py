@@ -895,6 +895,21 @@ async def test_submits_that_share_an_interrupt_clear_the_thread_once(store: Stor
     assert (other.epoch, len(other.superseded)) == (2, 2)
 
 
+async def test_an_interrupt_that_makes_its_thread_is_recognised_when_it_is_repeated(
+    store: Store, clock: ManualClock
+) -> None:
+    for mode in ("interrupt", "rollback"):
+        thread = ThreadId(f"made-by-{mode}")
+        want(Submitted, await apply(store, aimed(f"{mode}-1", mode, interrupt_id="i1", thread=thread)))
+        again = want(Submitted, await apply(store, aimed(f"{mode}-2", mode, interrupt_id="i1", thread=thread)))
+
+        assert (again.interrupted, await queue_of(store, thread)) == (None, [f"{mode}-1", f"{mode}-2"])
+        told = want(Interrupted, await apply(store, Interrupt(scope=SCOPE, thread_id=thread, id="i1")))
+        assert (told.superseded, told.appended) == ((), ())
+        other = want(Submitted, await apply(store, aimed(f"{mode}-3", mode, interrupt_id="i2", thread=thread)))
+        assert other.interrupted is not None and await queue_of(store, thread) == [f"{mode}-3"]
+
+
 async def test_an_interrupt_gives_every_message_that_nobody_took_its_fate(store: Store, clock: ManualClock) -> None:
     owner = await claimed(store, "d1")
     await staged(store, "pending")
