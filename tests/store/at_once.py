@@ -19,7 +19,7 @@ T = TypeVar("T")
 class _AtOnce(Executor):
     """Does what it is given when it is given it: handing over to a thread takes longer than most reads."""
 
-    def __init__(self, size: int, **options: Any) -> None: ...
+    def __init__(self, size: int, *options: Any, **others: Any) -> None: ...
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         done: Future[T] = Future()
