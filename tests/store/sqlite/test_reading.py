@@ -9,7 +9,7 @@ import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import DispatchId, MessageId, RunId, ThreadId
+from awaken.domain.ids import ConsumerId, DispatchId, MessageId, RunId, ThreadId
 from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Opaque, Text
 from awaken.domain.thread import ThreadInfo
@@ -297,6 +297,28 @@ async def test_a_filter_without_an_index_looks_at_so_many_rows_and_says_where_to
     assert threads.next is not None, "it cannot know that nothing more fits"
     dispatches = await store.list_dispatches(SCOPE, DispatchQuery(thread_id=ThreadId("odd"), statuses=()))
     assert (dispatches.items, dispatches.next) == ((), None)
+
+
+@behaviour("PB-001")
+async def test_a_filter_of_the_whole_queue_looks_at_so_many_rows_and_its_pages_leave_out_nothing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_SCANNED", 4)
+    for n in range(5):
+        await claimed(store, f"mine-{n}", thread=ThreadId(f"mine-{n}"))
+    for n in range(3):
+        await submitted(store, f"other-{n}", thread=ThreadId(f"other-{n}"))
+    taken = await claim_some(store, limit=3, consumer=ConsumerId("other"))
+    pages: list[list[str]] = []
+    query = DispatchQuery(statuses=(DispatchStatus.CLAIMED,), claimed_by=ConsumerId("other"), limit=2)
+    while True:
+        page = await store.list_dispatches(SCOPE, query)
+        pages.append([dispatch.dispatch_id for dispatch in page.items])
+        if page.next is None:
+            break
+        query = msgspec.structs.replace(query, after=page.next)
+    assert pages == [[], ["other-0", "other-1"], ["other-2"]], "short, or empty, and yet not the last"
+    assert [each.dispatch.dispatch_id for each in taken.claims] == ["other-0", "other-1", "other-2"]
 
 
 @behaviour("PB-001")
