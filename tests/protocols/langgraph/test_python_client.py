@@ -99,10 +99,64 @@ async def test_an_interrupt_is_resumed_with_one_value() -> None:
         decided = {"decisions": [{"type": "approve"}]}
         seen = await streamed(site, thread_id, "approval", command={"resume": decided})
 
-        assert seen[0] == ("metadata", {"run_id": run["run_id"], "attempt": 1})
+        assert seen[0] == ("metadata", {"run_id": run["run_id"], "attempt": 1, "message_ids": []})
         assert text_of(seen[-2][1]) == "That is settled."
         assert seen[-2][1]["messages"][-2]["content"] == "paid 5"
         assert [each["status"] for each in await site.client.runs.list(thread_id)] == ["success"]
+
+
+@behaviour("LG-003", "LG-004")
+@pytest.mark.parametrize("name", ["pay", "refund"])
+async def test_a_call_is_edited_and_stays_the_one_that_it_is(name: str) -> None:
+    async with asyncio.timeout(30), live() as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        await site.client.runs.wait(thread_id, "approval", input=GO)
+        for edited in (
+            {"type": "edit", "edited_action": {"name": name, "args": {"amount": 1}}},
+            {"type": "edit", "args": {"action": name, "args": {"amount": 1}}},
+        ):
+            resume = {"resume": {"decisions": [edited]}}
+            if name == "pay":
+                last = await site.client.runs.wait(thread_id, "approval", command=resume)
+                assert last["messages"][-2]["content"] == "paid 1"
+                break
+            with pytest.raises(httpx.HTTPStatusError, match="422"):
+                await site.client.runs.wait(thread_id, "approval", command=resume)
+            assert (await site.client.threads.get(thread_id))["status"] == "interrupted"
+
+
+@behaviour("SRV-037", "LG-001")
+async def test_a_value_that_an_agent_returns_is_in_what_is_waited_for_streamed_and_read_later() -> None:
+    value = {"answer": 42, "units": ["otters"]}
+    async with asyncio.timeout(30), live() as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        waited = await site.client.runs.wait(thread_id, "data", input=GO)
+        assert waited["__output__"] == value
+        seen = await streamed(site, thread_id, "data", stream_mode=["values", "updates", "custom"])
+        assert [data for event, data in seen if event == "values"][-1]["__output__"] == value
+        assert [data for event, data in seen if event == "updates"][-1] == {"data": {"__output__": value}}
+        assert ("custom", {"type": "output", "value": value}) in seen
+        assert (await site.client.threads.get_state(thread_id))["values"]["__output__"] == value
+        await site.client.runs.wait(thread_id, "text", input=GO)
+        now, *before = await site.client.threads.get_history(thread_id)
+        assert "__output__" not in now["values"]
+        assert [each["values"]["__output__"] for each in before] == [value, value]
+
+
+@behaviour("SRV-037")
+async def test_why_a_run_has_failed_is_read_later_too() -> None:
+    async with asyncio.timeout(30), live() as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        seen = await streamed(site, thread_id, "failing", stream_mode=["lifecycle"])
+        assert [data["event"] for event, data in seen if event == "lifecycle"] == ["started", "failed"]
+        assert (await site.client.threads.get(thread_id))["error"] == "it cannot be done"
+        [task] = (await site.client.threads.get_state(thread_id))["tasks"]
+        assert task["error"] == "it cannot be done"
+        seen = await streamed(site, thread_id, "text", stream_mode=["lifecycle"])
+        assert [data["event"] for event, data in seen if event == "lifecycle"] == ["started", "completed"]
+        assert (await site.client.threads.get(thread_id))["error"] is None
+        seen = await streamed(site, thread_id, "approval", stream_mode=["lifecycle"])
+        assert [data["event"] for event, data in seen if event == "lifecycle"] == ["started", "interrupted"]
 
 
 @behaviour("LG-004")

@@ -24,6 +24,7 @@ RUNS: Final[dict[str, dict[str, Any]]] = {
     "feedback_keys": RUN | {"feedback_keys": ["good"]},
     "checkpoint": RUN | {"checkpoint": {"checkpoint_id": "older"}},
     "checkpoint_id": RUN | {"checkpoint_id": "older"},
+    "input": RUN | {"input": {"question": "Why?"}},
     "command.update": {"assistant_id": "text", "command": {"update": {"x": 1}}},
     "command.goto": {"assistant_id": "text", "command": {"goto": "node"}},
 }
@@ -58,6 +59,21 @@ REFUSED: Final = (
     Refused("checkpoint_id", "POST", "/threads/t/state", {"values": {"x": 1}, "checkpoint_id": "older"}),
     Refused("cancel_on_disconnect", "GET", "/threads/t/runs/{run}/join?cancel_on_disconnect=true"),
     Refused("cancel_on_disconnect", "GET", "/threads/t/runs/{run}/stream?cancel_on_disconnect=true"),
+    Refused(
+        "input", "POST", "/threads/t/runs/wait", RUN | {"input": {"messages": [{"role": "system", "content": "x"}]}}
+    ),
+    Refused("input", "POST", "/threads/t/runs/wait", RUN | {"input": {"messages": []}}),
+    Refused("input", "POST", "/threads/t/runs/stream", RUN | {"input": None}),
+    Refused(
+        "input",
+        "POST",
+        "/threads/t/runs/stream",
+        RUN | {"input": {"messages": [{"role": "tool", "tool_call_id": "nobody's", "content": "x"}]}},
+    ),
+    Refused("assistant_id", "POST", "/assistants", {"graph_id": "text", "assistant_id": "mine"}),
+    Refused("name", "POST", "/assistants", {"graph_id": "text", "name": "Mine"}),
+    Refused("description", "POST", "/assistants", {"graph_id": "text", "description": "Mine"}),
+    Refused("metadata", "POST", "/assistants", {"graph_id": "text", "metadata": {"mine": True}}),
     Refused("config", "POST", "/assistants", {"graph_id": "text", "config": {"recursion_limit": 3}}),
     Refused("context", "POST", "/assistants", {"graph_id": "text", "context": {"model": "small"}}),
 )

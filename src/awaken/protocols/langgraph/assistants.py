@@ -27,8 +27,9 @@ async def get_assistant(call: Call) -> Response:
 async def create_assistant(call: Call) -> Response:
     """The assistant that there is for the graph."""
     asked = call.body(AssistantBody)
-    asked.check()
-    return json_response(assistant(agent_named(call, asked.graph_id)))
+    found = assistant(agent_named(call, asked.graph_id))
+    asked.check([found["assistant_id"], found["graph_id"], found["name"]])
+    return json_response(found)
 
 
 async def search_assistants(call: Call) -> Response:

@@ -121,8 +121,6 @@ Done = tuple[dict[str, Any], int | None]
 async def _run_start(call: Call, params: dict[str, Any]) -> Done:
     asked = _read(params)
     turn = await entered(call, replace(asked, if_not_exists="create", on_completion="keep"), call.thread_id)
-    if turn is None:
-        raise ValidationError("there is no message of a user to answer", loc=("body", "params", "input"))
     return _begun(turn)
 
 
@@ -198,14 +196,12 @@ async def _fork(call: Call, params: dict[str, Any]) -> Done:
     }
     asked = _read(given)
     asked.check()
-    asked.given()
+    asked.check_input()
     end = await last_seq(call, run)
     if end is None:
         raise MessageNotFound(run.run_id)
     forked = await call.mailbox.threads.fork(call.scope, call.thread_id, at_seq=end)
     turn = await entered(call, replace(asked, on_completion="keep"), forked.thread_id)
-    if turn is None:
-        raise ValidationError("there is no message of a user to answer", loc=("body", "params", "input"))
     return {"run_id": turn.run.run_id, "thread_id": forked.thread_id}, None
 
 

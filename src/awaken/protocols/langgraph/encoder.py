@@ -63,6 +63,8 @@ Mode = Literal[
     "values", "messages", "messages-tuple", "updates", "custom", "tasks", "tools", "lifecycle", "checkpoints", "events",
     "debug",
 ]  # fmt: skip
+OUTPUT: Final = "__output__"
+"""Where the state shows what an agent has returned that is no message: a key that no state has."""
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -76,6 +78,8 @@ class Conversation:
         self.is_whole = False
         """What was said before the run is in it."""
         self.state: dict[str, Any] = dict(opened.state.values) if opened.state is not None else {}
+        self.output: Any = None
+        """What the run has returned that is no message."""
 
     def begin(self, history: Iterable[Message]) -> None:
         """What was said before the run, which has started now."""
@@ -107,6 +111,8 @@ class Conversation:
 
     def values(self, interrupts: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         shown: dict[str, Any] = {**self.state, "messages": self._messages}
+        if self.output is not None:
+            shown[OUTPUT] = self.output
         return shown if interrupts is None else {**shown, "__interrupt__": interrupts}
 
 
@@ -181,14 +187,22 @@ class LangGraphEncoder(TurnEncoder):
     def ends(self, event: LogEvent, ending: Ending) -> Frames:
         if ending.outcome in ("failed", "blocked"):
             code = (ending.termination.code if ending.termination else None) or ending.outcome
-            return (frame({"error": code, "message": ending.text}, "error"),)
+            told = {"error": code, "message": ending.text}
+            return (*self._lifecycle("failed", error=ending.text), frame(told, "error"))
         frames: list[Frame] = []
+        if ending.output is not None:
+            frames += self._if("custom", {"type": "output", "value": ending.output})
+            frames += self._if("updates", {self.opened.agent_id: {OUTPUT: ending.output}})
+            if self._said is not None:
+                self._said.output = ending.output
+                frames += self._values()
         if ending.outcome == "waiting":
             interrupts = [interrupt_of(ticket) for ticket in ending.tickets]
             if "updates" in self.modes:
                 frames.append(frame({"__interrupt__": interrupts}, "updates"))
             frames += self._values(interrupts)
-        return (*frames, frame(None, "end"))
+        is_whole = ending.outcome in ("finished", "stopped")
+        return (*frames, *self._lifecycle("completed" if is_whole else "interrupted"), frame(None, "end"))
 
     def failed(self, problem: Problem, request_id: str) -> Frames:
         return stream_failed(problem, request_id)
@@ -201,7 +215,10 @@ class LangGraphEncoder(TurnEncoder):
 
     @on("RunResumed")
     def _begun(self, event: LogEvent, payload: Any) -> Frames:
-        return (*self._values(), *self._if("lifecycle", {"event": "started", "namespace": []}))
+        return (*self._values(), *self._lifecycle("started"))
+
+    def _lifecycle(self, what: str, **more: str) -> Frames:
+        return self._if("lifecycle", {"event": what, "namespace": (), **more})
 
     def _values(self, interrupts: list[dict[str, Any]] | None = None) -> list[Frame]:
         if self._said is None or not self._said.is_whole:

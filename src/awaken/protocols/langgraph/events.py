@@ -50,7 +50,7 @@ from awaken.protocols.contract import (
     frame,
     on,
 )
-from awaken.protocols.langgraph.encoder import Conversation
+from awaken.protocols.langgraph.encoder import OUTPUT, Conversation
 from awaken.protocols.langgraph.messages import shown_block, shown_call
 from awaken.protocols.langgraph.waits import interrupt_of
 from awaken.protocols.projection import Making
@@ -162,6 +162,10 @@ class EventEncoder(TurnEncoder):
             return [*frames, *self._values(event, interrupts), *self._lifecycle(event, "interrupted")]
         if ending.outcome in ("failed", "blocked"):
             return [*frames, *self._lifecycle(event, "failed", ending.text)]
+        if ending.output is not None:
+            update = {"node": self.opened.agent_id, "values": {OUTPUT: ending.output}}
+            self._said.output = ending.output
+            frames += [*self._event(event, "updates", lambda: update), *self._values(event)]
         checkpoint = {"id": self.opened.run_id, "step": self._steps, "source": "loop"}
         frames += self._event(event, "checkpoints", lambda: checkpoint)
         return [*frames, *self._lifecycle(event, "completed")]

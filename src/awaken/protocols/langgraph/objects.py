@@ -26,6 +26,7 @@ from awaken.domain.thread import ThreadStatus as StatusOfThread
 from awaken.domain.ticket import Ticket
 from awaken.executors.registry import AgentInfo
 from awaken.http.operation import Call
+from awaken.protocols.langgraph.encoder import OUTPUT
 from awaken.protocols.langgraph.messages import shown_messages
 from awaken.protocols.langgraph.waits import interrupt_of
 from awaken.protocols.langgraph.wire import RunStatus, ThreadStatus
@@ -190,6 +191,11 @@ async def values_of(call: Call, thread_id: ThreadId) -> dict[str, Any]:
     return {**state.values, "messages": shown_messages([each.message for each in stored])}
 
 
+def returned(run: Run) -> Any:
+    """What the agent has returned, where that is no text of messages."""
+    return None if run.output_message_ids else run.output
+
+
 async def open_run(call: Call, thread: Thread) -> Run | None:
     """The run that the thread waits with, where it waits for somebody."""
     if thread.status is not StatusOfThread.WAITING or thread.open_run_id is None:
@@ -230,6 +236,10 @@ async def thread_shown(call: Call, thread: Thread, *, select: Iterable[str] | No
         "config": {},
         "error": None,
     }
+    if thread.status is StatusOfThread.ERROR and thread.latest_run_id is not None:
+        failed = await call.reads.load_run(call.scope, thread.latest_run_id)
+        error = None if failed is None else error_of(failed)
+        shown["error"] = None if error is None else error["message"]
     if wanted is None or "status" in wanted:
         shown["status"] = await thread_status(call, thread)
     if wanted is None or "metadata" in wanted:
@@ -256,9 +266,14 @@ async def state_shown(call: Call, thread: Thread) -> dict[str, Any]:
     asked = [] if waiting is None else [interrupt_of(each) for each in await tickets_of(call, waiting)]
     is_busy = await thread_status(call, thread) == "busy"
     agent_id = "agent" if at is None else at.agent_id
+    error = None if at is None else error_of(at)
     tasks = [] if waiting is None else [_task(waiting, asked)]
+    if at is not None and error is not None:
+        tasks = [_task(at, [], error)]
     if asked:
         values["__interrupt__"] = asked
+    if at is not None and returned(at) is not None:
+        values[OUTPUT] = returned(at)
     return _state(
         thread.thread_id,
         None if at is None else at.run_id,
@@ -272,12 +287,21 @@ async def state_shown(call: Call, thread: Thread) -> dict[str, Any]:
     )
 
 
-def _task(run: Run, interrupts: list[dict[str, Any]]) -> dict[str, Any]:
+def error_of(run: Run) -> dict[str, str] | None:
+    """What went wrong with a run, where it has failed."""
+    ended = run.termination
+    if ended is None or ended.type not in ("error", "blocked"):
+        return None
+    said = ended.detail or ended.code or f"the run ended as {ended.type}"
+    return {"error": ended.code or ended.type, "message": said}
+
+
+def _task(run: Run, interrupts: list[dict[str, Any]], error: dict[str, str] | None = None) -> dict[str, Any]:
     return {
         "id": run.run_id,
         "name": run.agent_id,
         "path": ["__pregel_pull", run.agent_id],
-        "error": None,
+        "error": None if error is None else error["message"],
         "interrupts": interrupts,
         "checkpoint": None,
         "state": None,
@@ -350,7 +374,9 @@ async def past_state(call: Call, thread: Thread, run: Run) -> dict[str, Any]:
     end = await last_seq(call, run)
     stored = [] if end is None else await messages_of(call, thread.thread_id, up_to=end)
     parent = await newest_run(call, thread.thread_id, before=run)
-    values = {"messages": shown_messages([each.message for each in stored])}
+    values: dict[str, Any] = {"messages": shown_messages([each.message for each in stored])}
+    if returned(run) is not None:
+        values[OUTPUT] = returned(run)
     made_at: Instant = run.finished_at or run.updated_at
     parent_id = None if parent is None else parent.run_id
     return _state(thread.thread_id, run.run_id, parent_id, values, to_rfc3339(made_at), metadata=_about(run))

@@ -41,12 +41,14 @@ from awaken.http.problems import problem_of
 from awaken.mailbox.bulk import cancel_many
 from awaken.protocols.contract import Frame, frame
 from awaken.protocols.gateway import Gateway, Incoming, Turn
-from awaken.protocols.langgraph.encoder import Mode, encoder_of
+from awaken.protocols.langgraph.encoder import OUTPUT, Mode, encoder_of
 from awaken.protocols.langgraph.messages import shown_content
 from awaken.protocols.langgraph.objects import (
     agent_id_named,
     agent_named,
+    error_of,
     is_interrupted,
+    returned,
     run_shown,
     runs_shown,
     tickets_of,
@@ -84,15 +86,17 @@ def gateway_of(call: Call) -> Gateway:
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-async def entered(call: Call, asked: RunBody, thread_id: str | None) -> Turn | None:
-    """Accept a run, or what resumes one; the turn that answers. None where there is nothing new, and nothing under way.
+async def entered(call: Call, asked: RunBody, thread_id: str | None) -> Turn:
+    """Accept a run, or what resumes one; the turn that answers. Without an input it is the one that is under way.
 
     `thread_id`: None for a run without one, whose thread goes when it has ended.
 
     Raises:
-        As `Gateway.enter`; ThreadNotFound where the thread is not there and was not to be made.
+        As `Gateway.enter`; ThreadNotFound where the thread is not there and was not to be made; ValidationError where
+            there is nothing new, and nothing under way.
     """
     asked.check()
+    asked.check_input()
     gateway = gateway_of(call)
     named = thread_id or asked.thread_id or ""
     thread = await gateway.load_thread(named)
@@ -103,7 +107,10 @@ async def entered(call: Call, asked: RunBody, thread_id: str | None) -> Turn | N
             raise ThreadNotFound(named)
         return await resumed(call, thread.thread_id, cast(Any, asked.command).resume)
     _check_checkpoint(asked, thread)
-    return await gateway.enter(_incoming(call, asked, named))
+    turn = await gateway.enter(_incoming(call, asked, named))
+    if turn is None:
+        raise refused("input", "it brings no message of a user that the thread has not, and nothing is under way")
+    return turn
 
 
 def _check_checkpoint(asked: RunBody, thread: Thread | None) -> None:
@@ -209,8 +216,6 @@ def stream_places(run: Run, modes: frozenset[Mode]) -> dict[str, str]:
 async def create_run(call: Call) -> Response:
     asked = call.body(RunBody)
     turn = await entered(call, asked, call.ids.get("thread_id"))
-    if turn is None:
-        raise ValidationError("there is no message of a user to answer", loc=("body", "input", "messages"))
     run = await call.mailbox.get_run(call.scope, turn.run.run_id)
     return json_response(await run_shown(call, run), 200, places(run, "join"))
 
@@ -219,10 +224,8 @@ async def create_run_and_stream(call: Call) -> Response:
     asked = call.body(RunBody)
     modes = asked.modes()
     turn = await entered(call, asked, call.ids.get("thread_id"))
-    if turn is None:
-        return await _as_it_is(call, cast(str, call.ids.get("thread_id") or asked.thread_id), modes)
     if asked.resumes and not turn.is_new and turn.ending is not None and turn.ending.outcome == "waiting":
-        return await _as_it_is(call, turn.run.thread_id, modes, turn)
+        return await _as_it_is(call, turn, modes)
     return await watched(call, turn, None, modes)
 
 
@@ -231,22 +234,19 @@ async def watched(call: Call, turn: Turn, place: Place | None, modes: frozenset[
     return await gateway_of(call).watch(turn, encoder_of(modes), place=place, headers=stream_places(turn.run, modes))
 
 
-async def _as_it_is(call: Call, thread_id: str, modes: frozenset[Mode], turn: Turn | None = None) -> Response:
-    """Nothing is under way: the state as it is, what is still asked, and the end."""
-    asked = () if turn is None else await tickets_of(call, turn.run)
+async def _as_it_is(call: Call, turn: Turn, modes: frozenset[Mode]) -> Response:
+    """The run still waits: the state as it is, what is still asked, and the end."""
+    asked = await tickets_of(call, turn.run)
     interrupts = {"__interrupt__": [interrupt_of(each) for each in asked]} if asked else {}
-    frames: list[Frame] = [] if turn is None else [frame({"run_id": turn.run.run_id, "attempt": 1}, "metadata")]
+    frames: list[Frame] = [frame({"run_id": turn.run.run_id, "attempt": 1}, "metadata")]
     if "values" in modes:
-        frames.append(frame({**await values_of(call, ThreadId(thread_id)), **interrupts}, "values"))
-    headers = None if turn is None else stream_places(turn.run, modes)
-    return gateway_of(call).say((*frames, frame(None, "end")), headers=headers)
+        frames.append(frame({**await values_of(call, turn.run.thread_id), **interrupts}, "values"))
+    return gateway_of(call).say((*frames, frame(None, "end")), headers=stream_places(turn.run, modes))
 
 
 async def create_run_and_wait(call: Call) -> Response:
     asked = call.body(RunBody)
     turn = await entered(call, asked, call.ids.get("thread_id"))
-    if turn is None:
-        return json_response(await values_of(call, ThreadId(cast(str, call.ids.get("thread_id") or asked.thread_id))))
     return _Joined(call, turn.run)
 
 
@@ -255,7 +255,7 @@ async def create_runs(call: Call) -> Response:
     asked = call.body(Batch).runs
     for each in asked:
         each.check()
-        each.given()
+        each.check_input()
         _check_checkpoint(each, await gateway_of(call).load_thread(each.thread_id or ""))
         if each.named_agent is not None:
             agent_named(call, each.named_agent)
@@ -267,8 +267,7 @@ async def create_runs(call: Call) -> Response:
     async def submit(indexes: list[int]) -> None:
         for index in indexes:
             turn = await entered(call, asked[index], None)
-            if turn is not None:
-                found[index] = await run_shown(call, await call.mailbox.get_run(call.scope, turn.run.run_id))
+            found[index] = await run_shown(call, await call.mailbox.get_run(call.scope, turn.run.run_id))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -434,10 +433,12 @@ class _Joined(Response):
 async def outcome_of(call: Call, run: Run) -> dict[str, Any]:
     """What a client that waits is answered: the values of the thread, what it is asked, or the error."""
     values = await values_of(call, run.thread_id)
-    ended = run.termination
-    if ended is not None and ended.type in ("error", "blocked"):
-        message = ended.detail or ended.code or f"the run ended as {ended.type}"
-        return {**values, "__error__": {"error": ended.code or ended.type, "message": message}}
+    output = returned(run)
+    if output is not None:
+        values[OUTPUT] = output
+    error = error_of(run)
+    if error is not None:
+        return {**values, "__error__": error}
     asked = await tickets_of(call, run)
     return {**values, "__interrupt__": [interrupt_of(each) for each in asked]} if asked else values
 

@@ -47,13 +47,13 @@ def _question(
 ) -> dict[str, Any]:
     match kind:
         case "approval":
-            request: dict[str, Any] = {"name": name or "ask", "args": args if isinstance(args, dict) else {}}
+            request: dict[str, Any] = {"name": _name_of(name), "args": args if isinstance(args, dict) else {}}
             if message is not None:
                 request["description"] = message
             allowed = [_DECISIONS[each] for each in actions if each in _DECISIONS]
             return {
                 "action_requests": [request],
-                "review_configs": [{"action_name": name or "ask", "allowed_decisions": allowed}],
+                "review_configs": [{"action_name": _name_of(name), "allowed_decisions": allowed}],
             }
         case "client_tool":
             call: dict[str, Any] = {"name": name or "tool", "args": args}
@@ -65,6 +65,11 @@ def _question(
             if args is not None:
                 asked["args"] = args
             return asked
+
+
+def _name_of(tool_name: str | None) -> str:
+    """What the call is called that an approval is about. A question of the agent's own is about none."""
+    return tool_name or "ask"
 
 
 def verdict_of(ticket: Ticket, value: Any) -> Verdict:
@@ -103,7 +108,7 @@ def _approval(ticket: Ticket, value: Any) -> Verdict:
     decision = cast(dict[str, Any], given)
     named: Any = decision.get("type", decision.get("action"))
     if named == "edit":
-        return Verdict(action="edit", ticket_id=id, arguments=_edited(decision, id))
+        return Verdict(action="edit", ticket_id=id, arguments=_edited(decision, ticket))
     if not isinstance(named, str):
         raise _unreadable(id)
     said: Any = decision.get("message", decision.get("reason", decision.get("args")))
@@ -119,13 +124,24 @@ def _word(word: str, id: str) -> Action:
     raise _unreadable(id)
 
 
-def _edited(decision: Mapping[str, Any], id: str) -> dict[str, Any]:
+def _edited(decision: Mapping[str, Any], ticket: Ticket) -> dict[str, Any]:
+    """The arguments that the call is to have. A call of another tool is another call, to which nobody has said yes."""
+    id, known = ticket.ticket_id, _name_of(ticket.asked.tool_name)
     for name in ("edited_action", "editedAction", "args", "arguments"):
         held: Any = decision.get(name)
         if isinstance(held, dict):
             fields = cast(dict[str, Any], held)
             inner: Any = fields.get("args")
-            return cast(dict[str, Any], inner) if isinstance(inner, dict) and name != "arguments" else fields
+            if not isinstance(inner, dict) or name == "arguments":
+                return fields
+            named: Any = fields.get("name", fields.get("action", known))
+            if named != known:
+                raise ValidationError(
+                    f"edited_action names {named!a:.80}, and interrupt {id} is about a call of {known!a:.80}: its args"
+                    " can be edited, and its name cannot",
+                    loc=_LOC,
+                )
+            return cast(dict[str, Any], inner)
     raise ValidationError(f"the decision about {id} edits a call, and does not say its args", loc=_LOC)
 
 

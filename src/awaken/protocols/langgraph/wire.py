@@ -9,7 +9,7 @@ Source: docs/concepts/protocols.md; SRV-037.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from awaken.domain.errors import ValidationError
-from awaken.domain.message import Message
+from awaken.domain.message import Message, Role
 from awaken.domain.run import ClientTool, Limits, OnCompletion, OnDisconnect
 from awaken.http.operation import ErrorRenderer
 from awaken.http.problems import Problem
@@ -133,6 +133,14 @@ class RunBody(DialectBody, frozen=True, kw_only=True):
             if isinstance(named, str) and named:
                 return name, named
         return ("checkpoint_id", self.checkpoint_id) if self.checkpoint_id else None
+
+    def check_input(self) -> None:
+        """Raises ValidationError for an input that nobody could answer."""
+        messages, state = self.given()
+        if not messages and state is None:
+            return
+        if not any([each.role in (Role.USER, Role.TOOL) for each in messages]):
+            raise refused("input", "it brings no message of a user; keys beside `messages` change the state with one")
 
     def given(self) -> tuple[tuple[Message, ...], dict[str, Any] | None]:
         """The messages of the input, and what of it is the thread's state. Raises ValidationError."""
@@ -378,9 +386,18 @@ class AssistantBody(DialectBody, frozen=True, kw_only=True):
     if_exists: Literal["raise", "do_nothing"] | None = None
     config: dict[str, Any] | None = None
     context: Any = None
+    name: str | None = None
+    description: str | None = None
+    metadata: dict[str, Any] | None = None
 
-    def check(self) -> None:
-        """Raises ValidationError for what the assistant would not have."""
+    def check(self, known: Sequence[str]) -> None:
+        """Raises ValidationError for what the assistant would not have, whose name or id is one that is `known`."""
         for name in ("config", "context"):
             if getattr(self, name):
                 raise refused(name, "an assistant is the agent as it was registered; send it with each run")
+        for name in ("assistant_id", "name"):
+            if getattr(self, name) not in (None, *known):
+                raise refused(name, "an assistant is the agent as it was registered, and has its own")
+        for name in ("description", "metadata"):
+            if getattr(self, name):
+                raise refused(name, "an assistant is the agent as it was registered, and has its own")
