@@ -73,6 +73,9 @@ class Encoder(ABC):
     shared_as: Hashable | None = None
     """Encoders with the same value make the same bytes of a row: one of them encodes it for the streams of all. None:
     what becomes of a row depends on this stream."""
+    breaks_off: bool = False
+    """A stream that is closed although there is more to come is broken off, and not ended: its clients take an end for
+    that of everything, and come back by themselves after a cut."""
 
     @abstractmethod
     def open(self, opening: Opening) -> bytes:

@@ -146,6 +146,12 @@ class EventStream(Response):
             self._streams.observer.stream_closed(
                 self._scope_name, self._encoder.dialect, caught_up=self._reader.catchups, stalled=self._stalled
             )
+        if self._breaks_off and not self._is_gone:
+            raise ConnectionAbortedError("there is more to come, for whoever connects again")
+
+    @property
+    def _breaks_off(self) -> bool:
+        return self._encoder.breaks_off and self._end in ("restarting", "expired")
 
     async def _listen(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -167,7 +173,7 @@ class EventStream(Response):
             last = self._encoder.fail(problem_of(error), self._request_id)
         if not self._is_gone:
             with contextlib.suppress(OSError):  # gone just now
-                await self._send(send, last, more=False)
+                await self._send(send, last, more=self._breaks_off)
 
     async def _follow(self, send: Send) -> EndReason:
         """Send what the reader hands out, and a keep-alive into every long silence, until the stream is over."""

@@ -144,6 +144,9 @@ class TurnEncoder(ABC):
     """Its name in metrics."""
     has_ids: ClassVar[bool] = True
     """Whether frames carry the cursor of their event. False: the protocol has a place of its own for numbers."""
+    breaks_off: ClassVar[bool] = False
+    """Whether a stream that is closed although there is more to come is broken off: where clients take its end for that
+    of everything."""
     wants_history: ClassVar[bool] = False
     """Whether it is told the conversation before the run: `self.history`, complete before `RunStarted`."""
     wants_state: ClassVar[bool] = False

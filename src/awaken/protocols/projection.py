@@ -65,6 +65,7 @@ class Projection(Encoder):
     def __init__(self, make: Making, run: Run, opened: Opened, place: Place, reads: Reads, cache: FrameCache) -> None:
         first = make(opened)
         self.dialect = first.dialect
+        self.breaks_off = first.breaks_off
         self._has_ids = first.has_ids
         version = None if opened.state is None else opened.state.version
         self.shared_as = (self.dialect, first.shared_as, run.run_id, version, opened.knows_version)
@@ -220,6 +221,7 @@ class ThreadProjection(Encoder):
     ) -> None:
         """`failed` is the protocol's error, as of its encoders."""
         self.dialect = dialect
+        self.breaks_off = _says(make, "breaks_off")
         self._make = make
         self._failed = failed
         self._opening = opening
@@ -274,8 +276,13 @@ class ThreadProjection(Encoder):
 
 
 def wants_state(make: Making) -> bool:
-    """Whether what it makes is opened with the state of the thread; also of a class in a `partial`."""
-    return getattr(getattr(make, "func", make), "wants_state", False)
+    """Whether what it makes is opened with the state of the thread."""
+    return _says(make, "wants_state")
+
+
+def _says(make: Making, name: str) -> bool:
+    """What is said of the class that it makes; also of one in a `partial`."""
+    return getattr(getattr(make, "func", make), name, False)
 
 
 def opened_of(scope: Scope, run: Run, state: ThreadState | None = None, *, resumes: bool = False) -> Opened:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from awaken import Awaken, Context
 from awaken.domain.retry import RetryPolicy
+from awaken.http.settings import HttpSettings
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
 from awaken.testing.scripted import add_scripted
@@ -37,7 +38,7 @@ class Live(NamedTuple):
 
 
 @asynccontextmanager
-async def live(wrapped: Any = None, **agents: Any) -> AsyncGenerator[Live]:
+async def live(wrapped: Any = None, http: HttpSettings | None = None, **agents: Any) -> AsyncGenerator[Live]:
     """Serves on loopback, on the loop of the test. `wrapped` may put something in front of the application."""
     gates: dict[str, asyncio.Event] = {}
 
@@ -54,7 +55,7 @@ async def live(wrapped: Any = None, **agents: Any) -> AsyncGenerator[Live]:
     for name, agent in agents.items():
         app.agent(name, agent)
     async with app:
-        served: ASGIApp = app.asgi(protocols=("langgraph",))
+        served: ASGIApp = app.asgi(settings=http, protocols=("langgraph",))
         async with serving(served if wrapped is None else wrapped(served)) as url:
             client = get_client(url=url, api_key=None)
             try:

@@ -13,6 +13,7 @@ import pytest
 from langgraph_sdk import get_client
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from awaken.http.settings import HttpSettings
 from awaken.testing.behaviour import behaviour
 from tests.docs.uvicorn_process import Uvicorn
 from tests.protocols.langgraph.server import GO, live
@@ -211,10 +212,43 @@ async def test_a_server_that_stops_breaks_a_wait_off_and_ends_no_stream() -> Non
         await http.post("/threads", json={"thread_id": "t"})
         run = (await http.post("/threads/t/runs", json={"assistant_id": "gated", "input": GO})).json()
         where = f"/threads/t/runs/{run['run_id']}"
-        async with http.stream("GET", f"{where}/join") as wait, http.stream("GET", f"{where}/stream") as stream:
-            assert wait.status_code == stream.status_code == 200
+        async with (
+            http.stream("GET", f"{where}/join") as wait,
+            http.stream("GET", f"{where}/stream") as stream,
+            http.stream("POST", "/threads/t/stream/events", json={"channels": ["lifecycle"]}) as events,
+        ):
+            assert wait.status_code == stream.status_code == events.status_code == 200
             stopping = asyncio.create_task(site.app.mailbox.stop())
             with pytest.raises(httpx.RemoteProtocolError):
                 await wait.aread()
+            with pytest.raises(httpx.RemoteProtocolError):  # its Python client takes an end for that of the run
+                await events.aread()
             assert b"event: end" not in await stream.aread()
             await stopping
+
+
+@behaviour("SRV-037", "LG-005")
+async def test_the_python_client_outlives_streams_that_have_lived_long_enough() -> None:
+    opened = 0
+
+    def counted(app: ASGIApp) -> ASGIApp:
+        async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal opened
+            if scope["path"].endswith("/stream/events"):
+                opened += 1
+                if opened > 2 * STREAMS:  # both were opened again
+                    [gate] = site.gates.values()
+                    gate.set()
+            await app(scope, receive, send)
+
+        return counting
+
+    async with (
+        asyncio.timeout(20),
+        live(counted, HttpSettings(max_stream_life_s=0.2)) as site,
+        site.client.threads.stream(assistant_id="gated") as thread,
+    ):
+        await thread.run.start(input=GO)
+        texts = [await each.text for each in [message async for message in thread.messages]]
+        values: Any = await thread.output
+    assert (texts, values["messages"][-1]["content"]) == (["one two three"], "one two three")

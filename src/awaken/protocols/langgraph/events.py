@@ -89,6 +89,7 @@ class EventEncoder(TurnEncoder):
     """`channels`: those that the client follows. `since`: the number of the last event that it has had."""
 
     dialect = "langgraph_events"
+    breaks_off = True
     wants_history = True
     wants_state = True
 
