@@ -148,3 +148,15 @@ async def test_a_message_that_says_nothing_is_refused_and_is_in_the_way_of_no_la
         assert later.status == 200, later
         begun = ["one", "1 "] if is_there else []
         assert await texts(site, "t") == [*begun, "two", f"{len(begun) + 1} "]
+
+
+@behaviour("SRV-038")
+@each_protocol
+async def test_a_conversation_that_begins_a_thread_may_be_longer_than_what_is_new_in_a_request(name: str) -> None:
+    long: list[Said] = [("user", "one"), ("assistant", "first")] * 150
+    async with asyncio.timeout(30), protocol_site(PROTOCOLS[name][0], hear=hear) as site:
+        answer = await ask(site, name, "t", "hear", *long, ("user", "two"))
+        assert answer.status == 200, answer
+        thread = (await site.http.get("/v1/threads/t")).json()
+        assert thread["message_count"] == 302
+        assert (await ask(site, name, "u", "hear", *[("user", "again")] * 300)).status == 422

@@ -21,6 +21,8 @@ from awaken.http.submission import check_attachments
 from awaken.protocols.foreign import says_nothing
 
 MAX_URL_CHARS: Final = 8 * 1024
+MAX_BROUGHT: Final = 10_000
+"""Messages of a conversation from elsewhere with which a thread begins."""
 _TYPES: Final[dict[str, type[Image | Audio | Video | Document]]] = {"image": Image, "audio": Audio, "video": Video}
 _DOCUMENTS: Final = frozenset({"application/pdf", "application/json"})
 _DATA: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),(.*)", re.DOTALL)
@@ -88,9 +90,33 @@ def check_foreign(messages: Iterable[Message], *loc: str) -> None:
     for message in sent:
         if says_nothing(message):
             raise ValidationError("a message of a user has a text, or a file that can be taken", loc=("body", *loc))
-        if len(message.content) > MAX_BLOCKS:
-            raise ValidationError(f"a message has at most {MAX_BLOCKS} parts", loc=("body", *loc))
-        if sum([len(block.text) for block in message.content if isinstance(block, Text)]) > MAX_TEXT_CHARS:
-            raise ValidationError(f"a message has at most {MAX_TEXT_CHARS} characters of text", loc=("body", *loc))
-    files = [block for each in sent for block in each.content if isinstance(block, (Image, Audio, Video, Document))]
-    check_attachments(files, *loc)
+        _check_size(message, loc)
+    check_attachments(_files_of(sent), *loc)
+
+
+def check_brought(messages: Iterable[Message], *loc: str) -> None:
+    """The same of a conversation from elsewhere, which was said one request at a time: it may be as long as the clients
+    are that send all of it with each request, and each of its messages may have what a request may.
+
+    Raises:
+        ValidationError: There are too many messages, or one of them is too large.
+    """
+    sent = [*messages]
+    if len(sent) > MAX_BROUGHT:
+        raise ValidationError(
+            f"a conversation that begins a thread has at most {MAX_BROUGHT} messages", loc=("body", *loc)
+        )
+    for message in sent:
+        _check_size(message, loc)
+        check_attachments(_files_of([message]), *loc)
+
+
+def _check_size(message: Message, loc: tuple[str, ...]) -> None:
+    if len(message.content) > MAX_BLOCKS:
+        raise ValidationError(f"a message has at most {MAX_BLOCKS} parts", loc=("body", *loc))
+    if sum([len(block.text) for block in message.content if isinstance(block, Text)]) > MAX_TEXT_CHARS:
+        raise ValidationError(f"a message has at most {MAX_TEXT_CHARS} characters of text", loc=("body", *loc))
+
+
+def _files_of(messages: Iterable[Message]) -> list[Image | Audio | Video | Document]:
+    return [block for each in messages for block in each.content if isinstance(block, (Image, Audio, Video, Document))]

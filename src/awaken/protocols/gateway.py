@@ -45,7 +45,7 @@ from awaken.http.submission import check_metadata
 from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.service import Cancellation, Interruption
 from awaken.mailbox.submission import RunSubmission, Submission
-from awaken.protocols.attachments import check_foreign
+from awaken.protocols.attachments import check_brought, check_foreign
 from awaken.protocols.contract import Frames, TurnEncoder
 from awaken.protocols.foreign import last_words, new_words, seeded, spoken, told_by_systems, without_systems
 from awaken.protocols.projection import (
@@ -143,8 +143,9 @@ class Gateway:
         new = last_words(asked.messages)
         if not new:
             raise ValidationError("there is no message of a user to answer", loc=("body", "messages"))
-        check_foreign(asked.messages, "messages")
         before = seeded(asked.messages[: len(asked.messages) - len(new)])
+        check_foreign(new, "messages")
+        check_brought(before, "messages")
         if before:
             # What would be refused of the run is refused before its thread is made.
             self._mailbox.agents.resolve(await self._agent(asked), None)

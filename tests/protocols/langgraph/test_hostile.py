@@ -40,7 +40,7 @@ RUNS: list[tuple[dict[str, Any], int]] = [
     ({"assistant_id": "text", "input": {"messages": [{"role": "user", "content": [{"type": "magic"}]}]}}, 422),
     ({"assistant_id": "text", "input": {"messages": [{"role": "tool", "content": "x"}]}}, 422),
     ({"assistant_id": "text", "input": {"messages": [["user"]]}}, 422),
-    ({"assistant_id": "text", "input": {"messages": ["x"] * 3000}}, 422),
+    ({"assistant_id": "text", "input": {"messages": ["x"] * 20_000}}, 422),
     ({"assistant_id": "text", "input": GO, "stream_mode": "everything"}, 422),
     ({"assistant_id": "text", "input": GO, "command": {"resume": 1}}, 422),
     ({"assistant_id": "text", "command": {"goto": "node"}}, 422),

@@ -269,3 +269,130 @@ async def test_a_chat_completion_says_what_it_has_no_place_for() -> None:
             await client.chat.completions.create(model="failing", messages=said[:1])
         with pytest.raises(openai.APIError, match="it cannot be done"):
             await listed(await client.chat.completions.create(model="failing", messages=said[:1], stream=True))
+
+
+async def both(context: Context) -> str:
+    who, age = await asyncio.gather(context.ask("Who?", name="who"), context.ask("How old?", name="age", type=int))
+    return f"{who} is {age + 1}."
+
+
+@behaviour("OR-003")
+@pytest.mark.parametrize("named_by", ["response", "conversation", "nothing"])
+async def test_questions_that_are_asked_side_by_side_are_answered_each_by_its_id(named_by: str) -> None:
+    async with asyncio.timeout(30), live_site(both=both) as site, client_of(site) as client:
+        create: Any = client.responses.create
+        first = await create(model="both", input="Go on.")
+        who, age = [item.id for item in outputs(first, "message")]
+        assert first.conversation is not None
+
+        async def answered(id: str, text: str) -> Any:
+            answer: Any = {"type": "function_call_output", "call_id": id, "output": text}
+            if named_by == "response":
+                return await create(model="both", input=[answer], previous_response_id=first.id)
+            if named_by == "conversation":
+                return await create(model="both", input=[answer], conversation=first.conversation.id)
+            whole = [{"role": "user", "content": "Go on."}, *[item.to_dict() for item in first.output], answer]
+            return await create(model="both", input=whole)
+
+        with pytest.raises(openai.UnprocessableEntityError, match=f"{who}.*{age}"):
+            await create(model="both", input="Ada", previous_response_id=first.id)
+        with pytest.raises(openai.UnprocessableEntityError) as refused:
+            await answered(age, "old")
+        assert refused.value.code == "decision_rejected_by_schema"
+        await answered(age, "36")
+        for _ in range(2):
+            last = await answered(who, "Ada")
+            assert last.output_text == "Ada is 37."
+            assert last.conversation == first.conversation
+        listed = await site.app.list_runs(thread_id=first.conversation.id)
+        assert len(listed) == 1, "one run, and not two"
+
+
+@behaviour("OR-003")
+async def test_a_text_answers_the_one_question_there_is_whatever_else_is_asked() -> None:
+    async def several(context: Context) -> str:
+        answers = await asyncio.gather(context.ask("Who?", name="who"), context.approve("This?", name="this"))
+        return f"{answers[0]} {answers[1].approved}"
+
+    async with asyncio.timeout(30), live_site(several=several) as site, client_of(site) as client:
+        first = await client.responses.create(model="several", input="Go on.")
+        await client.responses.create(model="several", input="Ada", previous_response_id=first.id)
+        [asked] = outputs(first, "mcp_approval_request")
+        yes: Any = [{"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": True}]
+        last = await client.responses.create(model="several", input=yes, previous_response_id=first.id)
+        assert last.output_text == "Ada True"
+
+
+@behaviour("OR-008")
+async def test_an_answer_to_no_call_says_which_call_is_not_there() -> None:
+    calls: list[Any] = [
+        {"role": "user", "content": "Go on."},
+        {"type": "function_call", "call_id": "elsewhere", "name": "geo", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "elsewhere", "output": "x"},
+    ]
+    function = {"name": "geo", "arguments": "{}"}
+    said: Any = [
+        calls[0],
+        {"role": "assistant", "tool_calls": [{"id": "elsewhere", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "elsewhere", "content": "x"},
+    ]
+    async with asyncio.timeout(30), live_site() as site, client_of(site) as client:
+        with pytest.raises(openai.UnprocessableEntityError, match="elsewhere"):
+            await client.responses.create(model="text", input=calls)  # type: ignore[arg-type]
+        with pytest.raises(openai.UnprocessableEntityError, match="elsewhere"):
+            await client.chat.completions.create(model="text", messages=said)
+        whole = [*calls, {"role": "user", "content": "And?"}]
+        assert (await client.responses.create(model="text", input=whole)).status == "completed"  # type: ignore[arg-type]
+
+
+async def chatted(client: openai.AsyncOpenAI, agent_id: str, *said: str, **named: Any) -> str:
+    messages: Any = [{"role": "user" if at % 2 == 0 else "assistant", "content": text} for at, text in enumerate(said)]
+    create: Any = client.chat.completions.create
+    answer = await create(model=agent_id, messages=messages, **named)
+    return answer.choices[0].message.content or ""
+
+
+@behaviour("OR-006")
+@pytest.mark.parametrize(("word", "end"), [("Yes.", "True"), ("no", "False"), ("APPROVE", "True"), ("deny!", "False")])
+async def test_a_chat_completion_approves_with_a_plain_word(word: str, end: str) -> None:
+    async def careful(context: Context) -> str:
+        return f"{(await context.approve('Pay?', arguments={'amount': 5})).approved}"
+
+    async with asyncio.timeout(30), live_site(careful=careful) as site, client_of(site) as client:
+        asked = await chatted(client, "careful", "Go on.", user="t")
+        assert asked == 'Pay? {"amount":5} Say "yes" or "no".'
+        assert await chatted(client, "careful", "Go on.", asked, word, user="t") == end
+        assert len(await site.app.list_runs(thread_id="t")) == 1
+        other = await chatted(client, "careful", "Go on.", asked, word, end, "Again.", user="t")
+        assert other == asked
+        assert await chatted(client, "careful", "Go on.", asked, "yes, but why?", user="t") == asked, "something else"
+        unnamed = await chatted(client, "careful", "Go on.")
+        ticket = (await site.app.list_tickets(state="open"))[0]
+        assert f"/v1/tickets/{ticket.ticket_id}/decision" in unnamed
+
+
+@behaviour("OR-006")
+async def test_one_word_is_not_taken_for_an_answer_to_several_questions() -> None:
+    async def twice(context: Context) -> str:
+        first, second = await asyncio.gather(context.approve("This?", name="a"), context.approve("That?", name="b"))
+        return f"{first.approved} {second.approved}"
+
+    async with asyncio.timeout(30), live_site(twice=twice, both=both) as site, client_of(site) as client:
+        await chatted(client, "twice", "Go on.", user="t")
+        tickets = await site.app.list_tickets(thread_id="t")
+        with pytest.raises(openai.UnprocessableEntityError, match=tickets[0].ticket_id):
+            await chatted(client, "twice", "Go on.", "", "yes", user="t")
+        assert {each.state for each in await site.app.list_tickets(thread_id="t")} == {"open"}
+        asked = await chatted(client, "both", "Go on.", user="u")
+        age, who = [each.ticket_id for each in await site.app.list_tickets(thread_id="u")]  # the newest first
+        assert asked == f"Who? (ask_{who})\nHow old? (ask_{age})"
+        with pytest.raises(openai.UnprocessableEntityError, match=who):
+            await chatted(client, "both", "Go on.", asked, "Ada", user="u")
+        answers: Any = [
+            {"role": "user", "content": "Go on."},
+            {"role": "assistant", "content": asked},
+            {"role": "tool", "tool_call_id": f"ask_{who}", "content": "Ada"},
+            {"role": "tool", "tool_call_id": f"ask_{age}", "content": "36"},
+        ]
+        last = await client.chat.completions.create(model="both", messages=answers, user="u")
+        assert last.choices[0].message.content == "Ada is 37."

@@ -43,6 +43,11 @@ RESPONSES: list[tuple[Any, int]] = [
     ({"input": "hi", "model": "text", "instructions": "x" * 300_000}, 422),
     ({"input": "hi", "model": "text", "text": {"x": "x" * 70_000}}, 422),
     ({"input": "x" * 2_000_000, "model": "text"}, 422),
+    ({"input": "hi", "model": "text", "max_output_tokens": -1}, 422),
+    ({"input": "hi", "model": "text", "temperature": 5}, 422),
+    ({"input": "hi", "model": "text", "top_p": -1}, 422),
+    ({"input": "hi", "model": "text", "prompt": {"id": "pmpt_1"}}, 501),
+    ({"input": [{"role": "user"}], "model": "text"}, 422),
 ]
 CHATS: list[tuple[Any, int]] = [
     ({}, 422),
@@ -53,6 +58,9 @@ CHATS: list[tuple[Any, int]] = [
     ({"messages": [{"role": "assistant", "tool_calls": [7]}, USER]}, 422),
     ({"messages": [USER], "model": "text", "n": 2}, 422),
     ({"messages": [USER], "model": "nobody"}, 404),
+    ({"messages": [USER], "model": "text", "max_tokens": 0}, 422),
+    ({"messages": [USER], "model": "text", "temperature": -1}, 422),
+    ({"messages": [{"role": "user"}], "model": "text"}, 422),
     ({"messages": [USER], "model": "text", "metadata": {"thread_id": "a b"}}, 422),
 ]
 

@@ -114,6 +114,40 @@ async def test_a_key_stands_for_one_request() -> None:
         assert other.json()["error"]["param"] == "idempotency-key"
 
 
+@behaviour("OR-010")
+async def test_of_two_requests_at_once_under_one_key_the_other_one_is_refused_for_what_it_is() -> None:
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        bodies = [{"model": "text", "input": f"Go on, {number}."} for number in range(8)]
+        answers = await asyncio.gather(*[site.http.post("/v1/responses", body, headers=KEY) for body in bodies])
+        assert sorted([each.status for each in answers]) == [200, *[422] * 7]
+        assert {each.json()["error"]["param"] for each in answers if each.status == 422} == {"idempotency-key"}
+        assert await runs(site) == 1
+
+
+@behaviour("OR-010")
+async def test_a_key_does_not_bring_a_response_back_that_was_deleted() -> None:
+    async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:
+        made = await create(site, {"model": "text", "input": "Go on."})
+        assert (await site.http.request("DELETE", f"/v1/responses/{made['id']}")).status == 200
+        again = await site.http.post("/v1/responses", {"model": "text", "input": "Go on."}, headers=KEY)
+        assert (again.status, again.json()["error"]["code"]) == (404, "not_found")
+
+
+@behaviour("OR-010")
+async def test_a_text_that_has_answered_is_found_again_where_it_could_not_answer_now() -> None:
+    async def more(context: Context) -> str:
+        name = await context.ask("Who?", name="who")
+        rest = await asyncio.gather(context.ask("Where?", name="where"), context.ask("When?", name="when"))
+        return f"{name} {rest}"
+
+    async with asyncio.timeout(60), protocol_site(OPERATIONS, more=more) as site:
+        asked = await create(site, {"model": "more", "input": "Go on."})
+        body = {"model": "more", "input": "Ada", "previous_response_id": asked["id"]}
+        second = await create(site, body, "k-2")
+        assert len(second["output"]) == 2
+        assert await create(site, body, "k-2") == second
+
+
 @behaviour("OR-008", "OR-010")
 async def test_what_is_no_key_is_refused_and_nothing_is_stored() -> None:
     async with asyncio.timeout(60), protocol_site(OPERATIONS) as site:

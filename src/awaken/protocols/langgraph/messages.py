@@ -33,11 +33,8 @@ from awaken.domain.message import (
     ToolStatus,
     Video,
 )
-from awaken.http.settings import MAX_MESSAGES
-from awaken.protocols.attachments import attachment, inline
+from awaken.protocols.attachments import MAX_BROUGHT, attachment, inline
 
-MAX_SENT: Final = 4 * MAX_MESSAGES
-"""Messages in one request, old ones included."""
 _ROLES: Final[dict[str, Role]] = {
     "user": Role.USER,
     "human": Role.USER,
@@ -158,8 +155,8 @@ def sent_messages(sent: Any, *loc: str | int) -> tuple[Message, ...]:
         ValidationError: It cannot be read, or there are too many.
     """
     entries = cast(list[Any], sent) if isinstance(sent, list) else [sent]
-    if len(entries) > MAX_SENT:
-        raise ValidationError(f"a request has at most {MAX_SENT} messages", loc=loc)
+    if len(entries) > MAX_BROUGHT:
+        raise ValidationError(f"a request has at most {MAX_BROUGHT} messages", loc=loc)
     return tuple([sent_message(entry, *loc, number) for number, entry in enumerate(entries)])
 
 

@@ -9,7 +9,7 @@ Source: docs/howto/use-openai-clients.md; OR-006.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -18,9 +18,10 @@ from awaken.domain.ids import MessageId
 from awaken.domain.log import MessagePayload
 from awaken.domain.run import Usage
 from awaken.domain.server_event import TicketOpenedPayload
+from awaken.domain.ticket import Action
 from awaken.http.problems import Problem
 from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
-from awaken.protocols.open_responses.wire import LENGTH_CODES, error_of
+from awaken.protocols.open_responses.wire import ASKED, LENGTH_CODES, error_of
 from awaken.protocols.turns import Ending
 
 DONE: Final = Frame(b"[DONE]")
@@ -83,12 +84,15 @@ class ChatEncoder(TurnEncoder):
                 call = {"id": ticket.ticket_id, "type": "function", "function": told}
                 frames.append(self._chunk({"tool_calls": [{"index": len(self._calls), **call}]}))
                 self._calls.append(call)
-        said = [question_of(each) for each in ending.tickets if each.kind in ("approval", "input")]
+        is_only = len(ending.tickets) == 1
+        asked = [each for each in ending.tickets if each.kind in ("approval", "input")]
+        said = [question_of(each, is_only=is_only, is_named=self._is_named) for each in asked]
         if ending.output is not None:
             said.append(ending.output if isinstance(ending.output, str) else _json(ending.output).decode())
         for pieces in self._texts.values():
             self._said += pieces
-        for text in said:
+        for place, text in enumerate(said):
+            text = text if place == 0 else f"\n{text}"
             self._said.append(text)
             frames.append(self._chunk({"content": text}))
         reason = _reason(ending, bool(self._calls))
@@ -101,6 +105,13 @@ class ChatEncoder(TurnEncoder):
         if self._with_usage:
             frames.append(self._chunk(None, usage=usage_of(ending.usage)))
         return [*frames, DONE]
+
+    @property
+    def _is_named(self) -> bool:
+        """The thread is, so that the next request comes to it."""
+        given: object = self.opened.request.options.overrides
+        told = cast(dict[str, Any], given) if isinstance(given, dict) else {}
+        return bool(told.get("user") or self.opened.metadata.get("thread_id"))
 
     def _completion(self, reason: FinishReason, usage: Usage | None) -> dict[str, Any]:
         text = "".join(self._said)
@@ -134,13 +145,38 @@ class ChatEncoder(TurnEncoder):
         return NOTHING
 
 
-def question_of(ticket: TicketOpenedPayload) -> str:
-    """What a run waits for that this protocol has no place for."""
+def question_of(ticket: TicketOpenedPayload, *, is_only: bool, is_named: bool) -> str:
+    """What a run waits for that this protocol has no place for, and how it is answered. `is_only`: it waits for nothing
+    else. `is_named`: what is said next is said to it.
+    """
     _, name, arguments = shown_call(ticket)
     if ticket.kind == "input":
-        return ticket.message or f"{name} needs an answer."
+        asked = ticket.message or f"{name} needs an answer."
+        return asked if is_only else f"{asked} ({ASKED}{ticket.ticket_id})"
     asked = ticket.message or "May this be done?"
-    return f"{asked} {name}({_json(arguments or {}).decode()})"
+    if ticket.tool_call_id is not None:
+        asked += f" {name}({_json(arguments or {}).decode()})"
+    elif ticket.arguments is not None:
+        asked += f" {_json(ticket.arguments).decode()}"
+    if is_only and is_named:
+        return f'{asked} Say "yes" or "no".'
+    return f"{asked} It waits for POST {decision_path(ticket.ticket_id)}."
+
+
+def decision_path(ticket_id: str) -> str:
+    """Where a ticket is decided in this API."""
+    return f"/v1/tickets/{ticket_id}/decision"
+
+
+def plainly(text: str) -> Action | None:
+    """What one says who says no more than yes or no."""
+    return _WORDS.get(text.strip().rstrip(".!").casefold())
+
+
+_WORDS: Final[dict[str, Action]] = {
+    **dict.fromkeys(("yes", "approve"), "approve"),
+    **dict.fromkeys(("no", "deny", "reject"), "deny"),
+}
 
 
 def _reason(ending: Ending, has_calls: bool) -> FinishReason:

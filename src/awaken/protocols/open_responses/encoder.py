@@ -34,7 +34,7 @@ from awaken.domain.server_event import TicketDecidedPayload, TicketOpenedPayload
 from awaken.domain.ticket import YES
 from awaken.http.problems import Problem
 from awaken.protocols.contract import NOTHING, Frame, Frames, LogEvent, Opened, TurnEncoder, frame, on, shown_call
-from awaken.protocols.open_responses.wire import LENGTH_CODES, SERVER, call_item_id, error_of, response_id
+from awaken.protocols.open_responses.wire import ASKED, LENGTH_CODES, SERVER, call_item_id, error_of, response_id
 from awaken.protocols.turns import Ending
 
 DONE: Final = Frame(b"[DONE]")
@@ -521,7 +521,7 @@ class OpenResponsesEncoder(TurnEncoder):
                 self._item(frames, asked)
             case "input":
                 text = ticket.message or f"{name} needs an answer."
-                self._written(frames, f"ask_{ticket.ticket_id}", text)
+                self._written(frames, f"{ASKED}{ticket.ticket_id}", text)
             case _:
                 pass
 

@@ -87,6 +87,7 @@ async def repeated(call: Call, gateway: Gateway, key: Key, thread_id: str) -> Tu
 
     Raises:
         ValidationError: It has asked for something else.
+        Problem: `not_found`, its response was deleted.
     """
     run = await call.reads.load_run(call.scope, RunId(key.id))
     if run is not None:
@@ -95,6 +96,8 @@ async def repeated(call: Call, gateway: Gateway, key: Key, thread_id: str) -> Tu
         return None
     else:
         turn = await gateway.turn_where(thread_id, lambda name: name.startswith(key.prefix))
+    if turn is not None and turn.run.hidden:
+        raise Problem("not_found", "the response that this Idempotency-Key has made was deleted")
     if turn is not None and turn.wire_run_id != key.name:
         raise ValidationError("this Idempotency-Key was sent before, with another request", loc=_LOC)
     return turn

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from awaken.domain.errors import RunNotOpen, ValidationError
-from awaken.domain.ids import RunId, TicketId
+from awaken.domain.errors import AlreadyExists, RunNotOpen, ValidationError
+from awaken.domain.ids import RunId, ThreadId, TicketId
 from awaken.domain.message import (
     Audio,
     Base64Source,
@@ -40,10 +40,11 @@ from awaken.http.submission import Body
 from awaken.protocols.foreign import last_words, without_systems
 from awaken.protocols.gateway import Gateway, Incoming, has_begun
 from awaken.protocols.open_responses.branches import branched, is_older
-from awaken.protocols.open_responses.chat import ChatEncoder
+from awaken.protocols.open_responses.chat import ChatEncoder, decision_path, plainly
 from awaken.protocols.open_responses.encoder import Answer, OpenResponsesEncoder
-from awaken.protocols.open_responses.repeats import key_of, once, repeated
+from awaken.protocols.open_responses.repeats import Key, key_of, once, repeated
 from awaken.protocols.open_responses.wire import (
+    ASKED,
     ERRORS,
     Asking,
     ChatBody,
@@ -58,6 +59,7 @@ from awaken.protocols.open_responses.wire import (
     client_tools,
     dispatch_named,
     messages_of,
+    question_named,
     verdicts_of,
 )
 from awaken.protocols.turn_index import Turn
@@ -84,6 +86,7 @@ async def create_response(call: Call) -> Response:
 
 
 async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
+    asked.check()
     items, key, agent_id = asked.items, key_of(call, asked), _model_named(call, asked.model)
     messages, answers = messages_of(items), verdicts_of(items)
     thread_id, before, branches = asked.conversation_id, None, False
@@ -101,37 +104,55 @@ async def _entered(call: Call, gateway: Gateway, asked: ResponseBody) -> Turn:
         before = await _answered_turn(call, gateway, items)
         if before is not None:
             thread_id, messages = before.run.thread_id, ()
+        elif messages and messages[-1].role is Role.TOOL:
+            raise _no_call(messages[-1], "keep the `id` of its function_call, or name the response before it", "input")
+    refusal: ValidationError | None = None
     if not branches and await gateway.load_thread(thread_id) is not None:
-        messages, answers = await _answering(gateway, thread_id, messages, answers)
+        try:
+            messages, answers = await _answering(gateway, thread_id, messages, answers)
+        except ValidationError as error:
+            refusal = error
     new_id = "" if key is None else key.id
     # Only now: what a request like this one has done by now is seen by it, and what it does later is seen below.
     known = None if key is None else await repeated(call, gateway, key, thread_id)
     if known is not None:
         return known
+    if refusal is not None:
+        raise refusal
     if branches and before is not None:
         thread_id = await branched(call, before, new_id)
-    turn = await gateway.enter(
-        Incoming(
-            messages=messages,
-            answers=answers,
-            thread_id=thread_id or new_id,
-            agent_id=agent_id,
-            run_id=new_id or None,
-            context=asked.instructions,
-            client_tools=client_tools(asked.tools),
-            metadata=asked.metadata or {},
-            overrides=asked.echoed(),
-            on_completion="delete" if asked.store is False and not thread_id else "keep",
-            wire_run_id=None if key is None else key.name,
-        )
+    incoming = Incoming(
+        messages=messages,
+        answers=answers,
+        thread_id=thread_id or new_id,
+        agent_id=agent_id,
+        run_id=new_id or None,
+        context=asked.instructions,
+        client_tools=client_tools(asked.tools),
+        metadata=asked.metadata or {},
+        overrides=asked.echoed(),
+        on_completion="delete" if asked.store is False and not thread_id else "keep",
+        wire_run_id=None if key is None else key.name,
     )
-    if turn is None and before is not None and answers:
-        turn = await _answered_before(call, gateway, before, answers)
+    turn = await _accepted(call, gateway, key, incoming)
+    if turn is None and answers:
+        turn = await _answered_before(call, gateway, thread_id, None if before is None else before.run, answers)
     if turn is None:
         raise ValidationError(
             "there is no message of a user, and no answer to anything that is open", loc=("body", "input")
         )
     return turn
+
+
+async def _accepted(call: Call, gateway: Gateway, key: Key | None, asked: Incoming) -> Turn | None:
+    """As `Gateway.enter`; of several requests at once under one key the first counts."""
+    try:
+        return await gateway.enter(asked)
+    except AlreadyExists:
+        known = None if key is None else await repeated(call, gateway, key, asked.thread_id)
+        if known is None:
+            raise
+        return known
 
 
 def _model_named(call: Call, id: str | None) -> str | None:
@@ -154,32 +175,79 @@ async def _answered_turn(call: Call, gateway: Gateway, items: Sequence[Item]) ->
 async def _answering(
     gateway: Gateway, thread_id: str, messages: tuple[Message, ...], answers: tuple[Verdict, ...]
 ) -> tuple[tuple[Message, ...], tuple[Verdict, ...]]:
-    """A text that is all there is to a request, where the thread waits for the answer to one question."""
-    said = [each for each in messages if each.role is Role.USER]
-    if answers or len(said) != 1 or not said[0].content or not all([isinstance(b, Text) for b in said[0].content]):
-        return messages, answers
-    open_tickets = await gateway.open_tickets(thread_id)
-    asking = [each for each in open_tickets if each.asked.kind == "input"]
-    if len(asking) != 1 or len(open_tickets) != 1:
-        return messages, answers
-    return (), (answer_in(said[0].text, asking[0]),)
+    """Answers to questions, as the values that they stand for. A text that is all there is to a request is one, where
+    the thread waits for the answer to a question.
 
-
-async def _answered_before(call: Call, gateway: Gateway, before: Turn, answers: Sequence[Verdict]) -> Turn | None:
-    """The turn that went on with these answers, where they were given before: a client that has lost its connection
-    asks again. Raises as `Gateway.confirm`.
+    Raises:
+        ValidationError: It waits for several, and the text does not say which one it is for.
     """
-    found = False
-    for ticket in await _tickets(call, before.run):
+    text = None if answers else _only_text(messages)
+    if not answers and text is None:
+        return messages, answers
+    asking = [each for each in await gateway.open_tickets(thread_id) if each.asked.kind == "input"]
+    if text is None:
+        return messages, tuple([_as_asked(each, asking) for each in answers])
+    if len(asking) > 1:
+        named = ", ".join([f"{ASKED}{each.ticket_id} ({each.asked.message or ''!a:.80})" for each in asking])
+        raise ValidationError(
+            f"{len(asking)} questions are open, and the text does not say which one it answers: {named}. Answer each by"
+            " its id, in an item function_call_output with that call_id, or a message of a tool with that tool_call_id",
+            loc=("body", "input"),
+        )
+    return ((), (answer_in(text, asking[0]),)) if asking else (messages, answers)
+
+
+def _only_text(messages: Sequence[Message]) -> str | None:
+    """What a user says in words, where that is all there is."""
+    said = [each for each in messages if each.role is Role.USER]
+    if len(said) != 1 or not said[0].content or not all([isinstance(block, Text) for block in said[0].content]):
+        return None
+    return said[0].text
+
+
+def _as_asked(answer: Verdict, asking: Sequence[Ticket]) -> Verdict:
+    for ticket in asking:
+        if isinstance(answer.result, str) and _is_about(answer, ticket):
+            return answer_in(answer.result, ticket)
+    return answer
+
+
+def _no_call(answer: Message, instead: str, field: str) -> ValidationError:
+    return ValidationError(
+        f"there is no call {answer.tool_call_id!a:.80} that waits for an answer: {instead}. A conversation from"
+        " elsewhere ends with a message of its user",
+        loc=("body", field),
+    )
+
+
+async def _answered_before(
+    call: Call, gateway: Gateway, thread_id: str, run: Run | None, answers: Sequence[Verdict]
+) -> Turn | None:
+    """The turn that went on with these answers, where they were given before: a client that has lost its connection
+    asks again. While the run waits for more answers, it is the turn that has asked. Without a `run` it is the thread's
+    last one. Raises as `Gateway.confirm`.
+    """
+    run = run or await call.reads.latest_run(call.scope, ThreadId(thread_id))
+    found: set[str] = set()
+    for ticket in () if run is None else await _tickets(call, run):
         for answer in answers:
-            if answer.ticket_id == ticket.ticket_id or _is_about(answer, ticket):
+            if _is_about(answer, ticket):
                 await gateway.confirm(ticket, answer)
-                found = True
-    turns = await gateway.turns_of(before.run)
-    return turns[min(before.number, len(turns) - 1)] if found else None
+                found.add(ticket.ticket_id)
+    if run is None or not found:
+        return None
+    turns = await gateway.turns_of(run)
+    asked = [
+        turn.number
+        for turn in turns
+        if turn.ending is not None and any([each.ticket_id in found for each in turn.ending.tickets])
+    ]
+    return turns[min(max(asked, default=len(turns)), len(turns) - 1)]
 
 
 def _is_about(answer: Verdict, ticket: Ticket) -> bool:
+    if answer.ticket_id:
+        return answer.ticket_id == ticket.ticket_id
     return bool(answer.tool_call_id) and answer.tool_call_id == ticket.asked.tool_call_id
 
 
@@ -325,36 +393,68 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
     agent_id = _model_named(call, asked.model)
     answered, run = await _answers_at_end(call, messages)
     answers = tuple([verdict for _, verdict in answered])
+    if run is None and messages and messages[-1].role is Role.TOOL:
+        raise _no_call(messages[-1], "answer it under the id with which it was shown", "messages")
     if run is not None:
         if thread_id not in ("", run.thread_id):
             raise ValidationError("the calls that are answered belong to another thread", loc=("body", "messages"))
         thread_id, messages = run.thread_id, ()
-    elif (thread := await gateway.load_thread(thread_id)) is not None and has_begun(thread):
-        messages, answers = await _answering(gateway, thread_id, _last_said(messages), ())
+    refusal: ValidationError | None = None
+    if run is None and (thread := await gateway.load_thread(thread_id)) is not None and has_begun(thread):
+        messages = _last_said(messages)
+        try:
+            decided = await _said_plainly(gateway, thread_id, messages)
+            messages, answers = ((), decided) if decided else await _answering(gateway, thread_id, messages, ())
+        except ValidationError as error:
+            refusal = error
     new_id = "" if key is None else key.id
     known = None if key is None else await repeated(call, gateway, key, thread_id)
     if known is not None:
         return known
-    turn = await gateway.enter(
-        Incoming(
-            messages=messages,
-            answers=answers,
-            thread_id=thread_id or new_id,
-            agent_id=None if run is not None else agent_id,
-            run_id=new_id or None,
-            client_tools=client_tools(asked.tools),
-            metadata=asked.metadata or {},
-            overrides=asked.echoed(),
-            wire_run_id=None if key is None else key.name,
-        )
+    if refusal is not None:
+        raise refusal
+    incoming = Incoming(
+        messages=messages,
+        answers=answers,
+        thread_id=thread_id or new_id,
+        agent_id=None if run is not None else agent_id,
+        run_id=new_id or None,
+        client_tools=client_tools(asked.tools),
+        metadata=asked.metadata or {},
+        overrides=asked.echoed(),
+        wire_run_id=None if key is None else key.name,
     )
+    turn = await _accepted(call, gateway, key, incoming)
     if turn is None and run is not None:
         for ticket, verdict in answered:  # before
             await gateway.confirm(ticket, verdict)
         turn = await gateway.latest_turn(run)
+    elif turn is None and answers:
+        turn = await _answered_before(call, gateway, thread_id, None, answers)
     if turn is None:
         raise ValidationError("the last message is of a user, or answers a call", loc=("body", "messages"))
     return turn
+
+
+async def _said_plainly(gateway: Gateway, thread_id: str, messages: Sequence[Message]) -> tuple[Verdict, ...]:
+    """A decision about the one approval that the thread waits for, where all that its user says is a yes or a no.
+
+    Raises:
+        ValidationError: It waits for several, and the word does not say which one it is about.
+    """
+    action = plainly(_only_text(messages) or "")
+    if action is None:
+        return ()
+    asked = await gateway.open_tickets(thread_id)
+    if any([each.asked.kind != "approval" for each in asked]):
+        return ()
+    if len(asked) > 1:
+        named = ", ".join([decision_path(each.ticket_id) for each in asked])
+        raise ValidationError(
+            f"{len(asked)} calls wait for approval, and one word does not say which one it is about: POST {named}",
+            loc=("body", "messages"),
+        )
+    return tuple([Verdict(action=action, ticket_id=each.ticket_id) for each in asked])
 
 
 def _last_said(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -370,9 +470,12 @@ async def _answers_at_end(call: Call, messages: Sequence[Message]) -> tuple[list
     for message in reversed(messages):
         if message.role is not Role.TOOL:
             break
-        ticket = await call.reads.load_ticket(call.scope, TicketId(message.tool_call_id or ""))
+        id = question_named(message.tool_call_id) or TicketId(message.tool_call_id or "")
+        ticket = await call.reads.load_ticket(call.scope, id)
         if ticket is not None:
-            found.insert(0, (ticket, Verdict(action="answer", ticket_id=ticket.ticket_id, result=message.text)))
+            answer = Verdict(action="answer", ticket_id=ticket.ticket_id, result=message.text)
+            is_question = ticket.asked.kind == "input"
+            found.insert(0, (ticket, answer_in(message.text, ticket) if is_question else answer))
             run = run or await call.reads.load_run(call.scope, ticket.run_id)
     return found, run
 

@@ -9,6 +9,7 @@ Source: docs/howto/use-openai-clients.md; OR-001.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
@@ -39,6 +40,9 @@ MAX_ECHOED_CHARS: Final = 16 * 1024
 """Longer instructions are told to the agent, and not to whoever reads the response."""
 LENGTH_CODES: Final = frozenset({"max_tokens", "budget", "usage_limit", "context_length"})
 """Codes of a run that stopped because there was no room for more."""
+ASKED: Final = "ask_"
+"""How the item begins that is a question; the id of its ticket follows."""
+_QUESTION: Final = re.compile(rf"{ASKED}([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})")
 _PREFIX: Final = "resp_"
 _json: Final = msgspec.json.Encoder()
 
@@ -126,6 +130,10 @@ class ItemsQuery(DialectQuery, frozen=True, kw_only=True):
 
 Metadata = Annotated[dict[str, Any], Meta(max_length=MAX_METADATA_KEYS)]
 Items = Annotated[list[Item], Meta(max_length=MAX_ITEMS)]
+Amount = Annotated[int, Meta(ge=1)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Tools = Annotated[list[dict[str, Any]], Meta(max_length=MAX_TOOLS)]
 _ECHOED: Final = (
     "previous_response_id", "background", "max_output_tokens", "max_tool_calls", "temperature", "top_p", "tool_choice",
@@ -146,16 +154,22 @@ class ResponseBody(DialectBody, frozen=True, kw_only=True):
     tools: Tools | None = None
     tool_choice: Any = None
     metadata: Metadata | None = None
-    max_output_tokens: int | None = None
-    max_tool_calls: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    max_output_tokens: Amount | None = None
+    max_tool_calls: Amount | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    prompt: Any = None
     parallel_tool_calls: bool | None = None
     reasoning: dict[str, Any] | None = None
     text: dict[str, Any] | None = None
     store: bool | None = None
+
+    def check(self) -> None:
+        """Raises Unsupported for what is asked for and could not be done."""
+        if self.prompt is not None:
+            raise Unsupported("prompt", "none are kept here; send its text as instructions")
 
     @property
     def items(self) -> list[Item]:
@@ -193,10 +207,10 @@ class ChatBody(DialectBody, frozen=True, kw_only=True):
     metadata: Metadata | None = None
     user: str | None = None
     n: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    max_tokens: Amount | None = None
+    max_completion_tokens: Amount | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
     response_format: dict[str, Any] | None = None
 
     @property
@@ -205,7 +219,9 @@ class ChatBody(DialectBody, frozen=True, kw_only=True):
         return named.strip() if isinstance(named, str) else (self.user or "").strip()
 
     def echoed(self) -> dict[str, Any] | None:
-        names = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "tool_choice", "response_format")
+        names = (
+            "user", "max_tokens", "max_completion_tokens", "temperature", "top_p", "tool_choice", "response_format"
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None} or None
 
 
@@ -410,8 +426,9 @@ def verdicts_of(items: Iterable[Item]) -> tuple[Verdict, ...]:
         loc: Loc = ("body", "input", place)
         match item.get("type"):
             case "function_call_output":
-                text = output_of(item.get("output"), loc)
-                found.append(Verdict(action="answer", tool_call_id=_named(item, "call_id", loc), result=text))
+                text, call_id = output_of(item.get("output"), loc), _named(item, "call_id", loc)
+                asked = question_named(call_id)
+                found.append(Verdict(action="answer", ticket_id=asked or "", tool_call_id=call_id, result=text))
             case "mcp_approval_response":
                 said, reason = item.get("approve"), item.get("reason")
                 if not isinstance(said, bool):
@@ -433,9 +450,10 @@ def answered_at_end(items: Sequence[Item]) -> list[RunId | TicketId]:
     for item in reversed(items):
         match item.get("type"):
             case "function_call_output":
-                run_id = _run_in(ids.get(item.get("call_id")), item.get("call_id"))
-                if run_id is not None:
-                    found.append(run_id)
+                call_id = item.get("call_id")
+                named = question_named(call_id) or _run_in(ids.get(call_id), call_id)
+                if named is not None:
+                    found.append(named)
             case "mcp_approval_response":
                 named = item.get("approval_request_id")
                 if isinstance(named, str):
@@ -454,6 +472,12 @@ def _run_in(item_id: object, call_id: object) -> RunId | None:
     if isinstance(item_id, str) and item_id.startswith("fc_") and item_id.endswith(f"_{call_id}"):
         return RunId(item_id[3 : -len(f"_{call_id}")])
     return None
+
+
+def question_named(id: object) -> TicketId | None:
+    """The ticket of a question that is named by the id of its item."""
+    found = _QUESTION.fullmatch(id) if isinstance(id, str) else None
+    return None if found is None else TicketId(found[1])
 
 
 def answer_in(text: str, ticket: Ticket) -> Verdict:
