@@ -15,7 +15,7 @@ from hypothesis.internal.conjecture import engine
 
 from tests.behaviour.ledger import LEDGER
 
-pytest_plugins = ["awaken.testing.plugin", "tests.browser.fixtures", "tests.watchdog"]
+pytest_plugins = ["awaken.testing.plugin", "tests.browser.fixtures", "tests.postgres", "tests.watchdog"]
 
 # Every day the same examples, so that a red test means a change and not a new piece of luck. Looking for luck is
 # `make luck`; what it finds is printed with a blob that replays it.

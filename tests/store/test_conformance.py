@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from awaken.store.memory import MemoryStore
+from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.plugin import Case, StoreMaker, conformance, run_case
 
-STORES = ("memory", "sqlite")
+STORES = ("memory", "sqlite", "postgres")
 
 
 @pytest.fixture(params=STORES)
@@ -20,6 +21,9 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
             return MemoryStore
         case "sqlite":
             return lambda clock: SqliteStore(tmp_path / "awaken.db", clock=clock)
+        case "postgres":
+            url: str = request.getfixturevalue("postgres_url")
+            return lambda clock: PostgresStore(url, clock=clock)
         case other:
             raise AssertionError(f"no store is called {other}")
 

@@ -30,7 +30,10 @@ class Listeners:
         if len(self._listeners) < 2:
             return
         threads = frozenset([(row.scope, row.thread_id) for each in outcomes for row in each.appended])
-        if not threads:  # what was only looked for wakes nobody, or looking would never end
-            return
+        if threads:  # what was only looked for wakes nobody, or looking would never end
+            self.pass_on(Signal(threads))
+
+    def pass_on(self, signal: Signal) -> None:
+        """Call every listener, also a single one: with what another process has committed."""
         for listener in [*self._listeners]:
-            listener(Signal(threads))
+            listener(signal)

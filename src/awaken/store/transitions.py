@@ -883,6 +883,14 @@ class Failed(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class Deferred(msgspec.Struct, frozen=True):
+    """Another process is writing this thread; nothing was written. To be asked again shortly, which the combiner does:
+    nobody else sees this outcome. Only a store that several processes share answers with it.
+    """
+
+    appended: tuple[Appended, ...] = ()
+
+
 class ThreadSaved(msgspec.Struct, frozen=True):
     created: bool
     appended: tuple[Appended, ...] = ()
@@ -1222,6 +1230,7 @@ Outcome = (
     | Incomplete
     | LeaseLost
     | Failed
+    | Deferred
     | ThreadSaved
     | Submitted
     | Staged

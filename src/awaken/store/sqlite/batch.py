@@ -50,7 +50,7 @@ from awaken.store.transitions import (
 
 _log = logging.getLogger("awaken.store")
 _SETS: Final = get_args(SetTransition)
-_REFUSALS: Final = frozenset({Full, Busy, NotOpen, NotWaiting, Blocked})
+REFUSALS: Final = frozenset({Full, Busy, NotOpen, NotWaiting, Blocked})
 """What a submit can be answered with because of what its thread does."""
 _OF_A_VALUE: Final = (sqlite3.InterfaceError, sqlite3.ProgrammingError)
 """What the library raises for a value that no column can hold: that is the item's own failure, not the database's."""
@@ -167,8 +167,8 @@ class Transactor:
         while count and isinstance(batch[count - 1], _SETS):
             count -= 1  # those over many threads come last
         singles = cast("Sequence[ThreadTransition]", batch[:count])
-        _check_ids(singles)
-        _check_lineage(singles)
+        check_ids(singles)
+        check_lineage(singles)
         outcomes = self._decide_all(singles, now, careful=False)
         for t in batch[count:]:
             outcomes.append(self._one(t, now, careful=False))
@@ -200,7 +200,7 @@ class Transactor:
         for t in items:
             facts = self._loader.load(needs(t, careful=careful), now)
             outcome = rules.apply(t, facts, changes, now)
-            if not careful and type(outcome) in _REFUSALS:
+            if not careful and type(outcome) in REFUSALS:
                 # Nothing of it meets a constraint, which would have shown that it had been accepted before.
                 outcome = rules.apply(t, self._loader.load(needs(t), now), changes, now)
             outcomes.append(outcome)
@@ -230,7 +230,7 @@ class Transactor:
         changes.clear()
 
 
-def _check_ids(items: Sequence[ThreadTransition]) -> None:
+def check_ids(items: Sequence[ThreadTransition]) -> None:
     """Raises Overtaken when two submits of one batch bring the same id: the second must see what the first did."""
     brought = [t for t in items if type(t) is Submit and not t.fresh_ids]
     if len(brought) > 1:
@@ -240,7 +240,7 @@ def _check_ids(items: Sequence[ThreadTransition]) -> None:
             raise Overtaken("an id appears twice in the batch")
 
 
-def _check_lineage(items: Sequence[ThreadTransition]) -> None:
+def check_lineage(items: Sequence[ThreadTransition]) -> None:
     """Raises Overtaken when a batch that gives a thread a parent, or deletes one, deals with a thread and with its
     parent: the second must see what the first did. Who merely makes a thread asks nothing of its parent.
     """

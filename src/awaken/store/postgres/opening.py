@@ -1,0 +1,203 @@
+"""Connects to the database: what the URL says, the schema, and whether what stands between passes sessions on.
+
+Above: `store` and `writer` get their connections here. Below: `migrations/NNNN_what.sql`.
+Holds: the schema is brought up to date by one process at a time. What cannot be served is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, Final, Literal, get_args
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import asyncpg
+import msgspec
+
+from awaken.domain.checking import shown
+from awaken.domain.errors import StoreUnavailable, ValidationError
+from awaken.store.postgres.faults import translated
+
+Durability = Literal["full", "process"]
+DURABILITIES: Final = get_args(Durability)
+
+OLDEST_POSTGRES: Final = 14
+STATEMENT_TIMEOUT_MS: Final = 2_000
+LOCK_TIMEOUT_MS: Final = 1_500
+"""For whom a set transition has to wait. Nothing of one thread waits for another process."""
+IDLE_TIMEOUT_MS: Final = 10_000
+"""A process that stops in the middle of a transaction holds its threads for so long."""
+CONNECT_TIMEOUT_S: Final = 5.0
+COMMAND_TIMEOUT_S: Final = 10.0
+"""After which an answer does not come any more: the server would have given up long before."""
+MIN_POOL: Final = 1
+MAX_POOL: Final = 100
+_ECHO_TIMEOUT_S: Final = 5.0
+_STATEMENT_CACHE: Final = 1_000
+_SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,49}")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What a URL says."""
+
+    dsn: str
+    schema: str
+    pool_size: int
+    durability: Durability
+
+    @property
+    def shown(self) -> str:
+        """Without the password."""
+        parts = urlsplit(self.dsn)
+        server = parts.netloc.rpartition("@")[2]
+        return f"database {server}{parts.path} (schema {self.schema})"
+
+    @property
+    def channel(self) -> str:
+        return f"awaken_{self.schema}"
+
+
+def place_of(url: str) -> Place:
+    """Read a URL such as `postgresql://user:password@host:5432/database?schema=awaken`.
+
+    Options: `schema` (awaken), `pool_size` (reading connections, 4), `durability` (`full` or `process`). Any other is
+    handed to the driver.
+
+    Raises:
+        ValidationError: An option is not what it should be; the message names what it can be.
+    """
+    parts = urlsplit(url)
+    own = {"schema": "awaken", "pool_size": "4", "durability": "full"}
+    others: list[str] = []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in own:
+            own[name] = value
+        else:
+            others.append(f"{name}={value}")
+    if _SCHEMA.fullmatch(own["schema"]) is None or own["schema"].startswith("pg_"):
+        raise ValidationError(
+            f"schema is 1 to 50 of a-z 0-9 _ that begin with no digit and no pg_, and not {shown(own['schema'])}"
+        )
+    if not own["pool_size"].isdecimal() or not MIN_POOL <= int(own["pool_size"]) <= MAX_POOL:
+        raise ValidationError(
+            f"pool_size is a whole number from {MIN_POOL} to {MAX_POOL}, and not {shown(own['pool_size'])}"
+        )
+    if own["durability"] not in DURABILITIES:
+        raise ValidationError(f"durability is one of {', '.join(DURABILITIES)}, and not {shown(own['durability'])}")
+    dsn = urlunsplit(("postgresql", parts.netloc, parts.path, "&".join(others), ""))
+    durability: Durability = "full" if own["durability"] == "full" else "process"
+    return Place(dsn, own["schema"], int(own["pool_size"]), durability)
+
+
+def settings_of(place: Place, *, writes: bool) -> dict[str, str]:
+    """What holds in every session."""
+    return {
+        "search_path": place.schema,
+        "application_name": "awaken",
+        "statement_timeout": str(STATEMENT_TIMEOUT_MS if writes else 5 * STATEMENT_TIMEOUT_MS),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_MS),
+        "synchronous_commit": "on" if place.durability == "full" else "off",
+        "default_transaction_read_only": "off" if writes else "on",
+        "jit": "off",
+        "client_encoding": "UTF8",
+    }
+
+
+async def connect(place: Place, *, writes: bool = True) -> Any:
+    """A connection with all of that in force.
+
+    Raises:
+        StoreUnavailable: The server was not reached, or refuses.
+    """
+    try:
+        return await asyncpg.connect(
+            place.dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            statement_cache_size=_STATEMENT_CACHE,
+            server_settings=settings_of(place, writes=writes),
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        raise translated(error, place.shown) from error
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Every migration's number and script, in order, numbered from 1 without a gap."""
+    folder = files("awaken.store.postgres").joinpath("migrations")
+    found = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    numbered = [(int(name[:4]), entry.read_text(encoding="utf-8")) for name, entry in found]
+    assert [number for number, _ in numbered] == list(range(1, len(numbered) + 1)), "migrations are numbered 1, 2, 3 …"
+    return numbered
+
+
+async def migrate(connection: Any, place: Place, scripts: Sequence[tuple[int, str]] | None = None) -> None:
+    """Bring the schema up to date; processes that start together do it one after another.
+
+    Raises:
+        StoreUnavailable: A newer version of this package made it, and this one cannot read it.
+    """
+    scripts = migrations() if scripts is None else scripts
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", place.channel)
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place.schema}")
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (version bigint NOT NULL, oldest_reader bigint NOT NULL)"
+        )
+        row = await connection.fetchrow("SELECT version, oldest_reader FROM schema_version")
+        version, oldest_reader = (0, 0) if row is None else row
+        if oldest_reader > len(scripts):
+            raise StoreUnavailable(
+                f"{place.shown} has schema {version}, which versions of awaken that know schema {oldest_reader} can use;"
+                f" this one knows schemas up to {len(scripts)}. Upgrade awaken"
+            )
+        for number, script in scripts:
+            if number > version:
+                await connection.execute(script)
+        if row is None:
+            await connection.execute("INSERT INTO schema_version (version, oldest_reader) VALUES ($1, 1)", len(scripts))
+        elif version < len(scripts):
+            await connection.execute("UPDATE schema_version SET version = $1", len(scripts))
+
+
+async def check_server(connection: Any, place: Place) -> bool:
+    """Whether a commit survives power loss, as far as the server says.
+
+    Raises:
+        StoreUnavailable: The server is too old, or something between hands out its sessions transaction by transaction.
+    """
+    if connection.get_server_version().major < OLDEST_POSTGRES:
+        raise StoreUnavailable(f"{place.shown}: awaken needs Postgres {OLDEST_POSTGRES} or newer")
+    await _check_session(connection, place)
+    fsync = await connection.fetchval("SELECT current_setting('fsync')")
+    commit = await connection.fetchval("SELECT current_setting('synchronous_commit')")
+    return fsync == "on" and commit not in ("off", "local")
+
+
+async def _check_session(connection: Any, place: Place) -> None:
+    heard = asyncio.Event()
+
+    def hear(*_: object) -> None:
+        heard.set()
+
+    refusal = StoreUnavailable(
+        f"{place.shown}: what is set in a session does not stay, as behind a pooler that hands out sessions for one"
+        " transaction. Connect to the server itself, or have the pooler keep sessions (pool_mode = session)"
+    )
+    await connection.execute("SELECT set_config('awaken.mine', $1, false)", "yes")
+    pid = await connection.fetchval("SELECT pg_backend_pid()")
+    await connection.add_listener(f"{place.channel}_echo", hear)
+    try:
+        await connection.execute(f"NOTIFY {place.channel}_echo")
+        async with asyncio.timeout(_ECHO_TIMEOUT_S):
+            await heard.wait()
+    except TimeoutError:
+        raise refusal from None
+    finally:
+        await connection.remove_listener(f"{place.channel}_echo", hear)
+    mine = await connection.fetchval("SELECT current_setting('awaken.mine', true)")
+    if mine != "yes" or await connection.fetchval("SELECT pg_backend_pid()") != pid:
+        raise refusal

