@@ -19,6 +19,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from awaken.store.postgres.opening import place_of
+
 URL = "AWAKEN_TEST_POSTGRES_URL"
 
 
@@ -43,10 +45,17 @@ async def _prepared(url: str) -> None:
         await connection.close()
 
 
-async def _dropped(url: str, schema: str) -> None:
-    connection = await asyncpg.connect(url)
+def url_of_schema(server: str, schema: str) -> str:
+    """The URL of a store."""
+    return f"{server}{'&' if '?' in server else '?'}schema={schema}&pool_size=2"
+
+
+async def drop_schema(url: str) -> None:
+    """Remove a store with everything that is in it."""
+    place = place_of(url)
+    connection = await asyncpg.connect(place.dsn)
     try:
-        await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        await connection.execute(f"DROP SCHEMA IF EXISTS {place.schema} CASCADE")
     finally:
         await connection.close()
 
@@ -66,6 +75,6 @@ def postgres_server(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """The URL of a store in a schema of its own."""
-    schema = f"test_{uuid4().hex[:16]}"
-    yield f"{postgres_server}{'&' if '?' in postgres_server else '?'}schema={schema}&pool_size=2"
-    asyncio.run(_dropped(postgres_server, schema))
+    url = url_of_schema(postgres_server, f"test_{uuid4().hex[:16]}")
+    yield url
+    asyncio.run(drop_schema(url))

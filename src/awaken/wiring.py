@@ -217,7 +217,7 @@ class Awaken:
         maintenance: Rounds | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
-        """Over the store at `url` (`sqlite:///file`, `memory://`), or over a given store. Nothing is opened yet.
+        """Over the store at `url` (`sqlite:///file`, `postgresql://…`, `memory://`), or over a given store. Nothing is opened yet.
 
         `maintenance`: an async function without arguments, called every `MailboxSettings.purge_interval_s` seconds
         while this is running. What it raises is logged; when this stops it is cancelled.
@@ -227,7 +227,7 @@ class Awaken:
 
         Raises:
             ValidationError: The URL is not one of these, or a setting is out of range.
-            Unsupported: The URL names a database that this version cannot use.
+            Unsupported: What it takes to use such a database is not installed.
         """
         if url is not None and store is not None:
             raise ValidationError("give either a url or a store, not both")
@@ -1885,11 +1885,12 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     """The store a URL names, not yet opened.
 
     `sqlite:///relative.db`, `sqlite:////absolute.db`, with `?durability=process` to survive a killed process but not
-    power loss; `memory://` for a store that ends with the process.
+    power loss; `postgresql://user:password@host:5432/database`, with `?schema=`, `pool_size=` and `durability=` where
+    wanted; `memory://` for a store that ends with the process.
 
     Raises:
         ValidationError: The URL is not understood.
-        Unsupported: It names a database that this version cannot use.
+        Unsupported: What it takes to use such a database is not installed.
     """
     scheme = url.partition(":")[0].lower() if isinstance(url, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
     match scheme:
@@ -1903,9 +1904,20 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
             path, durability = _sqlite_place(url)
             return SqliteStore(path, clock=clock, durability=durability)
         case "postgres" | "postgresql":
-            raise Unsupported("PostgreSQL", "this version stores in SQLite; write sqlite:///file.db")
+            return _postgres_store(url, clock)
         case _:
-            raise ValidationError(f"{checking.shown(url)} names no store; write sqlite:///file.db or memory://")
+            raise ValidationError(
+                f"{checking.shown(url)} names no store; write sqlite:///file.db, postgresql://host/database or memory://"
+            )
+
+
+def _postgres_store(url: str, clock: Clock | None) -> Store:
+    """It is given no clock but one that a test moves: leases are judged by the database's own."""
+    try:
+        from awaken.store.postgres import PostgresStore
+    except ModuleNotFoundError as error:
+        raise Unsupported("PostgreSQL", "it needs another package; pip install 'awaken[postgres]'") from error
+    return PostgresStore(url, clock=None if isinstance(clock, SystemClock) else clock)
 
 
 def _sqlite_place(url: str) -> tuple[str, Durability]:

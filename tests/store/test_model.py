@@ -1,4 +1,4 @@
-"""The memory store and SQLite, driven with the same random batches, must answer and read alike.
+"""The memory store, and SQLite or Postgres, driven with the same random batches, must answer and read alike.
 
 Above: nobody; this is the widest net under the stores. Below: `awaken.store.rules` through both of them.
 Holds: every outcome is compared, after every batch every thread is read from both and both are audited, and what must
@@ -17,7 +17,8 @@ import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -76,6 +77,9 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.memory import MemoryStore
+from awaken.store.memory.tables import Tables
+from awaken.store.postgres import PostgresStore
+from awaken.store.postgres.opening import connect, place_of
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
     SET_ORDER,
@@ -126,6 +130,7 @@ from awaken.store.transitions import (
     Purge,
     Purged,
     Reclaim,
+    Reclaimed,
     Release,
     RemoveSchedule,
     Renew,
@@ -157,6 +162,7 @@ from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.outbox import delivering
 from awaken.testing.events import text_delta
+from tests.postgres import drop_schema, url_of_schema
 from tests.store.at_once import read_at_once
 from tests.store.views import (
     ALL,
@@ -782,8 +788,91 @@ glances = st.builds(
 )
 
 
+class Other(Protocol):
+    """A store to compare with the model, and a hand that reaches into it from outside."""
+
+    store: Store
+
+    async def prepare(self, tables: Tables) -> None:
+        """Before each batch: have it give the numbers that the model gives."""
+        ...
+
+    async def opened(self) -> None:
+        """After each opening: whatever was claimed is taken back."""
+        ...
+
+    async def write_from_outside(self) -> None:
+        """Somebody else writes to its rows, though nothing that matters."""
+        ...
+
+    def remove(self) -> None: ...
+
+
+class InFile:
+    """SQLite."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._path = Path(self._folder.name) / "model.db"
+        self.store: Store = SqliteStore(self._path, clock=clock, durability="process")
+
+    async def prepare(self, tables: Tables) -> None:
+        """It counts as the model does."""
+
+    async def opened(self) -> None:
+        """It takes back what was claimed by itself, and starts with no memory of any thread."""
+
+    async def write_from_outside(self) -> None:
+        """Its writer cannot know that it does not matter."""
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as db:
+            db.execute("UPDATE threads SET updated_at = updated_at")
+
+    def remove(self) -> None:
+        self._folder.cleanup()
+
+
+class OnServer:
+    """Postgres, in a schema of its own."""
+
+    server: ClassVar[str]
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._url = url_of_schema(self.server, f"model_{uuid4().hex[:16]}")
+        self.store: Store = PostgresStore(self._url, clock=clock)
+
+    async def prepare(self, tables: Tables) -> None:
+        await self._run(
+            f"SELECT setval('arrivals', {tables.numbers.last}, false);"
+            f"SELECT setval('events_no_seq', {tables.event_row + 1}, false)"
+        )
+
+    async def opened(self) -> None:
+        """Nobody tells this store that those who held claims are gone."""
+        continued, more = False, True
+        while more:
+            [taken] = await self.store.apply([Reclaim(abandoned=True, continued=continued)])
+            assert isinstance(taken, Reclaimed)
+            continued, more = True, taken.more
+
+    async def write_from_outside(self) -> None:
+        await self._run("UPDATE threads SET updated_at = updated_at")
+
+    async def _run(self, statement: str) -> None:
+        place = place_of(self._url)
+        connection = await connect(place)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def remove(self) -> None:
+        asyncio.run(drop_schema(self._url))
+
+
 class TwoStores(RuleBasedStateMachine):
     """Both stores, one clock, every claim ever won, and everything that was asked."""
+
+    make_other: Callable[[ManualClock], Other] = InFile
 
     def __init__(self) -> None:
         super().__init__()
@@ -800,12 +889,11 @@ class TwoStores(RuleBasedStateMachine):
         self.delivered: list[OutboxRow] = []
         """Errands that were delivered, the last one first; some of them more than once."""
         self._runner = asyncio.Runner()
-        self._folder = tempfile.TemporaryDirectory()
         self._patch = pytest.MonkeyPatch()
-        path = Path(self._folder.name) / "model.db"
-        self.model: Store = MemoryStore(self.clock)
-        self.store: Store = SqliteStore(path, clock=self.clock, durability="process")
-        self._connect = lambda: sqlite3.connect(path, isolation_level=None)
+        self.tables = Tables()
+        self.model: Store = MemoryStore(self.clock, tables=self.tables)
+        self.other: Other = self.make_other(self.clock)
+        self.store: Store = self.other.store
 
     @initialize(remembered=pick((1, 2, 4_096)))
     def begin(self, remembered: int) -> None:
@@ -815,8 +903,10 @@ class TwoStores(RuleBasedStateMachine):
         self._open()
 
     def _open(self) -> None:
-        for store in (self.model, self.store):
-            self._do(store.__aenter__())
+        self._do(self.store.__aenter__())
+        self._do(self.other.prepare(self.tables))
+        self._do(self.other.opened())
+        self._do(self.model.__aenter__())
 
     def _close(self) -> None:
         for store in (self.model, self.store):
@@ -826,7 +916,7 @@ class TwoStores(RuleBasedStateMachine):
         self._close()
         self._patch.undo()
         self._runner.close()
-        self._folder.cleanup()
+        self.other.remove()
 
     @rule(move_ms=moves, plans=batches, glance=maybe(glances), before=pick(("",) * 14 + ("reopened", "written to")))
     def step(self, move_ms: int, plans: list[Plan], glance: Glance | None, before: str) -> None:
@@ -835,12 +925,13 @@ class TwoStores(RuleBasedStateMachine):
         if before == "reopened":
             self._reopen()
         if before == "written to":
-            self._write_from_outside()
+            self._do(self.other.write_from_outside())
         batch = self._batch(plans)
+        self._do(self.other.prepare(self.tables))
         expected = self._do(self.model.apply(batch))
         note("".join(f"  {asked!r}\n    -> {outcome!r}\n" for asked, outcome in zip(batch, expected, strict=True)))
         for wanted, got in zip(expected, self._do(self.store.apply(batch)), strict=True):
-            assert got == wanted, f"SQLite answered {got!r}"
+            assert got == wanted, f"it answered {got!r}"
         earlier, self.view = self.view, self._look()
         if earlier is not None:
             self._compare(earlier, batch, expected)
@@ -864,11 +955,6 @@ class TwoStores(RuleBasedStateMachine):
         self._open()
         self.view = self._look()
         assert not [view for view in self.view.threads if view.having(DispatchStatus.CLAIMED)]
-
-    def _write_from_outside(self) -> None:
-        """Somebody else writes to SQLite's file, though nothing that matters: its writer cannot know that."""
-        with closing(self._connect()) as db:
-            db.execute("UPDATE threads SET updated_at = updated_at")
 
     # --- what an outcome says about what was there before -------------------------------------------------------------
 
@@ -1164,3 +1250,18 @@ def _claims_of(outcome: Outcome) -> tuple[Claimed, ...]:
 @behaviour("TR-113")
 class TestBothStoresAgree(TwoStores.TestCase):
     settings = settings(max_examples=max(settings().max_examples // 2, 1), stateful_step_count=30)
+
+
+@pytest.fixture(scope="module")
+def _server(postgres_server: str) -> None:
+    OnServer.server = postgres_server
+
+
+class ModelAndPostgres(TwoStores):
+    make_other = OnServer
+
+
+@behaviour("TR-113")
+@pytest.mark.usefixtures("_server")
+class TestPostgresAgrees(ModelAndPostgres.TestCase):
+    settings = settings(max_examples=max(settings().max_examples // 8, 1), stateful_step_count=30)

@@ -111,6 +111,6 @@ def _store_url(options: DemoOptions) -> str:
         url = f"sqlite:///{quote(streams.utf8(options.db, '--db'))}"
     if options.durability is None:
         return url
-    if not url.startswith("sqlite:") or "durability=" in url:
-        usage("--durability goes with an SQLite file; a --store URL may carry ?durability= itself")
+    if not url.startswith(("sqlite:", "postgres")) or "durability=" in url:
+        usage("--durability goes with an SQLite file or Postgres; a --store URL may carry ?durability= itself")
     return f"{url}{'&' if '?' in url else '?'}durability={options.durability}"

@@ -28,6 +28,9 @@ event is published before its writer goes on, and a claim is being executed befo
 the result of a future only schedules its caller, so no caller runs inside this loop. A second batch that lands
 meanwhile queues behind the first.
 
+*Waiting.* A store that several processes share may answer `Deferred`: another one is writing that thread. Such a
+transition is asked again by itself, and whatever is asked of its thread meanwhile waits behind it; everything else goes on.
+
 *Failing.* A batch that the store refuses as a whole fails for each of its callers; a single item that failed is
 answered with the error alone. When `run` ends, whatever has landed is answered, and everything else fails.
 
@@ -44,13 +47,17 @@ from typing import Final, TypeVar
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import Scope, ThreadId
 from awaken.store.contract import Store
-from awaken.store.transitions import SET_ORDER, Failed, Outcome, ThreadTransition, Transition
+from awaken.store.transitions import SET_ORDER, Deferred, Failed, Outcome, ThreadTransition, Transition
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Events and messages in one batch, beyond which the rest waits for the next: none may hold the store for long."""
 MAX_IN_FLIGHT: Final = 2
 """Batches handed to the store and not answered yet; the second one only when it is full."""
+FIRST_PAUSE_S: Final = 0.005
+LONGEST_PAUSE_S: Final = 0.25
+"""Between two tries to write a thread that another process is writing: the pause doubles up to this."""
 DELIVERY_SLICE: Final = 8
 """Callers answered per turn of the event loop, so that a large batch does not stall everything else (measured with a
 thousand conversations: the longest delays of the loop are a third of those with 32, and as many runs a second)."""
@@ -82,6 +89,24 @@ class _Batch:
     def asked(self) -> list[_Asked]:
         return [*zip(self.transitions, self.answers, strict=True)]
 
+    def take_out(self, thread: object) -> _Asked:
+        """What it has of a thread."""
+        self.threads.discard(thread)
+        of_threads = [None if type(each) in SET_ORDER else _thread_of(each) for each in self.transitions]
+        place = of_threads.index(thread)  # pyright: ignore[reportArgumentType]: any object may be looked for
+        return self.transitions.pop(place), self.answers.pop(place)
+
+
+class _Held:
+    """What was asked of a thread that another process is writing: `first` is asked again and again, the rest waits behind
+    it, in the order asked.
+    """
+
+    def __init__(self, first: _Asked) -> None:
+        self.first = first
+        self.waiting: deque[_Asked] = deque()
+        self.pause_s = FIRST_PAUSE_S
+
 
 _Asked = tuple[Transition, asyncio.Future[Outcome]]
 _Flight = tuple[_Batch, asyncio.Future[list[Outcome]], float]
@@ -108,10 +133,13 @@ class Combiner:
         self._on_failed = on_failed
         self._on_batch = on_batch
         self._max_batch = store.capabilities.max_batch
+        self._may_defer = not store.capabilities.exclusive
         self._full: deque[_Batch] = deque()
         """Batches that can leave as they are, before those that can take more."""
         self._open: deque[_Batch] = deque()
         self._flights: deque[_Flight] = deque()
+        self._held: dict[object, _Held] = {}
+        """By thread."""
         self._applied: deque[tuple[Transition, asyncio.Future[Outcome], Outcome, float]] = deque()
         """What has landed and is not answered yet, with when its batch had left."""
         self._delivering = False
@@ -132,11 +160,10 @@ class Combiner:
             self._fail([(transition, answer)], StoreUnavailable("the store is closed"))
             return answer
         over_many = type(transition) in SET_ORDER
-        if over_many:
-            thread: object = object()  # equal to no other
-        else:
-            one: ThreadTransition = transition  # pyright: ignore[reportAssignmentType]: it is of one thread
-            thread = (one.scope, one.thread_id)
+        thread: object = object() if over_many else _thread_of(transition)  # equal to no other
+        if self._held and thread in self._held:
+            self._held[thread].waiting.append((transition, answer))
+            return answer
         batches = self._open
         for batch in batches:
             if batch.room and thread not in batch.threads:
@@ -172,7 +199,7 @@ class Combiner:
             while True:
                 self._land()
                 self._launch()
-                if self.closed and not self._flights:
+                if self.closed and not self._flights and not self._held:
                     return
                 await self._wake.wait()
         except GeneratorExit:
@@ -190,13 +217,20 @@ class Combiner:
         for unanswered in (self._flights, self._full, self._open):
             unanswered.clear()
         left = [asked for batch in batches for asked in batch.asked()]
+        left += [asked for held in self._held.values() for asked in (held.first, *held.waiting)]
+        self._held.clear()
         self._fail(left, StoreUnavailable("the store is closed"))
 
     def _launch(self) -> None:
         while self._full or (self._open and not self._flights):
             if len(self._flights) == MAX_IN_FLIGHT:
                 return
-            batch = self._full.popleft() if self._full else self._open.popleft()
+            batch = self._full[0] if self._full else self._open[0]
+            if self._flights and self._may_defer and not batch.threads.isdisjoint(self._flights[0][0].threads):
+                return  # what is in flight may have to be asked again, before this
+            (self._full if self._full else self._open).popleft()
+            if not batch.transitions:
+                continue  # all of it waits for another process
             batch.put_in_order()
             asked_s = self._clock.monotonic()
             flight = (batch, asyncio.ensure_future(self._store.apply(batch.transitions)), asked_s)
@@ -235,12 +269,17 @@ class Combiner:
 
     @property
     def _is_quiet(self) -> bool:
-        return not (self._open or self._full or self._flights or self._applied)
+        return not (self._open or self._full or self._flights or self._applied or self._held)
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
     def _deliver(self, batch: _Batch, outcomes: Sequence[Outcome], asked_s: float) -> None:
         for transition, answer, outcome in zip(batch.transitions, batch.answers, outcomes, strict=True):
+            if type(outcome) is Deferred:
+                self._hold((transition, answer))
+                continue
+            if self._held and type(transition) not in SET_ORDER:
+                self._follow(_thread_of(transition))
             self._applied.append((transition, answer, outcome, asked_s))
         try:
             self._on_batch(batch.transitions, outcomes, self._clock.monotonic() - asked_s)
@@ -248,6 +287,37 @@ class Combiner:
             _log.exception("after a batch of %d: what should follow failed", len(outcomes))
         if not self._delivering:  # else the slice that is scheduled gets to it, behind what landed before
             self._deliver_slice()
+
+    def _hold(self, asked: _Asked) -> None:
+        """Another process writes its thread: ask again in a while, and keep behind it what else was asked of it."""
+        thread = _thread_of(asked[0])
+        held = self._held.get(thread)
+        if held is None:
+            held = self._held[thread] = _Held(asked)
+            for batch in (*self._full, *self._open):
+                if thread in batch.threads:
+                    held.waiting.append(batch.take_out(thread))
+        self._clock.call_later(held.pause_s, lambda: self._ask_held(held))
+        held.pause_s = min(2 * held.pause_s, LONGEST_PAUSE_S)
+
+    def _ask_held(self, held: _Held) -> None:
+        """It goes before everything else."""
+        if self._held.get(_thread_of(held.first[0])) is not held:
+            return  # everybody has been answered meanwhile
+        batch = _Batch(0)
+        batch.threads.add(_thread_of(held.first[0]))
+        batch.transitions.append(held.first[0])
+        batch.answers.append(held.first[1])
+        self._full.appendleft(batch)
+        self._wake.set()
+
+    def _follow(self, thread: object) -> None:
+        """What was held has been applied: the next may be asked."""
+        held = self._held.pop(thread, None)
+        if held is not None and held.waiting:
+            following = self._held[thread] = _Held(held.waiting.popleft())
+            following.waiting = held.waiting
+            self._ask_held(following)
 
     def _deliver_slice(self) -> None:
         """Answer some callers now, and the rest in the next turns of the event loop, across batches in order."""
@@ -282,6 +352,8 @@ class Combiner:
         self._answer(len(self._applied))
         for transition, answer in unanswered:
             self._refuse(transition, answer, error)
+            if self._held and type(transition) not in SET_ORDER:
+                self._follow(_thread_of(transition))
         if self._is_quiet:
             self._answered.set()
 
@@ -290,3 +362,8 @@ class Combiner:
         if not answer.done():
             answer.set_exception(error)
             answer.exception()  # marks it as retrieved: a caller that went away leaves no complaint behind
+
+
+def _thread_of(transition: Transition) -> tuple[Scope, ThreadId]:
+    one: ThreadTransition = transition  # pyright: ignore[reportAssignmentType]: it is of one thread
+    return one.scope, one.thread_id

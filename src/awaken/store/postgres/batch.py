@@ -55,7 +55,9 @@ class Transactor:
         Raises:
             asyncpg.PostgresError, OSError: The database could not do it. The transaction is to be given up.
         """
-        now = await self._begin(db, batch_id)
+        now, first = await self._begin(db, batch_id)
+        self._last_number = first + _BLOCK - 1
+        self._numbers.last = first
         if not careful:
             try:
                 return await self._together(db, batch, now)
@@ -63,15 +65,15 @@ class Transactor:
                 if isinstance(error, OF_DATABASE):
                     raise
             await db.run("ROLLBACK")
-            now = await self._begin(db, batch_id)
+            await self._begin(db, batch_id)
+            self._numbers.last = first
         return [await self._alone(db, t, now) for t in batch]
 
-    async def _begin(self, db: Session, batch_id: UUID) -> Instant:
+    async def _begin(self, db: Session, batch_id: UUID) -> tuple[Instant, int]:
+        """The instant at which everything is decided, and the number behind which the batch's own begin."""
         await db.run("BEGIN")
         now, first = await db.row("start_batch", {"batch_id": batch_id})
-        self._numbers.last = first
-        self._last_number = first + _BLOCK - 1
-        return now if self._clock is None else self._clock.now()
+        return now if self._clock is None else self._clock.now(), first
 
     async def _together(self, db: Session, batch: Sequence[Transition], now: Instant) -> list[Outcome]:
         count = len(batch)
@@ -87,6 +89,7 @@ class Transactor:
 
     async def _alone(self, db: Session, t: Transition, now: Instant) -> Outcome:
         await db.run("SAVEPOINT item")
+        last = self._numbers.last
         try:
             if isinstance(t, _SETS):
                 outcome = await self._over_many(db, cast("SetTransition", t), now, careful=True)
@@ -96,6 +99,7 @@ class Transactor:
             if isinstance(error, OF_DATABASE):
                 raise
             await db.run("ROLLBACK TO item")
+            self._numbers.last = last
             outcome = Failed(_explained(error))
         await db.run("RELEASE item")
         return outcome

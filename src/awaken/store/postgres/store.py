@@ -184,12 +184,16 @@ class PostgresStore:
         self._check_open()
         await self._writer.check()
 
-    async def _read(self, read: Callable[[Reading], Awaitable[_T]]) -> _T:
-        """In one state of the database. A connection that was lost unnoticed is made again, once."""
+    async def _read(self, read: Callable[[Reading], Awaitable[_T]], *, at_once: bool = False) -> _T:
+        """In one state of the database; `at_once`: it is one statement, which sees one state by itself. A connection that
+        was lost unnoticed is made again, once.
+        """
         self._check_open()
         for last in (False, True):
             try:
                 async with self._pool.acquire() as connection:
+                    if at_once:
+                        return await read(Reading(Session(connection)))
                     async with connection.transaction(isolation="repeatable_read", readonly=True):
                         return await read(Reading(Session(connection)))
             except LOST as error:
@@ -202,7 +206,7 @@ class PostgresStore:
     async def _now(self) -> Instant:
         if self._clock is not None:
             return self._clock.now()
-        return await self._read(lambda state: state.now())
+        return await self._read(lambda state: state.now(), at_once=True)
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
@@ -216,7 +220,7 @@ class PostgresStore:
         return await self._read(lambda state: state.list_threads(scope, query))
 
     async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
-        return await self._read(lambda state: state.load_run(scope, run_id))
+        return await self._read(lambda state: state.load_run(scope, run_id), at_once=True)
 
     async def latest_run(self, scope: Scope, thread_id: ThreadId) -> Run | None:
         return await self._read(lambda state: state.latest_run(scope, thread_id))
@@ -235,10 +239,10 @@ class PostgresStore:
         return await self._read(lambda state: state.summarize_runs(scope, now))
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
-        return await self._read(lambda state: state.load_dispatch(scope, dispatch_id))
+        return await self._read(lambda state: state.load_dispatch(scope, dispatch_id), at_once=True)
 
     async def load_dispatches(self, scope: Scope, ids: Sequence[DispatchId]) -> dict[DispatchId, Dispatch]:
-        return await self._read(lambda state: state.load_dispatches(scope, ids))
+        return await self._read(lambda state: state.load_dispatches(scope, ids), at_once=True)
 
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
         return await self._read(lambda state: state.active_dispatch(scope, thread_id))
@@ -250,31 +254,31 @@ class PostgresStore:
         return await self._read(lambda state: state.list_queue(scope, thread_id, limit))
 
     async def list_claims(self, consumer: ConsumerId, *, after: int = 0, limit: int = MAX_PAGE) -> list[Held]:
-        return await self._read(lambda state: state.list_claims(consumer, after, limit))
+        return await self._read(lambda state: state.list_claims(consumer, after, limit), at_once=True)
 
     async def count_dispatches(self) -> dict[DispatchStatus, int]:
         return await self._read(lambda state: state.count_dispatches())
 
     async def list_ready_routes(self) -> list[Route]:
-        return await self._read(lambda state: state.list_ready_routes())
+        return await self._read(lambda state: state.list_ready_routes(), at_once=True)
 
     async def next_due_in_ms(self, routes: frozenset[Route]) -> int | None:
-        due_at = await self._read(lambda state: state.next_due_at(routes))
+        due_at = await self._read(lambda state: state.next_due_at(routes), at_once=True)
         return None if due_at is None else max(due_at - await self._now(), 0)
 
     async def load_ticket(self, scope: Scope, ticket_id: TicketId) -> Ticket | None:
-        return await self._read(lambda state: state.load_ticket(scope, ticket_id))
+        return await self._read(lambda state: state.load_ticket(scope, ticket_id), at_once=True)
 
     async def list_tickets(self, scope: Scope, query: TicketQuery) -> Page[Ticket]:
         return await self._read(lambda state: state.list_tickets(scope, query))
 
     async def count_open_tickets(self) -> list[OpenTickets]:
         now = await self._now()
-        return await self._read(lambda state: state.count_open_tickets(now))
+        return await self._read(lambda state: state.count_open_tickets(now), at_once=True)
 
     async def list_overdue_tickets(self, *, limit: int = MAX_PAGE) -> list[OverdueTicket]:
         now = await self._now()
-        return await self._read(lambda state: state.list_overdue_tickets(now, limit))
+        return await self._read(lambda state: state.list_overdue_tickets(now, limit), at_once=True)
 
     async def load_message(self, scope: Scope, thread_id: ThreadId, message_id: MessageId) -> StoredMessage | None:
         return await self._read(lambda state: state.load_message(scope, thread_id, message_id))
@@ -293,7 +297,7 @@ class PostgresStore:
         return await self._read(lambda state: state.load_receipt(scope, thread_id, message_id))
 
     async def threads_of_message(self, scope: Scope, message_id: MessageId, *, limit: int) -> list[ThreadId]:
-        return await self._read(lambda state: state.threads_of_message(scope, message_id, limit))
+        return await self._read(lambda state: state.threads_of_message(scope, message_id, limit), at_once=True)
 
     async def list_messages(self, scope: Scope, thread_id: ThreadId, query: MessageQuery) -> list[StoredMessage]:
         return await self._read(lambda state: state.list_messages(scope, thread_id, query))
@@ -311,7 +315,7 @@ class PostgresStore:
         return await self._read(lambda state: state.load_snapshot(scope, thread_id))
 
     async def list_journal(self, scope: Scope, run_id: RunId) -> list[JournalEntry]:
-        return await self._read(lambda state: state.list_journal(scope, run_id))
+        return await self._read(lambda state: state.list_journal(scope, run_id), at_once=True)
 
     async def list_events(
         self, scope: Scope, thread_id: ThreadId, *, after: int, limit: int, run_id: RunId | None = None
@@ -327,13 +331,13 @@ class PostgresStore:
         return await self._read(lambda state: state.event_bounds(scope, thread_id))
 
     async def list_outbox(self, *, after: int = 0, lane: Lane | None = None, limit: int = MAX_PAGE) -> list[OutboxRow]:
-        return await self._read(lambda state: state.list_outbox(after, lane, limit))
+        return await self._read(lambda state: state.list_outbox(after, lane, limit), at_once=True)
 
     async def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
-        return await self._read(lambda state: state.load_schedule(scope, name))
+        return await self._read(lambda state: state.load_schedule(scope, name), at_once=True)
 
     async def list_schedules(self, scope: Scope, *, after: int | None = None, limit: int = MAX_PAGE) -> Page[Schedule]:
-        return await self._read(lambda state: state.list_schedules(scope, after, limit))
+        return await self._read(lambda state: state.list_schedules(scope, after, limit), at_once=True)
 
 
 async def _as_it_is(connection: Any) -> None:
