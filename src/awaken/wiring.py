@@ -217,7 +217,8 @@ class Awaken:
         maintenance: Rounds | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
-        """Over the store at `url` (`sqlite:///file`, `postgresql://…`, `memory://`), or over a given store. Nothing is opened yet.
+        """Over the store at `url` (`sqlite:///file`, `postgresql://…`, `memory://`), or over a given store. Nothing is
+        opened yet.
 
         `maintenance`: an async function without arguments, called every `MailboxSettings.purge_interval_s` seconds
         while this is running. What it raises is logged; when this stops it is cancelled.

@@ -29,7 +29,8 @@ the result of a future only schedules its caller, so no caller runs inside this 
 meanwhile queues behind the first.
 
 *Waiting.* A store that several processes share may answer `Deferred`: another one is writing that thread. Such a
-transition is asked again by itself, and whatever is asked of its thread meanwhile waits behind it; everything else goes on.
+transition is asked again by itself, and whatever is asked of its thread meanwhile waits behind it; everything else goes
+on.
 
 *Failing.* A batch that the store refuses as a whole fails for each of its callers; a single item that failed is
 answered with the error alone. When `run` ends, whatever has landed is answered, and everything else fails.
@@ -98,8 +99,8 @@ class _Batch:
 
 
 class _Held:
-    """What was asked of a thread that another process is writing: `first` is asked again and again, the rest waits behind
-    it, in the order asked.
+    """What was asked of a thread that another process is writing: `first` is asked again and again, the rest waits
+    behind it, in the order asked.
     """
 
     def __init__(self, first: _Asked) -> None:

@@ -27,6 +27,7 @@ import pytest
 
 from awaken.store.contract import Store
 from awaken.testing.audit import check_sound
+from awaken.testing.behaviour import is_about
 from awaken.testing.clock import ManualClock
 
 Case = Callable[[Store, ManualClock], Awaitable[None]]
@@ -62,6 +63,9 @@ conformance: Final[pytest.MarkDecorator] = pytest.mark.parametrize("case", _para
 async def run_case(case: Case, make_store: StoreMaker) -> None:
     """Open an empty store, hold it to the case, audit what is in it then, close it."""
     clock = ManualClock()
-    async with make_store(clock) as store:
+    store = make_store(clock)
+    if not is_about(case, exclusive=store.capabilities.exclusive):
+        pytest.skip("this case is about the other kind of stores: those of one process, or those that several share")
+    async with store:
         await case(store, clock)
         await check_sound(store)

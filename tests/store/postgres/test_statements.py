@@ -17,7 +17,14 @@ async def test_the_server_understands_every_statement(postgres_url: str) -> None
     try:
         await migrate(connection, place)
         texts = {name: found.text for name, found in (*SQL.items(), *OF_AUDITS.items(), *WRITES.items())}
-        texts |= {f"{name}, for many": found.each for name, found in SQL.items() if found.values and "[]" not in found.text and "FOR UPDATE" not in found.text and not found.text.startswith("WITH")}
+        texts |= {
+            f"{name}, for many": found.each
+            for name, found in SQL.items()
+            if found.values
+            and "[]" not in found.text
+            and "FOR UPDATE" not in found.text
+            and not found.text.startswith("WITH")
+        }
         for name, text in texts.items():
             try:
                 await connection.prepare(text)

@@ -2,8 +2,8 @@
 
 Above: `writer`, which owns the connection. Below: `facts`, the rules, `writing`; `asks` for many threads.
 Holds: all of a batch is committed or none of it is. A thread that another process holds is not waited for: its item is
-answered `Deferred` and nothing of it is written. One item's surprise (a taken id, a damaged row, a bug) costs the others
-only time: the batch is rolled back and each item is replayed in a savepoint of its own, looking carefully.
+answered `Deferred` and nothing of it is written. One item's surprise (a taken id, a damaged row, a bug) costs the
+others only time: the batch is rolled back and each item is replayed in a savepoint of its own, looking carefully.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Transactor:
         """One outcome per item, ready to be committed.
 
         Raises:
-            asyncpg.PostgresError, OSError: The database could not do it. The transaction is to be given up.
+            errors.PostgresError, OSError: The database could not do it. The transaction is to be given up.
         """
         now, first = await self._begin(db, batch_id)
         self._last_number = first + _BLOCK - 1

@@ -2,9 +2,9 @@
 
 Above: `batch` and `asks` hand the facts to the rules. Below: `session`.
 Holds: a thread is held before anything of it is read. What is read for one thread is written down as a generator that
-yields the lookups it needs next; `load` drives those of a whole batch side by side and asks for what they want together,
-one statement for each kind, so a batch takes as many round trips as the item that needs most. What most items need is
-asked for in the first of these.
+yields the lookups it needs next; `load` drives those of a whole batch side by side and asks for what they want
+together, one statement for each kind, so a batch takes as many round trips as the item that needs most. What most items
+need is asked for in the first of these.
 
 Source: ADR 0003.
 """
@@ -28,7 +28,16 @@ from awaken.domain.state import NO_STATE
 from awaken.store.contract import StoredMessage
 from awaken.store.postgres.queries import SQL
 from awaken.store.postgres.session import Lookup, Row, Session
-from awaken.store.rules.facts import MAX_LINEAGE, Facts, LeftOpen, Lineage, Queued, ThreadKey, ThreadRow, Waiter, Waiting
+from awaken.store.rules.facts import (
+    MAX_LINEAGE,
+    Facts,
+    LeftOpen,
+    Lineage,
+    Queued,
+    ThreadKey,
+    ThreadRow,
+    Waiting,
+)
 from awaken.store.rules.needs import Needs, first_of_runs
 from awaken.store.sqlite.rows import (
     dispatch_from,

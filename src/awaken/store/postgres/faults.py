@@ -8,47 +8,47 @@ from __future__ import annotations
 
 from typing import Final
 
-import asyncpg
-
 from awaken.domain.errors import StoreError, StoreUnavailable
+from awaken.store.postgres.driver import errors
 
 LOST: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
+    errors.PostgresConnectionError,
+    errors.InterfaceError,
+    errors.InternalClientError,  # of a connection on which the server says goodbye at this moment
+    errors.AdminShutdownError,
+    errors.CrashShutdownError,
+    errors.CannotConnectNowError,
+    errors.IdleInTransactionSessionTimeoutError,
     OSError,
     TimeoutError,
 )
 """The connection is gone, or may be."""
-AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+AGAIN: Final = (errors.DeadlockDetectedError, errors.SerializationError, errors.LockNotAvailableError)
 """Another transaction was in the way: the same may succeed at once."""
 OF_DATABASE: Final = (
     *LOST,
     *AGAIN,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.PostgresSystemError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InsufficientPrivilegeError,
+    errors.InsufficientResourcesError,
+    errors.OperatorInterventionError,
+    errors.PostgresSystemError,
+    errors.ReadOnlySQLTransactionError,
+    errors.InsufficientPrivilegeError,
 )
 """Raised because of the database, and not because of what it was asked."""
-OF_A_ROW: Final = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+OF_A_ROW: Final = (errors.IntegrityConstraintViolationError, errors.DataError, errors.ProgramLimitExceededError)
 """Raised because of the values of a row."""
 
 _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (asyncpg.InvalidPasswordError, "the password is not accepted. Check the URL"),
-    (asyncpg.InvalidAuthorizationSpecificationError, "the user is not accepted. Check the URL"),
-    (asyncpg.InvalidCatalogNameError, "there is no such database. Create it, or check the URL"),
-    (asyncpg.InsufficientPrivilegeError, "this user may not do that. Grant it the schema"),
-    (asyncpg.DiskFullError, "its disk is full; nothing was written. Free some space: work continues by itself"),
-    (asyncpg.ReadOnlySQLTransactionError, "it can only be read. Name the primary server in the URL"),
-    (asyncpg.TooManyConnectionsError, "it takes no more connections. Raise max_connections, or make the pools smaller"),
-    (asyncpg.UndefinedTableError, "a table is gone. Restore a backup, or choose another schema"),
-    (asyncpg.QueryCanceledError, "it took too long to answer; nothing was written"),
-    (asyncpg.LockNotAvailableError, "other transactions hold what is needed; nothing was written"),
+    (errors.InvalidPasswordError, "the password is not accepted. Check the URL"),
+    (errors.InvalidAuthorizationSpecificationError, "the user is not accepted. Check the URL"),
+    (errors.InvalidCatalogNameError, "there is no such database. Create it, or check the URL"),
+    (errors.InsufficientPrivilegeError, "this user may not do that. Grant it the schema"),
+    (errors.DiskFullError, "its disk is full; nothing was written. Free some space: work continues by itself"),
+    (errors.ReadOnlySQLTransactionError, "it can only be read. Name the primary server in the URL"),
+    (errors.TooManyConnectionsError, "it takes no more connections. Raise max_connections, or make the pools smaller"),
+    (errors.UndefinedTableError, "a table is gone. Restore a backup, or choose another schema"),
+    (errors.QueryCanceledError, "it took too long to answer; nothing was written"),
+    (errors.LockNotAvailableError, "other transactions hold what is needed; nothing was written"),
 )
 
 

@@ -177,9 +177,7 @@ PARTS: Final = (
         (),
         "messages",
     ),
-    _Part(
-        "events", {"thread_of_events": "row_has_thread", "readable_events": "record_is_readable"}, (), "events"
-    ),
+    _Part("events", {"thread_of_events": "row_has_thread", "readable_events": "record_is_readable"}, (), "events"),
     _Part(
         "threads",
         {

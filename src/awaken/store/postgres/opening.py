@@ -13,11 +13,12 @@ from importlib.resources import files
 from typing import Any, Final, Literal, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-import asyncpg
 import msgspec
 
 from awaken.domain.checking import shown
 from awaken.domain.errors import StoreUnavailable, ValidationError
+from awaken.store.postgres import driver
+from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import translated
 
 Durability = Literal["full", "process"]
@@ -29,12 +30,13 @@ LOCK_TIMEOUT_MS: Final = 1_500
 """For whom a set transition has to wait. Nothing of one thread waits for another process."""
 IDLE_TIMEOUT_MS: Final = 10_000
 """A process that stops in the middle of a transaction holds its threads for so long."""
-CONNECT_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 5
 COMMAND_TIMEOUT_S: Final = 10.0
 """After which an answer does not come any more: the server would have given up long before."""
 MIN_POOL: Final = 1
 MAX_POOL: Final = 100
 _ECHO_TIMEOUT_S: Final = 5.0
+_CLOSE_TIMEOUT_S: Final = 2.0
 _STATEMENT_CACHE: Final = 1_000
 _SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,49}")
 
@@ -113,15 +115,26 @@ async def connect(place: Place, *, writes: bool = True) -> Any:
         StoreUnavailable: The server was not reached, or refuses.
     """
     try:
-        return await asyncpg.connect(
+        return await driver.connect(
             place.dsn,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=_STATEMENT_CACHE,
             server_settings=settings_of(place, writes=writes),
         )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+    except (errors.PostgresError, errors.InterfaceError, OSError, TimeoutError, ValueError) as error:
         raise translated(error, place.shown) from error
+
+
+async def disconnect(connection: Any) -> None:
+    """Close a connection, if there is one, whatever state it is in; returns when it is closed."""
+    if connection is None or connection.is_closed():
+        return
+    try:
+        await connection.close(timeout=_CLOSE_TIMEOUT_S)
+    except (errors.PostgresError, errors.InterfaceError, OSError, TimeoutError):
+        connection.terminate()
+        await asyncio.sleep(0)  # which lets go of the socket
 
 
 def migrations() -> list[tuple[int, str]]:

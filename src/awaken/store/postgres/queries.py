@@ -1,8 +1,8 @@
 """The statements of the Postgres store, with their values numbered and typed.
 
 Above: everything here that asks the database. Below: `queries.sql` and `writes.sql`.
-Holds: a value's name says its type, so that the same name means the same thing everywhere; a name without a type stops the
-import. A write takes many rows, as one array for each column.
+Holds: a value's name says its type, so that the same name means the same thing everywhere; a name without a type stops
+the import. A write takes many rows, as one array for each column.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reads, on connections of their own that cannot write.
 
 Above: `PostgresStore` runs each of these in a transaction that only reads. Below: `session`.
-Holds: one read sees one state of the database. A hole in a log is reported, not read over. A list is served by an index;
-what no index knows is looked for in at most `MAX_SCANNED` rows per page. A row of a list that cannot be read is named and
-left out.
+Holds: one read sees one state of the database. A hole in a log is reported, not read over. A list is served by an
+index; what no index knows is looked for in at most `MAX_SCANNED` rows per page. A row of a list that cannot be read is
+named and left out.
 """
 
 from __future__ import annotations
@@ -272,7 +272,9 @@ class Reading:
 
     async def load_dispatches(self, scope: Scope, ids: Iterable[DispatchId]) -> dict[DispatchId, Dispatch]:
         found: dict[DispatchId, Dispatch] = {}
-        for (_, (dispatch_id, _)), rows in (await self._db.look_up([("dispatch", (each, scope)) for each in ids])).items():
+        for (_, (dispatch_id, _)), rows in (
+            await self._db.look_up([("dispatch", (each, scope)) for each in ids])
+        ).items():
             with suppress(DataIntegrity):  # the list that it is for names it
                 for row in rows:
                     found[dispatch_id] = dispatch_from(tuple(row))
@@ -308,13 +310,14 @@ class Reading:
     async def list_claims(self, consumer: ConsumerId, after: int, limit: int) -> list[Held]:
         found: list[Held] = []
         while len(found) < limit:
-            place = {"consumer": consumer, "after": after, "limit": limit - len(found)}
+            wanted = limit - len(found)
+            place = {"consumer": consumer, "after": after, "limit": wanted}
             rows = await self._db.rows("claims_of_consumer", place)
             for scope, *columns in rows:
                 after = columns[0]
                 with suppress(DataIntegrity):  # it stands still until it is repaired, and no other does because of it
                     found.append(Held(scope, dispatch_from(tuple(columns))))
-            if len(rows) < place["limit"]:
+            if len(rows) < wanted:
                 break
         return found
 
@@ -673,9 +676,7 @@ def _readable(rows: Iterable[Row], record_from: Callable[[tuple[Any, ...]], Reco
     return found
 
 
-def _completed(
-    thread: ThreadRow, stored: StoredEvents, messages: dict[int, Message | DataIntegrity]
-) -> EventRow:
+def _completed(thread: ThreadRow, stored: StoredEvents, messages: dict[int, Message | DataIntegrity]) -> EventRow:
     """The row with the bodies of the messages that it refers to."""
     wanted: dict[int, Message] = {}
     try:

@@ -13,11 +13,11 @@ from typing import Any
 
 from awaken.store.postgres.faults import OF_A_ROW
 from awaken.store.postgres.queries import SQL, WRITES, Statement
-from awaken.store.sqlite.rows import unpack
+from awaken.store.sqlite.rows import Row, unpack
 
-Row = Sequence[Any]
 Lookup = tuple[str, tuple[Any, ...]]
 """The name of a statement, and its values in its order."""
+
 
 class Overtaken(Exception):
     """A row was not in the state the decision was made from, an id is taken, or a value cannot be stored."""
@@ -33,7 +33,9 @@ class Session:
         """A statement without values, such as BEGIN."""
         await self._connection.execute(text)
 
-    async def rows(self, name: str, values: Mapping[str, Any] = {}, statements: Mapping[str, Statement] = SQL) -> list[Any]:
+    async def rows(
+        self, name: str, values: Mapping[str, Any] = {}, statements: Mapping[str, Statement] = SQL
+    ) -> list[Any]:
         found = statements[name]
         return await self._connection.fetch(found.text, *[values[each] for each in found.values])
 

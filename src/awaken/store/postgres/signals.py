@@ -1,9 +1,10 @@
 """Tells other processes what was committed, and hears it from them.
 
 Above: `PostgresStore`. Below: LISTEN and NOTIFY, over a connection of its own.
-Holds: what is told are hints: a notification may be lost, and then a poll finds what there is. What is committed while one
-is being sent goes together with the next. Notifications are sent after the commit and never within it, because a commit that
-notifies waits for every other one that does. A connection that is lost is made again, and then everybody looks.
+Holds: what is told are hints: a notification may be lost, and then a poll finds what there is. What is committed while
+one is being sent goes together with the next. Notifications are sent after the commit and never within it, because a
+commit that notifies waits for every other one that does. A connection that is lost is made again, and then everybody
+looks.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
 
-import asyncpg
 import msgspec
 
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import Scope, ThreadId
 from awaken.store.contract import Signal
+from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST
-from awaken.store.postgres.opening import Place, connect
+from awaken.store.postgres.opening import Place, connect, disconnect
 
 MAX_PAYLOAD_BYTES: Final = 7_000
 """Postgres takes less than 8 000."""
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 5.0
 
+_NOTIFY: Final = "SELECT pg_notify($1, $2)"
 _Threads = frozenset[tuple[Scope, ThreadId]]
 _log = logging.getLogger("awaken.store")
 
@@ -53,12 +55,13 @@ class Signals:
         self._me = uuid4().hex
         self._untold: set[tuple[Scope, ThreadId]] = set()
         self._wake = asyncio.Event()
+        self._connection: Any = None
         self._task: asyncio.Task[None] | None = None
 
-    async def open(self, connection: Any) -> None:
+    async def open(self) -> None:
         """From here on everything is heard."""
-        await self._listen(connection)
-        self._task = asyncio.create_task(self._run(connection), name="awaken signals")
+        await self._connect()
+        self._task = asyncio.create_task(self._run(), name="awaken signals")
 
     async def close(self) -> None:
         task, self._task = self._task, None
@@ -66,6 +69,8 @@ class Signals:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await disconnect(self._connection)
+        self._connection = None
 
     def tell(self, threads: Iterable[tuple[Scope, ThreadId]]) -> None:
         """Have others told, soon."""
@@ -73,9 +78,10 @@ class Signals:
         if self._untold:
             self._wake.set()
 
-    async def _listen(self, connection: Any) -> None:
-        await connection.add_listener(self._place.channel, self._hear)
-        connection.add_termination_listener(self._lost)
+    async def _connect(self) -> None:
+        self._connection = await connect(self._place)
+        await self._connection.add_listener(self._place.channel, self._hear)
+        self._connection.add_termination_listener(self._lost)
 
     def _lost(self, _: object) -> None:
         self._wake.set()
@@ -89,31 +95,26 @@ class Signals:
         if note.sender != self._me:
             self._heard(Signal(None if note.threads is None else frozenset(note.threads)))
 
-    async def _run(self, connection: Any) -> None:
+    async def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
-        try:
-            while True:
-                try:
-                    if connection is None or connection.is_closed():
-                        connection = await connect(self._place)
-                        await self._listen(connection)
-                        self._heard(Signal(None))  # whatever was told meanwhile
-                    await self._wake.wait()
-                    self._wake.clear()
-                    if self._untold and not connection.is_closed():
-                        threads, self._untold = frozenset(self._untold), set()
-                        await connection.execute("SELECT pg_notify($1, $2)", self._place.channel, self._payload(threads))
-                    pause_s = FIRST_PAUSE_S
-                except (asyncpg.PostgresError, *LOST, StoreError) as error:
-                    _log.warning("%s: notifications are interrupted: %s", self._place.shown, error)
-                    if connection is not None:
-                        connection.terminate()
-                    connection = None
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        finally:
-            if connection is not None:
-                connection.terminate()
+        while True:
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    await self._connect()
+                    self._heard(Signal(None))  # whatever was told meanwhile
+                await self._wake.wait()
+                self._wake.clear()
+                if self._untold and not self._connection.is_closed():
+                    threads, self._untold = frozenset(self._untold), set()
+                    await self._connection.execute(_NOTIFY, self._place.channel, self._payload(threads))
+                pause_s = FIRST_PAUSE_S
+            except (errors.PostgresError, *LOST, StoreError) as error:
+                _log.warning("%s: notifications are interrupted: %s", self._place.shown, error)
+                if self._connection is not None:
+                    self._connection.terminate()
+                self._connection = None
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _payload(self, threads: _Threads) -> str:
         named = msgspec.json.encode(_Note(self._me, sorted(threads)))

@@ -17,8 +17,6 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-import asyncpg
-
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
@@ -53,11 +51,13 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
-from awaken.store.signals import Listeners
+from awaken.store.postgres import driver
+from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
 from awaken.store.postgres.opening import (
     COMMAND_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
+    Durability,
     Place,
     check_server,
     connect,
@@ -69,6 +69,7 @@ from awaken.store.postgres.reading import Reading
 from awaken.store.postgres.session import Session
 from awaken.store.postgres.signals import Signals
 from awaken.store.postgres.writer import Writer
+from awaken.store.signals import Listeners
 from awaken.store.transitions import JournalEntry, Outcome, Transition
 
 MAX_BATCH: Final = 500
@@ -92,7 +93,7 @@ class PostgresStore:
         """
         self.place: Final[Place] = place_of(url)
         self._clock = clock
-        self._durability = self.place.durability
+        self._durability: Durability = self.place.durability
         self._writer = Writer(self.place, clock)
         self._listeners = Listeners()
         self._signals = Signals(self.place, self._listeners.pass_on)
@@ -130,7 +131,7 @@ class PostgresStore:
             try:
                 await migrate(connection, self.place)
                 survives = await check_server(connection, self.place)
-                pool = await asyncpg.create_pool(
+                pool = await driver.create_pool(
                     self.place.dsn,
                     min_size=1,
                     max_size=self.place.pool_size,
@@ -139,13 +140,12 @@ class PostgresStore:
                     reset=_as_it_is,
                     server_settings=settings_of(self.place, writes=False),
                 )
-            except (asyncpg.PostgresError, *LOST) as error:
+            except (errors.PostgresError, *LOST) as error:
                 raise translated(error, self.place.shown) from error
-            stack.callback(pool.terminate)
+            stack.push_async_callback(_close_pool, pool)
             self._pool = pool
-            listening = await connect(self.place)
-            await self._signals.open(listening)
             stack.push_async_callback(self._signals.close)
+            await self._signals.open()
             stack.push_async_callback(self._finish)
             if self.place.durability == "full" and not survives:
                 _log.warning("%s does not wait for its disk: commits do not survive power loss", self.place.shown)
@@ -185,8 +185,8 @@ class PostgresStore:
         await self._writer.check()
 
     async def _read(self, read: Callable[[Reading], Awaitable[_T]], *, at_once: bool = False) -> _T:
-        """In one state of the database; `at_once`: it is one statement, which sees one state by itself. A connection that
-        was lost unnoticed is made again, once.
+        """In one state of the database; `at_once`: it is one statement, which sees one state by itself. A connection
+        that was lost unnoticed is made again, once.
         """
         self._check_open()
         for last in (False, True):
@@ -199,7 +199,7 @@ class PostgresStore:
             except LOST as error:
                 if last:
                     raise translated(error, self.place.shown) from error
-            except asyncpg.PostgresError as error:
+            except errors.PostgresError as error:
                 raise translated(error, self.place.shown) from error
         raise AssertionError("the last try returns or raises")
 
@@ -342,3 +342,12 @@ class PostgresStore:
 
 async def _as_it_is(connection: Any) -> None:
     """A connection goes back to the pool as it is: nothing was set in it."""
+
+
+async def _close_pool(pool: Any) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await pool.close()
+    except (errors.PostgresError, *LOST):
+        pool.terminate()
+        await asyncio.sleep(0)  # which lets go of the sockets

@@ -1,9 +1,9 @@
 """Owns the connection that writes: one batch at a time, in the order handed over.
 
 Above: `PostgresStore.apply`. Below: `batch.Transactor`, which decides what a batch changes.
-Holds: a batch is committed once. Where the answer to a COMMIT is lost, the mark of the batch is written again over a new
-connection, which waits for the first transaction to be over: if the mark is there, that was committed, and the answers are
-made anew from the rows; if not, it never happened, and the batch is applied now.
+Holds: a batch is committed once. Where the answer to a COMMIT is lost, the mark of the batch is written again over a
+new connection, which waits for the first transaction to be over: if the mark is there, that was committed, and the
+answers are made anew from the rows; if not, it never happened, and the batch is applied now.
 
 Source: ADR 0026.
 """
@@ -13,17 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID, uuid4
-
-import asyncpg
 
 from awaken.domain.clock import Clock
 from awaken.domain.errors import StoreError, StoreUnavailable
 from awaken.store.postgres.batch import Transactor
+from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import AGAIN, LOST, translated
-from awaken.store.postgres.opening import Place, connect
+from awaken.store.postgres.opening import Place, connect, disconnect
 from awaken.store.postgres.session import Session
 from awaken.store.transitions import Outcome, Transition
 
@@ -52,9 +50,7 @@ class Writer:
         """Once the batch that is being applied is."""
         async with self._turn:
             connection, self._connection = self._connection, None
-            if connection is not None:
-                with suppress(*LOST):
-                    await connection.close(timeout=1)
+            await disconnect(connection)
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         async with self._turn:
@@ -72,11 +68,11 @@ class Writer:
                     if tries == 1:
                         continue  # it may have been lost long ago, unnoticed: nothing was committed
                     raise translated(error, self._place.shown) from error
-                except asyncpg.PostgresError as error:
+                except errors.PostgresError as error:
                     raise translated(error, self._place.shown) from error
                 try:
                     await self._connection.execute("COMMIT")
-                except (asyncpg.PostgresError, *LOST) as error:
+                except (errors.PostgresError, *LOST) as error:
                     return await self._find_out(batch, batch_id, error)
                 return outcomes
 
@@ -93,7 +89,9 @@ class Writer:
             raise
 
     async def _find_out(self, batch: Sequence[Transition], batch_id: UUID, error: BaseException) -> list[Outcome]:
-        _log.warning("%s: the answer to a commit was lost (%s); looking for what became of it", self._place.shown, error)
+        _log.warning(
+            "%s: the answer to a commit was lost (%s); looking for what became of it", self._place.shown, error
+        )
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + UNKNOWN_S
         await self._drop()
@@ -102,9 +100,9 @@ class Writer:
             try:
                 outcomes = await self._decide(batch, batch_id, careful=careful)
                 await self._connection.execute("COMMIT")
-            except asyncpg.UniqueViolationError:  # its mark is there
+            except errors.UniqueViolationError:  # its mark is there
                 batch_id, careful = uuid4(), True
-            except (asyncpg.PostgresError, *LOST, StoreError) as again:
+            except (errors.PostgresError, *LOST, StoreError) as again:
                 await self._drop()
                 if loop.time() >= give_up_s:
                     raise StoreUnavailable(
@@ -122,7 +120,7 @@ class Writer:
                 await session.run("BEGIN")
                 await session.row("start_batch", {"batch_id": uuid4()})
                 await session.run("ROLLBACK")
-            except (asyncpg.PostgresError, *LOST) as error:
+            except (errors.PostgresError, *LOST) as error:
                 await self._drop()
                 raise translated(error, self._place.shown) from error
 
@@ -134,7 +132,7 @@ class Writer:
     async def _roll_back(self) -> None:
         try:
             await self._connection.execute("ROLLBACK")
-        except (asyncpg.PostgresError, *LOST):
+        except (errors.PostgresError, *LOST):
             await self._drop()
 
     async def _drop(self) -> None:

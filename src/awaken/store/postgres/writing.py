@@ -2,8 +2,8 @@
 
 Above: `batch` and `asks`. Below: `session`, and the values of `sqlite.rows`, whose ids become texts.
 Holds: every statement says how many rows it must change. A guard that held, or a value that a row does not take, is
-`Overtaken`: the decision was made from something that is not so. A statement changes a row once, so what is decided twice
-about a row is written as it was decided last.
+`Overtaken`: the decision was made from something that is not so. A statement changes a row once, so what is decided
+twice about a row is written as it was decided last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Opening a store that only one process may own: whatever is claimed there belongs to the dead."""
+"""Opening a store: whatever is claimed where only one process may be belongs to the dead; what several processes share is
+left alone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from awaken.domain.ids import ThreadId
 from awaken.domain.run import RunStatus
 from awaken.store.contract import Store
 from awaken.store.transitions import LeaseLost
-from awaken.testing.behaviour import behaviour
+from awaken.testing.behaviour import behaviour, on_stores
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
     SCOPE,
@@ -35,10 +37,10 @@ async def reopened(store: Store) -> None:
     await store.__aenter__()
 
 
+@on_stores(exclusive=True)
 @behaviour("EX-001")
 async def test_a_store_takes_every_claim_back_when_it_is_opened(store: Store, clock: ManualClock) -> None:
     """With a lease or without: an instant later the dispatch is due again, and its old owner writes nothing more."""
-    assert store.capabilities.exclusive, "only a store that one process owns knows that its claims are nobody's"
     owner = await claimed(store, "d1", lease_ms=None)
     await committed(store, owner, delta("half a sen"), stream_open=True)
     await claimed(store, "d2", thread=ThreadId("thread-2"), lease_ms=3_600_000)
@@ -70,6 +72,7 @@ async def test_a_claim_without_a_lease_holds_until_then(store: Store, clock: Man
     await settled(store, owner)
 
 
+@on_stores(exclusive=True)
 @behaviour("EX-001", "BL-002")
 async def test_opening_closes_what_was_to_stop_and_charges_a_lone_suspect(store: Store, clock: ManualClock) -> None:
     await claimed(store, "cancelled", thread=ThreadId("a"))
@@ -92,6 +95,19 @@ async def test_opening_closes_what_was_to_stop_and_charges_a_lone_suspect(store:
         await reopened(store)
         assert (await dispatch_of(store, "poison")).attempt_count == attempts
     assert (await dispatch_of(store, "poison")).status is DispatchStatus.DEAD_LETTER
+
+
+@on_stores(exclusive=False)
+@behaviour("EX-001")
+async def test_a_store_that_others_share_takes_nothing_back_when_it_is_opened(store: Store, clock: ManualClock) -> None:
+    """They may be alive: only the end of a lease says otherwise."""
+    owner = await claimed(store, "d1")
+
+    await reopened(store)
+
+    assert await store.active_dispatch(SCOPE, THREAD) == owner.dispatch
+    await committed(store, owner, answered("turn"))
+    await settled(store, owner)
 
 
 @behaviour("ST-037")

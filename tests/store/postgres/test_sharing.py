@@ -1,0 +1,216 @@
+"""Several processes on one database: who is in whose way, who hears what, and what a lost connection costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from awaken.domain.dispatch import DispatchStatus
+from awaken.domain.errors import StoreUnavailable
+from awaken.domain.ids import ThreadId
+from awaken.store.contract import Signal
+from awaken.store.postgres import PostgresStore, driver
+from awaken.store.transitions import Deferred, Replayed, Submitted
+from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.steps import (
+    OTHER_WORKER,
+    SCOPE,
+    THREAD,
+    WORKER,
+    apply,
+    asked,
+    claim_some,
+    claimed,
+    dispatch_of,
+    kinds,
+    run_of,
+    submitted,
+)
+
+OTHER = ThreadId("thread-2")
+
+
+async def test_what_another_process_holds_is_deferred_and_costs_its_neighbours_nothing(
+    store: PostgresStore, hand: Any
+) -> None:
+    await submitted(store, "d1")
+    async with hand.transaction():
+        await hand.execute("SELECT 1 FROM threads WHERE thread_id = $1 FOR UPDATE", THREAD)
+
+        held, free = await store.apply([asked("d2"), asked("d3", thread=OTHER)])
+
+        assert held == Deferred()
+        assert isinstance(free, Submitted)
+    assert isinstance(await apply(store, asked("d2")), Submitted)
+
+
+async def test_a_claim_passes_over_what_another_process_holds(store: PostgresStore, hand: Any) -> None:
+    await submitted(store, "d1")
+    await submitted(store, "d2", thread=OTHER)
+    async with hand.transaction():
+        await hand.execute("SELECT 1 FROM threads WHERE thread_id = $1 FOR UPDATE", THREAD)
+
+        first = await claim_some(store, limit=9)
+
+    assert [each.dispatch.dispatch_id for each in first.claims] == ["d2"]
+    assert [each.dispatch.dispatch_id for each in (await claim_some(store, limit=9)).claims] == ["d1"]
+
+
+async def test_two_processes_that_claim_at_once_take_each_dispatch_once(
+    store: PostgresStore, postgres_url: str, clock: ManualClock
+) -> None:
+    for number in range(20):
+        await submitted(store, f"d{number}", thread=ThreadId(f"t{number}"))
+    async with PostgresStore(postgres_url, clock=clock) as other:
+        rounds = [claim_some(store, limit=3, consumer=WORKER), claim_some(other, limit=3, consumer=OTHER_WORKER)]
+        found = [claim for each in await asyncio.gather(*rounds) for claim in each.claims]
+        for _ in range(8):
+            rounds = [claim_some(store, limit=3, consumer=WORKER), claim_some(other, limit=3, consumer=OTHER_WORKER)]
+            found += [claim for each in await asyncio.gather(*rounds) for claim in each.claims]
+
+    taken = [claim.dispatch.dispatch_id for claim in found]
+    assert sorted(taken) == sorted({f"d{number}" for number in range(20)})
+
+
+async def test_two_processes_may_make_the_same_thread_at_once(
+    store: PostgresStore, postgres_url: str, clock: ManualClock
+) -> None:
+    async with PostgresStore(postgres_url, clock=clock) as other:
+        outcomes = await asyncio.gather(store.apply([asked("d1")]), other.apply([asked("d2")]))
+        assert {type(outcome) for [outcome] in outcomes} <= {Submitted, Deferred}
+        for name in ("d1", "d2"):
+            await apply(store, asked(name))
+            assert (await dispatch_of(other, name)).status is DispatchStatus.QUEUED
+
+
+async def test_others_hear_what_is_committed_and_one_that_is_alone_hears_nothing(
+    store: PostgresStore, postgres_url: str, clock: ManualClock
+) -> None:
+    heard: asyncio.Queue[Signal] = asyncio.Queue()
+    own: list[Signal] = []
+    store.listen(own.append)
+    async with asyncio.timeout(10), PostgresStore(postgres_url, clock=clock) as other:
+        other.listen(heard.put_nowait)
+        await submitted(store, "d1")
+        assert await heard.get() == Signal(frozenset([(SCOPE, THREAD)]))
+
+        await submitted(store, "d2", thread=ThreadId("t" * 128))
+        for number in range(100):
+            await submitted(store, f"e{number}", thread=ThreadId(f"{number:0128}"))
+        await heard.get()
+    assert own == []
+
+
+async def test_a_listener_whose_connection_was_lost_looks_at_everything(store: PostgresStore, hand: Any) -> None:
+    heard: asyncio.Queue[Signal] = asyncio.Queue()
+    store.listen(heard.put_nowait)
+    async with asyncio.timeout(10):
+        await _cut_all(hand)
+        assert await heard.get() == Signal(None)
+
+
+async def test_connections_that_were_lost_are_made_again(store: PostgresStore, hand: Any) -> None:
+    await submitted(store, "d1")
+    await _cut_all(hand)
+
+    await submitted(store, "d2")
+    assert (await dispatch_of(store, "d1")).status is DispatchStatus.QUEUED
+
+
+async def _cut_all(hand: Any) -> None:
+    await hand.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'awaken' AND query LIKE '%' AND pid <> pg_backend_pid()"
+    )
+
+
+class _Cut:
+    """A connection that is cut at a COMMIT, once: before the server hears of it, or when it is done."""
+
+    def __init__(self, connection: Any, cuts: list[str]) -> None:
+        self._connection = connection
+        self._cuts = cuts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, text: str, *values: Any) -> str:
+        if text != "COMMIT" or not self._cuts:
+            return await self._connection.execute(text, *values)
+        if self._cuts.pop() == "after":
+            await self._connection.execute(text)
+        self._connection.terminate()
+        raise ConnectionResetError("cut")
+
+
+@pytest.fixture
+def cuts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How the next commits fail, of stores that are opened from now on."""
+    found: list[str] = []
+    connect: Callable[..., Any] = driver.connect
+
+    async def connecting(*values: Any, **settings: Any) -> Any:
+        return _Cut(await connect(*values, **settings), found)
+
+    monkeypatch.setattr(driver, "connect", connecting)
+    return found
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_batch_whose_commit_was_not_answered_is_applied_once(
+    cuts: list[str], store: PostgresStore, when: str
+) -> None:
+    await submitted(store, "d1")
+    cuts.append(when)
+
+    outcome = await apply(store, asked("d2", thread=OTHER))
+
+    assert isinstance(outcome, Submitted if when == "before" else Replayed)
+    assert await kinds(store, thread=OTHER) == ["RunQueued"]
+    owner = await claimed(store, "d3", thread=ThreadId("thread-3"))
+    assert (await run_of(store, "d3")).run_id == owner.run.run_id
+
+
+@pytest.fixture
+def pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something between hands out sessions for one transaction."""
+    connect: Callable[..., Any] = driver.connect
+
+    class Pooled:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        async def execute(self, text: str, *values: Any) -> str:
+            told = await self._connection.execute(text, *values)
+            if not self._connection.is_in_transaction():
+                await self._connection.execute("RESET ALL")
+            return told
+
+    async def connecting(*values: Any, **settings: Any) -> Any:
+        return Pooled(await connect(*values, **settings))
+
+    monkeypatch.setattr(driver, "connect", connecting)
+
+
+async def test_a_pooler_that_does_not_keep_sessions_is_refused(pooled: None, postgres_url: str) -> None:
+    with pytest.raises(StoreUnavailable, match="pool_mode = session"):
+        async with PostgresStore(postgres_url):
+            pass
+
+
+async def test_leases_are_judged_by_the_clock_of_the_database(postgres_url: str, hand: Any) -> None:
+    async with PostgresStore(postgres_url) as store:
+        before = await hand.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        now = await store.now()
+        owner = await claimed(store, "d1")
+        after = await hand.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+
+    assert before <= now <= after
+    assert owner.dispatch.lease_until is not None
+    assert before <= owner.dispatch.lease_until - 10_000 <= after
