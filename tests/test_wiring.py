@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -23,6 +24,7 @@ from awaken.domain.errors import (
     StoreUnavailable,
     ThreadNotFound,
     Unavailable,
+    Unsupported,
     ValidationError,
     WatchedNotFound,
     WrongLoop,
@@ -33,11 +35,12 @@ from awaken.domain.shown import Hint, WatchedEvent
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
+from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
 from awaken.testing.mailboxes import GatedAgent
-from awaken.wiring import Awaken, RunHandle
+from awaken.wiring import Awaken, RunHandle, open_store
 
 
 async def echo(context: Context) -> str:
@@ -330,6 +333,35 @@ def test_an_address_is_used_in_full(address: str, name: str, tmp_path: Path, mon
 def test_an_address_that_cannot_be_used_in_full_is_refused(address: Any) -> None:
     with pytest.raises(ValidationError):
         Awaken(address)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://me:secret@db:5433/runs", ("database db:5433/runs (schema awaken)", "awaken", 4, "full")),
+        ("postgres:///runs?schema=mine&pool_size=9", ("database /runs (schema mine)", "mine", 9, "full")),
+        ("postgresql://db/runs?durability=process", ("database db/runs (schema awaken)", "awaken", 4, "process")),
+    ],
+)
+def test_a_postgres_url_says_where_and_how(url: str, place: tuple[str, str, int, str]) -> None:
+    store = open_store(url)
+    assert isinstance(store, PostgresStore)
+    found = store.place
+    assert (found.shown, found.schema, found.pool_size, found.durability) == place
+
+
+@pytest.mark.parametrize(
+    "option", ["schema=", "schema=Mine", "schema=a;b", "pool_size=0", "pool_size=x", "durability=no"]
+)
+def test_an_option_of_a_postgres_url_that_is_not_understood_is_refused(option: str) -> None:
+    with pytest.raises(ValidationError, match=option.partition("=")[0]):
+        open_store(f"postgresql://db/runs?{option}")
+
+
+def test_without_its_driver_postgres_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "awaken.store.postgres", None)
+    with pytest.raises(Unsupported, match=re.escape("pip install 'awaken[postgres]'")):
+        open_store("postgresql://db/runs")
 
 
 async def test_events_of_a_thread_that_does_not_exist_are_refused() -> None:

@@ -238,8 +238,9 @@ def test_a_store_that_makes_no_sense_is_a_usage_error(
     refused(awaken("serve", "--port", "0", *arguments), Exit.USAGE, *words)
 
 
-def test_a_store_of_a_kind_that_does_not_exist_yet_is_named(awaken: Awaken) -> None:
-    refused(awaken("serve", "--port", "0", "--store", "postgresql://x/y"), Exit.FAILED, "PostgreSQL")
+def test_a_database_that_is_not_reached_is_named(awaken: Awaken) -> None:
+    url = "postgresql://somebody:secret@127.0.0.1:1/y"
+    refused(awaken("serve", "--port", "0", "--store", url), Exit.FAILED, "127.0.0.1:1/y", "not reached")
 
 
 def test_a_file_that_is_no_database_is_refused(awaken: Awaken, here: Path) -> None:

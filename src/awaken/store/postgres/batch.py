@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, cast, get_args
-from uuid import UUID
 
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
@@ -49,7 +48,7 @@ class Transactor:
         self._numbers = Numbers()
         self._last_number = 0
 
-    async def apply(self, db: Session, batch: Sequence[Transition], batch_id: UUID, *, careful: bool) -> list[Outcome]:
+    async def apply(self, db: Session, batch: Sequence[Transition], batch_id: str, *, careful: bool) -> list[Outcome]:
         """One outcome per item, ready to be committed.
 
         Raises:
@@ -69,7 +68,7 @@ class Transactor:
             self._numbers.last = first
         return [await self._alone(db, t, now) for t in batch]
 
-    async def _begin(self, db: Session, batch_id: UUID) -> tuple[Instant, int]:
+    async def _begin(self, db: Session, batch_id: str) -> tuple[Instant, int]:
         """The instant at which everything is decided, and the number behind which the batch's own begin."""
         await db.run("BEGIN")
         now, first = await db.row("start_batch", {"batch_id": batch_id})

@@ -10,7 +10,8 @@ from typing import Any, Final
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from asyncpg import exceptions as errors  # pyright: ignore[reportMissingTypeStubs]
 
-connect: Final[Any] = asyncpg.connect  # pyright: ignore[reportUnknownMemberType]
-create_pool: Final[Any] = asyncpg.create_pool  # pyright: ignore[reportUnknownMemberType]
+_library: Final[Any] = asyncpg
+connect: Final = _library.connect
+create_pool: Final = _library.create_pool
 
 __all__ = ["connect", "create_pool", "errors"]

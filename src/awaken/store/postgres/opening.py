@@ -164,8 +164,8 @@ async def migrate(connection: Any, place: Place, scripts: Sequence[tuple[int, st
         version, oldest_reader = (0, 0) if row is None else row
         if oldest_reader > len(scripts):
             raise StoreUnavailable(
-                f"{place.shown} has schema {version}, which versions of awaken that know schema {oldest_reader} can use;"
-                f" this one knows schemas up to {len(scripts)}. Upgrade awaken"
+                f"{place.shown} has schema {version}, for versions of awaken that know schema {oldest_reader}; this one"
+                f" knows schemas up to {len(scripts)}. Upgrade awaken"
             )
         for number, script in scripts:
             if number > version:

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 
@@ -48,11 +47,11 @@ _decoder: Final = msgspec.json.Decoder(_Note)
 class Signals:
     """Of one open store."""
 
-    def __init__(self, place: Place, heard: Callable[[Signal], None]) -> None:
-        """`heard` is called with what others have committed."""
+    def __init__(self, place: Place, me: str, heard: Callable[[Signal], None]) -> None:
+        """`heard` is called with what others than `me` have committed."""
         self._place = place
         self._heard = heard
-        self._me = uuid4().hex
+        self._me = me
         self._untold: set[tuple[Scope, ThreadId]] = set()
         self._wake = asyncio.Event()
         self._connection: Any = None
@@ -78,10 +77,11 @@ class Signals:
         if self._untold:
             self._wake.set()
 
-    async def _connect(self) -> None:
-        self._connection = await connect(self._place)
-        await self._connection.add_listener(self._place.channel, self._hear)
-        self._connection.add_termination_listener(self._lost)
+    async def _connect(self) -> Any:
+        self._connection = connection = await connect(self._place)
+        await connection.add_listener(self._place.channel, self._hear)
+        connection.add_termination_listener(self._lost)
+        return connection
 
     def _lost(self, _: object) -> None:
         self._wake.set()
@@ -99,14 +99,15 @@ class Signals:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                if self._connection is None or self._connection.is_closed():
-                    await self._connect()
+                connection = self._connection
+                if connection is None or connection.is_closed():
+                    connection = await self._connect()
                     self._heard(Signal(None))  # whatever was told meanwhile
                 await self._wake.wait()
                 self._wake.clear()
-                if self._untold and not self._connection.is_closed():
+                if self._untold and not connection.is_closed():
                     threads, self._untold = frozenset(self._untold), set()
-                    await self._connection.execute(_NOTIFY, self._place.channel, self._payload(threads))
+                    await connection.execute(_NOTIFY, self._place.channel, self._payload(threads))
                 pause_s = FIRST_PAUSE_S
             except (errors.PostgresError, *LOST, StoreError) as error:
                 _log.warning("%s: notifications are interrupted: %s", self._place.shown, error)

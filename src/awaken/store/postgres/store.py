@@ -17,11 +17,22 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from awaken.domain.clock import Clock, Instant
+from awaken.domain.clock import Clock, Instant, SystemClock
 from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
+from awaken.domain.ids import (
+    ConsumerId,
+    DispatchId,
+    Ids,
+    MessageId,
+    Route,
+    RunId,
+    Scope,
+    ThreadId,
+    TicketId,
+    system_chance,
+)
 from awaken.domain.log import EventRow
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.receipt import Receipt
@@ -94,9 +105,10 @@ class PostgresStore:
         self.place: Final[Place] = place_of(url)
         self._clock = clock
         self._durability: Durability = self.place.durability
-        self._writer = Writer(self.place, clock)
+        ids = Ids(clock or SystemClock(), system_chance())
+        self._writer = Writer(self.place, clock, ids)
         self._listeners = Listeners()
-        self._signals = Signals(self.place, self._listeners.pass_on)
+        self._signals = Signals(self.place, ids.mint(), self._listeners.pass_on)
         self._pool: Any = None
         self._stack = AsyncExitStack()
         self._entering = asyncio.Lock()

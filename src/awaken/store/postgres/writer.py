@@ -14,10 +14,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
-from uuid import UUID, uuid4
 
 from awaken.domain.clock import Clock
 from awaken.domain.errors import StoreError, StoreUnavailable
+from awaken.domain.ids import Ids
 from awaken.store.postgres.batch import Transactor
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import AGAIN, LOST, translated
@@ -37,8 +37,9 @@ _log = logging.getLogger("awaken.store")
 class Writer:
     """Of one open store. Used by one task at a time."""
 
-    def __init__(self, place: Place, clock: Clock | None) -> None:
+    def __init__(self, place: Place, clock: Clock | None, ids: Ids) -> None:
         self._place = place
+        self._ids = ids
         self._transactor = Transactor(clock)
         self._connection: Any = None
         self._turn = asyncio.Lock()
@@ -54,7 +55,7 @@ class Writer:
 
     async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
         async with self._turn:
-            batch_id = uuid4()
+            batch_id = self._ids.mint()
             tries = 0
             while True:
                 tries += 1
@@ -76,7 +77,7 @@ class Writer:
                     return await self._find_out(batch, batch_id, error)
                 return outcomes
 
-    async def _decide(self, batch: Sequence[Transition], batch_id: UUID, *, careful: bool) -> list[Outcome]:
+    async def _decide(self, batch: Sequence[Transition], batch_id: str, *, careful: bool) -> list[Outcome]:
         """Everything but the commit."""
         session = await self._session()
         try:
@@ -88,7 +89,7 @@ class Writer:
             await self._roll_back()
             raise
 
-    async def _find_out(self, batch: Sequence[Transition], batch_id: UUID, error: BaseException) -> list[Outcome]:
+    async def _find_out(self, batch: Sequence[Transition], batch_id: str, error: BaseException) -> list[Outcome]:
         _log.warning(
             "%s: the answer to a commit was lost (%s); looking for what became of it", self._place.shown, error
         )
@@ -101,7 +102,7 @@ class Writer:
                 outcomes = await self._decide(batch, batch_id, careful=careful)
                 await self._connection.execute("COMMIT")
             except errors.UniqueViolationError:  # its mark is there
-                batch_id, careful = uuid4(), True
+                batch_id, careful = self._ids.mint(), True
             except (errors.PostgresError, *LOST, StoreError) as again:
                 await self._drop()
                 if loop.time() >= give_up_s:
@@ -118,7 +119,7 @@ class Writer:
             try:
                 session = await self._session()
                 await session.run("BEGIN")
-                await session.row("start_batch", {"batch_id": uuid4()})
+                await session.row("start_batch", {"batch_id": self._ids.mint()})
                 await session.run("ROLLBACK")
             except (errors.PostgresError, *LOST) as error:
                 await self._drop()

@@ -1,5 +1,5 @@
-"""Opening a store: whatever is claimed where only one process may be belongs to the dead; what several processes share is
-left alone.
+"""Opening a store: what is claimed where only one process may be belongs to the dead; what several share is left
+alone.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ CREATE SEQUENCE arrivals AS bigint MINVALUE 0 START 0 INCREMENT 65536;
 
 -- A row for each batch that was committed, kept for some minutes: whoever lost the answer to a COMMIT asks here.
 CREATE TABLE batches (
-    batch_id uuid PRIMARY KEY,
+    batch_id text COLLATE "C" PRIMARY KEY,
     at       bigint NOT NULL
 );
 
