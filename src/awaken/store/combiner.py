@@ -218,7 +218,8 @@ class Combiner:
         for unanswered in (self._flights, self._full, self._open):
             unanswered.clear()
         left = [asked for batch in batches for asked in batch.asked()]
-        left += [asked for held in self._held.values() for asked in (held.first, *held.waiting)]
+        held = [asked for each in self._held.values() for asked in (each.first, *each.waiting)]
+        left += [asked for asked in held if asked not in left]  # the first may be on its way again
         self._held.clear()
         self._fail(left, StoreUnavailable("the store is closed"))
 
@@ -230,8 +231,9 @@ class Combiner:
             if self._flights and self._may_defer and not batch.threads.isdisjoint(self._flights[0][0].threads):
                 return  # what is in flight may have to be asked again, before this
             (self._full if self._full else self._open).popleft()
-            if not batch.transitions:
-                continue  # all of it waits for another process
+            if not batch.transitions:  # all of it waits for another process
+                self._answered.set()
+                continue
             batch.put_in_order()
             asked_s = self._clock.monotonic()
             flight = (batch, asyncio.ensure_future(self._store.apply(batch.transitions)), asked_s)

@@ -80,7 +80,12 @@ class Answers:
             case NextDue():
                 return await next_due(db, ask.routes, after=ask.now)
             case Expired():
-                place = {"abandoned": ask.abandoned, "now": ask.now, "limit": ask.limit}
+                place = {
+                    "abandoned": ask.abandoned,
+                    "now": ask.now,
+                    "limit": ask.limit,
+                    "consumer": ask.consumer,
+                }
                 rows = await db.rows("expired", place)
                 # A claim that names no consumer is damaged: loading it shows that, and costs nobody else.
                 return [(_key(scope, thread), ConsumerId(consumer or "")) for scope, thread, consumer in rows]

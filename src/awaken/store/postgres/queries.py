@@ -32,6 +32,7 @@ _TYPES: Final = {
     "bigint[]": ("numbers",),
     "text[]": ("scopes", "thread_ids", "routes", "statuses", "ids"),
     "boolean": ("abandoned",),
+    "bytea": ("body",),
 }  # fmt: skip
 _TYPE_OF: Final = {name: type for type, names in _TYPES.items() for name in names}
 _VALUE: Final = re.compile(r"(?<![:\w]):([a-z_]+)\b(?!\()")

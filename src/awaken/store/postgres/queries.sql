@@ -61,6 +61,32 @@ DELETE FROM batches
  WHERE at < {clock} - 600000;
 
 -- ====================================================================================================================
+-- Processes
+-- ====================================================================================================================
+
+-- name: forget_workers
+DELETE FROM workers
+ WHERE seen_at < :before;
+
+-- name: keep_worker
+-- What a process says replaces what it said.
+INSERT INTO workers (consumer_id, seen_at, body)
+VALUES (:consumer, :now, :body)
+    ON CONFLICT (consumer_id) DO UPDATE
+   SET seen_at = excluded.seen_at, body = excluded.body;
+
+-- name: drop_worker
+DELETE FROM workers
+ WHERE consumer_id = :consumer;
+
+-- name: workers
+-- Those that said something since an instant, in the order in which they came. Read whole.
+SELECT seen_at, body
+  FROM workers
+ WHERE seen_at >= :after
+ ORDER BY no;
+
+-- ====================================================================================================================
 -- Facts
 -- ====================================================================================================================
 
@@ -373,12 +399,13 @@ SELECT min(due.at)
         SELECT min(s.next_at) FROM schedules s WHERE s.next_at IS NOT NULL AND s.next_at > :after) due;
 
 -- name: expired
--- Claims whose lease has ended, or all: suspects first, then longest ended. The dispatch is held, too, so that its owner
--- cannot renew it meanwhile. Index: dispatches_claimed, read whole.
+-- Claims whose lease has ended, or all, or those of one consumer: suspects first, then longest ended. The dispatch is held,
+-- too, so that its owner cannot renew it meanwhile. Index: dispatches_claimed, read whole.
 SELECT t.scope, t.thread_id, d.claimed_by
   FROM dispatches d
   JOIN threads t ON t.no = d.thread
- WHERE d.status = 'claimed' AND (:abandoned OR d.lease_until < :now)
+ WHERE d.status = 'claimed'
+   AND CASE WHEN :consumer IS NULL THEN :abandoned OR d.lease_until < :now ELSE d.claimed_by = :consumer END
  ORDER BY d.crash_count < 2, coalesce(d.lease_until, 0), d.no
  LIMIT :limit
    FOR UPDATE OF d, t SKIP LOCKED;

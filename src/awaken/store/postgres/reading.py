@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Seque
 from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from awaken.domain.clock import Instant
@@ -31,6 +32,7 @@ from awaken.domain.span import Span, View
 from awaken.domain.state import NO_STATE, ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
+from awaken.domain.worker import WorkerRecord
 from awaken.store.contract import (
     MAX_COUNTED,
     MAX_PAGE,
@@ -77,6 +79,8 @@ from awaken.store.sqlite.rows import (
 )
 from awaken.store.transitions import JournalEntry
 
+encode_worker: Final = msgspec.json.Encoder().encode
+_decode_worker: Final = msgspec.json.Decoder(WorkerRecord).decode
 _LAST: Final = (1 << 63) - 1
 _OF_PENDING: Final = 11
 """How many columns an entry has that waits."""
@@ -610,6 +614,13 @@ class Reading:
             place |= {"scope": lane[0], "sender": lane[1], "thread_id": lane[2]}
         rows = await self._db.rows("outbox" if lane is None else "outbox_of_lane", place)
         return _readable(rows, errand_from)  # what is damaged stays where it is until it is repaired
+
+    async def list_workers(self, since: Instant) -> tuple[WorkerRecord, ...]:
+        found: list[WorkerRecord] = []
+        for seen_at, body in await self._db.rows("workers", {"after": since}):
+            with suppress(msgspec.MsgspecError):  # of another version, which is known to others of that one
+                found.append(replace(_decode_worker(body), seen_at=seen_at))
+        return tuple(found)
 
     async def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
         row = await self._db.row("schedule", {"scope": scope, "name": name})

@@ -4,7 +4,7 @@ Above: `store.contract`. Below: `writer` (one connection that writes, in the ord
 connections that read, and `signals` for what other processes commit.
 Holds: a read that starts after `apply` has returned sees what it wrote. Leases are judged by the database's clock.
 
-Source: ADR 0001 (one database, one transaction), ADR 0010 (the fence), ADR 0026 (commits are numbered), ADR 0040 (many
+Source: ADR 0001 (one database, one transaction), ADR 0010 (the fence), ADR 0026 (commits are numbered), ADR 0041 (many
 processes on one database).
 """
 
@@ -42,6 +42,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Ticket
+from awaken.domain.worker import FORGOTTEN_MS, WorkerRecord
 from awaken.store.contract import (
     MAX_PAGE,
     Capabilities,
@@ -76,7 +77,7 @@ from awaken.store.postgres.opening import (
     place_of,
     settings_of,
 )
-from awaken.store.postgres.reading import Reading
+from awaken.store.postgres.reading import Reading, encode_worker
 from awaken.store.postgres.session import Session
 from awaken.store.postgres.signals import Signals
 from awaken.store.postgres.writer import Writer
@@ -181,6 +182,22 @@ class PostgresStore:
         self._listeners.publish(outcomes)
         self._signals.tell((row.scope, row.thread_id) for each in outcomes for row in each.appended)
         return outcomes
+
+    async def beat(self, worker: WorkerRecord) -> tuple[WorkerRecord, ...]:
+        self._check_open()
+        now = await self._now()
+
+        async def keep(session: Session) -> tuple[WorkerRecord, ...]:
+            await session.rows("forget_workers", {"before": now - FORGOTTEN_MS})
+            body = encode_worker(worker)
+            await session.rows("keep_worker", {"consumer": worker.consumer_id, "now": now, "body": body})
+            return await Reading(session).list_workers(now - FORGOTTEN_MS)
+
+        return await self._writer.use(keep)
+
+    async def leave(self, consumer_id: ConsumerId) -> None:
+        self._check_open()
+        await self._writer.use(lambda session: session.rows("drop_worker", {"consumer": consumer_id}))
 
     def listen(self, listener: Listener) -> None:
         self._listeners.add(listener)
@@ -344,6 +361,10 @@ class PostgresStore:
 
     async def list_outbox(self, *, after: int = 0, lane: Lane | None = None, limit: int = MAX_PAGE) -> list[OutboxRow]:
         return await self._read(lambda state: state.list_outbox(after, lane, limit), at_once=True)
+
+    async def list_workers(self) -> tuple[WorkerRecord, ...]:
+        oldest = await self._now() - FORGOTTEN_MS
+        return await self._read(lambda state: state.list_workers(oldest), at_once=True)
 
     async def load_schedule(self, scope: Scope, name: str) -> Schedule | None:
         return await self._read(lambda state: state.load_schedule(scope, name), at_once=True)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from awaken.domain.clock import Clock
 from awaken.domain.errors import StoreError, StoreUnavailable
@@ -31,6 +31,7 @@ UNKNOWN_S: Final = 30.0
 """For so long it is tried to find out what became of a commit."""
 _PAUSE_S: Final = 0.25
 
+_T = TypeVar("_T")
 _log = logging.getLogger("awaken.store")
 
 
@@ -115,15 +116,30 @@ class Writer:
 
     async def check(self) -> None:
         """Whether something can be written. Raises StoreUnavailable."""
+
+        async def try_to_write(session: Session) -> None:
+            await session.run("BEGIN")
+            await session.row("start_batch", {"batch_id": self._ids.mint()})
+            await session.run("ROLLBACK")
+
+        await self.use(try_to_write)
+
+    async def use(self, what: Callable[[Session], Awaitable[_T]]) -> _T:
+        """Have something done that may be done twice, between two batches. A connection that was lost unnoticed is made
+        again, once.
+
+        Raises:
+            StoreUnavailable: It could not be done.
+        """
         async with self._turn:
-            try:
-                session = await self._session()
-                await session.run("BEGIN")
-                await session.row("start_batch", {"batch_id": self._ids.mint()})
-                await session.run("ROLLBACK")
-            except (errors.PostgresError, *LOST) as error:
-                await self._drop()
-                raise translated(error, self._place.shown) from error
+            for last in (False, True):
+                try:
+                    return await what(await self._session())
+                except (errors.PostgresError, *LOST) as error:
+                    await self._drop()
+                    if last or not isinstance(error, LOST):
+                        raise translated(error, self._place.shown) from error
+            raise AssertionError("the last try returns or raises")
 
     async def _session(self) -> Session:
         if self._connection is None or self._connection.is_closed():
