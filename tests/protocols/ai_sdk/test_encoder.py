@@ -309,7 +309,7 @@ def test_a_turn_that_begins_with_input_is_a_message_of_its_own() -> None:
         (ended("RunTerminated", "blocked", detail="no"), ["finish"], "content-filter"),
         (ended("RunCancelled", "cancelled"), ["abort"], None),
         (ended("RunSuperseded", "cancelled"), ["abort"], None),
-        (ended("RunErrored", "error", detail="it broke"), ["error", "finish"], "error"),
+        (ended("RunErrored", "error", detail="it broke"), ["data-failure", "error", "finish"], "error"),
     ],
 )
 def test_each_end_of_a_run_is_the_clients_own(event: Told, kinds: list[str], reason: str | None) -> None:

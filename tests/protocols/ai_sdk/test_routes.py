@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from awaken.domain.ids import RunId, ThreadId
+from awaken.executors.function import Context
 from awaken.http.settings import HttpSettings
 from awaken.protocols.ai_sdk.routes import OPERATIONS
 from awaken.store.contract import MessageQuery, TicketQuery
@@ -386,19 +387,128 @@ async def test_an_answer_that_comes_too_late_is_brought_into_its_true_state() ->
         await chat(site, "approval")
         shown = await history(site)
         await chat(site, None, shown[0], responded(shown[1], True))
-        body = await chat(site, None, shown[0], responded(shown[1], False))
+        body = await chat(site, None, shown[0], responded(shown[1], True))
         start, output, finish = chunks(body)
-        assert start["messageId"] == shown[1]["id"]
+        assert (start["messageId"], finish["finishReason"]) == (shown[1]["id"], "other"), "the same again is no mistake"
         assert (output["type"], output["output"], output["providerExecuted"]) == (
             "tool-output-available",
             "paid 5",
             True,
         )
-        assert finish["type"] == "finish"
+        late = responded(shown[1], False, reason="too dear")
+        for dialect, forgets in ((6, "tool-approval-request"), (7, "tool-approval-response")):
+            body = await chat(site, None, shown[0], late, dialect=dialect)
+            start, forgotten, *same, error, finish = chunks(body)
+            assert (start["messageId"], same, finish["finishReason"]) == (shown[1]["id"], [output], "error")
+            assert forgotten["type"] == forgets and forgotten.get("approved") is not False
+            assert error["errorText"].endswith(": approve"), "it says what was decided"
+        assert said(await chat(site, None, shown[0], late, user("and now?", "m2"))) != "", (
+            "a message counts all the same"
+        )
         stranger: Chunk = {"type": "tool-pay", "toolCallId": "none", "state": "approval-responded", "input": {}}
         lost = {"id": "lost", "role": "assistant", "parts": [stranger | {"approval": {"id": "x", "approved": True}}]}
         body = await chat(site, None, shown[0], lost)
         assert [each["type"] for each in chunks(body)] == ["start", "tool-output-error", "finish"]
+
+
+@behaviour("SRV-031")
+@pytest.mark.parametrize("dialect", [6, 7])
+async def test_of_two_pages_that_decide_otherwise_at_once_the_second_is_told(dialect: int) -> None:
+    """What the first one decided is under way: no end of the call can be told yet."""
+    gate, decided = asyncio.Event(), asyncio.Event()
+
+    async def payer(context: Context) -> str:
+        approval = await context.approve("Pay?", arguments={"amount": 5})
+        decided.set()
+        await gate.wait()
+        return f"paid: {approval.approved}"
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, payer=payer) as site:
+        await chat(site, "payer")
+        shown = await history(site)
+        first = asyncio.create_task(chat(site, None, shown[0], responded(shown[1], True)))
+        await decided.wait()
+        body = await chat(site, None, shown[0], responded(shown[1], False), dialect=dialect)
+        _, *told, error, finish = chunks(body)
+        assert (error["type"], finish["finishReason"]) == ("error", "error")
+        if dialect == 7:
+            assert [each.get("approved") for each in told] == [True, None]
+        assert [each["type"] for each in told][1:] == ["tool-output-available"], "which is all there is to this call"
+        gate.set()
+        assert "paid: True" in str(chunks(await first))
+
+
+@behaviour("SRV-031")
+@pytest.mark.parametrize("approved", [True, False])
+async def test_an_approval_without_a_call_ends_with_its_decision(approved: bool) -> None:
+    async def payer(context: Context) -> Any:
+        yield "One moment. "
+        approval = await context.approve("Pay?", arguments={"amount": 5})
+        yield f"paid: {approval.approved}"
+        await context.ask("All well?")
+        yield " Then it is."
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, payer=payer) as site:
+        await chat(site, "payer")
+        shown = await history(site)
+        body = await chat(site, None, shown[0], responded(shown[1], approved))
+        [end] = [each for each in chunks(body) if each["type"].startswith("tool-output")]
+        assert end["type"] == ("tool-output-available" if approved else "tool-output-denied")
+        again = await history(site)
+        mine = with_answers(again[1], ask={"state": "output-available", "output": "yes", "providerExecuted": False})
+        mine["parts"] = [part for part in mine["parts"] if "approval" not in part]
+        await chat(site, None, again[0], mine)
+        parts = (await history(site))[1]["parts"]
+        assert tool_parts({"parts": parts})[0]["state"] == end["type"].removeprefix("tool-")
+        assert [each.get("text") or each["type"] for each in parts if each["type"] != "step-start"] == [
+            "One moment. ", "tool-ask", f"paid: {approved}", "tool-ask", " Then it is.",
+        ], "what was asked stands where it was asked"  # fmt: skip
+
+
+@behaviour("SRV-031")
+@pytest.mark.parametrize("agent", ["struct", "failing", "asking"])
+async def test_what_is_no_message_is_there_after_a_reload(agent: str) -> None:
+    async def struct(context: Context) -> Any:
+        return {"n": 7}
+
+    async def asking(context: Context) -> Any:
+        return {"n": await context.ask("How many?")}
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, struct=struct, asking=asking) as site:
+        body = await chat(site, agent, user("one", "m1"))
+        if agent == "asking":
+            shown = await history(site)
+            mine = with_answers(shown[1], ask={"state": "output-available", "output": "7", "providerExecuted": False})
+            body = await chat(site, None, shown[0], mine)
+        await chat(site, "text", user("two", "m2"))
+        kept = [each for each in chunks(body) if each["type"] in ("data-output", "data-failure")]
+        first, answer, second, other = await history(site)
+        assert [part for part in answer["parts"] if part["type"].startswith("data-")] == kept != []
+        assert (first["id"], second["id"], other["role"]) == ("m1", "m2", "assistant")
+        assert answer["id"] == answer["metadata"]["runId"]
+        if agent == "asking":
+            assert answer["parts"][0]["output"] == "7"
+
+
+@behaviour("SRV-032")
+async def test_an_answer_that_cannot_be_taken_is_taken_back_and_is_in_nobodys_way() -> None:
+    async def quiz(context: Context) -> str:
+        return f"you are {await context.ask('Your age?', type=int)}"
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, quiz=quiz) as site:
+        await chat(site, "quiz")
+        shown = await history(site)
+        bad = with_answers(shown[1], ask={"state": "output-available", "output": "abc"})
+        bad["parts"][0].pop("providerExecuted", None)
+        _, again, error, finish = chunks(await chat(site, None, shown[0], bad))
+        assert (again["type"], again["toolName"], again["providerExecuted"]) == ("tool-input-available", "ask", False)
+        assert again["toolMetadata"]["asked"]["message"] == "Your age?"
+        assert "integer" in error["errorText"] and finish["finishReason"] == "error"
+        assert await history(site) == shown
+        body = await chat(site, "text", shown[0], bad, user("forget it", "m2"))
+        assert said(body) == "Hello there. All is well."
+        body = await chat(site, "text", *(await history(site))[:1], bad, user("really", "m3"))
+        assert said(body) == "Hello there. All is well."
 
 
 @behaviour("SRV-031")

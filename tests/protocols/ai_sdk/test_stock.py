@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from awaken.domain.ids import ThreadId
+from awaken.executors.function import Context
 from awaken.protocols.ai_sdk.encoder import DONE, AiSdkEncoder
 from awaken.testing.agents import memory_app
 from awaken.testing.behaviour import behaviour
@@ -135,6 +136,40 @@ async def test_an_approval_goes_on_by_itself_in_the_same_message(approved: bool)
             assert (view["status"], text(view)) == ("ready", "I have to pay.That is settled.")
             assert tools(view)["pay"]["state"] == ("output-available" if approved else "output-denied")
             await chat.is_valid()
+
+
+@behaviour("SRV-031")
+async def test_a_page_that_decides_second_is_told_and_goes_on() -> None:
+    async with pages("approval", auto="approvals") as chats:
+        for chat in chats:
+            view = await chat("send", "hello")
+            other = await chat.beside("approval", id=chat.name, messages=view["messages"], auto="approvals")
+            await chat("approve", True)
+            view = await other("approve", False, "no!")
+            assert view["status"] == "error" and "approve" in view["errors"][-1]
+            pay = tools(view)["pay"]
+            assert (pay["state"], pay["output"], pay["approval"].get("approved")) == (
+                "output-available",
+                "paid 5",
+                None if chat.version == 6 else True,
+            )
+            view = await other("send", "and now?")
+            assert (view["status"], roles(view)) == ("ready", ["user", "assistant", "user", "assistant"])
+
+
+@behaviour("SRV-031")
+async def test_a_page_whose_answer_does_not_fit_is_asked_again() -> None:
+    async def quiz(context: Context) -> str:
+        return f"you are {await context.ask('Your age?', type=int)}"
+
+    async with pages("quiz", agents={"quiz": quiz}, auto="tools") as chats:
+        for chat in chats:
+            await chat("send", "hello")
+            view = await chat("answer", "ask", "abc")
+            assert view["status"] == "error" and "integer" in view["errors"][-1]
+            assert (tools(view)["ask"]["state"], tools(view)["ask"]["providerExecuted"]) == ("input-available", False)
+            view = await chat("answer", "ask", 7)
+            assert (view["status"], tools(view)["ask"]["output"]) == ("ready", 7)
 
 
 @behaviour("SRV-031")
@@ -275,7 +310,7 @@ async def test_two_pages_answer_and_the_later_one_does_not_go_round_in_circles()
             late = await chat.beside("approval", id=chat.name, messages=first["messages"], auto="approvals")
             await chat("approve", True)
             view = await late("approve", False)
-            assert (view["status"], view["errors"], len(view["requests"])) == ("ready", [], 1)
+            assert (view["status"], len(view["errors"]), len(view["requests"])) == ("error", 1, 1)
             assert tools(view)["pay"]["output"] == "paid 5", "it is shown what counts"
 
 

@@ -180,7 +180,9 @@ class AiSdkEncoder(TurnEncoder):
             case "blocked":
                 return [_finish("content-filter", told)]
             case "failed":
-                return [frame({"type": "error", "errorText": ending.text}), _finish("error", told)]
+                # A client has no place in a message for its error, and would not know of it after a reload.
+                kept = _data("failure", failure_of(ending), id="failure")
+                return [kept, frame({"type": "error", "errorText": ending.text}), _finish("error", told)]
             case "cancelled" | "superseded":
                 aborted = frame({"type": "abort", "reason": ending.text})
                 return [aborted] if self._version == 6 else [aborted, _finish("interrupted", told)]
@@ -424,7 +426,8 @@ class AiSdkEncoder(TurnEncoder):
         frames: list[Frame] = []
         if call.ticket_id == decided.ticket_id:
             if decided.action == "edit":
-                call.arguments = decided.arguments
+                is_own = decided.tool_call_id is None  # what was asked for stands in its input, beside the question
+                call.arguments = call.arguments | {"arguments": decided.arguments} if is_own else decided.arguments
                 frames.append(_input(id, call))
             if self._version == 7:
                 told: dict[str, Any] = {
@@ -436,6 +439,10 @@ class AiSdkEncoder(TurnEncoder):
                 if decided.reason is not None:
                     told["reason"] = decided.reason
                 frames.append(frame(told))
+            if decided.tool_call_id is None:  # nothing else ends it
+                call.is_done = True
+                denied = frame({"type": "tool-output-denied", "toolCallId": id})
+                frames.append(_output(id, None) if decided.action in YES else denied)
         elif decided.tool_call_id is None:  # a question without a call: this is its end
             call.is_done = True
             frames.append(
@@ -452,7 +459,7 @@ class AiSdkEncoder(TurnEncoder):
             return NOTHING  # where it belongs to a call, that ends by itself
         call.is_done = True
         is_late = isinstance(closed, TicketExpiredPayload)
-        return self._told([_failed(closed.ticket_id, "nobody has answered in time" if is_late else closed.why)])
+        return self._told([_failed(closed.ticket_id, "nobody has answered in time" if is_late else "it has no answer")])
 
     def _told(self, frames: list[Frame]) -> Frames:
         """What happens between two turns is the beginning of the next one."""
@@ -547,6 +554,12 @@ def _failed(id: str, text: str, invalid: _Call | None = None) -> Frame:
         return frame({"type": "tool-output-error", "toolCallId": id, "errorText": text, "providerExecuted": True})
     told = {"type": "tool-input-error", "toolCallId": id, "toolName": invalid.name, "input": invalid.arguments}
     return frame(told | {"errorText": text, "providerExecuted": True})
+
+
+def failure_of(ending: Ending) -> dict[str, Any]:
+    """What a message keeps of a run that has failed."""
+    code = None if ending.termination is None else ending.termination.code
+    return {"message": ending.text} | ({} if code is None else {"code": code})
 
 
 def asked_by(ticket: Any) -> dict[str, Any]:

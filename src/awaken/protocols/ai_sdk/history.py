@@ -9,16 +9,18 @@ Source: docs/howto/use-the-ai-sdk.md; SRV-031.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.ids import MessageId, RunId, ThreadId
 from awaken.domain.message import Audio, Document, Image, Json, Message, Role, Text, Thinking, ToolStatus, Video
+from awaken.domain.run import Run
 from awaken.domain.ticket import Ticket
-from awaken.protocols.ai_sdk.encoder import Dialect, asked_by
-from awaken.protocols.ai_sdk.wire import SHOWN_KINDS, Part, call_id, file_of, later_answer_id, parts_of
+from awaken.protocols.ai_sdk.encoder import Dialect, asked_by, failure_of
+from awaken.protocols.ai_sdk.wire import SHOWN_KINDS, Part, call_id, file_of, later_answer_id, parts_of, tool_name
+from awaken.protocols.turns import Ending
 from awaken.store.contract import StoredMessage
 
 Shown = dict[str, Any]
@@ -35,10 +37,13 @@ class Answered(msgspec.Struct):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What messages do not say. `over`: runs that have ended; `inputs`: messages with which waiting runs went on."""
+    """What messages do not say. `over`: runs that have ended; `inputs`: messages with which waiting runs went on;
+    `runs`: those of the conversation as it is read now, in order.
+    """
 
     over: frozenset[RunId] = frozenset()
     inputs: frozenset[MessageId] = frozenset()
+    runs: tuple[Run, ...] = ()
 
 
 class _Page:
@@ -53,6 +58,11 @@ class _Page:
         self._calls: dict[tuple[RunId | None, str], Part] = {}
         self._said: MessageId | None = None
         """By a user, last."""
+        self._first_inputs = {
+            run.request.input_message_ids[-1]: run for run in known.runs if run.request.input_message_ids
+        }
+        self._waits_behind: dict[RunId, Answered] = {}
+        """Runs that have no message yet, with the one behind which it will stand."""
         self._asked: dict[tuple[RunId, str], Ticket] = {}
         self._questions: dict[RunId, list[Ticket]] = {}
         for ticket in tickets:
@@ -65,6 +75,8 @@ class _Page:
 
     def add(self, stored: StoredMessage) -> None:
         message = stored.message
+        if stored.run_id is not None:
+            self._ask(stored.run_id, before=stored.created_at)
         match message.role:
             case Role.USER if self._is_steering(stored):
                 self._steered(stored)
@@ -73,6 +85,9 @@ class _Page:
                 if parts:
                     shown = {"id": message.id, "role": message.role.value, "parts": parts}
                     self.found.append(Answered(shown, [message.id]))
+                    run = self._first_inputs.get(message.id)
+                    if run is not None:
+                        self._waits_behind[run.run_id] = self.found[-1]
                 self._said = message.id
             case Role.ASSISTANT:
                 answer = self._answer(stored)
@@ -85,17 +100,14 @@ class _Page:
                     self._result(part, message, stored.run_id)
 
     def end(self) -> list[Answered]:
-        """What is asked without a call stands at the end of its run's last message; what nobody answers any more is
-        over.
-        """
-        for run_id, tickets in self._questions.items():
-            for ticket in tickets:
-                answer = next((each for each in reversed(self.found) if each.run_id == run_id), None)
-                if answer is None:
-                    if not ticket.is_open:
-                        continue  # it is of a run whose messages are hidden
-                    answer = self._made(run_id, run_id, ticket.created_at)
-                answer.shown["parts"].append(_question(ticket))
+        """What nobody answers any more is over; a run that has said nothing has returned something, or failed."""
+        for run_id in [*self._questions]:
+            self._ask(run_id)
+        for run in self._known.runs:
+            part = _end_of(run)
+            answer = None if part is None else self._last_of(run.run_id, run.created_at)
+            if answer is not None and part not in answer.shown["parts"]:
+                answer.shown["parts"].append(part)
         for (run_id, _), part in self._calls.items():
             if run_id in self._known.over and part["state"] in (
                 "input-available",
@@ -104,6 +116,25 @@ class _Page:
             ):
                 _fails(part, "the run has ended")
         return self.found
+
+    def _ask(self, run_id: RunId, before: int | None = None) -> None:
+        """Show what the run has asked without a call: all of it, or what was asked before something else was said."""
+        tickets = self._questions.get(run_id, [])
+        while tickets and (before is None or tickets[0].created_at < before):
+            ticket = tickets.pop(0)
+            answer = self._last_of(run_id, ticket.created_at, is_open=ticket.is_open)
+            if answer is not None:
+                answer.shown["parts"].append(_question(ticket))
+
+    def _last_of(self, run_id: RunId, at: int, *, is_open: bool = False) -> Answered | None:
+        """The last message of the run; where it has none, one behind its input. None: that is hidden."""
+        answer = next((each for each in reversed(self.found) if each.run_id == run_id), None)
+        if answer is None and (is_open or run_id in self._waits_behind):
+            answer = self._made(run_id, run_id, at)
+            behind = self._waits_behind.get(run_id)
+            if behind is not None:
+                self.found.insert(self.found.index(behind) + 1, self.found.pop())
+        return answer
 
     def _is_steering(self, stored: StoredMessage) -> bool:
         """It came to a run while that was under way, and is part of its answer."""
@@ -214,35 +245,88 @@ def runs_with_open_calls(messages: Sequence[StoredMessage]) -> set[RunId]:
     return {run_id for run_id, id in made if run_id is not None and (run_id, id) not in answered}
 
 
-def settling(sent: Sequence[Part], true: Sequence[Part]) -> list[Part]:
+def settling(sent: Sequence[Part], true: Sequence[Part], version: Dialect = 6) -> list[Part]:
     """Chunks that bring the calls of a client's message into the state that they truly are in. `sent`: its parts;
     `true`: those of the same message here, none where there is no such message.
     """
     by_id = {part["toolCallId"]: part for part in true if "toolCallId" in part}
+    last_step = max([place for place, part in enumerate(sent) if part.get("type") == "step-start"], default=-1)
     chunks: list[Part] = []
-    for part in sent:
+    for place, part in enumerate(sent):
         id = call_id(part)
         if id is None or part.get("state") == "input-streaming":
             continue
-        known = by_id.get(id)
-        state = "" if known is None else known["state"]
-        match state:
-            case "output-available" if known is not None:
-                told: Part = {"type": "tool-output-available", "output": known["output"], "providerExecuted": True}
-            case "output-error" if known is not None:
-                told = {"type": "tool-output-error", "errorText": known["errorText"], "providerExecuted": True}
-            case "output-denied":
-                told = {"type": "tool-output-denied"}
-            case "" if part.get("state") in ("approval-requested", "approval-responded", "input-available"):
-                told = {
-                    "type": "tool-output-error",
-                    "errorText": "nobody waits for this any more",
-                    "providerExecuted": True,
-                }
-            case _:
-                continue
-        chunks.append(told | {"toolCallId": id})
+        told = _settling(part, by_id.get(id), version, in_last_step=place > last_step)
+        chunks += [each | {"toolCallId": id} for each in told]
     return chunks
+
+
+def _settling(part: Part, known: Part | None, version: Dialect, *, in_last_step: bool) -> list[Part]:
+    """The same for one call. Its input is begun anew in the last step only: the client would not find it elsewhere."""
+    if known is None:
+        if part.get("state") not in ("approval-requested", "approval-responded", "input-available"):
+            return []
+        return [{"type": "tool-output-error", "errorText": "nobody waits for this any more", "providerExecuted": True}]
+    approved = _answered_otherwise(part, known, version)
+    match known["state"]:
+        case "output-available":
+            told: Part = {"type": "tool-output-available", "output": known["output"], "providerExecuted": True}
+            return [*approved, told]
+        case "output-error":
+            told = {"type": "tool-output-error", "errorText": known["errorText"], "providerExecuted": True}
+            return [*approved, told]
+        case "output-denied":
+            return [*approved, {"type": "tool-output-denied"}]
+        case "approval-requested" if part.get("state") != "approval-requested":
+            return [_requested(known)]
+        case "approval-responded" if approved and version == 6 and in_last_step:
+            return [*approved, _begun_anew(part, known)]
+        case "input-available" if part.get("state") != "input-available" and in_last_step:
+            return [_begun_anew(part, known)]
+        case _:
+            return approved
+
+
+def _answered_otherwise(part: Part, known: Part, version: Dialect) -> list[Part]:
+    """What takes the client's own answer from a part, where that is not what was decided. `ai` 6 has no word for what
+    was, so that no answer stands there.
+    """
+    true, mine = known.get("approval"), part.get("approval")
+    if not isinstance(true, dict) or not isinstance(mine, dict):
+        return []
+    true, mine = cast(Part, true), cast(Part, mine)
+    if "approved" not in mine or mine["approved"] == true.get("approved") or not isinstance(true.get("approved"), bool):
+        return []
+    if version == 6:
+        return [_requested(known)]
+    told: Part = {"type": "tool-approval-response", "approvalId": true["id"], "approved": true["approved"]}
+    told |= {"reason": true["reason"]} if "reason" in true else {}
+    return [told | {"providerExecuted": True}]
+
+
+def _requested(known: Part) -> Part:
+    approval: Part = known["approval"]
+    told: Part = {"type": "tool-approval-request", "approvalId": approval["id"]}
+    return told | ({"approvalDescriptor": approval["descriptor"]} if "descriptor" in approval else {})
+
+
+def _begun_anew(part: Part, known: Part) -> Part:
+    """The call as it was before anybody answered it."""
+    told: Part = {"type": "tool-input-available", "toolName": tool_name(part), "input": known.get("input")}
+    told["providerExecuted"] = known.get("providerExecuted") is True
+    if "toolMetadata" in known:
+        told["toolMetadata"] = known["toolMetadata"]
+    return told | ({"dynamic": True} if part.get("type") == "dynamic-tool" else {})
+
+
+def _end_of(run: Run) -> Part | None:
+    """What a run leaves that is no message: a value that it returned, or its failure."""
+    if run.termination is not None and run.termination.type == "error":
+        ending = Ending(outcome="failed", termination=run.termination)
+        return {"type": "data-failure", "id": "failure", "data": failure_of(ending)}
+    if run.final_output is not None and not run.output_message_ids:
+        return {"type": "data-output", "id": "output", "data": run.output}
+    return None
 
 
 def _asks(part: Part, ticket: Ticket) -> None:
@@ -275,8 +359,11 @@ def _question(ticket: Ticket) -> Part:
     arguments: dict[str, Any] = {"message": asked.message or ""}
     if asked.response_schema is not None:
         arguments["schema"] = asked.response_schema
-    if asked.arguments is not None:
-        arguments["arguments"] = asked.arguments
+    given = asked.arguments
+    if ticket.decision is not None and ticket.decision.action == "edit":
+        given = ticket.decision.arguments
+    if given is not None:
+        arguments["arguments"] = given
     part: Part = {"type": "tool-ask", "toolCallId": ticket.ticket_id, "state": "input-available", "input": arguments}
     decision = ticket.decision
     if ticket.is_open:

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import MessageId, RunId, ThreadId
 from awaken.domain.message import Visibility
-from awaken.domain.run import RunStatus
+from awaken.domain.run import Run, RunStatus
 from awaken.domain.ticket import Ticket
 from awaken.http.operation import Call
 from awaken.protocols.ai_sdk.encoder import Dialect
 from awaken.protocols.ai_sdk.history import Answered, Known, came_between, runs_with_open_calls, shown
-from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, StoredMessage, TicketQuery
+from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, StoredMessage, TicketQuery
 
 MAX_SHOWN: Final = 10_000
 """Messages of the log, the newest."""
@@ -66,4 +66,18 @@ async def read_page(call: Call, thread_id: ThreadId, version: Dialect = 6) -> li
         query = DispatchQuery(thread_id=thread_id, run_id=run_id, limit=MAX_PAGE)
         for dispatch in (await call.reads.list_dispatches(call.scope, query)).items:
             inputs.update(dispatch.message_ids or () if dispatch.why == "input" else ())
-    return shown(thread_id, messages, tickets, Known(frozenset(over), frozenset(inputs)), version)
+    runs = await _runs_of(call, thread_id, {each.run_id for each in messages if each.run_id is not None})
+    return shown(thread_id, messages, tickets, Known(frozenset(over), frozenset(inputs), runs), version)
+
+
+async def _runs_of(call: Call, thread_id: ThreadId, wanted: set[RunId]) -> tuple[Run, ...]:
+    """Those runs of the thread, in order."""
+    found: list[Run] = []
+    query = RunQuery(thread_id=thread_id, descending=True, limit=MAX_PAGE)
+    while len(found) < len(wanted):
+        page = await call.reads.list_runs(call.scope, query)
+        found += [run for run in page.items if run.run_id in wanted]
+        if page.next is None:
+            break
+        query = replace(query, after=page.next)
+    return tuple(reversed(found))

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Literal, cast
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
-from awaken.domain.errors import ThreadNotFound, ValidationError
+from awaken.domain.errors import AwakenError, ThreadNotFound, ValidationError
 from awaken.domain.message import Message
 from awaken.domain.run import Adapter
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Verdict
 from awaken.http.operation import Call, Operation, json_response
+from awaken.http.problems import problem_of
 from awaken.http.query import Query
 from awaken.http.routes.runs import Stopping
 from awaken.http.routes.threads import cancel_thread, interrupt_thread
@@ -32,15 +34,19 @@ from awaken.protocols.ai_sdk.wire import (
     Chat,
     Part,
     UIMessage,
+    agrees,
     answer_id,
-    answers_in,
+    answered_parts,
     call_id,
-    is_answered,
     messages_of,
+    ticket_of,
+    verdict_of,
 )
 from awaken.protocols.contract import shown_call
+from awaken.protocols.foreign import new_words, says_nothing
 from awaken.protocols.gateway import Gateway, Incoming
 from awaken.protocols.turn_index import Turn
+from awaken.store.contract import MAX_PAGE, TicketQuery
 
 DIALECT_HEADER: Final = b"x-ai-sdk-dialect"
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -74,35 +80,56 @@ async def chat(call: Call) -> Response:
     thread = await gateway.load_thread(chat_id)
     if thread is not None and asked.trigger == "regenerate-message":
         turn: Turn | None = await regenerated(call, gateway, thread.thread_id, asked)
-    else:
+        return await _answer(call, gateway, asked, turn, version, chat_id)
+    try:
         turn = await _entered(call, gateway, thread, asked, chat_id, agent_id)
+    except AwakenError as error:
+        problem = problem_of(error)
+        if asked.continued is None or problem.code not in _NO_ANSWER:
+            raise
+        # A page that is told no more than that goes on with what it has made of its calls itself.
+        return await _settled(call, gateway, asked.continued, version, chat_id, problem.detail)
     return await _answer(call, gateway, asked, turn, version, chat_id)
+
+
+_NO_ANSWER: Final = frozenset(
+    {"decision_conflict", "ticket_expired", "ticket_withdrawn", "decision_rejected_by_schema", "action_not_allowed"}
+)
+"""Why an answer of a page cannot be taken: it was given otherwise, comes too late, or is none."""
 
 
 async def _entered(
     call: Call, gateway: Gateway, thread: Thread | None, asked: Chat, chat_id: str, agent_id: str | None
 ) -> Turn | None:
     messages = await _sent(call, thread, asked)
-    answers: tuple[Verdict, ...] = ()
+    says_more, answers = True, list[Verdict]()
     if thread is not None and asked.edited is not None:
         messages = (*messages[:-1], await rewound(call, gateway, thread.thread_id, asked, messages[-1]))
     elif thread is not None:
-        answers = await _answers(gateway, thread, asked)
-    return await gateway.enter(
-        Incoming(
-            messages=messages,
-            answers=answers,
-            thread_id=chat_id,
-            agent_id=agent_id,
-            context=asked.context,
-            state=asked.state,
-            client_tools=tuple(asked.client_tools),
-            metadata=asked.metadata or {},
-            # Decisions let a run go on; whoever interrupts it has no use for them.
-            strategy="enqueue" if answers else asked.multitask_strategy or "interrupt",
-            on_disconnect=asked.on_disconnect or "continue",
-        )
+        new = await new_words(call.reads, call.scope, thread.thread_id, messages)
+        says_more = not all([says_nothing(each) for each in new])
+        answers = await _answers(call, gateway, thread, asked, beside=says_more)
+    incoming = Incoming(
+        messages=messages,
+        answers=tuple(answers),
+        thread_id=chat_id,
+        agent_id=agent_id,
+        context=asked.context,
+        state=asked.state,
+        client_tools=tuple(asked.client_tools),
+        metadata=asked.metadata or {},
+        # Decisions let a run go on; whoever interrupts it has no use for them.
+        strategy="enqueue" if answers else asked.multitask_strategy or "interrupt",
+        on_disconnect=asked.on_disconnect or "continue",
     )
+    try:
+        return await gateway.enter(incoming)
+    except AwakenError as error:
+        if not answers or not says_more or problem_of(error).code not in _NO_ANSWER:
+            raise
+    # The page sends what stands in its parts with every message. What cannot be taken must not be in the way of these.
+    strategy = asked.multitask_strategy or "interrupt"
+    return await gateway.enter(replace(incoming, answers=(), strategy=strategy))
 
 
 async def _sent(call: Call, thread: Thread | None, asked: Chat) -> tuple[Message, ...]:
@@ -119,11 +146,42 @@ async def _sent(call: Call, thread: Thread | None, asked: Chat) -> tuple[Message
         return messages_of(asked.messages, known=known)
 
 
-async def _answers(gateway: Gateway, thread: Thread, asked: Chat) -> tuple[Verdict, ...]:
-    answer = asked.last_answer
-    if answer is None or not thread.open_ticket_count or not any([is_answered(part) for part in answer.parts]):
-        return ()
-    return answers_in(answer, await gateway.open_tickets(thread.thread_id))
+async def _answers(call: Call, gateway: Gateway, thread: Thread, asked: Chat, *, beside: bool) -> list[Verdict]:
+    """Decisions about open tickets, as the page has put them into its last answer. `beside`: new messages, which count
+    whatever stands in the parts; without any the answers are what the page wants.
+
+    Raises:
+        ValidationError: It is no answer.
+        As `Gateway.confirm`, for a ticket that is closed.
+    """
+    parts = [] if asked.last_answer is None else answered_parts(asked.last_answer)
+    if not parts:
+        return []
+    open_ones = await gateway.open_tickets(thread.thread_id) if thread.open_ticket_count else ()
+    found: dict[str, Verdict] = {}
+    for part in parts:
+        ticket = ticket_of(part, open_ones)
+        if ticket is not None:
+            try:
+                verdict = verdict_of(part, ticket)
+            except ValidationError:
+                if not beside:
+                    raise
+                continue
+            if verdict is not None:
+                found[ticket.ticket_id] = verdict
+        elif not beside and asked.continued is not None:
+            await _confirm(call, gateway, thread, part)
+    return [*found.values()]
+
+
+async def _confirm(call: Call, gateway: Gateway, thread: Thread, part: Part) -> None:
+    """See to it that a ticket which is closed was decided as the page has it. Raises as `Gateway.confirm`."""
+    query = TicketQuery(thread_id=thread.thread_id, descending=True, limit=MAX_PAGE)
+    ticket = ticket_of(part, reversed((await call.reads.list_tickets(call.scope, query)).items))
+    verdict = None if ticket is None or ticket.is_open else verdict_of(part, ticket)
+    if ticket is not None and verdict is not None and not agrees(verdict, ticket):
+        await gateway.confirm(ticket, verdict)
 
 
 async def _answer(
@@ -165,9 +223,12 @@ async def _watched(gateway: Gateway, turn: Turn, version: Dialect, *, until: int
     return await gateway.watch(turn, make, place=place, headers=HEADERS)
 
 
-async def _settled(call: Call, gateway: Gateway, mine: UIMessage | None, version: Dialect, chat_id: str) -> Response:
+async def _settled(
+    call: Call, gateway: Gateway, mine: UIMessage | None, version: Dialect, chat_id: str, why: str | None = None
+) -> Response:
     """Nothing is new, and nothing under way that the client could go on with: a whole stream that says so. Its calls
-    are brought into their true state, so that it does not send the same again by itself.
+    are brought into their true state, so that it does not send the same again by itself. `why`: what it sent was
+    refused.
     """
     chunks: list[dict[str, Any]] = [{"type": "start"}]
     is_waiting = False
@@ -176,8 +237,11 @@ async def _settled(call: Call, gateway: Gateway, mine: UIMessage | None, version
         page = [] if thread is None else await read_page(call, thread.thread_id, version)
         true: list[Part] = next((each.shown["parts"] for each in page if each.shown["id"] == mine.id), list[Part]())
         is_waiting = thread is not None and thread.open_ticket_count > 0
-        chunks = [{"type": "start", "messageId": mine.id}, *settling(mine.parts, true)]
-    chunks.append({"type": "finish", "finishReason": "tool-calls" if is_waiting else "other"})
+        chunks = [{"type": "start", "messageId": mine.id}, *settling(mine.parts, true, version)]
+    if why is not None:
+        chunks += [{"type": "error", "errorText": why}, {"type": "finish", "finishReason": "error"}]
+    else:
+        chunks.append({"type": "finish", "finishReason": "tool-calls" if is_waiting else "other"})
     return gateway.say(frames_of(chunks), headers=HEADERS)
 
 

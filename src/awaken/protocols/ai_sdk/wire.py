@@ -269,29 +269,42 @@ def is_answered(part: Part) -> bool:
     return is_done and part.get("providerExecuted") is not True
 
 
-def answers_in(message: UIMessage, tickets: Iterable[Ticket]) -> tuple[Verdict, ...]:
-    """Decisions about those of the open tickets for which the message has an answer.
+def answered_parts(message: UIMessage) -> list[Part]:
+    """The calls of the message in which there is an answer."""
+    return [part for part in message.parts if tool_name(part) is not None and is_answered(part)]
+
+
+def ticket_of(part: Part, tickets: Iterable[Ticket]) -> Ticket | None:
+    """The ticket that a part with an answer is about; of several about one call the last one."""
+    id = _text(_approval_of(part).get("id")) if part["state"] == "approval-responded" else call_id(part)
+    is_response, found = part["state"] == "approval-responded", None
+    for ticket in tickets:
+        if id == (ticket.ticket_id if is_response else ticket.asked.tool_call_id or ticket.ticket_id):
+            found = ticket
+    return found
+
+
+def verdict_of(part: Part, ticket: Ticket) -> Verdict | None:
+    """The decision that the answer in a part is about its ticket; None: it is none about that.
 
     Raises:
         ValidationError: An answer to an approval is neither yes nor no.
     """
-    by_id: dict[str, Ticket] = {}
-    by_call: dict[str, Ticket] = {}
-    for ticket in tickets:
-        if ticket.is_open:
-            by_id[ticket.ticket_id] = ticket
-            by_call[ticket.asked.tool_call_id or ticket.ticket_id] = ticket
-    found: dict[str, Verdict] = {}
-    for part in message.parts:
-        if tool_name(part) is None or not is_answered(part):
-            continue
-        approval = _approval_of(part)
-        is_response = part["state"] == "approval-responded"
-        ticket = by_id.get(_text(approval.get("id")) or "") if is_response else by_call.get(call_id(part) or "")
-        verdict = None if ticket is None else _verdict(part, approval, ticket)
-        if verdict is not None:
-            found[verdict.ticket_id] = verdict
-    return tuple(found.values())
+    return _verdict(part, _approval_of(part), ticket)
+
+
+def agrees(verdict: Verdict, ticket: Ticket) -> bool:
+    """Whether a closed ticket was decided like that, as far as a page can know: it is told yes or no of an approval,
+    and no arguments. To want no answer is to agree that there will be none.
+    """
+    decision = ticket.decision
+    if decision is None:
+        return verdict.action in ("deny", "cancel", "fail")
+    if ticket.asked.kind == "approval":
+        return decision.is_yes == (verdict.action == "approve")
+    return verdict.action == decision.action == "answer" and _json.encode(verdict.result) == _json.encode(
+        decision.result
+    )
 
 
 def _approval_of(part: Part) -> dict[str, Any]:
