@@ -320,7 +320,7 @@ def test_each_end_of_a_run_is_the_clients_own(event: Told, kinds: list[str], rea
     if event[0] in ("RunCancelled", "RunSuperseded"):
         assert made(event, version=7)[-1]["finishReason"] == "interrupted"
     if event[0] == "RunErrored":
-        assert chunks[0]["errorText"] == "it broke"
+        assert chunks[0]["data"] == {"message": chunks[1]["errorText"]} == {"message": "it broke"}
 
 
 @behaviour("SRV-031")
