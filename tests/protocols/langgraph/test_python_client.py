@@ -143,6 +143,25 @@ async def test_a_value_that_an_agent_returns_is_in_what_is_waited_for_streamed_a
         assert [each["values"]["__output__"] for each in before] == [value, value]
 
 
+@behaviour("SRV-037", "LG-001")
+async def test_who_follows_a_run_is_told_that_a_run_of_it_waits_for_somebody_and_for_what() -> None:
+    async def parent(context: Context) -> Any:
+        return await context.call("ask", "Go on.")
+
+    async with asyncio.timeout(30), live(parent=parent) as site:
+        thread_id = (await site.client.threads.create())["thread_id"]
+        seen: list[tuple[str, Any]] = []
+        modes = ["custom", "lifecycle"]
+        async for part in site.client.runs.stream(thread_id, "parent", input=GO, stream_mode=modes):
+            seen.append((part.event, part.data))
+            if part.event == "custom" and part.data["type"] == "child_suspended":
+                [ticket_id] = part.data["ticket_ids"]
+                await site.app.decide(ticket_id, "answer", result="Ada")
+        child = [data["event"] for event, data in seen if event.startswith("lifecycle|")]
+        assert child == ["started", "interrupted", "completed"]
+        assert seen[-1] == ("end", None)
+
+
 @behaviour("SRV-037")
 async def test_why_a_run_has_failed_is_read_later_too() -> None:
     async with asyncio.timeout(30), live() as site:

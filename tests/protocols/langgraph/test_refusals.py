@@ -70,6 +70,7 @@ REFUSED: Final = (
         "/threads/t/runs/stream",
         RUN | {"input": {"messages": [{"role": "tool", "tool_call_id": "nobody's", "content": "x"}]}},
     ),
+    Refused("channels", "POST", "/threads/t/stream/events", {"channels": ["banana"]}),
     Refused("assistant_id", "POST", "/assistants", {"graph_id": "text", "assistant_id": "mine"}),
     Refused("name", "POST", "/assistants", {"graph_id": "text", "name": "Mine"}),
     Refused("description", "POST", "/assistants", {"graph_id": "text", "description": "Mine"}),

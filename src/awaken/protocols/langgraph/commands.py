@@ -30,7 +30,7 @@ from awaken.protocols.langgraph.events import CHANNELS, ROOM, events_of, failed,
 from awaken.protocols.langgraph.messages import sent_message
 from awaken.protocols.langgraph.objects import begun_runs, last_seq, past_state, state_shown, thread_status
 from awaken.protocols.langgraph.runs import entered, gateway_of, resumed_by_id
-from awaken.protocols.langgraph.wire import RunBody
+from awaken.protocols.langgraph.wire import RunBody, refused
 from awaken.protocols.projection import Place
 from awaken.store.contract import MAX_PAGE
 
@@ -73,6 +73,8 @@ async def follow_events(call: Call) -> Response:
         # The event of the log that the number is of may have become more than the client has had.
         after, since = max(asked.since // ROOM - 1, 0), asked.since
     channels = frozenset(each for each in asked.channels if each in CHANNELS or each.startswith("custom:"))
+    if asked.channels and not channels:
+        raise refused("channels", f"none of them is one; there are: {', '.join(sorted(CHANNELS))}")
     if asked.namespaces and [] not in asked.namespaces:
         channels = frozenset[str]()  # an agent has no namespaces below its own
     make = events_of(channels, since)

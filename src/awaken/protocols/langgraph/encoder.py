@@ -39,7 +39,7 @@ from awaken.domain.event import TABLE
 from awaken.domain.ids import MessageId
 from awaken.domain.log import EventRow, MessagePayload, ReadEvent
 from awaken.domain.message import Message, Role, Text, Thinking
-from awaken.domain.server_event import ChildFinishedPayload, ChildStartedPayload
+from awaken.domain.server_event import ChildFinishedPayload, ChildStartedPayload, ChildSuspendedPayload
 from awaken.http.problems import Problem
 from awaken.protocols.contract import (
     NOTHING,
@@ -455,14 +455,24 @@ class LangGraphEncoder(TurnEncoder):
         outcome = {"error": "failed", "blocked": "failed", "cancelled": "interrupted"}.get(child.termination.type)
         return self._child_told(outcome or "completed", None, child)
 
-    def _child_told(self, what: str, agent_id: str | None, child: ChildStartedPayload | ChildFinishedPayload) -> Frames:
+    @on("ChildSuspended")
+    def _child_waits(self, event: LogEvent, child: ChildSuspendedPayload) -> Frames:
+        told = {"type": "child_suspended", "run_id": child.run_id, "ticket_ids": child.ticket_ids}
+        return (*self._if("custom", told), *self._child_told("interrupted", None, child))
+
+    def _child_told(
+        self,
+        what: str,
+        agent_id: str | None,
+        child: ChildStartedPayload | ChildSuspendedPayload | ChildFinishedPayload,
+    ) -> Frames:
         if "lifecycle" not in self.modes:
             return NOTHING
         if agent_id is not None:
             self._names[child.run_id] = agent_id
         place = f"{self._names.get(child.run_id, 'agent')}:{child.run_id}"
         told: dict[str, Any] = {"event": what, "namespace": [place]}
-        if child.tool_call_id is not None:
+        if not isinstance(child, ChildSuspendedPayload) and child.tool_call_id is not None:
             told["tool_call_id"] = child.tool_call_id
         return (frame(told, f"lifecycle|{place}"),)
 

@@ -35,7 +35,7 @@ from awaken.domain.agent_event import (
 from awaken.domain.ids import MessageId
 from awaken.domain.log import MessagePayload
 from awaken.domain.message import Role, Text, Thinking
-from awaken.domain.server_event import TicketDecidedPayload
+from awaken.domain.server_event import ChildSuspendedPayload, TicketDecidedPayload
 from awaken.http.problems import Problem
 from awaken.protocols.contract import (
     NOTHING,
@@ -357,6 +357,10 @@ class EventEncoder(TurnEncoder):
     @on("ActivityDeltaObserved")
     def _activity_change(self, event: LogEvent, delta: ActivityDelta) -> Frames:
         return self._custom(event, "activity", {"id": delta.id, "type": delta.type, "patch": delta.patch})
+
+    @on("ChildSuspended")
+    def _child_waits(self, event: LogEvent, child: ChildSuspendedPayload) -> Frames:
+        return self._custom(event, "child_suspended", {"run_id": child.run_id, "ticket_ids": child.ticket_ids})
 
     @on("ArtifactWritten")
     def _artifact(self, event: LogEvent, artifact: ArtifactWritten) -> Frames:
