@@ -10,7 +10,7 @@ from awaken.testing.protocols import CallSeen, Placed
 from awaken.testing.protocols import Final as FinalView
 
 MODES: Final[frozenset[Mode]] = frozenset({"values", "messages-tuple", "tools"})
-_BESIDE_STATE: Final = frozenset({"messages", "__interrupt__"})
+_BESIDE_STATE: Final = frozenset({"messages", "__interrupt__", "__output__"})
 MAKE: Final = encoder_of(MODES)
 
 
