@@ -28,6 +28,10 @@ class PlainState {
 // Text that an attempt said and that was taken back is no part of the answer.
 export const isVoid = (part) => part.providerMetadata?.awaken?.void === true;
 
+// The server has the files of all messages but the last: sent again and again they would be too much for a request.
+const withoutKnownFiles = (message, place, all) =>
+  place === all.length - 1 ? message : { ...message, parts: message.parts.filter(({ type }) => type !== "file") };
+
 export async function openChat(ai, { url = "", agent, id, changed = () => {} }) {
   const api = `${url}/v1/ai-sdk/agents/${agent}/chat`;
   const thread = `${url}/v1/threads/${encodeURIComponent(id)}`;
@@ -36,7 +40,14 @@ export async function openChat(ai, { url = "", agent, id, changed = () => {} }) 
   const chat = new Chat({
     id,
     state,
-    transport: new ai.DefaultChatTransport({ api }),
+    // What another page of the thread is doing goes on: what is said here comes behind it, and not in its place.
+    transport: new ai.DefaultChatTransport({
+      api,
+      body: { multitaskStrategy: "enqueue" },
+      prepareSendMessagesRequest: ({ id, messages, trigger, messageId, body }) => ({
+        body: { ...body, id, trigger, messageId, messages: messages.map(withoutKnownFiles) },
+      }),
+    }),
     sendAutomaticallyWhen: (asked) =>
       ai.lastAssistantMessageIsCompleteWithApprovalResponses(asked) ||
       ai.lastAssistantMessageIsCompleteWithToolCalls(asked),

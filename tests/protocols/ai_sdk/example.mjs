@@ -34,6 +34,13 @@ export async function begin(name, text) {
   }
 }
 
+// Until the server has taken it, whenever it is answered.
+export async function taken(name, text) {
+  const { chat, say } = pages.get(name);
+  say(text);
+  while (chat.messages.at(-1)?.role !== "assistant") await new Promise((done) => setImmediate(done));
+}
+
 export async function act(name, method, ...args) {
   const answer = await pages.get(name)[method](...args);
   return { ok: answer === true, ...view(name) };

@@ -50,3 +50,28 @@ async def test_messages_wait_on_the_server_and_are_edited_ordered_and_removed_fr
                 ["user", "one"], ["assistant", "one: done"], ["user", "four"], ["assistant", "four: done"],
                 ["user", "THREE"], ["assistant", "THREE: done"],
             ]  # fmt: skip
+
+
+@behaviour("SRV-031")
+async def test_what_is_said_in_another_window_comes_behind_the_answer_and_throws_nothing_away() -> None:
+    gate = asyncio.Event()
+
+    async def slow(context: Context) -> AsyncIterator[str]:
+        text = await context.input()
+        yield f"{text}: "
+        if text == "one":
+            await gate.wait()
+        yield "done"
+
+    module = Path(__file__).with_name("example.mjs")
+    async with asyncio.timeout(40), Module(module) as page, live_site(slow=slow) as site:
+        await page.call("open", "a", str(HERE / "chat.js"), 6, site.url, "slow", "chat")
+        await page.call("begin", "a", "one")
+        await page.call("act", "a", "say", "two")
+        await page.call("open", "b", str(HERE / "chat.js"), 6, site.url, "slow", "chat")
+        await page.call("taken", "b", "from B")
+        gate.set()
+        seen = await page.call("shows", "a", 6, "from B: done")
+        assert [text for role, text in seen["messages"] if role == "assistant"] == [
+            "one: done", "two: done", "from B: done",
+        ]  # fmt: skip
