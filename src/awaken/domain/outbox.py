@@ -1,8 +1,9 @@
-"""What a run, or a schedule, does to another thread: an errand, written with what caused it and delivered behind it.
+"""What a run, a schedule or a caller's own transaction does to a thread: an errand, written with what caused it and
+delivered behind it.
 
 No transition spans two threads. So what one thread does to another is a row that is stored by the first thread's own
 transition, and delivered as a transition of the second one that may be repeated: the ids of what it makes were chosen
-when it was written.
+when it was written. What is submitted in a transaction of somebody else's is such a row, too.
 
 Above: rules write an errand with the transition that causes it; the mailbox delivers it. Below: domain records.
 Holds: an errand has everything in it that its delivery needs.
@@ -25,6 +26,8 @@ from awaken.domain.run import RunRequest
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Decision
 
+OF_TRANSACTIONS: Final = "transaction:"
+"""The sender of what was submitted in transactions of callers."""
 MAX_HOPS: Final = 32
 """So many runs in a row may have been caused by messages of runs: two agents that answer each other come to an end."""
 ERRAND_DIGEST: Final = "errand"
@@ -44,6 +47,9 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin", omit_default
     info: ThreadInfo | None = None
     schedule: str | None = None
     """The schedule whose instant it serves."""
+    digest: str = ERRAND_DIGEST
+    """Of what a caller has sent, so that the same under the same run id is recognised, however it came."""
+    create_thread: bool = True
 
 
 class Tell(msgspec.Struct, frozen=True, kw_only=True, tag="tell"):
@@ -97,9 +103,9 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An arrival number, and thus its place in its lane."""
     scope: Scope
     sender: str
-    """The thread that it comes from; of a schedule its name, with `schedule:` in front."""
+    """The thread that it comes from; of a schedule its name, with `schedule:` in front; or `OF_TRANSACTIONS`."""
     run_id: RunId | None
-    """The run that wrote it."""
+    """The run that wrote it, where one did."""
     thread_id: ThreadId
     """The thread that it is for."""
     errand: Errand

@@ -331,6 +331,8 @@ class Engine:
         """
         self.hub.stir(signal)
         self._executions.stir(signal.threads)
+        if signal.errands or signal.threads is None:
+            self.outbox.look()
         if signal.threads is None or any(self._executions.in_thread(*key) is None for key in signal.threads):
             self._dispatcher.wake()
 

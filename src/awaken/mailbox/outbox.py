@@ -1,4 +1,5 @@
-"""Delivers what runs and schedules do to other threads: each errand as a transition of the thread that it is for.
+"""Delivers what runs, schedules and transactions of callers do to threads: each errand as a transition of the thread
+that it is for.
 
 Above: `reactions` hands over what a transition has just written; the engine runs `run_forever`. Below: `Submit` and
 `Cancel` for what an errand asks, then `Delivered`, which removes it.
@@ -9,7 +10,8 @@ is reported.
 
 How it works. Usually an errand comes with the outcome that wrote it, and is delivered without being read. A lane is
 whole in memory, or cut: then its errands are read again from the first one on when those known have gone, and until
-then nothing new is put behind them. A look reads everything that is stored: at a start, and where an answer was lost.
+then nothing new is put behind them. A look reads everything that is stored: at a start, where an answer was lost, and
+where another transaction than the store's own has written an errand.
 One round asks for the first errand of each lane that may go, and removes together what that has settled.
 
 Source: ADR 0035.
@@ -29,7 +31,7 @@ from awaken.domain.child import ChildEnd, tell
 from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import Route, Scope, ThreadId
-from awaken.domain.outbox import ERRAND_DIGEST, Begin, ChildWaits, Lane, OutboxRow, Stop, Tell
+from awaken.domain.outbox import Begin, ChildWaits, Lane, OutboxRow, Stop, Tell
 from awaken.domain.run import Sender, Termination
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
@@ -230,10 +232,12 @@ class Outbox:
             dispatch_id=errand.dispatch_id,
             request=errand.request,
             messages=errand.messages,
-            digest=ERRAND_DIGEST,
+            digest=errand.digest,
             metadata=errand.metadata,
             delivery=errand.delivery,
+            create_thread=errand.create_thread,
             info=errand.info,
+            own_run=True,
             max_queued=self._settings.max_queued_per_thread,
             offer=None if errand.delivery.is_delayed else self._offer(route),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -20,7 +20,7 @@ from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
-from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.outbox import Begin, Lane, OutboxRow
 from awaken.domain.pending import Pending
 from awaken.domain.phase import Phase
 from awaken.domain.receipt import FinalFate, Receipt
@@ -319,6 +319,8 @@ class Signal(msgspec.Struct, frozen=True):
 
     threads: frozenset[tuple[Scope, ThreadId]] | None
     """Threads whose log has grown; None when it is not known which."""
+    errands: bool = False
+    """Errands were written that no outcome has told of."""
 
 
 Listener = Callable[[Signal], None]
@@ -557,3 +559,34 @@ class Store(Reads, Protocol):
     def unlisten(self, listener: Listener) -> None:
         """Call it no more. Harmless for one that is not listening."""
         ...
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """An errand that was written in somebody else's transaction: its number, and which transaction that is."""
+
+    no: int
+    transaction: str
+
+
+Fate = Literal["open", "rolled_back", "stored", "gone"]
+"""Of an errand in somebody else's transaction: that has not ended yet; it was rolled back; the errand is stored and not
+known to be delivered; or it was committed and the errand is not there: it is delivered, was refused, or is behind a
+savepoint to which the transaction went back."""
+
+
+@runtime_checkable
+class JoinsTransactions(Protocol):
+    """What a store offers beside its contract where callers have transactions of their own in the same database."""
+
+    async def post(self, connection: object, scope: Scope, thread_id: ThreadId, errand: Begin) -> Posted:
+        """Write an errand over the caller's connection, in the transaction that is open on it: it is there from that
+        transaction's commit on, and everybody who delivers is told then. No row of a thread is touched. The store need
+        not be open.
+
+        Raises:
+            ValidationError: That is no connection of a kind that is known, or has no open transaction.
+            Exception: What its library raises where the database refuses.
+        """
+        ...
+
+    async def fate_of(self, posted: Posted) -> Fate: ...

@@ -174,6 +174,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It cannot be accepted any more, and is asked only because it may have been: if it was not, it is `Missing`."""
     decides: Rulings | None = None
     """In mode `queue`, and without an offer."""
+    own_run: bool = False
+    """It opens the run that it names, whatever else the thread's open run might take."""
 
     @property
     def run_count(self) -> int:
@@ -184,7 +186,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def is_own_run(self) -> bool:
         """It asks for something that only a run of its own can have."""
         delivery = self.delivery
-        if self.request.trace.origin in INSIDE or self.request.reference is not None:
+        if self.own_run or self.request.trace.origin in INSIDE or self.request.reference is not None:
             return True
         return bool(self.metadata or self.request.options != NO_OPTIONS or delivery.is_delayed or delivery.dedupe_key)
 

@@ -27,7 +27,7 @@ _TYPES: Final = {
     "text": (
         "scope", "thread_id", "run_id", "dispatch_id", "message_id", "ticket_id", "agent_id", "consumer", "parent",
         "resource_id", "dedupe_key", "without", "sender", "name", "status", "state", "kind", "tool_name", "ready_route",
-        "subject", "batch_id",
+        "subject", "batch_id", "transaction",
     ),
     "bigint[]": ("numbers",),
     "text[]": ("scopes", "thread_ids", "routes", "statuses", "ids"),

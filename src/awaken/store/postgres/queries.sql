@@ -921,3 +921,11 @@ SELECT {schedule_columns}
  WHERE s.scope = :scope AND s.no > :after
  ORDER BY s.no
  LIMIT :limit;
+
+-- name: transaction
+-- How far a transaction is: 'in progress', 'committed' or 'aborted'; NULL for one of long ago.
+SELECT pg_xact_status(:transaction::xid8);
+
+-- name: errand_is_stored
+-- Index: primary key.
+SELECT EXISTS (SELECT 1 FROM outbox WHERE no = :no);

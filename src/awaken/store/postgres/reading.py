@@ -615,6 +615,15 @@ class Reading:
         rows = await self._db.rows("outbox" if lane is None else "outbox_of_lane", place)
         return _readable(rows, errand_from)  # what is damaged stays where it is until it is repaired
 
+    async def status_of(self, transaction: str) -> str | None:
+        """`in progress`, `committed` or `aborted`; None for a transaction of long ago."""
+        [status] = await self._db.row("transaction", {"transaction": transaction})
+        return status
+
+    async def has_errand(self, no: int) -> bool:
+        [found] = await self._db.row("errand_is_stored", {"no": no})
+        return found
+
     async def list_workers(self, since: Instant) -> tuple[WorkerRecord, ...]:
         found: list[WorkerRecord] = []
         for seen_at, body in await self._db.rows("workers", {"after": since}):

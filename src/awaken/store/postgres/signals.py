@@ -35,13 +35,16 @@ _log = logging.getLogger("awaken.store")
 
 
 class _Note(msgspec.Struct, array_like=True):
-    """What a notification says. `threads` None: too many to be named."""
+    """What a notification says. `threads` None: too many to be named. `errands`: an outbox has grown as well."""
 
     sender: str
     threads: list[tuple[Scope, ThreadId]] | None
+    errands: bool = False
 
 
 _decoder: Final = msgspec.json.Decoder(_Note)
+ERRAND: Final = msgspec.json.encode(_Note("", [], errands=True)).decode()
+"""What a transaction notifies of in which a caller has submitted something: everybody hears it, its own process too."""
 
 
 class Signals:
@@ -93,7 +96,7 @@ class Signals:
             self._heard(Signal(None))
             return
         if note.sender != self._me:
-            self._heard(Signal(None if note.threads is None else frozenset(note.threads)))
+            self._heard(Signal(None if note.threads is None else frozenset(note.threads), note.errands))
 
     async def _run(self) -> None:
         pause_s = FIRST_PAUSE_S

@@ -34,7 +34,7 @@ from awaken.domain.ids import (
     system_chance,
 )
 from awaken.domain.log import EventRow
-from awaken.domain.outbox import Lane, OutboxRow
+from awaken.domain.outbox import Begin, Lane, OutboxRow
 from awaken.domain.receipt import Receipt
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
@@ -47,6 +47,7 @@ from awaken.store.contract import (
     MAX_PAGE,
     Capabilities,
     DispatchQuery,
+    Fate,
     Held,
     Listener,
     MessageQuery,
@@ -55,6 +56,7 @@ from awaken.store.contract import (
     OverdueTicket,
     Page,
     PendingMessage,
+    Posted,
     RunQuery,
     RunSummary,
     Snapshot,
@@ -63,7 +65,7 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
-from awaken.store.postgres import driver
+from awaken.store.postgres import driver, joining
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
 from awaken.store.postgres.opening import (
@@ -198,6 +200,18 @@ class PostgresStore:
     async def leave(self, consumer_id: ConsumerId) -> None:
         self._check_open()
         await self._writer.use(lambda session: session.rows("drop_worker", {"consumer": consumer_id}))
+
+    async def post(self, connection: object, scope: Scope, thread_id: ThreadId, errand: Begin) -> Posted:
+        return await joining.post(connection, self.place, scope, thread_id, errand)
+
+    async def fate_of(self, posted: Posted) -> Fate:
+        """Whether it is there is asked after the transaction is seen to be over, in a later state of the database."""
+        status = await self._read(lambda state: state.status_of(posted.transaction), at_once=True)
+        if status == "in progress":
+            return "open"
+        if status == "aborted":
+            return "rolled_back"
+        return "stored" if await self._read(lambda state: state.has_errand(posted.no), at_once=True) else "gone"
 
     def listen(self, listener: Listener) -> None:
         self._listeners.add(listener)

@@ -2,7 +2,8 @@
 
 Above: the stores, for `Delivered`. Below: nothing.
 Holds: a row goes only after what it asks for was done, or can never be. A refusal is written down where its sender's
-owner looks: in the log of the thread it came from, or with the schedule.
+owner looks: in the log of the thread it came from, or with the schedule; of what came from a transaction, in the log of
+the thread that it was for.
 
 Source: ADR 0035, 0036.
 """
@@ -15,7 +16,7 @@ from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.ids import ThreadId
 from awaken.domain.log import Appended
-from awaken.domain.outbox import Begin, OutboxRow
+from awaken.domain.outbox import OF_TRANSACTIONS, Begin, OutboxRow
 from awaken.store.rules.asks import Errands, Load, Rule, SchedulesOf, Write, ask
 from awaken.store.rules.facts import Changes, Facts
 from awaken.store.rules.needs import Needs
@@ -54,10 +55,12 @@ def _remember(row: OutboxRow, name: str, what: Handled, changes: Changes, now: I
 
 
 def _report(row: OutboxRow, why: str, changes: Changes, now: Instant) -> Rule[tuple[Appended, ...]]:
-    """Log it in the thread that the errand came from. One that is damaged, or gone, does not hold up the others."""
-    key = row.scope, ThreadId(row.sender)
+    """Log it in the thread that the errand came from, or else in that which it was for. One that is damaged, or gone,
+    does not hold up the others.
+    """
+    key = row.scope, row.thread_id if row.sender == OF_TRANSACTIONS else ThreadId(row.sender)
     [facts] = yield from ask(Load((Needs(scope=key[0], thread_id=key[1]),), now))
-    if not isinstance(facts, Facts) or facts.thread is None:
+    if not isinstance(facts, Facts) or facts.thread is None or facts.thread.deleted_at is not None:
         return ()
     touch(facts.thread, changes, now, active=False)
     log = Log(facts.thread, row.run_id, None, now)
