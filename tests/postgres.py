@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import pytest
@@ -78,3 +79,20 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     url = url_of_schema(postgres_server, f"test_{uuid4().hex[:16]}")
     yield url
     asyncio.run(drop_schema(url))
+
+
+@pytest.fixture
+def postgres_database(postgres_server: str) -> Iterator[str]:
+    """The URL of a database of its own, for a program that makes what it needs."""
+    name = f"test_{uuid4().hex[:16]}"
+
+    async def ask(statement: str) -> None:
+        connection = await connect(postgres_server)
+        try:
+            await connection.execute(f"{statement} DATABASE {name}")
+        finally:
+            await connection.close()
+
+    asyncio.run(ask("CREATE"))
+    yield urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
+    asyncio.run(ask("DROP"))

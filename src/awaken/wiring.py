@@ -29,6 +29,7 @@ from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
 from awaken.domain.errors import (
     AgentNotFound,
     CursorExpired,
+    RunNotFound,
     Unavailable,
     Unsupported,
     ValidationError,
@@ -98,7 +99,7 @@ from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.reader import Reader
 from awaken.mailbox.service import Cancellation, Mailbox
 from awaken.mailbox.settings import MailboxSettings
-from awaken.mailbox.submission import RunSubmission
+from awaken.mailbox.submission import Promised, RunSubmission
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.invariants import FIRST_PLACE, AuditPlace
 from awaken.store.memory import MemoryStore
@@ -199,6 +200,73 @@ class RunHandle:
     async def cancel(self, *, action: StopAction = "cancel", wait_s: float = 0.0) -> shown.Cancellation:
         """Ask the run to stop. Raises RunNotOpen when it has ended otherwise."""
         return await self._app.cancel(self.run_id, action=action, wait_s=wait_s)
+
+
+class PromisedRun(RunHandle):
+    """A run that was submitted in a transaction of yours: it is there once that is committed, and delivered. Until then
+    there is no record of it, and nothing to be stopped.
+    """
+
+    def __init__(self, app: Awaken, promised: Promised) -> None:
+        self._app = app
+        self._promised = promised
+        self._found = False
+        self._dispatch = None
+        self._tickets = ()
+        self.replayed = False
+
+    @property
+    def run_id(self) -> str:
+        return self._promised.run_id
+
+    @property
+    def thread_id(self) -> str:
+        return self._promised.thread_id
+
+    @property
+    def record(self) -> shown.Run:
+        """The run as last read. Raises RunNotFound before it was."""
+        if not self._found:
+            raise RunNotFound(self.run_id)
+        return super().record
+
+    async def events(
+        self, *, after: str | None = None, channels: Iterable[str] | None = None, include_deltas: bool = True
+    ) -> AsyncIterator[shown.Event]:
+        """As of any run; waits until it is there.
+
+        Raises RunNeverBegun where it never will be; AlreadyExists where another run has its id.
+        """
+        await self._appeared(None)
+        async for event in super().events(after=after, channels=channels, include_deltas=include_deltas):
+            yield event
+
+    async def result(self, *, timeout_s: float | None = None) -> shown.Run:
+        """As of any run; waits until it is there, so await it after the commit.
+
+        Raises:
+            RunNeverBegun: It never will be there: the transaction was rolled back, or it was refused.
+            AlreadyExists: Another run has its id.
+            RunNotFound: It is not there after `timeout_s` seconds.
+        """
+        clock = self._app.mailbox.clock
+        begun_s = clock.monotonic()
+        await self._appeared(timeout_s)
+        left_s = None if timeout_s is None else max(timeout_s - (clock.monotonic() - begun_s), 0.0)
+        return await super().result(timeout_s=left_s)
+
+    async def refresh(self) -> shown.Run:
+        """The run as it is now. Raises RunNotFound where it is not there, or not yet."""
+        await self._appeared(0.0)
+        return await super().refresh()
+
+    async def _appeared(self, timeout_s: float | None) -> None:
+        if self._found:
+            return
+        run = await self._app.mailbox.appeared(self._promised, timeout_s=timeout_s)
+        if run is None:
+            raise RunNotFound(self.run_id)
+        self._run, self._found = run, True
 
 
 class Awaken:
@@ -379,6 +447,7 @@ class Awaken:
         create_thread: bool = True,
         decisions: Sequence[Mapping[str, Any]] = (),
         on_completion: OnCompletion = "keep",
+        connection: object = None,
     ) -> RunHandle:
         """Accept a run. It is stored when this returns, and survives the process from then on.
 
@@ -391,8 +460,12 @@ class Awaken:
         are made together with the submit, or neither is. `on_completion="delete"`: a new thread goes some time after
         its run.
 
+        `connection`: of asyncpg, psycopg or SQLAlchemy, to the database of this store, with a transaction open: the run
+        is stored in that, and goes on once it is committed. A `PromisedRun` is returned.
+
         Raises:
             ValidationError: An id, the message or a number is unacceptable, or the agent unknown; nothing is stored.
+            Unsupported: A `connection` is given, and the store is not on Postgres.
             DecisionConflict, TicketExpired, TicketNotFound, TicketWithdrawn: A decision cannot be made.
             ThreadNotFound: `create_thread` is False and there is no such thread.
             AlreadyExists: `run_id` was used for something else.
@@ -402,32 +475,33 @@ class Awaken:
         checking.checked_choice(on_completion, get_args(OnCompletion), what="on_completion")
         if on_completion == "delete" and thread_id is not None:
             raise ValidationError(GOES_WITH_A_NEW_THREAD, loc=("on_completion",))
-        submission = await self.mailbox.submit(
-            self._request(
-                thread_id,
-                message,
-                agent=agent,
-                run_id=run_id,
-                delivery=Delivery(
-                    priority=priority,
-                    max_attempts=max_attempts,
-                    dedupe_key=dedupe_key,
-                    delay_ms=delay_ms(delay_s),
-                    available_at=due_at(at, delay_s=delay_s),
-                    mode=mode_of(multitask_strategy),
-                ),
-                metadata=metadata,
-                limits=limits,
-                context=context,
-                state=state,
-                client_tools=client_tools,
-                overrides=overrides,
-                release_wait_s=release_wait_s,
-                create_thread=create_thread,
-                decisions=decisions,
-                on_completion=on_completion,
-            )
+        request = self._request(
+            thread_id,
+            message,
+            agent=agent,
+            run_id=run_id,
+            delivery=Delivery(
+                priority=priority,
+                max_attempts=max_attempts,
+                dedupe_key=dedupe_key,
+                delay_ms=delay_ms(delay_s),
+                available_at=due_at(at, delay_s=delay_s),
+                mode=mode_of(multitask_strategy),
+            ),
+            metadata=metadata,
+            limits=limits,
+            context=context,
+            state=state,
+            client_tools=client_tools,
+            overrides=overrides,
+            release_wait_s=release_wait_s,
+            create_thread=create_thread,
+            decisions=decisions,
+            on_completion=on_completion,
         )
+        if connection is not None:
+            return PromisedRun(self, await self.mailbox.post(request, connection))
+        submission = await self.mailbox.submit(request)
         return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
 
     def _request(

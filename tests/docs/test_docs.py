@@ -83,17 +83,29 @@ def test_work_in_the_background_goes_as_its_page_says(tmp_path: Path) -> None:
     assert run(program.text, tmp_path) == printed.text.splitlines()
 
 
+def test_a_submit_in_a_transaction_does_as_its_page_says(tmp_path: Path, postgres_database: str) -> None:
+    page = ROOT / "docs/howto/submit-in-your-transaction.md"
+    [program], [printed] = code(page, "python"), code(page, "text")
+
+    assert run(program.text, tmp_path, DATABASE_URL=postgres_database) == printed.text.splitlines()
+
+
 def test_the_quickstart_is_also_a_file_among_the_examples() -> None:
     [quickstart] = code(ROOT / "README.md", "python")
     assert (ROOT / "examples/quickstart/quickstart.py").read_text() == quickstart.text
 
 
-def run(program: str, folder: Path) -> list[str]:
+def run(program: str, folder: Path, **variables: str) -> list[str]:
     """Run a program in a folder of its own; the lines it printed."""
     file = folder / "program.py"
     file.write_text(program)
     done = subprocess.run(
-        [sys.executable, str(file)], cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT_S
+        [sys.executable, str(file)],
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

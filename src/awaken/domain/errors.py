@@ -72,6 +72,14 @@ class RunNotFound(NotFound):
     code = "run_not_found"
 
 
+class RunNeverBegun(RunNotFound):
+    """It was submitted in a transaction of the caller's, and never came to be."""
+
+    def __init__(self, id: str, why: str) -> None:
+        super().__init__(id)
+        self.args = (f"run {id!r} never came to be: {why}",)
+
+
 class WatchedNotFound(NotFound):
     """Somebody wants to watch it, and said only its id."""
 

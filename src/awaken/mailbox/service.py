@@ -29,6 +29,7 @@ from awaken.domain.errors import (
     MessageNotFound,
     NotFound,
     QueueFull,
+    RunNeverBegun,
     RunNotFound,
     RunNotOpen,
     RunNotWaiting,
@@ -36,6 +37,8 @@ from awaken.domain.errors import (
     ThreadGone,
     ThreadNotFound,
     TicketNotFound,
+    Unavailable,
+    Unsupported,
     ValidationError,
     WatchedNotFound,
 )
@@ -53,6 +56,7 @@ from awaken.domain.ids import (
     system_chance,
 )
 from awaken.domain.message import Message, Role, Text, Visibility, check_messages
+from awaken.domain.outbox import Begin
 from awaken.domain.run import (
     CREATED,
     DONE,
@@ -85,12 +89,12 @@ from awaken.mailbox.observer import Observer, observers_of
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
-from awaken.mailbox.submission import RunSubmission, Submission
+from awaken.mailbox.submission import Promised, RunSubmission, Submission
 from awaken.mailbox.sweeper import Removed, Swept
 from awaken.mailbox.threads import Threads
 from awaken.mailbox.watch import Watch
 from awaken.mailbox.why import Explanation
-from awaken.store.contract import Store
+from awaken.store.contract import JoinsTransactions, Store
 from awaken.store.transitions import (
     Blocked,
     Busy,
@@ -124,6 +128,8 @@ _IF_EXISTS: Final = get_args(IfExists)
 _NOBODY: Final = "nobody"
 """Stands for an agent in a request that can only be answered as a repetition."""
 _LAST_SEQ: Final = 2**62
+FATE_CHECK_S: Final = 1.0
+"""Between two looks at a transaction of a caller's in which a run was submitted that somebody waits for."""
 
 
 class Cancellation(msgspec.Struct, frozen=True):
@@ -271,6 +277,93 @@ class Mailbox:
             await self._released(request.scope, submission, submission.stops, request.release_wait_s)
         return submission
 
+    async def post(self, request: RunSubmission, connection: object) -> Promised:
+        """Accept a run in the transaction that is open on the caller's connection: its errand is written there, and
+        delivered once that is committed, by whichever process comes to it. The run opens for itself, and goes on with
+        no other one. Neither this mailbox nor the store need have been started.
+
+        Raises:
+            Unsupported: The store is not one whose database callers use too.
+            ValidationError: The request can never be accepted, or asks for what only an answer at once could tell; or
+                that is no connection that is known, or has no open transaction.
+            Exception: What the connection's library raises where the database refuses.
+        """
+        if not isinstance(self.store, JoinsTransactions):
+            kind = self.store.capabilities.kind
+            raise Unsupported("connection=", f"a store on Postgres joins a transaction of yours, and this is {kind}")
+        request, _ = _sound(request)
+        _check_promise(request)
+        may_read = request.agent_id is None and self.state == "ready"
+        last = await self._last_agent(request) if may_read else None
+        agent_id, refusal = self._agent_of(request, last)
+        if refusal is not None:
+            raise refusal
+        submit = self._transition(request, agent_id, offers=False)
+        trace = replace(submit.request.trace, traceparent=nearest_traceparent(submit.request.trace.traceparent))
+        errand = Begin(
+            run_id=submit.run_id,
+            dispatch_id=submit.dispatch_id,
+            request=replace(submit.request, trace=trace),
+            messages=submit.messages,
+            metadata=submit.metadata,
+            delivery=submit.delivery,
+            digest=_digest(request),
+            create_thread=submit.create_thread,
+        )
+        posted = await self.store.post(connection, submit.scope, submit.thread_id, errand)
+        return Promised(submit.scope, submit.run_id, submit.thread_id, errand.digest, posted)
+
+    async def appeared(self, promised: Promised, *, timeout_s: float | None = None) -> Run | None:
+        """The run of a `post` once it is there; None when it is not within `timeout_s` seconds.
+
+        Raises:
+            RunNeverBegun: Its transaction was rolled back, or what it asked for was refused when it was delivered.
+            AlreadyExists: Its id is that of another run.
+            ValidationError: `timeout_s` is not a number.
+            Unavailable: The mailbox is not running, or stops.
+        """
+        self._engine.require_ready()
+        if timeout_s is not None:
+            timeout_s = checked_seconds(timeout_s, what="timeout_s")
+        deadline_s = None if timeout_s is None else self.clock.monotonic() + timeout_s
+        scope, thread_id = promised.scope, promised.thread_id
+        _, seq = await self.store.event_bounds(scope, thread_id)
+        async with self._engine.hub.reader(scope, thread_id, after=seq) as reader:
+            while True:
+                run = await self._look_for(promised)
+                if run is not None:
+                    return run
+                left_s = FATE_CHECK_S if deadline_s is None else deadline_s - self.clock.monotonic()
+                if left_s <= 0:
+                    return None
+                await reader.next_rows(min(left_s, FATE_CHECK_S))
+                if reader.is_cut:
+                    raise Unavailable(
+                        "awaken has stopped; what was submitted is not lost, ask again later", code="stopping"
+                    )
+
+    async def _look_for(self, promised: Promised) -> Run | None:
+        """The run, if it is there; None while it may still come. Raises as `appeared`."""
+        store, run_id = self.store, promised.run_id
+        run = await store.load_run(promised.scope, run_id)
+        if run is None:
+            assert isinstance(store, JoinsTransactions), "it has joined one"
+            fate = await store.fate_of(promised.posted)
+            if fate == "rolled_back":
+                raise RunNeverBegun(run_id, "the transaction in which it was submitted was rolled back")
+            if fate != "gone":
+                return None
+            run = await store.load_run(promised.scope, run_id)  # it may have been delivered between the two reads
+        if run is None:
+            raise RunNeverBegun(
+                run_id,
+                "its transaction went back to a savepoint before it; or it was answered with a run that was there"
+                " already; or it was refused, and the log of the process that delivered it says why",
+            )
+        if (run.thread_id, run.request_digest) != (promised.thread_id, promised.digest):
+            raise AlreadyExists("run", run_id)
+        return run
+
     async def _released(self, scope: Scope, submission: Submission, stopped: RunId, wait_s: float) -> None:
         """Return when the run that is stopped has let go of its thread. Raises ThreadBusy when it has not in time: then
         the run that was to take its place is cancelled.
@@ -309,7 +402,9 @@ class Mailbox:
             decides, refusal = await self._decides(request)
         if refusal is not None and not _may_be_repeated(request):
             raise refusal
+        self._engine.require_ready()
         transition = self._transition(request, agent_id, decides, only_if_repeated=refusal is not None)
+        transition = self._in_trace(transition)
         if refusal is not None:
             return await self._repeated(transition, size, refusal)
         if not waits:
@@ -383,13 +478,19 @@ class Mailbox:
         return None if latest is None else latest.agent_id
 
     def _transition(
-        self, request: RunSubmission, agent_id: AgentId, decides: Rulings | None, *, only_if_repeated: bool
+        self,
+        request: RunSubmission,
+        agent_id: AgentId,
+        decides: Rulings | None = None,
+        *,
+        only_if_repeated: bool = False,
+        offers: bool = True,
     ) -> Submit:
-        """The request as a transition, with an id for everything that has none, and with a free slot if there is one.
+        """The request as a transition, with an id for everything that has none, and with a free slot if there is one
+        and it `offers`.
 
         Raises as `submit`.
         """
-        self._engine.require_ready()
         thread_id = request.thread_id.strip()
         run_id, dispatch_id, *message_ids = self.ids.mint_some(2 + len(request.messages))
         if request.run_id and request.delivery.mode not in ("queue", "reject"):
@@ -408,8 +509,8 @@ class Mailbox:
         delivery = request.delivery
         if delivery.max_attempts is None:
             delivery = replace(delivery, max_attempts=self.settings.max_attempts)
-        offers = not delivery.is_delayed and not only_if_repeated and decides is None
-        submit = Submit(
+        offers = offers and not delivery.is_delayed and not only_if_repeated and decides is None
+        return Submit(
             scope=request.scope,
             thread_id=ThreadId(thread_id or request.run_id or self.ids.thread_id()),
             run_id=RunId(request.run_id or run_id),
@@ -427,7 +528,6 @@ class Mailbox:
             only_if_repeated=only_if_repeated,
             decides=decides,
         )
-        return self._in_trace(submit)
 
     def _in_trace(self, submit: Submit) -> Submit:
         """With the span from which its run is linked: the caller's, or, where this process traces, that of the submit
@@ -870,6 +970,21 @@ def _sound(request: RunSubmission) -> tuple[RunSubmission, int]:
         if message.id:
             checked_id(message.id, what="message id", loc=("body", "messages", index, "message_id"))
     return request, size
+
+
+def _check_promise(request: RunSubmission) -> None:
+    """Raises ValidationError for what takes an answer, which comes only after the caller's transaction."""
+    delivery = request.delivery
+    if delivery.mode not in ("queue", "interrupt", "rollback") or delivery.target_run_id is not None:
+        raise ValidationError(
+            "in a transaction of your own multitask_strategy is enqueue, interrupt or rollback: when the thread is"
+            " looked at, nobody is there to be refused",
+            loc=("body", "multitask_strategy"),
+        )
+    if request.decisions:
+        raise ValidationError("decisions are answered at once; make them outside", loc=("body", "decisions"))
+    if request.release_wait_s is not None:
+        raise ValidationError("release_wait_s waits for an answer; leave it out", loc=("body", "release_wait_s"))
 
 
 def _may_be_repeated(request: RunSubmission) -> bool:

@@ -14,12 +14,13 @@ import msgspec
 
 from awaken.domain.delivery import Delivery
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.ids import DEFAULT_SCOPE, RunId, Scope
+from awaken.domain.ids import DEFAULT_SCOPE, RunId, Scope, ThreadId
 from awaken.domain.message import Message
 from awaken.domain.receipt import Path
 from awaken.domain.run import NO_OPTIONS, Reference, Run, RunOptions, Trace
 from awaken.domain.ticket import Verdict
 from awaken.mailbox.reader import EndOfRun
+from awaken.store.contract import Posted
 
 
 class RunSubmission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -65,3 +66,13 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     """The run that was executing and has been asked to stop for it."""
     end: EndOfRun | None = None
     """For `Mailbox.wait`, where it was asked for."""
+
+
+class Promised(msgspec.Struct, frozen=True, gc=False):
+    """What was submitted in a caller's own transaction: a run that is there once that is committed, and delivered."""
+
+    scope: Scope
+    run_id: RunId
+    thread_id: ThreadId
+    digest: str
+    posted: Posted

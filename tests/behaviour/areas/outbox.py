@@ -30,7 +30,7 @@ AREA: Final = Area(
     built(
         "OB-016",
         sentence="What is to go out is stored with the step that wants it, or not at all.",
-        note="To other threads; what goes outside comes with the protocols.",
+        note="To other threads, and in a transaction of a caller's; what goes outside comes with the protocols.",
     ),
     same("OB-017", as_="EV-021"),
     later("OB-018", sentence="The states of what goes out survive JSON.", by=Wing.PROTOCOLS),
