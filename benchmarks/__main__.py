@@ -27,6 +27,7 @@ from benchmarks import (
     idle,
     lists,
     peers,
+    postgres,
     reading,
     server,
     sse,
@@ -83,6 +84,7 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "reading": reading.answer,
         "sse": sse.answer,
         "dialects": dialects.answer,
+        "postgres": postgres.answer,
         "peers": peers.answer,
     }
 

@@ -193,19 +193,21 @@ async def measure(
             tune_process()  # as `awaken serve` does once it has started
             if tape is not None:
                 raw.start_tape(app.store)
-            cycles = await _closed_loop(app, threads, turns)
+            cycles = await closed_loop(app, threads, turns)
             if idle:
-                await _idle_runs(app, idle, cycles)
+                await idle_runs(app, idle, cycles)
         if tape is not None:
             raw.save_tape(Path(tape), cycles=threads * turns)
         cycles.fsync_ms = fsync_us(folder) / 1000
         return cycles
 
 
-async def _closed_loop(app: Awaken, threads: int, turns: int) -> Cycles:
+async def closed_loop(app: Awaken, threads: int, turns: int, *, prefix: str = "thread") -> Cycles:
+    """Conversations side by side, each with its next run when the last one has ended. `prefix`: of their ids."""
+
     async def converse(index: int) -> None:
         for _ in range(turns):
-            await app.run(f"thread-{index:06d}", TEXT, agent="noop")
+            await app.run(f"{prefix}-{index:06d}", TEXT, agent="noop")
 
     await asyncio.sleep(_SETTLE_S)
     async with heartbeat() as late_ms:
@@ -216,7 +218,8 @@ async def _closed_loop(app: Awaken, threads: int, turns: int) -> Cycles:
     return Cycles(cycles_s, percentile(late_ms, 50), percentile(late_ms, 99))
 
 
-async def _idle_runs(app: Awaken, count: int, cycles: Cycles) -> None:
+async def idle_runs(app: Awaken, count: int, cycles: Cycles) -> None:
+    """Runs one after the other, when nothing else is done; how soon one begins, and has ended, is put into `cycles`."""
     started_at: list[float] = []
 
     async def stamp(context: Context) -> None:

