@@ -17,7 +17,7 @@ from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import MessageId, ThreadId
 from awaken.domain.outbox import Tell
 from awaken.domain.run import RunStatus
-from awaken.store.contract import ThreadQuery
+from awaken.store.contract import Store, ThreadQuery
 from awaken.store.invariants import BY_NAME, INVARIANTS, Breach
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import DeadLetter, JournalEntry, Mend, MendedSome, Mending
@@ -72,27 +72,31 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
-    """One thread for each thing that can go on in one."""
     async with SqliteStore(path, clock=clock, durability="process") as opened:
-        await settled(opened, await claimed(opened, "done", thread=DONE), ENDS, answered("an-answer"))
-        await settled(opened, await claimed(opened, "lost", thread=DONE), DeadLetter("hopeless"))
-        await submitted(opened, "stopped", thread=STOPPED)
-        await cancelled(opened, "stopped", thread=STOPPED)
-        owner = await claimed(opened, "owner", thread=QUEUE)
-        step = JournalEntry("step#1", msgspec.Raw(b"1"))
-        await committed(opened, owner, calling("turn", "call-1"), journal=[step])
-        await submitted(opened, "first", thread=QUEUE)
-        await submitted(opened, "second", thread=QUEUE)
-        await submitted(opened, "alone", thread=ALONE)
-        await waits_for(opened, "waits", question(), thread=WAITS)
-        await claimed(opened, "busy", thread=STEERED)
-        await apply(opened, aimed("said", thread=STEERED))
-        await waits_for(opened, "asks", question("call-9", tool_call_id="call-9"), thread=INPUT)
-        await submitted(opened, "told", thread=INPUT)
-        await parent_of(opened, "kid")
-        await delivered(opened)
-        await check_sound(opened)
+        await fill(opened)
         yield opened
+
+
+async def fill(store: Store) -> None:
+    """One thread for each thing that can go on in one."""
+    await settled(store, await claimed(store, "done", thread=DONE), ENDS, answered("an-answer"))
+    await settled(store, await claimed(store, "lost", thread=DONE), DeadLetter("hopeless"))
+    await submitted(store, "stopped", thread=STOPPED)
+    await cancelled(store, "stopped", thread=STOPPED)
+    owner = await claimed(store, "owner", thread=QUEUE)
+    step = JournalEntry("step#1", msgspec.Raw(b"1"))
+    await committed(store, owner, calling("turn", "call-1"), journal=[step])
+    await submitted(store, "first", thread=QUEUE)
+    await submitted(store, "second", thread=QUEUE)
+    await submitted(store, "alone", thread=ALONE)
+    await waits_for(store, "waits", question(), thread=WAITS)
+    await claimed(store, "busy", thread=STEERED)
+    await apply(store, aimed("said", thread=STEERED))
+    await waits_for(store, "asks", question("call-9", tool_call_id="call-9"), thread=INPUT)
+    await submitted(store, "told", thread=INPUT)
+    await parent_of(store, "kid")
+    await delivered(store)
+    await check_sound(store)
 
 
 @pytest.fixture
@@ -106,7 +110,7 @@ def by_hand(path: Path) -> Hand:
     return run
 
 
-async def mend(store: SqliteStore, *breaches: Breach) -> list[Mending]:
+async def mend(store: Store, *breaches: Breach) -> list[Mending]:
     outcome = want(MendedSome, await apply(store, Mend(breaches=breaches)))
     return [*outcome.mendings]
 
