@@ -37,9 +37,12 @@ async def died(world: World, signs: PretendedSigns) -> WorkerRecord:
     return record
 
 
+@pytest.mark.parametrize("loses_signals", [False, True], ids=["signals", "no signals"])
 async def test_a_neighbour_goes_on_with_the_runs_of_a_process_that_died(
-    shared: WatchedStore, clock: ManualClock
+    shared: WatchedStore, clock: ManualClock, loses_signals: bool
 ) -> None:
+    """At once, also where nobody is told of what it took back itself."""
+    shared.loses_signals = loses_signals
     signs = PretendedSigns()
     async with World(shared, clock, executes=False) as front:
         run = await front.submit()

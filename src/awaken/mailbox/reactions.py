@@ -317,7 +317,9 @@ class Reactions:
                 self._dispatcher.wake()
 
     def _reclaimed(self, transition: Reclaim, outcome: Outcome, asked_s: float) -> None:
-        """A claim of this process that was taken back has ended, whatever its execution still believes."""
+        """A claim of this process that was taken back has ended, whatever its execution still believes; and what is
+        queued again may be due.
+        """
         assert isinstance(outcome, Reclaimed), "a reclaim answers with what it took back"
         for item in outcome.items:
             self._end(item.scope, item.run)
@@ -325,6 +327,8 @@ class Reactions:
             execution = self._executions.of_dispatch(item.scope, item.dispatch.thread_id, item.dispatch.dispatch_id)
             if execution is not None:
                 execution.stop("lost")
+        if outcome.items:
+            self._dispatcher.wake()
 
     def _mended(self, transition: Mend, outcome: Outcome, asked_s: float) -> None:
         """What was queued by it may be due; a claim that it ended has ended for its execution too."""

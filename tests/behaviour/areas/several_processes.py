@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, built, cannot, later, same
+from tests.behaviour.ledger import Area, built, cannot, same
 
 AREA: Final = Area(
     "several processes",
     built(
         "MB-028",
         sentence="Callers that meet on one key from different tasks store it once.",
-        note="On one process; several handles come with a store for several processes.",
+        note="Of one process; and on Postgres of several.",
     ),
     built("MB-033", sentence="What many submit at once is drained once by several workers.", note="As MB-028."),
     built("MB-059", sentence="Two consumers asking for one dispatch get it once."),
@@ -66,11 +66,11 @@ AREA: Final = Area(
         sentence="What is pending is taken once, however many processes look for it.",
         note="As MB-028: by whoever owns the claim of its run.",
     ),
-    later(
+    built(
         "OB-014",
         "OB-015",
-        sentence="What goes out is taken by one process at a time, and stored once.",
-        by=Wing.POSTGRES,
+        sentence="What goes out is begun once, and removed once, whoever delivers it at the same moment.",
+        note="On Postgres; nobody claims an errand, as its delivery is repeatable.",
     ),
     built(
         "LV-012",
@@ -78,9 +78,9 @@ AREA: Final = Area(
         sentence="What is asked of a run reaches the process that executes it.",
         note="Two mailboxes on one store, with its signals and without; a decision as MBX-154.",
     ),
-    later(
+    built(
         "SRV-021",
-        sentence="A stream goes on in another process when the one that served or executed it is killed.",
-        by=Wing.POSTGRES,
+        sentence="A stream goes on in another process when the one that executed it is killed.",
+        note="On Postgres.",
     ),
 )

@@ -11,7 +11,7 @@ AREA: Final = Area(
     cannot(
         "SG-001", because="A store that is alone on its data has no signals: all there is to know is in its answers."
     ),
-    later("SG-002", sentence="What one process accepts wakes another.", by=Wing.POSTGRES),
+    built("SG-002", sentence="What one process accepts wakes another that can run it.", note="On Postgres."),
     cannot(
         "SG-003",
         "SG-004",

@@ -13,8 +13,10 @@ from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import ThreadId
 from awaken.store.contract import Signal
 from awaken.store.postgres import PostgresStore, driver
-from awaken.store.transitions import Deferred, Replayed, Submitted
+from awaken.store.transitions import Deferred, Delivered, DeliveredSome, Handled, Replayed, Submitted
+from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.children import delivering, parent_of
 from awaken.testing.conformance.steps import (
     OTHER_WORKER,
     SCOPE,
@@ -25,9 +27,12 @@ from awaken.testing.conformance.steps import (
     claim_some,
     claimed,
     dispatch_of,
+    interrupt,
     kinds,
     run_of,
+    runs_in,
     submitted,
+    want,
 )
 
 OTHER = ThreadId("thread-2")
@@ -84,6 +89,37 @@ async def test_two_processes_may_make_the_same_thread_at_once(
         for name in ("d1", "d2"):
             await apply(store, asked(name))
             assert (await dispatch_of(other, name)).status is DispatchStatus.QUEUED
+
+
+@behaviour("OB-014", "OB-015")
+async def test_what_two_processes_deliver_at_once_is_begun_and_removed_once(
+    store: PostgresStore, postgres_url: str, clock: ManualClock
+) -> None:
+    await parent_of(store, "kid")
+    [errand] = await store.list_outbox()
+    async with PostgresStore(postgres_url, clock=clock) as other:
+        begun = await asyncio.gather(store.apply([delivering(errand)]), other.apply([delivering(errand)]))
+        assert len([each for [each] in begun if isinstance(each, Submitted)]) == 1
+
+        removing = Delivered(rows=(Handled(errand.no),))
+        removed = await asyncio.gather(store.apply([removing]), other.apply([removing]))
+
+    assert sorted(want(DeliveredSome, outcome).count for [outcome] in removed) == [0, 1]
+    assert await store.list_outbox() == []
+    assert [run.run_id for run in await runs_in(store)] == ["run-parent", "run-kid"]
+
+
+@behaviour("MB-028", "MB-131", "MB-146", "MB-162")
+async def test_what_one_process_writes_another_reads_at_once(
+    store: PostgresStore, postgres_url: str, clock: ManualClock
+) -> None:
+    async with PostgresStore(postgres_url, clock=clock) as other:
+        await submitted(store, "d1")
+        assert (await dispatch_of(other, "d1")).status is DispatchStatus.QUEUED
+        owner = await claimed(other, "d2", thread=OTHER)
+        assert (await store.active_dispatch(SCOPE, OTHER)) == owner.dispatch
+        await interrupt(other)
+        assert (await dispatch_of(store, "d1")).status is DispatchStatus.SUPERSEDED
 
 
 async def test_others_hear_what_is_committed_and_one_that_is_alone_hears_nothing(
