@@ -377,6 +377,8 @@ def test_state_activity_files_and_usage_go_beside_the_text() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
     assert made(message(image)) == [{"type": "file", "url": "data:image/png;base64,AA==", "mediaType": "image/png"}]
     assert made(("ErrorRecorded", {"message": "hm"}))[0]["data"] == {"message": "hm"}
+    [waits] = made(("ChildSuspended", {"run_id": "c", "ticket_ids": ["x"]}))
+    assert (waits["type"], waits["data"]) == ("data-child-suspended", {"runId": "c", "ticketIds": ["x"]})
 
 
 @pytest.mark.parametrize(

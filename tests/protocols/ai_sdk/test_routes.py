@@ -13,6 +13,7 @@ from awaken.http.settings import HttpSettings
 from awaken.protocols.ai_sdk.routes import OPERATIONS
 from awaken.store.contract import MessageQuery, TicketQuery
 from awaken.testing.behaviour import behaviour
+from awaken.testing.clock import ManualClock, settle
 from awaken.testing.protocols import approve_all
 from tests.protocols.site import ProtocolSite, cuts, frames_in, protocol_site, without_beginning
 
@@ -388,8 +389,9 @@ async def test_an_answer_that_comes_too_late_is_brought_into_its_true_state() ->
         shown = await history(site)
         await chat(site, None, shown[0], responded(shown[1], True))
         body = await chat(site, None, shown[0], responded(shown[1], True))
-        start, output, finish = chunks(body)
+        start, output, *rest, finish = chunks(body)
         assert (start["messageId"], finish["finishReason"]) == (shown[1]["id"], "other"), "the same again is no mistake"
+        assert said(body) == "That is settled.", "and what came of it is shown"
         assert (output["type"], output["output"], output["providerExecuted"]) == (
             "tool-output-available",
             "paid 5",
@@ -399,7 +401,7 @@ async def test_an_answer_that_comes_too_late_is_brought_into_its_true_state() ->
         for dialect, forgets in ((6, "tool-approval-request"), (7, "tool-approval-response")):
             body = await chat(site, None, shown[0], late, dialect=dialect)
             start, forgotten, *same, error, finish = chunks(body)
-            assert (start["messageId"], same, finish["finishReason"]) == (shown[1]["id"], [output], "error")
+            assert (start["messageId"], same, finish["finishReason"]) == (shown[1]["id"], [output, *rest], "error")
             assert forgotten["type"] == forgets and forgotten.get("approved") is not False
             assert error["errorText"].endswith(": approve"), "it says what was decided"
         assert said(await chat(site, None, shown[0], late, user("and now?", "m2"))) != "", (
@@ -488,6 +490,26 @@ async def test_what_is_no_message_is_there_after_a_reload(agent: str) -> None:
         assert answer["id"] == answer["metadata"]["runId"]
         if agent == "asking":
             assert answer["parts"][0]["output"] == "7"
+
+
+@behaviour("SRV-031")
+async def test_whoever_answers_when_the_time_is_over_is_shown_what_was_said_then() -> None:
+    clock = ManualClock()
+
+    async def asking(context: Context) -> Any:
+        yield "I ask. "
+        approval = await context.approve("Well?", expires_in_s=60)
+        yield f"It is {approval.approved}: {approval.reason}."
+
+    async with asyncio.timeout(30), protocol_site(OPERATIONS, clock=clock, asking=asking) as site:
+        run_id = chunks(await chat(site, "asking"))[0]["messageId"]
+        shown = await history(site)
+        clock.tick(61)
+        await clock.advance(60, settle)
+        await site.app.wait(run_id)
+        body = await chat(site, None, shown[0], responded(shown[1], True))
+        assert said(body) == "It is False: nobody decided in time."
+        assert [each["type"] for each in chunks(body) if "error" in each["type"]] == ["tool-output-error", "error"]
 
 
 @behaviour("SRV-032")

@@ -153,6 +153,7 @@ async def test_a_page_that_decides_second_is_told_and_goes_on() -> None:
                 "paid 5",
                 None if chat.version == 6 else True,
             )
+            assert text(view) == "I have to pay.That is settled.", "and what followed"
             view = await other("send", "and now?")
             assert (view["status"], roles(view)) == ("ready", ["user", "assistant", "user", "assistant"])
 

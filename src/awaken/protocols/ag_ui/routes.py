@@ -261,7 +261,6 @@ async def capabilities(call: Call) -> Response:
         "transport": {"streaming": True, "websocket": False, "httpBinary": False, "resumable": True},
         "tools": {"clientProvided": "client_tools" in info.capabilities},
         "state": {"snapshots": True, "deltas": True, "persistentState": True},
-        "multimodal": {"input": dict.fromkeys(("image", "audio", "video", "pdf"), True)},
         "humanInTheLoop": {
             "supported": decides,
             "approvals": decides,

@@ -39,6 +39,7 @@ from awaken.domain.log import MessagePayload
 from awaken.domain.message import ASSISTANT, USER, Audio, Block, Document, Image, Video
 from awaken.domain.run import Usage
 from awaken.domain.server_event import (
+    ChildSuspendedPayload,
     DispatchPayload,
     TicketDecidedPayload,
     TicketExpiredPayload,
@@ -466,6 +467,10 @@ class AiSdkEncoder(TurnEncoder):
         if not self.turns.is_open:
             self._decided += frames
         return frames
+
+    @on("ChildSuspended")
+    def _child_waits(self, event: LogEvent, child: ChildSuspendedPayload) -> Frames:
+        return (_data("child-suspended", {"runId": child.run_id, "ticketIds": child.ticket_ids}, transient=True),)
 
     # --- beside the conversation --------------------------------------------------------------------------------------
 

@@ -261,6 +261,42 @@ def settling(sent: Sequence[Part], true: Sequence[Part], version: Dialect = 6) -
     return chunks
 
 
+def following(sent: Sequence[Part], true: Sequence[Part]) -> list[Part]:
+    """Chunks with what stands behind a client's message here, where what it has is the beginning of that."""
+    mine = [told for part in sent if (told := _told(part)) is not None]
+    known = [(place, told) for place, part in enumerate(true) if (told := _told(part)) is not None]
+    if not mine or [told for _, told in known[: len(mine)]] != mine:
+        return []
+    rest = true[known[len(mine) - 1][0] + 1 :]
+    return [chunk for number, part in enumerate(rest) for chunk in _whole(part, f"late_{number}")]
+
+
+def _told(part: Part) -> Any:
+    """By what a part is known in a stream and in the conversation; None: it may be in one of them only."""
+    kind = part.get("type")
+    if tool_name(part) is not None:
+        return part.get("toolCallId")
+    return (kind, part.get("text")) if kind in ("text", "reasoning", "step-start") else None
+
+
+def _whole(part: Part, id: str) -> list[Part]:
+    kind, name = part["type"], tool_name(part)
+    if kind == "step-start":
+        return [{"type": "start-step"}]
+    if kind in ("text", "reasoning"):
+        about: Part = {"id": id} | (
+            {"providerMetadata": part["providerMetadata"]} if "providerMetadata" in part else {}
+        )
+        delta: Part = {"type": f"{kind}-delta", "id": id, "delta": part["text"]}
+        return [{"type": f"{kind}-start"} | about, delta, {"type": f"{kind}-end", "id": id}]
+    if name is None:
+        return [{key: value for key, value in part.items() if key != "state"}]
+    begun = _begun_anew(part, part) | {"toolCallId": part["toolCallId"]}
+    asked = [_requested(part)] if part["state"] == "approval-requested" else []
+    ends = asked or _settling({"state": "input-available"}, part, 6, in_last_step=False)
+    return [begun, *[each | {"toolCallId": part["toolCallId"]} for each in ends]]
+
+
 def _settling(part: Part, known: Part | None, version: Dialect, *, in_last_step: bool) -> list[Part]:
     """The same for one call. Its input is begun anew in the last step only: the client would not find it elsewhere."""
     if known is None:

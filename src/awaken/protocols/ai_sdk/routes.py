@@ -27,7 +27,7 @@ from awaken.http.routes.threads import cancel_thread, interrupt_thread
 from awaken.http.wire import CancelResource, InterruptResource
 from awaken.protocols.ai_sdk.again import regenerated, rewound
 from awaken.protocols.ai_sdk.encoder import AiSdkEncoder, Dialect, frames_of
-from awaken.protocols.ai_sdk.history import settling
+from awaken.protocols.ai_sdk.history import following, settling
 from awaken.protocols.ai_sdk.reading import read_page, visible_messages
 from awaken.protocols.ai_sdk.wire import (
     SHOWN_KINDS,
@@ -238,6 +238,7 @@ async def _settled(
         true: list[Part] = next((each.shown["parts"] for each in page if each.shown["id"] == mine.id), list[Part]())
         is_waiting = thread is not None and thread.open_ticket_count > 0
         chunks = [{"type": "start", "messageId": mine.id}, *settling(mine.parts, true, version)]
+        chunks += following(mine.parts, true)
     if why is not None:
         chunks += [{"type": "error", "errorText": why}, {"type": "finish", "finishReason": "error"}]
     else:
