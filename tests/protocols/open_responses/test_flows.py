@@ -366,6 +366,10 @@ async def test_a_chat_completion_approves_with_a_plain_word(word: str, end: str)
         other = await chatted(client, "careful", "Go on.", asked, word, end, "Again.", user="t")
         assert other == asked
         assert await chatted(client, "careful", "Go on.", asked, "yes, but why?", user="t") == asked, "something else"
+        assert await chatted(client, "careful", "Go on.", "Is it warm?", word, user="t") == asked, "no answer to this"
+        tickets = await site.app.list_tickets(thread_id="t")
+        assert [each.state for each in tickets] == ["open", "decided"], "and still asked"
+        assert await chatted(client, "careful", word, user="t") == end, "a client that sends what is new alone"
         unnamed = await chatted(client, "careful", "Go on.")
         ticket = (await site.app.list_tickets(state="open"))[0]
         assert f"/v1/tickets/{ticket.ticket_id}/decision" in unnamed

@@ -9,7 +9,7 @@ Source: docs/howto/use-openai-clients.md; OR-006.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -30,15 +30,18 @@ _json: Final = msgspec.json.Encoder().encode
 
 
 class ChatEncoder(TurnEncoder):
-    """`with_usage`: a last chunk says what was spent. `keeps`: the turn whose message is wanted as a whole."""
+    """`with_usage`: a last chunk says what was spent. `keeps`: the turn whose message is wanted as a whole. `is_named`:
+    the client names the thread, so that what it says next is said there.
+    """
 
     dialect = "chat_completions"
     has_ids = False
 
-    def __init__(self, opened: Opened, *, with_usage: bool = False, keeps: int = 0) -> None:
+    def __init__(self, opened: Opened, *, with_usage: bool = False, keeps: int = 0, is_named: bool = False) -> None:
         super().__init__(opened)
         self._with_usage = with_usage
         self._keeps = keeps
+        self._is_named = is_named
         self._id = ""
         self._created_at = 0
         self._said: list[str] = []
@@ -51,8 +54,8 @@ class ChatEncoder(TurnEncoder):
         self.kept_ending: Ending | None = None
 
     @property
-    def shared_as(self) -> tuple[bool, int]:
-        return self._with_usage, self._keeps
+    def shared_as(self) -> tuple[bool, int, bool]:
+        return self._with_usage, self._keeps, self._is_named
 
     def _chunk(self, delta: dict[str, Any] | None, finish: FinishReason | None = None, usage: Any = None) -> Frame:
         choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
@@ -105,13 +108,6 @@ class ChatEncoder(TurnEncoder):
         if self._with_usage:
             frames.append(self._chunk(None, usage=usage_of(ending.usage)))
         return [*frames, DONE]
-
-    @property
-    def _is_named(self) -> bool:
-        """The thread is, so that the next request comes to it."""
-        given: object = self.opened.request.options.overrides
-        told = cast(dict[str, Any], given) if isinstance(given, dict) else {}
-        return bool(told.get("user") or self.opened.metadata.get("thread_id"))
 
     def _completion(self, reason: FinishReason, usage: Usage | None) -> dict[str, Any]:
         text = "".join(self._said)

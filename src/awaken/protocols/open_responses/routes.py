@@ -30,6 +30,7 @@ from awaken.domain.message import (
     Video,
 )
 from awaken.domain.run import Adapter, Run
+from awaken.domain.server_event import ticket_opened
 from awaken.domain.ticket import Ticket, Verdict
 from awaken.executors.registry import AgentInfo
 from awaken.http.operation import Call, Handler, Method, Operation, json_response
@@ -40,7 +41,7 @@ from awaken.http.submission import Body
 from awaken.protocols.foreign import last_words, without_systems
 from awaken.protocols.gateway import Gateway, Incoming, has_begun
 from awaken.protocols.open_responses.branches import branched, is_older
-from awaken.protocols.open_responses.chat import ChatEncoder, decision_path, plainly
+from awaken.protocols.open_responses.chat import ChatEncoder, decision_path, plainly, question_of
 from awaken.protocols.open_responses.encoder import Answer, OpenResponsesEncoder
 from awaken.protocols.open_responses.repeats import Key, key_of, once, repeated
 from awaken.protocols.open_responses.wire import (
@@ -377,9 +378,9 @@ async def create_completion(call: Call) -> Response:
     turn = await _completed(call, gateway, asked)
     if asked.stream:
         with_usage = bool((asked.stream_options or {}).get("include_usage"))
-        return await gateway.watch(turn, partial(ChatEncoder, with_usage=with_usage))
+        return await gateway.watch(turn, partial(ChatEncoder, with_usage=with_usage, is_named=bool(asked.thread_id)))
     await _over(call, turn)
-    encoder = await gateway.read(turn.run, partial(ChatEncoder, keeps=turn.number))
+    encoder = await gateway.read(turn.run, partial(ChatEncoder, keeps=turn.number, is_named=bool(asked.thread_id)))
     assert isinstance(encoder, ChatEncoder), "it was made of that class"
     if encoder.kept is None or encoder.kept_ending is None:
         raise Problem("overloaded", f"the answer is not there after {MAX_WAIT_S} seconds; stream it")
@@ -401,9 +402,10 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
         thread_id, messages = run.thread_id, ()
     refusal: ValidationError | None = None
     if run is None and (thread := await gateway.load_thread(thread_id)) is not None and has_begun(thread):
+        shown = next((each.text for each in reversed(messages) if each.role is Role.ASSISTANT), None)
         messages = _last_said(messages)
         try:
-            decided = await _said_plainly(gateway, thread_id, messages)
+            decided = await _said_plainly(gateway, thread_id, messages, shown)
             messages, answers = ((), decided) if decided else await _answering(gateway, thread_id, messages, ())
         except ValidationError as error:
             refusal = error
@@ -436,8 +438,11 @@ async def _completed(call: Call, gateway: Gateway, asked: ChatBody) -> Turn:
     return turn
 
 
-async def _said_plainly(gateway: Gateway, thread_id: str, messages: Sequence[Message]) -> tuple[Verdict, ...]:
-    """A decision about the one approval that the thread waits for, where all that its user says is a yes or a no.
+async def _said_plainly(
+    gateway: Gateway, thread_id: str, messages: Sequence[Message], shown: str | None
+) -> tuple[Verdict, ...]:
+    """A decision about the one approval that the thread waits for, where all that its user says is a yes or a no. A
+    client that sends what its user was `shown` last has shown that approval: a yes to something else is none to it.
 
     Raises:
         ValidationError: It waits for several, and the word does not say which one it is about.
@@ -454,7 +459,13 @@ async def _said_plainly(gateway: Gateway, thread_id: str, messages: Sequence[Mes
             f"{len(asked)} calls wait for approval, and one word does not say which one it is about: POST {named}",
             loc=("body", "messages"),
         )
-    return tuple([Verdict(action=action, ticket_id=each.ticket_id) for each in asked])
+    return tuple(
+        [
+            Verdict(action=action, ticket_id=each.ticket_id)
+            for each in asked
+            if shown is None or question_of(ticket_opened(each).payload, is_only=True, is_named=True) in shown
+        ]
+    )
 
 
 def _last_said(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -219,9 +219,7 @@ class ChatBody(DialectBody, frozen=True, kw_only=True):
         return named.strip() if isinstance(named, str) else (self.user or "").strip()
 
     def echoed(self) -> dict[str, Any] | None:
-        names = (
-            "user", "max_tokens", "max_completion_tokens", "temperature", "top_p", "tool_choice", "response_format"
-        )  # fmt: skip
+        names = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "tool_choice", "response_format")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None} or None
 
 
