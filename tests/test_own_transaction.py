@@ -13,7 +13,7 @@ import pytest
 from awaken.domain.errors import AlreadyExists, RunNeverBegun, RunNotFound, Unavailable, Unsupported, ValidationError
 from awaken.domain.given import messages_of
 from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
-from awaken.domain.shown import Event
+from awaken.domain.shown import Event, Run
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import RunSubmission
@@ -24,9 +24,10 @@ from awaken.store.postgres.opening import place_of
 from awaken.store.transitions import Delivered, Submit
 from awaken.testing.behaviour import behaviour
 from awaken.testing.mailboxes import GatedAgent, WatchedStore
-from awaken.wiring import Awaken, PromisedRun
+from awaken.wiring import Awaken, PromisedRun, RunHandle
 
-BOUND_S = 60
+BOUND_S = 25
+"""Less than the default `poll_interval_s`: what is delivered within it was heard of."""
 
 
 async def echo(ctx: Context) -> str:
@@ -42,7 +43,7 @@ def app_on(url: str) -> Awaken:
 @pytest.fixture
 async def app(postgres_url: str) -> AsyncIterator[Awaken]:
     """Started, so the schema is there."""
-    async with asyncio.timeout(BOUND_S), app_on(postgres_url) as started:
+    async with app_on(postgres_url) as started:
         yield started
 
 
@@ -61,6 +62,11 @@ async def submitted(
     handle = await app.submit(thread_id, text, connection=connection, **more)
     assert isinstance(handle, PromisedRun)
     return handle
+
+
+async def ended(handle: RunHandle) -> Run:
+    async with asyncio.timeout(BOUND_S):
+        return await handle.result()
 
 
 async def said(app: Awaken) -> list[str]:
@@ -181,7 +187,7 @@ async def test_a_run_goes_on_with_the_commit_and_is_never_there_after_a_rollback
         kept = await submitted(app, connection)
         with pytest.raises(RunNotFound):
             await kept.refresh()
-    assert (await kept.result()).output == "got hello"
+    assert (await ended(kept)).output == "got hello"
     assert kept.record.run_id == kept.run_id
 
     lost: PromisedRun | None = None
@@ -191,7 +197,7 @@ async def test_a_run_goes_on_with_the_commit_and_is_never_there_after_a_rollback
             raise RolledBack
     assert lost is not None
     with pytest.raises(RunNeverBegun, match="rolled back"):
-        await lost.result()
+        await ended(lost)
     assert await app.store.list_outbox() == []
 
 
@@ -237,7 +243,7 @@ async def test_nobody_waits_for_a_transaction_that_is_open(app: Awaken, mine: An
 
         assert (await app.run("t", "meanwhile")).output == "got meanwhile"
         assert await app.store.load_run(DEFAULT_SCOPE, RunId(promised.run_id)) is None
-    assert (await promised.result()).output == "got hello"
+    assert (await ended(promised)).output == "got hello"
 
 
 async def test_a_savepoint_takes_back_what_was_submitted_behind_it(app: Awaken, mine: Any) -> None:
@@ -248,24 +254,25 @@ async def test_a_savepoint_takes_back_what_was_submitted_behind_it(app: Awaken, 
             async with mine.transaction():
                 lost = await submitted(app, mine, text="lost")
                 raise RolledBack
-    assert (await kept.result()).output == "got kept"
+    assert (await ended(kept)).output == "got kept"
     assert lost is not None
     with pytest.raises(RunNeverBegun, match="savepoint"):
-        await lost.result()
+        await ended(lost)
 
 
 async def test_several_of_one_transaction_run_in_their_order(app: Awaken, mine: Any) -> None:
     async with mine.transaction():
         handles = [await submitted(app, mine, text=f"m{number}") for number in range(5)]
     for handle in handles:
-        await handle.result()
+        await ended(handle)
     assert await said(app) == [f"m{number}" for number in range(5)]
 
 
 async def test_events_come_from_the_run_s_first_one(app: Awaken, mine: Any) -> None:
     async with mine.transaction():
         handle = await submitted(app, mine)
-    kinds = [event.kind async for event in handle.events()]
+    async with asyncio.timeout(BOUND_S):
+        kinds = [event.kind async for event in handle.events()]
     assert (kinds[0], kinds[-1]) == ("RunQueued", "RunFinished")
 
 
@@ -274,13 +281,13 @@ async def test_the_patience_of_whoever_waits_ends_before_the_transaction(app: Aw
         handle = await submitted(app, mine)
         with pytest.raises(RunNotFound):
             await handle.result(timeout_s=0.01)
-    assert (await handle.result()).output == "got hello"
+    assert (await ended(handle)).output == "got hello"
 
 
 async def test_whoever_waits_when_the_app_stops_is_told(app: Awaken, mine: Any) -> None:
     async with mine.transaction():
         handle = await submitted(app, mine)
-        waiting = asyncio.create_task(handle.result())
+        waiting = asyncio.create_task(ended(handle))
         with pytest.raises(RunNotFound):
             await handle.result(timeout_s=0.05)
         await app.stop()
@@ -311,13 +318,13 @@ async def test_the_same_under_the_same_id_is_one_run_however_it_comes(app: Awake
     async with mine.transaction():
         first = await submitted(app, mine, run_id="order-1")
         again = await submitted(app, mine, run_id="order-1")
-    assert await first.result() == await again.result()
+    assert await ended(first) == await ended(again)
 
     directly = await app.submit("t", "hello", run_id="order-1")
     assert directly.replayed
     async with mine.transaction():
         late = await submitted(app, mine, run_id="order-1")
-    assert (await late.result()).run_id == "order-1"
+    assert (await ended(late)).run_id == "order-1"
     assert await said(app) == ["hello"]
     await all_delivered(app)
 
@@ -330,10 +337,10 @@ async def test_an_id_that_is_taken_is_found_at_the_delivery_and_told(
         other = await submitted(app, mine, text="something else", run_id="order-1")
         next_one = await submitted(app, mine, text="next")
 
-    assert (await next_one.result()).output == "got next"
+    assert (await ended(next_one)).output == "got next"
     await all_delivered(app)
     with pytest.raises(AlreadyExists, match="order-1"):
-        await other.result()
+        await ended(other)
     assert "run id 'order-1' is taken" in caplog.text
     assert "MessageUndeliverable" in await kinds(app)
     assert await said(app) == ["hello", "next"]
@@ -349,7 +356,7 @@ async def test_a_thread_that_takes_nothing_is_told_of_in_the_log(
     async with mine.transaction():
         handle = await submitted(app, mine, create_thread=False)
     with pytest.raises(RunNeverBegun, match="refused"):
-        await handle.result()
+        await ended(handle)
     assert "is given up: " in caplog.text
     assert await app.store.list_outbox() == []
 
@@ -371,7 +378,7 @@ async def test_a_full_queue_holds_it_until_there_is_room(postgres_url: str) -> N
             await held.result(timeout_s=0.05)
 
         first.release()
-        assert (await held.result()).output == "got held"
+        assert (await ended(held)).output == "got held"
         assert await said(app) == ["begin", "queued", "held"]
 
 
@@ -383,7 +390,7 @@ async def test_what_an_unfinished_run_stands_for_already_begins_nothing(app: Awa
     async with mine.transaction():
         handle = await submitted(app, mine, agent="gated", dedupe_key="once")
     with pytest.raises(RunNeverBegun, match="there already"):
-        await handle.result()
+        await ended(handle)
 
 
 async def test_the_user_of_the_connection_needs_what_the_page_says(app: Awaken, mine: Any, postgres_url: str) -> None:
@@ -399,7 +406,7 @@ async def test_the_user_of_the_connection_needs_what_the_page_says(app: Awaken, 
         async with mine.transaction():
             await mine.execute(f"SET LOCAL ROLE {role}")
             handle = await submitted(app, mine)
-        assert (await handle.result()).output == "got hello"
+        assert (await ended(handle)).output == "got hello"
     finally:
         await mine.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
@@ -416,7 +423,7 @@ async def test_what_only_an_answer_could_tell_is_refused(app: Awaken, mine: Any)
             with pytest.raises(ValidationError, match=words):
                 await submitted(app, mine, **options)
         handle = await submitted(app, mine)
-    assert (await handle.result()).output == "got hello"
+    assert (await ended(handle)).output == "got hello"
 
 
 async def test_an_interrupt_clears_the_thread_once_it_is_delivered(app: Awaken, mine: Any) -> None:
@@ -427,8 +434,8 @@ async def test_an_interrupt_clears_the_thread_once_it_is_delivered(app: Awaken, 
     async with mine.transaction():
         handle = await submitted(app, mine, multitask_strategy="interrupt", agent="echo")
         assert (await running.refresh()).status == "running"
-    assert (await handle.result()).output == "got hello"
-    assert (await running.result()).phase == "superseded"
+    assert (await ended(handle)).output == "got hello"
+    assert (await ended(running)).phase == "superseded"
 
 
 # --- who delivers -----------------------------------------------------------------------------------------------------
@@ -444,7 +451,7 @@ async def test_a_process_that_has_started_nothing_may_submit(app: Awaken, mine: 
     """It has no connection of its own; whoever has started delivers."""
     async with mine.transaction():
         promised = await app_on(postgres_url).mailbox.post(asked(), mine)
-    assert await app.mailbox.appeared(promised) is not None
+    assert await app.mailbox.appeared(promised, timeout_s=BOUND_S) is not None
     assert (await app.wait(promised.run_id)).output == "got hello"
 
 
@@ -488,7 +495,7 @@ async def test_two_that_deliver_at_once_begin_one_run(mine: Any, app: Awaken, po
         store.hold(Submit)
         async with mine.transaction():
             promised = await late.mailbox.post(asked(), mine)
-        assert await app.mailbox.appeared(promised) is not None
+        assert await app.mailbox.appeared(promised, timeout_s=BOUND_S) is not None
         assert (await app.wait(promised.run_id)).output == "got hello"
         await all_delivered(app)
         store.let_go()
@@ -509,7 +516,7 @@ async def test_a_delivery_whose_record_was_lost_is_repeated_and_changes_nothing(
         store.fail_once(Delivered)
         async with mine.transaction():
             promised = await other.mailbox.post(asked(), mine)
-        assert await other.mailbox.appeared(promised) is not None
+        assert await other.mailbox.appeared(promised, timeout_s=BOUND_S) is not None
         await all_delivered(other)
         assert (await other.wait(promised.run_id)).output == "got hello"
         assert len([each for each in store.transitions if isinstance(each, Submit)]) == 2
