@@ -300,7 +300,7 @@ async def test_a_run_that_executes_elsewhere_stops_at_once_where_the_signal_arri
         if how == "cancel":
             await beside.mailbox.cancel(DEFAULT_SCOPE, run.run.run_id)
         else:
-            await beside.mailbox.interrupt(DEFAULT_SCOPE, "t")
+            await beside.mailbox.interrupt(DEFAULT_SCOPE, ThreadId("t"))
         await beside.quiet()
 
         assert call.is_over is not shared.loses_signals
