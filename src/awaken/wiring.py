@@ -27,7 +27,6 @@ from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery, letters_of
 from awaken.domain.delivery import Delivery, Mode, Strategy, delay_ms, due_at, mode_of
 from awaken.domain.dispatch import DEFAULT_PRIORITY, Dispatch
 from awaken.domain.errors import (
-    AgentNotFound,
     CursorExpired,
     RunNotFound,
     Unavailable,
@@ -71,7 +70,7 @@ from awaken.domain.shown import (
 from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, verdicts_of
 from awaken.domain.watching import On, check_watched, scopes_of
-from awaken.executors.registry import Agents, Skill
+from awaken.executors.registry import Agents, Fallback, Skill
 from awaken.executors.schema import Schema
 from awaken.http.audit_wire import FindingResource, findings
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource
@@ -383,6 +382,8 @@ class Awaken:
         name: str,
         agent: AgentT,
         *,
+        version: str | None = None,
+        fallback: Fallback | None = None,
         title: str | None = None,
         description: str | None = None,
         input_schema: Schema | None = None,
@@ -397,6 +398,11 @@ class Awaken:
         An async function or generator, a Pydantic AI agent, an `AgentDriver`, or `"module:attribute"`, which is
         imported at its first run. One that could not be loaded may be registered again; its runs have waited.
 
+        With a `version` an agent may be there several times under one name. What is submitted for the name gets the
+        newest version, which is the one that was registered last; `name@version` asks for another. A run stays with the
+        version that it began with, however often it waits or is retried; where that is not registered, it waits for it.
+        `fallback="latest"`: the newest version executes runs of older ones too, where those are not registered.
+
         `title`, `description`, `skills` and the schemas are shown to whoever lists the agents. A schema is a JSON
         schema or a Pydantic model; an input that does not fit `input_schema` is refused when it is submitted, a run
         that ends with something else than `output_schema` says, text or value, fails at once and for good.
@@ -405,12 +411,15 @@ class Awaken:
         readers of its streams, get the text of whatever it and its tools raise, and not the class alone.
 
         Raises:
-            ValidationError: The name is not an id, nothing here can run the object, or an option is unacceptable.
-            AlreadyExists: The name is taken.
+            ValidationError: The name is not an id, or the version; nothing here can run the object, or an option is
+                unacceptable.
+            AlreadyExists: The name is taken, in this version.
         """
         self.agents.add(
             name,
             agent,
+            version=version,
+            fallback=fallback,
             title=title,
             description=description,
             input_schema=input_schema,
@@ -1118,7 +1127,7 @@ class Awaken:
     async def agent_stats(self, agent_id: str, *, window_s: float = HOUR_S) -> shown.AgentStats:
         """What this process has done for an agent in the last so many seconds, 60 to 3600. Raises AgentNotFound."""
         window_s = checked_window(window_s)
-        known = self.agents.known(checked_id(agent_id, what="agent_id"))
+        known = self.agents.name(checked_id(agent_id, what="agent_id"))
         return as_shown(AgentStatsResource.of(self._stats.of_agent(known, window_s)), shown.AgentStats)
 
     def audit(self, *, limit: int | None = None) -> Listing[shown.Finding]:
@@ -1793,7 +1802,7 @@ class Awaken:
     # --- agents -------------------------------------------------------------------------------------------------------
 
     def list_agents(self) -> Listing[shown.Agent]:
-        """The agents, in the order they were added."""
+        """The agents, in the order they were added; of one with versions the newest."""
 
         async def described(lost: list[str]) -> AsyncGenerator[shown.Agent]:
             for info in self.agents.describe():
@@ -1802,16 +1811,14 @@ class Awaken:
         return Listing(described)
 
     async def get_agent(self, agent_id: str) -> shown.Agent:
-        """Raises AgentNotFound."""
-        checked_id(agent_id, what="agent_id")
-        async for agent in self.list_agents():
-            if agent.agent_id == agent_id:
-                return agent
-        raise AgentNotFound(agent_id)
+        """An agent: the newest of its versions, or, as `name@version`, that one. Raises AgentNotFound."""
+        info = self.agents.described(checked_id(agent_id, what="agent_id"))
+        return as_shown(AgentResource.of(info), shown.Agent)
 
     async def pause_agent(self, agent_id: str) -> shown.Agent:
         """Begin no run of an agent in this process until it is resumed, or the process starts anew. Its runs are
-        accepted, and wait; what executes goes on. Raises AgentNotFound.
+        accepted, and wait; what executes goes on. A name means all its versions, `name@version` that one. Raises
+        AgentNotFound.
         """
         self.agents.pause(checked_id(agent_id, what="agent_id"))
         return await self.get_agent(agent_id)

@@ -255,7 +255,7 @@ def test_adding_and_listing_agents_imports_no_framework() -> None:
 def test_a_submit_means_the_agent_it_names_else_the_threads_last_else_the_only_one(
     known: tuple[str, ...], asked: str | None, last: str | None, meant: str
 ) -> None:
-    assert agents(**dict.fromkeys(known, hello)).resolve(asked, last) == meant
+    assert agents(**dict.fromkeys(known, hello)).resolve(asked, last) == (meant, None, False)
 
 
 @pytest.mark.parametrize(

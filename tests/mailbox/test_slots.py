@@ -150,7 +150,7 @@ async def test_a_claim_and_a_submit_that_leave_together_do_not_take_the_same_roo
 
 def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock) -> None:
     served = {Route("few"): 1, Route("many"): None}
-    slots = Slots(3, Ids(clock, seeded_chance(1)), lambda: served, lease_ms=None)
+    slots = Slots(3, Ids(clock, seeded_chance(1)), lambda: served, dict, lease_ms=None)
     offer = slots.offer(Route("few"))
     assert offer is not None and offer.routes == {"few", "many"}
     assert (slots.free, slots.offer(Route("few")), slots.offer(Route("nobody's"))) == (2, None, None)

@@ -15,7 +15,7 @@ from rich.table import Table
 from awaken.cli.failure import Exit
 from awaken.cli.remote import URL, Headers, Url, connected
 from awaken.cli.terminal import PIPE_WIDTH, print_json, printable
-from awaken.client import Agent
+from awaken.client import Agent, AgentVersion
 
 agents = App(name="agents", help="List agents; pause or resume one.", help_format="plaintext")
 
@@ -47,12 +47,12 @@ def pause(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: Json 
     Parameters
     ----------
     agent
-        What it is called.
+        What it is called, for all its versions; or `name@version`.
     as_json
         Print the agent as one JSON document.
     """
     with connected(url, header) as client:
-        return _shown(client.pause_agent(agent), as_json)
+        return _shown(agent, client.pause_agent(agent), as_json)
 
 
 @agents.command
@@ -62,24 +62,24 @@ def resume(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: Json
     Parameters
     ----------
     agent
-        What it is called.
+        What it is called, for all its versions; or `name@version`.
     as_json
         Print the agent as one JSON document.
     """
     with connected(url, header) as client:
-        return _shown(client.resume_agent(agent), as_json)
+        return _shown(agent, client.resume_agent(agent), as_json)
 
 
-def _shown(agent: Agent, as_json: bool) -> int:
+def _shown(name: str, agent: Agent, as_json: bool) -> int:
     if as_json:
         print_json(agent)
     else:
-        print(f"agent {agent.agent_id} is {_state(agent)}")
+        print(f"agent {name} is {_state(agent)}")
         _print_reasons([agent])
     return Exit.OK
 
 
-def _state(agent: Agent) -> str:
+def _state(agent: Agent | AgentVersion) -> str:
     if agent.not_loadable is not None:
         return "not loadable"
     return "paused" if agent.paused else "served"
@@ -90,12 +90,22 @@ def _print_table(found: list[Agent]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("AGENT", "KIND", "STATE", "DESCRIPTION"):
+    versioned = any(agent.versions for agent in found)
+    for name in ("AGENT", *(("VERSIONS",) if versioned else ()), "KIND", "STATE", "DESCRIPTION"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for agent in found:
-        table.add_row(escape(agent.agent_id), agent.kind, _state(agent), escape(printable(agent.description)))
+        versions = (escape(_versions(agent)),) if versioned else ()
+        description = escape(printable(agent.description))
+        table.add_row(escape(agent.agent_id), *versions, agent.kind, _state(agent), description)
     console.print(table)
     _print_reasons(found)
+
+
+def _versions(agent: Agent) -> str:
+    """The newest first; of each other one that is not served, that."""
+    others = [each for each in reversed(agent.versions) if each.version != agent.version]
+    named = [(each.version or "none") + ("" if _state(each) == "served" else f" ({_state(each)})") for each in others]
+    return ", ".join([agent.version or "none", *named]) if agent.versions else ""
 
 
 def _print_reasons(found: list[Agent]) -> None:

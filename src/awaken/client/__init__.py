@@ -16,6 +16,7 @@ from awaken.domain.run import Limits
 from awaken.domain.shown import (
     Agent,
     AgentStats,
+    AgentVersion,
     Blocker,
     Cancellation,
     DeadLetter,
@@ -48,6 +49,7 @@ __all__ = [
     "DEFAULT_URL",
     "Agent",
     "AgentStats",
+    "AgentVersion",
     "ApiError",
     "AsyncClient",
     "AsyncRunHandle",

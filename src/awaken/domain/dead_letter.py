@@ -26,6 +26,8 @@ MAX_REASON_CHARS: Final = 1_000
 MAX_HANDLED: Final = 1_000
 """Dead letters that are seen to at once."""
 PROCESS_DIED: Final = "ProcessDied"
+UNSERVED: Final = "Unserved"
+"""Of a run that was due for long and that nobody could execute."""
 """The class of what ends a run whose process died, or lost its lease."""
 OTHER: Final = "other"
 """The class of what nobody classified."""

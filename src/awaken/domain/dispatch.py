@@ -60,7 +60,7 @@ DISPATCH_MOVES: Final[dict[tuple[DispatchStatus, Move], DispatchStatus]] = {
     (QUEUED, "claim"): CLAIMED,
     (QUEUED, "cancel"): DispatchStatus.CANCELLED,
     (QUEUED, "supersede"): DispatchStatus.SUPERSEDED,
-    (QUEUED, "dead_letter"): DispatchStatus.DEAD_LETTER,  # only when its run or a message of it is gone
+    (QUEUED, "dead_letter"): DispatchStatus.DEAD_LETTER,  # its run or a message of it is gone, or nobody serves it
     (CLAIMED, "ack"): ACKED,
     (CLAIMED, "nack"): QUEUED,  # or dead letter, when the attempts are spent
     (CLAIMED, "expire"): QUEUED,  # or dead letter, for a lone suspect whose attempts are spent
@@ -124,6 +124,11 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def ready_route(self) -> str:
         """The route as it stands in the scheduling key of its thread."""
         return ready_route(self.route, self.crash_count)
+
+    @property
+    def due_since(self) -> Instant:
+        """From when on it could be claimed, where it is queued."""
+        return max(self.available_at, self.created_at)
 
     def check(self) -> None:
         """The shape a stored dispatch has.

@@ -26,7 +26,7 @@ TicketId = NewType("TicketId", str)
 """Names something that a run waits for; derived from the run and what it calls it."""
 AgentId = NewType("AgentId", str)
 Route = NewType("Route", str)
-"""Who can run something: an agent's name."""
+"""Who can run something: an agent's name, or `name@version`; see `domain.route`."""
 ConsumerId = NewType("ConsumerId", str)
 """Names the process that holds a claim."""
 ClaimToken = NewType("ClaimToken", str)

@@ -16,7 +16,8 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, ValidationError
-from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, ThreadId, TicketId
+from awaken.domain.ids import AgentId, DispatchId, MessageId, Route, RunId, ThreadId, TicketId
+from awaken.domain.route import route_of, split_route
 from awaken.domain.state import checked_patch
 
 
@@ -191,6 +192,19 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     agent_id: AgentId
     kind: Literal["new_intent", "continuation"] = "new_intent"
     continues_run_id: RunId | None = None
+    version: str | None = None
+    """Of the agent: the run stays with it. None: whichever is registered under the name when it is executed."""
+
+    @property
+    def route(self) -> Route:
+        """Who can run it."""
+        return route_of(self.agent_id, self.version)
+
+
+def intent_of(agent: str) -> Intent:
+    """For an agent as somebody names it: `name`, or `name@version`."""
+    agent_id, version = split_route(agent)
+    return Intent(agent_id, version=version)
 
 
 MAX_TIMEOUT_S: Final = 30 * 86_400
@@ -510,6 +524,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When somebody asked that what belongs to it be hidden once it ends."""
     hidden: bool = False
     """It is left out of lists."""
+
+    @property
+    def agent_version(self) -> str | None:
+        """The version of its agent, where that has versions: it stays with that one until it is done."""
+        return self.request.intent.version
+
+    @property
+    def route(self) -> Route:
+        """Who can run it."""
+        return route_of(self.agent_id, self.request.intent.version)
 
     @property
     def is_parked(self) -> bool:

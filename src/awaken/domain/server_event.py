@@ -79,6 +79,10 @@ class RunStartedPayload(_Payload, frozen=True):
     worker: ConsumerId | None = None
     previous_worker: ConsumerId | None = None
     finished_calls: tuple[str, ...] = ()
+    agent_version: str | None = None
+    """That of the run, where its agent has versions."""
+    stand_in: Route | None = None
+    """Who executes it, where that is not the version it has: the newest one, see `fallback` of an agent."""
 
 
 class DispatchPayload(_Payload, frozen=True):
@@ -256,8 +260,15 @@ def claimed(dispatch: Dispatch) -> ServerEvent:
 
 
 def started(
-    dispatch: Dispatch, run: Run, *, resumed: bool, previous: ConsumerId | None, finished_calls: tuple[str, ...]
+    dispatch: Dispatch,
+    run: Run,
+    *,
+    resumed: bool,
+    previous: ConsumerId | None,
+    finished_calls: tuple[str, ...],
+    stand_in: Route | None,
 ) -> ServerEvent:
+    """The execution begins. `stand_in`: who executes it, where that is another than it names."""
     payload = RunStartedPayload(
         run.agent_id,
         dispatch.attempt_count + 1,
@@ -265,6 +276,8 @@ def started(
         dispatch.claimed_by,
         previous,
         finished_calls,
+        run.agent_version,
+        stand_in,
     )
     return ServerEvent("RunResumed" if resumed else "RunStarted", payload)
 

@@ -255,6 +255,8 @@ class Run(_Shown, frozen=True):
     run_id: str
     thread_id: str
     agent_id: str = ""
+    agent_version: str | None = None
+    """The version of the agent that it began with, and stays with; None where that has none."""
     parent_run_id: str | None = None
     retry_of_run_id: str | None = None
     """The run that it does again."""
@@ -575,7 +577,19 @@ class Explanation(_Shown, frozen=True):
     blocked_by: tuple[Blocker, ...] = ()
 
 
+class AgentVersion(_Shown, frozen=True):
+    """A version of an agent; `version` None: the agent of that name that has none."""
+
+    version: str | None = None
+    paused: bool = False
+    not_loadable: str | None = None
+
+
 class Agent(_Shown, frozen=True):
+    """An agent as a process has it. `version` is the newest, unless another was asked for; `versions` are all, in the
+    order in which they were registered. `fallback`: `latest` where the newest executes older ones too.
+    """
+
     agent_id: str
     name: str = ""
     description: str = ""
@@ -589,6 +603,9 @@ class Agent(_Shown, frozen=True):
     """Its runs wait in that process until somebody resumes it."""
     not_loadable: str | None = None
     """Why that process cannot execute it, where loading it failed."""
+    version: str | None = None
+    versions: tuple[AgentVersion, ...] = ()
+    fallback: str | None = None
 
 
 class Schedule(_Shown, frozen=True):

@@ -44,6 +44,8 @@ class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """Whom the thread belongs to."""
     caller: str | None = None
     """Who asked, as the server's `authorize` names them."""
+    agent_version: str | None = None
+    """The version that the run began with. Another one may execute it, see `fallback` of an agent."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,10 @@ import asyncio
 import importlib
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -32,6 +32,7 @@ from awaken.domain.errors import (
 from awaken.domain.ids import AgentId, Route, checked_id
 from awaken.domain.message import Json, Message
 from awaken.domain.retry import RetryPolicy
+from awaken.domain.route import VERSION_MARK, checked_version, is_ahead, route_of, split_route
 from awaken.executors.contract import AgentDriver, DriveOutcome, Entry, RunPort
 from awaken.executors.function import FunctionDriver
 from awaken.executors.schema import Schema, SchemaCheck, schema_of
@@ -39,6 +40,8 @@ from awaken.threads import in_thread, result_of
 
 AgentKind = Literal["function", "pydantic_ai", "driver", "import"]
 """What runs it. `import`: a `"module:attribute"` string, not looked at before its first run."""
+Fallback = Literal["latest"]
+"""What executes the runs of versions that are older and not registered: the newest."""
 
 _RESERVED: Final = frozenset("@!")
 """What a route may end in besides the agent's name."""
@@ -61,6 +64,14 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     examples: tuple[str, ...] = ()
 
 
+class AgentVersion(msgspec.Struct, frozen=True):
+    """A version of an agent, or the agent that has none, as it is listed."""
+
+    version: str | None
+    paused: bool = False
+    not_loadable: str | None = None
+
+
 class AgentInfo(msgspec.Struct, frozen=True):
     """An agent as it is listed."""
 
@@ -80,6 +91,11 @@ class AgentInfo(msgspec.Struct, frozen=True):
     not_loadable: str | None = None
     """Why it cannot be executed, where it could not be loaded: its runs wait until it is added again. None: it could,
     or nobody has tried yet, see `LazyAgent`."""
+    version: str | None = None
+    """Which version this describes, where it has any: the newest, unless another was asked for."""
+    versions: tuple[AgentVersion, ...] = ()
+    """All that are registered here, in the order in which they were; none where it has no versions."""
+    fallback: Fallback | None = None
 
 
 class LazyAgent(msgspec.Struct, frozen=True):
@@ -89,31 +105,68 @@ class LazyAgent(msgspec.Struct, frozen=True):
     kind: AgentKind = "import"
 
 
+class Meant(NamedTuple):
+    """The agent that somebody means. `names_version`: they have said which version."""
+
+    agent_id: AgentId
+    version: str | None
+    names_version: bool
+
+    @property
+    def route(self) -> Route:
+        return route_of(self.agent_id, self.version)
+
+    @property
+    def asked(self) -> str:
+        """As it is asked for so that the version follows from the name again, if it did."""
+        return self.route if self.names_version else self.agent_id
+
+
+class _Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent, or a version of one, as it was added."""
+
+    info: AgentInfo
+    limit: int | None
+    retry: RetryPolicy | None
+    takes: SchemaCheck | None
+    gives: SchemaCheck | None
+    exposes_errors: bool
+
+    @property
+    def route(self) -> Route:
+        return route_of(self.info.agent_id, self.info.version)
+
+
 class Agents:
-    """Agents by name, in the order they were added."""
+    """Agents by name, in the order they were added. One may be there in several versions: the one that was added last
+    is the newest, which a name without a version means.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._infos: dict[AgentId, AgentInfo] = {}
-        self._drivers: dict[AgentId, AgentDriver] = {}
-        self._limits: dict[AgentId, int | None] = {}
-        self._retries: dict[AgentId, RetryPolicy | None] = {}
-        self._inputs: dict[AgentId, SchemaCheck] = {}
-        self._outputs: dict[AgentId, SchemaCheck] = {}
-        self._exposing: set[AgentId] = set()
-        self._withdrawn: dict[AgentId, str] = {}
-        self._paused: set[AgentId] = set()
+        self._known: dict[Route, _Registered] = {}
+        self._drivers: dict[Route, AgentDriver] = {}
+        self._newest: dict[AgentId, Route] = {}
+        self._withdrawn: dict[Route, str] = {}
+        self._paused: set[str] = set()
+        """Names, for all versions, and routes."""
+        self._met: dict[Route, None] = {}
+        """Routes of versions that are not registered here, and for which something was queued."""
         self._listeners: list[Callable[[], None]] = []
         self.routes: Mapping[Route, int | None] = {}
         """What can be run here, each with how many at once, None for as many as there is room for. Another object
         after each change.
         """
+        self.stand_ins: Mapping[Route, Route] = {}
+        """Of `routes` those whose runs another version executes, and which: they share its limit."""
 
     def add(
         self,
         agent_id: str,
         agent: Any,
         *,
+        version: str | None = None,
+        fallback: Fallback | None = None,
         title: str | None = None,
         description: str | None = None,
         input_schema: Schema | None = None,
@@ -128,121 +181,204 @@ class Agents:
         An agent that could not be loaded may be added again. `expose_tool_errors`: its model, and the readers of its
         streams, get the text of whatever it and its tools raise, and not the class alone.
 
+        With a `version` it is one of several: a run is executed by the version it began with. `fallback="latest"`, on
+        the one that is added last, has that one execute older versions too that are not registered here.
+
         Raises:
-            ValidationError: The id is not valid, nothing here can run the object, or an option is unacceptable.
-            AlreadyExists: The id is taken.
+            ValidationError: The id or version is not valid, nothing here can run the object, or an option is
+                unacceptable.
+            AlreadyExists: The id is taken, in this version.
         """
         name = AgentId(checked_id(agent_id, what="agent_id"))
         if _RESERVED.intersection(name):
             raise ValidationError(f"agent_id {name!r} contains one of {' '.join(sorted(_RESERVED))}", code="invalid_id")
+        route = route_of(name, None if version is None else checked_version(version, name))
+        if fallback not in (None, *get_args(Fallback)):
+            raise ValidationError(f'fallback of agent {route!r} is "latest" or None, and not {shown(fallback)}')
         if max_concurrent is not None and (type(max_concurrent) is not int or max_concurrent < 1):
             raise ValidationError(
-                f"max_concurrent of agent {name!r} is a whole number, at least 1, and not {shown(max_concurrent)}"
+                f"max_concurrent of agent {route!r} is a whole number, at least 1, and not {shown(max_concurrent)}"
             )
         if description is not None:
-            checked(description, str, what=f"the description of agent {name!r}")
-        if name in self._infos and name not in self._withdrawn:
-            raise AlreadyExists("agent", name)
+            checked(description, str, what=f"the description of agent {route!r}")
+        if route in self._known and route not in self._withdrawn:
+            raise AlreadyExists("agent", route)
         if retry is not None:
-            _check_retry(retry, name)
+            _check_retry(retry, route)
         checked_flag(expose_tool_errors, what="expose_tool_errors")
         kind = kind_of(agent)
-        driver = make_driver(name, agent, self._clock)
+        driver = make_driver(route, agent, self._clock)
         info = AgentInfo(
             name,
             _docline(agent) if description is None else description,
             kind,
             _CAPABILITIES[kind],
             title,
-            schema_of(input_schema, "validation", f"input_schema of agent {name!r}"),
-            schema_of(output_schema, "serialization", f"output_schema of agent {name!r}"),
-            _skills(skills, name),
+            schema_of(input_schema, "validation", f"input_schema of agent {route!r}"),
+            schema_of(output_schema, "serialization", f"output_schema of agent {route!r}"),
+            _skills(skills, route),
+            version=version,
+            fallback=fallback,
         )
-        self._infos[name], self._drivers[name] = info, driver
-        for checks, schema in ((self._inputs, info.input_schema), (self._outputs, info.output_schema)):
-            checks.pop(name, None)
-            if schema is not None:
-                checks[name] = SchemaCheck(schema, "a schema")
-        self._limits[name] = max_concurrent
-        self._retries[name] = retry
-        (self._exposing.add if expose_tool_errors else self._exposing.discard)(name)
-        self._withdrawn.pop(name, None)
+        self._known[route] = _Registered(
+            info=info,
+            limit=max_concurrent,
+            retry=retry,
+            takes=_check_of(info.input_schema),
+            gives=_check_of(info.output_schema),
+            exposes_errors=expose_tool_errors,
+        )
+        self._drivers[route] = driver
+        if route not in self._withdrawn:
+            self._newest[name] = route
+        self._withdrawn.pop(route, None)
         self._changed()
 
     def replace(self, agent_id: str, agent: Any) -> AgentDriver:
-        """Have another object executed under a name from now on, and return the driver that was: for tests.
+        """Have another object executed under a name from now on, and return the driver that was: for tests. Of an agent
+        with versions it is the newest, unless `name@version` says which.
 
         Raises:
             AgentNotFound: There is no agent of that name.
             ValidationError: Nothing here can run the object.
         """
-        before = self.driver(agent_id)
-        self._drivers[AgentId(agent_id)] = make_driver(AgentId(agent_id), agent, self._clock)
+        route = self._named(agent_id).route
+        before = self._drivers[route]
+        self._drivers[route] = make_driver(route, agent, self._clock)
         return before
 
-    def withdraw(self, agent_id: AgentId, why: str) -> None:
-        """It cannot be run here, and is not until it is added again: its runs wait."""
-        if agent_id not in self._withdrawn:
-            self._withdrawn[agent_id] = why
-            _log.error("agent %r cannot run here; its runs wait until it is registered again: %s", agent_id, why)
+    # --- who executes what --------------------------------------------------------------------------------------------
+
+    def _executes(self, route: str) -> _Registered | None:
+        """Who runs a route: the version itself. Of a version that is not here, the newest, where that falls back and
+        cannot be older; and the newest of what has no version. None: nobody here.
+        """
+        found = self._known.get(Route(route))
+        if found is not None:
+            return found
+        name, version = split_route(route)
+        newest = self._newest.get(name)
+        if newest is None:
+            return None
+        latest = self._known[newest]
+        falls_back = latest.info.fallback == "latest" and not is_ahead(version, latest.info.version)
+        return latest if version is None or falls_back else None
+
+    def executor_of(self, route: str) -> Route | None:
+        """Who was added to execute the runs of a route, whether it can be at the moment or not."""
+        found = self._executes(route)
+        return None if found is None else found.route
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether something here executes versions that are not registered."""
+        return any(self._known[route].info.fallback is not None for route in self._newest.values())
+
+    def meet(self, routes: Iterable[Route]) -> bool:
+        """Something is queued for these; whether one of them is served from now on."""
+        found = [route for route in routes if route not in self._met and route not in self._known]
+        found = [route for route in found if self._executes(route) is not None and VERSION_MARK in route]
+        self._met.update(dict.fromkeys(found))
+        if found:
+            self._changed()
+        return bool(found)
+
+    def withdraw(self, route: str, why: str) -> None:
+        """Who executes it cannot be run here, and is not until it is added again: its runs wait."""
+        found = self.executor_of(route)
+        if found is not None and found not in self._withdrawn:
+            self._withdrawn[found] = why
+            _log.error("agent %r cannot run here; its runs wait until it is registered again: %s", found, why)
             self._changed()
 
     @property
-    def withdrawn(self) -> Mapping[AgentId, str]:
+    def withdrawn(self) -> Mapping[Route, str]:
         """The agents that could not be loaded, each with the reason."""
         return self._withdrawn
 
+    def why_not_loadable(self, route: str) -> str | None:
+        """Why the runs of a route cannot be executed, where their agent could not be loaded."""
+        found = self.executor_of(route)
+        return None if found is None else self._withdrawn.get(found)
+
     def pause(self, agent_id: str) -> None:
         """Begin no run of it in this process until it is resumed: they are accepted, and wait. What executes goes on,
-        and what is being claimed at this moment may still begin. A restart forgets it.
+        and what is being claimed at this moment may still begin. A restart forgets it. A name means all its versions.
 
         Raises:
             AgentNotFound: No agent has that id here.
         """
-        if self.known(agent_id) not in self._paused:
-            self._paused.add(AgentId(agent_id))
+        self._named(agent_id)
+        if agent_id not in self._paused:
+            self._paused.add(agent_id)
             _log.warning("agent %r is paused here; its runs wait until it is resumed", agent_id)
             self._changed()
 
     def resume(self, agent_id: str) -> None:
-        """Its runs begin again. Raises as `pause`."""
-        if self.known(agent_id) in self._paused:
-            self._paused.remove(AgentId(agent_id))
+        """Its runs begin again; those of all its versions, where a name is given. Raises as `pause`."""
+        self._named(agent_id)
+        ended = {each for each in self._paused if agent_id in (each, split_route(each)[0])}
+        if ended:
+            self._paused -= ended
             _log.info("agent %r is resumed", agent_id)
             self._changed()
 
     @property
-    def paused(self) -> frozenset[AgentId]:
-        """The agents that somebody has paused."""
+    def paused(self) -> frozenset[str]:
+        """The agents that somebody has paused, and versions of some: `name@version`."""
         return frozenset(self._paused)
 
-    def known(self, agent_id: str) -> AgentId:
-        """Raises AgentNotFound when no agent has that id here."""
-        if agent_id not in self._infos:
+    def is_paused(self, route: str) -> bool:
+        """Whether its runs wait because somebody has paused it, or who executes it."""
+        return not self._paused.isdisjoint((split_route(route)[0], route, self.executor_of(route) or route))
+
+    def has(self, agent_id: str) -> bool:
+        """Whether a run may be asked for by this id: that of an agent, or `name@version`."""
+        return agent_id in self._newest or agent_id in self._known
+
+    def name(self, agent_id: str) -> AgentId:
+        """The id itself, where it is the name of an agent, and of no single version. Raises AgentNotFound."""
+        if agent_id not in self._newest:
             raise AgentNotFound(agent_id)
         return AgentId(agent_id)
+
+    def _named(self, agent_id: str) -> _Registered:
+        """The agent of that name, the newest where it has versions, or the one of that version."""
+        name, version = split_route(agent_id)
+        found = self._known.get(Route(agent_id) if version is not None else self._newest.get(name, Route("")))
+        if found is None:
+            raise AgentNotFound(agent_id[:200])
+        return found
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Have `listener` called when `routes` has changed."""
         self._listeners.append(listener)
 
     def _changed(self) -> None:
-        absent = {*self._withdrawn, *self._paused}
-        served = {Route(name): limit for name, limit in self._limits.items() if name not in absent}
+        served: dict[Route, int | None] = {}
+        stand_ins: dict[Route, Route] = {}
+        for route in dict.fromkeys([*self._known, *map(Route, self._newest), *self._met]):
+            found = self._executes(route)
+            if found is None or found.route in self._withdrawn or self.is_paused(route):
+                continue
+            served[route] = found.limit
+            if found.route != route:
+                stand_ins[route] = found.route
+        self.stand_ins = MappingProxyType(stand_ins)
         self.routes = MappingProxyType(served)
         for listener in self._listeners:
             listener()
 
-    def driver(self, agent_id: str) -> AgentDriver:
-        """The agent's driver, always the same one.
+    def driver(self, route: str) -> AgentDriver:
+        """The driver of who executes the runs of a route, always the same one.
 
         Raises:
             AgentNotFound: No agent has that id here, or no longer.
         """
-        driver = self._drivers.get(AgentId(agent_id))
-        if driver is None:
-            raise AgentNotFound(agent_id)
-        return driver
+        found = self.executor_of(route)
+        if found is None:
+            raise AgentNotFound(route)
+        return self._drivers[found]
 
     async def load_all(self) -> None:
         """Import whatever is still to be imported. Raises AgentNotLoadable for the first that cannot be."""
@@ -250,78 +386,111 @@ class Agents:
             if isinstance(driver, LazyDriver):
                 await driver.load()
 
-    def serves(self, agent_id: str) -> bool:
+    def serves(self, route: str) -> bool:
         """Whether its runs are executed here: it was added, could be loaded, and is not paused."""
-        return Route(agent_id) in self.routes
+        return Route(route) in self.routes
 
-    def retry_policy(self, agent_id: AgentId) -> RetryPolicy | None:
+    def retry_policy(self, route: str) -> RetryPolicy | None:
         """How long its failed runs wait; None where that is left to the settings."""
-        return self._retries.get(agent_id)
+        found = self._executes(route)
+        return None if found is None else found.retry
 
-    def check_input(self, agent_id: AgentId, messages: Sequence[Message]) -> None:
+    def check_input(self, route: str, messages: Sequence[Message]) -> None:
         """Hold the input to the agent's schema: the value of its one `Json` block, or else its text.
 
         Raises:
             ValidationError: It does not fit.
         """
-        check = self._inputs.get(agent_id)
-        if check is None:
+        found = self._executes(route)
+        if found is None or found.takes is None:
             return
         blocks = [block for message in messages for block in message.content if isinstance(block, Json)]
         text = "\n".join([message.text for message in messages])
-        faults = check.faults(blocks[0].value if len(blocks) == 1 else text)
+        faults = found.takes.faults(blocks[0].value if len(blocks) == 1 else text)
         if faults:
             if len(blocks) != 1:
                 faults += "; it was given a text: give a value as Json(…), a `json` block, or --data of `awaken run`"
             raise ValidationError(
-                f"the input does not fit what agent {agent_id!r} takes: {faults}", loc=("body", "messages")
+                f"the input does not fit what agent {route!r} takes: {faults}", loc=("body", "messages")
             )
 
-    def check_output(self, agent_id: AgentId, text: str | None, *, is_structured: bool) -> None:
+    def check_output(self, route: str, text: str | None, *, is_structured: bool) -> None:
         """Hold what the agent came to, to its schema: a text, or the value that the text is the JSON of.
 
         Raises:
             PermanentFailure: It does not fit; the agent would return the like again, after the same effects.
         """
-        check = self._outputs.get(agent_id)
-        if check is None:
+        found = self._executes(route)
+        if found is None or found.gives is None:
             return
         try:
-            faults = check.faults(msgspec.json.decode(text) if is_structured and text is not None else text)
+            faults = found.gives.faults(msgspec.json.decode(text) if is_structured and text is not None else text)
         except msgspec.DecodeError as error:
             faults = f"it is not JSON: {error}"
         if faults:
-            raise PermanentFailure(f"the output does not fit the output_schema of agent {agent_id!r}: {faults}")
+            raise PermanentFailure(f"the output does not fit the output_schema of agent {route!r}: {faults}")
 
-    def exposes_errors(self, agent_id: AgentId) -> bool:
+    def exposes_errors(self, route: str) -> bool:
         """Whether the texts of what the agent and its tools raise may be read by everybody."""
-        return agent_id in self._exposing
+        found = self._executes(route)
+        return found is not None and found.exposes_errors
+
+    # --- agents by name -----------------------------------------------------------------------------------------------
 
     def ids(self) -> tuple[AgentId, ...]:
-        return tuple(self._infos)
+        """The names, in the order in which they were first added."""
+        return tuple(self._newest)
 
     def describe(self) -> tuple[AgentInfo, ...]:
-        return tuple(
+        """Each name once: the newest of its versions."""
+        return tuple([self._described(self._known[route]) for route in self._newest.values()])
+
+    def described(self, agent_id: str) -> AgentInfo:
+        """An agent, the newest of its versions or, as `name@version`, that one. Raises AgentNotFound."""
+        return self._described(self._named(agent_id))
+
+    def _described(self, found: _Registered) -> AgentInfo:
+        of_name = [each for each in self._known.values() if each.info.agent_id == found.info.agent_id]
+        versions = tuple(
             [
-                replace(info, paused=name in self._paused, not_loadable=self._withdrawn.get(name))
-                for name, info in self._infos.items()
+                AgentVersion(each.info.version, self.is_paused(each.route), self._withdrawn.get(each.route))
+                for each in of_name
             ]
         )
+        return replace(
+            found.info,
+            paused=self.is_paused(found.route),
+            not_loadable=self._withdrawn.get(found.route),
+            versions=() if all(each.version is None for each in versions) else versions,
+        )
 
-    def resolve(self, agent_id: str | None, last: str | None = None) -> AgentId:
-        """The agent a submit means: the one it names, else the thread's last one, else the only one there is.
+    def resolve(self, agent_id: str | None, last: str | None = None) -> Meant:
+        """The agent a submit means: the one it names, else the thread's last one, else the only one there is; and of
+        its versions the newest, unless it says which.
 
         Raises:
             UnknownAgent: It names one that is not here, or names none where several could be meant.
         """
-        if agent_id is not None:
-            if agent_id in self._infos:
-                return AgentId(agent_id)
-        elif last is not None and last in self._infos:
-            return AgentId(last)
-        elif len(self._infos) == 1:
-            return next(iter(self._infos))
-        raise UnknownAgent(agent_id, self.ids())
+        asked = agent_id
+        if asked is None:
+            asked = last if last in self._newest else next(iter(self._newest)) if len(self._newest) == 1 else None
+        if asked is None:
+            raise UnknownAgent(None, self.ids())
+        try:
+            found = self._named(asked).info
+        except AgentNotFound:
+            of_name = [route for route in self._known if split_route(route)[0] == split_route(asked)[0]]
+            raise UnknownAgent(asked, (*of_name,) or self.ids()) from None
+        return Meant(found.agent_id, found.version, VERSION_MARK in asked)
+
+    def newest(self, agent_id: AgentId) -> str | None:
+        """Which version the name means at the moment; None where it has none, or is not here."""
+        route = self._newest.get(agent_id)
+        return None if route is None else self._known[route].info.version
+
+
+def _check_of(schema: dict[str, Any] | None) -> SchemaCheck | None:
+    return None if schema is None else SchemaCheck(schema, "a schema")
 
 
 def _check_retry(retry: object, name: str) -> None:
@@ -362,7 +531,7 @@ def kind_of(agent: Any) -> AgentKind:
     )
 
 
-def make_driver(agent_id: AgentId, agent: Any, clock: Clock) -> AgentDriver:
+def make_driver(agent_id: str, agent: Any, clock: Clock) -> AgentDriver:
     """A driver for the object. What cannot run is refused here, except what is not imported or made yet."""
     if isinstance(agent, LazyAgent):
         return LazyDriver(agent_id, agent.make, clock)
@@ -382,7 +551,7 @@ def make_driver(agent_id: AgentId, agent: Any, clock: Clock) -> AgentDriver:
 class LazyDriver:
     """Imports what an agent needs when its first run starts, then hands every run to the driver it found."""
 
-    def __init__(self, agent_id: AgentId, make: Callable[[], Any], clock: Clock) -> None:
+    def __init__(self, agent_id: str, make: Callable[[], Any], clock: Clock) -> None:
         self._agent_id = agent_id
         self._make = make
         self._clock = clock

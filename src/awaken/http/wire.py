@@ -25,7 +25,7 @@ from awaken.domain.shown import MessageVisibility
 from awaken.domain.span import Span, Why
 from awaken.domain.thread import Thread, ThreadStatus
 from awaken.domain.ticket import Ticket
-from awaken.executors.registry import AgentInfo, Agents, Skill
+from awaken.executors.registry import AgentInfo, Agents, AgentVersion, Skill
 from awaken.http.message_wire import PendingResource, shown_pending
 from awaken.http.ticket_wire import TicketResource
 from awaken.store.contract import RunSummary, Snapshot, StoredMessage
@@ -206,6 +206,8 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     run_id: str
     thread_id: str
     agent_id: str
+    agent_version: str | None
+    """The version of the agent that it began with, and stays with; null where that has none."""
     parent_run_id: str | None
     retry_of_run_id: str | None
     status: RunStatus
@@ -266,6 +268,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             run_id=run.run_id,
             thread_id=run.thread_id,
             agent_id=run.agent_id,
+            agent_version=run.agent_version,
             parent_run_id=trace.parent_run_id,
             retry_of_run_id=None if run.request.reference is None else run.request.reference.retry_of_run_id,
             status=run.status,
@@ -307,16 +310,16 @@ def _lost(run: Run) -> str:
 
 def _no_agent(run: Run, dispatch: Dispatch | None, agents: Agents) -> RunWaiting | None:
     """Why a run that is queued cannot run here; None where it can."""
-    if dispatch is None or dispatch.status is not DispatchStatus.QUEUED or agents.serves(run.agent_id):
+    if dispatch is None or dispatch.status is not DispatchStatus.QUEUED or agents.serves(run.route):
         return None
-    if run.agent_id in agents.paused:
+    if agents.is_paused(run.route):
         return RunWaiting(
-            reason="agent_paused", message=f"agent {run.agent_id!r} is paused here; the run goes on when it is resumed"
+            reason="agent_paused", message=f"agent {run.route!r} is paused here; the run goes on when it is resumed"
         )
     lacks = "is not registered here; the run starts when it is"
-    if run.agent_id in agents.withdrawn:
+    if agents.why_not_loadable(run.route) is not None:
         lacks = "cannot be loaded here, for a reason that is in the log; the run starts when it can"
-    return RunWaiting(reason="no_agent", message=f"agent {run.agent_id!r} {lacks}")
+    return RunWaiting(reason="no_agent", message=f"agent {run.route!r} {lacks}")
 
 
 def _waiting(run: Run, tickets: Sequence[Ticket]) -> RunWaiting | None:
@@ -443,6 +446,18 @@ class AgentCapabilities(_Resource, frozen=True, kw_only=True):
     attachments: tuple[str, ...] = ()
 
 
+class AgentVersionResource(_Resource, frozen=True, kw_only=True):
+    """A version of an agent. `version` null: the agent of that name that has none."""
+
+    version: str | None
+    paused: bool
+    not_loadable: str | None
+
+    @classmethod
+    def of(cls, version: AgentVersion) -> AgentVersionResource:
+        return cls(version=version.version, paused=version.paused, not_loadable=version.not_loadable)
+
+
 class AgentResource(_Resource, frozen=True, kw_only=True):
     agent_id: str
     name: str
@@ -459,6 +474,12 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
     """Its runs wait in this process until somebody resumes it."""
     not_loadable: str | None
     """Why this process cannot execute it, where loading it failed; its runs wait until it is made known again."""
+    version: str | None
+    """Which version this describes: the newest, unless another was asked for as `name@version`. Null: it has none."""
+    versions: tuple[AgentVersionResource, ...]
+    """All that this process has, in the order in which they were made known; the last is the newest."""
+    fallback: Literal["latest"] | None
+    """Whether its newest version executes older ones too, where this process does not have them."""
 
     @classmethod
     def of(cls, info: AgentInfo) -> AgentResource:
@@ -479,6 +500,9 @@ class AgentResource(_Resource, frozen=True, kw_only=True):
             skills=info.skills,
             paused=info.paused,
             not_loadable=info.not_loadable,
+            version=info.version,
+            versions=tuple([AgentVersionResource.of(each) for each in info.versions]),
+            fallback=info.fallback,
         )
 
 

@@ -21,7 +21,7 @@ import msgspec
 from awaken.domain.clock import Clock, Instant, SystemClock, lasting, sleep
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreUnavailable, Unavailable
-from awaken.domain.ids import AgentId, DispatchId, Ids, Route, Scope, ThreadId
+from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
 from awaken.domain.run import Run
 from awaken.domain.version import version
 from awaken.domain.worker import LifeSign, WorkerRecord
@@ -75,12 +75,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     store: str
     executing: int
     free_slots: int
-    not_loadable: tuple[AgentId, ...]
-    """Agents that could not be loaded; their runs wait until they are registered again."""
+    not_loadable: tuple[Route, ...]
+    """Agents, and versions, that could not be loaded; their runs wait until they are registered again."""
     is_drained: bool
     """Nothing begins here until it is undrained."""
-    paused: tuple[AgentId, ...]
-    """Agents that somebody has paused here; their runs wait until they are resumed."""
+    paused: tuple[str, ...]
+    """Agents, and versions as `name@version`, that somebody has paused here; their runs wait until they are resumed."""
     audit: AuditReport
     """How far the rows have been looked through for breaches of invariants."""
     unserved: tuple[Route, ...]
@@ -123,7 +123,9 @@ class Engine:
         self.auditor = Auditor(self.combiner, store, clock, settings, self.require_ready, observer)
         self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
         lease_ms = None if store.capabilities.exclusive else settings.lease_ms
-        self._slots = Slots(settings.max_concurrent_runs, ids, lambda: agents.routes, lease_ms=lease_ms)
+        self._slots = Slots(
+            settings.max_concurrent_runs, ids, lambda: agents.routes, lambda: agents.stand_ins, lease_ms=lease_ms
+        )
         self._keeper = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(
             self.combiner,
@@ -137,7 +139,7 @@ class Engine:
             observer,
         )
         self._dispatcher = Dispatcher(self.combiner, self._slots, clock, settings, self._sweeper.expect)
-        self.outbox = Outbox(self.combiner, store, clock, settings, self.submit_offer)
+        self.outbox = Outbox(self.combiner, store, clock, settings, self.submit_offer, agents.newest)
         workshop = Workshop(self.combiner, store, agents, clock, ids, settings, observer, self._dispatcher, LogCache())
         self._executions = Executions(
             workshop, self._slots, self._keeper, clock, settings, lambda: self._sweeper.expect(0)
@@ -169,8 +171,8 @@ class Engine:
 
     def health(self) -> Health:
         capabilities = self._store.capabilities
-        withdrawn = self._agents.withdrawn
-        known = {*self._agents.routes, *withdrawn, *self._agents.paused}
+        unserved = {route: self._agents.executor_of(route) for route in self._sweeper.unserved}
+        waited_for = frozenset(unserved.values())
         return Health(
             state=self.state,
             recovery=self._recovery(),
@@ -180,9 +182,9 @@ class Engine:
             free_slots=self._slots.free,
             audit=self.auditor.report,
             is_drained=self._dispatcher.is_drained,
-            not_loadable=tuple([name for name in withdrawn if Route(name) in self._sweeper.unserved]),
+            not_loadable=tuple([route for route in self._agents.withdrawn if route in waited_for]),
             paused=tuple(sorted(self._agents.paused)),
-            unserved=tuple([route for route in self._sweeper.unserved if route not in known]),
+            unserved=tuple([route for route, executor in unserved.items() if executor is None]),
         )
 
     def worker(self) -> WorkerRecord:
@@ -234,7 +236,7 @@ class Engine:
 
     def here(self, scope: Scope, run: Run, dispatch: Dispatch | None) -> Here:
         """What this process knows about where a run is, and no row says."""
-        route = Route(run.agent_id)
+        route = run.route
         claims = self._executions.executing()
         execution = self._executions.in_thread(scope, run.thread_id)
         at_work = None if execution is None else execution.at_work
@@ -244,18 +246,26 @@ class Engine:
             is_drained=self._dispatcher.is_drained,
             consumer=self._slots.consumer,
             is_served=route in self._agents.routes,
-            is_paused=run.agent_id in self._agents.paused,
-            withdrawn=self._agents.withdrawn.get(run.agent_id),
+            is_paused=self._agents.is_paused(route),
+            withdrawn=self._agents.why_not_loadable(route),
+            executor=self._executor_of(route),
             agent_limit=self._agents.routes.get(route),
+            gives_up_after_ms=self._sweeper.gives_up_after_ms,
             slots=self._slots.limit,
             suspect_room=self._slots.suspect_room,
             executing=tuple(
-                [Executing(each.run.run_id, each.run.agent_id, each.dispatch.is_suspect) for each in claims]
+                [
+                    Executing(each.run.run_id, self._executor_of(each.dispatch.route), each.dispatch.is_suspect)
+                    for each in claims
+                ]
             ),
             held="nowhere" if dispatch is None else self._held(scope, dispatch),
             at_work=None if at_work is None else at_work.claimed.run.run_id,
             refused=self.auditor.report.refused_in(scope, run.thread_id),
         )
+
+    def _executor_of(self, route: Route) -> Route:
+        return self._agents.executor_of(route) or route
 
     def _held(self, scope: Scope, dispatch: Dispatch) -> Held:
         """What is done here with the claim of a dispatch."""

@@ -107,8 +107,8 @@ def _beginning(
             f"a message to agent {outgoing.agent_id!r} has {size} bytes, and may have {settings.max_result_bytes}"
             " (max_result_bytes)"
         )
-    agent_id = agents.resolve(outgoing.agent_id)
-    agents.check_input(agent_id, outgoing.messages)
+    meant = agents.resolve(outgoing.agent_id)
+    agents.check_input(meant.route, outgoing.messages)
     if not outgoing.messages:
         raise ValidationError("at least one message is required", loc=("body", "messages"))
     messages = tuple([_named(each, run, key, index) for index, each in enumerate(outgoing.messages)])
@@ -118,7 +118,9 @@ def _beginning(
         run_id=RunId(derived_id(run.run_id, key, "run")),
         dispatch_id=DispatchId(derived_id(run.run_id, key, "dispatch")),
         request=RunRequest(
-            intent=Intent(agent_id), input_message_ids=tuple([message.id for message in messages]), trace=trace
+            intent=Intent(meant.agent_id, version=meant.version),
+            input_message_ids=tuple([message.id for message in messages]),
+            trace=trace,
         ),
         messages=messages,
         metadata=outgoing.metadata,

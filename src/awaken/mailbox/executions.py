@@ -180,7 +180,7 @@ class Executions:
         _log.error(
             "agent %s ignored the request to stop, and is abandoned: run %s of thread %s. Until it ends, nothing of"
             " that thread is executed in this process",
-            run.agent_id,
+            run.route,
             run.run_id,
             run.thread_id,
         )

@@ -26,13 +26,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.child import ChildEnd, tell
 from awaken.domain.clock import Alarm, Clock, sleep
 from awaken.domain.errors import StoreError
-from awaken.domain.ids import Route, Scope, ThreadId
+from awaken.domain.ids import AgentId, Route, Scope, ThreadId
 from awaken.domain.outbox import Begin, ChildWaits, Lane, OutboxRow, Stop, Tell
-from awaken.domain.run import Sender, Termination
+from awaken.domain.run import RunRequest, Sender, Termination
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.combiner import Combiner
 from awaken.store.contract import MAX_PAGE, Store
@@ -95,12 +96,15 @@ class Outbox:
         clock: Clock,
         settings: MailboxSettings,
         offer: Callable[[Route], Offer | None],
+        newest: Callable[[AgentId], str | None],
     ) -> None:
+        """`newest`: which version an agent has at the moment, where it has any."""
         self._combiner = combiner
         self._store = store
         self._clock = clock
         self._settings = settings
         self._offer = offer
+        self._newest = newest
         self._lanes: dict[Lane, _Queue] = {}
         self._count = 0
         """How many errands are in memory."""
@@ -221,16 +225,17 @@ class Outbox:
         if isinstance(errand, Stop):
             return Cancel(scope=row.scope, thread_id=row.thread_id, run_id=errand.run_id)
         if isinstance(errand, Tell):
-            return _deciding(row.scope, row.thread_id, errand)
+            opens = replace(errand.opens, request=self._versioned(errand.opens.request))
+            return _deciding(row.scope, row.thread_id, replace(errand, opens=opens))
         if isinstance(errand, ChildWaits):
             return NoteChild(scope=row.scope, thread_id=row.thread_id, told=errand)
-        route = Route(errand.request.intent.agent_id)
+        request = self._versioned(errand.request)
         return Submit(
             scope=row.scope,
             thread_id=row.thread_id,
             run_id=errand.run_id,
             dispatch_id=errand.dispatch_id,
-            request=errand.request,
+            request=request,
             messages=errand.messages,
             digest=errand.digest,
             metadata=errand.metadata,
@@ -239,8 +244,14 @@ class Outbox:
             info=errand.info,
             own_run=True,
             max_queued=self._settings.max_queued_per_thread,
-            offer=None if errand.delivery.is_delayed else self._offer(route),
+            offer=None if errand.delivery.is_delayed else self._offer(request.intent.route),
         )
+
+    def _versioned(self, request: RunRequest) -> RunRequest:
+        """The request of a run, with the version that its agent has now, where none was named."""
+        intent = request.intent
+        version = intent.version or self._newest(intent.agent_id)
+        return request if version == intent.version else replace(request, intent=replace(intent, version=version))
 
     def _judged(self, row: OutboxRow, answer: asyncio.Future[Outcome]) -> Handled | None:
         """What became of an errand; None where it has to be tried again."""

@@ -198,6 +198,7 @@ class Port:
                 thread_id=run.thread_id,
                 run_id=run.run_id,
                 agent_id=run.agent_id,
+                agent_version=run.agent_version,
                 dispatch_id=dispatch.dispatch_id,
                 instance_id=dispatch.instance_id or self._ids.instance_id(),
                 metadata=run.metadata,

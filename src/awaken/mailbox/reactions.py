@@ -42,6 +42,8 @@ from awaken.store.transitions import (
     Edit,
     EditDispatch,
     EditSchedules,
+    GaveUp,
+    GiveUp,
     Interrupt,
     Interrupted,
     Mend,
@@ -94,6 +96,7 @@ class Reactions:
             Submit: self._submitted,
             Settle: self._settled,
             Claim: self._claimed,
+            GiveUp: self._gave_up,
             Decide: self._decided,
             Cancel: self._cancelled,
             EditDispatch: self._placed,
@@ -225,6 +228,14 @@ class Reactions:
             self._start(claimed, offer, asked_s)
         self._dispatcher.answered(outcome)
 
+    def _gave_up(self, transition: GiveUp, outcome: Outcome, asked_s: float) -> None:
+        assert isinstance(outcome, GaveUp), "a round of it answers with what it closed"
+        for closed in outcome.closed:
+            self._end(closed.scope, closed.run)
+            report_given_up(closed.dispatch)
+        if outcome.closed:
+            self._dispatcher.wake()  # what waited behind it may be due
+
     def _offered(self, offer: Offer | None, outcome: Submitted | Settled | None, asked_s: float) -> None:
         """Start what the offer won, or take it back; look after what waits in the thread."""
         won = None if outcome is None else outcome.claimed
@@ -246,6 +257,7 @@ class Reactions:
             self._sweeper.expect(ready_in_ms)
         else:
             self._dispatcher.expect()
+            self._sweeper.expect_unknown()
 
     # --- schedules ----------------------------------------------------------------------------------------------------
 

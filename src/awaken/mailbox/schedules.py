@@ -143,10 +143,10 @@ class Schedules:
         if size > MAX_SPEC_BYTES:
             raise ValidationError(f"a schedule has at most {MAX_SPEC_BYTES} bytes as JSON, and this has {size}")
         spec.check()
-        agent_id = self._agents.resolve(spec.agent_id or None)
-        self._agents.check_input(agent_id, spec.messages)
+        meant = self._agents.resolve(spec.agent_id or None)
+        self._agents.check_input(meant.route, spec.messages)
         check_messages(tuple([replace(each, id=MessageId(f"m{no}")) for no, each in enumerate(spec.messages)]))
-        return replace(spec, agent_id=AgentId(agent_id)), size
+        return replace(spec, agent_id=AgentId(meant.asked)), size
 
     async def _edit(self, scope: Scope, edit: ScheduleEdit, size: int = 0) -> SchedulesEdited:
         self._require_ready()

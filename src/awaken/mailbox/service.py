@@ -47,7 +47,6 @@ from awaken.domain.ids import (
     DispatchId,
     Ids,
     MessageId,
-    Route,
     RunId,
     Scope,
     ThreadId,
@@ -72,7 +71,7 @@ from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.domain.traceparent import nearest_traceparent
 from awaken.domain.watching import split_name
 from awaken.domain.worker import WorkerRecord
-from awaken.executors.registry import Agents
+from awaken.executors.registry import Agents, Meant
 from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
 from awaken.mailbox.auditor import Auditor
@@ -295,10 +294,10 @@ class Mailbox:
         _check_promise(request)
         may_read = request.agent_id is None and self.state == "ready"
         last = await self._last_agent(request) if may_read else None
-        agent_id, refusal = self._agent_of(request, last)
+        meant, refusal = self._agent_of(request, last)
         if refusal is not None:
             raise refusal
-        submit = self._transition(request, agent_id, offers=False)
+        submit = self._transition(request, meant, offers=False)
         trace = replace(submit.request.trace, traceparent=nearest_traceparent(submit.request.trace.traceparent))
         errand = Begin(
             run_id=submit.run_id,
@@ -393,17 +392,19 @@ class Mailbox:
     async def _accepted(self, request: RunSubmission, waits: bool) -> Submission:
         self._engine.require_ready()
         request, size = _sound(request)
+        target: Run | None = None
         if request.delivery.target_run_id is not None:
-            request = await self._aimed(request, request.delivery.target_run_id)
+            target = await self._target(request, request.delivery.target_run_id)
+            request = replace(request, thread_id=target.thread_id, agent_id=request.agent_id or target.agent_id)
         last = None if request.agent_id is not None else await self._last_agent(request)
-        agent_id, refusal = self._agent_of(request, last)
+        meant, refusal = self._agent_of(request, last, target)
         decides: Rulings | None = None
         if request.decisions and refusal is None:
             decides, refusal = await self._decides(request)
         if refusal is not None and not _may_be_repeated(request):
             raise refusal
         self._engine.require_ready()
-        transition = self._transition(request, agent_id, decides, only_if_repeated=refusal is not None)
+        transition = self._transition(request, meant, decides, only_if_repeated=refusal is not None)
         transition = self._in_trace(transition)
         if refusal is not None:
             return await self._repeated(transition, size, refusal)
@@ -421,8 +422,8 @@ class Mailbox:
         hub.forget(scope, run_id, end)  # it had been accepted before, as another run
         return submission
 
-    async def _aimed(self, request: RunSubmission, run_id: RunId) -> RunSubmission:
-        """The request, in the thread of the run that it is for, and for that run's agent unless it names another.
+    async def _target(self, request: RunSubmission, run_id: RunId) -> Run:
+        """The run that the request is for: in its thread, and for its agent unless it names another.
 
         Raises:
             RunNotFound: There is no such run in the thread.
@@ -430,7 +431,7 @@ class Mailbox:
         run = await self.get_run(request.scope, run_id)
         if request.thread_id.strip() not in ("", run.thread_id):
             raise RunNotFound(run_id)
-        return replace(request, thread_id=run.thread_id, agent_id=request.agent_id or run.agent_id)
+        return run
 
     async def _decides(self, request: RunSubmission) -> tuple[Rulings | None, AwakenError | None]:
         """The decisions that come with the request, or why they cannot be made. They are not, any more, where it was
@@ -455,19 +456,25 @@ class Mailbox:
             raise refusal
         return _answered(transition.thread_id, outcome)
 
-    def _agent_of(self, request: RunSubmission, last: AgentId | None) -> tuple[AgentId, ValidationError | None]:
-        """The agent that the request means, and why it cannot have it: there is none, or the input does not suit it.
+    def _agent_of(
+        self, request: RunSubmission, last: AgentId | None, target: Run | None = None
+    ) -> tuple[Meant, ValidationError | None]:
+        """The agent that the request means, and why it cannot have it: there is none, or the input does not suit it, or
+        the version of it that has the target.
 
         A request that was accepted before is answered all the same, so this does not raise.
         """
-        agent_id = AgentId(request.agent_id or _NOBODY)
+        meant = Meant(AgentId(request.agent_id or _NOBODY), None, names_version=False)
         try:
-            agent_id = self.agents.resolve(request.agent_id, last)
+            meant = self.agents.resolve(request.agent_id, last)
             if request.reference is None:
-                self.agents.check_input(agent_id, request.messages)
+                takes = meant.route
+                if target is not None and target.agent_id == meant.agent_id and not meant.names_version:
+                    takes = target.route
+                self.agents.check_input(takes, request.messages)
         except ValidationError as refusal:
-            return agent_id, refusal
-        return agent_id, None
+            return meant, refusal
+        return meant, None
 
     async def _last_agent(self, request: RunSubmission) -> AgentId | None:
         """The agent of the thread's last run, where the request leaves the choice to it."""
@@ -480,7 +487,7 @@ class Mailbox:
     def _transition(
         self,
         request: RunSubmission,
-        agent_id: AgentId,
+        meant: Meant,
         decides: Rulings | None = None,
         *,
         only_if_repeated: bool = False,
@@ -499,7 +506,7 @@ class Mailbox:
         messages = _with_context(request, _with_ids(request.messages, message_ids))
         check_messages(messages)
         run_request = RunRequest(
-            intent=Intent(agent_id),
+            intent=Intent(meant.agent_id, version=meant.version),
             input_message_ids=_referred(request) + tuple([message.id for message in messages]),
             options=request.options,
             trace=normalise_mode(request.trace),
@@ -524,8 +531,9 @@ class Mailbox:
             fresh_ids=not request.run_id and not any([message.id for message in request.messages]),
             max_queued=self.settings.max_queued_per_thread,
             max_pending=self.settings.max_pending_per_thread,
-            offer=self._engine.submit_offer(Route(agent_id)) if offers else None,
+            offer=self._engine.submit_offer(meant.route) if offers else None,
             only_if_repeated=only_if_repeated,
+            names_version=meant.names_version,
             decides=decides,
         )
 

@@ -8,7 +8,7 @@ offers the place it still has, which is therefore not counted a second time. A r
 room as that leaves, and suspects together have as much as the suspect room: one at first, doubled by each suspect that
 closes a step or ends, since that one was not what killed its process.
 
-Source: ADR 0008, ADR 0023.
+Source: ADR 0008, ADR 0023, ADR 0040.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     """What a claim that is executed takes up."""
 
     route: Route
+    room: Route
+    """The route whose limit it counts in."""
     is_suspect: bool
 
 
@@ -40,28 +42,38 @@ class Slots:
     """One per process. Counts places, and makes offers that no other claim has been made with."""
 
     def __init__(
-        self, limit: int, ids: Ids, served: Callable[[], Mapping[Route, int | None]], *, lease_ms: int | None
+        self,
+        limit: int,
+        ids: Ids,
+        served: Callable[[], Mapping[Route, int | None]],
+        stand_ins: Callable[[], Mapping[Route, Route]],
+        *,
+        lease_ms: int | None,
     ) -> None:
         """`served`: the routes that can be run here, each with its own limit if it has one; the same object until that
-        changes. `lease_ms` None: claims are held without a lease.
+        changes. `stand_ins`: those that another one's agent runs, and which: they share its limit. `lease_ms` None:
+        claims are held without a lease.
         """
         self._limit = limit
         self._ids = ids
         self._served = served
+        self._stand_ins = stand_ins
         self.consumer: Final = ids.consumer_id()
         self._lease_ms = lease_ms
         self._stock: list[tuple[ClaimToken, InstanceId]] = []
         self._offered: dict[ClaimToken, Route | None] = {}
-        """Offers that are on their way, with the route in which each keeps a place, where that has a limit."""
+        """Offers that are on their way, with the room in which each keeps a place, where that has a limit. A room is
+        known by the route whose limit it is.
+        """
         self._handed_on: set[ClaimToken] = set()
         """Offers of places that are still taken, by the claims that are being settled."""
         self._taken: dict[ClaimToken, Place] = {}
-        self._by_route: Counter[Route] = Counter()
-        """Places taken or kept, of routes with a limit."""
+        self._by_room: Counter[Route] = Counter()
+        """Places taken or kept, by room."""
         self._reserved: dict[ClaimToken, Counter[Route]] = {}
-        """What claims on their way may take of routes with a limit, by the first offer of each."""
+        """What claims on their way may take of rooms with a limit, by the first offer of each."""
         self._full: frozenset[Route] = frozenset()
-        """Routes for which the last claim had no room."""
+        """Rooms that were full for the last claim."""
         self._suspect_room = 1
         self._suspects_taken = 0
         self._routes: tuple[object, dict[Route, frozenset[Route]]] = (None, {})
@@ -120,22 +132,23 @@ class Slots:
         """Promise up to so many places to whatever is due, with the room there is for each route and for suspects."""
         count = min(wanted, self.free, MAX_ROWS)
         routes = {route: self._room(route) for route in self._served()}
-        self._full = frozenset([route for route, room in routes.items() if room <= 0])
+        self._full = frozenset([self._room_of(route) for route, room in routes.items() if room <= 0])
         suspects = max(self._suspect_room - self._suspects_taken, 0)
         offers = tuple([self._promise(None) for _ in range(count)])
         if offers:
             limited = [route for route, limit in self._served().items() if limit is not None]
-            reserved = Counter({route: max(min(count, routes[route]), 0) for route in limited})
+            reserved = Counter({self._room_of(route): max(min(count, routes[route]), 0) for route in limited})
             self._reserved[offers[0].token] = reserved
-            self._by_route.update(reserved)
-        return offers, Rooms({route: room for route, room in routes.items() if room > 0}, suspects)
+            self._by_room.update(reserved)
+        left = {route: room for route, room in routes.items() if room > 0}
+        return offers, Rooms(left, suspects, self._stand_ins())
 
     def _promise(self, route: Route | None) -> Offer:
         offer = self._make(route)
-        limited = route if route is not None and self._served().get(route) is not None else None
+        limited = self._room_of(route) if route is not None and self._served().get(route) is not None else None
         self._offered[offer.token] = limited
         if limited is not None:
-            self._by_route[limited] += 1
+            self._by_room[limited] += 1
         return offer
 
     def answered(self, offer: Offer, won: Claimed | None) -> bool:
@@ -158,7 +171,7 @@ class Slots:
         """As `lost`, for a claim."""
         for offer in claim.offers:
             self._withdraw(offer.token)
-            self._by_route.subtract(self._reserved.pop(offer.token, Counter()))
+            self._by_room.subtract(self._reserved.pop(offer.token, Counter()))
 
     def lost(self, offer: Offer) -> bool:
         """It is not known what became of it: it may have been used, and is promised no more. As `answered`."""
@@ -168,12 +181,16 @@ class Slots:
         self._handed_on.discard(token)
         limited = self._offered.pop(token, None)
         if limited is not None:
-            self._by_route[limited] -= 1
+            self._by_room[limited] -= 1
         return limited
 
     def _room(self, route: Route) -> int:
         limit = self._served().get(route)
-        return _NO_LIMIT if limit is None else limit - self._by_route[route]
+        return _NO_LIMIT if limit is None else limit - self._by_room[self._room_of(route)]
+
+    def _room_of(self, route: Route) -> Route:
+        """The route whose limit holds for it."""
+        return self._stand_ins().get(route, route)
 
     def _make(self, route: Route | None) -> Offer:
         if not self._stock:
@@ -181,7 +198,7 @@ class Slots:
             tokens = zip(minted[::2], minted[1::2], strict=True)
             self._stock = [(ClaimToken(token), InstanceId(instance)) for token, instance in tokens]
         token, instance_id = self._stock.pop()
-        return Offer(self.consumer, token, instance_id, self._routes_for(route), self._lease_ms)
+        return Offer(self.consumer, token, instance_id, self._routes_for(route), self._lease_ms, self._stand_ins())
 
     def _routes_for(self, route: Route | None) -> frozenset[Route]:
         """What an offer that keeps a place in `route` may take: that, and every route without a limit."""
@@ -191,7 +208,10 @@ class Slots:
         known = self._routes[1]
         key = Route("") if route is None else route
         if key not in known:
-            known[key] = frozenset([each for each, limit in served.items() if limit is None or each == route])
+            kept = None if route is None else self._room_of(route)
+            known[key] = frozenset(
+                [each for each, limit in served.items() if limit is None or self._room_of(each) == kept]
+            )
         return known[key]
 
     # --- places -------------------------------------------------------------------------------------------------------
@@ -201,15 +221,16 @@ class Slots:
         claim that handed its place on has not given it back.
         """
         dispatch = claimed.dispatch
-        self._taken[claimed.token] = Place(dispatch.route, dispatch.is_suspect)
-        self._by_route[dispatch.route] += 1
+        place = Place(dispatch.route, self._room_of(dispatch.route), dispatch.is_suspect)
+        self._taken[claimed.token] = place
+        self._by_room[place.room] += 1
         self._suspects_taken += dispatch.is_suspect
 
     def give_back(self, token: ClaimToken) -> Place | None:
         """The place that the claim had, which is free now; None when it was free before."""
         place = self._taken.pop(token, None)
         if place is not None:
-            self._by_route[place.route] -= 1
+            self._by_room[place.room] -= 1
             self._suspects_taken -= place.is_suspect
         return place
 

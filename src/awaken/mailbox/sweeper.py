@@ -9,12 +9,13 @@ A claim of this process that no execution carries and no transition on its way m
 that committed and could not answer. It is released, at no cost to its run. On a store that other processes use too,
 claims whose lease has ended are taken back.
 
-Source: ADR 0008, ADR 0023, ADR 0025.
+Source: ADR 0008, ADR 0023, ADR 0025, ADR 0040.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -31,6 +32,8 @@ from awaken.store.contract import MAX_PAGE, Held, Store
 from awaken.store.transitions import (
     Decide,
     Decided,
+    GaveUp,
+    GiveUp,
     Purge,
     Purged,
     Reclaim,
@@ -44,6 +47,11 @@ from awaken.store.transitions import (
 _log = logging.getLogger("awaken.mailbox")
 PURGES_PER_SWEEP = 50
 """Slices in a row, so that a sweep of much that is old leaves room for everything else. The next sweep goes on."""
+UNSERVED_GRACE_S = 60.0
+"""So long, at least, nothing is given up of what was just seen to be unserved, however long it has been due."""
+MEET_MS = 200
+"""How long after something became due it is looked whether that is of a version that was never met. Many share a look.
+"""
 EXPIRIES_PER_SWEEP = 50
 """Pages of tickets, likewise. The next sweep follows at once."""
 
@@ -100,8 +108,23 @@ class Sweeper:
         """One of them may fall due."""
         self.is_leaving = False
         """Nothing is executed here any more: the schedules that fall due now are for whoever serves next."""
-        self.unserved: tuple[Route, ...] = ()
+        self._unserved_since_s: dict[Route, float] = {}
+        """Routes for which something is queued and which nobody here can run, as of the last sweep; each with when that
+        was seen first, on the monotonic clock.
+        """
+        self._giving_up_s: float | None = None
+        """When something may be overdue that nobody can run, on the monotonic clock; None: that is not known yet."""
+
+    @property
+    def unserved(self) -> tuple[Route, ...]:
         """Routes for which something is queued and which nobody here can run, as of the last sweep."""
+        return tuple(self._unserved_since_s)
+
+    @property
+    def gives_up_after_ms(self) -> int | None:
+        """How long what is due may wait for somebody who can run it; None: for ever."""
+        after_s = self._settings.unserved_after_s
+        return None if after_s is None else round(after_s * 1000)
 
     def expect(self, in_ms: int) -> None:
         """Something falls due in so many milliseconds. Only the earliest is kept; each sweep learns the next one."""
@@ -123,6 +146,11 @@ class Sweeper:
         self._has_schedules = in_ms is not None
         if in_ms is not None:
             self.expect(in_ms)
+
+    def expect_unknown(self) -> None:
+        """What is due may be of a version that is not registered, and that somebody here executes in its stead."""
+        if self._agents.falls_back:
+            self.expect(MEET_MS)
 
     async def run_forever(self) -> None:
         purge_due_s = self._clock.monotonic() + self._settings.purge_interval_s
@@ -262,12 +290,39 @@ class Sweeper:
         if next_due_in_ms is not None and next_due_in_ms > 0:
             self.expect(next_due_in_ms)
         ready = await self._store.list_ready_routes()
-        unserved = tuple([route for route in ready if route not in served and route not in self._agents.paused])
-        for route in unserved:
-            if route not in self.unserved:
-                _log.warning("runs of agent %r wait: no agent of that name can run here", route)
-        self.unserved = unserved
+        if self._agents.meet(ready):
+            served = frozenset(self._agents.routes)
+        now_s = self._clock.monotonic()
+        unserved: dict[Route, float] = {}
+        for route in ready:
+            if route not in served and not self._agents.is_paused(route):
+                unserved[route] = self._unserved_since_s.get(route, now_s)
+                if route not in self._unserved_since_s:
+                    self._giving_up_s = None
+                    _log.warning("runs of agent %r wait: no agent of that name can run here", route)
+        self._unserved_since_s = unserved
         self._observer.unserved(len(unserved))
+        await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Give up what has been due for too long and nobody can run, as far as a sweep goes. Somebody has time to
+        register an agent that is missing by mistake: what is seen to be unserved is left alone for a while.
+        """
+        after_ms = self.gives_up_after_ms
+        if after_ms is None or not self._unserved_since_s:
+            return
+        now_s, grace_s = self._clock.monotonic(), min(UNSERVED_GRACE_S, after_ms / 1000)
+        left_s = {route: since_s + grace_s - now_s for route, since_s in self._unserved_since_s.items()}
+        routes = tuple([route for route, seconds in left_s.items() if seconds <= 0])
+        if routes and (self._giving_up_s is None or now_s >= self._giving_up_s):
+            gave_up = await self._combiner.apply(GiveUp(routes=routes, after_ms=after_ms), GaveUp)
+            in_ms = 0 if gave_up.more else after_ms if gave_up.next_in_ms is None else gave_up.next_in_ms
+            self._giving_up_s = now_s + in_ms / 1000
+            self.expect(in_ms)
+        waits_s = min([seconds for seconds in left_s.values() if seconds > 0], default=None)
+        if waits_s is not None:
+            self._giving_up_s = None
+            self.expect(math.ceil(waits_s * 1000))
 
     def _patience_s(self) -> float:
         if self._due_s is None:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from awaken.domain.child import child_of
 from awaken.domain.clock import Instant, lasting, to_rfc3339
 from awaken.domain.dispatch import CLAIMED, QUEUED, Dispatch
-from awaken.domain.ids import AgentId, ConsumerId, MessageId, RunId
+from awaken.domain.ids import ConsumerId, MessageId, Route, RunId
 from awaken.domain.pending import Pending
 from awaken.domain.phase import Phase, phase_of
 from awaken.domain.run import DONE, Origin, Run, SeenTo
@@ -44,6 +44,11 @@ MAX_NAMED: Final = 10
 """Of runs, tickets and children in the way; more are counted."""
 _NAMED_IN_WORDS: Final = 3
 _SECOND_MS: Final = 1_000
+_SERVE_IT: Final = "register an agent of that name with `app.agent`, or cancel the run"
+_SERVE_VERSION: Final = (
+    'register that version with `app.agent`, or have the newest execute older ones (`fallback="latest"`); or cancel the'
+    " run"
+)
 _ENDED: Final[dict[Phase, WhyCode]] = {
     "completed": "completed",
     "stopped": "stopped",
@@ -74,7 +79,8 @@ class Executing(msgspec.Struct, frozen=True):
     """A run that this process executes."""
 
     run_id: RunId
-    agent_id: AgentId
+    executor: Route
+    """Who executes it, and whose limit it counts in."""
     is_suspect: bool
 
 
@@ -92,7 +98,11 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody has paused it here."""
     withdrawn: str | None
     """Why it cannot, where it was made known and could not be loaded."""
+    executor: Route
+    """Who executes its agent's runs here: the version that it has, or one that stands in for it."""
     agent_limit: int | None
+    gives_up_after_ms: int | None
+    """How long what is due may wait for somebody who can execute it; None: for ever."""
     slots: int
     suspect_room: int
     executing: tuple[Executing, ...]
@@ -339,7 +349,7 @@ def _claimed(facts: Facts, dispatch: Dispatch) -> _Reason:
     run, here, now = facts.run, facts.here, facts.now
     since = dispatch.tried_at or dispatch.updated_at
     lasting = _lasting(now - since)
-    agent = f"agent {run.agent_id!r}"
+    agent = f"agent {run.route!r}"
     asked_at = run.cancel_requested_at
     asked = "" if asked_at is None else f", {_lasting(now - asked_at)} ago"
     match here.held:
@@ -367,7 +377,7 @@ def _claimed(facts: Facts, dispatch: Dispatch) -> _Reason:
                 f"It was asked to stop{asked}, and {agent} goes on all the same; its thread waits until it ends.",
                 "it ends when its agent does, or this process; mend the agent: it must let CancelledError pass",
                 asked_at or since,
-                blocked_by=(Blocker("agent", run.agent_id),),
+                blocked_by=(Blocker("agent", run.route),),
             )
         case "behind_agent_at_work":
             other = "an earlier claim" if here.at_work in (None, run.run_id) else f"run {here.at_work}"
@@ -487,7 +497,7 @@ def _behind(facts: Facts, dispatch: Dispatch, ahead: Dispatch, before: list[Disp
     others = [each for each in before if each.run_id != ahead.run_id]
     between = f", and {_counted(len(others), 'queued run')}" if others else ""
     steered = [each.entry for each in facts.pending if _opens_before(each.entry, ahead, dispatch)]
-    since = max(dispatch.available_at, dispatch.created_at)
+    since = dispatch.due_since
     blocked_by = tuple([Blocker("run", each.run_id) for each in [ahead, *others]])
     then = "it starts when what is ahead of it in its thread has ended; a thread runs one at a time, in order"
     reason = None if facts.ahead is None else _reason(facts.ahead)
@@ -520,7 +530,7 @@ def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
     due = f"It has been due for {_lasting(facts.now - since)}"
     return (
         _not_taking(facts, due, since)
-        or _not_served(facts, due, since)
+        or _not_served(facts, dispatch, due, since)
         or _no_room(facts, dispatch, due, since)
         or _refused(facts, due)
         or _Reason("due", "It is due, and nothing is in its way.", "it starts in a moment", since, facts.now)
@@ -555,10 +565,10 @@ def _not_taking(facts: Facts, due: str, since: Instant) -> _Reason | None:
     return None
 
 
-def _not_served(facts: Facts, due: str, since: Instant) -> _Reason | None:
+def _not_served(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _Reason | None:
     """This process takes no run of its agent."""
     run, here = facts.run, facts.here
-    agent, blocked_by = f"agent {run.agent_id!r}", (Blocker("agent", run.agent_id),)
+    agent, blocked_by = f"agent {run.route!r}", (Blocker("agent", run.route),)
     if here.is_paused:
         return _Reason(
             "agent_paused",
@@ -570,30 +580,46 @@ def _not_served(facts: Facts, due: str, since: Instant) -> _Reason | None:
     if here.withdrawn is not None:
         return _Reason(
             "not_loadable",
-            f"{due}, and {agent} cannot be loaded here: {here.withdrawn}",
+            f"{due}, and {agent} cannot be loaded here: {here.withdrawn}" + _given_up(facts, dispatch),
             "mend the agent and start the server again, or register it again with `app.agent`; or cancel the run",
             since,
+            next_at=_given_up_at(facts, dispatch),
             blocked_by=blocked_by,
         )
     if not here.is_served:
         return _Reason(
             "unserved",
-            f"{due}, and nobody here can run it: no {agent} is registered.",
-            "register an agent of that name with `app.agent`, or cancel the run",
+            f"{due}, and nobody here can run it: no {agent} is registered.{_given_up(facts, dispatch)}",
+            _SERVE_IT if run.agent_version is None else _SERVE_VERSION,
             since,
+            next_at=_given_up_at(facts, dispatch),
             blocked_by=blocked_by,
         )
     return None
 
 
+def _given_up_at(facts: Facts, dispatch: Dispatch) -> Instant | None:
+    """When it becomes a dead letter, if nobody can execute it until then."""
+    after_ms = facts.here.gives_up_after_ms
+    return None if after_ms is None else max(dispatch.due_since + after_ms, facts.now)
+
+
+def _given_up(facts: Facts, dispatch: Dispatch) -> str:
+    at = _given_up_at(facts, dispatch)
+    if at is None:
+        return ""
+    in_ms = at - facts.now
+    return f" It is given up {f'in {_lasting(in_ms)}' if in_ms else 'soon'}, if nobody can by then (unserved_after_s)."
+
+
 def _no_room(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _Reason | None:
     """As many execute as may: of its agent, of suspects, or of all."""
-    run, here = facts.run, facts.here
-    of_agent = [each for each in here.executing if each.agent_id == run.agent_id]
+    here = facts.here
+    of_agent = [each for each in here.executing if each.executor == here.executor]
     if here.agent_limit is not None and len(of_agent) >= here.agent_limit:
         return _Reason(
             "agent_at_limit",
-            f"{due}; agent {run.agent_id!r} executes {len(of_agent)} of the"
+            f"{due}; agent {here.executor!r} executes {len(of_agent)} of the"
             f" {_counted(here.agent_limit, 'run')} that it may at once.",
             "it starts when one of those ends; or raise max_concurrent of the agent",
             since,

@@ -158,7 +158,7 @@ class Execution:
             workshop.ids,
             self._stop,
             workshop.store,
-            exposes_errors=workshop.agents.exposes_errors(claimed.run.agent_id),
+            exposes_errors=workshop.agents.exposes_errors(claimed.dispatch.route),
             max_result_bytes=workshop.settings.max_result_bytes,
             max_steps=workshop.settings.max_steps,
             observers=workshop.observer,
@@ -234,7 +234,7 @@ class Execution:
                 _log.warning(
                     "agent %s goes on %s after it was asked to stop: run %s, and thread %s, wait until it ends. An"
                     " agent must let `asyncio.CancelledError` pass",
-                    run.agent_id,
+                    run.route,
                     lasting(grace_s),
                     run.run_id,
                     run.thread_id,
@@ -318,7 +318,7 @@ class Execution:
             deadline = self._deadline()
             self._is_at_work = self.has_begun = True
             try:
-                driver = self._shop.agents.driver(self.claimed.run.agent_id)
+                driver = self._shop.agents.driver(self.claimed.dispatch.route)
             except AgentNotFound as error:  # of this run's own agent: one that an agent asks for is its own affair
                 return self._unserved(error)
             with contained():
@@ -367,7 +367,7 @@ class Execution:
 
     def _unserved(self, error: AwakenError) -> _End:
         """The agent cannot run here: its run goes back unharmed and waits for a process, or an agent, that can."""
-        self._shop.agents.withdraw(self.claimed.run.agent_id, str(error))
+        self._shop.agents.withdraw(self.claimed.dispatch.route, str(error))
         return _End(Release("not served here"), "released")  # why, is in the log: it may quote what a module raised
 
     def _finished(self, outcome: DriveOutcome) -> _End:
@@ -419,8 +419,8 @@ class Execution:
             PermanentFailure: It does not fit.
         """
         if ending.termination.type == "natural_end":
-            agent_id = self.claimed.run.agent_id
-            self._shop.agents.check_output(agent_id, ending.final_output, is_structured=is_structured)
+            route = self.claimed.dispatch.route
+            self._shop.agents.check_output(route, ending.final_output, is_structured=is_structured)
 
     def _answer(self, termination: Termination, output: str | None, messages: tuple[Message, ...]) -> Ack:
         """The run's output: what the agent returned, or else the text of the last message; of which message it is."""
@@ -463,12 +463,12 @@ class Execution:
     def _failed(self, error: BaseException) -> _End:
         run = self.claimed.run
         failure, text = _diagnosis(error, exposed=self._port.exposes_errors, now=self._shop.clock.now())
-        _log.warning("run %s of agent %s failed: %s", run.run_id, run.agent_id, text, exc_info=error)
+        _log.warning("run %s of agent %s failed: %s", run.run_id, run.route, text, exc_info=error)
         if isinstance(failure, PermanentFailure):
             return _End(DeadLetter(text, failure.error_class), "permanent_error")
         settings = self._shop.settings
         retry_after_s = min(asked_wait_s(failure.retry_after_s) or 0.0, settings.max_retry_after_s)
-        policy = self._shop.agents.retry_policy(self.claimed.run.agent_id) or settings.retry
+        policy = self._shop.agents.retry_policy(self.claimed.dispatch.route) or settings.retry
         return _End(Retry(text, policy, round(retry_after_s * 1000), failure.error_class), "transient_error")
 
     # --- settling -----------------------------------------------------------------------------------------------------

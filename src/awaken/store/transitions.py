@@ -12,6 +12,7 @@ Source: ADR 0002, 0006, 0008, 0012, 0014, 0023, 0025, 0026, 0033, 0035, 0036, 00
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal, final
 
 import msgspec
@@ -57,7 +58,8 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
 
     `routes`: what its process can run and has room for; another head of the thread is not taken. A suspect never is:
     those are taken by a `Claim`. `lease_ms` None: the claim holds until its process ends, on a store that no other
-    process shares.
+    process shares. `stand_ins`: of those routes, the ones that another agent runs here than they name, each with that
+    one's route: its start tells who executes it.
     """
 
     consumer: ConsumerId
@@ -65,6 +67,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     instance_id: InstanceId
     routes: frozenset[Route]
     lease_ms: int | None = None
+    stand_ins: Mapping[Route, Route] = {}
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
@@ -172,6 +175,9 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offer: Offer | None = None
     only_if_repeated: bool = False
     """It cannot be accepted any more, and is asked only because it may have been: if it was not, it is `Missing`."""
+    names_version: bool = False
+    """The version of the agent was asked for, and did not follow from the name: a run of another one that waits is not
+    what it is for."""
     decides: Rulings | None = None
     """In mode `queue`, and without an offer."""
     own_run: bool = False
@@ -597,10 +603,17 @@ class Reclaim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rooms(msgspec.Struct, frozen=True, gc=False):
-    """How much of what a process can take: `routes` by name, and of suspects at most `suspects` in all."""
+    """How much of what a process can take: `routes` by name, and of suspects at most `suspects` in all. Routes that
+    `shared` names have no room of their own: what is taken of them fills that of the other route.
+    """
 
     routes: dict[Route, int]
     suspects: int = 0
+    shared: Mapping[Route, Route] = {}
+
+    def room_of(self, route: Route) -> Route:
+        """The route whose room something of this one takes."""
+        return self.shared.get(route, route)
 
 
 @final
@@ -618,6 +631,16 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     offers: tuple[Offer, ...]
     rooms: Rooms
     by_age: bool = False
+
+
+@final
+class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead-letter what is next in its thread, free and queued on one of the routes, and has been due for longer than
+    `after_ms`, of at most `MAX_ROWS` threads; what may not run at all is closed as a `Claim` does. Outcome: `GaveUp`.
+    """
+
+    routes: tuple[Route, ...]
+    after_ms: int
 
 
 @final
@@ -753,11 +776,11 @@ ThreadTransition = (
     | Discard
     | NoteChild
 )
-SetTransition = Renew | Reclaim | Claim | Delivered | EditSchedules | Tick | Purge | Mend
+SetTransition = Renew | Reclaim | Claim | GiveUp | Delivered | EditSchedules | Tick | Purge | Mend
 Transition = ThreadTransition | SetTransition
 
 SET_ORDER: Final[dict[type[object], int]] = {
-    Renew: 1, Reclaim: 2, Claim: 3, Delivered: 4, EditSchedules: 5, Tick: 6, Purge: 7, Mend: 8,
+    Renew: 1, Reclaim: 2, Claim: 3, GiveUp: 4, Delivered: 5, EditSchedules: 6, Tick: 7, Purge: 8, Mend: 9,
 }  # fmt: skip
 """The transitions over many threads, and their order behind those of one thread in a batch."""
 
@@ -1156,6 +1179,17 @@ class ClaimedSome(msgspec.Struct, frozen=True):
     appended: tuple[Appended, ...] = ()
 
 
+class GaveUp(msgspec.Struct, frozen=True):
+    """What was given up, or closed on the way; `more` may be overdue. `next_in_ms`: when the next one will be, as far
+    as is known.
+    """
+
+    closed: tuple[Closed, ...]
+    more: bool
+    next_in_ms: int | None = None
+    appended: tuple[Appended, ...] = ()
+
+
 class Purged(msgspec.Struct, frozen=True):
     """How many runs and events were removed, and rows of deleted threads; `more` may remain, behind `last_row` where
     event rows were left. `deleted`: threads whose time was over.
@@ -1260,6 +1294,7 @@ Outcome = (
     | Renewed
     | Reclaimed
     | ClaimedSome
+    | GaveUp
     | DeliveredSome
     | SchedulesEdited
     | Ticked

@@ -56,6 +56,8 @@ from awaken.store.transitions import (
     EditThread,
     Ending,
     Failed,
+    GaveUp,
+    GiveUp,
     Gone,
     HasChildren,
     Hide,
@@ -179,6 +181,7 @@ class PrometheusObserver(Observer):
             Reclaim: self._reclaimed,
             Claim: self._claimed,
             Decide: self._decided,
+            GiveUp: self._gave_up,
             Delivered: self._delivered,
             EditSchedules: self._edited,
             Tick: self._ticked,
@@ -376,6 +379,11 @@ class PrometheusObserver(Observer):
                 self._note(took_s, "claim", "empty")
             self._closed_some(outcome.closed)
 
+    def _gave_up(self, transition: GiveUp, outcome: Outcome, took_s: float) -> None:
+        self._note(took_s, "give_up")
+        if type(outcome) is GaveUp:
+            self._closed_some(outcome.closed)
+
     def _decided(self, transition: Decide, outcome: Outcome, took_s: float) -> None:
         self._note(took_s, "decide", "ok" if type(outcome) is Decided else "refused")
         if type(outcome) is Decided and transition.told is None:
@@ -479,6 +487,8 @@ def operation_of(transition: Transition) -> str:
             return "reclaim"
         case Claim():
             return "claim"
+        case GiveUp():
+            return "give_up"
         case Delivered():
             return "deliver"
         case EditSchedules():

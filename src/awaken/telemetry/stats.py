@@ -27,6 +27,7 @@ from awaken.store.transitions import (
     Claimed,
     ClaimedSome,
     Closed,
+    GaveUp,
     Outcome,
     Reclaimed,
     Retry,
@@ -151,7 +152,7 @@ class Stats(Observer):
             elif type(outcome) is Settled:
                 if outcome.dispatch.status is not ACKED:
                     self._not_acked(transition, outcome)
-            elif type(outcome) is ClaimedSome:
+            elif isinstance(outcome, ClaimedSome | GaveUp):
                 self._given_up(outcome.closed)
             elif type(outcome) is Reclaimed:
                 self._given_up(outcome.items)

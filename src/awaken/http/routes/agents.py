@@ -9,7 +9,6 @@ from typing import Final
 
 from starlette.responses import Response
 
-from awaken.domain.errors import AgentNotFound
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.wire import AgentList, AgentResource
 
@@ -30,11 +29,7 @@ async def resume_agent(call: Call) -> Response:
 
 
 async def get_agent(call: Call) -> Response:
-    asked = call.ids["agent_id"]
-    for info in call.mailbox.agents.describe():
-        if info.agent_id == asked:
-            return json_response(AgentResource.of(info))
-    raise AgentNotFound(asked[:200])
+    return json_response(AgentResource.of(call.mailbox.agents.described(call.ids["agent_id"])))
 
 
 AGENT_OPERATIONS: Final = (

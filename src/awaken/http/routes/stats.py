@@ -30,7 +30,7 @@ async def stats(call: Call) -> Response:
 async def agent_stats(call: Call) -> Response:
     if call.service.stats is None:
         raise not_offered("stats")
-    known = call.mailbox.agents.known(call.ids["agent_id"])
+    known = call.mailbox.agents.name(call.ids["agent_id"])
     return json_response(AgentStatsResource.of(call.service.stats.of_agent(known, call.query(Window).window_s)))
 
 

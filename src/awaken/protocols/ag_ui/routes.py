@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from awaken.domain.errors import AgentNotFound, AwakenError, ThreadNotFound, ValidationError
+from awaken.domain.errors import AwakenError, ThreadNotFound, ValidationError
 from awaken.domain.ids import TicketId
 from awaken.domain.message import Message
 from awaken.domain.run import Adapter
@@ -248,10 +248,7 @@ def _started(thread_id: str, run_id: str) -> Frame:
 
 async def capabilities(call: Call) -> Response:
     """`AgentCapabilities`: what is true of every agent here, and what this one can."""
-    asked = call.ids["agent_id"]
-    info = next((each for each in call.mailbox.agents.describe() if each.agent_id == asked), None)
-    if info is None:
-        raise AgentNotFound(asked[:200])
+    info = call.mailbox.agents.described(call.ids["agent_id"])
     decides = "decisions" in info.capabilities
     identity: Shown = {"name": info.title or info.agent_id, "type": "awaken"}
     if info.description:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.dispatch import DispatchStatus
-from awaken.domain.errors import AgentNotFound, DataIntegrity
+from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ThreadId, derived_id
 from awaken.domain.message import Visibility
 from awaken.domain.run import Run
@@ -52,7 +52,7 @@ def agent_named(call: Call, named: str) -> AgentInfo:
     for info in call.mailbox.agents.describe():
         if named in (info.agent_id, assistant_id_of(info.agent_id)):
             return info
-    raise AgentNotFound(named[:200])
+    return call.mailbox.agents.described(named)
 
 
 def agent_id_named(call: Call, named: str | None) -> AgentId | None:

@@ -32,7 +32,6 @@ from awaken.domain.message import (
 from awaken.domain.run import Adapter, Run
 from awaken.domain.server_event import ticket_opened
 from awaken.domain.ticket import Ticket, Verdict
-from awaken.executors.registry import AgentInfo
 from awaken.http.operation import Call, Handler, Method, Operation, json_response
 from awaken.http.problems import Problem
 from awaken.http.query import Query
@@ -158,7 +157,7 @@ async def _accepted(call: Call, gateway: Gateway, key: Key | None, asked: Incomi
 
 def _model_named(call: Call, id: str | None) -> str | None:
     """The agent that is this model. Raises Problem: `model_not_found`."""
-    if id and id not in call.mailbox.agents.ids():
+    if id and not call.mailbox.agents.has(id):
         raise Problem("model_not_found", f"there is no model {id!a:.140}; there are the agents of this server")
     return id
 
@@ -495,19 +494,17 @@ async def _answers_at_end(call: Call, messages: Sequence[Message]) -> tuple[list
 
 
 async def list_models(call: Call) -> Response:
-    return json_response({"object": "list", "data": [_model(each) for each in call.mailbox.agents.describe()]})
+    return json_response({"object": "list", "data": [_model(each) for each in call.mailbox.agents.ids()]})
 
 
 async def get_model(call: Call) -> Response:
     id = call.ids["model"]
-    for info in call.mailbox.agents.describe():
-        if info.agent_id == id:
-            return json_response(_model(info))
-    raise Problem("model_not_found", f"there is no model {id!a:.140}; there are the agents of this server")
+    _model_named(call, id)
+    return json_response(_model(id))
 
 
-def _model(info: AgentInfo) -> dict[str, Any]:
-    return {"id": info.agent_id, "object": "model", "created": 0, "owned_by": "awaken"}
+def _model(id: str) -> dict[str, Any]:
+    return {"id": id, "object": "model", "created": 0, "owned_by": "awaken"}
 
 
 # --- the operations ---------------------------------------------------------------------------------------------------

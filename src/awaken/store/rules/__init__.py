@@ -33,6 +33,7 @@ from awaken.store.rules.schedule import edit_schedules, tick_some
 from awaken.store.rules.span import hide_message
 from awaken.store.rules.state import patch_state
 from awaken.store.rules.stop import cancel, interrupt
+from awaken.store.rules.unserved import give_up_some
 from awaken.store.transitions import (
     Cancel,
     Claim,
@@ -45,6 +46,7 @@ from awaken.store.transitions import (
     EditDispatch,
     EditSchedules,
     EditThread,
+    GiveUp,
     Gone,
     Hide,
     HideRun,
@@ -128,6 +130,8 @@ def apply_to_many(t: SetTransition, changes: Changes, now: Instant) -> Rule[Any]
             return renew_some(t, changes, now)
         case Reclaim():
             return reclaim_some(t, changes, now)
+        case GiveUp():
+            return give_up_some(t, changes, now)
         case Delivered():
             return deliver_some(t, changes, now)
         case EditSchedules():

@@ -21,7 +21,6 @@ from awaken.domain import server_event
 from awaken.domain.clock import Instant
 from awaken.domain.delivery import CLEARING, Delivery
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, QUEUED, Dispatch
-from awaken.domain.ids import Route
 from awaken.domain.message import Message
 from awaken.domain.pending import Pending
 from awaken.domain.record import encode_message
@@ -389,7 +388,7 @@ def _dispatch(t: Submit, run: Run, no: int, thread: ThreadRow, now: Instant) -> 
         dispatch_id=t.dispatch_id,
         thread_id=t.thread_id,
         run_id=run.run_id,
-        route=Route(run.agent_id),
+        route=run.route,
         status=QUEUED,
         why="start",
         priority=delivery.priority,

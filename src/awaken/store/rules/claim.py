@@ -23,7 +23,7 @@ from awaken.domain.message import Message, Role
 from awaken.domain.run import DONE, WAITING, Run, SeqRange, moved
 from awaken.store.rules.asks import Due, DueLeft, Load, NextDue, Rule, Suspects, Write, ask
 from awaken.store.rules.ending import after_failure, close_queued, supersede_queued
-from awaken.store.rules.facts import Changes, Facts, Queued, ThreadKey, ThreadRow, Waiter, best_of
+from awaken.store.rules.facts import Changes, Facts, Queued, ReadyKey, ThreadKey, ThreadRow, Waiter, best_of
 from awaken.store.rules.needs import of_claim
 from awaken.store.rules.pending import end_brought, takeable
 from awaken.store.rules.pending import take as take_pending
@@ -121,7 +121,12 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
     finished = tuple([each.tool_call_id or "" for each in entry.tail if each.role is Role.TOOL])
     log.add(server_event.claimed(dispatch))
     previous = entry.dispatch.tried_by
-    log.add(server_event.started(dispatch, run, resumed=resumed, previous=previous, finished_calls=finished))
+    stand_in = offer.stand_ins.get(dispatch.route)
+    log.add(
+        server_event.started(
+            dispatch, run, resumed=resumed, previous=previous, finished_calls=finished, stand_in=stand_in
+        )
+    )
     log.reset_stream(run)
     if run.status is WAITING:
         thread.waiting -= 1
@@ -224,7 +229,7 @@ class _Round:
         self.claims: list[Claimed] = []
         self.closed: list[Closed] = []
         self.appended: list[Appended] = []
-        self._left = dict(t.rooms.routes)
+        self._left = {t.rooms.room_of(route): room for route, room in t.rooms.routes.items()}
         self._suspects_left = t.rooms.suspects
 
     def taken(self) -> tuple[int, int, int, dict[Route, int], int]:
@@ -246,7 +251,8 @@ class _Round:
 
     def routes_left(self) -> tuple[Route, ...]:
         """Those with room."""
-        return tuple([route for route, room in self._left.items() if room > 0])
+        rooms = self.t.rooms
+        return tuple([route for route in rooms.routes if self._left[rooms.room_of(route)] > 0])
 
     def ready_routes_left(self) -> tuple[str, ...]:
         """The same as scheduling keys have them: suspects too, where there is room for one."""
@@ -272,7 +278,7 @@ class _Round:
         claimed, rows = _claim(entry, entry.run, offer, thread, facts, changes, self.now)
         self.claims.append(claimed)
         self.appended += rows
-        self._left[entry.dispatch.route] -= 1
+        self._left[self.t.rooms.room_of(entry.dispatch.route)] -= 1
         self._suspects_left -= entry.dispatch.is_suspect
         return False
 
@@ -280,7 +286,8 @@ class _Round:
         """A suspect may also turn up where none was looked for: it fell due behind the back of its thread's key."""
         if self._suspects_left <= 0 if dispatch.is_suspect else suspects:
             return False
-        return self._left.get(dispatch.route, 0) > 0
+        rooms = self.t.rooms
+        return dispatch.route in rooms.routes and self._left[rooms.room_of(dispatch.route)] > 0
 
     def _rekey(self, thread: ThreadRow, facts: Facts, changes: Changes) -> None:
         before = thread.ready
@@ -292,9 +299,14 @@ class _Round:
         touch(thread, changes, self.now, active=False)
         closed, rows = close_unfit(entry, facts, thread, changes, self.now)
         self.appended += rows
-        left = [Waiter.of(dispatch) for dispatch in facts.left]
-        thread.ready = best_of(left if facts.ready is None else [facts.ready, *left], self.now)
+        thread.ready = ready_behind(facts, self.now)
         return closed
+
+
+def ready_behind(facts: Facts, now: Instant) -> ReadyKey | None:
+    """The scheduling key of a thread whose head has been closed."""
+    left = [Waiter.of(dispatch) for dispatch in facts.left]
+    return best_of(left if facts.ready is None else [facts.ready, *left], now)
 
 
 def close_unfit(
@@ -323,10 +335,19 @@ def _bury_queued(entry: Queued, thread: ThreadRow, facts: Facts, changes: Change
         error = f"run {dispatch.run_id!r} not found for dispatch {dispatch.dispatch_id!r}"
     else:
         error = f"message {entry.lacks!r} not found for run {run.run_id!r}"
+    return bury(entry, thread, facts, changes, log, error, DataIntegrity.__name__)
+
+
+def bury(
+    entry: Queued, thread: ThreadRow, facts: Facts, changes: Changes, log: Log, error: str, failure: str
+) -> Closed:
+    """Dead-letter a queued dispatch with its run. `failure`: the class of the error."""
+    dispatch, run = entry.dispatch, entry.run
     buried = moves.dead_letter(dispatch, log.now, error)
     if run is not None:
+        log.reset_stream(run)
         end_brought(dispatch, run, "dead_lettered", thread, changes, log.now)
-        run = after_failure(buried, run, "", thread, facts, changes, log, DataIntegrity.__name__)
+        run = after_failure(buried, run, "", thread, facts, changes, log, failure)
         changes.runs.append((thread, run))
     else:
         log.add(server_event.dead_lettered(buried, DataIntegrity.__name__))

@@ -22,7 +22,7 @@ from awaken.domain.child import ChildEnd, ChildTicket, child_of, telling
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import ACKED, CLAIMED, DEFAULT_PRIORITY, QUEUED, Dispatch, DispatchStatus, Why
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import AgentId, DispatchId, MessageId, Route, RunId, Scope, TicketId
+from awaken.domain.ids import AgentId, DispatchId, MessageId, RunId, Scope, TicketId
 from awaken.domain.log import Appended, message_committed
 from awaken.domain.receipt import FinalFate
 from awaken.domain.run import CANCELLED, CREATED, DONE, WAITING, Run, Termination
@@ -163,7 +163,7 @@ def _make_dispatch(work: _Work) -> Rule[bool]:
         dispatch_id=run.dispatch_id,
         thread_id=run.thread_id,
         run_id=run.run_id,
-        route=Route(run.agent_id),
+        route=run.route,
         status=ACKED if run.is_parked else QUEUED,
         why=why,
         priority=DEFAULT_PRIORITY,

@@ -113,8 +113,10 @@ def _waiting(t: Submit, facts: Facts) -> Waiting | None:
     thread = facts.thread
     if facts.claimed is not None or thread is None or thread.queued or not facts.waiting:
         return None
-    waits = facts.waiting[0]
-    return waits if waits.run.agent_id == t.request.intent.agent_id else None
+    waits, intent = facts.waiting[0], t.request.intent
+    if waits.run.agent_id != intent.agent_id or (t.names_version and waits.run.agent_version != intent.version):
+        return None
+    return waits
 
 
 def _may_go_on(waits: Waiting) -> bool:

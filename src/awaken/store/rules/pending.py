@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from awaken.domain import message_event, server_event
 from awaken.domain.clock import Instant
 from awaken.domain.dispatch import DEFAULT_MAX_ATTEMPTS, QUEUED, Dispatch
-from awaken.domain.ids import DispatchId, MessageId, Route, RunId, derived_id
+from awaken.domain.ids import DispatchId, MessageId, RunId, derived_id
 from awaken.domain.log import Appended
 from awaken.domain.message import Message
 from awaken.domain.pending import MAX_TAKEN, MAX_TAKEN_BYTES, Boundary, Opens, Pending, selected
@@ -216,7 +216,7 @@ def _open_run(
         dispatch_id=asked.dispatch_id,
         thread_id=thread.thread_id,
         run_id=run.run_id,
-        route=Route(run.agent_id),
+        route=run.route,
         status=QUEUED,
         why="start",
         priority=asked.priority,

@@ -17,7 +17,7 @@ from awaken.domain.clock import Instant
 from awaken.domain.delivery import Delivery
 from awaken.domain.ids import DispatchId, MessageId, Scope, derived_id
 from awaken.domain.outbox import Begin, OutboxRow
-from awaken.domain.run import Intent, Origin, RunMode, RunRequest, Trace
+from awaken.domain.run import Origin, RunMode, RunRequest, Trace, intent_of
 from awaken.domain.schedule import Schedule, ScheduleSpec, instant_text, message_ids
 from awaken.store.rules.asks import DueSchedules, NextTick, Rule, SchedulesOf, Write, ask
 from awaken.store.rules.facts import Changes
@@ -67,7 +67,7 @@ def _errand(
         run_id=run_id,
         dispatch_id=DispatchId(derived_id(run_id, "dispatch")),
         request=RunRequest(
-            intent=Intent(spec.agent_id),
+            intent=intent_of(spec.agent_id),
             input_message_ids=tuple([message.id for message in messages]),
             trace=Trace(origin=Origin.SCHEDULE, mode=RunMode.SCHEDULED),
         ),
