@@ -22,7 +22,7 @@ from awaken.domain.errors import (
     UnknownAgent,
     ValidationError,
 )
-from awaken.domain.ids import AgentId, MessageId
+from awaken.domain.ids import AgentId, MessageId, Route
 from awaken.domain.message import Json, Message, Role, Text
 from awaken.domain.retry import RetryPolicy
 from awaken.executors.contract import DriveOutcome, Entry, Finished, RunPort
@@ -370,3 +370,56 @@ def test_input_is_held_to_the_schema_of_its_agent() -> None:
     ):
         with pytest.raises(ValidationError, match=re.escape(says)):
             found.check_input(AgentId(agent_id), given(value))
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+@behaviour("RT-010", "RT-011")
+def test_a_version_is_registered_once_and_each_name_is_listed_with_its_versions() -> None:
+    found = Agents()
+    found.add("support", hello, version="1")
+    found.add("support", hello, version="2", description="newer", fallback="latest")
+    found.add("other", hello)
+    with pytest.raises(AlreadyExists):
+        found.add("support", hello, version="1")
+    for wrong in ("", "1@2", 3):
+        with pytest.raises(ValidationError):
+            found.add("support", hello, version=wrong)  # type: ignore[arg-type]
+    for wrong in ("newest", True, 1):
+        with pytest.raises(ValidationError, match="fallback of agent 'support@3'"):
+            found.add("support", hello, version="3", fallback=wrong)  # type: ignore[arg-type]
+
+    support, other = found.describe()
+
+    assert found.ids() == ("support", "other")
+    assert (support.agent_id, support.version, support.description, support.fallback) == (
+        "support", "2", "newer", "latest",
+    )  # fmt: skip
+    assert [each.version for each in support.versions] == ["1", "2"]
+    assert (other.version, other.versions) == (None, ())
+    older = found.described("support@1")
+    assert (older.agent_id, older.version, older.description) == ("support", "1", "Say hello.")
+    for unknown in ("support@3", "other@1", "nobody"):
+        with pytest.raises(AgentNotFound):
+            found.described(unknown)
+
+
+@behaviour("RT-012", "RT-014")
+def test_who_executes_a_route_is_its_version_or_the_newest_that_falls_back() -> None:
+    found = Agents()
+    found.add("support", hello, version="1", fallback="latest")
+    assert not found.meet([Route("other@1")])
+    assert found.meet([Route("support@0")]) and not found.meet([Route("support@0")])
+    assert (found.executor_of("support@0"), found.executor_of("support@2")) == ("support@1", None)
+    assert dict(found.stand_ins) == {"support": "support@1", "support@0": "support@1"}
+
+    found.add("support", hello, version="2")
+
+    assert not found.falls_back
+    assert (found.executor_of("support@0"), found.executor_of("support")) == (None, "support@2")
+    assert dict(found.stand_ins) == {"support": "support@2"}
+    assert set(found.routes) == {"support", "support@1", "support@2"}
+    found.add("support", hello)
+    assert (found.executor_of("support"), found.newest(AgentId("support"))) == ("support", None)
+    assert dict(found.stand_ins) == {}

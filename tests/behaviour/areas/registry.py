@@ -56,12 +56,4 @@ AREA: Final = Area(
         "CF-010",
         because="Configuration is code here: no entries are kept, compared or watched in the store.",
     ),
-    absent(
-        "MBX-035",
-        "MBX-036",
-        "MBX-043",
-        "MBX-044",
-        "MBX-045",
-        because="A run names its agent, and the process that serves it decides what that is; no published version is resolved.",
-    ),
 )

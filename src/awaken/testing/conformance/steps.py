@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
@@ -34,7 +34,7 @@ from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus, assistant_message, user_message
 from awaken.domain.outbox import Posting
 from awaken.domain.retry import RetryPolicy
-from awaken.domain.run import NATURAL_END, Intent, Run, RunOptions, RunRequest, Usage, WaitMode
+from awaken.domain.run import NATURAL_END, Run, RunOptions, RunRequest, Usage, WaitMode, intent_of
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import TicketRequest
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, Store, StoredMessage, ThreadQuery, TicketQuery
@@ -191,7 +191,7 @@ def asked(
         thread_id=thread,
         run_id=run_id(name),
         dispatch_id=dispatch or dispatch_id(name),
-        request=RunRequest(Intent(agent), tuple(message.id for message in brought), options),
+        request=RunRequest(intent_of(agent), tuple(message.id for message in brought), options),
         messages=brought,
         digest=f"digest of {name}" if digest is None else digest,
         metadata=metadata or {},
@@ -220,8 +220,9 @@ async def claim_some(
     lease_ms: int | None = LEASE_MS,
     rooms: Rooms = PLENTY,
     by_age: bool = False,
+    stand_ins: Mapping[Route, Route] | None = None,
 ) -> ClaimedSome:
-    offers = tuple([offer(consumer, lease_ms) for _ in range(limit)])
+    offers = tuple([replace(offer(consumer, lease_ms), stand_ins=stand_ins or {}) for _ in range(limit)])
     return want(ClaimedSome, await apply(store, Claim(offers=offers, rooms=rooms, by_age=by_age)))
 
 
@@ -237,9 +238,11 @@ async def claim_name(store: Store, *, consumer: ConsumerId = WORKER) -> str | No
     return None if taken is None else taken.dispatch.dispatch_id
 
 
-async def claimed(store: Store, name: str, *, lease_ms: int | None = LEASE_MS, **details: Any) -> Claimed:
+async def claimed(
+    store: Store, name: str, *, lease_ms: int | None = LEASE_MS, routes: frozenset[Route] = ROUTES, **details: Any
+) -> Claimed:
     """Submit to a free thread and take it at once."""
-    outcome = await submitted(store, name, offered=offer(lease_ms=lease_ms), **details)
+    outcome = await submitted(store, name, offered=offer(lease_ms=lease_ms, routes=routes), **details)
     assert outcome.claimed is not None, f"{name} was not claimed"
     return outcome.claimed
 
