@@ -474,6 +474,26 @@ def test_agents_are_listed_paused_and_resumed(awaken: Awaken) -> None:
     assert awaken("agents", "pause", "nobody").code == Exit.NOT_FOUND
 
 
+@behaviour("RT-010", "RT-015")
+def test_versions_of_an_agent_are_named_listed_and_paused(awaken: Awaken) -> None:
+    run = json.loads(awaken("run", "carrier@1", "hi", "--json").out)
+    assert (run["agent_id"], run["agent_version"], run["output"]) == ("carrier", "1", "carried by 1")
+    assert "carrier@1" in awaken("show", run["run_id"]).out
+    assert "carried by 2" in awaken("run", "carrier", "hi").out
+    refused = awaken("run", "carrier@3", "hi")
+    assert (refused.code, "carrier@1, carrier@2" in refused.err) == (Exit.USAGE, True)
+
+    assert awaken("agents", "pause", "carrier@1").out == "agent carrier@1 is paused\n"
+    try:
+        [line] = [each for each in awaken("agents").out.splitlines() if each.startswith("carrier")]
+        assert "2, 1 (paused)" in line and "served" in line
+        assert awaken("agents", "pause", "carrier").out == "agent carrier is paused\n"
+    finally:
+        assert awaken("agents", "resume", "carrier").out == "agent carrier is served\n"
+    assert "(paused)" not in awaken("agents").out
+    assert awaken("agents", "pause", "carrier@3").code == Exit.NOT_FOUND
+
+
 def test_an_agent_that_could_not_be_loaded_is_listed_so_with_the_reason(
     awaken: Awaken, server: str, thread: str
 ) -> None:

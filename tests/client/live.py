@@ -57,6 +57,11 @@ async def approving(context: Context) -> str:
     return f"{'approved' if said.approved else 'denied'}: {said.reason}"
 
 
+async def carrier(context: Context) -> str:
+    """Says with which version its run began."""
+    return f"carried by {context.identity.agent_version}"
+
+
 class Stuck:
     """An agent that works until it is stopped."""
 
@@ -75,6 +80,8 @@ def add_agents(app: Awaken) -> None:
     app.agent("asking", asking)
     app.agent("approving", approving)
     app.agent("lost", "no_such_module:agent")
+    app.agent("carrier", carrier, version="1")
+    app.agent("carrier", carrier, version="2", fallback="latest")
 
 
 class LiveServer:

@@ -23,6 +23,7 @@ from awaken.domain.errors import (
     ScheduleNotFound,
     ThreadNotFound,
     TicketNotFound,
+    UnknownAgent,
     Unsupported,
     ValidationError,
 )
@@ -320,6 +321,21 @@ async def _all_of(stream: Any) -> list[Any]:
     return [item async for item in stream]
 
 
+@behaviour("RT-010", "RT-015")
+def test_versions_of_an_agent_are_named_and_described(do: Do) -> None:
+    run = do(lambda c: c.run(None, "hi", agent="carrier"))
+    older = do(lambda c: c.run(None, "hi", agent="carrier@1"))
+    assert (run.agent_id, run.agent_version, run.output) == ("carrier", "2", "carried by 2")
+    assert (older.agent_version, older.output) == ("1", "carried by 1")
+    newest, other = do(lambda c: c.get_agent("carrier")), do(lambda c: c.get_agent("carrier@1"))
+    assert (newest.agent_id, newest.version, newest.fallback) == ("carrier", "2", "latest")
+    assert [each.version for each in newest.versions] == ["1", "2"]
+    assert (other.agent_id, other.version, other.fallback) == ("carrier", "1", None)
+    with pytest.raises(UnknownAgent) as refused:
+        do(lambda c: c.run(None, "hi", agent="carrier@3"))
+    assert refused.value.known == ("carrier@1", "carrier@2")
+
+
 def test_the_server_tells_about_itself(do: Do) -> None:
     assert [agent.agent_id for agent in do(lambda c: c.list_agents())] == [
         "talk",
@@ -330,6 +346,7 @@ def test_the_server_tells_about_itself(do: Do) -> None:
         "asking",
         "approving",
         "lost",
+        "carrier",
     ]
     assert do(lambda c: c.get_agent("talk")).description == "Says what it was told, many times."
     health = do(lambda c: c.health())

@@ -55,7 +55,14 @@ def test_the_quickstart_of_the_front_page_runs_as_it_stands(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "page",
-    ["talk-between-agents", "ask-a-person", "steer-a-running-agent", "run-an-agent-again", "see-to-dead-letters", "change-an-agent"],
+    [
+        "talk-between-agents",
+        "ask-a-person",
+        "steer-a-running-agent",
+        "run-an-agent-again",
+        "see-to-dead-letters",
+        "change-an-agent",
+    ],
 )
 def test_agents_that_talk_do_as_their_page_says(tmp_path: Path, page: str) -> None:
     """The first program of the page prints what the page says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from awaken.domain.errors import UnknownAgent, ValidationError
 from awaken.domain.ids import DEFAULT_SCOPE, AgentId, MessageId, RunId
 from awaken.domain.message import user_message
-from awaken.domain.run import RunStatus
+from awaken.domain.run import Run, RunStatus
 from awaken.domain.schedule import ScheduleSpec
 from awaken.domain.ticket import Verdict
 from awaken.executors.function import Context
@@ -304,7 +305,7 @@ async def test_what_agents_start_and_how_they_are_told_of_it_mean_the_newest(
         await world.quiet()
 
         found = (await world.store.list_runs(DEFAULT_SCOPE, RunQuery(limit=200))).items
-        runs = {each.agent_id: each for each in found}
+        runs: dict[str, Run] = {each.agent_id: each for each in found}
         assert runs["support"].final_output == "1 for 1"
         assert (runs["lead"].final_output, runs["lead"].run_id != run.run.run_id) == ("led by b", True)
 
@@ -320,11 +321,17 @@ async def test_versions_have_limits_of_their_own_and_those_that_one_executes_sha
     async with store:
         async with world_of(store, clock, "1", executes=False) as asking:
             old = [await asking.submit(agent_id="support", thread_id=f"old-{n}") for n in range(2)]
-        make = {"make": lambda version: gated}
-        world = world_of(store, clock, "2", fallback="latest", max_concurrent=2, seed=2, **make)
+
+        def make(version: str) -> GatedAgent:
+            return gated
+
+        world = world_of(store, clock, "2", make=make, fallback="latest", max_concurrent=2, seed=2)
+        world.agents.pause("support")
         async with world:
-            await world.advance(1)
             new = [await world.submit(agent_id="support", thread_id=f"new-{n}") for n in range(2)]
+            await world.advance(60)
+            assert gated.calls == []
+            world.agents.resume("support")
             await world.advance(60)
 
             assert len(gated.calls) == 2
@@ -366,7 +373,10 @@ async def test_a_version_that_cannot_be_loaded_holds_up_no_other(store: WatchedS
     async with World(store, clock) as world:
         world.agents.add("support", says("1"), version="1")
         world.agents.add("support", "no.such.module:agent", version="2")
+        withdrawn = asyncio.Event()
+        world.agents.on_change(withdrawn.set)
         broken = await world.submit(agent_id="support", thread_id="a")
+        await withdrawn.wait()  # it is imported in a thread
         await world.advance(31)
         assert await output(world, await world.submit(agent_id="support@1", thread_id="b")) == "1 for 1"
         assert world.mailbox.health().not_loadable == ("support@2",)
@@ -451,3 +461,32 @@ def test_how_long_is_a_length_of_time() -> None:
     for given in (0, -1, "1", float("nan")):
         with pytest.raises(ValidationError):
             MailboxSettings(unserved_after_s=given)  # type: ignore[arg-type]
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+@behaviour("RT-014", "RT-016")
+@pytest.mark.parametrize("fallback", [None, "latest"])
+async def test_what_another_process_has_is_left_to_it_while_it_lives(
+    store: WatchedStore, clock: ManualClock, fallback: Any
+) -> None:
+    shared = WatchedStore(store, exclusive=False)
+    gives_up = MailboxSettings(drain_s=0, handover_s=0, unserved_after_s=60)
+    one_slot = MailboxSettings(drain_s=0, handover_s=0, max_concurrent_runs=1)
+    async with (
+        shared,
+        world_of(shared, clock, "beef", settings=gives_up, fallback=fallback, seed=2) as old,
+        world_of(shared, clock, "c0ffee", settings=one_slot, seed=3) as new,
+    ):
+        await old.advance(10)
+        await new.submit(thread_id="full")
+        run = await new.submit(agent_id="support")
+        await old.advance(300)
+        assert (await old.run(run)).status is RunStatus.CREATED, "who has it is busy"
+
+        await new.leave()
+        await old.advance(60)
+
+        ended = await old.run(run)
+        assert (ended.final_output, ended.dead_lettered) == (("beef for c0ffee", False) if fallback else (None, True))

@@ -49,7 +49,7 @@ def _facts_of(run: Run) -> dict[str, object]:
     return {
         "run": run.run_id,
         "thread": run.thread_id,
-        "agent": run.agent_id,
+        "agent": run.agent_id if run.agent_version is None else f"{run.agent_id}@{run.agent_version}",
         "phase": run.phase or run.status,
         "waiting": None if run.waiting is None else run.waiting.message or run.waiting.reason,
         "why": None if run.termination is None else run.termination.detail or run.termination.code,

@@ -266,7 +266,7 @@ def started(
     resumed: bool,
     previous: ConsumerId | None,
     finished_calls: tuple[str, ...],
-    stand_in: Route | None,
+    stand_in: Route | None = None,
 ) -> ServerEvent:
     """The execution begins. `stand_in`: who executes it, where that is another than it names."""
     payload = RunStartedPayload(

@@ -42,3 +42,5 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """None where it can show none: whether it lives is known from its leases alone."""
     seen_at: Instant = 0
     """When it was last known to live, by the store's clock."""
+    stand_ins: tuple[Route, ...] = ()
+    """Of its routes, those of versions that it does not have, and executes with another one."""

@@ -135,6 +135,7 @@ class Engine:
             self._slots,
             lambda token: self._executions.carries(token),
             agents,
+            lambda: () if store.capabilities.exclusive else self._neighbours.others,
             self._wake_dispatcher,
             observer,
         )
@@ -196,6 +197,7 @@ class Engine:
             version=version(),
             executes=self._executes,
             routes=tuple(sorted(self._agents.routes)) if self._executes else (),
+            stand_ins=tuple(sorted(self._agents.stand_ins)) if self._executes else (),
             is_drained=self._dispatcher.is_drained,
             executing=self._slots.executing,
             started_at=None if self._ready is None else self._ready[0],

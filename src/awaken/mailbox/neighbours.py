@@ -46,7 +46,14 @@ class Neighbours:
         self._settings = settings
         self._signs = signs
         self._describe = describe
-        self._known: tuple[WorkerRecord, ...] = ()
+        self._known: tuple[WorkerRecord, ...] | None = None
+        """Everybody who said that he lives; None: that was not asked yet."""
+
+    @property
+    def others(self) -> tuple[WorkerRecord, ...] | None:
+        """Who else works on the store; None while that is not known yet."""
+        own = self._describe().consumer_id
+        return None if self._known is None else tuple([each for each in self._known if each.consumer_id != own])
 
     async def beat_forever(self) -> None:
         """Say from time to time that this process lives, and learn who else does."""
@@ -61,7 +68,7 @@ class Neighbours:
         """Look after the neighbours on this machine."""
         while True:
             await sleep(self._clock, self._settings.neighbour_check_s)
-            for worker in self._known:
+            for worker in self._known or ():
                 sign = worker.life_sign
                 if sign is not None and self._signs.is_dead(sign):
                     await self._take_over(worker)
@@ -75,7 +82,7 @@ class Neighbours:
             reclaimed = await self._combiner.apply(reclaim, Reclaimed)
             count, more = count + len(reclaimed.items), reclaimed.more
         await self._store.leave(dead.consumer_id)
-        self._known = tuple([each for each in self._known if each.consumer_id != dead.consumer_id])
+        self._known = tuple([each for each in self._known or () if each.consumer_id != dead.consumer_id])
         _log.warning(
             "process %d on this machine, consumer %s, has died; %d runs that it held are taken back",
             dead.pid,
@@ -85,7 +92,7 @@ class Neighbours:
 
     async def leave(self, consumer_id: ConsumerId) -> None:
         """This process has handed everything back."""
-        self._known = ()
+        self._known = None
         try:
             await self._store.leave(consumer_id)
         except StoreError as error:

@@ -59,9 +59,8 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     run_retention_s: Age = 30 * 86_400.0
     """A run that has ended is kept this long, with its dispatches and journal. Dead letters are kept for ever."""
     unserved_after_s: Interval | None = None
-    """A run that has been due for this long, and that nobody here can execute, is given up: it becomes a dead letter.
-    None: it waits until somebody can. Where several processes share a store, each of them has to be able to execute
-    whatever is not to be given up."""
+    """A run that has been due for this long, and that nobody can execute, is given up: it becomes a dead letter.
+    None: it waits until somebody can. Where several processes share a store: that none of those that live can."""
     event_retention_s: Age = 7 * 86_400.0
     """Events are kept this long, and those of unfinished runs for as long as these last."""
     retry: RetryPolicy = RetryPolicy()

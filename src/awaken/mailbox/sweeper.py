@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 
 import msgspec
 
 from awaken.domain.clock import Alarm, Clock
 from awaken.domain.errors import DataIntegrity, StoreError
 from awaken.domain.ids import ClaimToken, Route
+from awaken.domain.worker import WorkerRecord
 from awaken.executors.registry import Agents
 from awaken.mailbox.observer import Observer
 from awaken.mailbox.settings import MailboxSettings
@@ -87,10 +88,13 @@ class Sweeper:
         slots: Slots,
         carries: Callable[[ClaimToken], bool],
         agents: Agents,
+        others: Callable[[], Sequence[WorkerRecord] | None],
         wake_dispatcher: Callable[[], None],
         observer: Observer,
     ) -> None:
-        """`carries`: whether an execution of this process has a claim with that token."""
+        """`carries`: whether an execution of this process has a claim with that token. `others`: who else works on the
+        store; None while that is not known.
+        """
         self._combiner = combiner
         self._store = store
         self._clock = clock
@@ -98,6 +102,7 @@ class Sweeper:
         self._slots = slots
         self._carries = carries
         self._agents = agents
+        self._others = others
         self._wake_dispatcher = wake_dispatcher
         self._observer = observer
         self._due_s: float | None = None
@@ -290,7 +295,8 @@ class Sweeper:
         if next_due_in_ms is not None and next_due_in_ms > 0:
             self.expect(next_due_in_ms)
         ready = await self._store.list_ready_routes()
-        if self._agents.meet(ready):
+        others = self._others()
+        if others is not None and self._agents.meet(self._without_own(ready, others)):
             served = frozenset(self._agents.routes)
         now_s = self._clock.monotonic()
         unserved: dict[Route, float] = {}
@@ -302,18 +308,25 @@ class Sweeper:
                     _log.warning("runs of agent %r wait: no agent of that name can run here", route)
         self._unserved_since_s = unserved
         self._observer.unserved(len(unserved))
-        await self._give_up()
+        if others is not None:
+            await self._give_up({route for each in others for route in each.routes})
 
-    async def _give_up(self) -> None:
+    def _without_own(self, routes: Sequence[Route], others: Sequence[WorkerRecord]) -> list[Route]:
+        """Without those of versions that another process has itself, and that it need not stand in for."""
+        own = {route for each in others for route in each.routes if route not in each.stand_ins}
+        return [route for route in routes if route not in own]
+
+    async def _give_up(self, elsewhere: Container[Route]) -> None:
         """Give up what has been due for too long and nobody can run, as far as a sweep goes. Somebody has time to
         register an agent that is missing by mistake: what is seen to be unserved is left alone for a while.
+        `elsewhere`: what other processes run.
         """
         after_ms = self.gives_up_after_ms
         if after_ms is None or not self._unserved_since_s:
             return
         now_s, grace_s = self._clock.monotonic(), min(UNSERVED_GRACE_S, after_ms / 1000)
         left_s = {route: since_s + grace_s - now_s for route, since_s in self._unserved_since_s.items()}
-        routes = tuple([route for route, seconds in left_s.items() if seconds <= 0])
+        routes = tuple([route for route, seconds in left_s.items() if seconds <= 0 and route not in elsewhere])
         if routes and (self._giving_up_s is None or now_s >= self._giving_up_s):
             gave_up = await self._combiner.apply(GiveUp(routes=routes, after_ms=after_ms), GaveUp)
             in_ms = 0 if gave_up.more else after_ms if gave_up.next_in_ms is None else gave_up.next_in_ms

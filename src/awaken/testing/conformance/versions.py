@@ -48,7 +48,9 @@ AFTER_S = 10
 
 async def give_up(store: Store, *routes: str) -> GaveUp:
     """Give up what has been due for longer than `AFTER_S`."""
-    return want(GaveUp, await apply(store, GiveUp(routes=tuple(map(Route, routes or (OLD,))), after_ms=1_000 * AFTER_S)))
+    return want(
+        GaveUp, await apply(store, GiveUp(routes=tuple(map(Route, routes or (OLD,))), after_ms=1_000 * AFTER_S))
+    )
 
 
 def names(outcome: GaveUp | ClaimedSome) -> list[str]:

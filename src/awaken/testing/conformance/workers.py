@@ -30,6 +30,7 @@ ONE = WorkerRecord(
     executing=3,
     started_at=5,
     life_sign=LifeSign("boot", "/run/one.life"),
+    stand_ins=(Route("agent-2"),),
 )
 OTHER = replace(ONE, consumer_id=OTHER_WORKER, executes=False, routes=(), life_sign=None, started_at=None)
 
