@@ -3,7 +3,7 @@
 Above: whoever names an agent, and the rules, which queue by route. Below: ids.
 Holds: neither a name nor a version contains the mark between them, so every route is read in one way.
 
-Source: ADR 0023, ADR 0041.
+Source: ADR 0023, ADR 0043.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ offers the place it still has, which is therefore not counted a second time. A r
 room as that leaves, and suspects together have as much as the suspect room: one at first, doubled by each suspect that
 closes a step or ends, since that one was not what killed its process.
 
-Source: ADR 0008, ADR 0023, ADR 0041.
+Source: ADR 0008, ADR 0023, ADR 0043.
 """
 
 from __future__ import annotations

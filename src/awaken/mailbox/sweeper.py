@@ -9,7 +9,7 @@ A claim of this process that no execution carries and no transition on its way m
 that committed and could not answer. It is released, at no cost to its run. On a store that other processes use too,
 claims whose lease has ended are taken back.
 
-Source: ADR 0008, ADR 0023, ADR 0025, ADR 0041.
+Source: ADR 0008, ADR 0023, ADR 0025, ADR 0043.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Above: `apply_to_many`, for `GiveUp`. Below: `claim`, which closes what may not 
 Holds: only the head of a free thread is given up, and what was behind it is looked at next; so it costs nobody his
 turn. How long it has been due is judged by the store's clock, from rows alone, so that a restart forgets nothing of it.
 
-Source: ADR 0041.
+Source: ADR 0043.
 """
 
 from __future__ import annotations
