@@ -6,9 +6,11 @@ Holds: importing this module imports no agent framework and no web framework; `a
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -102,9 +104,12 @@ from awaken.mailbox.submission import Promised, RunSubmission
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.invariants import FIRST_PLACE, AuditPlace
 from awaken.store.memory import MemoryStore
+from awaken.store.moving import Moved, move, would_move
+from awaken.store.moving import Progress as MoveProgress
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.backup import Backup, Progress, back_up
 from awaken.store.sqlite.inspection import Inspection, audit, check_file, check_openable, inspect
+from awaken.store.sqlite.leaving import Leaving
 from awaken.store.sqlite.opening import Durability
 from awaken.store.transitions import MAX_ROWS, Failed, Mend, MendedSome
 from awaken.telemetry.prometheus import PrometheusObserver
@@ -122,6 +127,7 @@ DEFAULT_URL = "sqlite:///awaken.db"
 _SQLITE_URL: Final = re.compile(
     r"sqlite:///(?P<path>(?:[^%?#]|%[0-9a-f]{2})+)(?:\?durability=(?P<durability>full|process))?", re.IGNORECASE
 )
+_POSTGRES: Final = ("postgres", "postgresql")
 EVENT_PAGE: Final = 256
 AgentT = TypeVar("AgentT")
 ShownT = TypeVar("ShownT")
@@ -1974,7 +1980,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         ValidationError: The URL is not understood.
         Unsupported: What it takes to use such a database is not installed.
     """
-    scheme = url.partition(":")[0].lower() if isinstance(url, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+    scheme = _scheme(url)
     match scheme:
         case "memory":
             if url[len(scheme) :] != "://":
@@ -1985,21 +1991,39 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         case "sqlite":
             path, durability = _sqlite_place(url)
             return SqliteStore(path, clock=clock, durability=durability)
-        case "postgres" | "postgresql":
+        case scheme if scheme in _POSTGRES:
             return _postgres_store(url, clock)
         case _:
             raise ValidationError(
-                f"{checking.shown(url)} names no store; write sqlite:///file.db, postgresql://host/database or memory://"
+                f"{_shown_url(url)} names no store; write sqlite:///file.db, postgresql://host/database or memory://"
             )
 
 
 def _postgres_store(url: str, clock: Clock | None) -> Store:
     """It is given no clock but one that a test moves: leases are judged by the database's own."""
-    try:
+    with _needing_postgres():
         from awaken.store.postgres import PostgresStore
+    return PostgresStore(url, clock=None if isinstance(clock, SystemClock) else clock)
+
+
+@contextmanager
+def _needing_postgres() -> Generator[None]:
+    """Around an import of what is on Postgres."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise Unsupported("PostgreSQL", "it needs another package; pip install 'awaken[postgres]'") from error
-    return PostgresStore(url, clock=None if isinstance(clock, SystemClock) else clock)
+
+
+def _shown_url(url: object) -> str:
+    """Without a user and a password, wherever they stand."""
+    if isinstance(url, str) and "@" in url:
+        url = f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}"
+    return checking.shown(url)
+
+
+def _scheme(url: object) -> str:
+    return url.partition(":")[0].lower() if isinstance(url, str) else ""
 
 
 def _sqlite_place(url: str) -> tuple[str, Durability]:
@@ -2079,6 +2103,32 @@ def back_up_file(path: Path, target: Path, progress: Progress) -> Backup:
         StoreUnavailable, DataIntegrity: The file cannot be read, the copy not be written, or the file is damaged.
     """
     return back_up(path, target, progress)
+
+
+async def move_data(source: str, target: str, progress: MoveProgress, *, dry_run: bool = False) -> Moved:
+    """Move what an SQLite file holds, which nobody serves, to Postgres. Broken off, it goes on when it is begun again.
+
+    Raises:
+        ValidationError: A URL is not understood.
+        Unsupported: What it takes to use Postgres is not installed.
+        Conflict: The target is in use, or holds something else.
+        StoreUnavailable, DataIntegrity: The file is served, has moved already, or one of both cannot be used.
+    """
+    if _scheme(source) != "sqlite" or _scheme(target) not in _POSTGRES:
+        raise ValidationError("a move goes from sqlite:///file.db to postgresql://host/database")
+    clock = SystemClock()
+    path, _ = _sqlite_place(source)
+    with _needing_postgres():
+        from awaken.store.postgres.arriving import Arriving
+    leaving, arriving = Leaving(path, clock, looks_only=dry_run), Arriving(target, looks_only=dry_run)
+    async with AsyncExitStack() as opened:
+        await asyncio.to_thread(leaving.__enter__)
+        opened.push_async_callback(asyncio.to_thread, leaving.__exit__, None, None, None)
+        await opened.enter_async_context(arriving)
+        if dry_run:
+            return await would_move(leaving, arriving)
+        move_id = Ids(clock, system_chance()).mint()
+        return await move(leaving, arriving, move_id=move_id, now=clock.now, told=progress)
 
 
 def _shown_draining(draining: Draining) -> shown.Draining:

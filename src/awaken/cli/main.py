@@ -55,6 +55,7 @@ app.command(
     "awaken.cli.system:system", name="system", help="Show what a server is and how it is set; sweep and purge now."
 )
 app.command("awaken.cli.db:db", name="db", help="Show how large a database file is; back it up.")
+app.command("awaken.cli.move:move", name="move", help="Move what a stopped server has stored to Postgres.")
 app.command("awaken.cli.doctor:doctor", name="doctor", help="Look for what contradicts itself in what is stored.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")
 

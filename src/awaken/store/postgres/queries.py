@@ -27,12 +27,12 @@ _TYPES: Final = {
     "text": (
         "scope", "thread_id", "run_id", "dispatch_id", "message_id", "ticket_id", "agent_id", "consumer", "parent",
         "resource_id", "dedupe_key", "without", "sender", "name", "status", "state", "kind", "tool_name", "ready_route",
-        "subject", "batch_id", "transaction",
+        "subject", "batch_id", "transaction", "move_id", "source",
     ),
     "bigint[]": ("numbers",),
     "text[]": ("scopes", "thread_ids", "routes", "statuses", "ids"),
     "boolean": ("abandoned",),
-    "bytea": ("body",),
+    "bytea": ("body", "seen"),
 }  # fmt: skip
 _TYPE_OF: Final = {name: type for type, names in _TYPES.items() for name in names}
 _VALUE: Final = re.compile(r"(?<![:\w]):([a-z_]+)\b(?!\()")

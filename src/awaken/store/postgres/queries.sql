@@ -929,3 +929,101 @@ SELECT pg_xact_status(:transaction::xid8);
 -- name: errand_is_stored
 -- Index: primary key.
 SELECT EXISTS (SELECT 1 FROM outbox WHERE no = :no);
+
+-- ====================================================================================================================
+-- A file that is moved here
+-- ====================================================================================================================
+
+-- name: arrival
+SELECT move_id, source, ended_at, place FROM moves;
+
+-- name: begin_arrival
+INSERT INTO moves (move_id, source, began_at)
+VALUES (:move_id, :source, {clock});
+
+-- name: keep_place
+-- Where the next slice begins, together with the last one. No row back: somebody else goes on with the same move.
+UPDATE moves
+   SET place = :body
+ WHERE place IS NOT DISTINCT FROM :seen
+RETURNING move_id;
+
+-- name: end_arrival
+UPDATE moves
+   SET ended_at = {clock}, place = NULL;
+
+-- name: give_numbers
+-- What arrives from now on is numbered behind what was moved.
+SELECT setval('arrivals', greatest(:first / 65536 * 65536, (SELECT last_value FROM arrivals))),
+       setval(pg_get_serial_sequence('messages', 'no'), greatest(:next, 1)),
+       setval(pg_get_serial_sequence('events', 'no'), greatest(:last, 1));
+
+-- name: holds_something
+SELECT EXISTS (SELECT 1 FROM threads)
+       OR EXISTS (SELECT 1 FROM schedules)
+       OR EXISTS (SELECT 1 FROM outbox)
+       OR EXISTS (SELECT 1 FROM runs)
+       OR EXISTS (SELECT 1 FROM dispatches)
+       OR EXISTS (SELECT 1 FROM messages)
+       OR EXISTS (SELECT 1 FROM events)
+       OR EXISTS (SELECT 1 FROM tickets)
+       OR EXISTS (SELECT 1 FROM journal)
+       OR EXISTS (SELECT 1 FROM spans)
+       OR EXISTS (SELECT 1 FROM states);
+
+-- name: is_served
+-- Whether a process has said lately that it works on this.
+SELECT EXISTS (SELECT 1 FROM workers WHERE seen_at >= {clock} - :after);
+
+-- name: moved_journal
+SELECT run, key, created_at, v, value
+  FROM journal;
+
+-- name: moved_spans
+SELECT thread, event_seq, first_seq, last_seq, why, replacement_seq, replacement_id
+  FROM spans;
+
+-- name: moved_states
+SELECT thread, version, updated_at, v, body
+  FROM states;
+
+-- name: moved_events
+SELECT no, thread, first_seq, count, run_id, dispatch_id, created_at, v, body
+  FROM events;
+
+-- name: moved_messages
+SELECT no, thread, message_id, seq, run_id, internal, created_at, v, body, fate, settled_at, revision, digest,
+       step_index, commit_no, position, boundary, granularity, barrier, fallback, target_run_id, opens
+  FROM messages;
+
+-- name: moved_tickets
+SELECT no, scope, ticket_id, thread, run, agent_id, kind, tool_name, state, created_at, expires_at, closed_at, v,
+       asked, decision, child_waits
+  FROM tickets;
+
+-- name: moved_runs
+SELECT no, scope, run_id, thread, agent_id, dispatch_id, status, created_at, updated_at, started_at, finished_at,
+       first_event_seq, updated_seq, open_turn, executing_ms, dedupe_key, cancel_requested_at, dead_lettered,
+       open_tickets, v, request, state_v, state
+  FROM runs;
+
+-- name: moved_dispatches
+SELECT no, scope, dispatch_id, thread, run_id, route, status, why, priority, position, epoch, available_at,
+       created_at, updated_at, max_attempts, attempt_count, crash_count, message_ids, last_error, claim_token,
+       claimed_by, lease_until, instance_id, tried_at, tried_by, completed_at, v
+  FROM dispatches;
+
+-- name: moved_outbox
+SELECT no, scope, sender, run_id, thread_id, created_at, v, body
+  FROM outbox;
+
+-- name: moved_schedules
+SELECT no, scope, name, next_at, v, body
+  FROM schedules;
+
+-- name: moved_threads
+SELECT no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting, left_open,
+       spans, pending, interrupt_id, commit_no, commit_token, ready_route, ready_priority, ready_at, ready_no,
+       latest_run_no, created_at, updated_at, v, info, resource_id, parent_thread_id, info_version, deleted_at,
+       delete_at, has_rows
+  FROM threads;

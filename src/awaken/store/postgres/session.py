@@ -72,7 +72,7 @@ class Session:
         write = WRITES[name]
         columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
         for place in write.texts:
-            columns[place] = [_text(value) for value in columns[place]]
+            columns[place] = [as_text(value) for value in columns[place]]
         try:
             tag: str = await self._connection.execute(write.text, *columns)
         except OF_A_ROW as error:
@@ -86,8 +86,8 @@ class Session:
             raise Overtaken(f"{len(rows) - written} of {len(rows)} rows are not as they were read: {name}")
 
 
-def _text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """An id that is packed is text here; and no text has a NUL, which the database cannot store."""
-    if type(value) is bytearray:
+    if type(value) in (bytearray, bytes):
         return unpack(value)
     return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value

@@ -66,6 +66,7 @@ from awaken.store.contract import (
 )
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.postgres import driver, joining
+from awaken.store.postgres.arriving import check_arrived
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
 from awaken.store.postgres.opening import (
@@ -145,6 +146,7 @@ class PostgresStore:
             await self._writer.open(connection)
             try:
                 await migrate(connection, self.place)
+                await check_arrived(connection, self.place.shown)
                 survives = await check_server(connection, self.place)
                 pool = await driver.create_pool(
                     self.place.dsn,

@@ -283,3 +283,103 @@ UPDATE threads x
    SET has_rows = NULL, info = NULL, resource_id = NULL, parent_thread_id = NULL, latest_run_no = NULL
   FROM :rows(no bigint)
  WHERE x.no = u.no;
+
+-- ====================================================================================================================
+-- What a file brings that is moved here: every column of every row
+-- ====================================================================================================================
+
+-- name: move_journal
+INSERT INTO journal (run, key, created_at, v, value)
+SELECT u.run, u.key, u.created_at, u.v, u.value
+  FROM :rows(run bigint, key text, created_at bigint, v bigint, value bytea);
+
+-- name: move_spans
+INSERT INTO spans (thread, event_seq, first_seq, last_seq, why, replacement_seq, replacement_id)
+SELECT u.thread, u.event_seq, u.first_seq, u.last_seq, u.why, u.replacement_seq, u.replacement_id
+  FROM :rows(thread bigint, event_seq bigint, first_seq bigint, last_seq bigint, why text, replacement_seq bigint,
+         replacement_id text);
+
+-- name: move_states
+INSERT INTO states (thread, version, updated_at, v, body)
+SELECT u.thread, u.version, u.updated_at, u.v, u.body
+  FROM :rows(thread bigint, version bigint, updated_at bigint, v bigint, body bytea);
+
+-- name: move_events
+INSERT INTO events (no, thread, first_seq, count, run_id, dispatch_id, created_at, v, body)
+SELECT u.no, u.thread, u.first_seq, u.count, u.run_id, u.dispatch_id, u.created_at, u.v, u.body
+  FROM :rows(no bigint, thread bigint, first_seq bigint, count bigint, run_id text, dispatch_id text, created_at
+         bigint, v bigint, body bytea);
+
+-- name: move_messages
+INSERT INTO messages (no, thread, message_id, seq, run_id, internal, created_at, v, body, fate, settled_at,
+       revision, digest, step_index, commit_no, position, boundary, granularity, barrier, fallback, target_run_id,
+       opens)
+SELECT u.no, u.thread, u.message_id, u.seq, u.run_id, u.internal, u.created_at, u.v, u.body, u.fate, u.settled_at,
+       u.revision, u.digest, u.step_index, u.commit_no, u.position, u.boundary, u.granularity, u.barrier,
+       u.fallback, u.target_run_id, u.opens
+  FROM :rows(no bigint, thread bigint, message_id text, seq bigint, run_id text, internal bigint, created_at bigint,
+         v bigint, body bytea, fate text, settled_at bigint, revision bigint, digest bytea, step_index bigint,
+         commit_no bigint, position bigint, boundary text, granularity text, barrier bigint, fallback bigint,
+         target_run_id text, opens bytea);
+
+-- name: move_tickets
+INSERT INTO tickets (no, scope, ticket_id, thread, run, agent_id, kind, tool_name, state, created_at, expires_at,
+       closed_at, v, asked, decision, child_waits)
+SELECT u.no, u.scope, u.ticket_id, u.thread, u.run, u.agent_id, u.kind, u.tool_name, u.state, u.created_at,
+       u.expires_at, u.closed_at, u.v, u.asked, u.decision, u.child_waits
+  FROM :rows(no bigint, scope text, ticket_id text, thread bigint, run bigint, agent_id text, kind text, tool_name
+         text, state text, created_at bigint, expires_at bigint, closed_at bigint, v bigint, asked bytea, decision
+         bytea, child_waits text);
+
+-- name: move_runs
+INSERT INTO runs (no, scope, run_id, thread, agent_id, dispatch_id, status, created_at, updated_at, started_at,
+       finished_at, first_event_seq, updated_seq, open_turn, executing_ms, dedupe_key, cancel_requested_at,
+       dead_lettered, open_tickets, v, request, state_v, state)
+SELECT u.no, u.scope, u.run_id, u.thread, u.agent_id, u.dispatch_id, u.status, u.created_at, u.updated_at,
+       u.started_at, u.finished_at, u.first_event_seq, u.updated_seq, u.open_turn, u.executing_ms, u.dedupe_key,
+       u.cancel_requested_at, u.dead_lettered, u.open_tickets, u.v, u.request, u.state_v, u.state
+  FROM :rows(no bigint, scope text, run_id text, thread bigint, agent_id text, dispatch_id text, status text,
+         created_at bigint, updated_at bigint, started_at bigint, finished_at bigint, first_event_seq bigint,
+         updated_seq bigint, open_turn bigint, executing_ms bigint, dedupe_key text, cancel_requested_at bigint,
+         dead_lettered bigint, open_tickets bigint, v bigint, request bytea, state_v bigint, state bytea);
+
+-- name: move_dispatches
+INSERT INTO dispatches (no, scope, dispatch_id, thread, run_id, route, status, why, priority, position, epoch,
+       available_at, created_at, updated_at, max_attempts, attempt_count, crash_count, message_ids, last_error,
+       claim_token, claimed_by, lease_until, instance_id, tried_at, tried_by, completed_at, v)
+SELECT u.no, u.scope, u.dispatch_id, u.thread, u.run_id, u.route, u.status, u.why, u.priority, u.position, u.epoch,
+       u.available_at, u.created_at, u.updated_at, u.max_attempts, u.attempt_count, u.crash_count, u.message_ids,
+       u.last_error, u.claim_token, u.claimed_by, u.lease_until, u.instance_id, u.tried_at, u.tried_by,
+       u.completed_at, u.v
+  FROM :rows(no bigint, scope text, dispatch_id text, thread bigint, run_id text, route text, status text, why text,
+         priority bigint, position bigint, epoch bigint, available_at bigint, created_at bigint, updated_at bigint,
+         max_attempts bigint, attempt_count bigint, crash_count bigint, message_ids bytea, last_error text,
+         claim_token text, claimed_by text, lease_until bigint, instance_id text, tried_at bigint, tried_by text,
+         completed_at bigint, v bigint);
+
+-- name: move_outbox
+INSERT INTO outbox (no, scope, sender, run_id, thread_id, created_at, v, body)
+SELECT u.no, u.scope, u.sender, u.run_id, u.thread_id, u.created_at, u.v, u.body
+  FROM :rows(no bigint, scope text, sender text, run_id text, thread_id text, created_at bigint, v bigint, body
+         bytea);
+
+-- name: move_schedules
+INSERT INTO schedules (no, scope, name, next_at, v, body)
+SELECT u.no, u.scope, u.name, u.next_at, u.v, u.body
+  FROM :rows(no bigint, scope text, name text, next_at bigint, v bigint, body bytea);
+
+-- name: move_threads
+INSERT INTO threads (no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued,
+       waiting, left_open, spans, pending, interrupt_id, commit_no, commit_token, ready_route, ready_priority,
+       ready_at, ready_no, latest_run_no, created_at, updated_at, v, info, resource_id, parent_thread_id,
+       info_version, deleted_at, delete_at, has_rows)
+SELECT u.no, u.scope, u.thread_id, u.epoch, u.message_seq, u.event_seq, u.first_event_seq, u.position, u.queued,
+       u.waiting, u.left_open, u.spans, u.pending, u.interrupt_id, u.commit_no, u.commit_token, u.ready_route,
+       u.ready_priority, u.ready_at, u.ready_no, u.latest_run_no, u.created_at, u.updated_at, u.v, u.info,
+       u.resource_id, u.parent_thread_id, u.info_version, u.deleted_at, u.delete_at, u.has_rows
+  FROM :rows(no bigint, scope text, thread_id text, epoch bigint, message_seq bigint, event_seq bigint,
+         first_event_seq bigint, position bigint, queued bigint, waiting bigint, left_open bigint, spans bigint,
+         pending bigint, interrupt_id text, commit_no bigint, commit_token text, ready_route text, ready_priority
+         bigint, ready_at bigint, ready_no bigint, latest_run_no bigint, created_at bigint, updated_at bigint, v
+         bigint, info text, resource_id text, parent_thread_id text, info_version bigint, deleted_at bigint,
+         delete_at bigint, has_rows bigint);

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from awaken.domain.errors import DataIntegrity, StoreUnavailable
+from awaken.store.sqlite.moved import APPLICATION_ID, check_not_moved
 
 _NAMED_PARTS: Final = 5
-APPLICATION_ID: Final = 0x4157_414B
-"""Marks the file as ours: `AWAK`, where the `file` command and SQLite look for it."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -35,8 +34,9 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> int:
 
     Raises:
         DataIntegrity: Another program made it.
-        StoreUnavailable: A newer version of this package made it.
+        StoreUnavailable: A newer version of this package made it, or its data has moved elsewhere.
     """
+    check_not_moved(connection, path)
     [application_id] = connection.execute("PRAGMA application_id").fetchone()
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [objects] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()

@@ -51,6 +51,7 @@ from awaken.store.sqlite.batch import Transactor
 from awaken.store.sqlite.checkpoint import Checkpointer, checkpointed, file_of
 from awaken.store.sqlite.identity import OpenedFiles
 from awaken.store.sqlite.lock import FileLock
+from awaken.store.sqlite.moved import forget_mark
 from awaken.store.sqlite.opening import Durability, check_library, check_place
 from awaken.store.transitions import Outcome, Transition
 from awaken.threads import post
@@ -138,6 +139,7 @@ class Writer:
             checkpointed(self._path, self._durability, self._wal_limit_bytes, self._lock)
         )
         self._files.remember(file_of(db), self._lock.handle, self._lock.path, self._lock.fd)
+        forget_mark(db)
         transactor = Transactor(db, self._path, self._clock)
         transactor.open()
         return transactor, checkpointer

@@ -1,0 +1,61 @@
+"""`awaken move`: what a stopped server has stored, from its file to Postgres.
+
+Source: docs/howto/move-to-postgres.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from awaken.cli.failure import Exit
+from awaken.cli.terminal import print_facts, print_json, printable
+
+
+def move(
+    source: str,
+    target: str,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Move everything that a file holds to Postgres. Stop its server first.
+
+    Runs go on there where they were. Killed, or broken off, the same command goes on where it was. At the end both are
+    compared, and the file is closed for good: whoever opens it is told where its data is.
+
+    Parameters
+    ----------
+    source
+        The file, as sqlite:///file.db.
+    target
+        An empty schema, as postgresql://user:password@host/database?schema=awaken.
+    dry_run
+        Only say what would be moved, and whether it could be.
+    as_json
+        Print one JSON document.
+    """
+    from awaken.wiring import move_data
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        moving = bar.add_task("opening", total=None)
+
+        def show(doing: str, done: int, total: int) -> None:
+            bar.update(moving, completed=done, total=total, description=doing)
+
+        moved = asyncio.run(move_data(source, target, show, dry_run=dry_run))
+    if as_json:
+        print_json(moved)
+        return Exit.OK
+    if moved.rows:
+        print_facts({name: f"{rows:,}" for name, rows in sorted(moved.rows.items())})
+    what = "would move" if dry_run else "moved"
+    print(f"{what} to {printable(moved.target)}{'' if dry_run else '; compared, and the file is closed'}")
+    return Exit.OK
