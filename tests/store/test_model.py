@@ -837,8 +837,8 @@ class OnServer:
     server: ClassVar[str]
 
     def __init__(self, clock: ManualClock) -> None:
-        self._url = url_of_schema(self.server, f"model_{uuid4().hex[:16]}")
-        self.store: Store = PostgresStore(self._url, clock=clock)
+        self.url = url_of_schema(self.server, f"model_{uuid4().hex[:16]}")
+        self.store: Store = PostgresStore(self.url, clock=clock)
 
     async def prepare(self, tables: Tables) -> None:
         await self._run(
@@ -858,7 +858,7 @@ class OnServer:
         await self._run("UPDATE threads SET updated_at = updated_at")
 
     async def _run(self, statement: str) -> None:
-        place = place_of(self._url)
+        place = place_of(self.url)
         connection = await connect(place)
         try:
             await connection.execute(statement)
@@ -866,7 +866,7 @@ class OnServer:
             await connection.close()
 
     def remove(self) -> None:
-        asyncio.run(drop_schema(self._url))
+        asyncio.run(drop_schema(self.url))
 
 
 class TwoStores(RuleBasedStateMachine):

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, closing
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -118,7 +118,7 @@ class Source(AbstractContextManager["Source"], Protocol):
 
     def numbers(self) -> Numbers: ...
 
-    def rows(self, table: str, after: Key) -> Iterator[Row]:
+    def rows(self, table: str, after: Key) -> Generator[Row]:
         """The rows of a table behind a key, in the order of their keys."""
         ...
 
@@ -193,8 +193,9 @@ async def move(
     _check_goes_on(mark, arrival, target.name)
     counts = await asyncio.to_thread(source.counts)
     if arrival is None:
-        mark = Mark(move_id, target.name, now())
-        await asyncio.to_thread(source.begin, mark)
+        if mark is None or mark.target != target.name:
+            mark = Mark(move_id, target.name, now())
+            await asyncio.to_thread(source.begin, mark)
         await target.begin(mark, source.name)
     await _copy(source, target, counts, None if arrival is None else arrival.place, told, slice_rows)
     await _compare(source, target, counts, told)
@@ -230,12 +231,12 @@ async def _copy(
     done = sum(counts[name] for name in names[:start])
     for name in names[start:]:
         key = place.key if place is not None and place.table == name else TABLES[name]
-        rows = source.rows(name, key)
-        while some := await asyncio.to_thread(_slice, rows, slice_rows):
-            before, place = place, Place(name, some[-1][: len(TABLES[name])])
-            await target.put(name, some, before, place)
-            done = min(done + len(some), total)
-            told("copying", done, total)
+        with closing(source.rows(name, key)) as rows:
+            while some := await asyncio.to_thread(_slice, rows, slice_rows):
+                before, place = place, Place(name, some[-1][: len(TABLES[name])])
+                await target.put(name, some, before, place)
+                done = min(done + len(some), total)
+                told("copying", done, total)
 
 
 def _slice(rows: Iterator[Row], most: int) -> list[Row]:

@@ -8,7 +8,7 @@ Claims that its last owner left are taken back first.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -114,7 +114,7 @@ class Leaving:
     def numbers(self) -> Numbers:
         return Numbers(*self._one(QUERIES["last_numbers"]))
 
-    def rows(self, table: str, after: Key) -> Iterator[Row]:
+    def rows(self, table: str, after: Key) -> Generator[Row]:
         names = _KEYS.get(table, _KEY)
         try:
             yield from self._open.execute(SQL[table], dict(zip(names, after, strict=True)))

@@ -20,7 +20,7 @@ CREATE INDEX batches_at ON batches (at);
 
 -- The file that was moved here, or is being moved: one row, or none. While it has no end nobody works on this.
 CREATE TABLE moves (
-    only     bigint PRIMARY KEY DEFAULT 1 CHECK (only = 1),
+    no       bigint PRIMARY KEY DEFAULT 1 CHECK (no = 1),
     move_id  text COLLATE "C" NOT NULL,
     source   text NOT NULL,
     began_at bigint NOT NULL,
