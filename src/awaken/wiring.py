@@ -102,7 +102,7 @@ from awaken.mailbox.service import Cancellation, Mailbox
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import Promised, RunSubmission
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
-from awaken.store.invariants import FIRST_PLACE, AuditPlace
+from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice, Breach
 from awaken.store.memory import MemoryStore
 from awaken.store.moving import Moved, move, would_move
 from awaken.store.moving import Progress as MoveProgress
@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from awaken.http.auth import Authorize
     from awaken.http.operation import Operation
     from awaken.http.settings import HttpSettings
+    from awaken.store.postgres.inspection import DatabaseInspection
 
 DEFAULT_URL = "sqlite:///awaken.db"
 _SQLITE_URL: Final = re.compile(
@@ -1919,6 +1920,8 @@ class Awaken:
         self.asgi(settings=settings)
         if isinstance(self.store, SqliteStore):
             check_openable(self.store.path)
+        if self.store.capabilities.kind == "postgres":
+            await _check_database(self.store)
 
     def asgi(
         self,
@@ -1995,7 +1998,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
             return _postgres_store(url, clock)
         case _:
             raise ValidationError(
-                f"{_shown_url(url)} names no store; write sqlite:///file.db, postgresql://host/database or memory://"
+                f"{checking.shown_url(url)} names no store; write sqlite:///file.db, postgresql://host/database or memory://"
             )
 
 
@@ -2013,13 +2016,6 @@ def _needing_postgres() -> Generator[None]:
         yield
     except ModuleNotFoundError as error:
         raise Unsupported("PostgreSQL", "it needs another package; pip install 'awaken[postgres]'") from error
-
-
-def _shown_url(url: object) -> str:
-    """Without a user and a password, wherever they stand."""
-    if isinstance(url, str) and "@" in url:
-        url = f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}"
-    return checking.shown(url)
 
 
 def _scheme(url: object) -> str:
@@ -2046,43 +2042,120 @@ def _sqlite_place(url: str) -> tuple[str, Durability]:
     return path, cast("Durability", found["durability"] or "full")
 
 
-def audit_file(path: Path, progress: Callable[[float], None]) -> list[shown.Finding]:
+def audit_file(where: str | Path, progress: Callable[[float], None]) -> list[shown.Finding]:
     """What contradicts itself in an SQLite file, which may be served meanwhile. `progress` is told how much of it has
     been looked at, from 0 to 1.
 
     Raises:
+        ValidationError: It is the URL of something else.
         StoreUnavailable, DataIntegrity: It is not there, cannot be read, or is not a database of this version.
     """
     found: list[shown.Finding] = []
-    for part in audit(path, SystemClock().now()):
-        found += [as_shown(FindingResource.of(breach), shown.Finding) for breach in part.breaches]
+    for part in audit(file_at(where), SystemClock().now()):
+        found += _findings(part)
         progress(part.share)
     return found
 
 
-async def repair_file(path: Path, progress: Callable[[float], None]) -> list[shown.Finding]:
-    """As `audit_file`, and mend it. What is claimed belongs to nobody then, and is queued again, as at every opening.
+async def audit_database(url: str, progress: Callable[[float], None]) -> list[shown.Finding]:
+    """As `audit_file`, of a store on Postgres."""
+    with _needing_postgres():
+        from awaken.store.postgres.inspection import audit as audit_postgres
+    found: list[shown.Finding] = []
+    async for part in audit_postgres(url):
+        found += _findings(part)
+        progress(part.share)
+    return found
+
+
+def _findings(part: AuditSlice) -> list[shown.Finding]:
+    return [as_shown(FindingResource.of(breach), shown.Finding) for breach in part.breaches]
+
+
+async def repair_stored(where: str | Path, progress: Callable[[float], None]) -> list[shown.Finding]:
+    """As `audit_file` or `audit_database`, and mend it. What is claimed in a file belongs to nobody then, and is queued
+    again, as at every opening.
 
     Raises:
-        StoreUnavailable, DataIntegrity: As `audit_file`; or it is served.
+        ValidationError, StoreUnavailable, DataIntegrity: As those; or a file is served.
     """
-    check_file(path)
+    if is_postgres(where):
+        opened = open_store(str(where))
+    else:
+        check_file(file_at(where))
+        opened = SqliteStore(file_at(where))
     found: list[shown.Finding] = []
-    async with SqliteStore(path) as store:
+    async with opened as store:
         place: AuditPlace | None = FIRST_PLACE
         while place is not None:
             part = await store.find_breaches(place)
             for start in range(0, len(part.breaches), MAX_ROWS):
-                [outcome] = await store.apply([Mend(breaches=part.breaches[start : start + MAX_ROWS])])
-                if isinstance(outcome, Failed):
-                    raise outcome.error
-                assert isinstance(outcome, MendedSome), "a repair answers with what became of each breach"
-                for each in outcome.mendings:
-                    resource = FindingResource.of(each.breach, each.result, each.note)
-                    found.append(as_shown(resource, shown.Finding))
+                found += await _mended(store, part.breaches[start : start + MAX_ROWS])
             progress(part.share)
             place = part.next
     return found
+
+
+async def _mended(store: Store, breaches: tuple[Breach, ...]) -> list[shown.Finding]:
+    [outcome] = await store.apply([Mend(breaches=breaches)])
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    assert isinstance(outcome, MendedSome), "a repair answers with what became of each breach"
+    return [
+        as_shown(FindingResource.of(each.breach, each.result, each.note), shown.Finding) for each in outcome.mendings
+    ]
+
+
+def is_postgres(where: object) -> bool:
+    """Whether this is the URL of a Postgres store."""
+    return _scheme(where) in _POSTGRES
+
+
+def file_at(where: str | Path) -> Path:
+    """The SQLite file that a path, or a URL, names.
+
+    Raises:
+        ValidationError: It is a URL of something else.
+    """
+    if isinstance(where, Path) or "://" not in where:
+        return Path(where)
+    if _scheme(where) != "sqlite":
+        raise ValidationError(
+            f"{checking.shown_url(where)} names no database; write a path, sqlite:///file.db or postgresql://…"
+        )
+    return Path(_sqlite_place(where)[0])
+
+
+async def _check_database(store: Store) -> None:
+    from awaken.store.postgres import PostgresStore
+    from awaken.store.postgres.inspection import check_openable
+
+    if isinstance(store, PostgresStore):
+        await check_openable(store.place)
+
+
+async def migrate_store(url: str) -> None:
+    """Bring what is stored at a URL to the schema of this version, as every opening does.
+
+    Raises:
+        ValidationError: The URL is not understood, or names a store that nothing is kept of.
+        StoreError: It could not be opened.
+    """
+    if _scheme(url) == "memory":
+        raise ValidationError("a store in memory has no schema that stays; name sqlite:///file.db or postgresql://…")
+    async with open_store(url):
+        pass
+
+
+async def inspect_database(url: str, *, run_retention_ms: int, event_retention_ms: int) -> DatabaseInspection:
+    """How large a store on Postgres is, and what such a retention would remove; it may be served meanwhile.
+
+    Raises:
+        ValidationError, StoreUnavailable: The URL is not understood, or what is there is no store of this version.
+    """
+    with _needing_postgres():
+        from awaken.store.postgres.inspection import inspect as inspect_postgres
+    return await inspect_postgres(url, run_retention_ms=run_retention_ms, event_retention_ms=event_retention_ms)
 
 
 def inspect_file(path: Path, *, run_retention_ms: int, event_retention_ms: int) -> Inspection:
@@ -2114,7 +2187,7 @@ async def move_data(source: str, target: str, progress: MoveProgress, *, dry_run
         Conflict: The target is in use, or holds something else.
         StoreUnavailable, DataIntegrity: The file is served, has moved already, or one of both cannot be used.
     """
-    if _scheme(source) != "sqlite" or _scheme(target) not in _POSTGRES:
+    if _scheme(source) != "sqlite" or not is_postgres(target):
         raise ValidationError("a move goes from sqlite:///file.db to postgresql://host/database")
     clock = SystemClock()
     path, _ = _sqlite_place(source)

@@ -1,7 +1,8 @@
-"""`awaken db`: how large a database file is, what retention would remove, and a copy of it."""
+"""`awaken db`: how large a database is, what retention would remove, and a copy of it."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -19,24 +20,24 @@ _DEFAULTS = MailboxSettings()
 MAX_RETENTION_DAYS = 1_000_000
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
-db = App(name="db", help="Show how large a database file is, and what could go; back it up.", help_format="plaintext")
+db = App(name="db", help="Show how large a database is, and what could go; back up a file.", help_format="plaintext")
 
 
 @db.default
 def show_file(
-    path: Path = Path("awaken.db"),
+    file_or_url: str = "awaken.db",
     /,
     *,
     run_retention_days: float = _DEFAULTS.run_retention_s / _DAY_S,
     event_retention_days: float = _DEFAULTS.event_retention_s / _DAY_S,
     as_json: Json = False,
 ) -> int:
-    """Show how large a database file is, and what retention would remove. The file may be served meanwhile.
+    """Show how large a database is, and what retention would remove. It may be served meanwhile.
 
     Parameters
     ----------
-    path
-        The SQLite file.
+    file_or_url
+        The SQLite file, or the URL of a Postgres store, postgresql://….
     run_retention_days
         How long finished runs are to be kept.
     event_retention_days
@@ -44,16 +45,20 @@ def show_file(
     as_json
         Print one JSON document.
     """
-    from awaken.wiring import inspect_file
+    from awaken.wiring import file_at, inspect_database, inspect_file, is_postgres
 
     for days in (run_retention_days, event_retention_days):
         if not 0 <= days <= MAX_RETENTION_DAYS:
             usage(f"a retention is 0 to {MAX_RETENTION_DAYS} days, not {days:g}")
-    found = inspect_file(
-        path,
-        run_retention_ms=round(run_retention_days * _DAY_S * 1000),
-        event_retention_ms=round(event_retention_days * _DAY_S * 1000),
-    )
+    run_ms, event_ms = (round(days * _DAY_S * 1000) for days in (run_retention_days, event_retention_days))
+    if is_postgres(file_or_url):
+        in_database = asyncio.run(inspect_database(file_or_url, run_retention_ms=run_ms, event_retention_ms=event_ms))
+        found, whole = in_database, f"{printable(in_database.database)}: {_megabytes(in_database.bytes)}"
+    else:
+        in_file = inspect_file(file_at(file_or_url), run_retention_ms=run_ms, event_retention_ms=event_ms)
+        free = f", {_megabytes(in_file.free_bytes)} of it free" if in_file.free_bytes else ""
+        log = f"; write-ahead log {_megabytes(in_file.log_bytes)}"
+        found, whole = in_file, f"file {_megabytes(in_file.file_bytes)}{free}{log}"
     if as_json:
         print_json(found)
         return Exit.OK
@@ -65,8 +70,7 @@ def show_file(
     for part in found.parts:
         table.add_row(part.name, f"{part.rows:,}", "?" if part.bytes is None else _megabytes(part.bytes))
     console.print(table)
-    free = f", {_megabytes(found.free_bytes)} of it free" if found.free_bytes else ""
-    console.print(f"file {_megabytes(found.file_bytes)}{free}; write-ahead log {_megabytes(found.log_bytes)}")
+    console.print(whole, markup=False, highlight=False)
     console.print(
         f"retention would remove {found.old_runs:,} runs older than {run_retention_days:g} days and up to"
         f" {found.old_events:,} events older than {event_retention_days:g} days;"
@@ -76,22 +80,24 @@ def show_file(
 
 
 @db.command
-def backup(path: Path, target: Path, /, *, as_json: Json = False) -> int:
+def backup(file: str, target: Path, /, *, as_json: Json = False) -> int:
     """Copy a database file, which may be served meanwhile, to a name that is free.
 
     The copy is the file as it was when the command began. It is read through and flushed before it gets its name.
 
     Parameters
     ----------
-    path
+    file
         The SQLite file.
     target
         The copy.
     as_json
         Print one JSON document.
     """
-    from awaken.wiring import back_up_file
+    from awaken.wiring import back_up_file, file_at, is_postgres
 
+    if is_postgres(file):
+        usage("a store on Postgres is backed up with the tools of Postgres, such as pg_dump --schema=awaken")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         copying = bar.add_task("copying", total=None)
@@ -99,7 +105,7 @@ def backup(path: Path, target: Path, /, *, as_json: Json = False) -> int:
         def show(done: int, pages: int) -> None:
             bar.update(copying, completed=done, total=pages, description="copying" if done < pages else "checking")
 
-        made = back_up_file(path, target, show)
+        made = back_up_file(file_at(file), target, show)
     if as_json:
         print_json(made)
     else:

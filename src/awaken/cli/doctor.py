@@ -1,6 +1,7 @@
 """`awaken doctor`: whether what is stored contradicts itself, and what can be done about it.
 
-Holds: a file is looked at without owning it, so it may be served meanwhile; only to be repaired it must not be.
+Holds: a file is looked at without owning it, so it may be served meanwhile; only to be repaired it must not be. A store
+on Postgres may be served for either.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -32,7 +32,7 @@ def doctor(
     header: Headers = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
-    """Look through a database file, or what a server has stored, for rows that contradict each other.
+    """Look through a database, or what a server has stored, for rows that contradict each other.
 
     A server does this by itself, and repairs what it finds; the command says what there is now. The exit code is 1 when
     something is left that contradicts itself.
@@ -40,7 +40,8 @@ def doctor(
     Parameters
     ----------
     file_or_url
-        The SQLite file, served or not; or the address of a server, which begins with http:// or https://.
+        The SQLite file, served or not; the URL of a Postgres store, postgresql://…, served or not; or the address of a
+        server, which begins with http:// or https://.
     repair
         Mend what can be mended. A file must not be served then; give the address of its server instead.
     as_json
@@ -50,13 +51,15 @@ def doctor(
         with connected(file_or_url, header) as client:
             found = _repaired(lambda: list(client.repair())) if repair else list(client.audit())
     else:
-        from awaken.wiring import audit_file, repair_file
+        from awaken.wiring import audit_database, audit_file, is_postgres, repair_stored
 
         with _progress() as progress:
-            path = Path(file_or_url)
-            found = (
-                _repaired(lambda: asyncio.run(repair_file(path, progress))) if repair else audit_file(path, progress)
-            )
+            if repair:
+                found = _repaired(lambda: asyncio.run(repair_stored(file_or_url, progress)))
+            elif is_postgres(file_or_url):
+                found = asyncio.run(audit_database(file_or_url, progress))
+            else:
+                found = audit_file(file_or_url, progress)
     left = [each for each in found if each.result in ("found", "refused")]
     if as_json:
         print_json({"items": found})

@@ -54,7 +54,8 @@ app.command(
 app.command(
     "awaken.cli.system:system", name="system", help="Show what a server is and how it is set; sweep and purge now."
 )
-app.command("awaken.cli.db:db", name="db", help="Show how large a database file is; back it up.")
+app.command("awaken.cli.db:db", name="db", help="Show how large a database is; back up a file.")
+app.command("awaken.cli.migrate:migrate", name="migrate", help="Bring a database to the schema of this version.")
 app.command("awaken.cli.move:move", name="move", help="Move what a stopped server has stored to Postgres.")
 app.command("awaken.cli.doctor:doctor", name="doctor", help="Look for what contradicts itself in what is stored.")
 app.command("awaken.cli.demo:demo", name="demo", help="Kill a server during an answer, and watch the answer finish.")

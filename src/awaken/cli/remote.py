@@ -40,6 +40,8 @@ def connected(url: str, headers: Sequence[str] = ()) -> Generator[Client]:
         Failure: Something given as a header is none.
         Unreachable: Nothing answers there.
     """
+    if url.lower().startswith(("postgres:", "postgresql:")):
+        usage("--url is the address of a server, such as http://127.0.0.1:8000, and not of its database")
     of_environment = [line for line in os.environ.get(HEADERS_VARIABLE, "").splitlines() if line.strip()]
     sent = {**_parsed(of_environment, HEADERS_VARIABLE), **_parsed(headers, "--header")}
     with Client(url, headers=sent) as client:

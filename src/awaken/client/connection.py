@@ -18,7 +18,7 @@ import msgspec
 from awaken.client.calls import Call
 from awaken.client.errors import Unreachable
 from awaken.client.resume import ResumeSettings
-from awaken.domain.checking import checked_seconds, shown
+from awaken.domain.checking import checked_seconds, shown, shown_url
 from awaken.domain.clock import Clock, SystemClock
 from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.ids import Chance, Ids, system_chance
@@ -55,7 +55,7 @@ class Setup:
     ) -> None:
         """Raises ValidationError for a URL that is not http or https, and for a header that cannot be sent."""
         if not _is_address(url):
-            raise ValidationError(f"{shown(url)} is not the address of a server; write http://127.0.0.1:8000")
+            raise ValidationError(f"{shown_url(url)} is not the address of a server; write http://127.0.0.1:8000")
         self.url = url.rstrip("/")
         self.timeout_s = checked_seconds(timeout_s, what="timeout_s")
         self.resume = ResumeSettings() if resume is None else resume

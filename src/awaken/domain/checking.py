@@ -264,3 +264,10 @@ def _is_text(text: str) -> bool:
 def _refused(place: Place, text: str, what: str) -> ValidationError:
     where = place_text(place, what)
     return ValidationError(f"{where}: {text}" if where else text, loc=("body", *place))
+
+
+def shown_url(url: object) -> str:
+    """A URL as it may be printed: without a user and a password, wherever in it they stand."""
+    if isinstance(url, str) and "@" in url:
+        url = f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}"
+    return shown(url)

@@ -10,7 +10,7 @@ How it works. The rows of each table are copied in the order of the table's key,
 begins is written in the transaction of the last one. Both sides carry the id of the move, so that a copy is only gone
 on with while the file still is what it was: serving the file removes its mark.
 
-Source: ADR 0042.
+Source: ADR 0044.
 """
 
 from __future__ import annotations

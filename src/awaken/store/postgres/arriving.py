@@ -20,7 +20,7 @@ from awaken.domain.worker import FORGOTTEN_MS
 from awaken.store.moving import TABLES, Arrival, Mark, Numbers, Place, Row, Sum
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
-from awaken.store.postgres.opening import check_server, connect, disconnect, migrate, place_of
+from awaken.store.postgres.opening import check_schema, check_server, connect, disconnect, migrate, place_of
 from awaken.store.postgres.queries import SQL, WRITES
 from awaken.store.postgres.session import Overtaken, Session, as_text
 
@@ -68,7 +68,7 @@ class Arriving:
 
     async def _look(self) -> None:
         if self._looks_only:
-            if not await is_there(self._connection, self._place.schema):
+            if await check_schema(self._connection, self._place) == 0:
                 return
         else:
             await migrate(self._connection, self._place)
@@ -141,11 +141,6 @@ class Arriving:
             yield
         except (errors.PostgresError, *LOST) as error:
             raise translated(error, self.name) from error
-
-
-async def is_there(connection: Any, schema: str) -> bool:
-    """Whether a store was ever opened on the schema."""
-    return await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{schema}.schema_version")
 
 
 async def load_arrival(session: Session) -> Arrival | None:

@@ -70,6 +70,7 @@ def place_of(url: str) -> Place:
     Raises:
         ValidationError: An option is not what it should be; the message names what it can be.
     """
+    _check_password(url)
     parts = urlsplit(url)
     own = {"schema": "awaken", "pool_size": "4", "durability": "full"}
     others: list[str] = []
@@ -91,6 +92,16 @@ def place_of(url: str) -> Place:
     dsn = urlunsplit(("postgresql", parts.netloc, parts.path, "&".join(others), ""))
     durability: Durability = "full" if own["durability"] == "full" else "process"
     return Place(dsn, own["schema"], int(own["pool_size"]), durability)
+
+
+def _check_password(url: str) -> None:
+    """Refuse a URL whose password would be taken for another part of it, which messages show."""
+    server = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
+    if "@" in url and "@" not in server:
+        raise ValidationError(
+            "the user name and the password of a postgresql URL are not written as in a URL; in them, write %2F for /,"
+            " %3F for ?, %23 for # and %40 for @"
+        )
 
 
 def settings_of(place: Place, *, writes: bool) -> dict[str, str]:
@@ -162,11 +173,7 @@ async def migrate(connection: Any, place: Place, scripts: Sequence[tuple[int, st
         )
         row = await connection.fetchrow("SELECT version, oldest_reader FROM schema_version")
         version, oldest_reader = (0, 0) if row is None else row
-        if oldest_reader > len(scripts):
-            raise StoreUnavailable(
-                f"{place.shown} has schema {version}, for versions of awaken that know schema {oldest_reader}; this one"
-                f" knows schemas up to {len(scripts)}. Upgrade awaken"
-            )
+        _check_readable(place, version, oldest_reader, len(scripts))
         for number, script in scripts:
             if number > version:
                 await connection.execute(script)
@@ -174,6 +181,27 @@ async def migrate(connection: Any, place: Place, scripts: Sequence[tuple[int, st
             await connection.execute("INSERT INTO schema_version (version, oldest_reader) VALUES ($1, 1)", len(scripts))
         elif version < len(scripts):
             await connection.execute("UPDATE schema_version SET version = $1", len(scripts))
+
+
+async def check_schema(connection: Any, place: Place) -> int:
+    """The schema that is there; 0 where no store was ever opened. Reads only.
+
+    Raises:
+        StoreUnavailable: A newer version of this package made it, and this one cannot read it.
+    """
+    if await connection.fetchval("SELECT to_regclass($1) IS NULL", f"{place.schema}.schema_version"):
+        return 0
+    version, oldest_reader = await connection.fetchrow("SELECT version, oldest_reader FROM schema_version")
+    _check_readable(place, version, oldest_reader, len(migrations()))
+    return version
+
+
+def _check_readable(place: Place, version: int, oldest_reader: int, known: int) -> None:
+    if oldest_reader > known:
+        raise StoreUnavailable(
+            f"{place.shown} has schema {version}, for versions of awaken that know schema {oldest_reader}; this one"
+            f" knows schemas up to {known}. Upgrade awaken"
+        )
 
 
 async def check_server(connection: Any, place: Place) -> bool:

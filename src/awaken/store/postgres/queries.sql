@@ -1027,3 +1027,38 @@ SELECT no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, pos
        latest_run_no, created_at, updated_at, v, info, resource_id, parent_thread_id, info_version, deleted_at,
        delete_at, has_rows
   FROM threads;
+
+-- ====================================================================================================================
+-- How large it is
+-- ====================================================================================================================
+
+-- name: old
+-- What a retention would remove now, and what it leaves alone. Index: runs_finished, dispatches_closed; events are read
+-- whole.
+SELECT (SELECT count(*) FROM runs
+         WHERE finished_at IS NOT NULL AND dead_lettered = 0 AND open_turn IS NULL AND open_tickets = 0
+           AND finished_at < {clock} - :before),
+       (SELECT coalesce(sum(count), 0)::bigint FROM events WHERE created_at < {clock} - :after),
+       (SELECT count(*) FROM dispatches WHERE status = 'dead_letter');
+
+-- name: sizes
+-- Each table's rows, and what it and its indexes take.
+SELECT 'threads' AS name, (SELECT count(*) FROM threads) AS rows, pg_total_relation_size('threads') AS bytes
+ UNION ALL
+SELECT 'messages' AS name, (SELECT count(*) FROM messages) AS rows, pg_total_relation_size('messages') AS bytes
+ UNION ALL
+SELECT 'runs' AS name, (SELECT count(*) FROM runs) AS rows, pg_total_relation_size('runs') AS bytes
+ UNION ALL
+SELECT 'dispatches' AS name, (SELECT count(*) FROM dispatches) AS rows, pg_total_relation_size('dispatches') AS bytes
+ UNION ALL
+SELECT 'events' AS name, (SELECT coalesce(sum(count), 0)::bigint FROM events) AS rows, pg_total_relation_size('events') AS bytes
+ UNION ALL
+SELECT 'journal' AS name, (SELECT count(*) FROM journal) AS rows, pg_total_relation_size('journal') AS bytes
+ UNION ALL
+SELECT 'tickets' AS name, (SELECT count(*) FROM tickets) AS rows, pg_total_relation_size('tickets') AS bytes;
+
+-- name: whole_size
+-- What everything in the schema takes.
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+  FROM pg_class
+ WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r';

@@ -1,0 +1,150 @@
+"""`awaken move`, from a real file to a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from awaken import Awaken, Context
+from awaken.cli.failure import Exit
+from awaken.cli.main import main
+from awaken.domain.errors import StoreUnavailable
+from awaken.store.postgres.opening import connect, place_of
+
+SECRET = "hunter2"
+
+
+async def greet(ctx: Context) -> AsyncIterator[str]:
+    name = await ctx.ask("What is your name?")
+    yield f"Good day, {name}."
+
+
+def application(url: str) -> Awaken:
+    app = Awaken(url)
+    app.agent("greeter", greet)
+    return app
+
+
+async def ask(app: Awaken) -> str:
+    """A run that waits for an answer."""
+    async with app, asyncio.timeout(30):
+        run = await app.submit("thread-1", "hello", agent="greeter")
+        async for event in run.events():
+            if event.kind == "RunSuspended":
+                break
+        return run.run_id
+
+
+async def test_a_run_that_waits_is_answered_on_the_server(
+    tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = f"sqlite:///{tmp_path}/a.db"
+    run_id = await ask(application(file))
+    capsys.readouterr()
+
+    assert await asyncio.to_thread(main, ["move", file, postgres_url, "--dry-run", "--json"]) == Exit.OK
+    would = json.loads(capsys.readouterr().out)
+    assert would["dry_run"] and would["rows"]["runs"] == 1
+    assert await asyncio.to_thread(main, ["move", file, postgres_url]) == Exit.OK
+    said = capsys.readouterr().out
+    assert re.search(r"(?m)^runs +1$", said) and "compared, and the file is closed" in said
+
+    app = application(postgres_url)
+    async with app, asyncio.timeout(30):
+        [ticket] = [each async for each in app.list_tickets()]
+        await app.decide(ticket.ticket_id, "answer", result="Ada")
+        done = await app.wait(run_id)
+        assert done.output == "Good day, Ada."
+
+
+async def test_everything_on_a_file_that_has_moved_says_where_to(
+    tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = f"sqlite:///{tmp_path}/a.db"
+    await ask(application(file))
+    assert await asyncio.to_thread(main, ["move", file, postgres_url]) == Exit.OK
+    capsys.readouterr()
+
+    with pytest.raises(StoreUnavailable, match="has moved to database"):
+        async with application(file):
+            pass
+    for command in (
+        ["serve", "--store", file, "--check"],
+        ["db", f"{tmp_path}/a.db"],
+        ["db", "backup", f"{tmp_path}/a.db", f"{tmp_path}/b.db"],
+        ["doctor", f"{tmp_path}/a.db"],
+        ["doctor", file, "--repair"],
+        ["move", file, postgres_url],
+        ["move", file, postgres_url, "--dry-run"],
+    ):
+        assert await asyncio.to_thread(main, command) == Exit.FAILED
+        assert "has moved to database" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (f"postgresql://me:{SECRET}@127.0.0.1:1/none", "was not reached"),
+        (f"postgresql://me:{SECRET}@127.0.0.1:1/none?schema=1", "schema is"),
+        (f"postgre://me:{SECRET}@127.0.0.1/none", "a move goes from"),
+        (f"postgresql://me:{SECRET}/2@127.0.0.1/none", "write %2F for /"),
+        (f"postgresql://me:{SECRET}#2@127.0.0.1/none", "%23 for #"),
+        (f"postgresql://me:{SECRET}?2@127.0.0.1/none", "%3F for ?"),
+    ],
+)
+async def test_no_refusal_names_the_password(
+    target: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = f"sqlite:///{tmp_path}/a.db"
+    await ask(application(file))
+    capsys.readouterr()
+
+    for command in (
+        ["move", file, target],
+        ["serve", "--store", target, "--check"],
+        ["doctor", target],
+        ["db", target],
+        ["db", "backup", target, f"{tmp_path}/b.db"],
+        ["migrate", target],
+        ["why", "run-1", "--url", target],
+    ):
+        assert await asyncio.to_thread(main, command) != Exit.OK
+        said = capsys.readouterr()
+        assert SECRET not in said.err + said.out, command
+        assert command[0] != "move" or why in said.err
+
+
+async def test_a_server_is_looked_at_with_the_same_commands(
+    tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run(*command: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(main, command)
+        said = capsys.readouterr()
+        return code, said.out or said.err
+
+    for command in ("db", "doctor"):
+        code, said = await run(command, postgres_url)
+        assert code == Exit.FAILED and "is empty. Begin `awaken migrate`" in said
+    assert (await run("serve", "--store", postgres_url, "--check"))[0] == Exit.OK
+    assert (await run("migrate", postgres_url))[0] == Exit.OK
+    await ask(application(postgres_url))
+
+    code, said = await run("db", postgres_url, "--json")
+    rows = {part["name"]: part["rows"] for part in json.loads(said)["parts"]}
+    assert code == Exit.OK and (rows["threads"], rows["runs"], rows["tickets"]) == (1, 1, 1)
+    assert (await run("db", postgres_url))[1].count("MiB") > 5
+    assert await run("doctor", postgres_url) == (Exit.OK, "nothing contradicts itself\n")
+
+    connection = await connect(place_of(postgres_url))
+    await connection.execute("UPDATE threads SET waiting = 7")
+    await connection.close()
+    code, said = await run("doctor", postgres_url)
+    assert code == Exit.FAILED and "--repair mends" in said
+    code, said = await run("doctor", postgres_url, "--repair")
+    assert code == Exit.OK and "1 repaired, 0 left" in said
+    assert (await run("db", "backup", postgres_url, f"{tmp_path}/b.db"))[0] == Exit.USAGE
