@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -24,6 +25,7 @@ from awaken.store.moving import TABLES, Moved, move, would_move
 from awaken.store.postgres import PostgresStore
 from awaken.store.postgres.arriving import Arriving
 from awaken.store.postgres.opening import connect, place_of
+from awaken.store.postgres.queries import WRITES
 from awaken.store.sqlite import SqliteStore
 from awaken.store.sqlite.backup import back_up
 from awaken.store.sqlite.inspection import audit, check_openable, inspect
@@ -371,3 +373,25 @@ async def look(path: Path, url: str, clock: ManualClock) -> Moved:
     with Leaving(path, clock, looks_only=True) as source:
         async with Arriving(url, looks_only=True) as target:
             return await would_move(source, target)
+
+
+STAYS: Final = {"messages": {"sender", "hop_count"}, "events": {"trace_id"}} | {
+    "runs": {"parent_run_id", "depth", "detached", "hop_count", "retry_of_run_id", "result", "principal", "wire_run_id"}
+}
+"""Columns of a file in which nothing is yet."""
+
+
+async def test_no_column_of_either_side_is_left_out(path: Path, postgres_url: str, hand: Any) -> None:
+    """Whoever adds one to a schema has it moved, or says here why not."""
+    async with Arriving(postgres_url):
+        for table in TABLES:
+            move_in = set(re.findall(r"\w+", re.findall(r"\((.*?)\)", WRITES[f"move_{table}"].text)[0]))
+            there = await hand.fetch(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2",
+                place_of(postgres_url).schema,
+                table,
+            )
+            assert move_in == {name for (name,) in there}, table
+            with closing(sqlite3.connect(path)) as db:
+                here = {name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")}
+            assert here - STAYS.get(table, set()) <= move_in, table
