@@ -117,7 +117,7 @@ async def _fill(path: Path, jobs: int) -> float:
 
     agents.add("stamp", stamp)
     numbers = iter(range(jobs))
-    async with Mailbox(SqliteStore(path), agents, executes=False) as mailbox:
+    async with Mailbox(SqliteStore(path), agents, role="api") as mailbox:
 
         async def call() -> None:
             for number in numbers:

@@ -39,7 +39,7 @@ from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock, settle
-from awaken.testing.mailboxes import GatedAgent
+from awaken.testing.mailboxes import GatedAgent, WatchedStore
 from awaken.wiring import Awaken, RunHandle, open_store
 
 
@@ -551,3 +551,32 @@ async def test_a_program_sends_an_agent_a_message_that_is_from_no_user() -> None
         assert (await app.send("echo", "hello", thread_id="t", run_id="r", metadata={"a": 1})).replayed
         stored = await app.mailbox.get_run(app.scope, RunId("r"))
         assert stored.request.trace.origin is Origin.INTERNAL
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_a_store_of_one_process_is_served_and_executed_by_one(role: Any) -> None:
+    with pytest.raises(ValidationError, match=r"'memory' belongs to one process.*postgresql://"):
+        Awaken("memory://", role=role)
+    app = Awaken("memory://", role="all")
+    app.agent("echo", echo)
+    with pytest.raises(ValidationError, match="belongs to one process"):
+        app.act_as("all", agents=["echo"])
+    assert app.role == "all"
+
+
+async def test_what_a_process_does_is_said_before_it_starts() -> None:
+    app = Awaken(store=WatchedStore(MemoryStore(), exclusive=False), role="api")
+    app.agent("echo", echo)
+    for unknown in ("boss", None):
+        with pytest.raises(ValidationError, match="all, api, worker"):
+            app.act_as(unknown)  # pyright: ignore[reportArgumentType]
+    async with app:
+        assert (await app.system()).role == "api"
+        run = await app.submit("t", "hello", agent="echo")
+        assert (await run.result(timeout_s=0)).phase == "queued"
+        with pytest.raises(Unavailable, match="before it starts"):
+            app.act_as("worker")
+    app.act_as("worker", agents=["echo"])
+    async with app:
+        assert (await app.get_run(run.run_id)).phase in ("queued", "starting", "running", "completed")
+        assert [(each.role, each.routes) async for each in app.list_workers()] == [("worker", ("echo",))]

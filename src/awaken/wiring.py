@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +72,7 @@ from awaken.domain.shown import (
 from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
 from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, verdicts_of
 from awaken.domain.watching import On, check_watched, scopes_of
+from awaken.domain.worker import ProcessRole
 from awaken.executors.registry import Agents, Fallback, Skill
 from awaken.executors.schema import Schema
 from awaken.http.audit_wire import FindingResource, findings
@@ -290,6 +291,7 @@ class Awaken:
         scope: Scope = DEFAULT_SCOPE,
         maintenance: Rounds | None = None,
         tracer_provider: TracerProvider | None = None,
+        role: ProcessRole = "all",
     ) -> None:
         """Over the store at `url` (`sqlite:///file`, `postgresql://…`, `memory://`), or over a given store. Nothing is
         opened yet.
@@ -299,6 +301,7 @@ class Awaken:
 
         `http` is how it is served: by `awaken serve`, and by `asgi()` where that is given nothing else.
         `tracer_provider`: where spans go; None: to that of this process, if it has set one before `start`.
+        `role`: on a store that several processes use, what this one does, as in `act_as`.
 
         Raises:
             ValidationError: The URL is not one of these, or a setting is out of range.
@@ -334,6 +337,7 @@ class Awaken:
         self.mailbox.observers.add(self._stats)
         self.mailbox.schedules.declared[self.scope] = ()
         self._tracer_provider = tracer_provider
+        self.act_as(role)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -383,6 +387,31 @@ class Awaken:
         self._entered -= 1
         if not self._entered:
             await self.stop()
+
+    @property
+    def role(self) -> ProcessRole:
+        """What this process does."""
+        return self.mailbox.role
+
+    def act_as(self, role: ProcessRole, *, agents: Collection[str] | None = None) -> None:
+        """Say before the start what this process does: `all`; `api`, where runs are submitted, watched, steered and
+        stopped, and none is executed; or `worker`, where they are executed, and `asgi()` serves health and metrics
+        only. `agents`: it executes runs of these alone; others are accepted here, and left to other processes.
+
+        Raises:
+            ValidationError: There is no such role; or the store belongs to one process, which does everything.
+            AgentNotFound: There is no agent of one of the names.
+            Unavailable: It has started.
+        """
+        checking.checked_choice(role, get_args(ProcessRole), what="role")
+        if self.store.capabilities.exclusive and (role != "all" or agents is not None):
+            raise ValidationError(
+                f"a store of the kind {self.store.capabilities.kind!r} belongs to one process, which serves and"
+                " executes everything: give it the role 'all', or use a store for several, postgresql://host/database"
+            )
+        self.mailbox.act_as(role)
+        if agents is not None:
+            self.agents.serve_only(agents)
 
     def agent(
         self,
@@ -1865,7 +1894,8 @@ class Awaken:
             from awaken.http.settings import HttpSettings
             from awaken.http.system_wire import settings_of
 
-            for setting in settings_of(self.mailbox.settings, self.http_settings or HttpSettings()):
+            exclusive = self.store.capabilities.exclusive
+            for setting in settings_of(self.mailbox.settings, self.http_settings or HttpSettings(), exclusive):
                 yield as_shown(setting, shown.Setting)
 
         return Listing(described)
@@ -1938,11 +1968,12 @@ class Awaken:
         then it answers 503 `starting`. `settings` replaces those of this object, `allowed_hosts` the names in them that
         `Host` may carry, and `authorize` the function that finds who asks, so that everybody has their own threads. One
         that this object has (`HttpSettings.authorize`) holds wherever no other one is given. `operations` are served
-        besides: those of a protocol of your own (docs/howto/write-a-protocol-adapter.md).
+        besides: those of a protocol of your own (docs/howto/write-a-protocol-adapter.md). A worker serves nothing but
+        its health and metrics.
         """
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
-        from awaken.http.table import OPERATIONS
+        from awaken.http.table import OPERATIONS, WORKER_OPERATIONS
         from awaken.protocols.mounting import chosen_of, operations_of
 
         own = self.http_settings or HttpSettings()
@@ -1952,10 +1983,15 @@ class Awaken:
             settings = msgspec.structs.replace(settings, allowed_hosts=tuple(allowed_hosts))
         if protocols is not None:
             settings = msgspec.structs.replace(settings, protocols=tuple(protocols))
+        if self.role == "worker":
+            settings = msgspec.structs.replace(settings, protocols=())
+            served = WORKER_OPERATIONS
+        else:
+            served = (*OPERATIONS, *operations_of(settings.protocols), *operations)
         app = build_app(
             self.mailbox,
             self.store,
-            (*OPERATIONS, *operations_of(settings.protocols), *operations),
+            served,
             settings=settings,
             metrics=self.observer.scrape,
             stats=self._stats,

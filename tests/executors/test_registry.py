@@ -423,3 +423,21 @@ def test_who_executes_a_route_is_its_version_or_the_newest_that_falls_back() -> 
     found.add("support", hello)
     assert (found.executor_of("support"), found.newest(AgentId("support"))) == ("support", None)
     assert dict(found.stand_ins) == {}
+
+
+def test_what_is_left_to_other_processes_is_known_here_and_not_served() -> None:
+    found = Agents()
+    found.add("mine", hello)
+    found.add("theirs", hello)
+    with pytest.raises(AgentNotFound):
+        found.serve_only(["mine", "nobody"])
+    assert set(found.routes) == {"mine", "theirs"}
+
+    found.serve_only(["mine"])
+
+    assert set(found.routes) == {"mine"}
+    assert found.is_left(Route("theirs")) and not found.is_left(Route("mine"))
+    found.add("theirs", hello, version="2")
+    assert found.is_left("theirs@2") and set(found.routes) == {"mine"}
+    found.serve_only(["theirs@2"])
+    assert set(found.routes) == {"theirs@2"}

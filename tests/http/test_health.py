@@ -180,3 +180,14 @@ async def test_the_lifespan_belongs_to_whoever_serves_the_application(memory: St
         await site.app({"type": "lifespan"}, receive, send)
         assert answers == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
         assert (await site.http.get("/health/ready")).status == 200
+
+
+async def test_a_process_that_executes_nothing_is_well_without_room_or_audit(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock, executes=False) as site:
+        health = (await site.http.get("/health")).json()
+        assert (health["status"], health["free_slots"], health["recovery"]["phase"]) == ("ready", 0, "done")
+        assert {name: each["state"] for name, each in health["components"].items()} == {
+            "store": "ok",
+            "mailbox": "ready",
+            "agents": "ok",
+        }

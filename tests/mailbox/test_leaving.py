@@ -19,7 +19,7 @@ from awaken.domain.ids import DEFAULT_SCOPE, RunId, ThreadId
 from awaken.domain.run import RunStatus, Termination
 from awaken.executors.contract import HandedOver
 from awaken.executors.function import Context
-from awaken.mailbox.settings import MailboxSettings
+from awaken.mailbox.settings import EXCLUSIVE_POLL_S, MailboxSettings
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.store.transitions import Claim, Release, Settle
@@ -360,7 +360,7 @@ async def test_after_a_restart_the_thread_of_an_abandoned_run_waits_until_that_e
         for life in range(3):
             await world.leave()
             await world.mailbox.start()
-            await world.advance(MailboxSettings().poll_interval_s)
+            await world.advance(EXCLUSIVE_POLL_S)
             assert (len(deaf.began), world.agent.calls) == (1, []), f"life {life}"
             dispatch = await world.dispatch(submission)
             assert (dispatch.claim_token == claimed_first) is keeps_open

@@ -10,7 +10,7 @@ from awaken.domain.ids import Route
 from awaken.domain.worker import WorkerRecord
 from awaken.store.transitions import Claim, ClaimedSome, Offer, Reclaim, Rooms
 from awaken.testing.clock import ManualClock
-from awaken.testing.mailboxes import PretendedSigns, WatchedStore, World
+from awaken.testing.mailboxes import GatedAgent, PretendedSigns, WatchedStore, World
 
 CHECK_S, BEAT_S = 1.0, 5.0
 """The usual ones."""
@@ -99,8 +99,8 @@ async def test_everybody_knows_who_works_on_the_store(shared: WatchedStore, cloc
 
         [itself, other] = await front.mailbox.workers()
 
-        assert (itself.executes, itself.routes, itself.executing) == (False, (), 0)
-        assert (other.executes, other.routes, other.executing) == (True, ("gated",), 1)
+        assert (itself.role, itself.routes, itself.executing) == ("api", (), 0)
+        assert (other.role, other.routes, other.executing) == ("all", ("gated",), 1)
         assert other.consumer_id == works.mailbox.worker().consumer_id
         call.release("done")
 
@@ -137,3 +137,40 @@ async def test_a_store_that_one_process_owns_is_told_nothing(store: WatchedStore
         assert await store.list_workers() == () and signs.shown == []
         [itself] = await works.mailbox.workers()
         assert itself.consumer_id == works.mailbox.worker().consumer_id
+
+
+async def test_a_process_that_died_as_soon_as_it_had_said_that_it_lives_is_found_at_the_next_look(
+    shared: WatchedStore, clock: ManualClock
+) -> None:
+    """And not when its neighbours say the next time that they live themselves."""
+    signs = PretendedSigns()
+    async with (
+        World(shared, clock, executes=False) as front,
+        World(shared, clock, agents={"other": GatedAgent()}, seed=2, signs=signs) as works,
+    ):
+        works.agents.serve_only(["other"])
+        await front.submit()
+        await died(front, signs)
+        works.agents.serve_only(["gated", "other"])
+
+        await works.advance(CHECK_S)
+
+        (await works.agent.next_call()).release("done")
+
+
+async def test_a_process_executes_only_what_it_is_meant_to_and_complains_of_nothing_else(
+    shared: WatchedStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    agents = {"other": GatedAgent()}
+    async with World(shared, clock, agents=agents) as works:
+        works.agents.serve_only(["other"])
+        run = await works.submit()
+        await works.advance(BEAT_S)
+
+        assert works.agent.calls == []
+        assert works.mailbox.worker().routes == ("other",)
+        assert works.mailbox.health().unserved == ()
+        assert "wait" not in caplog.text
+        async with World(shared, clock, seed=2) as another:
+            (await another.agent.next_call()).release("done")
+            assert (await works.done(run)).final_output == "done"

@@ -16,6 +16,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.store.memory import MemoryStore
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.mailboxes import WatchedStore
 
 
 @behaviour("MBX-001")
@@ -23,10 +24,21 @@ def test_the_defaults_are_those_of_the_specification_and_the_lease_is_short_enou
     settings = MailboxSettings()
 
     assert (settings.lease_ms, settings.renew_interval_s) == (12_000, 4.0)
-    assert (settings.poll_interval_s, settings.purge_interval_s) == (30.0, 60.0)
+    assert (settings.poll_s, settings.purge_interval_s) == (30.0, 60.0)
     assert (settings.run_retention_s, settings.event_retention_s) == (30 * 86_400.0, 7 * 86_400.0)
     assert (settings.max_attempts, settings.retry) == (5, RetryPolicy(base_delay_ms=250, max_delay_ms=30_000))
     assert settings.max_concurrent_runs == 100
+
+
+def test_a_store_for_several_processes_is_looked_at_more_often_unless_something_else_is_said(
+    clock: ManualClock,
+) -> None:
+    def polled(settings: MailboxSettings | None, *, exclusive: bool) -> float | None:
+        store = WatchedStore(MemoryStore(clock), exclusive=exclusive)
+        return Mailbox(store, Agents(), settings=settings).settings.poll_interval_s
+
+    assert (polled(None, exclusive=True), polled(None, exclusive=False)) == (30.0, 1.0)
+    assert polled(MailboxSettings(poll_interval_s=7), exclusive=False) == 7
 
 
 @behaviour("MBX-002")

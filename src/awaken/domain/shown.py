@@ -431,8 +431,9 @@ class Draining(_Shown, frozen=True):
 
 
 class System(_Shown, frozen=True):
-    """A server. `role`: `all` where it executes runs, `api` where it only accepts them. `exclusive`: nobody else may
-    use its store meanwhile. `adapters`: other protocols that it speaks. `limits`: what it refuses beyond.
+    """A server. `role`: `all`; `api` where it executes nothing; `worker` where it executes runs and accepts none.
+    `exclusive`: nobody else may use its store meanwhile. `adapters`: other protocols that it speaks. `limits`: what it
+    refuses beyond.
     """
 
     version: str = ""

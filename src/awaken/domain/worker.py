@@ -5,13 +5,16 @@ Above: the stores keep a record of each, the mailbox renews its own. Below: ids 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.ids import ConsumerId, Route
 
+ProcessRole = Literal["all", "api", "worker"]
+"""What a process does: `api` answers requests and executes nothing, `worker` executes runs and answers none but those
+for its health, `all` does both."""
 FORGOTTEN_MS: Final = 60_000
 """A record that was not renewed for so long is dropped: the process has ended, or will make a new one."""
 
@@ -30,10 +33,9 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     pid: int
     version: str
-    executes: bool
-    """Whether it runs agents, or only accepts what others run."""
+    role: ProcessRole
     routes: tuple[Route, ...]
-    """What it runs."""
+    """What it runs; nothing where it only accepts what others run."""
     is_drained: bool
     executing: int
     started_at: Instant | None

@@ -11,7 +11,7 @@ import asyncio
 import importlib
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
@@ -152,6 +152,8 @@ class Agents:
         """Names, for all versions, and routes."""
         self._met: dict[Route, None] = {}
         """Routes of versions that are not registered here, and for which something was queued."""
+        self._only: frozenset[str] | None = None
+        """Names, for all versions, and routes; None: everything is executed here."""
         self._listeners: list[Callable[[], None]] = []
         self.routes: Mapping[Route, int | None] = {}
         """What can be run here, each with how many at once, None for as many as there is room for. Another object
@@ -332,6 +334,23 @@ class Agents:
         """Whether its runs wait because somebody has paused it, or who executes it."""
         return not self._paused.isdisjoint((split_route(route)[0], route, self.executor_of(route) or route))
 
+    def serve_only(self, agent_ids: Collection[str]) -> None:
+        """Execute runs of these alone in this process, each an agent or one version of it, `name@version`; those of
+        others are accepted, and left to other processes.
+
+        Raises:
+            AgentNotFound: No agent has one of the ids here.
+        """
+        for each in agent_ids:
+            if not self.has(each):
+                raise AgentNotFound(each)
+        self._only = frozenset(agent_ids)
+        self._changed()
+
+    def is_left(self, route: str) -> bool:
+        """Whether its runs are none of this process's business."""
+        return self._only is not None and self._only.isdisjoint((split_route(route)[0], route))
+
     def has(self, agent_id: str) -> bool:
         """Whether a run may be asked for by this id: that of an agent, or `name@version`."""
         return agent_id in self._newest or agent_id in self._known
@@ -359,7 +378,7 @@ class Agents:
         stand_ins: dict[Route, Route] = {}
         for route in dict.fromkeys([*self._known, *map(Route, self._newest), *self._met]):
             found = self._executes(route)
-            if found is None or found.route in self._withdrawn or self.is_paused(route):
+            if found is None or found.route in self._withdrawn or self.is_paused(route) or self.is_left(route):
                 continue
             served[route] = found.limit
             if found.route != route:

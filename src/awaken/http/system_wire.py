@@ -17,7 +17,7 @@ import msgspec
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.version import version
 from awaken.domain.watching import MAX_WATCHED
-from awaken.domain.worker import WorkerRecord
+from awaken.domain.worker import ProcessRole, WorkerRecord
 from awaken.http import settings as http
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.settings import MailboxSettings
@@ -27,15 +27,14 @@ from awaken.store.contract import Capabilities
 HIDDEN: Final = "set, and not shown"
 _SECRET: Final = re.compile("authorize|key|password|secret|token(?!s)")
 
-Role = Literal["all", "api"]
 Source = Literal["default", "program", "flag"]
 
 
 class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
-    """A server. `role`: `all` where it executes runs, `api` where it only accepts them."""
+    """A server. `role`: `all`; `api` where it executes nothing; `worker` where it executes runs and accepts none."""
 
     version: str
-    role: Role
+    role: ProcessRole
     started_at: str | None
     uptime_s: float
     store: str
@@ -58,7 +57,7 @@ class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
     ) -> SystemResource:
         return cls(
             version=version(),
-            role=_role(worker),
+            role=worker.role,
             started_at=None if worker.started_at is None else to_rfc3339(worker.started_at),
             uptime_s=round(uptime_s, 3),
             store=capabilities.kind,
@@ -95,7 +94,7 @@ class WorkerResource(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     pid: int
     version: str
-    role: Role
+    role: ProcessRole
     routes: tuple[str, ...]
     drained: bool
     executing: int
@@ -109,7 +108,7 @@ class WorkerResource(msgspec.Struct, frozen=True, kw_only=True):
             host=worker.host,
             pid=worker.pid,
             version=worker.version,
-            role=_role(worker),
+            role=worker.role,
             routes=worker.routes,
             drained=worker.is_drained,
             executing=worker.executing,
@@ -152,10 +151,13 @@ class PurgedResource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def settings_of(
-    mailbox: MailboxSettings, settings: HttpSettings, flags: frozenset[str] = frozenset()
+    mailbox: MailboxSettings, settings: HttpSettings, exclusive: bool, flags: frozenset[str] = frozenset()
 ) -> tuple[SettingResource, ...]:
-    """Every setting in force, in the order of their documentation. `flags`: those of HTTP that a command has set."""
-    return (*_settings("mailbox", mailbox, MailboxSettings()), *_settings("http", settings, HttpSettings(), flags))
+    """Every setting in force, in the order of their documentation. `exclusive`: of the
+    store, which decides some defaults; `flags`: those of HTTP that a command has set.
+    """
+    defaults = MailboxSettings().on_store(exclusive=exclusive)
+    return (*_settings("mailbox", mailbox, defaults), *_settings("http", settings, HttpSettings(), flags))
 
 
 def _settings(
@@ -208,7 +210,3 @@ def _limits(mailbox: MailboxSettings, settings: HttpSettings) -> dict[str, int |
         "max_pending_per_thread": mailbox.max_pending_per_thread,
         "max_result_bytes": mailbox.max_result_bytes,
     }
-
-
-def _role(worker: WorkerRecord) -> Role:
-    return "all" if worker.executes else "api"

@@ -17,7 +17,7 @@ from awaken.http.routes.dead_letters import DEAD_LETTER_OPERATIONS
 from awaken.http.routes.dispatches import DISPATCH_OPERATIONS
 from awaken.http.routes.draining import DRAINING_OPERATIONS
 from awaken.http.routes.events import EVENT_OPERATIONS
-from awaken.http.routes.health import HEALTH_OPERATIONS
+from awaken.http.routes.health import DESCRIPTION_OPERATIONS, HEALTH_OPERATIONS
 from awaken.http.routes.many import MANY_OPERATIONS
 from awaken.http.routes.messages import MESSAGE_OPERATIONS
 from awaken.http.routes.runs import RUN_OPERATIONS
@@ -52,4 +52,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *BROWSER_OPERATIONS,
     *SYSTEM_OPERATIONS,
     *HEALTH_OPERATIONS,
+    *DESCRIPTION_OPERATIONS,
 )
+
+WORKER_OPERATIONS: Final[tuple[Operation, ...]] = HEALTH_OPERATIONS
+"""Of a process that executes runs, and answers for nothing else."""

@@ -24,7 +24,7 @@ from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
 from awaken.domain.run import Run
 from awaken.domain.version import version
-from awaken.domain.worker import LifeSign, WorkerRecord
+from awaken.domain.worker import LifeSign, ProcessRole, WorkerRecord
 from awaken.executors.registry import Agents
 from awaken.mailbox.auditor import Auditor, AuditReport
 from awaken.mailbox.dispatcher import Dispatcher
@@ -108,7 +108,7 @@ class Engine:
         clock: Clock,
         ids: Ids,
         observer: Observers,
-        executes: bool,
+        role: ProcessRole,
         maintenance: Rounds | None,
         signs: LifeSigns,
     ) -> None:
@@ -118,7 +118,7 @@ class Engine:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._executes = executes
+        self.role: ProcessRole = role
         self._agents = agents
         self.auditor = Auditor(self.combiner, store, clock, settings, self.require_ready, observer)
         self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
@@ -170,6 +170,16 @@ class Engine:
     def state(self) -> State:
         return self._lifetime.state
 
+    @property
+    def _executes(self) -> bool:
+        return self.role != "api"
+
+    def act_as(self, role: ProcessRole) -> None:
+        """Be that from the next start on. Raises Unavailable while it is started."""
+        if self.state not in ("new", "stopped"):
+            raise Unavailable(f"awaken is {self.state} here; what a process does is said before it starts", code="busy")
+        self.role = role
+
     def health(self) -> Health:
         capabilities = self._store.capabilities
         unserved = {route: self._agents.executor_of(route) for route in self._sweeper.unserved}
@@ -180,7 +190,7 @@ class Engine:
             durability=capabilities.durability,
             store=capabilities.kind,
             executing=self._slots.executing,
-            free_slots=self._slots.free,
+            free_slots=self._slots.free if self._executes else 0,
             audit=self.auditor.report,
             is_drained=self._dispatcher.is_drained,
             not_loadable=tuple([route for route in self._agents.withdrawn if route in waited_for]),
@@ -195,7 +205,7 @@ class Engine:
             host=socket.gethostname(),
             pid=os.getpid(),
             version=version(),
-            executes=self._executes,
+            role=self.role,
             routes=tuple(sorted(self._agents.routes)) if self._executes else (),
             stand_ins=tuple(sorted(self._agents.stand_ins)) if self._executes else (),
             is_drained=self._dispatcher.is_drained,
@@ -458,7 +468,7 @@ class Engine:
             if self._maintenance is not None:
                 loops["maintenance"] = self._maintenance.run_forever
         if not self._store.capabilities.exclusive:
-            loops["reader poll"] = lambda: self.hub.poll_forever(self._settings.poll_interval_s)
+            loops["reader poll"] = lambda: self.hub.poll_forever(self._settings.poll_s)
             loops["beat"] = self._neighbours.beat_forever
             if self._executes:
                 loops["neighbours"] = self._neighbours.watch_forever

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.errors import StoreError
@@ -65,17 +66,18 @@ class Neighbours:
             await sleep(self._clock, self._settings.beat_interval_s)
 
     async def watch_forever(self) -> None:
-        """Look after the neighbours on this machine."""
+        """Look after the neighbours on this machine, also those that came a moment ago."""
         while True:
             await sleep(self._clock, self._settings.neighbour_check_s)
-            for worker in self._known or ():
-                sign = worker.life_sign
-                if sign is not None and self._signs.is_dead(sign):
-                    await self._take_over(worker)
-                    self._signs.bury(sign)
+            with suppress(StoreError):  # nothing is lost: they are looked for again, as their signs are still there
+                self._known = await self._store.list_workers()
+                for worker in self._known:
+                    sign = worker.life_sign
+                    if sign is not None and self._signs.is_dead(sign):
+                        await self._take_over(worker)
+                        self._signs.bury(sign)
 
     async def _take_over(self, dead: WorkerRecord) -> None:
-        """Raises StoreError where that fails: it is tried again, as the sign is still there."""
         count, more = 0, True
         while more:
             reclaim = Reclaim(consumer=dead.consumer_id, continued=count > 0)

@@ -308,7 +308,7 @@ class Outbox:
     def _patience_s(self) -> float | None:
         """How long nothing can be done unless somebody says so."""
         if not self._lanes:
-            return None if self._store.capabilities.exclusive else self._settings.poll_interval_s
+            return None if self._store.capabilities.exclusive else self._settings.poll_s
         first_s = min([lane.not_before_s for lane in self._lanes.values()])
         return max(first_s - self._clock.monotonic(), 0.0)
 

@@ -70,7 +70,7 @@ from awaken.domain.run import (
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
 from awaken.domain.traceparent import nearest_traceparent
 from awaken.domain.watching import split_name
-from awaken.domain.worker import WorkerRecord
+from awaken.domain.worker import ProcessRole, WorkerRecord
 from awaken.executors.registry import Agents, Meant
 from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
@@ -159,7 +159,7 @@ class Mailbox:
         clock: Clock | None = None,
         ids: Ids | None = None,
         observer: Observer | None = None,
-        executes: bool = True,
+        role: ProcessRole = "all",
         maintenance: Rounds | None = None,
         signs: LifeSigns | None = None,
     ) -> None:
@@ -167,6 +167,7 @@ class Mailbox:
         self.settings = MailboxSettings() if settings is None else settings
         if not isinstance(self.settings, MailboxSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValidationError(f"settings are MailboxSettings(…), and not {shown(settings)}")
+        self.settings = self.settings.on_store(exclusive=store.capabilities.exclusive)
         self.store = store
         self.agents = agents
         self.clock: Clock = clock or SystemClock()
@@ -180,7 +181,7 @@ class Mailbox:
             clock=self.clock,
             ids=self.ids,
             observer=self.observers,
-            executes=executes,
+            role=role,
             maintenance=maintenance,
             signs=signs or FileSigns(),
         )
@@ -237,6 +238,14 @@ class Mailbox:
     @property
     def schedules(self) -> Schedules:
         return self._engine.schedules
+
+    @property
+    def role(self) -> ProcessRole:
+        return self._engine.role
+
+    def act_as(self, role: ProcessRole) -> None:
+        """Be that from the next start on. Raises Unavailable while it is started."""
+        self._engine.act_as(role)
 
     def drain(self) -> Draining:
         """Begin nothing in this process until it is undrained, or ends: what is submitted is accepted, and waits; what

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.checking import Age, Interval, Patience, check_settings
 from awaken.domain.delivery import MAX_ATTEMPTS
@@ -25,6 +26,9 @@ READER_BUFFER_EVENTS: Final = 256
 """Events a live reader may lag behind before it falls back to paging the log."""
 READER_BUFFER_BYTES: Final = 1024 * 1024
 READER_PAGE_EVENTS: Final = 512
+EXCLUSIVE_POLL_S: Final = 30.0
+SHARED_POLL_S: Final = 1.0
+"""A signal between processes may be lost with its connection; then work is found, and a reader goes on, within this."""
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 _Lease = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400_000)]
@@ -47,8 +51,9 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """After a renewal that the store could not answer."""
     stop_margin_s: Patience = 2.0
     """A run that cannot confirm its lease is stopped this long before the lease could end."""
-    poll_interval_s: Interval = 30.0
-    """Behind every wake-up and timer, in case one was lost."""
+    poll_interval_s: Interval | None = None
+    """Behind every wake-up and timer, in case one was lost. None: `EXCLUSIVE_POLL_S`; on a store that several
+    processes use, whose wake-ups come over a network, `SHARED_POLL_S`."""
     beat_interval_s: Interval = 5.0
     """Between two times at which this process tells the others, on a store that several use, that it lives."""
     neighbour_check_s: Interval = 1.0
@@ -92,6 +97,17 @@ class MailboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     that owns the file has yet to end. 0: a start fails at once, and says why."""
     settle_retry_s: Interval = 0.25
     """Between tries to settle while the store cannot write; the lease bounds them."""
+
+    def on_store(self, *, exclusive: bool) -> MailboxSettings:
+        """With what the kind of store decides: whether this process has it to itself."""
+        if self.poll_interval_s is not None:
+            return self
+        return replace(self, poll_interval_s=EXCLUSIVE_POLL_S if exclusive else SHARED_POLL_S)
+
+    @property
+    def poll_s(self) -> float:
+        """The `poll_interval_s` that holds; without a word about the store, as on one that nobody else uses."""
+        return EXCLUSIVE_POLL_S if self.poll_interval_s is None else self.poll_interval_s
 
     @property
     def leave_s(self) -> float:

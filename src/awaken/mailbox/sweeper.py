@@ -301,7 +301,7 @@ class Sweeper:
         now_s = self._clock.monotonic()
         unserved: dict[Route, float] = {}
         for route in ready:
-            if route not in served and not self._agents.is_paused(route):
+            if not (route in served or self._agents.is_paused(route) or self._agents.is_left(route)):
                 unserved[route] = self._unserved_since_s.get(route, now_s)
                 if route not in self._unserved_since_s:
                     self._giving_up_s = None
@@ -339,5 +339,5 @@ class Sweeper:
 
     def _patience_s(self) -> float:
         if self._due_s is None:
-            return self._settings.poll_interval_s
-        return min(max(self._due_s - self._clock.monotonic(), 0.0), self._settings.poll_interval_s)
+            return self._settings.poll_s
+        return min(max(self._due_s - self._clock.monotonic(), 0.0), self._settings.poll_s)

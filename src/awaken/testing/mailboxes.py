@@ -379,7 +379,7 @@ class World:
             clock=clock,
             ids=Ids(clock, seeded_chance(seed)),
             observer=observer or self.ledger,
-            executes=executes,
+            role="all" if executes else "api",
             maintenance=maintenance,
             signs=signs or PretendedSigns(),
         )

@@ -57,16 +57,18 @@ async def _check(call: Call) -> HealthResource:
             status = "starting"
         case _:
             status = "stopping"
+    components = {
+        "store": store,
+        "mailbox": _mailbox_component(health) if misplaced is None else misplaced,
+        "agents": _agents_component(health.not_loadable, health.unserved, health.paused),
+    }
+    if call.mailbox.role != "api":  # who executes nothing looks through nothing
+        components["audit"] = _audit_component(health.audit)
     return HealthResource(
         status=status,
         durability=health.durability,
         store=health.store,
-        components={
-            "store": store,
-            "mailbox": _mailbox_component(health) if misplaced is None else misplaced,
-            "agents": _agents_component(health.not_loadable, health.unserved, health.paused),
-            "audit": _audit_component(health.audit),
-        },
+        components=components,
         recovery=RecoveryResource(phase=health.recovery.phase, done=round(health.recovery.done, 3)),
         executing=health.executing,
         free_slots=health.free_slots,
@@ -183,6 +185,8 @@ HEALTH_OPERATIONS: Final = (
         answers={200: "text/plain"},
         problems=("not_found",),
     ),
+)
+DESCRIPTION_OPERATIONS: Final = (
     Operation(
         method="GET",
         path="/openapi.json",

@@ -36,9 +36,9 @@ async def system(call: Call) -> Response:
 
 
 async def settings(call: Call) -> Response:
-    return json_response(
-        SettingList(items=settings_of(call.mailbox.settings, call.service.settings, call.service.flags))
-    )
+    exclusive = call.reads.capabilities.exclusive
+    held = settings_of(call.mailbox.settings, call.service.settings, exclusive, call.service.flags)
+    return json_response(SettingList(items=held))
 
 
 async def workers(call: Call) -> Response:

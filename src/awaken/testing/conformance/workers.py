@@ -24,7 +24,7 @@ ONE = WorkerRecord(
     host="here",
     pid=7,
     version="1.2",
-    executes=True,
+    role="all",
     routes=(Route("agent-1"), Route("agent-2")),
     is_drained=False,
     executing=3,
@@ -32,7 +32,7 @@ ONE = WorkerRecord(
     life_sign=LifeSign("boot", "/run/one.life"),
     stand_ins=(Route("agent-2"),),
 )
-OTHER = replace(ONE, consumer_id=OTHER_WORKER, executes=False, routes=(), life_sign=None, started_at=None)
+OTHER = replace(ONE, consumer_id=OTHER_WORKER, role="api", routes=(), life_sign=None, started_at=None)
 
 
 async def test_a_process_that_lives_is_known_with_the_time_of_the_store(store: Store, clock: ManualClock) -> None:
