@@ -238,6 +238,34 @@ def test_a_store_that_makes_no_sense_is_a_usage_error(
     refused(awaken("serve", "--port", "0", *arguments), Exit.USAGE, *words)
 
 
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_a_file_has_one_process_that_does_everything(awaken: Awaken, role: str) -> None:
+    shown = awaken("serve", "--port", "0", "--role", role)
+    refused(shown, Exit.USAGE, "'sqlite' belongs to one process", "postgresql://host/database")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--processes", "2"), ("--store", "sqlite:///x.db")])
+def test_a_file_has_no_workers(awaken: Awaken, arguments: tuple[str, ...]) -> None:
+    refused(awaken("worker", *arguments), Exit.USAGE, "'sqlite' belongs to one process", "postgresql://host/database")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--processes", "0"), ("--processes", "not 0")),
+        (("--processes", "3", "--port", "65534"), ("3 ports", "65534")),
+        (("--agents", "echo, nobody"), ("--agents", "'nobody'", "echo, assistant")),
+        (("--agents", " ,"), ("--agents names none",)),
+        (("--store", "mysql://x"), ("names no store",)),
+    ],
+)
+def test_workers_that_make_no_sense_are_a_usage_error(
+    awaken: Awaken, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    where = () if "--store" in arguments else ("--store", "postgresql://127.0.0.1:1/y")
+    refused(awaken("worker", *where, *arguments), Exit.USAGE, *words)
+
+
 def test_a_database_that_is_not_reached_is_named(awaken: Awaken) -> None:
     url = "postgresql://somebody:secret@127.0.0.1:1/y"
     refused(awaken("serve", "--port", "0", "--store", url), Exit.FAILED, "127.0.0.1:1/y", "not reached")

@@ -17,6 +17,7 @@ import awaken
 from awaken.cli.failure import Exit
 from awaken.cli.runs import runs
 from awaken.cli.serve import serve
+from awaken.cli.worker import worker
 from awaken.domain import errors
 from awaken.domain.event import CHANNELS, KINDS, TABLE
 from awaken.domain.ids import DispatchId
@@ -174,10 +175,10 @@ def test_every_setting_is_listed(heading: str, settings: type[Any]) -> None:
     assert listed == set(settings.__struct_fields__)
 
 
-def test_every_option_of_serve_and_runs_is_listed() -> None:
+def test_every_option_of_serve_worker_and_runs_is_listed() -> None:
     text = (REFERENCE / "cli.md").read_text()
-    options = [name for command in (serve, runs) for name in inspect.signature(command).parameters]
-    hidden = {"target": "MODULE:APP", "bind_to": "--bind", "as_json": "--json"}
+    options = [name for command in (serve, worker, runs) for name in inspect.signature(command).parameters]
+    hidden = {"target": "MODULE:APP", "bind_to": "--bind", "as_json": "--json", "until_stdin_ends": "--processes"}
     flags = [hidden.get(name, f"--{name.replace('_', '-')}") for name in options]
     assert [flag for flag in flags if flag not in text] == []
 

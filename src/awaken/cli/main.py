@@ -30,6 +30,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command("awaken.cli.serve:serve", name="serve", help="Serve an app over HTTP; without one, the demo agents.")
+app.command("awaken.cli.worker:worker", name="worker", help="Execute the runs of an app, on a store for several.")
 app.command("awaken.cli.run:run", name="run", help="Give an agent a text, or a value, and stream its answer.")
 app.command("awaken.cli.tail:tail", name="tail", help="Follow the events of a thread or a run.")
 app.command("awaken.cli.show:show", name="show", help="Show a run and what it came to, or a thread.")

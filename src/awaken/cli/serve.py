@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -23,6 +23,7 @@ from awaken.cli.loop import run_to_the_end
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
 from awaken.domain.checking import DAY_S
 from awaken.domain.errors import ValidationError
+from awaken.domain.worker import ProcessRole
 from awaken.http.settings import HttpSettings
 from awaken.protocols.mounting import chosen_of
 from awaken.store.contract import Store
@@ -33,6 +34,10 @@ _log = logging.getLogger("awaken.server")
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
+_ROLES: Final[Mapping[ProcessRole, str]] = {
+    "api": "api: accepts runs, and leaves them to workers",
+    "worker": "worker: executes runs, and serves health and metrics only",
+}
 Several = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
@@ -47,6 +52,7 @@ def serve(
     store: str | None = None,
     durability: StoreDurability | None = None,
     max_concurrent_runs: int | None = None,
+    role: ProcessRole | None = None,
     shutdown_drain_s: float = SHUTDOWN_DRAIN_S,
     log_format: LogFormat = "auto",
     log_level: LogLevel = "info",
@@ -74,11 +80,14 @@ def serve(
     db
         File of the demo agents' database. awaken-demo.db when absent.
     store
-        URL of the demo agents' store: sqlite:///file.db or memory://.
+        URL of the demo agents' store: sqlite:///file.db, postgresql://host/database or memory://.
     durability
         full survives power loss (the default), process survives a killed process only.
     max_concurrent_runs
         How many runs of the demo agents may execute at once.
+    role
+        On Postgres: api executes no run, worker serves health and metrics only, all does everything. As the app says,
+        when absent.
     shutdown_drain_s
         Seconds for which requests are still answered after SIGTERM, so that a balancer notices. Not after Ctrl-C.
     log_format
@@ -104,15 +113,17 @@ def serve(
     check
         Start nothing: say whether it could be served. Agents are imported, and store, settings and address looked at.
     """
-    address = _address(bind_to, host, port)
+    address = address_of(bind_to, host, port)
     chosen = _protocols(protocols)
     check_seconds("--shutdown-drain-s", shutdown_drain_s, most_s=DAY_S)
     configure_logging(log_format, log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would log what the banner prints
     if access_log:
         logging.getLogger("awaken.http").setLevel(logging.DEBUG)
-    app = _app(target, DemoOptions(db, store, durability, max_concurrent_runs))
-    if not (address.is_loopback or insecure_no_auth or _is_guarded(app)):
+    app = app_of(target, DemoOptions(db, store, durability, max_concurrent_runs))
+    if role is not None:
+        app.act_as(role)
+    if not (address.is_loopback or insecure_no_auth or _is_guarded(app) or app.role == "worker"):
         usage(
             f"{address.host} is reachable from other machines and there is no authentication: give the app one"
             " (HttpSettings(authorize=…)), or bind to 127.0.0.1 and put a proxy in front, or accept with"
@@ -121,10 +132,29 @@ def serve(
     if check:
         settings = _http_settings(app, address, public_url, allowed_host, allowed_origin, forwarded_allow_ips, chosen)
         return _check(app, address, settings)
+    return serve_app(
+        app,
+        address,
+        lambda served: _http_settings(
+            app, served, public_url, allowed_host, allowed_origin, forwarded_allow_ips, chosen
+        ),
+        shutdown_drain_s=shutdown_drain_s,
+    )
+
+
+def serve_app(
+    app: Awaken, address: Address, settings_at: Callable[[Address], HttpSettings], *, shutdown_drain_s: float
+) -> int:
+    """Serve it until a signal has stopped it. `settings_at`: for the address at which it is really found.
+
+    Raises:
+        Failure: It cannot listen there.
+        AwakenError: The app could not start.
+    """
     bound = bind(address)
     with bound:
         served = Address(address.host, bound.getsockname()[1])
-        settings = _http_settings(app, served, public_url, allowed_host, allowed_origin, forwarded_allow_ips, chosen)
+        settings = settings_at(served)
         serving = serve_until_stopped(
             app,
             bound,
@@ -152,7 +182,8 @@ def _is_guarded(app: Awaken) -> bool:
     return app.http_settings is not None and app.http_settings.authorize is not None
 
 
-def _address(bind_to: str | None, host: str | None, port: int | None) -> Address:
+def address_of(bind_to: str | None, host: str | None, port: int | None, default_port: int = DEFAULT_PORT) -> Address:
+    """Where to serve. Ends the command where the options say no address."""
     if bind_to is not None:
         if host is not None or port is not None:
             usage("--bind already names address and port; leave out --host and --port")
@@ -160,7 +191,7 @@ def _address(bind_to: str | None, host: str | None, port: int | None) -> Address
         if not (colon and host and number.isdigit()):
             usage(f"--bind {bind_to!r} is not address:port; write 127.0.0.1:8000")
         port = int(number)
-    chosen = Address((host or DEFAULT_HOST).strip("[]"), DEFAULT_PORT if port is None else port)
+    chosen = Address((host or DEFAULT_HOST).strip("[]"), default_port if port is None else port)
     if not 0 <= chosen.port <= 65_535:
         usage(f"there is no port {chosen.port}; choose one up to 65535")
     return chosen
@@ -208,7 +239,8 @@ def _protocols(named: str | None) -> tuple[str, ...] | None:
         usage(f"--protocols {named!r}: {error}")
 
 
-def _app(target: str | None, options: DemoOptions) -> Awaken:
+def app_of(target: str | None, options: DemoOptions) -> Awaken:
+    """What is to be served. Raises Failure."""
     if target is None:
         return demo_app(options)
     flags = options.to_flags()
@@ -227,14 +259,15 @@ def _announce(app: Awaken, address: Address, public_url: str | None) -> None:
     lines = [
         f"awaken serves on {url}",
         f"  store       {_described(app.store)}",
+        *([] if app.role == "all" else [f"  role        {_ROLES[app.role]}"]),
         f"  agents      {', '.join(agents) or 'none yet'}",
         f"  process     {os.getpid()}; Ctrl-C stops it, and twice at once",
     ]
     if public_url is not None:
         lines.append(f"  public      {public_url}")
-    if not (address.is_loopback or _is_guarded(app)):
+    if not (address.is_loopback or _is_guarded(app) or app.role == "worker"):
         lines.append("  warning     no authentication: whoever reaches this address may use it")
-    if agents:
+    if agents and app.role != "worker":
         body = f'{{"agent_id": "{_to_try(agents)}", "input": "What can you do?"}}'
         lines += ["try it:", f"  curl -N {url}/v1/runs/stream -H 'Content-Type: application/json' -d '{body}'"]
     try:
@@ -246,7 +279,7 @@ def _announce(app: Awaken, address: Address, public_url: str | None) -> None:
 
 def _described(store: Store) -> str:
     capabilities = store.capabilities
-    place = getattr(store, "path", None)
+    place = getattr(store, "path", None) or getattr(getattr(store, "place", None), "shown", None)
     meaning = {
         "full": "survives power loss",
         "process": "survives a killed process, not power loss",

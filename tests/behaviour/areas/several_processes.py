@@ -76,11 +76,11 @@ AREA: Final = Area(
         "LV-012",
         "SRV-014",
         sentence="What is asked of a run reaches the process that executes it.",
-        note="Two mailboxes on one store, with its signals and without; a decision as MBX-154.",
+        note="Two mailboxes on one store, with its signals and without, and real processes on Postgres.",
     ),
     built(
         "SRV-021",
-        sentence="A stream goes on in another process when the one that executed it is killed.",
-        note="On Postgres.",
+        sentence="A stream goes on in another process when the one that served or executed it is killed.",
+        note="Real processes on Postgres. That a client goes to another address is the balancer's part: any of them answers.",
     ),
 )
