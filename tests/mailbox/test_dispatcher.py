@@ -294,7 +294,7 @@ async def test_a_process_as_busy_as_it_may_be_does_not_go_on_queueing(store: Wat
     async def converse(thread_id: str, turns: int) -> None:
         for turn in range(turns):
             if (thread_id, turn) == ("t0", 5):
-                clock.tick(settings.poll_interval_s)
+                clock.tick(settings.poll_s)
             await world.done(await world.submit(thread_id=thread_id, agent_id="nothing"))
 
     settings = MailboxSettings(max_concurrent_runs=40, lease_ms=3_600_000, drain_s=0)
