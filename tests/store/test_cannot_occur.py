@@ -107,7 +107,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> 
         case "sqlite":
             return SqliteStore(tmp_path / "awaken.db", clock=clock)
         case _:
-            return PostgresStore(request.getfixturevalue("postgres_url"), clock=clock)
+            return PostgresStore(request.getfixturevalue("emptied_postgres_url"), clock=clock)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
         case "sqlite":
             return lambda clock: SqliteStore(tmp_path / "awaken.db", clock=clock)
         case "postgres":
-            url: str = request.getfixturevalue("postgres_url")
+            url: str = request.getfixturevalue("emptied_postgres_url")
             return lambda clock: PostgresStore(url, clock=clock)
         case other:
             raise AssertionError(f"no store is called {other}")
