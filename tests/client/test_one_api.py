@@ -21,12 +21,16 @@ from awaken.http.stats_wire import AgentStatsResource, MinuteResource, StatsReso
 from awaken.http.why_wire import BlockerResource, ExplanationResource
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
-    {"agent", "agents", "asgi", "check", "mailbox", "observer", "schedule", "scope", "send", "start", "stop", "store"}
-)
+    {
+        "act_as", "agent", "agents", "asgi", "check", "mailbox", "observer", "schedule", "scope", "send", "start",
+        "stop", "store",
+    }
+)  # fmt: skip
 """What belongs to whoever runs a server."""
 ONLY_OVER_HTTP: Final = frozenset({"close", "health", "send"})
 """What belongs to a connection, and to a server that may not be there."""
-ONLY_OVER_HTTP_PARAMETERS: Final = frozenset({"on_reconnect"})
+OF_ONE_SIDE: Final = frozenset({"on_reconnect", "connection"})
+"""Parameters about the connection of a client, and about one to a program's own database."""
 
 
 def methods(cls: type[Any]) -> set[str]:
@@ -38,7 +42,7 @@ def parameters(method: Callable[..., Any]) -> list[tuple[str, Any, Any, Any]]:
     return [
         (each.name, each.kind, each.default, each.annotation)
         for each in inspect.signature(method).parameters.values()
-        if each.name not in ONLY_OVER_HTTP_PARAMETERS
+        if each.name not in OF_ONE_SIDE
     ]
 
 

@@ -422,7 +422,8 @@ async def test_the_cancel_of_a_dead_owner_is_carried_out_when_its_lease_ends(
 async def test_a_cancel_made_by_another_process_arrives_with_the_next_renewal(
     store: WatchedStore, clock: ManualClock
 ) -> None:
-    store.exclusive = False
+    """Where its signal is lost."""
+    store.exclusive, store.loses_signals = False, True
     async with World(store, clock) as owner, World(store, clock, seed=2) as other:
         submission = await owner.submit()
         call = await owner.agent.next_call()

@@ -53,7 +53,7 @@ async def scrape() -> Samples:
     observer = PrometheusObserver(store, clock)
     speaker = Speaker()
     agents: dict[str, Any] = {"thorough": Thorough(), "asking": asking, "speaker": speaker}
-    settings = MailboxSettings(drain_s=0, handover_s=0, lease_ms=12_000, renew_interval_s=4)
+    settings = MailboxSettings(drain_s=0, handover_s=0, lease_ms=12_000, renew_interval_s=4, poll_interval_s=30)
     async with World(store, clock, agents=agents, settings=settings, observer=observer) as world:
         http = HttpSettings(authorize=lambda request: request.headers.get("x-user") and DEFAULT_SCOPE)
         app = build_app(

@@ -143,15 +143,15 @@ class Transactor:
         if not careful:
             await self._write(db, changes)
             return None
-        await db.run("SAVEPOINT some")
+        await db.run("SAVEPOINT part")
         refused: DataIntegrity | None = None
         try:
             await self._write(db, changes)
         except Overtaken as error:
-            await db.run("ROLLBACK TO some")
+            await db.run("ROLLBACK TO part")
             changes.clear()
             refused = DataIntegrity(f"its rows contradict each other: {error}")
-        await db.run("RELEASE some")
+        await db.run("RELEASE part")
         return refused
 
     async def _write(self, db: Session, changes: Changes) -> None:

@@ -473,3 +473,14 @@ async def test_a_resumed_run_finds_its_own_turn_as_it_left_it(store: Store, cloc
     assert await claim_name(store) == "d1"
 
     assert await message_ids(store) == ["msg-d1", "turn"]
+
+
+async def test_a_claim_beside_two_submits_that_bring_the_same_id_is_answered(store: Store, clock: ManualClock) -> None:
+    """The batch is replayed item by item."""
+    await submitted(store, "d1")
+    twice = [asked("d2", thread=ThreadId(each)) for each in ("one", "other")]
+
+    *submits, outcome = await store.apply([*twice, Claim(offers=(offer(),), rooms=PLENTY)])
+
+    assert [type(each).__name__ for each in submits] == ["Submitted", "Conflict"]
+    assert len(want(ClaimedSome, outcome).claims) == 1
