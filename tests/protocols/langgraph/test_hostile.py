@@ -106,6 +106,9 @@ async def test_nothing_but_a_plain_yes_approves(http: Client) -> None:
         {"decisions": []},
         {"type": "later"},
         {"decisions": [{"type": "edit"}]},
+        {"type": "approve", "approved": False},
+        {"decisions": [{"type": "approve", "approved": "no"}]},
+        {"type": "reject", "approved": True},
     ]
     for value in values:
         for resume in (value, {asked["id"]: value}):

@@ -111,8 +111,11 @@ def _approval(ticket: Ticket, value: Any) -> Verdict:
         return Verdict(action="edit", ticket_id=id, arguments=_edited(decision, ticket))
     if not isinstance(named, str):
         raise _unreadable(id)
+    action = _word(named, id)
+    if decision.get("approved", action == "approve") is not (action == "approve"):
+        raise _unreadable(id)  # it says both
     said: Any = decision.get("message", decision.get("reason", decision.get("args")))
-    return Verdict(action=_word(named, id), ticket_id=id, reason=said if isinstance(said, str) else None)
+    return Verdict(action=action, ticket_id=id, reason=said if isinstance(said, str) else None)
 
 
 def _word(word: str, id: str) -> Action:
