@@ -112,6 +112,22 @@ def concrete_stores_named(package: Path) -> list[str]:
     ]
 
 
+def stores_that_lean_on_each_other(package: Path) -> list[str]:
+    """What two of them need lies beside them, in `store`."""
+    return [
+        f"{path}: imports {name}"
+        for path, tree in modules(package)
+        for name in imported_names(tree, path)
+        for store in CONCRETE_STORES
+        if f"{name}.".startswith(f"{store}.") and _is_of_another_store(path, store)
+    ]
+
+
+def _is_of_another_store(path: str, store: str) -> bool:
+    own = "awaken." + ".".join(path.split("/")[:2])
+    return own in CONCRETE_STORES and own != store
+
+
 def stores_to_write_to(package: Path) -> list[str]:
     """Whatever is above the mailbox reads, and changes something through the mailbox only."""
     found: list[str] = []
@@ -183,6 +199,10 @@ def test_concrete_stores_are_named_only_where_things_are_wired() -> None:
     assert concrete_stores_named(SRC) == []
 
 
+def test_a_concrete_store_imports_no_other_one() -> None:
+    assert stores_that_lean_on_each_other(SRC) == []
+
+
 def test_what_is_above_the_mailbox_only_reads_a_store() -> None:
     assert stores_to_write_to(SRC) == []
 
@@ -214,6 +234,8 @@ def test_no_file_is_named_after_nothing() -> None:
         ("wiring.py", "from awaken.testing.clock import ManualClock", wrong_way),
         ("misc/thing.py", "", wrong_way),
         ("mailbox/service.py", "from awaken.store.sqlite.store import SqliteStore", concrete_stores_named),
+        ("store/postgres/facts.py", "from awaken.store.sqlite.rows import Row", stores_that_lean_on_each_other),
+        ("store/postgres/facts.py", "from awaken.store import sqlite", stores_that_lean_on_each_other),
         ("http/routes/runs.py", "from awaken.store.contract import Store", stores_to_write_to),
         ("protocols/x/routes.py", "from awaken.store.transitions import Cancel", stores_to_write_to),
         ("http/routes/runs.py", "async def f(call):\n    await call.mailbox.store.load_run()", stores_to_write_to),
@@ -238,6 +260,7 @@ def test_each_rule_finds_what_breaks_it(tmp_path: Path, path: str, source: str, 
         ("mailbox/service.py", "from awaken.domain import run\nfrom awaken.store.contract import Store"),
         ("http/routes/runs.py", "from awaken.store.contract import Reads\ndef f(health):\n    return health.store"),
         ("wiring.py", "from awaken.store.sqlite.store import SqliteStore"),
+        ("store/sqlite/facts.py", "from awaken.store.sqlite.cache import Held\nfrom awaken.store.rows import Row"),
         ("cli/run.py", "from awaken.client import Client\nfrom awaken import Awaken"),
         ("testing/clock.py", "from awaken.cli import main"),
         ("domain/clock.py", "import time\nfrom datetime import datetime\nnow = datetime.now()"),
@@ -247,7 +270,14 @@ def test_each_rule_finds_what_breaks_it(tmp_path: Path, path: str, source: str, 
 )
 def test_the_rules_let_pass_what_they_allow(tmp_path: Path, path: str, source: str) -> None:
     _plant(tmp_path, path, source)
-    rules = (wrong_way, concrete_stores_named, stores_to_write_to, clocks_read, chance_drawn)
+    rules = (
+        wrong_way,
+        concrete_stores_named,
+        stores_that_lean_on_each_other,
+        stores_to_write_to,
+        clocks_read,
+        chance_drawn,
+    )
     assert [broken for rule in rules for broken in rule(tmp_path)] == []
 
 

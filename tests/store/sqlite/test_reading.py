@@ -14,8 +14,8 @@ from awaken.domain.log import EventRow, LoggedEvent
 from awaken.domain.message import Opaque, Text
 from awaken.domain.thread import ThreadInfo
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery
+from awaken.store.rows import pack, unpack
 from awaken.store.sqlite import SqliteStore
-from awaken.store.sqlite.rows import pack, unpack
 from awaken.store.transitions import DeadLetter, JournalEntry, SaveThread
 from awaken.testing.behaviour import behaviour
 from awaken.testing.conformance.steps import (
@@ -208,7 +208,7 @@ async def test_a_thread_whose_run_or_claim_is_damaged_is_shown_and_says_so(
 async def test_a_filter_looks_at_so_many_messages_and_says_where_to_go_on(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("awaken.store.sqlite.reading.MAX_SCANNED", 4)
+    monkeypatch.setattr("awaken.store.pages.MAX_SCANNED", 4)
     for number in range(6):
         await settled(store, await claimed(store, f"d{number}"), DONE, answered(f"a{number}"))
     for descending in (False, True):

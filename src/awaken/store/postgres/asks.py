@@ -22,6 +22,7 @@ from awaken.domain.schedule import Schedule
 from awaken.store.postgres import mending
 from awaken.store.postgres.facts import load
 from awaken.store.postgres.session import Row, Session
+from awaken.store.rows import dispatch_from, errand_from, run_from, schedule_from
 from awaken.store.rules.asks import (
     Ask,
     Due,
@@ -47,7 +48,6 @@ from awaken.store.rules.asks import (
 from awaken.store.rules.facts import Changes, Facts, Removed, ThreadKey
 from awaken.store.rules.mend_asks import MendAsk
 from awaken.store.rules.needs import Needs
-from awaken.store.sqlite.rows import dispatch_from, errand_from, run_from, schedule_from
 from awaken.store.transitions import MAX_ROWS, LeaseRef
 
 LONG_AGO: Final = -(1 << 62)

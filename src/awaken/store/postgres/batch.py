@@ -14,15 +14,15 @@ from typing import Any, Final, cast, get_args
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
 from awaken.store import rules
+from awaken.store.batches import REFUSALS, Overtaken, check_ids, check_lineage
 from awaken.store.postgres.asks import Answers
 from awaken.store.postgres.facts import Busy as Held
 from awaken.store.postgres.facts import load
 from awaken.store.postgres.faults import OF_DATABASE
-from awaken.store.postgres.session import Overtaken, Session
+from awaken.store.postgres.session import Session
 from awaken.store.postgres.writing import write
 from awaken.store.rules.facts import Changes, Numbers
 from awaken.store.rules.needs import needs
-from awaken.store.sqlite.batch import REFUSALS, check_ids, check_lineage
 from awaken.store.transitions import (
     Deferred,
     Failed,

@@ -28,6 +28,17 @@ from awaken.domain.state import NO_STATE
 from awaken.store.contract import StoredMessage
 from awaken.store.postgres.queries import SQL
 from awaken.store.postgres.session import Lookup, Row, Session
+from awaken.store.rows import (
+    dispatch_from,
+    message_from,
+    pending_from,
+    run_from,
+    span_from,
+    state_from,
+    thread_from,
+    ticket_from,
+    waiter_from,
+)
 from awaken.store.rules.facts import (
     MAX_LINEAGE,
     Facts,
@@ -39,17 +50,6 @@ from awaken.store.rules.facts import (
     Waiting,
 )
 from awaken.store.rules.needs import Needs, first_of_runs
-from awaken.store.sqlite.rows import (
-    dispatch_from,
-    message_from,
-    pending_from,
-    run_from,
-    span_from,
-    state_from,
-    thread_from,
-    ticket_from,
-    waiter_from,
-)
 
 _T = TypeVar("_T")
 Reading = Generator[Sequence[Lookup], None, _T]

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from awaken.domain.errors import StoreUnavailable
+from awaken.store.inspection import Part
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.postgres.arriving import check_arrived
 from awaken.store.postgres.driver import errors
@@ -20,7 +21,6 @@ from awaken.store.postgres.faults import LOST, translated
 from awaken.store.postgres.opening import Place, check_schema, connect, disconnect, migrations, place_of
 from awaken.store.postgres.reading import Reading
 from awaken.store.postgres.session import Session
-from awaken.store.sqlite.inspection import Part
 
 
 class DatabaseInspection(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from awaken.domain.record import CURRENT, decode_run_request, decode_run_state, 
 from awaken.store.invariants import AUDIT_ROWS, AuditPlace, AuditSlice, Breach
 from awaken.store.postgres.queries import statement
 from awaken.store.postgres.session import Row, Session
-from awaken.store.sqlite.rows import decoded_ids
+from awaken.store.rows import decoded_ids
 from awaken.store.statements import load_statements
 
 SQL: Final = {

@@ -15,6 +15,7 @@ from awaken.domain.ids import MessageId, RunId, Scope
 from awaken.store.postgres.facts import hold
 from awaken.store.postgres.invariants import SQL
 from awaken.store.postgres.session import Session
+from awaken.store.rows import dispatch_from, ticket_from, waiter_from
 from awaken.store.rules.facts import ThreadKey
 from awaken.store.rules.mend_asks import (
     CountRun,
@@ -27,7 +28,6 @@ from awaken.store.rules.mend_asks import (
     RowsOfRun,
     RowsOfThread,
 )
-from awaken.store.sqlite.rows import dispatch_from, ticket_from, waiter_from
 
 
 async def answer(db: Session, ask: MendAsk[Any]) -> Any:

@@ -21,7 +21,7 @@ from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
-from awaken.domain.log import EventRow, completed, referred
+from awaken.domain.log import EventRow, referred
 from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.phase import Phase, open_phase, phase_of
@@ -54,16 +54,13 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.invariants import AuditPlace, AuditSlice
+from awaken.store.pages import LAST, completed_row, scanned_window, start_of, whole, window_page
 from awaken.store.postgres.asks import next_due
 from awaken.store.postgres.invariants import find_breaches
 from awaken.store.postgres.session import Row, Session
-from awaken.store.rules.facts import ThreadRow
-from awaken.store.rules.receipt import receipt_of
-from awaken.store.rules.thread import derive_thread
-from awaken.store.sqlite.rows import (
+from awaken.store.rows import (
     DISPATCH_TEXT,
     RUN_TEXT,
-    StoredEvents,
     dispatch_from,
     errand_from,
     events_from,
@@ -77,11 +74,13 @@ from awaken.store.sqlite.rows import (
     thread_from,
     ticket_from,
 )
+from awaken.store.rules.facts import ThreadRow
+from awaken.store.rules.receipt import receipt_of
+from awaken.store.rules.thread import derive_thread
 from awaken.store.transitions import JournalEntry
 
 encode_worker: Final = msgspec.json.Encoder().encode
 _decode_worker: Final = msgspec.json.Decoder(WorkerRecord).decode
-_LAST: Final = (1 << 63) - 1
 _OF_PENDING: Final = 11
 """How many columns an entry has that waits."""
 _OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
@@ -158,7 +157,7 @@ class Reading:
         elif query.parent_thread_id is not None:
             few = await self._few("few_children", {"scope": scope, "parent": query.parent_thread_id})
         if few is not None:
-            start = _start(query.after, descending)
+            start = start_of(query.after, descending=descending)
             behind = [row for row in few if (row[0] < start if descending else row[0] > start)]
             walk = _given(sorted(behind, key=lambda row: row[0], reverse=descending))
 
@@ -435,7 +434,7 @@ class Reading:
         found: list[StoredMessage] = []
         while True:
             page = await self.page_messages(scope, thread_id, replace(query, limit=query.limit - len(found)))
-            found += _whole(page)
+            found += whole(page)
             if page.next is None or len(found) >= query.limit:
                 return found
             query = replace(query, **{"before" if query.descending else "after": page.next})
@@ -475,11 +474,11 @@ class Reading:
     async def _window(self, thread: ThreadRow, query: MessageQuery) -> Page[StoredMessage]:
         """As `page_messages`, of the log."""
         is_whole = query.visibility is None and query.run_id is None
-        first, last, further = _scanned(thread, query)
+        first, last, further = scanned_window(thread, query)
         values = {
             "thread": thread.no,
             "after": query.after if is_whole else first - 1,
-            "before": _LAST if is_whole and query.before is None else last + 1,
+            "before": LAST if is_whole and query.before is None else last + 1,
             "internal": None if query.visibility is None else int(query.visibility is Visibility.INTERNAL),
             "run_id": query.run_id,
             "limit": max(query.limit if is_whole else query.limit + 1, 0),
@@ -494,7 +493,7 @@ class Reading:
             except DataIntegrity as error:
                 damaged[seq] = str(error)
         if is_whole:
-            return _window_page(thread, query, found, damaged)
+            return window_page(thread, query, found, damaged)
         if len(rows) > query.limit > 0:
             further = (min if query.descending else max)([*found, *damaged])
         return Page(tuple(found.values()), further, tuple(damaged.values()))
@@ -536,7 +535,7 @@ class Reading:
         while True:
             left = limit - sum([len(row.events) for row in found])
             page = await self.page_events(scope, thread_id, after, left, run_id)
-            found += _whole(page)
+            found += whole(page)
             if page.next is None or sum([len(row.events) for row in found]) >= limit:
                 return found
             after = page.next
@@ -574,7 +573,7 @@ class Reading:
             if run_id is None and first_seq > reached + 1:
                 unreadable.append(f"thread {thread_id!r}: the event log has a hole before {first_seq}")
             try:
-                row = _completed(thread, events_from(thread_id, tuple(raw)), messages)
+                row = completed_row(thread, events_from(thread_id, tuple(raw)), messages.get)
                 found.append(row.starting_after(after))
             except DataIntegrity as error:
                 unreadable.append(str(error))
@@ -650,7 +649,7 @@ class Reading:
 
     async def _walk(self, name: str, values: dict[str, Any], after: int | None, descending: bool) -> Walk:
         """The rows of a statement that begins behind a number, in order."""
-        start = _start(after, descending)
+        start = start_of(after, descending=descending)
         while True:
             rows = await self._db.rows(name, {**values, "after": start, "limit": _AT_ONCE})
             for row in rows:
@@ -696,65 +695,5 @@ def _readable(rows: Iterable[Row], record_from: Callable[[tuple[Any, ...]], Reco
     return found
 
 
-def _completed(thread: ThreadRow, stored: StoredEvents, messages: dict[int, Message | DataIntegrity]) -> EventRow:
-    """The row with the bodies of the messages that it refers to."""
-    wanted: dict[int, Message] = {}
-    try:
-        for seq in referred(stored.events):
-            message = messages.get(seq)
-            if isinstance(message, DataIntegrity):
-                raise message
-            if message is not None:
-                wanted[seq] = message
-        events = completed(stored.events, wanted, stored.dispatch_id)
-    except DataIntegrity as error:
-        raise DataIntegrity(f"events from {stored.first_seq} of thread {thread.thread_id!r}: {error}") from error
-    return EventRow(
-        thread.scope, thread.thread_id, stored.run_id, stored.dispatch_id, stored.first_seq, stored.created_at, events
-    )
-
-
-def _start(after: int | None, descending: bool) -> int:
-    return (_LAST if descending else 0) if after is None else after
-
-
 def _way(descending: bool) -> str:
     return "down" if descending else "up"
-
-
-def _scanned(thread: ThreadRow, query: MessageQuery) -> tuple[int, int, int | None]:
-    """The first and the last seq that a filtered page looks at, and where the next one goes on."""
-    first = query.after + 1
-    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
-    if last - first < MAX_SCANNED:
-        return first, last, None
-    if query.descending:
-        return last - MAX_SCANNED + 1, last, last - MAX_SCANNED + 1
-    return first, first + MAX_SCANNED - 1, first + MAX_SCANNED - 1
-
-
-def _window_page(
-    thread: ThreadRow, query: MessageQuery, found: dict[int, StoredMessage], damaged: dict[int, str]
-) -> Page[StoredMessage]:
-    """An unfiltered window has every seq that the thread has counted, in order; what it lacks is named."""
-    first = query.after + 1
-    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
-    window = range(last, first - 1, -1) if query.descending else range(first, last + 1)
-    page = window[: query.limit]
-    unreadable = [
-        damaged.get(seq, f"thread {thread.thread_id!r}: message {seq} of its log is missing")
-        for seq in page
-        if seq not in found
-    ]
-    strays = [seq for seq in found if seq not in window]
-    if strays:
-        unreadable.append(f"thread {thread.thread_id!r}: the log has a message {strays[0]} where it does not belong")
-    items = [found[seq] for seq in page if seq in found]
-    return Page(tuple(items), page[-1] if len(window) > len(page) > 0 else None, tuple(unreadable))
-
-
-def _whole(page: Page[RecordT]) -> list[RecordT]:
-    """What a page holds. Raises DataIntegrity where it lacks something."""
-    if page.unreadable:
-        raise DataIntegrity(page.unreadable[0])
-    return list(page.items)

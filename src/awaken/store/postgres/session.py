@@ -11,16 +11,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from awaken.store.batches import Overtaken
 from awaken.store.postgres.faults import OF_A_ROW
 from awaken.store.postgres.queries import SQL, WRITES, Statement
-from awaken.store.sqlite.rows import Row, unpack
+from awaken.store.rows import Row, unpack
 
 Lookup = tuple[str, tuple[Any, ...]]
 """The name of a statement, and its values in its order."""
-
-
-class Overtaken(Exception):
-    """A row was not in the state the decision was made from, an id is taken, or a value cannot be stored."""
 
 
 class Session:

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from awaken.domain.dispatch import CLAIMED, Dispatch
+from awaken.store import rows
 from awaken.store.postgres.session import Row, Session
+from awaken.store.rows import EVENTS, MESSAGES, RUNS
 from awaken.store.rules.facts import Changes, ThreadRow
-from awaken.store.sqlite import rows
-from awaken.store.sqlite.rows import EVENTS, MESSAGES, RUNS
 
 _T = TypeVar("_T")
 

@@ -19,6 +19,17 @@ from awaken.domain.ids import ConsumerId, Scope, ThreadId
 from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
+from awaken.store.rows import (
+    MESSAGES,
+    NO_PLACE,
+    Row,
+    dispatch_from,
+    errand_from,
+    pack,
+    run_from,
+    schedule_from,
+    unpack,
+)
 from awaken.store.rules.asks import (
     Ask,
     Due,
@@ -47,17 +58,6 @@ from awaken.store.rules.needs import Needs
 from awaken.store.sqlite import mending
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.rows import (
-    MESSAGES,
-    NO_PLACE,
-    Row,
-    dispatch_from,
-    errand_from,
-    pack,
-    run_from,
-    schedule_from,
-    unpack,
-)
 from awaken.store.transitions import MAX_ROWS, LeaseRef
 
 _LONG_AGO: Final = -(1 << 63)

@@ -13,12 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast, get_args
 
-from msgspec import UNSET
-
 from awaken.domain.clock import Clock, Instant
 from awaken.domain.errors import DataIntegrity
-from awaken.domain.ids import ThreadId
 from awaken.store import rules
+from awaken.store.batches import REFUSALS, Overtaken, check_ids, check_lineage
 from awaken.store.given_up import report_given_up
 from awaken.store.rules import asks
 from awaken.store.rules.facts import Changes, Numbers
@@ -28,30 +26,19 @@ from awaken.store.sqlite.cache import ThreadCache
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.writing import Overtaken, RowNumbers, write
+from awaken.store.sqlite.writing import RowNumbers, write
 from awaken.store.transitions import (
-    Blocked,
-    Busy,
-    DeleteThread,
-    EditThread,
     Failed,
-    Full,
-    NotOpen,
-    NotWaiting,
     Outcome,
     Reclaim,
     Reclaimed,
-    SaveThread,
     SetTransition,
-    Submit,
     ThreadTransition,
     Transition,
 )
 
 _log = logging.getLogger("awaken.store")
 _SETS: Final = get_args(SetTransition)
-REFUSALS: Final = frozenset({Full, Busy, NotOpen, NotWaiting, Blocked})
-"""What a submit can be answered with because of what its thread does."""
 _OF_A_VALUE: Final = (sqlite3.InterfaceError, sqlite3.ProgrammingError)
 """What the library raises for a value that no column can hold: that is the item's own failure, not the database's."""
 _DATA_VERSION: Final = SQL["data_version"]
@@ -228,37 +215,6 @@ class Transactor:
         write(self._db, changes, self._rows)
         self._cache.follow(changes)
         changes.clear()
-
-
-def check_ids(items: Sequence[ThreadTransition]) -> None:
-    """Raises Overtaken when two submits of one batch bring the same id: the second must see what the first did."""
-    brought = [t for t in items if type(t) is Submit and not t.fresh_ids]
-    if len(brought) > 1:
-        runs = {(t.scope, t.run_id) for t in brought}
-        dispatches = {(t.scope, t.dispatch_id) for t in brought}
-        if len(runs) < len(brought) or len(dispatches) < len(brought):
-            raise Overtaken("an id appears twice in the batch")
-
-
-def check_lineage(items: Sequence[ThreadTransition]) -> None:
-    """Raises Overtaken when a batch that gives a thread a parent, or deletes one, deals with a thread and with its
-    parent: the second must see what the first did. Who merely makes a thread asks nothing of its parent.
-    """
-    if any(type(t) in (EditThread, DeleteThread) for t in items):
-        parents = {(t.scope, _parent_in(t)) for t in items}
-        if any((t.scope, t.thread_id) in parents for t in items):
-            raise Overtaken("a thread and its parent are in the batch")
-
-
-def _parent_in(t: ThreadTransition) -> ThreadId | None:
-    match t:
-        case EditThread():
-            parent = t.patch.parent_thread_id
-            return None if parent is UNSET else parent
-        case SaveThread() | Submit():
-            return None if t.info is None else t.info.parent_thread_id
-        case _:
-            return None
 
 
 def _explained(error: Exception) -> Exception:

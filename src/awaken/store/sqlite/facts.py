@@ -22,11 +22,7 @@ from awaken.domain.run import Run
 from awaken.domain.span import stretches
 from awaken.domain.state import NO_STATE
 from awaken.store.contract import StoredMessage
-from awaken.store.rules.facts import MAX_LINEAGE, Facts, LeftOpen, Lineage, Queued, ThreadKey, Waiter, Waiting
-from awaken.store.rules.needs import Needs, first_of_runs
-from awaken.store.sqlite.cache import Held, ThreadCache
-from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.rows import (
+from awaken.store.rows import (
     Row,
     dispatch_from,
     message_from,
@@ -40,6 +36,10 @@ from awaken.store.sqlite.rows import (
     unpack,
     waiter_from,
 )
+from awaken.store.rules.facts import MAX_LINEAGE, Facts, LeftOpen, Lineage, Queued, ThreadKey, Waiter, Waiting
+from awaken.store.rules.needs import Needs, first_of_runs
+from awaken.store.sqlite.cache import Held, ThreadCache
+from awaken.store.sqlite.queries import SQL
 
 _ALL: Final = -1
 """As a limit: none."""

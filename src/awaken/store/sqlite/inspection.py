@@ -16,6 +16,7 @@ import msgspec
 
 from awaken.domain.clock import Instant
 from awaken.domain.errors import DataIntegrity, StoreUnavailable
+from awaken.store.inspection import Part
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.sqlite.faults import translated
 from awaken.store.sqlite.lock import check_free
@@ -25,14 +26,6 @@ from awaken.store.sqlite.queries import SQL
 from awaken.store.sqlite.reading import reading
 
 _PARTS: Final = ("threads", "messages", "runs", "dispatches", "events", "journal", "tickets", "thread_entries")
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A table: its rows, and what it and its indexes take; `bytes` None where that is not known."""
-
-    name: str
-    rows: int
-    bytes: int | None
 
 
 class Inspection(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import Scope, ThreadId
 from awaken.domain.record import CURRENT, decode_run_request, decode_run_state, decode_ticket
 from awaken.store.invariants import AUDIT_ROWS, AuditPlace, AuditSlice, Breach
-from awaken.store.sqlite.rows import Row, decoded_ids, pack, unpack
+from awaken.store.rows import Row, decoded_ids, pack, unpack
 from awaken.store.statements import load_statements
 
 SQL: Final = load_statements("awaken.store.sqlite", "invariants.sql")

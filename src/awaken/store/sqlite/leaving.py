@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from awaken.domain.clock import Clock, Instant
 from awaken.store.moving import TABLES, Key, Mark, Numbers
+from awaken.store.rows import Row
 from awaken.store.sqlite import moved
 from awaken.store.sqlite.batch import Transactor
 from awaken.store.sqlite.checkpoint import WAL_LIMIT_BYTES, checkpointed
@@ -25,7 +26,6 @@ from awaken.store.sqlite.lock import FileLock
 from awaken.store.sqlite.moved import SQL, moved_away
 from awaken.store.sqlite.opening import absolute, check_library, check_place, open_reader
 from awaken.store.sqlite.queries import SQL as QUERIES
-from awaken.store.sqlite.rows import Row
 
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "journal": ("run", "key"), "spans": ("thread", "event_seq"), "states": ("thread",),

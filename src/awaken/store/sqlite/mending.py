@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import MessageId, RunId, Scope
+from awaken.store.rows import EVENTS, MESSAGES, RUNS, Row, dispatch_from, pack, ticket_from, unpack, waiter_from
 from awaken.store.rules.facts import ThreadKey
 from awaken.store.rules.mend_asks import (
     CountRun,
@@ -28,7 +29,6 @@ from awaken.store.rules.mend_asks import (
 from awaken.store.sqlite.facts import FactLoader
 from awaken.store.sqlite.invariants import SQL
 from awaken.store.sqlite.queries import SQL as QUERIES
-from awaken.store.sqlite.rows import EVENTS, MESSAGES, RUNS, Row, dispatch_from, pack, ticket_from, unpack, waiter_from
 
 _ENTERS: Final = {EVENTS: "enter_events", MESSAGES: "enter_message", RUNS: "enter_run"}
 

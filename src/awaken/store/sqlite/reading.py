@@ -22,7 +22,7 @@ from awaken.domain.dead_letter import DeadLetter, DeadLetterQuery
 from awaken.domain.dispatch import SUSPECT_MARK, Dispatch, DispatchStatus
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.ids import AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope, ThreadId, TicketId
-from awaken.domain.log import EventRow, completed, referred
+from awaken.domain.log import EventRow
 from awaken.domain.message import Message, Visibility
 from awaken.domain.outbox import Lane, OutboxRow
 from awaken.domain.phase import Phase, open_phase, phase_of
@@ -54,14 +54,8 @@ from awaken.store.contract import (
     TicketQuery,
 )
 from awaken.store.invariants import AuditPlace, AuditSlice
-from awaken.store.rules.facts import ThreadRow
-from awaken.store.rules.receipt import receipt_of
-from awaken.store.rules.thread import derive_thread
-from awaken.store.sqlite.asks import next_due
-from awaken.store.sqlite.facts import with_output
-from awaken.store.sqlite.invariants import find_breaches
-from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.rows import (
+from awaken.store.pages import LAST, completed_row, scanned_window, start_of, whole, window_page
+from awaken.store.rows import (
     DISPATCH_TEXT,
     RUN_TEXT,
     Row,
@@ -81,10 +75,16 @@ from awaken.store.sqlite.rows import (
     ticket_from,
     unpack,
 )
+from awaken.store.rules.facts import ThreadRow
+from awaken.store.rules.receipt import receipt_of
+from awaken.store.rules.thread import derive_thread
+from awaken.store.sqlite.asks import next_due
+from awaken.store.sqlite.facts import with_output
+from awaken.store.sqlite.invariants import find_breaches
+from awaken.store.sqlite.queries import SQL
 from awaken.store.transitions import JournalEntry
 from awaken.store.view import page_of_view
 
-_LAST: Final = (1 << 63) - 1
 _OF_PENDING: Final = 11
 """How many columns an entry has that waits."""
 _OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
@@ -139,7 +139,7 @@ class Reading:
 
     def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
         """Threads that have run something, through their newest run; and those that have not, by their own number."""
-        start = _start(query.after, descending=not query.ascending)
+        start = start_of(query.after, descending=not query.ascending)
         few: list[tuple[int, int | None]] | None = None
         if query.resource_id is not None:
             few = self._few_threads("threads_of_resource", start, query, scope=scope, resource_id=query.resource_id)
@@ -220,7 +220,7 @@ class Reading:
 
     def _run_numbers(self, scope: Scope, query: RunQuery) -> Iterator[int]:
         """The runs that may fit, in order, by the index that leaves out most of the others."""
-        start = _start(query.after, descending=query.descending)
+        start = start_of(query.after, descending=query.descending)
         way, descending = _way(descending=query.descending)
         if query.thread_id is not None:
             thread = self._thread_row(scope, query.thread_id)
@@ -247,7 +247,7 @@ class Reading:
         return [agent for (agent,) in self._rows(name, place)]
 
     def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
-        start = _start(query.after, descending=True)
+        start = start_of(query.after, descending=True)
         if query.thread_id is None:
             numbers = self._walk("dead_runs", {"scope": scope, "after": start})
         else:
@@ -402,7 +402,7 @@ class Reading:
 
     def _ticket_numbers(self, scope: Scope, query: TicketQuery) -> Iterator[int]:
         """The tickets that may fit, in order, by the index that leaves out most of the others."""
-        start = _start(query.after, descending=query.descending)
+        start = start_of(query.after, descending=query.descending)
         way, descending = _way(descending=query.descending)
         place: dict[str, Any] = {"scope": scope, "after": start}
         if query.run_id is not None:
@@ -494,7 +494,7 @@ class Reading:
         found: list[StoredMessage] = []
         while True:
             page = self.page_messages(scope, thread_id, replace(query, limit=query.limit - len(found)))
-            found += _whole(page)
+            found += whole(page)
             if page.next is None or len(found) >= query.limit:
                 return found
             query = replace(query, **{"before" if query.descending else "after": page.next})
@@ -511,11 +511,11 @@ class Reading:
     def _window(self, thread: ThreadRow, query: MessageQuery) -> Page[StoredMessage]:
         """As `page_messages`, of the log."""
         is_whole = query.visibility is None and query.run_id is None
-        first, last, further = _scanned(thread, query)
+        first, last, further = scanned_window(thread, query)
         values = {
             "thread": thread.no,
             "after": query.after if is_whole else first - 1,
-            "before": _LAST if is_whole and query.before is None else last + 1,
+            "before": LAST if is_whole and query.before is None else last + 1,
             "internal": None if query.visibility is None else query.visibility is Visibility.INTERNAL,
             "run_id": None if query.run_id is None else pack(query.run_id),
             "limit": query.limit if is_whole else query.limit + 1,
@@ -530,7 +530,7 @@ class Reading:
             except DataIntegrity as error:
                 damaged[seq] = str(error)
         if is_whole:
-            return _window_page(thread, query, found, damaged)
+            return window_page(thread, query, found, damaged)
         if len(rows) > query.limit > 0:
             further = (min if query.descending else max)([*found, *damaged])
         return Page(tuple(found.values()), further, tuple(damaged.values()))
@@ -570,7 +570,7 @@ class Reading:
         found: list[EventRow] = []
         while True:
             page = self.page_events(scope, thread_id, after, limit - sum([len(row.events) for row in found]), run_id)
-            found += _whole(page)
+            found += whole(page)
             if page.next is None or sum([len(row.events) for row in found]) >= limit:
                 return found
             after = page.next
@@ -615,25 +615,11 @@ class Reading:
         return Page(tuple(found), further, tuple(unreadable))
 
     def _completed(self, thread: ThreadRow, stored: StoredEvents) -> EventRow:
-        """The row with the bodies of the messages that it refers to."""
-        messages: dict[int, Message] = {}
-        try:
-            for seq in referred(stored.events):
-                row = self._row("message_by_seq", {"thread": thread.no, "seq": seq})
-                if row is not None:
-                    messages[seq] = message_from(row).message
-            events = completed(stored.events, messages, stored.dispatch_id)
-        except DataIntegrity as error:
-            raise DataIntegrity(f"events from {stored.first_seq} of thread {thread.thread_id!r}: {error}") from error
-        return EventRow(
-            thread.scope,
-            thread.thread_id,
-            stored.run_id,
-            stored.dispatch_id,
-            stored.first_seq,
-            stored.created_at,
-            events,
-        )
+        def message_of(seq: int) -> Message | None:
+            row = self._row("message_by_seq", {"thread": thread.no, "seq": seq})
+            return None if row is None else message_from(row).message
+
+        return completed_row(thread, stored, message_of)
 
     def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         thread = self._thread_row(scope, thread_id)
@@ -702,50 +688,8 @@ def _page(
     return Page(tuple(items), None, tuple(unreadable))
 
 
-def _start(after: int | None, *, descending: bool) -> int:
-    return (_LAST if descending else 0) if after is None else after
-
-
 def _way(*, descending: bool) -> tuple[str, bool]:
     return ("down" if descending else "up"), descending
-
-
-def _scanned(thread: ThreadRow, query: MessageQuery) -> tuple[int, int, int | None]:
-    """The first and the last seq that a filtered page looks at, and where the next one goes on."""
-    first = query.after + 1
-    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
-    if last - first < MAX_SCANNED:
-        return first, last, None
-    if query.descending:
-        return last - MAX_SCANNED + 1, last, last - MAX_SCANNED + 1
-    return first, first + MAX_SCANNED - 1, first + MAX_SCANNED - 1
-
-
-def _window_page(
-    thread: ThreadRow, query: MessageQuery, found: dict[int, StoredMessage], damaged: dict[int, str]
-) -> Page[StoredMessage]:
-    """An unfiltered window has every seq that the thread has counted, in order; what it lacks is named."""
-    first = query.after + 1
-    last = thread.message_seq if query.before is None else min(query.before - 1, thread.message_seq)
-    window = range(last, first - 1, -1) if query.descending else range(first, last + 1)
-    page = window[: query.limit]
-    unreadable = [
-        damaged.get(seq, f"thread {thread.thread_id!r}: message {seq} of its log is missing")
-        for seq in page
-        if seq not in found
-    ]
-    strays = [seq for seq in found if seq not in window]
-    if strays:
-        unreadable.append(f"thread {thread.thread_id!r}: the log has a message {strays[0]} where it does not belong")
-    items = [found[seq] for seq in page if seq in found]
-    return Page(tuple(items), page[-1] if len(window) > len(page) > 0 else None, tuple(unreadable))
-
-
-def _whole(page: Page[RecordT]) -> list[RecordT]:
-    """What a page holds. Raises DataIntegrity where it lacks something."""
-    if page.unreadable:
-        raise DataIntegrity(page.unreadable[0])
-    return list(page.items)
 
 
 @contextmanager

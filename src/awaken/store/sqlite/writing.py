@@ -14,10 +14,11 @@ from typing import Final
 
 import msgspec
 
+from awaken.store import rows
+from awaken.store.batches import Overtaken
+from awaken.store.rows import EVENTS, MESSAGES, RUNS, Row, pack
 from awaken.store.rules.facts import Changes
-from awaken.store.sqlite import rows
 from awaken.store.sqlite.queries import SQL
-from awaken.store.sqlite.rows import EVENTS, MESSAGES, RUNS, Row, pack
 
 _INSERT_THREAD: Final = SQL["insert_thread"]
 _UPDATE_THREAD: Final = SQL["update_thread"]
@@ -62,10 +63,6 @@ _AT_ONCE: Final = {
 
 _ABOUT_A_ROW: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError)
 """What SQLite raises because of the values of one row, not because of the database."""
-
-
-class Overtaken(Exception):
-    """A row was not in the state the decision was made from, an id is taken, or a value cannot be stored."""
 
 
 class RowNumbers(msgspec.Struct):

@@ -1,8 +1,9 @@
 """Between records and rows: the values of each insert and update, and records from the rows of each select.
 
-Above: `facts`, `asks`, `writing` and `reading`. Below: `domain.record` for the JSON parts.
+Above: `facts`, `asks`, `writing` and `reading` of each SQL store. Below: `domain.record` for the JSON parts.
 Holds: a row that breaks a promise of its record is a `DataIntegrity` naming it; nothing is repaired here. The order of
-values and columns is that of `queries.sql`. An id that is a UUID in its usual form is stored as its 16 bytes.
+values and columns is that of `queries.sql`, the same in each store. An id that is a UUID in its usual form is written
+as its 16 bytes; a store that keeps ids as text turns those back.
 """
 
 from __future__ import annotations

@@ -1,0 +1,13 @@
+"""What is told of a store that is looked at from outside, whichever database it is in."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A table: its rows, and what it and its indexes take; `bytes` None where that is not known."""
+
+    name: str
+    rows: int
+    bytes: int | None
