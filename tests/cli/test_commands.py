@@ -10,13 +10,11 @@ import re
 from collections.abc import Generator
 
 import httpx
-import msgspec
 import pytest
 
 from awaken.cli.failure import Exit
-from awaken.cli.terminal import AnswerPrinter, print_runs, printable
-from awaken.client import Client, Event, Reconnect, Resync, Run
-from awaken.domain.clock import from_rfc3339
+from awaken.cli.terminal import AnswerPrinter, printable
+from awaken.client import Client, Event, Reconnect, Resync
 from awaken.testing.behaviour import behaviour
 from tests.cli.conftest import Awaken
 from tests.client.live import WORDS, LiveServer
@@ -327,68 +325,6 @@ def test_what_a_tail_waits_for_is_printed_beside_it(awaken: Awaken, server: str,
     followed = awaken("tail", run.run_id)
     assert f"run {run.run_id} is queued; following it to its end (due at " in followed.err
     assert "following" not in followed.out
-
-
-LISTED = Run(
-    run_id="01a3185c-5000-7082-a46d-d6122265b1f5",
-    thread_id="01a3185c-5000-7082-a46d-d6122265b1f4",
-    agent_id="support",
-    phase="dead_letter",
-    created_at="2027-01-15T08:00:00.000Z",
-    started_at="2027-01-15T08:00:00.000Z",
-    finished_at="2027-01-15T08:00:02.000Z",
-    final_output="It left the house today [and] comes tomorrow. Is there anything else that I can do for you?",
-)
-
-
-def table_of(run: Run, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a terminal so wide is shown."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", str(columns))
-    screen = Terminal()
-    with monkeypatch.context() as patched:
-        patched.setattr("sys.stdout", screen)
-        print_runs([run], from_rfc3339("2027-01-15T08:01:00.000Z"))
-    assert "\x1b[3" not in screen.getvalue()
-    return re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
-
-
-@pytest.mark.parametrize(
-    ("columns", "head", "row"),
-    [
-        (40, "RUN PHASE AGE", "01a3185c-5000-7082-a4… dead_letter 1m"),
-        (60, "RUN PHASE AGE", f"{LISTED.run_id} dead_letter 1m"),
-        (80, "RUN AGENT PHASE AGE TOOK", f"{LISTED.run_id} support dead_letter 1m 2.0 s"),
-        (
-            100,
-            "RUN AGENT PHASE AGE TOOK OUTPUT",
-            f"{LISTED.run_id} support dead_letter 1m 2.0 s It left the house today [an…",
-        ),
-        (
-            120,
-            "RUN AGENT PHASE AGE TOOK OUTPUT",
-            f"{LISTED.run_id} support dead_letter 1m 2.0 s It left the house today [and] comes tomorrow. I…",
-        ),
-        (
-            140,
-            "RUN THREAD AGENT PHASE AGE TOOK OUTPUT",
-            f"{LISTED.run_id} {LISTED.thread_id} support dead_letter 1m 2.0 s It left the house today [and]…",
-        ),
-    ],
-)
-def test_a_table_shows_ids_whole_where_there_is_room_and_no_column_squeezed_to_nothing(
-    monkeypatch: pytest.MonkeyPatch, columns: int, head: str, row: str
-) -> None:
-    lines = table_of(LISTED, columns, monkeypatch).splitlines()
-    assert [" ".join(line.split()) for line in lines] == [head, row]
-    assert max(map(len, lines)) <= columns
-
-
-def test_a_long_name_of_an_agent_gives_way_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = msgspec.structs.replace(LISTED, agent_id="an-agent-with-a-rather-long-name-for-it")
-    [_, row] = table_of(run, 80, monkeypatch).splitlines()
-    assert row.split() == [run.run_id, "an-agent-with-a-…", "dead_letter", "1m", "2.0", "s"]
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------

@@ -5,32 +5,23 @@ Source: docs/howto/operate.md.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Final
 
-from cyclopts import App, Parameter
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from cyclopts import App
 
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import PIPE_WIDTH, print_json, printable
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
+from awaken.cli.terminal import print_json, printable
 from awaken.client import Agent, AgentVersion
 
 agents = App(name="agents", help="List agents; pause or resume one.", help_format="plaintext")
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-
 
 @agents.default
-def list_agents(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """List the agents of a server, in the order in which they were made known.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def list_agents(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """List the agents of a server, in the order in which they were made known."""
     with connected(url, header) as client:
         found = list(client.list_agents())
     if as_json:
@@ -41,7 +32,7 @@ def list_agents(*, url: Url = URL, header: Headers = (), as_json: Json = False) 
 
 
 @agents.command
-def pause(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def pause(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Begin no run of an agent in the server's process until it is resumed; what executes goes on.
 
     Parameters
@@ -56,7 +47,7 @@ def pause(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: Json 
 
 
 @agents.command
-def resume(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def resume(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Begin runs of a paused agent again.
 
     Parameters
@@ -85,19 +76,19 @@ def _state(agent: Agent | AgentVersion) -> str:
     return "paused" if agent.paused else "served"
 
 
+_COLUMNS: Final = (
+    Column(name="AGENT", least=16),
+    Column(name="VERSIONS", least=12, leaves=2),
+    Column(name="KIND", leaves=0),
+    Column(name="STATE", is_status=True),
+    Column(name="DESCRIPTION", least=16, leaves=1),
+)
+
+
 def _print_table(found: list[Agent]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    versioned = any(agent.versions for agent in found)
-    for name in ("AGENT", *(("VERSIONS",) if versioned else ()), "KIND", "STATE", "DESCRIPTION"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for agent in found:
-        versions = (escape(_versions(agent)),) if versioned else ()
-        description = escape(printable(agent.description))
-        table.add_row(escape(agent.agent_id), *versions, agent.kind, _state(agent), description)
-    console.print(table)
+    shown = [at for at, column in enumerate(_COLUMNS) if column.name != "VERSIONS" or any(a.versions for a in found)]
+    rows = [(agent.agent_id, _versions(agent), agent.kind, _state(agent), agent.description) for agent in found]
+    print_table([_COLUMNS[at] for at in shown], [[row[at] for at in shown] for row in rows])
     _print_reasons(found)
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Final
 
-from cyclopts import App, Parameter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from cyclopts import App
 
 from awaken.cli.failure import Exit, usage
+from awaken.cli.options import AsJson
+from awaken.cli.progress import progress
+from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import print_json, printable
 from awaken.mailbox.settings import MailboxSettings
 
 _DAY_S = 86_400
 _DEFAULTS = MailboxSettings()
 MAX_RETENTION_DAYS = 1_000_000
-Json = Annotated[bool, Parameter(name="--json", negative=())]
+_COLUMNS: Final = (
+    Column(name="PART"),
+    Column(name="ROWS", is_number=True),
+    Column(name="SIZE", is_number=True),
+)
 
 db = App(name="db", help="Show how large a database is, and what could go; back up a file.", help_format="plaintext")
 
@@ -30,7 +34,7 @@ def show_file(
     *,
     run_retention_days: float = _DEFAULTS.run_retention_s / _DAY_S,
     event_retention_days: float = _DEFAULTS.event_retention_s / _DAY_S,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show how large a database is, and what retention would remove. It may be served meanwhile.
 
@@ -42,8 +46,6 @@ def show_file(
         How long finished runs are to be kept.
     event_retention_days
         How long events are to be kept.
-    as_json
-        Print one JSON document.
     """
     from awaken.wiring import file_at, inspect_database, inspect_file, is_postgres
 
@@ -62,17 +64,10 @@ def show_file(
     if as_json:
         print_json(found)
         return Exit.OK
-    console = Console()
-    table = Table(box=None, header_style="dim")
-    table.add_column("part")
-    table.add_column("rows", justify="right")
-    table.add_column("size", justify="right")
-    for part in found.parts:
-        table.add_row(part.name, f"{part.rows:,}", "?" if part.bytes is None else _megabytes(part.bytes))
-    console.print(table)
-    console.print(whole, markup=False, highlight=False)
-    console.print(
-        f"retention would remove {found.old_runs:,} runs older than {run_retention_days:g} days and up to"
+    sizes = [("?" if part.bytes is None else _megabytes(part.bytes)) for part in found.parts]
+    print_table(_COLUMNS, [(part.name, f"{part.rows:,}", size) for part, size in zip(found.parts, sizes, strict=True)])
+    print(
+        f"{whole}\nretention would remove {found.old_runs:,} runs older than {run_retention_days:g} days and up to"
         f" {found.old_events:,} events older than {event_retention_days:g} days;"
         f" {found.dead_letters:,} dead letters stay"
     )
@@ -80,7 +75,7 @@ def show_file(
 
 
 @db.command
-def backup(file: str, target: Path, /, *, as_json: Json = False) -> int:
+def backup(file: str, target: Path, /, *, as_json: AsJson = False) -> int:
     """Copy a database file, which may be served meanwhile, to a name that is free.
 
     The copy is the file as it was when the command began. It is read through and flushed before it gets its name.
@@ -91,19 +86,15 @@ def backup(file: str, target: Path, /, *, as_json: Json = False) -> int:
         The SQLite file.
     target
         The copy.
-    as_json
-        Print one JSON document.
     """
     from awaken.wiring import back_up_file, file_at, is_postgres
 
     if is_postgres(file):
         usage("a store on Postgres is backed up with the tools of Postgres, such as pg_dump --schema=awaken")
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        copying = bar.add_task("copying", total=None)
+    with progress("copying") as bar:
 
         def show(done: int, pages: int) -> None:
-            bar.update(copying, completed=done, total=pages, description="copying" if done < pages else "checking")
+            bar("copying" if done < pages else "checking", done, pages)
 
         made = back_up_file(file_at(file), target, show)
     if as_json:

@@ -6,22 +6,19 @@ Source: docs/howto/see-to-dead-letters.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any, Final
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import PIPE_WIDTH, print_facts, print_json, printable
+from awaken.cli.options import URL, AsJson, Flag, Headers, Url
+from awaken.cli.progress import progress
+from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
+from awaken.cli.terminal import note, print_facts, print_json, printable
 from awaken.client import DeadLetter, DeadLetterGroup, HandledLetters
 
 dead = App(name="dead", help="List runs that were given up; retry or discard them.", help_format="plaintext")
-
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-Flag = Annotated[bool, Parameter(negative=())]
 
 
 @Parameter(name="*")
@@ -55,7 +52,7 @@ def list_dead(
     limit: int = 20,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """List runs that were given up and that nobody has seen to, newest first.
 
@@ -65,8 +62,6 @@ def list_dead(
         Count them by agent and class of error.
     limit
         At most so many.
-    as_json
-        Print one JSON document.
     """
     letters: list[DeadLetter] = []
     groups: list[DeadLetterGroup] = []
@@ -82,20 +77,18 @@ def list_dead(
     elif letters:
         _print_letters(letters)
     else:
-        Console(stderr=True).print("no dead letters", style="dim")
+        note("no dead letters")
     return Exit.OK
 
 
 @dead.command
-def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one, also one that was seen to.
 
     Parameters
     ----------
     dispatch
         The id of its dispatch, as `awaken dead` lists it.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         return _shown(client.get_dead_letter(dispatch), as_json)
@@ -111,7 +104,7 @@ def retry(
     dry_run: Flag = False,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Do again the run of one, or the runs of those that a filter finds.
 
@@ -123,13 +116,12 @@ def retry(
         At most so many, up to 1000.
     dry_run
         Only count them.
-    as_json
-        Print one JSON document.
     """
     _check_chosen(dispatch, which, dry_run=dry_run)
     with connected(url, header) as client:
         if dispatch is None:
-            handled = client.retry_dead_letters(**which.asked, limit=limit, dry_run=dry_run)
+            with progress("retrying"):
+                handled = client.retry_dead_letters(**which.asked, limit=limit, dry_run=dry_run)
             return _handled(handled, "found" if dry_run else f"found, {handled.retried} retried", as_json)
         made = client.retry_dead_letter(dispatch)
         run = client.get_run(made.run_id)
@@ -148,7 +140,7 @@ def discard(
     dry_run: Flag = False,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Leave one out of the list, or those that a filter finds; their runs stay readable.
 
@@ -162,14 +154,13 @@ def discard(
         At most so many, up to 1000.
     dry_run
         Only count them.
-    as_json
-        Print one JSON document.
     """
     _check_chosen(dispatch, which, dry_run=dry_run)
     with connected(url, header) as client:
         if dispatch is not None:
             return _shown(client.discard_dead_letter(dispatch, reason=reason), as_json)
-        handled = client.discard_dead_letters(reason=reason, **which.asked, limit=limit, dry_run=dry_run)
+        with progress("discarding"):
+            handled = client.discard_dead_letters(reason=reason, **which.asked, limit=limit, dry_run=dry_run)
     return _handled(handled, "found" if dry_run else f"found, {handled.discarded} discarded", as_json)
 
 
@@ -216,31 +207,39 @@ def _shown(letter: DeadLetter, as_json: bool) -> int:
     return Exit.OK
 
 
+_LETTERS: Final = (
+    Column(name="DISPATCH", is_id=True),
+    Column(name="RUN", is_id=True, leaves=1),
+    Column(name="AGENT", least=8, leaves=2),
+    Column(name="GIVEN UP", leaves=0),
+    Column(name="ERROR", least=16),
+)
+_GROUPS: Final = (
+    Column(name="COUNT", is_number=True),
+    Column(name="AGENT", least=8),
+    Column(name="CLASS", least=12),
+    Column(name="LAST", leaves=0),
+    Column(name="FOR EXAMPLE", is_id=True, leaves=1),
+)
+
+
 def _print_letters(letters: list[DeadLetter]) -> None:
-    table = _table("DISPATCH", "RUN", "AGENT", "GIVEN UP", "ERROR")
-    for each in letters:
-        error = printable(each.last_error or "").replace("\n", " ")
-        row = (each.dispatch_id, each.run_id, each.agent_id, each.last_failed_at or "", error)
-        table.add_row(*[escape(cell) for cell in row])
-    _console().print(table)
+    rows = [
+        (each.dispatch_id, each.run_id, each.agent_id, each.last_failed_at or "", each.last_error or "")
+        for each in letters
+    ]
+    print_table(_LETTERS, rows)
 
 
 def _print_groups(groups: list[DeadLetterGroup]) -> None:
-    table = _table("COUNT", "AGENT", "CLASS", "LAST", "FOR EXAMPLE")
-    for each in groups:
-        latest = "" if each.latest is None else each.latest.dispatch_id
-        row = (str(each.count), each.agent_id, each.error_class, each.last_at, latest)
-        table.add_row(*[escape(cell) for cell in row])
-    _console().print(table)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in columns:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    return table
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+    rows = [
+        (
+            str(each.count),
+            each.agent_id,
+            each.error_class,
+            each.last_at,
+            "" if each.latest is None else each.latest.dispatch_id,
+        )
+        for each in groups
+    ]
+    print_table(_GROUPS, rows)

@@ -17,14 +17,14 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Final, Self
+from typing import Final, Self
 
 import msgspec
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from awaken.cli.failure import Exit, Failure, usage
+from awaken.cli.options import Flag
 from awaken.cli.terminal import AnswerPrinter
 from awaken.client import Client, Event, Reconnect, StreamItem, Unreachable
 from awaken.client.synchronous import wait_here
@@ -63,7 +63,7 @@ class Report(msgspec.Struct, frozen=True):
         return resumed and not (self.model.repeated or self.tool.repeated or self.missing or self.doubled)
 
 
-def demo(*, cluster: Annotated[bool, Parameter(negative=())] = False, store: str | None = None) -> int:
+def demo(*, cluster: Flag = False, store: str | None = None) -> int:
     """Kill a process during an answer, and watch the answer finish.
 
     Starts processes of its own in a temporary folder, and removes everything at the end.

@@ -7,16 +7,12 @@ on Postgres may be served for either.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from typing import Annotated
-
-from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from collections.abc import Callable, Sequence
 
 from awaken.cli.failure import Exit
-from awaken.cli.remote import Headers, connected
+from awaken.cli.options import AsJson, Flag, Headers
+from awaken.cli.progress import progress
+from awaken.cli.remote import connected
 from awaken.cli.terminal import print_json, printable
 from awaken.domain.shown import Finding
 
@@ -28,9 +24,9 @@ def doctor(
     file_or_url: str = "awaken.db",
     /,
     *,
-    repair: Annotated[bool, Parameter(negative=())] = False,
+    repair: Flag = False,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Look through a database, or what a server has stored, for rows that contradict each other.
 
@@ -44,22 +40,24 @@ def doctor(
         server, which begins with http:// or https://.
     repair
         Mend what can be mended. A file must not be served then; give the address of its server instead.
-    as_json
-        Print one JSON document.
     """
     if file_or_url.startswith(("http://", "https://")):
-        with connected(file_or_url, header) as client:
+        with connected(file_or_url, header) as client, progress("looking"):
             found = _repaired(lambda: list(client.repair())) if repair else list(client.audit())
     else:
         from awaken.wiring import audit_database, audit_file, is_postgres, repair_stored
 
-        with _progress() as progress:
+        with progress("looking") as bar:
+
+            def show(share: float) -> None:
+                bar("looking", share, 1.0)
+
             if repair:
-                found = _repaired(lambda: asyncio.run(repair_stored(file_or_url, progress)))
+                found = _repaired(lambda: asyncio.run(repair_stored(file_or_url, show)))
             elif is_postgres(file_or_url):
-                found = asyncio.run(audit_database(file_or_url, progress))
+                found = asyncio.run(audit_database(file_or_url, show))
             else:
-                found = audit_file(file_or_url, progress)
+                found = audit_file(file_or_url, show)
     left = [each for each in found if each.result in ("found", "refused")]
     if as_json:
         print_json({"items": found})
@@ -79,15 +77,6 @@ def _repaired(once: Callable[[], list[Finding]]) -> list[Finding]:
             return mended + found
         mended += now
     return mended + once()
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[float], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        looking = bar.add_task("looking", total=1.0)
-        yield lambda share: bar.update(looking, completed=share)
 
 
 def _print(found: Sequence[Finding], left: int, *, repaired: bool) -> None:

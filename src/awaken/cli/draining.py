@@ -5,39 +5,23 @@ Source: docs/howto/operate.md.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
 from awaken.cli.terminal import print_json
 from awaken.client import Draining
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 
-
-def drain(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def drain(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Have the server's process begin no run until it is undrained, or starts anew. What is submitted waits; what
     executes goes on.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         return _shown(client.drain(), as_json)
 
 
-def undrain(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """Have the server's process begin runs again.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def undrain(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """Have the server's process begin runs again."""
     with connected(url, header) as client:
         return _shown(client.undrain(), as_json)
 

@@ -9,10 +9,10 @@ import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from awaken.cli.failure import Exit
+from awaken.cli.options import AsJson
+from awaken.cli.progress import progress
 from awaken.cli.terminal import print_facts, print_json, printable
 
 
@@ -22,7 +22,7 @@ def move(
     /,
     *,
     dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Move everything that a file holds to Postgres. Stop its server first.
 
@@ -37,19 +37,10 @@ def move(
         An empty schema, as postgresql://user:password@host/database?schema=awaken.
     dry_run
         Only say what would be moved, and whether it could be.
-    as_json
-        Print one JSON document.
     """
     from awaken.wiring import move_data
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        moving = bar.add_task("opening", total=None)
-
-        def show(doing: str, done: int, total: int) -> None:
-            bar.update(moving, completed=done, total=total, description=doing)
-
+    with progress("opening") as show:
         moved = asyncio.run(move_data(source, target, show, dry_run=dry_run))
     if as_json:
         print_json(moved)

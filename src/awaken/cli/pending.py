@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
 from awaken.cli.terminal import print_json, shortened
 
 
@@ -17,7 +14,7 @@ def pending(
     *,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """List the messages that wait for runs of a thread.
 
@@ -25,8 +22,6 @@ def pending(
     ----------
     thread
         Its id.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         waiting = client.pending(thread)

@@ -5,23 +5,19 @@ Source: docs/howto/operate.md.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Final
 
-from cyclopts import App, Parameter
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from cyclopts import App
 
 from awaken.cli.failure import Exit, check_seconds, usage
-from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import PIPE_WIDTH, print_facts, print_json, printable
+from awaken.cli.options import URL, AsJson, Flag, Headers, Url
+from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
+from awaken.cli.terminal import note, print_facts, print_json
 from awaken.client import Dispatch
 from awaken.client.calls import MAX_STOP_WAIT_S
 
 queue = App(name="queue", help="List what is queued; give it another place, or cancel it.", help_format="plaintext")
-
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-Flag = Annotated[bool, Parameter(negative=())]
 
 
 @queue.default
@@ -36,7 +32,7 @@ def list_queue(
     limit: int = 20,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """List what is queued, over all threads, oldest first.
 
@@ -56,8 +52,6 @@ def list_queue(
         Those that are claimed, and whose lease has ended.
     limit
         At most so many.
-    as_json
-        Print one JSON document.
     """
     is_held = stale or claimed_by is not None
     with connected(url, header) as client:
@@ -77,20 +71,18 @@ def list_queue(
     elif found:
         _print_table(found)
     else:
-        Console(stderr=True).print("nothing is there", style="dim")
+        note("nothing is there")
     return Exit.OK
 
 
 @queue.command
-def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one, with what its run is doing.
 
     Parameters
     ----------
     dispatch
         Its id, as `awaken queue` lists it.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         return _shown(client.get_dispatch(dispatch), as_json)
@@ -106,7 +98,7 @@ def place(
     at: str | None = None,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Give what is queued another place.
 
@@ -120,8 +112,6 @@ def place(
         It does not start before so many seconds have passed; 0: it is due at once.
     at
         It does not start before this instant, as 2026-01-31T08:00:00Z.
-    as_json
-        Print one JSON document.
     """
     if priority is None and after is None and at is None:
         usage("say what is to change, with --priority, --after or --at")
@@ -130,7 +120,9 @@ def place(
 
 
 @queue.command
-def cancel(dispatch: str, /, *, wait: float = 10.0, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def cancel(
+    dispatch: str, /, *, wait: float = 10.0, url: Url = URL, header: Headers = (), as_json: AsJson = False
+) -> int:
     """Stop the run that is queued or executed with it.
 
     Parameters
@@ -139,8 +131,6 @@ def cancel(dispatch: str, /, *, wait: float = 10.0, url: Url = URL, header: Head
         Its id.
     wait
         Wait at most so many seconds, up to 60, until it has stopped.
-    as_json
-        Print one JSON document.
     """
     check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
@@ -178,22 +168,20 @@ def _shown(dispatch: Dispatch, as_json: bool) -> int:
     return Exit.OK
 
 
+_COLUMNS: Final = (
+    Column(name="DISPATCH", is_id=True),
+    Column(name="THREAD", is_id=True, leaves=0),
+    Column(name="ROUTE", least=8, leaves=3),
+    Column(name="STATUS", is_status=True, leaves=4),
+    Column(name="PRIORITY", is_number=True, leaves=1),
+    Column(name="DUE", leaves=2),
+    Column(name="WHY", least=16),
+)
+
+
 def _print_table(found: list[Dispatch]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("DISPATCH", "THREAD", "ROUTE", "STATUS", "PRIORITY", "DUE", "WHY"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for each in found:
-        row = (
-            each.dispatch_id,
-            each.thread_id,
-            each.route,
-            each.status,
-            str(each.priority),
-            each.available_at,
-            each.why,
-        )
-        table.add_row(*[escape(printable(cell)) for cell in row])
-    console.print(table)
+    rows = [
+        (each.dispatch_id, each.thread_id, each.route, each.status, str(each.priority), each.available_at, each.why)
+        for each in found
+    ]
+    print_table(_COLUMNS, rows)

@@ -10,25 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Final
-
-from cyclopts import Parameter
+from typing import Final
 
 from awaken.cli.failure import Exit, Failure, usage
-from awaken.client import DEFAULT_URL, Client, Run, Thread
+from awaken.client import Client, Run, Thread
 from awaken.domain.errors import NotFound
 from awaken.domain.ids import checked_id
 
-Url = Annotated[str, Parameter(env_var="AWAKEN_URL", help="The server's address; AWAKEN_URL when absent.")]
-URL: Url = DEFAULT_URL
-Headers = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--header",
-        negative=(),
-        help='A header for every request, as "Name: value"; may be given again. AWAKEN_HEADERS has more, one a line.',
-    ),
-]
 HEADERS_VARIABLE: Final = "AWAKEN_HEADERS"
 
 

@@ -5,12 +5,9 @@ Source: docs/howto/run-an-agent-again.md.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
 from awaken.cli.terminal import print_json
 
 
@@ -23,7 +20,7 @@ def retry(
     after: float = 0.0,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Do again what a run that has ended was asked for, with the messages that are there. Asked again it is the same
     new run.

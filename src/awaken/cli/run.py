@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from awaken.cli import streams
 from awaken.cli.asking import ask_about, somebody_is_there
 from awaken.cli.failure import Exit, Failure, usage
-from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
 from awaken.client import Client, Json, Run
 
@@ -29,7 +30,7 @@ def run(
     thread: str | None = None,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Give an agent a text, or a value, and stream its answer to the terminal.
 

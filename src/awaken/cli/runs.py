@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from cyclopts import Parameter
-from rich.console import Console
+from rich.text import Text
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import print_json, print_runs
-from awaken.domain.clock import SystemClock
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
+from awaken.cli.terminal import age, note, print_json, seconds_between, shortened
+from awaken.client import Run
+from awaken.domain.clock import Instant, SystemClock
 from awaken.domain.explaining import shown
 from awaken.domain.run import RunStatus
 
@@ -28,7 +30,7 @@ def runs(
     limit: int = 20,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """List runs, newest first.
 
@@ -44,8 +46,6 @@ def runs(
         Only the runs of this agent.
     limit
         How many, up to 100000.
-    as_json
-        Print one JSON document.
     """
     if not 1 <= limit <= MAX_LIMIT:
         usage(f"--limit is 1 to {MAX_LIMIT}, not {shown(limit)}")
@@ -62,5 +62,34 @@ def runs(
     else:
         chosen = failed or any(given is not None for given in (thread, status, agent))
         none = "no such runs" if chosen else "no runs yet; `awaken run AGENT TEXT` makes one"
-        Console(stderr=True).print(none, style="dim")
+        note(none)
     return Exit.OK
+
+
+_COLUMNS: Final = (
+    Column(name="RUN", is_id=True),
+    Column(name="THREAD", is_id=True, leaves=0),
+    Column(name="AGENT", least=8, leaves=3),
+    Column(name="PHASE", is_status=True),
+    Column(name="AGE", is_number=True),
+    Column(name="TOOK", is_number=True, leaves=2),
+    Column(name="OUTPUT", least=16, leaves=1),
+)
+
+
+def print_runs(runs: list[Run], now: Instant) -> None:
+    """A table of them."""
+    print_table(_COLUMNS, [_cells(run, now) for run in runs])
+
+
+def _cells(run: Run, now: Instant) -> list[str | Text]:
+    took_s = seconds_between(run.started_at, run.finished_at)
+    return [
+        run.run_id,
+        run.thread_id,
+        run.agent_id,
+        run.phase or run.status,
+        age(run.created_at, now),
+        "" if took_s is None else f"{took_s:.1f} s",
+        shortened(run.error.message if run.error is not None else run.final_output or ""),
+    ]

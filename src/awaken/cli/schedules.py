@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Final, Literal
 
-from cyclopts import App, Parameter
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from cyclopts import App
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import PIPE_WIDTH, print_facts, print_json, printable
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
+from awaken.cli.terminal import note, print_facts, print_json
 from awaken.client import Schedule
 
 schedules = App(name="schedules", help="List schedules; make, pause, resume or delete one.", help_format="plaintext")
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-
 
 @schedules.default
-def list_schedules(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """List schedules, in the order in which they were made.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def list_schedules(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """List schedules, in the order in which they were made."""
     with connected(url, header) as client:
         found = list(client.list_schedules())
     if as_json:
@@ -35,7 +26,7 @@ def list_schedules(*, url: Url = URL, header: Headers = (), as_json: Json = Fals
     elif found:
         _print_table(found)
     else:
-        Console(stderr=True).print("no schedules yet; `awaken schedules add` makes one", style="dim")
+        note("no schedules yet; `awaken schedules add` makes one")
     return Exit.OK
 
 
@@ -54,7 +45,7 @@ def add(
     thread: str | None = None,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Have an agent run again and again with a text.
 
@@ -78,8 +69,6 @@ def add(
         What is made up for after nobody was there to serve: one, all or none.
     thread
         Where the runs happen; a thread of its own when absent.
-    as_json
-        Print one JSON document.
     """
     if (cron is None) == (every is None):
         usage('give either --cron "0 8 * * *" or --every 3600')
@@ -99,45 +88,39 @@ def add(
 
 
 @schedules.command
-def show(name: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def show(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one schedule.
 
     Parameters
     ----------
     name
         What it is called.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         return _shown(client.get_schedule(name), as_json)
 
 
 @schedules.command
-def pause(name: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def pause(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Have a schedule begin nothing until it is resumed.
 
     Parameters
     ----------
     name
         What it is called.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         return _shown(client.pause_schedule(name), as_json)
 
 
 @schedules.command
-def resume(name: str, /, *, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
+def resume(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Have a paused schedule go on with its next instant.
 
     Parameters
     ----------
     name
         What it is called.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         return _shown(client.resume_schedule(name), as_json)
@@ -158,17 +141,19 @@ def delete(name: str, /, *, url: Url = URL, header: Headers = ()) -> int:
     return Exit.OK
 
 
+_COLUMNS: Final = (
+    Column(name="NAME", least=16),
+    Column(name="WHEN", least=14),
+    Column(name="AGENT", least=8, leaves=2),
+    Column(name="NEXT", is_status=True),
+    Column(name="LAST RUN", is_id=True, leaves=1),
+    Column(name="NOTE", least=12, leaves=0),
+)
+
+
 def _print_table(found: list[Schedule]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("NAME", "WHEN", "AGENT", "NEXT", "LAST RUN", "NOTE"):
-        table.add_column(name, overflow="fold")
-    for each in found:
-        cells = (each.name, _when(each), each.agent_id, _next(each), each.last_run_id or "", _note(each))
-        table.add_row(*[escape(printable(cell)) for cell in cells])
-    console.print(table)
+    rows = [(each.name, _when(each), each.agent_id, _next(each), each.last_run_id or "", _note(each)) for each in found]
+    print_table(_COLUMNS, rows)
 
 
 def _shown(schedule: Schedule, as_json: bool) -> int:

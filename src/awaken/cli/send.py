@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected, found
 from awaken.cli.terminal import print_json
 from awaken.client import Run
 from awaken.domain.delivery import Mode
@@ -22,7 +19,7 @@ def send(
     agent: str | None = None,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Send a message to the run of a thread, or to one run.
 
@@ -36,8 +33,6 @@ def send(
         How it is taken: between two steps (steer), where the run would end (follow_up), or as the others say.
     agent
         Whom a run of its own would be for.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         target = found(client, thread_or_run)

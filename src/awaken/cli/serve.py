@@ -20,6 +20,7 @@ from awaken.cli import streams
 from awaken.cli.failure import Exit, check_seconds, usage
 from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
 from awaken.cli.loop import run_to_the_end
+from awaken.cli.options import Flag
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
 from awaken.domain.checking import DAY_S
 from awaken.domain.errors import ValidationError
@@ -63,7 +64,7 @@ def serve(
     forwarded_allow_ips: str | None = None,
     protocols: Annotated[str | None, Parameter(env_var="AWAKEN_PROTOCOLS")] = None,
     insecure_no_auth: bool = False,
-    check: Annotated[bool, Parameter(negative=())] = False,
+    check: Flag = False,
 ) -> int:
     """Serve an app over HTTP; without one, the demo agents.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
-from cyclopts import Parameter
 
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected, found
 from awaken.cli.terminal import print_facts, print_json, printable
 from awaken.client import Client, Run, Thread
 
@@ -21,7 +19,7 @@ def show(
     *,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show a run and what it came to, or a thread and the end of its conversation.
 
@@ -29,8 +27,6 @@ def show(
     ----------
     thread_or_run
         The id of either.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         target = found(client, thread_or_run)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
 from awaken.cli.terminal import print_facts, print_json
 from awaken.client import AgentStats
 from awaken.domain.checking import HOUR_S
@@ -23,7 +20,7 @@ def stats(
     header: Headers = (),
     agent: str | None = None,
     window: int = HOUR_S,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show what the server's process has done in the last hour, and no minute in which that was nothing; or what it
     has done for one agent, all together.

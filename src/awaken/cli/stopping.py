@@ -5,12 +5,9 @@ Source: docs/howto/stop-a-run.md.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from awaken.cli.failure import Exit, check_seconds, usage
-from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.options import URL, AsJson, Flag, Headers, Url
+from awaken.cli.remote import connected, found
 from awaken.cli.terminal import print_json
 from awaken.client import Cancellation, Run
 from awaken.client.calls import MAX_STOP_WAIT_S
@@ -20,11 +17,11 @@ def cancel(
     thread_or_run: str,
     /,
     *,
-    rollback: Annotated[bool, Parameter(negative=())] = False,
+    rollback: Flag = False,
     wait: float = 10.0,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Stop a run, or what a thread is executing; what is queued goes on.
 
@@ -36,8 +33,6 @@ def cancel(
         Of a run: when it has ended, nothing that it was given or has said is read any more.
     wait
         Wait at most so many seconds, up to 60, until it has stopped.
-    as_json
-        Print one JSON document.
     """
     check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
@@ -63,7 +58,7 @@ def interrupt(
     wait: float = 10.0,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Stop what a thread is executing, and clear what is queued and what waits in it.
 
@@ -73,8 +68,6 @@ def interrupt(
         Its id.
     wait
         Wait at most so many seconds, up to 60, until its run has stopped.
-    as_json
-        Print one JSON document.
     """
     check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:

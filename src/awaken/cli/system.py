@@ -5,13 +5,12 @@ Source: docs/howto/operate.md.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected
 from awaken.cli.terminal import print_facts, print_json
 
 system = App(
@@ -20,18 +19,10 @@ system = App(
     help_format="plaintext",
 )
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-
 
 @system.default
-def show(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """Show what a server is, and its limits.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def show(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """Show what a server is, and its limits."""
     with connected(url, header) as client:
         found = client.system()
     if as_json:
@@ -43,14 +34,8 @@ def show(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
 
 
 @system.command
-def settings(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """List every setting in force. What is no default is marked with who chose it.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def settings(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """List every setting in force. What is no default is marked with who chose it."""
     with connected(url, header) as client:
         found = list(client.list_settings())
     if as_json:
@@ -62,14 +47,8 @@ def settings(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> 
 
 
 @system.command
-def workers(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """List the processes that work on a server's store.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def workers(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """List the processes that work on a server's store."""
     with connected(url, header) as client:
         found = list(client.list_workers())
     if as_json:
@@ -82,14 +61,8 @@ def workers(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> i
 
 
 @system.command
-def sweep(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """Have a server look at once for what falls due, as it does from time to time.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def sweep(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """Have a server look at once for what falls due, as it does from time to time."""
     with connected(url, header) as client:
         done = client.sweep()
     if as_json:
@@ -100,14 +73,8 @@ def sweep(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int
 
 
 @system.command
-def purge(*, url: Url = URL, header: Headers = (), as_json: Json = False) -> int:
-    """Have a server remove at once what retention no longer keeps, as it does from time to time.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document.
-    """
+def purge(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """Have a server remove at once what retention no longer keeps, as it does from time to time."""
     with connected(url, header) as client:
         done = client.purge()
     if as_json:

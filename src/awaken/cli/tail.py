@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from cyclopts import Parameter
 from rich.console import Console
 
 from awaken.cli.failure import Exit
-from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected, found
 from awaken.cli.terminal import event_line, printable
 from awaken.client import Client, Event, Reconnect, Run, Stream, StreamItem
 from awaken.domain.clock import lasting
@@ -24,7 +24,7 @@ def tail(
     deltas: bool = False,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Follow the events of a thread or a run.
 

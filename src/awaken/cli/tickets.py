@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
-from cyclopts import Parameter
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from awaken.cli.failure import Exit, usage
-from awaken.cli.remote import URL, Headers, Url, connected
-from awaken.cli.terminal import PIPE_WIDTH, print_json, printable, shortened
+from awaken.cli.options import URL, AsJson, Flag, Headers, Url
+from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
+from awaken.cli.terminal import note, one_line, print_json, shortened
 from awaken.client import Ticket
-
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-Flag = Annotated[bool, Parameter(negative=())]
 
 
 def tickets(
@@ -28,7 +23,7 @@ def tickets(
     limit: int = 20,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """List what runs wait for, across threads, newest first.
 
@@ -44,8 +39,6 @@ def tickets(
         Those of this thread.
     limit
         At most so many.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         wanted = None if state == "all" else state
@@ -55,20 +48,21 @@ def tickets(
     elif found:
         _print_table(found)
     else:
-        Console(stderr=True).print("no run waits for anybody", style="dim")
+        note("no run waits for anybody")
     return Exit.OK
 
 
+_COLUMNS: Final = (
+    Column(name="TICKET", is_id=True),
+    Column(name="AGENT", least=8, leaves=2),
+    Column(name="KIND", leaves=0),
+    Column(name="STATE", is_status=True, leaves=1),
+    Column(name="ASKS", least=16),
+)
+
+
 def _print_table(found: list[Ticket]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("TICKET", "AGENT", "KIND", "STATE", "ASKS"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for ticket in found:
-        table.add_row(ticket.ticket_id, escape(ticket.agent_id), ticket.kind, ticket.state, escape(question(ticket)))
-    console.print(table)
+    print_table(_COLUMNS, [(each.ticket_id, each.agent_id, each.kind, each.state, question(each)) for each in found])
 
 
 def question(ticket: Ticket) -> str:
@@ -76,7 +70,7 @@ def question(ticket: Ticket) -> str:
     parts = [ticket.message or ticket.tool_name or ticket.kind]
     if ticket.arguments is not None:
         parts.append(shortened(ticket.arguments))
-    return printable(" ".join(parts)).replace("\n", " ")
+    return one_line(" ".join(parts))
 
 
 def decide(
@@ -91,7 +85,7 @@ def decide(
     reason: str | None = None,
     url: Url = URL,
     header: Headers = (),
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Decide what a run waits for; it goes on with that.
 
@@ -133,9 +127,7 @@ def decide(
         print_json(made.ticket)
     else:
         again = ", as before" if made.duplicate else ""
-        Console(stderr=True, highlight=False).print(
-            f"{chosen[0]}{again}; run {made.run.run_id} is {made.run.phase}", style="dim"
-        )
+        note(f"{chosen[0]}{again}; run {made.run.run_id} is {made.run.phase}")
     return Exit.OK
 
 

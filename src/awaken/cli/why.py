@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import textwrap
 from shutil import get_terminal_size
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from awaken.cli.failure import Exit, Failure
-from awaken.cli.remote import URL, Headers, Url, connected, found
+from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.remote import connected, found
 from awaken.cli.terminal import print_json, printable
 from awaken.client import Client, Explanation, Run, Thread
 
@@ -25,7 +23,7 @@ def why(
     *,
     url: Url = URL,
     header: Headers = (),
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Say why a run is where it is, since when, behind whom, and what comes next.
 
@@ -33,8 +31,6 @@ def why(
     ----------
     thread_or_run
         The id of either. Of a thread, the run that goes on next in it, or else the last one.
-    as_json
-        Print one JSON document.
     """
     with connected(url, header) as client:
         target = found(client, thread_or_run)
