@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from awaken.domain.errors import StoreUnavailable, ThreadBusy, ThreadGone, ThreadNotFound
+from awaken.domain.errors import HasChildThreads, StoreUnavailable, ThreadBusy, ThreadGone, ThreadNotFound
 from awaken.domain.ids import DEFAULT_SCOPE, MessageId, RunId, ThreadId
 from awaken.domain.run import RunStatus
 from awaken.domain.shown import ChildStrategy
 from awaken.domain.thread import ThreadInfo
 from awaken.executors.function import Context
-from awaken.store.contract import ThreadQuery
-from awaken.store.transitions import DeleteThread, Settle, Transition
+from awaken.store.contract import RunQuery, ThreadQuery
+from awaken.store.transitions import DeleteThread, Settle, Submit, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore, World
@@ -176,6 +176,60 @@ async def test_a_deletion_that_is_refused_leaves_the_tree_as_it_was(
         await delete(DEFAULT_SCOPE, ThreadId("a"), child_strategy=strategy)
         left = [each.thread_id for each in (await store.list_threads(DEFAULT_SCOPE, ThreadQuery())).items]
         assert sorted(left) == ([] if strategy == "cascade" else ["b1", "b2"])
+
+
+@behaviour("TR-021")
+@pytest.mark.parametrize("strategy", ["reject", "detach", "cascade"])
+async def test_a_child_that_is_on_its_way_is_seen_to_like_one_that_is_there(
+    store: WatchedStore, clock: ManualClock, strategy: ChildStrategy
+) -> None:
+    """Even where its own run has started one that is on its way, too."""
+
+    async def starter(ctx: Context) -> str:
+        further = {"two": "starter", "one": "gated"}.get(await ctx.input())  # and nothing when it is told of an end
+        if further is not None:
+            await ctx.start(further, "one")
+        return "started"
+
+    async with World(store, clock, agents={"starter": starter}) as world:
+        store.refuse = lambda batch: (
+            StoreUnavailable("not now") if any(isinstance(each, Submit) and each.info for each in batch) else None
+        )
+        submission = await world.submit("two", agent_id="starter")
+        await world.done(submission)
+        store.come_back()
+        delete = world.mailbox.threads.delete
+
+        if strategy == "reject":
+            with pytest.raises(HasChildThreads):
+                await delete(DEFAULT_SCOPE, T, child_strategy=strategy, force=True)
+        else:
+            await delete(DEFAULT_SCOPE, T, child_strategy=strategy, force=True)
+        await world.advance(121)
+
+        left = (await store.list_threads(DEFAULT_SCOPE, ThreadQuery(ascending=True))).items
+        assert len(left) == {"reject": 3, "detach": 2, "cascade": 0}[strategy]
+        assert [each for each in left if each.info.parent_thread_id == T] == [] or strategy == "reject"
+        assert (await store.list_runs(DEFAULT_SCOPE, RunQuery())).items == () or strategy != "cascade"
+
+
+async def test_a_child_that_cannot_come_leaves_its_parent_where_it_is(store: WatchedStore, clock: ManualClock) -> None:
+    async def starter(ctx: Context) -> str:
+        await ctx.start("gated", "one")
+        return "started"
+
+    async with World(store, clock, agents={"starter": starter}) as world:
+        store.refuse = lambda batch: (
+            StoreUnavailable("not now") if any(isinstance(each, Submit) and each.info for each in batch) else None
+        )
+        await world.done(await world.submit(agent_id="starter"))
+
+        with pytest.raises(ThreadBusy):
+            await world.mailbox.threads.delete(DEFAULT_SCOPE, T, child_strategy="cascade", force=True)
+
+        store.come_back()
+        await world.mailbox.threads.delete(DEFAULT_SCOPE, T, child_strategy="cascade", force=True)
+        assert (await store.list_threads(DEFAULT_SCOPE, ThreadQuery())).items == ()
 
 
 @behaviour("TR-118")

@@ -123,6 +123,29 @@ class Outbox:
         self._must_look = True
         self._wake.set()
 
+    async def deliver(self, scope: Scope, sender: str) -> None:
+        """Deliver what is stored of a sender now, as far as it is taken, beside whoever else delivers it.
+
+        Raises:
+            StoreError: It was not read, or that it was delivered was not written down.
+        """
+        waiting: dict[Lane, deque[OutboxRow]] = {}
+        after, more = 0, True
+        while more:
+            page = await self._store.list_outbox(after=after, limit=MAX_PAGE)
+            for row in page:
+                after = row.no
+                if (row.scope, row.sender) == (scope, sender):
+                    waiting.setdefault(row.lane, deque()).append(row)
+            more = len(page) == MAX_PAGE
+        while waiting:
+            lanes = list(waiting.values())[:LANES_AT_ONCE]
+            handled = await self._deliver_first([rows[0] for rows in lanes])
+            for rows, done in zip(lanes, handled, strict=True):
+                lane = rows.popleft().lane
+                if done is None or not rows:
+                    del waiting[lane]
+
     def _add(self, row: OutboxRow, is_cut: bool) -> None:
         """Put it behind the others of its lane; where there is no room, or `is_cut`, it is read later."""
         lane = self._lanes.setdefault(row.lane, _Queue())
@@ -158,21 +181,27 @@ class Outbox:
         self._drop_empty()
         if not lanes:
             return False
-        asked = [self._ask(lane.rows[0]) for lane in lanes]
-        await asyncio.wait(asked)
-        handled: list[Handled] = []
-        for lane, answer in zip(lanes, asked, strict=True):
-            done = self._judged(lane.rows[0], answer)
-            if done is not None and done.refused is not None:
-                await self._tell_of_refusal(lane.rows[0], done.refused)
+        handled = await self._deliver_first([lane.rows[0] for lane in lanes])
+        for lane, done in zip(lanes, handled, strict=True):
             if done is None:
                 self._put_off(lane)
-            else:
-                handled.append(done)
-        if handled:
-            await self._combiner.apply(Delivered(rows=tuple(handled)), DeliveredSome)
-            self._forget({each.no for each in handled}, lanes)
+        self._forget({done.no for done in handled if done is not None}, lanes)
         return True
+
+    async def _deliver_first(self, rows: list[OutboxRow]) -> list[Handled | None]:
+        """Deliver these, each the first of its lane; what became of each, None where it has to be tried again."""
+        asked = [self._ask(row) for row in rows]
+        await asyncio.wait(asked)
+        handled: list[Handled | None] = []
+        for row, answer in zip(rows, asked, strict=True):
+            done = self._judged(row, answer)
+            if done is not None and done.refused is not None:
+                await self._tell_of_refusal(row, done.refused)
+            handled.append(done)
+        settled = tuple([done for done in handled if done is not None])
+        if settled:
+            await self._combiner.apply(Delivered(rows=settled), DeliveredSome)
+        return handled
 
     async def _read_all(self) -> None:
         """Know of every lane, and of its errands as far as there is room. What is known is read again: it may have been

@@ -50,6 +50,7 @@ from awaken.store.transitions import (
     Hide,
     HideRun,
     Missing,
+    Outcome,
     Oversize,
     PatchState,
     RunHidden,
@@ -279,22 +280,34 @@ class Threads:
         checked_flag(force, what="force")
         if child_strategy != "reject" and not force:
             await self._check_idle(scope, thread_id, with_children=child_strategy == "cascade", depth=0)
-        for _ in range(MAX_TRIES):
-            if child_strategy != "reject":
-                await self._see_to_children(scope, thread_id, child_strategy, force=force, depth=0)
-            match await self._engine.combiner.ask(DeleteThread(scope=scope, thread_id=thread_id, force=force)):
-                case ThreadDeleted():
-                    return
-                case Missing():
-                    raise ThreadNotFound(thread_id)
-                case Busy(run_id=run_id):
-                    raise ThreadBusy(thread_id, run_id)
-                case HasChildren(child=child):
-                    if child_strategy == "reject":
-                        raise HasChildThreads(thread_id, child)  # another one has come meanwhile
-                case other:
-                    raise AssertionError(f"a deletion cannot end in {type(other).__name__}")
-        raise ThreadBusy(thread_id, None)
+        match await self._delete(scope, thread_id, child_strategy, force=force, depth=0):
+            case ThreadDeleted():
+                return
+            case Missing():
+                raise ThreadNotFound(thread_id)
+            case HasChildren(child=child) if child_strategy == "reject":
+                raise HasChildThreads(thread_id, child)
+            case HasChildren():  # there are always new ones
+                raise ThreadBusy(thread_id, None)
+            case other:
+                raise AssertionError(f"a deletion cannot end in {type(other).__name__}")
+
+    async def _delete(
+        self, scope: Scope, thread_id: ThreadId, strategy: ChildStrategy, *, force: bool, depth: int
+    ) -> Outcome:
+        """Delete a thread after what becomes of its children. Raises ThreadBusy."""
+        tries = 0
+        while True:
+            if strategy != "reject":
+                await self._see_to_children(scope, thread_id, strategy, force=force, depth=depth)
+            outcome = await self._engine.combiner.ask(DeleteThread(scope=scope, thread_id=thread_id, force=force))
+            if isinstance(outcome, Busy):
+                raise ThreadBusy(thread_id, outcome.run_id)
+            tries += 1
+            if not isinstance(outcome, HasChildren) or strategy == "reject" or tries >= MAX_TRIES:
+                return outcome
+            # Another one has come meanwhile, or is about to: then it comes now, and is seen to like the others.
+            await self._engine.outbox.deliver(scope, thread_id)
 
     async def _check_idle(self, scope: Scope, thread_id: ThreadId, *, with_children: bool, depth: int) -> None:
         """Raises ThreadBusy when a run of the thread is not done, or of one below it."""
@@ -323,12 +336,7 @@ class Threads:
                 if strategy == "detach":
                     await self.edit(scope, child.thread_id, ThreadPatch(parent_thread_id=None))
                 elif depth < MAX_LINEAGE:
-                    await self._see_to_children(scope, child.thread_id, strategy, force=force, depth=depth + 1)
-                    outcome = await self._engine.combiner.ask(
-                        DeleteThread(scope=scope, thread_id=child.thread_id, force=force)
-                    )
-                    if isinstance(outcome, Busy):
-                        raise ThreadBusy(child.thread_id, outcome.run_id)
+                    await self._delete(scope, child.thread_id, strategy, force=force, depth=depth + 1)
             if page.next is None:
                 return
             query = msgspec.structs.replace(query, after=page.next)

@@ -518,7 +518,8 @@ class DeleteThread(msgspec.Struct, frozen=True, kw_only=True):
     """Mark a thread as deleted: nobody reads it any more, and nothing is accepted for it. Its rows go by `Purge`.
 
     `force`: what is unfinished is cleared as by `Interrupt`; otherwise it refuses. `keeps_children`: threads that name
-    it as their parent do not refuse it. Outcome: `ThreadDeleted`, `Busy`, `HasChildren`, or `Missing`.
+    it as their parent, or are about to, do not refuse it. Outcome: `ThreadDeleted`, `Busy`, `HasChildren`, or
+    `Missing`.
     """
 
     scope: Scope
@@ -874,7 +875,9 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class HasChildren(msgspec.Struct, frozen=True):
-    """A thread names it as its parent: one of those that do; nothing was written."""
+    """A thread names it as its parent, or is to be made so by an errand that is on its way: one of those; nothing was
+    written.
+    """
 
     child: ThreadId
     appended: tuple[Appended, ...] = ()

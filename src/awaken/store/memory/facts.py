@@ -94,7 +94,7 @@ class FactLoader:
         if needs.parent is not None:
             facts.lineage = self._lineage(scope, needs.parent)
         if needs.child:
-            facts.child = next(iter(tables.children(key)), None)
+            facts.child = next(iter((*tables.children(key), *tables.children_to_come(key))), None)
         return facts
 
     def _lineage(self, scope: Scope, thread_id: ThreadId) -> Lineage:

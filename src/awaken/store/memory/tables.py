@@ -14,7 +14,7 @@ from awaken.domain.clock import Instant
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.ids import DispatchId, MessageId, RunId, Scope, ThreadId, TicketId
 from awaken.domain.log import Appended
-from awaken.domain.outbox import OutboxRow
+from awaken.domain.outbox import Begin, OutboxRow
 from awaken.domain.pending import Pending
 from awaken.domain.run import DONE, WAITING, Run
 from awaken.domain.schedule import Schedule
@@ -107,6 +107,17 @@ class Tables:
         rows = [row for row in self.threads.values() if row.scope == key[0] and row.deleted_at is None]
         found = [row for row in rows if row.info.parent_thread_id == key[1]]
         return [row.thread_id for row in sorted(found, key=lambda row: row.no)]
+
+    def children_to_come(self, key: ThreadKey) -> list[ThreadId]:
+        """The threads that errands of its own are still to make as its children."""
+        own = [row for row in self.outbox.values() if (row.scope, row.sender) == key]
+        return [
+            row.thread_id
+            for row in own
+            if isinstance(row.errand, Begin)
+            and row.errand.info is not None
+            and row.errand.info.parent_thread_id == key[1]
+        ]
 
     def is_shown(self, key: ThreadKey) -> bool:
         """The thread exists, and is not deleted."""

@@ -200,8 +200,8 @@ class Loader:
         if needs.parent is not None:
             facts.lineage = yield from self._lineage(needs.scope, needs.parent)
         if needs.child:
-            row = yield from self._row("child", scope=needs.scope, thread_id=needs.thread_id)
-            facts.child = None if row is None else ThreadId(row[0])
+            [(child,)] = yield from self._rows("child", scope=needs.scope, thread_id=needs.thread_id)
+            facts.child = None if child is None else ThreadId(child)
         return facts
 
     def _look_ahead(self, needs: Needs, thread: ThreadRow | None) -> Reading[None]:

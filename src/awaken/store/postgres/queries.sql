@@ -286,12 +286,19 @@ SELECT {ticket_columns}
  ORDER BY k.no;
 
 -- name: child
--- A thread whose parent it is. Index: threads_parent.
-SELECT thread_id
-  FROM threads
- WHERE scope = :scope AND parent_thread_id = :thread_id AND deleted_at IS NULL
- ORDER BY no
- LIMIT 1;
+-- A thread whose parent it is, or else one that an errand of its own is still to make: in one statement, since an errand
+-- that is delivered meanwhile is one or the other. Index: threads_parent, outbox_lane.
+SELECT coalesce(
+       (SELECT t.thread_id
+          FROM threads t
+         WHERE t.scope = :scope AND t.parent_thread_id = :thread_id AND t.deleted_at IS NULL
+         ORDER BY t.no
+         LIMIT 1),
+       (SELECT o.thread_id
+          FROM outbox o
+         WHERE o.sender = :thread_id AND o.scope = :scope
+           AND awaken_json(o.body) #>> '{info,parent_thread_id}' = :thread_id
+         LIMIT 1)) AS thread_id;
 
 -- name: own_seqs
 -- The places in the log, from one on, of what belongs to a run. Index: messages_log.

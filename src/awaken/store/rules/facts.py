@@ -211,7 +211,7 @@ class Facts(msgspec.Struct, kw_only=True, gc=False):
     spans: tuple[Span, ...] = ()
     lineage: Lineage | None = None
     child: ThreadId | None = None
-    """A thread whose parent it is."""
+    """A thread whose parent it is, or will be when an errand of its own has been delivered."""
     turn: tuple[StoredMessage, ...] = ()
     """The messages of the log that belong to the same run as the one to hide."""
     left: list[Dispatch] = []

@@ -128,8 +128,9 @@ class FactLoader:
         if needs.parent is not None:
             facts.lineage = self._lineage(needs.scope, needs.parent)
         if needs.child:
-            row = self._row(_CHILD, {"scope": needs.scope, "parent": needs.thread_id})
-            facts.child = None if row is None else ThreadId(unpack(row[0]))
+            place = {"scope": needs.scope, "parent": needs.thread_id, "sender": pack(needs.thread_id)}
+            [child] = self._db.execute(_CHILD, place).fetchone()
+            facts.child = None if child is None else ThreadId(unpack(child))
         return facts
 
     def held(self, key: ThreadKey) -> Held | None:

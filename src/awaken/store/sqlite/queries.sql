@@ -207,13 +207,20 @@ SELECT {ticket_columns}
  WHERE k.run = :run AND k.state = 'open' AND r.no = k.run AND t.no = k.thread
  ORDER BY k.no;
 -- name: child
--- A thread whose parent it is. Index: threads_parent.
-SELECT thread_id
-  FROM threads INDEXED BY threads_parent
- WHERE scope = :scope AND info ->> '$.parent_thread_id' = :parent AND info ->> '$.parent_thread_id' IS NOT NULL
-   AND deleted_at IS NULL
- ORDER BY no
- LIMIT 1;
+-- A thread whose parent it is, or else one that an errand of its own is still to make. Index: threads_parent,
+-- outbox_lane.
+SELECT coalesce(
+       (SELECT thread_id
+          FROM threads INDEXED BY threads_parent
+         WHERE scope = :scope AND info ->> '$.parent_thread_id' = :parent AND info ->> '$.parent_thread_id' IS NOT NULL
+           AND deleted_at IS NULL
+         ORDER BY no
+         LIMIT 1),
+       (SELECT o.thread_id
+          FROM outbox o INDEXED BY outbox_lane
+         WHERE o.sender = :sender AND o.scope = :scope AND json_valid(CAST(o.body AS TEXT))
+           AND CAST(o.body AS TEXT) ->> '$.info.parent_thread_id' = :parent
+         LIMIT 1));
 
 -- name: own_seqs
 -- The places in the log, from one on, of what belongs to a run. Index: thread_entries.

@@ -39,6 +39,8 @@ from awaken.store.transitions import (
 )
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
+from awaken.testing.conformance.children import delivered, parent_of, thread_of_child
+from awaken.testing.conformance.outbox import begins
 from awaken.testing.conformance.steps import (
     OTHER_SCOPE,
     ROUTES,
@@ -449,6 +451,31 @@ async def test_a_thread_with_children_is_not_deleted_by_whoever_does_not_say_wha
     assert await snapshot(store) == before
     await _deleted(store, "b")
     await _deleted(store, "a")
+
+
+@behaviour("TR-019")
+async def test_a_child_that_is_still_to_be_begun_is_one_that_its_parent_has(store: Store, clock: ManualClock) -> None:
+    """Otherwise it would come when its parent is gone, and nobody would see to it."""
+    mine = await parent_of(store, "kid")
+    await settled(store, mine)
+    before = await snapshot(store)
+
+    assert await _delete(store) == HasChildren(thread_of_child("kid"))
+    assert await _delete(store, force=True) == HasChildren(thread_of_child("kid"))
+
+    assert await snapshot(store) == before
+    await delivered(store)
+    assert await _delete(store, force=True) == HasChildren(thread_of_child("kid"))
+    await _deleted(store, thread_of_child("kid"), force=True)
+    await _deleted(store)
+
+
+async def test_an_errand_that_makes_no_child_does_not_hold_up_a_deletion(store: Store, clock: ManualClock) -> None:
+    mine = await claimed(store, "d1")
+    await committed(store, mine, posts=[begins("far"), begins("far-2", info=ThreadInfo(title="another"))])
+    await settled(store, mine)
+
+    await _deleted(store)
 
 
 async def test_a_deleted_thread_goes_in_slices_and_others_do_not_notice(store: Store, clock: ManualClock) -> None:
