@@ -1971,6 +1971,7 @@ class Awaken:
         besides: those of a protocol of your own (docs/howto/write-a-protocol-adapter.md). A worker serves nothing but
         its health and metrics.
         """
+        from awaken.console.app import CONSOLE_OPERATIONS
         from awaken.http.app import build_app
         from awaken.http.settings import HttpSettings
         from awaken.http.table import OPERATIONS, WORKER_OPERATIONS
@@ -1987,7 +1988,8 @@ class Awaken:
             settings = msgspec.structs.replace(settings, protocols=())
             served = WORKER_OPERATIONS
         else:
-            served = (*OPERATIONS, *operations_of(settings.protocols), *operations)
+            console = CONSOLE_OPERATIONS if settings.console else ()
+            served = (*OPERATIONS, *console, *operations_of(settings.protocols), *operations)
         app = build_app(
             self.mailbox,
             self.store,

@@ -63,6 +63,7 @@ def serve(
     allowed_origin: Several = (),
     forwarded_allow_ips: str | None = None,
     protocols: Annotated[str | None, Parameter(env_var="AWAKEN_PROTOCOLS")] = None,
+    console: bool | None = None,
     insecure_no_auth: bool = False,
     check: Flag = False,
 ) -> int:
@@ -109,6 +110,8 @@ def serve(
     protocols
         Which protocols are served beside this server's own API, separated by commas, such as ai-sdk,ag-ui; none for
         none. AWAKEN_PROTOCOLS, or else what the app says, when absent.
+    console
+        Whether the console is at /console. As the app says, or else where the address is this machine's, when absent.
     insecure_no_auth
         Serve beyond this machine although the app has no authorize.
     check
@@ -130,17 +133,14 @@ def serve(
             " (HttpSettings(authorize=…)), or bind to 127.0.0.1 and put a proxy in front, or accept with"
             " --insecure-no-auth that anybody may use it"
         )
+
+    def settings_at(served: Address) -> HttpSettings:
+        proxies = forwarded_allow_ips
+        return _http_settings(app, served, public_url, allowed_host, allowed_origin, proxies, chosen, console)
+
     if check:
-        settings = _http_settings(app, address, public_url, allowed_host, allowed_origin, forwarded_allow_ips, chosen)
-        return _check(app, address, settings)
-    return serve_app(
-        app,
-        address,
-        lambda served: _http_settings(
-            app, served, public_url, allowed_host, allowed_origin, forwarded_allow_ips, chosen
-        ),
-        shutdown_drain_s=shutdown_drain_s,
-    )
+        return _check(app, address, settings_at(address))
+    return serve_app(app, address, settings_at, shutdown_drain_s=shutdown_drain_s)
 
 
 def serve_app(
@@ -160,7 +160,7 @@ def serve_app(
             app,
             bound,
             lambda: _log.debug("starting", extra={"url": served.to_url()}),
-            lambda: _announce(app, served, settings.public_url),
+            lambda: _announce(app, served, settings),
             settings=settings,
             shutdown_drain_s=shutdown_drain_s,
         )
@@ -206,6 +206,7 @@ def _http_settings(
     origins: Sequence[str],
     proxies: str | None,
     protocols: tuple[str, ...] | None,
+    console: bool | None,
 ) -> HttpSettings:
     """Those of the app, with what the command adds, or chooses in its place. On loopback, and where names are given,
     only those are answered to.
@@ -214,6 +215,8 @@ def _http_settings(
         ValidationError: An address is none.
     """
     chosen = app.http_settings or HttpSettings()
+    if console is None:
+        console = served.is_loopback if chosen.console is None else chosen.console
     names = (*(chosen.allowed_hosts or ()), *hosts)
     if served.is_loopback or names:
         names = (*LOOPBACK, served.host, *names)
@@ -226,6 +229,7 @@ def _http_settings(
         if proxies is None
         else tuple([each.strip() for each in proxies.split(",")]),
         protocols=chosen.protocols if protocols is None else protocols,
+        console=console,
     )
 
 
@@ -250,7 +254,7 @@ def app_of(target: str | None, options: DemoOptions) -> Awaken:
     return load_app(target)
 
 
-def _announce(app: Awaken, address: Address, public_url: str | None) -> None:
+def _announce(app: Awaken, address: Address, settings: HttpSettings) -> None:
     """The banner: what is served where, and something to try. The log has the same for whoever reads only that."""
     url = address.to_url()
     agents = app.agents.ids()
@@ -264,8 +268,10 @@ def _announce(app: Awaken, address: Address, public_url: str | None) -> None:
         f"  agents      {', '.join(agents) or 'none yet'}",
         f"  process     {os.getpid()}; Ctrl-C stops it, and twice at once",
     ]
-    if public_url is not None:
-        lines.append(f"  public      {public_url}")
+    if settings.console and app.role != "worker":
+        lines.insert(1, f"  console     {(settings.public_url or url).rstrip('/')}/console")
+    if settings.public_url is not None:
+        lines.append(f"  public      {settings.public_url}")
     if not (address.is_loopback or _is_guarded(app) or app.role == "worker"):
         lines.append("  warning     no authentication: whoever reaches this address may use it")
     if agents and app.role != "worker":

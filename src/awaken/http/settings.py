@@ -64,6 +64,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     protocols: tuple[str, ...] | None = None
     """Which other protocols are served beside this API, by name; None: all there are. What is not served is not
     imported."""
+    console: bool | None = None
+    """Whether the console, a page that shows and operates the server, is at `/console`. None: where `awaken serve`
+    listens on loopback. It asks for a key where `authorize` wants one."""
     forwarded_allow_ips: tuple[str, ...] = ()
     """Addresses, or ranges of them, of proxies that are believed when they report the client (`X-Forwarded-For`), the
     scheme (`X-Forwarded-Proto`) and the name (`X-Forwarded-Host`); `*` for any. The name has to be allowed like that in

@@ -113,7 +113,10 @@ export class Awaken {
    * `callback` gets every item, one after another. `stream.state` comes before a conversation, also when it has to be
    * shown anew: drop what you show. `stream.cut` is only news; the watch comes back by itself.
    *
-   * @param {{ run_id: string } | { thread_id: string }} what
+   * With `hints` instead: that something happens anywhere, as a `stream.hint` with `thread_id`, `run_id` and `kind`. Hints
+   * are not kept; after a `stream.open` read again what you show.
+   *
+   * @param {{ run_id: string } | { thread_id: string } | { hints: true }} what
    * @param {(item: Item) => unknown} callback
    */
   watch(what, callback) {
@@ -163,6 +166,7 @@ class Watch {
   #client;
   #what;
   #callback;
+  /** Of what is watched; none where that is everything. @type {string | undefined} */
   #path;
   /** @type {string | undefined} */
   #last;
@@ -170,15 +174,19 @@ class Watch {
   #shown = new Set();
   #pause = new Pause(GIVE_UP_S);
 
-  /** @param {Awaken} client @param {{ run_id?: string, thread_id?: string }} what @param {(item: Item) => unknown} callback */
+  /**
+   * @param {Awaken} client
+   * @param {{ run_id?: string, thread_id?: string, hints?: true }} what
+   * @param {(item: Item) => unknown} callback
+   */
   constructor(client, what, callback) {
     const [folder, id] = what.run_id === undefined ? ["threads", what.thread_id] : ["runs", what.run_id];
-    if (id === undefined) throw new TypeError("watch takes { run_id } or { thread_id }");
+    if (id === undefined && !what.hints) throw new TypeError("watch takes { run_id }, { thread_id } or { hints }");
     if (typeof callback !== "function") throw new TypeError("watch takes a function, which is given every item");
     this.#client = client;
     this.#what = what;
     this.#callback = callback;
-    this.#path = `v1/${folder}/${part(id)}`;
+    if (id !== undefined) this.#path = `v1/${folder}/${part(id)}`;
     /** Why it ended: `done`, `waiting` or `closed`. Rejected when it failed for good. @type {Promise<string>} */
     this.done = this.#follow();
     this.done.catch(() => {}); // the callback was given it
@@ -192,7 +200,7 @@ class Watch {
   async #follow() {
     const signal = this.#closing.signal;
     try {
-      if (this.#what.run_id === undefined) await this.#join({ thread: await this.#get(this.#path) });
+      if (this.#what.run_id === undefined && this.#path) await this.#join({ thread: await this.#get(this.#path) });
       for (;;) {
         try {
           const reason = await this.#connection();
@@ -216,7 +224,8 @@ class Watch {
     const headers = { Accept: "text/event-stream" };
     if (this.#last) headers["Last-Event-ID"] = this.#last;
     const signal = this.#closing.signal;
-    const answer = await this.#client.send("GET", `${this.#path}/stream`, { headers, signal });
+    const path = this.#path ? `${this.#path}/stream` : "v1/watch?hints=true";
+    const answer = await this.#client.send("GET", path, { headers, signal });
     if (answer.status === 204) return await this.#end({ reason: "done" });
     const type = answer.headers.get("Content-Type") ?? "";
     if (!type.startsWith("text/event-stream")) throw new AwakenError(200, { detail: `no event stream, but ${type}` });
@@ -226,7 +235,7 @@ class Watch {
       if (event === "stream.end") return await this.#end(content);
       if (event === "stream.error") throw new AwakenError(content.status, content);
       if (event === "stream.resync") return void (await this.#join(content));
-      if (event === "stream.open") {
+      if (event === "stream.open" || event === "stream.hint") {
         this.#last ??= content.cursor;
         await this.#give(event, content);
       } else if (!event.startsWith("stream.")) {

@@ -1,0 +1,94 @@
+/** The console: its frame, and which page an address leads to. */
+
+import { html, render, useEffect, useRef, useState } from "./html.js";
+import { client, keepKey, link, readKey, useLink, useNow, useRead } from "./link.js";
+import { Copy, Problem, Status, useTitle } from "./parts.js";
+import { go, to, useKeys, useRoute } from "./route.js";
+import { lasting } from "./text.js";
+
+/** Each page is loaded when it is first opened. `key`: what leads there after `g`. */
+const PAGES = [
+  { name: "attention", title: "Attention", key: "a", load: () => import("./attention.js") },
+  { name: "runs", title: "Runs", key: "r", load: () => import("./runs.js") },
+];
+const HELP = [
+  ["g, then a letter", "another page"],
+  ["j, k", "down and up in a table"],
+  ["Enter", "open what is focused"],
+  ["?", "this list"],
+];
+
+function Frame() {
+  const route = useRoute();
+  const system = useRead("/v1/system", { concerns: () => false });
+  const page = PAGES.find(({ name }) => name === (route.place[0] ?? "attention"));
+  const help = useRef(null);
+  const going = useRef(0);
+  const wanted = (event) => {
+    if (Date.now() - going.current > 1_500) return false;
+    const found = PAGES.find(({ key }) => key === event.key);
+    going.current = 0;
+    return found ? go(found.name) : false;
+  };
+  useKeys({
+    "?": () => help.current.showModal(),
+    g: () => void (going.current = Date.now()),
+    ...Object.fromEntries(PAGES.map(({ key }) => [key, wanted])),
+  });
+  return html`
+    <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.querySelector("main").focus())}>To the page</a>
+    <header class="frame">
+      <a class="brand" href="#/">awaken</a>
+      <nav aria-label="Pages">
+        ${PAGES.map(({ name, title }) => html`<a key=${name} href=${to(name)} aria-current=${page?.name === name ? "page" : undefined}>${title}</a>`)}
+      </nav>
+      <${State} system=${system.value} />
+    </header>
+    <main id="main" tabindex="-1">${page ? html`<${Page} key=${page.name} page=${page} route=${route} />` : html`<${Nowhere} />`}</main>
+    <dialog ref=${help} aria-label="Keys">
+      <h2>Keys</h2>
+      <dl class="facts">${HELP.map(([keys, does]) => html`<div key=${keys}><dt><kbd>${keys}</kbd></dt><dd>${does}</dd></div>`)}
+        ${PAGES.map(({ key, title }) => html`<div key=${key}><dt><kbd>g ${key}</kbd></dt><dd>${title}</dd></div>`)}</dl>
+      <form method="dialog"><button class="primary">Close</button></form>
+    </dialog>
+  `;
+}
+
+/** Durability, store, version, and the link with its age. */
+function State({ system }) {
+  const { state, heard_at } = useLink();
+  const now = useNow();
+  const words = { live: "live", connecting: "connecting", lost: "not reached", refused: "wants a key" }[state];
+  const age = heard_at && state !== "live" ? `, last heard ${lasting(now - heard_at)} ago` : "";
+  const unguarded = system?.limits?.authorize === false;
+  return html`<div class="state">
+    ${system && html`<span title="What survives">${system.durability}</span> <span>${system.store?.kind ?? system.store}</span> <span>${system.version}</span>`}
+    ${unguarded && html`<${Status} of="degraded">no authentication<//>`}
+    <span role="status"><${Status} of=${state}>${words}${age}<//></span>
+    ${readKey() && html`<button type="button" class="link" onClick=${() => keepKey(null)}>Forget the key</button>`}
+  </div>`;
+}
+
+const loaded = new Map();
+
+function Page({ page, route }) {
+  const [, turn] = useState(0);
+  const [problem, fail] = useState(null);
+  useEffect(() => {
+    if (!loaded.has(page.name)) {
+      page.load().then(
+        (module) => (loaded.set(page.name, module.default), turn((count) => count + 1)),
+        (error) => fail({ status: 0, code: "unreachable", message: error.message }),
+      );
+    }
+  }, [page.name]);
+  useTitle([page.title, ...route.place.slice(1)].join(" · "));
+  if (problem) return html`<${Problem} of=${problem} reload=${() => location.reload()} />`;
+  const Shown = loaded.get(page.name);
+  return Shown ? html`<${Shown} route=${route} />` : null;
+}
+
+const Nowhere = () => html`<h1>There is no such page</h1><p><a href="#/">To what needs attention</a></p>`;
+
+link.start();
+render(html`<${Frame} />`, document.body);

@@ -1,0 +1,347 @@
+/**
+ * The parts that all pages are made of: a table with its page, facts, actions with the commands that do the same, and the
+ * states in which a page can be.
+ */
+
+import { html, useEffect, useId, useRef, useState } from "./html.js";
+import { BASE, act, keepKey, readKey, useNow, useRead, withQuery } from "./link.js";
+import { refine, to, useKeys } from "./route.js";
+import { Text, lasting, seen } from "./text.js";
+
+// --- words and signs -------------------------------------------------------------------------------------------------
+
+const TONES = {
+  ok: ["completed", "acked", "decided", "ready", "ok", "live", "success"],
+  live: ["running", "starting", "claimed", "executing"],
+  ask: ["needs_decision", "needs_input", "open", "waiting", "retrying", "paused", "degraded", "drained", "suspect"],
+  bad: ["failed", "dead_letter", "blocked", "unavailable", "lost", "expired", "refused", "error"],
+};
+const TONE_OF = Object.fromEntries(Object.entries(TONES).flatMap(([tone, words]) => words.map((word) => [word, tone])));
+
+/** One word with a sign: told apart by its shape as well as by its colour. */
+export function Status({ of, children }) {
+  const tone = TONE_OF[of] ?? "quiet";
+  return html`<span class=${`status ${tone}`}>${children ?? String(of).replaceAll("_", " ")}</span>`;
+}
+
+/** An instant as its age; the whole of it on hover. `until`: how long it is still ahead. */
+export function When({ at, until = false }) {
+  const now = useNow();
+  if (!at) return html`<span class="quiet">–</span>`;
+  const ms = Date.parse(at) - now;
+  const words = until ? (ms > 0 ? `in ${lasting(ms)}` : `${lasting(-ms)} ago`) : ms > 999 ? `in ${lasting(ms)}` : `${lasting(-ms)} ago`;
+  return html`<time datetime=${at} title=${at}>${words}</time>`;
+}
+
+/** An id, the middle of a long one left out. */
+export function ShortId({ id, short = true }) {
+  const shown = short && id.length > 22 ? `${id.slice(0, 10)}…${id.slice(-8)}` : id;
+  return html`<bdi class="id" title=${id}>${seen(shown)}</bdi>`;
+}
+
+/** An id, whole for whoever copies it, and a link where something is shown of it. */
+export function Id({ id, href, short = true }) {
+  if (!id) return html`<span class="quiet">–</span>`;
+  const name = html`<${ShortId} id=${id} short=${short} />`;
+  return html`<span class="with-copy">${href ? html`<a href=${href}>${name}</a>` : name}<${Copy} text=${id} what="id" /></span>`;
+}
+
+export const RunId = ({ id, short }) => html`<${Id} id=${id} href=${id && to("runs", id)} short=${short} />`;
+export const ThreadId = ({ id, short }) => html`<${Id} id=${id} href=${id && to("threads", id)} short=${short} />`;
+
+export function Copy({ text, what = "text" }) {
+  const [done, turn] = useState(false);
+  const copy = async () => {
+    await copied(text);
+    turn(true);
+    setTimeout(() => turn(false), 1_500);
+  };
+  return html`<button type="button" class="copy" aria-label=${`Copy ${what}`} title=${`Copy ${what}`} onClick=${copy}>
+    <svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">
+      <path d=${done ? "M3 8.5l3.5 3.5L13 4.5" : "M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3"} fill="none" stroke="currentColor" stroke-width="1.6" />
+    </svg>
+  </button>`;
+}
+
+/** Also where a page is not served over TLS, and has no clipboard of its own. */
+async function copied(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = Object.assign(document.createElement("textarea"), { value: text });
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  return field.remove();
+}
+
+/** A value as JSON, cut when it is long. */
+export const Json = ({ value }) => html`<${Text} text=${JSON.stringify(value, null, 2) ?? "null"} block=${true} />`;
+
+/** Names and values; what there is not is left out. */
+export function Facts({ of }) {
+  const said = Object.entries(of).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return html`<dl class="facts">${said.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+// --- the commands that do the same -----------------------------------------------------------------------------------
+
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+export function curlOf({ method = "GET", path, body, headers = {} }) {
+  const said = { ...headers, ...(body ? { "Content-Type": "application/json" } : {}) };
+  const parts = ["curl", ...(method === "GET" ? [] : ["-X", method]), quoted(new URL(path.replace(/^\//, ""), BASE).href)];
+  if (readKey()) parts.push('-H "Authorization: Bearer $AWAKEN_KEY"');
+  for (const [name, value] of Object.entries(said)) parts.push("-H", quoted(`${name}: ${value}`));
+  if (body) parts.push("-d", quoted(JSON.stringify(body)));
+  return parts.join(" ");
+}
+
+/** What is asked for here, as commands: `[{ label, request, cli }]`, where `cli` is what follows `awaken`. */
+export function Commands({ of }) {
+  const rows = of.filter(Boolean);
+  return html`<details class="commands">
+    <summary>As commands</summary>
+    <dl>
+      ${rows.map(
+        ({ label, request, cli }) => html`<div key=${label}>
+          <dt>${label}</dt>
+          <dd>
+            ${request && html`<${Command} text=${curlOf(request)} />`}
+            ${cli && html`<${Command} text=${`awaken ${[].concat(cli).map(quoted).join(" ")}`} />`}
+          </dd>
+        </div>`,
+      )}
+    </dl>
+  </details>`;
+}
+
+export const Command = ({ text }) =>
+  html`<div class="command"><code tabindex="0"><bdi>${seen(text)}</bdi></code><${Copy} text=${text} what="command" /></div>`;
+
+// --- what can be done ------------------------------------------------------------------------------------------------
+
+/**
+ * A button that sends one request. `confirm` is asked first, in a dialog; `input` adds a field whose text becomes part of
+ * the body: `{ label, name, required }`.
+ */
+export function Action({ label, request, confirm, input, danger = false, disabled = false, done }) {
+  const [state, turn] = useState({ busy: false, problem: null, said: "" });
+  const dialog = useRef(null);
+  const field = useRef(null);
+  const id = useId();
+  const asks = Boolean(confirm || input);
+  const send = async () => {
+    turn({ busy: true, problem: null, said: "" });
+    try {
+      const text = field.current?.value ?? "";
+      const asked = typeof request === "function" ? request(text) : request;
+      const answer = await act(input && text && typeof request !== "function" ? { ...asked, body: { ...asked.body, [input.name]: text } } : asked);
+      dialog.current?.close();
+      turn({ busy: false, problem: null, said: "done" });
+      done?.(answer);
+    } catch (problem) {
+      turn({ busy: false, problem, said: "" });
+    }
+  };
+  const press = () => (asks ? (turn({ busy: false, problem: null, said: "" }), dialog.current.showModal()) : send());
+  return html`<span class="action">
+    <button type="button" class=${danger ? "danger" : ""} disabled=${disabled || state.busy} aria-busy=${state.busy} onClick=${press}>
+      ${label}
+    </button>
+    ${!asks && state.problem && html`<${Problem} of=${state.problem} />`}
+    ${asks &&
+    html`<dialog ref=${dialog} aria-labelledby=${id}>
+      <form method="dialog" onSubmit=${(event) => (event.preventDefault(), send())}>
+        <h2 id=${id}>${label}</h2>
+        ${confirm && html`<p>${confirm}</p>`}
+        ${input && html`<label>${input.label}<textarea ref=${field} rows="3" required=${input.required}>${input.value ?? ""}</textarea></label>`}
+        ${state.problem && html`<${Problem} of=${state.problem} />`}
+        <div class="buttons">
+          <button type="button" onClick=${() => dialog.current.close()}>Leave it</button>
+          <button type="submit" class=${danger ? "danger" : "primary"} disabled=${state.busy}>${label}</button>
+        </div>
+      </form>
+    </dialog>`}
+  </span>`;
+}
+
+// --- the states of a page --------------------------------------------------------------------------------------------
+
+/** What is wrong and what to do, with the id under which the server's log has it. */
+export function Problem({ of, reload }) {
+  const { status, code, message, problem } = of;
+  const request_id = problem?.request_id;
+  return html`<div class="problem" role="alert">
+    <strong>${status === 403 ? "You may not see or do this" : status === 0 ? "The server was not reached" : seen(message)}</strong>
+    ${(status === 403 || status === 0) && html`<span> ${seen(message)}</span>`}
+    <span class="quiet"> ${status ? `${status} ` : ""}${code}${request_id ? html` · request <${Id} id=${request_id} short=${false} />` : ""}</span>
+    ${reload && html` <button type="button" onClick=${reload}>Try again</button>`}
+  </div>`;
+}
+
+/** Nothing to show, and what would change that. */
+export const Empty = ({ children, command }) =>
+  html`<div class="empty"><p>${children}</p>${command && html`<${Command} text=${command} />`}</div>`;
+
+export const Loading = () => html`<p class="loading" role="status">Loading …</p>`;
+
+/**
+ * What was read, in whatever state it is: loading, refused, failed, or shown, and then with its age where it could not be
+ * read again.
+ */
+export function Read({ of, children }) {
+  const { value, problem, read_at, reload } = of;
+  if (value === undefined) {
+    if (problem?.status === 401) return html`<${KeyForm} problem=${problem} reload=${reload} />`;
+    return problem ? html`<${Problem} of=${problem} reload=${reload} />` : html`<${Loading} />`;
+  }
+  return html`${problem && html`<${Stale} problem=${problem} read_at=${read_at} reload=${reload} />`}${children(value)}`;
+}
+
+function Stale({ problem, read_at, reload }) {
+  const now = useNow();
+  return html`<div class="stale" role="status">
+    This is ${lasting(now - read_at)} old: ${problem.status ? seen(problem.message) : "the server is not reached"}.
+    ${" "}<button type="button" onClick=${reload}>Try again</button>
+  </div>`;
+}
+
+/** The server wants to know who asks. */
+export function KeyForm({ problem, reload }) {
+  const field = useRef(null);
+  const keep = (event) => {
+    event.preventDefault();
+    keepKey(field.current.value.trim());
+    reload?.();
+  };
+  return html`<form class="key" onSubmit=${keep}>
+    <h2>This server wants a key</h2>
+    <p>It is sent as <code>Authorization: Bearer …</code>, and kept until this tab is closed.</p>
+    ${readKey() && html`<p role="alert">${seen(problem.message)}</p>`}
+    <label>Key <input ref=${field} type="password" autocomplete="off" required /></label>
+    <button class="primary">Use it</button>
+  </form>`;
+}
+
+// --- tables ----------------------------------------------------------------------------------------------------------
+
+/**
+ * Rows with columns `{ title, cell: (row) => node, wide }`; a `wide` one takes what room there is. The first column leads
+ * where `href` says. With `picked` (a Set of ids) rows can be picked.
+ */
+export function Table({ caption, columns, rows, id, href, picked, onPick }) {
+  const body = useRef(null);
+  const move = (by) => () => {
+    const links = [...(body.current?.querySelectorAll("[data-row]") ?? [])];
+    if (!links.length) return false;
+    const at = links.findIndex((link) => link.closest("tr").contains(document.activeElement));
+    links[Math.min(Math.max(at + by, 0), links.length - 1)].focus();
+    return undefined;
+  };
+  useKeys({ j: move(1), k: move(-1) });
+  const all = rows.length > 0 && picked && rows.every((row) => picked.has(id(row)));
+  const pick = (ids, on) => onPick(new Set(on ? [...picked, ...ids] : [...picked].filter((each) => !ids.includes(each))));
+  return html`<table>
+    <caption class="hidden">${caption}</caption>
+    <thead>
+      <tr>
+        ${picked && html`<th class="pick"><input type="checkbox" aria-label="Pick all" checked=${all} onChange=${(event) => pick(rows.map(id), event.target.checked)} /></th>`}
+        ${columns.map(({ title, wide }) => html`<th key=${title} scope="col" class=${wide ? "wide" : ""}>${title}</th>`)}
+      </tr>
+    </thead>
+    <tbody ref=${body}>
+      ${rows.map(
+        (row) => html`<tr key=${id(row)}>
+          ${picked &&
+          html`<td class="pick"><input type="checkbox" data-row aria-label=${`Pick ${id(row)}`} checked=${picked.has(id(row))} onChange=${(event) => pick([id(row)], event.target.checked)} /></td>`}
+          ${columns.map(
+            ({ title, cell, wide }, at) => html`<td key=${title} data-title=${title} class=${wide ? "wide" : ""}>
+              ${at === 0 && href ? html`<a href=${href(row)} data-row=${picked ? undefined : ""}>${cell(row)}</a>` : cell(row)}
+            </td>`,
+          )}
+        </tr>`,
+      )}
+    </tbody>
+  </table>`;
+}
+
+/**
+ * A page with a list of the API: filters in its address, a table, and the way to older rows. It never counts.
+ *
+ * `filters`: `[{ name, label, options, instant }]`, `options` a list of values, or none for a text; `instant` for a point in
+ * time. `query` is always asked for.
+ * `actions(rows, reload)` stands above the table; `commands(path)` are those beside the reading itself.
+ */
+export function List({
+  title, intro, path, query = {}, filters = [], columns, id, href, empty, cli, commands = [], actions, concerns, route,
+  pickable = false, limit = 50,
+}) { // prettier-ignore
+  const [picked, onPick] = useState(() => new Set());
+  const chosen = Object.fromEntries(filters.map(({ name }) => [name, route.query[name]]));
+  const asked = { ...query, ...chosen, limit, cursor: route.query.cursor };
+  const full = withQuery(path, asked);
+  const read = useRead(full, { concerns });
+  const narrowed = Object.values(chosen).some(Boolean);
+  return html`<section class="list">
+    <header>
+      <h1>${title}</h1>
+      ${intro && html`<p class="quiet">${intro}</p>`}
+      <${Filters} of=${filters} chosen=${chosen} />
+    </header>
+    <${Read} of=${read}>
+      ${({ items, has_more, next_cursor, unreadable = [] }) => {
+        const kept = pickable ? new Set([...picked].filter((each) => items.some((row) => id(row) === each))) : undefined;
+        return html`
+          ${actions?.({ rows: items, picked: kept, reload: read.reload })}
+          ${unreadable.length > 0 && html`<p class="problem">Damaged, and left out: ${unreadable.join(", ")}</p>`}
+          ${items.length
+            ? html`<${Table} caption=${title} ...${{ columns, rows: items, id, href, picked: kept, onPick }} />`
+            : narrowed || route.query.cursor
+              ? html`<${Empty}>Nothing on this page fits.<//>`
+              : html`<${Empty} command=${empty?.command}>${empty?.text ?? "There is nothing here."}<//>`}
+          <nav class="pages" aria-label="More rows">
+            ${route.query.cursor && html`<button type="button" onClick=${() => refine({ cursor: undefined })}>First page</button>`}
+            ${has_more && html`<button type="button" onClick=${() => (location.hash = nextOf(route, next_cursor))}>Next page</button>`}
+          </nav>
+        `;
+      }}
+    <//>
+    <${Commands} of=${[{ label: "This page", request: { path: full }, cli }, ...commands]} />
+  </section>`;
+}
+
+const nextOf = (route, cursor) => to(...route.place, { ...route.query, cursor });
+
+function Filters({ of, chosen }) {
+  if (!of.length) return null;
+  const change = (name, as = (value) => value) => ({ target: { value } }) =>
+    refine({ [name]: value ? as(value) : undefined, cursor: undefined });
+  return html`<form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
+    ${of.map(
+      ({ name, label, options, instant }) => html`<label key=${name}>
+        ${label}
+        ${options
+          ? html`<select value=${chosen[name] ?? ""} onChange=${change(name)}>
+              <option value="">any</option>
+              ${options.map((value) => html`<option key=${value} value=${value} selected=${value === chosen[name]}>${value.replaceAll("_", " ")}</option>`)}
+            </select>`
+          : instant
+            ? html`<input type="datetime-local" value=${localOf(chosen[name])} onChange=${change(name, (local) => new Date(local).toISOString())} />`
+            : html`<input type="search" size="12" value=${chosen[name] ?? ""} onChange=${change(name)} />`}
+      </label>`,
+    )}
+  </form>`;
+}
+
+/** An instant as a field for local time wants it. */
+function localOf(instant) {
+  if (!instant || Number.isNaN(Date.parse(instant))) return "";
+  const at = new Date(instant);
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+/** The title of the tab. */
+export function useTitle(title) {
+  useEffect(() => {
+    document.title = `${title} · awaken`;
+  }, [title]);
+}

@@ -1,0 +1,61 @@
+/**
+ * Where the console is: `#/runs/ID?kinds=…`, so that every view has its address, also where the console is mounted.
+ */
+
+import { useEffect, useState } from "./html.js";
+
+/** @returns {{ place: string[], query: Record<string, string> }} */
+export function parsed(hash) {
+  const [path, query = ""] = hash.replace(/^#?\/?/, "").split("?");
+  const place = path.split("/").filter(Boolean).map(decoded);
+  return { place, query: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** The address of a view: `to("runs", run_id)`, with a query as an object at the end. */
+export function to(...parts) {
+  const query = typeof parts.at(-1) === "object" ? parts.pop() : {};
+  const said = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return `#/${parts.map(encodeURIComponent).join("/")}${said.length ? `?${new URLSearchParams(said)}` : ""}`;
+}
+
+export function go(...parts) {
+  location.hash = to(...parts);
+}
+
+/** The same view with another query; what is undefined is left out of it. Not a step that "back" would lead to. */
+export function refine(changes) {
+  const { place, query } = parsed(location.hash);
+  location.replace(to(...place, { ...query, ...changes }));
+}
+
+export function useRoute() {
+  const [route, turn] = useState(() => parsed(location.hash));
+  useEffect(() => {
+    const heard = () => turn(parsed(location.hash));
+    addEventListener("hashchange", heard);
+    return () => removeEventListener("hashchange", heard);
+  }, []);
+  return route;
+}
+
+/** What keys do while the component is shown: `{ j: next }`. Not while somebody types, nor with a modifier. */
+export function useKeys(bindings) {
+  useEffect(() => {
+    const pressed = (event) => {
+      const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, dialog[open]");
+      if (typing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+      const does = bindings[event.key];
+      if (does && does(event) !== false) event.preventDefault();
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  });
+}
