@@ -210,7 +210,7 @@ async def test_a_store_that_has_only_the_rows_answers_as_the_one_that_wrote_them
         await both(asked("d4", priority=1))
         following = want(Settled, await both(settling(again[0], offered=offer()))).claimed
         assert following is not None
-        await both(Interrupt(scope=SCOPE, thread_id=THREAD))
+        await both(Interrupt(scope=SCOPE, thread_id=THREAD, id="i1"))
         assert isinstance(await both(committing(following, delta("b"))), LeaseLost)
         await both(settling(following, Ack(NATURAL_END)))
         await both(asked("d5", dedupe_key="k", offered=offer()))
@@ -418,7 +418,7 @@ async def test_what_was_streamed_of_an_unfinished_turn_is_in_the_log_and_nowhere
 async def test_an_interrupt_comes_before_claim_and_start_or_after_both(store: Store, interrupt_first: bool) -> None:
     """They are one transaction, so nothing is claimed that has not started."""
     await submitted(store, "d1")
-    stop, take = Interrupt(scope=SCOPE, thread_id=THREAD), Claim(offers=(offer(),), rooms=PLENTY)
+    stop, take = Interrupt(scope=SCOPE, thread_id=THREAD, id="i1"), Claim(offers=(offer(),), rooms=PLENTY)
 
     if interrupt_first:
         answer, taken = await store.apply([stop, take])

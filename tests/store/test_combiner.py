@@ -233,7 +233,7 @@ async def test_transitions_over_many_threads_come_last_and_in_their_own_order() 
             Reclaim(),
             Renew(leases=(), lease_ms=1),
         ]
-        asked = [*sets, submit("0"), Interrupt(scope=DEFAULT_SCOPE, thread_id=ThreadId("u"))]
+        asked = [*sets, submit("0"), Interrupt(scope=DEFAULT_SCOPE, thread_id=ThreadId("u"), id="i1")]
         await asyncio.wait([harness.ask(each) for each in asked])
 
         assert names(harness.store.batches) == [["r-0", "Interrupt", "Renew", "Reclaim", "Claim", "Purge"]]
@@ -256,7 +256,7 @@ async def test_a_large_batch_is_answered_in_slices_and_a_later_batch_never_overt
         asked: list[Transition] = []
         for number in range(150):
             asked += [submit(f"{number}", f"t{number}")]
-        asked += [Interrupt(scope=DEFAULT_SCOPE, thread_id=ThreadId("t149"))]
+        asked += [Interrupt(scope=DEFAULT_SCOPE, thread_id=ThreadId("t149"), id="i2")]
         futures = [harness.ask(each) for each in asked]
         await asyncio.wait(futures)
 

@@ -580,8 +580,8 @@ def saves(draw: st.DrawFn) -> Plan:
 
 @st.composite
 def interrupts(draw: st.DrawFn) -> Plan:
-    asked = Interrupt(scope=draw(scopes), thread_id=draw(threads), id=draw(pick((None, None, "i1"))))
-    return lambda world: asked
+    asked = Interrupt(scope=draw(scopes), thread_id=draw(threads), id=draw(pick(("", "", "i1"))))
+    return lambda world: asked if asked.id else replace(asked, id=world.fresh("i"))
 
 
 @st.composite

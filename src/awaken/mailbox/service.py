@@ -678,7 +678,7 @@ class Mailbox:
         wait_s = checked_seconds(wait_s, what="wait_s")
         self._engine.require_ready()
         await self.get_thread(scope, thread_id)
-        outcome = await self._engine.combiner.ask(Interrupt(scope=scope, thread_id=thread_id))
+        outcome = await self._engine.combiner.ask(Interrupt(scope=scope, thread_id=thread_id, id=self.ids.mint()))
         if not isinstance(outcome, Interrupted):
             raise ThreadGone(thread_id)
         active_run_id = None if outcome.active is None else outcome.active.run_id

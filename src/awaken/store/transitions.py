@@ -423,7 +423,7 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
 
     scope: Scope
     thread_id: ThreadId
-    id: str | None = None
+    id: str
 
 
 @final

@@ -416,8 +416,8 @@ async def test_an_interrupt_of_a_damaged_queue_fails_alone(store: SqliteStore, b
     by_hand("DELETE FROM runs WHERE run_id = 'run-d1'")
     culprit, neighbour = await store.apply(
         [
-            Interrupt(scope=SCOPE, thread_id=thread_id("t1")),
-            Interrupt(scope=SCOPE, thread_id=thread_id("t2")),
+            Interrupt(scope=SCOPE, thread_id=thread_id("t1"), id="i1"),
+            Interrupt(scope=SCOPE, thread_id=thread_id("t2"), id="i2"),
         ]
     )
     assert "'run-d1' does not exist" in str(want(Failed, culprit).error)

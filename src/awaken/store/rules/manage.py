@@ -23,7 +23,7 @@ from awaken.store.rules.asks import DueDeletions, Load, Rule, ask
 from awaken.store.rules.ending import expect_deletion
 from awaken.store.rules.facts import Changes, Facts, ThreadRow
 from awaken.store.rules.needs import of_deletion
-from awaken.store.rules.stop import interrupt
+from awaken.store.rules.stop import clear
 from awaken.store.rules.writing import Log, touch
 from awaken.store.transitions import (
     Busy,
@@ -32,7 +32,6 @@ from awaken.store.transitions import (
     EditThread,
     HasChildren,
     HideRun,
-    Interrupt,
     Missing,
     RunHidden,
     Stale,
@@ -90,11 +89,8 @@ def delete_thread(
     busy = _unfinished(facts)
     if busy is not None and not t.force:
         return Busy(busy.run_id)
-    cleared = None
-    if busy is not None:
-        cleared = interrupt(Interrupt(scope=t.scope, thread_id=t.thread_id), facts, changes, now)
-    else:
-        touch(thread, changes, now)
+    touch(thread, changes, now)
+    cleared = None if busy is None else clear(thread, facts, changes, now, None)
     _mark_deleted(thread, changes, now)
     log = Log(thread, None, None, now)
     log.add(server_event.thread_deleted())

@@ -70,7 +70,7 @@ def interrupt(t: Interrupt, facts: Facts, changes: Changes, now: Instant) -> Int
     thread = facts.thread
     if thread is None:
         thread = new_thread(t.scope, t.thread_id, changes, now)
-    elif t.id is not None and t.id == thread.interrupt_id:
+    elif t.id == thread.interrupt_id:
         active = facts.claimed
         return Interrupted(thread.epoch, active if active is not None and active.epoch < thread.epoch else None, ())
     else:

@@ -408,7 +408,9 @@ async def cancelled(
 
 
 async def interrupt(store: Store, thread: ThreadId = THREAD, *, scope: Scope = SCOPE) -> Interrupted:
-    return want(Interrupted, await apply(store, Interrupt(scope=scope, thread_id=thread)))
+    return want(
+        Interrupted, await apply(store, Interrupt(scope=scope, thread_id=thread, id=f"interrupt-{next(_numbers)}"))
+    )
 
 
 async def reclaim(store: Store, *, limit: int = 200, **options: Any) -> Reclaimed:
