@@ -126,17 +126,18 @@ async def _emptied(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def _kept_url(postgres_server: str) -> Iterator[str]:
+def kept_postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of the store that `emptied_postgres_url` empties."""
     url = url_of_schema(postgres_server, f"test_{uuid4().hex[:16]}")
     yield url
     asyncio.run(drop_schema(url))
 
 
 @pytest.fixture
-def emptied_postgres_url(_kept_url: str) -> str:
+def emptied_postgres_url(kept_postgres_url: str) -> str:
     """The URL of a store that holds nothing, in a schema that others have used: made in a third of the time."""
-    asyncio.run(_emptied(_kept_url))
-    return _kept_url
+    asyncio.run(_emptied(kept_postgres_url))
+    return kept_postgres_url
 
 
 @pytest.fixture
