@@ -3,9 +3,11 @@
 Above: `PostgresStore.apply`. Below: `batch.Transactor`, which decides what a batch changes.
 Holds: a batch is committed once. Where the answer to a COMMIT is lost, the mark of the batch is written again over a
 new connection, which waits for the first transaction to be over: if the mark is there, that was committed, and the
-answers are made anew from the rows; if not, it never happened, and the batch is applied now.
+answers are made anew from the rows; if not, it never happened, and the batch is applied now. A `Claim` that was
+committed is not asked again, as it would take other threads with the same tokens: what it took is released as a claim
+that nobody carries.
 
-Source: ADR 0026.
+Source: ADR 0026, ADR 0041.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import AGAIN, LOST, translated
 from awaken.store.postgres.opening import Place, connect, disconnect
 from awaken.store.postgres.session import Session
-from awaken.store.transitions import Outcome, Transition
+from awaken.store.transitions import Claim, ClaimedSome, Outcome, Transition
 
 TRIES: Final = 5
 """Of a batch that other transactions are in the way of."""
 UNKNOWN_S: Final = 30.0
 """For so long it is tried to find out what became of a commit."""
 _PAUSE_S: Final = 0.25
+_UNHEARD: Final = ClaimedSome((), (), due_left=0, next_due_in_ms=0)
+"""Of a `Claim` whose answer was lost: its caller has nothing, and may claim again at once."""
 
 _T = TypeVar("_T")
 _log = logging.getLogger("awaken.store")
@@ -97,13 +101,14 @@ class Writer:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + UNKNOWN_S
         await self._drop()
-        careful = False
+        asked, committed = batch, False
         while True:
             try:
-                outcomes = await self._decide(batch, batch_id, careful=careful)
+                outcomes = await self._decide(asked, batch_id, careful=committed)
                 await self._connection.execute("COMMIT")
             except errors.UniqueViolationError:  # its mark is there
-                batch_id, careful = self._ids.mint(), True
+                batch_id, committed = self._ids.mint(), True
+                asked = [each for each in batch if not isinstance(each, Claim)]
             except (errors.PostgresError, *LOST, StoreError) as again:
                 await self._drop()
                 if loop.time() >= give_up_s:
@@ -112,7 +117,10 @@ class Writer:
                     ) from again
                 await asyncio.sleep(_PAUSE_S)
             else:
-                return outcomes
+                if not committed:
+                    return outcomes
+                answers = iter(outcomes)
+                return [_UNHEARD if isinstance(each, Claim) else next(answers) for each in batch]
 
     async def check(self) -> None:
         """Whether something can be written. Raises StoreUnavailable."""
