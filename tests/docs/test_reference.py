@@ -18,6 +18,7 @@ from awaken.cli.failure import Exit
 from awaken.cli.runs import runs
 from awaken.cli.serve import serve
 from awaken.cli.worker import worker
+from awaken.console.app import CONSOLE_OPERATIONS
 from awaken.domain import errors
 from awaken.domain.event import CHANNELS, KINDS, TABLE
 from awaken.domain.ids import DispatchId
@@ -58,7 +59,9 @@ METHODS = ("GET ", "POST ", "PUT ", "PATCH ", "DELETE ")
 
 def test_every_route_is_listed_once() -> None:
     listed = [cell for cell in first_cells(REFERENCE / "http.md") if cell.startswith(METHODS)]
-    assert sorted(listed) == sorted(f"{operation.method} {operation.path}" for operation in OPERATIONS)
+    assert sorted(listed) == sorted(
+        f"{operation.method} {operation.path}" for operation in (*OPERATIONS, *CONSOLE_OPERATIONS)
+    )
 
 
 def test_every_route_that_a_message_names_is_there() -> None:
