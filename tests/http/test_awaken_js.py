@@ -294,7 +294,7 @@ def test_any_other_request_takes_a_path_as_the_pages_on_http_write_it(page: Page
     [
         ("awaken.watch({ thread_id: '' }, show)", '"" is not a valid id'),
         ("awaken.watch({ run_id: 5 }, show)", "5 is not a valid id"),
-        ("awaken.watch({}, show)", "watch takes { run_id } or { thread_id }"),
+        ("awaken.watch({}, show)", "watch takes { run_id }, { thread_id } or { hints }"),
         ("awaken.watch({ run_id: 'r' })", "watch takes a function"),
         ("awaken.stop()", "undefined is not a valid id"),
         ("awaken.stop('')", '"" is not a valid id'),
@@ -358,6 +358,20 @@ def test_a_page_that_is_opened_in_the_middle_of_an_answer_shows_all_of_it_once(
 
 
 @behaviour("WEB-006")
+def test_a_watch_with_a_cursor_begins_right_after_it(page: Page, site: Site, thread_id: str) -> None:
+    opened(page, site.url)
+    run_id = submit(page, "speaker", thread_id)
+    site.say(*WORDS)
+    site.end()
+    httpx.get(f"{site.url}/v1/runs/{run_id}/wait").raise_for_status()
+    cursors = logged(site.url, run_id)
+    for what in ({"run_id": run_id}, {"thread_id": thread_id}):
+        watch(page, **what, cursor=cursors[3])
+        until(page, "(last) => items.some((item) => item.cursor === last)", cursors[-1])
+        assert seen(page) == cursors[4:]
+        page.evaluate("() => watching.close()")
+
+
 def test_whenever_a_page_is_opened_during_a_burst_it_shows_the_same(page: Page, site: Site, thread_id: str) -> None:
     opened(page, site.url)
     page.evaluate("(id) => awaken.createThread(id)", thread_id)

@@ -6,10 +6,11 @@ import { Copy, Problem, Status, useTitle } from "./parts.js";
 import { go, to, useKeys, useRoute } from "./route.js";
 import { lasting } from "./text.js";
 
-/** Each page is loaded when it is first opened. `key`: what leads there after `g`. */
+/** Each page is loaded when it is first opened; `one` shows a single row of it. `key`: what leads there after `g`. */
 const PAGES = [
   { name: "attention", title: "Attention", key: "a", load: () => import("./attention.js") },
-  { name: "runs", title: "Runs", key: "r", load: () => import("./runs.js") },
+  { name: "runs", title: "Runs", key: "r", load: () => import("./runs.js"), one: () => import("./run.js") },
+  { name: "threads", title: "Threads", key: "t", load: () => import("./threads.js"), one: () => import("./thread.js") },
 ];
 const HELP = [
   ["g, then a letter", "another page"],
@@ -74,18 +75,20 @@ const loaded = new Map();
 function Page({ page, route }) {
   const [, turn] = useState(0);
   const [problem, fail] = useState(null);
+  const id = page.one && route.place[1];
+  const load = id ? page.one : page.load;
   useEffect(() => {
-    if (!loaded.has(page.name)) {
-      page.load().then(
-        (module) => (loaded.set(page.name, module.default), turn((count) => count + 1)),
+    if (!loaded.has(load)) {
+      load().then(
+        (module) => (loaded.set(load, module.default), turn((count) => count + 1)),
         (error) => fail({ status: 0, code: "unreachable", message: error.message }),
       );
     }
-  }, [page.name]);
+  }, [load]);
   useTitle([page.title, ...route.place.slice(1)].join(" · "));
   if (problem) return html`<${Problem} of=${problem} reload=${() => location.reload()} />`;
-  const Shown = loaded.get(page.name);
-  return Shown ? html`<${Shown} route=${route} />` : null;
+  const Shown = loaded.get(load);
+  return Shown ? html`<${Shown} key=${id} route=${route} />` : null;
 }
 
 const Nowhere = () => html`<h1>There is no such page</h1><p><a href="#/">To what needs attention</a></p>`;

@@ -113,10 +113,12 @@ export class Awaken {
    * `callback` gets every item, one after another. `stream.state` comes before a conversation, also when it has to be
    * shown anew: drop what you show. `stream.cut` is only news; the watch comes back by itself.
    *
+   * With a `cursor` it begins right after that place, without what was before.
+   *
    * With `hints` instead: that something happens anywhere, as a `stream.hint` with `thread_id`, `run_id` and `kind`. Hints
    * are not kept; after a `stream.open` read again what you show.
    *
-   * @param {{ run_id: string } | { thread_id: string } | { hints: true }} what
+   * @param {{ run_id: string, cursor?: string } | { thread_id: string, cursor?: string } | { hints: true }} what
    * @param {(item: Item) => unknown} callback
    */
   watch(what, callback) {
@@ -176,7 +178,7 @@ class Watch {
 
   /**
    * @param {Awaken} client
-   * @param {{ run_id?: string, thread_id?: string, hints?: true }} what
+   * @param {{ run_id?: string, thread_id?: string, cursor?: string, hints?: true }} what
    * @param {(item: Item) => unknown} callback
    */
   constructor(client, what, callback) {
@@ -186,6 +188,7 @@ class Watch {
     this.#client = client;
     this.#what = what;
     this.#callback = callback;
+    this.#last = what.cursor;
     if (id !== undefined) this.#path = `v1/${folder}/${part(id)}`;
     /** Why it ended: `done`, `waiting` or `closed`. Rejected when it failed for good. @type {Promise<string>} */
     this.done = this.#follow();
@@ -200,7 +203,7 @@ class Watch {
   async #follow() {
     const signal = this.#closing.signal;
     try {
-      if (this.#what.run_id === undefined && this.#path) await this.#join({ thread: await this.#get(this.#path) });
+      if (this.#what.run_id === undefined && this.#path && !this.#last) await this.#join({ thread: await this.#get(this.#path) });
       for (;;) {
         try {
           const reason = await this.#connection();
