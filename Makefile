@@ -30,7 +30,7 @@ help:
 	@echo 'make check   formatting, lint and types, changing nothing'
 	@echo 'make fmt     format, and mend what lint can mend'
 	@echo 'make bench   measure; writes benchmarks/results.json (ARGS= is passed on)'
-	@echo 'make siege   kill a busy process 60 times, and judge what became of its runs (ARGS= is passed on)'
+	@echo 'make siege   kill a busy process 60 times, and others at each of their commits on Postgres, and judge their runs'
 	@echo 'make clean   remove .venv, caches and build output; databases stay'
 
 run: $(VENV)/.base
@@ -65,6 +65,7 @@ bench: $(VENV)/.bench
 
 siege: $(VENV)/.test
 	@$(BIN)/python -m tests.crash.siege $(ARGS)
+	@AWAKEN_SIEGE=1 $(PYTEST) -o hangs_after_s=0 -o faulthandler_timeout=0 tests/crash/test_kill_at_every_commit.py
 
 clean:
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .schemathesis build dist

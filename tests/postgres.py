@@ -107,7 +107,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     asyncio.run(drop_schema(url))
 
 
-async def _emptied(url: str) -> None:
+async def emptied(url: str) -> None:
     """As a store that was never written, if it was opened before."""
     place = place_of(url)
     connection = await connect(place.dsn)
@@ -136,7 +136,7 @@ def kept_postgres_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def emptied_postgres_url(kept_postgres_url: str) -> str:
     """The URL of a store that holds nothing, in a schema that others have used: made in a third of the time."""
-    asyncio.run(_emptied(kept_postgres_url))
+    asyncio.run(emptied(kept_postgres_url))
     return kept_postgres_url
 
 

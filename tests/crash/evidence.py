@@ -18,9 +18,8 @@ from awaken.domain.ids import DEFAULT_SCOPE, RunId
 from awaken.domain.message import Role, ToolStatus, unanswered_calls
 from awaken.domain.run import CANCELLED, NATURAL_END, Run, RunStatus
 from awaken.store.contract import MessageQuery, StoredMessage
-from awaken.store.sqlite import SqliteStore
 from awaken.testing.audit import check_sound
-from tests.crash.life import Call, Frame, database, entries, frames
+from tests.crash.life import Call, Frame, entries, frames, store_of
 from tests.crash.scenarios import THREAD, Scenario
 
 STOPS: Final = frozenset({"CancelRequested", "RunCancelled", "RunSuperseded"})
@@ -50,8 +49,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 async def look(folder: Path, scenario: Scenario) -> Evidence:
-    """Read what is there. Nobody serves the file meanwhile."""
-    async with SqliteStore(database(folder)) as store:
+    """Read what is there. Nobody serves the store meanwhile."""
+    async with store_of(folder) as store:
         await check_sound(store)
         runs = {ask.run_id: await store.load_run(DEFAULT_SCOPE, RunId(ask.run_id)) for ask in scenario.asks}
         rows = await store.list_events(DEFAULT_SCOPE, THREAD, after=0, limit=10_000)

@@ -1,4 +1,4 @@
-"""One process of the crash test: it opens the file, asks for what was not accepted yet, and watches until the end.
+"""One process of the crash test: it opens the store, asks for what was not accepted yet, and watches until the end.
 
 Above: `nursery` starts it. Below: the public API over a `CrashingStore`.
 Holds: what a caller outside would know stands in files: `accepted` (what it asked for and was told of), `calls` (calls
@@ -22,6 +22,8 @@ from awaken.domain.retry import RetryPolicy
 from awaken.domain.selection import CHANNEL_NAMES, select
 from awaken.http.encoder import event_objects
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import Store
+from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.crash import CrashingStore, CrashPoint
 from awaken.wiring import Awaken
@@ -32,7 +34,7 @@ from tests.crash.stories import Stage as StoryStage
 T = TypeVar("T")
 
 EVERYTHING: Final = select(frozenset(CHANNEL_NAMES))
-SETTINGS: Final = MailboxSettings(retry=RetryPolicy(base_delay_ms=1))
+SETTINGS: Final = MailboxSettings(retry=RetryPolicy(base_delay_ms=1), neighbour_check_s=0.05)
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -61,6 +63,16 @@ def frames(row: EventRow) -> list[Frame]:
 
 def database(folder: Path) -> Path:
     return folder / "runs.db"
+
+
+def url_file(folder: Path) -> Path:
+    """Names the store of the series, where that is on Postgres."""
+    return folder / "url"
+
+
+def store_of(folder: Path) -> Store:
+    named = url_file(folder)
+    return PostgresStore(named.read_text()) if named.exists() else SqliteStore(database(folder))
 
 
 def entries(path: Path, type: type[T]) -> list[T]:
@@ -94,7 +106,7 @@ class Diary:
 
 
 async def _tell(folder: Path, story: Story, life: int) -> None:
-    store = CrashingStore(SqliteStore(database(folder)), at=CrashPoint.from_environment())
+    store = CrashingStore(store_of(folder), at=CrashPoint.from_environment())
     app = Awaken(store=store, settings=SETTINGS)
     asked, accepted = entries(folder / "asked", str), entries(folder / "accepted", str)
     stage = StoryStage(Diary(folder, life), asked, accepted)
@@ -108,7 +120,7 @@ async def _tell(folder: Path, story: Story, life: int) -> None:
 
 
 async def _live(folder: Path, scenario: Scenario, life: int) -> None:
-    store = CrashingStore(SqliteStore(database(folder)), at=CrashPoint.from_environment())
+    store = CrashingStore(store_of(folder), at=CrashPoint.from_environment())
     app = Awaken(store=store, settings=SETTINGS)
     calls = Notebook(folder / "calls")
     caller = _Caller(folder, scenario)

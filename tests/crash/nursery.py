@@ -30,6 +30,8 @@ LIFE_LIMIT_S: Final = 10
 """A life takes less than a second. Shorter than a lease, so that nobody can finish by waiting for one to end."""
 REHEARSAL_LIMIT_S: Final = 60
 """The first life imports what a framework brings along, which on a busy machine takes its time."""
+PID: Final = "pid"
+"""The file that names the process that lives, in the folder of its series."""
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -106,6 +108,7 @@ def _be_born(order: Order) -> None:
     """Live in this process, and end it without the parent's exit hooks."""
     signal.alarm(LIFE_LIMIT_S)
     folder = Path(order.folder)
+    (folder / PID).write_text(str(os.getpid()))
     complaints = os.open(folder / f"stderr.{order.life}", os.O_WRONLY | os.O_CREAT)
     os.dup2(complaints, 1)
     os.dup2(complaints, 2)
