@@ -83,6 +83,11 @@ class Link {
     return () => this.#listeners.delete(listener);
   }
 
+  /** What a page has heard by itself, for what it reads beside: a hint like those of the stream. */
+  hint(hint) {
+    this.#tell({ hint });
+  }
+
   heard() {
     this.heard_at = Date.now();
     if (this.state === "lost") this.#turn("connecting");

@@ -120,21 +120,23 @@ export const Command = ({ text }) =>
 // --- what can be done ------------------------------------------------------------------------------------------------
 
 /**
- * A button that sends one request. `confirm` is asked first, in a dialog; `input` adds a field whose text becomes part of
- * the body: `{ label, name, required }`.
+ * A button that sends one request. `confirm` is asked first, in a dialog. `input` adds a field whose text becomes part of
+ * the body, `fields` several: `{ name, label, type, options, value, required }`, where `type` is `area` (a text of several
+ * lines, for `input` unless told otherwise), `text`, `number`, `choice` (one of `options`) or `check`. A `request` that is
+ * a function is given what was filled in: the text of the `input`, or an object of the `fields`.
  */
-export function Action({ label, request, confirm, input, danger = false, disabled = false, done }) {
+export function Action({ label, request, confirm, input, fields = [], danger = false, disabled = false, done }) {
   const [state, turn] = useState({ busy: false, problem: null, said: "" });
   const dialog = useRef(null);
-  const field = useRef(null);
+  const form = useRef(null);
   const id = useId();
-  const asks = Boolean(confirm || input);
+  const asked = input ? [{ type: "area", ...input }] : fields;
+  const asks = Boolean(confirm || asked.length);
   const send = async () => {
     turn({ busy: true, problem: null, said: "" });
     try {
-      const text = field.current?.value ?? "";
-      const asked = typeof request === "function" ? request(text) : request;
-      const answer = await act(input && text && typeof request !== "function" ? { ...asked, body: { ...asked.body, [input.name]: text } } : asked);
+      const given = asks ? filled(form.current, asked) : {};
+      const answer = await act(typeof request === "function" ? request(input ? given[input.name] ?? "" : given) : withBody(request, given));
       dialog.current?.close();
       turn({ busy: false, problem: null, said: "done" });
       done?.(answer);
@@ -150,10 +152,10 @@ export function Action({ label, request, confirm, input, danger = false, disable
     ${!asks && state.problem && html`<${Problem} of=${state.problem} />`}
     ${asks &&
     html`<dialog ref=${dialog} aria-labelledby=${id}>
-      <form method="dialog" onSubmit=${(event) => (event.preventDefault(), send())}>
+      <form ref=${form} method="dialog" onSubmit=${(event) => (event.preventDefault(), send())}>
         <h2 id=${id}>${label}</h2>
         ${confirm && html`<p>${confirm}</p>`}
-        ${input && html`<label>${input.label}<textarea ref=${field} rows="3" required=${input.required}>${input.value ?? ""}</textarea></label>`}
+        ${asked.map((each) => html`<${Field} key=${each.name} of=${each} />`)}
         ${state.problem && html`<${Problem} of=${state.problem} />`}
         <div class="buttons">
           <button type="button" onClick=${() => dialog.current.close()}>Leave it</button>
@@ -162,6 +164,25 @@ export function Action({ label, request, confirm, input, danger = false, disable
       </form>
     </dialog>`}
   </span>`;
+}
+
+const withBody = (request, given) => (Object.keys(given).length ? { ...request, body: { ...request.body, ...given } } : request);
+
+/** What was filled in, by name; what was left empty is left out. */
+function filled(form, fields) {
+  const said = new FormData(form);
+  const values = fields.map(({ name, type }) => [name, type === "check" ? said.has(name) : said.get(name)]);
+  const typed = values.map(([name, value], at) => [name, fields[at].type === "number" && value ? Number(value) : value]);
+  return Object.fromEntries(typed.filter(([, value]) => value !== "" && value !== null));
+}
+
+function Field({ of: { name, label, type, options, value, required } }) {
+  if (type === "check") return html`<label><input type="checkbox" name=${name} checked=${value} /> ${label}</label>`;
+  if (type === "choice") {
+    return html`<label>${label} <select name=${name}>${options.map((each) => html`<option key=${each} value=${each} selected=${each === value}>${each}</option>`)}</select></label>`;
+  }
+  if (type === "area") return html`<label>${label}<textarea name=${name} rows="3" required=${required}>${value ?? ""}</textarea></label>`;
+  return html`<label>${label} <input type=${type} name=${name} value=${value ?? ""} required=${required} /></label>`;
 }
 
 // --- the states of a page --------------------------------------------------------------------------------------------
