@@ -217,6 +217,26 @@ async def test_a_connection_without_a_transaction_is_refused(app: Awaken, mine: 
             await app.submit("t", "hello", connection=connection)
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize("where", ["engine", "connection"])
+async def test_a_connection_whose_every_statement_is_committed_is_refused(
+    app: Awaken, postgres_url: str, driver: str, where: str
+) -> None:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    async with _engine(place_of(postgres_url).dsn, driver) as engine:
+        if where == "engine":
+            engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection, AsyncSession(engine) as session:
+            if where == "connection":
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            for given in (connection, session):
+                with pytest.raises(ValidationError, match="leave out the isolation level AUTOCOMMIT"):
+                    await app.submit("t", "hello", connection=given)
+    assert await app.store.list_outbox() == []
+
+
 async def test_a_connection_to_another_kind_of_database_is_refused(app: Awaken) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -89,6 +90,71 @@ async def test_two_processes_may_make_the_same_thread_at_once(
         for name in ("d1", "d2"):
             await apply(store, asked(name))
             assert (await dispatch_of(other, name)).status is DispatchStatus.QUEUED
+
+
+async def test_what_another_process_accepts_at_any_moment_is_recognised(
+    postgres_url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its thread is there nobody can hold it, and what is read by two statements is of two states."""
+    connect: Callable[..., Any] = driver.connect
+    async with PostgresStore(postgres_url, clock=clock) as other:
+        meanwhile = Meanwhile()
+        monkeypatch.setattr(driver, "connect", meanwhile.wrapping(connect))
+        async with PostgresStore(postgres_url, clock=clock) as store:
+            for moment in range(1, 9):
+                submit = asked(f"d{moment}", thread=ThreadId(f"t{moment}"))
+                meanwhile.do(lambda submit=submit: other.apply([submit]), before=moment)
+
+                [outcome] = await store.apply([submit])
+
+                assert isinstance(outcome, Submitted | Replayed | Deferred), moment
+
+
+class Meanwhile:
+    """Does something before one of the statements that are asked over connections."""
+
+    def __init__(self) -> None:
+        self._what: Callable[[], Awaitable[object]] | None = None
+        self._statements = 0
+
+    def do(self, what: Callable[[], Awaitable[object]], *, before: int) -> None:
+        """Do this right before the statement with this number, counted from 1."""
+        self._what, self._statements = what, before
+
+    def wrapping(self, connect: Callable[..., Any]) -> Callable[..., Any]:
+        async def connecting(*values: Any, **settings: Any) -> Any:
+            return Hooked(await connect(*values, **settings), self)
+
+        return connecting
+
+    async def next(self) -> None:
+        self._statements -= 1
+        if self._statements == 0 and self._what is not None:
+            with suppress(StoreUnavailable):  # it would have waited for this very transaction
+                await self._what()
+
+
+class Hooked:
+    """A connection that tells of each statement before it is asked."""
+
+    def __init__(self, connection: Any, meanwhile: Meanwhile) -> None:
+        self._connection = connection
+        self._meanwhile = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, *values: Any) -> Any:
+        await self._meanwhile.next()
+        return await self._connection.execute(*values)
+
+    async def fetch(self, *values: Any) -> Any:
+        await self._meanwhile.next()
+        return await self._connection.fetch(*values)
+
+    async def fetchrow(self, *values: Any) -> Any:
+        await self._meanwhile.next()
+        return await self._connection.fetchrow(*values)
 
 
 @behaviour("OB-014", "OB-015")
@@ -238,6 +304,31 @@ async def test_a_pooler_that_does_not_keep_sessions_is_refused(pooled: None, pos
     with pytest.raises(StoreUnavailable, match="pool_mode = session"):
         async with PostgresStore(postgres_url):
             pass
+
+
+async def test_a_pooler_whose_one_session_is_at_leisure_shows_when_two_ask(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect: Callable[..., Any] = driver.connect
+    asked: list[dict[str, str]] = []
+
+    class OfOneSession(Hooked):
+        async def fetchval(self, text: str, *values: Any) -> Any:
+            told = await self._connection.fetchval(text, *values)
+            return 7 if text == "SELECT pg_backend_pid()" else told
+
+    async def connecting(*values: Any, server_settings: dict[str, str], **settings: Any) -> Any:
+        asked.append(server_settings)
+        opened = await connect(*values, server_settings=server_settings, **settings)
+        return OfOneSession(opened, Meanwhile())
+
+    monkeypatch.setattr(driver, "connect", connecting)
+
+    with pytest.raises(StoreUnavailable, match="pool_mode = session"):
+        async with PostgresStore(postgres_url):
+            pass
+
+    assert {name for each in asked for name in each} == {"application_name", "client_encoding"}  # poolers pass these on
 
 
 async def test_leases_are_judged_by_the_clock_of_the_database(postgres_url: str, hand: Any) -> None:

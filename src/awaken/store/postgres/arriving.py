@@ -71,8 +71,8 @@ class Arriving:
             if await check_schema(self._connection, self._place) == 0:
                 return
         else:
-            await migrate(self._connection, self._place)
             await check_server(self._connection, self._place)
+            await migrate(self._connection, self._place)
         await self._connection.execute("SET statement_timeout = 0")
         self._arrival = await load_arrival(self._session)
         if self._arrival is None:

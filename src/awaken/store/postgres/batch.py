@@ -21,9 +21,10 @@ from awaken.store.postgres.facts import load
 from awaken.store.postgres.faults import OF_DATABASE
 from awaken.store.postgres.session import Session
 from awaken.store.postgres.writing import write
-from awaken.store.rules.facts import Changes, Numbers
+from awaken.store.rules.facts import Changes, Facts, Numbers
 from awaken.store.rules.needs import needs
 from awaken.store.transitions import (
+    Conflict,
     Deferred,
     Failed,
     Outcome,
@@ -128,12 +129,12 @@ class Transactor:
             if isinstance(facts, DataIntegrity):
                 raise facts
             outcome = rules.apply(t, facts, changes, now)
-            if not careful and type(outcome) in REFUSALS:
+            if _needs_another_look(outcome, facts, careful=careful):
                 # Nothing of it meets a constraint, which would have shown that it had been accepted before.
-                [again] = await load(db, [needs(t)], now)
-                if isinstance(again, Held | DataIntegrity):
-                    raise Overtaken("a thread that was held is not")
-                outcome = rules.apply(t, again, changes, now)
+                [again] = await load(db, [needs(t, careful=careful)], now)
+                if isinstance(again, DataIntegrity):
+                    raise again
+                outcome = Deferred() if isinstance(again, Held) else rules.apply(t, again, changes, now)
             outcomes.append(outcome)
         await self._write(db, changes)
         return outcomes
@@ -159,6 +160,16 @@ class Transactor:
             raise RuntimeError(f"a batch needs more than {_BLOCK} arrival numbers")
         await write(db, changes)
         changes.clear()
+
+
+def _needs_another_look(outcome: Outcome, facts: Facts, *, careful: bool) -> bool:
+    """Whether it may be the answer to a repetition that was not seen to be one. Of a thread that was not there nothing
+    is held: another process may have made it, with what is repeated, between two statements. At the next look it is
+    there.
+    """
+    if facts.thread is None:
+        return type(outcome) is Conflict
+    return not careful and type(outcome) in REFUSALS
 
 
 def _explained(error: Exception) -> Exception:

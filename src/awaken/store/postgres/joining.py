@@ -2,9 +2,9 @@
 
 Above: `PostgresStore.post`. Below: `joining.sql`, and whichever library the connection is of: asyncpg, psycopg 3, or
 SQLAlchemy over either.
-Holds: no library is imported here: a connection cannot be of one that nobody has imported. One statement is asked, with
-its values beside it; whether it is committed is up to the caller. What the database refuses is raised as the library
-does, because the caller's transaction is what has failed.
+Holds: no library is imported here: a connection cannot be of one that nobody has imported. One statement writes, with
+its values beside it, and only in a transaction that is open; whether that is committed is up to the caller. What the
+database refuses is raised as the library does, because the caller's transaction is what has failed.
 
 Source: ADR 0042.
 """
@@ -65,7 +65,7 @@ def _way(connection: object) -> tuple[_Way, ModuleType]:
 
 async def _by_asyncpg(connection: Any, library: ModuleType, text: str, values: _Values) -> Any:
     if not connection.is_in_transaction():
-        raise _without_transaction("async with connection.transaction():")
+        raise _without_transaction("begin one: async with connection.transaction():")
     places = {name: place for place, name in enumerate(values, 1)}
     numbered = _VALUE.sub(lambda found: f"${places[found[1]]}", text)
     return await connection.fetchrow(numbered, *values.values())
@@ -73,7 +73,7 @@ async def _by_asyncpg(connection: Any, library: ModuleType, text: str, values: _
 
 async def _by_psycopg(connection: Any, library: Any, text: str, values: _Values) -> Any:
     if connection.autocommit and connection.info.transaction_status == library.pq.TransactionStatus.IDLE:
-        raise _without_transaction("async with connection.transaction():")
+        raise _without_transaction("begin one: async with connection.transaction():")
     cursor = library.AsyncCursor(connection, row_factory=library.rows.tuple_row)  # whatever those of the caller are
     async with cursor:
         await cursor.execute(_VALUE.sub(lambda found: f"%({found[1]})s", text), values)
@@ -84,15 +84,20 @@ async def _by_sqlalchemy(connection: Any, library: Any, text: str, values: _Valu
     dialect = connection.dialect.name
     if dialect != "postgresql":
         raise ValidationError(f"connection= is one to Postgres, and not to {dialect}")
-    return (await connection.execute(sys.modules["sqlalchemy"].text(text), values)).one()
+    written: Any = sys.modules["sqlalchemy"].text
+    begun = await connection.scalar(written("SELECT now()"))
+    if not await connection.scalar(written("SELECT now() = :begun"), {"begun": begun}):
+        # Each statement is a transaction by itself: AUTOCOMMIT, which only the driver beneath knows of.
+        raise _without_transaction("leave out the isolation level AUTOCOMMIT")
+    return (await connection.execute(written(text), values)).one()
 
 
 async def _by_session(session: Any, library: Any, text: str, values: _Values) -> Any:
     return await _by_sqlalchemy(await session.connection(), library, text, values)
 
 
-def _without_transaction(begin: str) -> ValidationError:
-    return ValidationError(f"no transaction is open on the connection; begin one: {begin}")
+def _without_transaction(remedy: str) -> ValidationError:
+    return ValidationError(f"no transaction is open on the connection; {remedy}")
 
 
 _WAYS: Final[tuple[tuple[str, tuple[str, ...], _Way], ...]] = (

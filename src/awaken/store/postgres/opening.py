@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final, Literal, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -35,6 +35,9 @@ COMMAND_TIMEOUT_S: Final = 10.0
 """After which an answer does not come any more: the server would have given up long before."""
 MIN_POOL: Final = 1
 MAX_POOL: Final = 100
+AS_WHOM: Final = {"application_name": "awaken", "client_encoding": "UTF8"}
+"""What a session begins with, and every pooler lets pass."""
+_SET: Final = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS each (name, value)"
 _ECHO_TIMEOUT_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 2.0
 _STATEMENT_CACHE: Final = 1_000
@@ -108,15 +111,18 @@ def settings_of(place: Place, *, writes: bool) -> dict[str, str]:
     """What holds in every session."""
     return {
         "search_path": place.schema,
-        "application_name": "awaken",
         "statement_timeout": str(STATEMENT_TIMEOUT_MS if writes else 5 * STATEMENT_TIMEOUT_MS),
         "lock_timeout": str(LOCK_TIMEOUT_MS),
         "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_MS),
         "synchronous_commit": "on" if place.durability == "full" else "off",
         "default_transaction_read_only": "off" if writes else "on",
         "jit": "off",
-        "client_encoding": "UTF8",
     }
+
+
+async def prepare(connection: Any, settings: Mapping[str, str]) -> None:
+    """Put settings in force in a new session: by a statement, because poolers refuse them where a session begins."""
+    await connection.execute(_SET, list(settings), list(settings.values()))
 
 
 async def connect(place: Place, *, writes: bool = True) -> Any:
@@ -125,16 +131,20 @@ async def connect(place: Place, *, writes: bool = True) -> Any:
     Raises:
         StoreUnavailable: The server was not reached, or refuses.
     """
+    connection: Any = None
     try:
-        return await driver.connect(
+        connection = await driver.connect(
             place.dsn,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=_STATEMENT_CACHE,
-            server_settings=settings_of(place, writes=writes),
+            server_settings=AS_WHOM,
         )
+        await prepare(connection, settings_of(place, writes=writes))
     except (errors.PostgresError, errors.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        await disconnect(connection)
         raise translated(error, place.shown) from error
+    return connection
 
 
 async def disconnect(connection: Any) -> None:
@@ -166,6 +176,7 @@ async def migrate(connection: Any, place: Place, scripts: Sequence[tuple[int, st
     scripts = migrations() if scripts is None else scripts
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        await connection.execute(f"SET LOCAL search_path TO {place.schema}")
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", place.channel)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place.schema}")
         await connection.execute(
@@ -219,6 +230,7 @@ async def check_server(connection: Any, place: Place) -> bool:
 
 
 async def _check_session(connection: Any, place: Place) -> None:
+    """A pooler that has one session at leisure gives it to whoever asks: so it shows only when two ask."""
     heard = asyncio.Event()
 
     def hear(*_: object) -> None:
@@ -239,6 +251,11 @@ async def _check_session(connection: Any, place: Place) -> None:
         raise refusal from None
     finally:
         await connection.remove_listener(f"{place.channel}_echo", hear)
+    second = await connect(place)
+    try:
+        shared = await second.fetchval("SELECT pg_backend_pid()") == pid
+    finally:
+        await disconnect(second)
     mine = await connection.fetchval("SELECT current_setting('awaken.mine', true)")
-    if mine != "yes" or await connection.fetchval("SELECT pg_backend_pid()") != pid:
+    if shared or mine != "yes" or await connection.fetchval("SELECT pg_backend_pid()") != pid:
         raise refusal

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -70,6 +71,7 @@ from awaken.store.postgres.arriving import check_arrived
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
 from awaken.store.postgres.opening import (
+    AS_WHOM,
     COMMAND_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
     Durability,
@@ -78,6 +80,7 @@ from awaken.store.postgres.opening import (
     connect,
     migrate,
     place_of,
+    prepare,
     settings_of,
 )
 from awaken.store.postgres.reading import Reading, encode_worker
@@ -145,17 +148,18 @@ class PostgresStore:
             stack.push_async_callback(self._writer.close)
             await self._writer.open(connection)
             try:
+                survives = await check_server(connection, self.place)
                 await migrate(connection, self.place)
                 await check_arrived(connection, self.place.shown)
-                survives = await check_server(connection, self.place)
                 pool = await driver.create_pool(
                     self.place.dsn,
                     min_size=1,
                     max_size=self.place.pool_size,
                     timeout=CONNECT_TIMEOUT_S,
                     command_timeout=COMMAND_TIMEOUT_S,
+                    init=partial(prepare, settings=settings_of(self.place, writes=False)),
                     reset=_as_it_is,
-                    server_settings=settings_of(self.place, writes=False),
+                    server_settings=AS_WHOM,
                 )
             except (errors.PostgresError, *LOST) as error:
                 raise translated(error, self.place.shown) from error
