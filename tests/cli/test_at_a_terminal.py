@@ -3,101 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import os
-import pty
-import select
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from awaken.cli.failure import Exit
 from awaken.client import Client
+from tests.cli.terminal import Terminal, at_a_terminal
 
-PATIENCE_S = 30
 _threads = (f"terminal-{number}" for number in itertools.count())
 
 
 @pytest.fixture
 def thread() -> str:
     return next(_threads)
-
-
-class Terminal:
-    """A process that has a terminal, from the side of whoever sits there."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._ours, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "awaken", *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "200"},
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self.shown = ""
-
-    def until(self, text: str) -> None:
-        """Read what is shown until that is there."""
-        ends_s = time.monotonic() + PATIENCE_S
-        while text not in self.shown:
-            ready, _, _ = select.select([self._ours], [], [], max(ends_s - time.monotonic(), 0))
-            assert ready, f"no {text!r} in: {self.shown}"
-            self.shown += self._more()
-
-    def interrupt_until(self, text: str) -> None:
-        """Press Ctrl-C until that is shown. A press between the question and the wait for its answer is heard with the
-        next one; who is busy with the first is left alone.
-        """
-        ends_s = time.monotonic() + PATIENCE_S
-        while text not in self.shown:
-            if psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING:
-                self.process.send_signal(signal.SIGINT)
-            ready, _, _ = select.select([self._ours], [], [], 0.2)
-            assert time.monotonic() < ends_s, f"no {text!r} in: {self.shown}"
-            if ready:
-                self.shown += self._more()
-
-    def to_the_end(self) -> int:
-        """Read what is shown until the process has ended; its exit code."""
-        ends_s = time.monotonic() + PATIENCE_S
-        while True:
-            ready, _, _ = select.select([self._ours], [], [], max(ends_s - time.monotonic(), 0))
-            assert ready, f"no end after: {self.shown}"
-            more = self._more()
-            if not more:
-                return self.process.wait(PATIENCE_S)
-            self.shown += more
-
-    def _more(self) -> str:
-        try:
-            return os.read(self._ours, 65_536).decode()
-        except OSError:  # nobody has the other side open any more
-            return ""
-
-    def type(self, line: str) -> None:
-        os.write(self._ours, line.encode() + b"\n")
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-
-
-@contextmanager
-def at_a_terminal(*arguments: str) -> Generator[Terminal]:
-    terminal = Terminal(*arguments)
-    try:
-        yield terminal
-    finally:
-        terminal.close()
 
 
 def test_whoever_sits_there_is_asked_and_the_answer_goes_on(server: str, thread: str) -> None:
@@ -137,3 +55,130 @@ def test_ctrl_c_at_the_question_ends_the_command_and_not_the_run(server: str, th
     with Client(server) as client:
         [ticket] = client.list_tickets(thread_id=thread)
         assert ticket.state == "open"
+
+
+def test_arguments_that_fit_no_line_are_shown_whole_before_they_are_approved_and_can_be_changed(
+    server: str, thread: str
+) -> None:
+    with at_a_terminal("run", "shopping", "a lamp", "--thread", thread, "--url", server) as terminal:
+        terminal.until("or e to edit]")
+        assert f'"note": "{"x" * 80}"' in terminal.shown
+        terminal.type("e")
+        terminal.until("as JSON: ")
+        terminal.type("nonsense")
+        terminal.until("that is no JSON object")
+        terminal.type('\x15{"item": "two lamps"}')  # Ctrl-U clears what stands there
+        assert terminal.to_the_end() == 0
+        assert "bought {'item': 'two lamps'}" in terminal.shown
+
+
+# --- a conversation ---------------------------------------------------------------------------------------------------
+
+
+def leave(terminal: Terminal) -> None:
+    """Press Ctrl-D, at the prompt: before it is there, the terminal would take it for something else."""
+    terminal.until("> ")
+    terminal.press("\x04")
+
+
+def test_without_a_text_it_is_a_conversation_that_can_be_gone_on_with(server: str, thread: str) -> None:
+    with at_a_terminal("run", "clerk", "--thread", thread, "--url", server) as terminal:
+        terminal.until("> ")
+        terminal.type("where is it?")
+        terminal.until("It left today.")
+        terminal.until("completed")
+        assert '· look_up({"order":7})' in terminal.shown
+        terminal.until("> ")
+        terminal.type("/tools")
+        terminal.until('look_up {\r\n  "order": 7\r\n}')
+        terminal.until("> ")
+        terminal.type("/nonsense")
+        terminal.until("there is no /nonsense")
+        terminal.until("> ")
+        terminal.type("and the other?")
+        terminal.until("completed")
+        leave(terminal)
+        assert terminal.to_the_end() == 0
+        assert f"go on with: awaken run clerk --thread {thread}" in terminal.shown
+    with Client(server) as client:
+        assert [each.text for each in client.messages(thread) if each.role == "user"] == [
+            "where is it?",
+            "and the other?",
+        ]
+    with at_a_terminal("run", "clerk", "--thread", thread, "--url", server) as terminal:
+        terminal.until("> where is it?\r\nIt left today.")
+        terminal.until("> and the other?\r\n")
+        leave(terminal)
+        assert terminal.to_the_end() == 0
+
+
+def test_a_conversation_without_a_thread_says_which_one_it_made(server: str) -> None:
+    with at_a_terminal("run", "talk", "--url", server) as terminal:
+        terminal.until("> ")
+        terminal.type("hi")
+        terminal.until("completed")
+        leave(terminal)
+        assert terminal.to_the_end() == 0
+        thread = terminal.shown.rpartition("--thread ")[2].strip()
+    with Client(server) as client:
+        assert client.get_thread(thread).message_count == 2
+
+
+def test_ctrl_c_in_an_answer_asks_and_can_stop_it(server: str, thread: str) -> None:
+    with at_a_terminal("run", "pondering", "--thread", thread, "--url", server) as terminal:
+        terminal.until("> ")
+        terminal.type("hi")
+        terminal.until("Let me think.")
+        terminal.interrupt_until("s stops it, l leaves it running")
+        terminal.type("s")
+        terminal.until("cancelled")
+        leave(terminal)
+        assert terminal.to_the_end() == 0
+
+
+def test_ctrl_c_in_an_answer_can_leave_it_running_and_the_next_one_goes_on_with_it(server: str, thread: str) -> None:
+    with at_a_terminal("run", "pondering", "--thread", thread, "--url", server) as terminal:
+        terminal.until("> ")
+        terminal.type("hi")
+        terminal.until("Let me think.")
+        terminal.interrupt_until("s stops it, l leaves it running")
+        terminal.type("l")
+        assert terminal.to_the_end() == 0
+        assert "the run goes on; watch it with: awaken watch" in terminal.shown
+    with Client(server) as client:
+        [run] = client.list_runs(thread_id=thread)
+        assert run.phase == "running"
+        with at_a_terminal("run", "pondering", "--thread", thread, "--url", server) as terminal:
+            terminal.until("Let me think.")
+            client.cancel(run.run_id)
+            terminal.until("cancelled")
+            leave(terminal)
+            assert terminal.to_the_end() == 0
+
+
+def test_a_conversation_asks_what_its_runs_wait_for(server: str, thread: str) -> None:
+    with at_a_terminal("run", "approving", "--thread", thread, "--url", server) as terminal:
+        terminal.until("> ")
+        terminal.type("a table")
+        terminal.until("[y/n, ")
+        terminal.type("n too dear")
+        terminal.until("denied: too dear")
+        terminal.until("completed")
+        leave(terminal)
+        assert terminal.to_the_end() == 0
+
+
+def test_a_deletion_is_asked_about(server: str, thread: str) -> None:
+    with Client(server) as client:
+        client.create_thread(thread)
+        with at_a_terminal("threads", "delete", thread, "--url", server) as terminal:
+            terminal.until("? [y/N] ")
+            terminal.type("")
+            assert terminal.to_the_end() == Exit.FAILED
+            assert "left as it is" in terminal.shown
+        assert client.get_thread(thread).thread_id == thread
+        with at_a_terminal("threads", "delete", thread, "--url", server) as terminal:
+            terminal.until("? [y/N] ")
+            terminal.type("y")
+            assert terminal.to_the_end() == 0
+        assert thread not in [each.thread_id for each in client.list_threads()]

@@ -8,6 +8,8 @@ import json
 import os
 import re
 from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from awaken.cli.failure import Exit
 from awaken.cli.terminal import AnswerPrinter, printable
 from awaken.client import Client, Event, Reconnect, Resync
+from awaken.domain.shown import Purged
 from awaken.testing.behaviour import behaviour
 from tests.cli.conftest import Awaken
 from tests.client.live import WORDS, LiveServer
@@ -279,16 +282,14 @@ def test_a_message_is_sent_and_waits(awaken: Awaken, server: str, thread: str) -
         sent = awaken("send", thread, "look here", "--mode", "follow_up")
         [waits] = client.pending(thread).items
         assert sent.out == f"message {waits.message_id} steered, run {run.run_id}\n"
-        assert (
-            awaken("pending", thread).out
-            == f"1  {waits.message_id}  for run {run.run_id} at on_natural_end  look here\n"
-        )
+        shown = awaken("pending", thread).out.splitlines()[1].split()
+        assert shown == [waits.message_id, run.run_id, "on_natural_end", "look", "here"]
         assert json.loads(awaken("pending", thread, "--json").out)["items"][0]["message_id"] == waits.message_id
         assert json.loads(awaken("send", run.run_id, "too", "--json").out)["path"] == "steered"
         for item in client.pending(thread).items:
             client.retract(thread, item.message_id)
         assert awaken("cancel", run.run_id).code == Exit.OK
-    assert awaken("pending", thread).out == "nothing waits\n"
+    assert awaken("pending", thread).err == "nothing waits\n"
     assert awaken("send", run.run_id, "late").code != Exit.OK
 
 
@@ -546,3 +547,132 @@ def test_a_schedule_without_a_time_is_a_usage_error(awaken: Awaken) -> None:
     shown = awaken("schedules", "add", "nightly", "tidy up", "--agent", "talk")
     assert (shown.code, shown.err.count("\n")) == (Exit.USAGE, 1)
     assert awaken("schedules", "add", "nightly", "tidy up", "--agent", "talk", "--every", "0").code == Exit.USAGE
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_threads_are_listed_for_people_and_for_programs(awaken: Awaken, server: str, thread: str) -> None:
+    awaken("run", "talk", "hi", "--thread", thread)
+    with Client(server) as client:
+        client.edit_thread(thread, title=f"Of {thread} and others")
+    listed = json.loads(awaken("threads", "--title", f"of {thread} and", "--json").out)["items"]
+    assert [each["thread_id"] for each in listed] == [thread]
+    head, row = awaken("threads", "--title", f"of {thread} and").out.splitlines()
+    assert head.split() == ["THREAD", "STATUS", "AGE", "MESSAGES", "QUEUED", "BELONGS", "TO", "TITLE"]
+    assert re.fullmatch(rf"{thread} +idle +\d+s +2 +Of {thread} and others", row.strip())
+    assert "no such threads" in awaken("threads", "--title", "nothing of that name").err
+    assert awaken("threads", "--limit", "0").code == Exit.USAGE
+
+
+def decoded(lines: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_a_thread_is_written_down_whole(awaken: Awaken, server: str, thread: str, tmp_path: Path) -> None:
+    awaken("run", "clerk", "where is it?", "--thread", thread)
+    with Client(server) as client:
+        [question, *_] = client.messages(thread)
+        client.hide_message(thread, question.message_id)
+    lines = decoded(awaken("threads", "export", thread).out)
+    of_kind = {kind: [line[kind] for line in lines if kind in line] for line in lines for kind in line}
+    assert [*of_kind] == ["thread", "message", "event"]
+    assert [each["thread_id"] for each in of_kind["thread"]] == [thread]
+    assert of_kind["message"][0]["message_id"] == question.message_id
+    assert of_kind["event"][0]["kind"] == "RunQueued"
+
+    file = tmp_path / "thread.jsonl"
+    assert awaken("threads", "export", thread, str(file), "--messages-only").out == ""
+    assert decoded(file.read_text()) == [each for each in lines if "event" not in each]
+    again = awaken("threads", "export", thread, str(file))
+    assert (again.code, "choose a name that is free" in again.err) == (Exit.CONFLICT, True)
+    assert awaken("threads", "export", "nothing", str(tmp_path / "none")).code == Exit.NOT_FOUND
+    assert awaken("threads", "export", thread, str(tmp_path / "no" / "folder")).code == Exit.FAILED
+    assert [each.name for each in tmp_path.iterdir()] == ["thread.jsonl"]
+
+
+def test_a_script_deletes_a_thread_without_being_asked(awaken: Awaken, server: str, thread: str) -> None:
+    awaken("run", "talk", "hi", "--thread", thread)
+    assert awaken("threads", "delete", thread).out == f"thread {thread} is deleted\n"
+    assert awaken("show", thread).code != Exit.OK
+    assert awaken("threads", "delete", "nothing").code == Exit.NOT_FOUND
+    with Client(server) as client:
+        run = client.submit(thread + "-busy", "one", agent="stuck")
+        assert awaken("threads", "delete", thread + "-busy").code == Exit.CONFLICT
+        assert awaken("threads", "delete", thread + "-busy", "--force").code == Exit.OK
+        assert run.run_id
+
+
+# --- watch, pending, and the rest -------------------------------------------------------------------------------------
+
+
+def test_a_run_is_watched_by_its_id_or_by_its_thread(awaken: Awaken, thread: str) -> None:
+    run = json.loads(awaken("run", "talk", "hi", "--thread", thread, "--json").out)
+    for id in (run["run_id"], thread):
+        watched = awaken("watch", id)
+        assert (watched.code, watched.out) == (Exit.OK, run["final_output"] + "\n")
+    assert json.loads(awaken("watch", thread, "--json").out)["run_id"] == run["run_id"]
+    awaken("run", "broken", "hi", "--thread", thread)
+    assert awaken("watch", thread).code == Exit.FAILED
+    awaken("run", "asking", "hi", "--thread", thread)
+    assert awaken("watch", thread).code == Exit.WAITS
+    assert awaken("watch", "nothing").code == Exit.NOT_FOUND
+
+
+def test_a_tail_can_be_narrowed_and_begin_anywhere(awaken: Awaken) -> None:
+    run_id = json.loads(awaken("run", "clerk", "hi", "--json").out)["run_id"]
+    events = decoded(awaken("tail", run_id, "--json").out)
+    tools = decoded(awaken("tail", run_id, "--kind", "ToolCallReady", "--json").out)
+    assert tools == [event for event in events if event["kind"] == "ToolCallReady"] != []
+    assert decoded(awaken("tail", run_id, "--after", events[1]["cursor"], "--json").out) == events[2:]
+    assert awaken("tail", run_id, "--kind", "NoSuchKind").code == Exit.USAGE
+    assert awaken("tail", run_id, "--after", "nonsense").code == Exit.USAGE
+    assert awaken("tail", run_id, "--after", "1", "--start").code == Exit.USAGE
+
+
+def test_a_message_that_waits_is_changed_and_taken_back(awaken: Awaken, server: str, thread: str) -> None:
+    with Client(server) as client:
+        run = client.submit(thread, "one", agent="stuck")
+        client.steer(thread, "look here")
+        [waits] = client.pending(thread).items
+        changed = awaken("pending", "edit", thread, waits.message_id, "look there", "--at", "on_natural_end")
+        assert changed.out == f"message {waits.message_id} is changed\n"
+        [waits] = client.pending(thread).items
+        assert (waits.text, waits.boundary) == ("look there", "on_natural_end")
+        assert awaken("pending", "retract", thread, waits.message_id).code == Exit.OK
+        assert client.pending(thread).items == ()
+        assert awaken("pending", "retract", thread, waits.message_id).code == Exit.OK  # again is no error
+        assert awaken("pending", "edit", thread, "nothing", "x").code == Exit.NOT_FOUND
+        run.cancel()
+
+
+def test_an_agent_is_shown(awaken: Awaken) -> None:
+    shown = awaken("agents", "show", "talk")
+    assert shown.out.startswith("agent     talk\n") and "Says what it was told, many times." in shown.out
+    assert json.loads(awaken("agents", "show", "talk", "--json").out)["agent_id"] == "talk"
+    assert awaken("agents", "show", "nobody").code == Exit.NOT_FOUND
+
+
+def test_the_description_of_a_server_is_printed(awaken: Awaken, server: str) -> None:
+    assert json.loads(awaken("openapi").out) == httpx.get(f"{server}/openapi.json").json()
+
+
+def test_a_purge_goes_on_until_nothing_is_left(awaken: Awaken, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [Purged(runs=2, events=3, more=True), Purged(runs=1, rows=4)]
+
+    def purge(client: Client) -> Purged:
+        return left.pop(0)
+
+    monkeypatch.setattr(Client, "purge", purge)
+    assert awaken("system", "purge").out == "3 runs, 3 events and 4 rows of deleted threads removed\n"
+
+
+def test_arguments_of_an_edit_may_come_from_the_standard_input(
+    awaken: Awaken, server: str, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awaken("run", "shopping", "a lamp", "--thread", thread)
+    with Client(server) as client:
+        [ticket] = client.list_tickets(thread_id=thread)
+        monkeypatch.setattr("sys.stdin", io.StringIO('{"item": "two"}\n'))
+        assert awaken("decide", ticket.ticket_id, "--edit", "-").code == Exit.OK
+        assert client.wait(ticket.run_id).output == "bought {'item': 'two'}"

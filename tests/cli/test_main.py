@@ -23,18 +23,6 @@ from awaken.domain.errors import (
 from tests.cli.conftest import Awaken
 
 
-def test_help_lists_every_command(awaken: Awaken) -> None:
-    shown = awaken("--help")
-    assert shown.code == Exit.OK
-    for command in ("serve", "run", "tail", "runs", "schedules", "demo", "version"):
-        assert f" {command} " in shown.out
-
-
-@pytest.mark.parametrize("command", ["serve", "run", "tail", "runs", "schedules", "demo"])
-def test_each_command_explains_itself(awaken: Awaken, command: str) -> None:
-    assert awaken(command, "--help").code == Exit.OK
-
-
 def test_the_version_is_printed(awaken: Awaken) -> None:
     assert awaken("version").out.strip() == awaken("--version").out.strip() != ""
 

@@ -41,7 +41,14 @@ NONSENSE: Final = (
     "[" * 5000,
 )
 """Of two neighbours, which are alike, an argument is tried with one."""
-GOOD: Final = {"AGENT": "nobody", "TEXT": "hi", "THREAD_OR_RUN": "nobody", "NAME": "nothing"}
+GOOD: Final = {
+    "AGENT": "nobody",
+    "TEXT": "hi",
+    "THREAD_OR_RUN": "nobody",
+    "NAME": "nothing",
+    "THREAD": "nobody",
+    "MESSAGE": "m",
+}
 """What is required besides the one that is nonsense."""
 BESIDES: Final = {"serve": ["--port=0"], "schedules add": ["--every=3600"]}
 """Without these a command has something else to complain about, or is not repeatable."""

@@ -57,6 +57,18 @@ async def approving(context: Context) -> str:
     return f"{'approved' if said.approved else 'denied'}: {said.reason}"
 
 
+async def shopping(context: Context) -> str:
+    """Wants to use a tool with more arguments than fit a line."""
+    said = await context.approve("buy it?", arguments={"item": "a lamp", "note": "x" * 80})
+    return f"bought {said.arguments}" if said.approved else f"left: {said.reason}"
+
+
+async def pondering(context: Context) -> AsyncIterator[str]:
+    """Says something, and then works until it is stopped."""
+    yield "Let me think."
+    await asyncio.Event().wait()
+
+
 async def carrier(context: Context) -> str:
     """Says with which version its run began."""
     return f"carried by {context.identity.agent_version}"
@@ -79,6 +91,8 @@ def add_agents(app: Awaken) -> None:
     app.agent("structured", structured)
     app.agent("asking", asking)
     app.agent("approving", approving)
+    app.agent("shopping", shopping)
+    app.agent("pondering", pondering)
     app.agent("lost", "no_such_module:agent")
     app.agent("carrier", carrier, version="1")
     app.agent("carrier", carrier, version="2", fallback="latest")

@@ -13,15 +13,18 @@ from awaken.cli.failure import Exit
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected
 from awaken.cli.tables import Column, print_table
-from awaken.cli.terminal import print_json, printable
+from awaken.cli.terminal import print_facts, print_json, printable, written
 from awaken.client import Agent, AgentVersion
 
-agents = App(name="agents", help="List agents; pause or resume one.", help_format="plaintext")
+agents = App(name="agents", help_format="markdown")
 
 
 @agents.default
 def list_agents(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """List the agents of a server, in the order in which they were made known."""
+    """List the agents of a server, in the order in which they were made known; pause or resume one.
+
+    Example: awaken agents
+    """
     with connected(url, header) as client:
         found = list(client.list_agents())
     if as_json:
@@ -32,15 +35,48 @@ def list_agents(*, url: Url = URL, header: Headers = (), as_json: AsJson = False
 
 
 @agents.command
+def show(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+    """Show one, with what it takes and gives.
+
+    Example: awaken agents show assistant
+
+    Parameters
+    ----------
+    agent
+        What it is called; or `name@version`.
+    """
+    with connected(url, header) as client:
+        found = client.get_agent(agent)
+    if as_json:
+        print_json(found)
+        return Exit.OK
+    print_facts(
+        {
+            "agent": found.agent_id,
+            "title": found.title,
+            "does": found.description or None,
+            "kind": found.kind,
+            "state": _state(found),
+            "versions": _versions(found) or None,
+            "can": ", ".join([name for name, can in found.capabilities.items() if can is True]) or None,
+            "takes": None if found.input_schema is None else written(found.input_schema),
+            "gives": None if found.output_schema is None else written(found.output_schema),
+            "fails": found.not_loadable,
+        }
+    )
+    return Exit.OK
+
+
+@agents.command
 def pause(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Begin no run of an agent in the server's process until it is resumed; what executes goes on.
+
+    Example: awaken agents pause assistant
 
     Parameters
     ----------
     agent
         What it is called, for all its versions; or `name@version`.
-    as_json
-        Print the agent as one JSON document.
     """
     with connected(url, header) as client:
         return _shown(agent, client.pause_agent(agent), as_json)
@@ -50,12 +86,12 @@ def pause(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJso
 def resume(agent: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Begin runs of a paused agent again.
 
+    Example: awaken agents resume assistant
+
     Parameters
     ----------
     agent
         What it is called, for all its versions; or `name@version`.
-    as_json
-        Print the agent as one JSON document.
     """
     with connected(url, header) as client:
         return _shown(agent, client.resume_agent(agent), as_json)

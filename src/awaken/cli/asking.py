@@ -9,11 +9,17 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from awaken.cli.terminal import AnswerPrinter
+import msgspec
+
+from awaken.cli.terminal import AnswerPrinter, shortened, written
 from awaken.cli.tickets import question, value_of
 from awaken.client import Client, Run, Ticket
 from awaken.domain.errors import AwakenError
 
+try:
+    import readline  # with it, what is typed at a prompt can be edited, and had again
+except ImportError:  # it exists on POSIX systems
+    readline = None
 _FOR_PEOPLE = ("approval", "input")
 
 
@@ -48,15 +54,42 @@ def _ask(client: Client, printer: AnswerPrinter, ticket: Ticket) -> bool:
 def _said(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:
     printer.end_line()
     if ticket.kind == "input":
-        text = _typed(f"? {question(ticket)} ")
+        text = typed(f"? {question(ticket)} ")
         return None if not text else {"action": "answer", "result": _fitting(ticket, text)}
-    text = _typed(f"? {question(ticket)} [y/n, or n and why] ")
+    _show_arguments(printer, ticket)
+    can_edit = "edit" in ticket.allowed_actions and isinstance(ticket.arguments, dict)
+    text = typed(f"? {question(ticket)} [y/n, {'n and why, or e to edit' if can_edit else 'or n and why'}] ")
     if not text:
         return None
     word, _, why = text.partition(" ")
     if word.lower() in ("y", "yes"):
         return {"action": "approve"}
+    if can_edit and text.lower() in ("e", "edit"):
+        return _edited(printer, ticket)
     return {"action": "deny", "reason": (why if word.lower() in ("n", "no") else text) or None}
+
+
+def _show_arguments(printer: AnswerPrinter, ticket: Ticket) -> None:
+    """Whole, where the question has only their beginning: what is approved has been seen."""
+    if ticket.arguments is not None and shortened(ticket.arguments).endswith("…"):
+        printer.note(written(ticket.arguments))
+
+
+def _edited(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:
+    """Yes, with other arguments; nothing typed leaves the question as it was."""
+    text = _json(ticket.arguments)
+    while True:
+        text = typed("? the arguments, all of them, as JSON: ", text)
+        if not text:
+            return _said(printer, ticket)
+        arguments = value_of(text)
+        if isinstance(arguments, dict):
+            return {"action": "edit", "arguments": arguments}
+        printer.note("that is no JSON object")
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _fitting(ticket: Ticket, text: str) -> Any:
@@ -65,8 +98,16 @@ def _fitting(ticket: Ticket, text: str) -> Any:
     return text if schema.get("type") == "string" else value_of(text)
 
 
-def _typed(prompt: str) -> str:
+def typed(prompt: str, beginning: str = "") -> str:
+    """What somebody types, without the space around it; empty also where the input ends. `beginning` stands there
+    already, to be changed, where the terminal can do that.
+    """
+    if readline is not None and beginning:
+        readline.set_startup_hook(lambda: readline and readline.insert_text(beginning))
     try:
         return input(prompt).strip()
     except EOFError:
         return ""
+    finally:
+        if readline is not None:
+            readline.set_startup_hook(None)

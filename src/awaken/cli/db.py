@@ -24,7 +24,7 @@ _COLUMNS: Final = (
     Column(name="SIZE", is_number=True),
 )
 
-db = App(name="db", help="Show how large a database is, and what could go; back up a file.", help_format="plaintext")
+db = App(name="db", help_format="markdown")
 
 
 @db.default
@@ -36,7 +36,9 @@ def show_file(
     event_retention_days: float = _DEFAULTS.event_retention_s / _DAY_S,
     as_json: AsJson = False,
 ) -> int:
-    """Show how large a database is, and what retention would remove. It may be served meanwhile.
+    """Show how large a database is, and what retention would remove; back up a file.
+
+    Example: awaken db awaken.db --run-retention-days 7
 
     Parameters
     ----------
@@ -79,6 +81,8 @@ def backup(file: str, target: Path, /, *, as_json: AsJson = False) -> int:
     """Copy a database file, which may be served meanwhile, to a name that is free.
 
     The copy is the file as it was when the command began. It is read through and flushed before it gets its name.
+
+    Example: awaken db backup awaken.db backup.db
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cyclopts import App, Parameter
 
+from awaken.cli.confirming import Yes, confirm
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Flag, Headers, Url
 from awaken.cli.progress import progress
@@ -18,7 +19,7 @@ from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import note, print_facts, print_json, printable
 from awaken.client import DeadLetter, DeadLetterGroup, HandledLetters
 
-dead = App(name="dead", help="List runs that were given up; retry or discard them.", help_format="plaintext")
+dead = App(name="dead", help_format="markdown")
 
 
 @Parameter(name="*")
@@ -54,7 +55,9 @@ def list_dead(
     header: Headers = (),
     as_json: AsJson = False,
 ) -> int:
-    """List runs that were given up and that nobody has seen to, newest first.
+    """List runs that were given up and that nobody has seen to, newest first; retry or discard them.
+
+    Example: awaken dead --group
 
     Parameters
     ----------
@@ -85,6 +88,8 @@ def list_dead(
 def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one, also one that was seen to.
 
+    Example: awaken dead show DISPATCH
+
     Parameters
     ----------
     dispatch
@@ -107,6 +112,8 @@ def retry(
     as_json: AsJson = False,
 ) -> int:
     """Do again the run of one, or the runs of those that a filter finds.
+
+    Example: awaken dead retry --error TimeoutError --dry-run
 
     Parameters
     ----------
@@ -138,11 +145,14 @@ def discard(
     which: Which = EVERY,
     limit: int = 100,
     dry_run: Flag = False,
+    yes: Yes = False,
     url: Url = URL,
     header: Headers = (),
     as_json: AsJson = False,
 ) -> int:
     """Leave one out of the list, or those that a filter finds; their runs stay readable.
+
+    Example: awaken dead discard DISPATCH --reason "the order was withdrawn"
 
     Parameters
     ----------
@@ -159,6 +169,8 @@ def discard(
     with connected(url, header) as client:
         if dispatch is not None:
             return _shown(client.discard_dead_letter(dispatch, reason=reason), as_json)
+        if not dry_run:
+            confirm(f"discard up to {limit} dead letters", yes)
         with progress("discarding"):
             handled = client.discard_dead_letters(reason=reason, **which.asked, limit=limit, dry_run=dry_run)
     return _handled(handled, "found" if dry_run else f"found, {handled.discarded} discarded", as_json)

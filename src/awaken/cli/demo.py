@@ -68,6 +68,8 @@ def demo(*, cluster: Flag = False, store: str | None = None) -> int:
 
     Starts processes of its own in a temporary folder, and removes everything at the end.
 
+    Example: awaken demo
+
     Parameters
     ----------
     cluster

@@ -33,6 +33,8 @@ def doctor(
     A server does this by itself, and repairs what it finds; the command says what there is now. The exit code is 1 when
     something is left that contradicts itself.
 
+    Example: awaken doctor awaken.db --repair
+
     Parameters
     ----------
     file_or_url

@@ -13,15 +13,21 @@ from awaken.client import Draining
 
 
 def drain(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """Have the server's process begin no run until it is undrained, or starts anew. What is submitted waits; what
-    executes goes on.
+    """Have the server's process begin no run until it is undrained.
+
+    It forgets so when it starts anew. What is submitted waits; what executes goes on.
+
+    Example: awaken drain --url http://10.0.0.7:8000
     """
     with connected(url, header) as client:
         return _shown(client.drain(), as_json)
 
 
 def undrain(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """Have the server's process begin runs again."""
+    """Have the server's process begin runs again.
+
+    Example: awaken undrain --url http://10.0.0.7:8000
+    """
     with connected(url, header) as client:
         return _shown(client.undrain(), as_json)
 

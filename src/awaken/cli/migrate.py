@@ -15,6 +15,8 @@ def migrate(store: str, /) -> int:
 
     A file must not be served. Postgres may be served meanwhile, by versions that can read the new schema.
 
+    Example: awaken migrate "postgresql://awaken@db/awaken"
+
     Parameters
     ----------
     store

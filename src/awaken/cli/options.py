@@ -28,3 +28,6 @@ Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 AsJson = Annotated[
     bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON document, for programs.")
 ]
+EndAsJson = Annotated[
+    AsJson, Parameter(help="Print the run as one JSON document when it has ended, and nothing before.")
+]

@@ -24,8 +24,8 @@ _WORDS: Final = {
         *("retrying", "waiting", "needs_decision", "needs_input", "open", "paused", "drained", "stale", "suspect"),
         *("degraded", "starting", "expired"),
     ),
-    BAD: ("failed", "dead_letter", "not loadable", "refused", "found", "unavailable"),
-    QUIET: ("cancelled", "superseded", "withdrawn", "discarded", "retried", "acked"),
+    BAD: ("failed", "dead_letter", "not loadable", "refused", "found", "unavailable", "error"),
+    QUIET: ("cancelled", "superseded", "withdrawn", "discarded", "retried", "acked", "idle"),
 }
 _STYLES: Final = {word: style for style, words in _WORDS.items() for word in words}
 

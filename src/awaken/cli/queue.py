@@ -17,7 +17,7 @@ from awaken.cli.terminal import note, print_facts, print_json
 from awaken.client import Dispatch
 from awaken.client.calls import MAX_STOP_WAIT_S
 
-queue = App(name="queue", help="List what is queued; give it another place, or cancel it.", help_format="plaintext")
+queue = App(name="queue", help_format="markdown")
 
 
 @queue.default
@@ -34,7 +34,9 @@ def list_queue(
     header: Headers = (),
     as_json: AsJson = False,
 ) -> int:
-    """List what is queued, over all threads, oldest first.
+    """List what is queued, over all threads, oldest first; give it another place, or cancel it.
+
+    Example: awaken queue --agent assistant --older-than 60
 
     Parameters
     ----------
@@ -79,6 +81,8 @@ def list_queue(
 def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one, with what its run is doing.
 
+    Example: awaken queue show DISPATCH
+
     Parameters
     ----------
     dispatch
@@ -102,6 +106,8 @@ def place(
 ) -> int:
     """Give what is queued another place.
 
+    Example: awaken queue place DISPATCH --priority 0 --after 0
+
     Parameters
     ----------
     dispatch
@@ -124,6 +130,8 @@ def cancel(
     dispatch: str, /, *, wait: float = 10.0, url: Url = URL, header: Headers = (), as_json: AsJson = False
 ) -> int:
     """Stop the run that is queued or executed with it.
+
+    Example: awaken queue cancel DISPATCH
 
     Parameters
     ----------

@@ -22,8 +22,11 @@ def retry(
     header: Headers = (),
     as_json: AsJson = False,
 ) -> int:
-    """Do again what a run that has ended was asked for, with the messages that are there. Asked again it is the same
-    new run.
+    """Do again what a run that has ended was asked for.
+
+    The messages that are there are answered anew. Asked again it is the same new run.
+
+    Example: awaken retry RUN --after 60
 
     Parameters
     ----------
@@ -35,8 +38,6 @@ def retry(
         Give it up after so many failures.
     after
         It does not start before so many seconds have passed.
-    as_json
-        Print the new run as one JSON document.
     """
     with connected(url, header) as client:
         made = client.get_run(client.retry_run(run, agent=agent, max_attempts=max_attempts, delay_s=after).run_id)

@@ -34,6 +34,8 @@ def runs(
 ) -> int:
     """List runs, newest first.
 
+    Example: awaken runs --agent assistant --failed
+
     Parameters
     ----------
     thread

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from cyclopts import App
 
+from awaken.cli.confirming import Yes, confirm
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected
@@ -13,12 +14,15 @@ from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import note, print_facts, print_json
 from awaken.client import Schedule
 
-schedules = App(name="schedules", help="List schedules; make, pause, resume or delete one.", help_format="plaintext")
+schedules = App(name="schedules", help_format="markdown")
 
 
 @schedules.default
 def list_schedules(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """List schedules, in the order in which they were made."""
+    """List schedules, in the order in which they were made; make, pause, resume or delete one.
+
+    Example: awaken schedules
+    """
     with connected(url, header) as client:
         found = list(client.list_schedules())
     if as_json:
@@ -48,6 +52,8 @@ def add(
     as_json: AsJson = False,
 ) -> int:
     """Have an agent run again and again with a text.
+
+    Example: awaken schedules add digest "What is new?" --cron "0 8 * * *" --zone Europe/Vienna
 
     Parameters
     ----------
@@ -91,6 +97,8 @@ def add(
 def show(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one schedule.
 
+    Example: awaken schedules show digest
+
     Parameters
     ----------
     name
@@ -103,6 +111,8 @@ def show(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson 
 @schedules.command
 def pause(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Have a schedule begin nothing until it is resumed.
+
+    Example: awaken schedules pause digest
 
     Parameters
     ----------
@@ -117,6 +127,8 @@ def pause(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson
 def resume(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Have a paused schedule go on with its next instant.
 
+    Example: awaken schedules resume digest
+
     Parameters
     ----------
     name
@@ -127,8 +139,10 @@ def resume(name: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJso
 
 
 @schedules.command
-def delete(name: str, /, *, url: Url = URL, header: Headers = ()) -> int:
+def delete(name: str, /, *, yes: Yes = False, url: Url = URL, header: Headers = ()) -> int:
     """Delete a schedule; the runs that it has begun go on.
+
+    Example: awaken schedules delete digest
 
     Parameters
     ----------
@@ -136,6 +150,8 @@ def delete(name: str, /, *, url: Url = URL, header: Headers = ()) -> int:
         What it is called.
     """
     with connected(url, header) as client:
+        client.get_schedule(name)
+        confirm(f"delete schedule {name}", yes)
         client.delete_schedule(name)
     print(f"schedule {name} is deleted")
     return Exit.OK

@@ -23,6 +23,8 @@ def send(
 ) -> int:
     """Send a message to the run of a thread, or to one run.
 
+    Example: awaken send order-7 "It is the blue one." --mode follow_up
+
     Parameters
     ----------
     thread_or_run

@@ -69,6 +69,8 @@ def serve(
 ) -> int:
     """Serve an app over HTTP; without one, the demo agents.
 
+    Example: awaken serve myproject.agents:app --port 8080
+
     Parameters
     ----------
     target

@@ -23,6 +23,8 @@ def show(
 ) -> int:
     """Show a run and what it came to, or a thread and the end of its conversation.
 
+    Example: awaken show order-7
+
     Parameters
     ----------
     thread_or_run

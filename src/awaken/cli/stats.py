@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected
@@ -20,10 +24,13 @@ def stats(
     header: Headers = (),
     agent: str | None = None,
     window: int = HOUR_S,
-    as_json: AsJson = False,
+    as_json: Annotated[AsJson, Parameter(help="Print one JSON document, with every minute.")] = False,
 ) -> int:
-    """Show what the server's process has done in the last hour, and no minute in which that was nothing; or what it
-    has done for one agent, all together.
+    """Show what the server's process has done in the last hour, by the minute.
+
+    A minute in which that was nothing is left out. Of one agent, everything together.
+
+    Example: awaken stats --agent assistant --window 600
 
     Parameters
     ----------
@@ -31,8 +38,6 @@ def stats(
         For this agent.
     window
         With an agent: in the last so many seconds, 60 to 3600.
-    as_json
-        Print one JSON document, with every minute.
     """
     if window != HOUR_S and agent is None:
         usage("--window goes with --agent")

@@ -25,6 +25,8 @@ def cancel(
 ) -> int:
     """Stop a run, or what a thread is executing; what is queued goes on.
 
+    Example: awaken cancel order-7 --wait 30
+
     Parameters
     ----------
     thread_or_run
@@ -61,6 +63,8 @@ def interrupt(
     as_json: AsJson = False,
 ) -> int:
     """Stop what a thread is executing, and clear what is queued and what waits in it.
+
+    Example: awaken interrupt order-7
 
     Parameters
     ----------

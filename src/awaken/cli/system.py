@@ -10,19 +10,20 @@ from cyclopts import App
 
 from awaken.cli.failure import Exit
 from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.progress import progress
 from awaken.cli.remote import connected
 from awaken.cli.terminal import print_facts, print_json
+from awaken.domain.shown import Purged
 
-system = App(
-    name="system",
-    help="Show what a server is, its settings and its processes; sweep and purge now.",
-    help_format="plaintext",
-)
+system = App(name="system", help_format="markdown")
 
 
 @system.default
 def show(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """Show what a server is, and its limits."""
+    """Show what a server is, and its limits, settings and processes; sweep and purge now.
+
+    Example: awaken system
+    """
     with connected(url, header) as client:
         found = client.system()
     if as_json:
@@ -35,7 +36,10 @@ def show(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> in
 
 @system.command
 def settings(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """List every setting in force. What is no default is marked with who chose it."""
+    """List every setting in force. What is no default is marked with who chose it.
+
+    Example: awaken system settings
+    """
     with connected(url, header) as client:
         found = list(client.list_settings())
     if as_json:
@@ -48,7 +52,10 @@ def settings(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -
 
 @system.command
 def workers(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """List the processes that work on a server's store."""
+    """List the processes that work on a server's store.
+
+    Example: awaken system workers
+    """
     with connected(url, header) as client:
         found = list(client.list_workers())
     if as_json:
@@ -62,7 +69,10 @@ def workers(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) ->
 
 @system.command
 def sweep(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """Have a server look at once for what falls due, as it does from time to time."""
+    """Have a server look at once for what falls due, as it does from time to time.
+
+    Example: awaken system sweep
+    """
     with connected(url, header) as client:
         done = client.sweep()
     if as_json:
@@ -74,12 +84,20 @@ def sweep(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> i
 
 @system.command
 def purge(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """Have a server remove at once what retention no longer keeps, as it does from time to time."""
-    with connected(url, header) as client:
-        done = client.purge()
+    """Have a server remove at once everything that retention no longer keeps, as it does from time to time.
+
+    Example: awaken system purge
+    """
+    runs = events = rows = 0
+    with connected(url, header) as client, progress("removing") as bar:
+        while True:
+            done = client.purge()
+            runs, events, rows = runs + done.runs, events + done.events, rows + done.rows
+            bar(f"removed {runs:,} runs, {events:,} events")
+            if not done.more:
+                break
     if as_json:
-        print_json(done)
+        print_json(Purged(runs=runs, events=events, rows=rows))
     else:
-        more = "; more is left" if done.more else ""
-        print(f"{done.runs} runs, {done.events} events and {done.rows} rows of deleted threads removed{more}")
+        print(f"{runs} runs, {events} events and {rows} rows of deleted threads removed")
     return Exit.OK

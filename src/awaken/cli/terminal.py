@@ -24,6 +24,8 @@ _STEERING: Final = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range
 """Control characters, and those that show what follows in the other direction, so that it reads as something else."""
 _CONTROL: Final = {code: None for code in _STEERING if chr(code) not in "\n\t"}
 _ARGUMENT_CHARS: Final = 72
+_FACTS_CHARS: Final = 160
+_ID_CHARS: Final = 13
 
 
 def printable(text: str) -> str:
@@ -33,7 +35,12 @@ def printable(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """One document, indented, in the form the server sends."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    print(written(value))
+
+
+def written(value: Any) -> str:
+    """As JSON, indented."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def one_line(text: str) -> str:
@@ -168,13 +175,14 @@ def summary(run: Run) -> str:
     return ", ".join([*parts, f"thread {run.thread_id}"])
 
 
-def event_line(item: StreamItem) -> str:
-    """An event in one line of rich markup."""
+def event_line(item: StreamItem, width: int | None = None) -> str:
+    """An event in one line of rich markup, which fits so many columns where that is possible."""
     if isinstance(item, Resync):
         return f"[{ATTENTION}]resync[/] the log no longer holds the place asked for; it goes on from here"
     time = item.created_at[11:23]
     facts = {name: value for name, value in item.payload.items() if name not in _KNOWN and value not in (None, [], "")}
-    return f"[{QUIET}]{time}[/] [bold]{item.kind}[/] [{QUIET}]{escape(shortened(facts, 160))}[/]"
+    room = _FACTS_CHARS if width is None else max(width - len(time) - len(item.kind) - 2, _ID_CHARS)
+    return f"[{QUIET}]{time}[/] [bold]{item.kind}[/] [{QUIET}]{escape(shortened(facts, room))}[/]"
 
 
 _KNOWN: Final = frozenset(

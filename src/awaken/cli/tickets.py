@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
+from cyclopts import Parameter
 
+from awaken.cli import streams
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Flag, Headers, Url
 from awaken.cli.remote import connected
@@ -26,6 +28,8 @@ def tickets(
     as_json: AsJson = False,
 ) -> int:
     """List what runs wait for, across threads, newest first.
+
+    Example: awaken tickets --kind approval
 
     Parameters
     ----------
@@ -79,8 +83,8 @@ def decide(
     *,
     approve: Flag = False,
     deny: Flag = False,
-    edit: str | None = None,
-    answer: str | None = None,
+    edit: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    answer: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     fail: Flag = False,
     reason: str | None = None,
     url: Url = URL,
@@ -88,6 +92,8 @@ def decide(
     as_json: AsJson = False,
 ) -> int:
     """Decide what a run waits for; it goes on with that.
+
+    Example: awaken decide TICKET --deny --reason "too dear"
 
     Parameters
     ----------
@@ -98,20 +104,20 @@ def decide(
     deny
         No.
     edit
-        Yes, with these arguments, all of them, as JSON.
+        Yes, with these arguments, all of them, as JSON; - reads the standard input.
     answer
-        The answer: JSON, or else a text.
+        The answer: JSON, or else a text; - reads the standard input.
     fail
         There will be no result.
     reason
         Why; for whoever asked.
-    as_json
-        Print the ticket as one JSON document.
     """
     said = {"approve": approve, "deny": deny, "edit": edit is not None, "answer": answer is not None, "fail": fail}
     chosen = [name for name, is_given in said.items() if is_given]
     if len(chosen) != 1:
         usage("give one of --approve, --deny, --edit JSON, --answer JSON-or-text and --fail")
+    edit = None if edit is None else streams.given_text(edit, "--edit")
+    answer = None if answer is None else streams.given_text(answer, "--answer")
     arguments: Any = None if edit is None else _json(edit)
     if edit is not None and not isinstance(arguments, dict):
         usage("--edit brings the arguments, all of them, as a JSON object")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import textwrap
 from shutil import get_terminal_size
 
-from awaken.cli.failure import Exit, Failure
+from awaken.cli.failure import Exit
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected, found
 from awaken.cli.terminal import print_json, printable
-from awaken.client import Client, Explanation, Run, Thread
+from awaken.cli.watch import run_of
+from awaken.client import Explanation, Run
 
 _MAX_WIDTH = 100
 
@@ -27,6 +28,8 @@ def why(
 ) -> int:
     """Say why a run is where it is, since when, behind whom, and what comes next.
 
+    Example: awaken why order-7
+
     Parameters
     ----------
     thread_or_run
@@ -34,19 +37,10 @@ def why(
     """
     with connected(url, header) as client:
         target = found(client, thread_or_run)
-        run_id = target.run_id if isinstance(target, Run) else _first_run(client, target)
+        run_id = target.run_id if isinstance(target, Run) else run_of(client, target)
         explanation = client.explain(run_id)
     print_json(explanation) if as_json else _print(run_id, explanation)
     return Exit.OK
-
-
-def _first_run(client: Client, thread: Thread) -> str:
-    """What is executing in the thread, or goes on next, or else came last."""
-    going_on = client.get_state(thread.thread_id).next
-    run_id = going_on[0] if going_on else thread.latest_run_id
-    if run_id is None:
-        raise Failure(f"thread {thread.thread_id} has never had a run", Exit.NOT_FOUND)
-    return run_id
 
 
 def _print(run_id: str, explanation: Explanation) -> None:

@@ -52,6 +52,8 @@ def worker(
 ) -> int:
     """Execute the runs of an app, on a store that several processes use; without one, those of the demo agents.
 
+    Example: awaken worker myproject.agents:app --processes 4
+
     Parameters
     ----------
     target

@@ -868,6 +868,11 @@ def health() -> Call[wire.Health]:
     return Call(method="GET", path="/health", decode=_as(wire.Health), also=(503,))
 
 
+def openapi() -> Call[dict[str, Any]]:
+    """What the server understands and answers, as an OpenAPI document."""
+    return Call(method="GET", path="/openapi.json", decode=_as(dict[str, Any]))
+
+
 # --- how they are made ------------------------------------------------------------------------------------------------
 
 _EVENT_STREAM: Final = {"Accept": "text/event-stream"}
