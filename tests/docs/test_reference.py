@@ -15,6 +15,7 @@ from msgspec import inspect as types
 
 import awaken
 from awaken.cli.failure import Exit
+from awaken.cli.main import app
 from awaken.cli.runs import runs
 from awaken.cli.serve import serve
 from awaken.cli.worker import worker
@@ -213,3 +214,12 @@ def test_everything_public_is_described() -> None:
     ]
     assert described == list(awaken.__all__)
     assert [name for name in members if f"`{name}" not in text and name not in FOR_DRIVERS] == []
+
+
+def test_every_command_is_listed_once() -> None:
+    text = (REFERENCE / "cli.md").read_text().partition("\n\n")[2].partition("\n\n")[0]
+    listed = re.findall(r"^\| `awaken ([a-z]+(?: [a-z]+)?)", text, re.MULTILINE)
+    assert sorted({each.partition(" ")[0] for each in listed}) == sorted(
+        [name for name in app if not name.startswith("-")]
+    )
+    assert len(listed) == len(set(listed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.behaviour.ledger import Area, Wing, later
+from tests.behaviour.ledger import Area, Wing, built, later
 
 AREA: Final = Area(
     "console and command line",
@@ -13,5 +13,5 @@ AREA: Final = Area(
         sentence="The pages of the console show nothing, ten rows and ten thousand, without the network and without the right to change anything.",
         by=Wing.FACES,
     ),
-    later("SRV-046", sentence="Every command works against a live server, for people and for programs.", by=Wing.FACES),
+    built("SRV-046", sentence="Every command works against a live server, for people and for programs."),
 )
