@@ -426,6 +426,7 @@ class Awaken:
         output_schema: Schema | None = None,
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         max_concurrent: int | None = None,
+        max_concurrent_total: int | None = None,
         retry: RetryPolicy | None = None,
         expose_tool_errors: bool = False,
     ) -> AgentT:
@@ -442,7 +443,9 @@ class Awaken:
         `title`, `description`, `skills` and the schemas are shown to whoever lists the agents. A schema is a JSON
         schema or a Pydantic model; an input that does not fit `input_schema` is refused when it is submitted, a run
         that ends with something else than `output_schema` says, text or value, fails at once and for good.
-        `max_concurrent`: how many of its runs this process executes at once, besides the bound for all agents. `retry`:
+        `max_concurrent`: how many of its runs this process executes at once, besides the bound for all agents;
+        `max_concurrent_total`: how many all processes together, where the lowest number that one of them names holds
+        for all; such a run starts a moment later, since who executes it is asked of the database first. `retry`:
         how long its failed runs wait, in place of `MailboxSettings.retry`. `expose_tool_errors`: its model, and the
         readers of its streams, get the text of whatever it and its tools raise, and not the class alone.
 
@@ -462,6 +465,7 @@ class Awaken:
             output_schema=output_schema,
             skills=skills,
             max_concurrent=max_concurrent,
+            max_concurrent_total=max_concurrent_total,
             retry=retry,
             expose_tool_errors=expose_tool_errors,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 
@@ -15,7 +16,7 @@ from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.submission import Submission
-from awaken.store.transitions import Claim, Reclaim, Retry, Settle, Submit
+from awaken.store.transitions import Claim, Deferred, Outcome, Reclaim, Retry, Settle, Submit, Total, Transition
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import Call, GatedAgent, WatchedStore, World, claim_for
@@ -150,7 +151,7 @@ async def test_a_claim_and_a_submit_that_leave_together_do_not_take_the_same_roo
 
 def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock) -> None:
     served = {Route("few"): 1, Route("many"): None}
-    slots = Slots(3, Ids(clock, seeded_chance(1)), lambda: served, dict, lease_ms=None)
+    slots = Slots(3, Ids(clock, seeded_chance(1)), lambda: served, dict, tuple, lease_ms=None)
     offer = slots.offer(Route("few"))
     assert offer is not None and offer.routes == {"few", "many"}
     assert (slots.free, slots.offer(Route("few")), slots.offer(Route("nobody's"))) == (2, None, None)
@@ -158,6 +159,106 @@ def test_an_offer_that_won_nothing_leaves_its_room_as_it_was(clock: ManualClock)
 
     slots.answered(offer, None)
     assert (slots.free, slots.rooms(0)[1].routes[Route("few")], slots.may_have_won(offer.token)) == (3, 1, False)
+
+
+# --- a limit of all processes together --------------------------------------------------------------------------------
+
+
+@behaviour("RT-017")
+async def test_a_limit_of_all_processes_counts_what_others_execute(store: WatchedStore, clock: ManualClock) -> None:
+    """What is submitted waits for a claim, which is asked at once, by whoever hears of it."""
+    shared = WatchedStore(store, exclusive=False)
+    async with shared:
+        worlds = [World(shared, clock, seed=seed) for seed in (1, 2)]
+        agents = [GatedAgent(), GatedAgent()]
+        for world, agent in zip(worlds, agents, strict=True):
+            world.agents.add("few", agent, max_concurrent_total=2)
+        async with worlds[0] as one, worlds[1] as other:
+            for number in range(3):
+                await one.submit(thread_id=f"one-{number}", agent_id="few")
+                await other.submit(thread_id=f"other-{number}", agent_id="few")
+            for done in range(6):
+                await one.quiet()
+                await other.quiet()
+                calls = [call for agent in agents for call in at_work(agent)]
+                assert len(calls) == min(2, 6 - done)
+                calls[0].release()
+            await one.quiet()
+
+
+@behaviour("RT-017")
+async def test_a_process_that_names_no_limit_keeps_to_the_lowest_of_the_others(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    shared = WatchedStore(store, exclusive=False)
+    async with shared:
+        strict, lax = World(shared, clock), World(shared, clock, seed=2)
+        few = GatedAgent()
+        strict.agents.add("few", GatedAgent(), max_concurrent_total=1)
+        lax.agents.add("few", few)
+        async with strict as one:
+            one.mailbox.drain()
+            async with lax:
+                for number in range(3):
+                    await lax.submit(thread_id=f"t{number}", agent_id="few")
+                await lax.quiet()
+                assert len(at_work(few)) == 1
+
+                await one.mailbox.stop()
+                await lax.advance(5)
+                assert len(at_work(few)) == 3, "who has ended limits nobody"
+
+
+class Deferring(WatchedStore):
+    """Puts the first settlements off, as if another process held their threads."""
+
+    left = 2
+
+    async def apply(self, batch: Sequence[Transition]) -> list[Outcome]:
+        put_off = [isinstance(each, Settle) and self.left > 0 for each in batch]
+        self.left -= sum(put_off)
+        now = [each for each, later in zip(batch, put_off, strict=True) if not later]
+        outcomes = iter(await super().apply(now) if now else [])
+        return [Deferred() if later else next(outcomes) for later in put_off]
+
+
+@behaviour("RT-017")
+async def test_what_a_settlement_makes_room_for_is_claimed_although_a_claim_has_just_looked(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    """The settlement was put off, and the claim of the slot that it left free was not."""
+    world, few = World(Deferring(store), clock), GatedAgent()
+    world.agents.add("few", few, max_concurrent_total=1)
+    async with world:
+        await world.submit(thread_id="one", agent_id="few")
+        await world.submit(thread_id="two", agent_id="few")
+        await world.submit(thread_id="two", agent_id="few")  # which a settlement would be offered
+        for _ in range(2):
+            (await few.next_call()).release()
+            await world.advance(0.1)
+        await few.next_call()
+
+
+def test_what_all_processes_limit_is_offered_to_nobody(clock: ManualClock) -> None:
+    served: dict[Route, int | None] = {Route("few"): None, Route("few@1"): None, Route("many"): None}
+    said: list[dict[Route, int]] = [{Route("few"): 3}, {Route("few"): 2, Route("strange"): 1}]
+    slots = Slots(
+        9,
+        Ids(clock, seeded_chance(1)),
+        lambda: served,
+        lambda: {Route("few@1"): Route("few")},
+        lambda: tuple(said),
+        lease_ms=None,
+    )
+    assert (slots.offer(Route("few")), slots.offer(Route("few@1"))) == (None, None)
+    offer = slots.offer(Route("many"))
+    assert offer is not None and offer.routes == {"many"}
+    assert slots.rooms(1)[1].totals == {"few": Total(2, (Route("few"), Route("few@1")))}
+
+    said.clear()
+    assert slots.rooms(1)[1].totals == {}
+    offer = slots.offer(Route("few"))
+    assert offer is not None and offer.routes == {"few", "few@1", "many"}
 
 
 # --- agents that cannot be loaded -------------------------------------------------------------------------------------

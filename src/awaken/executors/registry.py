@@ -127,6 +127,7 @@ class _Registered(msgspec.Struct, frozen=True, kw_only=True):
 
     info: AgentInfo
     limit: int | None
+    total: int | None
     retry: RetryPolicy | None
     takes: SchemaCheck | None
     gives: SchemaCheck | None
@@ -160,7 +161,11 @@ class Agents:
         after each change.
         """
         self.stand_ins: Mapping[Route, Route] = {}
-        """Of `routes` those whose runs another version executes, and which: they share its limit."""
+        """Of `routes` those whose runs another version executes, and which: they share its limits."""
+        self.totals: Mapping[Route, int] = {}
+        """Who executes some of `routes`, and how many runs at once in all processes together, where that is limited.
+        Another object after each change.
+        """
 
     def add(
         self,
@@ -175,6 +180,7 @@ class Agents:
         output_schema: Schema | None = None,
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         max_concurrent: int | None = None,
+        max_concurrent_total: int | None = None,
         retry: RetryPolicy | None = None,
         expose_tool_errors: bool = False,
     ) -> None:
@@ -197,10 +203,11 @@ class Agents:
         route = route_of(name, None if version is None else checked_version(version, name))
         if fallback not in (None, *get_args(Fallback)):
             raise ValidationError(f'fallback of agent {route!r} is "latest" or None, and not {shown(fallback)}')
-        if max_concurrent is not None and (type(max_concurrent) is not int or max_concurrent < 1):
-            raise ValidationError(
-                f"max_concurrent of agent {route!r} is a whole number, at least 1, and not {shown(max_concurrent)}"
-            )
+        for what, limit in (("max_concurrent", max_concurrent), ("max_concurrent_total", max_concurrent_total)):
+            if limit is not None and (type(limit) is not int or limit < 1):
+                raise ValidationError(
+                    f"{what} of agent {route!r} is a whole number, at least 1, and not {shown(limit)}"
+                )
         if description is not None:
             checked(description, str, what=f"the description of agent {route!r}")
         if route in self._known and route not in self._withdrawn:
@@ -225,6 +232,7 @@ class Agents:
         self._known[route] = _Registered(
             info=info,
             limit=max_concurrent,
+            total=max_concurrent_total,
             retry=retry,
             takes=_check_of(info.input_schema),
             gives=_check_of(info.output_schema),
@@ -376,14 +384,18 @@ class Agents:
     def _changed(self) -> None:
         served: dict[Route, int | None] = {}
         stand_ins: dict[Route, Route] = {}
+        totals: dict[Route, int] = {}
         for route in dict.fromkeys([*self._known, *map(Route, self._newest), *self._met]):
             found = self._executes(route)
             if found is None or found.route in self._withdrawn or self.is_paused(route) or self.is_left(route):
                 continue
             served[route] = found.limit
+            if found.total is not None:
+                totals[found.route] = found.total
             if found.route != route:
                 stand_ins[route] = found.route
         self.stand_ins = MappingProxyType(stand_ins)
+        self.totals = MappingProxyType(totals)
         self.routes = MappingProxyType(served)
         for listener in self._listeners:
             listener()

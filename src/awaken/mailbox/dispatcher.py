@@ -24,6 +24,9 @@ from awaken.store.transitions import Claim, Claimed, ClaimedSome, Offer
 BY_AGE_EACH: Final = 8
 """Each so-manieth claim goes by age alone, so that urgent work does not hold back everything else for ever."""
 
+HELD_UP_S: Final = 0.02
+"""What another process claims of at this moment is looked at again so long afterwards."""
+
 
 class Dispatcher:
     """One per process. Offers nothing and claims nothing until `resume`, nor while it is drained."""
@@ -53,6 +56,8 @@ class Dispatcher:
         self.is_drained = False
         """Somebody wants nothing to begin here, in this life or the next."""
         self._claims = 0
+        self._patience_s: float | None = None
+        """When to look again at what another process has held up."""
 
     def resume(self) -> None:
         """Take work from now on."""
@@ -133,7 +138,9 @@ class Dispatcher:
 
     async def run_forever(self) -> None:
         while True:
-            await self._wake.wait()
+            if not await self._wake.wait(self._patience_s):
+                self._must_look = True
+            self._patience_s = None
             while (self._ready or self._must_look) and self._takes:
                 if self._slots.free <= 0:
                     self._has_backlog = True  # it is not known what waits, so the next free slot has to look
@@ -154,5 +161,7 @@ class Dispatcher:
         offers, rooms = self._slots.rooms(max(self._ready, 1))
         claim = Claim(offers=offers, rooms=rooms, by_age=self._claims % BY_AGE_EACH == 0)
         claimed = await self._combiner.apply(claim, ClaimedSome)
+        if claimed.is_held_up:
+            self._patience_s = HELD_UP_S
         if claimed.next_due_in_ms is not None:
             self._due_in(claimed.next_due_in_ms)

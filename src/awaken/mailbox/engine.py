@@ -124,7 +124,12 @@ class Engine:
         self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
         lease_ms = None if store.capabilities.exclusive else settings.lease_ms
         self._slots = Slots(
-            settings.max_concurrent_runs, ids, lambda: agents.routes, lambda: agents.stand_ins, lease_ms=lease_ms
+            settings.max_concurrent_runs,
+            ids,
+            lambda: agents.routes,
+            lambda: agents.stand_ins,
+            lambda: (agents.totals, self._neighbours.totals),
+            lease_ms=lease_ms,
         )
         self._keeper = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(
@@ -156,7 +161,7 @@ class Engine:
         )
         self._signs = signs
         self._life_sign: LifeSign | None = None
-        self._neighbours = Neighbours(self.combiner, store, clock, settings, signs, self.worker)
+        self._neighbours = Neighbours(self.combiner, store, clock, settings, signs, self.worker, self._wake_dispatcher)
         self._rounds: asyncio.Task[None] | None = None
         """What calls a user's own rounds, in this life."""
         self._lifetime = Lifetime(self._opened)
@@ -208,6 +213,7 @@ class Engine:
             role=self.role,
             routes=tuple(sorted(self._agents.routes)) if self._executes else (),
             stand_ins=tuple(sorted(self._agents.stand_ins)) if self._executes else (),
+            totals=dict(self._agents.totals) if self._executes else {},
             is_drained=self._dispatcher.is_drained,
             executing=self._slots.executing,
             started_at=None if self._ready is None else self._ready[0],
@@ -408,6 +414,7 @@ class Engine:
                 self._life_sign = self._signs.show(self._slots.consumer)
                 stack.callback(self._signs.hide)
                 stack.push_async_callback(self._neighbours.leave, self._slots.consumer)
+                await self._insist(self._neighbours.beat, give_up_s)  # what others limit holds for the first run here
             if self._executes:
                 self._start = Recovery("taking_over")
                 await self._insist(self._take_over, give_up_s)

@@ -184,6 +184,8 @@ class Reactions:
                 self._suspended(transition.scope, settled.run, transition.ending)
             report_given_up(settled.dispatch)
             self._executions.settled(transition.scope, transition.thread_id, transition.token)
+            if self._slots.is_shared(settled.dispatch.route):
+                self._dispatcher.wake()  # a claim that left before it was settled has still counted it
             if settled.dispatch.is_suspect and settled.dispatch.status.is_terminal:
                 self._dispatcher.suspect_progressed()
         self._offered(transition.offer, settled, asked_s)

@@ -5,22 +5,24 @@ limit.
 Holds: a place is free, offered once, or taken by one claim. What an offer did not win is free again with its answer. A
 run gives its place back when its agent has ended; or, where something waits behind it in its thread, its settlement
 offers the place it still has, which is therefore not counted a second time. A route with a limit of its own has as much
-room as that leaves, and suspects together have as much as the suspect room: one at first, doubled by each suspect that
-closes a step or ends, since that one was not what killed its process.
+room as that leaves; where all processes share a limit, only a claim takes of it, and no offer. Suspects together have
+as much as the suspect room: one at first, doubled by each suspect that closes a step or ends, since that one was not
+what killed its process.
 
-Source: ADR 0008, ADR 0023, ADR 0043.
+Source: ADR 0008, ADR 0023, ADR 0043, ADR 0046.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from operator import is_not
 from typing import Final
 
 import msgspec
 
 from awaken.domain.ids import ClaimToken, Ids, InstanceId, Route
-from awaken.store.transitions import MAX_ROWS, Claim, Claimed, Offer, Rooms
+from awaken.store.transitions import MAX_ROWS, Claim, Claimed, Offer, Rooms, Total
 
 _STOCK: Final = 64
 """Tokens made at once, for one look at the clock."""
@@ -38,6 +40,15 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     is_suspect: bool
 
 
+class _Shared:
+    """Limits of all processes together, and the routes that count in one."""
+
+    def __init__(self, made_of: tuple[object, ...], totals: Mapping[Route, Total]) -> None:
+        self.made_of = made_of
+        self.totals = totals
+        self.routes = frozenset([route for each in totals.values() for route in each.routes])
+
+
 class Slots:
     """One per process. Counts places, and makes offers that no other claim has been made with."""
 
@@ -47,17 +58,20 @@ class Slots:
         ids: Ids,
         served: Callable[[], Mapping[Route, int | None]],
         stand_ins: Callable[[], Mapping[Route, Route]],
+        totals: Callable[[], tuple[Mapping[Route, int], ...]],
         *,
         lease_ms: int | None,
     ) -> None:
         """`served`: the routes that can be run here, each with its own limit if it has one; the same object until that
-        changes. `stand_ins`: those that another one's agent runs, and which: they share its limit. `lease_ms` None:
-        claims are held without a lease.
+        changes. `stand_ins`: those that another one's agent runs, and which: they share its limit. `totals`: who may
+        execute how many in all processes together, as this process says and as others do; the same objects until that
+        changes. `lease_ms` None: claims are held without a lease.
         """
         self._limit = limit
         self._ids = ids
         self._served = served
         self._stand_ins = stand_ins
+        self._totals = totals
         self.consumer: Final = ids.consumer_id()
         self._lease_ms = lease_ms
         self._stock: list[tuple[ClaimToken, InstanceId]] = []
@@ -76,6 +90,7 @@ class Slots:
         """Rooms that were full for the last claim."""
         self._suspect_room = 1
         self._suspects_taken = 0
+        self._shared = _Shared((), {})
         self._routes: tuple[object, dict[Route, frozenset[Route]]] = (None, {})
 
     @property
@@ -115,7 +130,7 @@ class Slots:
     def offer(self, route: Route) -> Offer | None:
         """Promise one place to something of this route, if there is room. It is promised until it is answered."""
         served = self._served()
-        if self.free <= 0 or route not in served or self._room(route) <= 0:
+        if self.free <= 0 or route not in served or self.is_shared(route) or self._room(route) <= 0:
             return None
         return self._promise(route)
 
@@ -141,7 +156,7 @@ class Slots:
             self._reserved[offers[0].token] = reserved
             self._by_room.update(reserved)
         left = {route: room for route, room in routes.items() if room > 0}
-        return offers, Rooms(left, suspects, self._stand_ins())
+        return offers, Rooms(left, suspects, self._stand_ins(), self._in_force().totals)
 
     def _promise(self, route: Route | None) -> Offer:
         offer = self._make(route)
@@ -202,17 +217,45 @@ class Slots:
 
     def _routes_for(self, route: Route | None) -> frozenset[Route]:
         """What an offer that keeps a place in `route` may take: that, and every route without a limit."""
-        served = self._served()
-        if self._routes[0] is not served:
-            self._routes = (served, {})
+        served, shared = self._served(), self._in_force()
+        if self._routes[0] is not shared:
+            self._routes = (shared, {})
         known = self._routes[1]
         key = Route("") if route is None else route
         if key not in known:
             kept = None if route is None else self._room_of(route)
             known[key] = frozenset(
-                [each for each, limit in served.items() if limit is None or self._room_of(each) == kept]
+                [
+                    each
+                    for each, limit in served.items()
+                    if (limit is None or self._room_of(each) == kept) and each not in shared.routes
+                ]
             )
         return known[key]
+
+    # --- limits that all processes share ------------------------------------------------------------------------------
+
+    def is_shared(self, route: Route) -> bool:
+        """Whether what executes of it in all processes is limited: then only a claim takes it, which counts that."""
+        return route in self._in_force().routes
+
+    def _in_force(self) -> _Shared:
+        """The lowest number that anybody says of what is served here; the same object until that changes."""
+        served, said = self._served(), self._totals()
+        made_of = (served, *said)
+        if len(made_of) != len(self._shared.made_of) or any(map(is_not, made_of, self._shared.made_of)):
+            members: dict[Route, list[Route]] = {}
+            for route in served:
+                members.setdefault(self._room_of(route), []).append(route)
+            totals: dict[Route, Total] = {}
+            for limits in said:
+                for name, limit in limits.items():
+                    before = totals.get(name)
+                    routes = tuple(dict.fromkeys([name, *members.get(name, ())]))
+                    if not served.keys().isdisjoint(routes):
+                        totals[name] = Total(limit if before is None else min(limit, before.limit), routes)
+            self._shared = _Shared(made_of, totals)
+        return self._shared
 
     # --- places -------------------------------------------------------------------------------------------------------
 
@@ -240,4 +283,4 @@ class Slots:
 
     def is_scarce(self, place: Place) -> bool:
         """Whether it is of a kind that others may wait for while slots are free."""
-        return place.is_suspect or self._served().get(place.route) is not None
+        return place.is_suspect or self._served().get(place.route) is not None or self.is_shared(place.route)

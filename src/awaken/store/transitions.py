@@ -603,14 +603,23 @@ class Reclaim(msgspec.Struct, frozen=True, kw_only=True):
     continued: bool = False
 
 
+class Total(msgspec.Struct, frozen=True, gc=False):
+    """At most `limit` dispatches of these routes may be claimed at once, by whichever processes."""
+
+    limit: int
+    routes: tuple[Route, ...]
+
+
 class Rooms(msgspec.Struct, frozen=True, gc=False):
     """How much of what a process can take: `routes` by name, and of suspects at most `suspects` in all. Routes that
-    `shared` names have no room of their own: what is taken of them fills that of the other route.
+    `shared` names have no room of their own: what is taken of them fills that of the other route. `totals`: limits that
+    hold for all processes together, each under the name that they all have for it.
     """
 
     routes: dict[Route, int]
     suspects: int = 0
     shared: Mapping[Route, Route] = {}
+    totals: Mapping[Route, Total] = {}
 
     def room_of(self, route: Route) -> Route:
         """The route whose room something of this one takes."""
@@ -623,10 +632,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     Threads come by the priority of their best due dispatch, then by its age, over all routes with room; `by_age` looks
     at age alone. Suspects come first, as many as there is room for: those with the fewest attempts, then the most
-    crashes, then longest not tried. Inside a thread the order is priority, then position. Instead of being handed out,
-    a run whose cancel is requested is closed, a dispatch of an older epoch is superseded, and one whose run or
-    messages are gone is dead-lettered.
-    Outcome: `ClaimedSome`.
+    crashes, then longest not tried. Inside a thread the order is priority, then position. What a total of the rooms
+    leaves no room for is not taken; who claims of a total while another one does takes nothing of it. Instead of being
+    handed out, a run whose cancel is requested is closed, a dispatch of an older epoch is superseded, and one whose run
+    or messages are gone is dead-lettered. Outcome: `ClaimedSome`.
     """
 
     offers: tuple[Offer, ...]
@@ -1172,13 +1181,15 @@ class ClaimedSome(msgspec.Struct, frozen=True):
     `due_left`: when every slot is taken, how many more threads have something due on routes that still have room,
     counted up to `MAX_ROWS`. With a slot left it is 0: what is due and was not claimed is damaged, or has no room.
     `next_due_in_ms`: with nothing due left, in how long the next thing of these routes could be claimed, or a lease
-    ends; None when nothing waits for time.
+    ends; None when nothing waits for time. `is_held_up`: something was left for another claim that was under way, and
+    may have left it too: it is to be looked at again soon.
     """
 
     claims: tuple[Claimed, ...]
     closed: tuple[Closed, ...]
     due_left: int
     next_due_in_ms: int | None
+    is_held_up: bool = False
     appended: tuple[Appended, ...] = ()
 
 

@@ -42,4 +42,8 @@ AREA: Final = Area(
     ),
     built("RT-015", sentence="Limits and pauses are of a version; what one executes for others counts in its limit."),
     built("RT-016", sentence="What nobody can execute for as long as the settings allow becomes a dead letter."),
+    built(
+        "RT-017",
+        sentence="No more runs of an agent execute at once in all processes together than the lowest limit allows.",
+    ),
 )

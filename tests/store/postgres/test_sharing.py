@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
 from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
-from awaken.domain.ids import ThreadId
+from awaken.domain.ids import AgentId, ThreadId
 from awaken.store.contract import Signal
 from awaken.store.postgres import PostgresStore, driver
-from awaken.store.transitions import Deferred, Delivered, DeliveredSome, Handled, Replayed, Submitted
+from awaken.store.postgres.session import Session
+from awaken.store.transitions import (
+    Claimed,
+    ClaimedSome,
+    Deferred,
+    Delivered,
+    DeliveredSome,
+    Handled,
+    Replayed,
+    Rooms,
+    Submitted,
+)
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.children import delivering, parent_of
+from awaken.testing.conformance.rooms import shared
 from awaken.testing.conformance.steps import (
     OTHER_WORKER,
     SCOPE,
@@ -32,11 +44,31 @@ from awaken.testing.conformance.steps import (
     kinds,
     run_of,
     runs_in,
+    settled,
     submitted,
     want,
 )
 
 OTHER = ThreadId("thread-2")
+
+
+def _names(outcome: ClaimedSome) -> list[str]:
+    return [each.dispatch.dispatch_id for each in outcome.claims]
+
+
+@asynccontextmanager
+async def _claiming(store: PostgresStore, limited: Rooms) -> AsyncGenerator[None]:
+    """Meanwhile another process has begun to claim of these limits, and has not committed."""
+    connection = await driver.connect(store.place.dsn, server_settings={"search_path": store.place.schema})
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        held = await Session(connection).rows("hold_totals", {"routes": list(limited.totals)})
+        assert len(held) == len(limited.totals)
+        yield
+        await transaction.rollback()
+    finally:
+        await connection.close()
 
 
 async def test_what_another_process_holds_is_deferred_and_costs_its_neighbours_nothing(
@@ -79,6 +111,41 @@ async def test_two_processes_that_claim_at_once_take_each_dispatch_once(
 
     taken = [claim.dispatch.dispatch_id for claim in found]
     assert sorted(taken) == sorted({f"d{number}" for number in range(20)})
+
+
+@behaviour("RT-017")
+async def test_a_claim_takes_nothing_of_a_limit_of_which_another_one_takes_at_this_moment(
+    store: PostgresStore, clock: ManualClock
+) -> None:
+    """It waits for nobody, takes what else there is, and says that it is to look again."""
+    await submitted(store, "d1")
+    await submitted(store, "d2", thread=OTHER, agent=AgentId("agent-2"))
+    limited = shared(1)
+    async with _claiming(store, limited):
+        while_held = await claim_some(store, limit=9, rooms=limited)
+        assert (_names(while_held), while_held.is_held_up) == (["d2"], True)
+        again = await claim_some(store, limit=9, rooms=limited)
+        assert (_names(again), again.is_held_up) == ([], True)
+    freed = await claim_some(store, limit=9, rooms=limited)
+    assert (_names(freed), freed.is_held_up) == (["d1"], False)
+
+
+@behaviour("RT-017")
+async def test_processes_that_claim_at_once_never_take_more_than_they_may_have_together(
+    store: PostgresStore, postgres_url: str, clock: ManualClock
+) -> None:
+    for number in range(30):
+        await submitted(store, f"d{number}", thread=ThreadId(f"t{number}"))
+    open_claims: list[Claimed] = []
+    done = 0
+    async with PostgresStore(postgres_url, clock=clock) as other, PostgresStore(postgres_url, clock=clock) as third:
+        while done < 30:
+            rounds = [claim_some(each, limit=9, rooms=shared(3)) for each in (store, other, third)]
+            open_claims += [claim for each in await asyncio.gather(*rounds) for claim in each.claims]
+            assert len(open_claims) <= 3
+            for claim in [open_claims.pop() for _ in open_claims[:2]]:
+                await settled(other, claim)
+                done += 1
 
 
 async def test_two_processes_may_make_the_same_thread_at_once(

@@ -66,6 +66,35 @@ async def test_what_many_ask_of_two_processes_is_executed_once_each_and_in_order
         await check_sound(other.store)
 
 
+@behaviour("RT-017")
+async def test_two_processes_execute_no_more_of_an_agent_at_once_than_the_lower_limit_allows(postgres_url: str) -> None:
+    """Also where one of them names none, and however much each of them has room for."""
+    executing, most = 0, 0
+
+    async def counted(ctx: Context) -> str:
+        nonlocal executing, most
+        executing += 1
+        most = max(most, executing)
+        await ctx.step("a commit in between", lambda: 1)
+        executing -= 1
+        return "done"
+
+    settings = MailboxSettings(poll_interval_s=600.0)
+    async with asyncio.timeout(60):
+        limited = Awaken(postgres_url, settings=settings)
+        limited.agent("counted", counted, max_concurrent_total=2)
+        unlimited = Awaken(postgres_url, settings=settings)
+        unlimited.agent("counted", counted)
+        async with limited, unlimited:
+            apps = [limited, unlimited]
+            runs = await asyncio.gather(
+                *[apps[n % 2].run(f"thread-{n // 2}", f"{n}", agent="counted") for n in range(30)]
+            )
+
+        assert [run.output for run in runs] == ["done"] * 30
+        assert most == 2
+
+
 MORTAL = """
 import asyncio, sys
 from awaken import Awaken

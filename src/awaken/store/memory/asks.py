@@ -37,6 +37,7 @@ from awaken.store.rules.asks import (
     SchedulesOf,
     Suspects,
     SuspectsHeld,
+    TakenOf,
     Write,
 )
 from awaken.store.rules.facts import ReadyKey, Removed, ThreadKey, ThreadRow
@@ -66,6 +67,11 @@ class Answers:
                 return [_key(row) for _, row in sorted(found, key=lambda item: item[0])][: ask.limit]
             case DueLeft():
                 return min(len([key for key, _ in self._ready(ask.routes) if key.at <= ask.now]), ask.limit)
+            case TakenOf(totals=totals):
+                claimed = [each.route for each in self._tables.dispatches.values() if each.status is CLAIMED]
+                return {
+                    name: len([route for route in claimed if route in each.routes]) for name, each in totals.items()
+                }
             case NextDue():
                 return self.next_due(ask.routes, after=ask.now)
             case Expired():

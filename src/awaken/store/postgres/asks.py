@@ -43,6 +43,7 @@ from awaken.store.rules.asks import (
     SchedulesOf,
     Suspects,
     SuspectsHeld,
+    TakenOf,
     Write,
 )
 from awaken.store.rules.facts import Changes, Facts, Removed, ThreadKey
@@ -77,6 +78,8 @@ class Answers:
             case DueLeft():
                 place = {"routes": list(ask.routes), "now": ask.now, "limit": ask.limit}
                 return (await db.row("count_due", place))[0]
+            case TakenOf():
+                return await self._taken_of(db, ask)
             case NextDue():
                 return await next_due(db, ask.routes, after=ask.now)
             case Expired():
@@ -152,6 +155,17 @@ class Answers:
         rows = [*await db.rows("due_by_age", place), *await db.rows("fallen_due", place)]
         found = [(no, _key(scope, thread_id)) for _, no, scope, thread_id, *_ in rows]
         return [key for _, key in heapq.nsmallest(ask.limit, found)]
+
+    async def _taken_of(self, db: Session, ask: TakenOf) -> dict[Route, int | None]:
+        """Counted by a statement of its own once they are held: what was claimed before is committed by then."""
+        names = list(ask.totals)
+        held = {name for (name,) in await db.rows("hold_totals", {"routes": names})}
+        rows = await db.rows("claimed_by_route", {}) if held else []
+        claimed: dict[Route, int] = dict(map(tuple, rows))
+        return {
+            name: sum([claimed.get(route, 0) for route in ask.totals[name].routes]) if name in held else None
+            for name in names
+        }
 
     # --- leases -------------------------------------------------------------------------------------------------------
 

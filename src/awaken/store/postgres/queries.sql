@@ -424,6 +424,19 @@ SELECT claimed_by, count(*)
  WHERE status = 'claimed' AND crash_count >= 2
  GROUP BY claimed_by;
 
+-- name: hold_totals
+-- Those that nobody else claims of at this moment, and that nobody else claims of until the transaction ends. Never waits.
+SELECT u.route
+  FROM unnest(:routes) AS u (route)
+ WHERE pg_try_advisory_xact_lock(hashtext('awaken ' || current_schema()), hashtext(u.route));
+
+-- name: claimed_by_route
+-- Index: dispatches_claimed, read whole.
+SELECT route, count(*)
+  FROM dispatches
+ WHERE status = 'claimed'
+ GROUP BY route;
+
 -- name: lease
 -- A claim as a renewal sees it. Index: dispatches_id, runs_id.
 SELECT {dispatch_columns}, t.epoch,

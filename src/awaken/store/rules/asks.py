@@ -12,7 +12,7 @@ Source: ADR 0003.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -26,7 +26,7 @@ from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
 from awaken.store.rules.facts import Changes, Facts, Removed, ThreadKey
 from awaken.store.rules.needs import Needs
-from awaken.store.transitions import LeaseRef
+from awaken.store.transitions import LeaseRef, Total
 
 AnswerT = TypeVar("AnswerT")
 OutcomeT = TypeVar("OutcomeT")
@@ -83,6 +83,14 @@ class DueLeft(Ask[int], frozen=True):
     routes: tuple[str, ...]
     now: Instant
     limit: int
+
+
+class TakenOf(Ask[dict[Route, int | None]], frozen=True):
+    """How many claimed dispatches count in each total; None where another transaction is claiming of it. Of the others
+    nobody else claims until this one is committed.
+    """
+
+    totals: Mapping[Route, Total]
 
 
 class NextDue(Ask[Instant | None], frozen=True):

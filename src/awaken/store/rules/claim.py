@@ -10,6 +10,8 @@ Source: ADR 0006, 0008, 0023, 0033.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as moves
@@ -21,7 +23,7 @@ from awaken.domain.ids import Route
 from awaken.domain.log import Appended
 from awaken.domain.message import Message, Role
 from awaken.domain.run import DONE, WAITING, Run, SeqRange, moved
-from awaken.store.rules.asks import Due, DueLeft, Load, NextDue, Rule, Suspects, Write, ask
+from awaken.store.rules.asks import Due, DueLeft, Load, NextDue, Rule, Suspects, TakenOf, Write, ask
 from awaken.store.rules.ending import after_failure, close_queued, supersede_queued
 from awaken.store.rules.facts import Changes, Facts, Queued, ReadyKey, ThreadKey, ThreadRow, Waiter, best_of
 from awaken.store.rules.needs import of_claim
@@ -30,7 +32,7 @@ from awaken.store.rules.pending import take as take_pending
 from awaken.store.rules.span import hide_behind
 from awaken.store.rules.state import bring_state
 from awaken.store.rules.writing import Log, close_calls, close_left_open, set_ready, touch
-from awaken.store.transitions import MAX_ROWS, Claim, Claimed, ClaimedSome, Closed, Offer
+from awaken.store.transitions import MAX_ROWS, Claim, Claimed, ClaimedSome, Closed, Offer, Total
 
 
 def is_taken_by(dispatch: Dispatch, offer: Offer) -> bool:
@@ -172,6 +174,8 @@ def _span(entry: Queued, run: Run, thread: ThreadRow, joined: tuple[Message, ...
 def claim_some(t: Claim, changes: Changes, now: Instant) -> Rule[ClaimedSome]:
     """The rule of `Claim`."""
     round_ = _Round(t, now)
+    if t.rooms.totals and t.offers:
+        yield from _look_at_totals(round_)
     if t.rooms.suspects and t.offers:
         keys = yield from ask(Suspects(tuple(t.rooms.routes), now, MAX_ROWS))
         yield from _visit(keys, round_, changes, suspects=True)
@@ -191,7 +195,25 @@ def claim_some(t: Claim, changes: Changes, now: Instant) -> Rule[ClaimedSome]:
     if not due_left:
         next_due_at = yield from ask(NextDue(frozenset(t.rooms.routes), now))
     next_due_in_ms = None if next_due_at is None else max(next_due_at - now, 0)
-    return ClaimedSome(tuple(round_.claims), tuple(round_.closed), due_left, next_due_in_ms, tuple(round_.appended))
+    return ClaimedSome(
+        tuple(round_.claims),
+        tuple(round_.closed),
+        due_left,
+        next_due_in_ms,
+        round_.is_held_up,
+        tuple(round_.appended),
+    )
+
+
+def _look_at_totals(round_: _Round) -> Rule[None]:
+    """Learn how much room the totals leave for which something is due: the others are not kept from anybody."""
+    wanted: dict[Route, Total] = {}
+    for name, total in round_.t.rooms.totals.items():
+        keys = (*total.routes, *[route + SUSPECT_MARK for route in total.routes])
+        if (yield from ask(DueLeft(keys, round_.now, 1))):
+            wanted[name] = total
+    if wanted:
+        round_.share((yield from ask(TakenOf(wanted))))
 
 
 def _visit(keys: list[ThreadKey], round_: _Round, changes: Changes, *, suspects: bool) -> Rule[None]:
@@ -220,6 +242,9 @@ def _suspicion(facts: Facts) -> tuple[int, int, int, int]:
     return dispatch.attempt_count, -dispatch.crash_count, dispatch.tried_at or 0, dispatch.no
 
 
+_Taken = tuple[tuple[int, int, int], dict[Route, int], dict[Route, int], int]
+
+
 class _Round:
     """What one `Claim` has taken so far, and the room it has left."""
 
@@ -231,14 +256,31 @@ class _Round:
         self.appended: list[Appended] = []
         self._left = {t.rooms.room_of(route): room for route, room in t.rooms.routes.items()}
         self._suspects_left = t.rooms.suspects
+        self._total_left = dict.fromkeys(t.rooms.totals, 0)
+        """By name; nothing where nothing is due."""
+        self._counts_in: dict[Route, list[Route]] = {}
+        """The totals that a route counts in."""
+        for name, total in t.rooms.totals.items():
+            for route in total.routes:
+                self._counts_in.setdefault(route, []).append(name)
+        self.is_held_up = False
 
-    def taken(self) -> tuple[int, int, int, dict[Route, int], int]:
+    def share(self, taken: Mapping[Route, int | None]) -> None:
+        """So many are taken of totals; None: somebody else takes of it at this moment."""
+        for name, count in taken.items():
+            if count is None:
+                self.is_held_up = True
+            else:
+                self._total_left[name] = max(self.t.rooms.totals[name].limit - count, 0)
+
+    def taken(self) -> _Taken:
         """How far it is."""
-        return len(self.claims), len(self.closed), len(self.appended), dict(self._left), self._suspects_left
+        counts = len(self.claims), len(self.closed), len(self.appended)
+        return counts, dict(self._left), dict(self._total_left), self._suspects_left
 
-    def give_back(self, taken: tuple[int, int, int, dict[Route, int], int]) -> None:
+    def give_back(self, taken: _Taken) -> None:
         """Be as far again as it was then: what it took since could not be written."""
-        claims, closed, appended, self._left, self._suspects_left = taken
+        (claims, closed, appended), self._left, self._total_left, self._suspects_left = taken
         del self.claims[claims:], self.closed[closed:], self.appended[appended:]
 
     @property
@@ -251,8 +293,12 @@ class _Round:
 
     def routes_left(self) -> tuple[Route, ...]:
         """Those with room."""
-        rooms = self.t.rooms
-        return tuple([route for route in rooms.routes if self._left[rooms.room_of(route)] > 0])
+        return tuple([route for route in self.t.rooms.routes if self._is_free(route)])
+
+    def _is_free(self, route: Route) -> bool:
+        """Whether one more of it may be taken."""
+        has_room = self._left[self.t.rooms.room_of(route)] > 0
+        return has_room and all(self._total_left[name] > 0 for name in self._counts_in.get(route, ()))
 
     def ready_routes_left(self) -> tuple[str, ...]:
         """The same as scheduling keys have them: suspects too, where there is room for one."""
@@ -279,6 +325,8 @@ class _Round:
         self.claims.append(claimed)
         self.appended += rows
         self._left[self.t.rooms.room_of(entry.dispatch.route)] -= 1
+        for name in self._counts_in.get(entry.dispatch.route, ()):
+            self._total_left[name] -= 1
         self._suspects_left -= entry.dispatch.is_suspect
         return False
 
@@ -286,8 +334,7 @@ class _Round:
         """A suspect may also turn up where none was looked for: it fell due behind the back of its thread's key."""
         if self._suspects_left <= 0 if dispatch.is_suspect else suspects:
             return False
-        rooms = self.t.rooms
-        return dispatch.route in rooms.routes and self._left[rooms.room_of(dispatch.route)] > 0
+        return dispatch.route in self.t.rooms.routes and self._is_free(dispatch.route)
 
     def _rekey(self, thread: ThreadRow, facts: Facts, changes: Changes) -> None:
         before = thread.ready

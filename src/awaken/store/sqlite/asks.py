@@ -50,6 +50,7 @@ from awaken.store.rules.asks import (
     SchedulesOf,
     Suspects,
     SuspectsHeld,
+    TakenOf,
     Write,
 )
 from awaken.store.rules.facts import Changes, Facts, Removed, ThreadKey
@@ -90,6 +91,9 @@ class Answers:
                 return self._suspects(ask)
             case DueLeft():
                 return self._count_due(ask)
+            case TakenOf(totals=totals):
+                claimed = dict(self._rows("claimed_by_route", {}))
+                return {name: sum([claimed.get(route, 0) for route in each.routes]) for name, each in totals.items()}
             case NextDue():
                 return next_due(self._db, ask.routes, after=ask.now)
             case Expired():

@@ -566,6 +566,13 @@ SELECT claimed_by, count(*)
  WHERE status = 'claimed' AND crash_count >= 2
  GROUP BY claimed_by;
 
+-- name: claimed_by_route
+-- Index: dispatches_claimed, read whole.
+SELECT route, count(*)
+  FROM dispatches INDEXED BY dispatches_claimed
+ WHERE status = 'claimed'
+ GROUP BY route;
+
 -- name: lease
 -- A claim as a renewal sees it. Index: dispatches_id, runs_id.
 SELECT {dispatch_columns}, t.epoch, (SELECT cancel_requested_at FROM runs r WHERE r.run_id = d.run_id AND r.scope = d.scope)

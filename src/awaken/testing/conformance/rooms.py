@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from awaken.domain.dispatch import LEASE_EXPIRED, DispatchStatus
 from awaken.domain.ids import AgentId, ConsumerId, Route, ThreadId
 from awaken.domain.retry import RetryPolicy
 from awaken.store.contract import Held, Store
-from awaken.store.transitions import ClaimedSome, Closed, Release, Retry, Rooms, StepClosed
+from awaken.store.transitions import ClaimedSome, Closed, Release, Retry, Rooms, StepClosed, Total
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
@@ -139,6 +141,68 @@ async def test_the_routes_that_something_waits_for_are_known(store: Store, clock
     await make_suspects(store, clock, "d5", agent=OTHER)
 
     assert await store.list_ready_routes() == ["agent-2", "agent-3", "agent-9"]
+
+
+# --- limits of all processes together ---------------------------------------------------------------------------------
+
+
+def shared(limit: int, *routes: str, name: str = AGENT, **places: int) -> Rooms:
+    """Plenty of room, and a limit that all processes share."""
+    found = rooms(**(places or {"agent_1": 9, "agent_2": 9}), suspects=9)
+    return replace(found, totals={Route(name): Total(limit, tuple(map(Route, routes or (name,))))})
+
+
+@behaviour("RT-017")
+async def test_no_more_of_a_route_are_claimed_than_all_processes_may_have_together(
+    store: Store, clock: ManualClock
+) -> None:
+    for n in range(5):
+        await submitted(store, f"d{n}", thread=ThreadId(f"thread-{n}"))
+    await submitted(store, "other", thread=ThreadId("another"), agent=OTHER)
+
+    first = await claim_some(store, limit=2, rooms=shared(3))
+    assert (taken(first), first.due_left) == (["d0", "d1"], 4)
+    second = await claim_some(store, limit=9, consumer=OTHER_WORKER, rooms=shared(3))
+    assert (taken(second), second.due_left, second.is_held_up) == (["d2", "other"], 0, False)
+    assert taken(await claim_some(store, limit=9, rooms=shared(3))) == []
+    assert taken(await claim_some(store, limit=9, rooms=shared(2))) == [], "a lower limit takes nothing back"
+
+    await settled(store, first.claims[0])
+    assert taken(await claim_some(store, limit=9, rooms=shared(3))) == ["d3"]
+
+
+@behaviour("RT-017")
+async def test_routes_that_share_a_limit_are_counted_together_and_so_are_scopes(
+    store: Store, clock: ManualClock
+) -> None:
+    await submitted(store, "d1", thread=ThreadId("a"), agent=OTHER)
+    await submitted(store, "d2", thread=ThreadId("b"))
+    await submitted(store, "d3", thread=ThreadId("c"), scope=OTHER_SCOPE)
+    both = shared(2, AGENT, OTHER, name=AGENT)
+
+    assert taken(await claim_some(store, limit=9, rooms=both)) == ["d1", "d2"]
+    assert taken(await claim_some(store, limit=9, rooms=shared(2))) == ["d3"], "of its own only one is claimed"
+
+
+@behaviour("RT-017")
+async def test_suspects_count_in_a_limit_that_is_shared(store: Store, clock: ManualClock) -> None:
+    await make_suspects(store, clock, "d1", "d2")
+    await submitted(store, "innocent", thread=ThreadId("another"))
+
+    assert len(taken(await claim_some(store, limit=9, rooms=shared(1)))) == 1
+    assert taken(await claim_some(store, limit=9, rooms=shared(1))) == []
+
+
+@behaviour("RT-017")
+async def test_a_claim_with_several_limits_keeps_each(store: Store, clock: ManualClock) -> None:
+    for n in range(3):
+        await submitted(store, f"a{n}", thread=ThreadId(f"a{n}"))
+        await submitted(store, f"b{n}", thread=ThreadId(f"b{n}"), agent=OTHER)
+    totals = {Route(AGENT): Total(1, (Route(AGENT),)), Route(OTHER): Total(2, (Route(OTHER), Route(AGENT)))}
+
+    found = await claim_some(store, limit=9, rooms=replace(PLENTY, totals=totals))
+
+    assert taken(found) == ["a0", "b0"]
 
 
 # --- blame ------------------------------------------------------------------------------------------------------------

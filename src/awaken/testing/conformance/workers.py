@@ -31,6 +31,7 @@ ONE = WorkerRecord(
     started_at=5,
     life_sign=LifeSign("boot", "/run/one.life"),
     stand_ins=(Route("agent-2"),),
+    totals={Route("agent-1"): 4},
 )
 OTHER = replace(ONE, consumer_id=OTHER_WORKER, role="api", routes=(), life_sign=None, started_at=None)
 
