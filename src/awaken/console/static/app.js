@@ -6,7 +6,10 @@ import { Copy, Problem, Status, useTitle } from "./parts.js";
 import { go, to, useKeys, useRoute } from "./route.js";
 import { lasting } from "./text.js";
 
-/** Each page is loaded when it is first opened; `one` shows a single row of it. `key`: what leads there after `g`. */
+/**
+ * Each page is loaded when it is first opened, and may have `KEYS` of its own; `one` shows a single row of it. `key`: what
+ * leads there after `g`.
+ */
 const PAGES = [
   { name: "attention", title: "Attention", key: "a", load: () => import("./attention.js") },
   { name: "runs", title: "Runs", key: "r", load: () => import("./runs.js"), one: () => import("./run.js") },
@@ -24,6 +27,7 @@ function Frame() {
   const system = useRead("/v1/system", { concerns: () => false });
   const page = PAGES.find(({ name }) => name === (route.place[0] ?? "attention"));
   const help = useRef(null);
+  const [, opened] = useState(0); // a page that was loaded since has keys of its own
   const going = useRef(0);
   const wanted = (event) => {
     if (Date.now() - going.current > 1_500) return false;
@@ -32,10 +36,10 @@ function Frame() {
     return found ? go(found.name) : false;
   };
   useKeys({
-    "?": () => help.current.showModal(),
+    "?": () => (opened((count) => count + 1), help.current.showModal()),
     g: () => void (going.current = Date.now()),
     ...Object.fromEntries(PAGES.map(({ key }) => [key, wanted])),
-  });
+  }, { before: true }); // prettier-ignore
   return html`
     <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.querySelector("main").focus())}>To the page</a>
     <header class="frame">
@@ -48,7 +52,7 @@ function Frame() {
     <main id="main" tabindex="-1">${page ? html`<${Page} key=${page.name} page=${page} route=${route} />` : html`<${Nowhere} />`}</main>
     <dialog ref=${help} aria-label="Keys">
       <h2>Keys</h2>
-      <dl class="facts">${HELP.map(([keys, does]) => html`<div key=${keys}><dt><kbd>${keys}</kbd></dt><dd>${does}</dd></div>`)}
+      <dl class="facts">${[...HELP, ...(page ? (loaded.get(loadOf(page, route))?.KEYS ?? []) : [])].map(([keys, does]) => html`<div key=${keys}><dt><kbd>${keys}</kbd></dt><dd>${does}</dd></div>`)}
         ${PAGES.map(({ key, title }) => html`<div key=${key}><dt><kbd>g ${key}</kbd></dt><dd>${title}</dd></div>`)}</dl>
       <form method="dialog"><button class="primary">Close</button></form>
     </dialog>
@@ -71,23 +75,24 @@ function State({ system }) {
 }
 
 const loaded = new Map();
+const loadOf = (page, route) => (page.one && route.place[1] ? page.one : page.load);
 
 function Page({ page, route }) {
   const [, turn] = useState(0);
   const [problem, fail] = useState(null);
   const id = page.one && route.place[1];
-  const load = id ? page.one : page.load;
+  const load = loadOf(page, route);
   useEffect(() => {
     if (!loaded.has(load)) {
       load().then(
-        (module) => (loaded.set(load, module.default), turn((count) => count + 1)),
+        (module) => (loaded.set(load, module), turn((count) => count + 1)),
         (error) => fail({ status: 0, code: "unreachable", message: error.message }),
       );
     }
   }, [load]);
   useTitle([page.title, ...route.place.slice(1)].join(" · "));
   if (problem) return html`<${Problem} of=${problem} reload=${() => location.reload()} />`;
-  const Shown = loaded.get(load);
+  const Shown = loaded.get(load)?.default;
   return Shown ? html`<${Shown} key=${id} route=${route} />` : null;
 }
 

@@ -247,36 +247,51 @@ export function KeyForm({ problem, reload }) {
 
 /**
  * Rows with columns `{ title, cell: (row) => node, wide }`; a `wide` one takes what room there is. The first column leads
- * where `href` says. With `picked` (a Set of ids) rows can be picked.
+ * where `href` says. With `picked` (a Set of ids) rows can be picked, those that are `pickable`. With `onCurrent` one row,
+ * `current`, is that of which more is shown beside the table: `j` and `k` go on from it, and it is told where they lead.
  */
-export function Table({ caption, columns, rows, id, href, picked, onPick }) {
+export function Table({ caption, columns, rows, id, href, picked, onPick, pickable = () => true, current, onCurrent }) {
   const body = useRef(null);
   const move = (by) => () => {
     const links = [...(body.current?.querySelectorAll("[data-row]") ?? [])];
     if (!links.length) return false;
-    const at = links.findIndex((link) => link.closest("tr").contains(document.activeElement));
-    links[Math.min(Math.max(at + by, 0), links.length - 1)].focus();
+    const here = onCurrent ? rows.findIndex((row) => id(row) === current) : links.findIndex((link) => link.closest("tr").contains(document.activeElement));
+    const at = Math.min(Math.max(here + by, 0), links.length - 1);
+    links[at].focus();
+    onCurrent?.(id(rows[at]));
     return undefined;
   };
   useKeys({ j: move(1), k: move(-1) });
-  const all = rows.length > 0 && picked && rows.every((row) => picked.has(id(row)));
+  useEffect(() => {
+    const here = document.activeElement;
+    if (!onCurrent || !current || (here && here !== document.body && !body.current.contains(here))) return;
+    body.current.querySelector(".current [data-row]")?.focus();
+  }, [current]);
+  const can = picked ? rows.filter(pickable) : [];
+  const all = can.length > 0 && can.every((row) => picked.has(id(row)));
   const pick = (ids, on) => onPick(new Set(on ? [...picked, ...ids] : [...picked].filter((each) => !ids.includes(each))));
+  const by_link = !picked || Boolean(onCurrent);
   return html`<table>
     <caption class="hidden">${caption}</caption>
     <thead>
       <tr>
-        ${picked && html`<th class="pick"><input type="checkbox" aria-label="Pick all" checked=${all} onChange=${(event) => pick(rows.map(id), event.target.checked)} /></th>`}
+        ${picked && html`<th class="pick"><input type="checkbox" aria-label="Pick all" checked=${all} onChange=${(event) => pick(can.map(id), event.target.checked)} /></th>`}
         ${columns.map(({ title, wide }) => html`<th key=${title} scope="col" class=${wide ? "wide" : ""}>${title}</th>`)}
       </tr>
     </thead>
     <tbody ref=${body}>
       ${rows.map(
-        (row) => html`<tr key=${id(row)}>
+        (row) => html`<tr key=${id(row)} class=${onCurrent && id(row) === current ? "current" : undefined}>
           ${picked &&
-          html`<td class="pick"><input type="checkbox" data-row aria-label=${`Pick ${id(row)}`} checked=${picked.has(id(row))} onChange=${(event) => pick([id(row)], event.target.checked)} /></td>`}
+          html`<td class="pick">${
+            pickable(row) &&
+            html`<input type="checkbox" data-row=${by_link ? undefined : ""} aria-label=${`Pick ${id(row)}`} checked=${picked.has(id(row))} onChange=${(event) => pick([id(row)], event.target.checked)} />`
+          }</td>`}
           ${columns.map(
             ({ title, cell, wide }, at) => html`<td key=${title} data-title=${title} class=${wide ? "wide" : ""}>
-              ${at === 0 && href ? html`<a href=${href(row)} data-row=${picked ? undefined : ""}>${cell(row)}</a>` : cell(row)}
+              ${at === 0 && href
+                ? html`<a href=${href(row)} data-row=${by_link ? "" : undefined} aria-current=${onCurrent && id(row) === current ? "true" : undefined}>${cell(row)}</a>`
+                : cell(row)}
             </td>`,
           )}
         </tr>`,
@@ -288,8 +303,8 @@ export function Table({ caption, columns, rows, id, href, picked, onPick }) {
 /**
  * A page with a list of the API: filters in its address, a table, and the way to older rows. It never counts.
  *
- * `filters`: `[{ name, label, options, instant }]`, `options` a list of values, or none for a text; `instant` for a point in
- * time. `query` is always asked for.
+ * `filters`: `[{ name, label, options, none, instant }]`, `options` a list of values, or none for a text; `none` what it is
+ * called that none is chosen; `instant` for a point in time. `query` is always asked for.
  * `actions(rows, reload)` stands above the table; `commands(path)` are those beside the reading itself.
  */
 export function List({
@@ -332,17 +347,18 @@ export function List({
 
 const nextOf = (route, cursor) => to(...route.place, { ...route.query, cursor });
 
-function Filters({ of, chosen }) {
+/** Fields for what a list is narrowed to, kept in the address: `[{ name, label, options, none, instant }]`, see `List`. */
+export function Filters({ of, chosen }) {
   if (!of.length) return null;
   const change = (name, as = (value) => value) => ({ target: { value } }) =>
     refine({ [name]: value ? as(value) : undefined, cursor: undefined });
   return html`<form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
     ${of.map(
-      ({ name, label, options, instant }) => html`<label key=${name}>
+      ({ name, label, options, none = "any", instant }) => html`<label key=${name}>
         ${label}
         ${options
           ? html`<select value=${chosen[name] ?? ""} onChange=${change(name)}>
-              <option value="">any</option>
+              <option value="">${none}</option>
               ${options.map((value) => html`<option key=${value} value=${value} selected=${value === chosen[name]}>${value.replaceAll("_", " ")}</option>`)}
             </select>`
           : instant

@@ -2,7 +2,7 @@
  * Where the console is: `#/runs/ID?kinds=…`, so that every view has its address, also where the console is mounted.
  */
 
-import { useEffect, useState } from "./html.js";
+import { useEffect, useRef, useState } from "./html.js";
 
 /** @returns {{ place: string[], query: Record<string, string> }} */
 export function parsed(hash) {
@@ -46,16 +46,22 @@ export function useRoute() {
   return route;
 }
 
-/** What keys do while the component is shown: `{ j: next }`. Not while somebody types, nor with a modifier. */
-export function useKeys(bindings) {
+/**
+ * What keys do while the component is shown: `{ j: next }`. Not while somebody types, nor with a modifier. One that is
+ * held down acts once, unless it `repeats`. `before`: ahead of those of the page.
+ */
+export function useKeys(bindings, { before = false, repeats = ["j", "k"] } = {}) {
+  const latest = useRef(bindings);
+  latest.current = bindings; // what was drawn last: the next key may come before effects have run
   useEffect(() => {
     const pressed = (event) => {
       const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, dialog[open]");
       if (typing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-      const does = bindings[event.key];
-      if (does && does(event) !== false) event.preventDefault();
+      const does = latest.current[event.key];
+      if (!does || (event.repeat && !repeats.includes(event.key))) return;
+      if (does(event) !== false) event.preventDefault();
     };
-    addEventListener("keydown", pressed);
-    return () => removeEventListener("keydown", pressed);
-  });
+    addEventListener("keydown", pressed, before);
+    return () => removeEventListener("keydown", pressed, before);
+  }, []);
 }
