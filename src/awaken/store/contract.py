@@ -39,6 +39,8 @@ MAX_SCANNED: Final = 10_000
 """Rows that one request for a page looks at, at the most."""
 MAX_COUNTED: Final = 10_000
 """Up to here counts are exact."""
+MAX_TAIL: Final = 1_000
+"""Events of a log that are looked at from its end for the last one of a run."""
 
 RecordT = TypeVar("RecordT")
 
@@ -312,6 +314,14 @@ class OpenCount(msgspec.Struct, frozen=True):
     count: int
 
 
+def tails(run: Run, event_seq: int) -> list[tuple[int, int]]:
+    """Where the newest event of a run is looked for: the first and the last seq of parts of the log, in this order.
+    `event_seq`: the newest of its thread. What is not under way has had no event since it was written.
+    """
+    ends = (event_seq, run.updated_seq) if run.status is RunStatus.RUNNING else (run.updated_seq,)
+    return [(max(end - MAX_TAIL + 1, run.first_event_seq), end) for end in ends]
+
+
 class Signal(msgspec.Struct, frozen=True):
     """Something was committed, perhaps elsewhere. It may come late, twice or not at all: whoever must not miss a change
     also looks from time to time.
@@ -492,6 +502,14 @@ class Reads(Protocol):
         """As `list_events`, for who wants to see what there is: rows that are damaged or gone are named.
 
         `next` is the `after` of the page behind.
+        """
+        ...
+
+    async def last_events(self, scope: Scope, runs: Sequence[Run]) -> dict[RunId, EventRow]:
+        """The newest event of each run, alone in its row, for a page of runs: one read for all.
+
+        Left out are runs of which no event is kept, and those whose newest one cannot be read. Of a run that is under
+        way it is the one with which it was last written, where its thread has more than `MAX_TAIL` events behind that.
         """
         ...
 

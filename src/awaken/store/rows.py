@@ -640,6 +640,10 @@ class StoredEvents(msgspec.Struct, frozen=True):
     def last_seq(self) -> int:
         return self.first_seq + len(self.events) - 1
 
+    def last(self) -> StoredEvents:
+        """Its last event alone."""
+        return msgspec.structs.replace(self, first_seq=self.last_seq, events=self.events[-1:])
+
 
 def events_from(thread_id: ThreadId, row: Row) -> StoredEvents:
     first_seq, count, run_id, dispatch_id, created_at, version, body = row

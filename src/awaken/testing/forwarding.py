@@ -206,6 +206,9 @@ class ForwardingStore:
     ) -> Page[EventRow]:
         return await self._read(self._store.page_events(scope, thread_id, after=after, limit=limit, run_id=run_id))
 
+    async def last_events(self, scope: Scope, runs: Sequence[Run]) -> dict[RunId, EventRow]:
+        return await self._read(self._store.last_events(scope, runs))
+
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return await self._read(self._store.event_bounds(scope, thread_id))
 

@@ -42,6 +42,7 @@ from awaken.store.contract import (
     StoredMessage,
     ThreadQuery,
     TicketQuery,
+    tails,
 )
 from awaken.store.memory.tables import MessageFacts, Tables, ThreadData
 from awaken.store.rules.facts import ThreadKey, ThreadRow
@@ -290,6 +291,18 @@ class Reading:
             each.last_seq > last and run_id in (None, each.run_id) for each in self._data(key).events
         )
         return Page(tuple(rows), last if more else None)
+
+    def last_events(self, scope: Scope, runs: Iterable[Run]) -> dict[RunId, EventRow]:
+        found = [(run.run_id, self._last_event((scope, run.thread_id), run)) for run in runs]
+        return {run_id: row for run_id, row in found if row is not None}
+
+    def _last_event(self, key: ThreadKey, run: Run) -> EventRow | None:
+        events = self._data(key).events
+        for first, last in tails(run, self.event_bounds(key)[1]):
+            for appended in reversed(events):
+                if appended.run_id == run.run_id and first <= appended.first_seq <= last:
+                    return appended.row().starting_after(appended.last_seq - 1)
+        return None
 
     def event_bounds(self, key: ThreadKey) -> tuple[int, int]:
         row = self._tables.threads.get(key)

@@ -273,6 +273,9 @@ class MemoryStore:
     ) -> Page[EventRow]:
         return self._reading.page_events((scope, thread_id), after, limit, run_id)
 
+    async def last_events(self, scope: Scope, runs: Sequence[Run]) -> dict[RunId, EventRow]:
+        return self._reading.last_events(scope, runs)
+
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return self._reading.event_bounds((scope, thread_id))
 

@@ -912,6 +912,14 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
  ORDER BY v.first_seq
  LIMIT :limit;
 
+-- name: last_events_of_run
+-- The newest row of a run between the seqs `first` and `last`. Index: events_log.
+SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
+  FROM events v
+ WHERE v.thread = :thread AND v.first_seq BETWEEN :first AND :last AND v.run_id = :run_id
+ ORDER BY v.first_seq DESC
+ LIMIT 1;
+
 -- name: outbox
 -- Errands that are not known to be delivered. Index: primary key.
 SELECT {outbox_columns}

@@ -52,6 +52,7 @@ from awaken.store.contract import (
     StoredMessage,
     ThreadQuery,
     TicketQuery,
+    tails,
 )
 from awaken.store.invariants import AuditPlace, AuditSlice
 from awaken.store.pages import LAST, completed_row, scanned_window, start_of, whole, window_page
@@ -600,6 +601,28 @@ class Reading:
             except DataIntegrity as error:
                 found[row[1]] = error
         return found
+
+    async def last_events(self, scope: Scope, runs: Sequence[Run]) -> dict[RunId, EventRow]:
+        found: dict[RunId, EventRow] = {}
+        threads: dict[ThreadId, ThreadRow | None] = {}
+        for run in runs:
+            if run.thread_id not in threads:
+                threads[run.thread_id] = await self._thread_row(scope, run.thread_id)
+            thread = threads[run.thread_id]
+            with suppress(DataIntegrity):
+                row = None if thread is None else await self._last_event(thread, run)
+                if row is not None:
+                    found[run.run_id] = row
+        return found
+
+    async def _last_event(self, thread: ThreadRow, run: Run) -> EventRow | None:
+        for first, last in tails(run, thread.event_seq):
+            place = {"thread": thread.no, "run_id": run.run_id, "first": first, "last": last}
+            raw = await self._db.row("last_events_of_run", place)
+            if raw is not None:
+                stored = events_from(run.thread_id, tuple(raw)).last()
+                return _completed(thread, stored, await self._referred(thread, run.thread_id, [raw]))
+        return None
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         thread = await self._thread_row(scope, thread_id)

@@ -1142,6 +1142,16 @@ SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
    AND e.no <= :last
  ORDER BY e.no;
 
+-- name: last_events_of_run
+-- The newest row of a run between the seqs `first` and `last`. Index: thread_entries.
+SELECT v.first_seq, v.count, v.run_id, v.dispatch_id, v.created_at, v.v, v.body
+  FROM thread_entries e
+ CROSS JOIN events v
+ WHERE e.thread = :thread AND e.kind = 1 AND e.no BETWEEN :first AND :last
+   AND v.no = e.row AND v.run_id = :run_id
+ ORDER BY e.no DESC
+ LIMIT 1;
+
 -- name: outbox
 -- Errands that are not known to be delivered. Index: primary key.
 SELECT {outbox_columns}

@@ -52,6 +52,7 @@ from awaken.store.contract import (
     StoredMessage,
     ThreadQuery,
     TicketQuery,
+    tails,
 )
 from awaken.store.invariants import AuditPlace, AuditSlice
 from awaken.store.pages import LAST, completed_row, scanned_window, start_of, whole, window_page
@@ -620,6 +621,26 @@ class Reading:
             return None if row is None else message_from(row).message
 
         return completed_row(thread, stored, message_of)
+
+    def last_events(self, scope: Scope, runs: Iterable[Run]) -> dict[RunId, EventRow]:
+        found: dict[RunId, EventRow] = {}
+        for run in runs:
+            with suppress(DataIntegrity):
+                row = self._last_event(scope, run)
+                if row is not None:
+                    found[run.run_id] = row
+        return found
+
+    def _last_event(self, scope: Scope, run: Run) -> EventRow | None:
+        thread = self._thread_row(scope, run.thread_id)
+        if thread is None:
+            return None
+        for first, last in tails(run, thread.event_seq):
+            place = {"thread": thread.no, "run_id": pack(run.run_id), "first": first, "last": last}
+            raw = self._row("last_events_of_run", place)
+            if raw is not None:
+                return self._completed(thread, events_from(run.thread_id, raw).last())
+        return None
 
     def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         thread = self._thread_row(scope, thread_id)

@@ -295,6 +295,9 @@ class SqliteStore:
     ) -> Page[EventRow]:
         return await self._read(lambda state: state.page_events(scope, thread_id, after, limit, run_id))
 
+    async def last_events(self, scope: Scope, runs: Sequence[Run]) -> dict[RunId, EventRow]:
+        return await self._read(lambda state: state.last_events(scope, runs), many=True)
+
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         return await self._read(lambda state: state.event_bounds(scope, thread_id))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from msgspec import Raw, json
+from msgspec.structs import replace
 
 from awaken.domain.ids import RunId
 from awaken.domain.log import Appended, EventRow, LoggedEvent
 from awaken.domain.message import Message, Role, Text, Visibility
-from awaken.store.contract import Store
+from awaken.store.contract import MAX_TAIL, Store
 from awaken.testing.behaviour import behaviour
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import (
@@ -201,3 +202,47 @@ async def test_pages_of_events_lead_through_all_of_them(store: Store, clock: Man
             assert page.next in (None, found[-1].last_seq)
             after = page.next
         assert found == whole
+
+
+async def test_the_newest_event_of_each_run_is_read_in_one_go(store: Store, clock: ManualClock) -> None:
+    """Whatever others have added to the log behind it; of a run that is not there, nothing."""
+    first = await claimed(store, "d1")
+    await settled(store, first)
+    second = await claimed(store, "d2")
+    waits = (await submitted(store, "d3")).run
+    clock.tick(1)
+    await committed(store, second, delta("x"), answered("turn", "Grüße"))
+    for number in range(5):
+        await submitted(store, f"later-{number}")
+    done, executing = [await store.load_run(SCOPE, run_id(name)) for name in ("d1", "d2")]
+    assert done is not None and executing is not None
+    gone = replace(waits, run_id=RunId("gone"))
+
+    found = await store.last_events(SCOPE, [done, executing, waits, gone])
+
+    assert {name: [event.kind for event in row.events] for name, row in found.items()} == {
+        run_id("d1"): ["RunFinished"],
+        run_id("d2"): ["MessageCommitted"],
+        run_id("d3"): ["RunQueued"],
+    }
+    whole = {row.last_seq: row for row in await events_of(store)}
+    for row in found.values():
+        assert row == whole[row.last_seq].starting_after(row.last_seq - 1)
+    assert json.decode(found[run_id("d2")].events[0].payload)["content_blocks"][0]["text"] == "Grüße"
+    assert await store.last_events(OTHER_SCOPE, [done]) == {}
+    assert await store.last_events(SCOPE, []) == {}
+
+
+async def test_a_run_behind_which_much_has_happened_has_its_newest_event(store: Store, clock: ManualClock) -> None:
+    """One that is under way, and whose thread has gone on for longer than is looked through."""
+    owner = await claimed(store, "d1")
+    await committed(store, owner, delta("x"), answered("turn"))
+    for start in range(0, MAX_TAIL + 1, 100):
+        for number in range(start, start + 100):
+            await submitted(store, f"later-{number}", max_queued=5_000)
+    run = await store.load_run(SCOPE, run_id("d1"))
+    assert run is not None
+
+    found = await store.last_events(SCOPE, [run])
+
+    assert found[run.run_id].last_seq == run.updated_seq
