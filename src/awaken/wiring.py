@@ -36,7 +36,18 @@ from awaken.domain.errors import (
     ValidationError,
 )
 from awaken.domain.given import Given, messages_of, one_message_of
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, Ids, MessageId, RunId, Scope, ThreadId, checked_id, system_chance
+from awaken.domain.ids import (
+    DEFAULT_SCOPE,
+    AgentId,
+    DispatchId,
+    Ids,
+    MessageId,
+    RunId,
+    Scope,
+    ThreadId,
+    checked_id,
+    system_chance,
+)
 from awaken.domain.listing import Listing
 from awaken.domain.log import ALL, EventRow
 from awaken.domain.pending import Granularity, WaitsAt
@@ -58,7 +69,7 @@ from awaken.domain.run import (
     Trace,
 )
 from awaken.domain.schedule import Missed, Overlap, Schedule, ScheduleSpec
-from awaken.domain.selection import Selection, selection_of
+from awaken.domain.selection import Selection, included, selection_of
 from awaken.domain.shown import (
     CancelledStatus,
     ChildStrategy,
@@ -75,6 +86,7 @@ from awaken.domain.watching import On, check_watched, scopes_of
 from awaken.domain.worker import ProcessRole
 from awaken.executors.registry import Agents, Fallback, Skill
 from awaken.executors.schema import Schema
+from awaken.http.attention_wire import AttentionResource
 from awaken.http.audit_wire import FindingResource, findings
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource
 from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptResource, SentResource
@@ -99,6 +111,7 @@ from awaken.mailbox.decisions import Verdicts
 from awaken.mailbox.engine import Draining
 from awaken.mailbox.maintenance import Rounds
 from awaken.mailbox.reader import Reader
+from awaken.mailbox.seen import SeenRun
 from awaken.mailbox.service import Cancellation, Mailbox
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import Promised, RunSubmission
@@ -848,11 +861,20 @@ class Awaken:
         submission = await self.mailbox.submit(replace(request, trace=Trace(origin=Origin.INTERNAL)))
         return RunHandle(self, submission.run, submission.dispatch, replayed=submission.replayed)
 
-    async def get_run(self, run_id: str) -> shown.Run:
-        """Raises RunNotFound."""
+    async def get_run(self, run_id: str, *, include: Sequence[shown.Include] = ()) -> shown.Run:
+        """`include`: what is said beside it, `why` and its `last_event`. Raises RunNotFound."""
+        beside = included(include)
         run = await self.mailbox.get_run(self.scope, RunId(run_id))
         dispatch, tickets = await _read_dispatch(self, run), await _tickets_of(self, run)
-        return _shown_run(self, run, dispatch, tickets, reads_dispatch=True)
+        known = {} if dispatch is None else {dispatch.dispatch_id: dispatch}
+        [seen] = await _seen(self, [run], known, beside)
+        return _shown_run(self, run, dispatch, tickets, reads_dispatch=True, seen=seen)
+
+    async def attention(self, *, limit: int = 20) -> shown.Attention:
+        """What wants somebody's attention now, at most `limit` of each kind, 1 to 20."""
+        found = await self.mailbox.attention(self.scope, limit)
+        resource = AttentionResource.of(self.scope, found, self.store.capabilities, self.mailbox.role, self.agents)
+        return as_shown(resource, shown.Attention)
 
     async def explain(self, run_id: str) -> shown.Explanation:
         """Why a run is where it is: behind whom, since when, what comes next, and what a person can do. Raises
@@ -880,9 +902,12 @@ class Awaken:
         created_before: datetime | str | None = None,
         metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
+        include: Sequence[shown.Include] = (),
         limit: int | None = None,
     ) -> Listing[shown.Run]:
         """Runs, newest first unless `order` is `asc`: iterate them, or await a list of them. At most `limit`.
+
+        `include`: what is said beside each, `why` and its `last_event`.
 
         Raises:
             ValidationError: There is no such status, or an id is none.
@@ -905,16 +930,18 @@ class Awaken:
             created_before=due_at(created_before, delay_s=0.0),
             metadata=_metadata_filter(metadata),
         )
-        return Listing(lambda lost: self._runs(query, lost), limit)
+        beside = included(include)
+        return Listing(lambda lost: self._runs(query, beside, lost), limit)
 
-    async def _runs(self, query: RunQuery, lost: list[str]) -> AsyncGenerator[shown.Run]:
+    async def _runs(self, query: RunQuery, beside: frozenset[str], lost: list[str]) -> AsyncGenerator[shown.Run]:
         self.mailbox.check_loop()
         if query.thread_id is not None:
             await self.mailbox.get_thread(self.scope, query.thread_id)
         while True:
             page = await self.store.list_runs(self.scope, query)
             dispatches = await self.store.load_dispatches(self.scope, [run.dispatch_id for run in page.items])
-            items = [_shown_run(self, run, dispatches.get(run.dispatch_id), reads_dispatch=True) for run in page.items]
+            seen = await _seen(self, page.items, dispatches, beside)
+            items = [_shown_run(self, each.run, each.dispatch, reads_dispatch=True, seen=each) for each in seen]
             lost += [*page.unreadable, *[name for run in items for name in run.unreadable]]
             for run in items:
                 yield run
@@ -2250,14 +2277,28 @@ def _shown_draining(draining: Draining) -> shown.Draining:
     return shown.Draining(drained=draining.drained, executing=draining.executing)
 
 
+async def _seen(
+    app: Awaken, runs: Sequence[Run], dispatches: Mapping[DispatchId, Dispatch], beside: frozenset[str]
+) -> list[SeenRun]:
+    """With what is asked for beside them."""
+    why, last_event = "why" in beside, "last_event" in beside
+    return await app.mailbox.see(app.scope, runs, dispatches, why=why, last_event=last_event)
+
+
 def _shown_run(
-    app: Awaken, run: Run, dispatch: Dispatch | None, tickets: Sequence[Ticket] = (), *, reads_dispatch: bool = False
+    app: Awaken,
+    run: Run,
+    dispatch: Dispatch | None,
+    tickets: Sequence[Ticket] = (),
+    *,
+    reads_dispatch: bool = False,
+    seen: SeenRun | None = None,
 ) -> shown.Run:
     """A stored run as its callers see it. `reads_dispatch`: its dispatch is damaged when it is None."""
     resource = RunResource.of(
         app.scope, run, dispatch, agents=app.agents, reads_dispatch=reads_dispatch, tickets=tickets
     )
-    return as_shown(resource, shown.Run)
+    return as_shown(resource if seen is None else resource.beside(seen), shown.Run)
 
 
 def _shown_letter(app: Awaken, letter: DeadLetter) -> shown.DeadLetter:

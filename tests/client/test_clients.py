@@ -90,6 +90,25 @@ def test_why_a_run_is_where_it_is(do: Do, thread_id: str) -> None:
         do(lambda c: c.explain("nothing"))
 
 
+def test_what_wants_attention_and_what_is_said_beside_runs(do: Do, thread_id: str) -> None:
+    run = do(lambda c: c.submit(thread_id, "hi", agent="talk", delay_s=60))
+    shown = do(lambda c: c.get_run(run.run_id, include=["why", "last_event", "usage"]))
+    assert shown.why is not None
+    assert shown.why.code == do(lambda c: c.explain(run.run_id)).code == "delayed"
+    assert shown.why.repair is not None and shown.why.repair.method == "PATCH"
+    assert shown.last_event is not None and shown.last_event.summary == "Queued for agent talk"
+    [listed] = do(lambda c: c.list_runs(thread_id=thread_id, include=["why", "last_event"]))
+    assert (listed.why is not None, listed.last_event) == (True, shown.last_event)
+    assert do(lambda c: c.get_run(run.run_id)).why is None
+    found = do(lambda c: c.attention(limit=5))
+    assert found.version and found.store and len(found.stuck.items) <= 5
+    for wrong in (0, 21):
+        with pytest.raises(ValidationError):
+            do(lambda c, wrong=wrong: c.attention(limit=wrong))
+    with pytest.raises(ValidationError):
+        do(lambda c: c.get_run(run.run_id, include=["colour"]))  # pyright: ignore[reportArgumentType]
+
+
 def test_a_run_is_done_again_and_its_answer_made_anew(do: Do, thread_id: str) -> None:
     first = do(lambda c: c.run(thread_id, "hi", agent="talk"))
     again = do(lambda c: c.retry_run(first.run_id))

@@ -14,11 +14,11 @@ from awaken import Awaken, RunHandle
 from awaken.client import AsyncClient, AsyncRunHandle, Client
 from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
-from awaken.http import system_wire, wire
+from awaken.http import attention_wire, system_wire, wire
 from awaken.http.audit_wire import FindingResource
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource, SkippedResource
 from awaken.http.stats_wire import AgentStatsResource, MinuteResource, StatsResource
-from awaken.http.why_wire import BlockerResource, ExplanationResource
+from awaken.http.why_wire import BlockerResource, ExplanationResource, RepairResource
 
 ONLY_IN_A_PROGRAM: Final = frozenset(
     {
@@ -93,6 +93,10 @@ def test_both_return_the_same_records() -> None:
         (wire.InterruptResource, shown.Interruption),
         (ExplanationResource, shown.Explanation),
         (BlockerResource, shown.Blocker),
+        (RepairResource, shown.Repair),
+        (wire.LastEventResource, shown.LastEvent),
+        (attention_wire.AttentionResource, shown.Attention),
+        (attention_wire.UnservedResource, shown.UnservedRoute),
         (StatsResource, shown.Stats),
         (MinuteResource, shown.StatsMinute),
         (AgentStatsResource, shown.AgentStats),

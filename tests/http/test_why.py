@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from awaken import Awaken, Context
 from awaken.domain.clock import from_rfc3339
+from awaken.http.table import OPERATIONS
+from awaken.http.why_wire import REPAIRS
+from awaken.mailbox.why import WhyCode
 from awaken.store.contract import Store
 from awaken.testing.clock import ManualClock
 from tests.http.site import served
@@ -16,7 +23,7 @@ async def test_a_run_is_explained_over_http(store: Store, clock: ManualClock) ->
         answer = await site.http.get(f"/v1/runs/{second['run_id']}/explain")
         assert answer.status == 200
         found = answer.json()
-        assert set(found) == {"code", "summary", "facts", "next_action", "next_at", "blocked_by"}
+        assert set(found) == {"code", "summary", "facts", "next_action", "next_at", "blocked_by", "repair"}
         assert (found["code"], found["next_at"]) == ("behind_run", None)
         assert found["blocked_by"] == [{"kind": "run", "id": first["run_id"]}]
         assert found["facts"]["thread_id"] == "t" and found["facts"]["since"] == second["created_at"]
@@ -31,6 +38,16 @@ async def test_a_run_is_explained_over_http(store: Store, clock: ManualClock) ->
         ):
             refused = await site.http.get(path)
             assert (refused.status, refused.code) == wanted, path
+
+
+@pytest.mark.parametrize("code", sorted(REPAIRS))
+def test_a_repair_is_a_request_of_this_api(code: WhyCode) -> None:
+    facts = {"run_id": "r", "dispatch_id": "d/1", "agent_id": "a", "awaits_somebody": True}
+    repair = REPAIRS[code](facts)
+    assert repair is not None and repair.label
+    templates = [each.path for each in OPERATIONS if each.method == repair.method]
+    found = [each for each in templates if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", each), repair.path)]
+    assert len(found) == 1, repair
 
 
 async def test_a_program_asks_the_same(store: Store, clock: ManualClock) -> None:

@@ -311,12 +311,17 @@ class AsyncClient:
         """Put everything that is pending in the thread into this order. `if_version`: only if it is still that list."""
         return await self.send(calls.reorder_pending(thread_id, message_ids, if_version=if_version))
 
+    async def attention(self, *, limit: int = 20) -> shown.Attention:
+        """What wants somebody's attention now, at most `limit` of each kind, 1 to 20."""
+        return await self.send(calls.attention(limit))
+
     async def explain(self, run_id: str) -> shown.Explanation:
         """Why a run is where it is: behind whom, since when, what comes next, and what a person can do."""
         return await self.send(calls.explain(run_id))
 
-    async def get_run(self, run_id: str) -> shown.Run:
-        return await self.send(calls.get_run(run_id))
+    async def get_run(self, run_id: str, *, include: Sequence[shown.Include] = ()) -> shown.Run:
+        """`include`: what is said beside it, `why` and its `last_event`."""
+        return await self.send(calls.get_run(run_id, include=include))
 
     async def wait(self, run_id: str, *, timeout_s: float | None = None) -> shown.Run:
         """The run once it is done, however it ended, or as it is after `timeout_s` seconds."""
@@ -338,9 +343,10 @@ class AsyncClient:
         created_before: datetime | str | None = None,
         metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
+        include: Sequence[shown.Include] = (),
         limit: int | None = None,
     ) -> Listing[shown.Run]:
-        """Runs, newest first unless `order` is `asc`. At most `limit`."""
+        """Runs, newest first unless `order` is `asc`. At most `limit`. `include`: what is said beside each."""
         call = calls.list_runs(
             thread_id=thread_id,
             agent_id=agent,
@@ -353,6 +359,7 @@ class AsyncClient:
             created_before=calls.instant(created_before),
             metadata=metadata,
             order=order,
+            include=include,
             limit=calls.page_size(limit),
         )
         return Listing(lambda lost: self._items(call, lost), limit)

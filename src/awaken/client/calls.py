@@ -25,6 +25,7 @@ from awaken.domain import shown
 from awaken.domain.checking import (
     checked,
     checked_choice,
+    checked_few,
     checked_flag,
     checked_limit,
     checked_seconds,
@@ -44,7 +45,7 @@ from awaken.domain.pending import KEEPS_ITS_ID, NOTHING_TO_CHANGE, WaitsAt, chec
 from awaken.domain.queue import place_of, queue_filter
 from awaken.domain.run import GOES_WITH_A_NEW_THREAD, NO_LIMITS, ClientTool, Limits, OnCompletion, RunOptions
 from awaken.domain.schedule import check_schedule_name
-from awaken.domain.selection import chosen_names
+from awaken.domain.selection import chosen_names, included
 from awaken.domain.state import checked_patch, checked_version
 from awaken.domain.thread import ThreadInfo, ThreadPatch
 from awaken.domain.ticket import TicketKind, TicketState, sent_verdict, verdict_of, verdicts_of
@@ -366,17 +367,29 @@ def create_run_and_stream(request: RunRequest, params: Params) -> Call[None]:
     return Call(method="POST", path=f"{path}/stream", params=params, headers=_EVENT_STREAM, body=body, decode=_nothing)
 
 
-def get_run(run_id: str) -> Call[shown.Run]:
-    return Call(method="GET", path=_run(run_id), decode=_as(shown.Run))
+def get_run(run_id: str, *, include: Sequence[shown.Include] = ()) -> Call[shown.Run]:
+    return Call(method="GET", path=_run(run_id), params=_including(include), decode=_as(shown.Run))
+
+
+def _including(include: Sequence[shown.Include]) -> dict[str, str]:
+    chosen = included(include)
+    return {"include": ",".join(sorted(chosen))} if chosen else {}
+
+
+def attention(limit: int) -> Call[shown.Attention]:
+    params = {"limit": str(checked_few(limit))}
+    return Call(method="GET", path="/v1/attention", params=params, decode=_as(shown.Attention))
 
 
 def explain(run_id: str) -> Call[shown.Explanation]:
     return Call(method="GET", path=f"{_run(run_id)}/explain", decode=_as(shown.Explanation))
 
 
-def list_runs(*, thread_id: str | None = None, **filters: Any) -> Call[wire.Page[shown.Run]]:
+def list_runs(
+    *, thread_id: str | None = None, include: Sequence[shown.Include] = (), **filters: Any
+) -> Call[wire.Page[shown.Run]]:
     path = "/v1/runs" if thread_id is None else f"{_thread(thread_id)}/runs"
-    return _page(path, wire.Page[shown.Run], filters)
+    return _page(path, wire.Page[shown.Run], {**filters, **_including(include)})
 
 
 def wait_run(run_id: str, *, timeout_s: float) -> Call[shown.Run]:

@@ -322,12 +322,17 @@ class Client:
         """Put everything that is pending in the thread into this order. `if_version`: only if it is still that list."""
         return self.send(calls.reorder_pending(thread_id, message_ids, if_version=if_version))
 
+    def attention(self, *, limit: int = 20) -> shown.Attention:
+        """What wants somebody's attention now, at most `limit` of each kind, 1 to 20."""
+        return self.send(calls.attention(limit))
+
     def explain(self, run_id: str) -> shown.Explanation:
         """Why a run is where it is: behind whom, since when, what comes next, and what a person can do."""
         return self.send(calls.explain(run_id))
 
-    def get_run(self, run_id: str) -> shown.Run:
-        return self.send(calls.get_run(run_id))
+    def get_run(self, run_id: str, *, include: Sequence[shown.Include] = ()) -> shown.Run:
+        """`include`: what is said beside it, `why` and its `last_event`."""
+        return self.send(calls.get_run(run_id, include=include))
 
     def wait(self, run_id: str, *, timeout_s: float | None = None) -> shown.Run:
         """The run once it is done, however it ended, or as it is after `timeout_s` seconds."""
@@ -349,9 +354,10 @@ class Client:
         created_before: datetime | str | None = None,
         metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
+        include: Sequence[shown.Include] = (),
         limit: int | None = None,
     ) -> Items[shown.Run]:
-        """Runs, newest first unless `order` is `asc`. At most `limit`."""
+        """Runs, newest first unless `order` is `asc`. At most `limit`. `include`: what is said beside each."""
         call = calls.list_runs(
             thread_id=thread_id,
             agent_id=agent,
@@ -364,6 +370,7 @@ class Client:
             created_before=calls.instant(created_before),
             metadata=metadata,
             order=order,
+            include=include,
             limit=calls.page_size(limit),
         )
         return Items(lambda lost: self._items(call, lost), limit)

@@ -183,6 +183,17 @@ def checked_limit(limit: object) -> int | None:
     return limit
 
 
+MAX_FEW: Final = 20
+"""Of each list of what wants attention."""
+
+
+def checked_few(limit: object) -> int:
+    """How many are wanted of each of several short lists. Raises ValidationError for another number than 1 to 20."""
+    if type(limit) is not int or not 1 <= limit <= MAX_FEW:
+        raise ValidationError(f"limit is 1 to {MAX_FEW}, and not {shown(limit)}", loc=("limit",))
+    return limit
+
+
 @cache
 def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type)

@@ -1,4 +1,4 @@
-"""Which events a reader wants: by channel, by kind, with the pieces of text or without.
+"""What a reader wants: which events, by channel, by kind, with the pieces of text or without; what is said beside runs.
 
 Above: streams and pages over HTTP, and `Awaken`. Below: the table of kinds.
 Holds: equal selections are the same object, so that what is encoded for one reader serves all with that selection.
@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Final, get_args
 
 from awaken.domain.checking import checked_flag, shown
 from awaken.domain.errors import ValidationError
 from awaken.domain.event import CHANNELS, DELTA_KINDS
 from awaken.domain.log import ALL, ReadEvent
+from awaken.domain.shown import Include
 
 OTHER_CHANNEL: Final = "other"
 CHANNEL_NAMES: Final = tuple(sorted({*CHANNELS.values(), OTHER_CHANNEL}))
+INCLUDED: Final = tuple(sorted(get_args(Include)))
 DEFAULT_CHANNELS: Final = frozenset(CHANNEL_NAMES) - {"debug"}
 
 
@@ -68,6 +70,11 @@ def selection_of(channels: Iterable[str] | None, kinds: Iterable[str] | None, in
     if chosen is None and named is not None:
         chosen = frozenset(CHANNEL_NAMES)
     return select(chosen, include_deltas, named)
+
+
+def included(include: Iterable[str]) -> frozenset[str]:
+    """What is to be said beside runs. Raises ValidationError for what is not known."""
+    return frozenset() if include == () else _known(include, frozenset(INCLUDED), "include") or frozenset()
 
 
 def chosen_names(names: Iterable[str] | None, what: str) -> frozenset[str] | None:

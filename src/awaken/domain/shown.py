@@ -15,6 +15,8 @@ import msgspec
 from awaken.domain.errors import RunFailed, RunTimeout
 
 Order = Literal["asc", "desc"]
+Include = Literal["last_event", "usage", "why"]
+"""What is said beside a run where that is asked for; its usage always is."""
 IfExists = Literal["raise", "do_nothing"]
 MessageVisibility = Literal["external", "internal", "all"]
 """Messages for everybody, those that only agents see, or both."""
@@ -244,6 +246,46 @@ class Sender(_Shown, frozen=True):
     run_id: str | None = None
 
 
+class Blocker(_Shown, frozen=True):
+    """What is in the way of a run: a `run`, a `ticket` or an `agent`."""
+
+    kind: str
+    id: str
+
+
+class Repair(_Shown, frozen=True):
+    """A request to the server that helps a run on. `label`: what it does."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+    label: str = ""
+
+
+class Explanation(_Shown, frozen=True):
+    """Why a run is where it is, in words; `code` for programs. `next_action`: what comes next, and what a person can
+    do. `next_at`: when it changes by itself, where that is known.
+    """
+
+    code: str
+    summary: str
+    facts: dict[str, Any] = {}
+    next_action: str = ""
+    next_at: str | None = None
+    blocked_by: tuple[Blocker, ...] = ()
+    repair: Repair | None = None
+    """The one request that helps, where one does."""
+
+
+class LastEvent(_Shown, frozen=True):
+    """The newest event of a run. `summary`: what it says, on one line."""
+
+    kind: str
+    summary: str = ""
+    created_at: str = ""
+    cursor: str = ""
+
+
 class Run(_Shown, frozen=True):
     """One execution of an agent. `phase` is the one word for people; `status` is `created`, `running`, `waiting` or
     `done`.
@@ -298,6 +340,11 @@ class Run(_Shown, frozen=True):
     finished_at: str | None = None
     updated_at: str = ""
     cursor: str = ""
+    last_event: LastEvent | None = None
+    """Only where it was asked for (`include`), as the next two are."""
+    last_sign_of_life: str | None = None
+    """Of a run that is executed: when its last event came, or its lease was renewed."""
+    why: Explanation | None = None
     unreadable: tuple[str, ...] = ()
     """What of it is damaged, by name; the rest is shown."""
 
@@ -363,6 +410,62 @@ class HandledLetters(_Shown, frozen=True):
     discarded: int = 0
     skipped: tuple[SkippedLetter, ...] = ()
     more: bool = False
+
+
+class UnservedRoute(_Shown, frozen=True):
+    """A route, an agent or one version of it, for which runs wait, and of which no process begins one. `code`:
+    `unserved`, `not_loadable` or `agent_paused`. `waiting`: runs of the agent that have not begun; 10 000 means that or
+    more.
+    """
+
+    route: str
+    agent_id: str = ""
+    code: str = "unserved"
+    detail: str | None = None
+    waiting: int = 0
+    oldest_run_id: str | None = None
+    oldest_at: str | None = None
+
+
+class FewTickets(_Shown, frozen=True):
+    """The first of a list; `has_more`: there are others behind them."""
+
+    items: tuple[Ticket, ...] = ()
+    has_more: bool = False
+
+
+class FewRuns(_Shown, frozen=True):
+    items: tuple[Run, ...] = ()
+    has_more: bool = False
+
+
+class FewUnserved(_Shown, frozen=True):
+    items: tuple[UnservedRoute, ...] = ()
+    has_more: bool = False
+
+
+class FewGroups(_Shown, frozen=True):
+    items: tuple[DeadLetterGroup, ...] = ()
+    has_more: bool = False
+
+
+class Attention(_Shown, frozen=True):
+    """What wants somebody's attention now, a few of each kind. `tickets`: what somebody has to decide, oldest first;
+    `stuck`: runs that do not go on as they should, the worst first; `running`: what is executed, oldest first;
+    `unserved`: what no process begins; `dead_letters`: of the 200 newest.
+    """
+
+    at: str = ""
+    version: str = ""
+    role: str = ""
+    store: str = ""
+    durability: str = ""
+    drained: bool = False
+    tickets: FewTickets = FewTickets()
+    stuck: FewRuns = FewRuns()
+    running: FewRuns = FewRuns()
+    unserved: FewUnserved = FewUnserved()
+    dead_letters: FewGroups = FewGroups()
 
 
 class PhaseCount(_Shown, frozen=True):
@@ -556,26 +659,6 @@ class Dispatch(_Shown, frozen=True):
     completed_at: str | None = None
     run: Run | None = None
     """Where one dispatch is read."""
-
-
-class Blocker(_Shown, frozen=True):
-    """What is in the way of a run: a `run`, a `ticket` or an `agent`."""
-
-    kind: str
-    id: str
-
-
-class Explanation(_Shown, frozen=True):
-    """Why a run is where it is, in words; `code` for programs. `next_action`: what comes next, and what a person can
-    do. `next_at`: when it changes by itself, where that is known.
-    """
-
-    code: str
-    summary: str
-    facts: dict[str, Any] = {}
-    next_action: str = ""
-    next_at: str | None = None
-    blocked_by: tuple[Blocker, ...] = ()
 
 
 class AgentVersion(_Shown, frozen=True):

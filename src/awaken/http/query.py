@@ -18,7 +18,7 @@ from msgspec import Meta
 from awaken.domain.errors import ValidationError
 from awaken.domain.event import CHANNELS
 from awaken.domain.ids import checked_id
-from awaken.domain.selection import CHANNEL_NAMES
+from awaken.domain.selection import CHANNEL_NAMES, INCLUDED
 from awaken.http.problems import FieldError, Problem, invalid, shape_problem
 from awaken.http.settings import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -37,6 +37,9 @@ def _listed(names: tuple[str, ...]) -> Meta:
 ChannelNames = Annotated[str, _listed(CHANNEL_NAMES)]
 KindNames = Annotated[str, _listed(tuple(sorted(CHANNELS)))]
 
+
+Included = Annotated[str, _listed(INCLUDED)]
+"""What is to be said beside runs, with commas between; their usage always is."""
 
 MetadataFilter = Annotated[dict[str, str], Meta(max_length=MAX_PARAMETERS)]
 

@@ -10,6 +10,7 @@ from typing import Final
 from awaken.http.operation import Operation
 from awaken.http.routes.again import AGAIN_OPERATIONS
 from awaken.http.routes.agents import AGENT_OPERATIONS
+from awaken.http.routes.attention import ATTENTION_OPERATIONS
 from awaken.http.routes.audit import AUDIT_OPERATIONS
 from awaken.http.routes.browser import BROWSER_OPERATIONS
 from awaken.http.routes.children import CHILD_OPERATIONS
@@ -31,6 +32,7 @@ from awaken.http.routes.watch import WATCH_OPERATIONS
 from awaken.http.routes.why import WHY_OPERATIONS
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
+    *ATTENTION_OPERATIONS,
     *THREAD_OPERATIONS,
     *STATE_OPERATIONS,
     *MANY_OPERATIONS,

@@ -13,21 +13,26 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.cursor import event_cursor
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.ids import Scope
+from awaken.domain.log import EventRow
 from awaken.domain.message import Block, MessageState, Role, Thinking, ToolCall, ToolStatus, Visibility
 from awaken.domain.phase import Phase, phase_of
 from awaken.domain.run import Adapter, Origin, Run, RunMode, RunStatus, Sender, Termination, Usage
 from awaken.domain.shown import MessageVisibility
 from awaken.domain.span import Span, Why
+from awaken.domain.telling import told
 from awaken.domain.thread import Thread, ThreadStatus
 from awaken.domain.ticket import Ticket
 from awaken.executors.registry import AgentInfo, Agents, AgentVersion, Skill
 from awaken.http.message_wire import PendingResource, shown_pending
 from awaken.http.ticket_wire import TicketResource
+from awaken.http.why_wire import ExplanationResource
+from awaken.mailbox.seen import SeenRun
 from awaken.store.contract import RunSummary, Snapshot, StoredMessage
 
 _rfc3339: Final = lru_cache(maxsize=4096)(to_rfc3339)
@@ -202,6 +207,26 @@ class RunError(_Resource, frozen=True, kw_only=True):
     retryable: bool
 
 
+class LastEventResource(_Resource, frozen=True, kw_only=True):
+    """The newest event of a run. `summary`: what it says, on one line."""
+
+    kind: str
+    summary: str
+    created_at: str
+    cursor: str
+
+    @classmethod
+    def of(cls, row: EventRow) -> LastEventResource:
+        """Of a row with that one event."""
+        event = row.events[-1]
+        return cls(
+            kind=event.kind,
+            summary=told(event),
+            created_at=_rfc3339(row.created_at),
+            cursor=event_cursor(row.scope, row.thread_id, row.last_seq),
+        )
+
+
 class RunResource(_Resource, frozen=True, kw_only=True):
     run_id: str
     thread_id: str
@@ -244,8 +269,23 @@ class RunResource(_Resource, frozen=True, kw_only=True):
     updated_at: str
     cursor: str
     """The event with which it took this form: a stream from here misses nothing that this does not show."""
+    last_event: LastEventResource | None = None
+    """Only where it is asked for, as the next two are."""
+    last_sign_of_life: str | None = None
+    """Of a run that is executed: when its last event came, or its lease was renewed. With `last_event`."""
+    why: ExplanationResource | None = None
     unreadable: tuple[str, ...] = ()
     """What of it is damaged, by name: the messages with its output, its dispatch. The rest is shown."""
+
+    def beside(self, seen: SeenRun) -> RunResource:
+        """With what was asked for beside it."""
+        alive_at = None if seen.last is None else seen.alive_at
+        return replace(
+            self,
+            last_event=None if seen.last is None else LastEventResource.of(seen.last),
+            last_sign_of_life=_instant(alive_at),
+            why=None if seen.why is None else ExplanationResource.of(seen.why),
+        )
 
     @classmethod
     def of(

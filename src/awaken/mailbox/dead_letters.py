@@ -101,14 +101,14 @@ class DeadLetters:
         except DeadLetterNotFound as error:
             raise NotDeadLetter(dispatch_id, error.state) from error
 
-    async def group(self, scope: Scope, query: DeadLetterQuery) -> list[LetterGroup]:
-        """Those that the filter finds, by agent and class of error, the largest group first; of the newest 10 000."""
+    async def group(self, scope: Scope, query: DeadLetterQuery, *, most: int = MAX_COUNTED) -> list[LetterGroup]:
+        """Those that the filter finds, by agent and class of error, the largest group first; of the `most` newest."""
         found: dict[tuple[AgentId, str], LetterGroup] = {}
         count = 0
         async for letter in self._found(scope, query):
             _count(letter, found)
             count += 1
-            if count == MAX_COUNTED:
+            if count == most:
                 break
         return sorted(found.values(), key=lambda group: (-group.count, group.agent_id, group.error_class))
 

@@ -16,7 +16,7 @@ from typing import Final, Literal, Self, get_args
 import msgspec
 from msgspec.structs import replace
 
-from awaken.domain.checking import checked_seconds, measured, shown
+from awaken.domain.checking import MAX_FEW, checked_few, checked_seconds, measured, shown
 from awaken.domain.clock import Alarm, Clock, SystemClock
 from awaken.domain.delivery import Delivery, check_release_wait
 from awaken.domain.dispatch import Dispatch
@@ -74,6 +74,7 @@ from awaken.domain.worker import ProcessRole, WorkerRecord
 from awaken.executors.registry import Agents, Meant
 from awaken.mailbox.again import Again
 from awaken.mailbox.attendance import Attendance
+from awaken.mailbox.attention import Attention, look
 from awaken.mailbox.auditor import Auditor
 from awaken.mailbox.dead_letters import DeadLetters
 from awaken.mailbox.decisions import Decisions, refusal_of
@@ -87,6 +88,7 @@ from awaken.mailbox.messages import Messages
 from awaken.mailbox.observer import Observer, observers_of
 from awaken.mailbox.reader import EndOfRun, Reader, call_off
 from awaken.mailbox.schedules import Schedules
+from awaken.mailbox.seen import SeenRun, seen_runs
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import Promised, RunSubmission, Submission
 from awaken.mailbox.sweeper import Removed, Swept
@@ -732,6 +734,24 @@ class Mailbox:
     async def explain(self, scope: Scope, run_id: RunId) -> Explanation:
         """Why a run is where it is, and what comes next. Raises as `get_run`."""
         return await explain_run(self.store, self._engine, scope, await self.get_run(scope, run_id))
+
+    async def see(
+        self,
+        scope: Scope,
+        runs: Sequence[Run],
+        dispatches: Mapping[DispatchId, Dispatch] | None = None,
+        *,
+        why: bool = False,
+        last_event: bool = False,
+    ) -> list[SeenRun]:
+        """The runs of a page with what is asked for beside them. `dispatches`: where they are known."""
+        self._engine.check_loop()
+        return await seen_runs(self.store, self._engine, scope, runs, dispatches, why=why, last_event=last_event)
+
+    async def attention(self, scope: Scope, limit: int = MAX_FEW) -> Attention:
+        """What wants somebody's attention now, at most `limit` of each kind."""
+        self._engine.check_loop()
+        return await look(self.store, self._engine, self.agents, self.dead_letters, scope, checked_few(limit))
 
     def read_thread(self, scope: Scope, thread_id: ThreadId, *, after: int = 0) -> Reader:
         """Everything of the thread after the event seq `after`, then live without end.

@@ -187,6 +187,7 @@ def explain(facts: Facts) -> Explanation:
     if dispatch is not None and run.status is not DONE:
         known |= {"why": dispatch.why, "attempt_count": dispatch.attempt_count, "max_attempts": dispatch.max_attempts}
         known |= {"crash_count": dispatch.crash_count, "priority": dispatch.priority}
+        known["dispatch_id"] = dispatch.dispatch_id
     return Explanation(
         code=reason.code,
         summary=reason.summary,
@@ -251,7 +252,9 @@ def _ended(facts: Facts) -> _Reason:
                 f"It {'failed' if code == 'failed' else 'was blocked'} {ago}: {error or 'no reason given'}.",
                 again,
             )
-    told = {} if error is None else {"error": error}
+    told: dict[str, Any] = {} if error is None else {"error": error}
+    if run.dead_lettered:
+        told["awaits_somebody"] = True
     return _Reason(code, said, then, since, facts={**told, "dispatch_id": run.dispatch_id})
 
 

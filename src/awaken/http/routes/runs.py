@@ -5,7 +5,7 @@ Source: docs/reference/http.md; SRV-001, SRV-003, SRV-004, SRV-010, SRV-015, SRV
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta
@@ -15,15 +15,16 @@ from starlette.responses import Response
 from awaken.domain.clock import Instant, from_rfc3339
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import Unavailable
-from awaken.domain.ids import AgentId, ThreadId
+from awaken.domain.ids import AgentId, DispatchId, ThreadId
 from awaken.domain.message import Role
 from awaken.domain.phase import Phase
 from awaken.domain.run import Run, RunStatus, TerminationType
+from awaken.domain.selection import INCLUDED
 from awaken.domain.shown import StopAction
 from awaken.domain.ticket import Ticket, Verdict
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.problems import invalid
-from awaken.http.query import MetadataFilter, Order, Paging, Query
+from awaken.http.query import Included, MetadataFilter, Order, Paging, Query, parse_names
 from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.routes.watching import Watching, watch_run
 from awaken.http.settings import DEFAULT_WAIT_S, MAX_STOP_WAIT_S, MAX_WAIT_S
@@ -37,12 +38,21 @@ from awaken.http.wire import (
     RunResource,
     RunResult,
 )
+from awaken.mailbox.seen import SeenRun
 from awaken.mailbox.service import Cancellation
 from awaken.mailbox.submission import Submission
 from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, TicketQuery
 
+_READ_BESIDE: Final = frozenset({"last_event", "why"})
+"""Of what may be included, that which takes further reads."""
+
+
+class Including(Query, frozen=True, kw_only=True):
+    include: Included | None = None
+
 
 class ThreadRunFilters(Paging, frozen=True, kw_only=True):
+    include: Included | None = None
     order: Order = "desc"
     status: RunStatus | None = None
     agent_id: Id | None = None
@@ -162,8 +172,9 @@ async def list_thread_runs(call: Call) -> Response:
 
 
 async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) -> Response:
-    filters = [getattr(asked, name) for name in asked.__struct_fields__ if name not in ("limit", "cursor")]
+    filters = [getattr(asked, name) for name in asked.__struct_fields__ if name not in ("limit", "cursor", "include")]
     filters.append(thread_id)
+    beside = _beside(asked.include)
     page = await call.reads.list_runs(
         call.scope,
         RunQuery(
@@ -184,15 +195,16 @@ async def _run_page(call: Call, asked: ThreadRunFilters, thread_id: str | None) 
     )
     dispatches = await call.reads.load_dispatches(call.scope, [run.dispatch_id for run in page.items])
     agents = call.mailbox.agents
-    items = tuple(
-        [
-            RunResource.of(call.scope, run, dispatches.get(run.dispatch_id), agents=agents, reads_dispatch=True)
-            for run in page.items
-        ]
-    )
+    items = [
+        RunResource.of(call.scope, run, dispatches.get(run.dispatch_id), agents=agents, reads_dispatch=True)
+        for run in page.items
+    ]
+    if beside & _READ_BESIDE:
+        seen = await _seen(call, page.items, dispatches, beside)
+        items = [run.beside(with_it) for run, with_it in zip(items, seen, strict=True)]
     cursor = next_cursor(page, "runs", filters)
-    lost = [name for run in items for name in run.unreadable]
-    answer = RunList(items=items, has_more=cursor is not None, next_cursor=cursor, unreadable=(*page.unreadable, *lost))
+    lost = (*page.unreadable, *[name for run in items for name in run.unreadable])
+    answer = RunList(items=tuple(items), has_more=cursor is not None, next_cursor=cursor, unreadable=lost)
     return json_response(answer)
 
 
@@ -205,17 +217,32 @@ def _instant(text: str | None, name: str) -> Instant | None:
         raise invalid("invalid_request", f"{name} is an instant as 2026-01-31T08:00:00Z", "query", name) from error
 
 
+def _beside(include: str | None) -> frozenset[str]:
+    """What is to be said beside runs. Raises Problem for what is not known."""
+    return parse_names(include, frozenset(INCLUDED), "include") or frozenset()
+
+
+async def _seen(
+    call: Call, runs: Sequence[Run], dispatches: Mapping[DispatchId, Dispatch], beside: frozenset[str]
+) -> list[SeenRun]:
+    return await call.mailbox.see(call.scope, runs, dispatches, why="why" in beside, last_event="last_event" in beside)
+
+
 async def get_run(call: Call) -> Response:
+    beside = _beside(call.query(Including).include)
     run = await call.mailbox.get_run(call.scope, call.run_id)
     dispatch = await dispatch_of(call, run)
     place = await _queue_position(call, dispatch)
     agents = call.mailbox.agents
     tickets = await _tickets_of(call, run)
-    return json_response(
-        RunResource.of(
-            call.scope, run, dispatch, queue_position=place, agents=agents, reads_dispatch=True, tickets=tickets
-        )
+    answer = RunResource.of(
+        call.scope, run, dispatch, queue_position=place, agents=agents, reads_dispatch=True, tickets=tickets
     )
+    if beside & _READ_BESIDE:
+        known = {} if dispatch is None else {dispatch.dispatch_id: dispatch}
+        [seen] = await _seen(call, [run], known, beside)
+        answer = answer.beside(seen)
+    return json_response(answer)
 
 
 async def _tickets_of(call: Call, run: Run) -> tuple[Ticket, ...]:
@@ -398,6 +425,7 @@ RUN_OPERATIONS: Final = (
         id="get_run",
         summary="Read a run",
         handler=get_run,
+        query=Including,
         answers={200: RunResource},
         problems=("run_not_found", "invalid_id"),
     ),
