@@ -93,6 +93,7 @@ from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptRe
 from awaken.http.schedule_wire import ScheduleResource
 from awaken.http.stats_wire import AgentStatsResource, StatsResource
 from awaken.http.ticket_wire import TicketResource
+from awaken.http.timeline_wire import TimelineResource
 from awaken.http.why_wire import ExplanationResource
 from awaken.http.wire import (
     VISIBILITIES,
@@ -115,6 +116,7 @@ from awaken.mailbox.seen import SeenRun
 from awaken.mailbox.service import Cancellation, Mailbox
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import Promised, RunSubmission
+from awaken.mailbox.timeline import newest_seq
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice, Breach
 from awaken.store.memory import MemoryStore
@@ -875,6 +877,13 @@ class Awaken:
         found = await self.mailbox.attention(self.scope, limit)
         resource = AttentionResource.of(self.scope, found, self.store.capabilities, self.mailbox.role, self.agents)
         return as_shown(resource, shown.Attention)
+
+    async def timeline(self, run_id: str) -> shown.Timeline:
+        """How a run went: its attempts, steps, model calls, tools, waits and children, as spans. Raises RunNotFound."""
+        run = await self.mailbox.get_run(self.scope, RunId(run_id))
+        seq = await newest_seq(self.store, self.scope, run)
+        drawn = await self.mailbox.timeline(self.scope, run)
+        return as_shown(TimelineResource.of(self.scope, run, seq, drawn), shown.Timeline)
 
     async def explain(self, run_id: str) -> shown.Explanation:
         """Why a run is where it is: behind whom, since when, what comes next, and what a person can do. Raises

@@ -90,6 +90,16 @@ def test_why_a_run_is_where_it_is(do: Do, thread_id: str) -> None:
         do(lambda c: c.explain("nothing"))
 
 
+def test_how_a_run_went(do: Do, thread_id: str) -> None:
+    run = do(lambda c: c.run(thread_id, "hi", agent="talk"))
+    drawn = do(lambda c: c.timeline(run.run_id))
+    kinds = [span.kind for span in drawn.spans if span.parent is None]
+    assert (kinds[0], kinds[-1], drawn.has_more) == ("queued", "end", False)
+    assert all(span.ended_at for span in drawn.spans)
+    with pytest.raises(RunNotFound):
+        do(lambda c: c.timeline("nothing"))
+
+
 def test_what_wants_attention_and_what_is_said_beside_runs(do: Do, thread_id: str) -> None:
     run = do(lambda c: c.submit(thread_id, "hi", agent="talk", delay_s=60))
     shown = do(lambda c: c.get_run(run.run_id, include=["why", "last_event", "usage"]))

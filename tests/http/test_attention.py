@@ -169,3 +169,28 @@ async def test_runs_are_shown_with_what_is_asked_for_beside_them(store: Store, c
             rest = await site.http.get(f"{path}?limit=1&cursor={page['next_cursor']}")
             assert [each["run_id"] for each in rest.json()["items"]] == [run["run_id"]]
             assert (await site.http.get(f"{path}?include=why,colour")).status == 422
+
+
+async def test_how_a_run_went_is_drawn_again_only_when_something_has_happened(store: Store, clock: ManualClock) -> None:
+    async with served(store, clock, agents=AGENTS) as site:
+        run = await site.submit("careful", "t")
+        await site.world.quiet()
+        path = f"/v1/runs/{run['run_id']}/timeline"
+        answer = await site.http.get(path)
+        drawn = answer.json()
+        open_ones = [each["kind"] for each in drawn["spans"] if each["ended_at"] is None]
+        assert (open_ones, drawn["has_more"], drawn["unreadable"]) == (["ticket", "waiting"], False, [])
+        events = (await site.http.get("/v1/threads/t/events")).json()["items"]
+        assert drawn["cursor"] == events[-1]["cursor"]
+        assert {each["cursor"] for each in drawn["spans"]} <= {each["cursor"] for each in events}
+
+        tag = {"If-None-Match": answer.headers["etag"]}
+        same = await site.http.get(path, headers=tag)
+        assert (same.status, same.body, same.headers["etag"]) == (304, b"", answer.headers["etag"])
+        [ticket] = (await site.http.get("/v1/tickets?state=open")).json()["items"]
+        await site.http.post(f"/v1/tickets/{ticket['ticket_id']}/decision", {"action": "approve"})
+        await site.finished(run)
+        after = await site.http.get(path, headers=tag)
+        assert (after.status, after.json()["spans"][-1]["kind"]) == (200, "end")
+        assert all(each["ended_at"] for each in after.json()["spans"])
+        assert (await site.http.get("/v1/runs/nothing/timeline")).code == "run_not_found"

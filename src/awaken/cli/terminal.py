@@ -19,6 +19,7 @@ from rich.text import Text
 from awaken.cli.palette import ATTENTION, QUIET, style_of
 from awaken.client import Event, Reconnect, Resync, Run, StreamItem, Transcript
 from awaken.domain.clock import Instant, from_rfc3339, lasting
+from awaken.domain.dispatch import RECLAIMED
 
 _STEERING: Final = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Control characters, and those that show what follows in the other direction, so that it reads as something else."""
@@ -152,7 +153,7 @@ def _ended(payload: dict[str, Any]) -> str:
 
 
 def _rescheduled(payload: dict[str, Any]) -> str:
-    if payload.get("reason") == "expired_lease_reclaimed":
+    if payload.get("reason") == RECLAIMED:
         return "its worker is gone; another one takes it over"
     if payload.get("reason") == "place_changed":
         return "it has another place in the queue"

@@ -315,6 +315,10 @@ class AsyncClient:
         """What wants somebody's attention now, at most `limit` of each kind, 1 to 20."""
         return await self.send(calls.attention(limit))
 
+    async def timeline(self, run_id: str) -> shown.Timeline:
+        """How a run went: its attempts, steps, model calls, tools, waits and children, as spans."""
+        return await self.send(calls.timeline(run_id))
+
     async def explain(self, run_id: str) -> shown.Explanation:
         """Why a run is where it is: behind whom, since when, what comes next, and what a person can do."""
         return await self.send(calls.explain(run_id))

@@ -381,6 +381,10 @@ def attention(limit: int) -> Call[shown.Attention]:
     return Call(method="GET", path="/v1/attention", params=params, decode=_as(shown.Attention))
 
 
+def timeline(run_id: str) -> Call[shown.Timeline]:
+    return Call(method="GET", path=f"{_run(run_id)}/timeline", decode=_as(shown.Timeline))
+
+
 def explain(run_id: str) -> Call[shown.Explanation]:
     return Call(method="GET", path=f"{_run(run_id)}/explain", decode=_as(shown.Explanation))
 

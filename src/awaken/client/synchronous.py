@@ -326,6 +326,10 @@ class Client:
         """What wants somebody's attention now, at most `limit` of each kind, 1 to 20."""
         return self.send(calls.attention(limit))
 
+    def timeline(self, run_id: str) -> shown.Timeline:
+        """How a run went: its attempts, steps, model calls, tools, waits and children, as spans."""
+        return self.send(calls.timeline(run_id))
+
     def explain(self, run_id: str) -> shown.Explanation:
         """Why a run is where it is: behind whom, since when, what comes next, and what a person can do."""
         return self.send(calls.explain(run_id))

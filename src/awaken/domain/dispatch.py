@@ -25,6 +25,8 @@ from awaken.domain.retry import RetryPolicy
 DEFAULT_PRIORITY: Final = 128
 DEFAULT_MAX_ATTEMPTS: Final = 5
 LEASE_EXPIRED: Final = "its process died, or lost its lease, each time it was executed"
+RECLAIMED: Final = "expired_lease_reclaimed"
+"""Why a dispatch is back in the queue whose process died, or was cut off; in its events."""
 SUSPECT_CRASHES: Final = 2
 """Deaths of its process since the last closed step that make a suspect."""
 SUSPECT_MARK: Final = "!"

@@ -468,6 +468,33 @@ class Attention(_Shown, frozen=True):
     dead_letters: FewGroups = FewGroups()
 
 
+class TimeSpan(_Shown, frozen=True):
+    """A part of a run. `parent`: the id of the span that it lies within; `ended_at` None: it is under way; `status`:
+    `open`, `done`, `failed`, or `cut` where its attempt ended before; `facts`: what is known of it, by its kind.
+    """
+
+    id: int
+    kind: str
+    name: str = ""
+    status: str = ""
+    started_at: str = ""
+    ended_at: str | None = None
+    parent: int | None = None
+    cursor: str = ""
+    facts: dict[str, Any] = {}
+
+
+class Timeline(_Shown, frozen=True):
+    """A run as spans, in the order in which they began; each lies within its parent, which stands before it."""
+
+    run_id: str
+    thread_id: str = ""
+    cursor: str = ""
+    spans: tuple[TimeSpan, ...] = ()
+    has_more: bool = False
+    unreadable: tuple[str, ...] = ()
+
+
 class PhaseCount(_Shown, frozen=True):
     agent_id: str
     phase: str

@@ -1,6 +1,6 @@
-"""Versions as entity tags: what `ETag` says of a resource and what `If-Match` demands of it.
+"""Versions as entity tags: what `ETag` says of a resource, what `If-Match` demands of it, what `If-None-Match` knows.
 
-Source: RFC 9110, 8.8.3 and 13.1.1; docs/reference/http.md.
+Source: RFC 9110, 8.8.3, 13.1.1 and 13.1.2; docs/reference/http.md.
 """
 
 from __future__ import annotations
@@ -33,3 +33,9 @@ def if_match(call: Call) -> int | None:
             "invalid_request", "If-Match names one version, as the ETag of the resource does", "header", "if-match"
         )
     return int(found[1])
+
+
+def matches(call: Call, version: int) -> bool:
+    """Whether the client has this version already, as its `If-None-Match` says."""
+    asked = call.header(b"if-none-match")
+    return asked is not None and etag(version) in [each.strip().removeprefix("W/") for each in asked.split(",")]

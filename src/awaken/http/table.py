@@ -28,6 +28,7 @@ from awaken.http.routes.stats import STATS_OPERATIONS
 from awaken.http.routes.system import SYSTEM_OPERATIONS
 from awaken.http.routes.threads import THREAD_OPERATIONS
 from awaken.http.routes.tickets import TICKET_OPERATIONS
+from awaken.http.routes.timeline import TIMELINE_OPERATIONS
 from awaken.http.routes.watch import WATCH_OPERATIONS
 from awaken.http.routes.why import WHY_OPERATIONS
 
@@ -42,6 +43,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *DISPATCH_OPERATIONS,
     *CHILD_OPERATIONS,
     *WHY_OPERATIONS,
+    *TIMELINE_OPERATIONS,
     *TICKET_OPERATIONS,
     *MESSAGE_OPERATIONS,
     *EVENT_OPERATIONS,

@@ -93,6 +93,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import Promised, RunSubmission, Submission
 from awaken.mailbox.sweeper import Removed, Swept
 from awaken.mailbox.threads import Threads
+from awaken.mailbox.timeline import DrawnRun, draw
 from awaken.mailbox.watch import Watch
 from awaken.mailbox.why import Explanation
 from awaken.store.contract import JoinsTransactions, Store
@@ -734,6 +735,11 @@ class Mailbox:
     async def explain(self, scope: Scope, run_id: RunId) -> Explanation:
         """Why a run is where it is, and what comes next. Raises as `get_run`."""
         return await explain_run(self.store, self._engine, scope, await self.get_run(scope, run_id))
+
+    async def timeline(self, scope: Scope, run: Run) -> DrawnRun:
+        """The run as spans, from its events."""
+        self._engine.check_loop()
+        return await draw(self.store, scope, run)
 
     async def see(
         self,

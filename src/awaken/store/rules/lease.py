@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from awaken.domain import dispatch as moves
 from awaken.domain.clock import Instant
 from awaken.domain.dead_letter import PROCESS_DIED
-from awaken.domain.dispatch import CLAIMED, QUEUED, DispatchStatus
+from awaken.domain.dispatch import CLAIMED, QUEUED, RECLAIMED, DispatchStatus
 from awaken.domain.ids import ClaimToken
 from awaken.domain.log import Appended
 from awaken.domain.run import CANCELLED, DONE
@@ -77,7 +77,7 @@ def reclaim_one(facts: Facts, changes: Changes, now: Instant, alone: set[str]) -
         if taken.status in (DispatchStatus.SUPERSEDED, DispatchStatus.CANCELLED):
             run = finish(run, CANCELLED, thread, facts, changes, log, cause="owner_lost")
         else:
-            reason = "expired_lease_reclaimed"
+            reason = RECLAIMED
             run = after_failure(taken, run, reason, thread, facts, changes, log, PROCESS_DIED)
         changes.runs.append((thread, run))
     changes.dispatches.append((thread, dispatch, taken))
