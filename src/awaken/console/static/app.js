@@ -14,6 +14,12 @@ const PAGES = [
   { name: "attention", title: "Attention", key: "a", load: () => import("./attention.js") },
   { name: "runs", title: "Runs", key: "r", load: () => import("./runs.js"), one: () => import("./run.js") },
   { name: "threads", title: "Threads", key: "t", load: () => import("./threads.js"), one: () => import("./thread.js") },
+  { name: "queue", title: "Queue", key: "q", load: () => import("./queue.js") },
+  { name: "dead", title: "Dead letters", key: "d", load: () => import("./dead.js") },
+  { name: "schedules", title: "Schedules", key: "s", load: () => import("./schedules.js") },
+  { name: "agents", title: "Agents", key: "e", load: () => import("./agents.js"), one: () => import("./agent.js") },
+  { name: "workers", title: "Workers", key: "w", load: () => import("./workers.js") },
+  { name: "system", title: "System", key: "y", load: () => import("./system.js") },
 ];
 const HELP = [
   ["g, then a letter", "another page"],

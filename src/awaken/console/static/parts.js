@@ -123,9 +123,10 @@ export const Command = ({ text }) =>
  * A button that sends one request. `confirm` is asked first, in a dialog. `input` adds a field whose text becomes part of
  * the body, `fields` several: `{ name, label, type, options, value, required }`, where `type` is `area` (a text of several
  * lines, for `input` unless told otherwise), `text`, `number`, `choice` (one of `options`) or `check`. A `request` that is
- * a function is given what was filled in: the text of the `input`, or an object of the `fields`.
+ * a function is given what was filled in: the text of the `input`, or an object of the `fields`. `title` says in the dialog
+ * what it is about, `cli` is what follows `awaken` for the same.
  */
-export function Action({ label, request, confirm, input, fields = [], danger = false, disabled = false, done }) {
+export function Action({ label, request, confirm, input, fields = [], danger = false, disabled = false, done, cli, title }) {
   const [state, turn] = useState({ busy: false, problem: null, said: "" });
   const dialog = useRef(null);
   const form = useRef(null);
@@ -153,7 +154,7 @@ export function Action({ label, request, confirm, input, fields = [], danger = f
     ${asks &&
     html`<dialog ref=${dialog} aria-labelledby=${id}>
       <form ref=${form} method="dialog" onSubmit=${(event) => (event.preventDefault(), send())}>
-        <h2 id=${id}>${label}</h2>
+        <h2 id=${id}>${label}${title && html` <${Text} text=${title} chars=${120} />`}</h2>
         ${confirm && html`<p>${confirm}</p>`}
         ${asked.map((each) => html`<${Field} key=${each.name} of=${each} />`)}
         ${state.problem && html`<${Problem} of=${state.problem} />`}
@@ -161,6 +162,8 @@ export function Action({ label, request, confirm, input, fields = [], danger = f
           <button type="button" onClick=${() => dialog.current.close()}>Leave it</button>
           <button type="submit" class=${danger ? "danger" : "primary"} disabled=${state.busy}>${label}</button>
         </div>
+        ${(cli || typeof request !== "function") &&
+        html`<${Commands} of=${[{ label, request: typeof request === "function" ? null : request, cli }]} />`}
       </form>
     </dialog>`}
   </span>`;
@@ -177,12 +180,12 @@ function filled(form, fields) {
 }
 
 function Field({ of: { name, label, type, options, value, required } }) {
-  if (type === "check") return html`<label><input type="checkbox" name=${name} checked=${value} /> ${label}</label>`;
+  if (type === "check") return html`<label><input type="checkbox" name=${name} defaultChecked=${value} /> ${label}</label>`;
   if (type === "choice") {
     return html`<label>${label} <select name=${name}>${options.map((each) => html`<option key=${each} value=${each} selected=${each === value}>${each}</option>`)}</select></label>`;
   }
-  if (type === "area") return html`<label>${label}<textarea name=${name} rows="3" required=${required}>${value ?? ""}</textarea></label>`;
-  return html`<label>${label} <input type=${type} name=${name} value=${value ?? ""} required=${required} /></label>`;
+  if (type === "area") return html`<label>${label}<textarea name=${name} rows="3" required=${required} defaultValue=${value ?? ""}></textarea></label>`;
+  return html`<label>${label} <input type=${type} name=${name} defaultValue=${value ?? ""} required=${required} /></label>`;
 }
 
 // --- the states of a page --------------------------------------------------------------------------------------------
@@ -242,6 +245,8 @@ export function KeyForm({ problem, reload }) {
     <button class="primary">Use it</button>
   </form>`;
 }
+
+const LIMIT = 50;
 
 // --- tables ----------------------------------------------------------------------------------------------------------
 
@@ -305,15 +310,16 @@ export function Table({ caption, columns, rows, id, href, picked, onPick, pickab
  *
  * `filters`: `[{ name, label, options, none, instant }]`, `options` a list of values, or none for a text; `none` what it is
  * called that none is chosen; `instant` for a point in time. `query` is always asked for.
- * `actions(rows, reload)` stands above the table; `commands(path)` are those beside the reading itself.
+ * `actions({ rows, picked, reload })` stands above the table; `commands` are those beside the reading itself. A list that the
+ * API answers as a `whole` has no pages.
  */
 export function List({
   title, intro, path, query = {}, filters = [], columns, id, href, empty, cli, commands = [], actions, concerns, route,
-  pickable = false, limit = 50,
+  pickable = false, whole = false,
 }) { // prettier-ignore
   const [picked, onPick] = useState(() => new Set());
   const chosen = Object.fromEntries(filters.map(({ name }) => [name, route.query[name]]));
-  const asked = { ...query, ...chosen, limit, cursor: route.query.cursor };
+  const asked = { ...query, ...chosen, limit: whole ? undefined : LIMIT, cursor: route.query.cursor };
   const full = withQuery(path, asked);
   const read = useRead(full, { concerns });
   const narrowed = Object.values(chosen).some(Boolean);

@@ -1,0 +1,206 @@
+"""Pages that list what there is: each from none to some, with what can be done there, and for hostile text."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any, Final
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from awaken.cli.main import app as command_line
+from tests.browser.site import Site
+from tests.console.viewer import Viewer
+
+PAGES: Final = {
+    "runs": "Runs",
+    "threads": "Threads",
+    "queue": "Queue",
+    "dead": "Dead letters",
+    "schedules": "Schedules",
+    "agents": "Agents",
+    "workers": "Workers",
+    "system": "System",
+}
+HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.exe <script>alert(2)</script>" + "x" * 100_000
+
+
+def submitted(site: Site, agent_id: str, text: str = "hello", **more: Any) -> str:
+    body = {"agent_id": agent_id, "input": text, **more}
+    return httpx.post(f"{site.url}/v1/runs", json=body).raise_for_status().json()["run_id"]
+
+
+def given_up(site: Site, text: str = "hello") -> None:
+    httpx.post(f"{site.url}/v1/runs/wait", json={"agent_id": "broken", "input": text}).raise_for_status()
+
+
+def confirm(page: Page, label: str | re.Pattern[str], at: Locator | None = None) -> None:
+    """Press a button, and the one of the dialog that it opens."""
+    (at or page).get_by_role("button", name=label).first.click()
+    dialog = page.locator("dialog[open]")
+    dialog.locator("button[type=submit]").click()
+    expect(dialog).to_have_count(0)
+
+
+def test_every_page_is_there_when_there_is_nothing_for_everybody(viewer: Viewer) -> None:
+    for view, title in PAGES.items():
+        viewer.open(view)
+        viewer.heading(title)
+        expect(viewer.page.locator(".loading")).to_have_count(0)
+        viewer.accessible()
+
+
+def test_every_page_leads_on_by_keys_alone(viewer: Viewer) -> None:
+    viewer.open("runs")
+    viewer.heading("Runs")
+    for key, title in {"q": "Queue", "d": "Dead letters", "y": "System", "t": "Threads"}.items():
+        viewer.page.keyboard.press("g")
+        viewer.page.keyboard.press(key)
+        viewer.heading(title)
+    viewer.page.keyboard.press("?")
+    expect(viewer.page.get_by_role("dialog", name="Keys")).to_be_visible()
+    viewer.page.keyboard.press("Escape")
+    expect(viewer.page.get_by_role("dialog", name="Keys")).to_have_count(0)
+
+
+def test_every_command_that_a_page_shows_is_one(viewer: Viewer, site: Site) -> None:
+    submitted(site, "stuck")
+    given_up(site)
+    for view in [*PAGES, "dead?agent_id=broken", "agents/speaker"]:
+        viewer.open(view)
+        expect(viewer.page.locator(".loading")).to_have_count(0)
+        expect(viewer.page.locator(".commands:visible").first).to_be_visible()
+        shown = viewer.page.locator(".command code").all_text_contents()
+        for command in [text for text in shown if text.startswith("awaken ")]:
+            words = shlex.split(command)[1:]
+            if words[-1] != "…":
+                command_line.parse_args(words, exit_on_error=False, print_error=False)
+
+
+def test_what_is_queued_is_placed_and_cancelled(viewer: Viewer, site: Site) -> None:
+    executing = submitted(site, "stuck", thread_id="t", if_not_exists="create")
+    queued = submitted(site, "stuck", thread_id="t")
+    viewer.open("queue?thread_id=t")
+    expect(viewer.rows()).to_have_count(2)
+    row = viewer.rows().filter(has_text="queued")
+    row.get_by_role("button", name="Place").click()
+    dialog = viewer.page.locator("dialog[open]")
+    dialog.get_by_label("Priority").fill("3")
+    viewer.page.keyboard.press("Enter")
+    expect(row.locator("td[data-title=Priority]")).to_have_text("3")
+    confirm(viewer.page, "Cancel", row)
+    expect(viewer.rows().filter(has_text="queued")).to_have_count(0)
+    phases = {run_id: httpx.get(f"{site.url}/v1/runs/{run_id}").json()["phase"] for run_id in (executing, queued)}
+    assert phases == {executing: "running", queued: "cancelled"}
+
+
+def test_dead_letters_are_grouped_retried_after_a_look_and_discarded(viewer: Viewer, site: Site) -> None:
+    for text in ("one", "two", "three"):
+        given_up(site, text)
+    viewer.open("dead")
+    groups = viewer.page.get_by_role("table", name="Dead letters by error")
+    expect(groups.locator("tbody tr")).to_have_count(1)
+    expect(groups).to_contain_text("PermanentFailure")
+    expect(groups.locator("td[data-title='How many']")).to_have_text("3")
+    viewer.accessible()
+    groups.get_by_role("link").first.click()
+    viewer.page.get_by_role("button", name="Try what a retry would do").click()
+    expect(viewer.page.locator(".many [role=status]")).to_contain_text("3 would be done again")
+    rows = viewer.page.get_by_role("table", name="Dead letters", exact=True).locator("tbody tr")
+    expect(rows).to_have_count(3)  # nothing was done
+    confirm(viewer.page, "Retry 3")
+    expect(viewer.page.locator(".many [role=status]")).to_contain_text("3 of 3 are done")
+    expect(rows).to_have_count(3)  # they failed again, and are others
+    viewer.page.get_by_role("button", name="Discard them").click()
+    viewer.page.locator("dialog[open]").get_by_label("Why").fill("known")
+    viewer.page.locator("dialog[open] button[type=submit]").click()
+    expect(rows).to_have_count(0)
+    expect(viewer.page.locator(".many [role=status]")).to_contain_text("3 of 3 are done")
+
+
+def test_a_schedule_is_made_paused_resumed_and_deleted(viewer: Viewer) -> None:
+    page = viewer.page
+    viewer.open("schedules")
+    page.get_by_role("button", name="New schedule").click()
+    dialog = page.locator("dialog[open]")
+    dialog.get_by_label("Name").fill("hourly")
+    dialog.get_by_label("Agent", exact=True).fill("nobody")
+    dialog.get_by_label("What the agent is told").fill("What is new?")
+    dialog.get_by_label("Every so many seconds").fill("3600")
+    viewer.expected.add("422")
+    dialog.locator("button[type=submit]").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("nobody")  # and what was typed is still there
+    dialog.get_by_label("Agent", exact=True).fill("speaker")
+    dialog.locator("button[type=submit]").click()
+    expect(viewer.rows()).to_contain_text("every 1 h")
+    confirm(page, "Pause")
+    expect(viewer.rows()).to_contain_text("paused (caller)")
+    viewer.accessible()
+    confirm(page, "Resume")
+    expect(viewer.rows()).not_to_contain_text("paused")
+    confirm(page, "Delete")
+    expect(page.get_by_text("Nothing begins by itself yet")).to_be_visible()
+
+
+def test_an_agent_is_tried_and_paused(viewer: Viewer, site: Site) -> None:
+    page = viewer.page
+    viewer.open("agents")
+    page.get_by_role("link", name="speaker").click()
+    expect(page.locator(".title")).to_contain_text("ready")
+    site.say("I hear you.", " It **works**.")
+    site.end()
+    page.get_by_label("Say").fill("hello")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer strong")).to_have_text("works")
+    expect(page.locator(".answer")).to_contain_text("completed")
+    viewer.accessible()
+    confirm(page, "Pause")
+    expect(page.locator(".title")).to_contain_text("paused")
+    confirm(page, "Resume")
+    expect(page.locator(".title")).to_contain_text("ready")
+
+
+def test_the_system_says_what_it_is_and_does_what_is_asked(viewer: Viewer) -> None:
+    page = viewer.page
+    viewer.open("system")
+    expect(page.get_by_text("memory, durability volatile")).to_be_visible()
+    page.get_by_role("button", name="Look through all rows").click()
+    expect(page.get_by_text("All rows were looked through: nothing found.")).to_be_visible()
+    confirm(page, "Sweep")
+    expect(page.get_by_text("taken back: 0")).to_be_visible()
+    confirm(page, "Drain")
+    viewer.open("workers")
+    expect(viewer.rows()).to_contain_text("drained")
+    viewer.open("system")
+    confirm(page, "Undrain")
+    page.get_by_label("Defaults, too").check()
+    expect(page.get_by_role("cell", name="http.keepalive_s", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_hostile_text_is_shown_and_does_nothing(viewer: Viewer, site: Site, width: int) -> None:
+    viewer.page.set_viewport_size({"width": width, "height": 800})
+    given_up(site, HOSTILE)
+    for view in ("dead", "runs", "queue"):
+        viewer.open(view)
+        expect(viewer.page.get_by_text("<img src=x").first).to_be_visible()
+        assert viewer.page.locator("main img, main script").count() == 0
+        assert "\u202e" not in viewer.page.locator("main").inner_text()
+        assert viewer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_long_list_comes_by_pages_and_is_never_counted(viewer: Viewer, site: Site) -> None:
+    for _ in range(5):
+        runs = [{"agent_id": "stuck", "input": "wait", "after_seconds": 3600} for _ in range(100)]
+        httpx.post(f"{site.url}/v1/runs/batch", json={"runs": runs}).raise_for_status()
+    for view in ("runs", "queue", "threads"):
+        viewer.open(view)
+        expect(viewer.rows()).to_have_count(50)
+        first = viewer.rows().first.inner_text()
+        viewer.page.get_by_role("button", name="Next page").click()
+        expect(viewer.rows().first).not_to_have_text(first, use_inner_text=True)
+        expect(viewer.rows()).to_have_count(50)
+        viewer.page.get_by_role("button", name="First page").click()
+        expect(viewer.rows()).to_have_count(50)
