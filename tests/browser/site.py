@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from awaken import Awaken, Context
+from awaken.domain.errors import PermanentFailure
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.settings import MailboxSettings
 
@@ -22,7 +23,7 @@ class Site:
     """Serves while it is entered.
 
     Its agents: `speaker`; `stuck`, which works until it is stopped; `asker`, which asks for an approval and says what
-    it was told.
+    it was told; `broken`, whose runs are given up at once.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Site:
         app.agent("speaker", self._speak)
         app.agent("stuck", _stuck)
         app.agent("asker", _ask)
+        app.agent("broken", _fail)
         async with app:
             asgi = app.asgi()
             served = asgi if self._around is None else self._around(asgi)
@@ -77,6 +79,10 @@ class Site:
 
 async def _stuck(context: Context) -> None:
     await asyncio.Event().wait()
+
+
+async def _fail(context: Context) -> None:
+    raise PermanentFailure(f"cannot do {await context.input()}")
 
 
 async def _ask(context: Context) -> str:
