@@ -621,7 +621,8 @@ class Reading:
             raw = await self._db.row("last_events_of_run", place)
             if raw is not None:
                 stored = events_from(run.thread_id, tuple(raw)).last()
-                return _completed(thread, stored, await self._referred(thread, run.thread_id, [raw]))
+                messages = await self._referred(thread, run.thread_id, [raw])
+                return completed_row(thread, stored, messages.get)
         return None
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
