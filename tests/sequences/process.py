@@ -20,8 +20,9 @@ from msgspec.structs import replace
 from awaken import Awaken
 from awaken.domain.clock import Instant, Timer
 from awaken.domain.errors import AwakenError
-from awaken.domain.ids import Ids, seeded_chance
+from awaken.domain.ids import ConsumerId, Ids, seeded_chance
 from awaken.domain.message import Native
+from awaken.domain.worker import WorkerRecord
 from awaken.executors.pydantic_ai import PydanticAIDriver
 from awaken.mailbox.settings import MailboxSettings
 from awaken.store.contract import Listener, Store, StoredMessage
@@ -96,8 +97,8 @@ class Doom(msgspec.Struct, frozen=True):
 class MortalStore(WatchedStore):
     """A store as one process has it: one operation at a time, each when everything else rests; none after its death."""
 
-    def __init__(self, store: Store, rest: Rest) -> None:
-        super().__init__(store)
+    def __init__(self, store: Store, rest: Rest, *, exclusive: bool) -> None:
+        super().__init__(store, exclusive=exclusive)
         self._rests = rest
         self._turn = asyncio.Lock()
         self._listeners: list[Listener] = []
@@ -120,6 +121,12 @@ class MortalStore(WatchedStore):
                 self.is_dead = True
             await self._unless_dead()
             return outcomes
+
+    async def beat(self, worker: WorkerRecord) -> tuple[WorkerRecord, ...]:
+        return await self._read(self._store.beat(worker))
+
+    async def leave(self, consumer_id: ConsumerId) -> None:
+        await self._read(self._store.leave(consumer_id))
 
     async def _read(self, operation: Coroutine[Any, Any, T]) -> T:
         try:
@@ -152,17 +159,25 @@ class Process:
     """An app on an event loop of its own, with a clock of its own that starts where the last one ended."""
 
     def __init__(
-        self, store: Store, time: SharedClock, number: int, effects: Effects, settings: MailboxSettings
+        self,
+        store: Store,
+        time: SharedClock,
+        number: int,
+        effects: Effects,
+        settings: MailboxSettings,
+        *,
+        exclusive: bool,
     ) -> None:
         self._rests = Rest()
         self.loop = asyncio.SelectorEventLoop(self._rests)
         self.clock = time.now_of = ManualClock(time.now())
         self._given = store
+        self._exclusive = exclusive
         self._effects = effects
         self.store, self.app = self.loop.run_until_complete(self._made(number, settings))
 
     async def _made(self, number: int, settings: MailboxSettings) -> tuple[MortalStore, Awaken]:
-        store = MortalStore(self._given, self._rests)
+        store = MortalStore(self._given, self._rests, exclusive=self._exclusive)
         app = Awaken(
             store=store,
             clock=self.clock,
@@ -245,16 +260,23 @@ DIED: Final = RuntimeError("the process died before it answered")
 class Life:
     """One store, and the processes that serve it one after another."""
 
-    def __init__(self, make: Callable[[SharedClock], Store], settings: MailboxSettings) -> None:
+    def __init__(
+        self, open_store: Callable[[SharedClock], Store], settings: MailboxSettings, *, exclusive: bool = True
+    ) -> None:
+        """`open_store`: for each process, which leaves it to the next one. `exclusive`: as processes are told of it;
+        where it is not, they take leases, and do not take back what the last one held.
+        """
+        self._open_store = open_store
         self._settings = settings
+        self._exclusive = exclusive
         self.time = SharedClock(ManualClock())
-        self.store = make(self.time)
         self.effects = Effects()
         self.deaths = 0
         self.process = self._begin()
 
     def _begin(self) -> Process:
-        process = Process(self.store, self.time, self.deaths, self.effects, self._settings)
+        self.store = self._open_store(self.time)
+        process = Process(self.store, self.time, self.deaths, self.effects, self._settings, exclusive=self._exclusive)
         process.start()
         return process
 

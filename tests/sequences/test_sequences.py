@@ -1,7 +1,8 @@
 """Whatever is asked of an app, in whatever order, and whenever its process dies, what is promised holds.
 
 Above: nobody; the widest net over `Awaken` as a whole, as `store/test_model.py` is under the stores. Below: everything.
-Holds: both stores live through the same, and everything that is stored is compared, byte for byte, after every step. A
+Holds: both stores live through the same, and everything that is stored is compared, byte for byte, after every step:
+memory and SQLite as stores of one process, memory and Postgres as stores that several share. A
 process dies where nothing is under way, or at an operation that never comes or never answers. At the end everything
 that waits is answered and time passes, and then no run may be left.
 
@@ -12,8 +13,11 @@ Source: `docs/concepts/durability.md`.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import gc
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +27,16 @@ from msgspec.structs import replace
 
 from awaken.domain.run import RunStatus
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
+from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
+from awaken.testing.mailboxes import PretendedSigns
+from tests.postgres import emptied
 from tests.sequences.asking import SCHEDULES, Ask, Asking, Submission, actions, decision, firsts, pick
-from tests.sequences.process import Life, Operation, Refused
+from tests.sequences.process import Life, Operation, Refused, SharedClock
 from tests.sequences.promises import Promises, check_reading
+from tests.sequences.sharing import Count, Counted, Staying
 from tests.store.at_once import read_at_once
 
 ROUNDS: Final = 60
@@ -40,12 +49,9 @@ SETTINGS: Final = MailboxSettings(
 class Sequences:
     """The same asked of two lives, and what is promised checked after each step."""
 
-    def __init__(self, folder: Path, keeps_s: float | None) -> None:
-        options = SETTINGS
-        if keeps_s is not None:
-            options = replace(SETTINGS, run_retention_s=keeps_s, event_retention_s=keeps_s)
-        self.model = Life(lambda time: MemoryStore(time), options)
-        self.other = Life(lambda time: SqliteStore(folder / "awaken.db", clock=time, durability="process"), options)
+    def __init__(self, model: Life, other: Life, keeps_s: float | None) -> None:
+        self.model = model
+        self.other = other
         self.lives = (self.model, self.other)
         self.seen = self.model.look()
         self._promises = Promises(keeps_s)
@@ -88,7 +94,7 @@ class Sequences:
     def _answer(self, operation: Operation) -> object:
         expected, got = [life.ask(operation) for life in self.lives]
         note(f"    -> {expected!r}")
-        assert got == expected, f"over SQLite it was answered with {got!r}"
+        assert got == expected, f"over {self.other.store.capabilities.kind} it was answered with {got!r}"
         return expected
 
     def _check(self, *, may_delete: bool = False) -> None:
@@ -124,6 +130,25 @@ class Sequences:
                 self._answer(lambda app, name=each.thread_id: check_reading(app, name))
 
 
+def options(keeps_s: float | None) -> MailboxSettings:
+    """`keeps_s`: how long what has ended is kept; None: as usual, which is longer than a sequence goes."""
+    if keeps_s is None:
+        return SETTINGS
+    return replace(SETTINGS, run_retention_s=keeps_s, event_retention_s=keeps_s)
+
+
+def live_through(first: Ask, asked: list[Ask], keeps_s: float | None, model: Life, other: Life) -> None:
+    sequences = Sequences(model, other, keeps_s)
+    try:
+        for ask in (first, *asked):
+            sequences.act(ask)
+        sequences.finish()
+    finally:
+        for life in sequences.lives:
+            life.end()
+        gc.collect()
+
+
 # What the coroutines of a dead process say when they are thrown away, nobody hears.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(max_examples=max(settings().max_examples // 3, 1))  # each of them takes as long as many of other tests
@@ -133,12 +158,31 @@ def test_whatever_is_asked_and_whenever_the_process_dies_promises_hold_and_both_
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         read_at_once(patch)
-        sequences = Sequences(Path(folder), keeps_s)
-        try:
-            for ask in (first, *asked):
-                sequences.act(ask)
-            sequences.finish()
-        finally:
-            for life in sequences.lives:
-                life.end()
-            gc.collect()
+        memory = Life(one(MemoryStore), options(keeps_s))
+        path = Path(folder) / "awaken.db"
+        sqlite = Life(one(lambda time: SqliteStore(path, clock=time, durability="process")), options(keeps_s))
+        live_through(first, asked, keeps_s, memory, sqlite)
+
+
+def one(make: Callable[[SharedClock], Store]) -> Callable[[SharedClock], Store]:
+    """The same store for each process."""
+    return functools.cache(make)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@settings(max_examples=max(settings().max_examples // 16, 1))
+@given(firsts, actions, pick((None, None, 15.0)))
+def test_on_postgres_too_promises_hold_and_a_memory_store_agrees_that_several_processes_share(
+    kept_postgres_url: str, first: Ask, asked: list[Ask], keeps_s: float | None
+) -> None:
+    """A process that dies says nothing: what it held is taken back when its leases have ended."""
+    asyncio.run(emptied(kept_postgres_url))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("awaken.mailbox.service.FileSigns", PretendedSigns)
+        count = Count()
+        patch.setattr("awaken.store.postgres.batch.Numbers", lambda: count)
+        memory = Life(one(lambda time: Staying(MemoryStore(time))), options(keeps_s), exclusive=False)
+        postgres = Life(
+            lambda time: Counted(PostgresStore(kept_postgres_url, clock=time), count), options(keeps_s), exclusive=False
+        )
+        live_through(first, asked, keeps_s, memory, postgres)

@@ -19,11 +19,11 @@ from awaken.domain.dispatch import DispatchStatus
 from awaken.domain.errors import StoreUnavailable
 from awaken.domain.ids import ThreadId
 from awaken.domain.run import RunStatus
+from awaken.store.batches import REFUSALS
 from awaken.store.contract import Signal, Store
 from awaken.store.memory import MemoryStore
 from awaken.store.memory.tables import Tables
 from awaken.store.postgres import PostgresStore
-from awaken.store.postgres.batch import REFUSALS
 from awaken.store.postgres.opening import Place, connect
 from awaken.store.transitions import (
     Claim,
