@@ -3,7 +3,7 @@
 Above: tests of what a lost connection, or a process that is killed, leaves behind. Below: the protocol of Postgres, of
 which no more is understood than where a message ends and where a transaction is.
 Holds: a moment is one of the protocol, whatever statements a store asks. What reached the server before the cut is done
-there, and what did not reach it is not. Only connections that may write have moments; those that read are passed on.
+there, and what did not reach it is not. Only transactions that may write have moments; those that read are passed on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Trap(msgspec.Struct):
 
 
 class _Line:
-    """One connection through the relay."""
+    """One connection through the relay. `writes`: its transaction may."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.writes = False
@@ -133,7 +133,7 @@ class Relay:
         self._lines.add(line)
         try:
             with suppress(OSError, asyncio.IncompleteReadError, _Cut, ExceptionGroup):
-                await self._greet(line, reader, server)
+                await self._greet(reader, server)
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._ask(line, reader, server))
                     both.create_task(self._answer(line, server_reader, writer))
@@ -141,12 +141,10 @@ class Relay:
             line.cut()
             self._lines.discard(line)
 
-    async def _greet(self, line: _Line, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
-        """The first message has no kind; it holds the settings of the session."""
+    async def _greet(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
+        """The first message has no kind."""
         length = await reader.readexactly(4)
-        rest = await reader.readexactly(int.from_bytes(length) - 4)
-        line.writes = b"default_transaction_read_only\0on\0" not in rest
-        server.write(length + rest)
+        server.write(length + await reader.readexactly(int.from_bytes(length) - 4))
 
     async def _ask(self, line: _Line, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
         while True:
@@ -156,6 +154,8 @@ class Relay:
                     line.listens = False
                 elif b"LISTEN" in whole:
                     line.listens = True
+                elif b"BEGIN" in whole:
+                    line.writes = b"READ ONLY" not in whole
                 elif b"COMMIT" in whole:
                     self._comes(line, "commit")
             server.write(whole)
