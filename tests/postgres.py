@@ -72,6 +72,13 @@ async def _prepared(url: str) -> None:
         await connection.close()
 
 
+def start_server(run: str) -> str:
+    """The URL of the server of a test run: the first of its processes that asks starts it, and it ends with them."""
+    url = _started(run)
+    asyncio.run(_prepared(url))
+    return url
+
+
 def url_of_schema(server: str, schema: str) -> str:
     """The URL of a store."""
     return f"{server}{'&' if '?' in server else '?'}schema={schema}&pool_size=2"
@@ -94,9 +101,7 @@ def postgres_server(request: pytest.FixtureRequest) -> str:
     if given:
         return given
     workers = getattr(request.config, "workerinput", {})
-    url = _started(workers.get("testrunuid") or uuid4().hex)
-    asyncio.run(_prepared(url))
-    return url
+    return start_server(workers.get("testrunuid") or uuid4().hex)
 
 
 @pytest.fixture

@@ -152,16 +152,17 @@ class Promises:
 
 
 def _check_taken(run: Run, seen: View, effects: Effects) -> None:
-    """What came to a run while it was under way was found by it once, and in order."""
+    """What came to a run while it was under way was found by it once, in order; what it went on with, at most once."""
     thread = seen.thread(run.thread_id)
     assert thread is not None
     events = [opened(event) for row in thread.events if row.run_id == run.run_id for event in row.events]
-    taken = [each.message_id for each in events if _is_steered(each)]
-    assert taken == effects.taken[run.run_id], f"{run} took {taken} and found {effects.taken[run.run_id]}"
-
-
-def _is_steered(payload: object) -> bool:
-    return isinstance(payload, MessageConsumedPayload) and payload.boundary == "next_step"
+    consumed: dict[str, str] = {
+        each.message_id: each.boundary for each in events if isinstance(each, MessageConsumedPayload)
+    }
+    taken = [message_id for message_id, boundary in consumed.items() if boundary == "next_step"]
+    found = effects.taken[run.run_id]
+    assert [each for each in found if consumed[each] == "next_step"] == taken, f"{run} took {taken} and found {found}"
+    assert len(set(found)) == len(found), f"{run} found {found}"
 
 
 async def check_reading(app: Awaken, thread_id: ThreadId) -> None:
