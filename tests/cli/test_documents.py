@@ -94,6 +94,7 @@ CALLS: Final[dict[str, Callable[[Given], list[str]]]] = {
     "agents show": lambda given: ["carrier"],
     "agents pause": lambda given: ["lost"],
     "agents resume": lambda given: ["lost"],
+    "top": lambda given: [],
     "stats": lambda given: [],
     "stats --agent talk": lambda given: [],
     "system": lambda given: [],

@@ -43,7 +43,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]) -> None:
     """One line a row, below a line with the names."""
     console = Console(highlight=False)
-    cells = [[_text(column, cell) for column, cell in zip(columns, row, strict=True)] for row in rows]
+    cells = cells_of(columns, rows)
     whole = [max(len(column.name), *[row[at].cell_len for row in cells]) for at, column in enumerate(columns)]
     if console.is_terminal:
         widths = fitted(columns, whole, max(console.width, _LEAST_WIDTH))
@@ -53,9 +53,16 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]])
     console.print(table_of(columns, cells, widths))
 
 
-def table_of(columns: Sequence[Column], cells: Sequence[Sequence[Text]], widths: dict[int, int]) -> Table:
+def cells_of(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]) -> list[list[Text]]:
+    """As they are printed where there is room."""
+    return [[_text(column, cell) for column, cell in zip(columns, row, strict=True)] for row in rows]
+
+
+def table_of(
+    columns: Sequence[Column], cells: Sequence[Sequence[Text]], widths: dict[int, int], *, with_names: bool = True
+) -> Table:
     """The columns that have a width, by their places."""
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style=QUIET)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style=QUIET, show_header=with_names)
     for at, width in widths.items():
         justify = "right" if columns[at].is_number else "left"
         table.add_column(columns[at].name, justify=justify, no_wrap=True, overflow="ellipsis", width=width)

@@ -203,7 +203,12 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
 
 def age(created_at: str, now: Instant) -> str:
     """How long ago that was, in one unit."""
-    seconds = max((now - from_rfc3339(created_at)) // 1000, 0) if created_at else 0
+    return span(max((now - from_rfc3339(created_at)) / 1000, 0.0) if created_at else 0.0)
+
+
+def span(seconds: float) -> str:
+    """A length of time, in one unit."""
+    seconds = int(seconds)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds >= size:
             return f"{seconds // size}{unit}"
