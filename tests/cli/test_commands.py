@@ -242,7 +242,7 @@ def test_why_a_run_is_where_it_is_fits_a_terminal(
         assert max(map(len, shown.out.splitlines())) <= 80
         of_thread = json.loads(awaken("why", thread, "--json").out)
         client.create_thread(f"{thread}-empty")
-    assert set(of_thread) == {"code", "summary", "facts", "next_action", "next_at", "blocked_by"}
+    assert set(of_thread) == {"code", "summary", "facts", "next_action", "next_at", "blocked_by", "repair"}
     assert awaken("why", f"{thread}-empty").err == f"awaken: thread {thread}-empty has never had a run\n"
     assert awaken("why", "nothing").code == Exit.NOT_FOUND
 
@@ -296,8 +296,8 @@ def test_a_message_is_sent_and_waits(awaken: Awaken, server: str, thread: str) -
 def test_the_last_hour_is_shown_by_the_minute(awaken: Awaken, thread: str) -> None:
     awaken("run", "talk", "hi", "--thread", thread)
     heading, *lines = awaken("stats").out.splitlines()
-    assert heading.split()[:3] == ["minute", "submitted", "started"]
-    assert lines and all([re.fullmatch(r"\d\d:\d\d( +\d+){5}( +(-|\d+\.\d{3} s)){4}", line) for line in lines])
+    assert heading.split()[:3] == ["MINUTE", "SUBMITTED", "STARTED"]
+    assert lines and all([re.fullmatch(r"\d\d:\d\d( +\d+){5}( +(-|\d+\.\d{3} s)){4} *", line) for line in lines])
     minutes = json.loads(awaken("stats", "--json").out)["minutes"]
     told = awaken("stats", "--agent", "talk", "--window", "600").out
     assert told.startswith("agent        talk\n") and "\ntokens       " in told
@@ -484,7 +484,7 @@ def test_a_server_is_looked_at_and_told_to_tidy_up(awaken: Awaken) -> None:
     settings = dict(line.split(maxsplit=1) for line in awaken("system", "settings").out.splitlines())
     assert (settings["mailbox.drain_s"], settings["mailbox.tidy_s"]) == ("0.0  (program)", "3.0")
     assert len(json.loads(awaken("system", "settings", "--json").out)["items"]) == len(settings)
-    assert f"process {os.getpid()} on " in awaken("system", "workers").out
+    assert f"{os.getpid()} on " in awaken("system", "workers").out
     assert len(json.loads(awaken("system", "workers", "--json").out)["items"]) == 1
     assert awaken("system", "sweep").out.startswith("0 claims taken back, ")
     assert json.loads(awaken("system", "sweep", "--json").out)["taken_back"] == 0

@@ -28,13 +28,17 @@ def connected(url: str, headers: Sequence[str] = ()) -> Generator[Client]:
         Failure: Something given as a header is none.
         Unreachable: Nothing answers there.
     """
+    with Client(url, headers=sent_headers(url, headers)) as client:
+        client.health()
+        yield client
+
+
+def sent_headers(url: str, headers: Sequence[str]) -> dict[str, str]:
+    """Those that every request to a server has. Raises Failure where something given is no header, or no server's."""
     if url.lower().startswith(("postgres:", "postgresql:")):
         usage("--url is the address of a server, such as http://127.0.0.1:8000, and not of its database")
     of_environment = [line for line in os.environ.get(HEADERS_VARIABLE, "").splitlines() if line.strip()]
-    sent = {**_parsed(of_environment, HEADERS_VARIABLE), **_parsed(headers, "--header")}
-    with Client(url, headers=sent) as client:
-        client.health()
-        yield client
+    return {**_parsed(of_environment, HEADERS_VARIABLE), **_parsed(headers, "--header")}
 
 
 def _parsed(lines: Sequence[str], source: str) -> dict[str, str]:

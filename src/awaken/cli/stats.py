@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import print_facts, print_json
 from awaken.client import AgentStats
 from awaken.domain.checking import HOUR_S
@@ -16,6 +17,14 @@ from awaken.domain.shown import StatsMinute
 
 _COUNTED = ("submitted", "started", "completed", "failed", "retried")
 _MEASURED = {"wait p50": "wait_p50_s", "wait p99": "wait_p99_s", "run p50": "run_p50_s", "run p99": "run_p99_s"}
+_LEAVING: Final = ("submitted", "completed", "retried", "wait p99", "run p50", "wait p50", "run p99", "failed")
+_COLUMNS: Final = (
+    Column(name="MINUTE"),
+    *[
+        Column(name=name.upper(), is_number=True, leaves=_LEAVING.index(name) if name in _LEAVING else None)
+        for name in (*_COUNTED, *_MEASURED)
+    ],
+)
 
 
 def stats(
@@ -52,9 +61,7 @@ def stats(
     if not busy:
         print("nothing was done in the last hour")
         return Exit.OK
-    print("  ".join(["minute", *_COUNTED, *[name.rjust(9) for name in _MEASURED]]))
-    for minute in busy:
-        print(_line(minute))
+    print_table(_COLUMNS, [_row(minute) for minute in busy])
     return Exit.OK
 
 
@@ -69,11 +76,10 @@ def _of_agent(found: AgentStats, as_json: bool) -> int:
     return Exit.OK
 
 
-def _line(minute: StatsMinute) -> str:
+def _row(minute: StatsMinute) -> list[str]:
     """Of a minute, by its instant in UTC."""
-    counts = [str(getattr(minute, name)).rjust(len(name)) for name in _COUNTED]
-    durations = [_seconds(getattr(minute, name)).rjust(9) for name in _MEASURED.values()]
-    return "  ".join([minute.at[11:16] + " ", *counts, *durations])
+    counts = [str(getattr(minute, name)) for name in _COUNTED]
+    return [minute.at[11:16], *counts, *[_seconds(getattr(minute, name)) for name in _MEASURED.values()]]
 
 
 def _seconds(value: float | None) -> str:

@@ -5,6 +5,8 @@ Source: docs/howto/operate.md.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from cyclopts import App
 
@@ -12,8 +14,18 @@ from awaken.cli.failure import Exit
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.progress import progress
 from awaken.cli.remote import connected
+from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import print_facts, print_json
 from awaken.domain.shown import Purged
+
+_WORKERS: Final = (
+    Column(name="WORKER", is_id=True),
+    Column(name="ROLE", leaves=1),
+    Column(name="STATE", is_status=True),
+    Column(name="RUNS", is_number=True),
+    Column(name="PROCESS", least=12, leaves=2),
+    Column(name="VERSION", leaves=0),
+)
 
 system = App(name="system", help_format="markdown")
 
@@ -61,9 +73,18 @@ def workers(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) ->
     if as_json:
         print_json({"items": found})
         return Exit.OK
-    for each in found:
-        state = "drained" if each.drained else "serves"
-        print(f"{each.consumer_id}  process {each.pid} on {each.host}  {state}, {each.executing} executing")
+    rows = [
+        (
+            each.consumer_id,
+            each.role,
+            "drained" if each.drained else "serves",
+            str(each.executing),
+            f"{each.pid} on {each.host}",
+            each.version,
+        )
+        for each in found
+    ]
+    print_table(_WORKERS, rows)
     return Exit.OK
 
 

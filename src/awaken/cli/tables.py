@@ -41,11 +41,14 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]) -> None:
-    """One line a row, below a line with the names."""
+    """One line a row, below a line with the names. A terminal is not shown what may be left out and no row has."""
     console = Console(highlight=False)
     cells = cells_of(columns, rows)
     whole = [max(len(column.name), *[row[at].cell_len for row in cells]) for at, column in enumerate(columns)]
     if console.is_terminal:
+        told = [at for at, column in enumerate(columns) if column.leaves is None or any(row[at].plain for row in cells)]
+        columns, whole = [columns[at] for at in told], [whole[at] for at in told]
+        cells = [[row[at] for at in told] for row in cells]
         widths = fitted(columns, whole, max(console.width, _LEAST_WIDTH))
     else:
         widths = dict(enumerate(whole))
@@ -78,9 +81,14 @@ def fitted(columns: Sequence[Column], whole: Sequence[int], room: int) -> dict[i
     column is cut only where nothing that may be left out is left.
     """
     shown = {at: _least(column, whole[at], is_first=at == 0) for at, column in enumerate(columns)}
+    left_out: dict[int, int] = {}
     for at in sorted([at for at, column in enumerate(columns) if column.leaves is not None], key=_leaving(columns)):
         if _taken(shown) > room:
-            del shown[at]
+            left_out[at] = shown.pop(at)
+    for at, width in reversed(left_out.items()):  # a wide one that went last may leave room for one before it
+        if _taken(shown) + _GAP + width <= room:
+            shown[at] = width
+    shown = dict(sorted(shown.items()))
     shown[0] = max(shown[0] - max(_taken(shown) - room, 0), 1)
     for at in shown:
         left = room - _taken(shown)

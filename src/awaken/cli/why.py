@@ -8,12 +8,15 @@ from __future__ import annotations
 import textwrap
 from shutil import get_terminal_size
 
+import msgspec
+
 from awaken.cli.failure import Exit
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected, found
 from awaken.cli.terminal import print_json, printable
 from awaken.cli.watch import run_of
 from awaken.client import Explanation, Run
+from awaken.domain.shown import Repair
 
 _MAX_WIDTH = 100
 
@@ -50,6 +53,7 @@ def _print(run_id: str, explanation: Explanation) -> None:
         ("why", explanation.summary),
         ("next", explanation.next_action),
         ("at", explanation.next_at or ""),
+        ("helps", "" if explanation.repair is None else _written(explanation.repair)),
         ("behind", ", ".join([f"{each.kind} {each.id}" for each in explanation.blocked_by])),
     ]
     width = min(get_terminal_size().columns, _MAX_WIDTH)
@@ -57,3 +61,9 @@ def _print(run_id: str, explanation: Explanation) -> None:
         if text:
             lines = textwrap.wrap(printable(text), width - 8, break_long_words=False, break_on_hyphens=False)
             print(f"{name:<8}" + ("\n" + " " * 8).join(lines))
+
+
+def _written(repair: Repair) -> str:
+    """What it does, and the request that does it."""
+    body = "" if repair.body is None else f" {msgspec.json.encode(repair.body).decode()}"
+    return f"{repair.label}: {repair.method} {repair.path}{body}"
