@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ KINDS = sorted(set(TABLE) - DELTA_KINDS)
 CALLS = ("c1", "c2")
 
 
-def rows(*told: tuple[int, str, dict[str, object]]) -> list[EventRow]:
+def rows(*told: tuple[int, str, Mapping[str, object]]) -> list[EventRow]:
     """One row for each: its instant, kind and payload."""
     found: list[EventRow] = []
     for seq, (at, kind, payload) in enumerate(told, 1):
@@ -28,8 +30,10 @@ def row_of(seq: int, at: int, event: ReadEvent) -> EventRow:
     return EventRow(Scope("s"), ThreadId("t"), RunId("r"), None, seq, at, (event,))
 
 
-QUEUED = {"agent_id": "a", "route": "a", "why": "start", "message_ids": [], "origin": "user", "adapter": "http",
-          "available_at": 1}  # fmt: skip
+QUEUED: dict[str, object] = {
+    "agent_id": "a", "route": "a", "why": "start", "message_ids": [], "origin": "user", "adapter": "http",
+    "available_at": 1,
+}  # fmt: skip
 
 
 def step(index: int) -> dict[str, object]:
