@@ -81,7 +81,7 @@ from awaken.domain.shown import (
     ended_well,
 )
 from awaken.domain.thread import Thread, ThreadInfo, ThreadPatch, ThreadStatus
-from awaken.domain.ticket import Ticket, TicketKind, TicketState, verdict_of, verdicts_of
+from awaken.domain.ticket import Action, Ticket, TicketKind, TicketState, checked_each, verdict_of, verdicts_of
 from awaken.domain.watching import On, check_watched, scopes_of
 from awaken.domain.worker import ProcessRole
 from awaken.executors.registry import Agents, Fallback, Skill
@@ -92,7 +92,7 @@ from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, Hand
 from awaken.http.message_wire import PendingMessages, PendingResource, ReceiptResource, SentResource
 from awaken.http.schedule_wire import ScheduleResource
 from awaken.http.stats_wire import AgentStatsResource, StatsResource
-from awaken.http.ticket_wire import TicketResource
+from awaken.http.ticket_wire import DecidedTickets, TicketResource
 from awaken.http.timeline_wire import TimelineResource
 from awaken.http.why_wire import ExplanationResource
 from awaken.http.wire import (
@@ -1289,6 +1289,7 @@ class Awaken:
         thread_id: str | None = None,
         run_id: str | None = None,
         tool_name: str | None = None,
+        action: Action | None = None,
         expires_before: datetime | str | None = None,
         order: Order = "desc",
         limit: int | None = None,
@@ -1307,6 +1308,8 @@ class Awaken:
             checking.checked_choice(kind, get_args(TicketKind), what="kind")
         if tool_name is not None:
             checking.checked(tool_name, str, what="tool_name")
+        if action is not None:
+            checking.checked_choice(action, get_args(Action), what="action")
         query = TicketQuery(
             limit=_page_size(limit),
             descending=_descends(order),
@@ -1316,6 +1319,7 @@ class Awaken:
             thread_id=None if thread_id is None else ThreadId(thread_id),
             run_id=None if run_id is None else RunId(run_id),
             tool_name=tool_name,
+            action=action,
             expires_before=due_at(expires_before),
         )
         return Listing(lambda lost: self._tickets(query, lost), limit)
@@ -1364,6 +1368,16 @@ class Awaken:
         made = await self.mailbox.decisions.decide_ticket(self.scope, ticket_id, verdict_of(said))
         [ticket], [duplicate] = made.tickets, made.duplicates
         return shown.Decided(ticket=_shown_ticket(ticket), run=await self._decided_run(made), duplicate=duplicate)
+
+    async def decide_tickets(self, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedTickets:
+        """Decide tickets of any runs, at most 256, each by itself: one that cannot be decided costs the others nothing,
+        and the same again is decided. Each decision names its `ticket_id`.
+
+        Raises:
+            ValidationError: One is no decision, or there are none, or too many.
+        """
+        made = await self.mailbox.decisions.decide_each(self.scope, checked_each(decisions))
+        return as_shown(DecidedTickets.of(made), shown.DecidedTickets)
 
     async def decide_run(self, run_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
         """Decide tickets of a run, all of them or none. Each decision names its `ticket_id`, or its `tool_call_id`.

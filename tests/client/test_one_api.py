@@ -14,7 +14,7 @@ from awaken import Awaken, RunHandle
 from awaken.client import AsyncClient, AsyncRunHandle, Client
 from awaken.client import RunHandle as BlockingHandle
 from awaken.domain import shown
-from awaken.http import attention_wire, system_wire, timeline_wire, wire
+from awaken.http import attention_wire, system_wire, ticket_wire, timeline_wire, wire
 from awaken.http.audit_wire import FindingResource
 from awaken.http.dead_letter_wire import DeadLetterResource, GroupResource, HandledResource, SkippedResource
 from awaken.http.stats_wire import AgentStatsResource, MinuteResource, StatsResource
@@ -93,6 +93,8 @@ def test_both_return_the_same_records() -> None:
         (wire.InterruptResource, shown.Interruption),
         (ExplanationResource, shown.Explanation),
         (BlockerResource, shown.Blocker),
+        (ticket_wire.DecidedTickets, shown.DecidedTickets),
+        (ticket_wire.SkippedTicketResource, shown.SkippedTicket),
         (timeline_wire.TimelineResource, shown.Timeline),
         (timeline_wire.TimeSpanResource, shown.TimeSpan),
         (RepairResource, shown.Repair),

@@ -293,3 +293,65 @@ async def test_a_yes_in_older_words_is_none_when_what_it_brings_says_otherwise(
         assert (await site.http.get(f"/v1/tickets/{ticket['ticket_id']}")).json()["state"] == "open"
         assert (await site.http.post(decision(ticket), {"action": "cancel", "result": said})).status == 202
         assert (await site.finished(run))["output"][0] is False
+
+
+async def test_tickets_of_many_runs_are_decided_each_by_itself(store: Store, clock: ManualClock) -> None:
+    """One that cannot be decided costs the others nothing; the same again is decided."""
+    async with served(store, clock, agents=AGENTS) as site:
+        runs = [await site.submit("careful") for _ in range(3)]
+        asking = await site.submit("counting")
+        await site.world.quiet()
+        tickets = (await site.http.get("/v1/tickets?order=asc&state=open")).json()["items"]
+        approvals = [each["ticket_id"] for each in tickets if each["kind"] == "approval"]
+        number, word = [each["ticket_id"] for each in tickets if each["run_id"] == asking["run_id"]]
+        asked = {
+            "decisions": [
+                {"ticket_id": approvals[0], "action": "approve"},
+                {"ticket_id": approvals[1], "action": "deny", "reason": "too big"},
+                {"ticket_id": "nothing", "action": "approve"},
+                {"ticket_id": "not / an id", "action": "approve"},
+                {"ticket_id": approvals[2], "action": "answer", "result": 1},
+                {"ticket_id": number, "action": "answer", "result": "many"},
+                {"ticket_id": word, "action": "answer", "result": "apples"},
+                {"ticket_id": word, "action": "answer", "result": "pears"},
+            ]
+        }
+        for _ in range(2):
+            answer = await site.http.post("/v1/tickets/decide", asked)
+            assert answer.status == 200
+            assert answer.json()["decided"] == [approvals[0], approvals[1], word]
+            assert [(each["ticket_id"], each["code"]) for each in answer.json()["skipped"]] == [
+                ("nothing", "ticket_not_found"),
+                ("not / an id", "invalid_id"),
+                (approvals[2], "action_not_allowed"),
+                (number, "decision_rejected_by_schema"),
+                (word, "decision_conflict"),
+            ]
+            assert all(each["why"] for each in answer.json()["skipped"])
+        for approval in approvals[:2]:
+            [run] = [each["run_id"] for each in tickets if each["ticket_id"] == approval]
+            assert (await site.finished({"run_id": run}))["run"]["phase"] == "completed"
+        assert len(runs) == len(approvals)
+        several: tuple[Any, ...] = ([], [{"action": "approve"}], [{"ticket_id": "t", "action": "approve"}] * 257)
+        for wrong in [{"decisions": each} for each in several]:
+            assert (await site.http.post("/v1/tickets/decide", wrong)).status == 422
+
+
+async def test_tickets_are_listed_by_how_they_were_decided(store: Store, clock: ManualClock) -> None:
+    """So the last approved call of a tool is found, with which to compare the next."""
+    async with served(store, clock, agents=AGENTS) as site:
+        ids: dict[str, str] = {}
+        for action in ("approve", "deny", "approve"):
+            _, [ticket] = await waiting(site)
+            await site.http.post(decision(ticket), {"action": action})
+            ids[action] = ticket["ticket_id"]
+        await waiting(site)
+
+        async def listed(query: str) -> list[str]:
+            return [each["ticket_id"] for each in (await site.http.get(f"/v1/tickets?{query}")).json()["items"]]
+
+        assert await listed("tool_name=delete&state=decided&action=approve&limit=1") == [ids["approve"]]
+        assert await listed("action=deny") == [ids["deny"]]
+        assert len(await listed("action=approve")) == 2
+        assert await listed("action=edit") == []
+        assert (await site.http.get("/v1/tickets?action=shrug")).status == 422

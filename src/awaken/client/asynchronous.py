@@ -39,7 +39,7 @@ from awaken.domain.shown import (
     Order,
     StopAction,
 )
-from awaken.domain.ticket import TicketKind, TicketState
+from awaken.domain.ticket import Action, TicketKind, TicketState
 from awaken.domain.watching import On, check_watched, scopes_of
 
 ResultT = TypeVar("ResultT")
@@ -603,6 +603,7 @@ class AsyncClient:
         thread_id: str | None = None,
         run_id: str | None = None,
         tool_name: str | None = None,
+        action: Action | None = None,
         expires_before: datetime | str | None = None,
         order: Order = "desc",
         limit: int | None = None,
@@ -615,6 +616,7 @@ class AsyncClient:
             thread_id=thread_id,
             run_id=run_id,
             tool_name=tool_name,
+            action=action,
             expires_before=expires_before,
             order=order,
             limit=calls.page_size(limit),
@@ -643,6 +645,12 @@ class AsyncClient:
             "decision_id": decision_id,
         }
         return await self.send(calls.decide(ticket_id, verdict))
+
+    async def decide_tickets(self, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedTickets:
+        """Decide tickets of any runs, at most 256, each by itself: one that cannot be decided costs the others nothing,
+        and the same again is decided. Each decision names its `ticket_id`.
+        """
+        return await self.send(calls.decide_tickets(decisions))
 
     async def decide_run(self, run_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
         """Decide tickets of a run, all of them or none. Each decision names its `ticket_id`, or its `tool_call_id`."""

@@ -48,7 +48,7 @@ from awaken.domain.schedule import check_schedule_name
 from awaken.domain.selection import chosen_names, included
 from awaken.domain.state import checked_patch, checked_version
 from awaken.domain.thread import ThreadInfo, ThreadPatch
-from awaken.domain.ticket import TicketKind, TicketState, sent_verdict, verdict_of, verdicts_of
+from awaken.domain.ticket import TicketKind, TicketState, checked_each, sent_verdict, verdict_of, verdicts_of
 
 ResultT = TypeVar("ResultT")
 Params = Mapping[str, str]
@@ -575,6 +575,11 @@ def get_ticket(ticket_id: str) -> Call[shown.Ticket]:
 def decide(ticket_id: str, verdict: Mapping[str, Any]) -> Call[shown.Decided]:
     body = _encode(sent_verdict(verdict_of(verdict)))
     return Call(method="POST", path=f"{_ticket(ticket_id)}/decision", body=body, decode=_as(shown.Decided))
+
+
+def decide_tickets(decisions: Sequence[Mapping[str, Any]]) -> Call[shown.DecidedTickets]:
+    body = _encode({"decisions": [sent_verdict(each) for each in checked_each(decisions)]})
+    return Call(method="POST", path="/v1/tickets/decide", body=body, decode=_as(shown.DecidedTickets))
 
 
 def decide_run(run_id: str, decisions: Sequence[Mapping[str, Any]]) -> Call[shown.DecidedRun]:

@@ -41,7 +41,7 @@ from awaken.domain.shown import (
     Order,
     StopAction,
 )
-from awaken.domain.ticket import TicketKind, TicketState
+from awaken.domain.ticket import Action, TicketKind, TicketState
 from awaken.domain.watching import On, check_watched, scopes_of
 
 ResultT = TypeVar("ResultT")
@@ -614,6 +614,7 @@ class Client:
         thread_id: str | None = None,
         run_id: str | None = None,
         tool_name: str | None = None,
+        action: Action | None = None,
         expires_before: datetime | str | None = None,
         order: Order = "desc",
         limit: int | None = None,
@@ -626,6 +627,7 @@ class Client:
             thread_id=thread_id,
             run_id=run_id,
             tool_name=tool_name,
+            action=action,
             expires_before=expires_before,
             order=order,
             limit=calls.page_size(limit),
@@ -654,6 +656,12 @@ class Client:
             "decision_id": decision_id,
         }
         return self.send(calls.decide(ticket_id, verdict))
+
+    def decide_tickets(self, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedTickets:
+        """Decide tickets of any runs, at most 256, each by itself: one that cannot be decided costs the others nothing,
+        and the same again is decided. Each decision names its `ticket_id`.
+        """
+        return self.send(calls.decide_tickets(decisions))
 
     def decide_run(self, run_id: str, decisions: Sequence[Mapping[str, Any]]) -> shown.DecidedRun:
         """Decide tickets of a run, all of them or none. Each decision names its `ticket_id`, or its `tool_call_id`."""

@@ -214,6 +214,21 @@ class Ticket(_Shown, frozen=True):
     decision: Decision | None = None
 
 
+class SkippedTicket(_Shown, frozen=True):
+    """One that could not be decided as was asked; `code` for programs, `why` in words."""
+
+    ticket_id: str
+    code: str = ""
+    why: str = ""
+
+
+class DecidedTickets(_Shown, frozen=True):
+    """Which tickets are decided as was asked, now or before, and which not."""
+
+    decided: tuple[str, ...] = ()
+    skipped: tuple[SkippedTicket, ...] = ()
+
+
 class RunWaiting(_Shown, frozen=True):
     """`tickets` are what the run waits for in full, where one run was read; in lists there are the ids alone."""
 

@@ -228,6 +228,15 @@ def verdicts_of(given: Sequence[Verdict | Mapping[str, Any]]) -> list[Verdict]:
     return [verdict_of(each) for each in given]
 
 
+def checked_each(given: Sequence[Verdict | Mapping[str, Any]]) -> list[Verdict]:
+    """Decisions of which each names its ticket. Raises ValidationError for what is none, or names none."""
+    verdicts = verdicts_of(given)
+    for index, verdict in enumerate(verdicts):
+        if not verdict.ticket_id or verdict.tool_call_id:
+            raise ValidationError("each decision names its ticket_id", loc=("body", "decisions", index, "ticket_id"))
+    return verdicts
+
+
 def sent_verdict(verdict: Verdict) -> dict[str, Any]:
     """A decision as the JSON object that the HTTP API takes."""
     said = {name: getattr(verdict, name) for name in _GIVEN}

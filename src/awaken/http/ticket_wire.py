@@ -24,6 +24,7 @@ from awaken.domain.ticket import (
     TicketState,
     Verdict,
 )
+from awaken.mailbox.decisions import DecidedEach
 
 
 class _Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +133,53 @@ class NamedDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 NamedDecisions = Annotated[list[NamedDecision], Meta(min_length=1, max_length=256)]
 """All of them are made, or none."""
+
+
+class TicketDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A decision about a ticket, as a `NamedDecision`."""
+
+    ticket_id: str
+    action: Action | Literal["resume", "cancel"]
+    result: Any = None
+    arguments: dict[str, Any] | None = None
+    reason: str | None = None
+    decision_id: str | None = None
+
+    def verdict(self) -> Verdict:
+        return Verdict(
+            action=self.action,
+            ticket_id=self.ticket_id,
+            result=self.result,
+            arguments=self.arguments,
+            reason=self.reason,
+            decision_id=self.decision_id or "",
+        )
+
+
+TicketDecisionList = Annotated[list[TicketDecision], Meta(min_length=1, max_length=256)]
+"""Each is made by itself."""
+
+
+class SkippedTicketResource(_Resource, frozen=True, kw_only=True):
+    """One that could not be decided; `code` as in a problem, `why` in words."""
+
+    ticket_id: str
+    code: str
+    why: str
+
+
+class DecidedTickets(_Resource, frozen=True, kw_only=True):
+    """Which are decided as was asked, now or before, in the order of the request; and which not."""
+
+    decided: tuple[str, ...]
+    skipped: tuple[SkippedTicketResource, ...]
+
+    @classmethod
+    def of(cls, made: DecidedEach) -> DecidedTickets:
+        skipped = [
+            SkippedTicketResource(ticket_id=each.ticket_id, code=each.code, why=each.why) for each in made.skipped
+        ]
+        return cls(decided=made.decided, skipped=tuple(skipped))
 
 
 class TicketList(_Resource, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ Source: ADR 0034; SRV-017.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,13 +20,17 @@ from awaken.domain.checking import measured
 from awaken.domain.clock import to_rfc3339
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import (
+    Conflict,
     DecisionConflict,
+    NotFound,
     RunNotFound,
+    StoreError,
     ThreadGone,
     ThreadNotFound,
     TicketExpired,
     TicketNotFound,
     TicketWithdrawn,
+    Unavailable,
     UnknownToolCall,
     ValidationError,
 )
@@ -51,6 +56,21 @@ class Verdicts(msgspec.Struct, frozen=True):
     dispatch: Dispatch | None
     tickets: tuple[Ticket, ...]
     duplicates: tuple[bool, ...]
+
+
+class SkippedTicket(msgspec.Struct, frozen=True):
+    """One that could not be decided as was asked, and why."""
+
+    ticket_id: str
+    code: str
+    why: str
+
+
+class DecidedEach(msgspec.Struct, frozen=True):
+    """What became of several decisions, each made by itself: the tickets decided so, now or before, and the others."""
+
+    decided: tuple[str, ...]
+    skipped: tuple[SkippedTicket, ...]
 
 
 class Decisions:
@@ -82,6 +102,38 @@ class Decisions:
         """Decide one ticket. Raises as `decide`, and TicketNotFound."""
         ticket = await self.get_ticket(scope, ticket_id)
         return await self._decide(scope, ticket.thread_id, Rulings(ticket.run_id, self._rulings([(ticket, verdict)])))
+
+    async def decide_each(self, scope: Scope, verdicts: Sequence[Verdict]) -> DecidedEach:
+        """Decide tickets of any runs, each by itself: what cannot be decided costs the others nothing. Made again after
+        an answer that was lost, the same are decided. Decisions about one ticket are made in the order given.
+
+        Raises:
+            ValidationError: There are none, or too many.
+            Unavailable, StoreUnavailable: Some may be decided; ask again.
+        """
+        self._engine.require_ready()
+        if not 1 <= len(verdicts) <= MAX_VERDICTS:
+            raise ValidationError(f"give 1 to {MAX_VERDICTS} decisions", loc=("body", "decisions"))
+        refused: dict[int, SkippedTicket] = {}
+        of_ticket: dict[str, list[int]] = {}
+        for place, verdict in enumerate(verdicts):
+            of_ticket.setdefault(verdict.ticket_id, []).append(place)
+
+        async def decide(places: Sequence[int]) -> None:
+            for place in places:
+                try:
+                    await self.decide_ticket(scope, verdicts[place].ticket_id, verdicts[place])
+                except (ValidationError, NotFound, Conflict, TicketExpired) as error:
+                    refused[place] = SkippedTicket(verdicts[place].ticket_id, error.code, str(error))
+
+        try:
+            async with asyncio.TaskGroup() as group:  # side by side, so that they share transactions
+                for places in of_ticket.values():
+                    group.create_task(decide(places))
+        except* (Unavailable, StoreError) as unavailable:
+            raise unavailable.exceptions[0] from None
+        decided = [verdict.ticket_id for place, verdict in enumerate(verdicts) if place not in refused]
+        return DecidedEach(tuple(dict.fromkeys(decided)), tuple([refused[place] for place in sorted(refused)]))
 
     async def decide_thread(
         self, scope: Scope, thread_id: ThreadId, verdicts: Sequence[Verdict], *, wire_run_id: str | None = None

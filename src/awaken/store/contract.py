@@ -29,7 +29,7 @@ from awaken.domain.schedule import Schedule
 from awaken.domain.span import Span
 from awaken.domain.state import ThreadState
 from awaken.domain.thread import Thread, ThreadInfo, ThreadStatus
-from awaken.domain.ticket import Ticket, TicketKind, TicketState
+from awaken.domain.ticket import Action, Ticket, TicketKind, TicketState
 from awaken.domain.worker import WorkerRecord
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.transitions import JournalEntry, Outcome, Transition
@@ -228,6 +228,8 @@ class TicketQuery(msgspec.Struct, frozen=True, kw_only=True):
     kind: TicketKind | None = None
     agent_id: AgentId | None = None
     tool_name: str | None = None
+    action: Action | None = None
+    """Of the decision: only those that were decided so."""
     expires_before: Instant | None = None
     """Open ones only."""
 
@@ -240,6 +242,7 @@ class TicketQuery(msgspec.Struct, frozen=True, kw_only=True):
             and self.kind in (None, asked.kind)
             and self.agent_id in (None, ticket.agent_id)
             and self.tool_name in (None, asked.tool_name)
+            and (self.action is None or (ticket.decision is not None and ticket.decision.action == self.action))
             and (self.expires_before is None or self._expires_in_time(ticket, self.expires_before))
         )
 

@@ -22,7 +22,7 @@ from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
 from awaken.http.routes.lists import next_cursor, start_of_page
 from awaken.http.submission import Body, Id
-from awaken.http.ticket_wire import NamedDecisions, TicketList, TicketResource
+from awaken.http.ticket_wire import DecidedTickets, NamedDecisions, TicketDecisionList, TicketList, TicketResource
 from awaken.http.wire import RunResource
 from awaken.mailbox.decisions import Verdicts
 from awaken.store.contract import TicketQuery
@@ -36,6 +36,8 @@ class TicketFilters(Paging, frozen=True, kw_only=True):
     thread_id: Id | None = None
     run_id: Id | None = None
     tool_name: str | None = None
+    action: Action | None = None
+    """Of the decision."""
     expires_before: str | None = None
     """RFC 3339; open tickets only."""
 
@@ -81,6 +83,10 @@ class OldDecision(Body, frozen=True, kw_only=True):
         return super().renamed({"tool_call_id" if name == "toolCallId" else name: raw[name] for name in raw})
 
 
+class TicketDecisions(Body, frozen=True, kw_only=True):
+    decisions: TicketDecisionList
+
+
 class DecidedResource(msgspec.Struct, frozen=True, kw_only=True):
     """`duplicate`: it had been decided so before."""
 
@@ -102,7 +108,7 @@ class DecidedRunResource(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_tickets(call: Call) -> Response:
     asked = call.query(TicketFilters)
-    names = ("order", "state", "kind", "agent_id", "thread_id", "run_id", "tool_name", "expires_before")
+    names = ("order", "state", "kind", "agent_id", "thread_id", "run_id", "tool_name", "action", "expires_before")
     filters = tuple([getattr(asked, name) for name in names])
     query = TicketQuery(
         after=start_of_page(asked.cursor, "tickets", filters),
@@ -114,6 +120,7 @@ async def list_tickets(call: Call) -> Response:
         thread_id=None if asked.thread_id is None else ThreadId(asked.thread_id),
         run_id=None if asked.run_id is None else RunId(asked.run_id),
         tool_name=asked.tool_name,
+        action=asked.action,
         expires_before=_instant_of(asked.expires_before),
     )
     page = await call.mailbox.decisions.list_tickets(call.scope, query)
@@ -147,6 +154,11 @@ async def decide_ticket(call: Call) -> Response:
         ticket=TicketResource.of(made.tickets[0]), run=await _run_of(call, made), duplicate=made.duplicates[0]
     )
     return json_response(answer, 202)
+
+
+async def decide_tickets(call: Call) -> Response:
+    verdicts = _all_by(call, [each.verdict() for each in call.body(TicketDecisions).decisions])
+    return json_response(DecidedTickets.of(await call.mailbox.decisions.decide_each(call.scope, verdicts)))
 
 
 async def decide_run(call: Call) -> Response:
@@ -222,6 +234,15 @@ TICKET_OPERATIONS: Final = (
         body=DecisionCreate,
         answers={202: DecidedResource},
         problems=_PROBLEMS,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/tickets/decide",
+        id="decide_tickets",
+        summary="Decide tickets of any runs, each by itself",
+        handler=decide_tickets,
+        body=TicketDecisions,
+        answers={200: DecidedTickets},
     ),
     Operation(
         method="POST",
