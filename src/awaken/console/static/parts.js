@@ -78,7 +78,7 @@ export const Json = ({ value }) => html`<${Text} text=${JSON.stringify(value, nu
 
 /** Names and values; what there is not is left out. */
 export function Facts({ of }) {
-  const said = Object.entries(of).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const said = Object.entries(of).filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
   return html`<dl class="facts">${said.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
@@ -124,9 +124,11 @@ export const Command = ({ text }) =>
  * the body, `fields` several: `{ name, label, type, options, value, required }`, where `type` is `area` (a text of several
  * lines, for `input` unless told otherwise), `text`, `number`, `choice` (one of `options`) or `check`. A `request` that is
  * a function is given what was filled in: the text of the `input`, or an object of the `fields`. `title` says in the dialog
- * what it is about, `cli` is what follows `awaken` for the same.
+ * what it is about, `cli` is what follows `awaken` for the same. A `quiet` one looks like a link.
  */
-export function Action({ label, request, confirm, input, fields = [], danger = false, disabled = false, done, cli, title }) {
+export function Action({
+  label, request, confirm, input, fields = [], danger = false, quiet = false, disabled = false, done, cli, title,
+}) { // prettier-ignore
   const [state, turn] = useState({ busy: false, problem: null, said: "" });
   const dialog = useRef(null);
   const form = useRef(null);
@@ -147,7 +149,7 @@ export function Action({ label, request, confirm, input, fields = [], danger = f
   };
   const press = () => (asks ? (turn({ busy: false, problem: null, said: "" }), dialog.current.showModal()) : send());
   return html`<span class="action">
-    <button type="button" class=${danger ? "danger" : ""} disabled=${disabled || state.busy} aria-busy=${state.busy} onClick=${press}>
+    <button type="button" class=${quiet ? "link" : danger ? "danger" : ""} disabled=${disabled || state.busy} aria-busy=${state.busy} onClick=${press}>
       ${label}
     </button>
     ${!asks && state.problem && html`<${Problem} of=${state.problem} />`}
