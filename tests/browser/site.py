@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -23,13 +23,19 @@ class Site:
     """Serves while it is entered.
 
     Its agents: `speaker`; `stuck`, which works until it is stopped; `asker`, which asks for an approval and says what
-    it was told; `broken`, whose runs are given up at once.
+    it was told; `broken`, whose runs are given up at once; and those that a test brings.
     """
 
     def __init__(
-        self, *, http: HttpSettings | None = None, port: int = 0, around: Callable[[ASGIApp], ASGIApp] | None = None
+        self,
+        *,
+        http: HttpSettings | None = None,
+        port: int = 0,
+        around: Callable[[ASGIApp], ASGIApp] | None = None,
+        agents: Mapping[str, Any] | None = None,
     ) -> None:
         self._http = http
+        self._agents = agents or {}
         self._around = around
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
@@ -64,6 +70,8 @@ class Site:
         app.agent("stuck", _stuck)
         app.agent("asker", _ask)
         app.agent("broken", _fail)
+        for name, agent in self._agents.items():
+            app.agent(name, agent)
         async with app:
             asgi = app.asgi()
             served = asgi if self._around is None else self._around(asgi)

@@ -139,11 +139,11 @@ function Call({ of: call, live, chosen }) {
       ${ms !== undefined && html`<span class="quiet"> ${lasting(ms)}</span>`}
       ${" "}<span class="quiet gist">${brief(words, 160)}</span>
     </summary>
-    <h3>Arguments</h3>
+    <p class="label">Arguments</p>
     <${Text} text=${raw ?? pretty(given ?? null)} block=${true} />
     ${ticket && html`<p class="quiet">${ticket}</p>`}
-    ${output !== undefined && html`<h3>Output so far</h3><${Text} text=${output} block=${true} />`}
-    ${answer && html`<h3>${answer.tool_status === "success" ? "Result" : "Answer"} <span class="quiet">#${answer.seq}</span></h3><${Text} text=${result} block=${true} />`}
+    ${output !== undefined && html`<p class="label">Output so far</p><${Text} text=${output} block=${true} />`}
+    ${answer && html`<p class="label">${answer.tool_status === "success" ? "Result" : "Answer"} <span class="quiet">#${answer.seq}</span></p><${Text} text=${result} block=${true} />`}
     ${error && error !== result && html`<p class="problem"><${Text} text=${error} /></p>`}
     ${child && html`<p>Run that it started: <${RunId} id=${child} /></p>`}
     <p class="quiet">Call <${Id} id=${id} /></p>
@@ -228,7 +228,7 @@ export function Say({ path, modes, agents, label = "Say something" }) {
       </select></label>
       ${agents && html`<label>Agent <select name="agent_id"><option value="">as before</option>${agents.map((each) => html`<option key=${each} value=${each}>${each}</option>`)}</select></label>`}
       <button class="primary" disabled=${state.busy}>Send</button>
-      <span class="quiet"><kbd>Ctrl Enter</kbd></span>
+      <kbd>Ctrl Enter</kbd>
     </div>
     ${state.problem && html`<${Problem} of=${state.problem} />`}
     ${state.sent && html`<p role="status">Accepted (${state.sent.path.replaceAll("_", " ")}), for run <${RunId} id=${state.sent.run_id} />.</p>`}
