@@ -111,6 +111,9 @@ def settings_of(place: Place, *, writes: bool) -> dict[str, str]:
     """What holds in every session."""
     return {
         "search_path": place.schema,
+        # What is read is found by its keys, a page at a time. Where statistics are missing, or most rows are alike, a
+        # table would be read from one end to the other in the hope that the first ones will do.
+        "enable_seqscan": "off",
         "statement_timeout": str(STATEMENT_TIMEOUT_MS if writes else 5 * STATEMENT_TIMEOUT_MS),
         "lock_timeout": str(LOCK_TIMEOUT_MS),
         "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_MS),
