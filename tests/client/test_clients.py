@@ -374,6 +374,8 @@ def test_the_server_tells_about_itself(do: Do) -> None:
         "structured",
         "asking",
         "approving",
+        "shopping",
+        "pondering",
         "lost",
         "carrier",
     ]

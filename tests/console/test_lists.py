@@ -79,6 +79,41 @@ def test_every_command_that_a_page_shows_is_one(viewer: Viewer, site: Site) -> N
                 command_line.parse_args(words, exit_on_error=False, print_error=False)
 
 
+def test_what_is_picked_of_runs_is_stopped_or_done_again(viewer: Viewer, site: Site) -> None:
+    executing = submitted(site, "stuck")
+    given_up(site)
+    viewer.open("runs")
+    expect(viewer.rows()).to_have_count(2)
+    viewer.page.keyboard.press("j")
+    viewer.page.keyboard.press("Space")
+    viewer.page.keyboard.press("j")
+    viewer.page.keyboard.press("Space")
+    viewer.accessible()
+    confirm(viewer.page, "Stop 1")
+    expect(viewer.page.locator("ul[role=status]")).to_contain_text("stopped")
+    expect(viewer.rows().filter(has_text="cancelled")).to_have_count(1)
+    viewer.page.get_by_role("button", name="Do 2 again").click()
+    expect(viewer.page.get_by_text("is done again as")).to_have_count(2)
+    expect(viewer.rows()).to_have_count(4)
+    assert httpx.get(f"{site.url}/v1/runs/{executing}").json()["phase"] == "cancelled"
+
+
+def test_threads_are_made_and_found(viewer: Viewer, site: Site) -> None:
+    viewer.open("threads")
+    viewer.page.get_by_role("button", name="New thread").click()
+    dialog = viewer.page.locator("dialog[open]")
+    dialog.get_by_label("Id").fill("order-1")
+    dialog.get_by_label("Title").fill("The first order")
+    viewer.page.keyboard.press("Enter")
+    expect(viewer.page).to_have_url(re.compile("#/threads/order-1"))
+    viewer.open("threads?q=first")
+    expect(viewer.rows()).to_contain_text("The first order")
+    viewer.page.get_by_label("Title holds").fill("second")
+    viewer.page.keyboard.press("Enter")
+    expect(viewer.page.get_by_text("Nothing on this page fits.")).to_be_visible()
+    assert "q=second" in viewer.page.url
+
+
 def test_what_is_queued_is_placed_and_cancelled(viewer: Viewer, site: Site) -> None:
     executing = submitted(site, "stuck", thread_id="t", if_not_exists="create")
     queued = submitted(site, "stuck", thread_id="t")

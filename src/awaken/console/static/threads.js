@@ -1,8 +1,8 @@
 /** Threads: the list, most recently active first. */
 
 import { html } from "./html.js";
-import { List, ShortId, Status, When } from "./parts.js";
-import { to } from "./route.js";
+import { Action, List, ShortId, Status, When } from "./parts.js";
+import { go, to } from "./route.js";
 import { brief } from "./text.js";
 
 const COLUMNS = [
@@ -13,6 +13,8 @@ const COLUMNS = [
   { title: "Active", cell: (thread) => html`<${When} at=${thread.updated_at} />` },
 ];
 
+const STATUSES = ["idle", "queued", "busy", "waiting", "error"];
+
 export default function Threads({ route }) {
   return html`<${List}
     title="Threads"
@@ -21,6 +23,25 @@ export default function Threads({ route }) {
     columns=${COLUMNS}
     id=${(thread) => thread.thread_id}
     href=${(thread) => to("threads", thread.thread_id)}
+    filters=${[
+      { name: "status", label: "Status", options: STATUSES },
+      { name: "q", label: "Title holds" },
+      { name: "id_prefix", label: "Id begins with" },
+      { name: "resource_id", label: "Belongs to" },
+      { name: "root", label: "Without parent", options: ["true"] },
+    ]}
+    actions=${() => html`<div class="acts"><${New} /></div>`}
+    cli="threads"
     empty=${{ text: "There is no thread yet. This makes one:", command: 'awaken run "What can you do?"' }}
   />`;
+}
+
+function New() {
+  const fields = [
+    { name: "thread_id", label: "Id, a new one where it is left out", type: "text" },
+    { name: "title", label: "Title", type: "text" },
+    { name: "resource_id", label: "Whom it belongs to", type: "text" },
+  ];
+  const request = (given) => ({ method: "POST", path: "/v1/threads", body: Object.fromEntries(Object.entries(given).filter(([, value]) => value)) });
+  return html`<${Action} label="New thread" fields=${fields} request=${request} done=${({ thread_id }) => go("threads", thread_id)} />`;
 }
