@@ -358,11 +358,11 @@ async def _plans(connection: Any, asked: Asked) -> list[Plan]:
     """Those that the server chooses among."""
     mode = await connection.fetchval("SHOW plan_cache_mode")
     if mode == "force_generic_plan" and asked.values:
-        return [await _generic(connection, asked)]
+        return [await _generic(connection, asked, mode)]
     custom = plan_of(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {asked.text}", *asked.values))
     if mode != "auto" or not asked.values:
         return [custom]
-    generic = await _generic(connection, asked)
+    generic = await _generic(connection, asked, mode)
     return [custom, generic] if generic.cost <= 1.1 * custom.cost else [custom]
 
 
@@ -381,14 +381,14 @@ def _some(found: Sequence[Asked], named: dict[str, str]) -> list[Asked]:
     return [each for group in some.values() for each in group]
 
 
-async def _generic(connection: Any, asked: Asked) -> Plan:
-    """For any values."""
+async def _generic(connection: Any, asked: Asked, mode: str) -> Plan:
+    """For any values. `mode`: how the session plans otherwise."""
     await connection.execute(f"PREPARE planned AS {asked.text}; SET plan_cache_mode = force_generic_plan")
     try:
         nothing = ", ".join(["NULL"] * len(asked.values))
         return plan_of(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned ({nothing})"))
     finally:
-        await connection.execute("RESET plan_cache_mode; DEALLOCATE planned")
+        await connection.execute(f"SET plan_cache_mode = {mode}; DEALLOCATE planned")
 
 
 async def _look(url: str, rows: int) -> int:
