@@ -700,13 +700,15 @@ SELECT d.no, {dispatch_columns}
  LIMIT :limit;
 
 -- name: newest_dispatches
--- The newest dispatch of each run, in the order of the runs. That the run is the same is no help to find it: taken for
--- one, it would let the server expect next to no rows, and join all there are for a page. Index: runs_scope, runs_agent, dispatches_id.
+-- The newest dispatch of each run, in the order of the runs. Each is looked up by itself (OFFSET 0): else the
+-- server expects next to no rows, and joins all there are for a page. Index: runs_scope, runs_agent, dispatches_id.
 SELECT r.no, {dispatch_columns}
   FROM runs r
   JOIN threads t ON t.no = r.thread
-  JOIN dispatches d ON d.dispatch_id = r.dispatch_id AND d.scope = r.scope AND d.run_id = r.run_id || ''
+  CROSS JOIN LATERAL (
+      SELECT * FROM dispatches n WHERE n.dispatch_id = r.dispatch_id AND n.scope = r.scope OFFSET 0) d
  WHERE r.scope = :scope AND (:agent_id IS NULL OR r.agent_id = :agent_id) AND r.no > :after AND t.deleted_at IS NULL
+   AND d.run_id = r.run_id || ''
  ORDER BY r.no
  LIMIT :limit;
 
@@ -715,9 +717,10 @@ SELECT r.no, {dispatch_columns}
 SELECT r.no, {dispatch_columns}
   FROM runs r
   JOIN threads t ON t.no = r.thread
-  JOIN dispatches d ON d.dispatch_id = r.dispatch_id AND d.scope = r.scope AND d.run_id = r.run_id || ''
+  CROSS JOIN LATERAL (
+      SELECT * FROM dispatches n WHERE n.dispatch_id = r.dispatch_id AND n.scope = r.scope OFFSET 0) d
  WHERE r.scope = :scope AND r.status <> 'done' AND (:agent_id IS NULL OR r.agent_id = :agent_id) AND r.no > :after
-   AND t.deleted_at IS NULL
+   AND t.deleted_at IS NULL AND d.run_id = r.run_id || ''
  ORDER BY r.no
  LIMIT :limit;
 
