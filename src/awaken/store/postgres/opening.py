@@ -41,6 +41,17 @@ _SET: Final = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2:
 _ECHO_TIMEOUT_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 2.0
 _STATEMENT_CACHE: Final = 1_000
+_PLANS: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "enable_material": "off",
+}
+"""For what writes: each of its statements finds few rows by their keys, one index for each table. So it is planned once,
+and by no statistics: in a new database there are none, and those of a growing one are old.
+"""
 _SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,49}")
 
 
@@ -120,6 +131,7 @@ def settings_of(place: Place, *, writes: bool) -> dict[str, str]:
         "synchronous_commit": "on" if place.durability == "full" else "off",
         "default_transaction_read_only": "off" if writes else "on",
         "jit": "off",
+        **(_PLANS if writes else {}),
     }
 
 

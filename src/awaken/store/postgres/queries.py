@@ -67,7 +67,7 @@ def statement(text: str) -> Statement:
     arrays = ", ".join(f"${place}::{_TYPE_OF[name]}[]" for place, name in enumerate(names, 1))
     columns = ", ".join([f'"{name}"' for name in (*names, "place")])
     each = f"SELECT many.place, found.* FROM unnest({arrays}) WITH ORDINALITY AS many ({columns})"
-    return Statement(one, names, f"{each} CROSS JOIN LATERAL ({inner}) found ORDER BY many.place")
+    return Statement(one, names, f"{each} CROSS JOIN LATERAL (SELECT one.* FROM ({inner}) one OFFSET 0) found ORDER BY many.place")
 
 
 def _write(text: str) -> Write:

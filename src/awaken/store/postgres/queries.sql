@@ -1,6 +1,9 @@
 -- The statements of the Postgres store, in the order: shared parts, transactions, facts of a transition, writes, asks of
 -- rules over many threads, reads. Values are named; `statements` gives them numbers and types. What facts and asks find by
 -- one value each is asked for many values in one statement (`Statement.each`).
+--
+-- Where a row is found by its id, `scope || ''` says that the scope is compared and not looked up: to a planner that knows
+-- nothing of the tables yet, any index that begins with the scope would seem as good as that of the ids.
 
 -- ====================================================================================================================
 -- Parts
@@ -144,7 +147,7 @@ SELECT {thread_columns}
 SELECT {dispatch_columns}, {run_columns}
   FROM dispatches d
   JOIN threads t ON t.no = d.thread
-  LEFT JOIN runs r ON r.run_id = d.run_id AND r.scope = d.scope
+  LEFT JOIN runs r ON r.run_id = d.run_id AND r.scope || '' = d.scope
  WHERE d.thread = :thread AND d.status = 'claimed';
 
 -- name: claimed
@@ -159,7 +162,7 @@ SELECT {dispatch_columns}
 SELECT {run_columns}
   FROM runs r
   JOIN threads t ON t.no = r.thread
- WHERE r.run_id = :run_id AND r.scope = :scope;
+ WHERE r.run_id = :run_id AND r.scope || '' = :scope;
 
 -- name: dispatch
 -- Index: dispatches_id.
@@ -274,7 +277,7 @@ SELECT {ticket_columns}
   FROM tickets k
   JOIN runs r ON r.no = k.run
   JOIN threads t ON t.no = k.thread
- WHERE k.ticket_id = :ticket_id AND k.scope = :scope;
+ WHERE k.ticket_id = :ticket_id AND k.scope || '' = :scope;
 
 -- name: open_tickets_of_run
 -- Index: tickets_run.
@@ -440,7 +443,7 @@ SELECT route, count(*)
 -- name: lease
 -- A claim as a renewal sees it. Index: dispatches_id, runs_id.
 SELECT {dispatch_columns}, t.epoch,
-       (SELECT r.cancel_requested_at FROM runs r WHERE r.run_id = d.run_id AND r.scope = d.scope)
+       (SELECT r.cancel_requested_at FROM runs r WHERE r.run_id = d.run_id AND r.scope || '' = d.scope)
   FROM dispatches d
   JOIN threads t ON t.no = d.thread
  WHERE d.dispatch_id = :dispatch_id AND d.scope = :scope;
@@ -502,12 +505,12 @@ SELECT e.no, e.thread, e.first_seq, e.count, e.created_at, t.scope, t.thread_id,
 SELECT min(found.first_event_seq)
   FROM (SELECT r.first_event_seq
           FROM dispatches d
-          JOIN runs r ON r.run_id = d.run_id AND r.scope = d.scope
+          JOIN runs r ON r.run_id = d.run_id AND r.scope || '' = d.scope
          WHERE d.thread = :thread AND d.status = 'claimed'
         UNION ALL
         SELECT r.first_event_seq
           FROM dispatches d
-          JOIN runs r ON r.run_id = d.run_id AND r.scope = d.scope
+          JOIN runs r ON r.run_id = d.run_id AND r.scope || '' = d.scope
          WHERE d.thread = :thread AND d.status = 'queued'
         UNION ALL
         SELECT r.first_event_seq FROM runs r WHERE r.thread = :thread AND r.status = 'waiting') found;
@@ -582,7 +585,7 @@ SELECT coalesce(t.latest_run_no, t.no), {thread_columns}
 SELECT {run_columns}
   FROM runs r
   JOIN threads t ON t.no = r.thread
- WHERE r.run_id = :run_id AND r.scope = :scope AND t.deleted_at IS NULL;
+ WHERE r.run_id = :run_id AND r.scope || '' = :scope AND t.deleted_at IS NULL;
 
 -- name: run_by_no
 -- A run of a thread that is not deleted. Index: primary key.
@@ -778,7 +781,7 @@ SELECT {ticket_columns}
   FROM tickets k
   JOIN runs r ON r.no = k.run
   JOIN threads t ON t.no = k.thread
- WHERE k.ticket_id = :ticket_id AND k.scope = :scope AND t.deleted_at IS NULL;
+ WHERE k.ticket_id = :ticket_id AND k.scope || '' = :scope AND t.deleted_at IS NULL;
 
 -- name: tickets_up
 -- Tickets of a scope, of threads that are not deleted. Index: tickets_scope.
@@ -878,7 +881,7 @@ SELECT m.boundary IS NOT NULL, m.settled_at, {message_columns}
 SELECT t.thread_id
   FROM messages m
   JOIN threads t ON t.no = m.thread
- WHERE m.message_id = :message_id AND t.scope = :scope AND t.deleted_at IS NULL
+ WHERE m.message_id = :message_id AND t.scope || '' = :scope AND t.deleted_at IS NULL
  LIMIT :limit;
 
 -- name: messages_by_seq
@@ -892,7 +895,7 @@ SELECT {message_columns}
 SELECT j.key, j.v, j.value
   FROM runs r
   JOIN journal j ON j.run = r.no
- WHERE r.run_id = :run_id AND r.scope = :scope
+ WHERE r.run_id = :run_id AND r.scope || '' = :scope
  ORDER BY j.key;
 
 -- name: events_from

@@ -1,5 +1,6 @@
 -- What a batch writes: each statement for many rows, which it is given as one array for each column (`:rows`). A count
--- of changed rows that differs from the rows given means that a guard held: the batch is replayed.
+-- of changed rows that differs from the rows given means that a guard held: the batch is replayed. Rows are found by their
+-- keys alone, in whatever state the tables' statistics are: guards are written so that no index fits them.
 
 -- name: insert_thread
 INSERT INTO threads (no, scope, thread_id, epoch, message_seq, event_seq, first_event_seq, position, queued, waiting,
@@ -63,40 +64,40 @@ SELECT u.thread, u.message_id, u.run_id, u.internal, u.created_at, u.v, u.body, 
 UPDATE messages x
    SET seq = u.seq, settled_at = u.settled_at, step_index = u.step_index
   FROM :rows(seq bigint, settled_at bigint, step_index bigint, message_id text, thread bigint)
- WHERE x.message_id = u.message_id AND x.thread = u.thread AND x.seq IS NULL AND x.fate IS NULL;
+ WHERE x.message_id = u.message_id AND x.thread = u.thread AND num_nulls(x.seq, x.fate) = 2;
 
 -- name: take_message
 -- Give a message that waits its place in the log, once.
 UPDATE messages x
    SET seq = u.seq, settled_at = u.settled_at, step_index = u.step_index, commit_no = u.commit_no, position = NULL
   FROM :rows(seq bigint, settled_at bigint, step_index bigint, commit_no bigint, message_id text, thread bigint)
- WHERE x.message_id = u.message_id AND x.thread = u.thread AND x.seq IS NULL AND x.fate IS NULL AND x.position IS NOT NULL;
+ WHERE x.message_id = u.message_id AND x.thread = u.thread AND num_nulls(x.seq, x.fate) = 2 AND num_nulls(x.position) = 0;
 
 -- name: move_pending
 UPDATE messages x
    SET position = u.position, boundary = u.boundary, barrier = u.barrier, revision = u.revision
   FROM :rows(position bigint, boundary text, barrier bigint, revision bigint, message_id text, thread bigint)
- WHERE x.message_id = u.message_id AND x.thread = u.thread AND x.seq IS NULL AND x.fate IS NULL AND x.position IS NOT NULL;
+ WHERE x.message_id = u.message_id AND x.thread = u.thread AND num_nulls(x.seq, x.fate) = 2 AND num_nulls(x.position) = 0;
 
 -- name: edit_message
 UPDATE messages x
    SET internal = u.internal, v = u.v, body = u.body, revision = u.revision, digest = u.digest
   FROM :rows(internal bigint, v bigint, body bytea, revision bigint, digest bytea, message_id text, thread bigint)
- WHERE x.message_id = u.message_id AND x.thread = u.thread AND x.seq IS NULL AND x.fate IS NULL;
+ WHERE x.message_id = u.message_id AND x.thread = u.thread AND num_nulls(x.seq, x.fate) = 2;
 
 -- name: requeue_message
 -- It is brought by a run of its own now.
 UPDATE messages x
    SET run_id = u.run_id, position = NULL
   FROM :rows(run_id text, message_id text, thread bigint)
- WHERE x.message_id = u.message_id AND x.thread = u.thread AND x.seq IS NULL AND x.fate IS NULL;
+ WHERE x.message_id = u.message_id AND x.thread = u.thread AND num_nulls(x.seq, x.fate) = 2;
 
 -- name: mark_fate
 -- The first fate is the final one: a message that has a seq or a fate already is left as it is.
 UPDATE messages x
    SET fate = u.fate, settled_at = u.settled_at, position = NULL
   FROM :rows(fate text, settled_at bigint, message_id text, thread bigint)
- WHERE x.message_id = u.message_id AND x.thread = u.thread AND x.seq IS NULL AND x.fate IS NULL;
+ WHERE x.message_id = u.message_id AND x.thread = u.thread AND num_nulls(x.seq, x.fate) = 2;
 
 -- name: insert_run
 INSERT INTO runs (no, scope, run_id, thread, agent_id, dispatch_id, status, created_at, updated_at, started_at,
@@ -176,7 +177,7 @@ SELECT u.no, u.scope, u.ticket_id, u.thread, u.run, u.agent_id, u.kind, u.tool_n
 UPDATE tickets x
    SET state = u.state, closed_at = u.closed_at, decision = u.decision, child_waits = u.child_waits
   FROM :rows(state text, closed_at bigint, decision bytea, child_waits text, no bigint)
- WHERE x.no = u.no AND x.state = 'open';
+ WHERE x.no = u.no AND x.state || '' = 'open';
 
 -- name: put_state
 INSERT INTO states (thread, version, updated_at, v, body)
