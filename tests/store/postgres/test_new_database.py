@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from awaken.store.postgres.opening import connect, migrate, place_of
-from awaken.store.postgres.queries import SQL, WRITES
+from awaken.store.postgres.queries import SQL, written_together
 
 _NAMED = {
     "claimed_with_run": {"dispatches_claimed", "runs_id", "threads_pkey"},
@@ -37,7 +37,7 @@ async def test_rows_are_found_by_their_own_index_before_anything_is_known_of_the
     try:
         await migrate(connection, place)
         for name in _NAMED:
-            text = SQL[name].each if name in SQL else WRITES[name].text
+            text = SQL[name].each() if name in SQL else written_together((name,))
             values = len(set(re.findall(r"\$(\d+)", text)))
             await connection.execute(f"PREPARE plan AS {text}")
             lines = await connection.fetch(f"EXPLAIN EXECUTE plan ({', '.join(['NULL'] * values)})")

@@ -6,7 +6,7 @@ import pytest
 
 from awaken.store.postgres.invariants import SQL as OF_AUDITS
 from awaken.store.postgres.opening import connect, migrate, place_of
-from awaken.store.postgres.queries import SQL, WRITES, statement
+from awaken.store.postgres.queries import SQL, WRITES, statement, written_together
 
 
 async def test_the_server_understands_every_statement(postgres_url: str) -> None:
@@ -16,9 +16,11 @@ async def test_the_server_understands_every_statement(postgres_url: str) -> None
     refused: list[str] = []
     try:
         await migrate(connection, place)
-        texts = {name: found.text for name, found in (*SQL.items(), *OF_AUDITS.items(), *WRITES.items())}
+        texts = {name: found.text for name, found in (*SQL.items(), *OF_AUDITS.items())}
+        texts |= {name: written_together((name,)) for name in WRITES}
+        texts["everything at once"] = written_together(tuple(WRITES))
         texts |= {
-            f"{name}, for many": found.each
+            f"{name}, for many": found.each()
             for name, found in SQL.items()
             if found.values
             and found.text.startswith("SELECT")

@@ -22,7 +22,7 @@ from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
 from awaken.store.postgres.opening import check_schema, check_server, connect, disconnect, migrate, place_of
 from awaken.store.postgres.queries import SQL, WRITES
-from awaken.store.postgres.session import Overtaken, Session, as_text
+from awaken.store.postgres.session import Overtaken, Put, Session, as_text
 
 _READ_ROWS: Final = 200
 _ANALYZE_TIMEOUT_S: Final = 600.0
@@ -101,7 +101,7 @@ class Arriving:
             if await self._session.row("keep_place", values) is None:
                 raise Conflict(f"{self.name} is moved into by another process")
             try:
-                await self._session.put(f"move_{table}", rows)
+                await self._session.put([Put(f"move_{table}", rows)])
             except Overtaken as error:
                 raise DataIntegrity(f"{self.name} does not take what the file has in {table}: {error}") from error
 

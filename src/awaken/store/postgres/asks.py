@@ -20,7 +20,7 @@ from awaken.domain.outbox import OutboxRow
 from awaken.domain.run import Run
 from awaken.domain.schedule import Schedule
 from awaken.store.postgres import mending
-from awaken.store.postgres.facts import load
+from awaken.store.postgres.facts import hold, load
 from awaken.store.postgres.session import Row, Session
 from awaken.store.rows import dispatch_from, errand_from, run_from, schedule_from
 from awaken.store.rules.asks import (
@@ -122,7 +122,8 @@ class Answers:
 
     async def _load(self, db: Session, needs: tuple[Needs, ...], now: Instant) -> list[Facts | DataIntegrity]:
         found: list[Facts | DataIntegrity] = []
-        for each, facts in zip(needs, await load(db, needs, now, wait=True), strict=True):
+        held = await hold(db, [each.key for each in needs], wait=True)
+        for each, facts in zip(needs, await load(db, needs, held, now), strict=True):
             if isinstance(facts, DataIntegrity):
                 self._stands_still(each.key, facts)
             assert isinstance(facts, Facts | DataIntegrity), "whoever waits for a thread holds it in the end"

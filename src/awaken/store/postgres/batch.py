@@ -16,12 +16,11 @@ from awaken.domain.errors import DataIntegrity
 from awaken.store import rules
 from awaken.store.batches import REFUSALS, Overtaken, check_ids, check_lineage
 from awaken.store.postgres.asks import Answers
-from awaken.store.postgres.facts import Busy as Held
-from awaken.store.postgres.facts import load
+from awaken.store.postgres.facts import Busy, Held, held_at_start, hold, load, named
 from awaken.store.postgres.faults import OF_DATABASE
 from awaken.store.postgres.session import Session
 from awaken.store.postgres.writing import write
-from awaken.store.rules.facts import Changes, Facts, Numbers
+from awaken.store.rules.facts import Changes, Facts, Numbers, ThreadKey
 from awaken.store.rules.needs import needs
 from awaken.store.transitions import (
     Conflict,
@@ -55,34 +54,34 @@ class Transactor:
         Raises:
             errors.PostgresError, OSError: The database could not do it. The transaction is to be given up.
         """
-        now, first = await self._begin(db, batch_id)
-        self._last_number = first + _BLOCK - 1
-        self._numbers.last = first
         if not careful:
             try:
-                return await self._together(db, batch, now)
+                return await self._together(db, batch, batch_id)
             except Exception as error:  # whatever it was, the replay finds whose it is
                 if isinstance(error, OF_DATABASE):
                     raise
             await db.run("ROLLBACK")
-            await self._begin(db, batch_id)
-            self._numbers.last = first
+        now, _ = await self._begin(db, batch_id, [])
         return [await self._alone(db, t, now) for t in batch]
 
-    async def _begin(self, db: Session, batch_id: str) -> tuple[Instant, int]:
-        """The instant at which everything is decided, and the number behind which the batch's own begin."""
+    async def _begin(self, db: Session, batch_id: str, keys: Sequence[ThreadKey]) -> tuple[Instant, Held]:
+        """The instant at which everything is decided, and the threads. Numbers come from the batch's own block."""
         await db.run("BEGIN")
-        now, first = await db.row("start_batch", {"batch_id": batch_id})
-        return now if self._clock is None else self._clock.now(), first
+        rows = await db.rows("start_batch", {"batch_id": batch_id, **named(keys)})
+        now, self._numbers.last = rows[0][:2]
+        self._last_number = self._numbers.last + _BLOCK - 1
+        held = held_at_start([row[2:] for row in rows])
+        return now if self._clock is None else self._clock.now(), held
 
-    async def _together(self, db: Session, batch: Sequence[Transition], now: Instant) -> list[Outcome]:
+    async def _together(self, db: Session, batch: Sequence[Transition], batch_id: str) -> list[Outcome]:
         count = len(batch)
         while count and isinstance(batch[count - 1], _SETS):
             count -= 1  # those over many threads come last
         singles = cast("Sequence[ThreadTransition]", batch[:count])
+        now, held = await self._begin(db, batch_id, [(t.scope, t.thread_id) for t in singles])
         check_ids(singles)
         check_lineage(singles)
-        outcomes = await self._decide_all(db, singles, now, careful=False)
+        outcomes = await self._decide_all(db, singles, held, now, careful=False)
         for t in batch[count:]:
             outcomes.append(await self._over_many(db, cast("SetTransition", t), now, careful=False))
         return outcomes
@@ -94,7 +93,9 @@ class Transactor:
             if isinstance(t, _SETS):
                 outcome = await self._over_many(db, cast("SetTransition", t), now, careful=True)
             else:
-                [outcome] = await self._decide_all(db, [cast("ThreadTransition", t)], now, careful=True)
+                one = cast("ThreadTransition", t)
+                held = await hold(db, [(one.scope, one.thread_id)])
+                [outcome] = await self._decide_all(db, [one], held, now, careful=True)
         except Exception as error:  # the item's own failure: its caller is answered with it, its neighbours are not
             if isinstance(error, OF_DATABASE):
                 raise
@@ -117,13 +118,13 @@ class Transactor:
         return outcome
 
     async def _decide_all(
-        self, db: Session, items: Sequence[ThreadTransition], now: Instant, *, careful: bool
+        self, db: Session, items: Sequence[ThreadTransition], held: Held, now: Instant, *, careful: bool
     ) -> list[Outcome]:
         changes = Changes(numbers=self._numbers)
-        found = await load(db, [needs(t, careful=careful) for t in items], now)
+        found = await load(db, [needs(t, careful=careful) for t in items], held, now)
         outcomes: list[Any] = []
         for t, facts in zip(items, found, strict=True):
-            if isinstance(facts, Held):
+            if isinstance(facts, Busy):
                 outcomes.append(Deferred())
                 continue
             if isinstance(facts, DataIntegrity):
@@ -131,10 +132,11 @@ class Transactor:
             outcome = rules.apply(t, facts, changes, now)
             if _needs_another_look(outcome, facts, careful=careful):
                 # Nothing of it meets a constraint, which would have shown that it had been accepted before.
-                [again] = await load(db, [needs(t, careful=careful)], now)
+                anew = await hold(db, [(t.scope, t.thread_id)])
+                [again] = await load(db, [needs(t, careful=careful)], anew, now)
                 if isinstance(again, DataIntegrity):
                     raise again
-                outcome = Deferred() if isinstance(again, Held) else rules.apply(t, again, changes, now)
+                outcome = Deferred() if isinstance(again, Busy) else rules.apply(t, again, changes, now)
             outcomes.append(outcome)
         await self._write(db, changes)
         return outcomes

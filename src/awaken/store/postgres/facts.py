@@ -3,8 +3,8 @@
 Above: `batch` and `asks` hand the facts to the rules. Below: `session`.
 Holds: a thread is held before anything of it is read. What is read for one thread is written down as a generator that
 yields the lookups it needs next; `load` drives those of a whole batch side by side and asks for what they want
-together, one statement for each kind, so a batch takes as many round trips as the item that needs most. What most items
-need is asked for in the first of these.
+together, in one statement, so a batch takes as many round trips as the item that needs most. What most items need comes
+with the threads themselves.
 
 Source: ADR 0003.
 """
@@ -58,6 +58,8 @@ Known = dict[Lookup, list[Row]]
 
 _ALL: Final = None
 """As a limit: none."""
+_OF_CLAIM: Final = 3 + 28
+"""Where, in a row of `start_batch`, the columns of the thread end and those of its claim begin."""
 _DISPATCH_COLUMNS: Final = 26
 
 
@@ -89,41 +91,59 @@ async def drive(db: Session, readings: Sequence[Reading[_T]], known: Known) -> l
     return results
 
 
-async def hold(db: Session, keys: Sequence[ThreadKey], *, wait: bool) -> list[ThreadRow | Busy | DataIntegrity | None]:
-    """The threads, held until the transaction ends: None for one that does not exist, BUSY for one that somebody else
-    holds, unless it is waited for.
+class Held(msgspec.Struct, frozen=True):
+    """What is held of the threads that were named, until the transaction ends. `threads`: None for one that does not
+    exist, BUSY for one that somebody else holds. `known`: what was read with them.
     """
-    place = {"scopes": [scope for scope, _ in keys], "thread_ids": [thread_id for _, thread_id in keys]}
-    found: list[ThreadRow | Busy | DataIntegrity | None] = []
-    for named, *columns in await db.rows("wait_for_threads" if wait else "lock_threads", place):
-        if named is None:
-            found.append(None)
-        elif columns[0] is None:
-            found.append(BUSY)
-        else:
-            try:
-                found.append(thread_from(tuple(columns)))
-            except DataIntegrity as error:
-                found.append(error)
-    return found
+
+    threads: Sequence[ThreadRow | Busy | DataIntegrity | None]
+    known: Known
 
 
-async def load(
-    db: Session, wanted: Sequence[Needs], now: Instant, *, wait: bool = False
-) -> list[Facts | Busy | DataIntegrity]:
-    """The facts that each of the needs names; `wait` as in `hold`."""
-    if not wanted:
-        return []
-    threads = await hold(db, [needs.key for needs in wanted], wait=wait)
-    known: Known = {}
-    found: list[Any] = [each if isinstance(each, Busy | DataIntegrity) else None for each in threads]
+def named(keys: Sequence[ThreadKey]) -> dict[str, list[str]]:
+    return {"scopes": [scope for scope, _ in keys], "thread_ids": [thread_id for _, thread_id in keys]}
+
+
+async def hold(db: Session, keys: Sequence[ThreadKey], *, wait: bool = False) -> Held:
+    """The threads; `wait`: for whoever holds one."""
+    rows = await db.rows("wait_for_threads" if wait else "lock_threads", named(keys))
+    return Held([_thread(no, columns) for no, *columns in rows], {})
+
+
+def held_at_start(rows: Sequence[Row]) -> Held:
+    """What `start_batch` says of the threads. What it says of claims is as it was when that began; it holds where the
+    row of the thread was the same then as it is held now, because whoever changes a claimed dispatch or its run writes
+    that row, too, but for a renewal, which holds nothing of the thread in any case.
+    """
+    held = Held([_thread(row[1], row[3:_OF_CLAIM]) for row in rows if row[0] is not None], {})
+    for _, no, is_as_it_was, *columns in rows:
+        if is_as_it_was:
+            claim = tuple(columns[_OF_CLAIM - 3 :])
+            held.known["claimed_with_run", (no,)] = [] if claim[0] is None else [claim]
+    return held
+
+
+def _thread(no: int | None, columns: Sequence[Any]) -> ThreadRow | Busy | DataIntegrity | None:
+    if no is None:
+        return None
+    if columns[0] is None:
+        return BUSY
+    try:
+        return thread_from(tuple(columns))
+    except DataIntegrity as error:
+        return error
+
+
+async def load(db: Session, wanted: Sequence[Needs], held: Held, now: Instant) -> list[Facts | Busy | DataIntegrity]:
+    """The facts that each of the needs names, of its thread."""
+    found: list[Any] = [each if isinstance(each, Busy | DataIntegrity) else None for each in held.threads]
     places = [place for place, each in enumerate(found) if each is None]
     readings: list[Reading[Facts]] = []
     for place in places:
-        thread = threads[place]
+        thread = held.threads[place]
         assert not isinstance(thread, Busy | DataIntegrity), "those are answered already"
-        readings.append(Loader(known).load(wanted[place], thread, now))
-    for place, facts in zip(places, await drive(db, readings, known), strict=True):
+        readings.append(Loader(held.known).load(wanted[place], thread, now))
+    for place, facts in zip(places, await drive(db, readings, held.known), strict=True):
         found[place] = facts
     return found
 

@@ -49,8 +49,8 @@ _PLANS: Final = {
     "enable_bitmapscan": "off",
     "enable_material": "off",
 }
-"""For what writes: each of its statements finds few rows by their keys, one index for each table. So it is planned once,
-and by no statistics: in a new database there are none, and those of a growing one are old.
+"""For what writes: its statements find few rows by their keys, with one index for each table. So each is planned once,
+and not by statistics: a new database has none, and those of a growing one are old.
 """
 _SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,49}")
 
@@ -153,6 +153,7 @@ async def connect(place: Place, *, writes: bool = True) -> Any:
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=_STATEMENT_CACHE,
+            max_cacheable_statement_size=0,
             server_settings=AS_WHOM,
         )
         await prepare(connection, settings_of(place, writes=writes))

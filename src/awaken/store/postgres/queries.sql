@@ -55,9 +55,29 @@ d.route, d.crash_count, d.priority, d.position, d.available_at, d.no
 SELECT {clock};
 
 -- name: start_batch
--- What every batch begins with: its mark, the instant it is decided at, and the first of its block of arrival numbers.
-WITH mark AS (INSERT INTO batches (batch_id, at) VALUES (:batch_id, {clock}))
-SELECT {clock}, nextval('arrivals');
+-- What every batch begins with: its mark, the instant it is decided at, and the first of its block of arrival numbers; and
+-- the threads it is about, as `lock_threads` has them, each with its claimed dispatch and the run of that. These are as
+-- they were when the statement began, and so is what says whether the row of the thread was the same then. One row at
+-- least. Index: threads_id, threads_pkey, dispatches_claimed, runs_id.
+WITH mark AS (INSERT INTO batches (batch_id, at) VALUES (:batch_id, {clock})),
+named AS (
+    SELECT u.place, n.no, n.ctid AS version
+      FROM unnest(:scopes, :thread_ids) WITH ORDINALITY AS u (scope, thread_id, place)
+      LEFT JOIN threads n ON n.scope = u.scope AND n.thread_id = u.thread_id),
+held AS (
+    SELECT {thread_columns}, t.ctid AS version
+      FROM threads t
+     WHERE t.no = ANY (ARRAY(SELECT no FROM named))
+     ORDER BY t.no
+       FOR UPDATE SKIP LOCKED)
+SELECT batch.now, batch.first, named.place, named.no, named.version = t.version, {thread_columns},
+       {dispatch_columns}, {run_columns}
+  FROM (SELECT {clock} AS now, nextval('arrivals') AS first) batch
+  LEFT JOIN named ON true
+  LEFT JOIN held t ON t.no = named.no
+  LEFT JOIN dispatches d ON d.thread = t.no AND d.status = 'claimed'
+  LEFT JOIN runs r ON r.run_id = d.run_id AND r.scope || '' = d.scope
+ ORDER BY named.place;
 
 -- name: forget_batches
 DELETE FROM batches

@@ -22,6 +22,7 @@ from awaken.domain.errors import StoreError, StoreUnavailable
 from awaken.domain.ids import Ids
 from awaken.store.postgres.batch import Transactor
 from awaken.store.postgres.driver import errors
+from awaken.store.postgres.facts import named
 from awaken.store.postgres.faults import AGAIN, LOST, translated
 from awaken.store.postgres.opening import Place, connect, disconnect
 from awaken.store.postgres.session import Session
@@ -127,7 +128,7 @@ class Writer:
 
         async def try_to_write(session: Session) -> None:
             await session.run("BEGIN")
-            await session.row("start_batch", {"batch_id": self._ids.mint()})
+            await session.row("start_batch", {"batch_id": self._ids.mint(), **named([])})
             await session.run("ROLLBACK")
 
         await self.use(try_to_write)
