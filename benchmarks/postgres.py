@@ -3,7 +3,8 @@
 The closed loop of `cycles`, over a server of its own from a wheel, on the same machine: so server and processes share
 its processors, and what is measured is the whole. Beside it one row written and committed, again and again over one
 connection, which is what every figure here is made of: with a server on a network that takes longer, and everything
-with it. No gates: rows for comparison.
+with it. What a run costs in statements, commits and flushes of the disk is counted, and is the same on every machine
+but for how many callers meet in a batch.
 """
 
 # pyright: basic, reportMissingImports=false
@@ -15,7 +16,7 @@ import asyncio
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -39,10 +40,21 @@ class Size(msgspec.Struct, frozen=True):
     idle: int
     commits: int
     transactions: int
+    counted: int
+    """Runs of each caller."""
 
 
-FULL: Final = Size(threads=1_000, turns=5, idle=200, commits=2_000, transactions=200)
-QUICK: Final = Size(threads=50, turns=2, idle=10, commits=50, transactions=10)
+FULL: Final = Size(threads=1_000, turns=5, idle=200, commits=2_000, transactions=200, counted=50)
+QUICK: Final = Size(threads=50, turns=2, idle=10, commits=50, transactions=10, counted=5)
+CALLERS: Final = 64
+
+
+class Counts(msgspec.Struct):
+    """For each background run of `CALLERS`, whose results are read."""
+
+    statements: float
+    commits: float
+    flushes: float
 
 
 class Transactions(msgspec.Struct):
@@ -70,6 +82,10 @@ def _measure(findings: Findings, url: str, size: Size) -> None:
     one = alone(Cycles, "benchmarks.postgres:loop", url=url, name="one", size=size)
     two = _together(url, size, 2)
     mine = alone(Transactions, "benchmarks.postgres:transactions", url=url, count=size.transactions)
+    counts = alone(Counts, "benchmarks.postgres:counts", url=url, runs=size.counted)
+    findings.gate(f"statements for a background run, {CALLERS} callers", counts.statements, "at most", 3, "")
+    findings.row("commits for it, those that read included", counts.commits, "")
+    findings.row("flushes of the disk for it", counts.flushes, "")
     findings.row("one row and its commit, one connection, p50", commit_ms, "ms")
     findings.row("this, one process", one.cycles_s, "cycles/s")
     findings.row("this, two processes together", sum(each.cycles_s for each in two), "cycles/s")
@@ -158,3 +174,67 @@ async def transactions(*, url: str, count: int) -> Transactions:
             waits.append((begun_at[run.run_id] - committed) * 1000)
         await connection.close()
     return Transactions(statistics.median(plain), statistics.median(with_submit), statistics.median(waits))
+
+
+_FLUSHES: Final = {
+    False: "SELECT wal_sync::bigint FROM pg_stat_wal",
+    True: "SELECT sum(fsyncs)::bigint FROM pg_stat_io WHERE object = 'wal'",  # from Postgres 18 on
+}
+_COMMITS: Final = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+_REPORTED_S: Final = 1.5
+"""Sessions say what they have done once a second."""
+
+
+async def counts(*, url: str, runs: int) -> Counts:
+    import asyncpg
+
+    from awaken.store.postgres import driver
+
+    statements = 0
+    connect, create_pool = driver.connect, driver.create_pool
+
+    def note(_: object) -> None:
+        nonlocal statements
+        statements += 1
+
+    async def attach(connection: Any) -> None:
+        connection.add_query_logger(note)
+
+    async def connected(*arguments: Any, **options: Any) -> Any:
+        connection = await connect(*arguments, **options)
+        await attach(connection)
+        return connection
+
+    def pooled(*arguments: Any, init: Any, **options: Any) -> Any:
+        async def both(connection: Any) -> None:
+            await init(connection)
+            await attach(connection)
+
+        return create_pool(*arguments, init=both, **options)
+
+    driver.connect, driver.create_pool = connected, pooled
+    app = Awaken(url, settings=MailboxSettings(max_concurrent_runs=1_000))
+    app.agent("noop", noop)
+
+    async def call(caller: int, count: int) -> None:
+        for _ in range(count):
+            handle = await app.submit(f"counted-{caller:03d}", TEXT, agent="noop")
+            await handle.result()
+
+    async def told() -> tuple[int, int]:
+        await asyncio.sleep(_REPORTED_S)
+        await watching.execute("SELECT pg_stat_clear_snapshot()")
+        return await watching.fetchval(_COMMITS), await watching.fetchval(_FLUSHES[is_new])
+
+    watching = await asyncpg.connect(url)
+    is_new = watching.get_server_version().major >= 18
+    async with app:
+        await asyncio.gather(*[call(caller, 1) for caller in range(CALLERS)])
+        commits, flushes = await told()
+        statements = 0
+        await asyncio.gather(*[call(caller, runs) for caller in range(CALLERS)])
+        asked = statements
+        more_commits, more_flushes = await told()
+    await watching.close()
+    count = CALLERS * runs
+    return Counts(asked / count, (more_commits - commits) / count, (more_flushes - flushes) / count)

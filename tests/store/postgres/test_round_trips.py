@@ -58,8 +58,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
         await counted.attach(connection)
         return connection
 
-    def pooled(*args: Any, **options: Any) -> Any:
-        return make_pool(*args, init=counted.attach, **options)
+    def pooled(*args: Any, init: Any, **options: Any) -> Any:
+        async def both(connection: Any) -> None:
+            await init(connection)
+            await counted.attach(connection)
+
+        return make_pool(*args, init=both, **options)
 
     monkeypatch.setattr(driver, "connect", connected)
     monkeypatch.setattr(driver, "create_pool", pooled)
