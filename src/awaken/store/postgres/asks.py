@@ -141,21 +141,18 @@ class Answers:
     # --- what is due --------------------------------------------------------------------------------------------------
 
     async def _due(self, db: Session, ask: Due) -> list[ThreadKey]:
-        place = {"routes": list(ask.routes), "now": ask.now, "limit": ask.limit}
+        place = {"routes": list(ask.routes), "now": ask.now, "limit": ask.limit, "rows": MAX_ROWS}
         rows = await db.rows("due_by_age" if ask.by_age else "due", place)
-        found = [(priority, no, _key(scope, thread_id)) for priority, no, scope, thread_id in rows]
-        fallen = await db.rows("fallen_due", {**place, "limit": MAX_ROWS})
-        first = heapq.nsmallest(MAX_ROWS, fallen, key=lambda row: (row[4], row[1]))
-        found += [(priority, no, _key(scope, thread_id)) for priority, no, scope, thread_id, _ in first]
-        best = heapq.nsmallest(ask.limit, found, key=lambda each: (0 if ask.by_age else each[0], each[1]))
-        return [key for _, _, key in best]
+        fallen = heapq.nsmallest(MAX_ROWS, [row for row in rows if row[4]], key=lambda row: (row[4], row[1]))
+        found = [*[row for row in rows if not row[4]], *fallen]
+        best = heapq.nsmallest(ask.limit, found, key=lambda row: (0 if ask.by_age else row[0], row[1]))
+        return [_key(scope, thread_id) for _, _, scope, thread_id, _ in best]
 
     async def _suspects(self, db: Session, ask: Suspects) -> list[ThreadKey]:
         routes = [route + SUSPECT_MARK for route in ask.routes]
-        place = {"routes": routes, "now": ask.now, "limit": ask.limit}
-        rows = [*await db.rows("due_by_age", place), *await db.rows("fallen_due", place)]
-        found = [(no, _key(scope, thread_id)) for _, no, scope, thread_id, *_ in rows]
-        return [key for _, key in heapq.nsmallest(ask.limit, found)]
+        place = {"routes": routes, "now": ask.now, "limit": ask.limit, "rows": ask.limit}
+        found = heapq.nsmallest(ask.limit, await db.rows("due_by_age", place), key=lambda row: row[1])
+        return [_key(scope, thread_id) for _, _, scope, thread_id, _ in found]
 
     async def _taken_of(self, db: Session, ask: TakenOf) -> dict[Route, int | None]:
         """Counted by a statement of its own once they are held: what was claimed before is committed by then."""

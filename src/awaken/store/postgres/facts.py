@@ -156,7 +156,7 @@ class Loader:
         self._claimed_run: Run | None = None
 
     def load(self, needs: Needs, thread: ThreadRow | None, now: Instant) -> Reading[Facts]:
-        yield from self._look_ahead(needs, thread)
+        yield from self._look_ahead(needs, thread, now)
         if thread is None:
             facts = Facts()
             yield from self._find_run(facts, needs)
@@ -224,7 +224,7 @@ class Loader:
             facts.child = None if child is None else ThreadId(child)
         return facts
 
-    def _look_ahead(self, needs: Needs, thread: ThreadRow | None) -> Reading[None]:
+    def _look_ahead(self, needs: Needs, thread: ThreadRow | None, now: Instant) -> Reading[None]:
         """Everything that does not depend on what is found, in one round."""
         wanted: list[Lookup] = []
         if thread is None or thread.ready is not None:  # else it is most often the claimed one, which comes anyway
@@ -236,6 +236,8 @@ class Loader:
             wanted.append(self._lookup("claimed_with_run", thread=thread.no))
             for message_id in (*needs.messages, *needs.referred):
                 wanted.append(self._lookup("message", thread=thread.no, message_id=message_id))
+            if needs.head and thread.queued and (needs.queue == "always" or thread.ready is not None):
+                wanted.append(self._lookup("next_due_with_run", thread=thread.no, now=now))
             if needs.pending and thread.pending:
                 wanted.append(self._lookup("pending", thread=thread.no))
             if needs.state:
@@ -247,10 +249,11 @@ class Loader:
 
     def _claimed(self, thread: ThreadRow) -> Reading[Dispatch | None]:
         row = yield from self._row("claimed_with_run", thread=thread.no)
-        if row is None:
-            return None
-        dispatch = dispatch_from(tuple(row[:_DISPATCH_COLUMNS]))
-        of_run = tuple(row[_DISPATCH_COLUMNS:])
+        return None if row is None else self._with_run(thread, row)
+
+    def _with_run(self, thread: ThreadRow, row: Row) -> Dispatch:
+        """The dispatch, whose run is known from now on."""
+        dispatch, of_run = dispatch_from(tuple(row[:_DISPATCH_COLUMNS])), tuple(row[_DISPATCH_COLUMNS:])
         lookup = self._lookup("run", scope=thread.scope, run_id=dispatch.run_id)
         self._known.setdefault(lookup, [] if of_run[0] is None else [of_run])
         return dispatch
@@ -303,17 +306,18 @@ class Loader:
         without = named.dispatch_id if needs.newest and named is not None else ""
         head: Dispatch | None = None
         if needs.head:
-            row = yield from self._row("next_due", thread=thread.no, now=now)
+            row = yield from self._row("next_due_with_run", thread=thread.no, now=now)
             try:
-                head = None if row is None else dispatch_from(row)
+                head = None if row is None else self._with_run(thread, row)
             except DataIntegrity:
                 if needs.head == "always":
                     raise
-            if head is not None:
-                facts.next = yield from self._queued(thread, head)
-        if thread.queued == 1 and head is not None:
-            return
         place = {"thread": thread.no, "next": 0 if head is None else head.no, "without": without}
+        beside = [] if thread.queued == 1 else [self._lookup("best_due", **place, now=now)]
+        if head is not None:
+            facts.next = yield from self._queued(thread, head, beside)
+            if not beside:
+                return
         row = yield from self._row("best_due", **place, now=now)
         if row is None:
             row = yield from self._row("best_later", **place)
@@ -339,22 +343,25 @@ class Loader:
                 left.append(LeftOpen(run, (yield from self._tail(thread, run))))
             facts.left_open = tuple(left)
 
-    def _queued(self, thread: ThreadRow, dispatch: Dispatch) -> Reading[Queued]:
-        """The dispatch with what it takes to run it. Damage to that is a fact like any other: the rule buries the
-        dispatch with the reason, where an error would keep every other thread from being claimed.
+    def _queued(self, thread: ThreadRow, dispatch: Dispatch, beside: Sequence[Lookup] = ()) -> Reading[Queued]:
+        """The dispatch with what it takes to run it; `beside`: to be looked up with that. Damage to it is a fact like
+        any other: the rule buries the dispatch with the reason, where an error would keep every other thread from being
+        claimed.
         """
         run: Run | None = None
         try:
             run = yield from self.run(thread.scope, dispatch.run_id)
             if run is None:
                 return Queued(dispatch, None)
-            return (yield from self._with_messages(thread, dispatch, run))
+            return (yield from self._with_messages(thread, dispatch, run, beside))
         except DataIntegrity as error:
             return Queued(dispatch, run, damage=str(error))
 
-    def _with_messages(self, thread: ThreadRow, dispatch: Dispatch, run: Run) -> Reading[Queued]:
+    def _with_messages(
+        self, thread: ThreadRow, dispatch: Dispatch, run: Run, beside: Sequence[Lookup] = ()
+    ) -> Reading[Queued]:
         ids = dispatch.brings(run.request.input_message_ids)
-        yield [self._lookup("message", thread=thread.no, message_id=each) for each in ids]
+        yield [*beside, *[self._lookup("message", thread=thread.no, message_id=each) for each in ids]]
         brought: list[StoredMessage] = []
         lacks: MessageId | None = None
         for message_id in ids:

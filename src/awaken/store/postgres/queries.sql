@@ -225,11 +225,12 @@ SELECT {run_columns}
   JOIN threads t ON t.no = r.thread
  WHERE r.thread = :thread AND r.dedupe_key = :dedupe_key AND r.dedupe_key IS NOT NULL AND r.status <> 'done';
 
--- name: next_due
--- The dispatch a free thread runs next. Index: dispatches_queue.
-SELECT {dispatch_columns}
+-- name: next_due_with_run
+-- The dispatch a free thread runs next, and its run. Index: dispatches_queue, runs_id.
+SELECT {dispatch_columns}, {run_columns}
   FROM dispatches d
   JOIN threads t ON t.no = d.thread
+  LEFT JOIN runs r ON r.run_id = d.run_id AND r.scope || '' = d.scope
  WHERE d.thread = :thread AND d.status = 'queued' AND d.available_at <= :now
  ORDER BY d.priority, d.position
  LIMIT 1;
@@ -354,32 +355,8 @@ SELECT version, v, body
 -- Asks of rules over many threads. What they find they hold, and pass over what somebody else holds.
 -- ====================================================================================================================
 
--- name: due
--- Threads of each route that are due at once, by priority, then age. Index: threads_due, once for each route.
-SELECT t.ready_priority, t.ready_no, t.scope, t.thread_id
-  FROM unnest(:routes) AS u (route)
- CROSS JOIN LATERAL (
-     SELECT n.no, n.ready_priority, n.ready_no, n.scope, n.thread_id
-       FROM threads n
-      WHERE n.ready_at = 0 AND n.ready_route = u.route
-      ORDER BY n.ready_priority, n.ready_no
-      LIMIT :limit
-        FOR UPDATE SKIP LOCKED) t;
-
--- name: due_by_age
--- As `due`, by age alone. Index: threads_due_by_age.
-SELECT t.ready_priority, t.ready_no, t.scope, t.thread_id
-  FROM unnest(:routes) AS u (route)
- CROSS JOIN LATERAL (
-     SELECT n.no, n.ready_priority, n.ready_no, n.scope, n.thread_id
-       FROM threads n
-      WHERE n.ready_at = 0 AND n.ready_route = u.route
-      ORDER BY n.ready_no
-      LIMIT :limit
-        FOR UPDATE SKIP LOCKED) t;
-
--- name: fallen_due
--- Delayed threads of each route that have fallen due, longest first. Index: threads_delayed.
+-- part: fallen_due
+-- Delayed threads of each route that have fallen due, longest first.
 SELECT t.ready_priority, t.ready_no, t.scope, t.thread_id, t.ready_at
   FROM unnest(:routes) AS u (route)
  CROSS JOIN LATERAL (
@@ -387,8 +364,37 @@ SELECT t.ready_priority, t.ready_no, t.scope, t.thread_id, t.ready_at
        FROM threads n
       WHERE n.ready_at > 0 AND n.ready_route = u.route AND n.ready_at <= :now
       ORDER BY n.ready_at, n.ready_no
+      LIMIT :rows
+        FOR UPDATE SKIP LOCKED) t
+
+-- name: due
+-- Threads of each route that are due at once, by priority, then age; and delayed ones that have fallen due. Index:
+-- threads_due, threads_delayed, once for each route.
+SELECT t.ready_priority, t.ready_no, t.scope, t.thread_id, t.ready_at
+  FROM unnest(:routes) AS u (route)
+ CROSS JOIN LATERAL (
+     SELECT n.no, n.ready_priority, n.ready_no, n.scope, n.thread_id, n.ready_at
+       FROM threads n
+      WHERE n.ready_at = 0 AND n.ready_route = u.route
+      ORDER BY n.ready_priority, n.ready_no
       LIMIT :limit
-        FOR UPDATE SKIP LOCKED) t;
+        FOR UPDATE SKIP LOCKED) t
+ UNION ALL
+{fallen_due};
+
+-- name: due_by_age
+-- As `due`, by age alone. Index: threads_due_by_age, threads_delayed.
+SELECT t.ready_priority, t.ready_no, t.scope, t.thread_id, t.ready_at
+  FROM unnest(:routes) AS u (route)
+ CROSS JOIN LATERAL (
+     SELECT n.no, n.ready_priority, n.ready_no, n.scope, n.thread_id, n.ready_at
+       FROM threads n
+      WHERE n.ready_at = 0 AND n.ready_route = u.route
+      ORDER BY n.ready_no
+      LIMIT :limit
+        FOR UPDATE SKIP LOCKED) t
+ UNION ALL
+{fallen_due};
 
 -- name: count_due
 -- How many threads of the routes are due, whoever holds them. Index: threads_due, threads_delayed.
