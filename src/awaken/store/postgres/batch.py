@@ -133,7 +133,7 @@ class Transactor:
             if _needs_another_look(outcome, facts, careful=careful):
                 # Nothing of it meets a constraint, which would have shown that it had been accepted before.
                 anew = await hold(db, [(t.scope, t.thread_id)])
-                [again] = await load(db, [needs(t, careful=careful)], anew, now)
+                [again] = await load(db, [needs(t)], anew, now)
                 if isinstance(again, DataIntegrity):
                     raise again
                 outcome = Deferred() if isinstance(again, Busy) else rules.apply(t, again, changes, now)
