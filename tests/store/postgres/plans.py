@@ -18,7 +18,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Final
@@ -35,7 +35,7 @@ from awaken.domain.ticket import TicketRequest
 from awaken.store.contract import DispatchQuery, MessageQuery, RunQuery, ThreadQuery, TicketQuery
 from awaken.store.postgres import PostgresStore, driver
 from awaken.store.postgres.opening import connect, place_of
-from awaken.store.postgres.queries import SQL, WRITES
+from awaken.store.postgres.queries import ARRAYS, SQL, WRITES
 from awaken.store.transitions import GiveUp, Purge, Tick
 from awaken.testing.conformance.steps import (
     AGENT,
@@ -299,12 +299,18 @@ def plan_of(explained: str) -> Plan:
     return Plan(found["Plan"]["Total Cost"], frozenset(scans), frozenset(indexes))
 
 
-def names() -> dict[str, str]:
-    """The name of each statement, by its text."""
-    found = {write.text: name for name, write in WRITES.items()}
-    for name, statement in SQL.items():
-        found |= {statement.text: name, statement.each: name}
-    return found
+def names_in(text: str) -> tuple[str, ...]:
+    """The names of the statements that one consists of."""
+    found = [name for name, statement in SQL.items() if statement.text == text]
+    for name, of_many in (*((name, each.of_many) for name, each in SQL.items() if each.values), *_of_writes()):
+        head, _, tail = of_many.partition(ARRAYS)
+        if f"({head}" in text and f"{tail}" in text:
+            found.append(name)
+    return tuple(found)
+
+
+def _of_writes() -> Iterator[tuple[str, str]]:
+    return ((name, write.text) for name, write in WRITES.items())
 
 
 def comments() -> dict[str, str]:
@@ -319,7 +325,7 @@ def comments() -> dict[str, str]:
 
 async def faults(url: str, found: Sequence[Asked]) -> tuple[list[str], set[str]]:
     """What is wrong with the plans of what was asked, and the statements that were looked at."""
-    named, said_of = names(), comments()
+    said_of = comments()
     place = place_of(url)
     complaints: dict[str, None] = {}
     looked_at: set[str] = set()
@@ -327,17 +333,18 @@ async def faults(url: str, found: Sequence[Asked]) -> tuple[list[str], set[str]]
         connection = await connect(place, writes=writes)
         try:
             large, indexes = await _objects(connection)
-            for each in _some([each for each in found if each.writes is writes], named):
-                name = named[each.text]
-                looked_at.add(name)
-                promised = said_of[name].partition("Index: ")[2]
-                wanted = set(re.findall(rf"\b(?:{'|'.join(large)})_\w+", promised))
+            for names, each in _some([each for each in found if each.writes is writes]):
+                looked_at.update(names)
+                promised = [said_of[name].partition("Index: ")[2] for name in names]
+                wanted = set(re.findall(rf"\b(?:{'|'.join(large)})_\w+", " ".join(promised)))
+                is_said = all("primary key" in each or set(re.findall(r"\w+", each)) & wanted for each in promised)
+                name = ", ".join(names)
                 for plan in await _plans(connection, each):
                     if plan.scans & large:
                         complaints[f"{name} reads {', '.join(sorted(plan.scans & large))} from end to end"] = None
                     used = plan.indexes & _of(large, indexes)
                     strange = {index for index in used if not {index, ALIKE.get(index)} & wanted}
-                    if wanted and (strange or not (used or "primary key" in promised)):
+                    if is_said and (strange or not (used or "primary key" in promised[0])):
                         told = f"{', '.join(sorted(wanted))} and uses {', '.join(sorted(used)) or 'none'}"
                         complaints[f"{name} says {told}"] = None
         finally:
@@ -372,13 +379,14 @@ def _of(tables: set[str], indexes: set[str]) -> set[str]:
     return {index for index in own if not index.endswith("_pkey")}
 
 
-def _some(found: Sequence[Asked], named: dict[str, str]) -> list[Asked]:
+def _some(found: Sequence[Asked]) -> list[tuple[tuple[str, ...], Asked]]:
     """The last times that each statement was asked, which is when there is most."""
-    some: dict[str, list[Asked]] = {}
+    some: dict[tuple[str, ...], list[Asked]] = {}
     for each in reversed(found):
-        if each.text in named and len(some.setdefault(each.text, [])) < ROUNDS:
-            some[each.text].append(each)
-    return [each for group in some.values() for each in group]
+        names = names_in(each.text)
+        if names and len(some.setdefault(names, [])) < ROUNDS:
+            some[names].append(each)
+    return [(names, each) for names, group in some.items() for each in group]
 
 
 async def _generic(connection: Any, asked: Asked, mode: str) -> Plan:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from awaken.store.postgres.opening import connect, place_of
-from tests.store.postgres.plans import faults, fill, names, work
+from tests.store.postgres.plans import faults, fill, names_in, work
 
 ROWS: Final = 60_000
 """`python -m tests.store.postgres.plans` looks at a million."""
 OFTEN: Final = {
-    "due", "due_by_age", "fallen_due", "expired", "next_due_at", "due_schedules", "old_runs", "claims_of_consumer",
+    "due", "due_by_age", "expired", "next_due_at", "due_schedules", "old_runs", "claims_of_consumer",
     "listed_threads", "listed_threads_down", "runs_up", "runs_down", "open_runs_up", "runs_of_thread_down",
     "tickets_up", "open_tickets_down", "dispatches_of_thread", "newest_dispatches", "events_from", "count_dispatches",
     "update_thread", "update_dispatch", "update_run",
@@ -28,5 +28,5 @@ async def test_what_is_asked_often_finds_its_rows_by_the_index_it_names(postgres
     connection = await connect(place_of(postgres_url))
     await connection.execute("DROP INDEX tickets_scope")
     await connection.close()
-    told = [each for each in asked if names().get(each.text) == "tickets_up"]
+    told = [each for each in asked if names_in(each.text) == ("tickets_up",)]
     assert (await faults(postgres_url, told))[0] == ["tickets_up says tickets_scope and uses none"]

@@ -6,13 +6,16 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
-from awaken.store.postgres import driver
+from awaken.store.postgres import PostgresStore, driver
 from awaken.store.postgres.facts import held_at_start
 from awaken.store.postgres.opening import connect, place_of
 from awaken.store.postgres.session import Put, apart, as_array
+from awaken.store.transitions import Submitted
+from awaken.testing.conformance.steps import asked, finished, offer, settled
 from awaken.wiring import Awaken
 
 _CALLERS = 64
@@ -90,25 +93,21 @@ async def test_a_background_run_costs_less_than_a_statement_with_64_callers(
         await asyncio.gather(*[call(caller, 1) for caller in range(_CALLERS)])
         counted.begin()
         await asyncio.gather(*[call(caller, _RUNS_EACH) for caller in range(_CALLERS)])
-        asked, commits = len(counted.all), counted.of_batches.count("COMMIT")
+        statements, commits = len(counted.all), counted.of_batches.count("COMMIT")
 
-    assert asked <= 3 * _CALLERS * _RUNS_EACH
+    assert statements <= 3 * _CALLERS * _RUNS_EACH
     assert commits * 5 <= _CALLERS * _RUNS_EACH
 
 
-async def test_one_step_of_a_run_takes_four_round_trips(postgres_url: str, counted: Counted) -> None:
-    """A submit that is claimed at once, and the settlement of a run, on an idle system."""
-
-    async def nothing(context: Context) -> None:
-        pass
-
-    app = Awaken(postgres_url)
-    app.agent("noop", nothing)
-    async with app:
-        for _ in range(2):
-            await app.run("thread", "now", agent="noop")
+async def test_a_step_of_a_run_takes_four_round_trips(postgres_url: str, counted: Counted) -> None:
+    """A submit that is claimed at once, and the settlement of that run."""
+    async with PostgresStore(postgres_url) as store:
+        await finished(store, "before")
         counted.begin()
-        await app.run("thread", "now", agent="noop")
+        submit = replace(asked("now", offered=offer()), fresh_ids=True)
+        [accepted] = await store.apply([submit])
+        assert isinstance(accepted, Submitted) and accepted.claimed is not None
+        await settled(store, accepted.claimed)
         steps = counted.of_batches
 
     assert [text.split()[0] for text in steps] == 2 * ["BEGIN", "WITH", "WITH", "COMMIT"], steps

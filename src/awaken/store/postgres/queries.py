@@ -37,7 +37,8 @@ _TYPES: Final = {
 }  # fmt: skip
 _TYPE_OF: Final = {name: type for type, names in _TYPES.items() for name in names}
 _VALUE: Final = re.compile(r"(?<![:\w]):([a-z_]+)\b(?!\()")
-_ARRAYS: Final = "/* arrays */"
+ARRAYS: Final = "/* arrays */"
+"""Where arrays are put into a statement for many."""
 _TABLE: Final = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")
 _KEYS: Final = {
     "threads": ("no",),
@@ -68,7 +69,7 @@ class Statement(msgspec.Struct, frozen=True):
         rows begin with the place, from 1, of the values that they are for.
         """
         arrays = [f"${place}::{_TYPE_OF[name]}[]" for place, name in enumerate(self.values, first)]
-        return self.of_many.replace(_ARRAYS, ", ".join(arrays))
+        return self.of_many.replace(ARRAYS, ", ".join(arrays))
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ def statement(text: str) -> Statement:
     columns = ", ".join([f'"{name}"' for name in (*names, "place")])
     by_itself = f"SELECT one.* FROM ({inner}) one OFFSET 0"  # planned as for one value, whatever their number
     of_many = (
-        f"SELECT many.place, found.* FROM unnest({_ARRAYS}) WITH ORDINALITY AS many ({columns})"
+        f"SELECT many.place, found.* FROM unnest({ARRAYS}) WITH ORDINALITY AS many ({columns})"
         f" CROSS JOIN LATERAL ({by_itself}) found ORDER BY many.place"
     )
     return Statement(one, names, of_many)
@@ -111,7 +112,7 @@ def _write(text: str) -> Write:
     places = [names.index(name) if name in names else None for name in _KEYS[table[1]]]
     key = tuple([place for place in places if place is not None])
     return Write(
-        text.rstrip(";").replace(found[0], f"unnest({_ARRAYS}) AS u ({', '.join(names)})"),
+        text.rstrip(";").replace(found[0], f"unnest({ARRAYS}) AS u ({', '.join(names)})"),
         tuple([type for _, type in columns]),
         table[1],
         key if len(key) == len(places) else (),
@@ -150,7 +151,7 @@ def written_together(names: tuple[str, ...]) -> str:
         first += len(arrays)
         if counts:
             arrays[0] = f"CASE WHEN {counts[-1]} IS NOT NULL THEN {arrays[0]} END"
-        parts.append(f"w{part} AS ({write.text.replace(_ARRAYS, ', '.join(arrays))} RETURNING 1)")
+        parts.append(f"w{part} AS ({write.text.replace(ARRAYS, ', '.join(arrays))} RETURNING 1)")
         counts.append(f"(SELECT count(*) FROM w{part})")
     return f"WITH {', '.join(parts)} SELECT {', '.join(counts)}"
 
