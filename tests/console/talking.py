@@ -15,6 +15,7 @@ import httpx
 from awaken import Context
 from awaken.domain.agent_event import ToolCallDone, ToolCallReady, ToolCallStarted
 from awaken.domain.clock import SystemClock
+from awaken.domain.errors import PermanentFailure
 from awaken.domain.message import Message, Role, Text, ToolCall, ToolStatus
 from awaken.executors.demo.slow import make_slow
 
@@ -67,7 +68,7 @@ async def child(context: Context) -> str:
 
 async def failing(context: Context) -> str:
     await context.emit("before ")
-    raise ValueError(HOSTILE)
+    raise PermanentFailure(HOSTILE)
 
 
 async def hostile(context: Context) -> AsyncIterator[Any]:

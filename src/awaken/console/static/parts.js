@@ -135,7 +135,10 @@ export function Action({
   const id = useId();
   const asked = input ? [{ type: "area", ...input }] : fields;
   const asks = Boolean(confirm || asked.length);
+  // What was shown when the dialog was opened is what is answered: what has changed since is refused, not changed unseen.
+  const opened = useRef(request);
   const send = async () => {
+    const request = opened.current;
     turn({ busy: true, problem: null, said: "" });
     try {
       const given = asks ? filled(form.current, asked) : {};
@@ -147,7 +150,13 @@ export function Action({
       turn({ busy: false, problem, said: "" });
     }
   };
-  const press = () => (asks ? (turn({ busy: false, problem: null, said: "" }), dialog.current.showModal()) : send());
+  const press = () => {
+    opened.current = request;
+    if (!asks) return send();
+    form.current.reset();
+    turn({ busy: false, problem: null, said: "" });
+    return dialog.current.showModal();
+  };
   return html`<span class="action">
     <button type="button" class=${quiet ? "link" : danger ? "danger" : ""} disabled=${disabled || state.busy} aria-busy=${state.busy} onClick=${press}>
       ${label}
