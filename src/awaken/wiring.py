@@ -1960,8 +1960,9 @@ class Awaken:
         async def described(lost: list[str]) -> AsyncGenerator[shown.Worker]:
             from awaken.http.system_wire import WorkerResource
 
-            for worker in await self.mailbox.workers():
-                yield as_shown(WorkerResource.of(worker), shown.Worker)
+            found, now = await self.mailbox.workers(), await self.store.now()
+            for worker in found:
+                yield as_shown(WorkerResource.of(worker, now), shown.Worker)
 
         return Listing(described)
 

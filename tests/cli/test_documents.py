@@ -99,7 +99,7 @@ CALLS: Final[dict[str, Callable[[Given], list[str]]]] = {
     "stats --agent talk": lambda given: [],
     "system": lambda given: [],
     "system settings": lambda given: [],
-    "system workers": lambda given: [],
+    "workers": lambda given: [],
     "system sweep": lambda given: [],
     "system purge": lambda given: [],
     "drain": lambda given: [],

@@ -72,9 +72,11 @@ async def test_the_processes_that_work_on_a_store_are_listed(store: WatchedStore
         await site.submit("gated")
         call = await site.world.agent.next_call()
         await site.http.post("/v1/system/drain")
-        [worker] = (await read(site, "/v1/system/workers"))["items"]
+        [worker] = (await read(site, "/v1/workers"))["items"]
         assert (worker["pid"], worker["role"], worker["drained"], worker["executing"]) == (os.getpid(), "all", True, 1)
         assert worker["host"] and worker["consumer_id"] and worker["started_at"] <= worker["seen_at"]
+        assert (worker["seen_ago_s"], worker["stats"]) == (0, {"slots": 100, "begun": 1, "lost": 0})
+        assert (await site.http.get("/v1/system/workers")).status == 404
         call.release()
 
 

@@ -35,7 +35,7 @@ _COMMANDS: Final = {
     "Serve": "init serve worker demo",
     "Run and watch": "run watch tail show why send pending stopping:cancel stopping:interrupt retry",
     "Look over and decide": "threads runs tickets tickets:decide queue dead schedules agents",
-    "Operate a server": "top stats system draining:drain draining:undrain",
+    "Operate a server": "top stats workers system draining:drain draining:undrain",
     "What is stored": "db doctor migrate move",
     "This program": "openapi completion",
 }

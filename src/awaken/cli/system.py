@@ -5,8 +5,6 @@ Source: docs/howto/operate.md.
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from cyclopts import App
 
@@ -14,25 +12,15 @@ from awaken.cli.failure import Exit
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.progress import progress
 from awaken.cli.remote import connected
-from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import print_facts, print_json
 from awaken.domain.shown import Purged
-
-_WORKERS: Final = (
-    Column(name="WORKER", is_id=True),
-    Column(name="ROLE", leaves=1),
-    Column(name="STATE", is_status=True),
-    Column(name="RUNS", is_number=True),
-    Column(name="PROCESS", least=12, leaves=2),
-    Column(name="VERSION", leaves=0),
-)
 
 system = App(name="system", help_format="markdown")
 
 
 @system.default
 def show(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """Show what a server is, and its limits, settings and processes; sweep and purge now.
+    """Show what a server is, and its limits and settings; sweep and purge now.
 
     Example: awaken system
     """
@@ -59,32 +47,6 @@ def settings(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -
         return Exit.OK
     chosen = {each.name: "" if each.source == "default" else f"  ({each.source})" for each in found}
     print_facts({each.name: f"{'-' if each.value is None else each.value}{chosen[each.name]}" for each in found})
-    return Exit.OK
-
-
-@system.command
-def workers(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
-    """List the processes that work on a server's store.
-
-    Example: awaken system workers
-    """
-    with connected(url, header) as client:
-        found = list(client.list_workers())
-    if as_json:
-        print_json({"items": found})
-        return Exit.OK
-    rows = [
-        (
-            each.consumer_id,
-            each.role,
-            "drained" if each.drained else "serves",
-            str(each.executing),
-            f"{each.pid} on {each.host}",
-            each.version,
-        )
-        for each in found
-    ]
-    print_table(_WORKERS, rows)
     return Exit.OK
 
 

@@ -874,7 +874,7 @@ def list_settings() -> Call[wire.Page[shown.Setting]]:
 
 
 def list_workers() -> Call[wire.Page[shown.Worker]]:
-    return _page("/v1/system/workers", wire.Page[shown.Worker], {})
+    return _page("/v1/workers", wire.Page[shown.Worker], {})
 
 
 def sweep() -> Call[shown.Swept]:

@@ -603,8 +603,21 @@ class Setting(_Shown, frozen=True):
     source: str = ""
 
 
+class WorkerStats(_Shown, frozen=True):
+    """How many runs a process executes at once, at most, how many executions it has begun, and how many of them were
+    taken from it.
+    """
+
+    slots: int = 0
+    begun: int = 0
+    lost: int = 0
+
+
 class Worker(_Shown, frozen=True):
-    """A process that works on a store. It executes runs of `routes`, and said at `seen_at` that it lives."""
+    """A process that works on a store. It executes runs of `routes`, and said at `seen_at`, `seen_ago_s` seconds ago,
+    that it lives. `max_concurrent_total`: how many runs of an agent all of them together may execute at once, as it
+    says.
+    """
 
     consumer_id: str
     host: str = ""
@@ -616,6 +629,9 @@ class Worker(_Shown, frozen=True):
     executing: int = 0
     started_at: str | None = None
     seen_at: str = ""
+    seen_ago_s: float = 0.0
+    max_concurrent_total: dict[str, int] = {}
+    stats: WorkerStats = WorkerStats()
 
 
 class Swept(_Shown, frozen=True):

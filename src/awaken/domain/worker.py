@@ -26,6 +26,16 @@ class LifeSign(msgspec.Struct, frozen=True):
     path: str
 
 
+class WorkerStats(msgspec.Struct, frozen=True):
+    """What a process has done since it was made, and how much it does at once: `slots` runs at most; `begun` counts the
+    claims that it has executed or executes, `lost` those of them that it could not hold to their end.
+    """
+
+    slots: int = 0
+    begun: int = 0
+    lost: int = 0
+
+
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a process says of itself from time to time."""
 
@@ -46,5 +56,6 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When it was last known to live, by the store's clock."""
     stand_ins: tuple[Route, ...] = ()
     """Of its routes, those of versions that it does not have, and executes with another one."""
+    stats: WorkerStats = WorkerStats()
     totals: dict[Route, int] = {}
     """Of how many runs of an agent it says that no more may execute at once in all processes together."""

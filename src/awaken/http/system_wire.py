@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from awaken.domain.clock import to_rfc3339
+from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.version import version
 from awaken.domain.watching import MAX_WATCHED
 from awaken.domain.worker import ProcessRole, WorkerRecord
@@ -85,9 +85,20 @@ class SettingList(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
+class WorkerStatsResource(msgspec.Struct, frozen=True, kw_only=True):
+    """`slots`: how many runs it executes at once, at most; `begun`: how many executions it has begun, `lost`: and how
+    many of them were taken from it.
+    """
+
+    slots: int
+    begun: int
+    lost: int
+
+
 class WorkerResource(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that works on the store. `routes`: of which it executes runs. `seen_at`: when it was last known to
-    live.
+    """A process that works on the store. `routes`: of which it executes runs; `executing`: how many it holds.
+    `seen_at`: when it was last known to live, `seen_ago_s` seconds ago. `max_concurrent_total`: how many runs of an
+    agent all processes together may execute at once, as it says.
     """
 
     consumer_id: str
@@ -100,9 +111,13 @@ class WorkerResource(msgspec.Struct, frozen=True, kw_only=True):
     executing: int
     started_at: str | None
     seen_at: str
+    seen_ago_s: float
+    max_concurrent_total: dict[str, int]
+    stats: WorkerStatsResource
 
     @classmethod
-    def of(cls, worker: WorkerRecord) -> WorkerResource:
+    def of(cls, worker: WorkerRecord, now: Instant) -> WorkerResource:
+        stats = worker.stats
         return cls(
             consumer_id=worker.consumer_id,
             host=worker.host,
@@ -114,6 +129,9 @@ class WorkerResource(msgspec.Struct, frozen=True, kw_only=True):
             executing=worker.executing,
             started_at=None if worker.started_at is None else to_rfc3339(worker.started_at),
             seen_at=to_rfc3339(worker.seen_at),
+            seen_ago_s=max(now - worker.seen_at, 0) / 1000,
+            max_concurrent_total={str(route): limit for route, limit in worker.totals.items()},
+            stats=WorkerStatsResource(slots=stats.slots, begun=stats.begun, lost=stats.lost),
         )
 
 

@@ -24,7 +24,7 @@ from awaken.domain.errors import StoreUnavailable, Unavailable
 from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
 from awaken.domain.run import Run
 from awaken.domain.version import version
-from awaken.domain.worker import LifeSign, ProcessRole, WorkerRecord
+from awaken.domain.worker import LifeSign, ProcessRole, WorkerRecord, WorkerStats
 from awaken.executors.registry import Agents
 from awaken.mailbox.auditor import Auditor, AuditReport
 from awaken.mailbox.dispatcher import Dispatcher
@@ -216,6 +216,9 @@ class Engine:
             totals=dict(self._agents.totals) if self._executes else {},
             is_drained=self._dispatcher.is_drained,
             executing=self._slots.executing,
+            stats=WorkerStats(
+                self._slots.limit if self._executes else 0, self._executions.begun, self._executions.lost
+            ),
             started_at=None if self._ready is None else self._ready[0],
             life_sign=self._life_sign,
             seen_at=self._clock.now(),

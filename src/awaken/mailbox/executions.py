@@ -63,6 +63,10 @@ class Executions:
         """The claims of everything that is not over."""
         self._idle = Alarm(clock)
         self._is_leaving = False
+        self.begun = 0
+        """Executions that were started here, over all lives."""
+        self.lost = 0
+        """Those of them whose claim was taken from them."""
 
     def open(self) -> None:
         """What starts from now on is executed, on the loop that is running."""
@@ -84,6 +88,7 @@ class Executions:
         self._latest[key] = execution
         self._carried.add(claimed.token)
         self._slots.take(claimed)
+        self.begun += 1
         if claimed.dispatch.lease_until is not None:
             self._keeper.hold(execution, asked_s=asked_s)
         if self._is_leaving:
@@ -206,6 +211,7 @@ class Executions:
         if was_abandoned:
             _log.info("the abandoned run %s has ended", execution.claimed.run.run_id)
         if execution.is_lost:
+            self.lost += 1
             self._left_claim()
         if not self._tasks:
             self._idle.set()

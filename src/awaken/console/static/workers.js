@@ -20,12 +20,12 @@ export default function Workers({ route }) {
   return html`<${List}
     title="Workers"
     route=${route}
-    path="/v1/system/workers"
+    path="/v1/workers"
     whole=${true}
     columns=${COLUMNS}
     id=${(worker) => worker.consumer_id}
     href=${(worker) => to("queue", { status: "claimed", claimed_by: worker.consumer_id })}
-    cli=${["system", "workers"]}
+    cli=${["workers"]}
     empty=${{ text: "No process has said that it lives. On Postgres this starts some:", command: "awaken worker module:app --processes 2" }}
   />`;
 }

@@ -42,7 +42,8 @@ async def settings(call: Call) -> Response:
 
 
 async def workers(call: Call) -> Response:
-    return json_response(WorkerList(items=tuple([WorkerResource.of(each) for each in await call.mailbox.workers()])))
+    found, now = await call.mailbox.workers(), await call.reads.now()
+    return json_response(WorkerList(items=tuple([WorkerResource.of(each, now) for each in found])))
 
 
 async def sweep(call: Call) -> Response:
@@ -72,7 +73,7 @@ SYSTEM_OPERATIONS: Final = (
     ),
     Operation(
         method="GET",
-        path="/v1/system/workers",
+        path="/v1/workers",
         id="list_workers",
         summary="The processes that work on the store",
         handler=workers,
