@@ -490,3 +490,23 @@ async def test_what_another_process_has_is_left_to_it_while_it_lives(
 
         ended = await old.run(run)
         assert (ended.final_output, ended.dead_lettered) == (("beef for c0ffee", False) if fallback else (None, True))
+
+
+@behaviour("RT-016")
+async def test_what_another_process_has_paused_is_not_given_up(store: WatchedStore, clock: ManualClock) -> None:
+    """It has the agent, and was told to wait; nor does anybody stand in for it."""
+    shared = WatchedStore(store, exclusive=False)
+    gives_up = MailboxSettings(drain_s=0, handover_s=0, unserved_after_s=60)
+    async with (
+        shared,
+        world_of(shared, clock, "beef", settings=gives_up, fallback="latest", seed=2) as old,
+        world_of(shared, clock, "c0ffee", seed=3) as new,
+    ):
+        new.agents.pause("support")
+        await old.advance(10)
+        run = await new.submit(agent_id="support")
+        await old.advance(300)
+        assert (await old.run(run)).status is RunStatus.CREATED
+
+        new.agents.resume("support")
+        assert (await new.done(run)).final_output == "c0ffee for c0ffee"

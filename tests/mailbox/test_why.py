@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import AgentNotLoadable, PermanentFailure, RunNotFound, StoreUnavailable, TransientFailure
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, MessageId, RunId, Scope
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, MessageId, Route, RunId, Scope
 from awaken.domain.message import user_message
 from awaken.domain.phase import phase_of
 from awaken.domain.run import Run, RunStatus, Termination
@@ -318,6 +318,43 @@ async def test_a_suspect_waits_for_the_room_of_suspects_and_not_for_a_slot(
 async def test_a_process_that_executes_nothing(store: WatchedStore, clock: ManualClock) -> None:
     async with World(store, clock, executes=False) as world:
         await why(world, await world.submit(), "not_executing_here", "accepts runs and executes none", next_in_s=None)
+
+
+async def test_who_executes_nothing_says_whether_anybody_who_lives_could(
+    store: WatchedStore, clock: ManualClock
+) -> None:
+    shared = WatchedStore(store, exclusive=False)
+    async with World(shared, clock, executes=False) as world:
+        run = await world.submit()
+        await why(
+            world,
+            run,
+            "unserved",
+            "no process that is known to live can run agent 'gated'",
+            behind=["gated"],
+            next_in_s=None,
+        )
+
+        minted = world.mailbox.ids.consumer_id()
+        worker = replace(world.mailbox.worker(), consumer_id=minted, role="worker", paused=(Route("gated"),))
+        await shared.beat(worker)
+        await world.advance(5)
+        said = "agent 'gated' is paused in every process that has it"
+        await why(world, run, "agent_paused", said, behind=["gated"], next_in_s=None)
+
+        await shared.beat(replace(worker, routes=(Route("gated"),), paused=()))
+        await world.advance(5)
+        await why(world, run, "not_executing_here", "1 other worker can run it", next_in_s=None)
+
+
+async def test_who_has_no_such_agent_says_that_others_have_it(store: WatchedStore, clock: ManualClock) -> None:
+    shared = WatchedStore(store, exclusive=False)
+    async with shared, World(shared, clock, executes=False, agents={"theirs": Deaf()}) as front:
+        run = await front.submit(agent_id="theirs")
+        worker = replace(front.mailbox.worker(), consumer_id=front.mailbox.ids.consumer_id(), role="worker")
+        await shared.beat(replace(worker, routes=(Route("theirs"),)))
+        async with World(shared, clock, seed=2) as world:
+            await why(world, run, "not_executing_here", "executes no runs of agent 'theirs'", next_in_s=None)
 
 
 async def test_a_mailbox_that_is_leaving_takes_nothing(store: WatchedStore, clock: ManualClock) -> None:

@@ -56,6 +56,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When it was last known to live, by the store's clock."""
     stand_ins: tuple[Route, ...] = ()
     """Of its routes, those of versions that it does not have, and executes with another one."""
+    paused: tuple[Route, ...] = ()
+    """What it would run, were it not paused there."""
     stats: WorkerStats = WorkerStats()
     totals: dict[Route, int] = {}
     """Of how many runs of an agent it says that no more may execute at once in all processes together."""

@@ -162,6 +162,8 @@ class Agents:
         """
         self.stand_ins: Mapping[Route, Route] = {}
         """Of `routes` those whose runs another version executes, and which: they share its limits."""
+        self.paused_routes: frozenset[Route] = frozenset()
+        """What would be among `routes`, were it not paused."""
         self.totals: Mapping[Route, int] = {}
         """Who executes some of `routes`, and how many runs at once in all processes together, where that is limited.
         Another object after each change.
@@ -385,9 +387,13 @@ class Agents:
         served: dict[Route, int | None] = {}
         stand_ins: dict[Route, Route] = {}
         totals: dict[Route, int] = {}
+        paused: set[Route] = set()
         for route in dict.fromkeys([*self._known, *map(Route, self._newest), *self._met]):
             found = self._executes(route)
-            if found is None or found.route in self._withdrawn or self.is_paused(route) or self.is_left(route):
+            if found is None or found.route in self._withdrawn or self.is_left(route):
+                continue
+            if self.is_paused(route):
+                paused.add(route)
                 continue
             served[route] = found.limit
             if found.total is not None:
@@ -395,6 +401,7 @@ class Agents:
             if found.route != route:
                 stand_ins[route] = found.route
         self.stand_ins = MappingProxyType(stand_ins)
+        self.paused_routes = frozenset(paused)
         self.totals = MappingProxyType(totals)
         self.routes = MappingProxyType(served)
         for listener in self._listeners:

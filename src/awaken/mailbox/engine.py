@@ -44,7 +44,7 @@ from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.slots import Slots
 from awaken.mailbox.sweeper import Removed, Sweeper, Swept
-from awaken.mailbox.why import Executing, Held, Here
+from awaken.mailbox.why import Elsewhere, Executing, Held, Here
 from awaken.mailbox.worker import Workshop
 from awaken.store.combiner import Combiner
 from awaken.store.contract import Signal, Store
@@ -216,6 +216,7 @@ class Engine:
             totals=dict(self._agents.totals) if self._executes else {},
             is_drained=self._dispatcher.is_drained,
             executing=self._slots.executing,
+            paused=tuple(sorted(self._agents.paused_routes)) if self._executes else (),
             stats=WorkerStats(
                 self._slots.limit if self._executes else 0, self._executions.begun, self._executions.lost
             ),
@@ -271,6 +272,7 @@ class Engine:
             withdrawn=self._agents.why_not_loadable(route),
             executor=self._executor_of(route),
             agent_limit=self._agents.routes.get(route),
+            elsewhere=self._elsewhere(route),
             gives_up_after_ms=self._sweeper.gives_up_after_ms,
             slots=self._slots.limit,
             suspect_room=self._slots.suspect_room,
@@ -283,6 +285,15 @@ class Engine:
             held="nowhere" if dispatch is None else self._held(scope, dispatch),
             at_work=None if at_work is None else at_work.claimed.run.run_id,
             refused=self.auditor.report.refused_in(scope, run.thread_id),
+        )
+
+    def _elsewhere(self, route: Route) -> Elsewhere | None:
+        others = None if self._store.capabilities.exclusive else self._neighbours.others
+        if others is None:
+            return None
+        return Elsewhere(
+            serving=len([each for each in others if route in each.routes]),
+            paused=len([each for each in others if route in each.paused]),
         )
 
     def _executor_of(self, route: Route) -> Route:

@@ -309,17 +309,17 @@ class Sweeper:
         self._unserved_since_s = unserved
         self._observer.unserved(len(unserved))
         if others is not None:
-            await self._give_up({route for each in others for route in each.routes})
+            await self._give_up({route for each in others for route in (*each.routes, *each.paused)})
 
     def _without_own(self, routes: Sequence[Route], others: Sequence[WorkerRecord]) -> list[Route]:
         """Without those of versions that another process has itself, and that it need not stand in for."""
-        own = {route for each in others for route in each.routes if route not in each.stand_ins}
+        own = {route for each in others for route in (*each.routes, *each.paused) if route not in each.stand_ins}
         return [route for route in routes if route not in own]
 
     async def _give_up(self, elsewhere: Container[Route]) -> None:
         """Give up what has been due for too long and nobody can run, as far as a sweep goes. Somebody has time to
         register an agent that is missing by mistake: what is seen to be unserved is left alone for a while.
-        `elsewhere`: what other processes run.
+        `elsewhere`: what other processes run, or have and were told to pause.
         """
         after_ms = self.gives_up_after_ms
         if after_ms is None or not self._unserved_since_s:

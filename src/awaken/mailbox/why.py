@@ -84,6 +84,13 @@ class Executing(msgspec.Struct, frozen=True):
     is_suspect: bool
 
 
+class Elsewhere(msgspec.Struct, frozen=True):
+    """How many other processes on the store execute runs of an agent, and in how many that have it it is paused."""
+
+    serving: int
+    paused: int
+
+
 class Here(msgspec.Struct, frozen=True, kw_only=True):
     """What this process knows, and no row says: its rooms, what it serves, and what it does with a thread's claim."""
 
@@ -101,6 +108,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     executor: Route
     """Who executes its agent's runs here: the version that it has, or one that stands in for it."""
     agent_limit: int | None
+    elsewhere: Elsewhere | None
+    """Who else executes runs of its agent; None where that is not known, or nobody else can use the store."""
     gives_up_after_ms: int | None
     """How long what is due may wait for somebody who can execute it; None: for ever."""
     slots: int
@@ -532,7 +541,7 @@ def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
     since = max(dispatch.available_at, dispatch.updated_at)
     due = f"It has been due for {_lasting(facts.now - since)}"
     return (
-        _not_taking(facts, due, since)
+        _not_taking(facts, dispatch, due, since)
         or _not_served(facts, dispatch, due, since)
         or _no_room(facts, dispatch, due, since)
         or _refused(facts, due)
@@ -540,16 +549,11 @@ def _here(facts: Facts, dispatch: Dispatch) -> _Reason:
     )
 
 
-def _not_taking(facts: Facts, due: str, since: Instant) -> _Reason | None:
+def _not_taking(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _Reason | None:
     """This process takes no run at all."""
     here = facts.here
     if not here.executes:
-        return _Reason(
-            "not_executing_here",
-            f"{due}; this process accepts runs and executes none.",
-            "a process that executes runs takes it",
-            since,
-        )
+        return _left_to_others(facts, dispatch, due, since)
     if here.state != "ready":
         return _Reason(
             "not_ready",
@@ -566,6 +570,45 @@ def _not_taking(facts: Facts, due: str, since: Instant) -> _Reason | None:
             since,
         )
     return None
+
+
+def _left_to_others(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _Reason:
+    """This process executes no run of its agent, and others may."""
+    run, here = facts.run, facts.here
+    agent, blocked_by = f"agent {run.route!r}", (Blocker("agent", run.route),)
+    what = (
+        f"this process executes no runs of {agent}" if here.executes else "this process accepts runs and executes none"
+    )
+    others = here.elsewhere
+    if others is None:
+        return _Reason("not_executing_here", f"{due}; {what}.", "a process that executes runs takes it", since)
+    told = {"workers_serving": others.serving, "workers_paused": others.paused}
+    if others.serving:
+        return _Reason(
+            "not_executing_here",
+            f"{due}; {what}. {_counted(others.serving, 'other worker')} can run it.",
+            "one of those takes it when it has room; `awaken workers` lists them",
+            since,
+            facts=told,
+        )
+    if others.paused:
+        return _Reason(
+            "agent_paused",
+            f"{due}; {what}, and {agent} is paused in every process that has it.",
+            f"resume the agent there (`awaken agents resume {run.agent_id}`), or cancel the run",
+            since,
+            blocked_by=blocked_by,
+            facts=told,
+        )
+    return _Reason(
+        "unserved",
+        f"{due}; {what}, and no process that is known to live can run {agent}.{_given_up(facts, dispatch)}",
+        "start a process that executes it; `awaken workers` lists those there are",
+        since,
+        next_at=_given_up_at(facts, dispatch),
+        blocked_by=blocked_by,
+        facts=told,
+    )
 
 
 def _not_served(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _Reason | None:
@@ -589,6 +632,9 @@ def _not_served(facts: Facts, dispatch: Dispatch, due: str, since: Instant) -> _
             next_at=_given_up_at(facts, dispatch),
             blocked_by=blocked_by,
         )
+    others = here.elsewhere
+    if not here.is_served and others is not None and others.serving + others.paused:
+        return _left_to_others(facts, dispatch, due, since)
     if not here.is_served:
         return _Reason(
             "unserved",
