@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
 from awaken.cli.failure import Exit
 from awaken.client import Client
 from tests.cli.terminal import Terminal, at_a_terminal
+from tests.cli.test_server_process import APP, Process
 
 _threads = (f"terminal-{number}" for number in itertools.count())
 
@@ -152,6 +154,24 @@ def test_ctrl_c_in_an_answer_can_leave_it_running_and_the_next_one_goes_on_with_
             terminal.until("Let me think.")
             client.cancel(run.run_id)
             terminal.until("cancelled")
+            leave(terminal)
+            assert terminal.to_the_end() == 0
+
+
+def test_a_conversation_goes_on_when_its_server_is_killed_and_started_again(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(APP.format(drain_s=0))
+    with (
+        Process(tmp_path, "mine:app") as first,
+        at_a_terminal("run", "once", "--thread", "t", "--url", first.url) as terminal,
+    ):
+        terminal.until("> ")
+        terminal.type("hi")
+        terminal.until("one ")
+        first.process.kill()
+        terminal.until("connection lost; trying again")
+        with Process(tmp_path, "mine:app", port=first.port):
+            terminal.until("one two")
+            terminal.until("completed")
             leave(terminal)
             assert terminal.to_the_end() == 0
 

@@ -189,6 +189,20 @@ def test_on_a_terminal_text_is_live_and_a_reset_is_told(monkeypatch: pytest.Monk
     ]
 
 
+def test_a_tool_takes_one_line_of_a_terminal_however_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    printer = AnswerPrinter()
+    printer.show(_event("ToolCallReady", name="look_up", arguments={"order": "7" * 60}))
+    printer.show(_event("ToolCallDone", name="look_up", status="succeeded", result="found\n" * 20))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+    assert [line[:12] for line in lines] == ['· look_up({"', "·   succeede"]
+    assert [len(line) for line in lines] == [40, 40]
+
+
 def test_text_keeps_its_lines_and_loses_its_control_characters() -> None:
     assert printable("a\tb\nc\x07\x1b[0m\x9b\x7f\r") == "a\tb\nc[0m"
 

@@ -121,15 +121,19 @@ class AnswerPrinter:
         match event.kind:
             case "ToolCallReady":
                 arguments = shortened(payload.get("arguments", payload.get("raw", "")))
-                self.note(f"{payload.get('name', 'tool')}({arguments})")
+                self._fold(f"{payload.get('name', 'tool')}({arguments})")
             case "ToolCallDone":
-                self.note(_ended(payload))
+                self._fold(_ended(payload))
             case "RunRescheduled":
                 self.note(_rescheduled(payload))
             case "RunResumed":
                 self.note("goes on where it was")
             case _:
                 return
+
+    def _fold(self, text: str) -> None:
+        """A note that takes one line of a terminal, whatever its width."""
+        self.note(shortened(text, max(self._aside.width - 2, _ID_CHARS)) if self._live else text)
 
     def _write(self, text: str) -> None:
         if text:
