@@ -56,9 +56,12 @@ def _said(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:
     if ticket.kind == "input":
         text = typed(f"? {question(ticket)} ")
         return None if not text else {"action": "answer", "result": _fitting(ticket, text)}
-    _show_arguments(printer, ticket)
+    asked = question(ticket)
+    if ticket.arguments is not None and shortened(ticket.arguments).endswith("…"):
+        printer.note(written(ticket.arguments))  # what is approved has been seen, and whole
+        asked = question(msgspec.structs.replace(ticket, arguments=None))
     can_edit = "edit" in ticket.allowed_actions and isinstance(ticket.arguments, dict)
-    text = typed(f"? {question(ticket)} [y/n, {'n and why, or e to edit' if can_edit else 'or n and why'}] ")
+    text = typed(f"? {asked} [y/n, {'n and why, or e to edit' if can_edit else 'or n and why'}] ")
     if not text:
         return None
     word, _, why = text.partition(" ")
@@ -67,12 +70,6 @@ def _said(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:
     if can_edit and text.lower() in ("e", "edit"):
         return _edited(printer, ticket)
     return {"action": "deny", "reason": (why if word.lower() in ("n", "no") else text) or None}
-
-
-def _show_arguments(printer: AnswerPrinter, ticket: Ticket) -> None:
-    """Whole, where the question has only their beginning: what is approved has been seen."""
-    if ticket.arguments is not None and shortened(ticket.arguments).endswith("…"):
-        printer.note(written(ticket.arguments))
 
 
 def _edited(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:

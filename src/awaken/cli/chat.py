@@ -11,19 +11,15 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-import msgspec
-
 from awaken.cli.asking import ask_about, typed
 from awaken.cli.failure import Exit
-from awaken.cli.following import print_end
-from awaken.cli.terminal import AnswerPrinter, printable
+from awaken.cli.following import print_value
+from awaken.cli.terminal import AnswerPrinter, end_of, printable, summary, written
 from awaken.client import Client, Event, Run, Stream, StreamItem
 from awaken.domain.errors import AwakenError, NotFound
 
 PROMPT: Final = "> "
-HELP: Final = (
-    "Enter sends; /tools shows the last tool calls whole; Ctrl-D leaves; Ctrl-C while it answers asks what to do"
-)
+HELP: Final = "/tools shows tool calls whole; Ctrl-C while it answers asks; Ctrl-D leaves"
 _SHOWN: Final = 6
 """So many messages of a conversation that is gone on with are shown again."""
 
@@ -115,7 +111,8 @@ class Chat:
             run = self._to_its_end(run_id, stream)
             self._thread_id = run.thread_id
             if not self._decided(run):
-                print_end(self._printer, run)
+                print_value(self._printer, run)
+                self._printer.note(end_of(run) if run.phase == "completed" else summary(run))
                 return
             stream = self._client.run_events(run_id, after=run.cursor, on_reconnect=self._printer.reconnecting)
 
@@ -174,10 +171,7 @@ class Chat:
         if not self._tools:
             self._printer.note("no tools were called")
         for name, value in self._tools:
-            whole = (
-                value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-            )
-            self._printer.note(f"{name} {whole}")
+            self._printer.note(f"{name} {value if isinstance(value, str) else written(value)}")
 
 
 def _chosen(ask: Callable[[str], str] = typed) -> Choice:

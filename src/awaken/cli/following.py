@@ -50,11 +50,16 @@ def go_on(client: Client, printer: AnswerPrinter, run: Run) -> Run:
 
 
 def print_end(printer: AnswerPrinter, run: Run) -> None:
-    """What a structured agent returned, of which nothing was streamed, because it is no text; and a line about it."""
+    """What a run returned that was not streamed, and a line about it."""
+    print_value(printer, run)
+    printer.note(summary(run))
+
+
+def print_value(printer: AnswerPrinter, run: Run) -> None:
+    """What a structured agent returned, of which nothing was streamed, because it is no text."""
     if run.output is not None and not isinstance(run.output, str):
         printer.end_line()
         print_json(run.output)
-    printer.note(summary(run))
 
 
 def _ask_about(client: Client, printer: AnswerPrinter, run: Run) -> bool:

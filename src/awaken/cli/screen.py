@@ -199,8 +199,7 @@ def _lines(part: _Part, share: int, width: int) -> list[RenderableType]:
 def _head(view: View, width: int) -> Text:
     said = view.attention
     kind = "" if said.store == "memory" else f", durability {said.durability}"
-    line = Text(f"awaken {said.version}", style="bold")
-    line.append(f"  {one_line(view.url)}  {said.store}{kind}", style=QUIET)
+    line = Text.assemble((f"awaken {said.version}", "bold"), (f"  {one_line(view.url)}  {said.store}{kind}", QUIET))
     if said.drained:
         line.append("  drained", style=ATTENTION)
     line.truncate(width, overflow="ellipsis")

@@ -165,8 +165,13 @@ def _rescheduled(payload: dict[str, Any]) -> str:
 
 
 def summary(run: Run) -> str:
-    """A run's end in one line."""
-    parts = [f"run {run.run_id} {run.phase or run.status}"]
+    """A run's end in one line, with where to find it."""
+    return f"run {run.run_id} {end_of(run)}, thread {run.thread_id}"
+
+
+def end_of(run: Run) -> str:
+    """How a run ended, and what it took."""
+    parts = [run.phase or run.status]
     took_s = seconds_between(run.started_at, run.finished_at)
     if took_s is not None:
         parts.append(lasting(took_s))
@@ -177,7 +182,7 @@ def summary(run: Run) -> str:
         parts.append(f"{tokens} tokens")
     if run.error is not None:
         parts.append(run.error.message)
-    return ", ".join([*parts, f"thread {run.thread_id}"])
+    return ", ".join(parts)
 
 
 def event_line(item: StreamItem, width: int | None = None) -> str:
