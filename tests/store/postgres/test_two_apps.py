@@ -10,8 +10,11 @@ from awaken import Awaken
 from awaken.domain.dispatch import DispatchStatus
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
+from awaken.store.postgres.driver import connect
+from awaken.store.postgres.opening import place_of
 from awaken.testing.audit import check_sound
 from awaken.testing.behaviour import behaviour
+from awaken.wiring import PromisedRun
 
 FAST = MailboxSettings(poll_interval_s=600.0)
 """So that what is not heard of is not found in a test."""
@@ -63,6 +66,26 @@ async def test_what_many_ask_of_two_processes_is_executed_once_each_and_in_order
         assert sorted(executed) == sorted(asked)
         counts = await one.store.count_dispatches()
         assert (counts[DispatchStatus.ACKED], counts[DispatchStatus.QUEUED]) == (20, 0)
+        await check_sound(other.store)
+
+
+async def test_errands_of_one_sender_to_one_thread_keep_their_order_whoever_delivers_them(postgres_url: str) -> None:
+    """Both deliver all of them, side by side; each of the four threads has its own in the order of their commits."""
+    async with asyncio.timeout(60), app_on(postgres_url) as one, app_on(postgres_url) as other:
+        connection = await connect(place_of(postgres_url).dsn)
+        asked: list[PromisedRun] = []
+        for number in range(12):
+            async with connection.transaction():
+                for thread in "abcd":
+                    run = await one.submit(thread, f"{thread} {number}", agent="echo", connection=connection)
+                    assert isinstance(run, PromisedRun)
+                    asked.append(run)
+        await connection.close()
+        await asyncio.gather(*[run.result() for run in asked])
+
+        for thread in "abcd":
+            said = [message.text async for message in other.messages(thread, order="asc") if message.role == "user"]
+            assert said == [f"{thread} {number}" for number in range(12)]
         await check_sound(other.store)
 
 
