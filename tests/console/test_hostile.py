@@ -21,7 +21,7 @@ def site() -> Generator[Site]:
 
 
 def harmless(page: Page) -> None:
-    """It is there, as text: no element of it, no script that ran, no link that would act, no character that deceives."""
+    """It is there, as text: no element of it, no script that ran, no link that acts, no character that deceives."""
     assert page.evaluate("window.acted") is None
     assert page.locator("main script, main img, main iframe, main b, main [onerror]").count() == 0
     hrefs: list[str] = page.eval_on_selector_all("a", "(links) => links.map((link) => link.getAttribute('href'))")

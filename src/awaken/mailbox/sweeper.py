@@ -41,6 +41,7 @@ from awaken.store.transitions import (
     Reclaimed,
     Release,
     Settle,
+    Settled,
     Tick,
     Ticked,
 )
@@ -204,8 +205,7 @@ class Sweeper:
                 after = held.dispatch.no
                 token = held.dispatch.claim_token
                 if token is not None and not self._is_held(token):
-                    await self._release(held)
-                    count += 1
+                    count += await self._release(held)
             more = len(claims) == MAX_PAGE
         return count
 
@@ -215,11 +215,10 @@ class Sweeper:
         """
         return self._carries(token) or self._slots.may_have_won(token)
 
-    async def _release(self, held: Held) -> None:
-        """A settlement like any other: if the claim has ended meanwhile, it changes nothing."""
+    async def _release(self, held: Held) -> bool:
+        """A settlement like any other: where the claim has ended since it was read, it changes nothing."""
         dispatch = held.dispatch
         assert dispatch.claim_token is not None, "it is claimed"
-        _log.warning("run %s: nobody carried its claim, which is released", dispatch.run_id)
         settle = Settle(
             scope=held.scope,
             thread_id=dispatch.thread_id,
@@ -229,7 +228,10 @@ class Sweeper:
             number=0,
             ending=Release("nobody carried its claim"),
         )
-        await self._combiner.ask(settle)
+        has_released = isinstance(await self._combiner.ask(settle), Settled)
+        if has_released:
+            _log.warning("run %s: nobody carried its claim, which was released", dispatch.run_id)
+        return has_released
 
     async def tick(self) -> int:
         """Have the schedules that are due begin their runs; how many they were."""
