@@ -88,6 +88,14 @@ async def hostile(context: Context) -> AsyncIterator[Any]:
     yield "x" * 5_000_000
 
 
+async def diligent(context: Context) -> str:
+    """Closes many steps."""
+    for number in range(300):
+        await context.step(f"step {number}", lambda: 1)
+        await context.emit(f"{number} ")
+    return "done"
+
+
 async def chatty(context: Context) -> AsyncIterator[str]:
     """Puts ten thousand events into the log."""
     for number in range(9_990):

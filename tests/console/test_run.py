@@ -14,7 +14,7 @@ from playwright.sync_api import Route, expect
 
 from awaken.http.settings import HttpSettings
 from tests.browser.site import Site
-from tests.console.talking import Gate, child, ended, noter, parent, read, stepper, submit
+from tests.console.talking import Gate, child, diligent, ended, noter, parent, read, stepper, submit
 from tests.console.viewer import Viewer
 
 
@@ -25,7 +25,13 @@ def gate() -> Gate:
 
 @pytest.fixture
 def site(gate: Gate) -> Generator[Site]:
-    agents: dict[str, Any] = {"noter": noter(), "stepper": stepper(gate), "parent": parent, "child": child}
+    agents: dict[str, Any] = {
+        "noter": noter(),
+        "stepper": stepper(gate),
+        "parent": parent,
+        "child": child,
+        "diligent": diligent,
+    }
     with Site(http=HttpSettings(console=True), agents=agents) as site:
         yield site
         gate.open()
@@ -162,6 +168,18 @@ def test_a_takeover_is_drawn_as_a_break(viewer: Viewer, site: Site) -> None:
     taken.get_by_role("button", name="note_1", exact=True).click()
     expect(viewer.page.locator("details.call summary")).to_be_focused()
     viewer.accessible()
+
+
+def test_of_many_steps_the_last_ones_are_drawn_and_earlier_ones_on_demand(viewer: Viewer, site: Site) -> None:
+    run = submit(site.url, "diligent")
+    ended(site.url, run["run_id"])
+    viewer.open(f"runs/{run['run_id']}")
+    rows = viewer.page.locator(".lenses > .row")
+    expect(rows).to_have_count(200)
+    expect(rows.last).to_contain_text("Finished")
+    viewer.page.get_by_role("button", name="Earlier rows").click()
+    expect(rows.first).to_contain_text("hello")
+    assert rows.count() > 300
 
 
 def test_runs_that_it_started_and_that_started_it_are_linked(viewer: Viewer, site: Site) -> None:

@@ -12,6 +12,8 @@ import { useCallback, useEffect, useRef, useState } from "./html.js";
 const KEY = "awaken.key";
 const PAUSE_MS = 1_000;
 const AGAIN_MS = 5_000;
+/** A read that takes long is made less often: it takes at most this part of the time. */
+const SHARE = 0.1;
 /** Without a hint; ages, leases and what other processes do change without one. */
 const IDLE_MS = 15_000;
 
@@ -137,7 +139,7 @@ export function useRead(path, { concerns = () => true, live = true } = {}) {
   useEffect(() => {
     if (path === null) return undefined;
     const closing = new AbortController();
-    let asked = false, reading = false, timer = null, last = 0; // prettier-ignore
+    let asked = false, reading = false, timer = null, last = 0, pause_ms = PAUSE_MS; // prettier-ignore
     const read = async () => {
       reading = true;
       asked = false;
@@ -155,7 +157,8 @@ export function useRead(path, { concerns = () => true, live = true } = {}) {
         show((before) => ({ ...(keeps(before) ? before : { value: undefined, read_at: null }), path, problem }));
       }
       reading = false;
-      plan(asked ? PAUSE_MS : IDLE_MS);
+      pause_ms = Math.max(PAUSE_MS, (Date.now() - last) / SHARE);
+      plan(asked ? pause_ms : IDLE_MS);
     };
     const plan = (in_ms) => {
       clearTimeout(timer);
@@ -164,7 +167,7 @@ export function useRead(path, { concerns = () => true, live = true } = {}) {
     };
     const ask = () => {
       if (document.hidden || !live) return;
-      if (!asked && !reading) plan(Math.max(0, PAUSE_MS - (Date.now() - last)));
+      if (!asked && !reading) plan(Math.max(0, pause_ms - (Date.now() - last)));
       asked = true;
     };
     const seen = () => document.hidden || ask();

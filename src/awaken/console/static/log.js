@@ -14,6 +14,8 @@ const BOUND = 10_000;
 const PAGE = 200;
 const PAUSE_MS = 1_000;
 const IDLE_MS = 15_000;
+/** Between two looks at what is being said. */
+const FRAME_MS = 60;
 const STEP_BEGINS = new Set(["StepStarted", "RunStarted", "RunResumed"]);
 export const DELTAS = new Set([
   "TextDeltaObserved", "ReasoningDeltaObserved", "ReasoningEncryptedValueObserved", "ToolCallDeltaObserved",
@@ -169,7 +171,7 @@ export class Saying {
 }
 
 /**
- * Follow a run, or a thread, from `cursor` on; nothing while `what` is null. Shown anew at most once a frame.
+ * Follow a run, or a thread, from `cursor` on; nothing while `what` is null.
  *
  * @param {{ run_id: string } | { thread_id: string } | null} what
  * @param {string | undefined} cursor Where it begins, as it was when `what` was first given.
@@ -181,15 +183,15 @@ export function useSaying(what, cursor) {
   useEffect(() => {
     if (!what) return undefined;
     saying.current = new Saying();
-    let frame = 0;
+    let timer = null;
     const watch = client.watch({ ...what, cursor }, (item) => {
       link.heard();
-      if (saying.current.take(item)) frame ||= requestAnimationFrame(() => ((frame = 0), turn((count) => count + 1)));
+      if (saying.current.take(item)) timer ??= setTimeout(() => ((timer = null), turn((count) => count + 1)), FRAME_MS);
       if (!DELTAS.has(item.kind) && item.thread_id) link.hint({ thread_id: item.thread_id, run_id: item.run_id, kind: item.kind });
     });
     return () => {
       watch.close();
-      cancelAnimationFrame(frame);
+      clearTimeout(timer);
     };
   }, [id]);
   return saying.current;

@@ -28,7 +28,7 @@ function Shown({ run, reload, path, mine, route }) {
   const { query } = route;
   const done = run.status === "done";
   const why = useRead(`${path}/explain`, mine);
-  const timeline = useRead(`${path}/timeline`, mine);
+  const timeline = useRead(`${path}/timeline`, { ...mine, live: !done });
   const messages = useMessages(thread_id, { run_id, ...mine });
   const log = useLog(`${path}/events`, { query: logQuery(query), ...mine });
   const active = log.complete && ["created", "running"].includes(run.status);
@@ -51,7 +51,7 @@ function Shown({ run, reload, path, mine, route }) {
   const stop = { method: "POST", path: `${path}/cancel` };
   return html`
     <${Why} ...${{ run, why }} />
-    <${About} run=${run} />
+    <${About} run=${run} children=${spans.filter(({ kind }) => kind === "child")} />
     <div class="row actions">
       ${!done && html`<${Action} label="Stop" danger=${true} request=${stop} done=${reload} />`}
       ${done && html`<${Action} label="Retry" request=${retry} done=${({ run_id }) => go("runs", run_id)} />`}
@@ -70,6 +70,7 @@ function Shown({ run, reload, path, mine, route }) {
         { label: "This run", request: { path }, cli: ["show", run_id] },
         { label: "Why it is where it is", request: { path: `${path}/explain` }, cli: ["why", run_id] },
         { label: "Its timeline", request: { path: `${path}/timeline` } },
+        { label: "Runs that it has started", request: { path: `${path}/children` } },
         { label: "What was said", request: messages.request, cli: ["watch", run_id] },
         { label: "Its events", request: { path: withQuery(`${path}/events`, logQuery(query)) }, cli: ["tail", run_id, "--json"] },
         !done && { label: "Stop", request: stop, cli: ["cancel", run_id] },
@@ -119,18 +120,20 @@ function Why({ run, why }) {
   </section>`;
 }
 
-function About({ run }) {
+/** The runs that it has started, as far as a line holds them. */
+const CHILDREN = 20;
+const CHILD = { open: "running", done: "completed", failed: "failed", cut: "left" };
+
+function About({ run, children }) {
   const { input_tokens = 0, output_tokens = 0, cache_read_tokens = 0, model_calls } = run.usage ?? {};
   const cached = input_tokens && cache_read_tokens ? ` (${Math.round((100 * cache_read_tokens) / input_tokens)} % cached)` : "";
-  const children = useRead(api`/v1/runs/${run.run_id}/children`, { concerns: () => true });
-  const made = children.value?.items ?? [];
   return html`<div class="about"><${Facts}
     of=${{
       Agent: `${run.agent_id}${run.agent_version ? `@${run.agent_version}` : ""}`,
       Thread: html`<${ThreadId} id=${run.thread_id} short=${false} />`,
       "Started by": run.parent_run_id && html`run <${RunId} id=${run.parent_run_id} />`,
       "Retry of": run.retry_of_run_id && html`<${RunId} id=${run.retry_of_run_id} />`,
-      Started: made.length > 0 ? html`${made.map((child) => html`<span class="child" key=${child.run_id}><${RunId} id=${child.run_id} /> <${Status} of=${child.phase} /> ${child.agent_id} </span>`)}${children.value.has_more && "…"}` : null,
+      Started: children.length > 0 && html`${children.slice(-CHILDREN).map(({ id, status, facts }) => html`<span key=${id}><${RunId} id=${facts.run_id} /> ${facts.agent_id} <${Status} of=${CHILD[status]} /> </span>`)}${children.length > CHILDREN && `and ${children.length - CHILDREN} before`}`,
       Attempt: `${run.attempt} of ${run.max_attempts}`,
       Took: took(run) && `${took(run)}, ${run.steps} steps`,
       Tokens: input_tokens + output_tokens > 0 ? `${amount(input_tokens)} in${cached}, ${amount(output_tokens)} out${model_calls ? `, ${model_calls} model calls` : ""}` : null,

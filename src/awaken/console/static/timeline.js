@@ -6,13 +6,15 @@
  */
 
 import { Message } from "./conversation.js";
-import { html, useMemo } from "./html.js";
+import { html, useMemo, useState } from "./html.js";
 import { useNow } from "./link.js";
 import { Facts, Id, RunId, Status, When } from "./parts.js";
 import { to } from "./route.js";
 import { Text, amount, brief, lasting, pretty, seen } from "./text.js";
 
 const ROWS = new Set(["queued", "retry", "waiting", "takeover", "attempt", "step", "end"]);
+/** What is drawn at once, from the end; older ones on demand. */
+const MANY = 200;
 const SIGNS = {
   queued: "·", retry: "↻", waiting: "‖", takeover: "✕", attempt: "▸", step: "—", model_call: "◇", tool: "⚙", ticket: "◆",
   child: "↳", message: "✎", stop: "■", error: "✕", end: "●",
@@ -76,14 +78,17 @@ function placed(spans, items) {
 export function Lenses({ timeline, items, chosen, shown, lead, query, run_id, empty }) {
   const spans = timeline?.spans ?? [];
   const rows = useMemo(() => placed(spans, items), [spans, items]);
-  const now = useNow();
+  const [many, show] = useState(MANY);
+  const selected = rows.findIndex(({ head, spans }) => [head, ...spans].some((span) => span?.cursor === chosen));
+  const left_out = Math.max(0, Math.min(rows.length - many, selected < 0 ? Infinity : selected));
   const from = spans.length ? Date.parse(spans[0].started_at) : 0;
-  const until = Math.max(from + 1, ...spans.map(({ ended_at }) => (ended_at ? Date.parse(ended_at) : now)));
-  const one = (span) => html`<${Span} key=${span.id} ...${{ span, from, until, now, lead }} chosen=${span.cursor === chosen} href=${to("runs", run_id, { ...query, event: span.cursor })} />`;
+  const until = spans.reduce((latest, { ended_at }) => Math.max(latest, ended_at ? Date.parse(ended_at) : Date.now()), from + 1);
+  const one = (span) => html`<${Span} key=${span.id} ...${{ span, from, until, lead }} chosen=${span.cursor === chosen} href=${to("runs", run_id, { ...query, event: span.cursor })} />`;
   return html`<div class="lenses">
     <h2 class="left">Conversation</h2>
     <h2 class="right">Timeline</h2>
-    ${rows.map(
+    ${left_out > 0 && html`<p><button type="button" onClick=${() => show(many + MANY)}>Earlier rows</button></p>`}
+    ${rows.slice(left_out).map(
       (row, at) => html`<div key=${row.head?.id ?? "all"} class=${`row ${row.head?.kind ?? ""}`}>
         <div class="left">
           ${row.items.map((item) => html`<${Message} key=${item.message.message_id} of=${item} chosen=${shown} />`)}
@@ -101,10 +106,10 @@ export function Lenses({ timeline, items, chosen, shown, lead, query, run_id, em
 }
 
 /** One span: its sign, its name, how long it took and when; selected, all that is known of it. */
-function Span({ span, from, until, now, chosen, href, lead }) {
+function Span({ span, from, until, chosen, href, lead }) {
   const { kind, name, status, started_at, ended_at, cursor, facts } = span;
   const begin = Date.parse(started_at);
-  const end = ended_at ? Date.parse(ended_at) : now;
+  const end = ended_at ? Date.parse(ended_at) : until;
   const place = facts.tool_call_id ?? facts.message_id;
   const wide = until - from;
   const of = facts.usage && `${amount(facts.usage.input_tokens ?? 0)} in${facts.cached_share ? ` (${Math.round(facts.cached_share * 100)} % cached)` : ""}, ${amount(facts.usage.output_tokens ?? 0)} out`;
@@ -119,7 +124,7 @@ function Span({ span, from, until, now, chosen, href, lead }) {
     ${status === "open" && html`<${Status} of=${["ticket", "waiting", "queued", "retry"].includes(kind) ? "open" : "running"}>${{ ticket: "open", waiting: "waits", queued: "queued", retry: "waits" }[kind] ?? "goes on"}<//>`}
     ${kind === "child" && facts.run_id && html`<${RunId} id=${facts.run_id} />`}
     ${facts.outcome && html`<span class="quiet">${seen(facts.outcome)}</span>`}
-    <span class="took">${end - begin > 0 || status === "open" ? lasting(end - begin) : ""}</span>
+    <span class="took">${status === "open" ? html`<${Lasting} since=${begin} />` : end > begin && lasting(end - begin)}</span>
     <svg class="bar" viewBox="0 0 1000 4" preserveAspectRatio="none" aria-hidden="true"><rect x=${(1000 * (begin - from)) / wide} width=${Math.max(3, (1000 * (end - begin)) / wide)} height="4" /></svg>
     ${kind === "takeover" && html`<${Break} facts=${facts} lead=${lead} />`}
     ${chosen &&
@@ -132,6 +137,8 @@ function Span({ span, from, until, now, chosen, href, lead }) {
     </div>`}
   </div>`;
 }
+
+const Lasting = ({ since }) => lasting(useNow() - since);
 
 /** Who died, who took over, and what was not repeated. */
 function Break({ facts: { previous_worker, worker, finished_calls = [] }, lead }) {
