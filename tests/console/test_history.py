@@ -62,6 +62,7 @@ def test_events_are_found_opened_and_named_by_keyboard_alone(viewer: Viewer, sit
     asked = re.findall(r"'(http[^']*)'|(http\S*)", curl)[0]
     [event] = httpx.get(asked[0] or asked[1]).json()["items"]
     assert event["cursor"] == cursor
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     viewer.accessible()
 
 
