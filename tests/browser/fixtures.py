@@ -41,7 +41,8 @@ def browser(chromium_found: chromium.Chromium) -> Generator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Generator[Page]:
     """A new page in a profile of its own. Whatever it complains about fails the test."""
-    context = browser.new_context(viewport={"width": 900, "height": 700})
+    # Without a locale Chromium calls its language `en-US@posix` on a machine that has none, which no library expects.
+    context = browser.new_context(viewport={"width": 900, "height": 700}, locale="en-US")
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE_MS)
     complaints: list[str] = []

@@ -6,24 +6,56 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+import msgspec
 import uvicorn
+from msgspec import Meta
 from starlette.types import ASGIApp
 
 from awaken import Awaken, Context
-from awaken.domain.errors import PermanentFailure
+from awaken.domain.errors import PermanentFailure, TransientFailure
 from awaken.http.settings import HttpSettings
 from awaken.mailbox.settings import MailboxSettings
 
 _WITHIN_S = 20
 
 
+class Seat(msgspec.Struct):
+    row: int
+    window: bool = False
+
+
+class Booking(msgspec.Struct):
+    """How somebody wants to travel."""
+
+    name: Annotated[str, Meta(min_length=2, description="As it stands in the passport.")]
+    travels_in: Literal["first", "second"]
+    seats: list[Seat]
+    price: Annotated[float, Meta(multiple_of=0.5)] | None = None
+    extra: dict[str, int] = {}
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """What `clerk` asks: whether a tool may run, or a question whose answer is of a type."""
+
+    tool: str | None = None
+    arguments: dict[str, Any] | None = None
+    question: str = "May I?"
+    type: Literal["text", "whole", "yes", "booking"] = "text"
+    expires_in_s: float | None = None
+
+
+_TYPES: Final[dict[str, Any]] = {"text": str, "whole": int, "yes": bool, "booking": Booking}
+
+
 class Site:
     """Serves while it is entered.
 
     Its agents: `speaker`; `stuck`, which works until it is stopped; `asker`, which asks for an approval and says what
-    it was told; `broken`, whose runs are given up at once; and those that a test brings.
+    it was told; `broken`, whose runs are given up at once; `clerk`, which asks what its input says, a `Wanted` in JSON,
+    and says what it got; `flaky`, which fails and is tried again, in ten minutes unless somebody helps; and those that
+    a test brings.
     """
 
     def __init__(
@@ -70,6 +102,8 @@ class Site:
         app.agent("stuck", _stuck)
         app.agent("asker", _ask)
         app.agent("broken", _fail)
+        app.agent("clerk", _clerk)
+        app.agent("flaky", _fail_for_now)
         for name, agent in self._agents.items():
             app.agent(name, agent)
         async with app:
@@ -96,3 +130,21 @@ async def _fail(context: Context) -> None:
 async def _ask(context: Context) -> str:
     answer = await context.approve("May I?")
     return f"{answer.approved}: {answer.reason}"
+
+
+async def _fail_for_now(context: Context) -> None:
+    raise TransientFailure("the mail server hangs up", retry_after_s=600)
+
+
+async def _clerk(context: Context) -> str:
+    wanted = msgspec.json.decode(await context.input(), type=Wanted)
+    said: Any
+    if wanted.tool is None:
+        asked = context.ask(wanted.question, type=_TYPES[wanted.type], expires_in_s=wanted.expires_in_s)
+        said = await asked
+    else:
+        answer = await context.approve(
+            wanted.question, name=wanted.tool, arguments=wanted.arguments, expires_in_s=wanted.expires_in_s
+        )
+        said = [answer.approved, answer.reason, answer.arguments]
+    return msgspec.json.encode(said).decode()

@@ -54,6 +54,10 @@ class SchemaCheck:
         more = f"; and {len(faults) - _MAX_SHOWN} more" if len(faults) > _MAX_SHOWN else ""
         return "; ".join(faults[:_MAX_SHOWN]) + more
 
+    def place_of_fault(self, value: Any) -> tuple[str | int, ...]:
+        """Where the first fault is: names and positions, from the outside in; empty where it is the value itself."""
+        return next((tuple(error.instance_path) for error in self._validator.iter_errors(value)), ())
+
 
 def _fault(error: Any) -> str:
     place = "/".join(map(str, error.instance_path))

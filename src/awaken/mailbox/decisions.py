@@ -292,12 +292,13 @@ def _check_parts(action: str, verdict: Verdict) -> None:
 
 
 def _check_schema(ticket: Ticket, schema: dict[str, Any], result: Any) -> None:
-    faults = SchemaCheck(schema, f"the response_schema of ticket {ticket.ticket_id!r}").faults(result)
+    check = SchemaCheck(schema, f"the response_schema of ticket {ticket.ticket_id!r}")
+    faults = check.faults(result)
     if faults:
         raise ValidationError(
             f"the result is not what ticket {ticket.ticket_id!r} asks for: {faults}",
             code="decision_rejected_by_schema",
-            loc=("body", "result"),
+            loc=("body", "result", *check.place_of_fault(result)),
         )
 
 

@@ -12,6 +12,7 @@ import { lasting } from "./text.js";
  */
 const PAGES = [
   { name: "attention", title: "Attention", key: "a", load: () => import("./attention.js") },
+  { name: "approvals", title: "Approvals", key: "p", load: () => import("./approvals.js") },
   { name: "runs", title: "Runs", key: "r", load: () => import("./runs.js"), one: () => import("./run.js") },
   { name: "threads", title: "Threads", key: "t", load: () => import("./threads.js"), one: () => import("./thread.js") },
   { name: "queue", title: "Queue", key: "q", load: () => import("./queue.js") },

@@ -8,7 +8,7 @@
 import { html, useEffect, useMemo } from "./html.js";
 import { BASE, withQuery } from "./link.js";
 import { DELTAS } from "./log.js";
-import { Command, Copy, Id, Json, Problem, Table, curlOf } from "./parts.js";
+import { Command, Copy, Id, Json, Problem, Table, curlOf, Typed } from "./parts.js";
 import { refine, to } from "./route.js";
 import { brief, lasting, seen } from "./text.js";
 
@@ -109,7 +109,7 @@ function Narrow({ query, kinds, show }) {
       <option value="">any</option>
       ${known.map((value) => html`<option key=${value} value=${value} selected=${value === query.kind}>${seen(value)}</option>`)}
     </select></label>
-    <label>Text <input type="search" size="16" value=${query.text ?? ""} onChange=${change("text")} /></label>
+    <label>Text <${Typed} type="search" size="16" value=${query.text ?? ""} onChange=${change("text")} /></label>
     <label><input type="checkbox" checked=${Boolean(query.failed)} onChange=${change("failed")} /> Failed</label>
   </form>`;
 }

@@ -3,7 +3,7 @@
  * states in which a page can be.
  */
 
-import { html, useEffect, useId, useRef, useState } from "./html.js";
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "./html.js";
 import { BASE, act, keepKey, readKey, useNow, useRead, withQuery } from "./link.js";
 import { refine, to, useKeys } from "./route.js";
 import { Text, lasting, seen } from "./text.js";
@@ -269,7 +269,8 @@ const LIMIT = 50;
 export function Table({ caption, columns, rows, id, href, picked, onPick, pickable = () => true, current, onCurrent }) {
   const body = useRef(null);
   const move = (by) => () => {
-    const links = [...(body.current?.querySelectorAll("[data-row]") ?? [])];
+    const among = onCurrent ? body.current : document.querySelector("main"); // through all tables of a page
+    const links = [...(among?.querySelectorAll("[data-row]") ?? [])];
     if (!links.length) return false;
     const here = onCurrent ? rows.findIndex((row) => id(row) === current) : links.findIndex((link) => link.closest("tr").contains(document.activeElement));
     const at = Math.min(Math.max(here + by, 0), links.length - 1);
@@ -278,7 +279,7 @@ export function Table({ caption, columns, rows, id, href, picked, onPick, pickab
     return undefined;
   };
   useKeys({ j: move(1), k: move(-1) });
-  useEffect(() => {
+  useLayoutEffect(() => {
     const here = document.activeElement;
     if (!onCurrent || !current || (here && here !== document.body && !body.current.contains(here))) return;
     body.current.querySelector(".current [data-row]")?.focus();
@@ -379,11 +380,18 @@ export function Filters({ of, chosen }) {
               ${options.map((value) => html`<option key=${value} value=${value} selected=${value === chosen[name]}>${value.replaceAll("_", " ")}</option>`)}
             </select>`
           : instant
-            ? html`<input type="datetime-local" value=${localOf(chosen[name])} onChange=${change(name, (local) => new Date(local).toISOString())} />`
-            : html`<input type="search" size="12" value=${chosen[name] ?? ""} onChange=${change(name)} />`}
+            ? html`<${Typed} type="datetime-local" value=${localOf(chosen[name])} onChange=${change(name, (local) => new Date(local).toISOString())} />`
+            : html`<${Typed} type="search" size="12" value=${chosen[name] ?? ""} onChange=${change(name)} />`}
       </label>`,
     )}
   </form>`;
+}
+
+/** A field that keeps what is being typed, however often the page around it is drawn, and shows a value that has changed. */
+export function Typed({ value, ...rest }) {
+  const [typed, type] = useState(value);
+  useLayoutEffect(() => type(value), [value]);
+  return html`<input ...${rest} value=${typed} onInput=${(event) => type(event.target.value)} />`;
 }
 
 /** An instant as a field for local time wants it. */
