@@ -50,7 +50,7 @@ def test_it_works_where_it_is_mounted(page: Page) -> None:
     with Site(http=HttpSettings(console=True), around=below) as site:
         viewer = Viewer(page, f"{site.url}/agents")
         page.goto(f"{site.url}/agents/")
-        expect(page.get_by_role("status")).to_have_text("live")
+        expect(page.locator(".state [role=status]")).to_have_text("live")
         viewer.open("runs")
         viewer.heading("Runs")
         expect(page.get_by_text("No run has been made yet")).to_be_visible()
@@ -62,7 +62,7 @@ def test_the_first_load_is_small(viewer: Viewer) -> None:
     viewer.page.on("response", lambda response: sizes.append(int(response.headers.get("content-length", "0"))))
     viewer.open()
     viewer.heading("Attention")
-    expect(viewer.page.get_by_role("status")).to_have_text("live")
+    expect(viewer.page.locator(".state [role=status]")).to_have_text("live")
     assert sum(sizes) <= FIRST_LOAD_BYTES
 
 
