@@ -25,6 +25,7 @@ const PAGES = [
 const HELP = [
   ["g, then a letter", "another page"],
   ["j, k", "down and up in a table"],
+  ["x, Space", "pick what is focused, where several can be picked"],
   ["Enter", "open what is focused"],
   ["?", "this list"],
 ];

@@ -278,7 +278,11 @@ export function Table({ caption, columns, rows, id, href, picked, onPick, pickab
     onCurrent?.(id(rows[at]));
     return undefined;
   };
-  useKeys({ j: move(1), k: move(-1) });
+  const pickFocused = () => {
+    const row = picked && !onCurrent && !document.activeElement.closest("button, select") && rows[[...(body.current?.children ?? [])].findIndex((line) => line.contains(document.activeElement))];
+    return row && pickable(row) ? pick([id(row)], !picked.has(id(row))) : false;
+  };
+  useKeys({ j: move(1), k: move(-1), x: pickFocused, " ": pickFocused });
   useLayoutEffect(() => {
     const here = document.activeElement;
     if (!onCurrent || !current || (here && here !== document.body && !body.current.contains(here))) return;
@@ -287,7 +291,7 @@ export function Table({ caption, columns, rows, id, href, picked, onPick, pickab
   const can = picked ? rows.filter(pickable) : [];
   const all = can.length > 0 && can.every((row) => picked.has(id(row)));
   const pick = (ids, on) => onPick(new Set(on ? [...picked, ...ids] : [...picked].filter((each) => !ids.includes(each))));
-  const by_link = !picked || Boolean(onCurrent);
+  const by_link = Boolean(href);
   return html`<table>
     <caption class="hidden">${caption}</caption>
     <thead>

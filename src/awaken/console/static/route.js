@@ -2,7 +2,7 @@
  * Where the console is: `#/runs/ID?kinds=…`, so that every view has its address, also where the console is mounted.
  */
 
-import { useEffect, useRef, useState } from "./html.js";
+import { useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 
 /** @returns {{ place: string[], query: Record<string, string> }} */
 export function parsed(hash) {
@@ -52,8 +52,8 @@ export function useRoute() {
  */
 export function useKeys(bindings, { before = false, repeats = ["j", "k"] } = {}) {
   const latest = useRef(bindings);
-  latest.current = bindings; // what was drawn last: the next key may come before effects have run
-  useEffect(() => {
+  latest.current = bindings; // the next key may come before effects have run, and is meant for what has been drawn
+  useLayoutEffect(() => {
     const pressed = (event) => {
       const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, dialog[open]");
       if (typing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
