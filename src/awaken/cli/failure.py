@@ -11,7 +11,15 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NoReturn
 
-from awaken.domain.errors import AwakenError, Conflict, NotFound, QueueFull, Unavailable, ValidationError
+from awaken.domain.errors import (
+    AwakenError,
+    Conflict,
+    NotFound,
+    QueueFull,
+    StoreUnreachable,
+    Unavailable,
+    ValidationError,
+)
 
 
 class Exit(IntEnum):
@@ -22,7 +30,8 @@ class Exit(IntEnum):
     CONFLICT = 4
     """Not as things stand."""
     UNREACHABLE = 5
-    """Nobody answers, or nobody yet or any more: a server that starts or stops. The same can be asked again."""
+    """Nobody answers, or nobody yet or any more: a server that starts or stops, a database that is away. The same can be
+    asked again."""
     WAITS = 6
     """The run waits for somebody, and goes on when that has been decided."""
 
@@ -55,7 +64,7 @@ def failure_of(error: AwakenError) -> Failure:
             code = Exit.CONFLICT
         case ValidationError():
             code = Exit.USAGE
-        case Unavailable():
+        case Unavailable() | StoreUnreachable():
             code = Exit.UNREACHABLE
         case _:
             code = Exit.UNREACHABLE if error.code == "unreachable" else Exit.FAILED

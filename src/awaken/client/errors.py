@@ -40,7 +40,7 @@ from awaken.domain.errors import (
     ScheduleDeclared,
     ScheduleNotFound,
     StaleVersion,
-    StoreUnavailable,
+    StoreUnreachable,
     ThreadBusy,
     ThreadGone,
     ThreadNotFound,
@@ -221,6 +221,6 @@ _BY_CODE: Final[dict[str, _Make]] = {
     "forbidden": lambda problem, detail: Forbidden(detail),
     "starting": lambda problem, detail: Unavailable(detail, code="starting"),
     "stopping": lambda problem, detail: Unavailable(detail, code="stopping"),
-    "store_unavailable": lambda problem, detail: StoreUnavailable(detail),
+    "store_unavailable": lambda problem, detail: StoreUnreachable(detail),
     "data_integrity": lambda problem, detail: DataIntegrity(detail),
 }

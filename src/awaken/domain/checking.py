@@ -280,5 +280,5 @@ def _refused(place: Place, text: str, what: str) -> ValidationError:
 def shown_url(url: object) -> str:
     """A URL as it may be printed: without a user and a password, wherever in it they stand."""
     if isinstance(url, str) and "@" in url:
-        url = f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}"
+        url = f"{url.partition(':')[0]}:...@{url.rpartition('@')[2]}"  # in ASCII, as `shown` escapes what is not
     return shown(url)

@@ -5,6 +5,7 @@ Above: the HTTP layer maps each class to a status in one table; nobody reads mes
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from awaken.domain.clock import lasting
@@ -475,13 +476,27 @@ class WrongLoop(AwakenError):
 
 
 class StoreError(AwakenError):
-    """The store could not do its part; `StoreUnavailable` is worth retrying, `DataIntegrity` is not."""
+    """The store could not do its part; `StoreUnavailable` is worth retrying, unless it is a `StoreRefused`;
+    `DataIntegrity` is not."""
 
     code = "store_unavailable"
+    log_level = logging.WARNING
+    """Of a line that says that something waits for the store, and will be tried again."""
 
 
 class StoreUnavailable(StoreError):
     """The store was not reached or refused to write, and nothing changed."""
+
+
+class StoreUnreachable(StoreUnavailable):
+    """Nobody answered for the store, or nobody is taken in at present: the same can be asked again."""
+
+    log_level = logging.DEBUG
+    """A store that goes away says so by itself, once, and not each part of a process for itself."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answers so until somebody changes something first: a grant, a password, the URL, the version."""
 
 
 class DataIntegrity(StoreError):

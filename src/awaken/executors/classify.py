@@ -22,6 +22,7 @@ from awaken.domain.errors import (
     AwakenError,
     ExecutorError,
     PermanentFailure,
+    StoreRefused,
     StoreUnavailable,
     TransientFailure,
     Unavailable,
@@ -114,7 +115,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _definite(error: BaseException) -> bool | None:
     """Whether trying again may help, where this one exception shows it; None where it does not."""
     if isinstance(error, AwakenError) and not isinstance(error, ExecutorError):
-        return isinstance(error, (StoreUnavailable, Unavailable))
+        return isinstance(error, (StoreUnavailable, Unavailable)) and not isinstance(error, StoreRefused)
     if isinstance(error, SystemExit):
         return False  # code that ends the process does so every time
     if GIVE_UP_CODES.intersection(_codes(error)):

@@ -101,7 +101,7 @@ class Auditor:
                 if not self.report.rounds:
                     pause_s = PAUSES * (self._clock.monotonic() - started_s)
             except StoreError as error:
-                _log.warning("the audit waits: %s", error)
+                _log.log(error.log_level, "the audit waits: %s", error)
             if pause_s > 0:
                 await sleep(self._clock, pause_s)
 

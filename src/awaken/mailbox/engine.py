@@ -20,7 +20,7 @@ import msgspec
 
 from awaken.domain.clock import Clock, Instant, SystemClock, lasting, sleep
 from awaken.domain.dispatch import Dispatch
-from awaken.domain.errors import StoreUnavailable, Unavailable
+from awaken.domain.errors import StoreRefused, StoreUnavailable, Unavailable
 from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
 from awaken.domain.run import Run
 from awaken.domain.version import version
@@ -455,7 +455,7 @@ class Engine:
                 return
             except StoreUnavailable as error:
                 left_s = give_up_s - self._clock.monotonic()
-                if left_s <= 0:
+                if left_s <= 0 or isinstance(error, StoreRefused):
                     raise
                 if not is_logged:
                     _log.warning("the start waits, for up to %s: %s", lasting(left_s), error)

@@ -82,7 +82,7 @@ class Neighbours:
             try:
                 await self.beat()
             except StoreError as error:
-                _log.warning("the other processes could not be told that this one lives: %s", error)
+                _log.log(error.log_level, "the other processes could not be told that this one lives: %s", error)
             await sleep(self._clock, self._settings.beat_interval_s)
 
     async def watch_forever(self) -> None:

@@ -164,7 +164,7 @@ class Outbox:
                 while await self._round():
                     pass
             except StoreError as error:
-                _log.warning("errands could not be delivered, and are tried again: %s", error)
+                _log.log(error.log_level, "errands could not be delivered, and are tried again: %s", error)
                 await sleep(self._clock, self._settings.store_retry_s)
                 self._wake.set()
 

@@ -15,12 +15,20 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from awaken.domain.errors import Conflict, DataIntegrity, StoreUnavailable
+from awaken.domain.errors import Conflict, DataIntegrity, StoreRefused
 from awaken.domain.worker import FORGOTTEN_MS
 from awaken.store.moving import TABLES, Arrival, Mark, Numbers, Place, Row, Sum
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
-from awaken.store.postgres.opening import check_schema, check_server, connect, disconnect, migrate, place_of
+from awaken.store.postgres.opening import (
+    check_owner,
+    check_schema,
+    check_server,
+    connect,
+    disconnect,
+    migrate,
+    place_of,
+)
 from awaken.store.postgres.queries import SQL, WRITES
 from awaken.store.postgres.session import Overtaken, Put, Session, as_text
 
@@ -67,12 +75,12 @@ class Arriving:
         await disconnect(self._connection)
 
     async def _look(self) -> None:
-        if self._looks_only:
-            if await check_schema(self._connection, self._place) == 0:
-                return
-        else:
-            await check_server(self._connection, self._place)
+        await check_server(self._connection, self._place)
+        if not self._looks_only:
             await migrate(self._connection, self._place)
+        elif await check_schema(self._connection, self._place, may_be_new=True) == 0:
+            return
+        await check_owner(self._connection, self._place)
         await self._connection.execute("SET statement_timeout = 0")
         self._arrival = await load_arrival(self._session)
         if self._arrival is None:
@@ -152,10 +160,10 @@ async def load_arrival(session: Session) -> Arrival | None:
 
 
 async def check_arrived(connection: Any, shown: str) -> None:
-    """Raises StoreUnavailable where a move into the schema is under way, or was broken off."""
+    """Raises StoreRefused where a move into the schema is under way, or was broken off."""
     arrival = await load_arrival(Session(connection))
     if arrival is not None and arrival.ended_at is None:
-        raise StoreUnavailable(
+        raise StoreRefused(
             f"{shown} has only a part of what is in {arrival.source}: a move from there has not ended. Begin `awaken"
             " move` once more, with the same two names: it goes on where it was"
         )

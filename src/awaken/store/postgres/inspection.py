@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from awaken.domain.errors import StoreUnavailable
+from awaken.domain.errors import StoreRefused
 from awaken.store.inspection import Part
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice
 from awaken.store.postgres.arriving import check_arrived
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import LOST, translated
-from awaken.store.postgres.opening import Place, check_schema, connect, disconnect, migrations, place_of
+from awaken.store.postgres.opening import Place, check_schema, check_server, connect, disconnect, migrations, place_of
 from awaken.store.postgres.reading import Reading
 from awaken.store.postgres.session import Session
 
@@ -64,7 +64,7 @@ async def audit(url: str) -> AsyncGenerator[AuditSlice]:
 
 
 async def check_openable(place: Place) -> None:
-    """Raises StoreUnavailable where opening it would, as far as that can be seen without changing anything."""
+    """Raises as opening it would, as far as that can be seen without changing anything."""
     async with _looked_at(place, may_be_new=True):
         pass
 
@@ -73,14 +73,16 @@ async def check_openable(place: Place) -> None:
 async def _looked_at(place: Place, *, may_be_new: bool = False) -> AsyncGenerator[Any]:
     connection = await connect(place, writes=False)
     try:
-        version = await check_schema(connection, place)
+        if may_be_new:
+            await check_server(connection, place)
+        version = await check_schema(connection, place, may_be_new=may_be_new)
         if version and version == len(migrations()):
             await check_arrived(connection, place.shown)
         elif not may_be_new:
             what = (
                 f"has schema {version}, and this version of awaken reads {len(migrations())}" if version else "is empty"
             )
-            raise StoreUnavailable(f"{place.shown} {what}. Begin `awaken migrate`, or a server of this version, first")
+            raise StoreRefused(f"{place.shown} {what}. Begin `awaken migrate`, or a server of this version, first")
         await connection.execute("SET statement_timeout = 0")
         yield connection
     except (errors.PostgresError, *LOST) as error:

@@ -7,6 +7,7 @@ Holds: the schema is brought up to date by one process at a time. What cannot be
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -16,10 +17,11 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import msgspec
 
 from awaken.domain.checking import shown
-from awaken.domain.errors import StoreUnavailable, ValidationError
+from awaken.domain.errors import StoreRefused, StoreUnavailable, ValidationError
 from awaken.store.postgres import driver
 from awaken.store.postgres.driver import errors
-from awaken.store.postgres.faults import translated
+from awaken.store.postgres.faults import NOT_KEPT, translated
+from awaken.store.postgres.permitting import READS, WRITES, standing
 
 Durability = Literal["full", "process"]
 DURABILITIES: Final = get_args(Durability)
@@ -52,7 +54,10 @@ _PLANS: Final = {
 """For what writes: its statements find few rows by their keys, with one index for each table. So each is planned once,
 and not by statistics: a new database has none, and those of a growing one are old.
 """
-_SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,49}")
+_SCHEMA: Final = re.compile("(?!pg_|information_schema$)[a-z_][a-z0-9_]{0,49}")
+_TLS: Final = ("require", "verify-ca", "verify-full")
+_TLS_MODES: Final = ("disable", "allow", "prefer", *_TLS)
+_TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -88,14 +93,21 @@ def place_of(url: str) -> Place:
     parts = urlsplit(url)
     own = {"schema": "awaken", "pool_size": "4", "durability": "full"}
     others: list[str] = []
+    given: set[str] = set()
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in given:
+            raise ValidationError(f"{shown(name)} is twice in the URL; which one counts is not said. Leave one out")
+        given.add(name)
+        if name == "sslmode" and value not in _TLS_MODES:
+            raise ValidationError(f"sslmode is one of {', '.join(_TLS_MODES)}, and not {shown(value)}")
         if name in own:
             own[name] = value
         else:
             others.append(f"{name}={value}")
-    if _SCHEMA.fullmatch(own["schema"]) is None or own["schema"].startswith("pg_"):
+    if _SCHEMA.fullmatch(own["schema"]) is None:
         raise ValidationError(
-            f"schema is 1 to 50 of a-z 0-9 _ that begin with no digit and no pg_, and not {shown(own['schema'])}"
+            "schema is 1 to 50 of a-z 0-9 _ that begin with no digit, and none of Postgres' own, which begin with pg_ or"
+            f" are information_schema; and not {shown(own['schema'])}"
         )
     if not own["pool_size"].isdecimal() or not MIN_POOL <= int(own["pool_size"]) <= MAX_POOL:
         raise ValidationError(
@@ -159,8 +171,25 @@ async def connect(place: Place, *, writes: bool = True) -> Any:
         await prepare(connection, settings_of(place, writes=writes))
     except (errors.PostgresError, errors.InterfaceError, OSError, TimeoutError, ValueError) as error:
         await disconnect(connection)
-        raise translated(error, place.shown) from error
+        raise _of_tls(error, place) or translated(error, place.shown) from error
     return connection
+
+
+def _of_tls(error: BaseException, place: Place) -> StoreUnavailable | None:
+    """What the URL asks for of TLS and cannot be had, which the error alone does not tell from a server that is away."""
+    asked = dict(parse_qsl(urlsplit(place.dsn).query))
+    if isinstance(error, OSError):
+        for name in _TLS_FILES:
+            if name in asked and not os.access(asked[name], os.R_OK):
+                return StoreRefused(
+                    f"{place.shown}: {name} of the URL, {shown(asked[name])}, is no file that can be read"
+                )
+    if type(error) is ConnectionError and asked.get("sslmode") in _TLS:
+        return StoreUnavailable(
+            f"{place.shown}: the server did not agree to TLS, which sslmode={asked['sslmode']} of the URL asks for. Let it"
+            " have a certificate (ssl = on), or choose another sslmode"
+        )
+    return None
 
 
 async def disconnect(connection: Any) -> None:
@@ -183,49 +212,93 @@ def migrations() -> list[tuple[int, str]]:
     return numbered
 
 
-async def migrate(connection: Any, place: Place, scripts: Sequence[tuple[int, str]] | None = None) -> None:
-    """Bring the schema up to date; processes that start together do it one after another.
+async def migrate(connection: Any, place: Place, scripts: Sequence[tuple[int, str]] | None = None) -> bool:
+    """Bring the schema up to date; processes that start together do it one after another. True: a store was made.
 
     Raises:
-        StoreUnavailable: A newer version of this package made it, and this one cannot read it.
+        StoreRefused: A newer version of this package made it, and this one cannot read it; or the user may not do that.
     """
     scripts = migrations() if scripts is None else scripts
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         await connection.execute(f"SET LOCAL search_path TO {place.schema}")
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", place.channel)
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place.schema}")
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_version (version bigint NOT NULL, oldest_reader bigint NOT NULL)"
-        )
-        row = await connection.fetchrow("SELECT version, oldest_reader FROM schema_version")
-        version, oldest_reader = (0, 0) if row is None else row
-        _check_readable(place, version, oldest_reader, len(scripts))
+        version, is_there = await _permitted(connection, place, scripts, WRITES)
+        if version == 0:
+            if not is_there:
+                await connection.execute(f"CREATE SCHEMA {place.schema}")
+            await connection.execute(
+                "CREATE TABLE schema_version (version bigint NOT NULL, oldest_reader bigint NOT NULL)"
+            )
+            await connection.execute("INSERT INTO schema_version (version, oldest_reader) VALUES (0, 1)")
         for number, script in scripts:
             if number > version:
                 await connection.execute(script)
-        if row is None:
-            await connection.execute("INSERT INTO schema_version (version, oldest_reader) VALUES ($1, 1)", len(scripts))
-        elif version < len(scripts):
+        if version < len(scripts):
             await connection.execute("UPDATE schema_version SET version = $1", len(scripts))
+        return version == 0
 
 
-async def check_schema(connection: Any, place: Place) -> int:
-    """The schema that is there; 0 where no store was ever opened. Reads only.
+async def check_schema(connection: Any, place: Place, *, may_be_new: bool = False) -> int:
+    """The schema that is there; 0 where no store was ever opened. Reads only. `may_be_new`: what is not there would be
+    made, and what is old be brought up to date.
 
     Raises:
-        StoreUnavailable: A newer version of this package made it, and this one cannot read it.
+        StoreRefused: A newer version of this package made it, and this one cannot read it; or the user may not do that.
     """
-    if await connection.fetchval("SELECT to_regclass($1) IS NULL", f"{place.schema}.schema_version"):
+    scripts = migrations()
+    if may_be_new:
+        return (await _permitted(connection, place, scripts, WRITES))[0]
+    found = await standing(connection, place.schema, scripts, READS)
+    if not found.is_store:
         return 0
-    version, oldest_reader = await connection.fetchrow("SELECT version, oldest_reader FROM schema_version")
-    _check_readable(place, version, oldest_reader, len(migrations()))
+    refusal = found.refusal_to_use(place.shown, READS)
+    if refusal is not None:
+        raise refusal
+    return await _version(connection, place, len(scripts))
+
+
+async def check_owner(connection: Any, place: Place) -> None:
+    """Raises StoreRefused where the store that is there belongs to another user: its numbers can only be set by its
+    own.
+    """
+    refusal = (await standing(connection, place.schema, migrations(), WRITES)).refusal_to_own(place.shown)
+    if refusal is not None:
+        raise refusal
+
+
+async def _permitted(
+    connection: Any, place: Place, scripts: Sequence[tuple[int, str]], kinds: Sequence[str]
+) -> tuple[int, bool]:
+    """The version that is there, and whether the schema is. Raises StoreRefused where the user may not open it."""
+    found = await standing(connection, place.schema, scripts, kinds)
+    version, refusal = 0, None
+    if not found.is_store:
+        refusal = found.refusal_to_make(place.shown)
+    elif not found.may_read_version:
+        refusal = found.refusal_to_use(place.shown, kinds)
+    else:
+        version = await _version(connection, place, len(scripts))
+        refusal = (
+            found.refusal_to_change(place.shown, version, len(scripts))
+            if version < len(scripts)
+            else found.refusal_to_use(place.shown, kinds)
+        )
+    if refusal is not None:
+        raise refusal
+    return version, found.is_there
+
+
+async def _version(connection: Any, place: Place, known: int) -> int:
+    row = await connection.fetchrow(f"SELECT version, oldest_reader FROM {place.schema}.schema_version")
+    version, oldest_reader = row
+    _check_readable(place, version, oldest_reader, known)
     return version
 
 
 def _check_readable(place: Place, version: int, oldest_reader: int, known: int) -> None:
     if oldest_reader > known:
-        raise StoreUnavailable(
+        raise StoreRefused(
             f"{place.shown} has schema {version}, for versions of awaken that know schema {oldest_reader}; this one"
             f" knows schemas up to {known}. Upgrade awaken"
         )
@@ -235,10 +308,10 @@ async def check_server(connection: Any, place: Place) -> bool:
     """Whether a commit survives power loss, as far as the server says.
 
     Raises:
-        StoreUnavailable: The server is too old, or something between hands out its sessions transaction by transaction.
+        StoreRefused: The server is too old, or something between hands out its sessions transaction by transaction.
     """
     if connection.get_server_version().major < OLDEST_POSTGRES:
-        raise StoreUnavailable(f"{place.shown}: awaken needs Postgres {OLDEST_POSTGRES} or newer")
+        raise StoreRefused(f"{place.shown}: awaken needs Postgres {OLDEST_POSTGRES} or newer")
     await _check_session(connection, place)
     fsync = await connection.fetchval("SELECT current_setting('fsync')")
     commit = await connection.fetchval("SELECT current_setting('synchronous_commit')")
@@ -252,10 +325,7 @@ async def _check_session(connection: Any, place: Place) -> None:
     def hear(*_: object) -> None:
         heard.set()
 
-    refusal = StoreUnavailable(
-        f"{place.shown}: what is set in a session does not stay, as behind a pooler that hands out sessions for one"
-        " transaction. Connect to the server itself, or have the pooler keep sessions (pool_mode = session)"
-    )
+    refusal = StoreRefused(f"{place.shown}: {NOT_KEPT}")
     await connection.execute("SELECT set_config('awaken.mine', $1, false)", "yes")
     pid = await connection.fetchval("SELECT pg_backend_pid()")
     await connection.add_listener(f"{place.channel}_echo", hear)

@@ -4,7 +4,8 @@ Above: `PostgresStore`. Below: LISTEN and NOTIFY, over a connection of its own.
 Holds: what is told are hints: a notification may be lost, and then a poll finds what there is. What is committed while
 one is being sent goes together with the next. Notifications are sent after the commit and never within it, because a
 commit that notifies waits for every other one that does. A connection that is lost is made again, and then everybody
-looks.
+looks. As it is always open, it is what notices that the database goes away: the log says that once, and once that it is
+back.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any, Final
 
 import msgspec
 
+from awaken.domain.clock import lasting
 from awaken.domain.errors import StoreError
 from awaken.domain.ids import Scope, ThreadId
 from awaken.store.contract import Signal
 from awaken.store.postgres.driver import errors
-from awaken.store.postgres.faults import LOST
+from awaken.store.postgres.faults import LOST, reason
 from awaken.store.postgres.opening import Place, connect, disconnect
 
 MAX_PAYLOAD_BYTES: Final = 7_000
@@ -58,6 +60,7 @@ class Signals:
         self._untold: set[tuple[Scope, ThreadId]] = set()
         self._wake = asyncio.Event()
         self._connection: Any = None
+        self._away_since_s: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -104,7 +107,7 @@ class Signals:
             try:
                 connection = self._connection
                 if connection is None or connection.is_closed():
-                    connection = await self._connect()
+                    connection = await self._connected_again()
                     self._heard(Signal(None))  # whatever was told meanwhile
                 await self._wake.wait()
                 self._wake.clear()
@@ -112,16 +115,35 @@ class Signals:
                     threads, self._untold = frozenset(self._untold), set()
                     await connection.execute(_NOTIFY, self._place.channel, self._payload(threads))
                 pause_s = FIRST_PAUSE_S
-            except (errors.PostgresError, *LOST, StoreError) as error:
-                _log.warning("%s: notifications are interrupted: %s", self._place.shown, error)
+            except (errors.PostgresError, *LOST, StoreError):
                 if self._connection is not None:
                     self._connection.terminate()
                 self._connection = None
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    async def _connected_again(self) -> Any:
+        seconds = asyncio.get_running_loop().time
+        try:
+            connection = await self._connect()
+        except (errors.PostgresError, *LOST, StoreError) as error:
+            if self._away_since_s is None:
+                self._away_since_s = seconds()
+                _log.warning("the database is away: %s", _named(self._place.shown, error))
+            raise
+        if self._away_since_s is not None:
+            lasted = lasting(seconds() - self._away_since_s)
+            self._away_since_s = None
+            _log.warning("the database is back after %s: %s", lasted, self._place.shown)
+        return connection
+
     def _payload(self, threads: _Threads) -> str:
         named = msgspec.json.encode(_Note(self._me, sorted(threads)))
         if len(named) > MAX_PAYLOAD_BYTES:
             named = msgspec.json.encode(_Note(self._me, None))
         return named.decode()
+
+
+def _named(where: str, error: BaseException) -> str:
+    """What was said; with the place, where it is not said with it already."""
+    return str(error) if isinstance(error, StoreError) else f"{where}: {reason(error)}"

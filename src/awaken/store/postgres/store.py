@@ -121,6 +121,8 @@ class PostgresStore:
         self._entering = asyncio.Lock()
         self._entered = 0
         self._applying: set[asyncio.Task[list[Outcome]]] = set()
+        self.was_made = False
+        """Whether nothing was there when it was opened."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -149,11 +151,11 @@ class PostgresStore:
             await self._writer.open(connection)
             try:
                 survives = await check_server(connection, self.place)
-                await migrate(connection, self.place)
+                self.was_made = await migrate(connection, self.place)
                 await check_arrived(connection, self.place.shown)
                 pool = await driver.create_pool(
                     self.place.dsn,
-                    min_size=1,
+                    min_size=0,  # with any other, the pool logs what becomes of its connections by itself
                     max_size=self.place.pool_size,
                     timeout=CONNECT_TIMEOUT_S,
                     command_timeout=COMMAND_TIMEOUT_S,
@@ -165,6 +167,7 @@ class PostgresStore:
                 raise translated(error, self.place.shown) from error
             stack.push_async_callback(_close_pool, pool)
             self._pool = pool
+            await self._check_pool()
             stack.push_async_callback(self._signals.close)
             await self._signals.open()
             stack.push_async_callback(self._finish)
@@ -172,6 +175,14 @@ class PostgresStore:
                 _log.warning("%s does not wait for its disk: commits do not survive power loss", self.place.shown)
             self._durability = self.place.durability if survives else "process"
             self._stack = stack.pop_all()
+
+    async def _check_pool(self) -> None:
+        """Raises as opening does, where there is no connection left to read over."""
+        try:
+            async with self._pool.acquire():
+                pass
+        except (errors.PostgresError, *LOST) as error:
+            raise translated(error, self.place.shown) from error
 
     async def _finish(self) -> None:
         """What was begun is finished, whether or not its caller still waits."""

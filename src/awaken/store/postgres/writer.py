@@ -23,7 +23,7 @@ from awaken.domain.ids import Ids
 from awaken.store.postgres.batch import Transactor
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.facts import named
-from awaken.store.postgres.faults import AGAIN, LOST, translated
+from awaken.store.postgres.faults import AGAIN, LOST, reason, translated
 from awaken.store.postgres.opening import Place, connect, disconnect
 from awaken.store.postgres.session import Session
 from awaken.store.transitions import Claim, ClaimedSome, Outcome, Transition
@@ -97,7 +97,7 @@ class Writer:
 
     async def _find_out(self, batch: Sequence[Transition], batch_id: str, error: BaseException) -> list[Outcome]:
         _log.warning(
-            "%s: the answer to a commit was lost (%s); looking for what became of it", self._place.shown, error
+            "%s: the answer to a commit was lost (%s); looking for what became of it", self._place.shown, reason(error)
         )
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + UNKNOWN_S
@@ -114,7 +114,7 @@ class Writer:
                 await self._drop()
                 if loop.time() >= give_up_s:
                     raise StoreUnavailable(
-                        f"{self._place.shown}: it is not known whether a commit happened: {again}"
+                        f"{self._place.shown}: it is not known whether a commit happened: {reason(again)}"
                     ) from again
                 await asyncio.sleep(_PAUSE_S)
             else:
