@@ -2090,7 +2090,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         case scheme if scheme in _POSTGRES:
             return _postgres_store(url, clock)
         case _:
-            raise _unknown(url, "store", "sqlite:///file.db, postgresql://host/database or memory://")
+            raise _unknown(url, "names no store; write sqlite:///file.db, postgresql://host/database or memory://")
 
 
 def _postgres_store(url: str, clock: Clock | None) -> Store:
@@ -2113,11 +2113,11 @@ def _scheme(url: object) -> str:
     return url.partition(":")[0].lower() if isinstance(url, str) else ""
 
 
-def _unknown(url: object, what: str, takes: str) -> ValidationError:
+def _unknown(url: object, why: str) -> ValidationError:
     base, plus, driver = _scheme(url).partition("+")
     if plus and base in _POSTGRES:  # as SQLAlchemy writes it
         return ValidationError(f"{checking.shown_url(url)} names a driver; leave out +{driver}, and write {base}://")
-    return ValidationError(f"{checking.shown_url(url)} names no {what}; write {takes}")
+    return ValidationError(f"{checking.shown_url(url)} {why}")
 
 
 def _sqlite_place(url: str) -> tuple[str, Durability]:
@@ -2218,7 +2218,7 @@ def file_at(where: str | Path) -> Path:
     if isinstance(where, Path) or "://" not in where:
         return Path(where)
     if _scheme(where) != "sqlite":
-        raise _unknown(where, "database", "a path, sqlite:///file.db or postgresql://host/database")
+        raise _unknown(where, "names no database; write a path, sqlite:///file.db or postgresql://host/database")
     return Path(_sqlite_place(where)[0])
 
 
@@ -2283,13 +2283,11 @@ async def move_data(source: str, target: str, progress: MoveProgress, *, dry_run
         Conflict: The target is in use, or holds something else.
         StoreUnavailable, DataIntegrity: The file is served, has moved already, or one of both cannot be used.
     """
-    for url in (source, target):
-        if _scheme(url) != "sqlite" and not is_postgres(url):
-            raise _unknown(
-                url, "store", "sqlite:///file.db and postgresql://host/database; a move goes from the one to the other"
-            )
-    if _scheme(source) != "sqlite" or not is_postgres(target):
-        raise ValidationError("a move goes from sqlite:///file.db to postgresql://host/database")
+    goes = "is not where it could; a move goes from sqlite:///file.db to postgresql://host/database"
+    if _scheme(source) != "sqlite":
+        raise _unknown(source, goes)
+    if not is_postgres(target):
+        raise _unknown(target, goes)
     clock = SystemClock()
     path, _ = _sqlite_place(source)
     with _needing_postgres():

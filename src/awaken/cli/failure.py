@@ -30,8 +30,8 @@ class Exit(IntEnum):
     CONFLICT = 4
     """Not as things stand."""
     UNREACHABLE = 5
-    """Nobody answers, or nobody yet or any more: a server that starts or stops, a database that is away. The same can be
-    asked again."""
+    """Nobody answers, or nobody yet or any more: a server that starts or stops, a database that is away. The same can
+    be asked again."""
     WAITS = 6
     """The run waits for somebody, and goes on when that has been decided."""
 

@@ -58,7 +58,7 @@ _WORDS: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
     (
         errors.ClientConfigurationError,
         StoreRefused,
-        "the URL has a setting that cannot be met. Check what follows its ?",
+        "the URL asks for what cannot be. Check what follows its ?",
     ),
     (
         errors.TargetServerAttributeNotMatched,

@@ -106,8 +106,8 @@ def place_of(url: str) -> Place:
             others.append(f"{name}={value}")
     if _SCHEMA.fullmatch(own["schema"]) is None:
         raise ValidationError(
-            "schema is 1 to 50 of a-z 0-9 _ that begin with no digit, and none of Postgres' own, which begin with pg_ or"
-            f" are information_schema; and not {shown(own['schema'])}"
+            "schema is 1 to 50 of a-z 0-9 _ that begin with no digit, none of Postgres' own (pg_…, information_schema),"
+            f" and not {shown(own['schema'])}"
         )
     if not own["pool_size"].isdecimal() or not MIN_POOL <= int(own["pool_size"]) <= MAX_POOL:
         raise ValidationError(
@@ -176,18 +176,16 @@ async def connect(place: Place, *, writes: bool = True) -> Any:
 
 
 def _of_tls(error: BaseException, place: Place) -> StoreUnavailable | None:
-    """What the URL asks for of TLS and cannot be had, which the error alone does not tell from a server that is away."""
+    """What the URL asks for of TLS and cannot be had; the error alone does not tell it from a server that is away."""
     asked = dict(parse_qsl(urlsplit(place.dsn).query))
     if isinstance(error, OSError):
         for name in _TLS_FILES:
             if name in asked and not os.access(asked[name], os.R_OK):
-                return StoreRefused(
-                    f"{place.shown}: {name} of the URL, {shown(asked[name])}, is no file that can be read"
-                )
+                return StoreRefused(f"{place.shown}: {name}, {shown(asked[name])}, is no file that can be read")
     if type(error) is ConnectionError and asked.get("sslmode") in _TLS:
         return StoreUnavailable(
-            f"{place.shown}: the server did not agree to TLS, which sslmode={asked['sslmode']} of the URL asks for. Let it"
-            " have a certificate (ssl = on), or choose another sslmode"
+            f"{place.shown}: the server did not agree to TLS, which sslmode={asked['sslmode']} asks for. Let it have a"
+            " certificate (ssl = on), or choose another sslmode"
         )
     return None
 

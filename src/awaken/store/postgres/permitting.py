@@ -1,7 +1,7 @@
 """Whether the user of the URL may make, read or write a store in its schema, and what stands in the way.
 
-Above: `opening` asks before it makes anything, `inspection` and `arriving` where nothing is made. Below: the catalogs of
-Postgres, which everybody may read.
+Above: `opening` asks before it makes anything, `inspection` and `arriving` where nothing is made. Below: the catalogs
+of Postgres, which everybody may read.
 Holds: nothing is written, and nothing is tried. Whoever is refused is told the statement that would help.
 """
 
@@ -76,8 +76,8 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
         if not self.is_there and not self.may_make_schemas:
             return StoreRefused(
                 f"{shown}: the schema is not there, and user {self.user} may not make it. Whoever may can let it, with"
-                f" GRANT CREATE ON DATABASE {self.database} TO {self.user}, or make it, with CREATE SCHEMA {self.schema}"
-                f" AUTHORIZATION {self.user}"
+                f" GRANT CREATE ON DATABASE {self.database} TO {self.user}, or make it for it, with CREATE SCHEMA"
+                f" {self.schema} AUTHORIZATION {self.user}"
             )
         if self.is_there and self.found:
             return StoreRefused(
