@@ -118,6 +118,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.submission import Promised, RunSubmission
 from awaken.mailbox.timeline import newest_seq
 from awaken.store.contract import MAX_PAGE, MessageQuery, RunQuery, Store, ThreadQuery, TicketQuery
+from awaken.store.inspection import Migrated
 from awaken.store.invariants import FIRST_PLACE, AuditPlace, AuditSlice, Breach
 from awaken.store.memory import MemoryStore
 from awaken.store.moving import Moved, move, would_move
@@ -2230,7 +2231,7 @@ async def _check_database(store: Store) -> None:
         await check_openable(store.place)
 
 
-async def migrate_store(url: str) -> None:
+async def migrate_store(url: str) -> Migrated:
     """Bring what is stored at a URL to the schema of this version, as every opening does.
 
     Raises:
@@ -2239,8 +2240,16 @@ async def migrate_store(url: str) -> None:
     """
     if _scheme(url) == "memory":
         raise ValidationError("a store in memory has no schema that stays; name sqlite:///file.db or postgresql://…")
-    async with open_store(url):
-        pass
+    opened = open_store(url)
+    if isinstance(opened, SqliteStore):
+        was_made = not (opened.path.exists() and opened.path.stat().st_size)
+        async with opened:
+            return Migrated(f"database {opened.path}", was_made)
+    from awaken.store.postgres import PostgresStore
+
+    assert isinstance(opened, PostgresStore), "there are no others that stay"
+    async with opened:
+        return Migrated(opened.place.shown, opened.was_made)
 
 
 async def inspect_database(url: str, *, run_retention_ms: int, event_retention_ms: int) -> DatabaseInspection:

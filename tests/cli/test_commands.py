@@ -16,6 +16,7 @@ import pytest
 
 from awaken.cli.failure import Exit
 from awaken.cli.terminal import AnswerPrinter, printable
+from awaken.cli.tickets import fitting
 from awaken.client import Client, Event, Reconnect, Resync
 from awaken.domain.shown import Purged
 from awaken.testing.behaviour import behaviour
@@ -396,6 +397,37 @@ def test_what_runs_wait_for_is_listed_and_decided(awaken: Awaken, thread: str) -
     assert "no run waits" in awaken("tickets", "--thread", thread).err
     assert ticket["ticket_id"] in awaken("tickets", "--thread", thread, "--state", "all").out
     assert awaken("decide", "nothing", "--deny").code == Exit.NOT_FOUND
+    assert awaken("decide", "nothing", "--answer", "9").code == Exit.NOT_FOUND
+
+
+@pytest.mark.parametrize("typed", ["9", "true", "null", '"9"', "nine"])
+def test_where_a_text_is_asked_for_an_answer_is_one_whatever_it_looks_like(
+    awaken: Awaken, thread: str, typed: str
+) -> None:
+    awaken("run", "asking", "hi", "--thread", thread, "--json")
+    [ticket] = json.loads(awaken("tickets", "--thread", thread, "--json").out)["items"]
+
+    decided = awaken("decide", ticket["ticket_id"], "--answer", typed, "--json")
+
+    assert decided.code == Exit.OK, decided.err
+    assert json.loads(decided.out)["decision"]["result"] == typed.strip('"')
+
+
+@pytest.mark.parametrize(
+    ("schema", "typed", "value"),
+    [
+        (None, "9", 9),
+        ({"type": "integer"}, "9", 9),
+        ({"type": ["string", "null"]}, "9", "9"),
+        ({"type": ["string", "null"]}, "null", None),
+        ({"enum": ["1", "2"]}, "2", "2"),
+        ({"anyOf": [{"type": "string"}, {"type": "object"}]}, "[1]", "[1]"),
+        ({"type": "object"}, "9", 9),
+        ({"type": "no type"}, "9", 9),
+    ],
+)
+def test_an_answer_is_read_as_what_its_schema_takes(schema: dict[str, Any] | None, typed: str, value: object) -> None:
+    assert fitting(typed, schema) == value
 
 
 def test_a_run_that_has_ended_is_done_again(awaken: Awaken, thread: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -117,6 +118,55 @@ async def test_no_refusal_names_the_password(
         said = capsys.readouterr()
         assert SECRET not in said.err + said.out, command
         assert command[0] != "move" or why in said.err
+
+
+async def test_a_script_can_tell_a_database_that_is_away_from_a_typing_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = f"sqlite:///{tmp_path}/a.db"
+    await ask(application(file))
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        away = f"postgresql://me@127.0.0.1:{nobody.getsockname()[1]}/none?sslmode=disable"
+    for command, code in (
+        (["db", away], Exit.UNREACHABLE),
+        (["doctor", away], Exit.UNREACHABLE),
+        (["doctor", away, "--repair"], Exit.UNREACHABLE),
+        (["migrate", away], Exit.UNREACHABLE),
+        (["move", file, away], Exit.UNREACHABLE),
+        (["move", file, away, "--dry-run"], Exit.UNREACHABLE),
+        (["serve", "--store", away, "--check"], Exit.UNREACHABLE),
+        (["worker", "--store", away, "--check"], Exit.UNREACHABLE),
+        (["migrate", f"{away}&schema=1"], Exit.USAGE),
+        (["migrate", file.replace("a.db", "a/b.db")], Exit.FAILED),
+    ):
+        assert await asyncio.to_thread(main, command) == code, command
+    assert "it was not reached" in capsys.readouterr().err
+
+
+async def test_a_migration_names_what_it_has_brought_to_this_version_and_what_it_has_made(
+    tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url, name in ((postgres_url, place_of(postgres_url).shown), (f"sqlite:///{tmp_path}/a.db", f"{tmp_path}/a.db")):
+        for words in ("a new store was made", "its schema is that of this version"):
+            assert await asyncio.to_thread(main, ["migrate", url]) == Exit.OK
+            said = capsys.readouterr().out
+            assert words in said and name in said
+
+
+async def test_a_worker_is_checked_before_it_is_started(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await asyncio.to_thread(main, ["worker", "--store", postgres_url, "--check"]) == Exit.OK
+    assert "could be served: " in capsys.readouterr().out
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = ["worker", "--store", postgres_url, "--check", "--port", port]
+        assert await asyncio.to_thread(main, command) == Exit.FAILED
+        assert "in use" in capsys.readouterr().err
+    connection = await connect(place_of(postgres_url))
+    schema = place_of(postgres_url).schema
+    try:
+        assert await connection.fetchval("SELECT to_regnamespace($1) IS NULL", schema)
+    finally:
+        await connection.close()
 
 
 async def test_a_server_is_looked_at_with_the_same_commands(

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from msgspec import Raw
 
-from awaken.domain.errors import Conflict, DataIntegrity, StoreUnavailable
+from awaken.domain.errors import Conflict, DataIntegrity, StoreUnavailable, StoreUnreachable
 from awaken.domain.ids import ThreadId
 from awaken.domain.run import RunStatus
 from awaken.domain.thread import ThreadInfo
@@ -68,6 +68,7 @@ from awaken.testing.conformance.steps import (
     thread_id,
     want,
 )
+from tests.cutting import Relay
 
 MOVE_ID: Final = "move-1"
 UUID_THREAD: Final = ThreadId(str(UUID(int=7)))
@@ -300,8 +301,43 @@ async def test_a_file_that_is_served_is_not_moved(path: Path, postgres_url: str,
     async with SqliteStore(path, clock=clock):
         with pytest.raises(StoreUnavailable, match="already served by process"):
             await carry(path, postgres_url, clock)
-        with pytest.raises(StoreUnavailable, match="already served by process"):
-            await look(path, postgres_url, clock)
+        assert (await look(path, postgres_url, clock)).total > 20  # before the server is stopped
+
+
+async def test_two_moves_at_once_are_told_from_a_server(path: Path, postgres_url: str, clock: ManualClock) -> None:
+    with Leaving(path, clock):
+        with pytest.raises(
+            StoreUnavailable, match=r"is being moved to another one by process .* it goes on where it was"
+        ):
+            await carry(path, postgres_url, clock)
+        with pytest.raises(StoreUnavailable, match="is being moved to another one by process"):
+            async with SqliteStore(path, clock=clock):
+                pass
+
+
+async def test_a_move_that_was_broken_off_would_go_on_and_says_so(
+    path: Path, postgres_url: str, clock: ManualClock
+) -> None:
+    assert not (await look(path, postgres_url, clock)).resumed
+    with pytest.raises(Killed):
+        await carry(path, postgres_url, clock, deadly=set())
+    with pytest.raises(Killed):
+        await carry(path, postgres_url, clock, deadly=set())
+    assert (await look(path, postgres_url, clock)).resumed
+
+
+async def test_a_database_that_goes_away_in_a_move_leaves_it_to_be_gone_on_with(
+    path: Path, postgres_url: str, clock: ManualClock
+) -> None:
+    async with asyncio.timeout(60), Relay(postgres_url) as relay:
+        with Leaving(path, clock) as source:
+            async with Arriving(relay.url) as target:
+                relay.cut_at("commit", 3)
+                with pytest.raises(StoreUnreachable) as caught:
+                    await move(source, target, move_id=MOVE_ID, now=clock.now, told=quiet)
+        assert "connection was lost" in str(caught.value)
+        assert caught.value.__notes__ == ["nothing is lost: begin the same move again, and it goes on where it was"]
+    await carry(path, postgres_url, clock)
 
 
 async def test_a_target_in_use_is_refused(path: Path, postgres_url: str, clock: ManualClock) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from awaken.cli.terminal import AnswerPrinter, shortened, written
-from awaken.cli.tickets import question, value_of
+from awaken.cli.tickets import fitting, question, value_of
 from awaken.client import Client, Run, Ticket
 from awaken.domain.errors import AwakenError
 
@@ -92,7 +92,7 @@ def _json(value: Any) -> str:
 def _fitting(ticket: Ticket, text: str) -> Any:
     """A text stays one where a text is asked for."""
     schema = ticket.response_schema or {}
-    return text if schema.get("type") == "string" else value_of(text)
+    return text if schema.get("type") == "string" else fitting(text, ticket.response_schema)
 
 
 def typed(prompt: str, beginning: str = "") -> str:

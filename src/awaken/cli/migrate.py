@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from awaken.cli.failure import Exit
+from awaken.cli.terminal import printable
 
 
 def migrate(store: str, /) -> int:
@@ -24,6 +25,7 @@ def migrate(store: str, /) -> int:
     """
     from awaken.wiring import migrate_store
 
-    asyncio.run(migrate_store(store))
-    print("its schema is that of this version")
+    done = asyncio.run(migrate_store(store))
+    what = "a new store was made, with the schema" if done.was_made else "its schema is that"
+    print(f"{printable(done.name)}: {what} of this version")
     return Exit.OK

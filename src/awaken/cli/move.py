@@ -24,7 +24,7 @@ def move(
     dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Move everything that a file holds to Postgres. Stop its server first.
+    """Move everything that a file holds to Postgres. Stop its server first; with --dry-run it may go on.
 
     Runs go on there where they were. Killed, or broken off, the same command goes on where it was. At the end both are
     compared, and the file is closed for good: whoever opens it is told where its data is.
@@ -49,6 +49,8 @@ def move(
         return Exit.OK
     if moved.rows:
         print_facts({name: f"{rows:,}" for name, rows in sorted(moved.rows.items())})
-    what = "would move" if dry_run else "moved"
+    what = {(True, False): "would move", (True, True): "would go on with the move that was begun"}.get(
+        (dry_run, moved.resumed), "moved"
+    )
     print(f"{what} to {printable(moved.target)}{'' if dry_run else '; compared, and the file is closed'}")
     return Exit.OK

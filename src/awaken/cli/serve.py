@@ -141,7 +141,7 @@ def serve(
         return _http_settings(app, served, public_url, allowed_host, allowed_origin, proxies, chosen, console)
 
     if check:
-        return _check(app, address, settings_at(address))
+        return check_app(app, [address], settings_at(address))
     return serve_app(app, address, settings_at, shutdown_drain_s=shutdown_drain_s)
 
 
@@ -170,13 +170,13 @@ def serve_app(
     return Exit.OK
 
 
-def _check(app: Awaken, address: Address, settings: HttpSettings) -> int:
-    """What is wrong is raised, the address last: it is in use where the server is already running."""
+def check_app(app: Awaken, addresses: Sequence[Address], settings: HttpSettings) -> int:
+    """What is wrong is raised, the addresses last: they are in use where the server is already running."""
     asyncio.run(app.check(settings=settings))
-    bind(address).close()
-    print(
-        f"could be served: {', '.join(app.agents.ids()) or 'no agents'} on {address.to_url()}, {_described(app.store)}"
-    )
+    for address in addresses:
+        bind(address).close()
+    where = ", ".join([address.to_url() for address in addresses])
+    print(f"could be served: {', '.join(app.agents.ids()) or 'no agents'} on {where}, {_described(app.store)}")
     return Exit.OK
 
 

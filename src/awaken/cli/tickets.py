@@ -14,6 +14,7 @@ from awaken.cli.remote import connected
 from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import note, one_line, print_json, shortened
 from awaken.client import Ticket
+from awaken.domain.errors import ValidationError
 
 
 def tickets(
@@ -106,7 +107,7 @@ def decide(
     edit
         Yes, with these arguments, all of them, as JSON; - reads the standard input.
     answer
-        The answer: JSON, or else a text; - reads the standard input.
+        The answer: JSON, or else a text, also where the question wants one; - reads the standard input.
     fail
         There will be no result.
     reason
@@ -122,10 +123,15 @@ def decide(
     if edit is not None and not isinstance(arguments, dict):
         usage("--edit brings the arguments, all of them, as a JSON object")
     with connected(url, header) as client:
+        result = None
+        if answer is not None:
+            result = value_of(answer)
+            if not isinstance(result, str):  # a text where one is asked for, whatever it looks like
+                result = fitting(answer, client.get_ticket(ticket).response_schema)
         made = client.decide(
             ticket,
             chosen[0],
-            result=None if answer is None else value_of(answer),
+            result=result,
             arguments=cast("dict[str, Any] | None", arguments),
             reason=reason,
         )
@@ -141,6 +147,20 @@ def value_of(text: str) -> Any:
     """What somebody has typed: JSON where it is some, or else a text."""
     found = _json(text)
     return text if found is msgspec.UNSET else found
+
+
+def fitting(text: str, schema: dict[str, Any] | None) -> Any:
+    """As `value_of`; and the text itself where a schema takes that and not what it is as JSON."""
+    value = value_of(text)
+    if schema is None or isinstance(value, str):
+        return value
+    from awaken.executors.schema import SchemaCheck
+
+    try:
+        check = SchemaCheck(schema, "the schema")
+    except ValidationError:  # the server says so
+        return value
+    return text if check.faults(value) and not check.faults(text) else value
 
 
 def _json(text: str) -> Any:

@@ -19,8 +19,9 @@ from awaken.cli.ending import EXIT_S
 from awaken.cli.failure import Exit, usage
 from awaken.cli.loading import DemoOptions, StoreDurability
 from awaken.cli.loop import run_to_the_end
+from awaken.cli.options import Flag
 from awaken.cli.processes import end_with_stdin, keep_running
-from awaken.cli.serve import address_of, app_of, serve_app
+from awaken.cli.serve import address_of, app_of, check_app, serve_app
 from awaken.cli.server import LATE_S, LOOPBACK, Address
 from awaken.domain.clock import SystemClock
 from awaken.domain.errors import AgentNotFound
@@ -48,6 +49,7 @@ def worker(
     max_concurrent_runs: int | None = None,
     log_format: LogFormat = "auto",
     log_level: LogLevel = "info",
+    check: Flag = False,
     until_stdin_ends: Annotated[bool, Parameter(show=False, negative=())] = False,
 ) -> int:
     """Execute the runs of an app, on a store that several processes use; without one, those of the demo agents.
@@ -79,6 +81,8 @@ def worker(
         console, json, or auto: console on a terminal.
     log_level
         The least severe records that are written.
+    check
+        Start nothing: say whether it could be served. Agents are imported, and store, settings and addresses looked at.
     until_stdin_ends
         Stop as by SIGTERM when the standard input ends: whoever started this has died.
     """
@@ -91,6 +95,10 @@ def worker(
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     app = app_of(target, DemoOptions(None, store, durability, max_concurrent_runs))
     _take_role(app, agents)
+    ports = range(address.port, address.port + processes) if address.port else [_ANY_PORT] * processes
+    if check:
+        places = [Address(address.host, each) for each in dict.fromkeys(ports)]
+        return check_app(app, places, _http_settings(app, address))
     if until_stdin_ends:
         end_with_stdin()
     if processes == 1:
@@ -107,7 +115,6 @@ def worker(
     command = [sys.executable, "-m", "awaken.cli.main", "worker", *([] if target is None else [target])]
     command += [f"{name}={value}" for name, value in options.items() if value is not None]
     command.append("--until-stdin-ends")
-    ports = range(address.port, address.port + processes) if address.port else [_ANY_PORT] * processes
     keeping = keep_running(
         [[*command, f"--port={each}"] for each in ports],
         clock=SystemClock(),

@@ -11,3 +11,10 @@ class Part(msgspec.Struct, frozen=True):
     name: str
     rows: int
     bytes: int | None
+
+
+class Migrated(msgspec.Struct, frozen=True):
+    """What was brought to the schema of this version; `was_made`: nothing was there before."""
+
+    name: str
+    was_made: bool

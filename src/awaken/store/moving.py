@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from awaken.domain.clock import Instant
-from awaken.domain.errors import Conflict, DataIntegrity
+from awaken.domain.errors import Conflict, DataIntegrity, StoreUnavailable
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
@@ -197,11 +197,15 @@ async def move(
             mark = Mark(move_id, target.name, now())
             await asyncio.to_thread(source.begin, mark)
         await target.begin(mark, source.name)
-    await _copy(source, target, counts, None if arrival is None else arrival.place, told, slice_rows)
-    await _compare(source, target, counts, told)
-    await target.end(await asyncio.to_thread(source.numbers))
-    await asyncio.to_thread(source.end, now())
-    await target.open_up()
+    try:
+        await _copy(source, target, counts, None if arrival is None else arrival.place, told, slice_rows)
+        await _compare(source, target, counts, told)
+        await target.end(await asyncio.to_thread(source.numbers))
+        await asyncio.to_thread(source.end, now())
+        await target.open_up()
+    except StoreUnavailable as error:
+        error.add_note("nothing is lost: begin the same move again, and it goes on where it was")
+        raise
     return Moved(source.name, target.name, counts, resumed=arrival is not None)
 
 

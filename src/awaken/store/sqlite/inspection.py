@@ -98,15 +98,17 @@ def audit(path: Path, now: Instant) -> Iterator[AuditSlice]:
         db.close()
 
 
-def check_openable(path: Path) -> None:
+def check_openable(path: Path, *, may_be_served: bool = False) -> None:
     """Refuse what opening would refuse, as far as that can be seen without owning the file. Nothing is made or written.
+    `may_be_served`: it is to be opened when whoever has it now has gone.
 
     Raises:
         StoreUnavailable, DataIntegrity: The file cannot be served; the message says why and what to do.
     """
     check_library()
     check_place(path)
-    check_free(path)
+    if not may_be_served:
+        check_free(path)
     if not path.exists():
         return
     db = open_reader(path)

@@ -37,7 +37,7 @@ class Leaving:
     """Entered means owned, at the present schema, and without claims; or, where it has moved already, only owned."""
 
     def __init__(self, path: str | Path, clock: Clock, *, looks_only: bool = False) -> None:
-        """`looks_only`: take, make and change nothing, and refuse what opening it would refuse.
+        """`looks_only`: take, make and change nothing, and refuse what opening it would refuse; it may be served.
 
         Raises:
             ValidationError: It is no path.
@@ -67,14 +67,14 @@ class Leaving:
         return self
 
     def _look(self, opening: ExitStack) -> None:
-        check_openable(self._path)
+        check_openable(self._path, may_be_served=True)
         self._db = opening.enter_context(closing(open_reader(self._path)))
         self._mark = moved.load_mark(self._db)
 
     def _own(self, opening: ExitStack) -> None:
         check_place(self._path)
         lock = FileLock(self._path)
-        lock.take(self._clock)
+        lock.take(self._clock, moves=True)
         opening.callback(lock.release)
         with closing(open_reader(self._path)) as reader:
             self._mark = moved.load_mark(reader)

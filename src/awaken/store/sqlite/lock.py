@@ -55,6 +55,8 @@ class Holder(msgspec.Struct, frozen=True):
     pid: int
     host: str
     started_at: str
+    moves: bool = False
+    """It moves the file to another database, and does not serve it."""
 
 
 def check_free(database: Path) -> None:
@@ -101,16 +103,16 @@ class FileLock:
         assert self._fd is not None, "taken"
         return self._fd
 
-    def take(self, clock: Clock) -> None:
-        """Become the one owner of the database, which is made, empty, if it does not exist.
+    def take(self, clock: Clock, *, moves: bool = False) -> None:
+        """Become the one owner of the database, which is made, empty, if it does not exist. `moves`: see `Holder`.
 
         Raises:
             StoreUnavailable: Somebody else is, or the lock file or the database cannot be made.
         """
         with _book:
-            self._take(clock)
+            self._take(clock, moves)
 
-    def _take(self, clock: Clock) -> None:
+    def _take(self, clock: Clock, moves: bool) -> None:
         self.file = os.path.realpath(self._database)
         self._refuse_if_held_here()
         self._fd = self._open(self.path, "its lock file cannot be made")
@@ -124,7 +126,7 @@ class FileLock:
             self.forget()
             raise
         _HELD.add(self)
-        _write_holder(self._fd, Holder(os.getpid(), socket.gethostname(), to_rfc3339(clock.now())))
+        _write_holder(self._fd, Holder(os.getpid(), socket.gethostname(), to_rfc3339(clock.now()), moves))
 
     def guard(self) -> None:
         """Hold SQLite's own locks on the opened database a second time, where no handle but ours can drop them."""
@@ -195,6 +197,11 @@ def _refusal(database: Path, holder: Holder | None) -> str:
     who = "another process"
     if holder is not None:
         who = f"process {holder.pid} on {holder.host} (since {holder.started_at})"
+        if holder.moves:
+            return (
+                f"database {database} is being moved to another one by {who}. Let that end; or stop it, and begin the"
+                " move again: it goes on where it was"
+            )
     return (
         f"database {database} is already served by {who}. An SQLite file has one owner: talk to that server over HTTP"
         " (awaken.client, or --url of the commands), or stop it first; many servers share a database of Postgres"
