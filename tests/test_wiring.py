@@ -360,7 +360,7 @@ def test_an_option_of_a_postgres_url_that_is_not_understood_is_refused(option: s
 
 def test_without_its_driver_postgres_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "awaken.store.postgres", None)
-    with pytest.raises(Unsupported, match=re.escape("pip install 'awaken[postgres]'")):
+    with pytest.raises(Unsupported, match=re.escape("pip install '.[postgres]'")):
         open_store("postgresql://db/runs")
 
 

