@@ -16,7 +16,9 @@ from awaken.domain.errors import (
     AwakenError,
     QueueFull,
     RunNotFound,
+    StoreRefused,
     StoreUnavailable,
+    StoreUnreachable,
     Unavailable,
     ValidationError,
 )
@@ -56,6 +58,8 @@ def test_a_wrong_call_is_a_usage_error_in_one_line(awaken: Awaken, arguments: tu
         (Unreachable("http://x", "refused"), Exit.UNREACHABLE),
         (Unavailable("starting", code="starting"), Exit.UNREACHABLE),
         (StoreUnavailable("the disk is full"), Exit.FAILED),
+        (StoreRefused("a grant is missing"), Exit.FAILED),
+        (StoreUnreachable("the database is away"), Exit.UNREACHABLE),
         (ApiError(500, "internal", "?", request_id=None, problem={}), Exit.FAILED),
     ],
 )
