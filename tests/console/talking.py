@@ -53,6 +53,17 @@ def stepper(gate: Gate) -> Any:
     return stepper
 
 
+def teller(gate: Gate) -> Any:
+    """Asks, then says something and waits at the gate."""
+
+    async def teller(context: Context) -> None:
+        await context.approve("May I?")
+        await context.emit("I may")
+        await gate.passed()
+
+    return teller
+
+
 def noter() -> Any:
     """Two model calls with a tool call between them."""
     return make_slow(SystemClock(), steps=2, deltas_per_step=3, delta_delay_s=0)

@@ -14,7 +14,7 @@ from playwright.sync_api import Route, expect
 
 from awaken.http.settings import HttpSettings
 from tests.browser.site import Site
-from tests.console.talking import Gate, child, diligent, ended, noter, parent, read, stepper, submit
+from tests.console.talking import Gate, child, diligent, ended, noter, parent, read, stepper, submit, teller
 from tests.console.viewer import Viewer
 
 
@@ -26,6 +26,7 @@ def gate() -> Gate:
 @pytest.fixture
 def site(gate: Gate) -> Generator[Site]:
     agents: dict[str, Any] = {
+        "teller": teller(gate),
         "noter": noter(),
         "stepper": stepper(gate),
         "parent": parent,
@@ -144,6 +145,22 @@ def test_a_run_that_waits_is_decided_with_a_reason_by_keyboard(viewer: Viewer, s
     viewer.open(f"runs/{again['run_id']}")
     waits.get_by_role("button", name="Approve").click()
     expect(page.locator(".turn.assistant")).to_contain_text("True")
+
+
+def test_a_run_that_waited_a_moment_is_followed_on(viewer: Viewer, site: Site) -> None:
+    run = submit(site.url, "teller")
+    [ticket] = ended(site.url, run["run_id"])["waiting"]["tickets"]
+
+    def running(route: Route) -> None:  # the page never learns that it waited
+        route.fulfill(json={**route.fetch().json(), "status": "running", "waiting": None})
+
+    viewer.page.route(re.compile(f"/v1/runs/{run['run_id']}$"), running)
+    with viewer.page.expect_response(re.compile("/stream$")):
+        viewer.open(f"runs/{run['run_id']}")
+    expect(viewer.page.locator(".history tbody tr").last).to_contain_text("RunSuspended")
+    decision = {"action": "approve"}
+    httpx.post(f"{site.url}/v1/tickets/{ticket['ticket_id']}/decision", json=decision).raise_for_status()
+    expect(viewer.page.locator(".turn.live")).to_contain_text("I may")
 
 
 def test_a_takeover_is_drawn_as_a_break(viewer: Viewer, site: Site) -> None:

@@ -171,7 +171,8 @@ export class Saying {
 }
 
 /**
- * Follow a run, or a thread, from `cursor` on; nothing while `what` is null.
+ * Follow a run, or a thread, from `cursor` on; nothing while `what` is null. A run that waited for somebody, and a server
+ * that was away for long, are followed on when something happens there.
  *
  * @param {{ run_id: string } | { thread_id: string } | null} what
  * @param {string | undefined} cursor Where it begins, as it was when `what` was first given.
@@ -183,14 +184,28 @@ export function useSaying(what, cursor) {
   useEffect(() => {
     if (!what) return undefined;
     saying.current = new Saying();
-    let timer = null;
-    const watch = client.watch({ ...what, cursor }, (item) => {
+    let timer = null, last = cursor, watch = null; // prettier-ignore
+    const heard = (item) => {
       link.heard();
+      last = item.cursor ?? last;
       if (saying.current.take(item)) timer ??= setTimeout(() => ((timer = null), turn((count) => count + 1)), FRAME_MS);
-      if (!DELTAS.has(item.kind) && item.thread_id) link.hint({ thread_id: item.thread_id, run_id: item.run_id, kind: item.kind });
+      if (item.kind === "stream.state") link.hint({}); // the place was lost: all that is shown may have changed
+      else if (!DELTAS.has(item.kind) && item.thread_id) link.hint({ thread_id: item.thread_id, run_id: item.run_id, kind: item.kind });
+    };
+    const follow = () => {
+      const own = (watch = client.watch({ ...what, cursor: last }, heard));
+      const over = (reason) => reason !== "done" && watch === own && (watch = null);
+      own.done.then(over, over);
+    };
+    const deaf = link.listen(({ opened, hint }) => {
+      if (watch === null && (opened || (hint && [hint.run_id, hint.thread_id].includes(id)))) follow();
     });
+    follow();
     return () => {
-      watch.close();
+      deaf();
+      const left = watch;
+      watch = undefined;
+      left?.close();
       clearTimeout(timer);
     };
   }, [id]);
