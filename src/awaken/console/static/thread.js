@@ -117,12 +117,13 @@ const Delete = ({ path }) =>
 function Pending({ thread_id, path, mine }) {
   const read = useRead(`${path}/pending`, mine);
   const [problem, fail] = useState(null);
+  const ordered = (message_ids, revision) => ({ method: "PUT", path: `${path}/pending/order`, body: { message_ids }, headers: { "If-Match": `"${revision}"` } });
   const order = async (items, revision, at, by) => {
     if (!items[at + by]) return;
     const message_ids = items.map(({ message_id }) => message_id);
     message_ids.splice(at + by, 0, ...message_ids.splice(at, 1));
     try {
-      await act({ method: "PUT", path: `${path}/pending/order`, body: { message_ids }, headers: { "If-Match": `"${revision}"` } });
+      await act(ordered(message_ids, revision));
       fail(null);
     } catch (refused) {
       fail(refused);
@@ -136,7 +137,8 @@ function Pending({ thread_id, path, mine }) {
       ${({ items, revision }) => {
         const own = items.filter(({ position }) => position !== null);
         return items.length
-          ? html`<ol>${items.map((message) => html`<${Waiting} key=${message.message_id} ...${{ message, thread_id, path, reload: read.reload, own, order: (by) => order(own, revision, own.indexOf(message), by) }} />`)}</ol>`
+          ? html`<ol>${items.map((message) => html`<${Waiting} key=${message.message_id} ...${{ message, thread_id, path, reload: read.reload, own, order: (by) => order(own, revision, own.indexOf(message), by) }} />`)}</ol>
+              ${own.length > 1 && html`<${Commands} of=${[{ label: "Their order", request: ordered(own.map(({ message_id }) => message_id), revision) }]} />`}`
           : html`<${Empty} command=${`awaken send ${thread_id} "…" --mode steer`}>No message waits for a run of it.<//>`;
       }}
     <//>
