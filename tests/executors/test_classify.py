@@ -17,6 +17,7 @@ from awaken.domain.errors import (
     AgentNotFound,
     DataIntegrity,
     PermanentFailure,
+    StoreRefused,
     StoreUnavailable,
     ThreadBusy,
     TransientFailure,
@@ -163,6 +164,7 @@ def test_an_agent_that_is_not_there_is_permanent() -> None:
 @behaviour("MBX-089")
 def test_a_failing_store_is_transient() -> None:
     assert verdict_on(StoreUnavailable("disk full")) == "transient"
+    assert verdict_on(StoreRefused("a grant is missing")) == "permanent"
 
 
 @behaviour("MBX-090")

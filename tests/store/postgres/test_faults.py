@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from awaken.mailbox.settings import MailboxSettings
 from awaken.store.postgres import PostgresStore
 from awaken.store.postgres.driver import errors
 from awaken.store.postgres.faults import reason, translated
-from awaken.store.postgres.opening import connect, place_of
+from awaken.store.postgres.opening import connect, disconnect, place_of
 from awaken.wiring import file_at, migrate_store, move_data, open_store
 from tests.cutting import Relay
 
@@ -112,6 +113,33 @@ async def test_tls_that_cannot_be_had_is_not_a_server_that_is_away(without_tls: 
     with pytest.raises(StoreRefused, match=r"sslrootcert, '/none\.pem'") as named:
         await connect(place_of(f"{without_tls}?sslmode=verify-full&sslrootcert=/none.pem"))
     assert not isinstance(asked.value, StoreUnreachable) and "not reached" not in f"{asked.value} {named.value}"
+
+
+async def test_a_server_that_is_not_as_the_url_asks_is_told_in_our_words(postgres_url: str) -> None:
+    with pytest.raises(StoreUnreachable, match="target_session_attrs"):
+        await connect(place_of(f"{postgres_url}&target_session_attrs=standby"))
+
+
+@pytest.mark.parametrize("url", ["postgresql://me@127.0.0.1:abc/app", "postgresql://me@/app?port=abc"])
+async def test_a_url_that_the_driver_does_not_understand_is_not_a_connection_that_was_lost(url: str) -> None:
+    with pytest.raises(StoreRefused, match="is not understood; write postgresql://"):
+        await connect(place_of(url))
+
+
+async def test_a_connection_whose_end_cannot_be_told_is_cut(postgres_url: str) -> None:
+    """As one is on which a statement is being answered when the server goes away."""
+    connection = await connect(place_of(postgres_url))
+
+    class InTheMiddle:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(connection, name)
+
+        async def close(self, *, timeout: float) -> None:
+            raise errors.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+
+    await disconnect(InTheMiddle())
+
+    assert connection.is_closed()
 
 
 class Lines(logging.Handler):

@@ -20,7 +20,7 @@ from awaken.domain.checking import shown
 from awaken.domain.errors import StoreRefused, StoreUnavailable, ValidationError
 from awaken.store.postgres import driver
 from awaken.store.postgres.driver import errors
-from awaken.store.postgres.faults import NOT_KEPT, translated
+from awaken.store.postgres.faults import LOST, NOT_KEPT, translated
 from awaken.store.postgres.permitting import READS, WRITES, standing
 
 Durability = Literal["full", "process"]
@@ -169,9 +169,13 @@ async def connect(place: Place, *, writes: bool = True) -> Any:
             server_settings=AS_WHOM,
         )
         await prepare(connection, settings_of(place, writes=writes))
-    except (errors.PostgresError, errors.InterfaceError, OSError, TimeoutError, ValueError) as error:
+    except (errors.PostgresError, *LOST) as error:
         await disconnect(connection)
         raise _of_tls(error, place) or translated(error, place.shown) from error
+    except ValueError as error:  # of a part of the URL, such as a port that is no number
+        raise StoreRefused(
+            f"{place.shown}: the URL is not understood; write postgresql://user:password@host:5432/database"
+        ) from error
     return connection
 
 
@@ -196,7 +200,7 @@ async def disconnect(connection: Any) -> None:
         return
     try:
         await connection.close(timeout=_CLOSE_TIMEOUT_S)
-    except (errors.PostgresError, errors.InterfaceError, OSError, TimeoutError):
+    except (errors.PostgresError, *LOST):
         connection.terminate()
         await asyncio.sleep(0)  # which lets go of the socket
 
