@@ -200,6 +200,26 @@ def test_several_of_one_tool_are_decided_at_once_and_it_is_said_what_was_skipped
     assert [ticket(site, each)["decision"]["action"] for each in refunds] == ["approve", "deny", "approve"]
 
 
+def test_of_more_than_a_page_the_others_are_on_the_next_and_come_as_these_are_decided(
+    viewer: Viewer, site: Site
+) -> None:
+    ask(site, [Wanted(tool="refund", arguments={"n": n}) for n in range(103)])
+    viewer.open("approvals")
+    expect(listed(viewer)).to_have_count(100)
+    viewer.page.get_by_role("button", name="Next page").press("Enter")
+    expect(listed(viewer)).to_have_count(3)
+    viewer.page.get_by_role("button", name="First page").click()
+    expect(listed(viewer)).to_have_count(100)
+    viewer.open("approvals?tool_name=none")
+    expect(viewer.page.get_by_text("Nothing here fits")).to_be_visible()
+    viewer.open("approvals")
+    expect(listed(viewer)).to_have_count(100)
+    viewer.page.keyboard.press("a")
+    expect(listed(viewer)).to_have_count(101)
+    expect(listed(viewer).first).to_contain_text("approved")
+    expect(listed(viewer).last).to_contain_text("n: 100")
+
+
 def test_what_agents_say_is_data(viewer: Viewer, site: Site) -> None:
     viewer.page.on("dialog", lambda dialog: viewer.errors.append(f"a dialog: {dialog.message}"))
     deep: Any = "end"

@@ -50,9 +50,15 @@ export default function Approvals({ route }) {
   const [picked, pick] = useState(() => new Set());
   const [work, note] = useState({ busy: new Set(), faults: new Map(), news: "" });
   const [beside, put] = useState(null);
+  const led = useRef({ path, ticket_id: route.place[1] }); // where the address has led
   const row = rows.find(({ ticket_id }) => ticket_id === current) ?? (beside?.ticket_id === current ? beside : undefined);
 
-  useEffect(() => route.place[1] && show(route.place[1]), [route]);
+  useLayoutEffect(() => {
+    const ticket_id = route.place[1];
+    if (ticket_id && ticket_id !== led.current.ticket_id) show(ticket_id);
+    else if (path !== led.current.path) lead(undefined); // another list begins at its first
+    led.current = { path, ticket_id: route.place[1] };
+  }, [route, path]);
   useLayoutEffect(() => {
     if (!current && rows.length) turn(rows[0].ticket_id); // and no other one takes its place
   }, [current, rows.length]);
@@ -70,10 +76,11 @@ export default function Approvals({ route }) {
     turn(ticket_id);
     ask(null);
   }
-  const lead = (ticket_id) => {
+  function lead(ticket_id) {
     show(ticket_id);
-    history.replaceState(null, "", to("approvals", ticket_id, route.query));
-  };
+    led.current.ticket_id = ticket_id;
+    history.replaceState(null, "", ticket_id ? to("approvals", ticket_id, route.query) : to("approvals", route.query));
+  }
   const waits = ({ ticket_id, state: is }) => is === "open" && !work.busy.has(ticket_id);
   const onwards = (done = new Set()) => {
     const at = rows.findIndex(({ ticket_id }) => ticket_id === current);
@@ -493,9 +500,9 @@ function Several({ of, mode, ask, keep, clear, finish }) {
       ${action && first &&
       html`<form method="dialog" onSubmit=${(event) => (event.preventDefault(), state.busy || send())}>
         <h2>${action === "approve" ? "Approve" : "Deny"} ${words}</h2>
-        <ul class="plain">${of.slice(0, 8).map((each) => html`<li key=${each.ticket_id} class="text"><bdi>${glance(each)}</bdi></li>`)}</ul>
+        <ul>${of.slice(0, 8).map((each) => html`<li key=${each.ticket_id} class="text"><bdi>${glance(each)}</bdi></li>`)}</ul>
         ${of.length > 8 && html`<p class="quiet">and ${of.length - 8} more</p>`}
-        ${action === "deny" && html`<label>Why, for whoever asked <input ref=${field} type="text" autocomplete="off" defaultValue=${sessionStorage.getItem(LAST_REASON) ?? ""} /></label>`}
+        ${action === "deny" && html`<label for="why-all">Why, for whoever asked</label><input id="why-all" ref=${field} type="text" autocomplete="off" defaultValue=${sessionStorage.getItem(LAST_REASON) ?? ""} />`}
         ${state.problem && html`<${Problem} of=${state.problem} />`}
         <div class="buttons">
           <button type="button" onClick=${() => ask(null)}>Leave it <kbd>Esc</kbd></button>

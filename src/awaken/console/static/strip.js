@@ -1,7 +1,7 @@
 /**
  * The last hour as one strip: what was done, how long it had waited, and what failed, minute by minute.
  *
- * The curves are drawn by uPlot, which is loaded when the strip is first seen; the same numbers stand in a table.
+ * The bars are drawn by uPlot, which is loaded when the strip is first seen; the same numbers stand in a table.
  */
 
 import { html, useEffect, useRef } from "./html.js";
@@ -15,6 +15,7 @@ const CURVES = [
   { title: "Failed", of: ({ completed, failed }) => (completed + failed ? (100 * failed) / (completed + failed) : null), words: (value) => `${Math.round(value)} %`, ink: "--bad" },
 ];
 const HEIGHT = 72;
+const HOUR_S = 3_600;
 
 export function Strip() {
   const read = useRead("/v1/stats", { concerns: () => false }); // every fifteen seconds are enough for minutes
@@ -56,7 +57,9 @@ function Curve({ of: { title, of, words, ink }, minutes }) {
   const said = values.filter((value) => value !== null);
   const most = said.length ? Math.max(...said) : null;
   const latest = said.at(-1) ?? null;
-  const data = [minutes.map(({ at }) => Date.parse(at) / 1_000), values];
+  const times = minutes.map(({ at }) => Date.parse(at) / 1_000);
+  const before = Array.from({ length: Math.max(0, 60 - times.length) }, (_, at) => times[0] - 60 * (at + 1)).reverse(); // counting has begun since
+  const data = [[...before, ...times], [...before.map(() => null), ...values]];
   const newest = useRef(data);
   newest.current = data;
   useEffect(() => {
@@ -66,7 +69,7 @@ function Curve({ of: { title, of, words, ink }, minutes }) {
     const draw = (Plot) => {
       if (closed || !place.current) return;
       plot.current?.destroy();
-      plot.current = new Plot(options(place.current, ink), newest.current, place.current);
+      plot.current = new Plot(options(Plot, place.current, ink), newest.current, place.current);
     };
     loadPlot().then((Plot) => {
       const again = () => draw(Plot);
@@ -103,7 +106,7 @@ function loadPlot() {
   return loading;
 }
 
-function options(place, ink) {
+function options(Plot, place, ink) {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "10px system-ui" };
   return {
@@ -111,8 +114,8 @@ function options(place, ink) {
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.1] } },
+    scales: { x: { range: (_, __, last) => [last - HOUR_S, last + 120] }, y: { range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.1] } },
     axes: [{ ...axis, size: 18, space: 80, grid: { show: false } }, { ...axis, size: 30, space: 30 }],
-    series: [{}, { stroke: colour(ink), fill: `${colour(ink)}22`, width: 1.5, spanGaps: true, points: { show: false } }],
+    series: [{}, { stroke: colour(ink), fill: colour(ink), width: 0, paths: Plot.paths.bars({ size: [0.8, 12, 2] }), points: { show: false } }],
   };
 }
