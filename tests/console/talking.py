@@ -82,6 +82,17 @@ async def failing(context: Context) -> str:
     raise PermanentFailure(HOSTILE)
 
 
+def asking(gate: Gate) -> Any:
+    """Says what would act, waits at the gate, and asks for it."""
+
+    async def asking(context: Context) -> None:
+        await context.emit(HOSTILE)
+        await gate.passed()
+        await context.approve(HOSTILE, arguments={HOSTILE: HOSTILE})
+
+    return asking
+
+
 async def hostile(context: Context) -> AsyncIterator[Any]:
     """Says, calls and answers what would act; and a line that is very long."""
     turn, answer, call_id = context.new_message_id(), context.new_message_id(), f'"><{HOSTILE}'[:60]

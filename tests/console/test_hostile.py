@@ -5,19 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from awaken.http.settings import HttpSettings
 from tests.browser.site import Site
-from tests.console.talking import HOSTILE, ended, failing, hostile, submit
+from tests.console.talking import HOSTILE, Gate, asking, ended, failing, hostile, submit
 from tests.console.viewer import Viewer
 
 
 @pytest.fixture
-def site() -> Generator[Site]:
-    with Site(http=HttpSettings(console=True), agents={"hostile": hostile, "failing": failing}) as site:
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def site(gate: Gate) -> Generator[Site]:
+    agents = {"hostile": hostile, "failing": failing, "asking": asking(gate)}
+    with Site(http=HttpSettings(console=True), agents=agents) as site:
         yield site
+        gate.open()
 
 
 def harmless(page: Page) -> None:
@@ -65,3 +73,20 @@ def test_an_error_with_markup_is_text(viewer: Viewer, site: Site) -> None:
     expect(viewer.page.locator(".about")).to_contain_text("<script>")
     expect(viewer.page.locator(".span.end")).to_be_visible()
     harmless(viewer.page)
+
+
+def test_what_it_is_saying_asks_and_is_sent_does_not_act(viewer: Viewer, site: Site, gate: Gate) -> None:
+    run = submit(site.url, "asking", "go")
+    thread = f"{site.url}/v1/threads/{run['thread_id']}"
+    httpx.patch(thread, json={"title": HOSTILE, "metadata": {"of": HOSTILE}}).raise_for_status()
+    sent = {"mode": "follow_up", "input": HOSTILE, "fallback_to_new_run": False}
+    httpx.post(f"{thread}/messages", json=sent).raise_for_status()
+    viewer.open(f"threads/{run['thread_id']}")
+    page = viewer.page
+    expect(page.locator(".turn.live")).to_contain_text("<script>")
+    expect(page.locator(".pending li")).to_contain_text("<script>")
+    harmless(page)
+    viewer.open(f"runs/{run['run_id']}")
+    gate.open()
+    expect(page.get_by_role("region", name="What it waits for")).to_contain_text("<script>")
+    harmless(page)

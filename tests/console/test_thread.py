@@ -182,6 +182,21 @@ def test_a_long_conversation_is_read_from_its_end(viewer: Viewer, site: Site) ->
     expect(page.get_by_role("button", name="Earlier messages")).to_have_count(0)
 
 
+def test_a_conversation_that_has_gone_on_for_long_has_no_gap(viewer: Viewer, site: Site) -> None:
+    said = [{"role": "user", "content": f"line {number}"} for number in range(150)]
+    httpx.post(f"{site.url}/v1/threads", json={"thread_id": "t", "messages": said}).raise_for_status()
+    viewer.open("threads/t")
+    page = viewer.page
+    page.get_by_role("button", name="Earlier messages").click()
+    expect(page.locator(".turn")).to_have_count(150)
+    for number in range(2):
+        runs = [{"agent_id": "child", "input": f"{number} {each}", "thread_id": "t"} for each in range(20)]
+        httpx.post(f"{site.url}/v1/runs/batch", json={"runs": runs}).raise_for_status()
+        expect(page.locator(".turn")).to_have_count(150 + 40 * (number + 1))
+    seqs = page.eval_on_selector_all(".turn > header", "(all) => all.map((one) => /#(\\d+)/.exec(one.textContent)[1])")
+    assert [int(seq) for seq in seqs] == list(range(1, 231))
+
+
 def test_the_page_of_a_thread_is_usable_on_a_narrow_screen(viewer: Viewer, site: Site) -> None:
     run = submit(site.url, "noter", "begin")
     ended(site.url, run["run_id"])

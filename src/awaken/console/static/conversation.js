@@ -27,21 +27,32 @@ export function useMessages(thread_id, { run_id, concerns } = {}) {
   const all = path && withQuery(path, { ...query, view: "log" });
   const read = useRead(all, { concerns });
   const effective = useRead(path && withQuery(path, query), { concerns });
-  const [older, keep] = useState({ of: all, messages: [], cursor: undefined, problem: null });
-  const kept = older.of === all ? older : { of: all, messages: [], cursor: undefined, problem: null };
+  const [, turn] = useState(0);
+  const [problem, fail] = useState(null);
+  const kept = useRef(null);
+  if (kept.current?.of !== all) kept.current = { of: all, by_id: new Map(), more: false };
+  const { by_id } = kept.current;
   const newest = marked(read.value?.items ?? [], effective.value?.items);
-  const before = kept.cursor === undefined ? read.value?.next_cursor : kept.cursor;
+  // Where nothing of the newest page was there before, more was said than a page holds: what is between is not known.
+  if (!newest.some(({ message_id }) => by_id.has(message_id))) {
+    by_id.clear();
+    kept.current.more = Boolean(read.value?.has_more);
+  }
+  for (const message of newest) by_id.set(message.message_id, message);
+  const messages = [...by_id.values()].sort((one, other) => one.seq - other.seq);
   const earlier = async () => {
     try {
-      const [page, shown] = await Promise.all(["log", "effective"].map((view) => act({ method: "GET", path: withQuery(path, { ...query, view, before: oldest(kept.messages, newest) }) })));
-      keep({ ...kept, messages: [...marked(page.items, shown.items), ...kept.messages], cursor: page.next_cursor, problem: null });
-    } catch (problem) {
-      keep({ ...kept, problem });
+      const asked = { ...query, before: messages[0].seq };
+      const [page, shown] = await Promise.all(["log", "effective"].map((view) => act({ method: "GET", path: withQuery(path, { ...asked, view }) })));
+      for (const message of marked(page.items, shown.items)) by_id.set(message.message_id, message);
+      kept.current.more = page.has_more;
+      fail(null);
+      turn((count) => count + 1);
+    } catch (refused) {
+      fail(refused);
     }
   };
-  const known = new Set(newest.map(({ message_id }) => message_id));
-  const messages = [...kept.messages.filter(({ message_id }) => !known.has(message_id)), ...newest];
-  return { read, messages, earlier: before ? earlier : null, problem: kept.problem, request: { path: all } };
+  return { read, messages, earlier: kept.current.more ? earlier : null, problem, request: { path: all } };
 }
 
 /** In the order in which they were said; hidden is what the view does not have, where it is known. */
@@ -49,8 +60,6 @@ function marked(items, effective) {
   const read = effective && new Set(effective.map(({ message_id }) => message_id));
   return [...items].reverse().map((message) => ({ ...message, hidden: Boolean(read && !read.has(message.message_id)) }));
 }
-
-const oldest = (...lists) => lists.flat().reduce((least, { seq }) => Math.min(least, seq), Infinity);
 
 /**
  * What there is to show, as items in order: messages, each with its calls, whose answers are no items of their own.
@@ -60,7 +69,8 @@ const oldest = (...lists) => lists.flat().reduce((least, { seq }) => Math.min(le
  */
 export function itemsOf(messages, saying, about = new Map()) {
   const known = new Set(messages.map(({ message_id }) => message_id));
-  const said = [...saying.messages].filter(([id]) => !known.has(id));
+  const newest = messages.at(-1)?.seq ?? 0;
+  const said = [...saying.messages].filter(([id, { message }]) => !known.has(id) && !(message?.seq < newest));
   const committed = [...messages, ...said.flatMap(([, { message }]) => (message ? [message] : []))];
   const answers = new Map(committed.filter((each) => each.tool_call_id).map((each) => [each.tool_call_id, each]));
   const [answered, under_way] = [new Set(), new Set()];

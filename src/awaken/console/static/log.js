@@ -16,6 +16,8 @@ const PAUSE_MS = 1_000;
 const IDLE_MS = 15_000;
 /** Between two looks at what is being said. */
 const FRAME_MS = 60;
+/** Of messages that were followed. */
+const KEPT = 200;
 const STEP_BEGINS = new Set(["StepStarted", "RunStarted", "RunResumed"]);
 export const DELTAS = new Set([
   "TextDeltaObserved", "ReasoningDeltaObserved", "ReasoningEncryptedValueObserved", "ToolCallDeltaObserved",
@@ -142,6 +144,7 @@ export class Saying {
         const { message_seq, content_blocks, ...rest } = payload;
         const message = { tool_calls: [], ...rest, seq: message_seq, content: content_blocks, created_at, thread_id };
         this.messages.set(payload.message_id, { message, parts: [], calls: new Set() });
+        this.#forget();
         for (const { id } of message.tool_calls) this.calls.delete(id);
         if (message.tool_call_id) this.outputs.delete(message.tool_call_id);
         return true;
@@ -161,6 +164,14 @@ export class Saying {
         return true;
       default:
         return false;
+    }
+  }
+
+  /** Those that were committed long ago are read from the conversation. */
+  #forget() {
+    for (const [id, { message }] of this.messages) {
+      if (this.messages.size <= KEPT) return;
+      if (message) this.messages.delete(id);
     }
   }
 
