@@ -268,7 +268,7 @@ def test_workers_that_make_no_sense_are_a_usage_error(
 
 def test_a_database_that_is_not_reached_is_named(awaken: Awaken) -> None:
     url = "postgresql://somebody:secret@127.0.0.1:1/y"
-    refused(awaken("serve", "--port", "0", "--store", url), Exit.FAILED, "127.0.0.1:1/y", "not reached")
+    refused(awaken("serve", "--port", "0", "--store", url), Exit.UNREACHABLE, "127.0.0.1:1/y", "not reached")
 
 
 def test_a_file_that_is_no_database_is_refused(awaken: Awaken, here: Path) -> None:
