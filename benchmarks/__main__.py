@@ -1,7 +1,7 @@
 """Answer some or all of the questions, print a table, write `benchmarks/results.json`.
 
     python -m benchmarks                 everything, in at most 15 minutes on two cores
-    python -m benchmarks growth lists    some of it; these two, and audit, share a file of a million runs
+    python -m benchmarks growth lists    some of it; these two, audit and consoles share a file of a million runs
     python -m benchmarks --quick         small sizes: shows that everything works, measures little
 
 Exit code 1 when a gate is missed. Only ratios inside one run mean something on a machine that does other things too.
@@ -21,6 +21,7 @@ from rich.console import Console
 
 from benchmarks import (
     audit,
+    consoles,
     cycles,
     dialects,
     growth,
@@ -75,6 +76,7 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "growth": partial(growth.answer, stock=stock),
         "lists": partial(lists.answer, stock=stock),
         "audit": partial(audit.answer, stock=stock),
+        "consoles": partial(consoles.answer, stock=stock),
         "sustained": sustained.answer,
         "streams": streams.answer,
         "waiting": waiting.answer,

@@ -81,6 +81,7 @@ def test_a_measurement_that_fails_says_why() -> None:
         ("growth", 3),
         ("lists", 3),
         ("audit", 3),
+        ("consoles", 3),
         ("sustained", 2),
         ("streams", 2),
         ("reading", 1),
