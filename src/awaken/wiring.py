@@ -2231,25 +2231,31 @@ async def _check_database(store: Store) -> None:
         await check_openable(store.place)
 
 
-async def migrate_store(url: str) -> Migrated:
-    """Bring what is stored at a URL to the schema of this version, as every opening does.
+async def migrate_store(url: str, *, contract: bool = False) -> Migrated:
+    """Bring what is stored at a URL to the schema of this version, as every opening does. `contract`: take away,
+    besides, what only processes of older versions read.
 
     Raises:
-        ValidationError: The URL is not understood, or names a store that nothing is kept of.
+        ValidationError: The URL is not understood, names a store that nothing is kept of, or has nothing for older
+            versions, as a file.
         StoreError: It could not be opened.
     """
     if _scheme(url) == "memory":
         raise ValidationError("a store in memory has no schema that stays; name sqlite:///file.db or postgresql://…")
     opened = open_store(url)
     if isinstance(opened, SqliteStore):
+        if contract:
+            raise ValidationError("a file has nothing for processes of older versions; a store on Postgres may")
         was_made = not (opened.path.exists() and opened.path.stat().st_size)
         async with opened:
             return Migrated(f"database {opened.path}", was_made)
     from awaken.store.postgres import PostgresStore
+    from awaken.store.postgres.contracting import contract_place
 
     assert isinstance(opened, PostgresStore), "there are no others that stay"
     async with opened:
-        return Migrated(opened.place.shown, opened.was_made)
+        oldest = await contract_place(opened.place) if contract else None
+        return Migrated(opened.place.shown, opened.was_made, oldest)
 
 
 async def inspect_database(url: str, *, run_retention_ms: int, event_retention_ms: int) -> DatabaseInspection:

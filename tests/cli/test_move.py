@@ -143,6 +143,17 @@ async def test_a_script_can_tell_a_database_that_is_away_from_a_typing_error(
     assert "it was not reached" in capsys.readouterr().err
 
 
+async def test_a_store_on_postgres_is_contracted_and_a_file_is_not(
+    tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await asyncio.to_thread(main, ["migrate", postgres_url, "--contract"]) == Exit.OK
+    assert "versions of awaken that know schema 1 can use it" in capsys.readouterr().out
+    file = f"sqlite:///{tmp_path}/a.db"
+    assert await asyncio.to_thread(main, ["migrate", file, "--contract"]) != Exit.OK
+    assert "a file has nothing for processes of older versions" in capsys.readouterr().err
+    assert not (tmp_path / "a.db").exists()
+
+
 async def test_a_migration_names_what_it_has_brought_to_this_version_and_what_it_has_made(
     tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

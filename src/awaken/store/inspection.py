@@ -14,7 +14,10 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Migrated(msgspec.Struct, frozen=True):
-    """What was brought to the schema of this version; `was_made`: nothing was there before."""
+    """What was brought to the schema of this version; `was_made`: nothing was there before. `oldest`: the oldest schema
+    whose versions can use it, where it was contracted.
+    """
 
     name: str
     was_made: bool
+    oldest: int | None = None

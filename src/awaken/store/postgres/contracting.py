@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from awaken.store.postgres.opening import Place
+from awaken.store.postgres.driver import errors
+from awaken.store.postgres.faults import LOST, translated
+from awaken.store.postgres.opening import Place, connect, disconnect
 
 
 def contractions() -> list[tuple[int, str]]:
@@ -27,6 +29,17 @@ def contractions() -> list[tuple[int, str]]:
         return []
     found = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name[:4]), entry.read_text(encoding="utf-8")) for name, entry in found]
+
+
+async def contract_place(place: Place) -> int:
+    """As `contract`, over a connection of its own. Raises StoreUnavailable."""
+    connection = await connect(place)
+    try:
+        return await contract(connection, place)
+    except (errors.PostgresError, *LOST) as error:
+        raise translated(error, place.shown) from error
+    finally:
+        await disconnect(connection)
 
 
 async def contract(connection: Any, place: Place, scripts: Sequence[tuple[int, str]] | None = None) -> int:
