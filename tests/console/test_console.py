@@ -87,7 +87,7 @@ def test_a_page_says_how_old_it_is_when_the_server_is_gone(page: Page) -> None:
         expect(page.get_by_text("No run has been made yet")).to_be_visible()
         port = site.port
     expect(page.locator(".state")).to_contain_text("not reached")
-    expect(page.locator(".stale")).to_contain_text("old: the server is not reached")
+    expect(page.locator(".stale")).to_contain_text("old: the server is not reached", timeout=8_000)
     with Site(http=HttpSettings(console=True), port=port):
         expect(page.locator(".state")).to_contain_text("live")
         expect(page.locator(".stale")).to_have_count(0)

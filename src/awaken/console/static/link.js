@@ -172,8 +172,9 @@ export function useRead(path, { concerns = () => true, live = true } = {}) {
     };
     const seen = () => document.hidden || ask();
     reload.current = () => (reading ? (asked = true) : read());
-    const deaf = link.listen(({ opened, hint }) => {
-      if (opened || (hint && matters.current(hint))) ask();
+    // Where the link is lost the next read fails, and the page says how old it is.
+    const deaf = link.listen(({ opened, hint, state }) => {
+      if (opened || state === "lost" || (hint && matters.current(hint))) ask();
     });
     document.addEventListener("visibilitychange", seen);
     read();
