@@ -88,7 +88,9 @@ def _files() -> dict[str, tuple[bytes, str, str]]:
     return files
 
 
-def _get(path: str, id: str, summary: str, handler: Handler, answers: dict[int, str | None]) -> Operation:
+def _get(
+    path: str, id: str, summary: str, handler: Handler, answers: dict[int, str | None], *problems: str
+) -> Operation:
     return Operation(
         method="GET",
         path=path,
@@ -96,16 +98,17 @@ def _get(path: str, id: str, summary: str, handler: Handler, answers: dict[int, 
         summary=summary,
         handler=handler,
         answers=answers,
+        problems=problems,
         always_answers=True,
     )
 
 
+_FILE: Final[dict[int, str | None]] = {200: "*/*", 304: None}
+
 CONSOLE_OPERATIONS: Final = (
     _get("/", "open_console", "To the console", open_console, {307: None}),
     _get("/console", "console", "The console, a page for browsers", show_console, {200: "text/html"}),
-    _get("/console/{file}", "console_file", "A file of the console", console_file, {200: "*/*", 304: None}),
-    _get(
-        "/console/vendor/{module}", "console_module", "A module that it uses", console_module, {200: "*/*", 304: None}
-    ),
+    _get("/console/{file}", "console_file", "A file of it", console_file, _FILE, "not_found"),
+    _get("/console/vendor/{module}", "console_module", "A module of it", console_module, _FILE, "not_found"),
 )
 """Answered before the mailbox is ready, and while it stops: the page says so."""

@@ -30,9 +30,9 @@ _EVERYWHERE: Final = (
 _UNLESS_ALWAYS: Final = ("starting", "stopping", "wrong_loop", "unauthorized", "forbidden")
 _WITH_BODY: Final = ("malformed_json", "body_too_large", "unsupported_media_type")
 _ID_SCHEMA: Final = {"type": "string", "pattern": ID_PATTERN}
+_TEXT: Final[dict[str, Any]] = {"type": "string"}
+"""Of a media type that nothing more is said of."""
 _TEXT_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
-    "text/plain": {"type": "string"},
-    "text/javascript": {"type": "string"},
     "text/event-stream": {
         "description": "Each server-sent event. `data` is JSON: an EventResource, or what a control frame carries.",
         "type": "object",
@@ -132,7 +132,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
             responses[str(status)] = {"description": "OK, without content"}
             continue
         media = answer if isinstance(answer, str) else "application/json"
-        schema = _TEXT_SCHEMAS[media] if isinstance(answer, str) else schemas[answer]
+        schema = _TEXT_SCHEMAS.get(media, _TEXT) if isinstance(answer, str) else schemas[answer]
         description = "OK" if status < 400 else "Not now"
         responses[str(status)] = {"description": description, "content": {media: {"schema": schema}}}
     codes: defaultdict[int, list[str]] = defaultdict(list)
