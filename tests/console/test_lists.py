@@ -77,6 +77,7 @@ def test_every_command_that_a_page_shows_is_one(viewer: Viewer, site: Site) -> N
             words = shlex.split(command)[1:]
             if words[-1] != "…":
                 command_line.parse_args(words, exit_on_error=False, print_error=False)
+                assert site.url in command or words[0] in ("init", "worker"), command
 
 
 def test_what_is_picked_of_runs_is_stopped_or_done_again(viewer: Viewer, site: Site) -> None:
@@ -183,7 +184,7 @@ def test_an_agent_is_tried_and_paused(viewer: Viewer, site: Site) -> None:
     page = viewer.page
     viewer.open("agents")
     page.get_by_role("link", name="speaker").click()
-    expect(page.locator(".title")).to_contain_text("ready")
+    expect(page.locator(".title")).to_contain_text("served")
     site.say("I hear you.", " It **works**.")
     site.end()
     page.get_by_label("Say").fill("hello")
@@ -194,7 +195,7 @@ def test_an_agent_is_tried_and_paused(viewer: Viewer, site: Site) -> None:
     confirm(page, "Pause")
     expect(page.locator(".title")).to_contain_text("paused")
     confirm(page, "Resume")
-    expect(page.locator(".title")).to_contain_text("ready")
+    expect(page.locator(".title")).to_contain_text("served")
 
 
 def test_the_system_says_what_it_is_and_does_what_is_asked(viewer: Viewer) -> None:

@@ -221,7 +221,7 @@ def _http_settings(
         console = served.is_loopback if chosen.console is None else chosen.console
     names = (*(chosen.allowed_hosts or ()), *hosts)
     if served.is_loopback or names:
-        names = (*LOOPBACK, served.host, *names)
+        names = tuple(dict.fromkeys([*LOOPBACK, served.host, *names]))
     return msgspec.structs.replace(
         chosen,
         public_url=public_url or chosen.public_url,

@@ -46,7 +46,7 @@ export default function Agent({ route }) {
       Tokens: `${amount(found.input_tokens)} in, ${amount(found.output_tokens)} out`,
     }} />`}<//>
     <${Commands} of=${[
-      { label: "This agent", request: { path }, cli: "agents" },
+      { label: "This agent", request: { path }, cli: ["agents", "show", agent_id] },
       { label: "Its last hour", request: { path: `${path}/stats` }, cli: ["stats", "--agent", agent_id] },
       { label: "Run it", request: { method: "POST", path: "/v1/runs/stream", body: { agent_id, input: "What can you do?" } }, cli: ["run", agent_id, "What can you do?"] },
     ]} />

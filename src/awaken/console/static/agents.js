@@ -9,7 +9,7 @@ import { amount, brief } from "./text.js";
 /** Paused, not loadable, or ready. */
 export function Standing({ agent }) {
   if (agent.not_loadable) return html`<${Status} of="failed">cannot be loaded<//>`;
-  return html`<${Status} of=${agent.paused ? "paused" : "ready"} />`;
+  return html`<${Status} of=${agent.paused ? "paused" : "ready"}>${agent.paused ? "paused" : "served"}<//>`;
 }
 
 export function Pausing({ agent, done }) {
@@ -38,7 +38,7 @@ export default function Agents({ route }) {
     id=${(agent) => agent.agent_id}
     href=${(agent) => to("agents", agent.agent_id)}
     cli="agents"
-    empty=${{ text: "No agent is registered here. This makes an app with one:", command: "awaken init" }}
+    empty=${{ text: "No agent is registered here. This makes an app with one:", command: "init" }}
   />`;
 }
 

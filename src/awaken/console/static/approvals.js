@@ -169,7 +169,7 @@ export default function Approvals({ route }) {
               ${current && html`<${Ticket} key=${current} ticket_id=${current} row=${row} ...${{ mode, ask, at_once, from_form, know, work }} />`}
             </div>`
           : is_open && !Object.values(filters).some(Boolean)
-            ? html`<${Empty} command=${'awaken run concierge "book a table for two"'}>No run waits for anybody. With the demo agents, this makes one that does:<//>`
+            ? html`<${Empty} command=${'run concierge "book a table for two"'}>No run waits for anybody. With the demo agents, this makes one that does:<//>`
             : html`<${Empty}>Nothing here fits.<//>`}
       `}
     <//>

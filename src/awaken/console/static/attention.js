@@ -7,7 +7,7 @@
 
 import { html, useRef } from "./html.js";
 import { useNow, useRead } from "./link.js";
-import { Action, Command, Commands, Id, Read, RunId, ShortId, Status, Table, ThreadId, When } from "./parts.js";
+import { Action, awakenOf, Command, Commands, Id, Read, RunId, ShortId, Status, Table, ThreadId, When } from "./parts.js";
 import { to } from "./route.js";
 import { Strip } from "./strip.js";
 import { amount, brief, lasting, seen } from "./text.js";
@@ -62,8 +62,8 @@ function Begin({ idle }) {
         if (!able.length) return html`<p>This server has no agent. An app with one is served by</p><${Command} text="awaken serve module:app" />`;
         return html`<p>Have an agent run, here or from a terminal:</p>
           <${TryIt} agents=${able} />
-          <${Command} text=${`awaken run ${able[0]} "What can you do?"`} />
-          <${Command} text="awaken runs" />`;
+          <${Command} text=${awakenOf(`run ${able[0]} "What can you do?"`)} />
+          <${Command} text=${awakenOf("runs")} />`;
       }}
     <//>
   </section>`;

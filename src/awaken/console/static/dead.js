@@ -21,8 +21,6 @@ export default function DeadLetters({ route }) {
     { title: "Act", cell: (letter) => html`<${One} letter=${letter} />` },
   ];
   return html`
-    <${Groups} chosen=${filter} />
-    ${narrowed && html`<${Many} filter=${filter} />`}
     <${List}
       title="Dead letters"
       route=${route}
@@ -36,6 +34,7 @@ export default function DeadLetters({ route }) {
         { name: "thread_id", label: "Thread" },
         { name: "since", label: "Since", instant: true },
       ]}
+      actions=${() => html`<${Groups} chosen=${filter} />${narrowed && html`<${Many} filter=${filter} />`}`}
       cli="dead"
       empty=${{ text: "No run has been given up." }}
     />

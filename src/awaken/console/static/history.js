@@ -8,7 +8,7 @@
 import { html, useEffect, useMemo } from "./html.js";
 import { BASE, withQuery } from "./link.js";
 import { DELTAS } from "./log.js";
-import { Command, Copy, Id, Json, Problem, Table, curlOf, Typed } from "./parts.js";
+import { awakenOf, Command, Copy, curlOf, Id, Json, Problem, Table, Typed } from "./parts.js";
 import { refine, to } from "./route.js";
 import { brief, lasting, seen } from "./text.js";
 
@@ -131,7 +131,7 @@ function Detail({ event, events, path, query, run_id, lead }) {
     </p>
     <${Json} value=${whole.payload} />
     <${Command} text=${curlOf(request)} />
-    <${Command} text=${`awaken tail ${run_id} ${before ? `--after ${before} ` : ""}--kind ${event.kind} --json`} />
+    <${Command} text=${awakenOf(`tail ${run_id} ${before ? `--after ${before} ` : ""}--kind ${event.kind} --json`)} />
   </div>`;
 }
 

@@ -86,9 +86,21 @@ export function Facts({ of }) {
 
 const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
+const DEFAULT_URL = "http://127.0.0.1:8000/";
+/** The address of this server, as commands take it. */
+export const HERE = BASE.href.replace(/\/$/, "");
+/** Commands that ask no server, or are told by themselves which. */
+const WITHOUT_SERVER = ["init", "worker", "doctor"];
+
+/** A command line of `awaken`, for this server. */
+export function awakenOf(words) {
+  const here = BASE.href === DEFAULT_URL || WITHOUT_SERVER.includes(words.split(" ")[0]) ? "" : ` --url ${quoted(HERE)}`;
+  return `awaken ${words}${here}`;
+}
+
 export function curlOf({ method = "GET", path, body, headers = {} }) {
   const said = { ...headers, ...(body ? { "Content-Type": "application/json" } : {}) };
-  const parts = ["curl", ...(method === "GET" ? [] : ["-X", method]), quoted(new URL(path.replace(/^\//, ""), BASE).href)];
+  const parts = ["curl", ...(path.includes("stream") ? ["-N"] : []), ...(method === "GET" ? [] : ["-X", method]), quoted(new URL(path.replace(/^\//, ""), BASE).href)];
   if (readKey()) parts.push('-H "Authorization: Bearer $AWAKEN_KEY"');
   for (const [name, value] of Object.entries(said)) parts.push("-H", quoted(`${name}: ${value}`));
   if (body) parts.push("-d", quoted(JSON.stringify(body)));
@@ -106,7 +118,7 @@ export function Commands({ of }) {
           <dt>${label}</dt>
           <dd>
             ${request && html`<${Command} text=${curlOf(request)} />`}
-            ${cli && html`<${Command} text=${`awaken ${[].concat(cli).map(quoted).join(" ")}`} />`}
+            ${cli && html`<${Command} text=${awakenOf([].concat(cli).map(quoted).join(" "))} />`}
           </dd>
         </div>`,
       )}
@@ -213,9 +225,12 @@ export function Problem({ of, reload }) {
   </div>`;
 }
 
-/** Nothing to show, and what would change that. */
-export const Empty = ({ children, command }) =>
-  html`<div class="empty"><p>${children}</p>${command && html`<${Command} text=${command} />`}</div>`;
+/** Nothing to show, and what would change that: a `command` after `awaken`, in which AGENT is the first one here. */
+export function Empty({ children, command }) {
+  const agents = useRead(command?.includes("AGENT") ? "/v1/agents" : null, { live: false });
+  const agent = agents.value?.items[0]?.agent_id ?? "AGENT";
+  return html`<div class="empty"><p>${children}</p>${command && html`<${Command} text=${awakenOf(command.replace("AGENT", quoted(agent)))} />`}</div>`;
+}
 
 export const Loading = () => html`<p class="loading" role="status">Loading …</p>`;
 

@@ -49,7 +49,7 @@ export default function Runs({ route }) {
     pickable=${true}
     actions=${({ rows, picked, reload }) => html`<${Many} runs=${rows.filter((run) => picked.has(run.run_id))} done=${reload} />`}
     cli="runs"
-    empty=${{ text: "No run has been made yet. This makes one:", command: 'awaken run "What can you do?"' }}
+    empty=${{ text: "No run has been made yet. This makes one:", command: 'run AGENT "What can you do?"' }}
   />`;
 }
 

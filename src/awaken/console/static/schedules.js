@@ -32,7 +32,7 @@ export default function Schedules({ route }) {
     href=${(schedule) => to("threads", schedule.thread_id)}
     actions=${({ reload }) => html`<div class="acts"><${Make} done=${reload} /></div>`}
     cli="schedules"
-    empty=${{ text: "Nothing begins by itself yet. This makes it:", command: 'awaken schedules add hello "What is new?" --agent assistant --every 3600' }}
+    empty=${{ text: "Nothing begins by itself yet. This makes it:", command: 'schedules add hello "What is new?" --agent AGENT --every 3600' }}
   />`;
 }
 

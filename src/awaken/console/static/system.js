@@ -2,7 +2,7 @@
 
 import { html, useState } from "./html.js";
 import { act, useRead } from "./link.js";
-import { Action, Commands, Facts, Problem, Read, Status, Table, ThreadId } from "./parts.js";
+import { Action, Commands, Facts, HERE, Problem, Read, Status, Table, ThreadId } from "./parts.js";
 import { Text, lasting, pretty } from "./text.js";
 
 export default function System() {
@@ -102,7 +102,7 @@ function Audit() {
     ${problem && html`<${Problem} of=${problem} />`}
     ${found && html`<p role="status">${found.over ? "All rows were looked through" : `Looking, part ${found.parts}`}: ${found.items.length || "nothing"} found.</p>`}
     ${found?.items.length > 0 && html`<${Table} caption="Findings" columns=${columns} rows=${found.items} id=${(each) => `${each.invariant} ${each.thread_id} ${each.subject}`} />`}
-    <${Commands} of=${[{ label: "Look", request: { path: "/v1/system/audit" }, cli: "doctor" }, { label: "Mend", request: { method: "POST", path: "/v1/system/audit" } }]} />
+    <${Commands} of=${[{ label: "Look", request: { path: "/v1/system/audit" }, cli: ["doctor", HERE] }, { label: "Mend", request: { method: "POST", path: "/v1/system/audit" }, cli: ["doctor", HERE, "--repair"] }]} />
   </section>`;
 }
 

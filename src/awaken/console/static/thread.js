@@ -139,7 +139,7 @@ function Pending({ thread_id, path, mine }) {
         return items.length
           ? html`<ol>${items.map((message) => html`<${Waiting} key=${message.message_id} ...${{ message, thread_id, path, reload: read.reload, own, order: (by) => order(own, revision, own.indexOf(message), by) }} />`)}</ol>
               ${own.length > 1 && html`<${Commands} of=${[{ label: "Their order", request: ordered(own.map(({ message_id }) => message_id), revision) }]} />`}`
-          : html`<${Empty} command=${`awaken send ${thread_id} "…" --mode steer`}>No message waits for a run of it.<//>`;
+          : html`<${Empty} command=${`send ${thread_id} "…" --mode steer`}>No message waits for a run of it.<//>`;
       }}
     <//>
   </section>`;

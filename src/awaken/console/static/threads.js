@@ -32,7 +32,7 @@ export default function Threads({ route }) {
     ]}
     actions=${() => html`<div class="acts"><${New} /></div>`}
     cli="threads"
-    empty=${{ text: "There is no thread yet. This makes one:", command: 'awaken run "What can you do?"' }}
+    empty=${{ text: "There is no thread yet. This makes one:", command: 'run AGENT "What can you do?"' }}
   />`;
 }
 

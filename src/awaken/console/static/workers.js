@@ -26,6 +26,6 @@ export default function Workers({ route }) {
     id=${(worker) => worker.consumer_id}
     href=${(worker) => to("queue", { status: "claimed", claimed_by: worker.consumer_id })}
     cli=${["workers"]}
-    empty=${{ text: "No process has said that it lives. On Postgres this starts some:", command: "awaken worker module:app --processes 2" }}
+    empty=${{ text: "No process has said that it lives. On Postgres this starts some:", command: "worker module:app --processes 2" }}
   />`;
 }
