@@ -33,6 +33,9 @@ def test_files_are_served_with_a_tag_and_what_is_none_is_not(site: Site) -> None
         assert first.content == (STATIC / name).read_bytes()
         again = httpx.get(f"{site.url}/console/{name}", headers={"If-None-Match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+        plain = httpx.get(f"{site.url}/console/{name}", headers={"Accept-Encoding": "identity"})
+        assert plain.content == first.content and "content-encoding" not in plain.headers
+        assert plain.headers["etag"] != first.headers["etag"]
     for name in ("index.html", "vendor/README.md", "..%2Fapp.py", "vendor", "nothing.js"):
         assert httpx.get(f"{site.url}/console/{name}").status_code == 404
 

@@ -12,11 +12,13 @@ Source: docs/howto/look-at-it-in-the-console.md; docs/adr/0045-the-console.md.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from starlette.responses import Response
 
 from awaken.http.operation import Call, Handler, Operation
@@ -69,22 +71,34 @@ def _sent(call: Call, name: str) -> Response:
     found = _files().get(name)
     if found is None:
         raise Problem("not_found", "the console has no such file", facts={"id": name[:200]})
-    content, media_type, tag = found
-    headers = {**HEADERS, "ETag": tag}
+    is_zipped = "gzip" in (call.header(b"accept-encoding") or "")
+    tag = f'"{found.digest}{"-gzip" if is_zipped else ""}"'
+    headers = {**HEADERS, "ETag": tag, "Vary": "Accept-Encoding"}
     if tag in (call.header(b"if-none-match") or ""):
         return Response(status_code=304, headers=headers)
-    return Response(content, headers={**headers, "Content-Type": media_type})
+    headers["Content-Type"] = found.media_type
+    if is_zipped:
+        headers["Content-Encoding"] = "gzip"
+    return Response(found.zipped if is_zipped else found.content, headers=headers)
+
+
+class _File(msgspec.Struct, frozen=True):
+    content: bytes
+    zipped: bytes
+    media_type: str
+    digest: str
 
 
 @cache
-def _files() -> dict[str, tuple[bytes, str, str]]:
-    """Every file by its name: its content, its type, and its tag."""
-    files: dict[str, tuple[bytes, str, str]] = {}
+def _files() -> dict[str, _File]:
+    """Every file by its name."""
+    files: dict[str, _File] = {}
     for path in STATIC.rglob("*"):
         if path.suffix in _TYPES:
             content = path.read_bytes()
-            tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-            files[path.relative_to(STATIC).as_posix()] = (content, _TYPES[path.suffix], tag)
+            digest = hashlib.sha256(content).hexdigest()[:16]
+            name = path.relative_to(STATIC).as_posix()
+            files[name] = _File(content, gzip.compress(content, mtime=0), _TYPES[path.suffix], digest)
     return files
 
 
@@ -103,12 +117,12 @@ def _get(
     )
 
 
-_FILE: Final[dict[int, str | None]] = {200: "*/*", 304: None}
+_ANSWERS: Final[dict[int, str | None]] = {200: "*/*", 304: None}
 
 CONSOLE_OPERATIONS: Final = (
     _get("/", "open_console", "To the console", open_console, {307: None}),
     _get("/console", "console", "The console, a page for browsers", show_console, {200: "text/html"}),
-    _get("/console/{file}", "console_file", "A file of it", console_file, _FILE, "not_found"),
-    _get("/console/vendor/{module}", "console_module", "A module of it", console_module, _FILE, "not_found"),
+    _get("/console/{file}", "console_file", "A file of it", console_file, _ANSWERS, "not_found"),
+    _get("/console/vendor/{module}", "console_module", "A module of it", console_module, _ANSWERS, "not_found"),
 )
 """Answered before the mailbox is ready, and while it stops: the page says so."""

@@ -94,7 +94,7 @@ function Page({ page, route }) {
     if (!loaded.has(load)) {
       load().then(
         (module) => (loaded.set(load, module), turn((count) => count + 1)),
-        (error) => fail({ status: 0, code: "unreachable", message: error.message }),
+        () => fail({ status: 0, code: "unreachable", message: "and this page was not opened before" }),
       );
     }
   }, [load]);
@@ -107,4 +107,6 @@ function Page({ page, route }) {
 const Nowhere = () => html`<h1>There is no such page</h1><p><a href="#/">To what needs attention</a></p>`;
 
 link.start();
+// So that a page can be opened, and says how old it is, when the server is away.
+addEventListener("load", () => setTimeout(() => PAGES.flatMap(({ load, one = load }) => [load, one]).forEach((load) => load().catch(() => {})), 1_000));
 render(html`<${Frame} />`, document.body);

@@ -49,13 +49,16 @@ function Health() {
 /** What the server does from time to time by itself, at once. */
 function Maintenance() {
   const [said, say] = useState("");
-  const told = (answer) => say(Object.entries(answer ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")}: ${value}`).join(", "));
+  const read = useRead("/v1/attention?limit=1", { concerns: () => false });
+  const told = (answer) => (read.reload(), say(Object.entries(answer ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")}: ${value}`).join(", ")));
   const post = (name) => ({ method: "POST", path: `/v1/system/${name}` });
+  const drained = read.value?.drained;
   return html`<section>
     <h2>Do at once</h2>
+    ${read.value && html`<p><${Status} of=${drained ? "drained" : "ok"}>${drained ? "drained: this process begins no run" : "this process begins runs"}<//></p>`}
     <div class="acts">
-      <${Action} label="Drain" request=${post("drain")} confirm="This process begins no run until it is undrained; what executes goes on." cli="drain" done=${told} />
-      <${Action} label="Undrain" request=${post("undrain")} confirm="This process begins runs again." cli="undrain" done=${told} />
+      <${Action} label="Drain" disabled=${drained === true} request=${post("drain")} confirm="This process begins no run until it is undrained; what executes goes on." cli="drain" done=${told} />
+      <${Action} label="Undrain" disabled=${drained === false} request=${post("undrain")} confirm="This process begins runs again." cli="undrain" done=${told} />
       <${Action} label="Sweep" request=${post("sweep")} confirm="What falls due is looked for: leases that have ended, tickets, schedules." cli=${["system", "sweep"]} done=${told} />
       <${Action} label="Purge" danger=${true} request=${post("purge")} confirm="What retention no longer keeps is removed for good." cli=${["system", "purge"]} done=${told} />
     </div>
