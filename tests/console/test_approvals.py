@@ -45,6 +45,11 @@ def detail(viewer: Viewer) -> Locator:
     return viewer.page.get_by_role("article", name="What is to be decided")
 
 
+def shown_for_long(viewer: Viewer) -> None:
+    """Wait until what is shown may be decided: a press just after a decision is meant for the one before."""
+    expect(detail(viewer).locator("[data-seen]")).to_have_count(1)
+
+
 def listed(viewer: Viewer) -> Locator:
     return viewer.page.locator(".side table").first.locator("tbody tr")
 
@@ -109,6 +114,7 @@ def test_a_reason_other_arguments_and_an_answer_are_given_by_keyboard_alone(view
     viewer.open("approvals")
     keyboard = viewer.page.keyboard
     expect(detail(viewer)).to_contain_text("amount")
+    shown_for_long(viewer)
     keyboard.press("d")
     keyboard.type("too much")
     viewer.accessible()
@@ -117,6 +123,7 @@ def test_a_reason_other_arguments_and_an_answer_are_given_by_keyboard_alone(view
     keyboard.press("Enter")
     expect(listed(viewer).nth(0)).to_contain_text("denied")
     expect(detail(viewer)).to_contain_text("to[1]")  # it has gone on to the next one
+    shown_for_long(viewer)
     keyboard.press("e")
     expect(viewer.page.get_by_label("amount")).to_be_focused()
     keyboard.press("Control+a")
@@ -128,6 +135,7 @@ def test_a_reason_other_arguments_and_an_answer_are_given_by_keyboard_alone(view
     keyboard.type("30")
     keyboard.press("Enter")
     expect(listed(viewer).nth(1)).to_contain_text("approved, edited")
+    shown_for_long(viewer)
     keyboard.press("Enter")
     expect(viewer.page.get_by_label("name")).to_be_focused()
     keyboard.type("Ann")
@@ -164,6 +172,7 @@ def test_a_key_that_is_held_down_decides_one(viewer: Viewer, site: Site) -> None
     first, second, third = ask(site, [Wanted(tool="refund", arguments={"n": n}) for n in range(3)])
     viewer.open("approvals")
     expect(detail(viewer)).to_contain_text("Exactly this will run")
+    shown_for_long(viewer)
     for _ in range(4):
         viewer.page.keyboard.down("a")
     viewer.page.keyboard.up("a")
@@ -173,6 +182,27 @@ def test_a_key_that_is_held_down_decides_one(viewer: Viewer, site: Site) -> None
     expect(detail(viewer).locator(".outcome")).to_contain_text("by hand")
     assert ticket(site, third)["state"] == "open"
     assert ticket(site, first)["decision"]["action"] == "approve"
+
+
+def test_a_key_that_is_pressed_twice_decides_one(viewer: Viewer, site: Site) -> None:
+    """The next ticket takes no key, and no press of a button, before it can have been seen."""
+    ids = ask(site, [Wanted(tool="refund", arguments={"n": n}) for n in range(3)])
+    viewer.page.clock.install()
+    viewer.open("approvals")
+    shown_for_long(viewer)
+    viewer.page.clock.pause_at(2_000_000_000)
+    for _ in range(4):
+        viewer.page.keyboard.press("a")
+    button = detail(viewer).get_by_role("button", name="Approve a")
+    button.click(force=True)
+    expect(listed(viewer).nth(0)).to_contain_text("approved")
+    expect(button).to_have_attribute("aria-disabled", "true")
+    assert [ticket(site, each)["state"] for each in ids] == ["decided", "open", "open"]
+    viewer.page.clock.resume()
+    shown_for_long(viewer)
+    button.click()
+    expect(listed(viewer).nth(1)).to_contain_text("approved")
+    assert ticket(site, ids[2])["state"] == "open"
 
 
 def test_several_of_one_tool_are_decided_at_once_and_it_is_said_what_was_skipped(viewer: Viewer, site: Site) -> None:
@@ -214,6 +244,7 @@ def test_of_more_than_a_page_the_others_are_on_the_next_and_come_as_these_are_de
     expect(viewer.page.get_by_text("Nothing here fits")).to_be_visible()
     viewer.open("approvals")
     expect(listed(viewer)).to_have_count(100)
+    shown_for_long(viewer)
     viewer.page.keyboard.press("a")
     expect(listed(viewer)).to_have_count(101)
     expect(listed(viewer).first).to_contain_text("approved")
@@ -256,6 +287,7 @@ def test_a_hundred_of_all_kinds_take_at_most_three_hundred_key_strokes(viewer: V
     ]
     ids = ask(site, mixed)
     viewer.page.add_init_script("strokes = 0; addEventListener('keydown', () => { strokes += 1; }, true);")
+    viewer.page.clock.install()
     viewer.open("approvals")
     expect(listed(viewer)).to_have_count(100)
     keyboard, page = viewer.page.keyboard, viewer.page
@@ -265,6 +297,8 @@ def test_a_hundred_of_all_kinds_take_at_most_three_hundred_key_strokes(viewer: V
     page.keyboard.press("Enter")
     expect(page.locator(".said")).to_contain_text("approved: 40")
     for at, wanted in enumerate([each for each in mixed if each.tool != "send_mail"]):
+        page.clock.fast_forward(400)
+        shown_for_long(viewer)
         if wanted.tool is None:
             keyboard.press("Enter")
             expect(detail(viewer).get_by_label("How many?")).to_be_focused()

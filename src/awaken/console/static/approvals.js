@@ -1,7 +1,8 @@
 /**
  * Approvals: what runs wait for, oldest first, and beside the list all that somebody needs who decides.
  *
- * Holds: a key acts on the ticket that is shown, and a key that is held down acts once. What was decided stays in the list,
+ * Holds: a key acts on the ticket that is shown, once it has been shown long enough to be seen: a key pressed twice, or
+ * held down, acts once. What was decided stays in the list,
  * with who decided what, until one leaves; what somebody else decided meanwhile is read again and shown as that. Decisions
  * about several at once are about one tool of one agent.
  */
@@ -24,6 +25,8 @@ export const KEYS = [
 ];
 const PAGE = 100;
 const SOON_MS = 10 * 60_000;
+/** How long a ticket must have been on the screen before it is decided: a second press is meant for the one before. */
+const SEEN_MS = 400;
 const LOOKED_UP = 20;
 const FILTERS = [
   { name: "state", label: "State", none: "open", options: ["decided", "expired", "withdrawn", "any"] },
@@ -52,6 +55,14 @@ export default function Approvals({ route }) {
   const [beside, put] = useState(null);
   const led = useRef({ path, ticket_id: route.place[1] }); // where the address has led
   const row = rows.find(({ ticket_id }) => ticket_id === current) ?? (beside?.ticket_id === current ? beside : undefined);
+
+  const [seen_id, see] = useState(null); // the ticket that has been shown long enough
+  const is_seen = row !== undefined && seen_id === current;
+  useEffect(() => {
+    if (!row || is_seen) return;
+    const timer = setTimeout(see, SEEN_MS, current); // begun when it has been painted
+    return () => clearTimeout(timer);
+  }, [current, is_seen, !row]);
 
   useLayoutEffect(() => {
     const ticket_id = route.place[1];
@@ -106,11 +117,12 @@ export default function Approvals({ route }) {
     if (fault) throw fault;
   };
   const at_once = (action, said = {}) => {
-    if (!row || !waits(row)) return;
+    if (!is_seen || !waits(row)) return;
     decide(row, { action, ...said }).catch(() => {});
     onwards();
   };
   const from_form = async (action, said) => {
+    if (!is_seen) return;
     await decide(row, { action, ...said });
     onwards();
   };
@@ -130,7 +142,7 @@ export default function Approvals({ route }) {
     if (row?.kind !== "approval") return false;
     return pick(new Set(rows.filter((each) => each.kind === "approval" && waits(each) && toolOf(each) === toolOf(row)).map(({ ticket_id }) => ticket_id)));
   };
-  const may = (action) => Boolean(!mode && row && waits(row) && row.allowed_actions.includes(action));
+  const may = (action) => Boolean(!mode && is_seen && waits(row) && row.allowed_actions.includes(action));
   const open = (form) => (may(form) ? ask(form) : false);
   useKeys({
     a: () => (still.size && !mode ? ask("approve all") : may("approve") ? at_once("approve") : false),
@@ -166,7 +178,7 @@ export default function Approvals({ route }) {
                   ${has_more && html`<button type="button" onClick=${() => refine({ cursor: next_cursor })}>Next page</button>`}
                 </nav>
               </div>
-              ${current && html`<${Ticket} key=${current} ticket_id=${current} row=${row} ...${{ mode, ask, at_once, from_form, know, work }} />`}
+              ${current && html`<${Ticket} key=${current} ticket_id=${current} row=${row} ...${{ mode, ask, at_once, from_form, know, work, is_seen }} />`}
             </div>`
           : is_open && !Object.values(filters).some(Boolean)
             ? html`<${Empty} command=${'run concierge "book a table for two"'}>No run waits for anybody. With the demo agents, this makes one that does:<//>`
@@ -249,22 +261,22 @@ function State({ of: { state, decision, created_at, expires_at } }) {
 
 // --- one of them -----------------------------------------------------------------------------------------------------
 
-function Ticket({ ticket_id, row, mode, ask, at_once, from_form, know, work }) {
+function Ticket({ ticket_id, row, mode, ask, at_once, from_form, know, work, is_seen }) {
   const read = useRead(api`/v1/tickets/${ticket_id}`, { concerns: ({ thread_id }) => !row || thread_id === row.thread_id });
   useEffect(() => void (read.value && know(read.value)), [read.value]);
   const fault = work.faults.get(ticket_id);
   return html`<article class="side detail" aria-label="What is to be decided">
-    ${row ? html`<${Shown} ticket=${row} busy=${work.busy.has(ticket_id)} ...${{ mode, ask, at_once, from_form, fault }} />` : html`<${Read} of=${read}>${() => null}<//>`}
+    ${row ? html`<${Shown} ticket=${row} busy=${work.busy.has(ticket_id)} ...${{ mode, ask, at_once, from_form, fault, is_seen }} />` : html`<${Read} of=${read}>${() => null}<//>`}
   </article>`;
 }
 
-function Shown({ ticket, mode, ask, at_once, from_form, busy, fault }) {
+function Shown({ ticket, mode, ask, at_once, from_form, busy, fault, is_seen }) {
   const { ticket_id, thread_id, run_id, agent_id, kind, tool_name, message, arguments: said, state, decision, created_at, expires_at, on_expiry, response_schema } = ticket;
   const is_open = state === "open";
   const may = (action) => is_open && ticket.allowed_actions.includes(action);
   const rough = inexact(said);
   return html`
-    <h2>${kind === "approval" ? "May it run: " : kind === "input" ? "A question: " : "A result is wanted: "}<bdi>${named(ticket)}</bdi></h2>
+    <h2 data-seen=${is_seen || undefined}>${kind === "approval" ? "May it run: " : kind === "input" ? "A question: " : "A result is wanted: "}<bdi>${named(ticket)}</bdi></h2>
     ${message && (kind !== "input" || message.length > 80) && html`<p class="message"><${Text} text=${message} chars=${2_000} /></p>`}
     ${expires_at && is_open && html`<p><${Expiry} at=${expires_at} then=${AT_EXPIRY[on_expiry]} /></p>`}
     ${!is_open && html`<${Outcome} of=${ticket} />`}
@@ -282,10 +294,10 @@ function Shown({ ticket, mode, ask, at_once, from_form, busy, fault }) {
     html`<${Why} label=${mode === "deny" ? "Deny it" : "There will be no answer"} onLeave=${() => ask(null)} onSend=${(reason) => at_once(mode, reason ? { reason } : {})} />`}
     ${is_open && !["deny", "edit", "fail"].includes(mode) &&
     html`<div class="row decide">
-      ${may("approve") && html`<button type="button" class="primary" disabled=${busy} onClick=${() => at_once("approve")}>Approve <kbd>a</kbd></button>`}
-      ${may("deny") && html`<button type="button" class="danger" onClick=${() => ask("deny")}>Deny … <kbd>d</kbd></button>`}
-      ${may("edit") && html`<button type="button" disabled=${rough} onClick=${() => ask("edit")}>Edit … <kbd>e</kbd></button>`}
-      ${may("fail") && html`<button type="button" class="danger" onClick=${() => ask("fail")}>No answer … <kbd>f</kbd></button>`}
+      ${may("approve") && html`<button type="button" class="primary" disabled=${busy} aria-disabled=${!is_seen} onClick=${() => at_once("approve")}>Approve <kbd>a</kbd></button>`}
+      ${may("deny") && html`<button type="button" class="danger" aria-disabled=${!is_seen} onClick=${() => is_seen && ask("deny")}>Deny … <kbd>d</kbd></button>`}
+      ${may("edit") && html`<button type="button" disabled=${rough} aria-disabled=${!is_seen} onClick=${() => is_seen && ask("edit")}>Edit … <kbd>e</kbd></button>`}
+      ${may("fail") && html`<button type="button" class="danger" aria-disabled=${!is_seen} onClick=${() => is_seen && ask("fail")}>No answer … <kbd>f</kbd></button>`}
       ${may("answer") && mode !== "answer" && html`<span class="quiet"><kbd>Enter</kbd> leads to the answer</span>`}
     </div>`}
     <${Blocked} ticket=${ticket} />
@@ -354,7 +366,7 @@ const DEEP = 12;
 function Arguments({ ticket: { ticket_id, agent_id, tool_name, kind, arguments: said, state } }) {
   const compares = kind === "approval" && tool_name && state === "open";
   const query = { tool_name, agent_id, kind, state: "decided", action: "approve", order: "desc", limit: 1 };
-  const last = useRead(compares ? withQuery("/v1/tickets", query) : null, { live: false });
+  const last = useRead(compares ? withQuery("/v1/tickets", query) : null);
   const before = last.value?.items.find((each) => each.ticket_id !== ticket_id);
   return html`<h3>Exactly this will run</h3>
     ${before
@@ -500,8 +512,7 @@ function Several({ of, mode, ask, keep, clear, finish }) {
       ${action && first &&
       html`<form method="dialog" onSubmit=${(event) => (event.preventDefault(), state.busy || send())}>
         <h2>${action === "approve" ? "Approve" : "Deny"} ${words}</h2>
-        <ul>${of.slice(0, 8).map((each) => html`<li key=${each.ticket_id} class="text"><bdi>${glance(each)}</bdi></li>`)}</ul>
-        ${of.length > 8 && html`<p class="quiet">and ${of.length - 8} more</p>`}
+        <ul class="all" tabindex="0" aria-label="What it is about">${of.map((each) => html`<li key=${each.ticket_id} class="text"><bdi>${glance(each)}</bdi></li>`)}</ul>
         ${action === "deny" && html`<label for="why-all">Why, for whoever asked</label><input id="why-all" ref=${field} type="text" autocomplete="off" defaultValue=${sessionStorage.getItem(LAST_REASON) ?? ""} />`}
         ${state.problem && html`<${Problem} of=${state.problem} />`}
         <div class="buttons">
