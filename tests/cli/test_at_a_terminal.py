@@ -49,6 +49,18 @@ def test_an_approval_is_yes_or_no_with_the_reason_behind_it(server: str, thread:
             assert wanted in terminal.shown
 
 
+def test_what_is_neither_yes_nor_no_decides_nothing(server: str, thread: str) -> None:
+    """A slip of a finger is no final decision, and a yes with something behind it no plain yes."""
+    with at_a_terminal("run", "approving", "a table", "--thread", thread, "--url", server) as terminal:
+        for typed in ("maybe", "approve", "y but cheaper", "nope"):
+            terminal.until("[y/n, or n and why]")
+            terminal.type(typed)
+            terminal.until("nothing is decided")
+        terminal.until("[y/n, or n and why]")
+        terminal.type("")
+        assert terminal.to_the_end() == Exit.WAITS
+
+
 def test_ctrl_c_at_the_question_ends_the_command_and_not_the_run(server: str, thread: str) -> None:
     with at_a_terminal("run", "asking", "a table", "--thread", thread, "--url", server) as terminal:
         terminal.until("? which name?")

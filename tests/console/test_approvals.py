@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -273,6 +275,21 @@ def test_what_agents_say_is_data(viewer: Viewer, site: Site) -> None:
     expect(viewer.page.locator("main img")).to_have_count(0)
     viewer.page.keyboard.press("j")
     viewer.accessible()
+
+
+def test_commands_that_decide_say_exactly_what_is_asked(viewer: Viewer, site: Site) -> None:
+    """What is pasted approves what was seen: nothing of it is cut, and what cannot be seen means the same."""
+    said = {"to": "\u202eevil\u202c zero\u200bwidth 'quoted'", "note": "A" * 3_000}
+    ask(site, [Wanted(tool="refund", arguments=said)])
+    viewer.open("approvals")
+    viewer.page.get_by_text("As commands").click()
+    lines = viewer.page.locator(".commands code")
+    expect(lines.filter(has_text="--edit")).to_have_count(1)
+    split = [shlex.split(line) for line in lines.all_inner_texts()]
+    [by_hand] = [words[words.index("--edit") + 1] for words in split if "--edit" in words]
+    assert json.loads(by_hand) == said
+    bodies = [json.loads(words[words.index("-d") + 1]) for words in split if "-d" in words]
+    assert [body["arguments"] for body in bodies if body["action"] == "edit"] == [said]
 
 
 def test_a_hundred_of_all_kinds_take_at_most_three_hundred_key_strokes(viewer: Viewer, site: Site) -> None:

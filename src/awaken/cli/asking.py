@@ -61,15 +61,17 @@ def _said(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:
         printer.note(written(ticket.arguments))  # what is approved has been seen, and whole
         asked = question(msgspec.structs.replace(ticket, arguments=None))
     can_edit = "edit" in ticket.allowed_actions and isinstance(ticket.arguments, dict)
-    text = typed(f"? {asked} [y/n, {'n and why, or e to edit' if can_edit else 'or n and why'}] ")
-    if not text:
-        return None
-    word, _, why = text.partition(" ")
-    if word.lower() in ("y", "yes"):
-        return {"action": "approve"}
-    if can_edit and text.lower() in ("e", "edit"):
-        return _edited(printer, ticket)
-    return {"action": "deny", "reason": (why if word.lower() in ("n", "no") else text) or None}
+    ways = "n and why, or e to edit" if can_edit else "or n and why"
+    while text := typed(f"? {asked} [y/n, {ways}] "):
+        word, _, why = text.partition(" ")
+        if text.lower() in ("y", "yes"):
+            return {"action": "approve"}
+        if can_edit and text.lower() in ("e", "edit"):
+            return _edited(printer, ticket)
+        if word.lower() in ("n", "no"):
+            return {"action": "deny", "reason": why.strip() or None}
+        printer.note(f"nothing is decided: answer y or n, {ways}; an empty line leaves it open")
+    return None
 
 
 def _edited(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { act, api, client, useNow, useRead, withQuery } from "./link.js";
 import { Commands, Empty, Facts, Filters, Id, Json, Problem, Read, RunId, Status, Table, ThreadId, When } from "./parts.js";
 import { refine, to, useKeys } from "./route.js";
-import { Text, brief, lasting, pretty, seen } from "./text.js";
+import { Text, brief, exact, lasting, pretty, seen } from "./text.js";
 
 export const KEYS = [
   ["a", "approve what is shown, or all that are picked"],
@@ -542,9 +542,9 @@ function commandsOf({ ticket_id, state, allowed_actions, arguments: said }) {
   const ways = {
     approve: ["Approve it", { action: "approve" }, ["--approve"]],
     deny: ["Deny it", { action: "deny", reason: "…" }, ["--deny", "--reason", "…"]],
-    edit: ["Approve it with other arguments", { action: "edit", arguments: said ?? {} }, ["--edit", brief(JSON.stringify(said ?? {}), 400)]],
+    edit: ["Approve it with other arguments", { action: "edit", arguments: said ?? {} }, ["--edit", exact(said ?? {})]],
     answer: ["Answer it", { action: "answer", result: "…" }, ["--answer", "…"]],
     fail: ["Say that there will be no answer", { action: "fail", reason: "…" }, ["--fail", "--reason", "…"]],
   };
-  return [...rows, ...allowed_actions.map((action) => ({ label: ways[action][0], request: request(ways[action][1]), cli: ["decide", ticket_id, ...ways[action][2]] }))];
+  return [...rows, ...allowed_actions.filter((action) => action !== "edit" || !inexact(said)).map((action) => ({ label: ways[action][0], request: request(ways[action][1]), cli: ["decide", ticket_id, ...ways[action][2]] }))];
 }

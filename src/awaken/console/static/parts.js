@@ -6,7 +6,7 @@
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "./html.js";
 import { BASE, act, keepKey, readKey, useNow, useRead, withQuery } from "./link.js";
 import { refine, to, useKeys } from "./route.js";
-import { Text, lasting, seen } from "./text.js";
+import { Text, exact, lasting, seen } from "./text.js";
 
 // --- words and signs -------------------------------------------------------------------------------------------------
 
@@ -95,7 +95,8 @@ const WITHOUT_SERVER = ["init", "worker", "doctor"];
 /** A command line of `awaken`, for this server. */
 export function awakenOf(words) {
   const here = BASE.href === DEFAULT_URL || WITHOUT_SERVER.includes(words.split(" ")[0]) ? "" : ` --url ${quoted(HERE)}`;
-  return `awaken ${words}${here}`;
+  const key = readKey() && !WITHOUT_SERVER.includes(words.split(" ")[0]) ? ' --header "Authorization: Bearer $AWAKEN_KEY"' : "";
+  return `awaken ${words}${here}${key}`;
 }
 
 export function curlOf({ method = "GET", path, body, headers = {} }) {
@@ -103,7 +104,7 @@ export function curlOf({ method = "GET", path, body, headers = {} }) {
   const parts = ["curl", ...(path.includes("stream") ? ["-N"] : []), ...(method === "GET" ? [] : ["-X", method]), quoted(new URL(path.replace(/^\//, ""), BASE).href)];
   if (readKey()) parts.push('-H "Authorization: Bearer $AWAKEN_KEY"');
   for (const [name, value] of Object.entries(said)) parts.push("-H", quoted(`${name}: ${value}`));
-  if (body) parts.push("-d", quoted(JSON.stringify(body)));
+  if (body) parts.push("-d", quoted(exact(body)));
   return parts.join(" ");
 }
 
@@ -117,14 +118,18 @@ export function Commands({ of }) {
         ({ label, request, cli }) => html`<div key=${label}>
           <dt>${label}</dt>
           <dd>
-            ${request && html`<${Command} text=${curlOf(request)} />`}
-            ${cli && html`<${Command} text=${awakenOf([].concat(cli).map(quoted).join(" "))} />`}
+            ${request && html`<${Whole} text=${curlOf(request)} />`}
+            ${cli && html`<${Whole} text=${awakenOf([].concat(cli).map(quoted).join(" "))} />`}
           </dd>
         </div>`,
       )}
     </dl>
   </details>`;
 }
+
+/** A command that a shell takes: one that is longer would have to be cut, and would then be another one. */
+const Whole = ({ text }) => (text.length > SHELL_CHARS ? html`<p class="quiet">It is too long for a command line.</p>` : html`<${Command} text=${text} />`);
+const SHELL_CHARS = 30_000;
 
 export const Command = ({ text }) =>
   html`<div class="command"><code tabindex="0"><bdi>${seen(text)}</bdi></code><${Copy} text=${text} what="command" /></div>`;

@@ -28,6 +28,11 @@ export function pretty(value) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
+/** JSON on one line of what can be seen: characters that cannot are written as JSON escapes them, so it means the same. */
+export function exact(value) {
+  return JSON.stringify(value).replace(UNSEEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 /** How long, in at most two units: `4 ms`, `3.2 s`, `5 min 20 s`, `2 d 3 h`. */
 export function lasting(ms) {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`;
