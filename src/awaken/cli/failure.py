@@ -17,6 +17,7 @@ from awaken.domain.errors import (
     NotFound,
     QueueFull,
     StoreUnreachable,
+    Unauthorized,
     Unavailable,
     ValidationError,
 )
@@ -72,4 +73,6 @@ def failure_of(error: AwakenError) -> Failure:
     sentence = str(error) + "".join(f" ({note})" for note in notes)
     if code is Exit.UNREACHABLE and error.code == "unreachable":
         sentence += ". Start a server with `awaken serve`, or name another one with --url"
+    if isinstance(error, Unauthorized):
+        sentence += '. Give it with --header "Authorization: Bearer …", or in AWAKEN_HEADERS'
     return Failure(sentence, code)

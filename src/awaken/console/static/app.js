@@ -71,7 +71,7 @@ function Frame() {
 function State({ system }) {
   const { state, heard_at } = useLink();
   const now = useNow();
-  const words = { live: "live", connecting: "connecting", lost: "not reached", refused: "wants a key" }[state];
+  const words = { live: "live", connecting: "connecting", lost: "not reached", refused: readKey() ? "refuses the key" : "wants a key" }[state];
   const age = heard_at && state !== "live" ? `, last heard ${lasting(now - heard_at)} ago` : "";
   const unguarded = system?.limits?.authorize === false;
   return html`<div class="state">

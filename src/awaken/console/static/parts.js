@@ -94,18 +94,19 @@ const WITHOUT_SERVER = ["init", "worker", "doctor"];
 
 /** A command line of `awaken`, for this server. */
 export function awakenOf(words) {
-  const here = BASE.href === DEFAULT_URL || WITHOUT_SERVER.includes(words.split(" ")[0]) ? "" : ` --url ${quoted(HERE)}`;
-  const key = readKey() && !WITHOUT_SERVER.includes(words.split(" ")[0]) ? ' --header "Authorization: Bearer $AWAKEN_KEY"' : "";
-  return `awaken ${words}${here}${key}`;
+  if (WITHOUT_SERVER.includes(words.split(" ")[0])) return `awaken ${words}`;
+  return `awaken ${words}${BASE.href === DEFAULT_URL ? "" : ` --url ${quoted(HERE)}`}${keyAs("--header")}`;
 }
+
+/** The key, where one was typed, as an option of a command; the key itself is shown nowhere. */
+const keyAs = (option) => (readKey() ? ` ${option} "Authorization: Bearer $AWAKEN_KEY"` : "");
 
 export function curlOf({ method = "GET", path, body, headers = {} }) {
   const said = { ...headers, ...(body ? { "Content-Type": "application/json" } : {}) };
   const parts = ["curl", ...(path.includes("stream") ? ["-N"] : []), ...(method === "GET" ? [] : ["-X", method]), quoted(new URL(path.replace(/^\//, ""), BASE).href)];
-  if (readKey()) parts.push('-H "Authorization: Bearer $AWAKEN_KEY"');
   for (const [name, value] of Object.entries(said)) parts.push("-H", quoted(`${name}: ${value}`));
   if (body) parts.push("-d", quoted(exact(body)));
-  return parts.join(" ");
+  return parts.join(" ") + keyAs("-H");
 }
 
 /** What is asked for here, as commands: `[{ label, request, cli }]`, where `cli` is what follows `awaken`. */
@@ -263,6 +264,7 @@ function Stale({ problem, read_at, reload }) {
 /** The server wants to know who asks. */
 export function KeyForm({ problem, reload }) {
   const field = useRef(null);
+  useEffect(() => field.current.focus(), []);
   const keep = (event) => {
     event.preventDefault();
     keepKey(field.current.value.trim());
