@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from awaken.domain.clock import from_rfc3339
 from awaken.executors.function import Context
 from awaken.mailbox.settings import MailboxSettings
 from awaken.process import tune_process
@@ -42,10 +43,16 @@ class Size(msgspec.Struct, frozen=True):
     transactions: int
     counted: int
     """Runs of each caller."""
+    steps: int
+    """Of a run that another process watches."""
+    processes: tuple[int, ...]
+    """Together, each with its part of the threads."""
 
 
-FULL: Final = Size(threads=1_000, turns=5, idle=200, commits=2_000, transactions=200, counted=50)
-QUICK: Final = Size(threads=50, turns=2, idle=10, commits=50, transactions=10, counted=5)
+FULL: Final = Size(
+    threads=1_000, turns=5, idle=200, commits=2_000, transactions=200, counted=50, steps=200, processes=(2, 4, 8)
+)
+QUICK: Final = Size(threads=50, turns=2, idle=10, commits=50, transactions=10, counted=5, steps=10, processes=(2,))
 CALLERS: Final = 64
 
 
@@ -80,7 +87,8 @@ def answer(*, quick: bool) -> Findings:
 def _measure(findings: Findings, url: str, size: Size) -> None:
     commit_ms = alone(float, "benchmarks.postgres:commit", url=url, count=size.commits)
     one = alone(Cycles, "benchmarks.postgres:loop", url=url, name="one", size=size)
-    two = _together(url, size, 2)
+    several = {count: sum(each.cycles_s for each in _together(url, size, count)) for count in size.processes}
+    hop_ms = _hop(url, size.steps)
     mine = alone(Transactions, "benchmarks.postgres:transactions", url=url, count=size.transactions)
     counts = alone(Counts, "benchmarks.postgres:counts", url=url, runs=size.counted)
     findings.gate(f"statements for a background run, {CALLERS} callers", counts.statements, "at most", 3, "")
@@ -88,7 +96,9 @@ def _measure(findings: Findings, url: str, size: Size) -> None:
     findings.row("flushes of the disk for it", counts.flushes, "")
     findings.row("one row and its commit, one connection, p50", commit_ms, "ms")
     findings.row("this, one process", one.cycles_s, "cycles/s")
-    findings.row("this, two processes together", sum(each.cycles_s for each in two), "cycles/s")
+    for count, cycles_s in several.items():
+        findings.row(f"this, {count} processes together", cycles_s, "cycles/s")
+    findings.gate("from a step in one process to a stream of another, p50", hop_ms, "at most", 5, "ms")
     findings.row("event loop late, p99 of a 2 ms heartbeat", one.lag_p99_ms, "ms")
     findings.row("idle submit → start p50", one.idle_start_ms, "ms", f"{one.idle_start_ms / commit_ms:.1f} commits")
     findings.row("idle submit → result p50", one.idle_result_ms, "ms", f"{one.idle_result_ms / commit_ms:.1f} commits")
@@ -99,7 +109,8 @@ def _measure(findings: Findings, url: str, size: Size) -> None:
 
 def _together(url: str, size: Size, count: int) -> list[Cycles]:
     """Processes that begin at one instant, each with threads of its own."""
-    begin_at = time.time() + _LEAD_S
+    size = msgspec.structs.replace(size, threads=max(size.threads * 2 // count, 1))
+    begin_at = time.time() + _LEAD_S * max(count / 2, 1)
     with ThreadPoolExecutor(count) as pool:
         asked = [
             pool.submit(
@@ -108,6 +119,14 @@ def _together(url: str, size: Size, count: int) -> list[Cycles]:
             for number in range(count)
         ]
         return [each.result() for each in asked]
+
+
+def _hop(url: str, steps: int) -> float:
+    with ThreadPoolExecutor(1) as pool:
+        executing = pool.submit(alone, float, "benchmarks.postgres:execute", url=url)
+        hop_ms = alone(float, "benchmarks.postgres:follow", url=url, steps=steps)
+        executing.result()
+    return hop_ms
 
 
 # --- in a process of its own ------------------------------------------------------------------------------------------
@@ -141,6 +160,44 @@ async def loop(*, url: str, name: str, size: dict[str, int], begin_at: float | N
         if begin_at is None:
             await idle_runs(app, asked.idle, cycles)
     return cycles
+
+
+_STEP_EVERY_S: Final = 0.02
+_ENOUGH: Final = "enough"
+
+
+async def execute(*, url: str) -> float:
+    """A process that executes what another one watches, until it is told that it was enough."""
+    enough = asyncio.Event()
+
+    async def steps(context: Context) -> None:
+        asked = await context.input()
+        if asked == _ENOUGH:
+            enough.set()
+            return
+        for number in range(int(asked)):
+            await context.step(f"step {number}", lambda: 1)
+            await asyncio.sleep(_STEP_EVERY_S)
+
+    app = Awaken(url)
+    app.agent("steps", steps)
+    async with app:
+        await enough.wait()
+    return 0.0
+
+
+async def follow(*, url: str, steps: int) -> float:
+    """How long after a step was stored its events come here, in the middle, in milliseconds by the machine's clock."""
+    app = Awaken(url, role="api")
+    app.agent("steps", noop)
+    late: list[float] = []
+    async with app:
+        handle = await app.submit("watched", str(steps), agent="steps")
+        async for event in handle.events(channels=["lifecycle", "debug", "messages"]):
+            if event.kind == "StepEnded":
+                late.append(time.time() * 1000 - from_rfc3339(event.created_at))
+        await (await app.submit("told", _ENOUGH, agent="steps")).result()
+    return statistics.median(late)
 
 
 async def transactions(*, url: str, count: int) -> Transactions:

@@ -88,7 +88,7 @@ def test_a_measurement_that_fails_says_why() -> None:
         ("waiting", 5),
         ("startup", 4),
         ("idle", 2),
-        ("postgres", 1),
+        ("postgres", 2),
         ("dialects", 2 * len(ENCODERS)),
     ],
 )
