@@ -267,6 +267,8 @@ def test_a_run_is_stopped_and_a_thread_cleared(awaken: Awaken, server: str, thre
         first = client.submit(thread, "one", agent="stuck")
         second = client.submit(thread, "two", agent="stuck")
         third = client.submit(thread, "three", agent="stuck")
+        assert "user, not taken yet: two" in awaken("show", second.run_id).out
+        assert f"user, for run {third.run_id}, which is queued: three" in awaken("show", thread).out
         assert awaken("cancel", first.run_id).out == f"run {first.run_id} stopped\n"
         assert first.refresh().phase == "cancelled"
         assert awaken("interrupt", thread).out == "stopped, 1 queued runs cleared\n"

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from playwright.sync_api import Route, expect
 
+from awaken import Context
+from awaken.client import Client
 from awaken.http.settings import HttpSettings
-from tests.browser.site import Site
+from tests.browser.site import Site, Wanted
 from tests.console.talking import Gate, child, diligent, ended, noter, parent, read, stepper, submit, teller
 from tests.console.viewer import Viewer
 
@@ -32,10 +35,29 @@ def site(gate: Gate) -> Generator[Site]:
         "parent": parent,
         "child": child,
         "diligent": diligent,
+        "asks_child": asks_child,
     }
     with Site(http=HttpSettings(console=True), agents=agents) as site:
         yield site
         gate.open()
+
+
+async def asks_child(context: Context) -> str:
+    return f"it said {await context.call('asker', 'go')}"
+
+
+def test_a_run_that_waits_for_a_child_says_where_that_is_and_what_it_asks(viewer: Viewer, site: Site) -> None:
+    run = submit(site.url, "asks_child")
+    viewer.open(f"runs/{run['run_id']}")
+    waits = viewer.page.get_by_role("region", name="What it waits for")
+    expect(waits).to_contain_text("Waits for the run that it started")
+    expect(waits).to_contain_text("needs decision")
+    expect(waits).to_contain_text("It asks: May I?")
+    expect(waits.locator("pre")).to_have_count(0)
+    expect(viewer.page.locator(".about")).to_contain_text("needs decision")
+    viewer.accessible()
+    waits.get_by_role("link", name="Decide it").click()
+    viewer.heading("Approvals")
 
 
 def test_a_run_is_shown_as_what_was_said_beside_what_was_executed(viewer: Viewer, site: Site) -> None:
@@ -258,3 +280,35 @@ def test_the_page_is_usable_on_a_narrow_screen(viewer: Viewer, site: Site) -> No
     viewer.page.get_by_text("As commands").last.click()
     assert viewer.page.evaluate("document.documentElement.scrollWidth") == 360
     viewer.accessible()
+
+
+def test_a_run_that_is_queued_shows_what_it_is_to_be_given(viewer: Viewer, site: Site) -> None:
+    """So that who cancels one of several knows which; and Attention says behind what it waits."""
+    asked = {"agent_id": "stuck", "thread_id": "t", "if_not_exists": "create"}
+    made = [httpx.post(f"{site.url}/v1/runs", json={**asked, "input": text}).json() for text in ("first", "behind it")]
+    first, behind = [each.get("run", each)["run_id"] for each in made]
+    viewer.open(f"runs/{behind}")
+    expect(viewer.page.get_by_role("region", name="What it is given")).to_contain_text("behind it")
+    expect(viewer.page.get_by_text("messages that were in")).to_have_count(0)
+    viewer.accessible()
+    viewer.open("attention")
+    rows = viewer.page.get_by_role("table", name="Runs that wait behind another").locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(f"behind run {first}")
+    viewer.accessible()
+    with Client(site.url) as client:
+        shown = client.get_run(behind)
+    assert [message.text for message in shown.input.messages] == ["behind it"]
+
+
+def test_a_long_word_makes_no_page_wide(viewer: Viewer, site: Site) -> None:
+    asked = msgspec.json.encode(Wanted(tool="refund", question="W" * 500, arguments={"to": "V" * 500})).decode()
+    made = httpx.post(f"{site.url}/v1/runs", json={"agent_id": "clerk", "input": asked}).json()
+    run = made.get("run", made)
+    httpx.get(f"{site.url}/v1/runs/{run['run_id']}/wait", timeout=60)
+    for place in (f"runs/{run['run_id']}", f"threads/{run['thread_id']}", "attention"):
+        for width in (1200, 360):
+            viewer.page.set_viewport_size({"width": width, "height": 800})
+            viewer.open(place)
+            expect(viewer.page.get_by_text("W" * 100).first).to_be_visible()
+            assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width, (place, width)

@@ -11,6 +11,7 @@ from awaken.cli.terminal import print_facts, print_json, printable
 from awaken.client import Client, Run, Thread
 
 _MESSAGES = 20
+_QUEUED = 5
 
 
 def show(
@@ -36,6 +37,8 @@ def show(
             print_json(target)
         elif isinstance(target, Run):
             print_facts(_facts_of(target))
+            for message in target.input.messages:
+                print(f"\n{message.role}, not taken yet: {printable(message.text)}")
             _print_output(target)
         else:
             _print_thread(client, target)
@@ -86,3 +89,6 @@ def _print_thread(client: Client, thread: Thread) -> None:
     )
     for message in reversed(list(client.messages(thread.thread_id, order="desc", limit=_MESSAGES))):
         print(f"\n{message.role}: {printable(message.text)}")
+    for queued in client.list_runs(thread_id=thread.thread_id, status="created", order="asc", limit=_QUEUED):
+        for message in client.get_run(queued.run_id).input.messages:
+            print(f"\n{message.role}, for run {queued.run_id}, which is queued: {printable(message.text)}")

@@ -251,6 +251,8 @@ class RunInput(_Shown, frozen=True):
     from_seq: int | None = None
     to_seq: int | None = None
     trigger_message_ids: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """Those that no run has taken yet, in full. Only where one run is read, before it begins."""
 
 
 class Sender(_Shown, frozen=True):

@@ -187,6 +187,8 @@ class RunInput(_Resource, frozen=True, kw_only=True):
     from_seq: int | None
     to_seq: int | None
     trigger_message_ids: tuple[str, ...]
+    messages: tuple[MessageResource, ...] = ()
+    """Those that no run has taken yet, in full, at most a page. Only where one run is read, before it begins."""
 
 
 class RunWaiting(_Resource, frozen=True, kw_only=True):
@@ -298,6 +300,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
         agents: Agents | None = None,
         reads_dispatch: bool = False,
         tickets: Sequence[Ticket] = (),
+        given: Sequence[StoredMessage] = (),
     ) -> RunResource:
         """`agents`: those of this process, so that a run that waits for one that is not here says so. It names
         its dispatch as lost where that was looked for (`reads_dispatch`) and is not there.
@@ -319,7 +322,7 @@ class RunResource(_Resource, frozen=True, kw_only=True):
             max_attempts=None if dispatch is None else dispatch.max_attempts,
             available_at=None if dispatch is None else _rfc3339(dispatch.available_at),
             queue_position=queue_position,
-            input=_input(run),
+            input=_input(run, given),
             output=run.output,
             final_output=run.final_output,
             usage=run.usage,
@@ -376,12 +379,13 @@ def _waiting(run: Run, tickets: Sequence[Ticket]) -> RunWaiting | None:
     )
 
 
-def _input(run: Run) -> RunInput:
+def _input(run: Run, given: Sequence[StoredMessage]) -> RunInput:
     span = run.input
     return RunInput(
         from_seq=None if span is None else span.from_seq,
         to_seq=None if span is None else span.to_seq,
         trigger_message_ids=run.request.input_message_ids,
+        messages=tuple([MessageResource.of(run.thread_id, stored) for stored in given]),
     )
 
 

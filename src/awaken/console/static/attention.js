@@ -35,6 +35,7 @@ export default function Attention() {
           <${Part} title="Stuck or suspect" of=${stuck} more=${to("runs", { phase: "retrying" })}><${Stuck} of=${stuck.items} reload=${read.reload} /><//>
           <${Part} title="Runs now" of=${running} more=${to("runs", { phase: "running" })}><${Running} of=${running.items} /><//>
           <${Part} title="Nobody serves" of=${unserved} more=${to("queue")}><${Unserved} of=${unserved.items} reload=${read.reload} /><//>
+          <${Behind} />
           <${Part} title="Given up" of=${dead_letters} more=${to("dead")}><${GivenUp} of=${dead_letters.items} /><//>
           <${Strip} />
         `;
@@ -133,6 +134,24 @@ function Heard({ at }) {
   if (!at) return html`<span class="quiet">–</span>`;
   const age = now - Date.parse(at);
   return age > SILENT_MS ? html`<${Status} of="suspect">${lasting(age)} ago<//>` : html`<${When} at=${at} />`;
+}
+
+/** Runs that wait for another one of their thread: a run that does not end holds them up, and they are no fault of theirs. */
+const QUEUED = "/v1/runs?phase=queued&order=asc&include=why&limit=50";
+
+function Behind() {
+  const read = useRead(QUEUED);
+  const behind = (read.value?.items ?? []).filter(({ why }) => why?.code.startsWith("behind_"));
+  return html`<${Part} title="Wait behind another run" of=${{ items: behind, has_more: read.value?.has_more }} more=${to("runs", { phase: "queued" })}>
+    <${Table} caption="Runs that wait behind another of their thread, oldest first" rows=${behind.slice(0, 10)} id=${({ run_id }) => run_id} href=${({ run_id }) => to("runs", run_id)}
+      columns=${[
+        { title: "Run", cell: ({ run_id }) => html`<${ShortId} id=${run_id} />` },
+        { title: "Agent", cell: ({ agent_id }) => brief(agent_id, 40) },
+        { title: "Behind", cell: ({ why }) => html`<${RunId} id=${why.blocked_by[0]?.id} />` },
+        { title: "Why", wide: true, cell: ({ why }) => brief(why.summary, 300) },
+        { title: "Waits", cell: ({ created_at }) => html`<${For} at=${created_at} />` },
+      ]} />
+  <//>`;
 }
 
 const UNSERVED = { unserved: "no process has this agent", not_loadable: "its agent cannot be loaded", agent_paused: "its agent is paused" };

@@ -1,6 +1,6 @@
 /** One run: why it is where it is, what was said beside what was executed, and every event of it. */
 
-import { Earlier, Say, forkRequest, itemsOf, sayRequest, useMessages } from "./conversation.js";
+import { Earlier, Message, Say, forkRequest, itemsOf, sayRequest, useMessages } from "./conversation.js";
 import { History, logQuery, placeOf } from "./history.js";
 import { html, useEffect, useMemo, useState } from "./html.js";
 import { act, api, useRead, withQuery } from "./link.js";
@@ -27,6 +27,7 @@ function Shown({ run, reload, path, mine, route }) {
   const { run_id, thread_id } = run;
   const { query } = route;
   const done = run.status === "done";
+  const given = run.input.messages ?? []; // while they are in no conversation yet
   const why = useRead(`${path}/explain`, mine);
   const timeline = useRead(`${path}/timeline`, { ...mine, live: !done });
   const messages = useMessages(thread_id, { run_id, ...mine });
@@ -58,7 +59,11 @@ function Shown({ run, reload, path, mine, route }) {
       <${Download} path=${`${path}/events`} name=${`run-${run_id}.jsonl`} />
     </div>
     <${Decide} run=${run} reload=${reload} />
-    ${run.input.trigger_message_ids.length > 0 && messages.read.value && !messages.messages.some(({ message_id }) => run.input.trigger_message_ids.includes(message_id)) && html`<p class="quiet">It was given messages that were in <a href=${to("threads", thread_id)}>the thread</a> already${run.input.from_seq && html`: #${run.input.from_seq} to #${run.input.to_seq}`}.</p>`}
+    ${run.input.trigger_message_ids.length > 0 && messages.read.value && !given.length && !messages.messages.some(({ message_id }) => run.input.trigger_message_ids.includes(message_id)) && html`<p class="quiet">It was given messages that were in <a href=${to("threads", thread_id)}>the thread</a> already${run.input.from_seq && html`: #${run.input.from_seq} to #${run.input.to_seq}`}.</p>`}
+    ${given.length > 0 && html`<section class="given" aria-label="What it is given">
+      <h2>What it is given when it begins</h2>
+      ${given.map((message) => html`<${Message} key=${message.message_id} of=${{ message: { ...message, seq: 0 }, calls: [] }} fork=${false} />`)}
+    </section>`}
     <${Earlier} ...${messages} />
     ${[messages.read, timeline].map((read, at) => read.problem && html`<${Problem} key=${at} of=${read.problem} reload=${read.reload} />`)}
     <${Lenses} ...${{ timeline: timeline.value, items, chosen, shown, lead, query, run_id }} empty="Nothing has been said yet." />
@@ -124,6 +129,12 @@ function Why({ run, why }) {
 const CHILDREN = 20;
 const CHILD = { open: "running", done: "completed", failed: "failed", cut: "left" };
 
+/** Of a child that has not ended, its own phase: it may be the one that waits for somebody. */
+function ChildStatus({ run_id, status }) {
+  const read = useRead(status === "open" ? api`/v1/runs/${run_id}` : null, { concerns: (hint) => !hint.run_id || hint.run_id === run_id });
+  return html`<${Status} of=${read.value?.phase ?? CHILD[status]} />`;
+}
+
 function About({ run, children }) {
   const { input_tokens = 0, output_tokens = 0, cache_read_tokens = 0, model_calls } = run.usage ?? {};
   const cached = input_tokens && cache_read_tokens ? ` (${Math.round((100 * cache_read_tokens) / input_tokens)} % cached)` : "";
@@ -133,7 +144,7 @@ function About({ run, children }) {
       Thread: html`<${ThreadId} id=${run.thread_id} short=${false} />`,
       "Started by": run.parent_run_id && html`run <${RunId} id=${run.parent_run_id} />`,
       "Retry of": run.retry_of_run_id && html`<${RunId} id=${run.retry_of_run_id} />`,
-      Started: children.length > 0 && html`${children.slice(-CHILDREN).map(({ id, status, facts }) => html`<span key=${id}><${RunId} id=${facts.run_id} /> ${facts.agent_id} <${Status} of=${CHILD[status]} /> </span>`)}${children.length > CHILDREN && `and ${children.length - CHILDREN} before`}`,
+      Started: children.length > 0 && html`${children.slice(-CHILDREN).map(({ id, status, facts }) => html`<span key=${id}><${RunId} id=${facts.run_id} /> ${seen(facts.agent_id)} <${ChildStatus} run_id=${facts.run_id} status=${status} /> </span>`)}${children.length > CHILDREN && `and ${children.length - CHILDREN} before`}`,
       Attempt: `${run.attempt} of ${run.max_attempts}`,
       Took: took(run) && `${took(run)}, ${run.steps} steps`,
       Tokens: input_tokens + output_tokens > 0 ? `${amount(input_tokens)} in${cached}, ${amount(output_tokens)} out${model_calls ? `, ${model_calls} model calls` : ""}` : null,
@@ -151,6 +162,7 @@ function Decide({ run, reload }) {
   if (!open.length) return null;
   return html`<section class="waits" aria-label="What it waits for">
     ${open.map((ticket) => {
+      if (ticket.kind === "child") return html`<${ForChild} key=${ticket.ticket_id} ticket=${ticket} />`;
       const can = (action) => ticket.allowed_actions.includes(action);
       const ask = (action) => ({ method: "POST", path: api`/v1/tickets/${ticket.ticket_id}/decision`, body: { action } });
       return html`<div key=${ticket.ticket_id} class="asked">
@@ -165,6 +177,17 @@ function Decide({ run, reload }) {
       </div>`;
     })}
   </section>`;
+}
+
+/** A run that it waits for: where that is, and what it asks in turn. */
+function ForChild({ ticket: { arguments: said, agent_id } }) {
+  const run_id = said?.run_id;
+  const read = useRead(run_id ? api`/v1/runs/${run_id}` : null, { concerns: (hint) => !hint.run_id || hint.run_id === run_id });
+  const asks = (read.value?.waiting?.tickets ?? []).filter(({ state, kind }) => state === "open" && kind !== "child");
+  return html`<div class="asked">
+    <p><strong>Waits for the run that it started</strong> <${RunId} id=${run_id} /> <span class="quiet">${seen(read.value?.agent_id ?? agent_id)}</span> ${read.value && html`<${Status} of=${read.value.phase} />`}</p>
+    ${asks.map(({ ticket_id, message, kind }) => html`<p key=${ticket_id}>It asks: ${seen(message ?? kind)} <a href=${to("approvals", ticket_id)}>Decide it</a></p>`)}
+  </div>`;
 }
 
 /** All events, a line each, as a file. */

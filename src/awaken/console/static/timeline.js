@@ -117,7 +117,7 @@ function Span({ span, from, until, chosen, href, lead }) {
   return html`<div class=${`span ${kind} ${status}${chosen ? " chosen" : ""}`} id=${`span-${cursor}-${span.id}`}>
     <a href=${href} aria-current=${chosen ? "true" : undefined}>
       <span class="sign" aria-hidden="true">${SIGNS[kind]}</span>
-      <span class="what"><span class="hidden">${WORDS[kind]}: </span>${seen(name)}${of && html` <span class="quiet">${of}${cost && `, ${cost}`}</span>`}</span>
+      <span class="what">${!seen(name).toLowerCase().startsWith(WORDS[kind]) && html`<span class="hidden">${WORDS[kind]}: </span>`}${seen(name)}${of && html` <span class="quiet">${of}${cost && `, ${cost}`}</span>`}</span>
     </a>
     ${status === "failed" && html`<${Status} of="failed">${String(facts.status ?? "failed").replaceAll("_", " ")}<//>`}
     ${status === "cut" && html`<${Status} of="cut">cut off<//>`}
@@ -144,7 +144,7 @@ const Lasting = ({ since }) => lasting(useNow() - since);
 function Break({ facts: { previous_worker, worker, finished_calls = [] }, lead }) {
   return html`<div class="break">
     <${Facts} of=${{ Died: previous_worker && html`<${Id} id=${previous_worker} />`, "Took over": worker && html`<${Id} id=${worker} />` }} />
-    ${worker && (finished_calls.length ? html`<p>Not repeated: ${finished_calls.map((id, at) => html`${at > 0 && ", "}<button type="button" class="link" onClick=${() => lead("conversation", id)}>${brief(id, 40)}</button>`)}</p>` : html`<p>No finished call had to be kept from being repeated.</p>`)}
+    ${worker && (finished_calls.length ? html`<p>Not repeated: ${finished_calls.map((id, at) => html`${at > 0 && ", "}<button type="button" class="link" onClick=${() => lead("conversation", id)}>${brief(id, 40)}</button>`)}</p>` : html`<p>Steps that it had finished are not repeated; no call was finished.</p>`)}
   </div>`;
 }
 

@@ -16,7 +16,7 @@ from awaken.domain.clock import Instant, from_rfc3339
 from awaken.domain.dispatch import Dispatch, DispatchStatus
 from awaken.domain.errors import Unavailable
 from awaken.domain.ids import AgentId, DispatchId, ThreadId
-from awaken.domain.message import Role
+from awaken.domain.message import Role, Visibility
 from awaken.domain.phase import Phase
 from awaken.domain.run import Run, RunStatus, TerminationType
 from awaken.domain.selection import INCLUDED
@@ -41,7 +41,7 @@ from awaken.http.wire import (
 from awaken.mailbox.seen import SeenRun
 from awaken.mailbox.service import Cancellation
 from awaken.mailbox.submission import Submission
-from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, TicketQuery
+from awaken.store.contract import MAX_PAGE, DispatchQuery, MessageQuery, RunQuery, StoredMessage, TicketQuery
 
 _READ_BESIDE: Final = frozenset({"last_event", "why"})
 """Of what may be included, that which takes further reads."""
@@ -234,15 +234,30 @@ async def get_run(call: Call) -> Response:
     dispatch = await dispatch_of(call, run)
     place = await _queue_position(call, dispatch)
     agents = call.mailbox.agents
-    tickets = await _tickets_of(call, run)
     answer = RunResource.of(
-        call.scope, run, dispatch, queue_position=place, agents=agents, reads_dispatch=True, tickets=tickets
+        call.scope,
+        run,
+        dispatch,
+        queue_position=place,
+        agents=agents,
+        reads_dispatch=True,
+        tickets=await _tickets_of(call, run),
+        given=await _given_to(call, run),
     )
     if beside & _READ_BESIDE:
         known = {} if dispatch is None else {dispatch.dispatch_id: dispatch}
         [seen] = await _seen(call, [run], known, beside)
         answer = answer.beside(seen)
     return json_response(answer)
+
+
+async def _given_to(call: Call, run: Run) -> list[StoredMessage]:
+    """What a run that has not begun is to be given, and is part of no conversation yet."""
+    if run.status is not RunStatus.CREATED:
+        return []
+    ids = run.request.input_message_ids[:MAX_PAGE]
+    stored = [await call.reads.load_message(call.scope, run.thread_id, message_id) for message_id in ids]
+    return [each for each in stored if each and each.seq is None and each.message.visibility is Visibility.ALL]
 
 
 async def _tickets_of(call: Call, run: Run) -> tuple[Ticket, ...]:
