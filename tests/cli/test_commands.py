@@ -271,7 +271,7 @@ def test_a_run_is_stopped_and_a_thread_cleared(awaken: Awaken, server: str, thre
         assert f"user, for run {third.run_id}, which is queued: three" in awaken("show", thread).out
         assert awaken("cancel", first.run_id).out == f"run {first.run_id} stopped\n"
         assert first.refresh().phase == "cancelled"
-        assert awaken("interrupt", thread).out == "stopped, 1 queued runs cleared\n"
+        assert awaken("interrupt", thread).out == "stopped, 1 queued run cleared\n"
         assert [second.refresh().is_done, third.refresh().phase] == [True, "superseded"]
     assert awaken("cancel", thread).out == "nothing is executing\n"
     assert awaken("interrupt", first.run_id).code == Exit.NOT_FOUND

@@ -180,7 +180,12 @@ def _running(run: Run, since: Callable[[str | None], str]) -> tuple[str, ...]:
 
 
 def _letters(group: DeadLetterGroup, since: Callable[[str | None], str]) -> tuple[str, ...]:
-    return (group.agent_id, group.error_class, f"{group.count:,} dead letters", f"last {since(group.last_at)} ago")
+    return (
+        group.agent_id,
+        group.error_class,
+        f"{group.count:,} dead {'letter' if group.count == 1 else 'letters'}",
+        f"last {since(group.last_at)} ago",
+    )
 
 
 def _lines(part: _Part, share: int, width: int) -> list[RenderableType]:

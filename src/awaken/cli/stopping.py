@@ -11,6 +11,7 @@ from awaken.cli.remote import connected, found
 from awaken.cli.terminal import print_json
 from awaken.client import Cancellation, Run
 from awaken.client.calls import MAX_STOP_WAIT_S
+from awaken.domain.telling import counted
 
 
 def cancel(
@@ -76,7 +77,7 @@ def interrupt(
     check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
         cleared = client.interrupt(thread, wait_s=wait)
-    said = f"{_how_far(cleared.cancel)}, {len(cleared.superseded)} queued runs cleared"
+    said = f"{_how_far(cleared.cancel)}, {counted(len(cleared.superseded), 'queued run')} cleared"
     print_json(cleared) if as_json else print(said)
     return Exit.OK
 

@@ -477,7 +477,7 @@ def _queued(facts: Facts, dispatch: Dispatch) -> _Reason:
 
 def _not_yet(facts: Facts, dispatch: Dispatch, told: dict[str, Any]) -> _Reason:
     at, left = dispatch.available_at, _lasting(dispatch.available_at - facts.now)
-    then = f"it falls due in {left}"
+    then = "it falls due"
     active = facts.active
     blocked_by = () if active is None else (Blocker("run", active.run_id),)
     if active is not None:

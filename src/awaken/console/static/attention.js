@@ -106,7 +106,7 @@ function Stuck({ of, reload }) {
       { title: "Run", cell: ({ run_id }) => html`<${ShortId} id=${run_id} />` },
       { title: "Phase", cell: ({ phase }) => html`<${Status} of=${phase} />` },
       { title: "Agent", cell: ({ agent_id }) => brief(agent_id, 40) },
-      { title: "Why", wide: true, cell: ({ why, error }) => html`<span>${brief(why.summary, 300)}</span> <span class="quiet">${brief(why.next_action, 300)}${error && !why.summary.includes(error.message) && ` (${brief(error.message, 160)})`}</span>` },
+      { title: "Why", wide: true, cell: ({ why, error }) => html`<span>${brief(why.summary, 300)}</span> <span class="quiet">Next: ${brief(why.next_action, 300)}${error && !why.summary.includes(error.message) && ` (${brief(error.message, 160)})`}</span>` },
       { title: "Next", cell: ({ why: { next_at } }) => (next_at ? html`<${When} at=${next_at} until />` : html`<span class="quiet">–</span>`) },
       {
         title: "Helps",
