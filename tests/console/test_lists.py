@@ -118,6 +118,10 @@ def test_threads_are_made_and_found(viewer: Viewer, site: Site) -> None:
 def test_what_is_queued_is_placed_and_cancelled(viewer: Viewer, site: Site) -> None:
     executing = submitted(site, "stuck", thread_id="t", if_not_exists="create")
     queued = submitted(site, "stuck", thread_id="t")
+    given_up(site)
+    viewer.open("queue")
+    expect(viewer.rows()).to_have_count(1)  # what waits, and nothing of what was
+    expect(viewer.rows()).to_contain_text("queued")
     viewer.open("queue?thread_id=t")
     expect(viewer.rows()).to_have_count(2)
     row = viewer.rows().filter(has_text="queued")
@@ -219,7 +223,7 @@ def test_the_system_says_what_it_is_and_does_what_is_asked(viewer: Viewer) -> No
 def test_hostile_text_is_shown_and_does_nothing(viewer: Viewer, site: Site, width: int) -> None:
     viewer.page.set_viewport_size({"width": width, "height": 800})
     given_up(site, HOSTILE)
-    for view in ("dead", "runs", "queue"):
+    for view in ("dead", "runs", "queue?status=dead_letter"):
         viewer.open(view)
         expect(viewer.page.get_by_text("<img src=x").first).to_be_visible()
         assert viewer.page.locator("main img, main script").count() == 0

@@ -356,7 +356,7 @@ export function List({
   pickable = false, whole = false,
 }) { // prettier-ignore
   const [picked, onPick] = useState(() => new Set());
-  const chosen = Object.fromEntries(filters.map(({ name }) => [name, route.query[name]]));
+  const chosen = Object.fromEntries(filters.filter(({ name }) => route.query[name]).map(({ name }) => [name, route.query[name]]));
   const asked = { ...query, ...chosen, limit: whole ? undefined : LIMIT, cursor: route.query.cursor };
   const full = withQuery(path, asked);
   const read = useRead(full, { concerns });
