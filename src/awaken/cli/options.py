@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from awaken.client import DEFAULT_URL
+from awaken.domain.address import DEFAULT_URL
 
 _SERVER = Group("The server", sort_key=1)
 

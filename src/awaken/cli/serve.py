@@ -22,6 +22,7 @@ from awaken.cli.loading import DemoOptions, StoreDurability, demo_app, load_app
 from awaken.cli.loop import run_to_the_end
 from awaken.cli.options import Flag
 from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_until_stopped
+from awaken.domain.address import DEFAULT_HOST, DEFAULT_PORT
 from awaken.domain.checking import DAY_S
 from awaken.domain.errors import ValidationError
 from awaken.domain.worker import ProcessRole
@@ -33,8 +34,6 @@ from awaken.wiring import Awaken
 
 _log = logging.getLogger("awaken.server")
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8000
 _ROLES: Final[Mapping[ProcessRole, str]] = {
     "api": "api: accepts runs, and leaves them to workers",
     "worker": "worker: executes runs, and serves health and metrics only",

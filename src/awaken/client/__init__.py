@@ -4,12 +4,13 @@
 """
 
 from awaken.client.asynchronous import AsyncClient, AsyncRunHandle, AsyncStream, AsyncWatch
-from awaken.client.connection import DEFAULT_URL, Reconnect
+from awaken.client.connection import Reconnect
 from awaken.client.errors import ApiError, Unreachable
 from awaken.client.resume import ResumeSettings
 from awaken.client.synchronous import Client, RunHandle, Stream, Watch
 from awaken.client.transcript import Change, Transcript
 from awaken.client.wire import Health, Resync, StreamItem, WatchItem
+from awaken.domain.address import DEFAULT_URL
 from awaken.domain.errors import RunFailed, RunTimeout
 from awaken.domain.message import Json
 from awaken.domain.run import Limits

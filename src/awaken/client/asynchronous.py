@@ -17,9 +17,10 @@ from msgspec import UNSET, UnsetType
 
 from awaken.client import calls, wire
 from awaken.client.calls import Call
-from awaken.client.connection import DEFAULT_TIMEOUT_S, DEFAULT_URL, OnReconnect, Reconnect, Setup, check_stream
+from awaken.client.connection import DEFAULT_TIMEOUT_S, OnReconnect, Reconnect, Setup, check_stream
 from awaken.client.resume import ResumeSettings, Resumption, WatchResumption
 from awaken.domain import shown
+from awaken.domain.address import DEFAULT_URL
 from awaken.domain.checking import HOUR_S, checked_seconds
 from awaken.domain.clock import Clock, sleep
 from awaken.domain.delivery import Mode, Strategy

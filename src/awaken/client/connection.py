@@ -24,7 +24,6 @@ from awaken.domain.errors import RemoteProtocolError, ValidationError
 from awaken.domain.ids import Chance, Ids, system_chance
 from awaken.domain.traceparent import current_traceparent
 
-DEFAULT_URL: Final = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S: Final = 10.0
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
