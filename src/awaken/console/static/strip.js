@@ -11,7 +11,7 @@ import { lasting } from "./text.js";
 
 const CURVES = [
   { title: "Done per minute", of: ({ completed, failed }) => completed + failed, words: (value) => `${value}`, ink: "--ok" },
-  { title: "Waited in the queue, at most", of: ({ wait_p99_s }) => wait_p99_s, words: (value) => lasting(value * 1_000), ink: "--accent" },
+  { title: "Waited in the queue", of: ({ wait_p99_s }) => wait_p99_s, words: (value) => lasting(value * 1_000), ink: "--accent" },
   { title: "Failed", of: ({ completed, failed }) => (completed + failed ? (100 * failed) / (completed + failed) : null), words: (value) => `${Math.round(value)} %`, ink: "--bad" },
 ];
 const HEIGHT = 72;
@@ -89,7 +89,7 @@ function Curve({ of: { title, of, words, ink }, minutes }) {
   }, []);
   useEffect(() => plot.current?.setData(newest.current), [minutes]);
   return html`<figure class="curve">
-    <figcaption>${title} <strong>${latest === null ? "–" : words(latest)}</strong> <span class="quiet">${most === null ? "" : `most ${words(most)}`}</span></figcaption>
+    <figcaption>${title}: ${latest === null ? "nothing yet" : html`<strong>${words(latest)}</strong> now, <span class="quiet">${words(most)} at most</span>`}</figcaption>
     <div ref=${place} aria-hidden="true"></div>
   </figure>`;
 }
