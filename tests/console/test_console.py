@@ -40,6 +40,11 @@ def test_files_are_served_with_a_tag_and_what_is_none_is_not(site: Site) -> None
         assert httpx.get(f"{site.url}/console/{name}").status_code == 404
 
 
+def test_the_description_of_the_api_names_it(site: Site) -> None:
+    described = httpx.get(f"{site.url}/openapi.json").raise_for_status().json()
+    assert {"/", "/console", "/console/{file}", "/console/vendor/{module}"} <= set(described["paths"])
+
+
 def test_an_app_of_ones_own_has_no_console_unless_it_says_so() -> None:
     with Site() as site:
         assert httpx.get(f"{site.url}/console").status_code == 404

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from awaken.console.app import CONSOLE_OPERATIONS
 from awaken.executors.function import Context
 from awaken.http.app import HttpApp, build_app
 from awaken.http.observer import Refusal, Return, StreamScope
@@ -22,8 +21,8 @@ from tests.http.asgi import Answer, Client
 from tests.http.notes import NOTE_OPERATIONS
 
 WORDS = ("The ", "order ", "left ", "today.")
-SERVED: Final[tuple[Operation, ...]] = (*OPERATIONS, *CONSOLE_OPERATIONS, *NOTE_OPERATIONS)
-"""What a site offers: all methods, the console, and operations of somebody else beside the API's own."""
+SERVED: Final[tuple[Operation, ...]] = (*OPERATIONS, *NOTE_OPERATIONS)
+"""What a site offers: all methods, and operations of somebody else beside the API's own."""
 
 
 async def talk(context: Context) -> AsyncIterator[str]:
