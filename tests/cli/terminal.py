@@ -19,6 +19,8 @@ from contextlib import contextmanager
 import psutil
 
 PATIENCE_S = 30
+AGAIN_S = 4.0
+"""After which a press of Ctrl-C was not heard."""
 
 
 class Terminal:
@@ -57,12 +59,14 @@ class Terminal:
 
     def interrupt_until(self, text: str) -> None:
         """Press Ctrl-C until that is shown. A press between the question and the wait for its answer is heard with the
-        next one; who is busy with the first is left alone.
+        next one; who is busy with the first, or has had no time to answer it, is left alone: two mean something else.
         """
         ends_s = time.monotonic() + PATIENCE_S
+        next_s = 0.0
         while text not in self.shown:
-            if psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING:
+            if time.monotonic() >= next_s and psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING:
                 self.process.send_signal(signal.SIGINT)
+                next_s = time.monotonic() + AGAIN_S
             ready, _, _ = select.select([self._ours], [], [], 0.2)
             assert time.monotonic() < ends_s, f"no {text!r} in: {self.shown}"
             if ready:

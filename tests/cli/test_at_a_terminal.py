@@ -79,8 +79,11 @@ def test_arguments_that_fit_no_line_are_shown_whole_before_they_are_approved_and
         assert f'"note": "{"x" * 80}"' in terminal.shown
         terminal.type("e")
         terminal.until("as JSON: ")
+        terminal.until('x"}')  # what stands there
         terminal.type("nonsense")
         terminal.until("that is no JSON object")
+        terminal.until("as JSON: ")
+        terminal.until("nonsense")
         terminal.type('\x15{"item": "two lamps"}')  # Ctrl-U clears what stands there
         assert terminal.to_the_end() == 0
         assert "bought {'item': 'two lamps'}" in terminal.shown
