@@ -538,6 +538,7 @@ def test_a_server_is_looked_at_and_told_to_tidy_up(awaken: Awaken) -> None:
     assert len(json.loads(awaken("workers", "--json").out)["items"]) == 1
     assert awaken("system", "sweep").out.startswith("0 claims taken back, ")
     assert json.loads(awaken("system", "sweep", "--json").out)["taken_back"] == 0
+    awaken("system", "purge")  # what other commands have deleted
     assert awaken("system", "purge").out == "0 runs, 0 events and 0 rows of deleted threads removed\n"
     assert json.loads(awaken("system", "purge", "--json").out)["more"] is False
 

@@ -51,6 +51,7 @@ export function api(words, ...ids) {
 export async function act({ method, path, body, headers }) {
   const answer = await client.send(method, path, { body, headers });
   const text = await answer.text();
+  if (method !== "GET") link.hint({}); // not everything that changes is said by the stream, such as schedules
   return text ? JSON.parse(text) : null;
 }
 
