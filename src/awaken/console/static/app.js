@@ -1,13 +1,13 @@
 /** The console: its frame, and which page an address leads to. */
 
 import { html, render, useEffect, useRef, useState } from "./html.js";
-import { client, keepKey, link, readKey, useLink, useNow, useRead } from "./link.js";
-import { Copy, Problem, Status, useTitle } from "./parts.js";
+import { keepKey, link, readKey, useLink, useNow, useRead } from "./link.js";
+import { Problem, Status, useTitle } from "./parts.js";
 import { go, to, useKeys, useRoute } from "./route.js";
 import { lasting } from "./text.js";
 
 /**
- * Each page is loaded when it is first opened, and may have `KEYS` of its own; `one` shows a single row of it. `key`: what
+ * Each page is loaded when it is first opened, or soon after the first one, and may have `KEYS` of its own; `one` shows a single row of it. `key`: what
  * leads there after `g`.
  */
 const PAGES = [
@@ -73,10 +73,8 @@ function State({ system }) {
   const now = useNow();
   const words = { live: "live", connecting: "connecting", lost: "not reached", refused: readKey() ? "refuses the key" : "wants a key" }[state];
   const age = heard_at && state !== "live" ? `, last heard ${lasting(now - heard_at)} ago` : "";
-  const unguarded = system?.limits?.authorize === false;
   return html`<div class="state">
-    ${system && html`<span title="What survives">${system.durability}</span> <span>${system.store?.kind ?? system.store}</span> <span>${system.version}</span>`}
-    ${unguarded && html`<${Status} of="degraded">no authentication<//>`}
+    ${system && html`<span title="What survives">${system.durability}</span> <span>${system.store}</span> <span>${system.version}</span>`}
     <span role="status"><${Status} of=${state}>${words}${age}<//></span>
     ${readKey() && html`<button type="button" class="link" onClick=${() => keepKey(null)}>Forget the key</button>`}
   </div>`;

@@ -12,7 +12,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { act, api, client, useNow, useRead, withQuery } from "./link.js";
 import { Commands, Empty, Facts, Filters, Id, Json, Problem, Read, RunId, Status, Table, ThreadId, When } from "./parts.js";
 import { refine, to, useKeys } from "./route.js";
-import { Text, brief, exact, lasting, pretty, seen } from "./text.js";
+import { Text, brief, exact, lasting, seen } from "./text.js";
 
 export const KEYS = [
   ["a", "approve what is shown, or all that are picked"],

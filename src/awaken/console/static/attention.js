@@ -7,7 +7,7 @@
 
 import { html, useRef } from "./html.js";
 import { useNow, useRead } from "./link.js";
-import { Action, awakenOf, Command, Commands, Id, Read, RunId, ShortId, Status, Table, ThreadId, When } from "./parts.js";
+import { Action, awakenOf, Command, Commands, Read, RunId, ShortId, Status, Table, ThreadId, When } from "./parts.js";
 import { to } from "./route.js";
 import { Strip } from "./strip.js";
 import { amount, brief, lasting, seen } from "./text.js";

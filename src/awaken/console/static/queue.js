@@ -2,7 +2,7 @@
 
 import { html } from "./html.js";
 import { api } from "./link.js";
-import { Action, List, RunId, ShortId, Status, ThreadId, When } from "./parts.js";
+import { Action, List, ShortId, Status, ThreadId, When } from "./parts.js";
 import { to } from "./route.js";
 import { brief, lasting } from "./text.js";
 
