@@ -1938,7 +1938,7 @@ class Awaken:
         mailbox, settings = self.mailbox, self.http_settings or HttpSettings()
         adapters = chosen_of(settings.protocols)
         resource = SystemResource.of(
-            mailbox.worker(), mailbox.uptime_s, self.store.capabilities, mailbox.settings, settings, adapters
+            mailbox.worker(), mailbox.uptime_s, self.store.capabilities, mailbox.settings, settings, adapters, None
         )
         return as_shown(resource, shown.System)
 

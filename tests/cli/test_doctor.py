@@ -13,12 +13,14 @@ import pytest
 
 from awaken.cli.failure import Exit
 from awaken.cli.main import main
+from awaken.domain.guard import UNGUARDED
 from awaken.domain.ids import DEFAULT_SCOPE
 from awaken.domain.ticket import TicketRequest
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.audit import check_sound
 from awaken.testing.clock import ManualClock
 from awaken.testing.conformance.steps import claimed, finished, settled, submitted, suspended, thread_id
+from tests.client.live import LiveServer
 
 Hand = Callable[[str], None]
 
@@ -133,7 +135,16 @@ def test_what_is_no_database_is_named_in_one_sentence(
 def test_a_server_looks_through_what_it_has_stored(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     for more in ([], ["--repair"]):
         assert main(["doctor", server, *more]) == Exit.OK
-        assert capsys.readouterr().out == "nothing contradicts itself\n"
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("nothing contradicts itself\n", "")
+
+
+def test_of_a_server_that_anybody_may_use_it_says_that(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveServer(on_loopback=False) as url:
+        assert main(["doctor", url, "--json"]) == Exit.OK
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"items": []}
+    assert said.err == f"warning: {UNGUARDED}\n"
 
 
 def test_a_server_that_is_not_there_is_unreachable(capsys: pytest.CaptureFixture[str]) -> None:

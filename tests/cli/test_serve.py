@@ -19,6 +19,7 @@ from awaken.cli.failure import Exit
 from awaken.cli.loading import DemoOptions, demo_app, load_app
 from awaken.cli.server import Address
 from awaken.domain.clock import SystemClock
+from awaken.domain.guard import UNGUARDED
 from awaken.store.sqlite import SqliteStore
 from awaken.wiring import DEFAULT_URL, open_store
 from tests.cli.conftest import Awaken, Result
@@ -339,6 +340,8 @@ def test_a_check_starts_nothing_and_says_that_it_could_be_served(here: Path, awa
     assert (result.code, result.err) == (Exit.OK, "")
     assert result.out.startswith("could be served: a on http://127.0.0.1:0, ") and "durability full" in result.out
     assert [name for name in sorted(path.name for path in here.iterdir()) if name != "__pycache__"] == before
+    result = awaken("serve", "shop:app", "--check", "--bind", "0.0.0.0:0", "--insecure-no-auth")
+    assert result.out.endswith(f"warning: {UNGUARDED}\n")
 
 
 def test_a_check_finds_an_agent_that_cannot_be_imported(here: Path, awaken: Awaken) -> None:

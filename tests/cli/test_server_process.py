@@ -357,6 +357,7 @@ def test_the_banner_says_what_is_served_and_only_names_of_this_machine_are_answe
         assert (refused.status_code, refused.json()["code"]) == (421, "host_not_allowed")
         assert httpx.get(f"{server.url}/health/live", headers={"Host": f"localhost:{server.port}"}).status_code == 200
         assert "server" not in httpx.get(f"{server.url}/health/live").headers
+        assert httpx.get(f"{server.url}/v1/system").json()["guard"] == "loopback"
         server.process.send_signal(signal.SIGINT)
         _, err = server.process.communicate(timeout=WITHIN_S)
     for words in (

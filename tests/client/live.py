@@ -99,9 +99,12 @@ def add_agents(app: Awaken) -> None:
 
 
 class LiveServer:
-    """Serves in a thread while it is entered, which gives its address. Without `required` headers it answers 401."""
+    """Serves in a thread while it is entered, which gives its address. Without `required` headers it answers 401.
+    `on_loopback`: what it says of where it listens.
+    """
 
-    def __init__(self, *, required: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, required: Mapping[str, str] | None = None, on_loopback: bool | None = None) -> None:
+        self._on_loopback = on_loopback
         self._required = {(name.encode(), value.encode()) for name, value in (required or {}).items()}
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -123,10 +126,10 @@ class LiveServer:
     async def _main(self) -> None:
         app = Awaken(store=MemoryStore(), settings=MailboxSettings(drain_s=0))
         add_agents(app)
+        served = app.asgi()
+        served.service.on_loopback = self._on_loopback
         async with app:
-            config = uvicorn.Config(
-                self._guarded(app.asgi()), log_config=None, lifespan="off", ws="none", access_log=False
-            )
+            config = uvicorn.Config(self._guarded(served), log_config=None, lifespan="off", ws="none", access_log=False)
             self._server = uvicorn.Server(config)
             self._ready.set()
             await self._server.serve(sockets=[self._socket])

@@ -39,11 +39,16 @@ async def test_a_server_says_what_it_is_and_within_which_limits(store: Store, cl
         assert system["version"]
         site.app.service.adapters = ("ai_sdk",)
         assert (await read(site, "/v1/system"))["adapters"] == ["ai_sdk"]
+        for on_loopback, guard in ((None, None), (True, "loopback"), (False, "nobody")):
+            site.app.service.on_loopback = on_loopback
+            assert (await read(site, "/v1/system"))["guard"] == guard
         limits = system["limits"]
         assert (limits["max_body_bytes"], limits["max_concurrent_runs"], limits["max_messages"]) == (1_000, 7, 256)
 
-    async with served(store, clock, executes=False) as site:
-        assert (await read(site, "/v1/system"))["role"] == "api"
+    async with served(store, clock, executes=False, settings=HttpSettings(authorize=only_default)) as site:
+        site.app.service.on_loopback = False
+        system = await read(site, "/v1/system")
+        assert (system["role"], system["guard"]) == ("api", "authorize")
 
 
 @behaviour("SYS-004")

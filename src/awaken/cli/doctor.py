@@ -13,7 +13,8 @@ from awaken.cli.failure import Exit
 from awaken.cli.options import AsJson, Flag, Headers
 from awaken.cli.progress import progress
 from awaken.cli.remote import connected
-from awaken.cli.terminal import print_json, printable
+from awaken.cli.terminal import note, print_json, printable
+from awaken.domain.guard import UNGUARDED
 from awaken.domain.shown import Finding
 
 _SHOWN = 100
@@ -31,7 +32,7 @@ def doctor(
     """Look through a database, or what a server has stored, for rows that contradict each other.
 
     A server does this by itself, and repairs what it finds; the command says what there is now. The exit code is 1 when
-    something is left that contradicts itself.
+    something is left that contradicts itself. Of a server that anybody may use it says that, too.
 
     Example: awaken doctor awaken.db --repair
 
@@ -46,6 +47,8 @@ def doctor(
     if file_or_url.startswith(("http://", "https://")):
         with connected(file_or_url, header) as client, progress("looking"):
             found = _repaired(lambda: list(client.repair())) if repair else list(client.audit())
+            if client.system().guard == "nobody":
+                note(f"warning: {UNGUARDED}")
     else:
         from awaken.wiring import audit_database, audit_file, is_postgres, repair_stored
 

@@ -25,6 +25,7 @@ from awaken.cli.server import LOOPBACK, SHUTDOWN_DRAIN_S, Address, bind, serve_u
 from awaken.domain.address import DEFAULT_HOST, DEFAULT_PORT
 from awaken.domain.checking import DAY_S
 from awaken.domain.errors import ValidationError
+from awaken.domain.guard import UNGUARDED, guard_of
 from awaken.domain.worker import ProcessRole
 from awaken.http.settings import HttpSettings
 from awaken.protocols.mounting import chosen_of
@@ -128,7 +129,7 @@ def serve(
     app = app_of(target, DemoOptions(db, store, durability, max_concurrent_runs))
     if role is not None:
         app.act_as(role)
-    if not (address.is_loopback or insecure_no_auth or _is_guarded(app) or app.role == "worker"):
+    if _is_open(app, address) and not insecure_no_auth:
         usage(
             f"{address.host} is reachable from other machines and there is no authentication: give the app one"
             " (HttpSettings(authorize=…)), or bind to 127.0.0.1 and put a proxy in front, or accept with"
@@ -163,6 +164,7 @@ def serve_app(
             lambda: _log.debug("starting", extra={"url": served.to_url()}),
             lambda: _announce(app, served, settings),
             settings=settings,
+            on_loopback=served.is_loopback,
             shutdown_drain_s=shutdown_drain_s,
         )
         run_to_the_end(serving)
@@ -176,12 +178,15 @@ def check_app(app: Awaken, addresses: Sequence[Address], settings: HttpSettings)
         bind(address).close()
     where = ", ".join([address.to_url() for address in addresses])
     print(f"could be served: {', '.join(app.agents.ids()) or 'no agents'} on {where}, {_described(app.store)}")
+    if any([_is_open(app, address) for address in addresses]):
+        print(f"warning: {UNGUARDED}")
     return Exit.OK
 
 
-def _is_guarded(app: Awaken) -> bool:
-    """Whether the app itself finds out who asks."""
-    return app.http_settings is not None and app.http_settings.authorize is not None
+def _is_open(app: Awaken, address: Address) -> bool:
+    """Whether strangers may use it there. A worker serves nothing that they could use."""
+    authorizes = app.http_settings is not None and app.http_settings.authorize is not None
+    return app.role != "worker" and guard_of(authorizes=authorizes, on_loopback=address.is_loopback) == "nobody"
 
 
 def address_of(bind_to: str | None, host: str | None, port: int | None, default_port: int = DEFAULT_PORT) -> Address:
@@ -273,8 +278,8 @@ def _announce(app: Awaken, address: Address, settings: HttpSettings) -> None:
         lines.insert(1, f"  console     {(settings.public_url or url).rstrip('/')}/console")
     if settings.public_url is not None:
         lines.append(f"  public      {settings.public_url}")
-    if not (address.is_loopback or _is_guarded(app) or app.role == "worker"):
-        lines.append("  warning     no authentication: whoever reaches this address may use it")
+    if _is_open(app, address):
+        lines.append(f"  warning     {UNGUARDED}")
     if agents and app.role != "worker":
         body = f'{{"agent_id": "{_to_try(agents)}", "input": "What can you do?"}}'
         lines += ["try it:", f"  curl -N {url}/v1/runs/stream -H 'Content-Type: application/json' -d '{body}'"]

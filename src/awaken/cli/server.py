@@ -87,10 +87,12 @@ async def serve_until_stopped(
     on_ready: Callable[[], None],
     *,
     settings: HttpSettings | None = None,
+    on_loopback: bool | None = None,
     shutdown_drain_s: float = SHUTDOWN_DRAIN_S,
 ) -> None:
     """Run the app and serve it, until a signal has stopped both. After SIGTERM it serves for `shutdown_drain_s` more.
 
+    `on_loopback`: whether only this machine reaches it, where that is known.
     Between `on_listening` and `on_ready`, while the app starts, only health is answered.
 
     Raises:
@@ -107,6 +109,7 @@ async def serve_until_stopped(
         running = await life.enter_async_context(contextlib.AsyncExitStack())
         http = app.asgi(settings=settings)
         http.service.flags = _flags(settings, app.http_settings)
+        http.service.on_loopback = on_loopback
         server = _Server(_config(app, http))
         async with asyncio.TaskGroup() as group:
             starting = group.create_task(_start(app, running))

@@ -579,8 +579,8 @@ class Draining(_Shown, frozen=True):
 
 class System(_Shown, frozen=True):
     """A server. `role`: `all`; `api` where it executes nothing; `worker` where it executes runs and accepts none.
-    `exclusive`: nobody else may use its store meanwhile. `adapters`: other protocols that it speaks. `limits`: what it
-    refuses beyond.
+    `exclusive`: nobody else may use its store meanwhile. `guard`: what keeps strangers from it, as in `domain.guard`;
+    None where it does not know. `adapters`: other protocols that it speaks. `limits`: what it refuses beyond.
     """
 
     version: str = ""
@@ -590,6 +590,7 @@ class System(_Shown, frozen=True):
     store: str = ""
     durability: str = ""
     exclusive: bool = True
+    guard: str | None = None
     adapters: tuple[str, ...] = ()
     limits: dict[str, int | float] = {}
 

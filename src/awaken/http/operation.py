@@ -81,6 +81,8 @@ class Service:
         """The protocols that it speaks besides its own."""
         self.flags: frozenset[str] = frozenset()
         """Names of settings that the command which serves this has set."""
+        self.on_loopback: bool | None = None
+        """Whether only this machine reaches it, where that is known."""
 
     @property
     def clock(self) -> Clock:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, cast
 import msgspec
 
 from awaken.domain.clock import Instant, to_rfc3339
+from awaken.domain.guard import Guard, guard_of
 from awaken.domain.version import version
 from awaken.domain.watching import MAX_WATCHED
 from awaken.domain.worker import ProcessRole, WorkerRecord
@@ -41,6 +42,9 @@ class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
     durability: str
     exclusive: bool
     """Nobody else may use the store meanwhile."""
+    guard: Guard | None
+    """What keeps strangers from it: `authorize`, which is asked who sends each request; `loopback`, where only its own
+    machine reaches it; or `nobody`. Null: a program of its own serves it, and has not said where it listens."""
     adapters: tuple[str, ...]
     """Other protocols that it speaks."""
     limits: dict[str, int | float]
@@ -54,6 +58,7 @@ class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
         mailbox: MailboxSettings,
         settings: HttpSettings,
         adapters: tuple[str, ...],
+        on_loopback: bool | None,
     ) -> SystemResource:
         return cls(
             version=version(),
@@ -63,6 +68,7 @@ class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
             store=capabilities.kind,
             durability=capabilities.durability,
             exclusive=capabilities.exclusive,
+            guard=guard_of(authorizes=settings.authorize is not None, on_loopback=on_loopback),
             adapters=adapters,
             limits=_limits(mailbox, settings),
         )

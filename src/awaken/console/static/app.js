@@ -67,7 +67,7 @@ function Frame() {
   `;
 }
 
-/** Durability, store, version, and the link with its age. */
+/** Durability, store, version, a warning where anybody may use it, and the link with its age. */
 function State({ system }) {
   const { state, heard_at } = useLink();
   const now = useNow();
@@ -75,6 +75,7 @@ function State({ system }) {
   const age = heard_at && state !== "live" ? `, last heard ${lasting(now - heard_at)} ago` : "";
   return html`<div class="state">
     ${system && html`<span title="What survives">${system.durability}</span> <span>${system.store}</span> <span>${system.version}</span>`}
+    ${system?.guard === "nobody" && html`<a href=${to("system")} title="Whoever reaches this address may use it"><${Status} of="failed">no authentication<//></a>`}
     <span role="status"><${Status} of=${state}>${words}${age}<//></span>
     ${readKey() && html`<button type="button" class="link" onClick=${() => keepKey(null)}>Forget the key</button>`}
   </div>`;

@@ -30,8 +30,17 @@ function About() {
     Store: `${system.store}, durability ${system.durability}${system.exclusive ? ", of this process alone" : ""}`,
     Up: lasting(system.uptime_s * 1_000),
     Protocols: system.adapters.join(", ") || "none besides its own",
+    Guard: GUARDS[system.guard] ?? GUARDS.null,
   }} />`}<//>`;
 }
+
+/** What keeps strangers from it. */
+const GUARDS = {
+  authorize: "each request is asked who sends it",
+  loopback: "none of its own: only the machine on which it runs reaches it",
+  nobody: html`<${Status} of="failed">no authentication<//> Whoever reaches this address may use it: give the app an <code>authorize</code>, or have it listen on 127.0.0.1 behind a proxy.`,
+  null: "none of its own: the program that serves it decides who reaches it",
+};
 
 function Health() {
   const read = useRead("/health/ready", { concerns: () => false });

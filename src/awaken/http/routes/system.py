@@ -31,6 +31,7 @@ async def system(call: Call) -> Response:
             mailbox.settings,
             service.settings,
             service.adapters,
+            service.on_loopback,
         )
     )
 
