@@ -74,7 +74,7 @@ def test_nothing_waits_then_one_does_and_is_approved_by_mouse(viewer: Viewer, si
     viewer.accessible()
     viewer.open("approvals?state=decided")
     expect(listed(viewer)).to_have_count(1)
-    expect(detail(viewer).locator(".outcome")).to_contain_text("by somebody without a name")
+    expect(detail(viewer).locator(".outcome")).to_contain_text("by somebody without a name over the API")
 
 
 def test_what_will_run_is_shown_beside_what_ran_before_and_what_waits_for_it(viewer: Viewer, site: Site) -> None:

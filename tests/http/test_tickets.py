@@ -108,7 +108,8 @@ async def test_a_decision_is_answered_with_what_became_of_it(store: Store, clock
         assert made.status == 202
         answer = made.json()
         assert (answer["duplicate"], answer["run"]["run_id"]) == (False, run["run_id"])
-        assert (answer["ticket"]["state"], answer["ticket"]["decision"]["path"]) == ("decided", "durable")
+        decided = answer["ticket"]["decision"]
+        assert (answer["ticket"]["state"], decided["path"], decided["adapter"]) == ("decided", "durable", "http")
         assert answer["ticket"]["decision"]["decision_id"] == "d1"
         done = await site.finished(run)
         assert done["output"] == [True, "typo", {"file": "b.txt"}]

@@ -177,7 +177,9 @@ class Usage(_Shown, frozen=True):
 
 
 class Decision(_Shown, frozen=True):
-    """What somebody decided; `path` is `live` when the run was being executed then, else `durable`."""
+    """What somebody decided, and over which protocol, `adapter`: `http` is the server's own API, `internal` a program
+    that holds the app. `path` is `live` when the run was being executed then, else `durable`.
+    """
 
     decision_id: str
     action: str
@@ -185,6 +187,7 @@ class Decision(_Shown, frozen=True):
     arguments: Any = None
     reason: str | None = None
     decided_by: str | None = None
+    adapter: str | None = None
     decided_at: str = ""
     path: str = ""
 

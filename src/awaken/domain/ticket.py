@@ -18,7 +18,7 @@ from awaken.domain.checking import checked, shown
 from awaken.domain.clock import Instant
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import AgentId, DispatchId, RunId, ThreadId, TicketId, derived_id
-from awaken.domain.run import WaitReason
+from awaken.domain.run import Adapter, WaitReason
 
 TicketKind = Literal["approval", "input", "client_tool", "external", "child"]
 """`approval`: may the tool run. `input`: the agent asks. `client_tool`: the caller executes it. `external`: a result
@@ -128,6 +128,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of an `edit`: all of them, in place of those that were asked for."""
     reason: str | None = None
     decided_by: str | None = None
+    adapter: Adapter | None = None
+    """Over which protocol it came. None: nobody asked for it, or an older version was asked."""
     decided_at: Instant = 0
     path: Literal["live", "durable"] = "durable"
     """Whether the run was being executed when it was decided, or waited."""
@@ -158,6 +160,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     decision_id: str = ""
     decided_by: str | None = None
+    adapter: Adapter = Adapter.INTERNAL
 
     def action_on(self, kind: TicketKind) -> Action:
         match self.action:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from awaken.domain.clock import Instant, to_rfc3339
+from awaken.domain.run import Adapter
 from awaken.domain.ticket import (
     MAX_KEY_CHARS,
     Action,
@@ -39,6 +40,9 @@ class DecisionResource(_Resource, frozen=True, kw_only=True):
     reason: str | None
     decided_by: str | None
     """Who asked, as whoever authorised the request names them; `expiry` where nobody decided."""
+    adapter: Adapter | None
+    """Over which protocol it came; `http` is this API, `internal` the program itself. Null: nobody asked for it, or an
+    older version was asked."""
     decided_at: str
     path: Literal["live", "durable"]
     """Whether the run was being executed then, or waited."""
@@ -52,6 +56,7 @@ class DecisionResource(_Resource, frozen=True, kw_only=True):
             arguments=decision.arguments,
             reason=decision.reason,
             decided_by=decision.decided_by,
+            adapter=decision.adapter,
             decided_at=to_rfc3339(decision.decided_at),
             path=decision.path,
         )

@@ -269,6 +269,7 @@ class Decisions:
             arguments=verdict.arguments if action == "edit" else None,
             reason=verdict.reason,
             decided_by=verdict.decided_by,
+            adapter=verdict.adapter,
         )
 
 

@@ -60,6 +60,7 @@ from awaken.domain.run import (
     CREATED,
     DONE,
     FOREGROUND,
+    Adapter,
     Intent,
     Origin,
     Run,
@@ -1044,7 +1045,7 @@ def _digest(request: RunSubmission) -> str:
     """
     if request.recognised_as:
         return request.recognised_as
-    decisions = tuple([replace(each, decided_by=None) for each in request.decisions])
+    decisions = tuple([replace(each, decided_by=None, adapter=Adapter.INTERNAL) for each in request.decisions])
     trace = replace(request.trace, wire_run_id=None, caller=None, traceparent=None)
     asked = replace(request, trace=trace, decisions=decisions)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()

@@ -210,9 +210,8 @@ class Gateway:
             return []
         tickets = await self.open_tickets(thread_id)
         ids, calls = {each.ticket_id for each in tickets}, {each.asked.tool_call_id for each in tickets}
-        caller = self._call.caller.id
         return [
-            replace(each, decided_by=each.decided_by or caller)
+            self._named(each)
             for each in answers
             if (each.ticket_id in ids if each.ticket_id else each.tool_call_id in calls)
         ]
@@ -224,10 +223,13 @@ class Gateway:
         return await self.latest_turn((await self._decided(thread_id, answers, wire_run_id)).run)
 
     async def _decided(self, thread_id: str, answers: Sequence[Verdict], wire_run_id: str | None) -> Verdicts:
-        caller = self._call.caller.id
-        named = [replace(each, decided_by=each.decided_by or caller) for each in answers]
         decide = self._mailbox.decisions.decide_thread
+        named = [self._named(each) for each in answers]
         return await decide(self._scope, ThreadId(thread_id), named, wire_run_id=wire_run_id)
+
+    def _named(self, answer: Verdict) -> Verdict:
+        """With who asks for it, and over which protocol."""
+        return replace(answer, decided_by=answer.decided_by or self._call.caller.id, adapter=self._adapter)
 
     async def confirm(self, ticket: Ticket, answer: Verdict) -> None:
         """See to it that a ticket which is closed was decided so, by whomever: then the same again is no mistake.

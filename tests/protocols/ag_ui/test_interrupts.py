@@ -57,6 +57,7 @@ async def test_of_clients_that_answer_otherwise_at_once_one_is_heard_and_the_oth
         codes = [refusal_in(body) for body in bodies]
         [ticket] = (await site.app.store.list_tickets(site.app.scope, TicketQuery(thread_id=T))).items
         assert ticket.decision is not None
+        assert ticket.decision.adapter == "ag_ui"
         heard = YES if ticket.decision.action == "approve" else NO
         assert codes == [None if each == heard else "interrupt_conflict" for each in payloads]
         for body, code in zip(bodies, codes, strict=True):

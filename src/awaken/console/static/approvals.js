@@ -320,13 +320,16 @@ function Expiry({ at, then }) {
   return html`<${Status} of=${left < SOON_MS ? "open" : "quiet"}>${left > 0 ? `expires in ${lasting(left)}` : "expires now"}<//> <span class="quiet">${then}</span>`;
 }
 
-/** Who decided what, and when. */
+/** Over which protocol a decision came. */
+const OVER = { internal: ", by a program that holds the app", http: " over the API", ai_sdk: " over AI SDK", ag_ui: " over AG-UI", langgraph: " over LangGraph", responses: " over Open Responses", acp: " over ACP", a2a: " over A2A", mcp: " over MCP" };
+
+/** Who decided what, over what, and when. */
 function Outcome({ of: { state, decision, closed_at, arguments: asked } }) {
   if (!decision) return html`<p><${Status} of=${state} /> <${When} at=${closed_at} /></p>`;
-  const { action, decided_by, decided_at, reason, result, arguments: edited, path } = decision;
+  const { action, decided_by, decided_at, adapter, reason, result, arguments: edited, path } = decision;
   const who = decided_by ? (decided_by === "expiry" ? "when its time was over" : `by ${brief(decided_by, 80)}`) : "by somebody without a name";
   return html`<div class="outcome">
-    <p><${Status} of=${action === "deny" || action === "fail" ? "quiet" : "decided"}>${CAME_TO[action]}<//> ${who}, <${When} at=${decided_at} />${path === "live" ? ", while the run was being executed" : ""}</p>
+    <p><${Status} of=${action === "deny" || action === "fail" ? "quiet" : "decided"}>${CAME_TO[action]}<//> ${who}${OVER[adapter] ?? ""}, <${When} at=${decided_at} />${path === "live" ? ", while the run was being executed" : ""}</p>
     ${reason && html`<p class="quiet">Reason: <${Text} text=${reason} chars=${1_000} /></p>`}
     ${action === "answer" && html`<${Json} value=${result} />`}
     ${action === "edit" && html`<${Compared} now=${edited} before=${asked} titles=${["Ran with", "Asked for"]} />`}
@@ -487,7 +490,7 @@ function Several({ of, mode, ask, keep, clear, finish }) {
       const at = new Date().toISOString();
       const done = new Set(decided);
       // What nobody has read yet; the ticket itself says by whom.
-      const assumed = { action, reason: reason ?? null, decided_at: at, decided_by: null, result: null, arguments: null, path: "durable" };
+      const assumed = { action, reason: reason ?? null, decided_at: at, decided_by: null, adapter: "http", result: null, arguments: null, path: "durable" };
       keep(...of.filter(({ ticket_id }) => done.has(ticket_id)).map((each) => ({ ...each, state: "decided", closed_at: at, decision: assumed })));
       turn({ busy: false, problem: null, result: { action, decided, skipped } });
       clear();

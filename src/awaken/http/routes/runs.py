@@ -18,7 +18,7 @@ from awaken.domain.errors import Unavailable
 from awaken.domain.ids import AgentId, DispatchId, ThreadId
 from awaken.domain.message import Role, Visibility
 from awaken.domain.phase import Phase
-from awaken.domain.run import Run, RunStatus, TerminationType
+from awaken.domain.run import Adapter, Run, RunStatus, TerminationType
 from awaken.domain.selection import INCLUDED
 from awaken.domain.shown import StopAction
 from awaken.domain.ticket import Ticket, Verdict
@@ -145,7 +145,8 @@ async def submitted(call: Call, asked: WatchedRunCreate) -> Submission:
 
 
 def _verdicts(call: Call, asked: WatchedRunCreate) -> list[Verdict]:
-    return [replace(each.verdict(), decided_by=call.caller.id) for each in asked.decisions or ()]
+    said = [each.verdict() for each in asked.decisions or ()]
+    return [replace(each, decided_by=call.caller.id, adapter=Adapter.HTTP) for each in said]
 
 
 async def dispatch_of(call: Call, run: Run) -> Dispatch | None:

@@ -17,6 +17,7 @@ from awaken.domain.checking import shown
 from awaken.domain.clock import from_rfc3339
 from awaken.domain.errors import ValidationError
 from awaken.domain.ids import AgentId, RunId, ThreadId
+from awaken.domain.run import Adapter
 from awaken.domain.ticket import Action, TicketKind, TicketState, Verdict
 from awaken.http.operation import Call, Operation, json_response
 from awaken.http.query import Order, Paging
@@ -180,7 +181,7 @@ async def decide_call(call: Call) -> Response:
 
 
 def _by(call: Call, verdict: Verdict) -> Verdict:
-    return verdict if call.caller.id is None else replace(verdict, decided_by=call.caller.id)
+    return replace(verdict, decided_by=call.caller.id, adapter=Adapter.HTTP)
 
 
 def _all_by(call: Call, verdicts: Sequence[Verdict]) -> list[Verdict]:
