@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from awaken.cli.palette import ATTENTION, BAD, OK, PLAIN, QUIET, style_of
 from awaken.cli.runs import print_runs
-from awaken.cli.tables import Column, elided, fitted, print_table
-from awaken.cli.terminal import print_facts
+from awaken.cli.tables import Column, fitted, print_table
+from awaken.cli.terminal import note, print_facts
 from awaken.client import Run
 from awaken.domain.clock import from_rfc3339
 
@@ -59,33 +59,30 @@ def shown(screen: Terminal) -> list[str]:
 @pytest.mark.parametrize(
     ("columns", "head", "row"),
     [
-        (40, "RUN PHASE AGE", "01a3185c-5000-…265b1f5 dead_letter 1m"),
-        (60, "RUN PHASE AGE", f"{LISTED.run_id} dead_letter 1m"),
-        (80, "RUN AGENT PHASE AGE TOOK", f"{LISTED.run_id} support dead_letter 1m 2.0 s"),
+        (20, ["RUN", "PHASE AGE"], [LISTED.run_id, "dead_letter 1m"]),
+        (40, ["RUN", "AGENT PHASE AGE TOOK"], [LISTED.run_id, "support dead_letter 1m 2.0 s"]),
+        (60, ["RUN PHASE AGE"], [f"{LISTED.run_id} dead_letter 1m"]),
+        (80, ["RUN AGENT PHASE AGE TOOK"], [f"{LISTED.run_id} support dead_letter 1m 2.0 s"]),
         (
             100,
-            "RUN AGENT PHASE AGE TOOK OUTPUT",
-            f"{LISTED.run_id} support dead_letter 1m 2.0 s It left the house today [an…",
-        ),
-        (
-            120,
-            "RUN THREAD AGENT PHASE AGE TOOK OUTPUT",
-            f"{LISTED.run_id} 01a3185c…b1f4 support dead_letter 1m 2.0 s It left the house today [and] co…",
+            ["RUN AGENT PHASE AGE TOOK OUTPUT"],
+            [f"{LISTED.run_id} support dead_letter 1m 2.0 s It left the house today [an…"],
         ),
         (
             140,
-            "RUN THREAD AGENT PHASE AGE TOOK OUTPUT",
-            f"{LISTED.run_id} {LISTED.thread_id} support dead_letter 1m 2.0 s It left the house today [and]…",
+            ["RUN THREAD AGENT PHASE AGE TOOK OUTPUT"],
+            [f"{LISTED.run_id} {LISTED.thread_id} support dead_letter 1m 2.0 s It left the house today [and]…"],
         ),
     ],
 )
-def test_a_table_shows_ids_whole_where_there_is_room_and_no_column_squeezed_to_nothing(
-    screen: Terminal, monkeypatch: pytest.MonkeyPatch, columns: int, head: str, row: str
+def test_a_table_shows_ids_whole_or_not_at_all_and_no_column_squeezed_to_nothing(
+    screen: Terminal, monkeypatch: pytest.MonkeyPatch, columns: int, head: list[str], row: list[str]
 ) -> None:
+    """Where a line cannot hold what has to be there, the id has one of its own."""
     monkeypatch.setenv("COLUMNS", str(columns))
     screen.show(print_runs, [LISTED], NOW)
-    assert [" ".join(line.split()) for line in shown(screen)] == [head, row]
-    assert max(map(len, shown(screen))) <= columns
+    assert [" ".join(line.split()) for line in shown(screen)] == [*head, *row]
+    assert max([len(line) for line in shown(screen) if line != LISTED.run_id]) <= columns
 
 
 def test_a_long_name_of_an_agent_gives_way_to_the_rest(screen: Terminal) -> None:
@@ -100,7 +97,6 @@ COLUMNS = st.lists(
         name=st.text("ABC", min_size=1, max_size=9),
         least=st.none() | st.integers(1, 20),
         leaves=st.none() | st.integers(0, 5),
-        is_id=st.booleans(),
     ),
     min_size=1,
     max_size=7,
@@ -113,22 +109,19 @@ def test_a_table_is_as_wide_as_its_terminal_at_most_and_leaves_out_only_what_may
 ) -> None:
     columns[0] = msgspec.structs.replace(columns[0], leaves=None)
     whole = [data.draw(st.integers(len(column.name), 80)) for column in columns]
-    widths = fitted(columns, whole, room)
-    assert all([at in widths or column.leaves is not None for at, column in enumerate(columns)])
-    assert all([1 <= width <= whole[at] for at, width in widths.items()])
-    stay = [at for at, column in enumerate(columns) if column.leaves is None]
-    least = [min(whole[at], 13) if columns[at].is_id else min(whole[at], columns[at].least or 80) for at in stay[1:]]
-    if 1 + sum(least) + 2 * len(least) <= room:
-        assert sum(widths.values()) + 2 * (len(widths) - 1) <= room
-
-
-@given(st.text("0123456789abcdef-", max_size=60), st.integers(1, 60))
-def test_an_id_is_cut_in_its_middle_and_never_longer_than_there_is_room(id: str, chars: int) -> None:
-    cut = elided(id, chars)
-    assert len(cut) == min(len(id), chars)
-    if cut != id:
-        front, behind = cut.split("…")
-        assert id.startswith(front) and id.endswith(behind)
+    lines = fitted(columns, whole, room)
+    shown = [at for line in lines for at in line]
+    assert shown == sorted({*shown})
+    assert all([at in shown or column.leaves is not None for at, column in enumerate(columns)])
+    for number, line in enumerate(lines):
+        for at, width in line.items():
+            assert min(whole[at], columns[at].least or 80, room - 2) <= width <= whole[at]
+            assert width == whole[at] or columns[at].least is not None
+        if [columns[at].least for at in line] != [None]:
+            assert sum(line.values()) + 2 * (len(line) - 1) <= room - (2 if number else 0)
+    least = [min(whole[at], columns[at].least or 80) for at, column in enumerate(columns) if column.leaves is None]
+    if sum(least) + 2 * (len(least) - 1) <= room:
+        assert len(lines) == 1
 
 
 def test_a_pipe_gets_everything_in_one_line_a_row(
@@ -136,7 +129,7 @@ def test_a_pipe_gets_everything_in_one_line_a_row(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv("TERM", "xterm-256color")
-    print_table([Column(name="ID", is_id=True), Column(name="SAID", least=4)], [("x" * 300, "a [b]\nc\t\x1b[2J" * 50)])
+    print_table([Column(name="ID"), Column(name="SAID", least=4)], [("x" * 300, "a [b]\nc\t\x1b[2J" * 50)])
     head, row = capsys.readouterr().out.splitlines()
     assert head.split() == ["ID", "SAID"]
     assert row.rstrip() == "x" * 300 + "  " + "a [b] c [2J" * 50
@@ -150,9 +143,25 @@ def test_a_colour_says_what_the_word_says(screen: Terminal, monkeypatch: pytest.
     for word, code in codes.items():
         assert f"\x1b[{code}m{word}" in screen.getvalue()
     before = len(screen.getvalue())
-    monkeypatch.setenv("NO_COLOR", "1")
-    screen.show(print_table, [Column(name="PHASE", is_status=True)], [(word,) for word in said])
-    assert not re.search(r"\x1b\[(?:3\d|9\d)", screen.getvalue()[before:])
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as plain:
+            plain.setenv(name, value)
+            screen.show(print_table, [Column(name="PHASE", is_status=True)], [(word,) for word in said])
+            screen.show(print_facts, {"phase": "failed"})
+    assert "\x1b" not in screen.getvalue()[before:], "not even weights"
+
+
+def test_a_pipe_has_no_colours_whatever_wants_to_force_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TERM", "xterm-256color"), ("FORCE_COLOR", "1"), ("COLUMNS", "20")):
+        monkeypatch.setenv(name, value)
+    print_runs([LISTED], NOW)
+    print_facts({"phase": "failed"})
+    note("beside")
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    assert LISTED.thread_id in shown.out.splitlines()[1]
 
 
 def test_facts_fold_below_each_other_on_a_terminal(screen: Terminal) -> None:
@@ -162,6 +171,12 @@ def test_facts_fold_below_each_other_on_a_terminal(screen: Terminal) -> None:
     assert "\x1b[31mfailed" in screen.getvalue()
     assert len(lines) == 5 and all([len(line) <= 80 for line in lines])
     assert lines[4].startswith(" " * 7 + "word")
+
+
+def test_a_fact_that_is_an_id_is_never_broken(screen: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    screen.show(print_facts, {"run": LISTED.run_id, "claimed by": "someone", "retried as": None, "thread": "t"})
+    assert shown(screen) == ["run", LISTED.run_id, "claimed by  someone", "thread      t"]
 
 
 def test_text_that_would_be_read_in_another_direction_is_not(screen: Terminal) -> None:

@@ -113,7 +113,7 @@ def _state(agent: Agent | AgentVersion) -> str:
 
 
 _COLUMNS: Final = (
-    Column(name="AGENT", least=16),
+    Column(name="AGENT"),
     Column(name="VERSIONS", least=12, leaves=2),
     Column(name="KIND", leaves=0),
     Column(name="STATE", is_status=True),

@@ -220,18 +220,18 @@ def _shown(letter: DeadLetter, as_json: bool) -> int:
 
 
 _LETTERS: Final = (
-    Column(name="DISPATCH", is_id=True),
-    Column(name="RUN", is_id=True, leaves=1),
+    Column(name="DISPATCH"),
+    Column(name="RUN", leaves=1),
     Column(name="AGENT", least=8, leaves=2),
     Column(name="GIVEN UP", leaves=0),
     Column(name="ERROR", least=16),
 )
 _GROUPS: Final = (
     Column(name="COUNT", is_number=True),
-    Column(name="AGENT", least=8),
-    Column(name="CLASS", least=12),
+    Column(name="AGENT"),
+    Column(name="CLASS"),
     Column(name="LAST", leaves=0),
-    Column(name="FOR EXAMPLE", is_id=True, leaves=1),
+    Column(name="FOR EXAMPLE", leaves=1),
 )
 
 

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from awaken.cli.failure import Exit, Failure, usage
 from awaken.cli.options import Flag
+from awaken.cli.palette import console_on
 from awaken.cli.terminal import AnswerPrinter
 from awaken.client import Client, Event, Reconnect, StreamItem, Unreachable
 from awaken.client.synchronous import wait_here
@@ -78,7 +79,7 @@ def demo(*, cluster: Flag = False, store: str | None = None) -> int:
     store
         With --cluster, the URL of a Postgres of your own. The run stays there.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = console_on(soft_wrap=True)
     if store is not None and not cluster:
         usage("--store is for --cluster")
     with tempfile.TemporaryDirectory(prefix="awaken-demo-") as folder:

@@ -1,12 +1,18 @@
 """What a colour means: the same everywhere, and four meanings are all there are.
 
-Above: every command that prints. Below: rich, which leaves colours out on a pipe and where `NO_COLOR` is set, so that
-none says anything that the words do not say as well.
+Above: every command that prints. Below: rich, and `is_styled`, which says where there are none: so none says anything
+that the words do not say as well.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import sys
+from shutil import get_terminal_size
+from typing import Final, TextIO
+
+from rich.console import Console, ConsoleDimensions
+
+from awaken.telemetry.styling import is_styled
 
 OK: Final = "green"
 """It went well."""
@@ -28,6 +34,22 @@ _WORDS: Final = {
     QUIET: ("cancelled", "superseded", "withdrawn", "discarded", "retried", "acked", "idle"),
 }
 _STYLES: Final = {word: style for style, words in _WORDS.items() for word in words}
+
+
+def console_on(out: TextIO | None = None, *, width: int | None = None, soft_wrap: bool = False) -> Console:
+    """What prints to a stream, the standard output when none is named: styled where that may be."""
+    stream = out or sys.stdout
+    console = Console(
+        file=stream,
+        width=width,
+        force_terminal=stream.isatty(),
+        color_system="auto" if is_styled(stream) else None,
+        highlight=False,
+        soft_wrap=soft_wrap,
+    )
+    if width is None and console.is_dumb_terminal:
+        console.size = ConsoleDimensions(*get_terminal_size())  # rich believes that it has 80 columns
+    return console
 
 
 def style_of(word: str) -> str:

@@ -96,8 +96,8 @@ def retract(thread: str, message: str, /, *, url: Url = URL, header: Headers = (
 
 
 _COLUMNS: Final = (
-    Column(name="MESSAGE", is_id=True),
-    Column(name="FOR RUN", is_id=True, leaves=1),
+    Column(name="MESSAGE"),
+    Column(name="FOR RUN", leaves=1),
     Column(name="AT", leaves=0),
     Column(name="TEXT", least=16),
 )

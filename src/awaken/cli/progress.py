@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from awaken.cli.palette import console_on
 
 
 class Show(Protocol):
@@ -19,7 +21,7 @@ class Show(Protocol):
 @contextmanager
 def progress(doing: str) -> Generator[Show]:
     """A bar that moves, and that shows how far it is once a total is known."""
-    console = Console(stderr=True)
+    console = console_on(sys.stderr)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn(compact=True))
     with Progress(*columns, *times, console=console, transient=True, disable=not console.is_terminal) as bar:

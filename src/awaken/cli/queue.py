@@ -177,8 +177,8 @@ def _shown(dispatch: Dispatch, as_json: bool) -> int:
 
 
 _COLUMNS: Final = (
-    Column(name="DISPATCH", is_id=True),
-    Column(name="THREAD", is_id=True, leaves=0),
+    Column(name="DISPATCH"),
+    Column(name="THREAD", leaves=0),
     Column(name="ROUTE", least=8, leaves=3),
     Column(name="STATUS", is_status=True, leaves=4),
     Column(name="PRIORITY", is_number=True, leaves=1),

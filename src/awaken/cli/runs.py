@@ -69,8 +69,8 @@ def runs(
 
 
 _COLUMNS: Final = (
-    Column(name="RUN", is_id=True),
-    Column(name="THREAD", is_id=True, leaves=0),
+    Column(name="RUN"),
+    Column(name="THREAD", leaves=0),
     Column(name="AGENT", least=8, leaves=3),
     Column(name="PHASE", is_status=True),
     Column(name="AGE", is_number=True),

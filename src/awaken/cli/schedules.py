@@ -158,11 +158,11 @@ def delete(name: str, /, *, yes: Yes = False, url: Url = URL, header: Headers = 
 
 
 _COLUMNS: Final = (
-    Column(name="NAME", least=16),
+    Column(name="NAME"),
     Column(name="WHEN", least=14),
     Column(name="AGENT", least=8, leaves=2),
     Column(name="NEXT", is_status=True),
-    Column(name="LAST RUN", is_id=True, leaves=1),
+    Column(name="LAST RUN", leaves=1),
     Column(name="NOTE", least=12, leaves=0),
 )
 

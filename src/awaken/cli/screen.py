@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from awaken.cli.palette import ATTENTION, BAD, OK, QUIET
-from awaken.cli.tables import Column, cells_of, fitted, table_of
+from awaken.cli.tables import Column, Line, cells_of, fitted, laid_out
 from awaken.cli.terminal import age, one_line, span
 from awaken.cli.tickets import question
 from awaken.client import DeadLetterGroup, Run, Ticket
@@ -47,32 +47,38 @@ class _Part(msgspec.Struct, frozen=True):
     rows: list[tuple[str, ...]]
     has_more: bool
 
+    def fitted(self, width: int) -> list[Line]:
+        """The lines of each row: more than one where the terminal is narrow."""
+        cells = cells_of(self.columns, self.rows)
+        whole = [max([row[at].cell_len for row in cells]) for at in range(len(self.columns))]
+        return fitted(self.columns, whole, width)
+
 
 def screen(view: View, width: int, height: int | None) -> RenderableType:
     """The lines, for a terminal so wide and high; without a height, all of them."""
     parts = _parts(view.attention, Instant(from_rfc3339(view.attention.at) + round(view.age_s * 1000)))
-    if height is None:
-        shares = [len(part.rows) for part in parts]
-    else:
-        shares = shared([len(part.rows) for part in parts], height - _HEAD_LINES - _FOOT_LINES)
+    wanted = [len(part.rows) for part in parts]
+    forms = [part.fitted(width) if part.rows else [] for part in parts]
+    room = None if height is None else height - _HEAD_LINES - _FOOT_LINES
+    shares = wanted if room is None else shared(wanted, [len(form) for form in forms], room)
     lines: list[RenderableType] = [_head(view, width)]
-    for part, share in zip(parts, shares, strict=True):
+    for part, form, share in zip(parts, forms, shares, strict=True):
         if share is not None:
-            lines += _lines(part, share, width)
-    used = _HEAD_LINES + sum([_taken(share) for share in shares])
+            lines += _lines(part, form, share, width)
+    used = len(lines)
     filler = [] if height is None else [Text("")] * (height - used - _FOOT_LINES)
     return Group(*lines, *filler, *_foot(view, width))
 
 
-def shared(wanted: Sequence[int], room: int) -> list[int | None]:
-    """How many rows each part gets, whose heading takes one line more; None: not even that.
+def shared(wanted: Sequence[int], lines: Sequence[int], room: int) -> list[int | None]:
+    """How many rows each part gets, of so many lines each, whose heading takes one line more; None: not even that.
 
     A part without rows has its heading alone. Every part with rows gets one as long as there is room, the first before
     the last; what is left goes round.
     """
     given: list[int | None] = [None] * len(wanted)
     for at in sorted(range(len(wanted)), key=lambda at: (wanted[at] == 0, at)):
-        least = 1 + min(wanted[at], 1)
+        least = 1 + min(wanted[at], 1) * lines[at]
         if least <= room:
             given[at] = min(wanted[at], 1)
             room -= least
@@ -80,13 +86,9 @@ def shared(wanted: Sequence[int], room: int) -> list[int | None]:
     while room > 0 and growing:
         growing = False
         for at, rows in enumerate(given):
-            if rows is not None and rows < wanted[at] and room > 0:
-                given[at], room, growing = rows + 1, room - 1, True
+            if rows is not None and rows < wanted[at] and room >= lines[at]:
+                given[at], room, growing = rows + 1, room - lines[at], True
     return given
-
-
-def _taken(share: int | None) -> int:
-    return 0 if share is None else 1 + share
 
 
 def _parts(attention: Attention, now: Instant) -> list[_Part]:
@@ -126,34 +128,34 @@ def _parts(attention: Attention, now: Instant) -> list[_Part]:
 
 
 _TICKETS: Final = (
-    Column(name="TICKET", is_id=True),
+    Column(name="TICKET"),
     Column(name="AGENT", least=8, leaves=1),
     Column(name="ASKS", least=12),
     Column(name="AGE", is_number=True),
     Column(name="EXPIRES", leaves=0),
 )
 _STUCK: Final = (
-    Column(name="RUN", is_id=True),
+    Column(name="RUN"),
     Column(name="AGENT", least=8, leaves=0),
     Column(name="PHASE", is_status=True, leaves=1),
     Column(name="WHY", least=20),
 )
 _RUNNING: Final = (
-    Column(name="RUN", is_id=True),
+    Column(name="RUN"),
     Column(name="AGENT", least=8, leaves=1),
     Column(name="LAST", least=16),
     Column(name="TOKENS", is_number=True, leaves=0),
     Column(name="SIGN", is_number=True),
 )
 _UNSERVED: Final = (
-    Column(name="ROUTE", least=16),
+    Column(name="ROUTE"),
     Column(name="WHY", leaves=0),
     Column(name="WAIT", is_number=True),
     Column(name="OLDEST", is_number=True),
 )
 _LETTERS: Final = (
-    Column(name="AGENT", least=12),
-    Column(name="CLASS", least=12),
+    Column(name="AGENT"),
+    Column(name="CLASS"),
     Column(name="COUNT", is_number=True),
     Column(name="LAST", is_number=True),
 )
@@ -188,17 +190,16 @@ def _letters(group: DeadLetterGroup, since: Callable[[str | None], str]) -> tupl
     )
 
 
-def _lines(part: _Part, share: int, width: int) -> list[RenderableType]:
+def _lines(part: _Part, form: Sequence[Line], share: int, width: int) -> list[RenderableType]:
     count = f"{len(part.rows)}{' or more' if part.has_more else ''}" if part.rows else "nothing"
     heading = Text.assemble((f"{part.heading}: {count}", f"bold {part.style}" if part.rows else QUIET))
     if len(part.rows) > share:
         heading.append(f", {share} shown", style=QUIET)
     heading.truncate(width, overflow="ellipsis")
-    if not share:
-        return [heading]
-    cells = cells_of(part.columns, part.rows[:share])
-    whole = [max([row[at].cell_len for row in cells]) for at in range(len(part.columns))]
-    return [heading, table_of(part.columns, cells, fitted(part.columns, whole, width), with_names=False)]
+    lines = laid_out(part.columns, cells_of(part.columns, part.rows[:share]), form)
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return [heading, *lines]
 
 
 def _head(view: View, width: int) -> Text:

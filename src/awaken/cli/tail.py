@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Flag, Headers, Url
+from awaken.cli.palette import console_on
 from awaken.cli.remote import connected, found
 from awaken.cli.terminal import event_line, printable
 from awaken.client import Client, Event, Reconnect, Run, Stream, StreamItem
@@ -52,7 +52,7 @@ def tail(
     deltas
         Show the pieces of text and arguments too.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = console_on(soft_wrap=True)
     for each in kind:
         if each not in CHANNELS:
             usage(f"there is no kind of event {shown(each)}; docs/reference/events.md lists them")

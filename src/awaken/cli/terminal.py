@@ -13,10 +13,9 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from awaken.cli.palette import ATTENTION, QUIET, style_of
+from awaken.cli.palette import ATTENTION, QUIET, console_on, style_of
 from awaken.client import Event, Reconnect, Resync, Run, StreamItem, Transcript
 from awaken.domain.clock import Instant, from_rfc3339, lasting
 from awaken.domain.dispatch import RECLAIMED
@@ -26,7 +25,8 @@ _STEERING: Final = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range
 _CONTROL: Final = {code: None for code in _STEERING if chr(code) not in "\n\t"}
 _ARGUMENT_CHARS: Final = 72
 _FACTS_CHARS: Final = 160
-_ID_CHARS: Final = 13
+_LEAST_CHARS: Final = 13
+_GAP: Final = 2
 
 
 def printable(text: str) -> str:
@@ -51,24 +51,30 @@ def one_line(text: str) -> str:
 
 def note(text: str) -> None:
     """A line beside what was asked for."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(printable(text), style=QUIET))
+    console_on(sys.stderr, soft_wrap=True).print(Text(printable(text), style=QUIET))
 
 
 def print_facts(facts: dict[str, object]) -> None:
-    """A line for each fact that there is; on a terminal as many as a long one takes, below each other."""
+    """A line for each fact that there is; on a terminal as many as a long one takes, below each other. One that is a
+    single word, as an id is, is not broken: where it does not fit beside its name it is below it.
+    """
     shown = {name: printable(str(value)) for name, value in facts.items() if value is not None}
     width = max(map(len, facts))
-    console = Console(highlight=False)
+    console = console_on()
     if not console.is_terminal:
         for name, value in shown.items():
             print(f"{name:<{width}}  {value}")
         return
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style=QUIET, no_wrap=True, width=width)
-    table.add_column(overflow="fold")
+    room = max(console.width - width - _GAP, 1)
     for name, value in shown.items():
-        table.add_row(name, Text(value, style=style_of(value) if name in _STATES else ""))
-    console.print(table)
+        text = Text(value, style=style_of(value) if name in _STATES else "")
+        if text.cell_len > room and len(value.split()) == 1:
+            console.print(Text(name, style=QUIET))
+            console.print(text, soft_wrap=True)
+            continue
+        for at, line in enumerate(text.wrap(console, room, overflow="fold")):
+            beside = "" if at else name
+            console.print(Text.assemble((f"{beside:<{width + _GAP}}", QUIET), line), soft_wrap=True)
 
 
 _STATES: Final = frozenset({"phase", "status", "state"})
@@ -81,7 +87,7 @@ class AnswerPrinter:
         """`quiet` prints nothing and only keeps the transcript. `aside` is where notes go instead."""
         self._live = sys.stdout.isatty()
         self._quiet = quiet
-        self._aside = aside or Console(file=sys.stdout if self._live else sys.stderr, highlight=False, soft_wrap=True)
+        self._aside = aside or console_on(sys.stdout if self._live else sys.stderr, soft_wrap=True)
         self._at_line_start = True
         self._is_cut_off = False
         self.transcript = Transcript()
@@ -133,7 +139,7 @@ class AnswerPrinter:
 
     def _fold(self, text: str) -> None:
         """A note that takes one line of a terminal, whatever its width."""
-        self.note(shortened(text, max(self._aside.width - 2, _ID_CHARS)) if self._live else text)
+        self.note(shortened(text, max(self._aside.width - 2, _LEAST_CHARS)) if self._live else text)
 
     def _write(self, text: str) -> None:
         if text:
@@ -191,7 +197,7 @@ def event_line(item: StreamItem, width: int | None = None) -> str:
         return f"[{ATTENTION}]resync[/] the log no longer holds the place asked for; it goes on from here"
     time = item.created_at[11:23]
     facts = {name: value for name, value in item.payload.items() if name not in _KNOWN and value not in (None, [], "")}
-    room = _FACTS_CHARS if width is None else max(width - len(time) - len(item.kind) - 2, _ID_CHARS)
+    room = _FACTS_CHARS if width is None else max(width - len(time) - len(item.kind) - 2, _LEAST_CHARS)
     return f"[{QUIET}]{time}[/] [bold]{item.kind}[/] [{QUIET}]{escape(shortened(facts, room))}[/]"
 
 

@@ -143,7 +143,7 @@ def delete(
 
 
 _COLUMNS: Final = (
-    Column(name="THREAD", is_id=True),
+    Column(name="THREAD"),
     Column(name="STATUS", is_status=True),
     Column(name="AGE", is_number=True),
     Column(name="MESSAGES", is_number=True, leaves=2),

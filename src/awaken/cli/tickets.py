@@ -58,7 +58,7 @@ def tickets(
 
 
 _COLUMNS: Final = (
-    Column(name="TICKET", is_id=True),
+    Column(name="TICKET"),
     Column(name="AGENT", least=8, leaves=2),
     Column(name="KIND", leaves=0),
     Column(name="STATE", is_status=True, leaves=1),

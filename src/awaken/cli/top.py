@@ -17,11 +17,11 @@ from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 from rich.live import Live
 
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Headers, Url
+from awaken.cli.palette import console_on
 from awaken.cli.remote import connected, sent_headers
 from awaken.cli.screen import View, screen
 from awaken.cli.terminal import print_json
@@ -60,9 +60,9 @@ def top(
         first = _asked(client, url, as_json)
     if first is None:
         return Exit.OK
-    console = Console(highlight=False)
+    console = console_on()
     if not (console.is_terminal and sys.stdin.isatty()):
-        Console(highlight=False, width=_PIPE_WIDTH).print(screen(first, _PIPE_WIDTH, None))
+        console_on(width=_PIPE_WIDTH).print(screen(first, _PIPE_WIDTH, None))
         return Exit.OK
     if console.is_dumb_terminal:
         usage("this terminal cannot move its cursor (TERM=dumb); awaken top | cat prints the screen once")

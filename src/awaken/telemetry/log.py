@@ -9,7 +9,6 @@ Holds: one record is one line of JSON, with `timestamp`, `level`, `logger`, `eve
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Final, Literal, TextIO
 
@@ -17,6 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from awaken.domain.clock import to_rfc3339
+from awaken.telemetry.styling import is_styled
 
 LogFormat = Literal["auto", "console", "json"]
 """`auto`: console on a terminal, json otherwise."""
@@ -29,8 +29,7 @@ _QUIET: Final = ("asyncio", "httpcore", "httpx", "uvicorn.access")
 def configure_logging(log_format: LogFormat = "auto", level: LogLevel = "info", stream: TextIO | None = None) -> None:
     """Send every log record of this process to `stream` (the standard error). A second call replaces the first."""
     out: TextIO = sys.stderr if stream is None else stream
-    on_terminal = out.isatty()
-    as_json = log_format == "json" or (log_format == "auto" and not on_terminal)
+    as_json = log_format == "json" or (log_format == "auto" and not out.isatty())
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -40,7 +39,10 @@ def configure_logging(log_format: LogFormat = "auto", level: LogLevel = "info", 
                 structlog.stdlib.ExtraAdder(),
                 _timestamp,
             ],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(as_json, on_terminal)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(as_json, colors=is_styled(out)),
+            ],
         )
     )
     root = logging.getLogger()
@@ -50,10 +52,9 @@ def configure_logging(log_format: LogFormat = "auto", level: LogLevel = "info", 
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-def _rendering(as_json: bool, on_terminal: bool) -> list[Processor]:
+def _rendering(as_json: bool, *, colors: bool) -> list[Processor]:
     if as_json:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
-    colors = on_terminal and "NO_COLOR" not in os.environ
     return [
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0)
     ]
