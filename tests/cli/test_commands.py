@@ -168,8 +168,10 @@ def test_on_a_terminal_text_is_live_and_a_reset_is_told(monkeypatch: pytest.Monk
     printer.reconnecting(Reconnect(OSError("cut"), 2.0))
     printer.reconnecting(Reconnect(OSError("refused"), 4.0))
     for item in (
+        _event("RunStarted", process={"host": "web-1", "pid": 7, "role": "worker"}),
+        _event("StepStarted", index=0, name="charge"),
         _event("RunRescheduled", reason="expired_lease_reclaimed"),
-        _event("RunResumed"),
+        _event("RunResumed", why="takeover", process={"host": "web-2", "pid": 8, "role": "worker"}),
         _event("StreamReset", reason="takeover"),
         _event("TextDeltaObserved", delta="A whole answer"),
         _event("MessageCommitted", role="assistant", content_blocks=[{"type": "text", "text": "A whole answer"}]),
@@ -182,8 +184,9 @@ def test_on_a_terminal_text_is_live_and_a_reset_is_told(monkeypatch: pytest.Monk
     assert terminal.getvalue().splitlines() == [
         "Half an ans",
         "· connection lost; trying again (cut)",
-        "· its worker is gone; another one takes it over",
-        "· goes on where it was",
+        "· step charge",
+        "· its worker, process 7 on web-1, is gone; another one takes it over",
+        "· goes on where it was, in process 8 on web-2",
         "· the unfinished text above is void; it comes again",
         "A whole answer",
         "All at once.",

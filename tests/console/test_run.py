@@ -193,8 +193,10 @@ def test_a_takeover_is_drawn_as_a_break(viewer: Viewer, site: Site) -> None:
         answer: dict[str, Any] = route.fetch().json()
         spans = answer["spans"]
         died = next(at for at, span in enumerate(spans) if span["kind"] == "step" and at > 4)
-        facts = {"previous_worker": "worker-a", "worker": "worker-b", "finished_calls": ["note_1"]}
-        name = "worker-a died, worker-b took over; 1 finished call not repeated"
+        processes = [{"host": f"web-{pid}", "pid": pid, "role": "worker"} for pid in (7, 8)]
+        facts: dict[str, Any] = {"previous_worker": "worker-a", "worker": "worker-b", "finished_calls": ["note_1"]}
+        facts |= dict(zip(("previous_process", "process"), processes, strict=True))
+        name = "Process 7 on web-7 died, process 8 on web-8 took over; 1 finished call not repeated"
         broken = {**spans[died], "id": 900, "kind": "takeover", "name": name, "parent": None, "facts": facts}
         spans.insert(died, broken)
         route.fulfill(json=answer)
@@ -202,7 +204,9 @@ def test_a_takeover_is_drawn_as_a_break(viewer: Viewer, site: Site) -> None:
     viewer.page.route("**/timeline", died)
     viewer.open(f"runs/{run['run_id']}")
     taken = viewer.page.locator(".row.takeover")
-    expect(taken).to_contain_text("worker-a died, worker-b took over")
+    expect(taken).to_contain_text("Process 7 on web-7 died, process 8 on web-8 took over")
+    expect(taken.locator(".break")).to_contain_text("process 7 on web-7 worker")
+    expect(taken).not_to_contain_text("worker-a")
     expect(taken.locator(".break")).to_contain_text("Not repeated")
     taken.get_by_role("button", name="note_1", exact=True).click()
     expect(viewer.page.locator("details.call summary")).to_be_focused()

@@ -35,6 +35,16 @@ def test_every_kind_has_a_sentence_and_nothing_else_has() -> None:
             "Taken over, because its process died; 2 finished calls not repeated",
         ),
         (
+            entry("RunResumed", agent_id="a", attempt=1, why="takeover", worker="0190f3ab-1c2d-7000-8000-0123456789ab"),
+            "Taken over by process 0190f3ab-1…456789ab, because its process died",
+        ),
+        (
+            entry("RunResumed", agent_id="a", attempt=1, why="handover", worker="w",
+                  process={"host": "web-1", "pid": 7, "role": "all"}),
+            "Taken over by process 7 on web-1 from a process that handed it back",
+        ),
+        (entry("StepStarted", message_id="m", index=0, name="charge"), "Step 1 began: charge"),
+        (
             entry("TicketOpened", ticket_id="t", kind="approval", allowed_actions=[], resume_mode="replay_tool_call",
                   agent_id="a", tool_name="delete"),
             "Asks whether delete may run",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -478,8 +478,8 @@ async def test_the_events_of_a_step_end_when_the_step_is_recorded() -> None:
     assert published(run) == [
         ("StepStarted", {"message_id": "m1", "index": 0}),
         ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "one "}),
-        ("StepEnded", {"index": 0}),
-        ("StepStarted", {"message_id": "m1", "index": 1}),
+        ("StepEnded", {"index": 0, "name": "a"}),
+        ("StepStarted", {"message_id": "m1", "index": 1, "name": "b"}),
         ("StepEnded", {"index": 1}),
         ("StepStarted", {"message_id": "m1", "index": 2}),
         ("TextDeltaObserved", {"message_id": "m1", "part": 0, "delta": "two"}),
@@ -490,13 +490,21 @@ async def test_the_events_of_a_step_end_when_the_step_is_recorded() -> None:
 
 async def test_steps_side_by_side_follow_one_another_in_the_log() -> None:
     async def agent(ctx: Context) -> None:
-        await asyncio.gather(*[ctx.step("s", lambda i=i: i) for i in range(3)])
+        def last(i: int) -> Callable[[], Awaitable[int]]:
+            async def wait() -> int:
+                for _ in range(9 - 3 * i):
+                    await asyncio.sleep(0)
+                return i
+
+            return wait
+
+        await asyncio.gather(*[ctx.step(f"s{i}", last(i)) for i in range(3)])
 
     _, run = await finished(agent)
 
-    assert [(kind, payload["index"]) for kind, payload in published(run)] == [
-        *(("StepStarted", 0), ("StepEnded", 0), ("StepStarted", 1), ("StepEnded", 1), ("StepStarted", 2)),
-        ("StepEnded", 2),
+    assert [(kind, payload["index"], payload.get("name")) for kind, payload in published(run)] == [
+        *(("StepStarted", 0, "s0"), ("StepEnded", 0, "s2"), ("StepStarted", 1, "s1"), ("StepEnded", 1, None)),
+        *(("StepStarted", 2, "s0"), ("StepEnded", 2, None)),
     ]
     assert run.steps == 3
 

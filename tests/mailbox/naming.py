@@ -62,6 +62,8 @@ class _Naming:
     def _value(self, field: str, value: Any) -> Any:
         if field in _INSTANTS:
             return value - START
+        if field == "process":
+            return sorted(value)
         what = _NAMES.get(field)
         if what is not None and isinstance(value, list):
             return [self.name(what, each) for each in cast("list[str]", value)]

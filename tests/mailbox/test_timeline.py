@@ -50,7 +50,8 @@ def done(id: str, status: str = "succeeded") -> dict[str, object]:
 
 LOG = rows(
     (10, "RunQueued", QUEUED),
-    (20, "RunStarted", {"agent_id": "a", "attempt": 1, "why": "start", "worker": "one"}),
+    (20, "RunStarted", {"agent_id": "a", "attempt": 1, "why": "start", "worker": "one",
+                        "process": {"host": "web-1", "pid": 7, "role": "worker"}}),
     (30, "StepStarted", step(0)),
     (50, "InferenceComplete", {"message_id": "m0", "usage": {"input_tokens": 100, "cache_read_tokens": 25},
                                "duration_ms": 15, "model": "large"}),
@@ -107,9 +108,29 @@ def test_a_run_is_drawn_as_it_went() -> None:
 
 def test_a_takeover_says_who_died_who_took_over_and_what_was_not_repeated() -> None:
     [takeover] = [span for span in fold(LOG) if span.kind == "takeover"]
-    assert takeover.name == "one died, two took over; 1 finished call not repeated"
+    assert takeover.name == "Process 7 on web-1 died, two took over; 1 finished call not repeated"
+    assert takeover.facts["previous_process"] == {"host": "web-1", "pid": 7, "role": "worker"}
+    assert "process" not in takeover.facts  # a process of an earlier version did not say
     assert (takeover.facts["previous_worker"], takeover.facts["worker"]) == ("one", "two")
     assert tuple(takeover.facts["finished_calls"]) == ("c1",)
+
+
+def test_a_step_has_the_name_of_what_closed_it() -> None:
+    """Of steps side by side the first to end closes the one that is open; text may have begun it without a name."""
+    named = fold(
+        rows(
+            (30, "StepStarted", {**step(0), "name": "charge"}),
+            (31, "StepEnded", {"index": 0}),
+            (32, "StepStarted", step(1)),
+            (33, "StepEnded", {"index": 1, "name": "ship"}),
+            (34, "StepStarted", step(2)),
+        )
+    )
+    assert [(span.name, span.facts.get("name")) for span in named] == [
+        ("Step 1: charge", "charge"),
+        ("Step 2: ship", "ship"),
+        ("Step 3", None),
+    ]
 
 
 def test_a_model_call_has_its_tokens_and_how_many_came_from_a_cache() -> None:

@@ -128,7 +128,15 @@ def begun(agent: str = "gated", n: int = 1, run: str = "run-1", kind: str = "Run
         (
             at,
             kind,
-            {"dispatch_id": dispatch, "agent_id": agent, "attempt": 1, "why": "start", "worker": "worker-1", **more},
+            {
+                "dispatch_id": dispatch,
+                "agent_id": agent,
+                "attempt": 1,
+                "why": "start",
+                "worker": "worker-1",
+                "process": ["host", "pid", "role"],
+                **more,
+            },
         ),
     ]
 
@@ -152,8 +160,8 @@ def said(seq: int, message: str, text: str, step: int, at: str = "run-1/dispatch
     return at, "MessageCommitted", payload | more
 
 
-def step(kind: str, index: int, message: str | None = None, at: str = "run-1/dispatch-1") -> Told:
-    return at, kind, {"index": index} if message is None else {"message_id": message, "index": index}
+def step(kind: str, index: int, message: str | None = None, at: str = "run-1/dispatch-1", **more: Any) -> Told:
+    return at, kind, {"index": index, **more} if message is None else {"message_id": message, "index": index, **more}
 
 
 def delta(message: str, part: int, text: str, kind: str = "Text", at: str = "run-1/dispatch-1") -> Told:
@@ -222,7 +230,7 @@ SPENT: Final = {"input_tokens": 10, "output_tokens": 5, "model_calls": 1}
             "finish_reason": "stop",
         },
     ),
-    step("StepEnded", 0),
+    step("StepEnded", 0, name="look"),
     step("StepStarted", 1, "message-2"),
     (
         "run-1/dispatch-1",
@@ -492,7 +500,7 @@ async def a_run_is_taken_over(world: World) -> None:
 
 @tells(
     started("f"),
-    step("StepStarted", 0, "message-2"),
+    step("StepStarted", 0, "message-2", name="again"),
     step("StepEnded", 0),
     ended(
         kind="RunTerminated",
@@ -1028,7 +1036,7 @@ def steering(text: str, message_id: str, **wishes: Any) -> RunSubmission:
     ("run-1", "PendingEdited", {"message_id": "one", "revision": 2}),
     ("run-1", "PendingEdited", {"message_id": "two", "revision": 2}),
     ("run-1", "PendingEdited", {"message_id": "one", "revision": 3}),
-    step("StepStarted", 0, "message-2"),
+    step("StepStarted", 0, "message-2", name="first"),
     step("StepEnded", 0),
     came(2, "two", "two", step_index=1, boundary="next_step"),
     (

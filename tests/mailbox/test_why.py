@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import AgentNotLoadable, PermanentFailure, RunNotFound, StoreUnavailable, TransientFailure
-from awaken.domain.ids import DEFAULT_SCOPE, AgentId, DispatchId, MessageId, Route, RunId, Scope
+from awaken.domain.ids import DEFAULT_SCOPE, AgentId, ConsumerId, DispatchId, MessageId, Route, RunId, Scope
 from awaken.domain.message import user_message
 from awaken.domain.phase import phase_of
 from awaken.domain.run import Run, RunStatus, Termination
@@ -573,12 +573,18 @@ async def test_executing_in_another_process_which_then_dies(store: WatchedStore,
         run = await world.submit()
         await claim_for(store, "other", lease_ms=30_000)
         await why(world, run, "executing_elsewhere", "executing in process other for 0 s", next_in_s=30)
+        other = replace(world.mailbox.worker(), consumer_id=ConsumerId("other"), host="web-1", pid=7, role="worker")
+        await store.beat(other)
         await world.mailbox.cancel(DEFAULT_SCOPE, run.run.run_id)
         await world.advance(10)
-        says = "It was asked to stop 10 s ago", "process other, which executes it, has not stopped it yet"
+        says = "It was asked to stop 10 s ago", "process 7 on web-1, which executes it, has not stopped"
         await why(world, run, "cancel_requested", *says, next_in_s=20)
         await world.advance(25)
-        says = "The process that executed it, other,", "its lease, which ended 5 s ago", "the next sweep takes it back"
+        says = (
+            "The process that executed it, 7 on web-1,",
+            "its lease, which ended 5 s ago",
+            "the next sweep takes it back",
+        )
         await why(world, run, "lease_ended", *says, next_in_s=0)
 
 

@@ -27,6 +27,8 @@ _ARGUMENT_CHARS: Final = 72
 _FACTS_CHARS: Final = 160
 _LEAST_CHARS: Final = 13
 _GAP: Final = 2
+_MOVED: Final = frozenset({"takeover", "handover"})
+"""Why a run goes on in another process."""
 
 
 def printable(text: str) -> str:
@@ -90,6 +92,8 @@ class AnswerPrinter:
         self._aside = aside or console_on(sys.stdout if self._live else sys.stderr, soft_wrap=True)
         self._at_line_start = True
         self._is_cut_off = False
+        self._process = ""
+        """What executes the run, as far as that was told."""
         self.transcript = Transcript()
 
     def show(self, item: StreamItem) -> None:
@@ -130,10 +134,16 @@ class AnswerPrinter:
                 self._fold(f"{payload.get('name', 'tool')}({arguments})")
             case "ToolCallDone":
                 self._fold(_ended(payload))
+            case "StepStarted" | "StepEnded" if payload.get("name"):
+                self._fold(f"step {payload['name']}")
             case "RunRescheduled":
-                self.note(_rescheduled(payload))
+                self.note(_rescheduled(payload, self._process))
             case "RunResumed":
-                self.note("goes on where it was")
+                self._process = _process_of(payload)
+                where = f", in {self._process}" if self._process and payload.get("why") in _MOVED else ""
+                self.note(f"goes on where it was{where}")
+            case "RunStarted":
+                self._process = _process_of(payload)
             case _:
                 return
 
@@ -162,9 +172,15 @@ def _ended(payload: dict[str, Any]) -> str:
     return f"  {status}" if shown is None else f"  {status}: {shortened(shown)}"
 
 
-def _rescheduled(payload: dict[str, Any]) -> str:
+def _process_of(payload: dict[str, Any]) -> str:
+    """Who executes the run; empty in a log of an earlier version."""
+    process: dict[str, Any] | None = payload.get("process")
+    return f"process {process['pid']} on {process['host']}" if process else ""
+
+
+def _rescheduled(payload: dict[str, Any], process: str) -> str:
     if payload.get("reason") == RECLAIMED:
-        return "its worker is gone; another one takes it over"
+        return f"its worker{f', {process},' if process else ''} is gone; another one takes it over"
     if payload.get("reason") == "place_changed":
         return "it has another place in the queue"
     return f"will be tried again: {payload.get('error') or payload.get('reason') or 'no reason given'}"

@@ -42,17 +42,23 @@ class StepStarted(_Event, frozen=True):
     """A step begins: a model call with its tools, or what a function does until its next `ctx.step` is recorded.
 
     `message_id` is the id of the assistant message it will produce, if it produces one. `index` counts the closed
-    steps of the run, and is the `step_index` of the step's messages. Steps of a run do not overlap.
+    steps of the run, and is the `step_index` of the step's messages. Steps of a run do not overlap. `name`: that of
+    the `ctx.step` which begins it.
     """
 
     message_id: MessageId
     index: int
+    name: str | None = None
 
 
 class StepEnded(_Event, frozen=True):
-    """The step is complete. One that was cut short has none: the run's end, or its next `StepStarted`, ends it."""
+    """The step is complete. One that was cut short has none: the run's end, or its next `StepStarted`, ends it.
+
+    `name`: that of the `ctx.step` which closed it, where its `StepStarted` has another one or none.
+    """
 
     index: int
+    name: str | None = None
 
 
 # --- what the assistant message will hold -----------------------------------------------------------------------------

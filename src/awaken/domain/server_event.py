@@ -40,6 +40,7 @@ from awaken.domain.span import Span, Why
 from awaken.domain.state import JsonPatch
 from awaken.domain.thread import ThreadInfo
 from awaken.domain.ticket import Action, Decision, OnExpiry, ResumeMode, Ticket, TicketKind
+from awaken.domain.worker import ProcessName
 
 
 class _Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -83,6 +84,8 @@ class RunStartedPayload(_Payload, frozen=True):
     """That of the run, where its agent has versions."""
     stand_in: Route | None = None
     """Who executes it, where that is not the version it has: the newest one, see `fallback` of an agent."""
+    process: ProcessName | None = None
+    """How a person finds `worker`. None in a log of an earlier version."""
 
 
 class DispatchPayload(_Payload, frozen=True):
@@ -267,8 +270,9 @@ def started(
     previous: ConsumerId | None,
     finished_calls: tuple[str, ...],
     stand_in: Route | None = None,
+    process: ProcessName | None = None,
 ) -> ServerEvent:
-    """The execution begins. `stand_in`: who executes it, where that is another than it names."""
+    """The execution begins. `stand_in`: who executes it, where that is another than it names. `process`: where."""
     payload = RunStartedPayload(
         run.agent_id,
         dispatch.attempt_count + 1,
@@ -278,6 +282,7 @@ def started(
         finished_calls,
         run.agent_version,
         stand_in,
+        process,
     )
     return ServerEvent("RunResumed" if resumed else "RunStarted", payload)
 

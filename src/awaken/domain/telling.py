@@ -25,9 +25,9 @@ from awaken.domain.agent_event import (
     ToolCallReady,
     ToolCallStarted,
 )
-from awaken.domain.clock import to_rfc3339
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.event import opened
+from awaken.domain.ids import ConsumerId
 from awaken.domain.log import LoggedEvent, MessagePayload, ReadEvent
 from awaken.domain.message import Role
 from awaken.domain.server_event import (
@@ -50,10 +50,13 @@ from awaken.domain.server_event import (
     TicketOpenedPayload,
     TicketWithdrawnPayload,
 )
+from awaken.domain.worker import ProcessName
 
 MAX_TOLD_CHARS: Final = 240
 """Of a sentence."""
 _MAX_NAME_CHARS: Final = 80
+_SHORT_CHARS: Final = 22
+"""An id that is no longer is shown whole."""
 _QUEUED: Final = {
     "input": "Queued again, with input",
     "decided": "Queued again: what it waited for is decided",
@@ -61,8 +64,8 @@ _QUEUED: Final = {
 }
 _RESUMED: Final = {
     "retry": "Tries again",
-    "takeover": "Taken over, because its process died",
-    "handover": "Taken over from a process that handed it back",
+    "takeover": "Taken over{by}, because its process died",
+    "handover": "Taken over{by} from a process that handed it back",
     "input": "Goes on with input",
     "decided": "Goes on with a decision",
     "children": "Goes on, now that a run it started has ended",
@@ -114,6 +117,15 @@ def named(text: str | None, most: int = _MAX_NAME_CHARS) -> str:
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
+def named_process(consumer: ConsumerId | None, process: ProcessName | None) -> str:
+    """How a person finds the process of this id; where that is not known, its id in short. Empty where neither is."""
+    if process is not None:
+        return named(str(process))
+    if consumer is None or len(consumer) <= _SHORT_CHARS:
+        return named(consumer)
+    return f"process {consumer[:10]}…{consumer[-8:]}"
+
+
 def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
@@ -136,7 +148,8 @@ def _began(it: RunStartedPayload) -> str:
 
 def _went_on(it: RunStartedPayload) -> str:
     kept = f"; {counted(len(it.finished_calls), 'finished call')} not repeated" if it.finished_calls else ""
-    return f"{_RESUMED.get(it.why, 'Goes on')}{kept}"
+    by = f" by {named_process(it.worker, it.process)}" if it.worker else ""
+    return f"{_RESUMED.get(it.why, 'Goes on').format(by=by)}{kept}"
 
 
 def _suspended(it: RunSuspendedPayload) -> str:
@@ -152,10 +165,9 @@ def _ended(how: str) -> Callable[[RunEndedPayload], str]:
 
 
 def _rescheduled(it: DispatchPayload) -> str:
-    when = "" if it.available_at is None else f", not before {to_rfc3339(it.available_at)}"
     if it.error is None:
-        return f"Back in the queue{when}{_because(it.reason)}"
-    return f"Failed, and is tried again{when}: {it.error}"
+        return f"Back in the queue{_because(it.reason)}"
+    return f"Failed, and is tried again: {it.error}"
 
 
 def _of_message(it: MessagePayload) -> str:
@@ -269,7 +281,7 @@ def _withdrawn(it: TicketWithdrawnPayload) -> str:
 
 def _step(what: str) -> Callable[[StepStarted | StepEnded], str]:
     def sentence(it: StepStarted | StepEnded) -> str:
-        return what.format(it.index + 1)
+        return what.format(it.index + 1) + _because(named(it.name))
 
     return sentence
 

@@ -19,6 +19,17 @@ FORGOTTEN_MS: Final = 60_000
 """A record that was not renewed for so long is dropped: the process has ended, or will make a new one."""
 
 
+class ProcessName(msgspec.Struct, frozen=True, gc=False):
+    """What a person finds a process by, also when it has ended long ago."""
+
+    host: str
+    pid: int
+    role: ProcessRole
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
 class LifeSign(msgspec.Struct, frozen=True):
     """A file that a process holds locked for as long as it lives, and on which boot of which machine."""
 
@@ -61,3 +72,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     stats: WorkerStats = WorkerStats()
     totals: dict[Route, int] = {}
     """Of how many runs of an agent it says that no more may execute at once in all processes together."""
+
+    @property
+    def name(self) -> ProcessName:
+        return ProcessName(self.host, self.pid, self.role)

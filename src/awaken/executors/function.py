@@ -124,7 +124,7 @@ class Context:
 
     __slots__ = (
         "_ahead", "_arrived", "_entry", "_finished_steps", "_in_step", "_journal", "_loop", "_message_id", "_messages",
-        "_port", "_produced", "_recorded_steps", "_state", "_taken_before", "_text", "_uses", "asks",
+        "_port", "_produced", "_recorded_steps", "_state", "_step_name", "_taken_before", "_text", "_uses", "asks",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, port: RunPort, asks: Asks | None = None) -> None:
@@ -146,6 +146,8 @@ class Context:
         self._message_id: MessageId | None = None
         self._in_step = False
         """A `StepStarted` has been published that has no `StepEnded` yet."""
+        self._step_name: str | None = None
+        """What it said."""
         self._finished_steps = 0
         """How many steps have returned in this execution."""
         self._recorded_steps = port.steps
@@ -262,7 +264,7 @@ class Context:
             WrongLoop: It was called from another event loop than the run's; `fn` was not.
         """
         _check_name(name)
-        return self._step(self._key(name), fn, Any if type is None else type)
+        return self._step(name, self._key(name), fn, Any if type is None else type)
 
     def _key(self, name: str) -> str:
         """What the next thing of this name is known by in the run."""
@@ -531,7 +533,7 @@ class Context:
         self._end_text(MessageState.INTERRUPTED)
         return tuple(self._produced or ())
 
-    async def _step(self, key: str, fn: Callable[[], Any], type: Any) -> Any:
+    async def _step(self, name: str, key: str, fn: Callable[[], Any], type: Any) -> Any:
         decoder = step_decoder(type, key)
         recorded = await self._recorded(key)
         if recorded is not None:
@@ -541,7 +543,7 @@ class Context:
         closes = not call_in_turn()  # inside a tool it is a part of the step that its turn is
         if closes:
             self._port.check_limits()
-            await self._begin()
+            await self._begin(name)
         value = fn()
         if inspect.isawaitable(value):
             with in_step():
@@ -550,7 +552,7 @@ class Context:
         result = decoded(raw, decoder, key)
         self._record(key, raw)
         if closes:
-            await self._port.commit_step(key, raw, *self._end_of_step(), is_progress=not self._ahead)
+            await self._port.commit_step(key, raw, *self._end_of_step(name), is_progress=not self._ahead)
             self._finished_steps += 1
         else:
             await self._port.commit_step(key, raw, closes=False)
@@ -572,26 +574,30 @@ class Context:
         assert self._journal is not None, "it was looked at first"
         self._journal[key] = value
 
-    async def _begin(self) -> None:
+    async def _begin(self, name: str) -> None:
         if not self._in_step:
-            await self._publish()
+            await self._publish(name=name)
 
-    def _end_of_step(self) -> list[Event]:
-        """The last events of the open step. Of steps side by side the first to end ends it, and each of the others
-        is one of its own: steps do not overlap.
+    def _end_of_step(self, name: str) -> list[Event]:
+        """The last events of the open step, which this one closes. Of steps side by side the first to end closes it,
+        and each of the others is one of its own: steps do not overlap.
         """
         index = self._port.steps
-        events: list[Event] = [] if self._in_step else [StepStarted(self.message_id, index)]
+        if not self._in_step:
+            return [StepStarted(self.message_id, index, name), StepEnded(index)]
         self._in_step = False
-        return [*events, StepEnded(index)]
+        return [StepEnded(index, None if name == self._step_name else name)]
 
-    async def _publish(self, *events: Event) -> None:
-        """Put events in the log, within a step; not again those of an earlier execution."""
+    async def _publish(self, *events: Event, name: str | None = None) -> None:
+        """Put events in the log, within a step, which has this name if it begins with them; not again those of an
+        earlier execution.
+        """
         if self.asks.is_replaying:
             return
         if not self._in_step:
             self._in_step = True
-            events = (StepStarted(self.message_id, self._port.steps), *events)
+            self._step_name = name
+            events = (StepStarted(self.message_id, self._port.steps, name), *events)
         await self._port.emit(*events)
 
     async def _stream(self, text: str) -> None:

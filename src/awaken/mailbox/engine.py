@@ -17,14 +17,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.clock import Clock, Instant, SystemClock, lasting, sleep
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.errors import StoreRefused, StoreUnavailable, Unavailable
-from awaken.domain.ids import DispatchId, Ids, Route, Scope, ThreadId
+from awaken.domain.ids import ConsumerId, DispatchId, Ids, Route, Scope, ThreadId
 from awaken.domain.run import Run
 from awaken.domain.version import version
-from awaken.domain.worker import LifeSign, ProcessRole, WorkerRecord, WorkerStats
+from awaken.domain.worker import LifeSign, ProcessName, ProcessRole, WorkerRecord, WorkerStats
 from awaken.executors.registry import Agents
 from awaken.mailbox.auditor import Auditor, AuditReport
 from awaken.mailbox.dispatcher import Dispatcher
@@ -119,6 +120,7 @@ class Engine:
         self._clock = clock
         self._settings = settings
         self.role: ProcessRole = role
+        self._process = ProcessName(socket.gethostname(), os.getpid(), role)
         self._agents = agents
         self.auditor = Auditor(self.combiner, store, clock, settings, self.require_ready, observer)
         self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
@@ -130,6 +132,7 @@ class Engine:
             lambda: agents.stand_ins,
             lambda: (agents.totals, self._neighbours.totals),
             lease_ms=lease_ms,
+            process=lambda: self._process,
         )
         self._keeper = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(
@@ -184,6 +187,7 @@ class Engine:
         if self.state not in ("new", "stopped"):
             raise Unavailable(f"awaken is {self.state} here; what a process does is said before it starts", code="busy")
         self.role = role
+        self._process = replace(self._process, role=role)
 
     def health(self) -> Health:
         capabilities = self._store.capabilities
@@ -207,8 +211,8 @@ class Engine:
         """This process, as it is now."""
         return WorkerRecord(
             consumer_id=self._slots.consumer,
-            host=socket.gethostname(),
-            pid=os.getpid(),
+            host=self._process.host,
+            pid=self._process.pid,
             version=version(),
             role=self.role,
             routes=tuple(sorted(self._agents.routes)) if self._executes else (),
@@ -283,6 +287,7 @@ class Engine:
                 ]
             ),
             held="nowhere" if dispatch is None else self._held(scope, dispatch),
+            holder=None if dispatch is None or dispatch.claimed_by is None else self._name_of(dispatch.claimed_by),
             at_work=None if at_work is None else at_work.claimed.run.run_id,
             refused=self.auditor.report.refused_in(scope, run.thread_id),
         )
@@ -295,6 +300,11 @@ class Engine:
             serving=len([each for each in others if route in each.routes]),
             paused=len([each for each in others if route in each.paused]),
         )
+
+    def _name_of(self, consumer: ConsumerId) -> ProcessName | None:
+        """None where no such process is known to live."""
+        others = () if self._store.capabilities.exclusive else self._neighbours.others or ()
+        return next((each.name for each in others if each.consumer_id == consumer), None)
 
     def _executor_of(self, route: Route) -> Route:
         return self._agents.executor_of(route) or route

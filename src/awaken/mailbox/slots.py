@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from awaken.domain.ids import ClaimToken, Ids, InstanceId, Route
+from awaken.domain.worker import ProcessName
 from awaken.store.transitions import MAX_ROWS, Claim, Claimed, Offer, Rooms, Total
 
 _STOCK: Final = 64
@@ -61,11 +62,12 @@ class Slots:
         totals: Callable[[], tuple[Mapping[Route, int], ...]],
         *,
         lease_ms: int | None,
+        process: Callable[[], ProcessName | None] = lambda: None,
     ) -> None:
         """`served`: the routes that can be run here, each with its own limit if it has one; the same object until that
         changes. `stand_ins`: those that another one's agent runs, and which: they share its limit. `totals`: who may
         execute how many in all processes together, as this process says and as others do; the same objects until that
-        changes. `lease_ms` None: claims are held without a lease.
+        changes. `lease_ms` None: claims are held without a lease. `process`: this one.
         """
         self._limit = limit
         self._ids = ids
@@ -74,6 +76,7 @@ class Slots:
         self._totals = totals
         self.consumer: Final = ids.consumer_id()
         self._lease_ms = lease_ms
+        self._process = process
         self._stock: list[tuple[ClaimToken, InstanceId]] = []
         self._offered: dict[ClaimToken, Route | None] = {}
         """Offers that are on their way, with the room in which each keeps a place, where that has a limit. A room is
@@ -213,7 +216,8 @@ class Slots:
             tokens = zip(minted[::2], minted[1::2], strict=True)
             self._stock = [(ClaimToken(token), InstanceId(instance)) for token, instance in tokens]
         token, instance_id = self._stock.pop()
-        return Offer(self.consumer, token, instance_id, self._routes_for(route), self._lease_ms, self._stand_ins())
+        routes, stand_ins = self._routes_for(route), self._stand_ins()
+        return Offer(self.consumer, token, instance_id, routes, self._lease_ms, stand_ins, self._process())
 
     def _routes_for(self, route: Route | None) -> frozenset[Route]:
         """What an offer that keeps a place in `route` may take: that, and every route without a limit."""

@@ -24,15 +24,17 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from awaken.domain.agent_event import StepEnded, StepStarted
 from awaken.domain.clock import Instant, to_rfc3339
 from awaken.domain.dispatch import RECLAIMED
 from awaken.domain.errors import DataIntegrity
 from awaken.domain.event import DELTA_KINDS, TERMINAL_KINDS, opened
-from awaken.domain.ids import Scope
+from awaken.domain.ids import ConsumerId, Scope
 from awaken.domain.log import EventRow, ReadEvent
 from awaken.domain.message import Role
 from awaken.domain.run import DONE, Run, Usage
-from awaken.domain.telling import counted, named, told
+from awaken.domain.telling import counted, named, named_process, told
+from awaken.domain.worker import ProcessName
 from awaken.store.contract import Reads
 
 SpanKind = Literal[
@@ -80,6 +82,8 @@ class Timeline:
         self._gap: TimeSpan | None = None
         self._attempt: TimeSpan | None = None
         self._step: TimeSpan | None = None
+        self._processes: dict[ConsumerId, ProcessName] = {}
+        """Those that have executed it, by their ids."""
         self._calls: dict[str, TimeSpan] = {}
         """Tool calls that are under way in the attempt."""
         self._outside: dict[str, TimeSpan] = {}
@@ -181,6 +185,8 @@ class Timeline:
             self._open_gap("queued", told(event), seq, facts)
 
     def began(self, seq: int, event: ReadEvent, payload: Any) -> None:
+        if payload.process is not None and payload.worker is not None:
+            self._processes[payload.worker] = payload.process
         if payload.why == "takeover":
             self._taken_over(seq, payload)
         self._close_gap()
@@ -190,6 +196,7 @@ class Timeline:
             "why": payload.why,
             "agent_id": payload.agent_id,
             "worker": payload.worker,
+            "process": self._process(payload.worker),
             "agent_version": payload.agent_version,
             "stand_in": payload.stand_in,
             "finished_calls": payload.finished_calls,
@@ -200,10 +207,12 @@ class Timeline:
         """The gap behind an attempt that its process did not survive is a break, however it was queued meanwhile."""
         facts = {
             "previous_worker": payload.previous_worker,
+            "previous_process": self._process(payload.previous_worker),
             "worker": payload.worker,
+            "process": self._process(payload.worker),
             "finished_calls": payload.finished_calls,
         }
-        died, took = named(payload.previous_worker) or "Its process", named(payload.worker) or "another one"
+        died, took = self._died(payload.previous_worker), self._named(payload.worker) or "another one"
         kept = counted(len(payload.finished_calls), "finished call") if payload.finished_calls else ""
         name = f"{died} died, {took} took over" + (f"; {kept} not repeated" if kept else "")
         if self._gap is None:
@@ -212,6 +221,18 @@ class Timeline:
             return
         self._gap.kind, self._gap.name = "takeover", name
         self._gap.facts = self._gap.facts | _said(facts)
+
+    def _process(self, consumer: ConsumerId | None) -> dict[str, Any] | None:
+        known = None if consumer is None else self._processes.get(consumer)
+        return None if known is None else msgspec.to_builtins(known)
+
+    def _named(self, consumer: ConsumerId | None) -> str:
+        return named_process(consumer, None if consumer is None else self._processes.get(consumer))
+
+    def _died(self, consumer: ConsumerId | None) -> str:
+        """The same as the beginning of a sentence."""
+        name = self._named(consumer) or "its process"
+        return name[0].upper() + name[1:] if name.startswith(("process ", "its ")) else name
 
     def suspended(self, seq: int, event: ReadEvent, payload: Any) -> None:
         self._close_attempt("done")
@@ -227,10 +248,12 @@ class Timeline:
             "available_at": _instant(payload.available_at),
         }
         if payload.reason == RECLAIMED:  # it was heard last before its process died, or was cut off
+            worker = None if self._attempt is None else self._attempt.facts.get("worker")
+            facts |= {"previous_worker": worker, "previous_process": self._process(worker)}
             self._close_attempt("cut", self._heard)
             self._close_gap()
             since = max(self._heard, self._reached)
-            name = "Its process died; it waits to be taken over"
+            name = f"{self._died(worker)} died; it waits to be taken over"
             self._gap = self._begin("takeover", name, seq, facts, since=since)
             return
         self._close_attempt("cut" if payload.error is None else "failed")
@@ -258,10 +281,12 @@ class Timeline:
 
     def step_began(self, seq: int, event: ReadEvent, payload: Any) -> None:
         self._close_step("cut")
-        facts = {"index": payload.index, "message_id": payload.message_id}
-        self._step = self._begin("step", f"Step {payload.index + 1}", seq, facts, parent=self._attempt)
+        facts = {"index": payload.index, "message_id": payload.message_id, "name": payload.name}
+        self._step = self._begin("step", _step_name(payload), seq, facts, parent=self._attempt)
 
     def step_ended(self, seq: int, event: ReadEvent, payload: Any) -> None:
+        if self._step is not None and payload.name is not None:
+            self._step.name, self._step.facts = _step_name(payload), self._step.facts | {"name": payload.name}
         self._close_step("done")
 
     def model_answered(self, seq: int, event: ReadEvent, payload: Any) -> None:
@@ -418,6 +443,10 @@ _FOLDINGS: Final[dict[str, _Folding]] = {
     "RunInterrupted": Timeline.stop_asked,
     "ErrorRecorded": Timeline.went_wrong,
 }
+
+
+def _step_name(step: StepStarted | StepEnded) -> str:
+    return f"Step {step.index + 1}" + (f": {named(step.name)}" if step.name else "")
 
 
 def _usage(usage: Usage | None) -> dict[str, int] | None:

@@ -23,6 +23,7 @@ from awaken.domain.pending import Pending
 from awaken.domain.phase import Phase, phase_of
 from awaken.domain.run import DONE, Origin, Run, SeenTo
 from awaken.domain.ticket import OnExpiry, Ticket
+from awaken.domain.worker import ProcessName
 from awaken.mailbox.lifetime import State
 from awaken.store.contract import MAX_PAGE, PendingMessage
 from awaken.store.rules.facts import Waiter
@@ -118,6 +119,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     """What has a slot."""
     held: Held
     """Of the claim of the run's thread."""
+    holder: ProcessName | None = None
+    """The other process that has the claim, where it is known to live, or to have lived just now."""
     at_work: RunId | None
     """The run whose agent is at work in the thread, whoever has the claim."""
     refused: tuple[Mending, ...] = ()
@@ -414,7 +417,14 @@ def _claimed(facts: Facts, dispatch: Dispatch) -> _Reason:
 
 def _claimed_elsewhere(facts: Facts, dispatch: Dispatch, since: Instant) -> _Reason:
     now, until, run = facts.now, dispatch.lease_until, facts.run
-    told = {"claimed_by": dispatch.claimed_by, "lease_until": None if until is None else to_rfc3339(until)}
+    told: dict[str, Any] = {
+        "claimed_by": dispatch.claimed_by,
+        "lease_until": None if until is None else to_rfc3339(until),
+    }
+    where = f"process {dispatch.claimed_by}"
+    if facts.here.holder is not None:
+        where = str(facts.here.holder)
+        told["process"] = msgspec.to_builtins(facts.here.holder)
     if dispatch.claimed_by == facts.here.consumer:
         return _Reason(
             "claim_left",
@@ -426,14 +436,13 @@ def _claimed_elsewhere(facts: Facts, dispatch: Dispatch, since: Instant) -> _Rea
     if until is not None and until < now:
         return _Reason(
             "lease_ended",
-            f"The process that executed it, {dispatch.claimed_by}, has not renewed its lease, which ended"
+            f"The process that executed it, {where.removeprefix('process ')}, has not renewed its lease, which ended"
             f" {_lasting(now - until)} ago: it is dead, or cut off.",
             "the next sweep takes it back, and it is executed again from its last closed step",
             until,
             next_at=now,
             facts=told,
         )
-    where = f"process {dispatch.claimed_by}"
     if run.cancel_requested_at is not None:
         asked = _lasting(now - run.cancel_requested_at)
         return _Reason(

@@ -45,6 +45,7 @@ from awaken.domain.span import Span
 from awaken.domain.state import ThreadState, Values
 from awaken.domain.thread import ThreadInfo, ThreadPatch
 from awaken.domain.ticket import Decision, Ticket, TicketRequest
+from awaken.domain.worker import ProcessName
 from awaken.store.invariants import Breach
 
 MAX_ROWS: Final = 200
@@ -59,7 +60,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     `routes`: what its process can run and has room for; another head of the thread is not taken. A suspect never is:
     those are taken by a `Claim`. `lease_ms` None: the claim holds until its process ends, on a store that no other
     process shares. `stand_ins`: of those routes, the ones that another agent runs here than they name, each with that
-    one's route: its start tells who executes it.
+    one's route: its start tells who executes it, and in which `process`.
     """
 
     consumer: ConsumerId
@@ -68,6 +69,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     routes: frozenset[Route]
     lease_ms: int | None = None
     stand_ins: Mapping[Route, Route] = {}
+    process: ProcessName | None = None
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):

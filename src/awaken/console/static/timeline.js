@@ -123,13 +123,14 @@ function Span({ span, from, until, chosen, href, lead }) {
     ${status === "cut" && html`<${Status} of="cut">cut off<//>`}
     ${status === "open" && html`<${Status} of=${["ticket", "waiting", "queued", "retry"].includes(kind) ? "open" : "running"}>${{ ticket: "open", waiting: "waits", queued: "queued", retry: "waits" }[kind] ?? "goes on"}<//>`}
     ${kind === "child" && facts.run_id && html`<${RunId} id=${facts.run_id} />`}
+    ${status === "open" && ["retry", "queued"].includes(kind) && Date.parse(facts.available_at) > begin && html`<span class="quiet">due <${When} at=${facts.available_at} until=${true} /></span>`}
     ${facts.outcome && html`<span class="quiet">${seen(facts.outcome)}</span>`}
     <span class="took">${status === "open" ? html`<${Lasting} since=${begin} />` : end > begin && lasting(end - begin)}</span>
     <svg class="bar" viewBox="0 0 1000 4" preserveAspectRatio="none" aria-hidden="true"><rect x=${(1000 * (begin - from)) / wide} width=${Math.max(3, (1000 * (end - begin)) / wide)} height="4" /></svg>
     ${kind === "takeover" && html`<${Break} facts=${facts} lead=${lead} />`}
     ${chosen &&
     html`<div class="more">
-      <${Facts} of=${{ Began: html`<${When} at=${started_at} /> <span class="quiet">${started_at}</span>`, Ended: ended_at && html`<${When} at=${ended_at} />`, Cursor: html`<${Id} id=${cursor} short=${false} />`, ...said(facts) }} />
+      <${Facts} of=${{ Began: html`<${When} at=${started_at} />`, Ended: ended_at && html`<${When} at=${ended_at} />`, Cursor: html`<${Id} id=${cursor} short=${false} />`, ...said(facts) }} />
       <p class="row">
         ${place && html`<button type="button" onClick=${() => lead("conversation", place)}>In the conversation</button>`}
         <button type="button" onClick=${() => lead("history", cursor)}>In the history</button>
@@ -141,15 +142,26 @@ function Span({ span, from, until, chosen, href, lead }) {
 const Lasting = ({ since }) => lasting(useNow() - since);
 
 /** Who died, who took over, and what was not repeated. */
-function Break({ facts: { previous_worker, worker, finished_calls = [] }, lead }) {
+function Break({ facts: { previous_worker, previous_process, worker, process, finished_calls = [] }, lead }) {
   return html`<div class="break">
-    <${Facts} of=${{ Died: previous_worker && html`<${Id} id=${previous_worker} />`, "Took over": worker && html`<${Id} id=${worker} />` }} />
+    <${Facts} of=${{ Died: worked(previous_process, previous_worker), "Took over": worked(process, worker) }} />
     ${worker && (finished_calls.length ? html`<p>Not repeated: ${finished_calls.map((id, at) => html`${at > 0 && ", "}<button type="button" class="link" onClick=${() => lead("conversation", id)}>${brief(id, 40)}</button>`)}</p>` : html`<p>Steps that it had finished are not repeated; no call was finished.</p>`)}
   </div>`;
 }
 
+/** A process as people find it; of one that never said, the id. */
+function worked(process, id) {
+  if (!process) return id && html`<${Id} id=${id} />`;
+  return html`process ${process.pid} on ${seen(process.host)} <span class="quiet">${process.role === "all" ? "server and worker" : process.role}</span>`;
+}
+
+/** What is known of a span; a process instead of its id. */
 function said(facts) {
-  const shown = Object.entries(facts).map(([name, value]) => {
+  const known = Object.entries(facts).filter(([name]) => !((name === "worker" && facts.process) || (name === "previous_worker" && facts.previous_process)));
+  const shown = known.map(([name, value]) => {
+    if (name.endsWith("process")) return [name, worked(value)];
+    if (/_(at|until)$|^until$/.test(name)) return [name, html`<${When} at=${value} />`];
+    if (/^ms$|_ms$/.test(name)) return [name.replace(/_?ms$/, "") || "took", lasting(value)];
     if (name.endsWith("run_id")) return [name, html`<${RunId} id=${value} />`];
     if (typeof value === "object") return [name, html`<${Text} text=${pretty(value)} chars=${1_000} />`];
     return [name, html`<${Text} text=${value} chars=${1_000} />`];

@@ -122,11 +122,15 @@ def take(entry: Queued, run: Run, offer: Offer, thread: ThreadRow, log: Log) -> 
     resumed = run.started_at is not None
     finished = tuple([each.tool_call_id or "" for each in entry.tail if each.role is Role.TOOL])
     log.add(server_event.claimed(dispatch))
-    previous = entry.dispatch.tried_by
-    stand_in = offer.stand_ins.get(dispatch.route)
     log.add(
         server_event.started(
-            dispatch, run, resumed=resumed, previous=previous, finished_calls=finished, stand_in=stand_in
+            dispatch,
+            run,
+            resumed=resumed,
+            previous=entry.dispatch.tried_by,
+            finished_calls=finished,
+            stand_in=offer.stand_ins.get(dispatch.route),
+            process=offer.process,
         )
     )
     log.reset_stream(run)
