@@ -26,8 +26,7 @@ from awaken.domain.run import Run
 from awaken.domain.span import stretches
 from awaken.domain.state import NO_STATE
 from awaken.store.contract import StoredMessage
-from awaken.store.postgres.queries import SQL
-from awaken.store.postgres.session import Lookup, Row, Session
+from awaken.store.postgres.session import Lookup, Row, Session, lookup_of
 from awaken.store.rows import (
     dispatch_from,
     message_from,
@@ -206,7 +205,7 @@ class Loader:
                 waiting.append((yield from self._waiting(thread, run_from(row))))
             facts.waiting = tuple(waiting)
         if needs.tickets:
-            yield [self._lookup("ticket", scope=needs.scope, ticket_id=each) for each in needs.tickets]
+            yield [lookup_of("ticket", scope=needs.scope, ticket_id=each) for each in needs.tickets]
         for ticket_id in needs.tickets:
             row = yield from self._row("ticket", scope=needs.scope, ticket_id=ticket_id)
             if row is not None:
@@ -229,19 +228,19 @@ class Loader:
         wanted: list[Lookup] = []
         if thread is None or thread.ready is not None:  # else it is most often the claimed one, which comes anyway
             if needs.run is not None:
-                wanted.append(self._lookup("run", scope=needs.scope, run_id=needs.run))
+                wanted.append(lookup_of("run", scope=needs.scope, run_id=needs.run))
             if needs.dispatch is not None and not needs.newest:
-                wanted.append(self._lookup("dispatch", scope=needs.scope, dispatch_id=needs.dispatch))
+                wanted.append(lookup_of("dispatch", scope=needs.scope, dispatch_id=needs.dispatch))
         if thread is not None:
-            wanted.append(self._lookup("claimed_with_run", thread=thread.no))
+            wanted.append(lookup_of("claimed_with_run", thread=thread.no))
             for message_id in (*needs.messages, *needs.referred):
-                wanted.append(self._lookup("message", thread=thread.no, message_id=message_id))
+                wanted.append(lookup_of("message", thread=thread.no, message_id=message_id))
             if needs.head and thread.queued and (needs.queue == "always" or thread.ready is not None):
-                wanted.append(self._lookup("next_due_with_run", thread=thread.no, now=now))
+                wanted.append(lookup_of("next_due_with_run", thread=thread.no, now=now))
             if needs.pending and thread.pending:
-                wanted.append(self._lookup("pending", thread=thread.no))
+                wanted.append(lookup_of("pending", thread=thread.no))
             if needs.state:
-                wanted.append(self._lookup("state", thread=thread.no))
+                wanted.append(lookup_of("state", thread=thread.no))
         if wanted:
             yield wanted
 
@@ -254,7 +253,7 @@ class Loader:
     def _with_run(self, thread: ThreadRow, row: Row) -> Dispatch:
         """The dispatch, whose run is known from now on."""
         dispatch, of_run = dispatch_from(tuple(row[:_DISPATCH_COLUMNS])), tuple(row[_DISPATCH_COLUMNS:])
-        lookup = self._lookup("run", scope=thread.scope, run_id=dispatch.run_id)
+        lookup = lookup_of("run", scope=thread.scope, run_id=dispatch.run_id)
         self._known.setdefault(lookup, [] if of_run[0] is None else [of_run])
         return dispatch
 
@@ -313,7 +312,7 @@ class Loader:
                 if needs.head == "always":
                     raise
         place = {"thread": thread.no, "next": 0 if head is None else head.no, "without": without}
-        beside = [] if thread.queued == 1 else [self._lookup("best_due", **place, now=now)]
+        beside = [] if thread.queued == 1 else [lookup_of("best_due", **place, now=now)]
         if head is not None:
             facts.next = yield from self._queued(thread, head, beside)
             if not beside:
@@ -326,7 +325,7 @@ class Loader:
     def _find_queue(self, facts: Facts, scope: Scope, thread: ThreadRow) -> Reading[None]:
         rows = yield from self._rows("queue", thread=thread.no, limit=_ALL)
         dispatches = [dispatch_from(row) for row in rows]
-        yield [self._lookup("run", scope=scope, run_id=each.run_id) for each in dispatches]
+        yield [lookup_of("run", scope=scope, run_id=each.run_id) for each in dispatches]
         found: list[tuple[Dispatch, Run]] = []
         for each in dispatches:
             run = yield from self.run(scope, each.run_id)
@@ -361,7 +360,7 @@ class Loader:
         self, thread: ThreadRow, dispatch: Dispatch, run: Run, beside: Sequence[Lookup] = ()
     ) -> Reading[Queued]:
         ids = dispatch.brings(run.request.input_message_ids)
-        yield [*beside, *[self._lookup("message", thread=thread.no, message_id=each) for each in ids]]
+        yield [*beside, *[lookup_of("message", thread=thread.no, message_id=each) for each in ids]]
         brought: list[StoredMessage] = []
         lacks: MessageId | None = None
         for message_id in ids:
@@ -430,7 +429,7 @@ class Loader:
         run = run_from(row)
         if not run.output_message_ids:
             return run
-        yield [self._lookup("output_message", run=run.no, message_id=each) for each in run.output_message_ids]
+        yield [lookup_of("output_message", run=run.no, message_id=each) for each in run.output_message_ids]
         texts: list[str] = []
         for message_id in run.output_message_ids:
             row = yield from self._row("output_message", run=run.no, message_id=message_id)
@@ -445,7 +444,7 @@ class Loader:
 
     def _messages(self, thread: ThreadRow, ids: Sequence[MessageId]) -> Reading[tuple[StoredMessage, ...]]:
         """Those of them that the thread has."""
-        yield [self._lookup("message", thread=thread.no, message_id=each) for each in ids]
+        yield [lookup_of("message", thread=thread.no, message_id=each) for each in ids]
         found: list[StoredMessage] = []
         for message_id in ids:
             row = yield from self._row("message", thread=thread.no, message_id=message_id)
@@ -458,11 +457,7 @@ class Loader:
         return rows[0] if rows else None
 
     def _rows(self, name: str, **values: Any) -> Reading[list[Row]]:
-        lookup = self._lookup(name, **values)
+        lookup = lookup_of(name, **values)
         if lookup not in self._known:
             yield [lookup]
         return self._known[lookup]
-
-    @staticmethod
-    def _lookup(name: str, **values: Any) -> Lookup:
-        return name, tuple([values[each] for each in SQL[name].values])

@@ -910,11 +910,11 @@ SELECT t.thread_id
  WHERE m.message_id = :message_id AND t.scope || '' = :scope AND t.deleted_at IS NULL
  LIMIT :limit;
 
--- name: messages_by_seq
+-- name: message_at
 -- Index: messages_log.
 SELECT {message_columns}
   FROM messages m
- WHERE m.thread = :thread AND m.seq = ANY (:numbers);
+ WHERE m.thread = :thread AND m.seq = :seq;
 
 -- name: journal
 -- Index: runs_id, primary key.

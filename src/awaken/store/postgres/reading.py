@@ -9,7 +9,7 @@ named and left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
@@ -58,7 +58,7 @@ from awaken.store.invariants import AuditPlace, AuditSlice
 from awaken.store.pages import LAST, completed_row, scanned_window, start_of, whole, window_page
 from awaken.store.postgres.asks import next_due
 from awaken.store.postgres.invariants import find_breaches
-from awaken.store.postgres.session import Row, Session
+from awaken.store.postgres.session import Lookup, Row, Session, lookup_of
 from awaken.store.rows import (
     DISPATCH_TEXT,
     RUN_TEXT,
@@ -87,6 +87,8 @@ _OF_PENDING: Final = 11
 _OPEN: Final = tuple([status for status in RunStatus if status is not RunStatus.DONE])
 _AT_ONCE: Final = 256
 """Rows that a walk reads at a time."""
+_MOST_TAILS: Final = 2
+"""In how many parts of a log the newest event of a run is looked for."""
 RecordT = TypeVar("RecordT")
 Walk = AsyncGenerator[tuple[int, Row], None]
 """Rows of a list with the numbers that order them, read as far as they are asked for."""
@@ -97,6 +99,19 @@ class Reading:
 
     def __init__(self, db: Session) -> None:
         self._db = db
+        self._known: dict[Lookup, list[Row]] = {}
+        """What was looked up in this state. Pages look up what all their rows need in one statement, and ahead."""
+
+    async def _look_up(self, wanted: Iterable[Lookup]) -> Mapping[Lookup, list[Row]]:
+        """The rows of each, and of all that is known."""
+        missing = [each for each in wanted if each not in self._known]
+        self._known |= await self._db.look_up(missing)
+        return self._known
+
+    async def _found(self, name: str, **values: Any) -> Row | None:
+        """The first row of one."""
+        asked = lookup_of(name, **values)
+        return next(iter((await self._look_up([asked]))[asked]), None)
 
     async def now(self) -> Instant:
         [now] = await self._one("now", {})
@@ -117,13 +132,22 @@ class Reading:
         thread = None if row is None else thread_from(tuple(row))
         return thread if thread is not None and thread.deleted_at is None else None
 
+    async def _thread_rows(self, scope: Scope, ids: Iterable[ThreadId]) -> dict[ThreadId, ThreadRow]:
+        """Of those that are there, and can be read."""
+        wanted = [lookup_of("thread", scope=scope, thread_id=each) for each in ids]
+        threads: dict[ThreadId, ThreadRow] = {}
+        for rows in (await self._db.look_up(wanted)).values():
+            for thread in _readable(rows, thread_from):
+                if thread.deleted_at is None:
+                    threads[thread.thread_id] = thread
+        return threads
+
     async def _thread(self, row: ThreadRow) -> Thread:
         """The thread with what is derived from its runs and dispatches, as far as those can be read."""
-        place = {"thread": row.no, "limit": 1}
-        claimed = await self._db.row("claimed", place)
-        head = await self._db.row("head_of_queue", place) if row.queued else None
-        waits = await self._db.row("waiting_runs", place) if row.waiting else None
-        latest = row.latest_run_no
+        thread_no, latest = row.no, row.latest_run_no
+        claimed = await self._found("claimed", thread=thread_no)
+        head = await self._found("head_of_queue", thread=thread_no) if row.queued else None
+        waits = await self._found("waiting_runs", thread=thread_no, limit=1) if row.waiting else None
         lost: list[str] = []
 
         async def found(loading: Coroutine[Any, Any, Run | None]) -> Run | None:
@@ -134,24 +158,53 @@ class Reading:
                 return None
 
         async def of_claimed(columns: Row) -> Run | None:
-            return await self.load_run(row.scope, dispatch_from(tuple(columns)).run_id)
+            return await self._bare_run(row.scope, dispatch_from(tuple(columns)).run_id)
 
         async def of_waiting(columns: Row) -> Run | None:
             return run_from(tuple(columns))
 
+        async def of_number(no: int) -> Run | None:
+            found = await self._found("run_by_no", no=no)
+            return None if found is None else run_from(tuple(found))
+
+        [open_tickets] = await self._found("count_open_tickets", thread=thread_no) or (0,)
         thread = derive_thread(
             row,
             active=None if claimed is None else await found(of_claimed(claimed)),
-            head=None if head is None else await found(self.load_run(row.scope, RunId(head[0]))),
+            head=None if head is None else await found(self._bare_run(row.scope, RunId(head[0]))),
             waits=None if waits is None else await found(of_waiting(waits)),
-            latest=None if latest is None else await found(self._run_by_no(latest)),
-            open_tickets=(await self._one("count_open_tickets", place))[0],
+            latest=None if latest is None else await found(of_number(latest)),
+            open_tickets=open_tickets,
         )
         return replace(thread, unreadable=tuple(dict.fromkeys(lost))) if lost else thread
 
+    async def _threads_ahead(self, rows: Iterable[ThreadRow]) -> None:
+        """Look up what `_thread` asks of each."""
+        wanted: list[Lookup] = []
+        for row in rows:
+            wanted += [lookup_of(name, thread=row.no) for name in ("claimed", "count_open_tickets")]
+            wanted += [lookup_of("head_of_queue", thread=row.no)] if row.queued else []
+            wanted += [lookup_of("waiting_runs", thread=row.no, limit=1)] if row.waiting else []
+            wanted += [] if row.latest_run_no is None else [lookup_of("run_by_no", no=row.latest_run_no)]
+        found = await self._look_up(wanted)
+        runs: list[Lookup] = []
+        for row in rows:
+            for columns in found[lookup_of("claimed", thread=row.no)]:
+                with suppress(DataIntegrity):  # whoever derives the thread says so
+                    runs.append(lookup_of("shown_run", scope=row.scope, run_id=dispatch_from(tuple(columns)).run_id))
+            for columns in found.get(lookup_of("head_of_queue", thread=row.no), ()):
+                runs.append(lookup_of("shown_run", scope=row.scope, run_id=columns[0]))
+        await self._look_up(runs)
+
     async def list_threads(self, scope: Scope, query: ThreadQuery) -> Page[Thread]:
         descending = not query.ascending
-        walk = self._walk(f"listed_threads{'_down' if descending else ''}", {"scope": scope}, query.after, descending)
+        name = f"listed_threads{'_down' if descending else ''}"
+
+        async def ahead(rows: Sequence[Row]) -> None:
+            threads = _readable(rows, thread_from)
+            await self._threads_ahead([each for each in threads if query.fits_info(each.thread_id, each.info)])
+
+        walk = self._walk(name, {"scope": scope}, query.after, descending, query.limit, ahead)
         few: list[Any] | None = None
         if query.resource_id is not None:
             few = await self._few("few_threads", {"scope": scope, "resource_id": query.resource_id})
@@ -179,11 +232,16 @@ class Reading:
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     async def load_run(self, scope: Scope, run_id: RunId) -> Run | None:
-        row = await self._db.row("shown_run", {"scope": scope, "run_id": run_id})
+        row = await self._found("shown_run", scope=scope, run_id=run_id)
         return None if row is None else await self._run(row)
 
+    async def _bare_run(self, scope: Scope, run_id: RunId) -> Run | None:
+        """Without its output."""
+        row = await self._found("shown_run", scope=scope, run_id=run_id)
+        return None if row is None else run_from(tuple(row))
+
     async def _run_by_no(self, no: int) -> Run | None:
-        row = await self._db.row("run_by_no", {"no": no})
+        row = await self._found("run_by_no", no=no)
         return None if row is None else await self._run(row)
 
     async def _run(self, row: Row) -> Run:
@@ -192,10 +250,10 @@ class Reading:
         if not run.output_message_ids:
             return run
         with suppress(DataIntegrity):
-            wanted = [("output_message", (run.no, each)) for each in run.output_message_ids]
-            found = await self._db.look_up(wanted)
-            if all(found[lookup] for lookup in wanted):
-                texts = [message_from(tuple(found[lookup][0])).message.text for lookup in wanted]
+            wanted = _outputs(run)
+            found = await self._look_up(wanted)
+            if all(found[each] for each in wanted):
+                texts = [message_from(tuple(found[each][0])).message.text for each in wanted]
                 return replace(run, final_output="".join(texts))
         return run
 
@@ -207,14 +265,16 @@ class Reading:
         way = _way(query.descending)
         if query.thread_id is not None:
             thread = await self._thread_row(scope, query.thread_id)
-            place: dict[str, Any] = {"thread": 0 if thread is None else thread.no}
-            walk = self._walk(f"runs_of_thread_{way}", place, query.after, query.descending)
+            name, place = f"runs_of_thread_{way}", {"thread": 0 if thread is None else thread.no}
         elif query.status is None or query.status is RunStatus.DONE:
-            place = {"scope": scope, "agent_id": query.agent_id}
-            walk = self._walk(f"runs_{way}", place, query.after, query.descending)
+            name, place = f"runs_{way}", {"scope": scope, "agent_id": query.agent_id}
         else:
+            name = f"open_runs_{way}"
             place = {"scope": scope, "agent_id": query.agent_id, "statuses": [RUN_TEXT[query.status]]}
-            walk = self._walk(f"open_runs_{way}", place, query.after, query.descending)
+
+        async def ahead(rows: Sequence[Row]) -> None:
+            runs = [run for run in _readable(rows, run_from) if query.fits(run)]
+            await self._runs_ahead(scope, runs, dispatches=query.phase is not None)
 
         async def load(row: Row) -> Run | None:
             run = await self._run(row)
@@ -226,15 +286,25 @@ class Reading:
                     return None
             return run
 
+        walk = self._walk(name, place, query.after, query.descending, query.limit, ahead)
         return await _page(walk, load, query.limit)
 
+    async def _runs_ahead(self, scope: Scope, runs: Iterable[Run], *, dispatches: bool) -> None:
+        """Look up what is shown with each."""
+        wanted = [each for run in runs for each in _outputs(run)]
+        if dispatches:
+            wanted += [lookup_of("dispatch", scope=scope, dispatch_id=run.dispatch_id) for run in runs]
+        await self._look_up(wanted)
+
     async def list_dead_letters(self, scope: Scope, query: DeadLetterQuery) -> Page[DeadLetter]:
-        if query.thread_id is None:
-            walk = self._walk("dead_runs", {"scope": scope}, query.after, True)
-        else:
+        name, place = "dead_runs", {"scope": scope}
+        if query.thread_id is not None:
             thread = await self._thread_row(scope, query.thread_id)
-            place = {"thread": 0 if thread is None else thread.no}
-            walk = self._walk("runs_of_thread_down", place, query.after, True)
+            name, place = "runs_of_thread_down", {"thread": 0 if thread is None else thread.no}
+
+        async def ahead(rows: Sequence[Row]) -> None:
+            runs = [run for run in _readable(rows, run_from) if run.dead_lettered]
+            await self._runs_ahead(scope, runs, dispatches=True)
 
         async def load(row: Row) -> DeadLetter | None:
             run = await self._run(row)
@@ -246,6 +316,7 @@ class Reading:
             letter = DeadLetter(run, dispatch)
             return letter if query.fits(letter) else None
 
+        walk = self._walk(name, place, query.after, True, query.limit, ahead)
         return await _page(walk, load, query.limit)
 
     async def count_open_runs(self, scope: Scope) -> list[OpenCount]:
@@ -271,17 +342,16 @@ class Reading:
     # --- dispatches ---------------------------------------------------------------------------------------------------
 
     async def load_dispatch(self, scope: Scope, dispatch_id: DispatchId) -> Dispatch | None:
-        row = await self._db.row("dispatch", {"scope": scope, "dispatch_id": dispatch_id})
+        row = await self._found("dispatch", scope=scope, dispatch_id=dispatch_id)
         return None if row is None else dispatch_from(tuple(row))
 
     async def load_dispatches(self, scope: Scope, ids: Iterable[DispatchId]) -> dict[DispatchId, Dispatch]:
+        wanted = {each: lookup_of("dispatch", scope=scope, dispatch_id=each) for each in ids}
+        rows = await self._look_up(wanted.values())
         found: dict[DispatchId, Dispatch] = {}
-        for (_, (dispatch_id, _)), rows in (
-            await self._db.look_up([("dispatch", (each, scope)) for each in ids])
-        ).items():
-            with suppress(DataIntegrity):  # the list that it is for names it
-                for row in rows:
-                    found[dispatch_id] = dispatch_from(tuple(row))
+        for dispatch_id, asked in wanted.items():
+            for dispatch in _readable(rows[asked], dispatch_from):  # the list that it is for names the others
+                found[dispatch_id] = dispatch
         return found
 
     async def active_dispatch(self, scope: Scope, thread_id: ThreadId) -> Dispatch | None:
@@ -566,7 +636,7 @@ class Reading:
         reached, count = max(after, thread.first_event_seq - 1), 0
         rows = await self._db.rows("events_from" if run_id is None else "events_of_run", place)
         shown = [row for row in rows if row[0] + row[1] - 1 > after]
-        messages = await self._referred(thread, thread_id, shown)
+        messages = await self._referred([(thread, row) for row in shown])
         for raw in shown:
             if count >= limit:
                 return Page(tuple(found), reached, tuple(unreadable))
@@ -574,7 +644,7 @@ class Reading:
             if run_id is None and first_seq > reached + 1:
                 unreadable.append(f"thread {thread_id!r}: the event log has a hole before {first_seq}")
             try:
-                row = completed_row(thread, events_from(thread_id, tuple(raw)), messages.get)
+                row = completed_row(thread, events_from(thread_id, tuple(raw)), _of(thread, messages))
                 found.append(row.starting_after(after))
             except DataIntegrity as error:
                 unreadable.append(str(error))
@@ -584,46 +654,45 @@ class Reading:
             further = max(further, reached)  # the last row may reach further
         return Page(tuple(found), further, tuple(unreadable))
 
-    async def _referred(
-        self, thread: ThreadRow, thread_id: ThreadId, rows: Sequence[Row]
-    ) -> dict[int, Message | DataIntegrity]:
-        """The messages that rows of events refer to, by seq."""
-        seqs: set[int] = set()
-        for row in rows:
+    async def _referred(self, rows: Iterable[tuple[ThreadRow, Row]]) -> dict[tuple[int, int], Message | DataIntegrity]:
+        """The messages that rows of events refer to, by the number of their thread and their seq."""
+        places: set[tuple[int, int]] = set()
+        for thread, row in rows:
             with suppress(DataIntegrity):  # whoever completes it says so
-                seqs.update(referred(events_from(thread_id, tuple(row)).events))
-        if not seqs:
-            return {}
-        found: dict[int, Message | DataIntegrity] = {}
-        for row in await self._db.rows("messages_by_seq", {"thread": thread.no, "numbers": sorted(seqs)}):
-            try:
-                found[row[1]] = message_from(tuple(row)).message
-            except DataIntegrity as error:
-                found[row[1]] = error
+                seqs = referred(events_from(thread.thread_id, tuple(row)).events)
+                places.update([(thread.no, seq) for seq in seqs])
+        wanted = {place: lookup_of("message_at", thread=place[0], seq=place[1]) for place in sorted(places)}
+        rows_of = await self._db.look_up([*wanted.values()])
+        found: dict[tuple[int, int], Message | DataIntegrity] = {}
+        for place, asked in wanted.items():
+            for row in rows_of[asked]:
+                try:
+                    found[place] = message_from(tuple(row)).message
+                except DataIntegrity as error:
+                    found[place] = error
         return found
 
     async def last_events(self, scope: Scope, runs: Sequence[Run]) -> dict[RunId, EventRow]:
-        found: dict[RunId, EventRow] = {}
-        threads: dict[ThreadId, ThreadRow | None] = {}
-        for run in runs:
-            if run.thread_id not in threads:
-                threads[run.thread_id] = await self._thread_row(scope, run.thread_id)
-            thread = threads[run.thread_id]
+        threads = await self._thread_rows(scope, {run.thread_id for run in runs})
+        ends = {run.run_id: (threads[run.thread_id], run) for run in runs if run.thread_id in threads}
+        found: dict[RunId, tuple[ThreadRow, Row]] = {}
+        for which in range(_MOST_TAILS):
+            wanted: dict[RunId, Lookup] = {}
+            for run_id, (thread, run) in ends.items():
+                tail = tails(run, thread.event_seq)[which : which + 1]
+                for first, last in tail if run_id not in found else ():
+                    wanted[run_id] = lookup_of(
+                        "last_events_of_run", thread=thread.no, run_id=run_id, first=first, last=last
+                    )
+            rows = await self._db.look_up([*wanted.values()])
+            found |= {run_id: (ends[run_id][0], row) for run_id, asked in wanted.items() for row in rows[asked]}
+        messages = await self._referred(found.values())
+        completed: dict[RunId, EventRow] = {}
+        for run_id, (thread, row) in found.items():
             with suppress(DataIntegrity):
-                row = None if thread is None else await self._last_event(thread, run)
-                if row is not None:
-                    found[run.run_id] = row
-        return found
-
-    async def _last_event(self, thread: ThreadRow, run: Run) -> EventRow | None:
-        for first, last in tails(run, thread.event_seq):
-            place = {"thread": thread.no, "run_id": run.run_id, "first": first, "last": last}
-            raw = await self._db.row("last_events_of_run", place)
-            if raw is not None:
-                stored = events_from(run.thread_id, tuple(raw)).last()
-                messages = await self._referred(thread, run.thread_id, [raw])
-                return completed_row(thread, stored, messages.get)
-        return None
+                stored = events_from(thread.thread_id, tuple(row)).last()
+                completed[run_id] = completed_row(thread, stored, _of(thread, messages))
+        return completed
 
     async def event_bounds(self, scope: Scope, thread_id: ThreadId) -> tuple[int, int]:
         thread = await self._thread_row(scope, thread_id)
@@ -671,16 +740,30 @@ class Reading:
         row: Row = await self._db.row(name, values)
         return row
 
-    async def _walk(self, name: str, values: dict[str, Any], after: int | None, descending: bool) -> Walk:
-        """The rows of a statement that begins behind a number, in order."""
+    async def _walk(
+        self,
+        name: str,
+        values: dict[str, Any],
+        after: int | None,
+        descending: bool,
+        limit: int = _AT_ONCE,
+        ahead: Callable[[Sequence[Row]], Awaitable[None]] | None = None,
+    ) -> Walk:
+        """The rows of a statement that begins behind a number, in order. `limit`: so many of them may be enough;
+        `ahead` sees them before they are walked through.
+        """
         start = start_of(after, descending=descending)
+        at_once = min(max(limit, 1) + 1, _AT_ONCE)
         while True:
-            rows = await self._db.rows(name, {**values, "after": start, "limit": _AT_ONCE})
+            rows = await self._db.rows(name, {**values, "after": start, "limit": at_once})
+            if ahead is not None:
+                await ahead([row[1:] for row in rows])
             for row in rows:
                 start = row[0]
                 yield start, row[1:]
-            if len(rows) < _AT_ONCE:
+            if len(rows) < at_once:
                 return
+            at_once = _AT_ONCE
 
 
 async def _given(rows: Sequence[Row]) -> Walk:
@@ -709,6 +792,18 @@ async def _page(walk: Walk, load: Callable[[Row], Coroutine[Any, Any, RecordT | 
             if record is not None:
                 items.append(record)
     return Page(tuple(items), None, tuple(unreadable))
+
+
+def _outputs(run: Run) -> list[Lookup]:
+    """What it has said."""
+    return [lookup_of("output_message", run=run.no, message_id=each) for each in run.output_message_ids]
+
+
+def _of(
+    thread: ThreadRow, messages: Mapping[tuple[int, int], Message | DataIntegrity]
+) -> Callable[[int], Message | DataIntegrity | None]:
+    """Those of a thread, by seq."""
+    return lambda seq: messages.get((thread.no, seq))
 
 
 def _readable(rows: Iterable[Row], record_from: Callable[[tuple[Any, ...]], RecordT]) -> list[RecordT]:

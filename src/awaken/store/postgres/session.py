@@ -24,6 +24,10 @@ Lookup = tuple[str, tuple[Any, ...]]
 """The name of a statement, and its values in its order."""
 
 
+def lookup_of(name: str, **values: Any) -> Lookup:
+    return name, tuple([values[each] for each in SQL[name].values])
+
+
 class Session:
     """One connection, inside or outside of a transaction."""
 
