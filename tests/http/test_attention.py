@@ -86,10 +86,14 @@ async def test_what_nobody_begins_is_told_by_route_and_by_its_oldest_run(store: 
         await site.http.post("/v1/agents/careful/pause", None)
         paused = await site.submit("careful")
         await site.submit("careful")
+        await site.http.post("/v1/agents/hopeless/pause", None)
+        await site.submit("hopeless", after_seconds=86_400)
         found = await attention(site)
+        assert ids(found, "running") == [], "what begins tomorrow is neither stuck nor at work"
         assert [(each["route"], each["code"], each["waiting"]) for each in found["unserved"]["items"]] == [
             (AGENT, "unserved", 1),
             ("careful", "agent_paused", 2),
+            ("hopeless", "agent_paused", 1),
         ]
         assert ids(found, "stuck") == [paused["run_id"]]
         await clock.advance(61)

@@ -97,7 +97,7 @@ async def look(
     seen = await looking.seen([*suspicious, *running.items])
     suspects = {run.run_id for run in suspicious}
     stuck = sorted([each for each in seen if _is_stuck(each, suspects)], key=_urgency)
-    away = {each.run.run_id for each in stuck}
+    at_work = {run.run_id for run in running.items}.difference([each.run.run_id for each in stuck])
     groups = await letters.group(scope, DeadLetterQuery(), most=LETTERS_LOOKED_AT)
     is_all = sum([group.count for group in groups]) < LETTERS_LOOKED_AT
     return Attention(
@@ -105,7 +105,7 @@ async def look(
         is_drained=engine.draining().drained,
         tickets=tickets,
         stuck=Few(tuple(stuck[:limit]), len(stuck) > limit or retrying.has_more),
-        running=Few(tuple([each for each in seen if each.run.run_id not in away]), running.has_more),
+        running=Few(tuple([each for each in seen if each.run.run_id in at_work]), running.has_more),
         unserved=unserved,
         dead_letters=Few(tuple(groups[:limit]), len(groups) > limit or not is_all),
     )
@@ -181,15 +181,23 @@ class _Looking:
 
     async def _unserved(self, route: Route, agent_id: AgentId, waiting: int) -> UnservedRoute:
         withdrawn = self._agents.why_not_loadable(route)
-        oldest = await self._runs(RunQuery(status=CREATED, agent_id=agent_id, limit=MAX_PAGE))
         return UnservedRoute(
             route=route,
             agent_id=agent_id,
             code="agent_paused" if self._agents.is_paused(route) else "not_loadable" if withdrawn else "unserved",
             detail=withdrawn,
             waiting=min(waiting, MAX_COUNTED),
-            oldest=next((run for run in oldest.items if run.route == route), None),
+            oldest=await self._oldest(route, agent_id),
         )
+
+    async def _oldest(self, route: Route, agent_id: AgentId) -> Run | None:
+        """That of a route which has waited longest, where it is found soon among those of other versions."""
+        for limit in (1, MAX_PAGE):
+            page = await self._runs(RunQuery(status=CREATED, agent_id=agent_id, limit=limit))
+            found = next((run for run in page.items if run.route == route), None)
+            if found is not None or page.next is None:
+                return found
+        return None
 
     async def waiting_for_nobody(self, unserved: Iterable[UnservedRoute]) -> list[Run]:
         """The runs that have waited longest where nobody begins one: of each route, or of all."""
