@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -32,9 +32,10 @@ class Watched(msgspec.Struct):
     """What the worst served client received."""
 
 
-def request(method: str, path: str, body: Any = None) -> bytes:
+def request(method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> bytes:
     content = b"" if body is None else msgspec.json.encode(body)
     head = f"{method} {path} HTTP/1.1\r\nHost: {_HOST}\r\nContent-Length: {len(content)}\r\n"
+    head += "".join([f"{name}: {value}\r\n" for name, value in (headers or {}).items()])
     if content:
         head += "Content-Type: application/json\r\n"
     return f"{head}\r\n".encode() + content
@@ -78,9 +79,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(content)
         return await self._answer
 
-    async def call(self, method: str, path: str, body: Any = None) -> bytes:
+    async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> bytes:
         """The body of an answer that is no refusal. Raises RuntimeError when it is one."""
-        status, answer = await self.ask(request(method, path, body))
+        status, answer = await self.ask(request(method, path, body, headers))
         if status not in (200, 201, 202):
             raise RuntimeError(f"{method} {path} was answered with {status}: {answer[:500]!r}")
         return answer

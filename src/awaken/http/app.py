@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +35,7 @@ from awaken.http.problems import Problem, problem_of, shape_problem
 from awaken.http.query import parse_query
 from awaken.http.router import Router
 from awaken.http.settings import HttpSettings
+from awaken.http.sharing import SharedAnswers, patience_of
 from awaken.http.sse import Streams
 from awaken.http.submission import Body
 from awaken.mailbox.service import Mailbox
@@ -115,6 +116,7 @@ class HttpApp:
         self._proxies = Proxies(settings)
         self._origins = Origins(settings)
         self._gate = _Gate(settings)
+        self._shared = SharedAnswers(mailbox.clock)
         self._durability = reads.capabilities.durability.encode()
 
     def prepare_to_stop(self) -> None:
@@ -170,7 +172,11 @@ class HttpApp:
             operation = self._admit(exchange)
             caller = await self._caller(operation, exchange)
             call = await self._call(operation, exchange, caller)
-            return await operation.handler(call)
+            answer = partial(operation.handler, call)
+            if exchange.patience_s:
+                key = (caller.scope, call.root_path, exchange.scope["path"], exchange.scope["query_string"])
+                return await self._shared.answer(key, exchange.patience_s, answer)
+            return await answer()
         except ClientGone:
             raise
         except Exception as error:
@@ -216,7 +222,9 @@ class HttpApp:
     async def _call(self, operation: Operation, exchange: _Exchange, caller: Caller) -> Call:
         scope = exchange.scope
         query = parse_query(scope["query_string"], operation.query)
-        if query.waits:
+        if operation.may_be_shared and not query.waits and b"if-none-match" not in exchange.headers:
+            exchange.patience_s = patience_of(exchange.headers)
+        if query.waits or exchange.patience_s:
             self._gate.stand_aside(exchange)
         body = await self._body(operation, exchange)
         return Call(
@@ -276,8 +284,8 @@ class _Exchange:
     """What is known about one request so far."""
 
     __slots__ = (
-        "forwarded_host", "headers", "ids", "method", "operation", "place", "receive", "request_id", "route", "scope",
-        "status",
+        "forwarded_host", "headers", "ids", "method", "operation", "patience_s", "place", "receive", "request_id",
+        "route", "scope", "status",
     )  # fmt: skip
 
     def __init__(
@@ -298,6 +306,8 @@ class _Exchange:
         self.operation: Operation | None = None
         self.ids: Mapping[str, str] = {}
         self.status = 0
+        self.patience_s = 0
+        """How much longer its answer may take, so that others can share it."""
         self.place: _Room | None = None
 
 

@@ -244,6 +244,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return self.method != "GET"
 
     @property
+    def may_be_shared(self) -> bool:
+        """Whether those who ask the same may get one answer: it reads, is small, and is of the store."""
+        return self.media_type == _JSON and not self.mutates and not self.always_answers
+
+    @property
     def media_type(self) -> str | None:
         """What a good answer is made of; None when it has no content, or when that is for the request to say."""
         if self.may_stream:

@@ -12,8 +12,8 @@ import { useCallback, useEffect, useRef, useState } from "./html.js";
 const KEY = "awaken.key";
 const PAUSE_MS = 1_000;
 const AGAIN_MS = 5_000;
-/** A read that takes long is made less often: it takes at most this part of the time. */
-const SHARE = 0.1;
+/** What nobody waits for may take so much longer, so that many who look at one thing share what is read for it. */
+const PATIENT = { Prefer: "wait=10" };
 /** Without a hint; ages, leases and what other processes do change without one. */
 const IDLE_MS = 15_000;
 
@@ -51,7 +51,7 @@ export function api(words, ...ids) {
 export async function act({ method, path, body, headers }) {
   const answer = await client.send(method, path, { body, headers });
   const text = await answer.text();
-  if (method !== "GET") link.hint({}); // not everything that changes is said by the stream, such as schedules
+  if (method !== "GET") link.hint({ is_own: true }); // not everything that changes is said by the stream, such as schedules
   return text ? JSON.parse(text) : null;
 }
 
@@ -139,43 +139,47 @@ export function useRead(path, { concerns = () => true, live = true } = {}) {
   const reload = useRef(() => {});
   useEffect(() => {
     if (path === null) return undefined;
-    const closing = new AbortController();
-    let asked = false, reading = false, timer = null, last = 0, pause_ms = PAUSE_MS; // prettier-ignore
-    const read = async () => {
-      reading = true;
+    let asked = false, reading = null, timer = null, last = 0; // prettier-ignore
+    const read = async (headers = {}) => {
+      clearTimeout(timer);
+      reading?.abort();
+      const own = (reading = new AbortController());
+      own.is_urgent = headers !== PATIENT;
       asked = false;
       last = Date.now();
       try {
-        const answer = await client.send("GET", path, { signal: closing.signal });
+        const answer = await client.send("GET", path, { headers, signal: own.signal });
         const value = await answer.json();
         link.heard();
         show({ path, value, problem: null, read_at: Date.now() });
       } catch (error) {
-        if (closing.signal.aborted) return;
+        if (own.signal.aborted) return;
         const problem = error instanceof AwakenError ? error : new AwakenError(0, { detail: String(error.message ?? error) });
         // What may be seen no more is shown no more.
         const keeps = (before) => before.path === path && ![401, 403].includes(problem.status);
         show((before) => ({ ...(keeps(before) ? before : { value: undefined, read_at: null }), path, problem }));
       }
-      reading = false;
-      pause_ms = Math.max(PAUSE_MS, (Date.now() - last) / SHARE);
-      plan(asked ? pause_ms : IDLE_MS);
+      if (own.signal.aborted) return;
+      reading = null;
+      plan(asked ? PAUSE_MS : IDLE_MS);
     };
     const plan = (in_ms) => {
       clearTimeout(timer);
-      if (closing.signal.aborted || !live) return;
-      timer = setTimeout(() => (document.hidden ? plan(IDLE_MS) : read()), in_ms);
+      if (live) timer = setTimeout(() => (document.hidden ? plan(IDLE_MS) : read(PATIENT)), in_ms);
     };
     const ask = () => {
       if (document.hidden || !live) return;
-      if (!asked && !reading) plan(Math.max(0, pause_ms - (Date.now() - last)));
+      if (!asked && !reading) plan(Math.max(0, PAUSE_MS - (Date.now() - last)));
       asked = true;
     };
-    const seen = () => document.hidden || ask();
-    reload.current = () => (reading ? (asked = true) : read());
+    // Who has done something sees it at once, also where a read waits for others to share it.
+    const now = () => (reading?.is_urgent ? (asked = true) : read());
+    const seen = () => document.hidden || !live || now();
+    reload.current = now;
     // Where the link is lost the next read fails, and the page says how old it is.
     const deaf = link.listen(({ opened, hint, state }) => {
-      if (opened || state === "lost" || (hint && matters.current(hint))) ask();
+      if (hint?.is_own && live) now();
+      else if (opened || state === "lost" || (hint && matters.current(hint))) ask();
     });
     document.addEventListener("visibilitychange", seen);
     read();
@@ -183,7 +187,7 @@ export function useRead(path, { concerns = () => true, live = true } = {}) {
       deaf();
       document.removeEventListener("visibilitychange", seen);
       clearTimeout(timer);
-      closing.abort();
+      reading?.abort();
     };
   }, [path, live]);
   const again = useCallback(() => reload.current(), []);
