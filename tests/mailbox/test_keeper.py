@@ -196,6 +196,8 @@ async def test_a_run_that_lost_its_lease_is_stopped_and_writes_nothing(store: Wa
                 *("RunSubmitted", "RunResumed", "StepStarted", "MessageCommitted", "StepEnded", "RunFinished"),
             ],
         )
+        for each in (old, new):
+            await each.quiet()
         assert old.free_slots == new.free_slots == 100
 
 

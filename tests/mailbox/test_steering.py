@@ -529,6 +529,7 @@ async def test_a_run_goes_on_with_what_was_sent_for_its_end(store: WatchedStore,
         agent.gate.set()
 
         ended = await world.done(run)
+        await world.quiet()
 
         assert await world.texts() == ["hello", "re: hello", "and then?", "re: and then?"]
         assert (ended.final_output, ended.usage.model_calls, agent.drives) == ("re: and then?", 2, 2)
@@ -590,6 +591,7 @@ async def test_a_message_that_arrives_while_a_run_is_being_settled_is_taken_all_
         world.store.let_go()
 
         assert (await world.done(run)).final_output == "re: late"
+        await world.quiet()
         assert (agent.drives, world.free_slots) == (2, 1)
 
 

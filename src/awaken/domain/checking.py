@@ -114,7 +114,7 @@ def check_settings(settings: msgspec.Struct, whose: str) -> None:
     Raises:
         ValidationError: Naming the setting.
     """
-    for field in msgspec.structs.fields(settings):
+    for field in _fields(type(settings)):
         value = getattr(settings, field.name)
         try:
             if isinstance(value, float) and not math.isfinite(value):
@@ -126,6 +126,12 @@ def check_settings(settings: msgspec.Struct, whose: str) -> None:
         except UnicodeEncodeError:
             text = f"setting {field.name} = {shown(value)} {whose} cannot be: it holds half of a character"
             raise ValidationError(text) from None
+
+
+@cache
+def _fields(of: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Their types are written as text, and reading them takes longer than checking every value."""
+    return msgspec.structs.fields(of)
 
 
 def checked_seconds(seconds: object, *, what: str) -> float:
