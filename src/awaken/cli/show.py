@@ -47,6 +47,8 @@ def show(
 
 def _facts_of(run: Run) -> dict[str, object]:
     attempts = None if run.attempt is None else f"{run.attempt} of {run.max_attempts}"
+    if run.attempt and run.phase == "retrying" and run.error is not None and run.error.code == "attempt_failed":
+        attempts = f"{run.attempt - 1} of {run.max_attempts} failed"
     return {
         "run": run.run_id,
         "thread": run.thread_id,

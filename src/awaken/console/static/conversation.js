@@ -8,7 +8,7 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { act, api, useRead, withQuery } from "./link.js";
-import { Action, Id, Json, Problem, Read, RunId, Status, When } from "./parts.js";
+import { Action, Id, Json, Lasting, Problem, Read, RunId, Status, When } from "./parts.js";
 import { go } from "./route.js";
 import { Markdown, Text, brief, lasting, pretty, seen } from "./text.js";
 
@@ -64,7 +64,7 @@ function marked(items, effective) {
 /**
  * What there is to show, as items in order: messages, each with its calls, whose answers are no items of their own.
  *
- * `about` says more, by the id: of calls `{ status, ms, ticket, child, error }`, of a message at which step it was `taken`.
+ * `about` says more, by the id: of calls `{ status, ms, since, ticket, child, error }`, of a message at which step it was `taken`.
  * One that came to a run which had said something already was taken under way, whether or not it is known at which step.
  */
 export function itemsOf(messages, saying, about = new Map()) {
@@ -108,7 +108,7 @@ export function Message({ of: { message, calls, taken, live = false }, chosen, f
       ${state === "interrupted" && html`<span class="mark">cut short</span>`}
       ${hidden && html`<span class="mark">hidden: read no more</span>`}
       ${visibility === "internal" && html`<span class="mark">internal: clients do not see it</span>`}
-      ${live ? html`<${Status} of="running">being said<//>` : html`<span class="quiet">${seq && `#${seq} · `}<${When} at=${message.created_at} /></span>`}
+      ${live ? html`<${Status} of="running">being said<//> <span class="quiet"><${Lasting} since=${message.created_at} /></span>` : html`<span class="quiet">${seq && `#${seq} · `}<${When} at=${message.created_at} /></span>`}
       ${fork && seq && !hidden && html`<${Fork} message=${message} />`}
     </header>
     ${said.map((block, at) => html`<${Block} key=${at} of=${block} role=${role} live=${live} />`)}
@@ -139,7 +139,7 @@ const CALL_STATES = { succeeded: "success", success: "success", failed: "failed"
 
 /** A call, folded: its name and what became of it; opened, what it was given and what it answered. */
 function Call({ of: call, live, chosen }) {
-  const { id, name, arguments: given, raw, answer, output, status, ms, ticket, child, error } = call;
+  const { id, name, arguments: given, raw, answer, output, status, ms, since, ticket, child, error } = call;
   const ended = status ?? answer?.tool_status;
   const result = answer?.content.map((block) => (block.type === "text" ? block.text : pretty(block.value ?? block))).join("\n");
   const words = raw ?? (given === undefined ? "" : JSON.stringify(given));
@@ -147,6 +147,7 @@ function Call({ of: call, live, chosen }) {
     <summary>
       <code>${brief(name, 80)}</code> ${ended ? html`<${Status} of=${CALL_STATES[ended] ?? ended}>${ended.replaceAll("_", " ")}<//>` : html`<${Status} of=${live ? "running" : "open"}>${live ? "being called" : "not answered"}<//>`}
       ${ms !== undefined && html`<span class="quiet"> ${lasting(ms)}</span>`}
+      ${since && !ended && html`<span class="quiet"> <${Lasting} since=${since} /></span>`}
       ${" "}<span class="quiet gist">${brief(words, 160)}</span>
     </summary>
     <p class="label">Arguments</p>

@@ -8,7 +8,7 @@
 import { html, useEffect, useMemo } from "./html.js";
 import { BASE, withQuery } from "./link.js";
 import { DELTAS } from "./log.js";
-import { awakenOf, Command, Copy, curlOf, Id, Json, Problem, Table, Typed } from "./parts.js";
+import { awakenOf, Command, Copy, curlOf, Id, Json, Problem, Table, Typed, When } from "./parts.js";
 import { refine, to } from "./route.js";
 import { brief, lasting, seen } from "./text.js";
 
@@ -39,15 +39,20 @@ export function placeOf({ kind, payload }) {
   return payload.tool_call_id ?? payload.message_id;
 }
 
-/** The payload on a line, without what names other things. */
-function gist({ payload }) {
+/** The payload on a line, without what names other things; instants as the first column has them. */
+function gist({ payload }, start) {
   const { content_blocks, ...rest } = payload;
   const text = content_blocks?.map((block) => block.text ?? block.type).join(" ");
-  const said = Object.entries(rest).filter(([name]) => !/_ids?$|^id$|_seq$|_index$|^index$/.test(name));
-  const words = (name, value) => (/_(at|until)$/.test(name) ? new Date(value).toISOString() : typeof value === "string" ? value : JSON.stringify(value));
+  const said = Object.entries(rest).filter(([name]) => !/_ids?$|^id$|_seq$|_index$|^index$|worker$/.test(name));
+  const words = (name, value) => (/_at$|_until$|^until$/.test(name) ? afterwards(value, start) : typeof value === "string" ? value : name === "process" ? `${value.pid} on ${value.host}` : JSON.stringify(value));
   return [text, ...said.map(([name, value]) => `${name.replaceAll("_", " ")}: ${brief(words(name, value), 100)}`)]
     .filter(Boolean)
     .join(" · ");
+}
+
+function afterwards(instant, start) {
+  const ms = new Date(instant).getTime() - start;
+  return Number.isNaN(ms) ? String(instant) : `after ${lasting(Math.max(0, ms))}`;
 }
 
 /** The history that `log` has read. `path` is where it is read, `cli` what `awaken` does for it. */
@@ -77,7 +82,7 @@ export function History({ log, path, route, run_id, lead }) {
   const columns = [
     { title: "After", cell: (event) => html`<time id=${`event-${event.cursor}`} datetime=${event.created_at} title=${event.created_at}>${lasting(Math.max(0, Date.parse(event.created_at) - start))}</time>` },
     { title: "Kind", cell: (event) => html`<span class=${failed(event) ? "failed" : ""}>${seen(event.kind)}</span>` },
-    { title: "What", wide: true, cell: (event) => html`<span class="quiet lines">${brief(gist(event), 300)}</span>${event.cursor === chosen && html`<${Detail} ...${{ event, events, path, query, run_id, lead }} />`}` },
+    { title: "What", wide: true, cell: (event) => html`<span class="quiet lines">${brief(gist(event, start), 300)}</span>${event.cursor === chosen && html`<${Detail} ...${{ event, events, path, query, run_id, lead }} />`}` },
   ];
   const turn = (number) => refine({ page: String(number + 1), event: undefined });
   return html`<section class="history" aria-label="History">
@@ -125,7 +130,7 @@ function Detail({ event, events, path, query, run_id, lead }) {
     <p class="row">
       <span>Cursor <${Id} id=${event.cursor} short=${false} /></span>
       <span>Link <${Copy} text=${link} what="link" /></span>
-      <time datetime=${event.created_at}>${event.created_at}</time>
+      <${When} at=${event.created_at} />
       ${place && html`<button type="button" onClick=${() => lead("conversation", place)}>In the conversation</button>`}
       <button type="button" onClick=${() => lead("timeline", event.cursor)}>In the timeline</button>
     </p>

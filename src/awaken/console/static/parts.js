@@ -4,7 +4,7 @@
  */
 
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "./html.js";
-import { BASE, act, keepKey, readKey, useNow, useRead, withQuery } from "./link.js";
+import { BASE, act, keepKey, readKey, useLink, useNow, useRead, withQuery } from "./link.js";
 import { refine, to, useKeys } from "./route.js";
 import { Text, exact, lasting, seen } from "./text.js";
 
@@ -48,6 +48,17 @@ export function Id({ id, href, short = true }) {
 
 export const RunId = ({ id, short }) => html`<${Id} id=${id} href=${id && to("runs", id)} short=${short} />`;
 export const ThreadId = ({ id, short }) => html`<${Id} id=${id} href=${id && to("threads", id)} short=${short} />`;
+
+/** How long something has gone on; while the server is not reached, how long it had when it was last heard. */
+export function Lasting({ since }) {
+  const now = useNow();
+  const { state, heard_at } = useLink();
+  const gone = useRef(false);
+  gone.current = state === "lost" || (gone.current && state !== "live");
+  const lost = gone.current && heard_at;
+  const ms = Math.max(0, (lost ? heard_at : now) - (typeof since === "string" ? Date.parse(since) : since));
+  return lost ? html`<span class="quiet" title="The server is not reached">${lasting(ms)} when last heard</span>` : html`<span>${lasting(ms)}</span>`;
+}
 
 export function Copy({ text, what = "text" }) {
   const [done, turn] = useState(false);

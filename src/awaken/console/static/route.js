@@ -46,6 +46,39 @@ export function useRoute() {
   return route;
 }
 
+/** How long what was left is waited for, while its view is read again. */
+const RETURN_MS = 5_000;
+/** What somebody does who has gone on meanwhile. */
+const GOES_ON = ["keydown", "pointerdown", "hashchange"];
+
+// The link by which a view is left is kept with its entry in the browser's history, where "back" finds it.
+addEventListener("click", ({ target, ctrlKey, metaKey, shiftKey }) => {
+  const link = target.closest?.("main a[href^='#/']");
+  if (link && !ctrlKey && !metaKey && !shiftKey) history.replaceState({ left: link.getAttribute("href") }, "");
+}, true); // prettier-ignore
+addEventListener("hashchange", () => setTimeout(returned));
+
+/** Focus what was left here, once it is drawn. */
+function returned() {
+  const left = history.state?.left;
+  if (!left) return;
+  const seek = () => {
+    const link = document.querySelector(`main a[href="${CSS.escape(left)}"]`);
+    link?.focus();
+    if (link) end();
+  };
+  const drawn = new MutationObserver(seek);
+  const end = () => {
+    drawn.disconnect();
+    clearTimeout(timer);
+    GOES_ON.forEach((kind) => removeEventListener(kind, end, true));
+  };
+  const timer = setTimeout(end, RETURN_MS);
+  GOES_ON.forEach((kind) => addEventListener(kind, end, true));
+  drawn.observe(document.body, { subtree: true, childList: true });
+  seek();
+}
+
 /**
  * What keys do while the component is shown: `{ j: next }`. Not while somebody types, nor with a modifier. One that is
  * held down acts once, unless it `repeats`. `before`: ahead of those of the page.

@@ -54,7 +54,7 @@ function Shown({ run, reload, path, mine, route }) {
     <${Why} ...${{ run, why }} />
     <${About} run=${run} children=${spans.filter(({ kind }) => kind === "child")} />
     <div class="row actions">
-      ${!done && html`<${Action} label="Stop" danger=${true} request=${stop} done=${reload} />`}
+      ${!done && html`<${Action} label="Stop" danger=${true} confirm="The run ends here. What it has done and said stays; it does not go on, but it can be done again from the start, as a new run." request=${stop} cli=${["cancel", run_id]} done=${reload} />`}
       ${done && html`<${Action} label="Retry" request=${retry} done=${({ run_id }) => go("runs", run_id)} />`}
       <${Download} path=${`${path}/events`} name=${`run-${run_id}.jsonl`} />
     </div>
@@ -145,7 +145,7 @@ function About({ run, children }) {
       "Started by": run.parent_run_id && html`run <${RunId} id=${run.parent_run_id} />`,
       "Retry of": run.retry_of_run_id && html`<${RunId} id=${run.retry_of_run_id} />`,
       Started: children.length > 0 && html`${children.slice(-CHILDREN).map(({ id, status, facts }) => html`<span key=${id}><${RunId} id=${facts.run_id} /> ${seen(facts.agent_id)} <${ChildStatus} run_id=${facts.run_id} status=${status} /> </span>`)}${children.length > CHILDREN && `and ${children.length - CHILDREN} before`}`,
-      Attempt: `${run.attempt} of ${run.max_attempts}`,
+      Attempt: run.attempt && (run.phase === "retrying" && run.error?.code === "attempt_failed" ? `${run.attempt - 1} of ${run.max_attempts} failed` : `${run.attempt} of ${run.max_attempts}`),
       Took: took(run) && `${took(run)}, ${run.steps} ${run.steps === 1 ? "step" : "steps"}`,
       Tokens: input_tokens + output_tokens > 0 ? `${amount(input_tokens)} in${cached}, ${amount(output_tokens)} out${model_calls ? `, ${model_calls} model ${model_calls === 1 ? "call" : "calls"}` : ""}` : null,
       Made: html`<${When} at=${run.created_at} /> <span class="quiet">by ${run.origin} over ${run.adapter}</span>`,

@@ -54,7 +54,7 @@ function Shown({ thread, reload, path, mine }) {
       }}
     /></div>
     <div class="row actions">
-      ${thread.active_run_id && html`<${Action} label="Stop" request=${stop} done=${reload} />`}
+      ${thread.active_run_id && html`<${Action} label="Stop" danger=${true} confirm="The run that the thread executes ends here. What it has done and said stays, and what is queued behind it goes on." request=${stop} cli=${["cancel", thread_id]} done=${reload} />`}
       ${busy && html`<${Action} label="Interrupt" danger=${true} confirm="Stops what the thread executes, and clears its queue and what waits in it." request=${interrupt} done=${reload} />`}
       <${Delete} path=${path} />
     </div>
@@ -113,9 +113,14 @@ const Delete = ({ path }) =>
     done=${() => go("threads")}
   />`;
 
-/** What waits for its runs, in the order in which it is taken. */
+/** Runs of its queue whose messages are shown. */
+const QUEUED = 10;
+
+/** What waits for its runs, in the order in which it is taken, and what runs in its queue are to be given. */
 function Pending({ thread_id, path, mine }) {
   const read = useRead(`${path}/pending`, mine);
+  const queue = useRead(withQuery(`${path}/runs`, { phase: "queued", order: "asc", limit: QUEUED }), mine);
+  const queued = queue.value?.items ?? [];
   const [problem, fail] = useState(null);
   const ordered = (message_ids, revision) => ({ method: "PUT", path: `${path}/pending/order`, body: { message_ids }, headers: { "If-Match": `"${revision}"` } });
   const order = async (items, revision, at, by) => {
@@ -139,10 +144,24 @@ function Pending({ thread_id, path, mine }) {
         return items.length
           ? html`<ol>${items.map((message) => html`<${Waiting} key=${message.message_id} ...${{ message, thread_id, path, reload: read.reload, own, order: (by) => order(own, revision, own.indexOf(message), by) }} />`)}</ol>
               ${own.length > 1 && html`<${Commands} of=${[{ label: "Their order", request: ordered(own.map(({ message_id }) => message_id), revision) }]} />`}`
-          : html`<${Empty} command=${`send ${thread_id} "…" --mode steer`}>No message waits for a run of it.<//>`;
+          : queued.length === 0 && html`<${Empty} command=${`send ${thread_id} "…" --mode steer`}>No message waits for a run of it.<//>`;
       }}
     <//>
+    ${queue.problem && html`<${Problem} of=${queue.problem} reload=${queue.reload} />`}
+    ${queued.length > 0 && html`<h3>With runs that are queued</h3>
+      <ol>${queued.map((run) => html`<${Queued} key=${run.run_id} run=${run} />`)}</ol>
+      ${queue.value.has_more && html`<p><a href=${to("runs", { thread_id, phase: "queued" })}>All of them</a></p>`}`}
   </section>`;
+}
+
+/** A run of the queue, with what it is to be given; that is in no conversation yet. */
+function Queued({ run: { run_id, agent_id, created_at } }) {
+  const read = useRead(api`/v1/runs/${run_id}`, { concerns: (hint) => !hint.run_id || hint.run_id === run_id });
+  const texts = (read.value?.input.messages ?? []).flatMap(({ content }) => content.map((block) => block.text ?? `[${block.type}]`));
+  return html`<li>
+    <p class="words"><${Text} text=${texts.join("\n")} chars=${500} /></p>
+    <p class="quiet">run <${RunId} id=${run_id} /> of ${seen(agent_id)}${read.value?.queue_position && `, number ${read.value.queue_position} in the queue`} · <${When} at=${created_at} /></p>
+  </li>`;
 }
 
 function Waiting({ message, path, thread_id, reload, own, order }) {

@@ -7,8 +7,7 @@
 
 import { Message } from "./conversation.js";
 import { html, useMemo, useState } from "./html.js";
-import { useNow } from "./link.js";
-import { Facts, Id, RunId, Status, When } from "./parts.js";
+import { Facts, Id, Lasting, RunId, Status, When } from "./parts.js";
 import { to } from "./route.js";
 import { Text, amount, brief, lasting, pretty, seen } from "./text.js";
 
@@ -29,11 +28,11 @@ const WORDS = {
 export function aboutOf(spans) {
   const about = new Map();
   const of = (id) => about.get(id) ?? about.set(id, {}).get(id);
-  for (const { kind, facts, name } of spans) {
+  for (const { kind, facts, name, status, started_at } of spans) {
     if (kind === "message" && facts.step_index !== undefined) of(facts.message_id).taken = facts.step_index;
     const id = facts.tool_call_id;
     if (!id) continue;
-    if (kind === "tool") Object.assign(of(id), { status: facts.status, ms: facts.ms, error: facts.error });
+    if (kind === "tool") Object.assign(of(id), { status: facts.status, ms: facts.ms, error: facts.error, since: status === "open" ? started_at : undefined });
     if (kind === "ticket") of(id).ticket = facts.outcome ? `${name}: ${facts.outcome}${facts.decided_by ? `, by ${facts.decided_by}` : ""}` : name;
     if (kind === "child") of(id).child = facts.run_id;
   }
@@ -113,17 +112,17 @@ function Span({ span, from, until, chosen, href, lead }) {
   const place = facts.tool_call_id ?? facts.message_id;
   const wide = until - from;
   const of = facts.usage && `${amount(facts.usage.input_tokens ?? 0)} in${facts.cached_share ? ` (${Math.round(facts.cached_share * 100)} % cached)` : ""}, ${amount(facts.usage.output_tokens ?? 0)} out`;
+  const due = status === "open" && ["retry", "queued"].includes(kind) && Date.parse(facts.available_at) > begin;
   const cost = facts.cost && `${facts.cost}`;
   return html`<div class=${`span ${kind} ${status}${chosen ? " chosen" : ""}`} id=${`span-${cursor}-${span.id}`}>
     <a href=${href} aria-current=${chosen ? "true" : undefined}>
       <span class="sign" aria-hidden="true">${SIGNS[kind]}</span>
-      <span class="what">${!seen(name).toLowerCase().startsWith(WORDS[kind]) && html`<span class="hidden">${WORDS[kind]}: </span>`}${seen(name)}${of && html` <span class="quiet">${of}${cost && `, ${cost}`}</span>`}</span>
+      <span class="what">${!seen(name).toLowerCase().startsWith(WORDS[kind]) && html`<span class="hidden">${WORDS[kind]}: </span>`}${seen(name)}${of && html` <span class="quiet">${of}${cost && `, ${cost}`}</span>`}${due && html` <span class="quiet">due <${When} at=${facts.available_at} until=${true} /></span>`}</span>
     </a>
     ${status === "failed" && html`<${Status} of="failed">${String(facts.status ?? "failed").replaceAll("_", " ")}<//>`}
     ${status === "cut" && html`<${Status} of="cut">cut off<//>`}
     ${status === "open" && html`<${Status} of=${["ticket", "waiting", "queued", "retry"].includes(kind) ? "open" : "running"}>${{ ticket: "open", waiting: "waits", queued: "queued", retry: "waits" }[kind] ?? "goes on"}<//>`}
     ${kind === "child" && facts.run_id && html`<${RunId} id=${facts.run_id} />`}
-    ${status === "open" && ["retry", "queued"].includes(kind) && Date.parse(facts.available_at) > begin && html`<span class="quiet">due <${When} at=${facts.available_at} until=${true} /></span>`}
     ${facts.outcome && html`<span class="quiet">${seen(facts.outcome)}</span>`}
     <span class="took">${status === "open" ? html`<${Lasting} since=${begin} />` : end > begin && lasting(end - begin)}</span>
     <svg class="bar" viewBox="0 0 1000 4" preserveAspectRatio="none" aria-hidden="true"><rect x=${(1000 * (begin - from)) / wide} width=${Math.max(3, (1000 * (end - begin)) / wide)} height="4" /></svg>
@@ -138,8 +137,6 @@ function Span({ span, from, until, chosen, href, lead }) {
     </div>`}
   </div>`;
 }
-
-const Lasting = ({ since }) => lasting(useNow() - since);
 
 /** Who died, who took over, and what was not repeated. */
 function Break({ facts: { previous_worker, previous_process, worker, process, finished_calls = [] }, lead }) {
