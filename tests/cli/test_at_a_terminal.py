@@ -149,8 +149,9 @@ def test_ctrl_c_in_an_answer_asks_and_can_stop_it(server: str, thread: str) -> N
         terminal.interrupt_until("s stops it, l leaves it running")
         terminal.type("s")
         terminal.until("cancelled")
-        leave(terminal)
-        assert terminal.to_the_end() == 0
+        terminal.until("> ")
+        terminal.interrupt_until("go on with:")
+        assert terminal.to_the_end() == Exit.INTERRUPTED
 
 
 def test_ctrl_c_in_an_answer_can_leave_it_running_and_the_next_one_goes_on_with_it(server: str, thread: str) -> None:

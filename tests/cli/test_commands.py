@@ -78,9 +78,9 @@ def test_a_run_that_failed_fails_the_command(awaken: Awaken) -> None:
     assert "the model is gone" in shown.err
 
 
-def test_an_agent_that_does_not_exist_is_a_usage_error_that_names_the_others(awaken: Awaken) -> None:
+def test_an_agent_that_does_not_exist_is_not_found_and_the_others_are_named(awaken: Awaken) -> None:
     shown = awaken("run", "nobody", "hi")
-    assert shown.code == Exit.USAGE
+    assert shown.code == Exit.NOT_FOUND
     assert "talk, stuck, clerk, broken" in shown.err
 
 
@@ -104,7 +104,9 @@ def test_runs_are_listed_for_people_and_for_programs(awaken: Awaken, thread: str
     listed = json.loads(awaken("runs", "--thread", thread, "--json").out)["items"]
     assert [run["final_output"][:3] for run in listed] == ["two", "one"]
 
-    lines = awaken("runs", "--thread", thread, "--status", "done", "--agent", "talk").out.splitlines()
+    lines = awaken(
+        "runs", "--thread", thread, "--status", "done", "--agent", "talk", "--phase", "completed"
+    ).out.splitlines()
     assert lines[0].split() == ["RUN", "THREAD", "AGENT", "PHASE", "AGE", "TOOK", "OUTPUT"]
     assert [line.split()[0] for line in lines[1:]] == [run["run_id"] for run in listed]
     assert awaken("runs", "--thread", thread, "--limit", "1", "--json").out.count('"run_id"') == 1
@@ -118,7 +120,7 @@ def test_no_runs_is_not_an_error(awaken: Awaken, thread: str) -> None:
 
 
 def test_runs_of_an_unknown_status_or_thread_are_refused(awaken: Awaken) -> None:
-    assert awaken("runs", "--status", "sleepy").code == Exit.USAGE
+    assert awaken("runs", "--status", "sleepy").code == awaken("runs", "--phase", "sleepy").code == Exit.USAGE
     assert awaken("runs", "--thread", "nowhere").code == Exit.NOT_FOUND
 
 
@@ -469,7 +471,7 @@ def test_versions_of_an_agent_are_named_listed_and_paused(awaken: Awaken) -> Non
     assert "carrier@1" in awaken("show", run["run_id"]).out
     assert "carried by 2" in awaken("run", "carrier", "hi").out
     refused = awaken("run", "carrier@3", "hi")
-    assert (refused.code, "carrier@1, carrier@2" in refused.err) == (Exit.USAGE, True)
+    assert (refused.code, "carrier@1, carrier@2" in refused.err) == (Exit.NOT_FOUND, True)
 
     assert awaken("agents", "pause", "carrier@1").out == "agent carrier@1 is paused\n"
     try:
@@ -509,9 +511,9 @@ def test_what_is_queued_is_listed_placed_and_cancelled(awaken: Awaken, thread: s
     placed = json.loads(awaken("queue", "place", run.dispatch_id, "--priority", "3", "--json").out)
     assert (placed["priority"], placed["available_at"]) == (3, queued["available_at"])
     assert awaken("queue", "place", run.dispatch_id).code == Exit.USAGE
-    shown = awaken("queue", "show", run.dispatch_id).out
+    shown = awaken("queue", "show", run.run_id).out
     assert f"run          {run.run_id}\n" in shown and "priority     3\n" in shown
-    assert awaken("queue", "cancel", run.dispatch_id).out == f"run {run.run_id} stopped\n"
+    assert awaken("queue", "cancel", run.run_id).out == f"run {run.run_id} stopped\n"
     assert awaken("queue", "cancel", run.dispatch_id).code == Exit.CONFLICT
     assert awaken("queue", "place", run.dispatch_id, "--after", "0").code == Exit.CONFLICT
     assert awaken("queue", "show", "nothing").code == Exit.NOT_FOUND
@@ -569,7 +571,7 @@ def test_what_was_given_up_is_listed_retried_and_discarded(awaken: Awaken, threa
     assert awaken("dead", "discard", first, "--reason", "x").code == Exit.CONFLICT
     gone = awaken("dead", "discard", second, "--reason", "known bug").out
     assert "discarded" in gone and "known bug" in gone
-    assert "retried as" in awaken("dead", "show", first).out
+    assert "retried as" in awaken("dead", "show", items[0]["run_id"]).out
     assert awaken("dead", "show", "nothing").code == Exit.NOT_FOUND
 
     where = ("--thread", thread, "--limit", "1")

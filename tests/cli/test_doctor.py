@@ -147,5 +147,13 @@ def test_of_a_server_that_anybody_may_use_it_says_that(capsys: pytest.CaptureFix
     assert said.err == f"warning: {UNGUARDED}\n"
 
 
-def test_a_server_that_is_not_there_is_unreachable(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "http://127.0.0.1:9"]) == Exit.UNREACHABLE
+def test_without_a_place_it_is_the_server_that_other_commands_talk_to(
+    server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    assert main(["doctor", "--url", server]) == Exit.OK
+    monkeypatch.setenv("AWAKEN_URL", "http://127.0.0.1:9")
+    capsys.readouterr()
+    assert main(["doctor"]) == main(["doctor", "http://127.0.0.1:9"]) == Exit.UNREACHABLE
+    assert capsys.readouterr().err.count("http://127.0.0.1:9") == 2
+    assert main(["doctor", str(path)]) == Exit.FAILED, "a file that is named goes before the environment"
+    assert str(path) in capsys.readouterr().err

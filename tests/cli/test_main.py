@@ -19,7 +19,9 @@ from awaken.domain.errors import (
     StoreRefused,
     StoreUnavailable,
     StoreUnreachable,
+    Unauthorized,
     Unavailable,
+    UnknownAgent,
     ValidationError,
 )
 from tests.cli.conftest import Awaken
@@ -60,6 +62,9 @@ def test_a_wrong_call_is_a_usage_error_in_one_line(awaken: Awaken, arguments: tu
         (StoreUnavailable("the disk is full"), Exit.FAILED),
         (StoreRefused("a grant is missing"), Exit.FAILED),
         (StoreUnreachable("the database is away"), Exit.UNREACHABLE),
+        (UnknownAgent("a", ()), Exit.NOT_FOUND),
+        (UnknownAgent(None, ()), Exit.USAGE),
+        (Unauthorized(), Exit.FAILED),
         (ApiError(500, "internal", "?", request_id=None, problem={}), Exit.FAILED),
     ],
 )

@@ -107,6 +107,45 @@ def test_nonsense_is_answered_in_one_line(awaken: Awaken, command: str, argument
             assert (shown.err[:8], shown.err.count("\n"), shown.out) == ("awaken: ", 1, ""), (given, shown)
 
 
+NEEDED: Final = {
+    "decide": ["--approve"],
+    "queue place": ["--priority=3"],
+    "dead discard": ["--reason=x"],
+    "schedules add": ["--every=3600"],
+}
+"""Without these a command asks no server."""
+NAMES_NOTHING: Final = {"AGENT", "THREAD", "RUN", "THREAD_OR_RUN", "DISPATCH_OR_RUN", "TICKET", "NAME"}
+"""What an argument is called that is the id, or the name, of something that has to be there."""
+
+
+def called(command: str) -> list[str]:
+    """A good call of a command, about what is not there."""
+    taken = [GOOD.get(each.name, "nobody") for each in COMMANDS[command] if each.name[0] not in "-*"]
+    return [*command.split(), *taken, *NEEDED.get(command, [])]
+
+
+def test_a_server_that_is_not_there_is_named_by_every_command(awaken: Awaken, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = [command for command, arguments in COMMANDS.items() if "--url" in [each.name for each in arguments]]
+    assert len(asking) > 40
+    for command in asking:
+        call = called(command) if command != "doctor" else ["doctor"]
+        monkeypatch.setenv("AWAKEN_URL", "http://127.0.0.1:9")
+        by_environment = awaken(*call)
+        monkeypatch.delenv("AWAKEN_URL")
+        for shown in (by_environment, awaken(*call, "--url", "http://127.0.0.1:9")):
+            assert (shown.code, shown.out, shown.err.count("\n")) == (Exit.UNREACHABLE, "", 1), (call, shown)
+            assert "http://127.0.0.1:9" in shown.err, (call, shown)
+
+
+def test_what_is_not_there_is_not_found_by_every_command(awaken: Awaken) -> None:
+    asking = [name for name, taken in COMMANDS.items() if NAMES_NOTHING & {each.name for each in taken}]
+    assert len(asking) > 25
+    for command in asking:
+        if command != "schedules add":  # it makes one
+            shown = awaken(*called(command))
+            assert (shown.code, shown.out, shown.err.count("\n")) == (Exit.NOT_FOUND, "", 1), (command, shown)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -119,6 +158,13 @@ def test_nonsense_is_answered_in_one_line(awaken: Awaken, command: str, argument
         (("db", "a.db", "--run-retention-days", "1e300"), "a retention is 0 to 1000000 days, not 1e+300"),
         (("serve", "--db", "\udcff"), "--db is not in UTF-8"),
         (("frob",), "there is no command 'frob'; `awaken --help` lists what there is"),
+        (("schedule",), "there is no command 'schedule', perhaps `awaken schedules` is meant; `awaken --help`"),
+        (("events", "tail"), "there is no command 'events', perhaps `awaken tail` is meant"),
+        (("runs", "list"), "'list' is one argument too many, perhaps `awaken runs` is meant"),
+        (("runs", "explain"), "'explain' is one argument too many, perhaps `awaken why` is meant"),
+        (("queue", "stats"), "'stats' is one argument too many, perhaps `awaken stats` is meant"),
+        (("db", "check"), "there is no file 'check'; what is stored is seen to by `awaken doctor`"),
+        (("doctor", "a.db", "--url", "http://127.0.0.1:9"), "give a file or a URL, or the address of a server with"),
         (("version", "x"), "'x' is one argument too many; `awaken version --help`"),
         (("run", "talk", "hi", "there"), "'there' is one argument too many; `awaken run --help`"),
         (("run", "talk"), "the text is empty; write what the agent is to answer"),

@@ -112,6 +112,47 @@ def test_only_the_protocols_that_are_chosen_are_served_and_loaded(
     assert set(done.stdout.split()) == served
 
 
+@pytest.mark.parametrize(
+    ("flags", "environment", "expected"),
+    [
+        ([], {}, {"http.allowed_hosts": "command", "http.console": "command"}),
+        (
+            ["--no-console", "--allowed-host", "a.example", "--max-concurrent-runs", "7", "--protocols", "ag-ui"],
+            {"AWAKEN_PROTOCOLS": "none"},
+            {
+                "http.allowed_hosts": "flag",
+                "http.console": "flag",
+                "http.protocols": "flag",
+                "mailbox.max_concurrent_runs": "flag",
+            },
+        ),
+        (
+            ["--host", "0.0.0.0", "--insecure-no-auth"],
+            {"AWAKEN_PROTOCOLS": "none"},
+            {"http.console": "command", "http.protocols": "environment"},
+        ),
+    ],
+)
+def test_who_chose_a_setting_is_known(
+    awaken: Awaken,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    environment: dict[str, str],
+    expected: dict[str, str],
+) -> None:
+    """What the command decides by the address is no flag that anybody has given."""
+    seen: list[object] = []
+
+    async def served(*given: object, sources: object, **options: object) -> None:
+        seen.append(sources)
+
+    monkeypatch.setattr(serving, "serve_until_stopped", served)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert awaken("serve", "--port", "0", "--store", "memory://", *flags).code == Exit.OK
+    assert seen == [expected]
+
+
 def test_a_port_in_use_is_named_with_the_flag_that_helps(awaken: Awaken) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

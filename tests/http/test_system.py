@@ -56,12 +56,13 @@ async def test_settings_are_listed_with_who_chose_them_and_without_secrets(memor
     http = HttpSettings(authorize=only_default, allowed_hosts=("a.example",), public_url="https://a.example")
     mailbox = MailboxSettings(drain_s=0, retry=RetryPolicy(base_delay_ms=5))
     async with served(memory, clock, settings=http, mailbox=mailbox) as site:
-        site.app.service.flags = frozenset({"public_url"})
+        site.app.service.sources = {"http.public_url": "flag", "mailbox.tidy_s": "environment"}
         answer = await site.http.get("/v1/system/settings", headers={"host": "a.example"})
         settings = {each["name"]: (each["value"], each["source"]) for each in answer.json()["items"]}
 
     assert settings["mailbox.drain_s"] == (0, "program")
-    assert settings["mailbox.tidy_s"] == (3, "default")
+    assert settings["mailbox.tidy_s"] == (3, "environment")
+    assert settings["mailbox.poll_interval_s"][1] == "default"
     assert settings["mailbox.retry.base_delay_ms"] == (5, "program")
     assert settings["http.allowed_hosts"] == (["a.example"], "program")
     assert settings["http.public_url"] == ("https://a.example", "flag")

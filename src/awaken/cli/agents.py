@@ -13,7 +13,7 @@ from awaken.cli.failure import Exit
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected
 from awaken.cli.tables import Column, print_table
-from awaken.cli.terminal import print_facts, print_json, printable, written
+from awaken.cli.terminal import note, print_facts, print_json, printable, written
 from awaken.client import Agent, AgentVersion
 
 agents = App(name="agents", help_format="markdown")
@@ -29,8 +29,10 @@ def list_agents(*, url: Url = URL, header: Headers = (), as_json: AsJson = False
         found = list(client.list_agents())
     if as_json:
         print_json({"items": found})
-    else:
+    elif found:
         _print_table(found)
+    else:
+        note("no agents; the program that is served adds them, with app.agent(…)")
     return Exit.OK
 
 

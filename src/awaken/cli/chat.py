@@ -23,11 +23,15 @@ HELP: Final = "/tools shows tool calls whole; Ctrl-C while it answers asks; Ctrl
 _SHOWN: Final = 6
 """So many messages of a conversation that is gone on with are shown again."""
 
-Choice = Literal["stop", "leave", "watch"]
+Choice = Literal["stop", "leave", "interrupt", "watch"]
 
 
 class Left(Exception):
-    """Whoever sits there goes, and the run goes on."""
+    """Whoever sits there goes, and the run goes on: because that was answered, or by Ctrl-C."""
+
+    def __init__(self, code: Exit) -> None:
+        super().__init__()
+        self.code = code
 
 
 class Chat:
@@ -43,6 +47,7 @@ class Chat:
 
     def talk(self) -> int:
         """Return when whoever sits there leaves. The exit code."""
+        code = Exit.OK
         try:
             self._begin()
             while True:
@@ -50,11 +55,11 @@ class Chat:
                 if said is None:
                     break
                 self._answer(said)
-        except Left:
-            pass
+        except Left as left:
+            code = left.code
         if self._thread_id is not None:
             self._printer.note(f"go on with: awaken run {self._agent} --thread {self._thread_id}")
-        return Exit.OK
+        return code
 
     def _begin(self) -> None:
         """Show where the conversation is, and what it is about to say."""
@@ -78,9 +83,12 @@ class Chat:
             self._printer.end_line()
             try:
                 line = input(PROMPT)
-            except (EOFError, KeyboardInterrupt):
+            except EOFError:
                 print()
                 return None
+            except KeyboardInterrupt:
+                print()
+                raise Left(Exit.INTERRUPTED) from None
             match line.strip():
                 case "":
                     continue
@@ -145,11 +153,11 @@ class Chat:
         """
         self._printer.end_line()
         chosen = _chosen()
-        if chosen == "leave":
+        if chosen in ("leave", "interrupt"):
             with contextlib.suppress(AwakenError):
                 self._thread_id = self._client.get_run(run_id).thread_id
             self._printer.note(f"the run goes on; watch it with: awaken watch {run_id}")
-            raise Left
+            raise Left(Exit.OK if chosen == "leave" else Exit.INTERRUPTED)
         if chosen == "stop":
             self._stop(run_id)
 
@@ -165,7 +173,7 @@ class Chat:
             return ask_about(self._client, self._printer, run)
         except KeyboardInterrupt:
             self._printer.note("the question stays open; awaken tickets lists it")
-            raise Left from None
+            raise Left(Exit.INTERRUPTED) from None
 
     def _show_tools(self) -> None:
         if not self._tools:
@@ -180,5 +188,5 @@ def _chosen(ask: Callable[[str], str] = typed) -> Choice:
         said = ask("? s stops it, l leaves it running, Enter goes on watching: ")
     except KeyboardInterrupt:
         print()
-        return "leave"
+        return "interrupt"
     return "stop" if said.lower() in ("s", "stop") else "leave" if said.lower() in ("l", "leave") else "watch"

@@ -18,6 +18,8 @@ from awaken.mailbox.settings import MailboxSettings
 _DAY_S = 86_400
 _DEFAULTS = MailboxSettings()
 MAX_RETENTION_DAYS = 1_000_000
+_ELSEWHERE: Final = {"stats": "db FILE_OR_URL", "check": "doctor", "migrate": "migrate", "purge": "system purge"}
+"""What is no file, but what somebody may look for here."""
 _COLUMNS: Final = (
     Column(name="PART"),
     Column(name="ROWS", is_number=True),
@@ -51,6 +53,8 @@ def show_file(
     """
     from awaken.wiring import file_at, inspect_database, inspect_file, is_postgres
 
+    if file_or_url in _ELSEWHERE and not Path(file_or_url).exists():
+        usage(f"there is no file {file_or_url!r}; what is stored is seen to by `awaken {_ELSEWHERE[file_or_url]}`")
     for days in (run_retention_days, event_retention_days):
         if not 0 <= days <= MAX_RETENTION_DAYS:
             usage(f"a retention is 0 to {MAX_RETENTION_DAYS} days, not {days:g}")

@@ -14,7 +14,7 @@ from awaken.cli.confirming import Yes, confirm
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Flag, Headers, Url
 from awaken.cli.progress import progress
-from awaken.cli.remote import connected
+from awaken.cli.remote import connected, dispatch_of
 from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import note, print_facts, print_json, printable
 from awaken.client import DeadLetter, DeadLetterGroup, HandledLetters
@@ -85,23 +85,23 @@ def list_dead(
 
 
 @dead.command
-def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+def show(dispatch_or_run: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one, also one that was seen to.
 
     Example: awaken dead show DISPATCH
 
     Parameters
     ----------
-    dispatch
-        The id of its dispatch, as `awaken dead` lists it.
+    dispatch_or_run
+        The id of its dispatch, as `awaken dead` lists it, or that of its run.
     """
     with connected(url, header) as client:
-        return _shown(client.get_dead_letter(dispatch), as_json)
+        return _shown(client.get_dead_letter(dispatch_of(client, dispatch_or_run)), as_json)
 
 
 @dead.command
 def retry(
-    dispatch: str | None = None,
+    dispatch_or_run: str | None = None,
     /,
     *,
     which: Which = EVERY,
@@ -117,20 +117,20 @@ def retry(
 
     Parameters
     ----------
-    dispatch
-        The id of its dispatch; without one, the options say which.
+    dispatch_or_run
+        The id of its dispatch, or that of its run; without one, the options say which.
     limit
         At most so many, up to 1000.
     dry_run
         Only count them.
     """
-    _check_chosen(dispatch, which, dry_run=dry_run)
+    _check_chosen(dispatch_or_run, which, dry_run=dry_run)
     with connected(url, header) as client:
-        if dispatch is None:
+        if dispatch_or_run is None:
             with progress("retrying"):
                 handled = client.retry_dead_letters(**which.asked, limit=limit, dry_run=dry_run)
             return _handled(handled, "found" if dry_run else f"found, {handled.retried} retried", as_json)
-        made = client.retry_dead_letter(dispatch)
+        made = client.retry_dead_letter(dispatch_of(client, dispatch_or_run))
         run = client.get_run(made.run_id)
     print_json(run) if as_json else print(f"run {run.run_id} does run {run.retry_of_run_id} again")
     return Exit.OK
@@ -138,7 +138,7 @@ def retry(
 
 @dead.command
 def discard(
-    dispatch: str | None = None,
+    dispatch_or_run: str | None = None,
     /,
     *,
     reason: str,
@@ -156,8 +156,8 @@ def discard(
 
     Parameters
     ----------
-    dispatch
-        The id of its dispatch; without one, the options say which.
+    dispatch_or_run
+        The id of its dispatch, or that of its run; without one, the options say which.
     reason
         Why; it is kept with the run.
     limit
@@ -165,9 +165,10 @@ def discard(
     dry_run
         Only count them.
     """
-    _check_chosen(dispatch, which, dry_run=dry_run)
+    _check_chosen(dispatch_or_run, which, dry_run=dry_run)
     with connected(url, header) as client:
-        if dispatch is not None:
+        if dispatch_or_run is not None:
+            dispatch = dispatch_of(client, dispatch_or_run)
             return _shown(client.discard_dead_letter(dispatch, reason=reason), as_json)
         if not dry_run:
             confirm(f"discard up to {limit} dead letters", yes)
@@ -179,9 +180,9 @@ def discard(
 def _check_chosen(dispatch: str | None, which: Which, *, dry_run: bool) -> None:
     """Either one is named, or some are chosen."""
     if dispatch is None and which == EVERY:
-        usage("name a dispatch, or say which with --agent, --error, --since or --thread")
+        usage("name a dispatch or a run, or say which with --agent, --error, --since or --thread")
     if dispatch is not None and (which != EVERY or dry_run):
-        usage("name a dispatch, or say which with options; not both")
+        usage("name a dispatch or a run, or say which with options; not both")
 
 
 def _handled(handled: HandledLetters, said: str, as_json: bool) -> int:

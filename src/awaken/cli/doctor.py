@@ -7,25 +7,28 @@ on Postgres may be served for either.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
-from awaken.cli.failure import Exit
-from awaken.cli.options import AsJson, Flag, Headers
+from awaken.cli.failure import Exit, usage
+from awaken.cli.options import URL_VARIABLE, AsJson, Flag, Headers, UrlInstead
 from awaken.cli.progress import progress
 from awaken.cli.remote import connected
 from awaken.cli.terminal import note, print_json, printable
 from awaken.domain.guard import UNGUARDED
 from awaken.domain.shown import Finding
 
+DEFAULT_FILE = "awaken.db"
 _SHOWN = 100
 _ROUNDS = 5
 
 
 def doctor(
-    file_or_url: str = "awaken.db",
+    file_or_url: str | None = None,
     /,
     *,
     repair: Flag = False,
+    url: UrlInstead = None,
     header: Headers = (),
     as_json: AsJson = False,
 ) -> int:
@@ -40,12 +43,16 @@ def doctor(
     ----------
     file_or_url
         The SQLite file, served or not; the URL of a Postgres store, postgresql://…, served or not; or the address of a
-        server, which begins with http:// or https://.
+        server, which begins with http:// or https://. When absent: the server of --url or AWAKEN_URL, or else
+        awaken.db.
     repair
         Mend what can be mended. A file must not be served then; give the address of its server instead.
     """
-    if file_or_url.startswith(("http://", "https://")):
-        with connected(file_or_url, header) as client, progress("looking"):
+    if file_or_url is not None and url not in (None, os.environ.get(URL_VARIABLE)):
+        usage("give a file or a URL, or the address of a server with --url; not both")
+    place = next(given for given in (file_or_url, url, DEFAULT_FILE) if given is not None)
+    if place.startswith(("http://", "https://")) or (file_or_url is None and url is not None):
+        with connected(place, header) as client, progress("looking"):
             found = _repaired(lambda: list(client.repair())) if repair else list(client.audit())
             if client.system().guard == "nobody":
                 note(f"warning: {UNGUARDED}")
@@ -58,11 +65,11 @@ def doctor(
                 bar("looking", share, 1.0)
 
             if repair:
-                found = _repaired(lambda: asyncio.run(repair_stored(file_or_url, show)))
-            elif is_postgres(file_or_url):
-                found = asyncio.run(audit_database(file_or_url, show))
+                found = _repaired(lambda: asyncio.run(repair_stored(place, show)))
+            elif is_postgres(place):
+                found = asyncio.run(audit_database(place, show))
             else:
-                found = audit_file(file_or_url, show)
+                found = audit_file(place, show)
     left = [each for each in found if each.result in ("found", "refused")]
     if as_json:
         print_json({"items": found})

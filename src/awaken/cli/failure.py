@@ -19,6 +19,7 @@ from awaken.domain.errors import (
     StoreUnreachable,
     Unauthorized,
     Unavailable,
+    UnknownAgent,
     ValidationError,
 )
 
@@ -35,6 +36,8 @@ class Exit(IntEnum):
     be asked again."""
     WAITS = 6
     """The run waits for somebody, and goes on when that has been decided."""
+    INTERRUPTED = 130
+    """Ctrl-C, as shells have it."""
 
 
 class Failure(Exception):
@@ -59,7 +62,7 @@ def check_seconds(option: str, seconds: float, *, most_s: float) -> None:
 def failure_of(error: AwakenError) -> Failure:
     """What an error means for a command."""
     match error:
-        case NotFound():
+        case NotFound() | UnknownAgent(agent_id=str()):
             code = Exit.NOT_FOUND
         case Conflict() | QueueFull():
             code = Exit.CONFLICT

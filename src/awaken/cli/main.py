@@ -19,7 +19,6 @@ from awaken.domain.errors import AwakenError
 from awaken.domain.explaining import shown
 from awaken.domain.version import version
 
-_INTERRUPTED: Final = 130
 _HELP: Final = ("--help", "-h")
 
 app = App(
@@ -40,6 +39,23 @@ _COMMANDS: Final = {
     "This program": "openapi completion",
 }
 """By the heading below which `--help` lists them; behind their module where that has another name."""
+_LISTS: Final = ("threads", "runs", "tickets", "queue", "dead", "schedules", "agents", "workers")
+_OTHER_NAMES: Final = {
+    "events": "tail",
+    "logs": "tail",
+    "explain": "why",
+    "stop": "cancel",
+    "chat": "run",
+    "ps": "runs",
+    "status": "system",
+    "info": "system",
+    "settings": "system settings",
+    "sweep": "system sweep",
+    "purge": "system purge",
+    "check": "doctor",
+    "backup": "db backup",
+}
+"""What is called something else elsewhere."""
 _GROUPS: Final = {heading: Group(heading, sort_key=place) for place, heading in enumerate(_COMMANDS)}
 
 
@@ -62,7 +78,9 @@ def show_version() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. The exit code: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable, 6 waits."""
+    """Run one command. The exit code: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable, 6 waits,
+    130 Ctrl-C.
+    """
     streams.prepare()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given or given[0] in _HELP:
@@ -95,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         streams.give_up_output()
         return _printed(failure)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return Exit.INTERRUPTED
     return code if isinstance(code, int) else Exit.OK
 
 
@@ -104,12 +122,28 @@ def _misused(error: CycloptsError) -> Failure:
     command = " ".join(["awaken", *(error.command_chain or ())])
     match error:
         case UnknownCommandError(unused_tokens=[token, *_]):
-            why = f"there is no command {shown(token)}"
+            why = f"there is no command {shown(token)}{_meant(error.command_chain or (), token)}"
         case UnusedCliTokensError(unused_tokens=[token, *_]):
-            why = f"{shown(token)} is one argument too many"
+            why = f"{shown(token)} is one argument too many{_meant(error.command_chain or (), token)}"
         case _:
             why = str(error).rstrip(".")
     return Failure(f"{why}; `{command} --help` lists what there is", Exit.USAGE)
+
+
+def _meant(chain: Sequence[str], token: str) -> str:
+    """What somebody may have meant who knows other programs, or has slipped; empty where that is not clear."""
+    from difflib import get_close_matches
+
+    names = [name for commands in _COMMANDS.values() for name in commands.split()]
+    names = [name.rpartition(":")[2] for name in names]
+    found = _OTHER_NAMES.get(token)
+    if token == "list" and chain:
+        found = " ".join(chain)
+    elif token in names and chain and chain[0] in _LISTS:
+        found = token
+    elif found is None and not chain:
+        found = next(iter(get_close_matches(token, names, n=1)), None)
+    return "" if found is None else f", perhaps `awaken {found}` is meant"
 
 
 def _printed(failure: Failure) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
@@ -10,9 +10,13 @@ from awaken.domain.address import DEFAULT_URL
 
 _SERVER = Group("The server", sort_key=1)
 
-Url = Annotated[
-    str, Parameter(env_var="AWAKEN_URL", group=_SERVER, help="The server's address; AWAKEN_URL when absent.")
-]
+URL_VARIABLE: Final = "AWAKEN_URL"
+_ADDRESS: Final = Parameter(
+    env_var=URL_VARIABLE, group=_SERVER, help=f"The server's address; {URL_VARIABLE} when absent."
+)
+Url = Annotated[str, _ADDRESS]
+UrlInstead = Annotated[str | None, _ADDRESS]
+"""Of a command that need not talk to one."""
 URL: Url = DEFAULT_URL
 Headers = Annotated[
     tuple[str, ...],

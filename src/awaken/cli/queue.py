@@ -11,7 +11,7 @@ from cyclopts import App
 
 from awaken.cli.failure import Exit, check_seconds, usage
 from awaken.cli.options import URL, AsJson, Flag, Headers, Url
-from awaken.cli.remote import connected
+from awaken.cli.remote import connected, dispatch_of
 from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import note, print_facts, print_json
 from awaken.client import Dispatch
@@ -78,23 +78,23 @@ def list_queue(
 
 
 @queue.command
-def show(dispatch: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
+def show(dispatch_or_run: str, /, *, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> int:
     """Show one, with what its run is doing.
 
-    Example: awaken queue show DISPATCH
+    Example: awaken queue show RUN
 
     Parameters
     ----------
-    dispatch
-        Its id, as `awaken queue` lists it.
+    dispatch_or_run
+        Its id, as `awaken queue` lists it, or that of its run.
     """
     with connected(url, header) as client:
-        return _shown(client.get_dispatch(dispatch), as_json)
+        return _shown(client.get_dispatch(dispatch_of(client, dispatch_or_run)), as_json)
 
 
 @queue.command
 def place(
-    dispatch: str,
+    dispatch_or_run: str,
     /,
     *,
     priority: int | None = None,
@@ -110,8 +110,8 @@ def place(
 
     Parameters
     ----------
-    dispatch
-        Its id.
+    dispatch_or_run
+        Its id, or that of its run.
     priority
         0 (first) to 255 (last).
     after
@@ -122,12 +122,13 @@ def place(
     if priority is None and after is None and at is None:
         usage("say what is to change, with --priority, --after or --at")
     with connected(url, header) as client:
+        dispatch = dispatch_of(client, dispatch_or_run)
         return _shown(client.edit_dispatch(dispatch, priority=priority, delay_s=after, available_at=at), as_json)
 
 
 @queue.command
 def cancel(
-    dispatch: str, /, *, wait: float = 10.0, url: Url = URL, header: Headers = (), as_json: AsJson = False
+    dispatch_or_run: str, /, *, wait: float = 10.0, url: Url = URL, header: Headers = (), as_json: AsJson = False
 ) -> int:
     """Stop the run that is queued or executed with it.
 
@@ -135,14 +136,14 @@ def cancel(
 
     Parameters
     ----------
-    dispatch
-        Its id.
+    dispatch_or_run
+        Its id, or that of its run.
     wait
         Wait at most so many seconds, up to 60, until it has stopped.
     """
     check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
-        stopped = client.cancel_dispatch(dispatch, wait_s=wait)
+        stopped = client.cancel_dispatch(dispatch_of(client, dispatch_or_run), wait_s=wait)
     run_id = "" if stopped.run is None else f" {stopped.run.run_id}"
     said = "stopped" if stopped.state == "stopped" else f"has not stopped yet ({stopped.state})"
     print_json(stopped) if as_json else print(f"run{run_id} {said}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from awaken.cli.failure import Exit, Failure, usage
@@ -50,6 +50,27 @@ def _parsed(lines: Sequence[str], source: str) -> dict[str, str]:
             usage(f'{source} has a header without a colon; write "Authorization: Bearer …"')
         found[name.strip().lower()] = value.strip()
     return found
+
+
+def dispatch_of(client: Client, id: str) -> str:
+    """The id of a dispatch, given that, or the id of a run: of its newest one.
+
+    Raises:
+        ValidationError: It is no id.
+        Failure: There is neither.
+    """
+    checked_id(id, what="dispatch or run")
+    with suppress(NotFound):
+        return client.get_dispatch(id).dispatch_id
+    with suppress(NotFound):
+        served = [each.dispatch_id for each in client.list_dispatches(id)]
+        if not served:
+            raise Failure(f"run {id} has no dispatch any more; `awaken show {id}` shows it", Exit.NOT_FOUND)
+        return served[-1]
+    raise Failure(
+        f"no dispatch and no run has the id {id!r}; `awaken queue`, `awaken dead` and `awaken runs` list them",
+        Exit.NOT_FOUND,
+    )
 
 
 def found(client: Client, id: str) -> Run | Thread:

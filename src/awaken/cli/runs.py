@@ -14,6 +14,7 @@ from awaken.cli.terminal import age, note, print_json, seconds_between, shortene
 from awaken.client import Run
 from awaken.domain.clock import Instant, SystemClock
 from awaken.domain.explaining import shown
+from awaken.domain.phase import Phase
 from awaken.domain.run import RunStatus
 
 MAX_LIMIT: Final = 100_000
@@ -25,6 +26,7 @@ def runs(
     *,
     thread: str | None = None,
     status: str | None = None,
+    phase: Phase | None = None,
     failed: bool = False,
     agent: str | None = None,
     limit: int = 20,
@@ -42,6 +44,8 @@ def runs(
         Only the runs of this thread.
     status
         created, running, waiting or done.
+    phase
+        Only runs in this phase, which is finer.
     failed
         Only runs that failed or were given up.
     agent
@@ -56,13 +60,15 @@ def runs(
     if failed and status not in (None, "done"):
         usage("--failed looks at runs that are done; leave --status out")
     with connected(url, header) as client:
-        found = list(client.list_runs(thread_id=thread, status=status, agent=agent, failed=failed, limit=limit))
+        found = list(
+            client.list_runs(thread_id=thread, status=status, phase=phase, agent=agent, failed=failed, limit=limit)
+        )
     if as_json:
         print_json({"items": found})
     elif found:
         print_runs(found, SystemClock().now())
     else:
-        chosen = failed or any(given is not None for given in (thread, status, agent))
+        chosen = failed or any(given is not None for given in (thread, status, phase, agent))
         none = "no such runs" if chosen else "no runs yet; `awaken run AGENT TEXT` makes one"
         note(none)
     return Exit.OK

@@ -27,7 +27,7 @@ from awaken.domain.checking import DAY_S
 from awaken.domain.errors import ValidationError
 from awaken.domain.guard import UNGUARDED, guard_of
 from awaken.domain.worker import ProcessRole
-from awaken.http.settings import HttpSettings
+from awaken.http.settings import HttpSettings, Source
 from awaken.protocols.mounting import chosen_of
 from awaken.store.contract import Store
 from awaken.telemetry.log import LogFormat, LogLevel, configure_logging
@@ -39,6 +39,7 @@ _ROLES: Final[Mapping[ProcessRole, str]] = {
     "api": "api: accepts runs, and leaves them to workers",
     "worker": "worker: executes runs, and serves health and metrics only",
 }
+PROTOCOLS_VARIABLE: Final = "AWAKEN_PROTOCOLS"
 Several = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
@@ -62,7 +63,7 @@ def serve(
     allowed_host: Several = (),
     allowed_origin: Several = (),
     forwarded_allow_ips: str | None = None,
-    protocols: Annotated[str | None, Parameter(env_var="AWAKEN_PROTOCOLS")] = None,
+    protocols: Annotated[str | None, Parameter(env_var=PROTOCOLS_VARIABLE)] = None,
     console: bool | None = None,
     insecure_no_auth: bool = False,
     check: Flag = False,
@@ -142,13 +143,31 @@ def serve(
 
     if check:
         return check_app(app, [address], settings_at(address))
-    return serve_app(app, address, settings_at, shutdown_drain_s=shutdown_drain_s)
+    given = {
+        "http.public_url": public_url,
+        "http.allowed_hosts": allowed_host,
+        "http.allowed_origins": allowed_origin,
+        "http.forwarded_allow_ips": forwarded_allow_ips,
+        "http.console": console,
+        "mailbox.max_concurrent_runs": max_concurrent_runs,
+    }
+    asked = [name for name, value in given.items() if value not in (None, ())]
+    chosen_by: dict[str, Source] = dict.fromkeys(asked, "flag")
+    if chosen is not None:
+        chosen_by["http.protocols"] = "environment" if protocols == os.environ.get(PROTOCOLS_VARIABLE) else "flag"
+    return serve_app(app, address, settings_at, chosen_by, shutdown_drain_s=shutdown_drain_s)
 
 
 def serve_app(
-    app: Awaken, address: Address, settings_at: Callable[[Address], HttpSettings], *, shutdown_drain_s: float
+    app: Awaken,
+    address: Address,
+    settings_at: Callable[[Address], HttpSettings],
+    chosen_by: Mapping[str, Source],
+    *,
+    shutdown_drain_s: float,
 ) -> int:
-    """Serve it until a signal has stopped it. `settings_at`: for the address at which it is really found.
+    """Serve it until a signal has stopped it. `settings_at`: for the address at which it is really found; `chosen_by`:
+    of the settings that were asked for.
 
     Raises:
         Failure: It cannot listen there.
@@ -164,11 +183,19 @@ def serve_app(
             lambda: _log.debug("starting", extra={"url": served.to_url()}),
             lambda: _announce(app, served, settings),
             settings=settings,
+            sources={**_decided(settings, app.http_settings), **chosen_by},
             on_loopback=served.is_loopback,
             shutdown_drain_s=shutdown_drain_s,
         )
         run_to_the_end(serving)
     return Exit.OK
+
+
+def _decided(settings: HttpSettings, own: HttpSettings | None) -> dict[str, Source]:
+    """What is otherwise than the app says: the command's decision, as long as nobody has asked for it."""
+    own = own or HttpSettings()
+    changed = [name for name in own.__struct_fields__ if getattr(settings, name) != getattr(own, name)]
+    return dict.fromkeys([f"http.{name}" for name in changed], "command")
 
 
 def check_app(app: Awaken, addresses: Sequence[Address], settings: HttpSettings) -> int:

@@ -20,7 +20,7 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Final
 
 import msgspec
@@ -31,7 +31,7 @@ from awaken.cli.failure import Failure
 from awaken.cli.protocol import BoundedProtocol
 from awaken.domain.clock import lasting, sleep
 from awaken.http.app import HttpApp
-from awaken.http.settings import HttpSettings
+from awaken.http.settings import HttpSettings, Source
 from awaken.process import tune_process
 from awaken.wiring import Awaken
 
@@ -87,12 +87,14 @@ async def serve_until_stopped(
     on_ready: Callable[[], None],
     *,
     settings: HttpSettings | None = None,
+    sources: Mapping[str, Source] | None = None,
     on_loopback: bool | None = None,
     shutdown_drain_s: float = SHUTDOWN_DRAIN_S,
 ) -> None:
     """Run the app and serve it, until a signal has stopped both. After SIGTERM it serves for `shutdown_drain_s` more.
 
-    `on_loopback`: whether only this machine reaches it, where that is known.
+    `sources`: of the settings that the command has chosen. `on_loopback`: whether only this machine reaches it, where
+    that is known.
     Between `on_listening` and `on_ready`, while the app starts, only health is answered.
 
     Raises:
@@ -108,7 +110,7 @@ async def serve_until_stopped(
         )
         running = await life.enter_async_context(contextlib.AsyncExitStack())
         http = app.asgi(settings=settings)
-        http.service.flags = _flags(settings, app.http_settings)
+        http.service.sources = sources or {}
         http.service.on_loopback = on_loopback
         server = _Server(_config(app, http))
         async with asyncio.TaskGroup() as group:
@@ -136,13 +138,6 @@ async def serve_until_stopped(
             await running.aclose()  # agents drain while uvicorn lets go of its connections: one deadline, not two
     if not starting.cancelled() and (failure := starting.result()) is not None:
         raise failure
-
-
-def _flags(settings: HttpSettings | None, own: HttpSettings | None) -> frozenset[str]:
-    """What the command has set otherwise than the app."""
-    own = own or HttpSettings()
-    settings = settings or own
-    return frozenset([name for name in own.__struct_fields__ if getattr(settings, name) != getattr(own, name)])
 
 
 async def _start(app: Awaken, running: contextlib.AsyncExitStack) -> Exception | None:

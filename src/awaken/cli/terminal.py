@@ -19,6 +19,7 @@ from awaken.cli.palette import ATTENTION, QUIET, console_on, style_of
 from awaken.client import Event, Reconnect, Resync, Run, StreamItem, Transcript
 from awaken.domain.clock import Instant, from_rfc3339, lasting
 from awaken.domain.dispatch import RECLAIMED
+from awaken.domain.telling import counted
 
 _STEERING: Final = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Control characters, and those that show what follows in the other direction, so that it reads as something else."""
@@ -198,7 +199,7 @@ def end_of(run: Run) -> str:
     if took_s is not None:
         parts.append(lasting(took_s))
     if run.usage.model_calls:
-        parts.append(f"{run.usage.model_calls} model calls")
+        parts.append(counted(run.usage.model_calls, "model call"))
     tokens = run.usage.input_tokens + run.usage.output_tokens
     if tokens:
         parts.append(f"{tokens} tokens")

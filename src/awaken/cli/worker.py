@@ -102,7 +102,7 @@ def worker(
     if until_stdin_ends:
         end_with_stdin()
     if processes == 1:
-        return serve_app(app, address, lambda served: _http_settings(app, served), shutdown_drain_s=0.0)
+        return serve_app(app, address, lambda served: _http_settings(app, served), {}, shutdown_drain_s=0.0)
     options = {
         "--agents": agents,
         "--host": address.host,

@@ -599,7 +599,8 @@ class System(_Shown, frozen=True):
 
 
 class Setting(_Shown, frozen=True):
-    """A setting in force. `source`: `default`, or who chose another value: the `program`, or a `flag` of a command.
+    """A setting in force. `source`: `default`, or who chose it: the `program`, a `flag` of the command that serves it,
+    its `environment`, or the `command` itself.
 
     `name`: that of a field of `MailboxSettings` or `HttpSettings`, behind `mailbox.` or `http.`.
     """

@@ -26,7 +26,7 @@ from awaken.http.body import Receive
 from awaken.http.connection import while_connected
 from awaken.http.problems import Problem
 from awaken.http.query import Query
-from awaken.http.settings import HttpSettings
+from awaken.http.settings import HttpSettings, Source
 from awaken.http.sse import Streams
 from awaken.http.submission import Body
 from awaken.http.wire import Component, ProblemDocument
@@ -79,8 +79,8 @@ class Service:
         """This server will stop: nothing new should be sent here, and what is sent is answered."""
         self.adapters: tuple[str, ...] = ()
         """The protocols that it speaks besides its own."""
-        self.flags: frozenset[str] = frozenset()
-        """Names of settings that the command which serves this has set."""
+        self.sources: Mapping[str, Source] = {}
+        """Of the settings that the command which serves this has chosen, by `http.` or `mailbox.` and their name."""
         self.on_loopback: bool | None = None
         """Whether only this machine reaches it, where that is known."""
 

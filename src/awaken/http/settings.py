@@ -5,7 +5,7 @@ Source: docs/reference/settings.md.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ from awaken.domain.checking import MAX_DEPTH, Interval, check_settings
 from awaken.http import addresses
 from awaken.http.auth import Authorize
 
+Source = Literal["default", "program", "flag", "environment", "command"]
+"""Who has chosen a setting. `command`: what serves it, by itself."""
 ANY: Final = "*"
 MAX_MESSAGES: Final = 256
 """Messages in one request."""

@@ -9,8 +9,8 @@ Source: docs/reference/http.md; SRV-043.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final, Literal, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -20,15 +20,13 @@ from awaken.domain.version import version
 from awaken.domain.watching import MAX_WATCHED
 from awaken.domain.worker import ProcessRole, WorkerRecord
 from awaken.http import settings as http
-from awaken.http.settings import HttpSettings
+from awaken.http.settings import HttpSettings, Source
 from awaken.mailbox.settings import MailboxSettings
 from awaken.mailbox.sweeper import Removed, Swept
 from awaken.store.contract import Capabilities
 
 HIDDEN: Final = "set, and not shown"
 _SECRET: Final = re.compile("authorize|key|password|secret|token(?!s)")
-
-Source = Literal["default", "program", "flag"]
 
 
 class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +75,8 @@ class SystemResource(msgspec.Struct, frozen=True, kw_only=True):
 class SettingResource(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: as in the object that holds it, `MailboxSettings` or `HttpSettings`, behind `mailbox.` or `http.`.
 
-    `source`: `default`, or who chose another value: the `program`, or a `flag` of the command that serves it.
+    `source`: `default`, or who chose it: the `program`, a `flag` of the command that serves it, its `environment`, or
+    the `command` itself, by the address that it serves.
     """
 
     name: str
@@ -174,25 +173,28 @@ class PurgedResource(msgspec.Struct, frozen=True, kw_only=True):
         return cls(runs=removed.runs, events=removed.events, rows=removed.rows, more=removed.more)
 
 
+_NOBODY: Final[Mapping[str, Source]] = {}
+
+
 def settings_of(
-    mailbox: MailboxSettings, settings: HttpSettings, exclusive: bool, flags: frozenset[str] = frozenset()
+    mailbox: MailboxSettings, settings: HttpSettings, exclusive: bool, sources: Mapping[str, Source] = _NOBODY
 ) -> tuple[SettingResource, ...]:
     """Every setting in force, in the order of their documentation. `exclusive`: of the
-    store, which decides some defaults; `flags`: those of HTTP that a command has set.
+    store, which decides some defaults; `sources`: by name, of what a command has chosen.
     """
     defaults = MailboxSettings().on_store(exclusive=exclusive)
-    return (*_settings("mailbox", mailbox, defaults), *_settings("http", settings, HttpSettings(), flags))
+    return (*_settings("mailbox", mailbox, defaults, sources), *_settings("http", settings, HttpSettings(), sources))
 
 
 def _settings(
-    prefix: str, held: msgspec.Struct, defaults: msgspec.Struct, flags: frozenset[str] = frozenset()
+    prefix: str, held: msgspec.Struct, defaults: msgspec.Struct, sources: Mapping[str, Source]
 ) -> Iterator[SettingResource]:
     for name in held.__struct_fields__:
         value, default = getattr(held, name), getattr(defaults, name)
         if isinstance(value, msgspec.Struct):
-            yield from _settings(f"{prefix}.{name}", value, default)
+            yield from _settings(f"{prefix}.{name}", value, default, sources)
         else:
-            source: Source = "flag" if name in flags else "default" if value == default else "program"
+            source = sources.get(f"{prefix}.{name}", "default" if value == default else "program")
             yield SettingResource(name=f"{prefix}.{name}", value=_shown(name, value), source=source)
 
 

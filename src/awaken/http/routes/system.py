@@ -38,7 +38,7 @@ async def system(call: Call) -> Response:
 
 async def settings(call: Call) -> Response:
     exclusive = call.reads.capabilities.exclusive
-    held = settings_of(call.mailbox.settings, call.service.settings, exclusive, call.service.flags)
+    held = settings_of(call.mailbox.settings, call.service.settings, exclusive, call.service.sources)
     return json_response(SettingList(items=held))
 
 
