@@ -90,9 +90,12 @@ def test_everything_that_wants_attention_stands_in_its_order(viewer: Viewer, sit
     rows(viewer, "Nobody serves").get_by_role("button", name="Resume it").press("Enter")
     expect(rows(viewer, "Nobody serves")).to_have_count(0)
     expect(rows(viewer, "Waits for you")).to_have_count(3)
+    expect(rows(viewer, "Waits for you").last).to_contain_text(re.compile(r"^\s*approve\s*May I\?"))
     viewer.page.keyboard.press("g")
     viewer.page.keyboard.press("p")
     viewer.heading("Approvals")
+    viewer.page.get_by_role("link", name="May I?", exact=True).click()
+    expect(viewer.page.get_by_role("heading", name="It asks whether it may: May I?")).to_be_visible()
 
 
 def test_of_many_a_few_are_shown_and_where_the_others_are(viewer: Viewer, site: Site) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from awaken.cli.main import app as command_line
 from tests.browser.site import Site
@@ -24,6 +24,19 @@ PAGES: Final = {
     "workers": "Workers",
     "system": "System",
 }
+COUNT_ASKED: Final = """
+asked = 0;
+const fetched = fetch;
+const count = (by) => document.documentElement.setAttribute("data-asked", asked += by);
+const whole = (answer) => answer.headers.get("content-type").includes("event-stream") || answer.clone().text();
+fetch = (...what) => {
+    count(1);
+    const answer = fetched(...what);
+    answer.then(whole).catch(() => {}).finally(() => count(-1));
+    return answer;
+};
+"""
+"""How many answers are to come stands in the page."""
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.exe <script>alert(2)</script>" + "x" * 100_000
 
 
@@ -52,6 +65,62 @@ def test_every_page_is_there_when_there_is_nothing_for_everybody(viewer: Viewer)
         viewer.accessible()
 
 
+def test_every_page_says_in_which_state_it_is(viewer: Viewer, site: Site) -> None:
+    """What could not be read again stands with its age, and no other age goes on; what may be seen no more is gone."""
+    page = viewer.page
+    run = submitted(site, "stuck", thread_id="t", if_not_exists="create")
+    views = {"": "Attention", "approvals": "Approvals", **PAGES}
+    views |= {f"runs/{run}": "Run", "threads/t": "Thread", "agents/speaker": "speaker"}
+    status = 200
+
+    def answered(route: Route) -> None:
+        if status == 200:
+            route.continue_()
+        elif status == 0:
+            route.abort()
+        else:
+            said = {"status": status, "code": "a_code", "detail": "it is said why", "request_id": "asked-7"}
+            route.fulfill(status=status, json=said, content_type="application/problem+json")
+
+    def again() -> None:
+        """Everything that is shown is read again. A read that is under way meanwhile would seem to take long."""
+        expect(page.locator("html")).to_have_attribute("data-asked", "0")
+        page.clock.fast_forward(20_000)
+
+    page.route(re.compile(r"/v1/(?!watch)|/health"), answered)
+    page.clock.install()
+    page.add_init_script(COUNT_ASKED)
+    viewer.expected = {"401", "403", "500", "ERR_FAILED"}
+    for view, title in views.items():
+        status = 500
+        viewer.open(view)
+        viewer.heading(title)
+        expect(page.locator(".problem").first).to_contain_text("it is said why 500 a_code · request asked-7")
+        status = 200
+        page.get_by_role("button", name="Try again").first.click()
+        again()
+        expect(page.locator(".problem")).to_have_count(0)
+        expect(page.locator(".loading")).to_have_count(0)
+        status = 0
+        again()
+        expect(page.locator(".stale:visible")).to_have_count(1)
+        expect(page.locator(".stale:visible")).to_contain_text(re.compile(r"As of .* old: the server is not reached"))
+        ages = page.locator("main time:not(.stale *)").all_inner_texts()
+        again()
+        expect(page.locator(".stale:visible")).to_contain_text(re.compile(r", ([4-9]\d s|\d min.*) old: "))
+        assert page.locator("main time:not(.stale *)").all_inner_texts() == ages
+        status = 403
+        again()
+        expect(page.locator(".stale")).to_have_count(0)
+        expect(page.locator(".problem").first).to_contain_text("You may not see or do this it is said why 403")
+        expect(page.locator("main :is(td, dd, .turn):not(.commands *)")).to_have_count(0)
+        status = 401
+        again()
+        expect(page.locator("form.key:visible")).to_have_count(1)
+        expect(page.locator("form.key:visible input")).to_be_focused()
+        viewer.heading(title)
+
+
 def test_every_page_leads_on_by_keys_alone(viewer: Viewer) -> None:
     viewer.open("runs")
     viewer.heading("Runs")
@@ -60,7 +129,7 @@ def test_every_page_leads_on_by_keys_alone(viewer: Viewer) -> None:
         viewer.page.keyboard.press(key)
         viewer.heading(title)
     viewer.page.keyboard.press("?")
-    expect(viewer.page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(viewer.page.get_by_role("dialog", name="Keys")).to_contain_text("approve what is shown")
     viewer.page.keyboard.press("Escape")
     expect(viewer.page.get_by_role("dialog", name="Keys")).to_have_count(0)
 
@@ -128,6 +197,9 @@ def test_what_is_queued_is_placed_and_cancelled(viewer: Viewer, site: Site) -> N
     row.get_by_role("button", name="Place").click()
     dialog = viewer.page.locator("dialog[open]")
     dialog.get_by_label("Priority").fill("3")
+    expect(dialog.locator(".commands")).to_contain_text(
+        re.compile(r'-X PATCH .*"priority": ?3.*queue place \S+ --priority 3')
+    )
     viewer.page.keyboard.press("Enter")
     expect(row.locator("td[data-title=Priority]")).to_have_text("3")
     confirm(viewer.page, "Cancel", row)
@@ -169,6 +241,9 @@ def test_a_schedule_is_made_paused_resumed_and_deleted(viewer: Viewer) -> None:
     dialog.get_by_label("Agent", exact=True).fill("nobody")
     dialog.get_by_label("What the agent is told").fill("What is new?")
     dialog.get_by_label("Every so many seconds").fill("3600")
+    expect(dialog.locator(".commands")).to_contain_text(
+        "awaken schedules add hourly 'What is new?' --every 3600 --agent nobody"
+    )
     viewer.expected.add("422")
     dialog.locator("button[type=submit]").click()
     expect(dialog.get_by_role("alert")).to_contain_text("nobody")  # and what was typed is still there
@@ -210,6 +285,12 @@ def test_the_system_says_what_it_is_and_does_what_is_asked(viewer: Viewer) -> No
     expect(page.get_by_text("All rows were looked through: nothing found.")).to_be_visible()
     confirm(page, "Sweep")
     expect(page.get_by_text("taken back: 0")).to_be_visible()
+    expect(page.get_by_text("no authentication")).to_have_count(0)
+    page.route("**/v1/system", lambda route: route.fulfill(json={**route.fetch().json(), "guard": "nobody"}))
+    page.reload()
+    expect(page.locator(".state")).to_contain_text("no authentication")
+    expect(page.locator("main")).to_contain_text("Whoever reaches this address may use it")
+    viewer.accessible()
     confirm(page, "Drain")
     viewer.open("workers")
     expect(viewer.rows()).to_contain_text("drained")

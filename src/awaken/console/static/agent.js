@@ -5,7 +5,7 @@ import { api, useRead } from "./link.js";
 import { Commands, Facts, Json, Read } from "./parts.js";
 import { Pausing, Standing } from "./agents.js";
 import { to } from "./route.js";
-import { Text, amount, lasting } from "./text.js";
+import { Text, amount, brief, lasting } from "./text.js";
 import { TryIt } from "./try.js";
 
 const seconds = (value) => (value === null || value === undefined ? null : lasting(value * 1_000));
@@ -15,8 +15,9 @@ export default function Agent({ route }) {
   const path = api`/v1/agents/${agent_id}`;
   const read = useRead(path);
   const stats = useRead(`${path}/stats`, { concerns: ({ kind }) => kind === undefined });
-  return html`<${Read} of=${read}>${(agent) => html`
-    <header class="title"><h1>${agent.agent_id}</h1><${Standing} agent=${agent} /></header>
+  return html`
+    <header class="title"><h1>${brief(agent_id, 200)}</h1>${read.value && html`<${Standing} agent=${read.value} />`}</header>
+    <${Read} of=${read}>${(agent) => html`
     ${agent.description && html`<p><${Text} text=${agent.description} /></p>`}
     <div class="acts"><${Pausing} agent=${agent} done=${read.reload} /> <a href=${to("runs", { agent_id })}>Its runs</a></div>
     ${agent.not_loadable && html`<p class="problem"><${Text} text=${agent.not_loadable} /></p>`}
@@ -44,11 +45,11 @@ export default function Agent({ route }) {
       "Took, 99 of 100 less": seconds(found.run_p99_s),
       "Model calls": found.model_calls,
       Tokens: `${amount(found.input_tokens)} in, ${amount(found.output_tokens)} out`,
-    }} />`}<//>
+    }} />`}<//>`}<//>
     <${Commands} of=${[
       { label: "This agent", request: { path }, cli: ["agents", "show", agent_id] },
       { label: "Its last hour", request: { path: `${path}/stats` }, cli: ["stats", "--agent", agent_id] },
       { label: "Run it", request: { method: "POST", path: "/v1/runs/stream", body: { agent_id, input: "What can you do?" } }, cli: ["run", agent_id, "What can you do?"] },
     ]} />
-  `}<//>`;
+  `;
 }

@@ -23,10 +23,11 @@ const PAGES = [
   { name: "system", title: "System", key: "y", load: () => import("./system.js") },
 ];
 const HELP = [
-  ["g, then a letter", "another page"],
+  ["g", "then a letter: another page"],
   ["j, k", "down and up in a table"],
   ["x, Space", "pick what is focused, where several can be picked"],
   ["Enter", "open what is focused"],
+  ["Ctrl Enter", "send what stands in a field of several lines"],
   ["?", "this list"],
 ];
 
@@ -35,7 +36,7 @@ function Frame() {
   const system = useRead("/v1/system", { concerns: () => false });
   const page = PAGES.find(({ name }) => name === (route.place[0] ?? "attention"));
   const help = useRef(null);
-  const [, opened] = useState(0); // a page that was loaded since has keys of its own
+  const [, opened] = useState(0); // pages that have been loaded since have keys of their own
   const going = useRef(0);
   const wanted = (event) => {
     if (Date.now() - going.current > 1_500) return false;
@@ -44,7 +45,10 @@ function Frame() {
     return found ? go(found.name) : false;
   };
   useKeys({
-    "?": () => (opened((count) => count + 1), help.current.showModal()),
+    "?": () => {
+      help.current.showModal();
+      Promise.allSettled(allLoads().map(keep)).then(() => opened((count) => count + 1));
+    },
     g: () => void (going.current = Date.now()),
     ...Object.fromEntries(PAGES.map(({ key }) => [key, wanted])),
   }, { before: true }); // prettier-ignore
@@ -60,8 +64,8 @@ function Frame() {
     <main id="main" tabindex="-1">${page ? html`<${Page} key=${page.name} page=${page} route=${route} />` : html`<${Nowhere} />`}</main>
     <dialog ref=${help} aria-label="Keys">
       <h2>Keys</h2>
-      <dl class="facts">${[...HELP, ...(page ? (loaded.get(loadOf(page, route))?.KEYS ?? []) : [])].map(([keys, does]) => html`<div key=${keys}><dt><kbd>${keys}</kbd></dt><dd>${does}</dd></div>`)}
-        ${PAGES.map(({ key, title }) => html`<div key=${key}><dt><kbd>g ${key}</kbd></dt><dd>${title}</dd></div>`)}</dl>
+      <${Keys} of=${[...HELP, ...PAGES.map(({ key, title }) => [`g ${key}`, title])]} />
+      ${keysOf(page && loadOf(page, route)).map(({ title, keys }) => html`<h3 key=${title}>On ${title}</h3><${Keys} of=${keys} />`)}
       <form method="dialog"><button class="primary">Close</button></form>
     </dialog>
   `;
@@ -81,7 +85,18 @@ function State({ system }) {
   </div>`;
 }
 
+const Keys = ({ of }) => html`<dl class="facts keys">${of.map(([keys, does]) => html`<div key=${keys}><dt><kbd>${keys}</kbd></dt><dd>${does}</dd></div>`)}</dl>`;
+
+/** The pages that have keys of their own, as far as they are loaded; the one that is shown first. */
+function keysOf(shown) {
+  const all = PAGES.flatMap(({ title, load, one }) => [{ title, load }, { title, load: one }]);
+  const with_keys = all.map(({ title, load }) => ({ title, load, keys: loaded.get(load)?.KEYS })).filter(({ keys }) => keys);
+  return with_keys.toSorted((a, b) => (b.load === shown) - (a.load === shown));
+}
+
+const allLoads = () => PAGES.flatMap(({ load, one = load }) => [load, one]);
 const loaded = new Map();
+const keep = (load) => load().then((module) => void loaded.set(load, module));
 const loadOf = (page, route) => (page.one && route.place[1] ? page.one : page.load);
 
 function Page({ page, route }) {
@@ -91,8 +106,8 @@ function Page({ page, route }) {
   const load = loadOf(page, route);
   useEffect(() => {
     if (!loaded.has(load)) {
-      load().then(
-        (module) => (loaded.set(load, module), turn((count) => count + 1)),
+      keep(load).then(
+        () => turn((count) => count + 1),
         () => fail({ status: 0, code: "unreachable", message: "and this page was not opened before" }),
       );
     }
@@ -107,5 +122,5 @@ const Nowhere = () => html`<h1>There is no such page</h1><p><a href="#/">To what
 
 link.start();
 // So that a page can be opened, and says how old it is, when the server is away.
-addEventListener("load", () => setTimeout(() => PAGES.flatMap(({ load, one = load }) => [load, one]).forEach((load) => load().catch(() => {})), 1_000));
+addEventListener("load", () => setTimeout(() => Promise.allSettled(allLoads().map(keep)), 1_000));
 render(html`<${Frame} />`, document.body);

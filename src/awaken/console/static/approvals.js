@@ -9,8 +9,8 @@
 
 import { Form, same, schemaLike } from "./form.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
-import { act, api, client, useNow, useRead, withQuery } from "./link.js";
-import { Commands, Empty, Facts, Filters, Id, Json, Problem, Read, RunId, Status, Table, ThreadId, When } from "./parts.js";
+import { act, api, client, useRead, withQuery } from "./link.js";
+import { Commands, Empty, Facts, Filters, Id, Json, Problem, Read, RunId, Status, Table, ThreadId, When, toolName, useShownNow } from "./parts.js";
 import { refine, to, useKeys } from "./route.js";
 import { Text, brief, exact, lasting, seen } from "./text.js";
 
@@ -18,7 +18,8 @@ export const KEYS = [
   ["a", "approve what is shown, or all that are picked"],
   ["d", "deny it, with a reason"],
   ["e", "approve it with other arguments"],
-  ["Enter", "answer it"],
+  ["Enter", "answer it, or send what a form holds"],
+  ["Shift Enter", "another line of a text in a form"],
   ["f", "say that there will be no answer"],
   ["x", "pick it; X all of its tool"],
   ["Esc", "leave a form"],
@@ -191,8 +192,11 @@ export default function Approvals({ route }) {
 
 const without = (map, key) => new Map([...map].filter(([each]) => each !== key));
 const toolOf = (ticket) => ticket && JSON.stringify([ticket.agent_id, ticket.tool_name]);
-/** The tool that asks; of a question, what is asked. */
-const named = ({ tool_name, message, kind }) => brief((kind === "input" ? (message ?? tool_name) : (tool_name ?? message)) ?? kind.replaceAll("_", " "), 80);
+/** The tool that asks; of a question, and where an agent asks by itself, what is asked. */
+const named = (ticket) => {
+  const { tool_name, message, kind } = ticket;
+  return brief((kind === "input" ? (message ?? tool_name) : (toolName(ticket) ?? message)) ?? kind.replaceAll("_", " "), 80);
+};
 
 /** The tickets of a page, and beside them those that were on it and have been closed since. */
 function useTickets(path, is_open) {
@@ -244,14 +248,15 @@ const columns = ({ busy, faults }) => [
 ];
 
 /** What it is about, on one line. */
-function glance({ kind, message, arguments: said, tool_name }) {
+function glance(ticket) {
+  const { kind, message, arguments: said } = ticket;
   const words = said === null || typeof said !== "object" ? [] : Object.entries(said).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`.slice(0, 200));
-  return brief([kind !== "input" && tool_name && message, words.slice(0, 8).join(", ")].filter(Boolean).join(" · "), 160);
+  return brief([kind !== "input" && toolName(ticket) && message, words.slice(0, 8).join(", ")].filter(Boolean).join(" · "), 160);
 }
 
 /** How long it has waited, or what it has come to. */
 function State({ of: { state, decision, created_at, expires_at } }) {
-  const now = useNow();
+  const now = useShownNow();
   if (state === "decided") return html`<${Status} of=${decision.action === "deny" || decision.action === "fail" ? "quiet" : "decided"}>${CAME_TO[decision.action]}<//>`;
   if (state !== "open") return html`<${Status} of=${state} />`;
   const left = expires_at && Date.parse(expires_at) - now;
@@ -271,13 +276,14 @@ function Ticket({ ticket_id, row, mode, ask, at_once, from_form, know, work, is_
 }
 
 function Shown({ ticket, mode, ask, at_once, from_form, busy, fault, is_seen }) {
-  const { ticket_id, thread_id, run_id, agent_id, kind, tool_name, message, arguments: said, state, decision, created_at, expires_at, on_expiry, response_schema } = ticket;
+  const { ticket_id, thread_id, run_id, agent_id, kind, message, arguments: said, state, decision, created_at, expires_at, on_expiry, response_schema } = ticket;
   const is_open = state === "open";
   const may = (action) => is_open && ticket.allowed_actions.includes(action);
   const rough = inexact(said);
+  const tool = toolName(ticket);
   return html`
-    <h2 data-seen=${is_seen || undefined}>${kind === "approval" ? "May it run: " : kind === "input" ? "A question: " : "A result is wanted: "}<bdi>${named(ticket)}</bdi></h2>
-    ${message && (kind !== "input" || message.length > 80) && html`<p class="message"><${Text} text=${message} chars=${2_000} /></p>`}
+    <h2 data-seen=${is_seen || undefined}>${kind === "approval" ? (tool ? "May it run: " : "It asks whether it may: ") : kind === "input" ? "A question: " : "A result is wanted: "}<bdi>${named(ticket)}</bdi></h2>
+    ${message && ((kind !== "input" && tool) || message.length > 80) && html`<p class="message"><${Text} text=${message} chars=${2_000} /></p>`}
     ${expires_at && is_open && html`<p><${Expiry} at=${expires_at} then=${AT_EXPIRY[on_expiry]} /></p>`}
     ${!is_open && html`<${Outcome} of=${ticket} />`}
     ${fault && html`<${Problem} of=${fault} />`}
@@ -288,6 +294,7 @@ function Shown({ ticket, mode, ask, at_once, from_form, busy, fault, is_seen }) 
       onSend=${(result) => from_form("answer", { result })} onLeave=${mode === "answer" ? () => (ask(null), document.activeElement.blur()) : undefined} />`}
     ${may("edit") && mode === "edit" &&
     html`<h3>Approve it with these arguments</h3>
+      <p class="quiet">What ${tool ? "the tool" : "it"} takes is not known here: these are the arguments that it was asked for with. As JSON, others can be added.</p>
       <${Form} schema=${rough ? {} : schemaLike(said ?? {})} value=${said ?? {}} label="Approve these" name="Arguments" within="arguments" focus
         onSend=${(edited) => from_form(same(edited, said) ? "approve" : "edit", same(edited, said) ? {} : { arguments: edited })} onLeave=${() => ask(null)} />`}
     ${(mode === "deny" || mode === "fail") && may(mode) &&
@@ -305,7 +312,7 @@ function Shown({ ticket, mode, ask, at_once, from_form, busy, fault, is_seen }) 
     <${Facts} of=${{
       Ticket: html`<${Id} id=${ticket_id} href=${to("approvals", ticket_id)} />`,
       Agent: brief(agent_id, 80),
-      Tool: tool_name && brief(tool_name, 200),
+      Tool: tool && brief(tool, 200),
       Run: html`<${RunId} id=${run_id} />`,
       Thread: html`<${ThreadId} id=${thread_id} />`,
       Asked: html`<${When} at=${created_at} />`,
@@ -315,7 +322,7 @@ function Shown({ ticket, mode, ask, at_once, from_form, busy, fault, is_seen }) 
 }
 
 function Expiry({ at, then }) {
-  const now = useNow();
+  const now = useShownNow();
   const left = Date.parse(at) - now;
   return html`<${Status} of=${left < SOON_MS ? "open" : "quiet"}>${left > 0 ? `expires in ${lasting(left)}` : "expires now"}<//> <span class="quiet">${then}</span>`;
 }
@@ -366,12 +373,12 @@ const LEAVES = 200;
 const DEEP = 12;
 
 /** The arguments, beside those of the last call of that tool that was approved. */
-function Arguments({ ticket: { ticket_id, agent_id, tool_name, kind, arguments: said, state } }) {
+function Arguments({ ticket: { ticket_id, agent_id, tool_name, tool_call_id, kind, arguments: said, state } }) {
   const compares = kind === "approval" && tool_name && state === "open";
   const query = { tool_name, agent_id, kind, state: "decided", action: "approve", order: "desc", limit: 1 };
   const last = useRead(compares ? withQuery("/v1/tickets", query) : null);
   const before = last.value?.items.find((each) => each.ticket_id !== ticket_id);
-  return html`<h3>Exactly this will run</h3>
+  return html`<h3>${toolName({ kind, tool_name, tool_call_id }) ? "Exactly this will run" : "What it is about"}</h3>
     ${before
       ? html`<${Compared} now=${said} before=${before.arguments} titles=${["Now", "Last approved"]} />
           <p class="quiet">Compared with <a href=${to("approvals", before.ticket_id)}>the last call of it that was approved</a>, <${When} at=${before.decision.decided_at} /></p>`

@@ -6,8 +6,8 @@
  */
 
 import { html, useRef } from "./html.js";
-import { useNow, useRead } from "./link.js";
-import { Action, awakenOf, Command, Commands, Read, RunId, ShortId, Status, Table, ThreadId, When } from "./parts.js";
+import { useRead } from "./link.js";
+import { Action, awakenOf, Command, Commands, Read, RunId, ShortId, Status, Table, ThreadId, When, toolName, useShownNow } from "./parts.js";
 import { to } from "./route.js";
 import { Strip } from "./strip.js";
 import { amount, brief, lasting, seen } from "./text.js";
@@ -83,18 +83,19 @@ function Tickets({ of }) {
     ]} />`;
 }
 
-function asked({ kind, tool_name, message }) {
-  const tool = kind !== "input" && tool_name;
+function asked(ticket) {
+  const { kind, message, tool_name } = ticket;
+  const tool = kind !== "input" && toolName(ticket);
   return html`<${Status} of="open">${kind === "approval" ? "approve" : kind === "input" ? "answer" : "result"}<//> ${tool && html`<strong>${brief(tool, 60)}</strong> `}<span>${brief(message ?? (tool ? "" : tool_name ?? ""), 160)}</span>`;
 }
 
 function For({ at }) {
-  const now = useNow();
+  const now = useShownNow();
   return html`<time datetime=${at} title=${at}>${lasting(Math.max(0, now - Date.parse(at)))}</time>`;
 }
 
 function Expires({ at }) {
-  const now = useNow();
+  const now = useShownNow();
   if (!at) return html`<span class="quiet">never</span>`;
   const left = Date.parse(at) - now;
   return left < SOON_MS ? html`<${Status} of="expired">${left > 0 ? `in ${lasting(left)}` : "now"}<//>` : html`<${When} at=${at} />`;
@@ -130,7 +131,7 @@ function Running({ of }) {
 
 /** The age of the last sign of life. */
 function Heard({ at }) {
-  const now = useNow();
+  const now = useShownNow();
   if (!at) return html`<span class="quiet">–</span>`;
   const age = now - Date.parse(at);
   return age > SILENT_MS ? html`<${Status} of="suspect">${lasting(age)} ago<//>` : html`<${When} at=${at} />`;

@@ -96,7 +96,7 @@ function Many({ filter }) {
         danger=${true}
         input=${{ name: "reason", label: "Why", required: true }}
         request=${(reason) => ({ method: "POST", path: "/v1/dead-letters/discard", body: { filter, limit: 1_000, reason } })}
-        cli=${["dead", "discard", ...flags, "--reason", "…"]}
+        cli=${({ reason }) => ["dead", "discard", ...flags, "--reason", reason]}
         done=${show}
       />
       <button type="button" class="link" onClick=${() => refine(Object.fromEntries([...FILTERS, "cursor"].map((name) => [name, undefined])))}>Show all</button>
@@ -127,7 +127,7 @@ function One({ letter }) {
       danger=${true}
       input=${{ name: "reason", label: "Why", required: true }}
       request=${(reason) => ({ method: "POST", path: `${path}/discard`, body: { reason } })}
-      cli=${["dead", "discard", letter.dispatch_id, "--reason", "…"]}
+      cli=${({ reason }) => ["dead", "discard", letter.dispatch_id, "--reason", reason]}
     />
   </span>`;
 }

@@ -135,7 +135,7 @@ export function valueOf(shape, draft, faults, path = [], required = true) {
   }
   if (draft === undefined || (draft === "" && shape.kind !== "text")) {
     if (required && shape.nullable) return null;
-    if (required) wrong("Say something here.");
+    if (required) wrong(shape.kind === "choice" ? "Choose one of these." : shape.kind === "number" ? "A number is wanted here." : "Say something here.");
     return undefined;
   }
   if (shape.kind === "text") return checkedText(shape, draft, wrong);
@@ -314,18 +314,23 @@ function Field({ shape, draft, set, faults, path, id, name, required }) {
     "aria-describedby": [about && `${field_id}-about`, says && `${field_id}-fault`].filter(Boolean).join(" ") || undefined,
   };
   return html`<div class="field">
-    <label for=${field_id}>${title}${!required && html` <span class="quiet">may be left out</span>`}</label>
+    <label for=${field_id}>${title}${EMPTY[emptyOf(shape, required)] && html` <span class="quiet">${EMPTY[emptyOf(shape, required)]}</span>`}</label>
     <${Control} shape=${shape} draft=${draft} set=${set} required=${required} common=${common} />
     ${hidden && html`<span class="quiet">With what cannot be seen: <bdi>${brief(draft, 200)}</bdi></span>`}
     ${about} ${says}
   </div>`;
 }
 
+/** What it comes to where nothing is filled in. */
+const emptyOf = (shape, required) => (!required ? "left out" : shape.nullable ? "null" : "wrong");
+const EMPTY = { "left out": "may be left out", null: "empty means none" };
+const NONE_OF = { "left out": "left out", null: "none", wrong: "choose one" };
+
 function Control({ shape, draft, set, required, common }) {
   const typed = ({ target: { value } }) => set(value === "" ? undefined : value);
   if (shape.kind === "choice") {
     return html`<select ...${common} onChange=${typed}>
-      ${(draft === undefined || !required) && html`<option value="" selected=${draft === undefined}>–</option>`}
+      ${(draft === undefined || emptyOf(shape, required) !== "wrong") && html`<option value="" selected=${draft === undefined}>${NONE_OF[emptyOf(shape, required)]}</option>`}
       ${shape.options.map((option) => {
         const value = JSON.stringify(option);
         const words = shape.yes_no ? (option ? "yes" : "no") : brief(pretty(option), 80);

@@ -3,7 +3,7 @@
  * states in which a page can be.
  */
 
-import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "./html.js";
+import { createContext, html, useContext, useEffect, useId, useLayoutEffect, useRef, useState } from "./html.js";
 import { BASE, act, keepKey, readKey, useLink, useNow, useRead, withQuery } from "./link.js";
 import { refine, to, useKeys } from "./route.js";
 import { Text, exact, lasting, seen } from "./text.js";
@@ -24,9 +24,18 @@ export function Status({ of, children }) {
   return html`<span class=${`status ${tone}`}>${children ?? String(of).replaceAll("_", " ")}</span>`;
 }
 
+/** Of what could not be read again: when it was read. */
+const AsOf = createContext(null);
+
+/** Now; of what could not be read again the instant of which it tells, since nobody knows what has become of it. */
+export function useShownNow() {
+  const now = useNow();
+  return useContext(AsOf) ?? now;
+}
+
 /** An instant as its age; the whole of it on hover. `until`: how long it is still ahead. */
 export function When({ at, until = false }) {
-  const now = useNow();
+  const now = useShownNow();
   if (!at) return html`<span class="quiet">–</span>`;
   const ms = Date.parse(at) - now;
   const words = until ? (ms > 0 ? `in ${lasting(ms)}` : `${lasting(-ms)} ago`) : ms > 999 ? `in ${lasting(ms)}` : `${lasting(-ms)} ago`;
@@ -51,7 +60,7 @@ export const ThreadId = ({ id, short }) => html`<${Id} id=${id} href=${id && to(
 
 /** How long something has gone on; while the server is not reached, how long it had when it was last heard. */
 export function Lasting({ since }) {
-  const now = useNow();
+  const now = useShownNow();
   const { state, heard_at } = useLink();
   const gone = useRef(false);
   gone.current = state === "lost" || (gone.current && state !== "live");
@@ -83,6 +92,9 @@ async function copied(text) {
   document.execCommand("copy");
   return field.remove();
 }
+
+/** What a ticket calls its tool; null where an agent asks by itself, and has given that no name. */
+export const toolName = ({ kind, tool_name, tool_call_id }) => (tool_name === { approval: "approve", input: "ask" }[kind] && !tool_call_id ? null : tool_name);
 
 /** A value as JSON, cut when it is long. */
 export const Json = ({ value }) => html`<${Text} text=${JSON.stringify(value, null, 2) ?? "null"} block=${true} />`;
@@ -151,9 +163,10 @@ export const Command = ({ text }) =>
 /**
  * A button that sends one request. `confirm` is asked first, in a dialog. `input` adds a field whose text becomes part of
  * the body, `fields` several: `{ name, label, type, options, value, required }`, where `type` is `area` (a text of several
- * lines, for `input` unless told otherwise), `text`, `number`, `choice` (one of `options`) or `check`. A `request` that is
- * a function is given what was filled in: the text of the `input`, or an object of the `fields`. `title` says in the dialog
- * what it is about, `cli` is what follows `awaken` for the same. A `quiet` one looks like a link.
+ * lines, for `input` unless told otherwise), `text`, `number`, `choice` (one of `options`, each a value or `[value, words]`)
+ * or `check`. A `request` that is a function is given what was filled in: the text of the `input`, or an object of the
+ * `fields`. `title` says in the dialog what it is about, `cli` is what follows `awaken` for the same, or a function of what
+ * was filled in that answers with it. A `quiet` one looks like a link.
  */
 export function Action({
   label, request, confirm, input, fields = [], danger = false, quiet = false, disabled = false, done, cli, title,
@@ -164,14 +177,14 @@ export function Action({
   const id = useId();
   const asked = input ? [{ type: "area", ...input }] : fields;
   const asks = Boolean(confirm || asked.length);
+  const [typed, type] = useState(() => toBegin(asked)); // for the commands that do the same
   // What was shown when the dialog was opened is what is answered: what has changed since is refused, not changed unseen.
   const opened = useRef(request);
   const send = async () => {
     const request = opened.current;
     turn({ busy: true, problem: null, said: "" });
     try {
-      const given = asks ? filled(form.current, asked) : {};
-      const answer = await act(typeof request === "function" ? request(input ? given[input.name] ?? "" : given) : withBody(request, given));
+      const answer = await act(requestOf(request, asks ? filled(form.current, asked) : {}, input));
       dialog.current?.close();
       turn({ busy: false, problem: null, said: "done" });
       done?.(answer);
@@ -183,6 +196,7 @@ export function Action({
     opened.current = request;
     if (!asks) return send();
     form.current.reset();
+    type(toBegin(asked));
     turn({ busy: false, problem: null, said: "" });
     return dialog.current.showModal();
   };
@@ -193,7 +207,7 @@ export function Action({
     ${!asks && state.problem && html`<${Problem} of=${state.problem} />`}
     ${asks &&
     html`<dialog ref=${dialog} aria-labelledby=${id}>
-      <form ref=${form} method="dialog" onSubmit=${(event) => (event.preventDefault(), send())}>
+      <form ref=${form} method="dialog" onInput=${() => type({ ...toBegin(asked), ...filled(form.current, asked) })} onSubmit=${(event) => (event.preventDefault(), send())}>
         <h2 id=${id}>${label}${title && html` <${Text} text=${title} chars=${120} />`}</h2>
         ${confirm && html`<p>${confirm}</p>`}
         ${asked.map((each) => html`<${Field} key=${each.name} of=${each} />`)}
@@ -202,14 +216,24 @@ export function Action({
           <button type="button" onClick=${() => dialog.current.close()}>Leave it</button>
           <button type="submit" class=${danger ? "danger" : "primary"} disabled=${state.busy}>${label}</button>
         </div>
-        ${(cli || typeof request !== "function") &&
-        html`<${Commands} of=${[{ label, request: typeof request === "function" ? null : request, cli }]} />`}
+        <${Commands} of=${[{ label, request: requestOf(opened.current, typed, input), cli: typeof cli === "function" ? cli(typed) : cli }]} />
       </form>
     </dialog>`}
   </span>`;
 }
 
-const withBody = (request, given) => (Object.keys(given).length ? { ...request, body: { ...request.body, ...given } } : request);
+function requestOf(request, given, input) {
+  if (typeof request === "function") return request(input ? (given[input.name] ?? "") : given);
+  return Object.keys(given).length ? { ...request, body: { ...request.body, ...given } } : request;
+}
+
+/** What fields hold at first; what has to be filled in is `…`. */
+function toBegin(fields) {
+  const values = fields.map(({ name, type, options, value, required }) => [name, type === "choice" ? (value ?? valueOf(options[0])) : (value ?? (required ? "…" : undefined))]);
+  return Object.fromEntries(values.filter(([, value]) => value !== undefined));
+}
+
+const valueOf = (option) => (Array.isArray(option) ? option[0] : option);
 
 /** What was filled in, by name; what was left empty is left out. */
 function filled(form, fields) {
@@ -222,7 +246,7 @@ function filled(form, fields) {
 function Field({ of: { name, label, type, options, value, required } }) {
   if (type === "check") return html`<label><input type="checkbox" name=${name} defaultChecked=${value} /> ${label}</label>`;
   if (type === "choice") {
-    return html`<label>${label} <select name=${name}>${options.map((each) => html`<option key=${each} value=${each} selected=${each === value}>${each}</option>`)}</select></label>`;
+    return html`<label>${label} <select name=${name}>${options.map((each) => html`<option key=${valueOf(each)} value=${valueOf(each)} selected=${valueOf(each) === value}>${Array.isArray(each) ? each[1] : each}</option>`)}</select></label>`;
   }
   if (type === "area") return html`<label>${label}<textarea name=${name} rows="3" required=${required} defaultValue=${value ?? ""}></textarea></label>`;
   return html`<label>${label} <input type=${type} name=${name} defaultValue=${value ?? ""} required=${required} /></label>`;
@@ -230,14 +254,19 @@ function Field({ of: { name, label, type, options, value, required } }) {
 
 // --- the states of a page --------------------------------------------------------------------------------------------
 
-/** What is wrong and what to do, with the id under which the server's log has it. */
-export function Problem({ of, reload }) {
-  const { status, code, message, problem } = of;
+/** The code of what is wrong, with the id under which the server's log has it. */
+function Source({ of: { status, code, problem } }) {
   const request_id = problem?.request_id;
+  return html`<span class="quiet"> ${status ? `${status} ` : ""}${code}${request_id ? html` · request <${Id} id=${request_id} short=${false} />` : ""}</span>`;
+}
+
+/** What is wrong and what to do. */
+export function Problem({ of, reload }) {
+  const { status, message } = of;
   return html`<div class="problem" role="alert">
     <strong>${status === 403 ? "You may not see or do this" : status === 0 ? "The server was not reached" : seen(message)}</strong>
     ${(status === 403 || status === 0) && html`<span> ${seen(message)}</span>`}
-    <span class="quiet"> ${status ? `${status} ` : ""}${code}${request_id ? html` · request <${Id} id=${request_id} short=${false} />` : ""}</span>
+    <${Source} of=${of} />
     ${reload && html` <button type="button" onClick=${reload}>Try again</button>`}
   </div>`;
 }
@@ -257,31 +286,56 @@ export const Loading = () => html`<p class="loading" role="status">Loading …</
  */
 export function Read({ of, children }) {
   const { value, problem, read_at, reload } = of;
+  const around = useContext(AsOf);
   if (value === undefined) {
     if (problem?.status === 401) return html`<${KeyForm} problem=${problem} reload=${reload} />`;
     return problem ? html`<${Problem} of=${problem} reload=${reload} />` : html`<${Loading} />`;
   }
-  return html`${problem && html`<${Stale} problem=${problem} read_at=${read_at} reload=${reload} />`}${children(value)}`;
+  return html`${problem && html`<${Stale} problem=${problem} read_at=${read_at} reload=${reload} />`}<${AsOf.Provider} value=${problem ? read_at : around}>${children(value)}<//>`;
 }
 
+/** Since when nobody knows, and why. Parts of a page that do not reach the server say it once. */
 function Stale({ problem, read_at, reload }) {
   const now = useNow();
-  return html`<div class="stale" role="status">
-    This is ${lasting(now - read_at)} old: ${problem.status ? seen(problem.message) : "the server is not reached"}.
+  const [node, first] = useFirst(problem.status ? null : "stale");
+  const at = new Date(read_at);
+  return html`<div ref=${node} class="stale" role="status" hidden=${!first}>
+    As of <time datetime=${at.toISOString()}>${at.toLocaleTimeString()}</time>, ${lasting(now - read_at)} old: ${problem.status ? html`${seen(problem.message)}<${Source} of=${problem} />` : "the server is not reached"}.
     ${" "}<button type="button" onClick=${reload}>Try again</button>
   </div>`;
 }
 
+/** Of parts of a page that say the same, of a `kind`, the first says it: `[its ref, whether this is it]`. */
+function useFirst(kind) {
+  const node = useRef(null);
+  const [first, turn] = useState(false);
+  useLayoutEffect(() => {
+    if (kind === null) return turn(true);
+    const [here, alike] = [node.current, ALIKE[kind]];
+    const settle = () => {
+      const [one] = [...alike.keys()].sort((a, b) => (a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
+      for (const [each, tell] of alike) tell(each === one);
+    };
+    alike.set(here, turn);
+    settle();
+    return () => (alike.delete(here), settle());
+  }, [kind]);
+  return [node, first];
+}
+
+const ALIKE = { key: new Map(), stale: new Map() };
+
 /** The server wants to know who asks. */
 export function KeyForm({ problem, reload }) {
   const field = useRef(null);
-  useEffect(() => field.current.focus(), []);
+  const [node, first] = useFirst("key");
+  useEffect(() => void (first && field.current.focus()), [first]);
   const keep = (event) => {
     event.preventDefault();
     keepKey(field.current.value.trim());
     reload?.();
   };
-  return html`<form class="key" onSubmit=${keep}>
+  return html`<form ref=${node} class="key" hidden=${!first} onSubmit=${keep}>
     <h2>This server wants a key</h2>
     <p>It is sent as <code>Authorization: Bearer …</code>, and kept until this tab is closed.</p>
     ${readKey() && html`<p role="alert">${seen(problem.message)}</p>`}

@@ -47,12 +47,13 @@ function Make({ done }) {
     { name: "overlap", label: "While an earlier run goes on", type: "choice", options: ["skip", "queue"] },
     { name: "missed", label: "After nobody was there", type: "choice", options: ["one", "all", "none"] },
   ];
-  const request = ({ every_s, cron, agent_id, zone, ...rest }) => ({
-    method: "POST",
-    path: "/v1/schedules",
-    body: { ...rest, ...(agent_id ? { agent_id } : {}), ...(cron ? { cron, zone: zone || "UTC" } : { every_s: Number(every_s) }) },
-  });
-  return html`<${Action} label="New schedule" fields=${fields} request=${request} done=${done} cli=${["schedules", "add", "NAME", "TEXT", "--every", "3600"]} />`;
+  // The server says what of it is missing, or said twice.
+  const request = ({ zone, ...given }) => ({ method: "POST", path: "/v1/schedules", body: { ...given, ...(given.cron ? { zone } : {}) } });
+  const cli = ({ name, input, agent_id, every_s, cron, zone, overlap, missed }) => {
+    const when = cron ? ["--cron", cron, ...(zone ? ["--zone", zone] : [])] : every_s ? ["--every", `${every_s}`] : [];
+    return ["schedules", "add", name, input, ...when, ...(agent_id ? ["--agent", agent_id] : []), "--overlap", overlap, "--missed", missed];
+  };
+  return html`<${Action} label="New schedule" fields=${fields} request=${request} done=${done} cli=${cli} />`;
 }
 
 function Acts({ schedule }) {

@@ -120,7 +120,7 @@ function Audit() {
 
 function Settings() {
   const [all, turn] = useState(false);
-  const read = useRead("/v1/system/settings", { live: false });
+  const read = useRead("/v1/system/settings", { concerns: () => false });
   const columns = [
     { title: "Setting", cell: (each) => html`<code>${each.name}</code>` },
     { title: "Value", wide: true, cell: (each) => html`<${Text} text=${pretty(each.value) ?? ""} chars=${400} />` },

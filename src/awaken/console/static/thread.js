@@ -100,13 +100,15 @@ function useBeginning({ active_run_id, cursor }) {
   return from;
 }
 
+export const KEYS = [["Alt ↑, Alt ↓", "take a message that waits earlier, or later"]];
+
 const Delete = ({ path }) =>
   html`<${Action}
     label="Delete"
     danger=${true}
     confirm="Nobody reads the thread any more when this has been done, and nothing is accepted for it."
     fields=${[
-      { name: "child_strategy", label: "Threads that name it as their parent", type: "choice", options: ["reject", "detach", "cascade"], value: "reject" },
+      { name: "child_strategy", label: "If other threads name it as their parent", type: "choice", options: [["reject", "delete nothing"], ["detach", "keep those, without a parent"], ["cascade", "delete those as well"]], value: "reject" },
       { name: "force", label: "Stop what is not done in it first", type: "check" },
     ]}
     request=${({ child_strategy, force }) => ({ method: "DELETE", path: withQuery(path, { child_strategy, force: force ? "true" : undefined }) })}
