@@ -26,6 +26,7 @@ from benchmarks import (
     dialects,
     growth,
     idle,
+    limits,
     lists,
     peers,
     postgres,
@@ -87,6 +88,7 @@ def _questions(stock: Stock) -> dict[str, Question]:
         "sse": sse.answer,
         "dialects": dialects.answer,
         "postgres": postgres.answer,
+        "limits": limits.answer,
         "peers": peers.answer,
     }
 

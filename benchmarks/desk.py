@@ -20,9 +20,12 @@ from awaken.domain.ticket import TicketRequest
 from awaken.store.contract import Store
 from awaken.store.transitions import (
     Ack,
+    Claim,
     Claimed,
+    ClaimedSome,
     Ending,
     Offer,
+    Rooms,
     SaveThread,
     Settle,
     Settled,
@@ -42,7 +45,6 @@ RESOURCES: Final = 1_000
 _RARE: Final = 1_000
 """One run in so many is the rare agent's."""
 _FAR_MS: Final = 86_400_000
-_FILL_BATCH: Final = 1_000
 
 
 def thread_name(number: int) -> ThreadId:
@@ -62,19 +64,20 @@ _ROUTES: Final = frozenset([Route(agent_id) for agent_id in ALL_AGENTS])
 
 
 class Desk:
-    """`threads` is how many there are to draw from."""
+    """`threads` is how many there are to draw from, `batch` how many transitions go together where it fills."""
 
-    def __init__(self, store: Store, threads: int, seed: int) -> None:
+    def __init__(self, store: Store, threads: int, seed: int, batch: int = 1_000) -> None:
         clock = SystemClock()
         self._store = store
         self._ids = Ids(clock, system_chance())
         self._consumer = self._ids.consumer_id()
         self._threads = threads
+        self._batch = batch
         self._chance = random.Random(seed)
 
     async def make_threads(self, *, messages: int = 0) -> None:
         """All of them, with so many messages each, which belong to no run."""
-        per_batch = max(1, _FILL_BATCH // (1 + messages))
+        per_batch = max(1, self._batch // (1 + messages))
         for start in range(0, self._threads, per_batch):
             saves = [self._a_save(number, messages) for number in range(start, min(start + per_batch, self._threads))]
             assert all(isinstance(outcome, ThreadSaved) for outcome in await self._store.apply(saves))
@@ -83,19 +86,22 @@ class Desk:
         """Runs that are due tomorrow, each on a thread of its own beside the others."""
         await self._queue("later", runs, _FAR_MS)
 
-    async def queue_now(self, runs: int) -> None:
-        """Runs that are due at once and that nobody has claimed, each on a thread of its own beside the others."""
-        await self._queue("soon", runs, 0)
+    async def queue_now(self, runs: int, first: int = 0) -> None:
+        """Runs that are due at once and that nobody has claimed, each on a thread of its own beside the others, whose
+        numbers begin with `first`.
+        """
+        await self._queue("soon", runs, 0, first)
 
-    async def _queue(self, name: str, runs: int, delay_ms: int) -> None:
-        for start in range(0, runs, _FILL_BATCH):
-            names = [ThreadId(f"{name}-{number:06d}") for number in range(start, min(start + _FILL_BATCH, runs))]
+    async def _queue(self, name: str, runs: int, delay_ms: int, first: int = 0) -> None:
+        for start in range(first, first + runs, self._batch):
+            numbers = range(start, min(start + self._batch, first + runs))
+            names = [ThreadId(f"{name}-{number:06d}") for number in numbers]
             submits = [self._a_submit(each, delay_ms=delay_ms) for each in names]
             assert all(isinstance(outcome, Submitted) for outcome in await self._store.apply(submits))
 
     async def fill(self, runs: int) -> None:
         """Finished runs."""
-        most = min(_FILL_BATCH, self._threads)
+        most = min(self._batch, self._threads)
         for start in range(0, runs, most):
             await self.run_some(min(most, runs - start))
 
@@ -103,15 +109,23 @@ class Desk:
         """Submit a run on each of `count` threads, which are claimed at once, and settle them: two batches."""
         await self._run(self._chance.sample(range(self._threads), count), self._an_ack)
 
+    async def claim_some(self, count: int) -> None:
+        """Claim so many that wait, and settle them: two batches."""
+        offers = tuple([self._an_offer() for _ in range(count)])
+        [outcome] = await self._store.apply([Claim(offers=offers, rooms=Rooms(dict.fromkeys(_ROUTES, count)))])
+        assert isinstance(outcome, ClaimedSome) and len(outcome.claims) == count
+        settles = [self._a_settle(claimed, self._an_ack(claimed)) for claimed in outcome.claims]
+        assert all(isinstance(each, Settled) for each in await self._store.apply(settles))
+
     async def wait_on_each(self) -> None:
         """A run on each thread, which waits for an approval under the name `APPROVAL`."""
-        for start in range(0, self._threads, _FILL_BATCH):
-            await self._run(range(start, min(start + _FILL_BATCH, self._threads)), self._a_suspension)
+        for start in range(0, self._threads, self._batch):
+            await self._run(range(start, min(start + self._batch, self._threads)), self._a_suspension)
 
     async def run_on_each(self) -> None:
         """A run on each thread, which ends."""
-        for start in range(0, self._threads, _FILL_BATCH):
-            await self._run(range(start, min(start + _FILL_BATCH, self._threads)), self._an_ack)
+        for start in range(0, self._threads, self._batch):
+            await self._run(range(start, min(start + self._batch, self._threads)), self._an_ack)
 
     async def _run(self, numbers: Iterable[int], ending: Callable[[Claimed], Ending]) -> None:
         submits: list[Transition] = [self._a_submit(thread_name(number), offer=self._an_offer()) for number in numbers]
