@@ -18,6 +18,7 @@ from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from tests.crash.stories import STORIES
 from tests.crash.theatre import End, Failure, Fault, SharedClock, Theatre, check, check_end
+from tests.sqlite import new_file
 
 FAILURES = get_args(Failure)
 MOST = 80
@@ -37,7 +38,7 @@ def test_over_sqlite_too(name: str, tmp_path: Path) -> None:
     """One failure for each apply, another for the next: a file takes its time."""
 
     def make(number: int) -> Make:
-        return lambda clock: SqliteStore(tmp_path / f"{number}.db", clock=clock, durability="process")
+        return lambda clock: SqliteStore(new_file(tmp_path / f"{number}.db"), clock=clock, durability="process")
 
     disturb(name, make, lambda number: FAILURES[number % len(FAILURES)])
 

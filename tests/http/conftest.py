@@ -10,6 +10,7 @@ from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.clock import ManualClock
+from tests.sqlite import new_file
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) ->
     """An empty store, not yet entered: the test runs once on each kind."""
     if request.param == "memory":
         return MemoryStore(clock)
-    return SqliteStore(tmp_path / "test.db", clock=clock, durability="process")
+    return SqliteStore(new_file(tmp_path / "test.db"), clock=clock, durability="process")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.clock import ManualClock
 from awaken.testing.mailboxes import WatchedStore
+from tests.sqlite import new_file
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) ->
         case "memory":
             found = MemoryStore(clock)
         case "sqlite":
-            found = SqliteStore(tmp_path / "awaken.db", clock=clock)
+            found = SqliteStore(new_file(tmp_path / "awaken.db"), clock=clock)
         case other:
             raise AssertionError(f"no store is called {other}")
     return WatchedStore(found)

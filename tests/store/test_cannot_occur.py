@@ -89,6 +89,7 @@ from awaken.testing.conformance.steps import (
     together,
     want,
 )
+from tests.sqlite import new_file
 from tests.store.backups import copy_content
 
 OTHER_THREAD = ThreadId("thread-2")
@@ -105,7 +106,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> 
         case "memory":
             return MemoryStore(clock)
         case "sqlite":
-            return SqliteStore(tmp_path / "awaken.db", clock=clock)
+            return SqliteStore(new_file(tmp_path / "awaken.db"), clock=clock)
         case _:
             return PostgresStore(request.getfixturevalue("emptied_postgres_url"), clock=clock)
 

@@ -10,6 +10,7 @@ from awaken.store.memory import MemoryStore
 from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.plugin import Case, StoreMaker, conformance, run_case
+from tests.sqlite import new_file
 
 STORES = ("memory", "sqlite", "postgres")
 
@@ -20,7 +21,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
         case "memory":
             return MemoryStore
         case "sqlite":
-            return lambda clock: SqliteStore(tmp_path / "awaken.db", clock=clock)
+            return lambda clock: SqliteStore(new_file(tmp_path / "awaken.db"), clock=clock)
         case "postgres":
             url: str = request.getfixturevalue("emptied_postgres_url")
             return lambda clock: PostgresStore(url, clock=clock)

@@ -10,6 +10,7 @@ from awaken.store.contract import Store
 from awaken.store.memory import MemoryStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.clock import ManualClock
+from tests.sqlite import new_file
 
 
 @pytest.fixture
@@ -22,4 +23,4 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) ->
     """An empty store, not entered yet."""
     if request.param == "memory":
         return MemoryStore(clock)
-    return SqliteStore(tmp_path / "awaken.db", clock=clock, durability="process")
+    return SqliteStore(new_file(tmp_path / "awaken.db"), clock=clock, durability="process")
