@@ -41,16 +41,16 @@ def app_on(url: str) -> Awaken:
 
 
 @pytest.fixture
-async def app(postgres_url: str) -> AsyncIterator[Awaken]:
+async def app(emptied_postgres_url: str) -> AsyncIterator[Awaken]:
     """Started, so the schema is there."""
-    async with app_on(postgres_url) as started:
+    async with app_on(emptied_postgres_url) as started:
         yield started
 
 
 @pytest.fixture
-async def mine(postgres_url: str, app: Awaken) -> AsyncIterator[Any]:
+async def mine(emptied_postgres_url: str, app: Awaken) -> AsyncIterator[Any]:
     """The caller's connection, with a table of his: nothing in it says where the store is."""
-    connection = await connect(place_of(postgres_url).dsn)
+    connection = await connect(place_of(emptied_postgres_url).dsn)
     await connection.execute("CREATE TEMPORARY TABLE orders (id text)")
     yield connection
     await connection.close()
@@ -180,9 +180,9 @@ class RolledBack(Exception):
     ],
 )
 async def test_a_run_goes_on_with_the_commit_and_is_never_there_after_a_rollback(
-    app: Awaken, postgres_url: str, opened: Open
+    app: Awaken, emptied_postgres_url: str, opened: Open
 ) -> None:
-    dsn = place_of(postgres_url).dsn
+    dsn = place_of(emptied_postgres_url).dsn
     async with opened(dsn) as connection:
         kept = await submitted(app, connection)
         with pytest.raises(RunNotFound):
@@ -198,7 +198,7 @@ async def test_a_run_goes_on_with_the_commit_and_is_never_there_after_a_rollback
     assert lost is not None
     with pytest.raises(RunNeverBegun, match="rolled back"):
         await ended(lost)
-    assert await app.store.list_outbox() == []
+    await all_delivered(app)
 
 
 @pytest.mark.parametrize("given", [object(), "postgresql://db", 7])
@@ -207,12 +207,12 @@ async def test_what_is_no_connection_is_refused(app: Awaken, given: object) -> N
         await app.submit("t", "hello", connection=given)
 
 
-async def test_a_connection_without_a_transaction_is_refused(app: Awaken, mine: Any, postgres_url: str) -> None:
+async def test_a_connection_without_a_transaction_is_refused(app: Awaken, mine: Any, emptied_postgres_url: str) -> None:
     from psycopg import AsyncConnection
 
     with pytest.raises(ValidationError, match="no transaction is open"):
         await app.submit("t", "hello", connection=mine)
-    async with await AsyncConnection.connect(place_of(postgres_url).dsn, autocommit=True) as connection:
+    async with await AsyncConnection.connect(place_of(emptied_postgres_url).dsn, autocommit=True) as connection:
         with pytest.raises(ValidationError, match="no transaction is open"):
             await app.submit("t", "hello", connection=connection)
 
@@ -220,11 +220,11 @@ async def test_a_connection_without_a_transaction_is_refused(app: Awaken, mine: 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 @pytest.mark.parametrize("where", ["engine", "connection"])
 async def test_a_connection_whose_every_statement_is_committed_is_refused(
-    app: Awaken, postgres_url: str, driver: str, where: str
+    app: Awaken, emptied_postgres_url: str, driver: str, where: str
 ) -> None:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    async with _engine(place_of(postgres_url).dsn, driver) as engine:
+    async with _engine(place_of(emptied_postgres_url).dsn, driver) as engine:
         if where == "engine":
             engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection, AsyncSession(engine) as session:
@@ -378,19 +378,19 @@ async def test_a_thread_that_takes_nothing_is_told_of_in_the_log(
     with pytest.raises(RunNeverBegun, match="refused"):
         await ended(handle)
     assert "is given up: " in caplog.text
-    assert await app.store.list_outbox() == []
+    await all_delivered(app)
 
 
-async def test_a_full_queue_holds_it_until_there_is_room(postgres_url: str) -> None:
+async def test_a_full_queue_holds_it_until_there_is_room(emptied_postgres_url: str) -> None:
     settings = MailboxSettings(max_queued_per_thread=1)
     gated = GatedAgent()
-    async with asyncio.timeout(BOUND_S), Awaken(postgres_url, settings=settings) as app:
+    async with asyncio.timeout(BOUND_S), Awaken(emptied_postgres_url, settings=settings) as app:
         app.agent("gated", gated)
         app.agent("echo", echo)
         await app.submit("t", "begin", agent="gated")
         first = await gated.next_call()
         await app.submit("t", "queued", agent="echo")
-        connection = await connect(place_of(postgres_url).dsn)
+        connection = await connect(place_of(emptied_postgres_url).dsn)
         async with connection.transaction():
             held = await submitted(app, connection, text="held", agent="echo")
         await connection.close()
@@ -413,8 +413,10 @@ async def test_what_an_unfinished_run_stands_for_already_begins_nothing(app: Awa
         await ended(handle)
 
 
-async def test_the_user_of_the_connection_needs_what_the_page_says(app: Awaken, mine: Any, postgres_url: str) -> None:
-    schema, role = place_of(postgres_url).schema, f"clerk_of_{place_of(postgres_url).schema}"
+async def test_the_user_of_the_connection_needs_what_the_page_says(
+    app: Awaken, mine: Any, emptied_postgres_url: str
+) -> None:
+    schema, role = place_of(emptied_postgres_url).schema, f"clerk_of_{place_of(emptied_postgres_url).schema}"
     await mine.execute(f"CREATE ROLE {role}")
     try:
         for granted in (
@@ -467,17 +469,17 @@ def asked(run_id: str | None = None) -> RunSubmission:
     )
 
 
-async def test_a_process_that_has_started_nothing_may_submit(app: Awaken, mine: Any, postgres_url: str) -> None:
+async def test_a_process_that_has_started_nothing_may_submit(app: Awaken, mine: Any, emptied_postgres_url: str) -> None:
     """It has no connection of its own; whoever has started delivers."""
     async with mine.transaction():
-        promised = await app_on(postgres_url).mailbox.post(asked(), mine)
+        promised = await app_on(emptied_postgres_url).mailbox.post(asked(), mine)
     assert await app.mailbox.appeared(promised, timeout_s=BOUND_S) is not None
     assert (await app.wait(promised.run_id)).output == "got hello"
 
 
-async def test_what_was_committed_before_its_process_died_is_delivered_by_the_next(postgres_url: str) -> None:
+async def test_what_was_committed_before_its_process_died_is_delivered_by_the_next(emptied_postgres_url: str) -> None:
     async with asyncio.timeout(BOUND_S):
-        async with app_on(postgres_url):
+        async with app_on(emptied_postgres_url):
             pass
         script = f"""
 import asyncio, os
@@ -488,9 +490,9 @@ async def echo(ctx):
     return "never"
 
 async def main():
-    app = Awaken({postgres_url!r})
+    app = Awaken({emptied_postgres_url!r})
     app.agent("echo", echo)
-    connection = await connect({place_of(postgres_url).dsn!r})
+    connection = await connect({place_of(emptied_postgres_url).dsn!r})
     async with connection.transaction():
         await app.submit("t", "hello", run_id="order-1", connection=connection)
     os._exit(9)
@@ -499,16 +501,16 @@ asyncio.run(main())
 """
         died = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
         assert await died.wait() == 9
-        async with app_on(postgres_url) as heir:
+        async with app_on(emptied_postgres_url) as heir:
             async with heir.mailbox.read_thread(DEFAULT_SCOPE, ThreadId("t")) as reader:
                 await reader.next_rows()
             assert (await heir.wait("order-1")).output == "got hello"
             await all_delivered(heir)
 
 
-async def test_two_that_deliver_at_once_begin_one_run(mine: Any, app: Awaken, postgres_url: str) -> None:
+async def test_two_that_deliver_at_once_begin_one_run(mine: Any, app: Awaken, emptied_postgres_url: str) -> None:
     """The one holds its submit until the other has delivered, and the run has ended."""
-    store = WatchedJoining(PostgresStore(postgres_url))
+    store = WatchedJoining(PostgresStore(emptied_postgres_url))
     late = Awaken(store=store)
     late.agent("echo", echo)
     async with late:
@@ -526,10 +528,10 @@ async def test_two_that_deliver_at_once_begin_one_run(mine: Any, app: Awaken, po
 
 
 async def test_a_delivery_whose_record_was_lost_is_repeated_and_changes_nothing(
-    mine: Any, app: Awaken, postgres_url: str
+    mine: Any, app: Awaken, emptied_postgres_url: str
 ) -> None:
     await app.stop()
-    store = WatchedJoining(PostgresStore(postgres_url))
+    store = WatchedJoining(PostgresStore(emptied_postgres_url))
     other = Awaken(store=store, settings=MailboxSettings(store_retry_s=0.01))
     other.agent("echo", echo)
     async with other:

@@ -23,8 +23,8 @@ TABLES: Final = ("messages", "runs", "dispatches", "events", "tickets", "spans")
 
 
 @pytest.fixture
-async def store(postgres_url: str, clock: ManualClock) -> AsyncIterator[PostgresStore]:
-    async with PostgresStore(postgres_url, clock=clock) as opened:
+async def store(emptied_postgres_url: str, clock: ManualClock) -> AsyncIterator[PostgresStore]:
+    async with PostgresStore(emptied_postgres_url, clock=clock) as opened:
         await fill(opened)
         yield opened
 
