@@ -27,6 +27,7 @@ def test_every_command_has_an_example_that_can_be_called(
     shown = awaken(*command.split(), "--help")
     assert shown.code == Exit.OK
     [example] = re.findall(r"^Example: awaken (.+)$", shown.out, re.MULTILINE)
+    assert len(f"Example: awaken {example}") <= 80, "it is pasted in one piece"
     parsed = shlex.split(example)
     assert parsed[: len(command.split())] == command.split()
     called, bound, ignored = main_module.app.parse_args(parsed, exit_on_error=False, print_error=False)

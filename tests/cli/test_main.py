@@ -74,9 +74,10 @@ def test_every_error_has_its_exit_code(error: AwakenError, code: Exit) -> None:
     assert str(error) in str(failure)
 
 
-def test_a_pipe_that_closes_early_is_no_failure() -> None:
+@pytest.mark.parametrize("argument", ["version", "--help"])
+def test_a_pipe_that_closes_early_is_no_failure(argument: str) -> None:
     """`awaken version | true`: whoever reads has left before anything was written."""
-    command = [sys.executable, "-c", _WRITES_TO_NOBODY]
+    command = [sys.executable, "-c", _WRITES_TO_NOBODY, argument]
     done = subprocess.run(command, capture_output=True, timeout=60, env={"PYTHONPATH": _source_folder()})
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -87,7 +88,7 @@ reading, writing = os.pipe()
 os.close(reading)
 os.dup2(writing, 1)
 from awaken.cli.main import main
-sys.exit(main(["version"]))
+sys.exit(main(sys.argv[1:]))
 """
 
 

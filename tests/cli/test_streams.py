@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from awaken.cli.failure import Exit
+from awaken.client import Client
 from awaken.store.sqlite import SqliteStore
 
 WITHIN_S = 60
@@ -83,3 +84,12 @@ def test_no_database_becomes_the_standard_output(tmp_path: Path) -> None:
     program = "import os, sys; from awaken.cli import streams; streams.prepare(); sys.exit(os.open('x', os.O_CREAT))"
     code, _ = shell(f'{sys.executable} -c "{program}" <&- >&- 2>&-', folder=tmp_path)
     assert code > 2
+
+
+@needs_shell
+def test_following_a_thread_ends_when_whoever_reads_has_left(server: str) -> None:
+    """As `grep -m1` does, which finds what it waits for; nothing more need happen in the thread."""
+    with Client(server) as client:
+        thread = client.run(None, "hi", agent="talk").thread_id
+    following = f"{AWAKEN} tail {thread} --start --url {server} | grep -m1 RunStarted"
+    assert shell(f"bash -o pipefail -c '{following}'")[0] == Exit.OK

@@ -7,6 +7,7 @@ Source: `docs/reference/cli.md`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +16,7 @@ from cyclopts import App, CycloptsError, Group, UnknownCommandError, UnusedCliTo
 
 from awaken.cli import streams
 from awaken.cli.failure import Exit, Failure, failure_of
+from awaken.cli.options import URL_VARIABLE
 from awaken.domain.errors import AwakenError
 from awaken.domain.explaining import shown
 from awaken.domain.version import version
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 Ctrl-C.
     """
     streams.prepare()
+    if not os.environ.get(URL_VARIABLE):
+        os.environ.pop(URL_VARIABLE, None)  # empty is as good as absent
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given or given[0] in _HELP:
         app.resolved_commands()  # each says for itself, in its docstring, what it does

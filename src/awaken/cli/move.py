@@ -29,7 +29,7 @@ def move(
     Runs go on there where they were. Killed, or broken off, the same command goes on where it was. At the end both are
     compared, and the file is closed for good: whoever opens it is told where its data is.
 
-    Example: awaken move sqlite:///awaken.db "postgresql://awaken@db/awaken" --dry-run
+    Example: awaken move sqlite:///awaken.db postgresql://awaken@db/awaken --dry-run
 
     Parameters
     ----------

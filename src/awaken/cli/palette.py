@@ -36,10 +36,16 @@ _WORDS: Final = {
 _STYLES: Final = {word: style for style, words in _WORDS.items() for word in words}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Left to the command line, which ends quietly and well; rich would end the process with a failure."""
+        raise
+
+
 def console_on(out: TextIO | None = None, *, width: int | None = None, soft_wrap: bool = False) -> Console:
     """What prints to a stream, the standard output when none is named: styled where that may be."""
     stream = out or sys.stdout
-    console = Console(
+    console = _Console(
         file=stream,
         width=width,
         force_terminal=stream.isatty(),

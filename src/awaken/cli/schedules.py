@@ -53,7 +53,7 @@ def add(
 ) -> int:
     """Have an agent run again and again with a text.
 
-    Example: awaken schedules add digest "What is new?" --cron "0 8 * * *" --zone Europe/Vienna
+    Example: awaken schedules add digest "News?" --agent echo --cron "0 8 * * *"
 
     Parameters
     ----------

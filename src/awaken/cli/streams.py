@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import stat
 import sys
+import threading
 from contextlib import suppress
 from typing import Final, NoReturn
 
@@ -40,6 +43,25 @@ def give_up_output() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def end_with_reader() -> None:
+    """End the process when whoever reads the output has left: what waits for long would notice only with what it prints
+    next. Where the output is no pipe, nobody can leave.
+    """
+    try:
+        out = sys.stdout.fileno()
+    except (OSError, ValueError):  # it is one that Python holds
+        return
+    if hasattr(select, "poll") and stat.S_ISFIFO(os.fstat(out).st_mode):
+        threading.Thread(target=_end_with_reader, args=(out,), daemon=True).start()
+
+
+def _end_with_reader(out: int) -> None:
+    poll = select.poll()
+    poll.register(out, 0)  # an error is told without being asked for
+    poll.poll()
+    os._exit(0)
 
 
 def output_failure(error: OSError) -> Failure | None:

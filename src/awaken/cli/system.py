@@ -5,6 +5,8 @@ Source: docs/howto/operate.md.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import msgspec
 from cyclopts import App
 
@@ -30,7 +32,8 @@ def show(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> in
         print_json(found)
     else:
         facts = msgspec.to_builtins(found)
-        print_facts({**facts, "adapters": ", ".join(found.adapters) or None, "limits": None, **found.limits})
+        shown = {name: None if value is None else _shown(value) for name, value in facts.items()}
+        print_facts({**shown, "adapters": ", ".join(found.adapters) or None, "limits": None, **found.limits})
     return Exit.OK
 
 
@@ -46,7 +49,7 @@ def settings(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -
         print_json({"items": found})
         return Exit.OK
     chosen = {each.name: "" if each.source == "default" else f"  ({each.source})" for each in found}
-    print_facts({each.name: f"{'-' if each.value is None else each.value}{chosen[each.name]}" for each in found})
+    print_facts({each.name: f"{_shown(each.value)}{chosen[each.name]}" for each in found})
     return Exit.OK
 
 
@@ -84,3 +87,16 @@ def purge(*, url: Url = URL, header: Headers = (), as_json: AsJson = False) -> i
     else:
         print(f"{runs} runs, {events} events and {rows} rows of deleted threads removed")
     return Exit.OK
+
+
+def _shown(value: Any) -> str:
+    """A value in words."""
+    match value:
+        case None | [] | ():
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join([str(each) for each in cast("list[Any]", value)])
+        case _:
+            return str(value)

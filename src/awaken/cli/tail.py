@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import Parameter
 
+from awaken.cli import streams
 from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Flag, Headers, Url
 from awaken.cli.palette import console_on
@@ -58,6 +59,7 @@ def tail(
             usage(f"there is no kind of event {shown(each)}; docs/reference/events.md lists them")
     if start and after is not None:
         usage("give --start or --after, not both")
+    streams.end_with_reader()
     with connected(url, header) as client, _stream(client, thread_or_run, start, after, deltas or bool(kind)) as stream:
         for item in stream:
             if isinstance(item, Event) and kind and item.kind not in kind:
