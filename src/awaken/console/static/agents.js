@@ -25,7 +25,7 @@ export default function Agents({ route }) {
     { title: "State", cell: (agent) => html`<${Standing} agent=${agent} />` },
     { title: "Version", cell: (agent) => agent.version ?? "" },
     { title: "Kind", cell: (agent) => agent.kind.replaceAll("_", " ") },
-    { title: "What it does", wide: true, cell: (agent) => html`<span class="quiet lines">${brief(agent.not_loadable ?? agent.description ?? "", 240)}</span>` },
+    { title: "What it does", wide: true, cell: ({ not_loadable, description }) => (not_loadable || description) && html`<span class="quiet lines">${brief(not_loadable ?? description, 240)}</span>` },
     { title: "Last hour", cell: (agent) => html`<${LastHour} agent_id=${agent.agent_id} />` },
     { title: "Act", cell: (agent) => html`<span class="acts"><a href=${to("agents", agent.agent_id)}>Try it</a><${Pausing} agent=${agent} /></span>` },
   ];

@@ -6,10 +6,10 @@ import { Action, Commands, List, Problem, Read, ShortId, Table, ThreadId, When }
 import { refine, to } from "./route.js";
 import { Text, brief } from "./text.js";
 
-const FILTERS = ["agent_id", "error_class", "since", "thread_id"];
+const FILTERS = { agent_id: "agent", error_class: "error", since: "since", thread_id: "thread" };
 
 export default function DeadLetters({ route }) {
-  const filter = Object.fromEntries(FILTERS.filter((name) => route.query[name]).map((name) => [name, route.query[name]]));
+  const filter = Object.fromEntries(Object.keys(FILTERS).filter((name) => route.query[name]).map((name) => [name, route.query[name]]));
   const narrowed = Object.keys(filter).length > 0;
   const columns = [
     { title: "Run", cell: (letter) => html`<${ShortId} id=${letter.run_id} />` },
@@ -34,7 +34,7 @@ export default function DeadLetters({ route }) {
         { name: "thread_id", label: "Thread" },
         { name: "since", label: "Since", instant: true },
       ]}
-      actions=${() => html`<${Groups} chosen=${filter} />${narrowed && html`<${Many} filter=${filter} />`}`}
+      actions=${({ rows }) => html`<${Groups} chosen=${filter} />${narrowed && html`<${Many} filter=${filter} />`}${rows.length > 0 && html`<h2>One by one</h2>`}`}
       cli="dead"
       empty=${{ text: "No run has been given up." }}
     />
@@ -74,7 +74,7 @@ function Groups({ chosen }) {
 function Many({ filter }) {
   const [seen, show] = useState(null);
   const [problem, fail] = useState(null);
-  const flags = Object.entries(filter).flatMap(([name, value]) => [{ agent_id: "--agent", error_class: "--error", since: "--since", thread_id: "--thread" }[name], value]);
+  const flags = Object.entries(filter).flatMap(([name, value]) => [`--${FILTERS[name]}`, value]);
   const retry = (dry_run) => ({ method: "POST", path: "/v1/dead-letters/retry", body: { filter, limit: 1_000, dry_run } });
   const look = async () => {
     try {
@@ -86,7 +86,7 @@ function Many({ filter }) {
   };
   return html`<section class="many" aria-label="All of these">
     <h2>All of these</h2>
-    <p class="quiet">${Object.entries(filter).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`).join(", ")}</p>
+    <p class="quiet">${Object.entries(filter).map(([name, value]) => `${FILTERS[name]} ${value}`).join(", ")}</p>
     <div class="acts">
       <button type="button" onClick=${look}>Try what a retry would do</button>
       ${seen?.dry && seen.matched > 0 &&
@@ -99,7 +99,7 @@ function Many({ filter }) {
         cli=${({ reason }) => ["dead", "discard", ...flags, "--reason", reason]}
         done=${show}
       />
-      <button type="button" class="link" onClick=${() => refine(Object.fromEntries([...FILTERS, "cursor"].map((name) => [name, undefined])))}>Show all</button>
+      <button type="button" class="link" onClick=${() => refine(Object.fromEntries([...Object.keys(FILTERS), "cursor"].map((name) => [name, undefined])))}>Show all</button>
     </div>
     ${problem && html`<${Problem} of=${problem} />`}
     ${seen &&
@@ -116,14 +116,14 @@ function One({ letter }) {
   return html`<span class="acts">
     <${Action}
       label="Retry"
-      title=${letter.run_id}
+      title=${`run ${letter.run_id}`}
       confirm="It is done again as a new run; what it has done already is not undone."
       request=${{ method: "POST", path: `${path}/retry` }}
       cli=${["dead", "retry", letter.dispatch_id]}
     />
     <${Action}
       label="Discard"
-      title=${letter.run_id}
+      title=${`run ${letter.run_id}`}
       danger=${true}
       input=${{ name: "reason", label: "Why", required: true }}
       request=${(reason) => ({ method: "POST", path: `${path}/discard`, body: { reason } })}

@@ -74,13 +74,13 @@ function Place({ entry }) {
     { name: "priority", label: "Priority, 0 first and 255 last", type: "number", value: entry.priority, required: true },
     { name: "after_seconds", label: "Due in seconds, 0 for at once", type: "number" },
   ];
-  return html`<${Action} label="Place" title=${entry.run_id} fields=${fields} request=${request} cli=${({ priority, after_seconds }) => ["queue", "place", entry.dispatch_id, "--priority", `${priority}`, ...(after_seconds === undefined ? [] : ["--after", `${after_seconds}`])]} />`;
+  return html`<${Action} label="Place" title=${`run ${entry.run_id}`} fields=${fields} request=${request} cli=${({ priority, after_seconds }) => ["queue", "place", entry.dispatch_id, "--priority", `${priority}`, ...(after_seconds === undefined ? [] : ["--after", `${after_seconds}`])]} />`;
 }
 
 function Cancel({ entry }) {
   return html`<${Action}
     label="Cancel"
-    title=${entry.run_id}
+    title=${`run ${entry.run_id}`}
     danger=${true}
     confirm="The run is stopped; what it has done stays."
     request=${{ method: "POST", path: api`/v1/dispatches/${entry.dispatch_id}/cancel` }}

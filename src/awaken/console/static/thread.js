@@ -56,7 +56,7 @@ function Shown({ thread, reload, path, mine }) {
     <div class="row actions">
       ${thread.active_run_id && html`<${Action} label="Stop" danger=${true} confirm="The run that the thread executes ends here. What it has done and said stays, and what is queued behind it goes on." request=${stop} cli=${["cancel", thread_id]} done=${reload} />`}
       ${busy && html`<${Action} label="Interrupt" danger=${true} confirm="Stops what the thread executes, and clears its queue and what waits in it." request=${interrupt} done=${reload} />`}
-      <${Delete} path=${path} />
+      <${Delete} ...${{ path, thread_id }} />
     </div>
     <div class="beside">
       <section aria-label="Conversation">
@@ -102,7 +102,7 @@ function useBeginning({ active_run_id, cursor }) {
 
 export const KEYS = [["Alt ↑, Alt ↓", "take a message that waits earlier, or later"]];
 
-const Delete = ({ path }) =>
+const Delete = ({ path, thread_id }) =>
   html`<${Action}
     label="Delete"
     danger=${true}
@@ -112,6 +112,7 @@ const Delete = ({ path }) =>
       { name: "force", label: "Stop what is not done in it first", type: "check" },
     ]}
     request=${({ child_strategy, force }) => ({ method: "DELETE", path: withQuery(path, { child_strategy, force: force ? "true" : undefined }) })}
+    cli=${({ child_strategy, force }) => ["threads", "delete", thread_id, "--children", child_strategy, ...(force ? ["--force"] : [])]}
     done=${() => go("threads")}
   />`;
 

@@ -9,7 +9,7 @@ const COLUMNS = [
   { title: "State", cell: (worker) => html`<${Status} of=${worker.drained ? "drained" : "live"} />` },
   { title: "Role", cell: (worker) => worker.role },
   { title: "Host", cell: (worker) => `${worker.host}, process ${worker.pid}` },
-  { title: "Executes", cell: (worker) => worker.executing },
+  { title: "Executes", cell: ({ executing, stats: { slots } }) => (slots ? `${executing} of at most ${slots}` : executing) },
   { title: "Agents", wide: true, cell: (worker) => html`<span class="quiet">${worker.routes.join(", ")}</span>` },
   { title: "Version", cell: (worker) => worker.version },
   { title: "Began", cell: (worker) => html`<${When} at=${worker.started_at} />` },
