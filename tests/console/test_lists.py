@@ -137,7 +137,13 @@ def test_every_page_leads_on_by_keys_alone(viewer: Viewer) -> None:
 def test_every_command_that_a_page_shows_is_one(viewer: Viewer, site: Site) -> None:
     submitted(site, "stuck")
     given_up(site)
-    for view in [*PAGES, "dead?agent_id=broken", "agents/speaker"]:
+    for view in [
+        *PAGES,
+        "dead?agent_id=broken",
+        "runs?agent_id=stuck&failed=true",
+        "queue?stale=true",
+        "agents/speaker",
+    ]:
         viewer.open(view)
         expect(viewer.page.locator(".loading")).to_have_count(0)
         expect(viewer.page.locator(".commands:visible").first).to_be_visible()
@@ -147,6 +153,10 @@ def test_every_command_that_a_page_shows_is_one(viewer: Viewer, site: Site) -> N
             if words[-1] != "…":
                 command_line.parse_args(words, exit_on_error=False, print_error=False)
                 assert site.url in command or words[0] in ("init", "worker"), command
+    viewer.open("runs?agent_id=stuck&failed=true")
+    expect(viewer.page.locator(".commands")).to_contain_text("awaken runs --failed --agent stuck")
+    viewer.open("runs?id_prefix=0&agent_id=stuck")  # which the command cannot say
+    expect(viewer.page.locator(".commands")).not_to_contain_text("awaken runs")
 
 
 def test_what_is_picked_of_runs_is_stopped_or_done_again(viewer: Viewer, site: Site) -> None:

@@ -10,7 +10,7 @@
 import { Form, same, schemaLike } from "./form.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { act, api, client, useRead, withQuery } from "./link.js";
-import { Commands, Empty, Facts, Filters, Id, Json, Problem, Read, RunId, Status, Table, ThreadId, When, toolName, useShownNow } from "./parts.js";
+import { Commands, Empty, Facts, Filters, Id, Json, Problem, Read, RunId, Status, Table, ThreadId, When, narrowedCli, toolName, useShownNow } from "./parts.js";
 import { refine, to, useKeys } from "./route.js";
 import { Text, brief, exact, lasting, seen } from "./text.js";
 
@@ -31,9 +31,9 @@ const SEEN_MS = 400;
 const LOOKED_UP = 20;
 const FILTERS = [
   { name: "state", label: "State", none: "open", options: ["decided", "expired", "withdrawn", "any"] },
-  { name: "kind", label: "Kind", options: ["approval", "input", "client_tool", "external"] },
+  { name: "kind", label: "Kind", options: ["approval", "input", "client_tool", "external"], flag: "--kind" },
   { name: "tool_name", label: "Tool" },
-  { name: "agent_id", label: "Agent" },
+  { name: "agent_id", label: "Agent", flag: "--agent" },
 ];
 const CAME_TO = { approve: "approved", deny: "denied", edit: "approved, edited", answer: "answered", fail: "failed" };
 const AT_EXPIRY = {
@@ -186,7 +186,7 @@ export default function Approvals({ route }) {
             : html`<${Empty}>Nothing here fits.<//>`}
       `}
     <//>
-    <${Commands} of=${[{ label: "This list", request: { path }, cli: ["tickets", "--state", state === "any" ? "all" : state] }, ...(row ? commandsOf(row) : [])]} />
+    <${Commands} of=${[{ label: "This list", request: { path }, cli: narrowedCli(["tickets", "--state", state === "any" ? "all" : state], [...FILTERS, { name: "thread_id", flag: "--thread" }], filters) }, ...(row ? commandsOf(row) : [])]} />
   </section>`;
 }
 

@@ -8,6 +8,8 @@ import { Text, brief } from "./text.js";
 
 const FILTERS = { agent_id: "agent", error_class: "error", since: "since", thread_id: "thread" };
 
+const flagsOf = (filter) => Object.entries(filter).flatMap(([name, value]) => [`--${FILTERS[name]}`, value]);
+
 export default function DeadLetters({ route }) {
   const filter = Object.fromEntries(Object.keys(FILTERS).filter((name) => route.query[name]).map((name) => [name, route.query[name]]));
   const narrowed = Object.keys(filter).length > 0;
@@ -29,10 +31,10 @@ export default function DeadLetters({ route }) {
       id=${(letter) => letter.dispatch_id}
       href=${(letter) => to("runs", letter.run_id)}
       filters=${[
-        { name: "agent_id", label: "Agent" },
-        { name: "error_class", label: "Error" },
-        { name: "thread_id", label: "Thread" },
-        { name: "since", label: "Since", instant: true },
+        { name: "agent_id", label: "Agent", flag: "--agent" },
+        { name: "error_class", label: "Error", flag: "--error" },
+        { name: "thread_id", label: "Thread", flag: "--thread" },
+        { name: "since", label: "Since", instant: true, flag: "--since" },
       ]}
       actions=${({ rows }) => html`<${Groups} chosen=${filter} />${narrowed && html`<${Many} filter=${filter} />`}${rows.length > 0 && html`<h2>One by one</h2>`}`}
       cli="dead"
@@ -66,7 +68,7 @@ function Groups({ chosen }) {
           href=${(group) => to("dead", { agent_id: group.agent_id, error_class: group.error_class })}
         />`}
     <//>
-    <${Commands} of=${[{ label: "By error", request: { path }, cli: ["dead", "--group"] }]} />
+    <${Commands} of=${[{ label: "By error", request: { path }, cli: ["dead", "--group", ...flagsOf(chosen)] }]} />
   </section>`;
 }
 
@@ -74,7 +76,7 @@ function Groups({ chosen }) {
 function Many({ filter }) {
   const [seen, show] = useState(null);
   const [problem, fail] = useState(null);
-  const flags = Object.entries(filter).flatMap(([name, value]) => [`--${FILTERS[name]}`, value]);
+  const flags = flagsOf(filter);
   const retry = (dry_run) => ({ method: "POST", path: "/v1/dead-letters/retry", body: { filter, limit: 1_000, dry_run } });
   const look = async () => {
     try {

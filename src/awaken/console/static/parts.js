@@ -411,8 +411,9 @@ export function Table({ caption, columns, rows, id, href, picked, onPick, pickab
 /**
  * A page with a list of the API: filters in its address, a table, and the way to older rows. It never counts.
  *
- * `filters`: `[{ name, label, options, none, instant }]`, `options` a list of values, or none for a text; `none` what it is
- * called that none is chosen; `instant` for a point in time. `query` is always asked for.
+ * `filters`: `[{ name, label, options, none, instant, flag }]`, `options` a list of values, or none for a text; `none` what it
+ * is called that none is chosen; `instant` for a point in time; `flag` how the command `cli` says the same, if it can.
+ * `query` is always asked for.
  * `actions({ rows, picked, reload })` stands above the table; `commands` are those beside the reading itself. A list that the
  * API answers as a `whole` has no pages.
  */
@@ -450,8 +451,16 @@ export function List({
         `;
       }}
     <//>
-    <${Commands} of=${[{ label: "This page", request: { path: full }, cli }, ...commands]} />
+    <${Commands} of=${[{ label: "This page", request: { path: full }, cli: narrowedCli(cli, filters, chosen) }, ...commands]} />
   </section>`;
+}
+
+/** The command with the flags of what is chosen; none where it has no flag for some of it. */
+export function narrowedCli(cli, filters, chosen) {
+  const said = filters.filter(({ name }) => chosen[name]);
+  if (!said.every(({ flag }) => flag !== undefined)) return undefined;
+  const flags = said.filter(({ flag }) => flag).flatMap(({ name, flag }) => (chosen[name] === "true" ? [flag] : [flag, chosen[name]]));
+  return [].concat(cli, flags);
 }
 
 const nextOf = (route, cursor) => to(...route.place, { ...route.query, cursor });

@@ -51,12 +51,12 @@ export default function Queue({ route }) {
     id=${(entry) => entry.dispatch_id}
     href=${(entry) => to("runs", entry.run_id)}
     filters=${[
-      { name: "status", label: "Status", options: narrowed ? ["queued", ...STATUSES] : STATUSES, none: narrowed ? "any" : "queued" },
-      { name: "stale", label: "Lease has ended", options: ["true"] },
-      { name: "agent_id", label: "Agent" },
-      { name: "thread_id", label: "Thread" },
-      { name: "claimed_by", label: "Worker" },
-      { name: "older_than_s", label: "Older than seconds" },
+      { name: "status", label: "Status", options: narrowed ? ["queued", ...STATUSES] : STATUSES, none: narrowed ? "any" : "queued", flag: "" },
+      { name: "stale", label: "Lease has ended", options: ["true"], flag: "--stale" },
+      { name: "agent_id", label: "Agent", flag: "--agent" },
+      { name: "thread_id", label: "Thread", flag: "--thread" },
+      { name: "claimed_by", label: "Worker", flag: "--claimed-by" },
+      { name: "older_than_s", label: "Older than seconds", flag: "--older-than" },
     ]}
     cli=${["queue", "--status", route.query.status ?? (narrowed ? "all" : "queued")]}
     empty=${{ text: "Nothing is queued. This queues a run:", command: 'run AGENT "What can you do?"' }}

@@ -38,10 +38,10 @@ export default function Runs({ route }) {
     id=${(run) => run.run_id}
     href=${(run) => to("runs", run.run_id)}
     filters=${[
-      { name: "phase", label: "Phase", options: PHASES },
-      { name: "failed", label: "Failed", options: ["true"] },
-      { name: "agent_id", label: "Agent" },
-      { name: "thread_id", label: "Thread" },
+      { name: "phase", label: "Phase", options: PHASES, flag: "--phase" },
+      { name: "failed", label: "Failed", options: ["true"], flag: "--failed" },
+      { name: "agent_id", label: "Agent", flag: "--agent" },
+      { name: "thread_id", label: "Thread", flag: "--thread" },
       { name: "id_prefix", label: "Id begins with" },
       { name: "created_after", label: "Made after", instant: true },
       { name: "created_before", label: "before", instant: true },

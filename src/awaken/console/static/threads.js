@@ -24,10 +24,10 @@ export default function Threads({ route }) {
     id=${(thread) => thread.thread_id}
     href=${(thread) => to("threads", thread.thread_id)}
     filters=${[
-      { name: "status", label: "Status", options: STATUSES },
-      { name: "q", label: "Title holds" },
+      { name: "status", label: "Status", options: STATUSES, flag: "--status" },
+      { name: "q", label: "Title holds", flag: "--title" },
       { name: "id_prefix", label: "Id begins with" },
-      { name: "resource_id", label: "Belongs to" },
+      { name: "resource_id", label: "Belongs to", flag: "--resource" },
       { name: "root", label: "Without parent", options: ["true"] },
     ]}
     actions=${() => html`<div class="acts"><${New} /></div>`}
