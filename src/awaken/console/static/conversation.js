@@ -6,7 +6,7 @@
  * passes through `text.js`.
  */
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
 import { act, api, useRead, withQuery } from "./link.js";
 import { Action, Id, Json, Lasting, Problem, Read, RunId, Status, When } from "./parts.js";
 import { go } from "./route.js";
@@ -39,7 +39,7 @@ export function useMessages(thread_id, { run_id, concerns } = {}) {
     kept.current.more = Boolean(read.value?.has_more);
   }
   for (const message of newest) by_id.set(message.message_id, message);
-  const messages = [...by_id.values()].sort((one, other) => one.seq - other.seq);
+  const messages = useMemo(() => [...by_id.values()].sort((one, other) => one.seq - other.seq), [read.value, effective.value, by_id, by_id.size]);
   const earlier = async () => {
     try {
       const asked = { ...query, before: messages[0].seq };

@@ -5,7 +5,7 @@
  * filter says.
  */
 
-import { html, useEffect, useMemo } from "./html.js";
+import { html, useEffect, useMemo, useState } from "./html.js";
 import { BASE, withQuery } from "./link.js";
 import { DELTAS } from "./log.js";
 import { awakenOf, Command, Copy, curlOf, Id, Json, Problem, Table, Typed, When } from "./parts.js";
@@ -13,6 +13,9 @@ import { refine, to } from "./route.js";
 import { brief, lasting, seen } from "./text.js";
 
 const ROWS = 100;
+/** Those that are drawn at first, which is what a window shows; the rest follows when they are seen. */
+const FIRST = 25;
+const AFTER_MS = 50;
 /** What says no more than its neighbours. */
 const MINOR = new Set([
   ...DELTAS, "RunSubmitted", "StepStarted", "StepEnded", "ToolCallStarted", "MessageConsumed", "ActivityDeltaObserved",
@@ -67,13 +70,19 @@ export function History({ log, path, route, run_id, lead }) {
       (!kind || event.kind === kind) &&
       (!only_failed || failed(event)) &&
       (!wanted || JSON.stringify(event).toLowerCase().includes(wanted));
-    return events.flatMap((event, at) => (event.cursor === chosen || fits(event) ? [{ ...event, at }] : []));
+    return events.flatMap((event, at) => (event.cursor === chosen || fits(event) ? [at] : [])); // their places
   }, [events, show, kind, text, only_failed, chosen]);
   const pages = Math.max(1, Math.ceil(found.length / ROWS));
-  const here = chosen ? found.findIndex(({ cursor }) => cursor === chosen) : -1;
+  const here = chosen ? found.findIndex((at) => events[at].cursor === chosen) : -1;
   const asked = query.page ? Number(query.page) - 1 : here >= 0 ? Math.floor(here / ROWS) : 0;
   const page = Math.min(Math.max(0, Number.isInteger(asked) ? asked : 0), pages - 1);
-  const rows = found.slice(page * ROWS, (page + 1) * ROWS);
+  const rows = found.slice(page * ROWS, (page + 1) * ROWS).map((at) => ({ ...events[at], at }));
+  const [whole, draw] = useState(here >= 0);
+  useEffect(() => {
+    if (whole || !rows.length) return undefined;
+    const timer = setTimeout(() => draw(true), AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [rows.length > 0]);
   const kinds = useMemo(() => [...new Set(events.map((event) => event.kind))].sort(), [events]);
   const start = events.length ? Date.parse(events[0].created_at) : 0;
   useEffect(() => {
@@ -90,7 +99,7 @@ export function History({ log, path, route, run_id, lead }) {
     <${Narrow} ...${{ query, kinds, show }} />
     ${log.problem && html`<${Problem} of=${log.problem} reload=${log.reload} />`}
     ${rows.length
-      ? html`<${Table} caption="Events" columns=${columns} rows=${rows} id=${({ cursor }) => cursor} href=${({ cursor }) => to("runs", run_id, { ...query, page: undefined, event: cursor === chosen ? undefined : cursor })} />`
+      ? html`<${Table} caption="Events" columns=${columns} rows=${whole || here >= 0 ? rows : rows.slice(0, FIRST)} id=${({ cursor }) => cursor} href=${({ cursor }) => to("runs", run_id, { ...query, page: undefined, event: cursor === chosen ? undefined : cursor })} />`
       : html`<p class="empty" role="status">${log.complete ? (events.length ? "No event fits." : "No event is kept of this run.") : "Loading …"}</p>`}
     <nav class="pages" aria-label="More events">
       ${page > 0 && html`<button type="button" onClick=${() => turn(0)}>First</button><button type="button" onClick=${() => turn(page - 1)}>Earlier</button>`}

@@ -123,6 +123,13 @@ class Link {
 
 export const link = new Link();
 
+const arrived = [];
+
+/** Show what was read: answers that come together are drawn at once, and not one after the other. */
+export function together(show) {
+  if (arrived.push(show) === 1) setTimeout(() => arrived.splice(0).forEach((each) => each()));
+}
+
 /**
  * Read a path of the API, and again whenever it may have changed.
  *
@@ -151,7 +158,7 @@ export function useRead(path, { concerns = () => true, live = true } = {}) {
         const answer = await client.send("GET", path, { headers, signal: own.signal });
         const value = await answer.json();
         link.heard();
-        show({ path, value, problem: null, read_at: Date.now() });
+        together(() => own.signal.aborted || show({ path, value, problem: null, read_at: Date.now() }));
       } catch (error) {
         if (own.signal.aborted) return;
         const problem = error instanceof AwakenError ? error : new AwakenError(0, { detail: String(error.message ?? error) });

@@ -5,15 +5,17 @@
  * a run is executed, from the last of its steps on; everything else heard that way is a hint to what is read beside.
  */
 
-import { useEffect, useRef, useState } from "./html.js";
+import { useEffect, useMemo, useRef, useState } from "./html.js";
 import { AwakenError } from "../awaken.js";
-import { client, link, withQuery } from "./link.js";
+import { client, link, together, withQuery } from "./link.js";
 
 /** What is read of a log by itself; more when somebody asks. */
 const BOUND = 10_000;
 const PAGE = 200;
 const PAUSE_MS = 1_000;
 const IDLE_MS = 15_000;
+/** Between two looks at what more was read of a long log. */
+const SHOWN_MS = 250;
 /** Between two looks at what is being said. */
 const FRAME_MS = 60;
 /** Of messages that were followed. */
@@ -42,6 +44,13 @@ export function useLog(path, { query = {}, concerns }) {
   useEffect(() => {
     const closing = new AbortController();
     let cursor = null, count = 0, bound = BOUND, reading = false, again = false, timer = null; // prettier-ignore
+    let held = [], shown_at = 0; // what was read, and is not shown yet
+    const grown = () => {
+      const more = held;
+      [held, shown_at] = [[], Date.now()];
+      return (before) => (before.asked === asked ? (more.length ? [...before.events, ...more] : before.events) : more);
+    };
+    const tell = (change) => together(() => closing.signal.aborted || show(change));
     const pages = async () => {
       for (;;) {
         const answer = await client.send("GET", cursor ? `${asked}&cursor=${encodeURIComponent(cursor)}` : asked, { signal: closing.signal });
@@ -49,10 +58,16 @@ export function useLog(path, { query = {}, concerns }) {
         link.heard();
         cursor = next_cursor;
         count += items.length;
+        held.push(...items);
         const bounded = has_more && count >= bound;
         const now = { asked, complete: !has_more, bounded, problem: null, read_at: Date.now() };
-        show((before) => ({ ...now, events: before.asked === asked ? grown(before.events, items) : items }));
-        if (!has_more || bounded) return;
+        const over = !has_more || bounded;
+        if (over || Date.now() - shown_at >= SHOWN_MS) {
+          const events = grown();
+          tell((before) => ({ ...now, events: events(before) }));
+        }
+        if (over) return;
+        if (count === items.length) await drawn(); // the first ones are seen before more is asked for
       }
     };
     const read = async () => {
@@ -66,7 +81,8 @@ export function useLog(path, { query = {}, concerns }) {
         const problem = error instanceof AwakenError ? error : new AwakenError(0, { detail: String(error.message ?? error) });
         const lost = [401, 403, 410].includes(problem.status);
         if (lost) [cursor, count] = [null, 0];
-        show((before) => ({ ...(before.asked === asked && !lost ? before : nothing), problem }));
+        const events = grown();
+        tell((before) => ({ ...(before.asked === asked && !lost ? { ...before, events: events(before) } : nothing), problem }));
       }
       reading = false;
       plan(again ? PAUSE_MS : IDLE_MS);
@@ -89,10 +105,15 @@ export function useLog(path, { query = {}, concerns }) {
     };
   }, [asked]);
   const current = shown.asked === asked ? shown : nothing;
-  return { ...current, reload: () => doing.current.read(), more: () => doing.current.more() };
+  return useMemo(() => ({ ...current, reload: () => doing.current.read(), more: () => doing.current.more() }), [current]);
 }
 
-const grown = (events, items) => (items.length ? [...events, ...items] : events);
+/** Once the browser has drawn what it was given, or is not looked at. */
+const drawn = () =>
+  new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve));
+    setTimeout(resolve, SHOWN_MS);
+  });
 
 /** After which event what is not yet a message begins. */
 export function liveFrom(events) {
@@ -112,6 +133,8 @@ export class Saying {
   outputs = new Map();
   /** The open calls by their ids: name and arguments so far. */
   calls = new Map();
+  /** Counts the changes. */
+  version = 0;
 
   /** Take one item of a watch. Says whether it changes what is shown. */
   take({ kind, payload, created_at, thread_id }) {
@@ -199,7 +222,7 @@ export function useSaying(what, cursor) {
     const heard = (item) => {
       link.heard();
       last = item.cursor ?? last;
-      if (saying.current.take(item)) timer ??= setTimeout(() => ((timer = null), turn((count) => count + 1)), FRAME_MS);
+      if (saying.current.take(item) && ++saying.current.version) timer ??= setTimeout(() => ((timer = null), turn((count) => count + 1)), FRAME_MS);
       if (item.kind === "stream.state") link.hint({}); // the place was lost: all that is shown may have changed
       else if (!DELTAS.has(item.kind) && item.thread_id) link.hint({ thread_id: item.thread_id, run_id: item.run_id, kind: item.kind });
     };

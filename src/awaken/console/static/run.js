@@ -2,7 +2,7 @@
 
 import { Earlier, Message, Say, forkRequest, itemsOf, sayRequest, useMessages } from "./conversation.js";
 import { History, logQuery, placeOf } from "./history.js";
-import { html, useEffect, useMemo, useState } from "./html.js";
+import { html, useCallback, useEffect, useMemo, useRef, useState } from "./html.js";
 import { act, api, useRead, withQuery } from "./link.js";
 import { liveFrom, useLog, useSaying } from "./log.js";
 import { Action, Commands, Facts, Id, Json, Problem, Read, RunId, Status, ThreadId, When } from "./parts.js";
@@ -28,7 +28,6 @@ function Shown({ run, reload, path, mine, route }) {
   const { query } = route;
   const done = run.status === "done";
   const given = run.input.messages ?? []; // while they are in no conversation yet
-  const why = useRead(`${path}/explain`, mine);
   const timeline = useRead(`${path}/timeline`, { ...mine, live: !done });
   const messages = useMessages(thread_id, { run_id, ...mine });
   const log = useLog(`${path}/events`, { query: logQuery(query), ...mine });
@@ -37,21 +36,27 @@ function Shown({ run, reload, path, mine, route }) {
   const saying = useSaying(active ? { run_id } : null, from || undefined);
   const spans = timeline.value?.spans ?? [];
   const about = useMemo(() => aboutOf(spans), [timeline.value]);
-  const items = itemsOf(messages.messages, saying, about);
+  const items = useMemo(() => itemsOf(messages.messages, saying, about), [messages.messages, saying, saying.version, about]);
   const chosen = query.event;
   const event = chosen && log.events.find(({ cursor }) => cursor === chosen);
   const span = chosen && spans.find(({ cursor }) => cursor === chosen);
   const shown = event ? placeOf(event) : span && (span.facts.tool_call_id ?? span.facts.message_id);
   useEffect(() => shown && byId("conversation", shown)?.scrollIntoView({ block: "nearest" }), [chosen, Boolean(shown)]);
-  const lead = (where, what) => {
+  const latest = useRef(null);
+  latest.current = { spans, event };
+  const lead = useCallback((where, what) => {
+    const { spans, event } = latest.current;
     if (where === "history") refine({ event: what, page: undefined, kind: undefined, text: undefined, failed: undefined });
     setTimeout(() => byId(where, where === "timeline" ? (spanOf(spans, what, event)?.id ?? "") : what)?.focus(), 50);
-  };
+  }, []);
+  // The two large parts are drawn when something of theirs has changed, and not with each answer that comes.
+  const lenses = useMemo(() => html`<${Lenses} ...${{ timeline: timeline.value, items, chosen, shown, lead, query, run_id }} empty="Nothing has been said yet." />`, [timeline.value, items, chosen, shown, route]);
+  const history = useMemo(() => html`<${History} ...${{ log, path: `${path}/events`, route, run_id, lead }} />`, [log, route]);
   const last = messages.messages.at(-1);
   const retry = { method: "POST", path: `${path}/retry` };
   const stop = { method: "POST", path: `${path}/cancel` };
   return html`
-    <${Why} ...${{ run, why }} />
+    <${Why} ...${{ run, path, mine }} />
     <${About} run=${run} children=${spans.filter(({ kind }) => kind === "child")} />
     <div class="row actions">
       ${!done && html`<${Action} label="Stop" danger=${true} confirm="The run ends here. What it has done and said stays; it does not go on, but it can be done again from the start, as a new run." request=${stop} cli=${["cancel", run_id]} done=${reload} />`}
@@ -66,10 +71,10 @@ function Shown({ run, reload, path, mine, route }) {
     </section>`}
     <${Earlier} ...${messages} />
     ${[messages.read, timeline].map((read, at) => read.problem && html`<${Problem} key=${at} of=${read.problem} reload=${read.reload} />`)}
-    <${Lenses} ...${{ timeline: timeline.value, items, chosen, shown, lead, query, run_id }} empty="Nothing has been said yet." />
+    ${lenses}
     ${!done && html`<${Say} path=${`${path}/messages`} modes=${run.status === "waiting" ? ["steer", "resume", "follow_up"] : ["steer", "follow_up"]} label="Say something to it" />`}
     ${run.output !== null && html`<details class="output"><summary>What it came to</summary>${typeof run.output === "string" ? html`<${Text} text=${run.output} block=${true} />` : html`<${Json} value=${run.output} />`}</details>`}
-    <${History} ...${{ log, path: `${path}/events`, route, run_id, lead }} />
+    ${history}
     <${Commands}
       of=${[
         { label: "This run", request: { path }, cli: ["show", run_id] },
@@ -113,7 +118,8 @@ function spanOf(spans, cursor, event) {
 const BLOCKERS = { run: (id) => html`<${RunId} id=${id} />`, agent: (id) => seen(id), ticket: (id) => html`<${Id} id=${id} href=${to("approvals", id)} />` };
 
 /** In words: why it is here, what comes next, and when. */
-function Why({ run, why }) {
+function Why({ run, path, mine }) {
+  const why = useRead(`${path}/explain`, mine);
   return html`<section class="why" aria-label="Why it is here">
     <${Read} of=${why}>
       ${({ summary, next_action, next_at, blocked_by }) => html`
