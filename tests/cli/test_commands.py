@@ -78,6 +78,17 @@ def test_a_run_that_failed_fails_the_command(awaken: Awaken) -> None:
     assert "the model is gone" in shown.err
 
 
+def test_a_run_in_the_background_is_named_and_goes_on_alone(awaken: Awaken, server: str, thread: str) -> None:
+    shown = awaken("run", "talk", "hi", "--thread", thread, "--background")
+    run = json.loads(awaken("run", "talk", "again", "--thread", thread, "--background", "--json").out)
+    with Client(server) as client:
+        [second, first] = client.list_runs(thread_id=thread)
+        assert shown.out == f"run {first.run_id} is accepted, thread {thread}\n"
+        assert f"awaken watch {first.run_id}" in shown.err
+        assert run["run_id"] == second.run_id
+        assert client.wait(first.run_id).phase == "completed"
+
+
 def test_an_agent_that_does_not_exist_is_not_found_and_the_others_are_named(awaken: Awaken) -> None:
     shown = awaken("run", "nobody", "hi")
     assert shown.code == Exit.NOT_FOUND
@@ -276,7 +287,8 @@ def test_a_run_is_stopped_and_a_thread_cleared(awaken: Awaken, server: str, thre
         assert f"user, for run {third.run_id}, which is queued: three" in awaken("show", thread).out
         assert awaken("cancel", first.run_id).out == f"run {first.run_id} stopped\n"
         assert first.refresh().phase == "cancelled"
-        assert awaken("interrupt", thread).out == "stopped, 1 queued run cleared\n"
+        assert awaken("interrupt", thread).out == f"run {second.run_id} stopped, 1 queued run cleared\n"
+        assert awaken("interrupt", thread).out == "nothing was executing, 0 queued runs cleared\n"
         assert [second.refresh().is_done, third.refresh().phase] == [True, "superseded"]
     assert awaken("cancel", thread).out == "nothing is executing\n"
     assert awaken("interrupt", first.run_id).code == Exit.NOT_FOUND

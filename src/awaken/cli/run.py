@@ -10,12 +10,12 @@ from cyclopts import Parameter
 from awaken.cli import streams
 from awaken.cli.asking import somebody_is_there
 from awaken.cli.chat import Chat
-from awaken.cli.failure import usage
+from awaken.cli.failure import Exit, usage
 from awaken.cli.following import to_the_end
-from awaken.cli.options import URL, EndAsJson, Headers, Url
+from awaken.cli.options import URL, EndAsJson, Flag, Headers, Url
 from awaken.cli.remote import connected
-from awaken.cli.terminal import AnswerPrinter
-from awaken.client import Json
+from awaken.cli.terminal import AnswerPrinter, note, print_json
+from awaken.client import Json, Run
 
 
 def run(
@@ -25,6 +25,7 @@ def run(
     *,
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     thread: str | None = None,
+    background: Flag = False,
     url: Url = URL,
     header: Headers = (),
     as_json: EndAsJson = False,
@@ -46,15 +47,28 @@ def run(
         Its input as JSON, for an agent that takes a value; - reads the standard input.
     thread
         The conversation to continue; a new one when absent, or when it does not exist.
+    background
+        Return when the run is accepted, and say which one it is; with --json print it as it is then.
     """
-    if text is None and data is None and not as_json and somebody_is_there():
+    if text is None and data is None and not (as_json or background) and somebody_is_there():
         with connected(url, header) as client:
             return Chat(client, agent, thread).talk()
     given = _given(text, data)
     with connected(url, header) as client:
+        if background:
+            return _accepted(client.submit(thread, given, agent=agent).refresh(), as_json)
         printer = AnswerPrinter(quiet=as_json)
         stream = client.stream(thread, given, agent=agent, on_reconnect=printer.reconnecting)
         return to_the_end(client, printer, stream, as_json=as_json)
+
+
+def _accepted(run: Run, as_json: bool) -> int:
+    if as_json:
+        print_json(run)
+    else:
+        print(f"run {run.run_id} is accepted, thread {run.thread_id}")
+        note(f"· see what it says with: awaken watch {run.run_id}")
+    return Exit.OK
 
 
 def _given(text: str | None, data: str | None) -> str | Json:

@@ -10,7 +10,7 @@ from awaken.cli.failure import Exit, usage
 from awaken.cli.options import URL, AsJson, Headers, Url
 from awaken.cli.remote import connected
 from awaken.cli.tables import Column, print_table
-from awaken.cli.terminal import age, note, print_json, seconds_between, shortened
+from awaken.cli.terminal import age, note, print_json, seconds_between, shortened, span
 from awaken.client import Run
 from awaken.domain.clock import Instant, SystemClock
 from awaken.domain.explaining import shown
@@ -19,6 +19,7 @@ from awaken.domain.run import RunStatus
 
 MAX_LIMIT: Final = 100_000
 """They are read into memory before they are printed."""
+_LONG_S: Final = 60
 _STATUSES: Final = tuple(RunStatus)
 
 
@@ -98,6 +99,6 @@ def _cells(run: Run, now: Instant) -> list[str | Text]:
         run.agent_id,
         run.phase or run.status,
         age(run.created_at, now),
-        "" if took_s is None else f"{took_s:.1f} s",
+        "" if took_s is None else f"{took_s:.1f} s" if took_s < _LONG_S else span(took_s),
         shortened(run.error.message if run.error is not None else run.final_output or ""),
     ]

@@ -77,7 +77,9 @@ def interrupt(
     check_seconds("--wait", wait, most_s=MAX_STOP_WAIT_S)
     with connected(url, header) as client:
         cleared = client.interrupt(thread, wait_s=wait)
-    said = f"{_how_far(cleared.cancel)}, {counted(len(cleared.superseded), 'queued run')} cleared"
+    active = cleared.active_run_id
+    said = "nothing was executing" if active is None else f"run {active} {_how_far(cleared.cancel)}"
+    said += f", {counted(len(cleared.superseded), 'queued run')} cleared"
     print_json(cleared) if as_json else print(said)
     return Exit.OK
 
