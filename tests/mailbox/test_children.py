@@ -53,6 +53,7 @@ async def test_a_function_starts_children_and_waits_for_all_of_them(store: Watch
 
     async with World(store, clock, agents={"boss": boss, "worker": worker}) as world:
         run = await world.done(await world.submit(agent_id="boss"))
+        await world.quiet()
 
         assert run.final_output == "did one and did two and did three"
         assert len(executions) == 2, "once to start them, once when all have ended"
@@ -105,6 +106,7 @@ async def test_that_a_child_asks_somebody_is_told_on_the_thread_of_its_parent(
                 DEFAULT_SCOPE, ticket_id, Verdict(action="answer", result=answer)
             )
         done = await world.done(run)
+        await world.quiet()
 
         assert done.final_output == "Ann from Rome"
         assert len(await waits_of_children()) == 2
