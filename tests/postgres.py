@@ -18,11 +18,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, LiteralString, cast
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psutil
+import psycopg
 import pytest
 
 from awaken.store.postgres.driver import connect
@@ -112,37 +113,46 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     asyncio.run(drop_schema(url))
 
 
-async def emptied(url: str) -> None:
-    """As a store that was never written, if it was opened before."""
-    place = place_of(url)
-    connection = await connect(place.dsn)
-    try:
+class Kept:
+    """A store whose schema many tests share, and the connection that empties it: connecting takes longer than that."""
+
+    def __init__(self, url: str) -> None:
+        self.url: Final = url
+        place = place_of(url)
+        self._schema = place.schema
+        self._connection = psycopg.connect(place.dsn, autocommit=True)
+
+    def empty(self) -> str:
+        """As a store that was never written, if it was opened before. Its URL."""
+        statements: list[LiteralString] = []
         for kind, begin, end in (("r", "DELETE FROM ", ""), ("S", "ALTER SEQUENCE ", " RESTART")):
-            names = await connection.fetch(
-                "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = $2"
+            names = self._connection.execute(
+                "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind = %s"
                 " AND relname <> 'schema_version'",
-                place.schema,
-                kind.encode(),
+                (self._schema, kind),
             )
-            if names:
-                await connection.execute("; ".join([f"{begin}{name}{end}" for (name,) in names]))
-    finally:
-        await connection.close()
+            statements.extend([cast(LiteralString, f"{begin}{name}{end}") for (name,) in names])
+        if statements:
+            self._connection.execute("; ".join(statements))
+        return self.url
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 @pytest.fixture(scope="session")
-def kept_postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of the store that `emptied_postgres_url` empties."""
-    url = url_of_schema(postgres_server, f"test_{uuid4().hex[:16]}")
-    yield url
-    asyncio.run(drop_schema(url))
+def kept_postgres(postgres_server: str) -> Iterator[Kept]:
+    """The store that `emptied_postgres_url` empties."""
+    kept = Kept(url_of_schema(postgres_server, f"test_{uuid4().hex[:16]}"))
+    yield kept
+    kept.close()
+    asyncio.run(drop_schema(kept.url))
 
 
 @pytest.fixture
-def emptied_postgres_url(kept_postgres_url: str) -> str:
+def emptied_postgres_url(kept_postgres: Kept) -> str:
     """The URL of a store that holds nothing, in a schema that others have used: made in a third of the time."""
-    asyncio.run(emptied(kept_postgres_url))
-    return kept_postgres_url
+    return kept_postgres.empty()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.crash.life import url_file
 from tests.crash.nursery import PID, Nursery
 from tests.crash.scenarios import SCENARIOS
 from tests.cutting import Moment, Relay
-from tests.postgres import emptied
+from tests.postgres import Kept
 
 SIEGE: Final = "AWAKEN_SIEGE"
 MOST: Final = 60
@@ -69,14 +69,14 @@ class Series:
 @pytest.mark.parametrize("moment", ["commit", "committed"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_a_run_whose_process_is_killed_at_any_commit_finishes_in_the_next_without_loss_or_repetition(
-    scenario: str, moment: Moment, nurseries: list[Nursery], kept_postgres_url: str, tmp_path: Path
+    scenario: str, moment: Moment, nurseries: list[Nursery], kept_postgres: Kept, tmp_path: Path
 ) -> None:
     every = SIEGE in os.environ
     turn = 2 * [*SCENARIOS].index(scenario) + (moment == "commit")
     died = 0
-    async with Relay(kept_postgres_url) as relay:
+    async with Relay(kept_postgres.url) as relay:
         for number in range(1, MOST) if every else (2 + turn % 4, 6 + turn % 3):
-            await emptied(kept_postgres_url)
+            kept_postgres.empty()
             series = Series(nurseries[number % len(nurseries)], relay, scenario, tmp_path / str(number))
             if not await series.live(moment, number):
                 series.judge_end()

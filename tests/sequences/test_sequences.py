@@ -13,7 +13,6 @@ Source: `docs/concepts/durability.md`.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import gc
 import tempfile
@@ -32,7 +31,7 @@ from awaken.store.memory import MemoryStore
 from awaken.store.postgres import PostgresStore
 from awaken.store.sqlite import SqliteStore
 from awaken.testing.mailboxes import PretendedSigns
-from tests.postgres import emptied
+from tests.postgres import Kept
 from tests.sequences.asking import SCHEDULES, Ask, Asking, Submission, actions, decision, firsts, pick
 from tests.sequences.process import Life, Operation, Refused, SharedClock
 from tests.sequences.promises import Promises, check_reading
@@ -173,16 +172,16 @@ def one(make: Callable[[SharedClock], Store]) -> Callable[[SharedClock], Store]:
 @settings(max_examples=max(settings().max_examples // 16, 1))
 @given(firsts, actions, pick((None, None, 15.0)))
 def test_on_postgres_too_promises_hold_and_a_memory_store_agrees_that_several_processes_share(
-    kept_postgres_url: str, first: Ask, asked: list[Ask], keeps_s: float | None
+    kept_postgres: Kept, first: Ask, asked: list[Ask], keeps_s: float | None
 ) -> None:
     """A process that dies says nothing: what it held is taken back when its leases have ended."""
-    asyncio.run(emptied(kept_postgres_url))
+    kept_postgres.empty()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("awaken.mailbox.service.FileSigns", PretendedSigns)
         count = Count()
         patch.setattr("awaken.store.postgres.batch.Numbers", lambda: count)
         memory = Life(one(lambda time: Staying(MemoryStore(time))), options(keeps_s), exclusive=False)
         postgres = Life(
-            lambda time: Counted(PostgresStore(kept_postgres_url, clock=time), count), options(keeps_s), exclusive=False
+            lambda time: Counted(PostgresStore(kept_postgres.url, clock=time), count), options(keeps_s), exclusive=False
         )
         live_through(first, asked, keeps_s, memory, postgres)

@@ -55,6 +55,7 @@ from awaken.testing.conformance.steps import (
 from awaken.testing.forwarding import ForwardingStore
 from awaken.testing.plugin import Case, cases
 from tests.cutting import Moment, Relay
+from tests.postgres import Kept
 from tests.store.views import looking
 
 KINDS: Final = tuple([each for each in (*get_args(ThreadTransition), *get_args(SetTransition)) if each is not Mend])
@@ -163,9 +164,9 @@ class Behind(NamedTuple):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(kept_postgres_url: str) -> AsyncGenerator[Behind]:
+async def opened(kept_postgres: Kept) -> AsyncGenerator[Behind]:
     clock = ManualClock()
-    async with Relay(kept_postgres_url) as relay, PostgresStore(relay.url, clock=clock) as store:
+    async with Relay(kept_postgres.url) as relay, PostgresStore(relay.url, clock=clock) as store:
         yield Behind(relay, store, clock)
 
 
