@@ -294,7 +294,7 @@ function Shown({ ticket, mode, ask, at_once, from_form, busy, fault, is_seen }) 
       onSend=${(result) => from_form("answer", { result })} onLeave=${mode === "answer" ? () => (ask(null), document.activeElement.blur()) : undefined} />`}
     ${may("edit") && mode === "edit" &&
     html`<h3>Approve it with these arguments</h3>
-      <p class="quiet">What ${tool ? "the tool" : "it"} takes is not known here: these are the arguments that it was asked for with. As JSON, others can be added.</p>
+      <p class="quiet">What ${tool ? "the tool" : "it"} takes is not known here. The fields are what it was asked with; others can be added as JSON.</p>
       <${Form} schema=${rough ? {} : schemaLike(said ?? {})} value=${said ?? {}} label="Approve these" name="Arguments" within="arguments" focus
         onSend=${(edited) => from_form(same(edited, said) ? "approve" : "edit", same(edited, said) ? {} : { arguments: edited })} onLeave=${() => ask(null)} />`}
     ${(mode === "deny" || mode === "fail") && may(mode) &&
@@ -378,7 +378,8 @@ function Arguments({ ticket: { ticket_id, agent_id, tool_name, tool_call_id, kin
   const query = { tool_name, agent_id, kind, state: "decided", action: "approve", order: "desc", limit: 1 };
   const last = useRead(compares ? withQuery("/v1/tickets", query) : null);
   const before = last.value?.items.find((each) => each.ticket_id !== ticket_id);
-  return html`<h3>${toolName({ kind, tool_name, tool_call_id }) ? "Exactly this will run" : "What it is about"}</h3>
+  const title = toolName({ kind, tool_name, tool_call_id }) ? "Exactly this will run" : "What it is about";
+  return html`<h3>${state === "open" ? title : "What was asked for"}</h3>
     ${before
       ? html`<${Compared} now=${said} before=${before.arguments} titles=${["Now", "Last approved"]} />
           <p class="quiet">Compared with <a href=${to("approvals", before.ticket_id)}>the last call of it that was approved</a>, <${When} at=${before.decision.decided_at} /></p>`

@@ -5,7 +5,7 @@ import { History, logQuery, placeOf } from "./history.js";
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "./html.js";
 import { act, api, useRead, withQuery } from "./link.js";
 import { liveFrom, useLog, useSaying } from "./log.js";
-import { Action, Commands, Facts, Id, Json, Problem, Read, RunId, Status, ThreadId, When } from "./parts.js";
+import { Action, Commands, Facts, Id, Json, Problem, Read, RunId, Status, ThreadId, When, toolName } from "./parts.js";
 import { go, refine, to } from "./route.js";
 import { took } from "./runs.js";
 import { Text, amount, seen } from "./text.js";
@@ -172,7 +172,7 @@ function Decide({ run, reload }) {
       const can = (action) => ticket.allowed_actions.includes(action);
       const ask = (action) => ({ method: "POST", path: api`/v1/tickets/${ticket.ticket_id}/decision`, body: { action } });
       return html`<div key=${ticket.ticket_id} class="asked">
-        <p><strong>${seen(ticket.message ?? ticket.kind)}</strong>${ticket.tool_name && html` <code>${seen(ticket.tool_name)}</code>`}${ticket.expires_at && html` <span class="quiet">expires <${When} at=${ticket.expires_at} until=${true} /></span>`}</p>
+        <p><strong>${seen(ticket.message ?? ticket.kind)}</strong>${toolName(ticket) && html` <code>${seen(toolName(ticket))}</code>`}${ticket.expires_at && html` <span class="quiet">expires <${When} at=${ticket.expires_at} until=${true} /></span>`}</p>
         ${ticket.arguments && html`<${Json} value=${ticket.arguments} />`}
         <div class="row">
           ${can("approve") && html`<${Action} label="Approve" request=${ask("approve")} done=${reload} />`}
