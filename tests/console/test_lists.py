@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from awaken.cli.main import app as command_line
+from awaken.testing.behaviour import behaviour
 from tests.browser.site import Site
 from tests.console.viewer import Viewer
 
@@ -58,6 +59,7 @@ def confirm(page: Page, label: str | re.Pattern[str], at: Locator | None = None)
     expect(dialog).to_have_count(0)
 
 
+@behaviour("SRV-045")
 def test_every_page_is_there_when_there_is_nothing_for_everybody(viewer: Viewer) -> None:
     for view, title in PAGES.items():
         viewer.open(view)
@@ -270,6 +272,7 @@ def test_a_schedule_is_made_paused_resumed_and_deleted(viewer: Viewer) -> None:
     expect(page.get_by_text("Nothing begins by itself yet")).to_be_visible()
 
 
+@behaviour("SRV-045")
 def test_an_agent_is_tried_and_paused(viewer: Viewer, site: Site) -> None:
     page = viewer.page
     viewer.open("agents")
@@ -282,6 +285,20 @@ def test_an_agent_is_tried_and_paused(viewer: Viewer, site: Site) -> None:
     expect(page.locator(".answer strong")).to_have_text("works")
     expect(page.locator(".answer")).to_contain_text("completed")
     viewer.accessible()
+
+    def refused(route: Route) -> None:
+        said = {"status": 403, "code": "forbidden", "detail": "you may only look", "request_id": "asked-8"}
+        route.fulfill(status=403, json=said, content_type="application/problem+json")
+
+    page.route("**/pause", refused)
+    viewer.expected = {"403"}
+    page.get_by_role("button", name="Pause").click()
+    page.locator("dialog[open] button[type=submit]").click()
+    expect(page.locator(".problem:visible")).to_contain_text("You may not see or do this you may only look 403")
+    expect(page.locator(".title")).to_contain_text("served")
+    page.unroute("**/pause")
+    page.reload()
+    expect(page.locator(".title")).to_contain_text("served")
     confirm(page, "Pause")
     expect(page.locator(".title")).to_contain_text("paused")
     confirm(page, "Resume")
@@ -323,6 +340,7 @@ def test_hostile_text_is_shown_and_does_nothing(viewer: Viewer, site: Site, widt
         assert viewer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@behaviour("SRV-045")
 def test_a_long_list_comes_by_pages_and_is_never_counted(viewer: Viewer, site: Site) -> None:
     runs = [{"agent_id": "stuck", "input": "wait", "after_seconds": 3600} for _ in range(100)]
     with httpx.Client(base_url=site.url) as client:
