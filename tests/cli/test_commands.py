@@ -685,6 +685,8 @@ def test_a_run_is_watched_by_its_id_or_by_its_thread(awaken: Awaken, thread: str
     awaken("run", "asking", "hi", "--thread", thread)
     assert awaken("watch", thread).code == Exit.WAITS
     assert awaken("watch", "nothing").code == Exit.NOT_FOUND
+    run = json.loads(awaken("run", "carrier@1", "hi", "--json").out)
+    assert "· step look\n" in awaken("watch", run["run_id"]).err
 
 
 def test_a_tail_can_be_narrowed_and_begin_anywhere(awaken: Awaken) -> None:

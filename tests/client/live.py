@@ -70,8 +70,8 @@ async def pondering(context: Context) -> AsyncIterator[str]:
 
 
 async def carrier(context: Context) -> str:
-    """Says with which version its run began."""
-    return f"carried by {context.identity.agent_version}"
+    """Says in a step with which version its run began."""
+    return await context.step("look", lambda: f"carried by {context.identity.agent_version}")
 
 
 class Stuck:

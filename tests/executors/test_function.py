@@ -466,6 +466,7 @@ async def test_a_step_value_that_does_not_fit_its_type_is_refused_and_not_record
     assert run.journal == {}
 
 
+@behaviour("KD-007")
 async def test_the_events_of_a_step_end_when_the_step_is_recorded() -> None:
     async def agent(ctx: Context) -> AsyncIterator[Any]:
         yield "one "

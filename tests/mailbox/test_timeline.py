@@ -12,6 +12,7 @@ from awaken.domain.event import DELTA_KINDS, TABLE
 from awaken.domain.ids import RunId, Scope, ThreadId
 from awaken.domain.log import EventRow, ReadEvent
 from awaken.mailbox.timeline import Timeline, TimeSpan, fold
+from awaken.testing.behaviour import behaviour
 from tests.domain.payloads import event_of, events
 
 KINDS = sorted(set(TABLE) - DELTA_KINDS)
@@ -106,6 +107,7 @@ def test_a_run_is_drawn_as_it_went() -> None:
     assert within == {("step", "attempt"), ("model_call", "step"), ("tool", "step"), ("tool", "attempt")}
 
 
+@behaviour("KD-006")
 def test_a_takeover_says_who_died_who_took_over_and_what_was_not_repeated() -> None:
     [takeover] = [span for span in fold(LOG) if span.kind == "takeover"]
     assert takeover.name == "Process 7 on web-1 died, two took over; 1 finished call not repeated"

@@ -12,6 +12,8 @@ from awaken.cli.failure import Exit, Failure
 from awaken.cli.terminal import AnswerPrinter, print_json, summary
 from awaken.client import Client, Run, Stream
 
+Channels = tuple[str, ...] | None
+"""None: all but those for who debugs."""
 _EXITS: Final = {"completed": Exit.OK, "stopped": Exit.OK} | dict.fromkeys(
     ("waiting", "needs_decision", "needs_input"), Exit.WAITS
 )
@@ -32,11 +34,16 @@ def follow(client: Client, printer: AnswerPrinter, stream: Stream) -> Run:
         return client.get_run(stream.progress.run_id)
 
 
-def to_the_end(client: Client, printer: AnswerPrinter, stream: Stream, *, as_json: bool) -> int:
-    """Show a run, ask what it waits for where somebody is there, and say what it came to. The exit code."""
+def to_the_end(
+    client: Client, printer: AnswerPrinter, stream: Stream, *, as_json: bool, channels: Channels = None
+) -> int:
+    """Show a run, ask what it waits for where somebody is there, and say what it came to. The exit code.
+
+    `channels`: those of the stream, which what the run does with a decision is read from as well.
+    """
     ended = follow(client, printer, stream)
     while not as_json and somebody_is_there() and _ask_about(client, printer, ended):
-        ended = go_on(client, printer, ended)
+        ended = go_on(client, printer, ended, channels)
     if as_json:
         print_json(ended)
     else:
@@ -44,9 +51,10 @@ def to_the_end(client: Client, printer: AnswerPrinter, stream: Stream, *, as_jso
     return _EXITS.get(ended.phase or "", Exit.FAILED)
 
 
-def go_on(client: Client, printer: AnswerPrinter, run: Run) -> Run:
+def go_on(client: Client, printer: AnswerPrinter, run: Run, channels: Channels = None) -> Run:
     """Show what the run does with a decision, until it has ended or waits again."""
-    return follow(client, printer, client.run_events(run.run_id, after=run.cursor, on_reconnect=printer.reconnecting))
+    stream = client.run_events(run.run_id, after=run.cursor, channels=channels, on_reconnect=printer.reconnecting)
+    return follow(client, printer, stream)
 
 
 def print_end(printer: AnswerPrinter, run: Run) -> None:

@@ -8,6 +8,7 @@ from awaken.cli.options import URL, EndAsJson, Headers, Url
 from awaken.cli.remote import connected, found
 from awaken.cli.terminal import AnswerPrinter
 from awaken.client import Client, Run, Thread
+from awaken.domain.selection import CHANNEL_NAMES
 
 
 def watch(
@@ -19,6 +20,8 @@ def watch(
     as_json: EndAsJson = False,
 ) -> int:
     """See what a run says, from its start to its end, across restarts of the server.
+
+    Steps that have a name are told of, and where a process dies, which, and which goes on.
 
     When it waits for a person, you are asked, as by `awaken run`. `awaken tail` has its events instead.
 
@@ -33,8 +36,8 @@ def watch(
         target = found(client, thread_or_run)
         run_id = target.run_id if isinstance(target, Run) else run_of(client, target)
         printer = AnswerPrinter(quiet=as_json)
-        stream = client.run_events(run_id, on_reconnect=printer.reconnecting)
-        return to_the_end(client, printer, stream, as_json=as_json)
+        stream = client.run_events(run_id, channels=CHANNEL_NAMES, on_reconnect=printer.reconnecting)
+        return to_the_end(client, printer, stream, as_json=as_json, channels=CHANNEL_NAMES)
 
 
 def run_of(client: Client, thread: Thread) -> str:

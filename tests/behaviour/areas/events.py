@@ -150,5 +150,11 @@ AREA: Final = Area(
         sentence="What a run has spent with each model is the sum of the model calls in its log.",
         note="Of the first 32 models that they name.",
     ),
+    built(
+        "KD-006",
+        sentence="A takeover names who died and who took over by host and process id, also when both have left the register.",
+        note="Logs of earlier versions have the ids alone, and read on.",
+    ),
+    built("KD-007", sentence="A step has the name that `ctx.step` was given, from the log on."),
     built("MBX-172", sentence="A decision is published as one event, with who made it."),
 )

@@ -129,7 +129,7 @@ function Span({ span, from, until, chosen, href, lead }) {
     ${kind === "takeover" && html`<${Break} facts=${facts} lead=${lead} />`}
     ${chosen &&
     html`<div class="more">
-      <${Facts} of=${{ Began: html`<${When} at=${started_at} />`, Ended: ended_at && html`<${When} at=${ended_at} />`, Cursor: html`<${Id} id=${cursor} short=${false} />`, ...said(facts) }} />
+      <${Facts} of=${{ Began: html`<${When} at=${started_at} />`, Ended: ended_at && html`<${When} at=${ended_at} />`, Cursor: html`<${Id} id=${cursor} short=${false} />`, ...(kind === "takeover" ? {} : said(facts)) }} />
       <p class="row">
         ${place && html`<button type="button" onClick=${() => lead("conversation", place)}>In the conversation</button>`}
         <button type="button" onClick=${() => lead("history", cursor)}>In the history</button>
