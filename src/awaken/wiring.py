@@ -2298,7 +2298,7 @@ async def move_data(source: str, target: str, progress: MoveProgress, *, dry_run
         Conflict: The target is in use, or holds something else.
         StoreUnavailable, DataIntegrity: The file is served, has moved already, or one of both cannot be used.
     """
-    goes = "is not where it could; a move goes from sqlite:///file.db to postgresql://host/database"
+    goes = "is not what a move takes there; it goes from sqlite:///file.db to postgresql://host/database"
     if _scheme(source) != "sqlite":
         raise _unknown(source, goes)
     if not is_postgres(target):
