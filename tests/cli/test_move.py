@@ -92,7 +92,7 @@ async def test_everything_on_a_file_that_has_moved_says_where_to(
     [
         (f"postgresql://me:{SECRET}@127.0.0.1:1/none", "was not reached"),
         (f"postgresql://me:{SECRET}@127.0.0.1:1/none?schema=1", "schema is"),
-        (f"postgre://me:{SECRET}@127.0.0.1/none", "a move goes from"),
+        (f"postgre://me:{SECRET}@127.0.0.1/none", "it goes from sqlite"),
         (f"postgresql://me:{SECRET}/2@127.0.0.1/none", "write %2F for /"),
         (f"postgresql://me:{SECRET}#2@127.0.0.1/none", "%23 for #"),
         (f"postgresql://me:{SECRET}?2@127.0.0.1/none", "%3F for ?"),
