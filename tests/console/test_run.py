@@ -329,6 +329,7 @@ def test_a_run_that_is_queued_shows_what_it_is_to_be_given(viewer: Viewer, site:
     site.__exit__()
     viewer.expected = {"ERR_"}
     expect(took).to_contain_text("when last heard")
+    expect(viewer.page.locator(".about")).to_contain_text(re.compile(r"Took.*when last heard, 0 steps", re.DOTALL))
     viewer.page.wait_for_function(_STANDS)
 
 

@@ -152,7 +152,7 @@ function About({ run, children }) {
       "Retry of": run.retry_of_run_id && html`<${RunId} id=${run.retry_of_run_id} />`,
       Started: children.length > 0 && html`${children.slice(-CHILDREN).map(({ id, status, facts }) => html`<span key=${id}><${RunId} id=${facts.run_id} /> ${seen(facts.agent_id)} <${ChildStatus} run_id=${facts.run_id} status=${status} /> </span>`)}${children.length > CHILDREN && `and ${children.length - CHILDREN} before`}`,
       Attempt: run.attempt && (run.phase === "retrying" && run.error?.code === "attempt_failed" ? `${run.attempt - 1} of ${run.max_attempts} failed` : `${run.attempt} of ${run.max_attempts}`),
-      Took: took(run) && `${took(run)}, ${run.steps} ${run.steps === 1 ? "step" : "steps"}`,
+      Took: run.started_at && html`${took(run)}, ${run.steps} ${run.steps === 1 ? "step" : "steps"}`,
       Tokens: input_tokens + output_tokens > 0 ? `${amount(input_tokens)} in${cached}, ${amount(output_tokens)} out${model_calls ? `, ${model_calls} model ${model_calls === 1 ? "call" : "calls"}` : ""}` : null,
       Made: html`<${When} at=${run.created_at} /> <span class="quiet">by ${run.origin} over ${run.adapter}</span>`,
       Ended: run.finished_at && html`<${When} at=${run.finished_at} /> <span class="quiet">${[run.termination?.type, run.termination?.code].filter(Boolean).join(", ").replaceAll("_", " ")}</span>`,

@@ -2,7 +2,7 @@
 
 import { html, useState } from "./html.js";
 import { act, api } from "./link.js";
-import { Action, List, RunId, ShortId, Status, ThreadId, When } from "./parts.js";
+import { Action, Lasting, List, RunId, ShortId, Status, ThreadId, When } from "./parts.js";
 import { to } from "./route.js";
 import { amount, brief, lasting } from "./text.js";
 
@@ -14,7 +14,8 @@ export const PHASES = [
 /** How long it has taken, or takes. */
 export function took(run) {
   if (!run.started_at) return "";
-  return lasting((run.finished_at ? Date.parse(run.finished_at) : Date.now()) - Date.parse(run.started_at));
+  if (!run.finished_at) return html`<${Lasting} since=${run.started_at} />`;
+  return lasting(Date.parse(run.finished_at) - Date.parse(run.started_at));
 }
 
 export const COLUMNS = [
