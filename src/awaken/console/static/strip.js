@@ -67,14 +67,13 @@ function Curve({ of: { title, of, words, ink }, minutes }) {
     let watching = null;
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const draw = (Plot) => {
-      if (closed || !place.current) return;
       plot.current?.destroy();
       plot.current = new Plot(options(Plot, place.current, ink), newest.current, place.current);
     };
     loadPlot().then((Plot) => {
+      if (closed || !place.current) return; // somebody has left the page meanwhile
       const again = () => draw(Plot);
       draw(Plot);
-      if (closed) return;
       dark.addEventListener("change", again);
       const observer = new ResizeObserver(([{ contentRect }]) => plot.current?.setSize({ width: Math.max(60, contentRect.width), height: HEIGHT }));
       observer.observe(place.current);
