@@ -63,16 +63,22 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def besiege(
-    folder: Path, *, kills: int, conversations: int, apart_s: tuple[float, float], chance: random.Random
+    folder: Path,
+    *,
+    kills: int,
+    conversations: int,
+    apart_s: tuple[float, float],
+    chance: random.Random,
+    step_s: float = STEP_S,
 ) -> Verdict:
     """Kill so many processes on one file, each some time after it began to serve, then have one finish."""
     for life in range(1, kills + 1):
-        order = Order(str(folder), life, conversations, "always", STEP_S)
+        order = Order(str(folder), life, conversations, "always", step_s)
         with _started(order) as process:
             _await_serving(process)
             time.sleep(chance.uniform(*apart_s))  # the steps take real time, and so does being in the middle of one
         assert process.returncode == -signal.SIGKILL, f"life {life} ended by itself: {_complaint(order)}"
-    order = Order(str(folder), kills + 1, conversations, "never", STEP_S)
+    order = Order(str(folder), kills + 1, conversations, "never", step_s)
     with _started(order) as process:
         assert _ended(process) == 0, _complaint(order)
     return asyncio.run(judged(folder))

@@ -15,8 +15,9 @@ from tests.crash.siege import besiege, poisoned
 
 KILLS = 10
 CONVERSATIONS = 40
-APART_S = (0.1, 1.7)
-"""Less than a step takes."""
+APART_S = (0.05, 0.85)
+LONG_S = 1.0
+"""Longer than a process lives: what a step takes."""
 INNOCENTS = 20
 STEP_S = 0.8
 FUSE_S = 0.2
@@ -27,7 +28,9 @@ def test_no_run_is_given_up_lost_or_done_twice_for_ten_deaths_of_its_process(tmp
     seed = random.SystemRandom().getrandbits(32)
     print(f"random.Random({seed}) chose when to kill")
 
-    verdict = besiege(tmp_path, kills=KILLS, conversations=CONVERSATIONS, apart_s=APART_S, chance=random.Random(seed))
+    verdict = besiege(
+        tmp_path, kills=KILLS, conversations=CONVERSATIONS, apart_s=APART_S, chance=random.Random(seed), step_s=LONG_S
+    )
 
     assert verdict.faults == {}
     assert len(verdict.accepted) >= CONVERSATIONS
