@@ -29,7 +29,7 @@ from benchmarks.table import Findings
 _HOST: Final = "127.0.0.1"
 _PAUSE_S: Final = 1.0
 _IDLE_S: Final = 15.0
-_PATIENT: Final = {"Prefer": "wait=10"}
+_PATIENT: Final = {"Prefer": "wait=2"}
 """As in the console's `link.js`."""
 _RUN_EVERY_S: Final = 0.5
 _PATIENCE_S: Final = 240.0

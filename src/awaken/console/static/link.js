@@ -13,7 +13,7 @@ const KEY = "awaken.key";
 const PAUSE_MS = 1_000;
 const AGAIN_MS = 5_000;
 /** What nobody waits for may take so much longer, so that many who look at one thing share what is read for it. */
-const PATIENT = { Prefer: "wait=10" };
+const PATIENT = { Prefer: "wait=2" };
 /** Without a hint; ages, leases and what other processes do change without one. */
 const IDLE_MS = 15_000;
 
