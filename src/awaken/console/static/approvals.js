@@ -12,7 +12,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { act, api, client, useRead, withQuery } from "./link.js";
 import { Commands, Empty, Facts, Filters, Id, Json, Problem, Read, RunId, Status, Table, ThreadId, When, narrowedCli, toolName, useShownNow } from "./parts.js";
 import { refine, to, useKeys } from "./route.js";
-import { Text, brief, exact, lasting, seen } from "./text.js";
+import { brief, exact, inexact, lasting, seen, Text } from "./text.js";
 
 export const KEYS = [
   ["a", "approve what is shown, or all that are picked"],
@@ -430,12 +430,6 @@ function leaves(value, place = "", into = new Map(), depth = 0) {
 /** So that no name looks like a place in something else. */
 const plainly = (name) => (/^[\w-]+$/.test(name) ? name : JSON.stringify(name));
 
-/** Whether a whole number in it may have been rounded when it was read. */
-function inexact(value) {
-  if (typeof value === "number") return Number.isInteger(value) && !Number.isSafeInteger(value);
-  return value !== null && typeof value === "object" && Object.values(value).some(inexact);
-}
-
 // --- what it is about ------------------------------------------------------------------------------------------------
 
 /** What does not go on until it is decided: the run, whoever waits for that, and what was said to it. */
@@ -478,12 +472,18 @@ function Lately({ thread_id }) {
 
 // --- several at once -------------------------------------------------------------------------------------------------
 
-/** What is done with those that are picked, asked once more, and what came of it. */
-function Several({ of, mode, ask, keep, clear, finish }) {
+/**
+ * What is done with those that are picked, asked once more, and what came of it. What is asked stays what was picked when it
+ * was asked: who has decided one of them meanwhile is in what came of it.
+ */
+function Several({ of: picked, mode, ask, keep, clear, finish }) {
   const [state, turn] = useState({ busy: false, problem: null, result: null });
   const dialog = useRef(null);
   const field = useRef(null);
   const action = { "approve all": "approve", "deny all": "deny" }[mode];
+  const asked = useRef(picked);
+  if (!action) asked.current = picked;
+  const of = asked.current;
   useLayoutEffect(() => {
     if (action && !dialog.current.open) (turn({ busy: false, problem: null, result: null }), dialog.current.showModal(), field.current?.select());
     if (!action && dialog.current?.open) dialog.current.close();
@@ -509,7 +509,9 @@ function Several({ of, mode, ask, keep, clear, finish }) {
     }
   };
   const first = of[0];
-  const words = first && `${of.length} ${of.length === 1 ? "call" : "calls"} of ${named(first)}`;
+  const tool = first && toolName(first);
+  const [one, several] = tool ? ["call", "calls"] : ["question", "questions"]; // each asks something of its own
+  const words = first && `${of.length} ${of.length === 1 ? one : several}${tool ? ` of ${brief(tool, 80)}` : ""}`;
   return html`
     ${first &&
     html`<div class="row picked">
@@ -523,7 +525,7 @@ function Several({ of, mode, ask, keep, clear, finish }) {
       ${action && first &&
       html`<form method="dialog" onSubmit=${(event) => (event.preventDefault(), state.busy || send())}>
         <h2>${action === "approve" ? "Approve" : "Deny"} ${words}</h2>
-        <ul class="all" tabindex="0" aria-label="What it is about">${of.map((each) => html`<li key=${each.ticket_id} class="text"><bdi>${glance(each)}</bdi></li>`)}</ul>
+        <ul class="all" tabindex="0" aria-label="What it is about">${of.map((each) => html`<li key=${each.ticket_id} class="text"><bdi>${[!tool && named(each), glance(each)].filter(Boolean).join(" · ")}</bdi> <span class="quiet">thread ${brief(each.thread_id, 40)}</span></li>`)}</ul>
         ${action === "deny" && html`<label for="why-all">Why, for whoever asked</label><input id="why-all" ref=${field} type="text" autocomplete="off" defaultValue=${sessionStorage.getItem(LAST_REASON) ?? ""} />`}
         ${state.problem && html`<${Problem} of=${state.problem} />`}
         <div class="buttons">

@@ -9,7 +9,7 @@
  */
 
 import { html, useId, useLayoutEffect, useRef, useState } from "./html.js";
-import { brief, pretty, seen } from "./text.js";
+import { brief, inexact, pretty, seen } from "./text.js";
 
 const DEEP = 8;
 const WIDE = 200;
@@ -141,11 +141,16 @@ export function valueOf(shape, draft, faults, path = [], required = true) {
   if (shape.kind === "text") return checkedText(shape, draft, wrong);
   if (shape.kind === "number") return checkedNumber(shape, draft, wrong);
   try {
-    return JSON.parse(draft);
+    const said = JSON.parse(draft);
+    return inexact(said) ? wrong(ROUNDED) : said;
   } catch (error) {
     return wrong(`This is not JSON: ${error.message}`);
   }
 }
+
+const ROUNDED = "A browser would round so large a number; send it with one of the commands below.";
+/** As JSON has it: a comma means thousands to some, and other bases are a surprise. */
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
 
 function objectOf(shape, draft, faults, path, required) {
   const untouched = shape.parts.every(({ shape: part, name }) => same(draft[name], draftOf(part, undefined)));
@@ -167,9 +172,10 @@ function checkedText({ rules = {} }, text, wrong) {
 }
 
 function checkedNumber({ rules = {} }, text, wrong) {
-  const number = Number(text.trim().replace(/^(-?\d+),(\d+)$/, "$1.$2"));
+  const number = NUMBER.test(text.trim()) ? Number(text) : NaN;
   const { minimum = -Infinity, maximum = Infinity, exclusiveMinimum = -Infinity, exclusiveMaximum = Infinity } = rules;
-  if (!text.trim() || !Number.isFinite(number)) wrong("A number.");
+  if (!Number.isFinite(number)) wrong("A number, such as 12 or 0.5.");
+  else if (inexact(number)) wrong(ROUNDED);
   else if (rules.type === "integer" && !Number.isInteger(number)) wrong("A whole number.");
   else if (number < minimum) wrong(`At least ${minimum}.`);
   else if (number > maximum) wrong(`At most ${maximum}.`);

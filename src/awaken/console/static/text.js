@@ -33,6 +33,12 @@ export function exact(value) {
   return JSON.stringify(value).replace(UNSEEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
+/** Whether a whole number in it may have been rounded when it was read. */
+export function inexact(value) {
+  if (typeof value === "number") return Number.isInteger(value) && !Number.isSafeInteger(value);
+  return value !== null && typeof value === "object" && Object.values(value).some(inexact);
+}
+
 /** How long, in at most two units: `4 ms`, `3.2 s`, `5 min 20 s`, `2 d 3 h`. */
 export function lasting(ms) {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`;
