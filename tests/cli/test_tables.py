@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from awaken.cli.palette import ATTENTION, BAD, OK, PLAIN, QUIET, style_of
 from awaken.cli.runs import print_runs
 from awaken.cli.tables import Column, fitted, print_table
-from awaken.cli.terminal import note, print_facts
+from awaken.cli.terminal import escaped, note, print_facts
 from awaken.client import Run
 from awaken.domain.clock import from_rfc3339
 
@@ -181,4 +181,5 @@ def test_a_fact_that_is_an_id_is_never_broken(screen: Terminal, monkeypatch: pyt
 
 def test_text_that_would_be_read_in_another_direction_is_not(screen: Terminal) -> None:
     screen.show(print_facts, {"asks": "pay \u202e001\u202c to \u2066me\u2069"})
-    assert shown(screen) == ["asks  pay 001 to me"]
+    assert shown(screen) == ["asks  pay ⟨202e⟩001⟨202c⟩ to ⟨2066⟩me⟨2069⟩"]
+    assert escaped('{"to": "\u202emoc"}') == r'{"to": "\u202emoc"}'

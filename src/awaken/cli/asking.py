@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from awaken.cli.terminal import AnswerPrinter, shortened, written
+from awaken.cli.terminal import AnswerPrinter, escaped, shortened, written
 from awaken.cli.tickets import fitting, question, value_of
 from awaken.client import Client, Run, Ticket
 from awaken.domain.errors import AwakenError
@@ -88,7 +88,7 @@ def _edited(printer: AnswerPrinter, ticket: Ticket) -> dict[str, Any] | None:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return escaped(msgspec.json.encode(value).decode())
 
 
 def _fitting(ticket: Ticket, text: str) -> Any:

@@ -21,9 +21,10 @@ from awaken.domain.clock import Instant, from_rfc3339, lasting
 from awaken.domain.dispatch import RECLAIMED
 from awaken.domain.telling import counted
 
-_STEERING: Final = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-"""Control characters, and those that show what follows in the other direction, so that it reads as something else."""
-_CONTROL: Final = {code: None for code in _STEERING if chr(code) not in "\n\t"}
+_CONTROL: Final = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_TURNING: Final = (0x061C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)
+"""What shows the text behind it in the other direction, so that it reads as something else, or cannot be seen."""
+_SHOWN: Final = _CONTROL | {code: f"⟨{code:04x}⟩" for code in _TURNING}
 _ARGUMENT_CHARS: Final = 72
 _FACTS_CHARS: Final = 160
 _LEAST_CHARS: Final = 13
@@ -33,8 +34,13 @@ _MOVED: Final = frozenset({"takeover", "handover"})
 
 
 def printable(text: str) -> str:
-    """The text without the characters that steer a terminal."""
-    return text.translate(_CONTROL)
+    """The text without the characters that steer a terminal; those that deceive whoever reads it are shown as codes."""
+    return text.translate(_SHOWN)
+
+
+def escaped(written: str) -> str:
+    """JSON that means the same and can be seen whole: what deceives is written as JSON escapes it."""
+    return written.translate({code: f"\\u{code:04x}" for code in _TURNING})
 
 
 def print_json(value: Any) -> None:
