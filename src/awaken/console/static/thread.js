@@ -196,11 +196,9 @@ function Waiting({ message, path, thread_id, reload, own, order }) {
 }
 
 const COLUMNS = [
-  { title: "Run", cell: (run) => html`<${ShortId} id=${run.run_id} />` },
-  { title: "Phase", cell: (run) => html`<${Status} of=${run.phase} />` },
-  { title: "Agent", cell: (run) => run.agent_id },
-  { title: "Took", cell: took },
-  { title: "Made", cell: (run) => html`<${When} at=${run.created_at} />` },
+  { title: "Run", cell: (run) => html`<${ShortId} id=${run.run_id} /><br /><span class="quiet"><${When} at=${run.created_at} /></span>` },
+  { title: "Phase", cell: (run) => html`<${Status} of=${run.phase} />${took(run) && html`<br /><span class="quiet">${took(run)}</span>`}` },
+  { title: "Agent", wide: true, cell: (run) => seen(run.agent_id) },
 ];
 
 function Runs({ path, mine }) {
