@@ -82,8 +82,10 @@ async def test_two_who_retry_the_same_letter_at_once_get_the_same_run(store: Wat
 
 @behaviour("DL-006")
 async def test_a_retry_whose_answer_was_lost_is_asked_for_again(store: WatchedStore, clock: ManualClock) -> None:
-    async with World(store, clock, agents={"bad": Failing(PermanentFailure("no luck"))}) as world:
+    bad = Failing(PermanentFailure("no luck"))
+    async with World(store, clock, agents={"bad": bad}) as world:
         run = await given_up(world)
+        bad.error = None
         store.lose_answer(Submit)
         with pytest.raises(StoreUnavailable):
             await retried(world, run)
@@ -185,6 +187,7 @@ async def test_what_cannot_be_seen_to_costs_the_others_nothing(store: WatchedSto
         await world.agent.next_call()
         for _ in range(2):
             await world.submit(thread_id="b")
+        bad.error = None
 
         handled = await world.mailbox.dead_letters.retry_many(DEFAULT_SCOPE, ALL)
 

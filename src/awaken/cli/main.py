@@ -89,13 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given or given[0] in _HELP:
         app.resolved_commands()  # each says for itself, in its docstring, what it does
+    console = None
     if not given or any(each in given for each in _HELP):
         from awaken.cli.palette import console_on
 
-        app.console = console_on()
+        console = console_on()
     try:
         code = app(
             given,
+            console=console,
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
