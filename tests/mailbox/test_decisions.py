@@ -376,7 +376,8 @@ async def test_a_decision_about_a_thread_finds_the_run_that_asked_whatever_came_
         [ticket] = await tickets(world, run)
         await world.submit("mine", metadata={"own": True})
         await world.submit("queued", metadata={"own": True})
-        verdict = Verdict(action="approve", **{by: {"ticket_id": ticket.ticket_id, "tool_call_id": "c1"}[by]})
+        by_ticket = Verdict(action="approve", ticket_id=ticket.ticket_id)
+        verdict = by_ticket if by == "ticket_id" else Verdict(action="approve", tool_call_id="c1")
         decide = world.mailbox.decisions.decide_thread
 
         first = await decide(DEFAULT_SCOPE, ThreadId("t"), [verdict])
