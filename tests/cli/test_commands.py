@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -396,6 +396,11 @@ def test_what_is_no_header_is_refused_without_printing_it(awaken: Awaken, header
 # --- tickets ----------------------------------------------------------------------------------------------------------
 
 
+DOUBTFUL: Final = [
+    ("--edit", text) for text in ('{"n": 1, "n": 2}', '{"n": 123456789012345678901}', '{"n": 1e999}', '{"n": NaN}')
+]
+
+
 @behaviour("TK-078")
 def test_what_runs_wait_for_is_listed_and_decided(awaken: Awaken, thread: str) -> None:
     run = json.loads(awaken("run", "asking", "hi", "--thread", thread, "--json").out)["run_id"]
@@ -403,7 +408,7 @@ def test_what_runs_wait_for_is_listed_and_decided(awaken: Awaken, thread: str) -
     [ticket] = json.loads(awaken("tickets", "--thread", thread, "--json").out)["items"]
     assert (ticket["run_id"], ticket["kind"], ticket["state"]) == (run, "input", "open")
 
-    for wrong in ((), ("--approve", "--deny"), ("--edit", "no json"), ("--edit", "[1]")):
+    for wrong in ((), ("--approve", "--deny"), ("--edit", "no json"), ("--edit", "[1]"), *DOUBTFUL):
         assert awaken("decide", ticket["ticket_id"], *wrong).code == Exit.USAGE
     assert awaken("decide", ticket["ticket_id"], "--approve").code == Exit.USAGE
     decided = awaken("decide", ticket["ticket_id"], "--answer", "Ann")

@@ -157,6 +157,11 @@ def test_a_reason_other_arguments_and_an_answer_are_given_by_keyboard_alone(view
     expect(viewer.page.locator(".field").filter(has=price).get_by_role("alert")).to_contain_text("1.2")
     viewer.accessible()
     price.fill("1.5")
+    extra = viewer.page.get_by_label("extra")
+    extra.fill('{"a": {"b\\": ": ":"}, "a": 2}')
+    price.press("Enter")
+    expect(viewer.page.locator(".field").filter(has=extra).get_by_role("alert")).to_contain_text("appears twice")
+    extra.fill("{}")
     price.press("Enter")
     expect(listed(viewer).nth(2)).to_contain_text("answered")
     said = [ticket(site, each)["decision"] for each in (denied, edited, answered)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Annotated, Any, Final, Literal, cast
 
-import msgspec
 from cyclopts import Parameter
 
 from awaken.cli import streams
@@ -14,7 +15,10 @@ from awaken.cli.remote import connected
 from awaken.cli.tables import Column, print_table
 from awaken.cli.terminal import note, one_line, print_json, shortened
 from awaken.client import Ticket
+from awaken.domain.checking import shown
 from awaken.domain.errors import ValidationError
+
+_MOST_DIGITS: Final = 20
 
 
 def tickets(
@@ -119,9 +123,14 @@ def decide(
         usage("give one of --approve, --deny, --edit JSON, --answer JSON-or-text and --fail")
     edit = None if edit is None else streams.given_text(edit, "--edit")
     answer = None if answer is None else streams.given_text(answer, "--answer")
-    arguments: Any = None if edit is None else _json(edit)
-    if edit is not None and not isinstance(arguments, dict):
-        usage("--edit brings the arguments, all of them, as a JSON object")
+    arguments: Any = None
+    if edit is not None:
+        try:
+            arguments = _read_json(edit)
+        except ValueError as error:
+            usage(f"--edit is not JSON that can be sent: {error}")
+        if not isinstance(arguments, dict):
+            usage("--edit brings the arguments, all of them, as a JSON object")
     with connected(url, header) as client:
         result = None
         if answer is not None:
@@ -145,8 +154,10 @@ def decide(
 
 def value_of(text: str) -> Any:
     """What somebody has typed: JSON where it is some, or else a text."""
-    found = _json(text)
-    return text if found is msgspec.UNSET else found
+    try:
+        return _read_json(text)
+    except ValueError:
+        return text
 
 
 def fitting(text: str, schema: dict[str, Any] | None) -> Any:
@@ -163,8 +174,30 @@ def fitting(text: str, schema: dict[str, Any] | None) -> Any:
     return text if check.faults(value) and not check.faults(text) else value
 
 
-def _json(text: str) -> Any:
+def _read_json(text: str) -> Any:
+    """As the server reads it. Raises ValueError, also for what could not be sent as it was meant."""
     try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return msgspec.UNSET
+        return json.loads(text, object_pairs_hook=_once, parse_int=_whole, parse_float=_number, parse_constant=_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {shown(max(names, key=names.count))} appears twice in one object")
+    return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"{shown(digits)} does not fit into 64 bits")
+    return int(digits)
+
+
+def _number(written: str) -> float:
+    found = float(written)
+    if not math.isfinite(found):
+        raise ValueError(f"{shown(written)} is no number that can be sent")
+    return found

@@ -142,11 +142,17 @@ export function valueOf(shape, draft, faults, path = [], required = true) {
   if (shape.kind === "number") return checkedNumber(shape, draft, wrong);
   try {
     const said = JSON.parse(draft);
+    if (keysIn(draft) !== keysOf(said)) return wrong("A key appears twice in one object; leave one of them out.");
     return inexact(said) ? wrong(ROUNDED) : said;
   } catch (error) {
     return wrong(`This is not JSON: ${error.message}`);
   }
 }
+
+/** How many keys a text of JSON has: its strings behind which there is a colon. */
+const keysIn = (text) => (text.match(/"(?:[^"\\]|\\.)*"\s*:?/g) ?? []).filter((each) => each.endsWith(":")).length;
+const keysOf = (value) =>
+  value === null || typeof value !== "object" ? 0 : Object.values(value).reduce((count, each) => count + keysOf(each), Array.isArray(value) ? 0 : Object.keys(value).length);
 
 const ROUNDED = "A browser would round so large a number; send it with one of the commands below.";
 /** As JSON has it: a comma means thousands to some, and other bases are a surprise. */
