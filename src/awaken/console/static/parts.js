@@ -192,6 +192,7 @@ export function Action({
       turn({ busy: false, problem, said: "" });
     }
   };
+  const keys = (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && (event.preventDefault(), state.busy || form.current.requestSubmit());
   const press = () => {
     opened.current = request;
     if (!asks) return send();
@@ -207,7 +208,7 @@ export function Action({
     ${!asks && state.problem && html`<${Problem} of=${state.problem} />`}
     ${asks &&
     html`<dialog ref=${dialog} aria-labelledby=${id}>
-      <form ref=${form} method="dialog" onInput=${() => type({ ...toBegin(asked), ...filled(form.current, asked) })} onSubmit=${(event) => (event.preventDefault(), send())}>
+      <form ref=${form} method="dialog" onKeyDown=${keys} onInput=${() => type({ ...toBegin(asked), ...filled(form.current, asked) })} onSubmit=${(event) => (event.preventDefault(), send())}>
         <h2 id=${id}>${label}${title && html` <${Text} text=${title} chars=${120} />`}</h2>
         ${confirm && html`<p>${confirm}</p>`}
         ${asked.map((each) => html`<${Field} key=${each.name} of=${each} />`)}
