@@ -25,7 +25,7 @@ help:
 	@echo 'make run     start the server with the demo agents on 127.0.0.1:$(PORT) (PORT=, DB=)'
 	@echo 'make demo    kill a server in the middle of an answer, and watch the answer finish'
 	@echo 'make demo-cluster   the same across processes: a worker is killed, another one goes on'
-	@echo 'make test    run every test, three at a time (ARGS= is passed to pytest)'
+	@echo 'make test    run every test, two at a time (ARGS= is passed to pytest)'
 	@echo 'make luck    run the random tests with thousands of new examples each (ARGS= is passed to pytest)'
 	@echo 'make check   formatting, lint and types, changing nothing'
 	@echo 'make fmt     format, and mend what lint can mend'
@@ -42,9 +42,8 @@ demo: $(VENV)/.base
 demo-cluster: $(VENV)/.test
 	@exec $(BIN)/awaken demo --cluster $(ARGS)
 
-# What is compiled need not be compiled again in each process that a test starts. Tests wait for processes and browsers a
-# third of their time: three at once keep two processors busy.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
+# What is compiled need not be compiled again in each process that a test starts.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/.test
 	@$(PYTEST) $(ARGS)
