@@ -17,7 +17,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
 
 import msgspec
-from msgspec.structs import replace
 
 from awaken.domain.clock import Clock, Instant, SystemClock, lasting, sleep
 from awaken.domain.dispatch import Dispatch
@@ -120,7 +119,6 @@ class Engine:
         self._clock = clock
         self._settings = settings
         self.role: ProcessRole = role
-        self._process = ProcessName(socket.gethostname(), os.getpid(), role)
         self._agents = agents
         self.auditor = Auditor(self.combiner, store, clock, settings, self.require_ready, observer)
         self._maintenance = None if maintenance is None else Maintenance(maintenance, clock, settings)
@@ -132,7 +130,7 @@ class Engine:
             lambda: agents.stand_ins,
             lambda: (agents.totals, self._neighbours.totals),
             lease_ms=lease_ms,
-            process=lambda: self._process,
+            process=lambda: self.process,
         )
         self._keeper = Keeper(self.combiner, clock, settings)
         self._sweeper = Sweeper(
@@ -187,7 +185,11 @@ class Engine:
         if self.state not in ("new", "stopped"):
             raise Unavailable(f"awaken is {self.state} here; what a process does is said before it starts", code="busy")
         self.role = role
-        self._process = replace(self._process, role=role)
+
+    @property
+    def process(self) -> ProcessName:
+        """This one: not the one that has made this object, where it has forked since."""
+        return ProcessName(socket.gethostname(), os.getpid(), self.role)
 
     def health(self) -> Health:
         capabilities = self._store.capabilities
@@ -211,8 +213,8 @@ class Engine:
         """This process, as it is now."""
         return WorkerRecord(
             consumer_id=self._slots.consumer,
-            host=self._process.host,
-            pid=self._process.pid,
+            host=self.process.host,
+            pid=self.process.pid,
             version=version(),
             role=self.role,
             routes=tuple(sorted(self._agents.routes)) if self._executes else (),
